@@ -1,0 +1,1 @@
+"""The model: findings, network, calibration, heatmaps, bundles and training."""

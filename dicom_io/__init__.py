@@ -1,0 +1,1 @@
+"""DICOM: receiving, reading, judging, building and sending objects."""

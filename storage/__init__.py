@@ -1,0 +1,1 @@
+"""The store: spool files, the job queue, results and exports."""
