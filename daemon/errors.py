@@ -1,0 +1,27 @@
+"""What can go wrong in the daemon.
+
+    DaemonError
+    ├── ConfigError      config.yaml or the environment cannot be used
+    ├── RoleFailedError  a role could not start, so the daemon does not run
+    └── UsageError       a command was asked for something that is not there
+
+`retryable` says whether the same call can succeed later without anybody changing anything.
+"""
+
+
+class DaemonError(Exception):
+    """Base of every error of this room; its text is one line for the person at the terminal."""
+
+    retryable = False
+
+
+class ConfigError(DaemonError):
+    """The configuration cannot be used; the text names the file, the key and the mend."""
+
+
+class RoleFailedError(DaemonError):
+    """A role reported at its start that it cannot work."""
+
+
+class UsageError(DaemonError):
+    """What a command was given does not exist or does not fit."""

@@ -1,0 +1,130 @@
+"""Role: C-ECHO and C-STORE. Keep the bytes, queue the work, and only then answer.
+
+No pixel is decoded here and the network is not loaded: what the listener needs is a disk, the
+store and the header.
+"""
+
+import logging
+import time
+
+from daemon.config import Config
+from daemon.role import RoleContext
+from dicom_io.errors import NotDicomError
+from dicom_io.header import Header, read_header
+from dicom_io.node import Node, Peer, ReceivedInstance, StoreStatus
+from storage.errors import OutOfSpaceError, StorageError
+from storage.records import NewInstance, ReceiptOutcome
+from storage.spool import Spool, StoredFile, received_path
+from storage.store import Store
+
+log = logging.getLogger("listener")
+
+
+class Reception:
+    """The C-STORE handler: bytes in, status out, nothing half done in between."""
+
+    def __init__(self, spool: Spool, store: Store, quiet_seconds: float) -> None:
+        self._spool = spool
+        self._store = store
+        self._quiet_seconds = quiet_seconds
+
+    def receive(self, received: ReceivedInstance) -> StoreStatus:
+        """Keep one instance durably and queue it; the status to answer with (PS3.4 B.2.3).
+
+        SUCCESS is returned only after the file and the row that names it are on disk. After any
+        other status nothing of the instance is left behind.
+        """
+        try:
+            header = read_header(received.data)
+        except NotDicomError as error:
+            log.warning("refused an object from %s: %s", received.calling_ae_title, error)
+            return StoreStatus.CANNOT_UNDERSTAND
+        if not header.study_instance_uid or not header.sop_instance_uid:
+            log.warning("refused an object from %s: it names no study", received.calling_ae_title)
+            return StoreStatus.CANNOT_UNDERSTAND
+        if (header.sop_class_uid, header.sop_instance_uid) != (
+            received.sop_class_uid,
+            received.sop_instance_uid,
+        ):
+            log.warning(
+                "refused an object from %s: data set and C-STORE request name different objects",
+                received.calling_ae_title,
+            )
+            return StoreStatus.SOP_CLASS_MISMATCH
+        return self._keep(received, header)
+
+    def _keep(self, received: ReceivedInstance, header: Header) -> StoreStatus:
+        path = received_path(header.study_instance_uid, header.sop_instance_uid)
+        try:
+            stored = self._spool.write(path, received.data)
+        except OutOfSpaceError as error:
+            log.error("refused an object with 0xA700: %s", error)
+            return StoreStatus.OUT_OF_RESOURCES
+        try:
+            receipt = self._store.record_instance(
+                _new_instance(received, header, stored), self._quiet_seconds
+            )
+        except StorageError as error:
+            self._spool.delete(stored.path)
+            log.error("refused an object with 0xA700: %s", error)
+            return StoreStatus.OUT_OF_RESOURCES
+        if receipt.outcome is ReceiptOutcome.DUPLICATE:
+            self._spool.delete(stored.path)
+        log.info(
+            "instance %d from %s: %s, revision %d, %d bytes",
+            receipt.instance_id,
+            received.calling_ae_title,
+            receipt.outcome,
+            receipt.revision,
+            stored.size,
+        )
+        return StoreStatus.SUCCESS
+
+
+def _new_instance(received: ReceivedInstance, header: Header, stored: StoredFile) -> NewInstance:
+    return NewInstance(
+        sop_instance_uid=header.sop_instance_uid,
+        sop_class_uid=header.sop_class_uid,
+        transfer_syntax_uid=received.transfer_syntax_uid,
+        study_instance_uid=header.study_instance_uid,
+        series_instance_uid=header.series_instance_uid,
+        patient_id=header.patient_id,
+        accession_number=header.accession_number,
+        study_date=header.study_date,
+        modality=header.modality,
+        calling_ae_title=received.calling_ae_title,
+        spool_path=stored.path,
+        size=stored.size,
+        sha256=stored.sha256,
+    )
+
+
+def open_node(config: Config, reception: Reception) -> Node:
+    """The SCP that `config` describes, not yet started."""
+    return Node(
+        ae_title=config.listener.ae_title,
+        host=config.listener.host,
+        port=config.listener.port,
+        peers=[Peer(peer.ae_title, peer.host) for peer in config.senders],
+        on_store=reception.receive,
+        max_associations=config.listener.max_associations,
+    )
+
+
+def run(context: RoleContext) -> None:
+    """Listen until told to stop."""
+    config = context.config
+    spool = Spool(config.spool_dir, min_free_bytes=config.spool.min_free_mb * 2**20)
+    swept = spool.sweep_temporary()
+    if swept:
+        log.info("removed %d unfinished file(s) of an earlier run; none was acknowledged", swept)
+    with Store.open(config.resolved_database_url, migrate=False) as store:
+        node = open_node(config, Reception(spool, store, config.study.quiet_seconds))
+        node.start()
+        try:
+            context.ready()
+            context.stop.wait()
+        finally:
+            started = time.monotonic()
+            node.stop()
+            log.info("stopped listening after %.1f s", time.monotonic() - started)

@@ -1,0 +1,99 @@
+"""What every role's process has in common: signals, logging, readiness, the parent's death.
+
+A role is a module of this room with a `run(context)` that returns when `context.stop` is set.
+It is imported only in its own process, so the listener never loads what the analyst needs.
+"""
+
+import importlib
+import logging
+import multiprocessing
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from multiprocessing.connection import Connection
+
+from cxr_model.errors import ModelError
+from daemon.config import Config
+from daemon.errors import DaemonError
+from dicom_io.errors import DicomError
+from storage.errors import StorageError
+
+ROOM_ERRORS = (DaemonError, StorageError, DicomError, ModelError)
+"""The base of each room: everything the project raises on purpose."""
+
+CANNOT_START = 3
+"""Exit status of a role that could not start and said why."""
+
+
+class RoleName(StrEnum):
+    """The roles, in the order in which the daemon starts them."""
+
+    LISTENER = "listener"
+    ANALYST = "analyst"
+    COURIER = "courier"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleContext:
+    """What a role is given to run with."""
+
+    config: Config
+    worker: str
+    """Name under which the role holds leases; the supervisor frees them when it dies."""
+    stop: threading.Event
+    ready: Callable[[], None]
+    """To be called once, when the role can do its work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Sent to the supervisor: the role works."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotStart:
+    """Sent to the supervisor: the role cannot work, and why, in one line."""
+
+    reason: str
+
+
+def role_process(
+    role: RoleName, config: Config, worker: str, channel: "Connection[Ready | CannotStart, None]"
+) -> None:
+    """Entry point of a role's process."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.set())
+    # Ctrl-C reaches the whole process group; the supervisor alone decides when roles stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logging()
+    threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
+    context = RoleContext(config, worker, stop, lambda: channel.send(Ready()))
+    try:
+        importlib.import_module(f"daemon.{role}").run(context)
+    except ROOM_ERRORS as error:
+        channel.send(CannotStart(str(error)))
+        sys.exit(CANNOT_START)
+
+
+def configure_logging() -> None:
+    """Log to stderr in UTC. Messages name instances by the store's number, never by patient."""
+    formatter = logging.Formatter(
+        "%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for noisy in ("pynetdicom", "pydicom", "alembic", "highdicom"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def _stop_with_parent(stop: threading.Event) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        stop.set()

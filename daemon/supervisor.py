@@ -1,0 +1,205 @@
+"""Starts, watches, restarts and stops the roles, each a process of its own.
+
+A role that cannot start when the daemon does is an error for the person at the terminal. A role
+that dies later is restarted with backoff, and the leases it held are freed at once.
+"""
+
+import logging
+import multiprocessing
+import random
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+
+from daemon.backoff import Backoff
+from daemon.config import Config
+from daemon.errors import RoleFailedError
+from daemon.role import CannotStart, Ready, RoleName, role_process
+from storage.store import Store
+
+log = logging.getLogger("supervisor")
+
+START_SECONDS = 120.0
+"""A role that has not reported after this long is taken as unable to start."""
+DRAIN_SECONDS = 8.0
+"""What roles are given to finish what they hold, before they are killed."""
+HEALTHY_SECONDS = 60.0
+"""A role that lived this long starts its backoff anew."""
+RESTART = Backoff(initial=1.0, maximum=30.0)
+POLL_SECONDS = 0.2
+
+_spawn = multiprocessing.get_context("spawn")
+
+
+@dataclass(slots=True)
+class _Child:
+    """One role and its current process, if any."""
+
+    role: RoleName
+    process: SpawnProcess | None = None
+    channel: "Connection[None, Ready | CannotStart] | None" = None
+    worker: str = ""
+    started: float = 0.0
+    failures: int = 0
+    restart_at: float = field(default=0.0)
+
+
+class Supervisor:
+    """The parent process of the daemon."""
+
+    def __init__(
+        self,
+        config: Config,
+        roles: Sequence[RoleName],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._children = [_Child(role) for role in roles]
+        self._monotonic = monotonic
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+
+    def run(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
+        """Run until `stop` is set; `on_ready` is called when every role works.
+
+        Raises:
+            RoleFailedError: a role could not start; the others have been stopped.
+            StorageError: the store cannot be opened or brought to this version.
+        """
+        with Store.open(self._config.resolved_database_url, migrate=True) as store:
+            try:
+                for child in self._children:
+                    self._start(child)
+                self._await_ready(stop)
+                if not stop.is_set():
+                    on_ready()
+                while not stop.wait(POLL_SECONDS):
+                    for child in self._children:
+                        self._tend(child, store)
+            finally:
+                self._stop_all()
+                for child in self._children:
+                    store.jobs.release(child.worker)
+
+    def _start(self, child: _Child) -> None:
+        child.worker = f"{socket.gethostname()}:{child.role}:{uuid.uuid4().hex[:12]}"
+        receiver, sender = _spawn.Pipe(duplex=False)
+        child.process = _spawn.Process(
+            target=role_process,
+            args=(child.role, self._config, child.worker, sender),
+            name=f"cxrd-{child.role}",
+        )
+        child.process.start()
+        sender.close()
+        child.channel = receiver
+        child.started = self._monotonic()
+
+    def _await_ready(self, stop: threading.Event) -> None:
+        deadline = self._monotonic() + START_SECONDS
+        waiting = list(self._children)
+        while waiting and not stop.is_set():
+            waiting = [child for child in waiting if not _reported(child)]
+            if self._monotonic() > deadline:
+                raise RoleFailedError(
+                    f"the {waiting[0].role} did not start within {START_SECONDS:.0f} s"
+                )
+            stop.wait(0.02)
+
+    def _tend(self, child: _Child, store: Store) -> None:
+        if child.process is None:
+            if self._monotonic() >= child.restart_at:
+                self._start(child)
+            return
+        if child.process.is_alive():
+            return
+        reason = _last_words(child)
+        lived = self._monotonic() - child.started
+        child.failures = 1 if lived >= HEALTHY_SECONDS else child.failures + 1
+        wait = RESTART.seconds(child.failures, self._rng)
+        log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
+        _close(child)
+        freed = store.jobs.release(child.worker)
+        if freed:
+            log.info("%s held %d job(s); they are queued again", child.role, freed)
+        child.restart_at = self._monotonic() + wait
+
+    def _stop_all(self) -> None:
+        running = [child for child in self._children if child.process is not None]
+        for child in running:
+            if child.process is not None and child.process.is_alive():
+                child.process.terminate()
+        deadline = self._monotonic() + DRAIN_SECONDS
+        for child in running:
+            if child.process is None:
+                continue
+            child.process.join(max(0.0, deadline - self._monotonic()))
+            if child.process.is_alive():
+                log.warning("%s did not stop in time and is killed", child.role)
+                child.process.kill()
+                child.process.join()
+            _close(child)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set while the context lasts."""
+    stop = threading.Event()
+    previous = {
+        number: signal.signal(number, lambda _signal, _frame: stop.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _reported(child: _Child) -> bool:
+    if child.channel is None or child.process is None:
+        return False
+    if child.channel.poll():
+        message = _receive(child)
+        if isinstance(message, Ready):
+            return True
+        raise RoleFailedError(message.reason if message else f"the {child.role} died at its start")
+    if not child.process.is_alive():
+        raise RoleFailedError(
+            f"the {child.role} died at its start (exit status {child.process.exitcode})"
+        )
+    return False
+
+
+def _receive(child: _Child) -> Ready | CannotStart | None:
+    try:
+        return child.channel.recv() if child.channel is not None else None
+    except EOFError:
+        return None
+
+
+def _last_words(child: _Child) -> str:
+    while child.channel is not None and child.channel.poll():
+        message = _receive(child)
+        if message is None:
+            break
+        if isinstance(message, CannotStart):
+            return message.reason
+    code = child.process.exitcode if child.process is not None else None
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit status {code}"
+
+
+def _close(child: _Child) -> None:
+    if child.process is not None:
+        child.process.close()
+    if child.channel is not None:
+        child.channel.close()
+    child.process = child.channel = None
