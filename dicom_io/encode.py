@@ -1,0 +1,104 @@
+"""Objects as bytes, and a report as text for a person."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from dicom_io.codes import COMMENT, PROBABILITY, SUMMARY, THRESHOLD
+from dicom_io.uids import derived_uid
+
+IMPLEMENTATION_CLASS_UID = UID(derived_uid("cxrd", "", "implementation"))
+IMPLEMENTATION_VERSION_NAME = "CXRD"
+
+# Concept names of the content items that `report_text` reads, all of scheme DCM.
+_MEASUREMENTS = "126010"
+_FINDING = "121071"
+_SOURCE = "121112"
+_NAME = "111001"
+_VERSION = "111003"
+_MAKER = "122405"
+_PARAMETERS = "111002"
+
+
+def to_bytes(ds: Dataset) -> bytes:
+    """The object as a DICOM file (PS3.10) in Explicit VR Little Endian. `ds` stays as it is."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    whole = copy.copy(ds)
+    whole.file_meta = meta
+    whole.preamble = b"\0" * 128
+    buffer = BytesIO()
+    dcmwrite(buffer, whole, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def report_text(ds: Dataset) -> str:
+    """A report as plain text, without patient data: model, then 14 lines per image, then the rest.
+
+    Reads the content tree, so it shows what the object says and nothing else. Takes a report as
+    built here or as read back from a file.
+    """
+    return "\n".join(_report_lines(ds)) + "\n"
+
+
+def _report_lines(ds: Dataset) -> Iterator[str]:
+    root = list(ds.ContentSequence)
+    groups = list(_named(root, _MEASUREMENTS)[0].ContentSequence)
+    yield str(ds.get("SeriesDescription") or "Report")
+    yield f"Written {_moment(ds)}"
+    first = list(groups[0].ContentSequence)
+    yield f"Model {_value(first, _NAME)} {_value(first, _VERSION)}, {_value(first, _MAKER)}"
+    for parameter in _named(first, _PARAMETERS):
+        yield f"  {parameter.TextValue}"
+    image = ""
+    for group in groups:
+        items = list(group.ContentSequence)
+        source = _named(items, _SOURCE)[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        if source != image:
+            image = source
+            yield ""
+            yield f"Image {image}"
+            yield f"  {'Finding':<20} {'Result':<8} {'Probability':>11} {'Threshold':>9}"
+        yield _finding_line(items)
+    yield ""
+    for text in _named(root, SUMMARY.value) + _named(root, COMMENT.value):
+        yield str(text.TextValue)
+
+
+def _moment(ds: Dataset) -> str:
+    date, time = str(ds.ContentDate), str(ds.ContentTime)
+    offset = str(ds.get("TimezoneOffsetFromUTC") or "")
+    return f"{date[:4]}-{date[4:6]}-{date[6:]} {time[:2]}:{time[2:4]}:{time[4:6]} {offset}".strip()
+
+
+def _finding_line(items: Sequence[Dataset]) -> str:
+    finding = _named(items, _FINDING)[0].ConceptCodeSequence[0]
+    result = _named(items, finding.CodeValue)[0].ConceptCodeSequence[0].CodeMeaning
+    numbers = [
+        float(_named(items, name)[0].MeasuredValueSequence[0].NumericValue)
+        for name in (PROBABILITY.value, THRESHOLD.value)
+    ]
+    return f"  {finding.CodeMeaning:<20} {result:<8} {numbers[0]:>11.4f} {numbers[1]:>9.4f}"
+
+
+def _named(items: Sequence[Dataset], code_value: str) -> list[Dataset]:
+    """Content items whose concept name has this code value."""
+    return [
+        item
+        for item in items
+        if "ConceptNameCodeSequence" in item
+        and item.ConceptNameCodeSequence[0].CodeValue == code_value
+    ]
+
+
+def _value(items: Sequence[Dataset], code_value: str) -> str:
+    return str(_named(items, code_value)[0].TextValue)

@@ -1,0 +1,81 @@
+"""The image library of a report: TID 1600 to 1603 (PS3.16), with what the headers have."""
+
+from collections.abc import Iterator, Sequence
+
+from highdicom.sr import (
+    CodeContentItem,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    ImageContentItem,
+    NumContentItem,
+    RelationshipTypeValues,
+    TextContentItem,
+)
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from dicom_io.algorithm import plain
+from dicom_io.report_parts import ReportedImage
+
+_PIXELS = Code("{pixels}", "UCUM", "Pixels")
+_ACQUISITION = RelationshipTypeValues.HAS_ACQ_CONTEXT
+_MODALITIES = {
+    "CR": codes.DCM.ComputedRadiography,
+    "DX": codes.DCM.DigitalRadiography,
+}
+
+
+def image_library(images: Sequence[ReportedImage]) -> ContainerContentItem:
+    """Image Library container listing the analysed images in the order of the report."""
+    group = _container(codes.DCM.ImageLibraryGroup, [_entry(image) for image in images])
+    return _container(codes.DCM.ImageLibrary, [group])
+
+
+def _container(name: Code, content: Sequence[ContentItem]) -> ContainerContentItem:
+    item = ContainerContentItem(name=name, relationship_type=RelationshipTypeValues.CONTAINS)
+    item.ContentSequence = ContentSequence(content)
+    return item
+
+
+def _entry(image: ReportedImage) -> ImageContentItem:
+    reference = image.reference()
+    item = ImageContentItem(
+        name=Code("260753009", "SCT", "Source"),
+        referenced_sop_class_uid=reference.sop_class_uid,
+        referenced_sop_instance_uid=reference.sop_instance_uid,
+        relationship_type=RelationshipTypeValues.CONTAINS,
+    )
+    descriptors = list(_descriptors(image.dataset))
+    if descriptors:
+        item.ContentSequence = ContentSequence(descriptors)
+    return item
+
+
+def _descriptors(header: Dataset) -> Iterator[ContentItem]:
+    modality = _MODALITIES.get(str(header.get("Modality") or ""))
+    if modality is not None:
+        yield CodeContentItem(
+            name=codes.DCM.Modality, value=modality, relationship_type=_ACQUISITION
+        )
+    for name, keyword in (
+        (codes.DCM.PixelDataRows, "Rows"),
+        (codes.DCM.PixelDataColumns, "Columns"),
+    ):
+        value = header.get(keyword)
+        if isinstance(value, int):
+            yield NumContentItem(
+                name=name, value=value, unit=_PIXELS, relationship_type=_ACQUISITION
+            )
+    orientation = header.get("PatientOrientation")
+    if isinstance(orientation, MultiValue) and len(orientation) == 2 and all(orientation):
+        for name, direction in zip(
+            (codes.DCM.PatientOrientationRow, codes.DCM.PatientOrientationColumn),
+            orientation,
+            strict=True,
+        ):
+            yield TextContentItem(
+                name=name, value=plain(str(direction)), relationship_type=_ACQUISITION
+            )
