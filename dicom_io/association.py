@@ -1,0 +1,185 @@
+"""Opening an association with a peer, and saying in words why there is none (PS3.8)."""
+
+import logging
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+
+from dicom_io.errors import AssociationError
+from dicom_io.syntaxes import PLAIN_SYNTAXES
+
+VERIFICATION = "1.2.840.10008.1.1"
+
+# What this software sends: reports, with the classes an older archive may take instead, and
+# pictures.
+RESULT_CLASSES = (
+    str(Comprehensive3DSRStorage),
+    str(ComprehensiveSRStorage),
+    str(EnhancedSRStorage),
+    str(SecondaryCaptureImageStorage),
+)
+
+# Presentation context identifiers are odd numbers of one byte (PS3.8 9.3.2.2).
+MAX_CONTEXTS = 128
+
+# (source, diagnostic) of an A-ASSOCIATE-RJ that says who must change what (PS3.8 table 9-21).
+_CALLING_UNKNOWN = (1, 3)
+_CALLED_UNKNOWN = (1, 7)
+_TRANSIENT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait, in seconds: for the TCP connection, for the answer to an association
+    request or release, for the answer to one message, and for anything at all."""
+
+    connect: float = 10.0
+    association: float = 30.0
+    response: float = 120.0
+    network: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where results go: `ae_title` is called, `calling_ae_title` is how this node names itself.
+
+    With `tls` the connection is encrypted with that context.
+    """
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+    calling_ae_title: str
+    timeouts: Timeouts = Timeouts()
+    tls: ssl.SSLContext | None = None
+
+
+def proposals(
+    sop_classes: Iterable[str], also: Iterable[tuple[str, str]] = ()
+) -> list[PresentationContext]:
+    """Presentation contexts: each class uncompressed, then each (class, transfer syntax) pair.
+
+    A compressed syntax gets a context of its own, so that accepting it is the peer's only choice.
+    Verification is always proposed. Raises ValueError for more than fit one association.
+    """
+    extra = [pair for pair in dict.fromkeys(also) if pair[1] not in PLAIN_SYNTAXES]
+    plain = dict.fromkeys([*sop_classes, *(pair[0] for pair in also)])
+    contexts = [
+        build_context(VERIFICATION, list(PLAIN_SYNTAXES)),
+        *(build_context(uid, list(PLAIN_SYNTAXES)) for uid in plain),
+        *(build_context(uid, syntax) for uid, syntax in extra),
+    ]
+    if len(contexts) > MAX_CONTEXTS:
+        raise ValueError(
+            f"{len(contexts)} presentation contexts do not fit one association of {MAX_CONTEXTS}; "
+            "send the files in smaller groups"
+        )
+    return contexts
+
+
+def associate(destination: Destination, contexts: Sequence[PresentationContext]) -> Association:
+    """Open an association.
+
+    Raises AssociationError: retryable on a network fault or a transient rejection, not on a
+    permanent one or where none of the contexts was accepted.
+    """
+    # Below WARNING pynetdicom prints whole messages, and with them patients' names.
+    logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+    ae = AE(ae_title=destination.calling_ae_title)
+    ae.maximum_pdu_size = 0
+    ae.connection_timeout = destination.timeouts.connect
+    ae.acse_timeout = destination.timeouts.association
+    ae.dimse_timeout = destination.timeouts.response
+    ae.network_timeout = destination.timeouts.network
+    seen: set[str] = set()
+
+    def note(event: evt.Event) -> None:
+        seen.add(event.event.name)
+
+    association = ae.associate(
+        destination.host,
+        destination.port,
+        contexts=list(contexts),
+        ae_title=destination.ae_title,
+        tls_args=(destination.tls, destination.host) if destination.tls else None,
+        evt_handlers=[(evt.EVT_CONN_OPEN, note), (evt.EVT_ACCEPTED, note)],
+    )
+    if not association.is_established:
+        raise _failure(destination, association, seen)
+    return association
+
+
+def accepted_syntaxes(association: Association) -> dict[str, tuple[str, ...]]:
+    """Transfer syntaxes that the peer accepted, by SOP class."""
+    accepted: dict[str, tuple[str, ...]] = {}
+    for context in association.accepted_contexts:
+        uid = str(context.abstract_syntax)
+        syntaxes = tuple(str(syntax) for syntax in context.transfer_syntax)
+        accepted[uid] = accepted.get(uid, ()) + syntaxes
+    return accepted
+
+
+def uid_name(uid: str) -> str:
+    """Readable name of a registered UID, with the UID itself."""
+    name = UID(uid).name
+    return uid if name == uid else f"{name} ({uid})"
+
+
+def _failure(
+    destination: Destination, association: Association, seen: set[str]
+) -> AssociationError:
+    where = f"{destination.name} ({destination.host}:{destination.port})"
+    if association.is_rejected:
+        return _rejected(destination, where, association)
+    if evt.EVT_ACCEPTED.name in seen:
+        return AssociationError(
+            f"{where} accepted none of the proposed SOP classes; "
+            f"allow storage from {destination.calling_ae_title} there",
+            retryable=False,
+        )
+    if evt.EVT_CONN_OPEN.name in seen:
+        return AssociationError(
+            f"{where} took the connection but gave no answer as a DICOM node; "
+            "check that the port is its DICOM port and that TLS is set alike on both sides",
+            retryable=True,
+        )
+    return AssociationError(
+        f"no connection to {where}; check host and port, that it runs, and the firewall between",
+        retryable=True,
+    )
+
+
+def _rejected(destination: Destination, where: str, association: Association) -> AssociationError:
+    answer = association.acceptor.primitive
+    if not isinstance(answer, A_ASSOCIATE):
+        return AssociationError(f"{where} rejected the association", retryable=True)
+    cause = (answer.result_source, answer.diagnostic)
+    if cause == _CALLING_UNKNOWN:
+        hint = (
+            f"it does not know the calling AE title {destination.calling_ae_title!r}; "
+            "register this title with this machine's address there"
+        )
+    elif cause == _CALLED_UNKNOWN:
+        hint = (
+            f"it is not called {destination.ae_title!r}; "
+            "set ae_title of this peer to the AE title that is configured there"
+        )
+    else:
+        hint = f"reason: {answer.reason_str}"
+    kind = "for now" if answer.result == _TRANSIENT else "permanently"
+    return AssociationError(
+        f"{where} rejected the association {kind}: {hint}", retryable=answer.result == _TRANSIENT
+    )

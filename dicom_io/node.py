@@ -1,0 +1,313 @@
+"""The Storage SCP: takes in objects exactly as they were sent (PS3.4 Annex B).
+
+Who may send is decided before an association is accepted; what arrives is compared with what the
+command announced, and handed to a callback whose answer becomes the C-STORE status.
+"""
+
+import errno
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from types import TracebackType
+from typing import Any, Self, cast
+
+from pydicom import Dataset
+from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_STORE_RSP
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import ThreadedAssociationServer
+
+from dicom_io.errors import NotDicomError, PortInUseError
+from dicom_io.header import Header, header_of, is_uid, read_dataset
+from dicom_io.peers import Peer, is_known
+from dicom_io.syntaxes import RECEIVABLE_SYNTAXES
+
+_VERIFICATION = "1.2.840.10008.1.1"
+_STORAGE_CLASSES = frozenset(
+    str(context.abstract_syntax) for context in AllStoragePresentationContexts
+)
+_ERROR_COMMENT_LENGTH = 64
+
+
+class StoreStatus(IntEnum):
+    """Answer to one C-STORE (PS3.4 table B.2-1)."""
+
+    SUCCESS = 0x0000
+    OUT_OF_RESOURCES = 0xA700
+    SOP_CLASS_MISMATCH = 0xA900
+    CANNOT_UNDERSTAND = 0xC000
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedInstance:
+    """One object as it came in.
+
+    `data` is a whole file: preamble and file meta information written here, then the data set
+    byte for byte as received. The UIDs and the transfer syntax are the command's and the
+    presentation context's, `header` is read from the data set and agrees with them.
+    """
+
+    data: bytes
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+    calling_host: str
+    header: Header
+
+
+class RejectReason(StrEnum):
+    """Why an association request was turned away."""
+
+    CALLING_AE_TITLE = "calling AE title is not a known sender"
+    CALLING_HOST = "calling AE title is known, but not from this host"
+    CALLED_AE_TITLE = "called AE title is not this node's"
+    TOO_MANY = "too many associations at once"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An association request that was turned away."""
+
+    reason: RejectReason
+    calling_ae_title: str
+    called_ae_title: str
+    host: str
+
+
+def _ignore(_: Rejection) -> None:
+    """Default for callers that do not watch rejections."""
+
+
+class Node:
+    """A Storage and Verification SCP on one address; a context manager.
+
+    It listens in background threads, one for each association, so `on_store` is called from
+    several threads at once. Whatever it raises is answered with a failure status (0xC211), never
+    with success. `on_rejected` hears of every association request turned away.
+
+    `require_called_ae_title` turns away requests for another AE title than `ae_title`.
+    `idle_seconds` without any message end an association; `request_seconds` is how long a new
+    connection may take to ask for one.
+    """
+
+    def __init__(
+        self,
+        *,
+        ae_title: str,
+        host: str,
+        port: int,
+        peers: Sequence[Peer],
+        on_store: Callable[[ReceivedInstance], StoreStatus],
+        on_rejected: Callable[[Rejection], None] = _ignore,
+        max_associations: int = 32,
+        require_called_ae_title: bool = True,
+        idle_seconds: float = 120.0,
+        request_seconds: float = 10.0,
+    ) -> None:
+        self.ae_title = ae_title
+        self.host = host
+        self._asked_port = port
+        self._peers = tuple(peers)
+        self._on_store = on_store
+        self._on_rejected = on_rejected
+        self._max_associations = max_associations
+        self._require_called = require_called_ae_title
+        self._idle_seconds = idle_seconds
+        self._request_seconds = request_seconds
+        self._server: ThreadedAssociationServer | None = None
+        self._stopping = threading.Event()
+        self._busy: set[Association] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def port(self) -> int:
+        """The port listened on; where 0 was asked for, the one the system chose."""
+        return self._asked_port if self._server is None else int(self._server.server_address[1])
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen. Raises PortInUseError where the address cannot be had."""
+        # Below WARNING pynetdicom prints whole messages, and with them patients' names.
+        logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+        self._stopping.clear()
+        try:
+            self._server = self._listen()
+        except OSError as error:
+            raise PortInUseError(_address_problem(self.host, self._asked_port, error)) from error
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """Stop listening, let running C-STOREs be answered, then end every association.
+
+        A C-STORE that begins after this call is answered 0xA700, so the sender keeps it. What is
+        not done within `timeout_seconds` is cut off; its sender gets no success.
+        """
+        if self._server is None:
+            return
+        deadline = time.monotonic() + timeout_seconds
+        self._stopping.set()
+        server, self._server = self._server, None
+        server.shutdown()
+        while time.monotonic() < deadline and self._running_stores():
+            time.sleep(0.01)
+        left = server.active_associations
+        for association in left:
+            association.abort(block=False)
+        for association in left:
+            association.join(max(0.0, deadline - time.monotonic()))
+
+    def _listen(self) -> ThreadedAssociationServer:
+        ae = AE(ae_title=self.ae_title)
+        # The one size that lets a sender use as large a PDU as it likes: several times faster.
+        ae.maximum_pdu_size = 0
+        ae.maximum_associations = self._max_associations
+        ae.network_timeout = self._idle_seconds
+        ae.acse_timeout = self._request_seconds
+        server = ae.start_server(
+            (self.host, self._asked_port),
+            block=False,
+            # Copied for every connection, so the real list is set in `_on_requested`.
+            contexts=[build_context(_VERIFICATION)],
+            evt_handlers=[
+                (evt.EVT_REQUESTED, self._on_requested),
+                (evt.EVT_C_STORE, self._on_c_store),
+                (evt.EVT_DIMSE_SENT, self._on_sent),
+            ],
+        )
+        return cast(ThreadedAssociationServer, server)
+
+    def _on_requested(self, event: evt.Event) -> None:
+        association = event.assoc
+        request = association.requestor.primitive
+        if not isinstance(request, A_ASSOCIATE):
+            return
+        rejection = self._judge(association, request)
+        if rejection is None:
+            association.acceptor.supported_contexts = _contexts_for(request)
+            return
+        association.acse.send_reject(*_REJECT_CODES[rejection.reason])
+        self._on_rejected(rejection)
+        association.kill()
+
+    def _judge(self, association: Association, request: A_ASSOCIATE) -> Rejection | None:
+        calling = str(request.calling_ae_title).strip()
+        called = str(request.called_ae_title).strip()
+        host = str(association.requestor.address)
+        reason = None
+        if not any(peer.ae_title == calling for peer in self._peers):
+            reason = RejectReason.CALLING_AE_TITLE
+        elif not is_known(self._peers, calling, host):
+            reason = RejectReason.CALLING_HOST
+        elif self._require_called and called != self.ae_title:
+            reason = RejectReason.CALLED_AE_TITLE
+        elif self._open_associations() > self._max_associations:
+            reason = RejectReason.TOO_MANY
+        return None if reason is None else Rejection(reason, calling, called, host)
+
+    def _open_associations(self) -> int:
+        return len(self._server.active_associations) if self._server else 0
+
+    def _on_c_store(self, event: evt.Event) -> Dataset:
+        with self._lock:
+            self._busy.add(event.assoc)
+        if self._stopping.is_set():
+            return _answer(StoreStatus.OUT_OF_RESOURCES, "node is shutting down, send again")
+        try:
+            instance = _received(event)
+        except NotDicomError as error:
+            return _answer(StoreStatus.CANNOT_UNDERSTAND, str(error))
+        mismatch = _mismatch(event, instance)
+        if mismatch:
+            return _answer(StoreStatus.SOP_CLASS_MISMATCH, mismatch)
+        return _answer(self._on_store(instance))
+
+    def _on_sent(self, event: evt.Event) -> None:
+        if isinstance(event.message, C_STORE_RSP):
+            with self._lock:
+                self._busy.discard(event.assoc)
+
+    def _running_stores(self) -> bool:
+        with self._lock:
+            self._busy = {one for one in self._busy if one.is_established}
+            return bool(self._busy)
+
+
+# Result, source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 table 9-21).
+_REJECT_CODES = {
+    RejectReason.CALLING_AE_TITLE: (1, 1, 3),
+    RejectReason.CALLING_HOST: (1, 1, 3),
+    RejectReason.CALLED_AE_TITLE: (1, 1, 7),
+    RejectReason.TOO_MANY: (2, 3, 2),
+}
+
+
+def _contexts_for(request: A_ASSOCIATE) -> list[PresentationContext]:
+    asked = {str(one.abstract_syntax) for one in request.presentation_context_definition_list}
+    contexts = [
+        build_context(uid, list(RECEIVABLE_SYNTAXES)) for uid in sorted(asked & _STORAGE_CLASSES)
+    ]
+    return [*contexts, build_context(_VERIFICATION)]
+
+
+def _received(event: evt.Event) -> ReceivedInstance:
+    request: Any = event.request
+    sop_class_uid = str(request.AffectedSOPClassUID or "")
+    sop_instance_uid = str(request.AffectedSOPInstanceUID or "")
+    if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
+        raise NotDicomError("the command carries no valid SOP UIDs")
+    data = event.encoded_dataset()
+    header = header_of(read_dataset(data, with_pixels=False))
+    if not (is_uid(header.study_instance_uid) and is_uid(header.series_instance_uid)):
+        raise NotDicomError("no valid Study or Series Instance UID")
+    return ReceivedInstance(
+        data=data,
+        sop_class_uid=sop_class_uid,
+        sop_instance_uid=sop_instance_uid,
+        transfer_syntax_uid=str(event.context.transfer_syntax),
+        calling_ae_title=str(event.assoc.requestor.ae_title).strip(),
+        calling_host=str(event.assoc.requestor.address),
+        header=header,
+    )
+
+
+def _mismatch(event: evt.Event, instance: ReceivedInstance) -> str:
+    """How the data set contradicts the command or the presentation context, or nothing."""
+    if instance.sop_class_uid != str(event.context.abstract_syntax):
+        return "SOP class differs from the presentation context"
+    if instance.header.sop_class_uid != instance.sop_class_uid:
+        return "SOP Class UID of data set and command differ"
+    if instance.header.sop_instance_uid != instance.sop_instance_uid:
+        return "SOP Instance UID of data set and command differ"
+    return ""
+
+
+def _answer(status: StoreStatus, comment: str = "") -> Dataset:
+    answer = Dataset()
+    answer.Status = int(status)
+    if comment:
+        answer.ErrorComment = comment[:_ERROR_COMMENT_LENGTH]
+    return answer
+
+
+def _address_problem(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use; stop the other program or choose another port"
+    if error.errno == errno.EACCES:
+        return f"port {port} needs more rights than this user has; choose one above 1023"
+    return f"cannot listen on {host}:{port} ({error.strerror}); check listener.host"
