@@ -1,0 +1,72 @@
+"""Which patients something was fitted on, without their names."""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from cxr_model.errors import PatientOverlapError
+
+# 64 bits of each digest: two of a million patients share one with a chance of 1 in 10 million.
+_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PatientSet:
+    """Salted, shortened digests of patient identifiers: enough to see an overlap.
+
+    The salt keeps equal patients of two files from being linked. It does not hide identifiers
+    that can be guessed one by one, so the file stays as confidential as the table it came from.
+    """
+
+    salt: bytes
+    digests: frozenset[bytes]
+
+    @classmethod
+    def of(cls, patients: Iterable[str], salt: bytes | None = None) -> Self:
+        """The set of these patients, under a new random salt unless one is given."""
+        chosen = secrets.token_bytes(16) if salt is None else salt
+        return cls(chosen, frozenset(_digest(chosen, patient) for patient in set(patients)))
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def joined(self, patients: Iterable[str]) -> "PatientSet":
+        """This set and `patients`, under the same salt."""
+        return PatientSet(self.salt, self.digests | PatientSet.of(patients, self.salt).digests)
+
+    def refuse(self, patients: npt.NDArray[np.object_] | Iterable[str]) -> None:
+        """Raise PatientOverlapError when one of `patients` is in the set."""
+        both = self.digests & PatientSet.of(patients, self.salt).digests
+        if both:
+            raise PatientOverlapError(
+                f"the calibration was fitted on {len(both)} of these patients; "
+                "use it on, and score it with, other patients"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Salt and digests in base64."""
+        return {
+            "patients": len(self.digests),
+            "salt": base64.b64encode(self.salt).decode(),
+            "digests": base64.b64encode(b"".join(sorted(self.digests))).decode(),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read back what `to_json` gave; raises KeyError, TypeError or ValueError."""
+        salt = base64.b64decode(content["salt"], validate=True)
+        joined = base64.b64decode(content["digests"], validate=True)
+        digests = frozenset(joined[i : i + _BYTES] for i in range(0, len(joined), _BYTES))
+        if len(digests) * _BYTES != len(joined) or len(digests) != content["patients"]:
+            raise ValueError("the digests of the patients are damaged")
+        return cls(salt, digests)
+
+
+def _digest(salt: bytes, patient: str) -> bytes:
+    return hashlib.sha256(salt + patient.encode()).digest()[:_BYTES]

@@ -1,0 +1,134 @@
+"""Tables of predictions with outcomes: ``image, patient_id, prob_<label>…, y_<label>…``."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cxr_model.errors import DataError
+from cxr_model.findings import LABELS
+
+#: Columns a table may carry besides, for results by group of images.
+GROUP_COLUMNS = ("view", "sex", "age")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """Probabilities and outcomes of n images for some of the labels, in NIH order.
+
+    `probabilities` and `targets` are float64 of shape (n, labels); `patients` and `images` are
+    text of shape (n,); `groups` holds those of `GROUP_COLUMNS` the table had.
+    """
+
+    labels: tuple[str, ...]
+    images: npt.NDArray[np.object_]
+    patients: npt.NDArray[np.object_]
+    probabilities: npt.NDArray[np.float64]
+    targets: npt.NDArray[np.float64]
+    groups: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def where(self, rows: npt.NDArray[np.bool_]) -> "Predictions":
+        """The rows where `rows` (n,) is true."""
+        return Predictions(
+            self.labels,
+            self.images[rows],
+            self.patients[rows],
+            self.probabilities[rows],
+            self.targets[rows],
+            self.groups.loc[rows].reset_index(drop=True),
+        )
+
+    def with_probabilities(self, probabilities: npt.NDArray[np.float64]) -> "Predictions":
+        """The same images with other probabilities (n, labels)."""
+        return replace(self, probabilities=probabilities)
+
+    @classmethod
+    def from_csv(cls, path: Path) -> Self:
+        """Read a table, compressed or not.
+
+        Raises DataError when a column is missing, a label unknown, a probability outside [0, 1],
+        an outcome neither 0 nor 1, an image listed twice, or there are no rows.
+        """
+        try:
+            table = pd.read_csv(path, dtype={"image": str, "patient_id": str})
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read as a CSV table: {error}") from error
+        try:
+            return cls._from_table(table)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+    @classmethod
+    def _from_table(cls, table: pd.DataFrame) -> Self:
+        labels = _labels(table.columns)
+        missing = [name for name in ("image", "patient_id") if name not in table.columns]
+        if missing:
+            raise DataError(f"no column {missing[0]!r}; columns are image, patient_id, prob_…, y_…")
+        if table.empty:
+            raise DataError("the table has no rows")
+        for name in ("image", "patient_id"):
+            if table[name].isna().any():
+                raise DataError(f"column {name!r} has empty cells")
+        if table["image"].duplicated().any():
+            twice = table.loc[table["image"].duplicated(), "image"].iloc[0]
+            raise DataError(f"image {twice!r} is listed twice")
+        groups = [name for name in GROUP_COLUMNS if name in table.columns]
+        return cls(
+            labels,
+            table["image"].to_numpy(dtype=object),
+            table["patient_id"].to_numpy(dtype=object),
+            _numbers(table, [f"prob_{label}" for label in labels], whole=False),
+            _numbers(table, [f"y_{label}" for label in labels], whole=True),
+            table[groups].reset_index(drop=True),
+        )
+
+
+def split_patients(
+    patients: npt.NDArray[np.object_], parts: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Deal whole patients into `parts` at random: the part (n,) of each image.
+
+    The same patients give the same parts in any order of the rows. Raises DataError when there
+    are fewer patients than parts.
+    """
+    names, inverse = np.unique(patients.astype(str), return_inverse=True)
+    if len(names) < parts:
+        raise DataError(f"{len(names)} patients cannot be dealt into {parts} parts")
+    dealt = np.random.default_rng(seed).permutation(len(names)) % parts
+    return np.asarray(dealt[inverse], dtype=np.int64)
+
+
+def _labels(columns: Iterable[str]) -> tuple[str, ...]:
+    names = list(columns)
+    predicted = {name.removeprefix("prob_") for name in names if name.startswith("prob_")}
+    known = {name.removeprefix("y_") for name in names if name.startswith("y_")}
+    unknown = sorted((predicted | known) - set(LABELS))
+    if unknown:
+        raise DataError(f"unknown label {unknown[0]!r}; labels are {', '.join(LABELS)}")
+    if predicted != known:
+        label = sorted(predicted ^ known)[0]
+        raise DataError(f"label {label!r} needs both a prob_ and a y_ column")
+    if not predicted:
+        raise DataError("no column prob_<label>")
+    return tuple(label for label in LABELS if label in predicted)
+
+
+def _numbers(table: pd.DataFrame, columns: list[str], *, whole: bool) -> npt.NDArray[np.float64]:
+    try:
+        values = table[columns].to_numpy(dtype=np.float64)
+    except ValueError as error:
+        raise DataError(f"a cell in {columns[0].split('_')[0]}_… is not a number") from error
+    good = np.isin(values, (0.0, 1.0)) if whole else (values >= 0.0) & (values <= 1.0)
+    if not good.all():
+        row, column = (int(index) for index in np.argwhere(~good)[0])
+        expected = "0 or 1" if whole else "between 0 and 1"
+        found = values[row, column]
+        raise DataError(f"row {row + 1}: {columns[column]} is {found}, not {expected}")
+    return values
