@@ -112,7 +112,7 @@ class Node:
     ) -> None:
         self.ae_title = ae_title
         self.host = host
-        self._asked_port = port
+        self._asked_port = self._port = port
         self._peers = tuple(peers)
         self._on_store = on_store
         self._on_rejected = on_rejected
@@ -128,7 +128,7 @@ class Node:
     @property
     def port(self) -> int:
         """The port listened on; where 0 was asked for, the one the system chose."""
-        return self._asked_port if self._server is None else int(self._server.server_address[1])
+        return self._port
 
     def __enter__(self) -> Self:
         self.start()
@@ -149,6 +149,7 @@ class Node:
         self._stopping.clear()
         try:
             self._server = self._listen()
+            self._port = int(self._server.server_address[1])
         except OSError as error:
             raise PortInUseError(_address_problem(self.host, self._asked_port, error)) from error
 

@@ -1,0 +1,177 @@
+"""Pixel Data as numbers: the declared layout is checked before anything is unpacked."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+
+from dicom_io.codestream import j2k_size, jpeg_size
+from dicom_io.errors import UndecodablePixelsError
+from dicom_io.header import number, text
+from dicom_io.quiet import quietly
+
+# The largest image that is unpacked, samples; the largest detectors have a sixth of it.
+MAX_SAMPLES = 100_000_000
+
+_PHOTOMETRICS = {
+    "MONOCHROME1": 1,
+    "MONOCHROME2": 1,
+    "PALETTE COLOR": 1,
+    "RGB": 3,
+    "YBR_FULL": 3,
+    "YBR_FULL_422": 3,
+    "YBR_ICT": 3,
+    "YBR_RCT": 3,
+}
+_DEPTHS = (8, 16, 32)
+_HTJ2K_PREFIX = "1.2.840.10008.1.2.4.20"
+
+# pydicom, its plugins and the libraries below them agree on no exception type.
+_DECODER_ERRORS = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the header describes the pixels (PS3.3 C.7.6.3)."""
+
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    photometric: str
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether a sample is a grey value, not a colour or an index of one."""
+        return self.photometric in {"MONOCHROME1", "MONOCHROME2"}
+
+
+def layout_of(ds: Dataset) -> Layout:
+    """Read and check the layout. Raises UndecodablePixelsError where it makes no image."""
+    if "PixelData" not in ds:
+        raise UndecodablePixelsError("the object has no Pixel Data")
+    allocated = _whole(ds, "BitsAllocated")
+    stored = _whole(ds, "BitsStored", allocated)
+    photometric = text(ds, "PhotometricInterpretation").upper()
+    layout = Layout(
+        rows=_whole(ds, "Rows"),
+        columns=_whole(ds, "Columns"),
+        samples=_whole(ds, "SamplesPerPixel", 1),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=_whole(ds, "HighBit", stored - 1),
+        signed=_whole(ds, "PixelRepresentation", 0) == 1,
+        photometric=photometric,
+    )
+    problem = _layout_problem(layout, _whole(ds, "NumberOfFrames", 1))
+    if problem:
+        raise UndecodablePixelsError(problem)
+    return layout
+
+
+def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode the one frame; colour comes as RGB.
+
+    Returns an integer array (rows, columns) or (rows, columns, 3), and remarks. Raises
+    UndecodablePixelsError with the reason in one line.
+    """
+    try:
+        with quietly() as warned:
+            _check_codestream(ds, layout)
+            array = pixel_array(_with_whole_words(ds, layout), index=0)
+    except _DECODER_ERRORS as error:
+        raise UndecodablePixelsError(_reason(ds, error)) from error
+    wanted = (layout.rows, layout.columns) + ((3,) if layout.samples == 3 else ())
+    if array.shape != wanted:
+        raise UndecodablePixelsError(f"decoding gave an array of {array.shape}, not {wanted}")
+    shift = layout.high_bit + 1 - layout.bits_stored
+    notes = ("the decoder warned about the pixel data",) if warned else ()
+    return (array >> shift if shift else array), notes
+
+
+def _whole(ds: Dataset, keyword: str, default: int | None = None) -> int:
+    value = number(ds, keyword)
+    if value is not None and value == int(value):
+        return int(value)
+    if default is not None and value is None:
+        return default
+    raise UndecodablePixelsError(f"the object has no usable {keyword}")
+
+
+def _layout_problem(layout: Layout, frames: int) -> str:
+    if layout.rows < 1 or layout.columns < 1:
+        return f"the header declares {layout.rows} x {layout.columns} pixels"
+    if frames > 1:
+        return f"the object has {frames} frames, not one"
+    if layout.rows * layout.columns * layout.samples > MAX_SAMPLES:
+        return (
+            f"the header declares {layout.rows} x {layout.columns} pixels, "
+            f"above the limit of {MAX_SAMPLES // 10**6} million samples"
+        )
+    if _PHOTOMETRICS.get(layout.photometric) != layout.samples:
+        return (
+            f"PhotometricInterpretation {layout.photometric[:16]!r} with {layout.samples} "
+            "samples per pixel is not supported"
+        )
+    deep_enough = layout.bits_stored <= layout.high_bit + 1 <= layout.bits_allocated
+    if layout.bits_allocated not in _DEPTHS or layout.bits_stored < 1 or not deep_enough:
+        return (
+            f"{layout.bits_stored} bits stored in {layout.bits_allocated} with high bit "
+            f"{layout.high_bit} is not supported"
+        )
+    return ""
+
+
+def _with_whole_words(ds: Dataset, layout: Layout) -> Dataset:
+    """The dataset, made to keep the bits below the stored ones where high bit is not the top."""
+    ready = ds.copy()
+    ready.BitsStored = layout.high_bit + 1
+    ready.HighBit = layout.high_bit
+    ready.SamplesPerPixel = layout.samples
+    ready.PixelRepresentation = int(layout.signed)
+    ready.PhotometricInterpretation = layout.photometric
+    return ready
+
+
+def _check_codestream(ds: Dataset, layout: Layout) -> None:
+    """Refuse a compressed frame of another size than declared, before it is unpacked."""
+    syntax = ds.file_meta.TransferSyntaxUID
+    if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
+        read = jpeg_size
+    elif syntax in JPEG2000TransferSyntaxes or syntax.startswith(_HTJ2K_PREFIX):
+        read = j2k_size
+    else:
+        return
+    size = read(get_frame(ds.PixelData, 0, number_of_frames=1))
+    if size is not None and size != (layout.rows, layout.columns):
+        raise ValueError(
+            f"the compressed image is {size[0]} x {size[1]}, "
+            f"the header says {layout.rows} x {layout.columns}"
+        )
+
+
+def _reason(ds: Dataset, error: Exception) -> str:
+    first_line = str(error).strip().partition("\n")[0].partition(" - ")[0][:160]
+    syntax = ds.file_meta.TransferSyntaxUID
+    return f"{syntax.name} pixel data cannot be decoded: {first_line or type(error).__name__}"

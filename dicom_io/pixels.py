@@ -1,0 +1,137 @@
+"""A dataset's pixels as they should be seen: 0 is black, 255 is white.
+
+The chain is that of PS3.4 N.2: stored values, Modality LUT, VOI LUT or window, polarity. All of
+it maps one stored value to one grey level, so it is computed once for each value that occurs and
+then looked up for every pixel.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels.processing import apply_color_lut
+
+from dicom_io.decode import Layout, layout_of, stored_values
+from dicom_io.errors import UndecodablePixelsError
+from dicom_io.header import number, numbers, text
+from dicom_io.quiet import quietly
+from dicom_io.voi import Values, grey_values, modality_values
+
+Grey = NDArray[np.uint8]
+
+# Above this many different values the chain runs on the pixels themselves.
+_LARGEST_TABLE = 1 << 20
+# Luma of ITU-R BT.601, which YBR_FULL is defined by (PS3.3 C.7.6.3.1.2).
+_LUMA = np.array([0.299, 0.587, 0.114])
+_LUT_ERRORS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayImage:
+    """`array`: uint8 (rows, columns), 0 black to 255 white as it should be seen.
+
+    `notes` say in words what was missing or contradictory on the way.
+    """
+
+    array: Grey
+    notes: tuple[str, ...]
+
+
+def display_pixels(ds: Dataset) -> DisplayImage:
+    """Decode and render one single-frame image.
+
+    Raises UndecodablePixelsError where there are no pixels, no decoder reads them, or the header
+    declares more than `dicom_io.decode.MAX_SAMPLES`.
+    """
+    layout = layout_of(ds)
+    stored, notes = stored_values(ds, layout)
+    if layout.is_grey:
+        grey, more = _render_grey(stored, ds, layout)
+    else:
+        grey, more = _render_colour(stored, ds, layout)
+    return DisplayImage(grey, (*notes, *more, *_aspect_notes(ds)))
+
+
+def _render_grey(
+    stored: NDArray[np.integer], ds: Dataset, layout: Layout
+) -> tuple[Grey, tuple[str, ...]]:
+    low, high = int(stored.min()), int(stored.max())
+    if high - low >= _LARGEST_TABLE:
+        return _chain(stored.astype(np.float64), np.ones(stored.shape, dtype=bool), ds, layout)
+    index = stored.astype(np.int64) - low
+    occurring = np.bincount(index.ravel(), minlength=high - low + 1) > 0
+    table, notes = _chain(np.arange(low, high + 1, dtype=np.float64), occurring, ds, layout)
+    return table[index], notes
+
+
+def _chain(
+    values: Values, occurring: NDArray[np.bool_], ds: Dataset, layout: Layout
+) -> tuple[Grey, tuple[str, ...]]:
+    """Stored values to grey levels; `occurring` marks those that are in the image."""
+    padding = _padding(values, ds, layout)
+    shown = occurring & ~padding
+    if not shown.any():
+        padding, shown = np.zeros_like(padding), occurring
+    modality, first_notes = modality_values(values, ds, layout)
+    grey, notes = grey_values(modality, shown, ds, layout)
+    inverted, last_notes = _polarity(ds, layout)
+    grey = 1.0 - grey if inverted else grey
+    # Padding is outside the image and takes no part in its contrast (PS3.3 C.7.5.1.1.2).
+    grey = np.where(padding, 0.0, grey)
+    return np.rint(grey * 255.0).astype(np.uint8), (*first_notes, *notes, *last_notes)
+
+
+def _padding(values: Values, ds: Dataset, layout: Layout) -> NDArray[np.bool_]:
+    value = number(ds, "PixelPaddingValue")
+    if value is None:
+        return np.zeros(values.shape, dtype=bool)
+    limit = number(ds, "PixelPaddingRangeLimit")
+    ends = [_as_pixel(end, layout) for end in (value, value if limit is None else limit)]
+    return (values >= min(ends)) & (values <= max(ends))
+
+
+def _as_pixel(value: float, layout: Layout) -> float:
+    """A value written as unsigned where the pixels are signed, or the other way round."""
+    span = float(1 << layout.bits_allocated)
+    if layout.signed and value >= span / 2:
+        return value - span
+    return value + span if not layout.signed and value < 0 else value
+
+
+def _polarity(ds: Dataset, layout: Layout) -> tuple[bool, tuple[str, ...]]:
+    """Whether the image is shown inverted.
+
+    MONOCHROME1 means that the smallest value is white (PS3.3 C.7.6.3.1.2). Presentation LUT Shape
+    INVERSE states the same of the same image (C.8.11.3), so the two never add up.
+    """
+    inverse = text(ds, "PresentationLUTShape").upper() == "INVERSE"
+    if layout.photometric == "MONOCHROME1":
+        return True, ()
+    if inverse:
+        return True, ("MONOCHROME2 with PresentationLUTShape INVERSE: shown inverted",)
+    return False, ()
+
+
+def _render_colour(
+    stored: NDArray[np.integer], ds: Dataset, layout: Layout
+) -> tuple[Grey, tuple[str, ...]]:
+    colour, top = stored, float((1 << layout.bits_stored) - 1)
+    if layout.photometric == "PALETTE COLOR":
+        try:
+            with quietly():
+                colour = apply_color_lut(stored, ds)[..., :3]
+        except _LUT_ERRORS as error:
+            raise UndecodablePixelsError("the colour palette is missing or broken") from error
+        top = float(np.iinfo(colour.dtype).max)
+    luma = colour.astype(np.float64) @ _LUMA / top
+    grey = np.rint(np.clip(luma, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return grey, (f"{layout.photometric} image shown by its luma",)
+
+
+def _aspect_notes(ds: Dataset) -> tuple[str, ...]:
+    for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
+        pair = numbers(ds, keyword)
+        if len(pair) == 2 and min(pair) > 0 and abs(pair[0] / pair[1] - 1.0) > 0.01:
+            return (f"{keyword}: pixels are not square",)
+    return ()
