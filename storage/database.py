@@ -1,0 +1,165 @@
+"""The connection to SQLite or PostgreSQL, and transactions on it."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from storage.durable import make_folder, os_errors_named
+from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnavailableError
+
+BUSY_TIMEOUT_SECONDS = 30.0
+
+_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+_POSTGRESQL_DISK_FULL = "53100"
+
+
+def open_engine(url: str, *, create: bool = True) -> Engine:
+    """An engine for `sqlite:///PATH` or `postgresql://…`; each process opens its own.
+
+    SQLite runs in WAL mode with synchronous=FULL, so that a commit is on disk when it returns.
+    With `create` a missing SQLite file is made (0600, in a folder of 0700: it names patients).
+
+    Raises StorageError for a URL that cannot be used and SchemaError for a missing file.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _open_sqlite(parsed, create=create)
+        if parsed.get_backend_name() == "postgresql":
+            return create_engine(
+                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, max_overflow=20
+            )
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise StorageError("database_url is not a URL: write sqlite:///PATH") from error
+    except ModuleNotFoundError as error:
+        raise StorageError("no PostgreSQL driver: pip install 'cxrd[postgresql]'") from error
+    raise StorageError(
+        f"database_url: {parsed.drivername} is not supported, use sqlite or postgresql"
+    )
+
+
+def _open_sqlite(url: URL, *, create: bool) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise StorageError("database_url names no file: write sqlite:///PATH")
+    path = Path(url.database)
+    if create:
+        make_folder(path.parent)
+        with os_errors_named(path):
+            path.touch(mode=0o600)
+    elif not path.exists():
+        raise SchemaError(f"no store at {path}: start `cxrd serve` once to create it")
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, max_overflow=20)
+    event.listen(engine, "connect", _prepare_sqlite_connection)
+    event.listen(engine, "begin", _begin_sqlite_transaction)
+    return engine
+
+
+def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
+    """Set the connection up, and stop sqlite3 from beginning transactions of its own accord."""
+    connection.isolation_level = None
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite_transaction(connection: Connection) -> None:
+    """A writer takes the write lock at once: one that reads first cannot wait for it later."""
+    reads = connection.get_execution_options().get("reads_only", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that can say what to do on a conflict, in the connection's dialect."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+class Database:
+    """Short transactions on one engine, for any number of threads.
+
+    Whatever fails inside leaves nothing behind; what the database reports becomes a StorageError
+    that names the store and what to do.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._snapshots = engine.execution_options(
+            **(
+                {"reads_only": True}
+                if self._is_sqlite
+                else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            )
+        )
+        self._write_turn = threading.Lock()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction whose queries all see the same moment."""
+        with self._errors_named(), self._snapshots.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is durable when the block has ended well."""
+        with self._turn(), self._errors_named(), self.engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """SQLite has one writer at a time: this process's threads queue here, not by polling."""
+        if not self._is_sqlite:
+            yield
+            return
+        if not self._write_turn.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+            raise StoreUnavailableError(f"{self._name} is busy: its disk may be too slow")
+        try:
+            yield
+        finally:
+            self._write_turn.release()
+
+    @contextlib.contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise self._named(error) from error
+
+    @property
+    def _name(self) -> str:
+        url = self.engine.url
+        return f"the store {url.database if self._is_sqlite else url.render_as_string()}"
+
+    def _named(self, error: SQLAlchemyError) -> StorageError:
+        cause = error.orig if isinstance(error, DBAPIError) else None
+        text = " ".join(str(cause or type(error).__name__).split())
+        if _says_disk_full(cause):
+            return OutOfSpaceError(f"no space left for {self._name}: free some and try again")
+        if self._is_sqlite and "locked" not in text and isinstance(error, DBAPIError):
+            return StorageError(
+                f"{self._name} cannot be used ({text}): check its disk and permissions,"
+                " or restore it from a backup"
+            )
+        if isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError)):
+            return StoreUnavailableError(f"{self._name} does not answer ({text}): is it running?")
+        return StorageError(f"{self._name} refused ({text}): please report this")
+
+
+def _says_disk_full(cause: BaseException | None) -> bool:
+    by_sqlite = getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL"
+    return by_sqlite or getattr(cause, "sqlstate", "") == _POSTGRESQL_DISK_FULL

@@ -1,0 +1,1 @@
+"""Building and upgrading the tables; `storage.schema` has them as they are now."""

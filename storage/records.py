@@ -1,0 +1,208 @@
+"""The value objects that go into the store and come out of it. All datetimes are aware, in UTC."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class JobKind(StrEnum):
+    """What a job does, and what its subject names."""
+
+    ANALYSE = "analyse"  # subject: the instance's number
+    REPORT = "report"  # subject: the StudyInstanceUID
+    DELIVER = "deliver"  # subject: SOPInstanceUID@destination; lane: the destination
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    PARKED = "parked"
+    DISCARDED = "discarded"
+
+
+class ReceiptOutcome(StrEnum):
+    """What a received instance is to the store."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    REVISION = "revision"
+
+
+class InstanceState(StrEnum):
+    """What has become of an instance."""
+
+    RECEIVED = "received"
+    ANALYSED = "analysed"
+    NOT_ANALYSED = "not_analysed"
+
+
+class ObjectKind(StrEnum):
+    """What an object made here is."""
+
+    REPORT = "report"
+    HEATMAP = "heatmap"
+
+
+class StudyStatus(StrEnum):
+    """How reporting a study ended."""
+
+    REPORTED = "reported"
+    NO_ELIGIBLE_IMAGE = "no_eligible_image"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it was when read. `generation` counts its touches, `claims` its claims: a worker
+    holds the job only as long as `claims` in the store is the one it was given.
+    """
+
+    id: int
+    kind: JobKind
+    subject: str
+    lane: str | None
+    state: JobState
+    attempts: int
+    generation: int
+    claims: int
+    not_before: datetime
+    worker: str | None
+    lease_until: datetime | None
+    last_error: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """An instance whose bytes are in the spool and that is to be acknowledged."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id: str
+    accession_number: str
+    study_date: str
+    modality: str
+    calling_ae_title: str
+    spool_path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What `Store.record_instance` made of an instance."""
+
+    outcome: ReceiptOutcome
+    instance_id: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRecord:
+    """The answer to one label: the raw logit, the calibrated probability, and the cut-off."""
+
+    label: str
+    logit: float
+    probability: float
+    threshold: float
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """A DICOM object made here. A heatmap names its instance and label, a report neither."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    kind: ObjectKind
+    study_instance_uid: str
+    instance_id: int | None
+    label: str | None
+    spool_path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisRecord:
+    """What the model said about an instance, and which model it was."""
+
+    analysed_at: datetime
+    model_name: str
+    model_version: str
+    model_sha256: str
+    findings: Sequence[FindingRecord]
+    notes: Sequence[str] = ()
+    objects: Sequence[ObjectRecord] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One revision of a received instance with everything known about it."""
+
+    id: int
+    sop_instance_uid: str
+    revision: int
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id: str
+    accession_number: str
+    study_date: str
+    modality: str
+    calling_ae_title: str
+    spool_path: str
+    size: int
+    sha256: str
+    received_at: datetime
+    state: InstanceState
+    reason: str | None
+    detail: str | None
+    notes: tuple[str, ...]
+    analysed_at: datetime | None
+    model_name: str | None
+    model_version: str | None
+    model_sha256: str | None
+    findings: tuple[FindingRecord, ...]
+    objects: tuple[ObjectRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResults:
+    """A study: the latest revision of each instance, and its reports, oldest first.
+
+    `pending` counts those instances that still wait for an analysis under way or queued.
+    `status` is None until the study was reported for the first time.
+    """
+
+    study_instance_uid: str
+    instances: tuple[Instance, ...]
+    reports: tuple[ObjectRecord, ...]
+    pending: int
+    status: StudyStatus | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An object that is to go to a destination."""
+
+    sop_instance_uid: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingDelivery:
+    """What a DELIVER job has to send, and where to."""
+
+    object: ObjectRecord
+    destination: str

@@ -1,0 +1,194 @@
+"""The tables. `storage.migrations` builds them in a database; a test holds the two together."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from storage.records import InstanceState, JobKind, JobState, ObjectKind, StudyStatus
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC. SQLite keeps no offset, so it is put back when read."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert to UTC; a naive datetime is a mistake of the caller."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a datetime without a time zone: {value}")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Name the zone of what was stored."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class StorableText(TypeDecorator[str]):
+    """Text as senders write it, less what no database keeps: NULs and broken code points.
+
+    A stray byte in a patient's header must not keep the image from being received.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Drop NULs and replace lone surrogates."""
+        if value is None:
+            return None
+        return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _named(enum: type[StrEnum]) -> Enum:
+    """A column of an enum's values, as plain text that a person can read in the database."""
+    return Enum(
+        enum,
+        native_enum=False,
+        length=32,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+# SQLite numbers its rows by itself only where the type is spelt INTEGER.
+_RowNumber = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _RowNumber, primary_key=True),
+    Column("kind", _named(JobKind), nullable=False),
+    Column("subject", StorableText, nullable=False),
+    Column("lane", StorableText),
+    Column("state", _named(JobState), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("claims", Integer, nullable=False),
+    Column("not_before", UtcDateTime, nullable=False),
+    Column("worker", StorableText),
+    Column("lease_until", UtcDateTime),
+    Column("last_error", StorableText),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    UniqueConstraint("kind", "subject"),
+    # A claim reads its index in order and stops at the first row that fits.
+    Index("ix_jobs_due", "state", "not_before", "id", "kind"),
+    Index("ix_jobs_due_in_lane", "state", "lane", "not_before", "id", "kind"),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", _RowNumber, primary_key=True),
+    Column("sop_instance_uid", StorableText, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("sop_class_uid", StorableText, nullable=False),
+    Column("transfer_syntax_uid", StorableText, nullable=False),
+    Column("study_instance_uid", StorableText, nullable=False),
+    Column("series_instance_uid", StorableText, nullable=False),
+    Column("patient_id", StorableText, nullable=False),
+    Column("accession_number", StorableText, nullable=False),
+    Column("study_date", StorableText, nullable=False),
+    Column("modality", StorableText, nullable=False),
+    Column("calling_ae_title", StorableText, nullable=False),
+    Column("spool_path", StorableText, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", StorableText, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("state", _named(InstanceState), nullable=False),
+    Column("reason", StorableText),
+    Column("detail", StorableText),
+    Column("notes", JSON, nullable=False),
+    Column("analysed_at", UtcDateTime),
+    Column("model_name", StorableText),
+    Column("model_version", StorableText),
+    Column("model_sha256", StorableText),
+    UniqueConstraint("sop_instance_uid", "revision"),
+    UniqueConstraint("sop_instance_uid", "sha256"),
+    Index("ix_instances_study", "study_instance_uid"),
+    Index("ix_instances_received", "received_at", "id"),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("instance_id", _RowNumber, ForeignKey(instances.c.id), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("label", StorableText, nullable=False),
+    Column("logit", Float, nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("threshold", Float, nullable=False),
+    Column("present", Boolean, nullable=False),
+    UniqueConstraint("instance_id", "label"),
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("id", _RowNumber, primary_key=True),
+    Column("sop_instance_uid", StorableText, nullable=False, unique=True),
+    Column("sop_class_uid", StorableText, nullable=False),
+    Column("kind", _named(ObjectKind), nullable=False),
+    Column("study_instance_uid", StorableText, nullable=False),
+    Column("instance_id", _RowNumber, ForeignKey(instances.c.id)),
+    Column("label", StorableText),
+    Column("spool_path", StorableText, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", StorableText, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_objects_study", "study_instance_uid"),
+    Index("ix_objects_instance", "instance_id"),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("study_instance_uid", StorableText, primary_key=True),
+    Column("status", _named(StudyStatus), nullable=False),
+    Column("detail", StorableText, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column(
+        "sop_instance_uid", StorableText, ForeignKey(objects.c.sop_instance_uid), primary_key=True
+    ),
+    Column("destination", StorableText, primary_key=True),
+    Column("job_id", _RowNumber, ForeignKey(jobs.c.id), nullable=False, unique=True),
+    Column("delivered_at", UtcDateTime),
+    Column("dimse_status", Integer),
+    Column("sop_class_uid", StorableText),
+)
