@@ -1,0 +1,217 @@
+"""The audit table: one row per received instance, and CSV files that are safe to open."""
+
+import csv
+import io
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select, tuple_
+
+from storage.database import Database
+from storage.durable import durable_file
+from storage.lookup import load_findings
+from storage.records import FindingRecord, InstanceState, ObjectKind
+from storage.schema import deliveries, instances, jobs, objects
+
+_PAGE_ROWS = 500
+
+_BEFORE_LABELS = (
+    "received_at",
+    "calling_ae_title",
+    "patient_id",
+    "accession_number",
+    "study_date",
+    "modality",
+    "study_instance_uid",
+    "series_instance_uid",
+    "sop_instance_uid",
+    "sop_class_uid",
+    "revision",
+    "sha256",
+    "state",
+    "reason",
+    "detail",
+    "analysed_at",
+    "model_name",
+    "model_version",
+    "model_sha256",
+)
+_AFTER_LABELS = ("findings", "report_sop_instance_uid", "deliveries")
+
+# OWASP "CSV Injection", with the full-width forms some spreadsheets fold to ASCII.
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def columns(labels: Sequence[str]) -> list[str]:
+    """The header of the audit table, with a probability column for each label."""
+    return [*_BEFORE_LABELS, *(f"prob_{label}" for label in labels), *_AFTER_LABELS]
+
+
+def neutralise(cell: str) -> str:
+    """The cell as a spreadsheet will show it rather than run it: a formula gets a quote first.
+
+    A plain number is no formula, signed or not.
+    """
+    if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, str]]) -> int:
+    """Write rows (UTF-8 with every cell neutralised) and return how many there were.
+
+    The file appears complete or not at all. Raises OutOfSpaceError or SpoolError.
+    """
+    written = 0
+    with durable_file(path, path.parent) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text)
+        writer.writerow([neutralise(name) for name in header])
+        for row in rows:
+            writer.writerow([neutralise(row[name]) for name in header])
+            written += 1
+        text.flush()
+        text.detach()
+    return written
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Some instances and what belongs to them."""
+
+    instances: Sequence[Row[Any]]
+    findings: Mapping[int, Sequence[FindingRecord]]
+    reports: Mapping[str, Sequence[Row[Any]]]
+    deliveries: Mapping[str, Sequence[str]]
+
+
+class Export:
+    """The store as table rows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rows(
+        self,
+        labels: Sequence[str] = (),
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        study: str | None = None,
+        status: InstanceState | None = None,
+    ) -> Iterator[dict[str, str]]:
+        """One row per revision of each instance, oldest first, with the keys of `columns`.
+
+        `since` (included) and `until` (not included) are about when it was received, `study` is a
+        StudyInstanceUID. Rows are read a page at a time, so that a slow reader holds nothing up.
+        """
+        query = _instances_query(since, until, study, status)
+        while True:
+            with self._database.reading() as connection:
+                page = _load_page(connection, query.limit(_PAGE_ROWS))
+            yield from (_row(page, instance, labels) for instance in page.instances)
+            if len(page.instances) < _PAGE_ROWS:
+                return
+            last = page.instances[-1]
+            place = tuple_(instances.c.received_at, instances.c.id)
+            query = query.where(place > (last.received_at, last.id))
+
+
+def _instances_query(
+    since: datetime | None, until: datetime | None, study: str | None, status: InstanceState | None
+) -> Select[Any]:
+    newer = instances.alias()
+    superseded_at = (
+        select(func.min(newer.c.received_at))
+        .where(
+            newer.c.sop_instance_uid == instances.c.sop_instance_uid,
+            newer.c.revision > instances.c.revision,
+        )
+        .scalar_subquery()
+    )
+    query = select(instances, superseded_at.label("superseded_at")).order_by(
+        instances.c.received_at, instances.c.id
+    )
+    if since is not None:
+        query = query.where(instances.c.received_at >= since)
+    if until is not None:
+        query = query.where(instances.c.received_at < until)
+    if study is not None:
+        query = query.where(instances.c.study_instance_uid == study)
+    if status is not None:
+        query = query.where(instances.c.state == status)
+    return query
+
+
+def _load_page(connection: Connection, query: Select[Any]) -> _Page:
+    found = connection.execute(query).all()
+    of_studies = select(objects).where(
+        objects.c.kind == ObjectKind.REPORT,
+        objects.c.study_instance_uid.in_({row.study_instance_uid for row in found}),
+    )
+    reports = defaultdict(list)
+    for report in connection.execute(of_studies.order_by(objects.c.id)):
+        reports[report.study_instance_uid].append(report)
+    sent = [report.sop_instance_uid for made in reports.values() for report in made]
+    return _Page(
+        instances=found,
+        findings=load_findings(connection, [row.id for row in found]),
+        reports=reports,
+        deliveries=_load_deliveries(connection, sent),
+    )
+
+
+def _load_deliveries(
+    connection: Connection, sop_instance_uids: Collection[str]
+) -> dict[str, list[str]]:
+    query = (
+        select(deliveries, jobs.c.state)
+        .join(jobs, jobs.c.id == deliveries.c.job_id)
+        .where(deliveries.c.sop_instance_uid.in_(sop_instance_uids))
+        .order_by(deliveries.c.destination)
+    )
+    found = defaultdict(list)
+    for row in connection.execute(query):
+        how = f"delivered {_text(row.delivered_at)}" if row.delivered_at else row.state.value
+        found[row.sop_instance_uid].append(f"{row.destination}={how}")
+    return found
+
+
+def _row(page: _Page, instance: Row[Any], labels: Sequence[str]) -> dict[str, str]:
+    findings = {finding.label: finding for finding in page.findings.get(instance.id, ())}
+    report = _report_of(instance, page.reports.get(instance.study_instance_uid, ()))
+    row = {name: _text(getattr(instance, name)) for name in _BEFORE_LABELS}
+    for label in labels:
+        row[f"prob_{label}"] = f"{findings[label].probability:.6f}" if label in findings else ""
+    positive = [finding for finding in findings.values() if finding.present]
+    row["findings"] = "; ".join(f"{item.label} ({item.probability:.2f})" for item in positive)
+    row["report_sop_instance_uid"] = report
+    row["deliveries"] = ";".join(page.deliveries.get(report, ()))
+    return row
+
+
+def _report_of(instance: Row[Any], reports: Sequence[Row[Any]]) -> str:
+    """The newest report made with this revision: after its analysis, before a later revision."""
+    if instance.analysed_at is None:
+        return ""
+    made_with_it = [
+        report.sop_instance_uid
+        for report in reports
+        if report.created_at >= instance.analysed_at
+        and (instance.superseded_at is None or report.created_at < instance.superseded_at)
+    ]
+    return made_with_it[-1] if made_with_it else ""
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    return str(value)

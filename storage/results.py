@@ -1,0 +1,209 @@
+"""What became of instances, studies and objects: results and the outbox.
+
+Each `record_…` method settles the job that produced the result in the same transaction: either
+both are in the store or neither, and a worker that lost its lease records nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import insert as plain_insert
+
+from storage.database import Database, insert
+from storage.errors import UnknownRecordError
+from storage.lookup import load_instance, load_object, load_study
+from storage.records import (
+    AnalysisRecord,
+    Delivery,
+    Instance,
+    InstanceState,
+    Job,
+    JobKind,
+    JobState,
+    ObjectRecord,
+    PendingDelivery,
+    StudyResults,
+    StudyStatus,
+)
+from storage.schema import deliveries, findings, instances, objects, studies
+from storage.transitions import enqueue_once, reopen, settle
+
+
+class Results:
+    """Results by instance, by study and by object."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = clock
+
+    def instance(self, instance_id: int) -> Instance:
+        """One revision of an instance; raises UnknownRecordError."""
+        with self._database.reading() as connection:
+            found = load_instance(connection, instance_id)
+        if found is None:
+            raise UnknownRecordError(f"there is no instance {instance_id} in the store")
+        return found
+
+    def study(self, study_instance_uid: str) -> StudyResults:
+        """All of a study; one never heard of has no instances."""
+        with self._database.reading() as connection:
+            return load_study(connection, study_instance_uid)
+
+    def object(self, sop_instance_uid: str) -> ObjectRecord | None:
+        """An object made here, if there is one of this UID."""
+        with self._database.reading() as connection:
+            return load_object(connection, sop_instance_uid)
+
+    def delivery(self, job: Job) -> PendingDelivery:
+        """What a DELIVER job has to send; raises UnknownRecordError."""
+        query = select(deliveries).where(deliveries.c.job_id == job.id)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+            found = load_object(connection, row.sop_instance_uid) if row else None
+        if row is None or found is None:
+            raise UnknownRecordError(f"job {job.id} has nothing to deliver")
+        return PendingDelivery(found, row.destination)
+
+    def record_analysis(self, job: Job, instance_id: int, analysis: AnalysisRecord) -> None:
+        """The instance is analysed; its study is reported anew if it was reported before.
+
+        The objects are kept but not delivered: that is for `record_report`. A repeated analysis
+        replaces the findings. Raises LeaseLostError.
+        """
+        now = self._now()
+        with self._database.writing() as connection:
+            settle(connection, job, JobState.DONE, now=now)
+            _end_instance(
+                connection,
+                instance_id,
+                now,
+                state=InstanceState.ANALYSED,
+                reason=None,
+                detail=None,
+                notes=list(analysis.notes),
+                analysed_at=analysis.analysed_at,
+                model_name=analysis.model_name,
+                model_version=analysis.model_version,
+                model_sha256=analysis.model_sha256,
+            )
+            rows = [
+                {"instance_id": instance_id, "position": position, **asdict(finding)}
+                for position, finding in enumerate(analysis.findings)
+            ]
+            if rows:
+                connection.execute(plain_insert(findings), rows)
+            _keep_objects(connection, analysis.objects, now)
+
+    def record_refusal(
+        self, job: Job, instance_id: int, reason: str, detail: str, notes: Sequence[str] = ()
+    ) -> None:
+        """The instance is not analysed, for this named reason. Raises LeaseLostError."""
+        now = self._now()
+        with self._database.writing() as connection:
+            settle(connection, job, JobState.DONE, now=now)
+            _end_instance(
+                connection,
+                instance_id,
+                now,
+                state=InstanceState.NOT_ANALYSED,
+                reason=str(reason),
+                detail=detail,
+                notes=list(notes),
+                analysed_at=now,
+                model_name=None,
+                model_version=None,
+                model_sha256=None,
+            )
+
+    def record_report(
+        self,
+        job: Job,
+        study_instance_uid: str,
+        status: StudyStatus,
+        detail: str,
+        objects: Sequence[ObjectRecord] = (),
+        deliveries: Sequence[Delivery] = (),
+    ) -> None:
+        """The study's report, its objects and every delivery of them, in one transaction.
+
+        A delivery that was asked for before is left as it is, sent or not. UNCHANGED leaves the
+        study's earlier status standing. Raises LeaseLostError.
+        """
+        now = self._now()
+        with self._database.writing() as connection:
+            settle(connection, job, JobState.DONE, now=now)
+            _keep_objects(connection, objects, now)
+            for delivery in deliveries:
+                _queue_delivery(connection, delivery, now)
+            row = {
+                "study_instance_uid": study_instance_uid,
+                "status": status,
+                "detail": detail,
+                "updated_at": now,
+            }
+            statement = insert(connection, studies).values(row)
+            if status is StudyStatus.UNCHANGED:
+                connection.execute(statement.on_conflict_do_nothing())
+            else:
+                connection.execute(
+                    statement.on_conflict_do_update(index_elements=["study_instance_uid"], set_=row)
+                )
+
+    def record_delivery(
+        self, job: Job, dimse_status: int | None, sop_class_uid: str | None = None
+    ) -> None:
+        """The destination has the object; `sop_class_uid` if it went as another SOP class.
+
+        Raises LeaseLostError.
+        """
+        now = self._now()
+        with self._database.writing() as connection:
+            settle(connection, job, JobState.DONE, now=now)
+            connection.execute(
+                update(deliveries)
+                .where(deliveries.c.job_id == job.id)
+                .values(delivered_at=now, dimse_status=dimse_status, sop_class_uid=sop_class_uid)
+            )
+
+
+def _end_instance(
+    connection: Connection, instance_id: int, now: datetime, **values: object
+) -> None:
+    """Give the instance its outcome, and have its study reported anew if that was done before."""
+    study = connection.scalar(
+        update(instances)
+        .where(instances.c.id == instance_id)
+        .values(**values)
+        .returning(instances.c.study_instance_uid)
+    )
+    if study is None:
+        raise UnknownRecordError(f"there is no instance {instance_id} in the store")
+    connection.execute(delete(findings).where(findings.c.instance_id == instance_id))
+    reopen(connection, JobKind.REPORT, study, now=now)
+
+
+def _keep_objects(connection: Connection, records: Sequence[ObjectRecord], now: datetime) -> None:
+    """Add the objects; the row of one made before follows the file that was just written."""
+    for record in records:
+        statement = insert(connection, objects).values(**asdict(record), created_at=now)
+        new = statement.excluded
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["sop_instance_uid"],
+                set_={"spool_path": new.spool_path, "size": new.size, "sha256": new.sha256},
+            )
+        )
+
+
+def _queue_delivery(connection: Connection, delivery: Delivery, now: datetime) -> None:
+    job_id = enqueue_once(
+        connection,
+        JobKind.DELIVER,
+        f"{delivery.sop_instance_uid}@{delivery.destination}",
+        now=now,
+        lane=delivery.destination,
+    )
+    if job_id is not None:
+        connection.execute(plain_insert(deliveries).values(**asdict(delivery), job_id=job_id))

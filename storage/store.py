@@ -1,0 +1,150 @@
+"""The store: everything the daemon remembers, behind one object."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection, func, select
+
+from storage import upgrade
+from storage.database import Database, insert, open_engine
+from storage.export import Export
+from storage.jobs import Jobs
+from storage.records import InstanceState, JobKind, NewInstance, Receipt, ReceiptOutcome
+from storage.results import Results
+from storage.schema import instances
+from storage.transitions import enqueue
+
+
+def utc_now() -> datetime:
+    """The time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+class Store:
+    """A database and what is done with it. Share one among threads; each process opens its own.
+
+    Attributes:
+        jobs: the queue.
+        results: what became of instances, studies and objects.
+        export: the same as table rows.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._now = clock
+        self.jobs = Jobs(database, clock)
+        self.results = Results(database, clock)
+        self.export = Export(database)
+
+    @classmethod
+    def open(
+        cls, database_url: str, *, clock: Callable[[], datetime] = utc_now, migrate: bool
+    ) -> Self:
+        """Open the store at `sqlite:///PATH` or `postgresql://…`.
+
+        With `migrate` it is created or upgraded first; without, it must be of this version.
+        Raises SchemaError, StoreUnavailableError or another StorageError.
+        """
+        database = Database(open_engine(database_url, create=migrate))
+        try:
+            if migrate:
+                upgrade.migrate(database)
+            else:
+                upgrade.require_current(database)
+        except BaseException:
+            database.engine.dispose()
+            raise
+        return cls(database, clock)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def record_instance(self, instance: NewInstance, quiet_seconds: float) -> Receipt:
+        """Record an instance whose file is in the spool: the acknowledging transaction.
+
+        Once this returns, the instance and the jobs that analyse it and report its study, once
+        that has been quiet for `quiet_seconds`, are on disk, and the sender may be told. The same
+        SOP Instance UID with bytes had before is a duplicate and queues nothing; with other bytes
+        it is a new revision. Safe for any number of callers with the same UID at once.
+        """
+        now = self._now()
+        with self._database.writing() as connection:
+            added = None
+            while added is None:
+                duplicate = _find_duplicate(connection, instance)
+                if duplicate is not None:
+                    return duplicate
+                added = _insert_instance(connection, instance, now)
+            enqueue(connection, JobKind.ANALYSE, str(added.instance_id), now=now, not_before=now)
+            enqueue(
+                connection,
+                JobKind.REPORT,
+                instance.study_instance_uid,
+                now=now,
+                not_before=now + timedelta(seconds=quiet_seconds),
+            )
+        return added
+
+    def keeps(self, sop_instance_uid: str, spool_path: str) -> bool:
+        """Whether an instance's row names this file.
+
+        For a caller of `record_instance` that got an error: a commit whose answer was lost may
+        have happened, and then the file must stay.
+        """
+        query = select(instances.c.id).where(
+            instances.c.sop_instance_uid == sop_instance_uid, instances.c.spool_path == spool_path
+        )
+        with self._database.reading() as connection:
+            return connection.scalar(query) is not None
+
+
+def _find_duplicate(connection: Connection, instance: NewInstance) -> Receipt | None:
+    row = connection.execute(
+        select(instances.c.id, instances.c.revision).where(
+            instances.c.sop_instance_uid == instance.sop_instance_uid,
+            instances.c.sha256 == instance.sha256,
+        )
+    ).one_or_none()
+    return Receipt(ReceiptOutcome.DUPLICATE, row.id, row.revision) if row else None
+
+
+def _insert_instance(
+    connection: Connection, instance: NewInstance, now: datetime
+) -> Receipt | None:
+    """Add the next revision; None when another transaction took that number or these bytes."""
+    next_revision = (
+        select(func.coalesce(func.max(instances.c.revision), 0) + 1)
+        .where(instances.c.sop_instance_uid == instance.sop_instance_uid)
+        .scalar_subquery()
+    )
+    row = connection.execute(
+        insert(connection, instances)
+        .values(
+            **asdict(instance),
+            revision=next_revision,
+            received_at=now,
+            state=InstanceState.RECEIVED,
+            notes=[],
+        )
+        .on_conflict_do_nothing()
+        .returning(instances.c.id, instances.c.revision)
+    ).one_or_none()
+    if row is None:
+        return None
+    outcome = ReceiptOutcome.NEW if row.revision == 1 else ReceiptOutcome.REVISION
+    return Receipt(outcome, row.id, row.revision)
