@@ -10,7 +10,6 @@ from datetime import datetime, tzinfo
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -26,7 +25,9 @@ from dicom_io.codes import GRAD_CAM, SOURCE_IMAGE, finding_code
 from dicom_io.errors import ObjectError
 from dicom_io.source_header import (
     Envelope,
+    carry_over,
     local_time,
+    patient_orientation,
     request_items,
     required_uid,
     start_object,
@@ -100,12 +101,8 @@ def _add_general_image(ds: Dataset, content: CaptureContent) -> None:
     ds.BodyPartExamined = "CHEST"
     ds.BurnedInAnnotation = "YES"
     ds.RecognizableVisualFeatures = "NO"
-    orientation = content.source.get("PatientOrientation")
-    complete = isinstance(orientation, MultiValue) and len(orientation) == 2 and all(orientation)
-    if complete and _same_grid(content):
-        ds.PatientOrientation = [str(direction) for direction in orientation]
-    else:
-        ds.PatientOrientation = None
+    directions = patient_orientation(content.source) if _same_grid(content) else None
+    ds.PatientOrientation = list(directions) if directions is not None else None
     requests = request_items(content.source)
     if requests:
         ds.RequestAttributesSequence = requests
@@ -153,7 +150,7 @@ def _add_lossy_history(ds: Dataset, source: Dataset) -> None:
     ds.LossyImageCompression = "01"
     for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if source.get(keyword):
-            setattr(ds, keyword, source.get(keyword))
+            carry_over(source, ds, keyword)
 
 
 def _add_pixels(ds: Dataset, rgb: NDArray[np.uint8]) -> None:

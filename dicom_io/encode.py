@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_io.codes import COMMENT, PROBABILITY, SUMMARY, THRESHOLD
+from dicom_io.errors import ObjectError
 from dicom_io.uids import derived_uid
 
 IMPLEMENTATION_CLASS_UID = UID(derived_uid("cxrd", "", "implementation"))
@@ -45,8 +46,10 @@ def report_text(ds: Dataset) -> str:
     """A report as plain text, without patient data: model, then 14 lines per image, then the rest.
 
     Reads the content tree, so it shows what the object says and nothing else. Takes a report as
-    built here or as read back from a file.
+    built here or as read back from a file; ObjectError for any other object.
     """
+    if "ContentSequence" not in ds or not _named(ds.ContentSequence, _MEASUREMENTS):
+        raise ObjectError("this object is not a measurement report (TID 1500)")
     return "\n".join(_report_lines(ds)) + "\n"
 
 

@@ -13,18 +13,19 @@ from highdicom.sr import (
     TextContentItem,
 )
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_io.algorithm import plain
 from dicom_io.report_parts import ReportedImage
+from dicom_io.source_header import patient_orientation
 
 _PIXELS = Code("{pixels}", "UCUM", "Pixels")
 _ACQUISITION = RelationshipTypeValues.HAS_ACQ_CONTEXT
 _MODALITIES = {
     "CR": codes.DCM.ComputedRadiography,
     "DX": codes.DCM.DigitalRadiography,
+    "RF": codes.DCM.Radiofluoroscopy,
+    "RG": codes.DCM.RadiographicImaging,
 }
 
 
@@ -69,13 +70,8 @@ def _descriptors(header: Dataset) -> Iterator[ContentItem]:
             yield NumContentItem(
                 name=name, value=value, unit=_PIXELS, relationship_type=_ACQUISITION
             )
-    orientation = header.get("PatientOrientation")
-    if isinstance(orientation, MultiValue) and len(orientation) == 2 and all(orientation):
-        for name, direction in zip(
-            (codes.DCM.PatientOrientationRow, codes.DCM.PatientOrientationColumn),
-            orientation,
-            strict=True,
-        ):
-            yield TextContentItem(
-                name=name, value=plain(str(direction)), relationship_type=_ACQUISITION
-            )
+    directions = patient_orientation(header)
+    if directions is not None:
+        names = (codes.DCM.PatientOrientationRow, codes.DCM.PatientOrientationColumn)
+        for name, direction in zip(names, directions, strict=True):
+            yield TextContentItem(name=name, value=direction, relationship_type=_ACQUISITION)

@@ -25,6 +25,7 @@ from dicom_io.report_parts import (
 )
 from dicom_io.source_header import (
     Envelope,
+    copy_decoded,
     local_time,
     request_items,
     required_uid,
@@ -33,6 +34,14 @@ from dicom_io.source_header import (
 from dicom_io.uids import device_uid
 
 REPORT_SERIES_DESCRIPTION = "AI findings - research use only"
+# Of a request; where RequestAttributesSequence lacks one, the image itself may have it.
+_REQUEST = (
+    "StudyInstanceUID",
+    "AccessionNumber",
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+    "RequestedProcedureID",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +122,10 @@ def _add_document(ds: Dataset, content: ReportContent) -> None:
     ds.CurrentRequestedProcedureEvidenceSequence = _by_study(_evidence(content))
     if content.predecessor is not None:
         ds.PredecessorDocumentsSequence = _by_study([content.predecessor])
-    requests = request_items(content.sources[0].dataset)
+    source = content.sources[0].dataset
+    requests = request_items(source)
     if requests:
-        ds.ReferencedRequestSequence = [_request(item, ds) for item in requests]
+        ds.ReferencedRequestSequence = [_request(item, source) for item in requests]
 
 
 def _author(algorithm: Algorithm) -> Dataset:
@@ -174,21 +184,14 @@ def _study_item(study: str, all_series: dict[str, dict[str, str]]) -> Dataset:
     return item
 
 
-def _request(source: Dataset, ds: Dataset) -> Dataset:
+def _request(attributes: Dataset, source: Dataset) -> Dataset:
     """Item of ReferencedRequestSequence (PS3.3 C.17.2), its type 2 attributes always there."""
     item = Dataset()
-    item.StudyInstanceUID = source.get("StudyInstanceUID") or ds.StudyInstanceUID
     item.ReferencedStudySequence = []
-    item.AccessionNumber = source.get("AccessionNumber") or ds.AccessionNumber
-    item.PlacerOrderNumberImagingServiceRequest = source.get(
-        "PlacerOrderNumberImagingServiceRequest"
-    )
-    item.FillerOrderNumberImagingServiceRequest = source.get(
-        "FillerOrderNumberImagingServiceRequest"
-    )
-    item.RequestedProcedureID = source.get("RequestedProcedureID")
-    item.RequestedProcedureDescription = source.get("RequestedProcedureDescription")
-    item.RequestedProcedureCodeSequence = source.get("RequestedProcedureCodeSequence") or []
+    for keyword in _REQUEST:
+        copy_decoded(attributes if attributes.get(keyword) else source, item, keyword)
+    for keyword in ("RequestedProcedureDescription", "RequestedProcedureCodeSequence"):
+        copy_decoded(attributes, item, keyword)
     return item
 
 

@@ -128,13 +128,16 @@ def _group(
 
 
 def _algorithm_identification(algorithm: Algorithm) -> AlgorithmIdentification:
-    """TID 4019; with it every number says by itself which model, calibration and use it has."""
+    """TID 4019; with it every number says by itself which model, calibration and use it has.
+
+    Without the optional Algorithm Family: highdicom's reader would list that code as one more
+    qualitative evaluation, beside Present or Absent.
+    """
     return AlgorithmIdentification(
         name=plain(algorithm.name),
         version=plain(algorithm.version),
         manufacturer=plain(algorithm.manufacturer),
         parameters=algorithm.described_parameters(),
-        family=own_codes.ARTIFICIAL_INTELLIGENCE.code,
     )
 
 

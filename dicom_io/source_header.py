@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from pydicom.charset import convert_encodings
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from dicom_io.algorithm import Algorithm, add_equipment
@@ -41,6 +42,8 @@ _WHERE_PRESENT = (
     "DeidentificationMethod",
     "StudyDescription",
 )
+_DIRECTION = re.compile("[APLRHF]{1,3}")
+_NEVER_ALONE = frozenset({"ISO 2022 IR 87", "ISO 2022 IR 159", "ISO 2022 IR 149", "ISO 2022 IR 58"})
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 
 
@@ -71,10 +74,10 @@ def start_object(source: Dataset, envelope: Envelope, algorithm: Algorithm) -> D
     # Elements carried over raw are decoded with this when somebody reads them from the object.
     ds.set_original_encoding(False, True, convert_encodings(character_set))
     for keyword in _ALWAYS:
-        _carry_over(source, ds, keyword)
+        carry_over(source, ds, keyword)
     for keyword in _WHERE_PRESENT:
         if keyword in source:
-            _carry_over(source, ds, keyword)
+            carry_over(source, ds, keyword)
     ds.StudyInstanceUID = required_uid(source, "StudyInstanceUID")
     _add_series(ds, envelope)
     add_equipment(ds, algorithm)
@@ -105,6 +108,51 @@ def local_time(source: Dataset, moment: datetime, zone: tzinfo | None) -> dateti
         if offset <= timedelta(hours=14):
             return moment.astimezone(timezone(-offset if match[1] == "-" else offset))
     return moment.astimezone(zone) if zone is not None else moment
+
+
+def carry_over(source: Dataset, target: Dataset, keyword: str) -> None:
+    """Put an element of the source into a new object as it is, or empty where it is missing.
+
+    What was read from a file and not decoded yet stays undecoded: neither an odd character set nor
+    a value too long for its VR can then change it. Only for the top level of an object that
+    `start_object` made, which knows the character set of those bytes; inside a sequence use
+    `copy_decoded`.
+    """
+    tag = Tag(keyword)
+    element = source.get_item(tag) if tag in source else None
+    if not isinstance(element, RawDataElement):
+        copy_decoded(source, target, keyword)
+        return
+    value = element.value or b""
+    padded = value + b" " * (len(value) % 2)
+    target[tag] = element._replace(
+        VR=dictionary_VR(tag),
+        value=padded,
+        length=len(padded),
+        is_implicit_VR=False,
+        is_little_endian=True,
+    )
+
+
+def copy_decoded(source: Dataset, target: Dataset, keyword: str) -> None:
+    """Copy an element, or add it empty where the source lacks it."""
+    tag = Tag(keyword)
+    if tag in source:
+        target[tag] = copy.deepcopy(source[tag])
+    else:
+        vr = dictionary_VR(tag)
+        target.add(DataElement(tag, vr, [] if vr == "SQ" else None))
+
+
+def patient_orientation(source: Dataset) -> tuple[str, str] | None:
+    """Directions of rows and columns (PS3.3 C.7.6.1.1.1), where the source names both legally."""
+    value = source.get("PatientOrientation")
+    if not isinstance(value, MultiValue) or len(value) != 2:
+        return None
+    rows, columns = str(value[0]), str(value[1])
+    if _DIRECTION.fullmatch(rows) and _DIRECTION.fullmatch(columns):
+        return rows, columns
+    return None
 
 
 def request_items(source: Dataset) -> list[Dataset]:
@@ -140,28 +188,3 @@ def _character_set(source: Dataset) -> str | list[str] | None:
         # yet archives send it so. An empty first value keeps the bytes and makes it legal.
         terms.insert(0, "")
     return terms if len(terms) > 1 else terms[0]
-
-
-_NEVER_ALONE = frozenset({"ISO 2022 IR 87", "ISO 2022 IR 159", "ISO 2022 IR 149", "ISO 2022 IR 58"})
-
-
-def _carry_over(source: Dataset, target: Dataset, keyword: str) -> None:
-    tag = tag_for_keyword(keyword)
-    if tag is None:
-        raise ObjectError(f"{keyword} is not a DICOM keyword")
-    vr = dictionary_VR(tag)
-    element = source.get_item(tag) if tag in source else None
-    if element is None:
-        target.add(DataElement(tag, vr, None))
-    elif isinstance(element, RawDataElement):
-        value = element.value or b""
-        padded = value + b" " * (len(value) % 2)
-        target[element.tag] = element._replace(
-            VR=vr,
-            value=padded,
-            length=len(padded),
-            is_implicit_VR=False,
-            is_little_endian=True,
-        )
-    else:
-        target[element.tag] = copy.deepcopy(element)

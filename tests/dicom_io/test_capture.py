@@ -1,0 +1,163 @@
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_charset_files
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    SecondaryCaptureImageStorage,
+)
+
+from dicom_io.capture import CaptureContent, build_capture
+from dicom_io.encode import to_bytes
+from dicom_io.errors import ObjectError
+from tests.dicom_io.objects import SHA256, STUDY, bare_header, capture_content, full_header
+from tests.dicom_io.validation import new_errors, validate, warnings
+
+REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
+
+
+def written(content: CaptureContent, folder: Path) -> Path:
+    path = folder / "heatmap.dcm"
+    path.write_bytes(to_bytes(build_capture(content)))
+    return path
+
+
+def read_back(content: CaptureContent) -> Dataset:
+    return pydicom.dcmread(BytesIO(to_bytes(build_capture(content))))
+
+
+@pytest.mark.parametrize("header", [full_header, bare_header])
+def test_dciodvfy_finds_no_error(header: Any, tmp_path: Path) -> None:
+    assert validate(written(capture_content(header()), tmp_path)) == []
+
+
+def test_dciodvfy_warns_only_of_the_device_uid_it_is_too_old_for(tmp_path: Path) -> None:
+    lines = warnings(written(capture_content(full_header()), tmp_path))
+    assert [
+        line for line in lines if "(0x0018,0x1002)" not in line and "Extended" not in line
+    ] == []
+
+
+@pytest.mark.parametrize("name", REAL_CHESTS)
+def test_a_heatmap_of_a_real_film_adds_no_error(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    [source] = (shared_data / "dicom" / "real").glob(f"{name}*")
+    header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
+    assert new_errors(written(capture_content(header), tmp_path), source) == []
+
+
+def test_a_name_comes_out_unchanged(tmp_path: Path) -> None:
+    [korean] = get_charset_files("chrI2.dcm")
+    header = pydicom.dcmread(korean)
+    path = written(capture_content(header), tmp_path)
+    assert pydicom.dcmread(path).PatientName == "Hong^Gildong=洪^吉洞=홍^길동"
+    assert validate(path) == []
+
+
+def test_pixels_come_back_as_they_went_in() -> None:
+    content = capture_content(full_header())
+    ds = read_back(content)
+    assert ds.PhotometricInterpretation == "RGB"
+    np.testing.assert_array_equal(ds.pixel_array, content.rgb)
+
+
+def test_an_odd_number_of_pixels_is_padded() -> None:
+    rgb = np.full((1, 1, 3), 7, dtype=np.uint8)
+    ds = read_back(capture_content(full_header(), rgb=rgb))
+    assert len(ds.PixelData) == 4
+    np.testing.assert_array_equal(ds.pixel_array, rgb[0:1])
+
+
+def test_the_picture_says_what_it_is() -> None:
+    ds = read_back(capture_content(full_header()))
+    assert ds.SOPClassUID == SecondaryCaptureImageStorage
+    assert (ds.Modality, ds.ConversionType, ds.BodyPartExamined) == ("OT", "WSD", "CHEST")
+    assert list(ds.ImageType) == ["DERIVED", "SECONDARY", "OTHER"]
+    assert (ds.BurnedInAnnotation, ds.RecognizableVisualFeatures) == ("YES", "NO")
+    assert (ds.ContentQualification, ds.SeriesDescription) == (
+        "RESEARCH",
+        "AI heatmap - research use only",
+    )
+    assert ds.DerivationCodeSequence[0].CodeValue == "130403"
+    assert "Pleural effusion" in ds.DerivationDescription
+    assert SHA256 in ds.DerivationDescription
+    assert "RESEARCH USE ONLY" in ds.DerivationDescription
+    assert (ds.StudyInstanceUID, ds.PatientID) == (STUDY, "P-17")
+    assert ds.RequestAttributesSequence[0].RequestedProcedureDescription == "Röntgen Thorax"
+
+
+def test_the_source_is_referenced() -> None:
+    ds = read_back(capture_content(full_header()))
+    [source] = ds.SourceImageSequence
+    assert source.ReferencedSOPInstanceUID == f"{STUDY}.1.1"
+    assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+    assert source.SpatialLocationsPreserved == "YES"
+    [series] = ds.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == f"{STUDY}.1"
+
+
+def test_orientation_is_claimed_only_on_the_grid_of_the_source() -> None:
+    assert list(read_back(capture_content(full_header())).PatientOrientation) == ["L", "F"]
+    larger = np.zeros((100, 48, 3), dtype=np.uint8)
+    ds = read_back(capture_content(full_header(), rgb=larger))
+    assert not ds.PatientOrientation
+    assert ds.SourceImageSequence[0].SpatialLocationsPreserved == "NO"
+
+
+def test_lossy_sources_make_lossy_heatmaps(tmp_path: Path) -> None:
+    header = full_header()
+    assert build_capture(capture_content(header)).LossyImageCompression == "00"
+    header.LossyImageCompression = "01"
+    header.LossyImageCompressionRatio = [10, 2]
+    header.LossyImageCompressionMethod = ["ISO_10918_1", "ISO_15444_1"]
+    content = capture_content(header)
+    ds = read_back(content)
+    assert ds.LossyImageCompression == "01"
+    assert list(ds.LossyImageCompressionRatio) == [10, 2]
+    assert validate(written(content, tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("syntax", "flag"),
+    [(ExplicitVRLittleEndian, "00"), (JPEGLosslessSV1, "00"), (JPEGBaseline8Bit, "01")],
+)
+def test_a_lossy_transfer_syntax_counts_without_the_flag(syntax: UID, flag: str) -> None:
+    header = full_header()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = syntax
+    assert build_capture(capture_content(header)).LossyImageCompression == flag
+
+
+def test_the_same_content_gives_the_same_bytes() -> None:
+    content = capture_content(full_header())
+    assert to_bytes(build_capture(content)) == to_bytes(build_capture(content))
+
+
+@pytest.mark.parametrize(
+    "rgb",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+    ids=lambda a: f"{a.dtype}-{a.shape}",
+)
+def test_another_kind_of_array_is_refused(rgb: Any) -> None:
+    with pytest.raises(ObjectError, match="uint8"):
+        build_capture(capture_content(full_header(), rgb=rgb))
+
+
+def test_an_unknown_label_is_refused() -> None:
+    with pytest.raises(ObjectError, match="Covid"):
+        build_capture(replace(capture_content(full_header()), label="Covid"))
