@@ -11,11 +11,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
-    DBAPIError,
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
     SQLAlchemyError,
+    StatementError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -60,7 +60,8 @@ def _open_sqlite(url: URL, *, create: bool) -> Engine:
     if create:
         make_folder(path.parent)
         with os_errors_named(path):
-            path.touch(mode=0o600)
+            if not path.exists():
+                path.touch(mode=0o600)
     elif not path.exists():
         raise SchemaError(f"no store at {path}: start `cxrd serve` once to create it")
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, max_overflow=20)
@@ -127,7 +128,7 @@ class Database:
             yield
             return
         if not self._write_turn.acquire(timeout=BUSY_TIMEOUT_SECONDS):
-            raise StoreUnavailableError(f"{self._name} is busy: its disk may be too slow")
+            raise StoreUnavailableError("the store is busy: its disk may be too slow")
         try:
             yield
         finally:
@@ -140,26 +141,37 @@ class Database:
         except SQLAlchemyError as error:
             raise self._named(error) from error
 
-    @property
-    def _name(self) -> str:
-        url = self.engine.url
-        return f"the store {url.database if self._is_sqlite else url.render_as_string()}"
-
     def _named(self, error: SQLAlchemyError) -> StorageError:
-        cause = error.orig if isinstance(error, DBAPIError) else None
-        text = " ".join(str(cause or type(error).__name__).split())
+        cause = error.orig if isinstance(error, StatementError) else error
+        text = " ".join(str(cause).split())
+        url = self.engine.url
+        store = f"the store {url.database if self._is_sqlite else url.render_as_string()}"
         if _says_disk_full(cause):
-            return OutOfSpaceError(f"no space left for {self._name}: free some and try again")
-        if self._is_sqlite and "locked" not in text and isinstance(error, DBAPIError):
+            return OutOfSpaceError(f"no space left for {store}: free some and try again")
+        if isinstance(error, PoolTimeoutError) or _says_locked(cause):
+            return StoreUnavailableError(f"{store} is busy ({text}): try again")
+        if not isinstance(error, (OperationalError, InterfaceError)) and not _says_corrupt(cause):
+            return StorageError(f"{store} refused what it was asked ({text}): please report this")
+        if self._is_sqlite:
             return StorageError(
-                f"{self._name} cannot be used ({text}): check its disk and permissions,"
+                f"{store} cannot be used ({text}): check the disk and the file's permissions,"
                 " or restore it from a backup"
             )
-        if isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError)):
-            return StoreUnavailableError(f"{self._name} does not answer ({text}): is it running?")
-        return StorageError(f"{self._name} refused ({text}): please report this")
+        return StoreUnavailableError(f"{store} does not answer ({text}): is the server running?")
 
 
 def _says_disk_full(cause: BaseException | None) -> bool:
-    by_sqlite = getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL"
-    return by_sqlite or getattr(cause, "sqlstate", "") == _POSTGRESQL_DISK_FULL
+    return _code(cause) in ("SQLITE_FULL", _POSTGRESQL_DISK_FULL)
+
+
+def _says_locked(cause: BaseException | None) -> bool:
+    return _code(cause).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _says_corrupt(cause: BaseException | None) -> bool:
+    return _code(cause).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def _code(cause: BaseException | None) -> str:
+    """SQLite's or PostgreSQL's name of what went wrong."""
+    return getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""

@@ -82,13 +82,16 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, str
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
-    """Some instances and what belongs to them."""
+class ExportFilter:
+    """Which instances: received from `since` (included) to `until` (not), of one study or state."""
 
-    instances: Sequence[Row[Any]]
-    findings: Mapping[int, Sequence[FindingRecord]]
-    reports: Mapping[str, Sequence[Row[Any]]]
-    deliveries: Mapping[str, Sequence[str]]
+    since: datetime | None = None
+    until: datetime | None = None
+    study_instance_uid: str | None = None
+    state: InstanceState | None = None
+
+
+_EVERYTHING = ExportFilter()
 
 
 class Export:
@@ -97,21 +100,23 @@ class Export:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def write_csv(
+        self, path: Path, labels: Sequence[str], which: ExportFilter = _EVERYTHING
+    ) -> int:
+        """Write the audit table of these instances and return its number of rows.
+
+        Raises OutOfSpaceError, SpoolError or another StorageError, and then writes nothing.
+        """
+        return write_csv(path, columns(labels), self.rows(labels, which))
+
     def rows(
-        self,
-        labels: Sequence[str] = (),
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        study: str | None = None,
-        status: InstanceState | None = None,
+        self, labels: Sequence[str] = (), which: ExportFilter = _EVERYTHING
     ) -> Iterator[dict[str, str]]:
         """One row per revision of each instance, oldest first, with the keys of `columns`.
 
-        `since` (included) and `until` (not included) are about when it was received, `study` is a
-        StudyInstanceUID. Rows are read a page at a time, so that a slow reader holds nothing up.
+        Rows are read a page at a time, so that a slow reader holds nothing up.
         """
-        query = _instances_query(since, until, study, status)
+        query = _instances_query(which)
         while True:
             with self._database.reading() as connection:
                 page = _load_page(connection, query.limit(_PAGE_ROWS))
@@ -123,9 +128,17 @@ class Export:
             query = query.where(place > (last.received_at, last.id))
 
 
-def _instances_query(
-    since: datetime | None, until: datetime | None, study: str | None, status: InstanceState | None
-) -> Select[Any]:
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Some instances and what belongs to them."""
+
+    instances: Sequence[Row[Any]]
+    findings: Mapping[int, Sequence[FindingRecord]]
+    reports: Mapping[str, Sequence[Row[Any]]]
+    deliveries: Mapping[str, Sequence[str]]
+
+
+def _instances_query(which: ExportFilter) -> Select[Any]:
     newer = instances.alias()
     superseded_at = (
         select(func.min(newer.c.received_at))
@@ -138,14 +151,14 @@ def _instances_query(
     query = select(instances, superseded_at.label("superseded_at")).order_by(
         instances.c.received_at, instances.c.id
     )
-    if since is not None:
-        query = query.where(instances.c.received_at >= since)
-    if until is not None:
-        query = query.where(instances.c.received_at < until)
-    if study is not None:
-        query = query.where(instances.c.study_instance_uid == study)
-    if status is not None:
-        query = query.where(instances.c.state == status)
+    if which.since is not None:
+        query = query.where(instances.c.received_at >= which.since)
+    if which.until is not None:
+        query = query.where(instances.c.received_at < which.until)
+    if which.study_instance_uid is not None:
+        query = query.where(instances.c.study_instance_uid == which.study_instance_uid)
+    if which.state is not None:
+        query = query.where(instances.c.state == which.state)
     return query
 
 

@@ -144,7 +144,7 @@ class Jobs:
         return Job(**row)
 
     def list(
-        self, state: JobState | None = None, kind: JobKind | None = None, limit: int = 100
+        self, state: JobState | None = None, kind: JobKind | None = None, limit: int | None = 100
     ) -> tuple[Job, ...]:
         """The newest jobs, of one state or kind if told."""
         query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)

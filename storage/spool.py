@@ -112,9 +112,9 @@ class Spool:
 
         Files that a living process is writing are left alone.
         """
-        abandoned = [path for path in self._temporary.iterdir() if is_abandoned(path)]
-        for path in abandoned:
-            with os_errors_named(path):
+        with os_errors_named(self._temporary):
+            abandoned = [path for path in self._temporary.iterdir() if is_abandoned(path)]
+            for path in abandoned:
                 path.unlink(missing_ok=True)
         return len(abandoned)
 
