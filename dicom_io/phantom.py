@@ -12,7 +12,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from dicom_io.uids import derived_uid
 
@@ -53,7 +53,7 @@ def draw(film: PhantomFilm) -> NDArray[np.uint16]:
     rng = np.random.default_rng(film.seed)
     grain = rng.normal(0.0, 0.006, transmitted.shape).astype(np.float32)
     white = 1.0 - np.clip(transmitted + grain, 0.0, 1.0)
-    return (white * (2**BITS_STORED - 1)).astype(np.uint16)
+    return np.asarray(white * (2**BITS_STORED - 1), dtype=np.uint16)
 
 
 def _ellipse(
@@ -91,7 +91,7 @@ def _frontal(x: NDArray[np.float32], y: NDArray[np.float32], effusion: bool) -> 
         fluid = left_lung * _rising((y - level) / 0.02)
     attenuation = 0.85 * body - 0.62 * lungs * (1.0 - 0.9 * fluid)
     attenuation += 0.35 * heart + 0.25 * mediastinum + 0.18 * spine + 0.08 * _ribs(x, y, body)
-    return np.clip(attenuation, 0.0, None)
+    return np.asarray(np.clip(attenuation, 0.0, None), dtype=np.float32)
 
 
 def _ribs(
@@ -112,7 +112,7 @@ def _lateral(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float
     heart = _ellipse(x, y, (-0.25, 0.25), (0.25, 0.3), 0.15)
     spine = _ellipse(x, y, (0.52, 0.1), (0.1, 1.2), 0.3)
     attenuation = 0.95 * body - 0.6 * lung + 0.35 * heart + 0.35 * spine
-    return np.clip(attenuation, 0.0, None)
+    return np.asarray(np.clip(attenuation, 0.0, None), dtype=np.float32)
 
 
 def build_film(film: PhantomFilm, acquired: datetime.datetime) -> bytes:
@@ -120,7 +120,7 @@ def build_film(film: PhantomFilm, acquired: datetime.datetime) -> bytes:
     uid = derived_uid(film.study, _GENERATOR, f"{film.view}/{film.seed}")
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = uid
+    meta.MediaStorageSOPInstanceUID = UID(uid)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     _set_identity(dataset, film, acquired, uid)
