@@ -5,14 +5,13 @@ store and the header.
 """
 
 import logging
-import time
+import uuid
 
 from daemon.config import Config
 from daemon.role import RoleContext
-from dicom_io.errors import NotDicomError
-from dicom_io.header import Header, read_header
-from dicom_io.node import Node, Peer, ReceivedInstance, StoreStatus
-from storage.errors import OutOfSpaceError, StorageError
+from dicom_io.node import Node, ReceivedInstance, Rejection, StoreStatus
+from dicom_io.peers import Peer
+from storage.errors import StorageError
 from storage.records import NewInstance, ReceiptOutcome
 from storage.spool import Spool, StoredFile, received_path
 from storage.store import Store
@@ -31,42 +30,25 @@ class Reception:
     def receive(self, received: ReceivedInstance) -> StoreStatus:
         """Keep one instance durably and queue it; the status to answer with (PS3.4 B.2.3).
 
-        SUCCESS is returned only after the file and the row that names it are on disk. After any
-        other status nothing of the instance is left behind.
+        SUCCESS is returned only after the file and the row that names it are on disk. After
+        OUT_OF_RESOURCES nothing of the instance is left behind, and the sender tries again.
         """
-        try:
-            header = read_header(received.data)
-        except NotDicomError as error:
-            log.warning("refused an object from %s: %s", received.calling_ae_title, error)
-            return StoreStatus.CANNOT_UNDERSTAND
-        if not header.study_instance_uid or not header.sop_instance_uid:
-            log.warning("refused an object from %s: it names no study", received.calling_ae_title)
-            return StoreStatus.CANNOT_UNDERSTAND
-        if (header.sop_class_uid, header.sop_instance_uid) != (
-            received.sop_class_uid,
-            received.sop_instance_uid,
-        ):
-            log.warning(
-                "refused an object from %s: data set and C-STORE request name different objects",
-                received.calling_ae_title,
-            )
-            return StoreStatus.SOP_CLASS_MISMATCH
-        return self._keep(received, header)
-
-    def _keep(self, received: ReceivedInstance, header: Header) -> StoreStatus:
-        path = received_path(header.study_instance_uid, header.sop_instance_uid)
+        header = received.header
+        # A path of its own for every reception: when the same object comes on two associations
+        # at once, taking one copy back can never take the other's bytes away.
+        path = received_path(header.study_instance_uid, header.sop_instance_uid, uuid.uuid4().hex)
         try:
             stored = self._spool.write(path, received.data)
-        except OutOfSpaceError as error:
-            log.error("refused an object with 0xA700: %s", error)
+        except StorageError as error:
+            log.error("an object from %s is refused: %s", received.calling_ae_title, error)
             return StoreStatus.OUT_OF_RESOURCES
         try:
             receipt = self._store.record_instance(
-                _new_instance(received, header, stored), self._quiet_seconds
+                _new_instance(received, stored), self._quiet_seconds
             )
         except StorageError as error:
-            self._spool.delete(stored.path)
-            log.error("refused an object with 0xA700: %s", error)
+            self._take_back(header.sop_instance_uid, stored)
+            log.error("an object from %s is refused: %s", received.calling_ae_title, error)
             return StoreStatus.OUT_OF_RESOURCES
         if receipt.outcome is ReceiptOutcome.DUPLICATE:
             self._spool.delete(stored.path)
@@ -80,8 +62,17 @@ class Reception:
         )
         return StoreStatus.SUCCESS
 
+    def _take_back(self, sop_instance_uid: str, stored: StoredFile) -> None:
+        """Delete a file that no row names. A commit whose answer was lost may have happened."""
+        try:
+            if not self._store.keeps(sop_instance_uid, stored.path):
+                self._spool.delete(stored.path)
+        except StorageError as error:
+            log.error("a file without a row may be left in the spool: %s", error)
 
-def _new_instance(received: ReceivedInstance, header: Header, stored: StoredFile) -> NewInstance:
+
+def _new_instance(received: ReceivedInstance, stored: StoredFile) -> NewInstance:
+    header = received.header
     return NewInstance(
         sop_instance_uid=header.sop_instance_uid,
         sop_class_uid=header.sop_class_uid,
@@ -107,7 +98,18 @@ def open_node(config: Config, reception: Reception) -> Node:
         port=config.listener.port,
         peers=[Peer(peer.ae_title, peer.host) for peer in config.senders],
         on_store=reception.receive,
+        on_rejected=_log_rejection,
         max_associations=config.listener.max_associations,
+    )
+
+
+def _log_rejection(rejection: Rejection) -> None:
+    log.warning(
+        "association from %s as %r to %r is rejected: %s",
+        rejection.host,
+        rejection.calling_ae_title,
+        rejection.called_ae_title,
+        rejection.reason,
     )
 
 
@@ -118,13 +120,9 @@ def run(context: RoleContext) -> None:
     swept = spool.sweep_temporary()
     if swept:
         log.info("removed %d unfinished file(s) of an earlier run; none was acknowledged", swept)
-    with Store.open(config.resolved_database_url, migrate=False) as store:
-        node = open_node(config, Reception(spool, store, config.study.quiet_seconds))
-        node.start()
-        try:
-            context.ready()
-            context.stop.wait()
-        finally:
-            started = time.monotonic()
-            node.stop()
-            log.info("stopped listening after %.1f s", time.monotonic() - started)
+    with (
+        Store.open(config.resolved_database_url, migrate=False) as store,
+        open_node(config, Reception(spool, store, config.study.quiet_seconds)),
+    ):
+        context.ready()
+        context.stop.wait()

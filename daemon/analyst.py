@@ -1,0 +1,276 @@
+"""Role: claims work, runs the pipeline, records results and the outbox in one transaction each.
+
+Two kinds of work: ANALYSE takes one received instance to its result, REPORT takes one quiet study
+to its Structured Report and queues what is to be delivered.
+"""
+
+import datetime
+import logging
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from daemon.backoff import Backoff
+from daemon.config import Config, Product
+from daemon.pipeline import BuiltObject, Pipeline, Refusal
+from daemon.role import ROOM_ERRORS, RoleContext
+from daemon.study_report import image_keys, report_request
+from dicom_io.gate import Reason
+from storage.errors import LeaseLostError, StorageError
+from storage.records import (
+    AnalysisRecord,
+    Delivery,
+    FindingRecord,
+    Instance,
+    InstanceState,
+    Job,
+    JobKind,
+    ObjectKind,
+    ObjectRecord,
+    StudyResults,
+    StudyStatus,
+)
+from storage.spool import Spool, object_path
+from storage.store import Store
+
+log = logging.getLogger("analyst")
+
+POLL_SECONDS = 0.2
+RECLAIM_EVERY_POLLS = 25
+PENDING = datetime.timedelta(seconds=0.5)
+"""How soon, at the earliest, a report is looked at again that waits for an image's analysis."""
+
+
+class Analyst:
+    """Does one job at a time; everything it knows is in the store and the spool."""
+
+    def __init__(
+        self, config: Config, worker: str, spool: Spool, store: Store, pipeline: Pipeline
+    ) -> None:
+        self._config = config.analyst
+        self._destinations = config.destinations
+        self._worker = worker
+        self._spool = spool
+        self._store = store
+        self._pipeline = pipeline
+        self._lease = datetime.timedelta(seconds=config.analyst.lease_seconds)
+        self._backoff = Backoff(config.analyst.retry_seconds, 60 * config.analyst.retry_seconds)
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+
+    def work_once(self) -> bool:
+        """Do the next analysis and the next report that are due; False when there is neither.
+
+        In turn, so that a long queue of images does not hold back the reports of those done.
+        """
+        worked = [self._work(kind) for kind in (JobKind.ANALYSE, JobKind.REPORT)]
+        return any(worked)
+
+    def _work(self, kind: JobKind) -> bool:
+        job = self._store.jobs.claim((kind,), self._worker, self._lease)
+        if job is None:
+            return False
+        try:
+            with self._heartbeat(job):
+                self._do(job)
+        except LeaseLostError:
+            log.warning("job %d was taken over by another worker; its result is kept", job.id)
+        except Exception as error:  # noqa: BLE001 - one bad image must not stop the role
+            self._failed(job, error)
+        return True
+
+    def _do(self, job: Job) -> None:
+        if job.attempts > self._config.max_attempts:
+            # Every attempt ended without an answer: the image kills the process that reads it.
+            self._give_up(job, "the analysis stopped without an answer at every attempt")
+        elif job.kind is JobKind.ANALYSE:
+            self._analyse(job)
+        else:
+            self._report(job)
+
+    def _analyse(self, job: Job) -> None:
+        instance = self._store.results.instance(int(job.subject))
+        self._spool.verify(instance.spool_path, instance.sha256)
+        data = self._spool.read(instance.spool_path)
+        analysed_at = self._analysis_time(instance)
+        outcome = self._pipeline.analyse(data, instance.revision, analysed_at)
+        if isinstance(outcome, Refusal):
+            self._store.results.record_refusal(
+                job, instance.id, outcome.reason, outcome.detail, outcome.notes
+            )
+            log.info("instance %d is not analysed: %s", instance.id, outcome.reason)
+            return
+        heatmaps = [self._keep(built, ObjectKind.HEATMAP, instance) for built in outcome.heatmaps]
+        model = self._pipeline.algorithm
+        record = AnalysisRecord(
+            analysed_at=analysed_at,
+            model_name=model.name,
+            model_version=model.version,
+            model_sha256=model.sha256,
+            findings=[
+                FindingRecord(
+                    finding.label,
+                    finding.logit,
+                    finding.probability,
+                    finding.threshold,
+                    finding.present,
+                )
+                for finding in outcome.prediction.findings
+            ],
+            notes=outcome.notes,
+            objects=heatmaps,
+        )
+        self._store.results.record_analysis(job, instance.id, record)
+        log.info("instance %d is analysed: %d finding(s)", instance.id, len(heatmaps))
+
+    def _analysis_time(self, instance: Instance) -> datetime.datetime:
+        """Now; but an analysis repeated with the same model keeps its date, and so its objects."""
+        if instance.analysed_at and instance.model_sha256 == self._pipeline.algorithm.sha256:
+            return instance.analysed_at
+        return _now()
+
+    def _report(self, job: Job) -> None:
+        study = self._store.results.study(job.subject)
+        if study.pending:
+            self._store.jobs.postpone(job, _now() + self._wait_for_images(study))
+            return
+        analysed = [item for item in study.instances if item.state is InstanceState.ANALYSED]
+        outdated = [
+            item for item in analysed if item.model_sha256 != self._pipeline.algorithm.sha256
+        ]
+        if outdated:
+            self._analyse_again(job, outdated)
+        elif not analysed:
+            reasons = sorted({item.reason or "" for item in study.instances})
+            detail = f"no image of the study could be analysed: {', '.join(reasons)}"
+            self._finish_report(job, StudyStatus.NO_ELIGIBLE_IMAGE, detail)
+        elif self._is_reported(study):
+            self._finish_report(job, StudyStatus.UNCHANGED, "the images are already reported")
+        else:
+            request = report_request(study, self._pipeline, self._spool.read)
+            report = self._keep(
+                self._pipeline.report(request), ObjectKind.REPORT, study.instances[0]
+            )
+            deliveries = self._deliveries(report, analysed)
+            self._finish_report(job, StudyStatus.REPORTED, "", [report], deliveries)
+
+    def _is_reported(self, study: StudyResults) -> bool:
+        uid = self._pipeline.report_uid(study.study_instance_uid, image_keys(study))
+        return any(report.sop_instance_uid == uid for report in study.reports)
+
+    def _finish_report(
+        self,
+        job: Job,
+        status: StudyStatus,
+        detail: str,
+        objects: Sequence[ObjectRecord] = (),
+        deliveries: Sequence[Delivery] = (),
+    ) -> None:
+        self._store.results.record_report(job, job.subject, status, detail, objects, deliveries)
+        log.info("job %d: the study is %s; %d delivery(ies)", job.id, status, len(deliveries))
+
+    def _analyse_again(self, job: Job, outdated: Sequence[Instance]) -> None:
+        """Images of another model than today's would be reported under a wrong name."""
+        for item in outdated:
+            self._store.jobs.enqueue(JobKind.ANALYSE, str(item.id))
+        self._store.jobs.postpone(job, _now() + PENDING)
+        log.info("job %d: %d image(s) are analysed again with this model", job.id, len(outdated))
+
+    def _wait_for_images(self, study: StudyResults) -> datetime.timedelta:
+        # Waits grow with the time already waited: a long queue is not spent on asking.
+        received = max(item.received_at for item in study.instances)
+        return max(PENDING, (_now() - received) / 4)
+
+    def _deliveries(self, report: ObjectRecord, analysed: Sequence[Instance]) -> list[Delivery]:
+        heatmaps = [record for instance in analysed for record in instance.objects]
+        return [
+            Delivery(record.sop_instance_uid, peer.name)
+            for peer in self._destinations
+            for product, records in ((Product.HEATMAP, heatmaps), (Product.REPORT, [report]))
+            if product in peer.receives
+            for record in records
+        ]
+
+    def _keep(self, built: BuiltObject, kind: ObjectKind, source: Instance) -> ObjectRecord:
+        stored = self._spool.write(object_path(built.sop_instance_uid), built.data)
+        return ObjectRecord(
+            sop_instance_uid=built.sop_instance_uid,
+            sop_class_uid=built.sop_class_uid,
+            kind=kind,
+            study_instance_uid=source.study_instance_uid,
+            instance_id=source.id if kind is ObjectKind.HEATMAP else None,
+            label=built.label,
+            spool_path=stored.path,
+            size=stored.size,
+            sha256=stored.sha256,
+        )
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        # The text of a foreign error may quote the image's header; only our own is fit for a log.
+        ours = isinstance(error, ROOM_ERRORS)
+        reason = str(error) if ours else f"unexpected {type(error).__name__}"
+        log.error("job %d failed (attempt %d): %s", job.id, job.attempts, reason, exc_info=not ours)
+        try:
+            if job.attempts < self._config.max_attempts:
+                wait = datetime.timedelta(seconds=self._backoff.seconds(job.attempts, self._rng))
+                self._store.jobs.fail(job, reason, _now() + wait)
+            else:
+                self._give_up(job, reason)
+        except StorageError as storage_error:
+            log.error("job %d could not be put back: %s", job.id, storage_error)
+
+    def _give_up(self, job: Job, reason: str) -> None:
+        if job.kind is JobKind.ANALYSE:
+            self._store.results.record_refusal(
+                job, int(job.subject), Reason.ANALYSIS_FAILED, reason, ()
+            )
+        else:
+            self._store.jobs.fail(job, reason, None)
+        log.error("job %d is given up after %d attempt(s): %s", job.id, job.attempts, reason)
+
+    @contextmanager
+    def _heartbeat(self, job: Job) -> Iterator[None]:
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(self._lease.total_seconds() / 3):
+                try:
+                    self._store.jobs.heartbeat(job, self._lease)
+                except StorageError as error:
+                    log.warning("job %d: no heartbeat: %s", job.id, error)
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def run(context: RoleContext) -> None:
+    """Work until told to stop."""
+    config = context.config
+    pipeline = Pipeline.open(config.model)
+    spool = Spool(config.spool_dir)
+    with Store.open(config.resolved_database_url, migrate=False) as store:
+        analyst = Analyst(config, context.worker, spool, store, pipeline)
+        context.ready()
+        idle = 0
+        while not context.stop.is_set():
+            try:
+                worked = analyst.work_once()
+                if not worked and idle % RECLAIM_EVERY_POLLS == 0:
+                    reclaimed = store.jobs.reclaim()
+                    if reclaimed:
+                        log.info("%d job(s) of dead workers are queued again", len(reclaimed))
+            except StorageError as error:
+                log.error("%s", error)
+                worked = False
+            idle = 0 if worked else idle + 1
+            if not worked:
+                context.stop.wait(POLL_SECONDS)

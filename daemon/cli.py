@@ -1,0 +1,261 @@
+"""The commands. No logic: each reads its options, calls one room and prints what came back.
+
+The rooms behind a command are imported inside it, so that `cxrd export` does not load a network.
+"""
+
+import datetime
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.config import load_config
+from daemon.errors import UsageError
+from daemon.role import ROOM_ERRORS, RoleName
+
+app = typer.Typer(
+    name="cxrd",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A DICOM node that reads chest X-rays and answers with Structured Reports and heatmaps. "
+    "RESEARCH USE ONLY: not for diagnosis.",
+)
+jobs_app = typer.Typer(no_args_is_help=True, help="The queue, and what is parked in it.")
+model_app = typer.Typer(no_args_is_help=True, help="Model bundles.")
+app.add_typer(jobs_app, name="jobs")
+app.add_typer(model_app, name="model")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file; default: ./config.yaml if there."),
+]
+JobArgument = Annotated[int, typer.Argument(help="The job's number, as `cxrd jobs list` shows it.")]
+
+
+def main() -> None:
+    """Entry point of the console script: errors are one line on stderr, no traceback."""
+    try:
+        app()
+    except ROOM_ERRORS as error:
+        typer.echo(f"cxrd: {error}", err=True)
+        sys.exit(1)
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    only: Annotated[
+        str | None, typer.Option(help="Run only these roles, for example listener,courier.")
+    ] = None,
+) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    from daemon.role import configure_logging
+    from daemon.supervisor import Supervisor, stop_on_signals
+
+    settings = load_config(config)
+    roles = _roles(only)
+    configure_logging()
+    listener = settings.listener
+    with stop_on_signals() as stop:
+        Supervisor(settings, roles).run(
+            stop,
+            lambda: typer.echo(
+                f"cxrd is ready: {', '.join(roles)}; {listener.ae_title} at "
+                f"{listener.host}:{listener.port}. Research use only.",
+                err=True,
+            ),
+        )
+
+
+def _roles(only: str | None) -> list[RoleName]:
+    if only is None:
+        return list(RoleName)
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    known = [role.value for role in RoleName]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"--only: no role is called {name!r}; the roles are {', '.join(known)}"
+            )
+    if not names:
+        raise UsageError(f"--only: name at least one of {', '.join(known)}")
+    return [role for role in RoleName if role.value in names]
+
+
+@app.command()
+def demo(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="DICOM files to send; default: synthetic films.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder for what is made; default: a temporary one.")
+    ] = None,
+) -> None:
+    """Show the whole loop on this machine: a throw-away PACS, the daemon, images, the report."""
+    from daemon.demo import run_demo
+
+    run_demo(files or [], keep, typer.echo)
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Preflight: configuration, disk, store, model, listener and each destination."""
+    from daemon.preflight import run_checks
+
+    settings = load_config(config)
+    typer.echo("ok      configuration: valid")
+    failed = 0
+    for result in run_checks(settings):
+        failed += not result.passed
+        typer.echo(f"{'ok    ' if result.passed else 'FAILED'}  {result.name}: {result.detail}")
+    if failed:
+        raise UsageError(f"{failed} check(s) failed; see above")
+
+
+@app.command()
+def analyse(
+    paths: Annotated[list[Path], typer.Argument(help="Images or directories: DICOM, PNG, JPEG.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report and the heatmaps.")],
+    config: ConfigOption = None,
+) -> None:
+    """Analyse files or directories into OUT/final_clinical_report.csv and OUT/heatmaps/."""
+    from tqdm import tqdm
+
+    from daemon.batch import REPORT_FILE, Batch, find_files
+    from daemon.pipeline import Pipeline
+
+    files = find_files(paths)
+    pipeline = Pipeline.open(load_config(config).model)
+    batch = Batch(pipeline, out)
+    remaining = batch.remaining(files)
+    broken = 0
+    with (
+        batch,
+        tqdm(
+            remaining, unit="image", initial=len(files) - len(remaining), total=len(files)
+        ) as progress,
+    ):
+        for file in progress:
+            outcome = batch.analyse(file)
+            if outcome.refusal is not None:
+                reason, detail = outcome.refusal.reason, outcome.refusal.detail
+                tqdm.write(f"{outcome.image_id}: not analysed: {reason}: {detail}", file=sys.stderr)
+            broken += outcome.broken
+    typer.echo(f"{len(files)} file(s); report: {out / REPORT_FILE}. Research use only.")
+    if broken:
+        raise UsageError(f"{broken} file(s) could not be read; their rows say why")
+
+
+class ExportStatus(StrEnum):
+    """What `--status` can ask for."""
+
+    RECEIVED = "received"
+    ANALYSED = "analysed"
+    NOT_ANALYSED = "not_analysed"
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    since: Annotated[
+        datetime.datetime | None, typer.Option(help="Received at or after (UTC).")
+    ] = None,
+    until: Annotated[datetime.datetime | None, typer.Option(help="Received before (UTC).")] = None,
+    study: Annotated[str | None, typer.Option(help="Only this Study Instance UID.")] = None,
+    status: Annotated[ExportStatus | None, typer.Option(help="Only images in this state.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write the audit report: one CSV row per received image."""
+    from cxr_model.findings import LABELS
+    from storage.export import columns, write_csv
+    from storage.records import InstanceState
+    from storage.store import Store
+
+    settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
+        rows = store.export.rows(
+            LABELS,
+            since=_utc(since),
+            until=_utc(until),
+            study=study,
+            status=InstanceState(status) if status else None,
+        )
+        written = write_csv(out, columns(LABELS), rows)
+    typer.echo(f"{written} row(s) in {out}. Research use only.")
+
+
+def _utc(moment: datetime.datetime | None) -> datetime.datetime | None:
+    return moment.replace(tzinfo=datetime.UTC) if moment is not None else None
+
+
+@jobs_app.command("list")
+def jobs_list(
+    state: Annotated[
+        str | None, typer.Option(help="queued, running, done, parked or discarded.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="At most this many.")] = 50,
+    config: ConfigOption = None,
+) -> None:
+    """List jobs, those that need a person first."""
+    from storage.records import JobState
+    from storage.store import Store
+
+    if state is not None and state not in list(JobState):
+        raise UsageError(f"--state: {state!r} is none of {', '.join(JobState)}")
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        jobs = store.jobs.list(state=JobState(state) if state else None, limit=limit)
+    for job in jobs:
+        lane = f" to {job.lane}" if job.lane else ""
+        error = f": {job.last_error}" if job.last_error else ""
+        typer.echo(
+            f"{job.id:>6}  {job.state:<9} {job.kind}{lane}, {job.attempts} attempt(s){error}"
+        )
+    if not jobs:
+        typer.echo("no such jobs")
+
+
+@jobs_app.command("show")
+def jobs_show(job_id: JobArgument, config: ConfigOption = None) -> None:
+    """Show everything about one job."""
+    import dataclasses
+
+    from storage.store import Store
+
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        job = store.jobs.get(job_id)
+    for field in dataclasses.fields(job):
+        typer.echo(f"{field.name:<12} {getattr(job, field.name)}")
+
+
+@jobs_app.command("retry")
+def jobs_retry(
+    job_ids: Annotated[list[int] | None, typer.Argument(help="Numbers of the jobs.")] = None,
+    parked: Annotated[bool, typer.Option("--all-parked", help="Every parked job.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Queue jobs again, due now and with fresh attempts."""
+    from storage.records import JobState
+    from storage.store import Store
+
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        wanted = list(job_ids or [])
+        if parked:
+            wanted += [job.id for job in store.jobs.list(state=JobState.PARKED, limit=None)]
+        elif not wanted:
+            raise UsageError("name the jobs to retry, or give --all-parked")
+        for job_id in wanted:
+            store.jobs.retry(job_id)
+    typer.echo(f"{len(wanted)} job(s) queued again")
+
+
+@jobs_app.command("discard")
+def jobs_discard(job_id: JobArgument, config: ConfigOption = None) -> None:
+    """Give one job up for good; its row stays as a record."""
+    from storage.store import Store
+
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        store.jobs.discard(job_id)
+    typer.echo(f"job {job_id} is discarded")

@@ -1,0 +1,158 @@
+"""Role: empties the outbox, one lane per destination.
+
+A lane is a thread that opens an association when it has something to deliver and keeps it while
+there is more. A destination that is down stops its own lane only.
+"""
+
+import datetime
+import logging
+import random
+import threading
+import time
+from contextlib import ExitStack
+
+from daemon.backoff import Backoff
+from daemon.config import Config, PeerConfig
+from daemon.role import RoleContext
+from dicom_io.association import Destination, Timeouts
+from dicom_io.errors import AssociationError
+from dicom_io.sender import Disposition, Sender
+from storage.errors import StorageError
+from storage.records import Job, JobKind
+from storage.spool import Spool
+from storage.store import Store
+
+log = logging.getLogger("courier")
+
+POLL_SECONDS = 0.25
+LEASE_MARGIN_SECONDS = 30.0
+"""Added to the network time-outs, so that a slow delivery is not taken for a dead courier."""
+
+
+class Lane:
+    """Deliveries to one destination, in the order in which they were queued."""
+
+    def __init__(
+        self,
+        context: RoleContext,
+        peer: PeerConfig,
+        spool: Spool,
+        store: Store,
+        rng: random.Random,
+    ) -> None:
+        courier = context.config.courier
+        self._context = context
+        self._name = peer.name
+        self._spool = spool
+        self._store = store
+        self._rng = rng
+        self._backoff = Backoff(courier.retry_seconds, courier.retry_max_seconds)
+        self._lease = datetime.timedelta(
+            seconds=3 * courier.network_timeout_seconds + LEASE_MARGIN_SECONDS
+        )
+        self._destination = destination_of(context.config, peer)
+        self._failures = 0
+
+    def run(self) -> None:
+        """Deliver until told to stop; a store that cannot be reached is tried again."""
+        while not self._context.stop.is_set():
+            try:
+                wait = self._deliver_what_is_due()
+            except StorageError as error:
+                log.error("%s: %s", self._name, error)
+                wait = self._next_wait()
+            self._context.stop.wait(wait)
+
+    def _deliver_what_is_due(self) -> float:
+        """Deliver until nothing is due or the destination fails; the seconds to wait then."""
+        with ExitStack() as stack:
+            sender: Sender | None = None
+            while not self._context.stop.is_set():
+                job = self._claim()
+                if job is None:
+                    break
+                try:
+                    if sender is None or not sender.is_open:
+                        sender = stack.enter_context(Sender(self._destination))
+                    self._deliver(job, sender)
+                except AssociationError as error:
+                    return self._failed(job, error)
+        return POLL_SECONDS
+
+    def _claim(self) -> Job | None:
+        return self._store.jobs.claim(
+            (JobKind.DELIVER,), self._context.worker, self._lease, lane=self._name
+        )
+
+    def _deliver(self, job: Job, sender: Sender) -> None:
+        delivery = self._store.results.delivery(job)
+        try:
+            data = self._spool.read(delivery.object.spool_path)
+        except StorageError as error:
+            self._park(job, str(error))
+            return
+        result = sender.send(data)
+        match result.disposition:
+            case Disposition.DELIVERED:
+                self._failures = 0
+                self._store.results.record_delivery(job, result.status)
+                log.info("%s: %s %d delivered", self._name, delivery.object.kind, job.id)
+            case Disposition.RETRY:
+                raise AssociationError(result.detail, retryable=True)
+            case Disposition.PARK:
+                self._park(job, result.detail)
+
+    def _park(self, job: Job, reason: str) -> None:
+        self._store.jobs.fail(job, reason, None)
+        log.error("%s: job %d is parked: %s", self._name, job.id, reason)
+
+    def _failed(self, job: Job, error: AssociationError) -> float:
+        if not error.retryable:
+            self._park(job, str(error))
+            return POLL_SECONDS
+        wait = self._next_wait()
+        retry_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait)
+        self._store.jobs.fail(job, str(error), retry_at)
+        log.warning("%s: %s; the next try is in %.1f s", self._name, error, wait)
+        return wait
+
+    def _next_wait(self) -> float:
+        self._failures += 1
+        return self._backoff.seconds(self._failures, self._rng)
+
+
+def destination_of(config: Config, peer: PeerConfig) -> Destination:
+    """The network address of a peer that receives."""
+    if peer.host is None or peer.port is None:
+        raise ValueError(f"peer {peer.name} has no address")  # the configuration refuses this
+    seconds = config.courier.network_timeout_seconds
+    return Destination(
+        name=peer.name,
+        ae_title=peer.ae_title,
+        host=peer.host,
+        port=peer.port,
+        calling_ae_title=config.listener.ae_title,
+        timeouts=Timeouts(seconds, seconds, seconds, seconds),
+    )
+
+
+def run(context: RoleContext) -> None:
+    """Run one lane per destination until told to stop."""
+    config = context.config
+    spool = Spool(config.spool_dir)
+    with Store.open(config.resolved_database_url, migrate=False) as store:
+        lanes = [
+            threading.Thread(
+                target=Lane(context, peer, spool, store, random.Random()).run,  # noqa: S311
+                name=f"lane-{peer.name}",
+                daemon=True,
+            )
+            for peer in config.destinations
+        ]
+        for lane in lanes:
+            lane.start()
+        context.ready()
+        context.stop.wait()
+        deadline = time.monotonic() + config.courier.network_timeout_seconds
+        for lane in lanes:
+            lane.join(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,283 @@
+"""`cxrd demo`: the whole loop on this machine, with a throw-away PACS and the real daemon.
+
+The daemon is started as `cxrd serve` would be, in processes of its own; only its configuration
+is written here. What the PACS gets back is what any PACS would get.
+"""
+
+import datetime
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import yaml
+
+from cxr_model.findings import LABELS
+from daemon.errors import DaemonError, UsageError
+from dicom_io.association import Destination
+from dicom_io.encode import report_text
+from dicom_io.errors import NotDicomError
+from dicom_io.header import Header, read_dataset, read_header
+from dicom_io.node import Node, ReceivedInstance, StoreStatus
+from dicom_io.peers import Peer
+from dicom_io.phantom import PhantomFilm, PhantomView, build_film
+from dicom_io.sender import Disposition, Sender, pair_of
+from storage.export import columns, write_csv
+from storage.records import StudyStatus
+from storage.store import Store
+
+Echo = Callable[[str], None]
+
+HOST = "127.0.0.1"
+NODE_AE_TITLE = "CXRD"
+PACS_AE_TITLE = "DEMOPACS"
+QUIET_SECONDS = 1.0
+START_SECONDS = 120.0
+REPORT_SECONDS = 300.0
+STOP_SECONDS = 15.0
+POLL_SECONDS = 0.05
+
+
+class ThrowAwayPacs:
+    """A Storage SCP that writes what it gets into a folder and remembers the reports."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._reports: list[tuple[float, Path]] = []
+        self._heatmaps: list[Path] = []
+        folder.mkdir(parents=True)
+        self.node = Node(
+            ae_title=PACS_AE_TITLE,
+            host=HOST,
+            port=0,
+            peers=[Peer(NODE_AE_TITLE)],
+            on_store=self._keep,
+        )
+
+    @property
+    def reports(self) -> list[tuple[float, Path]]:
+        """When each report came (monotonic seconds), and its file; oldest first."""
+        with self._lock:
+            return list(self._reports)
+
+    @property
+    def heatmaps(self) -> list[Path]:
+        """The files of the heatmaps that came."""
+        with self._lock:
+            return list(self._heatmaps)
+
+    def _keep(self, received: ReceivedInstance) -> StoreStatus:
+        path = self._folder / f"{received.sop_instance_uid}.dcm"
+        path.write_bytes(received.data)
+        with self._lock:
+            if received.header.modality == "SR":
+                self._reports.append((time.monotonic(), path))
+            else:
+                self._heatmaps.append(path)
+        return StoreStatus.SUCCESS
+
+
+def run_demo(files: Sequence[Path], keep: Path | None, echo: Echo) -> None:
+    """Run the loop and show what came of it.
+
+    Raises UsageError for a file that is no DICOM object, and DaemonError when the loop does not
+    come to its end.
+    """
+    images = _read_images(files) if files else _phantom_images()
+    if keep is not None and keep.exists() and any(keep.iterdir()):
+        raise UsageError(f"{keep} is not empty; name a new folder with --keep")
+    folder = keep or Path(tempfile.mkdtemp(prefix="cxrd-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    pacs = ThrowAwayPacs(folder / "pacs")
+    with pacs.node:
+        echo(f"A throw-away PACS listens at {HOST}:{pacs.node.port} as {PACS_AE_TITLE}.")
+        config = _write_config(folder, pacs.node.port)
+        with _daemon(folder, config.file):
+            echo(f"The daemon listens at {HOST}:{config.port} as {NODE_AE_TITLE}.")
+            sent_at = _send(images, config.port, echo)
+            with Store.open(f"sqlite:///{config.database}", migrate=False) as store:
+                studies = {header.study_instance_uid for header, _ in images}
+                _await_studies(store, studies, pacs)
+                rows = store.export.rows(LABELS)
+                csv_path = folder / "export.csv"
+                write_csv(csv_path, columns(LABELS), rows)
+                for line in _not_analysed(store, studies):
+                    echo(line)
+    _show(pacs, sent_at, folder, csv_path, echo)
+
+
+class _DemoConfig:
+    """The configuration file of the demo's daemon and what it says."""
+
+    def __init__(self, file: Path, port: int, database: Path) -> None:
+        self.file = file
+        self.port = port
+        self.database = database
+
+
+def _write_config(folder: Path, pacs_port: int) -> _DemoConfig:
+    port = _free_port()
+    values = {
+        "data_dir": "data",
+        "listener": {"ae_title": NODE_AE_TITLE, "host": HOST, "port": port},
+        "peers": [
+            {
+                "name": "demo-pacs",
+                "ae_title": PACS_AE_TITLE,
+                "host": HOST,
+                "port": pacs_port,
+                "sends": True,
+                "receives": ["report", "heatmap"],
+            }
+        ],
+        "study": {"quiet_seconds": QUIET_SECONDS},
+    }
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return _DemoConfig(file, port, folder / "data" / "cxrd.sqlite")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _daemon(folder: Path, config: Path) -> Iterator[None]:
+    """`cxrd serve` in a process group of its own, ready when the context is entered."""
+    log_path = folder / "daemon.log"
+    environment = {name: value for name, value in os.environ.items() if name[:5] != "CXRD_"}
+    command = [sys.executable, "-m", "daemon", "serve", "--config", str(config)]
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            command, stderr=log, stdout=log, env=environment, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while b"cxrd is ready" not in log_path.read_bytes():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise DaemonError(f"the daemon did not start; its log is {log_path}")
+            time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _read_images(files: Sequence[Path]) -> list[tuple[Header, bytes]]:
+    images = []
+    for file in files:
+        try:
+            data = file.read_bytes()
+            images.append((read_header(data), data))
+        except OSError as error:
+            raise UsageError(f"{file}: {error.strerror}") from error
+        except NotDicomError as error:
+            raise UsageError(f"{file}: {error}") from error
+    return images
+
+
+def _phantom_images() -> list[tuple[Header, bytes]]:
+    films = (
+        PhantomFilm("PHANTOM-1", "DEMO-1", effusion=True),
+        PhantomFilm("PHANTOM-1", "DEMO-1", view=PhantomView.LL, seed=2),
+        PhantomFilm("PHANTOM-2", "DEMO-2", photometric_interpretation="MONOCHROME1"),
+    )
+    acquired = datetime.datetime.now(datetime.UTC)
+    built = [build_film(film, acquired) for film in films]
+    return [(read_header(data), data) for data in built]
+
+
+def _send(images: Sequence[tuple[Header, bytes]], port: int, echo: Echo) -> dict[str, float]:
+    """Send each image by C-STORE; when the last of each study was acknowledged."""
+    destination = Destination(
+        name="cxrd", ae_title=NODE_AE_TITLE, host=HOST, port=port, calling_ae_title=PACS_AE_TITLE
+    )
+    sent_at: dict[str, float] = {}
+    pairs = [pair_of(data) for _, data in images]
+    with Sender(destination, sop_classes=(), also=pairs) as sender:
+        for number, (header, data) in enumerate(images, 1):
+            result = sender.send(data)
+            if result.disposition is not Disposition.DELIVERED:
+                raise DaemonError(f"image {number} was not accepted: {result.detail}")
+            sent_at[header.study_instance_uid] = time.monotonic()
+            echo(f"Image {number} of {len(images)} sent by C-STORE and acknowledged.")
+    return sent_at
+
+
+def _await_studies(store: Store, studies: set[str], pacs: ThrowAwayPacs) -> None:
+    """Wait until every study has its answer and the PACS has every report there is."""
+    deadline = time.monotonic() + REPORT_SECONDS
+    while time.monotonic() < deadline:
+        known = [store.results.study(uid) for uid in studies]
+        reported = [study for study in known if study.status is StudyStatus.REPORTED]
+        settled = all(study.status is not None and not study.pending for study in known)
+        if settled and len(pacs.reports) >= len(reported) and not _outbox(store):
+            return
+        time.sleep(POLL_SECONDS)
+    raise DaemonError(f"no report within {REPORT_SECONDS:.0f} s")
+
+
+def _outbox(store: Store) -> int:
+    """How many deliveries are still to be made."""
+    from storage.records import JobKind, JobState
+
+    counts = store.jobs.counts()
+    return sum(
+        counts.get((JobKind.DELIVER, state), 0) for state in (JobState.QUEUED, JobState.RUNNING)
+    )
+
+
+def _not_analysed(store: Store, studies: set[str]) -> Iterator[str]:
+    for uid in sorted(studies):
+        for instance in store.results.study(uid).instances:
+            if instance.reason:
+                yield f"Not analysed: instance {instance.id}: {instance.reason}: {instance.detail}"
+
+
+def _show(
+    pacs: ThrowAwayPacs, sent_at: dict[str, float], folder: Path, csv_path: Path, echo: Echo
+) -> None:
+    pictures = [_as_png(path, folder / "heatmaps") for path in pacs.heatmaps]
+    for arrived_at, path in pacs.reports:
+        dataset = read_dataset(path)
+        waited = arrived_at - sent_at[read_header(path).study_instance_uid]
+        echo("")
+        echo(report_text(dataset))
+        echo(
+            f"From the study's last byte to its report in the PACS: {waited:.1f} s, "
+            f"of which {QUIET_SECONDS:.0f} s is the wait for more images."
+        )
+    if not pacs.reports:
+        echo("No image could be analysed, so there is no report; the CSV says why.")
+    echo("")
+    echo(f"Reports and heatmaps as DICOM: {folder / 'pacs'}")
+    for picture in pictures:
+        echo(f"Heatmap: {picture}")
+    echo(f"CSV: {csv_path}")
+    echo(f"The daemon's log: {folder / 'daemon.log'}")
+    echo("RESEARCH USE ONLY: not for diagnosis.")
+
+
+def _as_png(path: Path, folder: Path) -> Path:
+    """The picture inside a heatmap object, for people without a DICOM viewer."""
+    folder.mkdir(exist_ok=True)
+    dataset = read_dataset(path)
+    target = folder / f"{path.stem}.png"
+    cv2.imwrite(str(target), cv2.cvtColor(dataset.pixel_array, cv2.COLOR_RGB2BGR))
+    return target

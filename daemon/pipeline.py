@@ -1,0 +1,253 @@
+"""Image → findings → heatmaps → DICOM objects. Pure: no network, no store, no clock.
+
+The daemon and the batch run this same code; the one feeds it received instances, the other files.
+"""
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_model.bundle import STARTER, Bundle
+from cxr_model.findings import LABELS, Finding, Prediction
+from cxr_model.heatmap import render
+from cxr_model.predictor import Predictor
+from daemon.config import STARTER_BUNDLE, ModelConfig
+from dicom_io.algorithm import Algorithm
+from dicom_io.capture import CaptureContent, build_capture
+from dicom_io.encode import to_bytes
+from dicom_io.errors import NotDicomError, UndecodablePixelsError
+from dicom_io.gate import Reason, assess, assess_pixels
+from dicom_io.header import Dataset, read_dataset
+from dicom_io.pixels import display_pixels
+from dicom_io.report import ReportContent, build_report
+from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedImage
+from dicom_io.uids import heatmap_uid, report_uid, series_uid
+
+MANUFACTURER = "cxrd"
+"""Written into every object; the gate knows its own results by it."""
+REPORT_SERIES_NUMBER = 9900
+HEATMAP_SERIES_NUMBER = 9901
+
+GreyImage = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An image that is not analysed: the named reason, and what it was about this image."""
+
+    reason: Reason
+    detail: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """An image that passed the gate: its display-true pixels and what was noted on the way."""
+
+    dataset: Dataset
+    pixels: GreyImage
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmap:
+    """A positive finding drawn on its film, uint8 (rows, cols, 3)."""
+
+    finding: Finding
+    rgb: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltObject:
+    """A DICOM object as a whole file."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    label: str | None
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What the model says about a film, with the heatmap objects of its positive findings."""
+
+    prediction: Prediction
+    notes: tuple[str, ...]
+    heatmaps: tuple[BuiltObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRequest:
+    """What a study's report is made from.
+
+    `image_keys` name every image of the study in its present state, analysed or not: the
+    report's UID follows from them, so the same images always make the same report.
+    """
+
+    study_instance_uid: str
+    image_keys: Sequence[str]
+    images: Sequence[ReportedImage]
+    not_analysed: Sequence[NotAnalysed]
+    predecessor: ObjectReference | None
+    number: int
+    """1 for the study's first report; the InstanceNumber."""
+    content_datetime: datetime.datetime
+
+
+class Pipeline:
+    """A loaded model and everything that follows from it."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.algorithm = _algorithm(predictor.bundle)
+
+    @classmethod
+    def open(cls, config: ModelConfig) -> Self:
+        """Load the configured bundle. Raises ModelError where it cannot be used."""
+        path = STARTER if config.bundle == STARTER_BUNDLE else Path(config.bundle)
+        return cls(
+            Predictor(Bundle.load(path), device=config.device, threads=config.threads or None)
+        )
+
+    def admit(self, data: bytes) -> Film | Refusal:
+        """Gate and decode one DICOM object; no network is run."""
+        try:
+            dataset = read_dataset(data)
+        except NotDicomError as error:
+            return Refusal(Reason.UNREADABLE_OBJECT, str(error))
+        verdict = assess(dataset)
+        if verdict.reason is not None:
+            return Refusal(verdict.reason, verdict.detail, verdict.notes)
+        try:
+            image = display_pixels(dataset)
+        except UndecodablePixelsError as error:
+            return Refusal(Reason.UNDECODABLE_PIXELS, str(error), verdict.notes)
+        notes = verdict.notes + image.notes
+        content = assess_pixels(image.array)
+        if content.reason is not None:
+            return Refusal(content.reason, content.detail, notes + content.notes)
+        return Film(dataset, image.array, notes + content.notes)
+
+    def analyse(
+        self, data: bytes, revision: int, content_datetime: datetime.datetime
+    ) -> Analysis | Refusal:
+        """Take one DICOM object to its result; `content_datetime` is written into the heatmaps."""
+        film = self.admit(data)
+        if isinstance(film, Refusal):
+            return film
+        prediction = self.predict(film.pixels)
+        heatmaps = tuple(
+            self._capture(film, heatmap, revision, content_datetime)
+            for heatmap in self.heatmaps(film.pixels, prediction)
+        )
+        return Analysis(prediction, film.notes, heatmaps)
+
+    def predict(self, pixels: GreyImage) -> Prediction:
+        """Calibrated findings of one display-true image (rows, cols)."""
+        return self._predictor.predict([pixels])[0]
+
+    def heatmaps(self, pixels: GreyImage, prediction: Prediction) -> Iterator[Heatmap]:
+        """One overlay per finding at or above its threshold; absent findings get none."""
+        card = self._predictor.bundle.card
+        for finding in prediction.present:
+            grid = prediction.maps[LABELS.index(finding.label)]
+            rgb = render(
+                pixels,
+                prediction.geometry.to_original(grid),
+                scale=card.map_scales[finding.label],
+                label=finding.label,
+                probability=finding.probability,
+                threshold=finding.threshold,
+                model_name=f"{card.name} {card.version}",
+            )
+            yield Heatmap(finding, rgb)
+
+    def self_test(self) -> float:
+        """Largest difference, in logits, between mean(map) + bias and the logit; about 0."""
+        ramp = np.tile(np.linspace(0, 255, 256, dtype=np.uint8), (256, 1))
+        prediction = self.predict(ramp)
+        bias = self._predictor.bundle.network.classifier.bias.tolist()
+        sums = prediction.maps.mean(axis=(1, 2)) + np.asarray(bias)
+        logits = np.asarray([finding.logit for finding in prediction.findings])
+        return float(np.abs(sums - logits).max())
+
+    def report_uid(self, study_instance_uid: str, image_keys: Sequence[str]) -> str:
+        """SOP Instance UID of the report on exactly these images in their present state."""
+        return report_uid(study_instance_uid, image_keys, self.algorithm.sha256)
+
+    def report(self, request: ReportRequest) -> BuiltObject:
+        """The Structured Report of a study (PS3.16 TID 1500)."""
+        uid = self.report_uid(request.study_instance_uid, request.image_keys)
+        dataset = build_report(
+            ReportContent(
+                sources=request.images,
+                not_analysed=request.not_analysed,
+                algorithm=self.algorithm,
+                predecessor=request.predecessor,
+                sop_instance_uid=uid,
+                series_instance_uid=self.report_series_uid(request.study_instance_uid),
+                series_number=REPORT_SERIES_NUMBER,
+                instance_number=request.number,
+                content_datetime=request.content_datetime,
+            )
+        )
+        return BuiltObject(uid, str(dataset.SOPClassUID), None, to_bytes(dataset))
+
+    def report_series_uid(self, study_instance_uid: str) -> str:
+        """The series that holds this model's reports on a study."""
+        return series_uid(study_instance_uid, self.algorithm.sha256, "report")
+
+    def heatmap_series_uid(self, study_instance_uid: str) -> str:
+        """The series that holds this model's heatmaps of a study."""
+        return series_uid(study_instance_uid, self.algorithm.sha256, "heatmap")
+
+    def _capture(
+        self,
+        film: Film,
+        heatmap: Heatmap,
+        revision: int,
+        content_datetime: datetime.datetime,
+    ) -> BuiltObject:
+        finding, source = heatmap.finding, film.dataset
+        # Other pixels under the same UID are another source: their heatmap is another object.
+        key = source.SOPInstanceUID if revision == 1 else f"{source.SOPInstanceUID}#{revision}"
+        uid = heatmap_uid(key, self.algorithm.sha256, finding.label)
+        dataset = build_capture(
+            CaptureContent(
+                source=source,
+                rgb=heatmap.rgb,
+                label=finding.label,
+                probability=finding.probability,
+                threshold=finding.threshold,
+                algorithm=self.algorithm,
+                sop_instance_uid=uid,
+                series_instance_uid=self.heatmap_series_uid(source.StudyInstanceUID),
+                series_number=HEATMAP_SERIES_NUMBER,
+                instance_number=LABELS.index(finding.label) + 1,
+                content_datetime=content_datetime,
+            )
+        )
+        return BuiltObject(uid, str(dataset.SOPClassUID), finding.label, to_bytes(dataset))
+
+
+def _algorithm(bundle: Bundle) -> Algorithm:
+    card = bundle.card
+    methods = sorted({str(calibrator["method"]) for calibrator in card.calibrators.values()})
+    return Algorithm(
+        name=card.name,
+        version=card.version,
+        manufacturer=MANUFACTURER,
+        sha256=bundle.sha256,
+        calibration=f"per finding ({', '.join(methods)})",
+        intended_use=card.intended_use,
+        parameters=(
+            f"Operating point: {card.operating_point.get('description', 'see the bundle card')}",
+            f"cxrd {version('cxrd')}",
+        ),
+    )

@@ -1,0 +1,119 @@
+"""`cxrd check`: what would go wrong, found before the first image is sent.
+
+Each check answers in one line and says what to do; one that fails does not stop the next.
+"""
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from daemon.config import Config, PeerConfig, Product
+from daemon.courier import destination_of
+from daemon.pipeline import Pipeline
+from daemon.role import ROOM_ERRORS
+from dicom_io.association import HEATMAP_CLASS, REPORT_CLASS, Destination, Timeouts
+from dicom_io.sender import echo
+from storage.spool import Spool
+from storage.store import Store
+
+MAP_TOLERANCE = 1e-3
+"""How far mean(map) + bias may be from the logit, in logits, through rounding alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One line of the preflight."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def run_checks(config: Config) -> Iterator[CheckResult]:
+    """All checks, in the order in which an image would meet what they look at."""
+    yield _guarded("disk", lambda: _check_disk(config))
+    yield _guarded("store", lambda: _check_store(config))
+    yield _guarded("model", lambda: _check_model(config))
+    yield _guarded("listener", lambda: _check_listener(config))
+    if not config.senders:
+        yield CheckResult("peers", False, "no peer has `sends: true`: nobody may send images")
+    if not config.destinations:
+        yield CheckResult("peers", False, "no peer receives anything: results stay in the store")
+    for peer in config.destinations:
+        yield _check_destination(config, peer)
+
+
+def _guarded(name: str, check: Callable[[], CheckResult]) -> CheckResult:
+    try:
+        return check()
+    except ROOM_ERRORS as error:
+        return CheckResult(name, False, str(error))
+
+
+def _check_disk(config: Config) -> CheckResult:
+    spool = Spool(config.spool_dir)
+    probe = spool.write("preflight", b"cxrd")
+    spool.delete(probe.path)
+    free_mb = shutil.disk_usage(config.data_dir).free // 2**20
+    detail = f"{config.data_dir} is writable, {free_mb} MB free"
+    if free_mb < config.spool.min_free_mb:
+        detail += f"; below spool.min_free_mb ({config.spool.min_free_mb}) images are refused"
+        return CheckResult("disk", False, detail)
+    return CheckResult("disk", True, detail)
+
+
+def _check_store(config: Config) -> CheckResult:
+    with Store.open(config.resolved_database_url, migrate=True) as store:
+        jobs = sum(store.jobs.counts().values())
+    return CheckResult("store", True, f"opens, {jobs} job(s) in it")
+
+
+def _check_model(config: Config) -> CheckResult:
+    pipeline = Pipeline.open(config.model)
+    model = pipeline.algorithm
+    error = pipeline.self_test()
+    detail = f"{model.name} {model.version}, sha256 {model.sha256[:12]}…"
+    if error > MAP_TOLERANCE:
+        return CheckResult("model", False, f"{detail}: its maps miss its logits by {error:.2g}")
+    return CheckResult("model", True, f"{detail}, maps add up to the logits")
+
+
+def _check_listener(config: Config) -> CheckResult:
+    listener = config.listener
+    where = f"{listener.ae_title} at {listener.host}:{listener.port}"
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listener.host, listener.port))
+        except OSError as error:
+            return _who_listens(config, where, error)
+    return CheckResult("listener", True, f"{where} is free to listen on")
+
+
+def _who_listens(config: Config, where: str, error: OSError) -> CheckResult:
+    """The port is taken: by this daemon, which is well, or by something else."""
+    seconds = 3.0
+    answer = echo(
+        Destination(
+            name="cxrd",
+            ae_title=config.listener.ae_title,
+            host=config.listener.host,
+            port=config.listener.port,
+            calling_ae_title=config.senders[0].ae_title if config.senders else "CXRD",
+            timeouts=Timeouts(seconds, seconds, seconds, seconds),
+        ),
+        sop_classes=(),
+    )
+    if answer.ok:
+        return CheckResult("listener", True, f"{where} answers: the daemon is running")
+    reason = error.strerror or str(error)
+    return CheckResult("listener", False, f"{where} cannot be listened on: {reason}")
+
+
+def _check_destination(config: Config, peer: PeerConfig) -> CheckResult:
+    classes = {Product.REPORT: REPORT_CLASS, Product.HEATMAP: HEATMAP_CLASS}
+    answer = echo(
+        destination_of(config, peer), sop_classes=[classes[product] for product in peer.receives]
+    )
+    return CheckResult(f"peer {peer.name}", answer.ok, answer.diagnosis)

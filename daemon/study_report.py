@@ -1,0 +1,94 @@
+"""From what the store knows of a study to what its report says."""
+
+from collections.abc import Callable, Sequence
+
+from daemon.pipeline import Pipeline, ReportRequest
+from dicom_io.header import read_dataset, read_header
+from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
+from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
+
+ReadFile = Callable[[str], bytes]
+"""Reads a spooled file by its relative path."""
+
+
+def image_keys(study: StudyResults) -> list[str]:
+    """One key per image, naming its present state; the report's UID follows from them."""
+    return [
+        f"{item.sop_instance_uid}#{item.revision}:{item.reason or item.state}"
+        for item in study.instances
+    ]
+
+
+def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> ReportRequest:
+    """The report on every image of the study; there must be at least one analysed.
+
+    The content date is that of the youngest analysis, so that building the report again after a
+    crash makes the same bytes.
+    """
+    analysed = [item for item in study.instances if item.state is InstanceState.ANALYSED]
+    return ReportRequest(
+        study_instance_uid=study.study_instance_uid,
+        image_keys=image_keys(study),
+        images=[_reported(item, pipeline, read) for item in analysed],
+        not_analysed=[
+            _not_analysed(item)
+            for item in study.instances
+            if item.state is InstanceState.NOT_ANALYSED
+        ],
+        predecessor=_predecessor(study.reports, study.study_instance_uid, read),
+        number=len(study.reports) + 1,
+        content_datetime=max(item.analysed_at or item.received_at for item in analysed),
+    )
+
+
+def _reported(item: Instance, pipeline: Pipeline, read: ReadFile) -> ReportedImage:
+    heatmaps = {
+        record.label: ObjectReference(
+            record.sop_class_uid,
+            record.sop_instance_uid,
+            pipeline.heatmap_series_uid(item.study_instance_uid),
+            item.study_instance_uid,
+        )
+        for record in item.objects
+        if record.kind is ObjectKind.HEATMAP
+    }
+    return ReportedImage(
+        dataset=read_dataset(read(item.spool_path), with_pixels=False),
+        findings=[
+            ReportedFinding(
+                label=finding.label,
+                probability=finding.probability,
+                threshold=finding.threshold,
+                present=finding.present,
+                heatmap=heatmaps.get(finding.label),
+            )
+            for finding in item.findings
+        ],
+        notes=item.notes,
+    )
+
+
+def _not_analysed(item: Instance) -> NotAnalysed:
+    return NotAnalysed(
+        sop_class_uid=item.sop_class_uid,
+        sop_instance_uid=item.sop_instance_uid,
+        series_instance_uid=item.series_instance_uid,
+        reason=item.reason or "",
+        detail=item.detail or "",
+    )
+
+
+def _predecessor(
+    reports: Sequence[ObjectRecord], study_instance_uid: str, read: ReadFile
+) -> ObjectReference | None:
+    if not reports:
+        return None
+    latest = reports[-1]
+    # An older model's reports are in another series, so the series is read from the object.
+    header = read_header(read(latest.spool_path))
+    return ObjectReference(
+        latest.sop_class_uid,
+        latest.sop_instance_uid,
+        header.series_instance_uid,
+        study_instance_uid,
+    )

@@ -1,0 +1,119 @@
+"""The configuration: complete, closed to typos, and clear about what is wrong."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from daemon.config import Config, PeerConfig, Product, known_keys, load_config
+from daemon.errors import ConfigError
+
+SHIPPED = Path(__file__).resolve().parents[2] / "config.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("CXRD_"):
+            monkeypatch.delenv(name)
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_shipped_file_says_exactly_the_defaults() -> None:
+    values = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    assert Config(**values) == Config()
+
+
+def test_shipped_file_names_every_key() -> None:
+    values = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    written = set()
+    for name, value in values.items():
+        written |= {f"{name}.{key}" for key in value} if isinstance(value, dict) else {name}
+    assert written == set(known_keys())
+    assert all(set(peer) == set(PeerConfig.model_fields) for peer in values["peers"])
+
+
+def test_default_is_closed_to_the_network() -> None:
+    config = Config()
+    assert config.listener.host == config.web.host == "127.0.0.1"
+    assert [peer.ae_title for peer in config.senders] == ["STORESCU", "ORTHANC"]
+    assert config.destinations[0].receives == (Product.REPORT, Product.HEATMAP)
+
+
+def test_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().listener.port = 1  # type: ignore[misc]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    text: str
+    message: str
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        Mistake("listener: {prot: 1}", "unknown key listener.prot; did you mean listener.port?"),
+        Mistake("lisener: {port: 1}", "unknown key lisener; did you mean listener?"),
+        Mistake("peers: [{name: a, ae_tittle: X}]", "did you mean peers.0.ae_title?"),
+        Mistake("listener: {port: 99999}", "listener.port: Input should be less than"),
+        Mistake("listener: {ae_title: SEVENTEEN_LETTERS}", "an AE title has 1 to 16 characters"),
+        Mistake("peers: [{name: a, ae_title: A, receives: [report]}]", "needs both host and port"),
+        Mistake("peers: [{name: a, ae_title: A}]", "neither sends nor receives"),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true}, {name: a, ae_title: B, sends: true}]",
+            "two peers are called 'a'",
+        ),
+        Mistake("peers: [{name: a, ae_title: A, sends: true, tls: true}]", "tls is not available"),
+        Mistake("listener: [1", "line 1 is not valid YAML"),
+        Mistake("just text", "must hold keys and values"),
+        Mistake("study: {quiet_seconds: 0}", "study.quiet_seconds"),
+    ],
+    ids=lambda mistake: mistake.text,
+)
+def test_mistake_is_named_in_one_line(tmp_path: Path, mistake: Mistake) -> None:
+    path = write(tmp_path, mistake.text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert mistake.message in message
+    assert message.startswith(str(path))
+    assert "\n" not in message
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: cannot be read"):
+        load_config(tmp_path / "gone.yaml")
+
+
+def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXRD_LISTENER__PORT", "12345")
+    config = load_config(write(tmp_path, "listener: {port: 104, ae_title: MINE}"))
+    assert (config.listener.port, config.listener.ae_title) == (12345, "MINE")
+
+
+def test_unknown_environment_key_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXRD_LISTENR__PORT", "1")
+    with pytest.raises(ConfigError, match="did you mean CXRD_LISTENER__PORT"):
+        load_config(write(tmp_path, ""))
+
+
+def test_relative_paths_belong_to_the_file(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "data_dir: kept\nmodel: {bundle: mine}"))
+    assert config.data_dir == tmp_path / "kept"
+    assert config.model.bundle == str(tmp_path / "mine")
+    assert config.resolved_database_url == f"sqlite:///{tmp_path}/kept/cxrd.sqlite"
+
+
+def test_starter_is_no_path(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "")).model.bundle == "starter"
