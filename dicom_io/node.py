@@ -259,9 +259,20 @@ _REJECT_CODES = {
 
 
 def _contexts_for(request: A_ASSOCIATE) -> list[PresentationContext]:
-    asked = {str(one.abstract_syntax) for one in request.presentation_context_definition_list}
+    """Each storage class asked for, its syntaxes in the sender's order.
+
+    A sender lists first what its files are in; one asked for anything else may be unable to
+    convert, and then sends nothing at all.
+    """
+    asked: dict[str, dict[str, None]] = {}
+    for proposed in request.presentation_context_definition_list:
+        syntaxes = asked.setdefault(str(proposed.abstract_syntax), {})
+        syntaxes.update(dict.fromkeys(str(uid) for uid in proposed.transfer_syntax))
     contexts = [
-        build_context(uid, list(RECEIVABLE_SYNTAXES)) for uid in sorted(asked & _STORAGE_CLASSES)
+        build_context(sop_class, receivable)
+        for sop_class, syntaxes in asked.items()
+        if sop_class in _STORAGE_CLASSES
+        and (receivable := [uid for uid in syntaxes if uid in RECEIVABLE_SYNTAXES])
     ]
     return [*contexts, build_context(_VERIFICATION)]
 
