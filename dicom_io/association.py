@@ -24,11 +24,13 @@ VERIFICATION = "1.2.840.10008.1.1"
 
 # What this software sends: reports, with the classes an older archive may take instead, and
 # pictures.
+REPORT_CLASS = str(Comprehensive3DSRStorage)
+HEATMAP_CLASS = str(SecondaryCaptureImageStorage)
 RESULT_CLASSES = (
-    str(Comprehensive3DSRStorage),
+    REPORT_CLASS,
     str(ComprehensiveSRStorage),
     str(EnhancedSRStorage),
-    str(SecondaryCaptureImageStorage),
+    HEATMAP_CLASS,
 )
 
 # Presentation context identifiers are odd numbers of one byte (PS3.8 9.3.2.2).

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     IMPLAUSIBLE_SHAPE = "IMPLAUSIBLE_SHAPE"
     BLANK_IMAGE = "BLANK_IMAGE"
     UNDECODABLE_PIXELS = "UNDECODABLE_PIXELS"
+    UNREADABLE_OBJECT = "UNREADABLE_OBJECT"
     ANALYSIS_FAILED = "ANALYSIS_FAILED"
 
     @property
@@ -76,6 +77,7 @@ _EXPLANATIONS = {
     Reason.IMPLAUSIBLE_SHAPE: "The image is far longer than wide, or wider than long.",
     Reason.BLANK_IMAGE: "The image is empty or nearly of one grey.",
     Reason.UNDECODABLE_PIXELS: "The pixel data is damaged or in a form that is not read here.",
+    Reason.UNREADABLE_OBJECT: "The file is damaged or is not a DICOM object.",
     Reason.ANALYSIS_FAILED: "The analysis itself failed; the log says why.",
 }
 

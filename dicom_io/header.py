@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from pydicom import Dataset, FileMetaDataset, dcmread
+# Named here for the code outside this room, which does not import pydicom.
+from pydicom import Dataset as Dataset
+from pydicom import FileMetaDataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     UID,
