@@ -170,20 +170,19 @@ def export(
 ) -> None:
     """Write the audit report: one CSV row per received image."""
     from cxr_model.findings import LABELS
-    from storage.export import columns, write_csv
+    from storage.export import ExportFilter
     from storage.records import InstanceState
     from storage.store import Store
 
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
-        rows = store.export.rows(
-            LABELS,
+        which = ExportFilter(
             since=_utc(since),
             until=_utc(until),
-            study=study,
-            status=InstanceState(status) if status else None,
+            study_instance_uid=study,
+            state=InstanceState(status) if status else None,
         )
-        written = write_csv(out, columns(LABELS), rows)
+        written = store.export.write_csv(out, LABELS, which)
     typer.echo(f"{written} row(s) in {out}. Research use only.")
 
 

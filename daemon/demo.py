@@ -30,7 +30,6 @@ from dicom_io.node import Node, ReceivedInstance, StoreStatus
 from dicom_io.peers import Peer
 from dicom_io.phantom import PhantomFilm, PhantomView, build_film
 from dicom_io.sender import Disposition, Sender, pair_of
-from storage.export import columns, write_csv
 from storage.records import StudyStatus
 from storage.store import Store
 
@@ -107,9 +106,8 @@ def run_demo(files: Sequence[Path], keep: Path | None, echo: Echo) -> None:
             with Store.open(f"sqlite:///{config.database}", migrate=False) as store:
                 studies = {header.study_instance_uid for header, _ in images}
                 _await_studies(store, studies, pacs)
-                rows = store.export.rows(LABELS)
                 csv_path = folder / "export.csv"
-                write_csv(csv_path, columns(LABELS), rows)
+                store.export.write_csv(csv_path, LABELS)
                 for line in _not_analysed(store, studies):
                     echo(line)
     _show(pacs, sent_at, folder, csv_path, echo)
