@@ -23,6 +23,8 @@ from pydicom.uid import (
 from dicom_io.algorithm import RESEARCH_USE_ONLY, Algorithm, plain
 from dicom_io.codes import GRAD_CAM, SOURCE_IMAGE, finding_code
 from dicom_io.errors import ObjectError
+from dicom_io.header import number, text
+from dicom_io.quiet import quietly
 from dicom_io.source_header import (
     Envelope,
     carry_over,
@@ -81,16 +83,17 @@ def build_capture(content: CaptureContent) -> Dataset:
         series_description=HEATMAP_SERIES_DESCRIPTION,
         created=local_time(source, content.content_datetime, content.timezone),
     )
-    ds = start_object(source, envelope, content.algorithm)
-    _add_general_image(ds, content)
-    _add_derivation(ds, content)
-    _add_lossy_history(ds, source)
-    _add_pixels(ds, rgb)
+    with quietly():
+        ds = start_object(source, envelope, content.algorithm)
+        _add_general_image(ds, content)
+        _add_derivation(ds, content)
+        _add_lossy_history(ds, source)
+        _add_pixels(ds, rgb)
     return ds
 
 
 def _same_grid(content: CaptureContent) -> bool:
-    grid = (content.source.get("Rows"), content.source.get("Columns"))
+    grid = (number(content.source, "Rows"), number(content.source, "Columns"))
     return grid == content.rgb.shape[:2]
 
 
@@ -141,15 +144,13 @@ def _source_item(reference: Dataset, same_grid: bool) -> Dataset:
 
 def _add_lossy_history(ds: Dataset, source: Dataset) -> None:
     """Once lossy, always lossy (PS3.3 C.7.6.1.1.5): the flag follows the pixels it came from."""
-    meta = getattr(source, "file_meta", None)
-    syntax = meta.get("TransferSyntaxUID") if meta is not None else None
-    flagged = str(source.get("LossyImageCompression") or "") == "01"
-    if not flagged and syntax not in _LOSSY_SYNTAXES:
+    syntax = text(getattr(source, "file_meta", Dataset()), "TransferSyntaxUID")
+    if text(source, "LossyImageCompression") != "01" and syntax not in _LOSSY_SYNTAXES:
         ds.LossyImageCompression = "00"
         return
     ds.LossyImageCompression = "01"
     for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        if source.get(keyword):
+        if text(source, keyword):
             carry_over(source, ds, keyword)
 
 

@@ -10,6 +10,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_io.codes import COMMENT, PROBABILITY, SUMMARY, THRESHOLD
 from dicom_io.errors import ObjectError
+from dicom_io.quiet import quietly
 from dicom_io.uids import derived_uid
 
 IMPLEMENTATION_CLASS_UID = UID(derived_uid("cxrd", "", "implementation"))
@@ -38,7 +39,8 @@ def to_bytes(ds: Dataset) -> bytes:
     whole.file_meta = meta
     whole.preamble = b"\0" * 128
     buffer = BytesIO()
-    dcmwrite(buffer, whole, enforce_file_format=True)
+    with quietly():
+        dcmwrite(buffer, whole, enforce_file_format=True)
     return buffer.getvalue()
 
 

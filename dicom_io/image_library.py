@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from dicom_io.header import number, text
 from dicom_io.report_parts import ReportedImage
 from dicom_io.source_header import patient_orientation
 
@@ -56,7 +57,7 @@ def _entry(image: ReportedImage) -> ImageContentItem:
 
 
 def _descriptors(header: Dataset) -> Iterator[ContentItem]:
-    modality = _MODALITIES.get(str(header.get("Modality") or ""))
+    modality = _MODALITIES.get(text(header, "Modality"))
     if modality is not None:
         yield CodeContentItem(
             name=codes.DCM.Modality, value=modality, relationship_type=_ACQUISITION
@@ -65,13 +66,18 @@ def _descriptors(header: Dataset) -> Iterator[ContentItem]:
         (codes.DCM.PixelDataRows, "Rows"),
         (codes.DCM.PixelDataColumns, "Columns"),
     ):
-        value = header.get(keyword)
-        if isinstance(value, int):
-            yield NumContentItem(
-                name=name, value=value, unit=_PIXELS, relationship_type=_ACQUISITION
-            )
+        value = number(header, keyword)
+        if value is not None and value.is_integer():
+            yield _pixel_count(name, int(value))
     directions = patient_orientation(header)
     if directions is not None:
         names = (codes.DCM.PatientOrientationRow, codes.DCM.PatientOrientationColumn)
         for name, direction in zip(names, directions, strict=True):
             yield TextContentItem(name=name, value=direction, relationship_type=_ACQUISITION)
+
+
+def _pixel_count(name: Code, count: int) -> NumContentItem:
+    item = NumContentItem(name=name, value=count, unit=_PIXELS, relationship_type=_ACQUISITION)
+    # highdicom writes a whole number as 1024.0.
+    item.MeasuredValueSequence[0].NumericValue = str(count)
+    return item

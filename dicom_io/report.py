@@ -16,6 +16,8 @@ from pydicom.uid import Comprehensive3DSRStorage
 from dicom_io.algorithm import Algorithm, long_string
 from dicom_io.codes import private_scheme_item
 from dicom_io.errors import ObjectError
+from dicom_io.header import text
+from dicom_io.quiet import quietly
 from dicom_io.report_content import measurement_report
 from dicom_io.report_parts import (
     NotAnalysed,
@@ -83,11 +85,12 @@ def build_report(content: ReportContent) -> Dataset:
         series_description=REPORT_SERIES_DESCRIPTION,
         created=local_time(first, content.content_datetime, content.timezone),
     )
-    ds = start_object(first, envelope, content.algorithm)
-    ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
-    _add_document(ds, content)
-    for element in measurement_report(content.sources, content.not_analysed, content.algorithm):
-        ds.add(element)
+    with quietly():
+        ds = start_object(first, envelope, content.algorithm)
+        ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
+        _add_document(ds, content)
+        for element in measurement_report(content.sources, content.not_analysed, content.algorithm):
+            ds.add(element)
     return ds
 
 
@@ -189,7 +192,7 @@ def _request(attributes: Dataset, source: Dataset) -> Dataset:
     item = Dataset()
     item.ReferencedStudySequence = []
     for keyword in _REQUEST:
-        copy_decoded(attributes if attributes.get(keyword) else source, item, keyword)
+        copy_decoded(attributes if text(attributes, keyword) else source, item, keyword)
     for keyword in ("RequestedProcedureDescription", "RequestedProcedureCodeSequence"):
         copy_decoded(attributes, item, keyword)
     return item

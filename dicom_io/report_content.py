@@ -33,6 +33,7 @@ from pydicom.sr.codedict import codes
 from dicom_io import codes as own_codes
 from dicom_io.algorithm import RESEARCH_USE_ONLY, Algorithm, long_string, plain
 from dicom_io.codes import ABSENT, CHEST_RADIOGRAPHY, PRESENT, Concept, finding_code
+from dicom_io.header import items, text
 from dicom_io.image_library import image_library
 from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
 from dicom_io.uids import device_uid, tracking_uid
@@ -58,8 +59,8 @@ def measurement_report(
     root = tree[0]
     # The measurements come last, so that a person reads the summary before the numbers.
     measurements = root.ContentSequence.pop()
-    for text in _comments(images, not_analysed, algorithm):
-        root.ContentSequence.append(text)
+    for comment in _comments(images, not_analysed, algorithm):
+        root.ContentSequence.append(comment)
     root.ContentSequence.append(image_library(images))
     root.ContentSequence.append(measurements)
     return iter(root)
@@ -85,12 +86,11 @@ def _procedures(headers: Iterable[Dataset]) -> list[CodedConcept]:
     """The imaging procedures analysed, as the sources name them, else a plain chest X-ray."""
     found: dict[tuple[str, str], CodedConcept] = {}
     for header in headers:
-        for item in header.get("ProcedureCodeSequence") or []:
-            value = str(item.get("CodeValue") or "")
-            scheme = str(item.get("CodingSchemeDesignator") or "")
-            meaning = str(item.get("CodeMeaning") or "")[:_MEANING_LENGTH]
+        for item in items(header, "ProcedureCodeSequence"):
+            value, scheme = text(item, "CodeValue"), text(item, "CodingSchemeDesignator")
+            meaning = text(item, "CodeMeaning")[:_MEANING_LENGTH]
             if value and scheme and meaning:
-                version = str(item.get("CodingSchemeVersion") or "") or None
+                version = text(item, "CodingSchemeVersion") or None
                 found[value, scheme] = CodedConcept(value, scheme, meaning, version)
     return list(found.values()) or [CodedConcept.from_code(CHEST_RADIOGRAPHY.code)]
 
@@ -165,14 +165,23 @@ def _comments(
         f"physician. Intended use: {algorithm.intended_use}",
     )
     for number, image in enumerate(images, 1):
-        yield _text(own_codes.SUMMARY, f"Image {number}: {_summary(image.findings)}")
+        title = _title(number, image.dataset)
+        yield _text(own_codes.SUMMARY, f"{title}: {_summary(image.findings)}")
         for note in image.notes:
-            yield _text(own_codes.COMMENT, f"Image {number}: {note}")
+            yield _text(own_codes.COMMENT, f"{title}: {note}")
     for skipped in not_analysed:
         yield _text(
             own_codes.COMMENT,
             f"Not analysed: {skipped.sop_instance_uid}: {skipped.reason!s}: {skipped.detail}",
         )
+
+
+def _title(number: int, header: Dataset) -> str:
+    """The image as the report numbers it, and as a person finds it in the archive."""
+    keywords = {"series": "SeriesNumber", "instance": "InstanceNumber"}
+    shown = {name: text(header, keyword) for name, keyword in keywords.items()}
+    place = ", ".join(f"{name} {value}" for name, value in shown.items() if value)
+    return f"Image {number} ({place})" if place else f"Image {number}"
 
 
 def _summary(findings: Sequence[ReportedFinding]) -> str:

@@ -15,12 +15,12 @@ from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from dicom_io.algorithm import Algorithm, add_equipment
 from dicom_io.errors import ObjectError
+from dicom_io.header import items, text
 from dicom_io.uids import device_uid
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1).
@@ -42,7 +42,7 @@ _WHERE_PRESENT = (
     "DeidentificationMethod",
     "StudyDescription",
 )
-_DIRECTION = re.compile("[APLRHF]{1,3}")
+_ORIENTATION = re.compile(r"([APLRHF]{1,3})\\([APLRHF]{1,3})")
 _NEVER_ALONE = frozenset({"ISO 2022 IR 87", "ISO 2022 IR 159", "ISO 2022 IR 149", "ISO 2022 IR 58"})
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 
@@ -87,7 +87,7 @@ def start_object(source: Dataset, envelope: Envelope, algorithm: Algorithm) -> D
 
 def required_uid(source: Dataset, keyword: str) -> UID:
     """Value of a UID that the source must have; ObjectError where it is missing or empty."""
-    value = str(source.get(keyword) or "").strip("\0 ")
+    value = text(source, keyword)
     if not value:
         raise ObjectError(f"the source image has no {keyword}: no object can refer to it")
     return UID(value)
@@ -102,7 +102,7 @@ def local_time(source: Dataset, moment: datetime, zone: tzinfo | None) -> dateti
     """
     if moment.tzinfo is None:
         raise ObjectError("content_datetime has no time zone; pass an aware datetime")
-    match = _OFFSET.fullmatch(str(source.get("TimezoneOffsetFromUTC") or "").strip())
+    match = _OFFSET.fullmatch(text(source, "TimezoneOffsetFromUTC"))
     if match is not None:
         offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
         if offset <= timedelta(hours=14):
@@ -146,18 +146,13 @@ def copy_decoded(source: Dataset, target: Dataset, keyword: str) -> None:
 
 def patient_orientation(source: Dataset) -> tuple[str, str] | None:
     """Directions of rows and columns (PS3.3 C.7.6.1.1.1), where the source names both legally."""
-    value = source.get("PatientOrientation")
-    if not isinstance(value, MultiValue) or len(value) != 2:
-        return None
-    rows, columns = str(value[0]), str(value[1])
-    if _DIRECTION.fullmatch(rows) and _DIRECTION.fullmatch(columns):
-        return rows, columns
-    return None
+    match = _ORIENTATION.fullmatch(text(source, "PatientOrientation"))
+    return (match[1], match[2]) if match is not None else None
 
 
 def request_items(source: Dataset) -> list[Dataset]:
     """Copies of the source's RequestAttributesSequence items."""
-    return [copy.deepcopy(item) for item in source.get("RequestAttributesSequence") or []]
+    return [copy.deepcopy(item) for item in items(source, "RequestAttributesSequence")]
 
 
 def _add_series(ds: Dataset, envelope: Envelope) -> None:
@@ -179,10 +174,10 @@ def _add_sop_common(ds: Dataset, envelope: Envelope, algorithm: Algorithm) -> No
 
 
 def _character_set(source: Dataset) -> str | list[str] | None:
-    value = source.get("SpecificCharacterSet")
+    value = text(source, "SpecificCharacterSet")
     if not value:
         return None
-    terms = [str(term) for term in value] if isinstance(value, MultiValue) else [str(value)]
+    terms = value.split("\\")
     if len(terms) == 1 and terms[0] in _NEVER_ALONE:
         # PS3.3 C.12.1.1.2: a multi-byte set extends the default one and cannot stand alone,
         # yet archives send it so. An empty first value keeps the bytes and makes it legal.

@@ -63,6 +63,7 @@ def full_header(number: int = 1) -> Dataset:
     ds.StudyDescription = "Thorax p.a."
     ds.Modality = "DX"
     ds.TimezoneOffsetFromUTC = "+0200"
+    ds.SeriesNumber, ds.InstanceNumber = 3, number
     ds.Rows, ds.Columns = 64, 48
     ds.PatientOrientation = ["L", "F"]
     ds.ProcedureCodeSequence = [_code("RPID2503", "RADLEX", "XR CHEST 2 VIEWS")]

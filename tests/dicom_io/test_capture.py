@@ -1,3 +1,4 @@
+import contextlib
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +19,9 @@ from pydicom.uid import (
 
 from dicom_io.capture import CaptureContent, build_capture
 from dicom_io.encode import to_bytes
-from dicom_io.errors import ObjectError
+from dicom_io.errors import NotDicomError, ObjectError
+from dicom_io.header import read_dataset, text
+from dicom_io.uids import derived_uid
 from tests.dicom_io.objects import SHA256, STUDY, bare_header, capture_content, full_header
 from tests.dicom_io.validation import new_errors, validate, warnings
 
@@ -45,6 +48,20 @@ def test_dciodvfy_warns_only_of_the_device_uid_it_is_too_old_for(tmp_path: Path)
     assert [
         line for line in lines if "(0x0018,0x1002)" not in line and "Extended" not in line
     ] == []
+
+
+def test_a_damaged_header_gives_a_readable_object_or_a_named_reason(shared_data: Path) -> None:
+    built = 0
+    for path in sorted((shared_data / "dicom" / "malformed").glob("*/*.dcm")):
+        rgb = np.zeros((8, 8, 3), dtype=np.uint8)
+        with contextlib.suppress(NotDicomError, ObjectError):
+            header = read_dataset(path, with_pixels=False)
+            uid = text(header, "SOPInstanceUID")
+            content = replace(capture_content(full_header()), source=header, rgb=rgb)
+            ds = read_back(replace(content, sop_instance_uid=derived_uid(uid, SHA256, "heatmap")))
+            np.testing.assert_array_equal(ds.pixel_array, rgb)
+            built += 1
+    assert built > 100
 
 
 @pytest.mark.parametrize("name", REAL_CHESTS)

@@ -157,6 +157,19 @@ def test_too_long_and_odd_values_of_the_source_stay_as_they_are() -> None:
     assert built.get_item("StudyDate").value == b"2024.5.5"
 
 
+def test_a_request_keeps_its_characters_inside_the_sequence() -> None:
+    header = full_header()
+    header.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+    header.PatientName = "Yamada^Tarou=山田^太郎"
+    header.RequestAttributesSequence[0].RequestedProcedureDescription = "胸部"
+    buffer = BytesIO()
+    header.save_as(buffer, implicit_vr=True, little_endian=True)
+    source = pydicom.dcmread(BytesIO(buffer.getvalue()), force=True)
+    ds = read_back(report_content(source))
+    assert ds.ReferencedRequestSequence[0].RequestedProcedureDescription == "胸部"
+    assert ds.PatientName == "Yamada^Tarou=山田^太郎"
+
+
 def test_the_source_header_is_not_touched() -> None:
     header = bare_header()
     before = copy.deepcopy(header)
@@ -218,11 +231,12 @@ def test_every_image_has_a_group_per_finding_with_its_numbers(
     report = read_back(full_content).content
     groups = report.get_image_measurement_groups()
     assert len(groups) == 28
-    assert len({group.tracking_uid for group in groups}) == 28
+    by_uid = {group.tracking_uid: group for group in groups}
+    assert len(by_uid) == 28
     for image in full_content.sources:
         for finding in image.findings:
             uid = tracking_uid(str(image.dataset.SOPInstanceUID), SHA256, finding.label)
-            [group] = report.get_image_measurement_groups(tracking_uid=uid)
+            group = by_uid[uid]
             code = FINDING_CODES[finding.label]
             assert group.finding_type == code.concept.code
             assert [site.value for site in group.finding_sites] == [code.site.code]
@@ -286,12 +300,13 @@ def test_the_root_says_in_words_what_was_found_and_what_was_not_analysed(
 ) -> None:
     ds = build_report(full_content)
     assert texts(ds, "Summary") == [
-        "Image 1: 1 of 14 findings present: Pleural effusion (probability 0.75).",
-        "Image 2: none of 14 findings reaches its threshold.",
+        "Image 1 (series 3, instance 1): "
+        "1 of 14 findings present: Pleural effusion (probability 0.75).",
+        "Image 2 (series 3, instance 2): none of 14 findings reaches its threshold.",
     ]
     notice, note, skipped = texts(ds, "Comment")
     assert notice.startswith("RESEARCH USE ONLY")
-    assert note == "Image 1: PixelSpacing is missing"
+    assert note == "Image 1 (series 3, instance 1): PixelSpacing is missing"
     assert skipped == f"Not analysed: {STUDY}.2.9: LATERAL_VIEW: ViewPosition is LL"
 
 
@@ -320,6 +335,7 @@ def test_dsrdump_shows_model_use_and_all_findings(
     assert 'CODE:(,,"Pleural effusion")=(52101004,SCT,"Present")' in shown
     assert shown.count('(272519000,SCT,"Absent")') == 27
     assert "LATERAL_VIEW" in shown
+    assert 'NUM:(,,"Pixel Data Rows")="64" ({pixels}' in shown
 
 
 def test_text_from_outside_fits_any_character_set(tmp_path: Path) -> None:
