@@ -99,7 +99,9 @@ def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, tuple[str, .
     try:
         with quietly() as warned:
             _check_codestream(ds, layout)
-            array = pixel_array(_with_whole_words(ds, layout), index=0)
+            array = pixel_array(
+                _with_whole_words(ds, layout), index=0, decoding_plugin=_plugin_for(ds)
+            )
     except _DECODER_ERRORS as error:
         raise UndecodablePixelsError(_reason(ds, error)) from error
     wanted = (layout.rows, layout.columns) + ((3,) if layout.samples == 3 else ())
@@ -171,7 +173,17 @@ def _check_codestream(ds: Dataset, layout: Layout) -> None:
         )
 
 
+def _plugin_for(ds: Dataset) -> str:
+    """The decoder to use; an empty name stands for each in turn.
+
+    pyjpegls may spend ten seconds on a cut-off JPEG-LS image that GDCM refuses at once.
+    """
+    return "gdcm" if ds.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes else ""
+
+
 def _reason(ds: Dataset, error: Exception) -> str:
-    first_line = str(error).strip().partition("\n")[0].partition(" - ")[0][:160]
+    # pydicom heads the reasons of its plugins, one a line, with a line that says nothing.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = next((line for line in lines if not line.endswith(":")), type(error).__name__)
     syntax = ds.file_meta.TransferSyntaxUID
-    return f"{syntax.name} pixel data cannot be decoded: {first_line or type(error).__name__}"
+    return f"{syntax.name} pixel data cannot be decoded: {telling.partition(' - ')[0][:160]}"
