@@ -48,7 +48,7 @@ class Legend(NamedTuple):
     def lines(self) -> tuple[str, str, str, str]:
         """Finding, numbers, model and disclaimer, each a line; the font knows ASCII only."""
         name = self.label.replace("_", " ")
-        numbers = f"probability {self.probability:.2f} (threshold {self.threshold:.2f})"
+        numbers = f"probability {self.probability:.3f} (threshold {self.threshold:.3f})"
         model = self.model_name.encode("ascii", "replace").decode()
         return name, numbers, model, DISCLAIMER
 
