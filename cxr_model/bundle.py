@@ -42,7 +42,7 @@ class Bundle:
         Raises BundleError when card and network do not fit.
         """
         card.check()
-        data = save_tensors(stored_tensors(network, dtype))
+        data = save_tensors(_stored(network, dtype))
         weights = Weights(WEIGHTS_FILE, hashlib.sha256(data).hexdigest(), dtype)
         complete = replace(card, weights=weights)
         _fill(network, data, complete)
@@ -80,7 +80,12 @@ class Bundle:
         return Bundle(self.network, complete, _digest(complete), self._weights)
 
 
-def stored_tensors(network: DenseNet121, dtype: str) -> dict[str, Tensor]:
+def round_weights(network: DenseNet121, dtype: str = "float16") -> None:
+    """Round a network in place to what a bundle of that `dtype` holds."""
+    network.load_state_dict(_stored(network, dtype))
+
+
+def _stored(network: DenseNet121, dtype: str) -> dict[str, Tensor]:
     """The state dict as it is stored: kernels in `dtype`, vectors in float32.
 
     Vectors stay float32 because the running variances of batch norm leave float16's range.

@@ -1,0 +1,108 @@
+"""Optimiser, learning-rate schedule, weight average and loss of the training loop."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxr_model.films import NO_CLASS, Batch, Film
+from cxr_model.findings import LABELS
+from cxr_model.network import FEATURES, DenseNet121
+
+_CLASSIFIER_STD = 0.01
+
+
+class Student(nn.Module):
+    """The network with, while it pre-trains, a second head for the classes of other films."""
+
+    def __init__(self, network: DenseNet121, classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = nn.Linear(FEATURES, classes) if classes else None
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits (N, 14), and logits (N, classes) where there is a second head."""
+        output = self.network(images)
+        if self.classes is None:
+            return output.logits, None
+        return output.logits, self.classes(output.features.mean(dim=(2, 3)))
+
+
+class Average:
+    """Exponential moving average of a network's weights and buffers, warmed up over the steps."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self.state = {key: value.detach().clone() for key, value in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move the average towards the network after step number `step` (from 1)."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for key, value in network.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.state[key].lerp_(value, 1 - decay)
+            else:
+                self.state[key].copy_(value)
+
+
+def make_optimiser(
+    student: nn.Module, learning_rate: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """AdamW that decays kernels only: neither biases nor batch norm (Loshchilov & Hutter, 2019)."""
+    kernels = [parameter for parameter in student.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in student.parameters() if parameter.ndim <= 1]
+    groups = [
+        {"params": kernels, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate)
+
+
+def learning_rate_at(step: int, steps: int, peak: float, warmup: float) -> float:
+    """Linear warm-up over the share `warmup` of the steps, then a cosine to zero."""
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return peak * (step + 1) / rising
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def positive_weights(films: Sequence[Film], balance: float) -> Tensor:
+    """(14,) weights (negatives / positives) ** balance of the positive terms of the loss."""
+    prevalence = _prevalence(films)
+    return ((1 - prevalence) / prevalence) ** balance
+
+
+def start_at_prevalence(network: DenseNet121, films: Sequence[Film], balance: float) -> None:
+    """Set the classifier's biases so that an untrained network predicts each label's frequency."""
+    odds = _prevalence(films) / (1 - _prevalence(films)) * positive_weights(films, balance)
+    with torch.no_grad():
+        nn.init.normal_(network.classifier.weight, std=_CLASSIFIER_STD)
+        network.classifier.bias.copy_(odds.log())
+
+
+def batch_loss(
+    outputs: tuple[Tensor, Tensor | None], batch: Batch, weights: Tensor, class_weight: float
+) -> Tensor:
+    """Mean binary cross-entropy over the labelled films, plus that of the second head's classes."""
+    logits, class_logits = outputs
+    terms = functional.binary_cross_entropy_with_logits(
+        logits, batch.targets, pos_weight=weights, reduction="none"
+    )
+    known = batch.known.to(terms.dtype)[:, None]
+    loss = (terms * known).sum() / (known.sum().clamp(min=1) * len(LABELS))
+    if class_logits is None:
+        return loss
+    count = (batch.classes != NO_CLASS).sum().clamp(min=1)
+    other = functional.cross_entropy(
+        class_logits, batch.classes, ignore_index=NO_CLASS, reduction="sum"
+    )
+    return loss + class_weight * other / count
+
+
+def _prevalence(films: Sequence[Film]) -> Tensor:
+    targets = torch.tensor([film.targets for film in films if film.targets is not None])
+    # One imagined positive and negative film keep a label without any finite.
+    return (targets.sum(dim=0) + 1) / (len(targets) + 2)

@@ -1,0 +1,176 @@
+"""`train`: from images and labels to a calibrated, measured bundle."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxr_model.bundle import Bundle
+from cxr_model.chestxray14 import LabelTable, Record, load_labels, load_soft_targets, read_film
+from cxr_model.errors import PatientOverlapError, TrainingError
+from cxr_model.films import Film, class_films, labelled_films
+from cxr_model.finishing import finish
+from cxr_model.initialisation import initial_network
+from cxr_model.network import DenseNet121
+from cxr_model.optimisation import start_at_prevalence
+from cxr_model.split import Split, patient_split, positives
+from cxr_model.trainer import Trainer
+from cxr_model.training_config import Device, Initialisation, TrainingConfig
+from cxr_model.transform import InputSpec
+
+__all__ = ["Device", "Initialisation", "TrainingConfig", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """All that is read from disk before the first step."""
+
+    table: LabelTable
+    split: Split
+    fitted: tuple[Record, ...]
+    films: tuple[Film, ...]
+    classes: tuple[str, ...]
+    soft: int
+
+
+def train(config: TrainingConfig, *, now: Callable[[], datetime], progress: bool = True) -> Bundle:
+    """Train one stage, calibrate it, measure it and write the bundle to `config.out`.
+
+    The films are split by patient. The network is fitted on the training patients; the epoch, the
+    calibrators, the thresholds and the heatmap scales come from the validation patients; the
+    metrics in the card are those of the held-out patients, which nothing else has looked at. A run
+    that was killed goes on from its last checkpoint when started again with the same settings.
+
+    Raises DataError for unusable images or labels, PatientOverlapError when a patient is on two
+    sides (or was trained on by the bundle this run starts from), TrainingError for settings or a
+    checkpoint that cannot be used, and BundleError when `config.init` is not a bundle.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    material = _gather(config)
+    start = Bundle.load(config.init) if isinstance(config.init, Path) else None
+    _check_lineage(start, material)
+    network, spec = _start(config, start, material)
+    trainer = Trainer(
+        network,
+        spec,
+        material.films,
+        len(material.classes),
+        material.split.validation,
+        config,
+        _run_fingerprint(config, start, material),
+        progress=progress,
+    )
+    trained = trainer.run()
+    provenance = _provenance(config, start, material, trainer)
+    bundle = finish(trained, spec, material.split, config, provenance, now())
+    bundle.save(config.out)
+    return bundle
+
+
+def _gather(config: TrainingConfig) -> _Material:
+    table = load_labels(config.images, config.labels)
+    if table.missing:
+        logger.warning("%d rows of the label table have no image and are left out", table.missing)
+    sides = _shortest_sides(table.records, config)
+    split = patient_split(
+        table.records,
+        validation=config.validation_fraction,
+        held_out=config.held_out_fraction,
+        seed=config.seed,
+        eligible=lambda record: sides.get(record.path, 0) >= config.evaluation_min_side,
+    )
+    fitted = tuple(r for r in split.train if sides.get(r.path, 0) >= config.min_side)
+    if not fitted:
+        raise TrainingError(f"no training film has {config.min_side} pixels a side")
+    soft = load_soft_targets(config.soft_targets) if config.soft_targets else {}
+    films = labelled_films(fitted, soft, config.soft_weight)
+    others, classes = class_films(config.pretrain_images) if config.pretrain_images else ([], ())
+    taught = sum(record.image in soft for record in fitted)
+    return _Material(table, split, fitted, (*films, *others), classes, taught)
+
+
+def _shortest_sides(records: Sequence[Record], config: TrainingConfig) -> dict[Path, int]:
+    if not (config.min_side or config.evaluation_min_side):
+        return {}
+    return {record.path: min(read_film(record.path).shape) for record in records}
+
+
+def _start(
+    config: TrainingConfig, start: Bundle | None, material: _Material
+) -> tuple[DenseNet121, InputSpec]:
+    torch.manual_seed(config.seed)
+    if start is not None:
+        spec = start.card.input
+        return start.network, InputSpec(config.size, spec.mean, spec.std)
+    assert isinstance(config.init, Initialisation)  # noqa: S101  told apart from Path above
+    network = initial_network(config.init)
+    start_at_prevalence(network, material.films, config.balance)
+    return network, InputSpec(config.size)
+
+
+def _check_lineage(start: Bundle | None, material: _Material) -> None:
+    """A bundle trained on the same patients must have held out the same ones."""
+    if start is None:
+        return
+    before: Mapping[str, Any] = start.card.provenance.get("split", {})
+    same_patients = before.get("patients_sha256") == _patients_digest(material.table.records)
+    if same_patients and before.get("fingerprint") != material.split.fingerprint:
+        raise PatientOverlapError(
+            f"{start.card.name} was trained on these patients with another split, so it has seen "
+            "some that would be held out now: use the seed and fractions it was trained with"
+        )
+
+
+def _run_fingerprint(config: TrainingConfig, start: Bundle | None, material: _Material) -> str:
+    parts = (
+        config.fingerprint,
+        material.split.fingerprint,
+        start.sha256 if start else "",
+        str(len(material.films)),
+    )
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _patients_digest(records: Sequence[Record]) -> str:
+    patients = sorted({record.patient_id for record in records})
+    return hashlib.sha256("\n".join(patients).encode()).hexdigest()
+
+
+def _provenance(
+    config: TrainingConfig, start: Bundle | None, material: _Material, trainer: Trainer
+) -> dict[str, Any]:
+    split = material.split
+    sides = {"train": split.train, "validation": split.validation, "held_out": split.held_out}
+    earlier = list(start.card.provenance.get("stages", [])) if start else []
+    stage = {
+        "started_from": start.card.name if start else str(config.init),
+        "settings": config.settings(),
+        "films": len(material.fitted),
+        "patients": len({record.patient_id for record in material.fitted}),
+        "films_with_soft_targets": material.soft,
+        "pretraining_films": len(material.films) - len(material.fitted),
+        "pretraining_classes": list(material.classes),
+        "log": [{key: round(value, 6) for key, value in row.items()} for row in trainer.log],
+    }
+    return {
+        "trained_with": "cxrd model train",
+        "description": config.description,
+        "split": {
+            "rule": "by patient; no patient is on two sides",
+            "seed": config.seed,
+            "patients": {k: len({r.patient_id for r in films}) for k, films in sides.items()},
+            "films": {k: len(films) for k, films in sides.items()},
+            "positives": {k: positives(films) for k, films in sides.items()},
+            "fingerprint": split.fingerprint,
+            "patients_sha256": _patients_digest(material.table.records),
+        },
+        "stages": [*earlier, stage],
+    }
