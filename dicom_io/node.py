@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
 from pydicom import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
@@ -23,42 +23,25 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_io.errors import NotDicomError, PortInUseError
-from dicom_io.header import Header, header_of, is_uid, read_dataset
 from dicom_io.peers import Peer, is_known
+from dicom_io.received import ReceivedInstance, StoreStatus, answer, mismatch, received
 from dicom_io.syntaxes import RECEIVABLE_SYNTAXES
+
+__all__ = [
+    "Node",
+    "Peer",
+    "ReceivedInstance",
+    "RejectReason",
+    "Rejection",
+    "StoreStatus",
+]
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _STORAGE_CLASSES = frozenset(
     str(context.abstract_syntax) for context in AllStoragePresentationContexts
 )
-_ERROR_COMMENT_LENGTH = 64
-
-
-class StoreStatus(IntEnum):
-    """Answer to one C-STORE (PS3.4 table B.2-1)."""
-
-    SUCCESS = 0x0000
-    OUT_OF_RESOURCES = 0xA700
-    SOP_CLASS_MISMATCH = 0xA900
-    CANNOT_UNDERSTAND = 0xC000
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedInstance:
-    """One object as it came in.
-
-    `data` is a whole file: preamble and file meta information written here, then the data set
-    byte for byte as received. The UIDs and the transfer syntax are the command's and the
-    presentation context's, `header` is read from the data set and agrees with them.
-    """
-
-    data: bytes
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    calling_ae_title: str
-    calling_host: str
-    header: Header
+_NO_LIMIT = 1_000_000
+_BACKLOG = 128
 
 
 class RejectReason(StrEnum):
@@ -122,6 +105,7 @@ class Node:
         self._request_seconds = request_seconds
         self._server: ThreadedAssociationServer | None = None
         self._stopping = threading.Event()
+        self._open: set[Association] = set()
         self._busy: set[Association] = set()
         self._lock = threading.Lock()
 
@@ -169,15 +153,18 @@ class Node:
             time.sleep(0.01)
         left = server.active_associations
         for association in left:
-            association.abort(block=False)
+            _end(association)
         for association in left:
             association.join(max(0.0, deadline - time.monotonic()))
+            # Not a daemon thread: it would hold up the end of the program.
+            association.dul.kill_dul()
 
     def _listen(self) -> ThreadedAssociationServer:
         ae = AE(ae_title=self.ae_title)
         # The one size that lets a sender use as large a PDU as it likes: several times faster.
         ae.maximum_pdu_size = 0
-        ae.maximum_associations = self._max_associations
+        # pynetdicom counts bare connections too; `_judge` counts associations.
+        ae.maximum_associations = _NO_LIMIT
         ae.network_timeout = self._idle_seconds
         ae.acse_timeout = self._request_seconds
         server = ae.start_server(
@@ -189,9 +176,14 @@ class Node:
                 (evt.EVT_REQUESTED, self._on_requested),
                 (evt.EVT_C_STORE, self._on_c_store),
                 (evt.EVT_DIMSE_SENT, self._on_sent),
+                (evt.EVT_CONN_CLOSE, _on_closed),
             ],
         )
-        return cast(ThreadedAssociationServer, server)
+        started = cast(ThreadedAssociationServer, server)
+        # socketserver queues five connections; a sixth at once would wait a second for its retry.
+        if started.socket is not None:
+            started.socket.listen(_BACKLOG)
+        return started
 
     def _on_requested(self, event: evt.Event) -> None:
         association = event.assoc
@@ -201,6 +193,8 @@ class Node:
         rejection = self._judge(association, request)
         if rejection is None:
             association.acceptor.supported_contexts = _contexts_for(request)
+            with self._lock:
+                self._open.add(association)
             return
         association.acse.send_reject(*_REJECT_CODES[rejection.reason])
         self._on_rejected(rejection)
@@ -217,26 +211,28 @@ class Node:
             reason = RejectReason.CALLING_HOST
         elif self._require_called and called != self.ae_title:
             reason = RejectReason.CALLED_AE_TITLE
-        elif self._open_associations() > self._max_associations:
+        elif self._open_associations() >= self._max_associations:
             reason = RejectReason.TOO_MANY
         return None if reason is None else Rejection(reason, calling, called, host)
 
     def _open_associations(self) -> int:
-        return len(self._server.active_associations) if self._server else 0
+        with self._lock:
+            self._open = {one for one in self._open if one.is_alive()}
+            return len(self._open)
 
     def _on_c_store(self, event: evt.Event) -> Dataset:
         with self._lock:
             self._busy.add(event.assoc)
         if self._stopping.is_set():
-            return _answer(StoreStatus.OUT_OF_RESOURCES, "node is shutting down, send again")
+            return answer(StoreStatus.OUT_OF_RESOURCES, "node is shutting down, send again")
         try:
-            instance = _received(event)
+            instance = received(event)
         except NotDicomError as error:
-            return _answer(StoreStatus.CANNOT_UNDERSTAND, str(error))
-        mismatch = _mismatch(event, instance)
-        if mismatch:
-            return _answer(StoreStatus.SOP_CLASS_MISMATCH, mismatch)
-        return _answer(self._on_store(instance))
+            return answer(StoreStatus.CANNOT_UNDERSTAND, str(error))
+        problem = mismatch(event, instance)
+        if problem:
+            return answer(StoreStatus.SOP_CLASS_MISMATCH, problem)
+        return answer(self._on_store(instance))
 
     def _on_sent(self, event: evt.Event) -> None:
         if isinstance(event.message, C_STORE_RSP):
@@ -258,6 +254,24 @@ _REJECT_CODES = {
 }
 
 
+def _on_closed(event: evt.Event) -> None:
+    """End the thread of a connection that closed without a request, as port probes do.
+
+    pynetdicom would keep it waiting for the request that cannot come any more.
+    """
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)
+
+
+def _end(association: Association) -> None:
+    """Cut an association off, or a connection that has not asked for one."""
+    if association.requestor.primitive is not None:
+        association.abort(block=False)
+        return
+    association.dul.kill_dul()
+    association.dul.to_user_queue.put(None)
+
+
 def _contexts_for(request: A_ASSOCIATE) -> list[PresentationContext]:
     """Each storage class asked for, its syntaxes in the sender's order.
 
@@ -275,46 +289,6 @@ def _contexts_for(request: A_ASSOCIATE) -> list[PresentationContext]:
         and (receivable := [uid for uid in syntaxes if uid in RECEIVABLE_SYNTAXES])
     ]
     return [*contexts, build_context(_VERIFICATION)]
-
-
-def _received(event: evt.Event) -> ReceivedInstance:
-    request: Any = event.request
-    sop_class_uid = str(request.AffectedSOPClassUID or "")
-    sop_instance_uid = str(request.AffectedSOPInstanceUID or "")
-    if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
-        raise NotDicomError("the command carries no valid SOP UIDs")
-    data = event.encoded_dataset()
-    header = header_of(read_dataset(data, with_pixels=False))
-    if not (is_uid(header.study_instance_uid) and is_uid(header.series_instance_uid)):
-        raise NotDicomError("no valid Study or Series Instance UID")
-    return ReceivedInstance(
-        data=data,
-        sop_class_uid=sop_class_uid,
-        sop_instance_uid=sop_instance_uid,
-        transfer_syntax_uid=str(event.context.transfer_syntax),
-        calling_ae_title=str(event.assoc.requestor.ae_title).strip(),
-        calling_host=str(event.assoc.requestor.address),
-        header=header,
-    )
-
-
-def _mismatch(event: evt.Event, instance: ReceivedInstance) -> str:
-    """How the data set contradicts the command or the presentation context, or nothing."""
-    if instance.sop_class_uid != str(event.context.abstract_syntax):
-        return "SOP class differs from the presentation context"
-    if instance.header.sop_class_uid != instance.sop_class_uid:
-        return "SOP Class UID of data set and command differ"
-    if instance.header.sop_instance_uid != instance.sop_instance_uid:
-        return "SOP Instance UID of data set and command differ"
-    return ""
-
-
-def _answer(status: StoreStatus, comment: str = "") -> Dataset:
-    answer = Dataset()
-    answer.Status = int(status)
-    if comment:
-        answer.ErrorComment = comment[:_ERROR_COMMENT_LENGTH]
-    return answer
 
 
 def _address_problem(host: str, port: int, error: OSError) -> str:

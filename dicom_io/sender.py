@@ -16,6 +16,7 @@ from dicom_io.association import (
     RESULT_CLASSES,
     VERIFICATION,
     Destination,
+    Timeouts,
     accepted_syntaxes,
     associate,
     proposals,
@@ -25,6 +26,19 @@ from dicom_io.errors import AssociationError, NotDicomError
 from dicom_io.header import header_of, read_dataset, read_header
 from dicom_io.quiet import quietly
 from dicom_io.syntaxes import PLAIN_SYNTAXES
+
+__all__ = [
+    "RESULT_CLASSES",
+    "Destination",
+    "Disposition",
+    "EchoResult",
+    "SendResult",
+    "Sender",
+    "Timeouts",
+    "classify",
+    "echo",
+    "pair_of",
+]
 
 # What pydicom and pynetdicom raise on an object that cannot be written.
 _ENCODER_ERRORS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
