@@ -25,6 +25,8 @@ from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnav
 BUSY_TIMEOUT_SECONDS = 30.0
 
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+# Parameters name patients, and an error's text is logged.
+_ENGINE_OPTIONS: dict[str, Any] = {"hide_parameters": True, "max_overflow": 20}
 _POSTGRESQL_DISK_FULL = "53100"
 
 
@@ -42,7 +44,7 @@ def open_engine(url: str, *, create: bool = True) -> Engine:
             return _open_sqlite(parsed, create=create)
         if parsed.get_backend_name() == "postgresql":
             return create_engine(
-                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, max_overflow=20
+                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **_ENGINE_OPTIONS
             )
     except (ArgumentError, NoSuchModuleError) as error:
         raise StorageError("database_url is not a URL: write sqlite:///PATH") from error
@@ -64,7 +66,7 @@ def _open_sqlite(url: URL, *, create: bool) -> Engine:
                 path.touch(mode=0o600)
     elif not path.exists():
         raise SchemaError(f"no store at {path}: start `cxrd serve` once to create it")
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, max_overflow=20)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **_ENGINE_OPTIONS)
     event.listen(engine, "connect", _prepare_sqlite_connection)
     event.listen(engine, "begin", _begin_sqlite_transaction)
     return engine
@@ -151,7 +153,9 @@ class Database:
         if isinstance(error, PoolTimeoutError) or _says_locked(cause):
             return StoreUnavailableError(f"{store} is busy ({text}): try again")
         if not isinstance(error, (OperationalError, InterfaceError)) and not _says_corrupt(cause):
-            return StorageError(f"{store} refused what it was asked ({text}): please report this")
+            # Only the kind of error: the text may quote the row, and that names a patient.
+            kind = type(cause).__name__
+            return StorageError(f"{store} refused what it was asked ({kind}): please report this")
         if self._is_sqlite:
             return StorageError(
                 f"{store} cannot be used ({text}): check the disk and the file's permissions,"
