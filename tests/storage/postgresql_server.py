@@ -1,0 +1,101 @@
+"""A throw-away PostgreSQL server on a Unix socket, where the program is installed."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+_START_SECONDS = 20
+
+
+@contextlib.contextmanager
+def postgresql_server() -> Iterator[str]:
+    """Run a server; yields the folder of its socket. Skips where it cannot be run."""
+    programs = _find_programs()
+    # Not below pytest's folder: the path of a Unix socket holds about 100 characters.
+    folder = Path(tempfile.mkdtemp(prefix="cxrd-pg-"))
+    try:
+        account = _account(folder)
+        subprocess.run(
+            [programs / "initdb", "--no-sync", "-A", "trust", "-U", "cxrd", folder / "data"],
+            user=account,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=folder,
+        )
+        settings: list[str | Path] = [
+            "-D",
+            folder / "data",
+            "-k",
+            folder,
+            "-F",
+            "-c",
+            "listen_addresses=",
+        ]
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [programs / "postgres", *settings], user=account, stderr=log, cwd=folder
+            )
+        try:
+            _await_server(server, folder)
+            yield str(folder)
+        finally:
+            # An immediate shutdown: any other waits for clients, or for data nobody will read.
+            server.send_signal(signal.SIGQUIT)
+            server.wait(_START_SECONDS)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def emptied_database(socket_folder: str) -> str:
+    """Empty the server's one database and return its URL."""
+    with _connect(socket_folder) as connection:
+        connection.execute("SET lock_timeout = '10s'")
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return f"postgresql://cxrd@/postgres?host={socket_folder}"
+
+
+def _connect(socket_folder: str) -> psycopg.Connection:
+    return psycopg.connect(
+        host=socket_folder, user="cxrd", dbname="postgres", autocommit=True, connect_timeout=2
+    )
+
+
+def _find_programs() -> Path:
+    installed = [Path(found).parent for found in [shutil.which("postgres")] if found]
+    installed += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for folder in installed:
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    pytest.skip("PostgreSQL is not installed (Debian package: postgresql)")
+
+
+def _account(folder: Path) -> int | None:
+    """The server refuses to run as root, so it is given its own account there."""
+    if os.getuid() != 0:
+        return None
+    try:
+        account = pwd.getpwnam("postgres").pw_uid
+    except KeyError:
+        pytest.skip("PostgreSQL does not run as root, and there is no account postgres")
+    os.chown(folder, account, -1)
+    return account
+
+
+def _await_server(server: subprocess.Popen[bytes], socket_folder: Path) -> None:
+    for _ in range(_START_SECONDS * 10):
+        with contextlib.suppress(psycopg.OperationalError), _connect(str(socket_folder)):
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(0.1)
+            break
+    pytest.fail(f"PostgreSQL did not start: {(socket_folder / 'log').read_text()}")

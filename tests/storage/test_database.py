@@ -1,0 +1,215 @@
+"""Opening a store, its tables, and what is said when that is not possible."""
+
+import contextlib
+import sqlite3
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from storage import upgrade
+from storage.database import Database, open_engine
+from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnavailableError
+from storage.records import JobKind
+from storage.schema import metadata
+from storage.store import Store
+from tests.storage.builders import new_instance
+
+
+def test_migrating_builds_exactly_the_tables_of_the_schema(database_url: str) -> None:
+    Store.open(database_url, migrate=True).close()
+
+    engine = open_engine(database_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, metadata)
+    engine.dispose()
+    assert differences == []
+
+
+def test_migrating_again_keeps_what_is_there(database_url: str) -> None:
+    with Store.open(database_url, migrate=True) as store:
+        store.record_instance(new_instance(), 0)
+
+    with Store.open(database_url, migrate=True) as store:
+        assert len(store.jobs.list()) == 2
+
+
+def test_many_may_open_a_new_store_at_once(database_url: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        stores = list(pool.map(lambda _: Store.open(database_url, migrate=True), range(8)))
+
+    for store in stores:
+        assert store.jobs.list() == ()
+        store.close()
+
+
+def test_a_store_of_a_newer_version_is_refused(database_url: str) -> None:
+    Store.open(database_url, migrate=True).close()
+    engine = open_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+
+    for migrate in (True, False):
+        with pytest.raises(SchemaError, match="newer version"):
+            Store.open(database_url, migrate=migrate)
+
+
+def test_an_empty_store_is_only_opened_by_one_who_may_build_it(database_url: str) -> None:
+    open_engine(database_url).dispose()
+
+    with pytest.raises(SchemaError, match="cxrd serve"):
+        Store.open(database_url, migrate=False)
+
+
+def test_a_failed_migration_leaves_nothing(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(open_engine(database_url))
+    run = command.upgrade
+
+    def fail_at_the_end(config: Config, revision: str) -> None:
+        run(config, revision)
+        raise StorageError("power cut")
+
+    monkeypatch.setattr(command, "upgrade", fail_at_the_end)
+    with pytest.raises(StorageError, match="power cut"):
+        upgrade.migrate(database)
+    monkeypatch.undo()
+    with database.reading() as connection:
+        assert inspect(connection).get_table_names() == []
+
+    upgrade.migrate(database)
+    upgrade.require_current(database)
+    database.engine.dispose()
+
+
+def test_a_missing_file_is_not_created_by_a_reader(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match="no store at"):
+        Store.open(f"sqlite:///{tmp_path}/none.db", migrate=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"not a database at all" * 100)
+
+    with pytest.raises(StorageError, match="restore it from a backup") as caught:
+        Store.open(f"sqlite:///{path}", migrate=True)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://host/db", "sqlite://", "sqlite:///:memory:"])
+def test_a_url_that_cannot_hold_a_store_is_refused(url: str) -> None:
+    with pytest.raises(StorageError, match="database_url"):
+        Store.open(url, migrate=True)
+
+
+def test_a_server_out_of_reach_may_be_tried_again(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+
+    with pytest.raises(StoreUnavailableError, match="server running") as caught:
+        Store.open(f"postgresql://user:secret@/db?host={tmp_path}", migrate=False)
+    assert "secret" not in str(caught.value)
+
+
+def test_sqlite_is_durable_and_for_the_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "store.db"
+    with Store.open(f"sqlite:///{path}", migrate=True) as store:
+        store.record_instance(new_instance(), 0)
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        database = Database(open_engine(f"sqlite:///{path}"))
+        with database.reading() as connection:
+            settings = [
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            ]
+        database.engine.dispose()
+
+    assert settings == ["wal", 2, 1, 30_000]
+    assert modes == {0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_store_locked_by_another_program_may_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.database.BUSY_TIMEOUT_SECONDS", 0.05)
+    path = tmp_path / "store.db"
+    with Store.open(f"sqlite:///{path}", migrate=True) as store:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(StoreUnavailableError, match="busy") as caught:
+                store.record_instance(new_instance(), 0)
+        assert caught.value.retryable
+        store.record_instance(new_instance(), 0)
+
+
+def test_a_full_database_says_so_and_keeps_nothing_of_the_instance(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    Store.open(url, migrate=True).close()
+    database = Database(open_engine(url))
+    with database.reading() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    store = Store(database)
+
+    with pytest.raises(OutOfSpaceError):
+        store.record_instance(new_instance(calling_ae_title="x" * 100_000), 0)
+    assert store.jobs.list() == ()
+    store.close()
+
+
+def test_a_writer_that_reads_first_does_not_fail_another(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    Store.open(url, migrate=True).close()
+    databases = [Database(open_engine(url)) for _ in range(2)]
+    meet = threading.Barrier(2)
+
+    def read_then_write(database: Database) -> None:
+        meet.wait()
+        for _ in range(20):
+            with database.writing() as connection:
+                value = connection.scalar(text("SELECT count(*) FROM studies"))
+                connection.execute(
+                    text("INSERT INTO studies VALUES (:uid, 'reported', '', '2026-01-01')"),
+                    {"uid": str(value)},
+                )
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(read_then_write, databases))
+    with databases[0].reading() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM studies")) == 40
+    for database in databases:
+        database.engine.dispose()
+
+
+def test_times_come_back_aware_and_in_utc(store: Store) -> None:
+    moment = datetime(2026, 3, 1, 14, 30, tzinfo=timezone(timedelta(hours=2)))
+    store.jobs.enqueue(JobKind.REPORT, "1.2", not_before=moment)
+
+    (job,) = store.jobs.list()
+    assert job.not_before == moment
+    assert job.not_before.tzinfo is UTC
+    with pytest.raises(StorageError):
+        store.jobs.enqueue(JobKind.REPORT, "1.2", not_before=moment.replace(tzinfo=None))
+
+
+def test_an_error_quotes_no_patient(database_url: str) -> None:
+    with Store.open(database_url, migrate=True) as store:
+        instance = new_instance(patient_id="SECRET", sop_class_uid=None)
+        with pytest.raises(StorageError) as caught:
+            store.record_instance(instance, 0)
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,204 @@
+"""The audit table says what happened to every image, and no cell of it runs."""
+
+import csv
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import export
+from storage.errors import OutOfSpaceError, StorageError
+from storage.export import ExportFilter, columns, neutralise, write_csv
+from storage.records import Delivery, InstanceState, JobKind, StudyStatus
+from storage.store import Store
+from tests.storage.builders import STUDY, analysis, claim, made_object, new_instance
+from tests.storage.conftest import Clock
+
+LABELS = ["Hernia", "Mass"]
+
+
+def end_analysis(store: Store, clock: Clock) -> None:
+    job = claim(store, JobKind.ANALYSE)
+    store.results.record_analysis(job, int(job.subject), analysis(clock.now))
+
+
+def end_report(store: Store, uid: str) -> None:
+    job = claim(store, JobKind.REPORT)
+    deliveries = [Delivery(uid, "ARCHIVE"), Delivery(uid, "PACS")]
+    store.results.record_report(
+        job, STUDY, StudyStatus.REPORTED, "", [made_object(uid)], deliveries
+    )
+
+
+def test_a_row_tells_the_whole_life_of_an_image(store: Store, clock: Clock) -> None:
+    store.record_instance(new_instance("1.1"), 0)
+    clock.advance(1)
+    end_analysis(store, clock)
+    clock.advance(1)
+    end_report(store, "9.9")
+    clock.advance(1)
+    sent = store.jobs.claim([JobKind.DELIVER], "a", timedelta(seconds=9), lane="PACS")
+    assert sent is not None
+    store.results.record_delivery(sent, 0x0000)
+
+    (row,) = store.export.rows(LABELS)
+
+    assert list(row) == columns(LABELS)
+    assert row == {
+        "received_at": "2026-03-01T12:00:00.000+00:00",
+        "calling_ae_title": "MODALITY",
+        "patient_id": "P1",
+        "accession_number": "A1",
+        "study_date": "20260301",
+        "modality": "DX",
+        "study_instance_uid": STUDY,
+        "series_instance_uid": "1.2.3.9",
+        "sop_instance_uid": "1.1",
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.1.1",
+        "revision": "1",
+        "sha256": new_instance("1.1").sha256,
+        "state": "analysed",
+        "reason": "",
+        "detail": "",
+        "analysed_at": "2026-03-01T12:00:01.000+00:00",
+        "model_name": "starter",
+        "model_version": "1",
+        "model_sha256": "cd",
+        "prob_Hernia": "0.020000",
+        "prob_Mass": "0.800000",
+        "findings": "Mass (0.80)",
+        "report_sop_instance_uid": "9.9",
+        "deliveries": "ARCHIVE=queued;PACS=delivered 2026-03-01T12:00:03.000+00:00",
+    }
+
+
+def test_an_image_names_the_report_it_is_in(store: Store, clock: Clock) -> None:
+    store.record_instance(new_instance("1.1", content="first"), 0)
+    end_analysis(store, clock)
+    end_report(store, "9.1")
+    clock.advance(1)
+    store.record_instance(new_instance("1.1", content="corrected"), 0)
+    store.record_instance(new_instance("1.2"), 0)
+    clock.advance(1)
+    end_analysis(store, clock)
+    clock.advance(1)
+    end_report(store, "9.2")
+
+    named = [row["report_sop_instance_uid"] for row in store.export.rows()]
+    assert named == ["9.1", "9.2", ""]
+
+
+def test_rows_are_picked_by_time_study_and_state(store: Store, clock: Clock) -> None:
+    begin = clock.now
+    for uid in ("1.1", "1.2", "1.3"):
+        store.record_instance(new_instance(uid, study_instance_uid=f"study {uid}"), 0)
+        clock.advance(60)
+    job = claim(store, JobKind.ANALYSE)
+    store.results.record_refusal(job, int(job.subject), "LATERAL_VIEW", "")
+
+    def picked(which: ExportFilter) -> list[str]:
+        return [row["sop_instance_uid"] for row in store.export.rows(which=which)]
+
+    minute = timedelta(seconds=60)
+    assert picked(ExportFilter()) == ["1.1", "1.2", "1.3"]
+    assert picked(ExportFilter(since=begin + minute)) == ["1.2", "1.3"]
+    assert picked(ExportFilter(until=begin + minute)) == ["1.1"]
+    assert picked(ExportFilter(since=begin + minute, until=begin + 2 * minute)) == ["1.2"]
+    assert picked(ExportFilter(study_instance_uid="study 1.3")) == ["1.3"]
+    assert picked(ExportFilter(state=InstanceState.NOT_ANALYSED)) == ["1.1"]
+    assert picked(ExportFilter(state=InstanceState.ANALYSED)) == []
+
+
+def test_pages_join_without_a_gap(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "_PAGE_ROWS", 3)
+    uids = [f"1.{number}" for number in range(9)]
+    for uid in uids:
+        store.record_instance(new_instance(uid), 0)
+
+    assert [row["sop_instance_uid"] for row in store.export.rows()] == uids
+
+
+def test_the_file_holds_the_rows_with_nothing_that_runs(store: Store, tmp_path: Path) -> None:
+    evil = '=HYPERLINK("http://x","y")'
+    store.record_instance(replace(new_instance(), patient_id=evil, accession_number="-1"), 0)
+    path = tmp_path / "audit.csv"
+
+    assert store.export.write_csv(path, LABELS) == 1
+
+    with path.open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert list(row) == columns(LABELS)
+    assert row["patient_id"] == f"'{evil}"
+    assert row["accession_number"] == "-1"
+
+
+def test_an_empty_table_still_has_its_header(store: Store, tmp_path: Path) -> None:
+    assert store.export.write_csv(tmp_path / "audit.csv", LABELS) == 0
+    assert (tmp_path / "audit.csv").read_text().splitlines() == [",".join(columns(LABELS))]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "=1+1",
+        "+1+1",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\rx",
+        "\n=1",
+        "  =1",
+        "＝1+1",
+        "-",
+        "+cmd|' /C'!A0",
+    ],
+)
+def test_a_formula_is_neutralised(cell: str) -> None:
+    assert neutralise(cell) == f"'{cell}"
+
+
+@pytest.mark.parametrize(
+    "cell", ["", "Mass (0.80)", "-1", "+1.5e-3", "1.2.840", "a=b", "P-1", "-.5"]
+)
+def test_other_cells_are_left_as_they_are(cell: str) -> None:
+    assert neutralise(cell) == cell
+
+
+@given(st.text())
+def test_no_cell_begins_like_a_formula_unless_it_is_a_number(cell: str) -> None:
+    shown = neutralise(cell)
+    if shown[:1] in set("=+-@\t\r\n"):
+        float(shown)
+    assert shown.removeprefix("'") == cell.removeprefix("'") or shown == cell
+
+
+def test_a_full_disk_leaves_the_former_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "audit.csv"
+    write_csv(path, ["a"], [{"a": "former"}])
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutOfSpaceError):
+        write_csv(path, ["a"], [{"a": "latter"}])
+    assert path.read_text() == "a\nformer\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rows_that_fail_half_way_leave_no_file(tmp_path: Path) -> None:
+    def rows() -> Iterator[dict[str, str]]:
+        yield {"a": "1"}
+        raise StorageError("the store went away")
+
+    with pytest.raises(StorageError, match="went away"):
+        write_csv(tmp_path / "audit.csv", ["a"], rows())
+    assert list(tmp_path.iterdir()) == []
