@@ -111,14 +111,20 @@ def associate(destination: Destination, contexts: Sequence[PresentationContext])
     def note(event: evt.Event) -> None:
         seen.add(event.event.name)
 
-    association = ae.associate(
-        destination.host,
-        destination.port,
-        contexts=list(contexts),
-        ae_title=destination.ae_title,
-        tls_args=(destination.tls, destination.host) if destination.tls else None,
-        evt_handlers=[(evt.EVT_CONN_OPEN, note), (evt.EVT_ACCEPTED, note)],
-    )
+    try:
+        association = ae.associate(
+            destination.host,
+            destination.port,
+            contexts=list(contexts),
+            ae_title=destination.ae_title,
+            tls_args=(destination.tls, destination.host) if destination.tls else None,
+            evt_handlers=[(evt.EVT_CONN_OPEN, note), (evt.EVT_ACCEPTED, note)],
+        )
+    except OSError as error:
+        raise AssociationError(
+            f"no connection to {_where(destination)}: {error.strerror}; check the host name",
+            retryable=True,
+        ) from error
     if not association.is_established:
         raise _failure(destination, association, seen)
     return association
@@ -143,7 +149,7 @@ def uid_name(uid: str) -> str:
 def _failure(
     destination: Destination, association: Association, seen: set[str]
 ) -> AssociationError:
-    where = f"{destination.name} ({destination.host}:{destination.port})"
+    where = _where(destination)
     if association.is_rejected:
         return _rejected(destination, where, association)
     if evt.EVT_ACCEPTED.name in seen:
@@ -158,10 +164,16 @@ def _failure(
             "check that the port is its DICOM port and that TLS is set alike on both sides",
             retryable=True,
         )
+    tls = ", its TLS certificate" if destination.tls else ""
     return AssociationError(
-        f"no connection to {where}; check host and port, that it runs, and the firewall between",
+        f"no connection to {where}; check host and port{tls}, that it runs, "
+        "and the firewall between",
         retryable=True,
     )
+
+
+def _where(destination: Destination) -> str:
+    return f"{destination.name} ({destination.host}:{destination.port})"
 
 
 def _rejected(destination: Destination, where: str, association: Association) -> AssociationError:
