@@ -72,3 +72,15 @@ def claim(store: Store, kind: JobKind, worker: str = "worker") -> Job:
     job = store.jobs.claim([kind], worker, LEASE)
     assert job is not None
     return job
+
+
+def receive(store: Store, *uids: str) -> list[int]:
+    """Record images of one study and return their numbers."""
+    return [store.record_instance(new_instance(uid), 0).instance_id for uid in uids]
+
+
+def analyse(store: Store, at: datetime) -> Job:
+    """Do the next analysis."""
+    job = claim(store, JobKind.ANALYSE)
+    store.results.record_analysis(job, int(job.subject), analysis(at))
+    return job

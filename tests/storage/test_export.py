@@ -17,15 +17,10 @@ from storage.errors import OutOfSpaceError, StorageError
 from storage.export import ExportFilter, columns, neutralise, write_csv
 from storage.records import Delivery, InstanceState, JobKind, StudyStatus
 from storage.store import Store
-from tests.storage.builders import STUDY, analysis, claim, made_object, new_instance
+from tests.storage.builders import STUDY, analyse, claim, made_object, new_instance
 from tests.storage.conftest import Clock
 
 LABELS = ["Hernia", "Mass"]
-
-
-def end_analysis(store: Store, clock: Clock) -> None:
-    job = claim(store, JobKind.ANALYSE)
-    store.results.record_analysis(job, int(job.subject), analysis(clock.now))
 
 
 def end_report(store: Store, uid: str) -> None:
@@ -39,7 +34,7 @@ def end_report(store: Store, uid: str) -> None:
 def test_a_row_tells_the_whole_life_of_an_image(store: Store, clock: Clock) -> None:
     store.record_instance(new_instance("1.1"), 0)
     clock.advance(1)
-    end_analysis(store, clock)
+    analyse(store, clock.now)
     clock.advance(1)
     end_report(store, "9.9")
     clock.advance(1)
@@ -80,13 +75,13 @@ def test_a_row_tells_the_whole_life_of_an_image(store: Store, clock: Clock) -> N
 
 def test_an_image_names_the_report_it_is_in(store: Store, clock: Clock) -> None:
     store.record_instance(new_instance("1.1", content="first"), 0)
-    end_analysis(store, clock)
+    analyse(store, clock.now)
     end_report(store, "9.1")
     clock.advance(1)
     store.record_instance(new_instance("1.1", content="corrected"), 0)
     store.record_instance(new_instance("1.2"), 0)
     clock.advance(1)
-    end_analysis(store, clock)
+    analyse(store, clock.now)
     clock.advance(1)
     end_report(store, "9.2")
 
