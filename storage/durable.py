@@ -39,8 +39,8 @@ def durable_file(target: Path, temporary_folder: Path) -> Iterator[BinaryIO]:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        # From here on `target` stays even when this fails: another thread may just have put the
-        # same file there and had it acknowledged.
+        # The file is whole from here on and stays even when this fails: another thread may just
+        # have put its like there and had that acknowledged.
         sync_folder(target.parent)
 
 

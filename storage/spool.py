@@ -69,7 +69,7 @@ class Spool:
         """Keep `data`; once this returns it survives a crash of the process or the machine.
 
         A file already there is replaced in one step. Raises OutOfSpaceError, SpoolError or
-        UnsafePathError, and then leaves nothing behind.
+        UnsafePathError, and then what was there is as it was and nothing half-written is left.
         """
         target = self.path(relative)
         size = memoryview(data).nbytes
