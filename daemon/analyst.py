@@ -93,7 +93,7 @@ class Analyst:
         self._spool.verify(instance.spool_path, instance.sha256)
         data = self._spool.read(instance.spool_path)
         analysed_at = self._analysis_time(instance)
-        outcome = self._pipeline.analyse(data, instance.revision, analysed_at)
+        outcome = self._pipeline.analyse(data, instance.revision, analysed_at.astimezone())
         if isinstance(outcome, Refusal):
             self._store.results.record_refusal(
                 job, instance.id, outcome.reason, outcome.detail, outcome.notes
@@ -211,7 +211,8 @@ class Analyst:
         reason = str(error) if ours else f"unexpected {type(error).__name__}"
         log.error("job %d failed (attempt %d): %s", job.id, job.attempts, reason, exc_info=not ours)
         try:
-            if job.attempts < self._config.max_attempts:
+            worth_repeating = getattr(error, "retryable", True)
+            if worth_repeating and job.attempts < self._config.max_attempts:
                 wait = datetime.timedelta(seconds=self._backoff.seconds(job.attempts, self._rng))
                 self._store.jobs.fail(job, reason, _now() + wait)
             else:

@@ -93,11 +93,12 @@ def demo(
     keep: Annotated[
         Path | None, typer.Option(help="Folder for what is made; default: a temporary one.")
     ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Model bundle; default: the starter.")] = None,
 ) -> None:
     """Show the whole loop on this machine: a throw-away PACS, the daemon, images, the report."""
     from daemon.demo import run_demo
 
-    run_demo(files or [], keep, typer.echo)
+    run_demo(files or [], keep, bundle, typer.echo)
 
 
 @app.command()

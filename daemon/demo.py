@@ -15,12 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import yaml
 
 from cxr_model.findings import LABELS
+from daemon.config import STARTER_BUNDLE
 from daemon.errors import DaemonError, UsageError
 from dicom_io.association import Destination
 from dicom_io.encode import report_text
@@ -30,7 +32,7 @@ from dicom_io.node import Node, ReceivedInstance, StoreStatus
 from dicom_io.peers import Peer
 from dicom_io.phantom import PhantomFilm, PhantomView, build_film
 from dicom_io.sender import Disposition, Sender, pair_of
-from storage.records import StudyStatus
+from storage.records import JobKind, JobState, StudyStatus
 from storage.store import Store
 
 Echo = Callable[[str], None]
@@ -85,7 +87,7 @@ class ThrowAwayPacs:
         return StoreStatus.SUCCESS
 
 
-def run_demo(files: Sequence[Path], keep: Path | None, echo: Echo) -> None:
+def run_demo(files: Sequence[Path], keep: Path | None, bundle: Path | None, echo: Echo) -> None:
     """Run the loop and show what came of it.
 
     Raises UsageError for a file that is no DICOM object, and DaemonError when the loop does not
@@ -99,7 +101,7 @@ def run_demo(files: Sequence[Path], keep: Path | None, echo: Echo) -> None:
     pacs = ThrowAwayPacs(folder / "pacs")
     with pacs.node:
         echo(f"A throw-away PACS listens at {HOST}:{pacs.node.port} as {PACS_AE_TITLE}.")
-        config = _write_config(folder, pacs.node.port)
+        config = _write_config(folder, pacs.node.port, bundle)
         with _daemon(folder, config.file):
             echo(f"The daemon listens at {HOST}:{config.port} as {NODE_AE_TITLE}.")
             sent_at = _send(images, config.port, echo)
@@ -113,18 +115,19 @@ def run_demo(files: Sequence[Path], keep: Path | None, echo: Echo) -> None:
     _show(pacs, sent_at, folder, csv_path, echo)
 
 
+@dataclass(frozen=True, slots=True)
 class _DemoConfig:
     """The configuration file of the demo's daemon and what it says."""
 
-    def __init__(self, file: Path, port: int, database: Path) -> None:
-        self.file = file
-        self.port = port
-        self.database = database
+    file: Path
+    port: int
+    database: Path
 
 
-def _write_config(folder: Path, pacs_port: int) -> _DemoConfig:
+def _write_config(folder: Path, pacs_port: int, bundle: Path | None) -> _DemoConfig:
     port = _free_port()
     values = {
+        "model": {"bundle": str(bundle.resolve()) if bundle else STARTER_BUNDLE},
         "data_dir": "data",
         "listener": {"ae_title": NODE_AE_TITLE, "host": HOST, "port": port},
         "peers": [
@@ -233,8 +236,6 @@ def _await_studies(store: Store, studies: set[str], pacs: ThrowAwayPacs) -> None
 
 def _outbox(store: Store) -> int:
     """How many deliveries are still to be made."""
-    from storage.records import JobKind, JobState
-
     counts = store.jobs.counts()
     return sum(
         counts.get((JobKind.DELIVER, state), 0) for state in (JobState.QUEUED, JobState.RUNNING)

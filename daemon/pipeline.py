@@ -137,7 +137,11 @@ class Pipeline:
     def analyse(
         self, data: bytes, revision: int, content_datetime: datetime.datetime
     ) -> Analysis | Refusal:
-        """Take one DICOM object to its result; `content_datetime` is written into the heatmaps."""
+        """Take one DICOM object to its result.
+
+        `content_datetime` is written into the heatmaps; its zone is taken for the site's where the
+        image names none.
+        """
         film = self.admit(data)
         if isinstance(film, Refusal):
             return film
@@ -195,6 +199,7 @@ class Pipeline:
                 series_number=REPORT_SERIES_NUMBER,
                 instance_number=request.number,
                 content_datetime=request.content_datetime,
+                timezone=request.content_datetime.tzinfo,
             )
         )
         return BuiltObject(uid, str(dataset.SOPClassUID), None, to_bytes(dataset))
@@ -231,6 +236,7 @@ class Pipeline:
                 series_number=HEATMAP_SERIES_NUMBER,
                 instance_number=LABELS.index(finding.label) + 1,
                 content_datetime=content_datetime,
+                timezone=content_datetime.tzinfo,
             )
         )
         return BuiltObject(uid, str(dataset.SOPClassUID), finding.label, to_bytes(dataset))

@@ -37,7 +37,9 @@ def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> R
         ],
         predecessor=_predecessor(study.reports, study.study_instance_uid, read),
         number=len(study.reports) + 1,
-        content_datetime=max(item.analysed_at or item.received_at for item in analysed),
+        content_datetime=max(
+            item.analysed_at or item.received_at for item in analysed
+        ).astimezone(),
     )
 
 

@@ -100,6 +100,7 @@ class Supervisor:
         sender.close()
         child.channel = receiver
         child.started = self._monotonic()
+        log.info("%s started, process %d", child.role, child.process.pid)
 
     def _await_ready(self, stop: threading.Event) -> None:
         deadline = self._monotonic() + START_SECONDS

@@ -49,7 +49,7 @@ def test_default_is_closed_to_the_network() -> None:
 
 def test_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Config().listener.port = 1  # type: ignore[misc]
+        Config().listener.port = 1
 
 
 @dataclasses.dataclass(frozen=True)

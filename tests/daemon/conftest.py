@@ -1,0 +1,30 @@
+"""A small random model, a daemon around it and a PACS that remembers: what end-to-end tests use."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.running import RecordingPacs, RunningDaemon, build_bundle
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a bundle whose random network finds about half of the labels in any image."""
+    folder = tmp_path_factory.mktemp("bundle") / "random"
+    build_bundle(folder)
+    return folder
+
+
+@pytest.fixture
+def pacs(tmp_path: Path) -> Iterator[RecordingPacs]:
+    """A PACS that accepts everything, listening."""
+    with RecordingPacs(tmp_path / "pacs") as running:
+        yield running
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, bundle: Path, pacs: RecordingPacs) -> Iterator[RunningDaemon]:
+    """`cxrd serve`, ready, delivering to `pacs`."""
+    with RunningDaemon(tmp_path / "node", bundle, pacs.port) as running:
+        yield running
