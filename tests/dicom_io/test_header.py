@@ -179,7 +179,7 @@ def test_a_film_cut_anywhere_raises_only_our_errors() -> None:
 
 def test_a_film_with_any_byte_changed_raises_only_our_errors() -> None:
     film = bytearray(file_bytes(chest_film()))
-    for at in range(132, 1100):
+    for at in range(132, 1100, 3):
         damaged = film.copy()
         damaged[at] ^= 0xFF
         try:
