@@ -85,19 +85,17 @@ def test_the_log_is_a_table(trained: TrainingConfig) -> None:
     assert float(row["images_per_second"]) > 0
 
 
-def test_the_same_seed_gives_the_same_bundle(trained: TrainingConfig, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights(trained: TrainingConfig, tmp_path: Path) -> None:
     again = run(replace(trained, out=tmp_path / "again"))
     assert again.card.weights == Bundle.load(trained.out).card.weights
-    other = run(replace(trained, out=tmp_path / "other", seed=6))
-    assert other.card.weights != again.card.weights
 
 
 def test_a_killed_training_ends_like_one_that_was_not(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings: dict[str, Any] = {"epochs": 2, "checkpoint_seconds": 0.0, "patience": 5}
+    settings: dict[str, Any] = {"epochs": 2, "patience": 5}
     whole = run(config_for(dataset, tmp_path / "whole", **settings))
-    killed = config_for(dataset, tmp_path / "killed", **settings)
+    killed = config_for(dataset, tmp_path / "killed", checkpoint_seconds=0.0, **settings)
     step = Trainer._one_step
     steps = 0
 
