@@ -57,6 +57,7 @@ class ListenerConfig(Section):
     ae_title: AETitle = "CXRD"
     host: str = "127.0.0.1"
     port: Port = 11112
+    check_called_ae_title: bool = False
     max_associations: int = Field(default=64, ge=1)
 
 

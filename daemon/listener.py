@@ -100,6 +100,7 @@ def open_node(config: Config, reception: Reception) -> Node:
         on_store=reception.receive,
         on_rejected=_log_rejection,
         max_associations=config.listener.max_associations,
+        require_called_ae_title=config.listener.check_called_ae_title,
     )
 
 

@@ -120,6 +120,14 @@ class RecordingPacs:
             uids = [uid for uid, value in self.modalities.items() if value == modality]
         return [self._folder / f"{uid}.dcm" for uid in uids]
 
+    def reports_of(self, study_instance_uid: str) -> list[Path]:
+        """Files of a study's reports; they come after its heatmaps."""
+        return [path for path in self.of("SR") if self.studies[path.stem] == study_instance_uid]
+
+    def heatmaps_of(self, study_instance_uid: str) -> list[Path]:
+        """Files of a study's heatmaps."""
+        return [path for path in self.of("OT") if self.studies[path.stem] == study_instance_uid]
+
 
 class RunningDaemon:
     """`cxrd serve` with a configuration of its own; a context manager."""
@@ -153,6 +161,7 @@ class RunningDaemon:
         }
         self.config.write_text(yaml.safe_dump(values), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -167,6 +176,7 @@ class RunningDaemon:
         self.stop()
 
     def start(self) -> None:
+        self._starts += 1
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "daemon", "serve", "--config", str(self.config)],
@@ -179,7 +189,7 @@ class RunningDaemon:
     def _is_ready(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log
-        return "cxrd is ready" in self.log
+        return self.log.count("cxrd is ready") == self._starts
 
     def stop(self) -> tuple[int, float]:
         """SIGTERM; the exit status and the seconds it took."""
