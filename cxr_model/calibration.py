@@ -7,33 +7,26 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from cxr_model.calibrators import (
     Calibrator,
     Floats,
-    Identity,
     Method,
     calibrator_from_json,
     logit,
     sigmoid,
 )
+from cxr_model.choosing import DEFAULT_METHODS, choose
 from cxr_model.errors import CalibrationError
-from cxr_model.fitting import fit_beta, fit_isotonic, fit_offset, fit_platt
+from cxr_model.fitting import fit_offset
 from cxr_model.patients import PatientSet
 from cxr_model.predictions import Predictions, split_patients
 
 FORMAT = "cxrd-calibration/1"
 FOLDS = 5
 
-#: Below so many positives a third parameter follows the noise.
-POSITIVES_FOR_BETA = 50
-
 #: Below so many outcomes of either kind a local site keeps the offset it had.
 LOCAL_MINIMUM = 10
-
-#: Isotonic is left out: on patients it has not seen it lost to both in every split tried.
-DEFAULT_METHODS = (Method.PLATT, Method.BETA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +83,6 @@ class Calibration:
             raise CalibrationError(f"{path} is malformed: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The curve chosen for one label and the out-of-fold scores it was chosen by."""
-
-    calibrator: Calibrator
-    report: Mapping[str, Any]
-
-
 def calibrators_from_card(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Calibrator]:
     """Read the curves of a card. Raises CalibrationError for one that is malformed."""
     return {label: calibrator_from_json(curve) for label, curve in content.items()}
@@ -132,38 +117,6 @@ def calibrate(
     return Calibration(calibrators, PatientSet.of(predictions.patients), report)
 
 
-def choose(
-    logits: Floats,
-    targets: Floats,
-    folds: npt.NDArray[np.int64],
-    methods: tuple[Method, ...] = DEFAULT_METHODS,
-) -> Choice:
-    """Choose by likelihood on patients left out, and keep the network's own if Brier got worse.
-
-    `logits`, `targets` and `folds` are (n,); a patient's images must be in one fold.
-    """
-    positives = int(targets.sum())
-    allowed = [
-        method for method in methods if method is not Method.BETA or positives >= POSITIVES_FOR_BETA
-    ]
-    left_out = {
-        method: _left_out(method, logits, targets, folds) for method in (*allowed, Method.IDENTITY)
-    }
-    scores = {
-        method: {"nll": _nll(values, targets), "brier": _brier(values, targets)}
-        for method, values in left_out.items()
-    }
-    best = min(allowed or [Method.IDENTITY], key=lambda method: scores[method]["nll"])
-    if scores[best]["brier"] > scores[Method.IDENTITY]["brier"]:
-        best = Method.IDENTITY
-    report = {
-        "images": len(targets),
-        "positives": positives,
-        "left_out": {method.value: score for method, score in scores.items()},
-    }
-    return Choice(_fit(best, logits, targets), report)
-
-
 def refit_offsets(calibration: Calibration, local: Predictions) -> Calibration:
     """Move each curve so that its mean fits a site's own outcomes; slopes and shapes stay.
 
@@ -183,33 +136,3 @@ def refit_offsets(calibration: Calibration, local: Predictions) -> Calibration:
         local_report = {"images": len(targets), "positives": positives, "offset": offset}
         report[label] = {**report.get(label, {}), "local": local_report}
     return Calibration(calibrators, calibration.fitted_on.joined(local.patients), report)
-
-
-def _fit(method: Method, logits: Floats, targets: Floats) -> Calibrator:
-    match method:
-        case Method.IDENTITY:
-            return Identity()
-        case Method.PLATT:
-            return fit_platt(logits, targets, shrink=True)
-        case Method.BETA:
-            return fit_beta(logits, targets, shrink=True)
-        case Method.ISOTONIC:
-            return fit_isotonic(logits, targets)
-
-
-def _left_out(
-    method: Method, logits: Floats, targets: Floats, folds: npt.NDArray[np.int64]
-) -> Floats:
-    calibrated = np.empty_like(logits)
-    for fold in np.unique(folds):
-        out = folds == fold
-        calibrated[out] = _fit(method, logits[~out], targets[~out]).apply(logits[out])
-    return calibrated
-
-
-def _nll(logits: Floats, targets: Floats) -> float:
-    return float((np.logaddexp(0.0, logits) - targets * logits).mean())
-
-
-def _brier(logits: Floats, targets: Floats) -> float:
-    return float(((sigmoid(logits) - targets) ** 2).mean())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr_model.calibration import Calibration, calibrate, choose, refit_offsets
+from cxr_model.calibration import Calibration, calibrate, refit_offsets
 from cxr_model.calibrators import (
     Beta,
     Identity,
@@ -21,6 +21,7 @@ from cxr_model.calibrators import (
     logit,
     sigmoid,
 )
+from cxr_model.choosing import choose
 from cxr_model.errors import CalibrationError, DataError, PatientOverlapError
 from cxr_model.fitting import fit_beta, fit_isotonic, fit_offset, fit_platt, smoothed_targets
 from cxr_model.predictions import Predictions, split_patients
@@ -185,6 +186,21 @@ def test_the_guard_keeps_what_calibration_would_worsen() -> None:
     scores = choice.report["left_out"]
     assert scores["platt"]["brier"] > scores["identity"]["brier"]
     assert choice.calibrator.method is Method.IDENTITY
+
+
+def test_a_network_far_off_is_calibrated_freely_all_the_same() -> None:
+    logits, y = outcomes(4000, slope=1.0, intercept=0.0)
+    choice = choose(logits + 3.0, y, np.arange(4000) % 5)
+    assert choice.report["chosen"].endswith("(free)")
+    assert sigmoid(choice.calibrator.apply(logits + 3.0)).mean() == pytest.approx(
+        y.mean(), rel=0.01
+    )
+
+
+def test_a_handful_of_positives_changes_nothing() -> None:
+    logits, y = outcomes(2000, slope=0.8, intercept=-4.5)
+    assert 5 < y.sum() < 30
+    assert choose(logits - 4.5, y, np.arange(2000) % 5).calibrator == Identity()
 
 
 def test_folds_keep_patients_whole_and_need_enough_of_them() -> None:
