@@ -8,6 +8,7 @@ import datetime
 import logging
 import random
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -206,10 +207,11 @@ class Analyst:
         )
 
     def _failed(self, job: Job, error: Exception) -> None:
-        # The text of a foreign error may quote the image's header; only our own is fit for a log.
+        # The text of a foreign error may quote the image's header: of it, only the place is logged.
         ours = isinstance(error, ROOM_ERRORS)
         reason = str(error) if ours else f"unexpected {type(error).__name__}"
-        log.error("job %d failed (attempt %d): %s", job.id, job.attempts, reason, exc_info=not ours)
+        place = "" if ours else "\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip()
+        log.error("job %d failed (attempt %d): %s%s", job.id, job.attempts, reason, place)
         try:
             worth_repeating = getattr(error, "retryable", True)
             if worth_repeating and job.attempts < self._config.max_attempts:

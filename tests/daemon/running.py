@@ -50,12 +50,12 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_S
         time.sleep(0.05)
 
 
-def build_bundle(folder: Path) -> None:
+def build_bundle(folder: Path, version: str = "1") -> None:
     torch.manual_seed(7)
     network = DenseNet121()
     card = Card(
         name="random",
-        version="1",
+        version=version,
         created="2026-01-01T00:00:00+00:00",
         intended_use="For tests only.",
         input=InputSpec(64),

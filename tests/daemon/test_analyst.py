@@ -1,0 +1,189 @@
+"""The analyst: each instance ends in one named state, whatever its analysis runs into."""
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from daemon.analyst import Analyst
+from daemon.config import AnalystConfig, Config, PeerConfig, Product
+from daemon.listener import Reception
+from daemon.pipeline import Pipeline
+from dicom_io.header import read_header
+from dicom_io.phantom import PhantomView
+from storage.records import InstanceState, JobKind, JobState, StudyResults, StudyStatus
+from storage.spool import Spool
+from storage.store import Store
+from tests.daemon.running import build_bundle, film
+from tests.daemon.test_listener import received
+
+
+class Clock:
+    """Time that moves only when told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime.datetime.now(datetime.UTC)
+
+    def __call__(self) -> datetime.datetime:
+        return self.now
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now += datetime.timedelta(seconds=seconds)
+
+
+@dataclass
+class Bench:
+    """An analyst on a store and a spool, without processes or network."""
+
+    config: Config
+    clock: Clock
+    spool: Spool
+    store: Store
+    analyst: Analyst
+
+    def receive(self, *images: bytes) -> str:
+        reception = Reception(self.spool, self.store, self.config.study.quiet_seconds)
+        for image in images:
+            reception.receive(received(image))
+        return read_header(images[0]).study_instance_uid
+
+    def work(self) -> None:
+        """Work until nothing is due, the quiet time and all waits over."""
+        for _ in range(10):
+            self.clock.pass_seconds(self.config.study.quiet_seconds + 600)
+            while self.analyst.work_once():
+                pass
+
+    def study(self, uid: str) -> StudyResults:
+        return self.store.results.study(uid)
+
+
+@pytest.fixture(scope="module")
+def pipeline(bundle: Path) -> Pipeline:
+    return Pipeline.open(Config().model.model_copy(update={"bundle": str(bundle)}))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, pipeline: Pipeline) -> Iterator[Bench]:
+    config = Config(
+        analyst=AnalystConfig(max_attempts=2),
+        peers=(
+            PeerConfig(
+                name="pacs",
+                ae_title="PACS",
+                host="127.0.0.1",
+                port=104,
+                receives=(Product.REPORT,),
+            ),
+        ),
+    )
+    clock = Clock()
+    spool = Spool(tmp_path / "spool")
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    with Store.open(url, clock=clock, migrate=True) as store:
+        yield Bench(config, clock, spool, store, Analyst(config, "me", spool, store, pipeline))
+
+
+def test_report_goes_where_the_peer_wants_it_and_heatmaps_do_not(bench: Bench) -> None:
+    uid = bench.receive(film("wanted"))
+    bench.work()
+    study = bench.study(uid)
+    assert study.status is StudyStatus.REPORTED
+    assert study.instances[0].objects
+    (job,) = [job for job in bench.store.jobs.list() if job.kind is JobKind.DELIVER]
+    assert job.subject == f"{study.reports[0].sop_instance_uid}@pacs"
+
+
+def test_study_is_not_reported_before_it_is_quiet(bench: Bench) -> None:
+    uid = bench.receive(film("noisy"))
+    while bench.analyst.work_once():
+        pass
+    assert bench.study(uid).instances[0].state is InstanceState.ANALYSED
+    assert bench.study(uid).status is None
+
+
+def test_report_lists_the_image_that_was_not_analysed(bench: Bench) -> None:
+    uid = bench.receive(film("mixed"), film("mixed", view=PhantomView.LL, seed=2))
+    bench.work()
+    states = sorted(str(item.reason or item.state) for item in bench.study(uid).instances)
+    assert states == ["LATERAL_VIEW", "analysed"]
+    (report,) = bench.study(uid).reports
+    assert b"LATERAL_VIEW" in bench.spool.read(report.spool_path)
+
+
+def test_doing_it_all_again_makes_nothing_new(bench: Bench) -> None:
+    uid = bench.receive(film("again"))
+    bench.work()
+    before = bench.study(uid)
+    files = {record.spool_path: bench.spool.read(record.spool_path) for record in before.reports}
+    for job in bench.store.jobs.list(state=JobState.DONE):
+        bench.store.jobs.retry(job.id)
+    bench.work()
+    after = bench.study(uid)
+    assert after.reports == before.reports
+    assert after.instances[0].objects == before.instances[0].objects
+    assert all(bench.spool.read(path) == data for path, data in files.items())
+
+
+def test_altered_file_is_not_analysed_and_says_so(bench: Bench) -> None:
+    uid = bench.receive(film("altered"))
+    (instance,) = bench.study(uid).instances
+    bench.spool.path(instance.spool_path).write_bytes(film("altered", effusion=True))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    assert instance.reason == "ANALYSIS_FAILED"
+    assert "has changed since it was written" in (instance.detail or "")
+    assert bench.study(uid).status is StudyStatus.NO_ELIGIBLE_IMAGE
+
+
+def test_unexpected_error_is_tried_again_then_named(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = []
+
+    def fail(*_: object) -> None:
+        calls.append(1)
+        raise RuntimeError("Doe^Jane has no second lung")
+
+    monkeypatch.setattr(Pipeline, "analyse", fail)
+    uid = bench.receive(film("unlucky"))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    assert len(calls) == bench.config.analyst.max_attempts
+    assert instance.reason == "ANALYSIS_FAILED"
+    assert instance.detail == "unexpected RuntimeError"
+    assert "in fail" in caplog.text
+    assert "Doe^Jane has" not in caplog.text.replace('raise RuntimeError("Doe^Jane has', "")
+
+
+def test_image_that_kills_its_worker_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = bench.receive(film("killer"))
+    hour = datetime.timedelta(hours=1)
+    for _ in range(bench.config.analyst.max_attempts):
+        assert bench.store.jobs.claim((JobKind.ANALYSE,), "dies", hour) is not None
+        bench.store.jobs.release("dies")
+    monkeypatch.setattr(Pipeline, "analyse", lambda *_: pytest.fail("it was tried once more"))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    assert instance.reason == "ANALYSIS_FAILED"
+    assert "stopped without an answer" in (instance.detail or "")
+
+
+def test_images_of_another_model_are_analysed_again_before_the_report(
+    bench: Bench, tmp_path: Path
+) -> None:
+    uid = bench.receive(film("changed"))
+    while bench.analyst.work_once():
+        pass
+    build_bundle(tmp_path / "other", version="2")
+    other = Pipeline.open(Config().model.model_copy(update={"bundle": str(tmp_path / "other")}))
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, other)
+    bench.work()
+    study = bench.study(uid)
+    assert study.instances[0].model_sha256 == other.algorithm.sha256
+    (report,) = study.reports
+    assert other.algorithm.sha256.encode() in bench.spool.read(report.spool_path)

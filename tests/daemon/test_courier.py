@@ -1,0 +1,139 @@
+"""The courier's lanes: what each answer of a destination does to the outbox."""
+
+import dataclasses
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.config import Config, CourierConfig, PeerConfig, Product
+from daemon.courier import Lane
+from daemon.role import RoleContext
+from dicom_io.node import Node, ReceivedInstance, StoreStatus
+from dicom_io.peers import Peer
+from storage.records import Job, JobState
+from storage.spool import Spool
+from storage.store import Store
+from tests.daemon.outbox import queue_report
+from tests.daemon.running import HOST, NODE, PACS, free_port, wait_until
+
+Answer = Callable[[ReceivedInstance], StoreStatus]
+
+
+@dataclasses.dataclass
+class Outbox:
+    """A store with reports to deliver, and lanes that do it while the test watches."""
+
+    store: Store
+    spool: Spool
+    stop: threading.Event
+    threads: list[threading.Thread]
+
+    def run_lane(self, name: str, port: int) -> None:
+        peer = PeerConfig(
+            name=name, ae_title=PACS, host=HOST, port=port, receives=(Product.REPORT,)
+        )
+        courier = CourierConfig(
+            retry_seconds=0.2, retry_max_seconds=0.4, network_timeout_seconds=5.0
+        )
+        config = Config(peers=(peer,), courier=courier)
+        context = RoleContext(config, f"worker-{name}", self.stop, lambda: None)
+        lane = Lane(context, peer, self.spool, self.store, random.Random(1))
+        thread = threading.Thread(target=lane.run)
+        thread.start()
+        self.threads.append(thread)
+
+    def jobs(self, state: JobState) -> list[Job]:
+        return list(self.store.jobs.list(state=state))
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", migrate=True) as store:
+        running = Outbox(store, Spool(tmp_path / "spool"), threading.Event(), [])
+        yield running
+        running.stop.set()
+        for thread in running.threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def pacs(answer: Answer, ae_title: str = PACS) -> Node:
+    return Node(ae_title=ae_title, host=HOST, port=0, peers=[Peer(NODE)], on_store=answer)
+
+
+def test_delivered_with_its_status(outbox: Outbox) -> None:
+    queue_report(outbox.store, outbox.spool, "pacs")
+    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: bool(outbox.jobs(JobState.DONE)), "delivered")
+        outbox.stop.set()
+
+
+@pytest.mark.parametrize("status", [StoreStatus.SOP_CLASS_MISMATCH, StoreStatus.CANNOT_UNDERSTAND])
+def test_refused_object_is_parked_with_its_status_and_the_next_one_goes(
+    outbox: Outbox, status: StoreStatus
+) -> None:
+    refused = queue_report(outbox.store, outbox.spool, "pacs", number=1)
+    accepted = queue_report(outbox.store, outbox.spool, "pacs", number=2)
+    answers = {refused: status, accepted: StoreStatus.SUCCESS}
+    with pacs(lambda received: answers[received.sop_instance_uid]) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "the refused one is parked")
+        wait_until(lambda: f"{accepted}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    (parked,) = outbox.jobs(JobState.PARKED)
+    assert parked.subject == f"{refused}@pacs"
+    assert f"0x{int(status):04X}" in (parked.last_error or "")
+
+
+def test_lack_of_resources_is_tried_until_it_passes(outbox: Outbox) -> None:
+    uid = queue_report(outbox.store, outbox.spool, "pacs")
+    answers = [StoreStatus.OUT_OF_RESOURCES, StoreStatus.OUT_OF_RESOURCES, StoreStatus.SUCCESS]
+    with pacs(lambda _: answers.pop(0)) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    assert answers == []
+
+
+def test_permanent_reject_parks_and_says_what_to_set(outbox: Outbox) -> None:
+    queue_report(outbox.store, outbox.spool, "pacs")
+    with pacs(lambda _: StoreStatus.SUCCESS, ae_title="OTHERNAME") as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "parked")
+        outbox.stop.set()
+    assert PACS in (outbox.jobs(JobState.PARKED)[0].last_error or "")
+
+
+def test_dead_destination_delays_nobody_else(outbox: Outbox) -> None:
+    dead = [queue_report(outbox.store, outbox.spool, "dead", number=n) for n in range(3)]
+    live = [queue_report(outbox.store, outbox.spool, "live", number=n) for n in range(10, 13)]
+    outbox.run_lane("dead", free_port())
+    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+        outbox.run_lane("live", node.port)
+        wanted = {f"{uid}@live" for uid in live}
+        wait_until(lambda: wanted <= _subjects(outbox, JobState.DONE), "the live one has all", 15)
+        wait_until(lambda: any(job.last_error for job in outbox.jobs(JobState.QUEUED)), "a try")
+        outbox.stop.set()
+    waiting = _subjects(outbox, JobState.QUEUED)
+    assert waiting == {f"{uid}@dead" for uid in dead}
+
+
+def test_missing_file_is_parked_and_the_next_one_goes(outbox: Outbox) -> None:
+    gone = queue_report(outbox.store, outbox.spool, "pacs", number=1)
+    kept = queue_report(outbox.store, outbox.spool, "pacs", number=2)
+    record = outbox.store.results.object(gone)
+    assert record is not None
+    outbox.spool.delete(record.spool_path)
+    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: f"{kept}@pacs" in _subjects(outbox, JobState.DONE), "the other one")
+        outbox.stop.set()
+    assert _subjects(outbox, JobState.PARKED) == {f"{gone}@pacs"}
+
+
+def _subjects(outbox: Outbox, state: JobState) -> set[str]:
+    return {job.subject for job in outbox.jobs(state)}
