@@ -1,0 +1,108 @@
+"""The commands as a person types them: what was asked happens, or one line says why not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage.records import JobKind
+from storage.spool import Spool
+from storage.store import Store
+from tests.daemon.outbox import HOUR, queue_report
+
+
+def cxrd(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "daemon", *arguments],
+        cwd=cwd,
+        env={
+            **{name: value for name, value in os.environ.items() if name[:5] != "CXRD_"},
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def one_line_of_error(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stdout + done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("cxrd: ")
+    return line
+
+
+def test_config_typo_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("listener: {prot: 104}\n")
+    line = one_line_of_error(cxrd("serve", cwd=tmp_path))
+    assert "config.yaml: unknown key listener.prot; did you mean listener.port?" in line
+
+
+def test_missing_bundle_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("model: {bundle: gone}\n")
+    done = cxrd("serve", "--only", "analyst", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"cxrd: no bundle at {tmp_path / 'gone'}" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_role_is_one_line(tmp_path: Path) -> None:
+    line = one_line_of_error(cxrd("serve", "--only", "listner", cwd=tmp_path))
+    assert "no role is called 'listner'; the roles are listener" in line
+
+
+def test_commands_on_a_store_that_is_not_there_say_so(tmp_path: Path) -> None:
+    for command in (["jobs", "list"], ["export", "--out", "audit.csv"]):
+        assert "cxrd.sqlite" in one_line_of_error(cxrd(*command, cwd=tmp_path))
+
+
+@pytest.fixture
+def parked(tmp_path: Path) -> Path:
+    """A folder whose store holds one parked delivery and one that is queued."""
+    data = tmp_path / "data"
+    data.mkdir()
+    with Store.open(f"sqlite:///{data / 'cxrd.sqlite'}", migrate=True) as store:
+        spool = Spool(data / "spool")
+        for number in (1, 2):
+            queue_report(store, spool, "pacs", number)
+        claimed = store.jobs.claim((JobKind.DELIVER,), "test", HOUR)
+        assert claimed is not None
+        store.jobs.fail(claimed, "status 0xA900: not wanted", None)
+    return tmp_path
+
+
+def states(folder: Path) -> list[str]:
+    with Store.open(f"sqlite:///{folder / 'data' / 'cxrd.sqlite'}", migrate=False) as store:
+        return sorted(job.state for job in store.jobs.list() if job.lane)
+
+
+def test_parked_jobs_are_listed_shown_and_retried(parked: Path) -> None:
+    listed = cxrd("jobs", "list", "--state", "parked", cwd=parked)
+    (line,) = listed.stdout.strip().splitlines()
+    assert "deliver to pacs" in line
+    assert "status 0xA900: not wanted" in line
+    number = line.split()[0]
+    shown = cxrd("jobs", "show", number, cwd=parked)
+    assert "2.25.7" in shown.stdout
+    assert states(parked) == ["parked", "queued"]
+    assert cxrd("jobs", "retry", "--all-parked", cwd=parked).returncode == 0
+    assert states(parked) == ["queued", "queued"]
+
+
+def test_discarded_job_stays_as_a_record(parked: Path) -> None:
+    number = cxrd("jobs", "list", "--state", "parked", cwd=parked).stdout.split()[0]
+    assert cxrd("jobs", "discard", number, cwd=parked).returncode == 0
+    assert states(parked) == ["discarded", "queued"]
+
+
+def test_unknown_job_is_one_line(parked: Path) -> None:
+    assert "there is no job 999" in one_line_of_error(cxrd("jobs", "show", "999", cwd=parked))
+
+
+def test_export_filters_by_time(parked: Path) -> None:
+    assert "2 row(s)" in cxrd("export", "--out", "all.csv", cwd=parked).stdout
+    future = ["--since", "2999-01-01"]
+    assert "0 row(s)" in cxrd("export", "--out", "none.csv", *future, cwd=parked).stdout
+    assert (parked / "none.csv").read_text().startswith("received_at,")
