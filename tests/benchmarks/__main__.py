@@ -1,0 +1,26 @@
+"""`make bench`: run every benchmark, or those named: `python -m tests.benchmarks receive queue`."""
+
+import sys
+from collections.abc import Callable
+
+from tests.benchmarks import inference, queue, receive
+
+BENCHMARKS: dict[str, Callable[[], None]] = {
+    "receive": receive.run,
+    "inference": inference.run,
+    "queue": queue.run,
+}
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"no benchmark is called {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
+    for name in names:
+        print(f"== {name}")
+        BENCHMARKS[name]()
+
+
+if __name__ == "__main__":
+    main()
