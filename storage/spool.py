@@ -118,9 +118,13 @@ class Spool:
                 path.unlink(missing_ok=True)
         return len(abandoned)
 
-    def _check_space(self, size: int) -> None:
+    def free_bytes(self) -> int:
+        """What is free on the spool's disk; raises SpoolError when it cannot be asked."""
         with os_errors_named(self._root):
-            free = shutil.disk_usage(self._root).free
+            return shutil.disk_usage(self._root).free
+
+    def _check_space(self, size: int) -> None:
+        free = self.free_bytes()
         if free - size < self._min_free_bytes:
             raise OutOfSpaceError(
                 f"{free} bytes free at {self._root}, of which {self._min_free_bytes} are to stay"

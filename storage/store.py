@@ -15,6 +15,7 @@ from storage.jobs import Jobs
 from storage.records import InstanceState, JobKind, NewInstance, Receipt, ReceiptOutcome
 from storage.results import Results
 from storage.schema import instances
+from storage.status import Status
 from storage.transitions import enqueue
 
 
@@ -30,6 +31,7 @@ class Store:
         jobs: the queue.
         results: what became of instances, studies and objects.
         export: the same as table rows.
+        status: the same at a glance, without patients.
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
@@ -38,6 +40,7 @@ class Store:
         self.jobs = Jobs(database, clock)
         self.results = Results(database, clock)
         self.export = Export(database)
+        self.status = Status(database)
 
     @classmethod
     def open(

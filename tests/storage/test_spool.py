@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -139,6 +140,14 @@ def test_the_watermark_is_kept_free(tmp_path: Path) -> None:
     with pytest.raises(OutOfSpaceError, match="are to stay free"):
         spool.write("x", b"x")
     assert files_in(spool) == set()
+
+
+def test_free_bytes_are_those_of_its_disk(spool: Spool, tmp_path: Path) -> None:
+    assert 0 < spool.free_bytes() < 2**62
+    shutil.rmtree(tmp_path / "spool")
+
+    with pytest.raises(SpoolError, match="No such file"):
+        spool.free_bytes()
 
 
 def test_a_changed_or_missing_file_is_told(spool: Spool) -> None:
