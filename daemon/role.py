@@ -88,8 +88,10 @@ def configure_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("pynetdicom", "pydicom", "alembic", "highdicom"):
+    for noisy in ("pydicom", "alembic", "highdicom"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    # A destination that is down is said once, by the courier, with what to do about it.
+    logging.getLogger("pynetdicom.transport").setLevel(logging.CRITICAL)
 
 
 def _stop_with_parent(stop: threading.Event) -> None:
