@@ -10,7 +10,8 @@ import pytest
 from storage.records import JobKind
 from storage.spool import Spool
 from storage.store import Store
-from tests.daemon.outbox import HOUR, queue_report
+from tests.daemon.outbox import queue_report
+from tests.storage.builders import claim
 
 
 def cxrd(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -67,9 +68,7 @@ def parked(tmp_path: Path) -> Path:
         spool = Spool(data / "spool")
         for number in (1, 2):
             queue_report(store, spool, "pacs", number)
-        claimed = store.jobs.claim((JobKind.DELIVER,), "test", HOUR)
-        assert claimed is not None
-        store.jobs.fail(claimed, "status 0xA900: not wanted", None)
+        store.jobs.fail(claim(store, JobKind.DELIVER), "status 0xA900: not wanted", None)
     return tmp_path
 
 
