@@ -1,210 +1,245 @@
-"""`cxrd analyse`: the daemon's pipeline over files and directories.
+"""`cxrd analyse`: the daemon's pipeline over files and directories of any size.
 
-The report is written row by row and each row is flushed, so a run that was cut short is resumed:
-files whose row is there are not analysed again.
+Files are read and heatmaps drawn by a pool of threads while the network runs in this one. Only
+few films are in memory at a time, and rows are written in the order of the files. A run that was
+cut short is resumed: an image's row comes after its heatmaps, and what has a row is left alone.
 """
 
-import csv
-import io
+import datetime
+import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import TypeVar
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
-from cxr_model.chestxray14 import read_film
-from cxr_model.errors import ModelError
-from cxr_model.findings import LABELS, clinical_summary
-from daemon.errors import UsageError
+from cxr_model.errors import ImageError
+from cxr_model.findings import Prediction, clinical_summary
+from cxr_model.image_file import read_image
+from cxr_model.predictor import BATCH
+from daemon.batch_files import InputFile, find_files
+from daemon.batch_report import HEATMAP_FOLDER, Report, Row, State, one_line, read_rows
+from daemon.config import ModelConfig
+from daemon.dashboard import DASHBOARD_FILE, Overview, write_dashboard
 from daemon.pipeline import GreyImage, Pipeline, Refusal
 from dicom_io.gate import Reason, assess_pixels
-from storage.export import neutralise
+from storage.durable import os_errors_named
 
-REPORT_FILE = "final_clinical_report.csv"
-HEATMAP_FOLDER = "heatmaps"
-RASTER_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ""})
-NOT_ANALYSED = "Not analysed"
-COLUMNS = (
-    "Image_ID",
-    *LABELS,
-    "Clinical_Summary",
-    "Status",
-    "Reason",
-    "Detail",
-    "Heatmaps",
-    "Model",
-    "Model_SHA256",
-    "Intended_Use",
-)
-BROKEN_FILE = frozenset({Reason.UNREADABLE_OBJECT, Reason.UNDECODABLE_PIXELS})
-"""Reasons that mean the file is damaged, not that it shows something else."""
+# A file larger than this is no film; reading it would take the memory of all others.
+_MAX_BYTES = 2**30
+_LONGEST_NAME_BYTES = 180
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class InputFile:
-    """A file to analyse; `image_id` names it in the report and in `heatmaps/`."""
+class Summary:
+    """What became of the files that were asked for, in this run or an earlier one."""
 
-    path: Path
-    image_id: str
+    analysed: int
+    refused: int
+    unreadable: int
+    report: Path
+    dashboard: Path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.analysed} analysed, {self.refused} not analysed, {self.unreadable} unreadable\n"
+            f"report: {self.report}, dashboard: {self.dashboard}. Research use only."
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one file."""
+class _Readable:
+    """A film that may be analysed, and what was noted about it."""
 
-    image_id: str
-    refusal: Refusal | None
-
-    @property
-    def broken(self) -> bool:
-        """Whether the file could not be read, which the caller should hear about."""
-        return self.refusal is not None and self.refusal.reason in BROKEN_FILE
+    pixels: GreyImage
+    notes: tuple[str, ...]
 
 
-def find_files(paths: Sequence[Path]) -> list[InputFile]:
-    """Every image below `paths`, in a stable order; hidden files are left out.
+_Read = tuple[InputFile, _Readable | Refusal]
+_Predicted = tuple[InputFile, tuple[_Readable, Prediction] | Refusal]
 
-    A file found in a directory is named by its path below that directory. Raises UsageError for
-    a path that is not there, when nothing is found, or when two files would share a name.
+
+def analyse_files(
+    paths: Sequence[Path],
+    out: Path,
+    model: ModelConfig,
+    *,
+    now: datetime.datetime,
+    tell: Callable[[str], None],
+) -> Summary:
+    """Analyse what lies at `paths` into folder `out`, with a progress bar on stderr.
+
+    `tell` is called with a line for every file that is not analysed. Raises UsageError for paths
+    or a folder that cannot be used, ModelError for a bundle that cannot, and StorageError when the
+    disk stops the run; what has a row by then is not lost.
     """
-    found: list[InputFile] = []
-    for path in paths:
-        if path.is_file():
-            found.append(InputFile(path, path.name))
-        elif path.is_dir():
-            found += [InputFile(file, file.relative_to(path).as_posix()) for file in _walk(path)]
-        else:
-            raise UsageError(f"{path}: no such file or directory")
-    if not found:
-        names = ", ".join(sorted((RASTER_SUFFIXES | DICOM_SUFFIXES) - {""}))
-        raise UsageError(f"no image found; looked for {names} and files without a suffix")
-    seen: dict[str, Path] = {}
-    for file in found:
-        if file.image_id in seen:
-            raise UsageError(
-                f"{seen[file.image_id]} and {file.path} would both be {file.image_id} in the "
-                "report: analyse them into different folders"
-            )
-        seen[file.image_id] = file.path
-    return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(root, name)
-            if not name.startswith(".") and path.suffix.lower() in RASTER_SUFFIXES | DICOM_SUFFIXES:
-                yield path
+    files = find_files(paths, leave_out=out / HEATMAP_FOLDER)
+    pipeline = Pipeline.open(model)
+    with Report(out, pipeline.algorithm) as report:
+        waiting = [file for file in files if not report.holds(file.image_id)]
+        with (
+            tqdm(total=len(files), initial=len(files) - len(waiting), unit="image") as progress,
+            closing(Batch(pipeline, out).run(waiting)) as rows,
+        ):
+            for row in rows:
+                report.append(row)
+                progress.update()
+                if row.reason is not None:
+                    with tqdm.external_write_mode():
+                        tell(one_line(f"{row.image_id}: not analysed: {row.reason}: {row.detail}"))
+        states = Counter(report.state(file.image_id) for file in files)
+        overview = Overview.of(row for row, _ in read_rows(report.path))
+        dashboard = out / DASHBOARD_FILE
+        write_dashboard(dashboard, overview, pipeline.card, pipeline.algorithm.sha256, now)
+    return Summary(
+        states[State.ANALYSED],
+        states[State.REFUSED],
+        states[State.UNREADABLE],
+        report.path,
+        dashboard,
+    )
 
 
 class Batch:
-    """One run over many files into one output folder; a context manager."""
+    """Files → rows, with the heatmaps of each written before its row is given out."""
 
-    def __init__(self, pipeline: Pipeline, out: Path) -> None:
+    def __init__(self, pipeline: Pipeline, out: Path, workers: int | None = None) -> None:
+        """`workers` read and draw beside the network; default: one per processor, 8 at most."""
         self._pipeline = pipeline
         self._out = out
-        self._report: TextIO | None = None
-        self._done = self._resume()
+        self._workers = workers or min(8, os.cpu_count() or 1)
 
-    def __enter__(self) -> "Batch":
-        path = self._out / REPORT_FILE
-        fresh = not path.exists()
-        self._report = path.open("a", newline="", encoding="utf-8")
-        if fresh:
-            self._write_row(COLUMNS)
-        return self
+    def run(self, files: Iterable[InputFile]) -> Generator[Row, None, None]:
+        """The rows of `files`, in their order.
 
-    def __exit__(self, *_: object) -> None:
-        if self._report is not None:
-            self._report.close()
+        Raises StorageError when a heatmap cannot be written.
+        """
+        pool = ThreadPoolExecutor(self._workers)
+        ahead = BATCH + self._workers
+        try:
+            read = _in_order(pool, self._read, files, ahead)
+            yield from _in_order(pool, self._finish, self._predict(read), ahead)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def remaining(self, files: Iterable[InputFile]) -> list[InputFile]:
-        """The files that have no row in the report yet."""
-        return [file for file in files if neutralise(file.image_id) not in self._done]
+    def _read(self, file: InputFile) -> _Read:
+        try:
+            return file, self._decode(file)
+        except Exception as error:  # noqa: BLE001 - one bad file must not stop the rest
+            return file, _failed(error)
 
-    def analyse(self, file: InputFile) -> Outcome:
-        """Analyse one file: its heatmaps, then its row."""
-        image = self._read(file.path)
-        if isinstance(image, Refusal):
-            self._write_row(self._refused_row(file, image))
-            return Outcome(file.image_id, image)
-        prediction = self._pipeline.predict(image)
-        heatmaps = []
-        for heatmap in self._pipeline.heatmaps(image, prediction):
-            target = self._heatmap_path(file, heatmap.finding.label)
-            _write_png(target, cv2.cvtColor(heatmap.rgb, cv2.COLOR_RGB2BGR))
-            heatmaps.append(target.relative_to(self._out).as_posix())
-        probabilities = {item.label: f"{item.probability:.6f}" for item in prediction.findings}
-        row = [file.image_id, *(probabilities[label] for label in LABELS)]
-        row += [clinical_summary(prediction), "analysed", "", "", "; ".join(heatmaps)]
-        self._write_row([*row, *self._model_cells()])
-        return Outcome(file.image_id, None)
-
-    def _read(self, path: Path) -> GreyImage | Refusal:
-        if path.suffix.lower() in RASTER_SUFFIXES:
+    def _decode(self, file: InputFile) -> _Readable | Refusal:
+        if file.is_raster:
             try:
-                pixels = read_film(path)
-            except ModelError as error:
+                pixels = read_image(file.path)
+            except ImageError as error:
                 return Refusal(Reason.UNDECODABLE_PIXELS, str(error))
             verdict = assess_pixels(pixels)
-            return Refusal(verdict.reason, verdict.detail) if verdict.reason else pixels
+            if verdict.reason is not None:
+                return Refusal(verdict.reason, verdict.detail)
+            return _Readable(pixels, verdict.notes)
         try:
-            data = path.read_bytes()
+            if file.path.stat().st_size > _MAX_BYTES:
+                return Refusal(Reason.UNREADABLE_OBJECT, f"{file.path}: larger than 1 GiB")
+            data = file.path.read_bytes()
         except OSError as error:
-            return Refusal(Reason.UNREADABLE_OBJECT, f"{path}: {error.strerror}")
+            return Refusal(Reason.UNREADABLE_OBJECT, f"{file.path}: {error.strerror}")
         film = self._pipeline.admit(data)
-        return film if isinstance(film, Refusal) else film.pixels
+        return film if isinstance(film, Refusal) else _Readable(film.pixels, film.notes)
 
-    def _refused_row(self, file: InputFile, refusal: Refusal) -> list[str]:
-        empty = [""] * len(LABELS)
-        summary = f"{NOT_ANALYSED}: {refusal.reason}"
-        row = [file.image_id, *empty, summary, "not_analysed", refusal.reason, refusal.detail, ""]
-        return [*row, *self._model_cells()]
+    def _predict(self, read: Iterator[_Read]) -> Iterator[_Predicted]:
+        while group := list(islice(read, BATCH)):
+            films = [film.pixels for _, film in group if isinstance(film, _Readable)]
+            predictions = iter(self._pipeline.predict_all(films))
+            for file, film in group:
+                if isinstance(film, Refusal):
+                    yield file, film
+                else:
+                    yield file, (film, next(predictions))
 
-    def _model_cells(self) -> tuple[str, str, str]:
-        model = self._pipeline.algorithm
-        return f"{model.name} {model.version}", model.sha256, model.intended_use
-
-    def _heatmap_path(self, file: InputFile, label: str) -> Path:
-        return self._out / HEATMAP_FOLDER / f"{file.image_id}.{label}.png"
-
-    def _write_row(self, cells: Sequence[str]) -> None:
-        if self._report is None:
-            raise RuntimeError("the batch is used outside its context")
-        csv.writer(self._report).writerow([neutralise(cell) for cell in cells])
-        self._report.flush()
-
-    def _resume(self) -> set[str]:
-        """Read which files are done; cut off a last row that an interruption left torn."""
+    def _finish(self, predicted: _Predicted) -> Row:
+        file, outcome = predicted
+        if isinstance(outcome, Refusal):
+            return _refused_row(file, outcome)
+        film, prediction = outcome
         try:
-            (self._out / HEATMAP_FOLDER).mkdir(parents=True, exist_ok=True)
-            path = self._out / REPORT_FILE
-            if not path.exists():
-                return set()
-            data = path.read_bytes()
-            whole = data[: data.rfind(b"\n") + 1]
-            if len(whole) != len(data):
-                path.write_bytes(whole)
-            rows = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{self._out} cannot be used as the output folder: {error}") from error
-        if rows and tuple(rows[0]) != COLUMNS:
-            raise UsageError(f"{path} was written with other columns; choose another --out folder")
-        other = {row[COLUMNS.index("Model_SHA256")] for row in rows[1:]}
-        if other - {self._pipeline.algorithm.sha256}:
-            raise UsageError(f"{path} holds another model's rows; choose another --out folder")
-        if not rows:
-            path.unlink()
-        return {row[0] for row in rows[1:]}
+            drawn = [
+                (_heatmap_name(file, heatmap.finding.label), _png(heatmap.rgb))
+                for heatmap in self._pipeline.heatmaps(film.pixels, prediction)
+            ]
+        except Exception as error:  # noqa: BLE001 - one bad file must not stop the rest
+            return _refused_row(file, _failed(error))
+        for name, data in drawn:
+            _write_whole(self._out / name, data)
+        return Row(
+            image_id=file.image_id,
+            probabilities=tuple(finding.probability for finding in prediction.findings),
+            summary=clinical_summary(prediction),
+            heatmaps=tuple(name for name, _ in drawn),
+            detail="; ".join(film.notes),
+        )
 
 
-def _write_png(path: Path, pixels: "cv2.typing.MatLike") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _, encoded = cv2.imencode(".png", pixels)
+def _in_order(
+    pool: ThreadPoolExecutor,
+    work: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    ahead: int,
+) -> Iterator[_Result]:
+    """`pool.map` that takes at most `ahead` items before their results are asked for."""
+    running: deque[Future[_Result]] = deque()
+    for item in items:
+        running.append(pool.submit(work, item))
+        if len(running) == ahead:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+def _failed(error: Exception) -> Refusal:
+    return Refusal(Reason.ANALYSIS_FAILED, f"{type(error).__name__}: {error}")
+
+
+def _refused_row(file: InputFile, refusal: Refusal) -> Row:
+    return Row(file.image_id, reason=refusal.reason, detail=refusal.detail)
+
+
+def _heatmap_name(file: InputFile, label: str) -> str:
+    folder, slash, name = file.image_id.rpartition("/")
+    encoded = name.encode()
+    if len(encoded) > _LONGEST_NAME_BYTES:
+        start = encoded[: _LONGEST_NAME_BYTES - 17].decode(errors="ignore")
+        name = f"{start}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+    return f"{HEATMAP_FOLDER}/{folder}{slash}{name}.{label}.png"
+
+
+def _png(rgb: NDArray[np.uint8]) -> bytes:
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    return encoded.tobytes()
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is complete or absent whenever the process is killed.
+
+    Its temporary name is always the same, so that the next run leaves nothing of this one behind.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(encoded.tobytes())
-    temporary.replace(path)
+    with os_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)

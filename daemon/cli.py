@@ -119,35 +119,27 @@ def check(config: ConfigOption = None) -> None:
 @app.command()
 def analyse(
     paths: Annotated[list[Path], typer.Argument(help="Images or directories: DICOM, PNG, JPEG.")],
-    out: Annotated[Path, typer.Option(help="Folder for the report and the heatmaps.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the report, the heatmaps and the dashboard.")
+    ],
     config: ConfigOption = None,
 ) -> None:
-    """Analyse files or directories into OUT/final_clinical_report.csv and OUT/heatmaps/."""
-    from tqdm import tqdm
+    """Analyse files or directories into OUT: final_clinical_report.csv, heatmaps/, dashboard.html.
 
-    from daemon.batch import REPORT_FILE, Batch, find_files
-    from daemon.pipeline import Pipeline
+    A run that was cut short goes on where it was when it is started again.
+    """
+    from daemon.batch import analyse_files
 
-    files = find_files(paths)
-    pipeline = Pipeline.open(load_config(config).model)
-    batch = Batch(pipeline, out)
-    remaining = batch.remaining(files)
-    broken = 0
-    with (
-        batch,
-        tqdm(
-            remaining, unit="image", initial=len(files) - len(remaining), total=len(files)
-        ) as progress,
-    ):
-        for file in progress:
-            outcome = batch.analyse(file)
-            if outcome.refusal is not None:
-                reason, detail = outcome.refusal.reason, outcome.refusal.detail
-                tqdm.write(f"{outcome.image_id}: not analysed: {reason}: {detail}", file=sys.stderr)
-            broken += outcome.broken
-    typer.echo(f"{len(files)} file(s); report: {out / REPORT_FILE}. Research use only.")
-    if broken:
-        raise UsageError(f"{broken} file(s) could not be read; their rows say why")
+    summary = analyse_files(
+        paths,
+        out,
+        load_config(config).model,
+        now=datetime.datetime.now(datetime.UTC),
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(str(summary))
+    if summary.unreadable:
+        raise UsageError(f"{summary.unreadable} file(s) could not be read; their rows say why")
 
 
 class ExportStatus(StrEnum):
