@@ -59,10 +59,13 @@ def read_boxes(path: Path) -> tuple[Box, ...]:
     """Read a table in the layout of NIH's ``BBox_List_2017.csv``.
 
     Its columns are taken by place: image, finding, x, y, width, height, and anything after.
-    Raises DataError for a row that is not such a box.
+    Raises DataError for a file that cannot be read and for a row that is not such a box.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))[1:]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))[1:]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a table of boxes: {error}") from error
     return tuple(_box(path, line, row) for line, row in enumerate(rows, start=2) if row)
 
 
@@ -84,6 +87,17 @@ def localise(
     found = {label: _summary(hits[label]) for label in LABELS if label in hits}
     together = [one for values in hits.values() for one in values]
     return found | ({"all": _summary(together)} if together else {})
+
+
+def write_localisation(found: Mapping[str, Localisation], path: Path) -> None:
+    """Write a row per label: ``label, boxes, pointing, chance, iou``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "boxes", "pointing", "chance", "iou"])
+        for label, one in found.items():
+            shares = (f"{share:.6f}" for share in (one.pointing, one.chance, one.iou))
+            writer.writerow([label, one.boxes, *shares])
 
 
 def _compare(heat: Map, inside: npt.NDArray[np.bool_]) -> tuple[bool, float, float]:

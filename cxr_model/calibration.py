@@ -55,7 +55,8 @@ class Calibration:
         return {label: curve.to_json() for label, curve in self.calibrators.items()}
 
     def save(self, path: Path) -> None:
-        """Write JSON."""
+        """Write JSON, into a folder that is made where there is none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "format": FORMAT,
             "labels": self.to_card(),

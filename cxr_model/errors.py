@@ -4,6 +4,7 @@
     ├── ImageError              an array that is not a greyscale image
     ├── BundleError             a bundle that is missing, incomplete, altered or of another format
     ├── CheckpointError         somebody else's checkpoint that cannot become a bundle
+    ├── DownloadError           published weights that could not be fetched whole and unaltered
     ├── CalibrationError        calibration or scoring that cannot be done honestly on this data
     ├── DeviceError             the asked-for device is not on this machine
     └── DataError               label tables or image folders that cannot be used
@@ -32,6 +33,12 @@ class BundleError(ModelError):
 
 class CheckpointError(ModelError):
     """The checkpoint cannot be turned into a bundle without guessing."""
+
+
+class DownloadError(ModelError):
+    """The file could not be fetched; what has arrived is kept and the same call goes on from it."""
+
+    retryable = True
 
 
 class CalibrationError(ModelError):

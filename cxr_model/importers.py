@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -87,15 +87,19 @@ def import_bundle(
     now: datetime,
     allow_modules: bool = False,
     sha256: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Bundle:
     """Make a bundle of the checkpoint at `path`; its logits are those of the original network.
 
     `allow_modules` admits files that are pickled modules; nothing in them is run. `sha256`, when
-    given, must be that of the file. The probabilities are the network's own until the bundle is
+    given, must be that of the file. `thresholds`, per label, are those published for a checkpoint
+    that does not hold its own. The probabilities are the network's own until the bundle is
     calibrated. Raises CheckpointError when the file is another, cannot be read without running
     code, or has a key missing, left over or of another shape.
     """
     imported = import_network(path, allow_modules=allow_modules, sha256=sha256)
+    if thresholds is not None:
+        imported = replace(imported, thresholds=dict(thresholds))
     card = Card(
         name=name,
         version=version,
@@ -104,7 +108,7 @@ def import_bundle(
         input=_INPUTS[imported.layout],
         thresholds=imported.thresholds,
         operating_point={
-            "rule": "the checkpoint's own where it has them, else 0.5",
+            "rule": "those published with the checkpoint where there are any, else 0.5",
             "description": "not chosen on data; calibrate the bundle and choose thresholds",
         },
         calibrators={label: {"method": "identity"} for label in LABELS},

@@ -1,6 +1,6 @@
 """Tables of predictions with outcomes: ``image, patient_id, prob_<label>…, y_<label>…``."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -48,6 +48,17 @@ class Predictions:
     def with_probabilities(self, probabilities: npt.NDArray[np.float64]) -> "Predictions":
         """The same images with other probabilities (n, labels)."""
         return replace(self, probabilities=probabilities)
+
+    def to_csv(self, path: Path, text: Callable[[str], str] = str) -> None:
+        """Write the table that `from_csv` reads; `text` makes names safe for a spreadsheet."""
+        table = pd.DataFrame({"image": self.images, "patient_id": self.patients}).map(text)
+        for prefix, values in (("prob", self.probabilities), ("y", self.targets)):
+            names = [f"{prefix}_{label}" for label in self.labels]
+            kind = np.int64 if prefix == "y" else np.float64
+            table[names] = values.astype(kind)
+        groups = self.groups.map(lambda cell: text(cell) if isinstance(cell, str) else cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.join(groups).to_csv(path, index=False)
 
     @classmethod
     def from_csv(cls, path: Path) -> Self:
