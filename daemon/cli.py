@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli_model import model_app
 from daemon.config import load_config
 from daemon.errors import UsageError
 from daemon.role import ROOM_ERRORS, RoleName
@@ -24,7 +25,6 @@ app = typer.Typer(
     "RESEARCH USE ONLY: not for diagnosis.",
 )
 jobs_app = typer.Typer(no_args_is_help=True, help="The queue, and what is parked in it.")
-model_app = typer.Typer(no_args_is_help=True, help="Model bundles.")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(model_app, name="model")
 
@@ -41,6 +41,13 @@ def main() -> None:
         app()
     except ROOM_ERRORS as error:
         typer.echo(f"cxrd: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        # A folder that cannot be written or a full disk is the environment's fault, not a bug.
+        if error.strerror is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"cxrd: {place}{error.strerror}", err=True)
         sys.exit(1)
 
 
