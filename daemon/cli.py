@@ -66,12 +66,13 @@ def serve(
     roles = _roles(only)
     configure_logging()
     listener = settings.listener
+    page = f"; status page {settings.web.url}" if RoleName.WEB in roles else ""
     with stop_on_signals() as stop:
         Supervisor(settings, roles).run(
             stop,
             lambda: typer.echo(
                 f"cxrd is ready: {', '.join(roles)}; {listener.ae_title} at "
-                f"{listener.host}:{listener.port}. Research use only.",
+                f"{listener.host}:{listener.port}{page}. Research use only.",
                 err=True,
             ),
         )

@@ -122,10 +122,16 @@ class SpoolConfig(Section):
 
 
 class WebConfig(Section):
-    """Where the web role listens: dashboard, health and metrics."""
+    """Where the web role listens, on loopback only: status page, health and metrics."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
+
+    @property
+    def url(self) -> str:
+        """The page's address."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/"
 
 
 DEFAULT_PEERS = (

@@ -130,6 +130,7 @@ def _write_config(folder: Path, pacs_port: int, bundle: Path | None) -> _DemoCon
         "model": {"bundle": str(bundle.resolve()) if bundle else STARTER_BUNDLE},
         "data_dir": "data",
         "listener": {"ae_title": NODE_AE_TITLE, "host": HOST, "port": port},
+        "web": {"host": HOST, "port": _free_port()},
         "peers": [
             {
                 "name": "demo-pacs",

@@ -35,6 +35,12 @@ class RoleName(StrEnum):
     LISTENER = "listener"
     ANALYST = "analyst"
     COURIER = "courier"
+    WEB = "web"
+
+    @property
+    def module(self) -> str:
+        """The module whose `run` is the role."""
+        return "daemon.web.server" if self is RoleName.WEB else f"daemon.{self}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ def role_process(
     threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
     context = RoleContext(config, worker, stop, lambda: channel.send(Ready()))
     try:
-        importlib.import_module(f"daemon.{role}").run(context)
+        importlib.import_module(role.module).run(context)
     except ROOM_ERRORS as error:
         channel.send(CannotStart(str(error)))
         sys.exit(CANNOT_START)

@@ -73,7 +73,9 @@ def test_the_rule_sees_a_breach(tmp_path: Path) -> None:
     assert list(imported_packages(breach)) == [(2, "torch"), (3, "daemon")]
 
 
-@pytest.mark.parametrize("module", ["dicom_io.node", "storage.store", "daemon.listener"])
+@pytest.mark.parametrize(
+    "module", ["dicom_io.node", "storage.store", "daemon.listener", "daemon.web.server"]
+)
 def test_torch_is_not_loaded(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from storage.store import Store
 from tests.daemon.running import RecordingPacs, RunningDaemon, build_bundle
+from tests.daemon.website import Site, running
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +30,17 @@ def daemon(tmp_path: Path, bundle: Path, pacs: RecordingPacs) -> Iterator[Runnin
     """`cxrd serve`, ready, delivering to `pacs`."""
     with RunningDaemon(tmp_path / "node", bundle, pacs.port) as running:
         yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """The store in `tmp_path`, new and empty."""
+    with Store.open(f"sqlite:///{tmp_path / 'cxrd.sqlite'}", migrate=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def site(tmp_path: Path, store: Store) -> Iterator[Site]:
+    """The web role over `store`, answering."""
+    with running(tmp_path) as answering:
+        yield answering

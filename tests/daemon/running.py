@@ -143,6 +143,7 @@ class RunningDaemon:
         values: dict[str, Any] = {
             "data_dir": "data",
             "listener": {"port": self.port},
+            "web": {"port": free_port()},
             "model": {"bundle": str(bundle), "threads": 1},
             "study": {"quiet_seconds": 1.0},
             "courier": {"retry_seconds": 0.5, "retry_max_seconds": 2},

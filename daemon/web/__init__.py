@@ -1,0 +1,1 @@
+"""Role: the status page, health and metrics, read from the store."""
