@@ -1,0 +1,55 @@
+"""The model that comes with the package is what its card says it is."""
+
+from pathlib import Path
+
+import pytest
+
+from cxr_model.bundle import STARTER, WEIGHTS_FILE, Bundle
+from cxr_model.chestxray14 import load_labels, read_film
+from cxr_model.inference import score
+from cxr_model.split import patient_split
+from cxr_model.trainer import mean_auc
+
+
+@pytest.fixture(scope="module")
+def starter() -> Bundle:
+    return Bundle.load(STARTER)
+
+
+def test_it_is_small_enough_to_ship() -> None:
+    assert (STARTER / WEIGHTS_FILE).stat().st_size <= 15_000_000
+
+
+def test_its_card_is_plain_about_what_it_is_for(starter: Bundle) -> None:
+    card = starter.card
+    assert "not for reading films" in card.intended_use
+    assert card.provenance["description"]
+    assert card.operating_point["chosen_on"] == "validation patients"
+    held_out = card.metrics["held_out"]
+    low, high = held_out["mean_auc_95"]
+    assert low < held_out["mean_auc"] < high
+    assert held_out["labels_in_mean"] == 14
+    assert all(row["positives"] > 0 for row in held_out["labels"].values())
+
+
+def test_every_stage_held_out_the_same_patients(starter: Bundle) -> None:
+    stages = starter.card.provenance["stages"]
+    assert len(stages) > 1
+    for setting in ("seed", "held_out_fraction", "validation_fraction", "evaluation_min_side"):
+        assert len({stage["settings"][setting] for stage in stages}) == 1
+
+
+def test_its_measured_auc_can_be_measured_again(starter: Bundle, shared_data: Path) -> None:
+    records = load_labels(shared_data / "nih", shared_data / "nih" / "labels.csv").records
+    settings = starter.card.provenance["stages"][-1]["settings"]
+    smallest = settings["evaluation_min_side"]
+    split = patient_split(
+        records,
+        validation=settings["validation_fraction"],
+        held_out=settings["held_out_fraction"],
+        seed=settings["seed"],
+        eligible=lambda record: min(read_film(record.path).shape) >= smallest,
+    )
+    assert split.fingerprint == starter.card.provenance["split"]["fingerprint"]
+    measured = mean_auc(score(starter.network, split.held_out, starter.card.input))
+    assert measured == pytest.approx(starter.card.metrics["held_out"]["mean_auc"], abs=2e-3)
