@@ -84,18 +84,26 @@ def _metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
         return ["metrics       none: not measured here; see `cxrd model evaluate`"]
     lines: list[str] = []
     for part, measured in metrics.items():
-        lines.append(
-            f"{part.replace('_', ' ')}: {measured['images']} films of {measured['patients']} "
-            f"patients, mean AUC {_number(measured['mean_auc'], 3)} "
-            f"{_interval(measured['mean_auc_95'])} over {measured['labels_in_mean']} labels"
-        )
-        rows = [["label", "positives", "AUC (95 %)", "Brier", "sensitivity", "specificity"]]
-        for label, row in measured["labels"].items():
-            ranking = f"{_number(row['auc'], 3)} {_interval(row['auc_95'])}"
-            scores = [_number(row[name], 4) for name in ("brier", "sensitivity", "specificity")]
-            rows.append([label, str(row["positives"]), ranking, *scores])
-        lines += [*_aligned(rows), ""]
-    return lines[:-1]
+        try:
+            lines += ["", *_measured_lines(part, measured)]
+        except (KeyError, TypeError, AttributeError):
+            # A card keeps metrics as they were written, by whatever wrote them.
+            lines += ["", *_tree({part: measured}, "")]
+    return lines[1:]
+
+
+def _measured_lines(part: str, measured: Mapping[str, Any]) -> list[str]:
+    rows = [["label", "positives", "AUC (95 %)", "Brier", "sensitivity", "specificity"]]
+    for label, row in measured["labels"].items():
+        ranking = f"{_number(row['auc'], 3)} {_interval(row['auc_95'])}"
+        scores = [_number(row[name], 4) for name in ("brier", "sensitivity", "specificity")]
+        rows.append([label, str(row["positives"]), ranking, *scores])
+    title = (
+        f"{part.replace('_', ' ')}: {measured['images']} films of {measured['patients']} "
+        f"patients, mean AUC {_number(measured['mean_auc'], 3)} "
+        f"{_interval(measured['mean_auc_95'])} over {measured['labels_in_mean']} labels"
+    )
+    return [title, *_aligned(rows)]
 
 
 def _tree(content: Mapping[str, Any], indent: str) -> Iterator[str]:
@@ -112,7 +120,7 @@ def _tree(content: Mapping[str, Any], indent: str) -> Iterator[str]:
                 yield f"{name} {number}:"
                 yield from _tree(item, f"{indent}  ")
         else:
-            yield f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            yield f"{name}: {_value(value)}"
 
 
 def _flat(content: Mapping[str, Any]) -> bool:
@@ -120,7 +128,13 @@ def _flat(content: Mapping[str, Any]) -> bool:
 
 
 def _sentence(content: Mapping[str, Any]) -> str:
-    return "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in content.items())
+    return "; ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in content.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _interval(bounds: Sequence[float | None] | None) -> str:

@@ -180,6 +180,16 @@ def test_a_trained_bundle_is_shown_with_its_intervals(run: Run, trained: Path) -
         assert shown.out.count(f"\n{label} ") == 3
 
 
+def test_metrics_of_another_shape_are_shown_as_they_are(
+    run: Run, bundle: Path, tmp_path: Path
+) -> None:
+    made = Bundle.load(bundle)
+    metrics = {"held_out": {"films": 3, "auc": {"Mass": 0.75, "Hernia": None}}}
+    made.with_card(dataclasses.replace(made.card, metrics=metrics)).save(tmp_path / "b")
+    shown = run("show", tmp_path / "b")
+    assert "held out:\n  films: 3\n  auc: Mass 0.75; Hernia None" in shown.out
+
+
 def test_only_patients_a_bundle_has_not_seen_are_scored(
     run: Run, trained: Path, films: Path, tmp_path: Path
 ) -> None:
