@@ -77,7 +77,7 @@ class TrainingConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
     patience: int | None = None
     stop_after: int | None = None
-    specificity: float = 0.95
+    specificity: float = 0.85
     seed: int = 0
     workers: int = 0
     threads: int | None = None

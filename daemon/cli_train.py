@@ -96,7 +96,7 @@ def train(
     ] = None,
     specificity: Annotated[
         float, typer.Option(help="Of the thresholds, on the validation patients.")
-    ] = 0.95,
+    ] = 0.85,
     seed: Annotated[int, typer.Option(help="Of the split, the first weights and the order.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that read films.")] = 0,
     threads: ThreadsOption = None,

@@ -263,7 +263,10 @@ def _algorithm(bundle: Bundle) -> Algorithm:
         calibration=f"per finding ({', '.join(methods)})",
         intended_use=card.intended_use,
         parameters=(
-            f"Operating point: {card.operating_point.get('description', 'see the bundle card')}",
+            "Operating point: "
+            + ", ".join(
+                f"{key.replace('_', ' ')} {value}" for key, value in card.operating_point.items()
+            ),
             f"cxrd {version('cxrd')}",
         ),
     )
