@@ -1,6 +1,6 @@
 """Choosing one label's calibration curve by what it does for patients left out of its fit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,12 +13,15 @@ from cxr_model.fitting import fit_beta, fit_isotonic, fit_platt
 #: Below so many positives a third parameter follows the noise.
 POSITIVES_FOR_BETA = 50
 
-#: By what part a free fit must lower the loss of the drawn one to be taken.
+#: By what part a free fit must lower the loss of the drawn one to be taken; with fewer positives
+#: than `FEW_POSITIVES` by the larger part, since it then wins by luck.
 FREE_MARGIN = 0.005
-
-#: With fewer positives than this any fit must lower the loss by `FEW_MARGIN`: it wins by luck.
 FEW_POSITIVES = 30
 FEW_MARGIN = 0.25
+
+#: By what part a curve may raise the Brier score on patients left out. A drawn curve is close to
+#: the network's own, and a difference of less than this is chance more often than harm.
+BRIER_MARGIN = 0.01
 
 #: Isotonic is left out: on patients it has not seen it lost to both in every split tried.
 DEFAULT_METHODS = (Method.PLATT, Method.BETA)
@@ -79,8 +82,9 @@ def choose(
 ) -> Choice:
     """Choose by likelihood on patients left out, and keep the network's own if Brier got worse.
 
-    `logits`, `targets` and `folds` are (n,); a patient's images must be in one fold. Each method
-    is tried drawn to the network's own probability and free of that; the bolder must win clearly.
+    `logits`, `targets` and `folds` are (n,); a patient's images must be in one fold. A curve drawn
+    to the network's own probability is the rule: the prior protects where outcomes are few, better
+    than choosing between that curve and none does. A free one must win clearly.
     """
     positives = int(targets.sum())
     left_out = {
@@ -109,18 +113,21 @@ def _candidates(methods: tuple[Method, ...], positives: int) -> list[Fit]:
 
 
 def _best(scores: Mapping[Fit, Score], positives: int) -> Fit:
-    """The boldest of identity, drawn and free fits that beats the one before it by its margin."""
-    identity = best = Fit(Method.IDENTITY)
-    few = positives < FEW_POSITIVES
-    for shrink, least in ((True, 0.0), (False, FREE_MARGIN)):
-        margin = FEW_MARGIN if few else least
-        level = [f for f in scores if f.shrink is shrink and f.method is not Method.IDENTITY]
-        if not level:
-            continue
-        bolder = min(level, key=lambda fit: scores[fit].nll)
+    identity = Fit(Method.IDENTITY)
+    drawn = [fit for fit in scores if fit.shrink]
+    free = [fit for fit in scores if not fit.shrink and fit != identity]
+    best = _likeliest(scores, drawn) if drawn else identity
+    if free:
+        bolder = _likeliest(scores, free)
+        margin = FEW_MARGIN if positives < FEW_POSITIVES else FREE_MARGIN
         if scores[bolder].nll < (1 - margin) * scores[best].nll:
             best = bolder
-    return identity if scores[best].brier > scores[identity].brier else best
+    worst_brier = (1 + BRIER_MARGIN) * scores[identity].brier
+    return identity if scores[best].brier > worst_brier else best
+
+
+def _likeliest(scores: Mapping[Fit, Score], fits: Iterable[Fit]) -> Fit:
+    return min(fits, key=lambda fit: scores[fit].nll)
 
 
 def _left_out(fit: Fit, logits: Floats, targets: Floats, folds: npt.NDArray[np.int64]) -> Floats:

@@ -8,8 +8,8 @@ from cxr_model.errors import CalibrationError
 
 #: Inverse variances of normal priors on (distance of a slope from 1, intercept): the network's own
 #: probability is believed until some hundred outcomes say otherwise.
-SLOPE_PRECISION = 20.0
-INTERCEPT_PRECISION = 20.0
+SLOPE_PRECISION = 10.0
+INTERCEPT_PRECISION = 10.0
 
 _STEPS = 200
 _SMALLEST_SLOPE = 1e-3
