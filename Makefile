@@ -28,7 +28,7 @@ test: $(READY)  ## the test suite
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check cxr_model daemon dicom_io storage tests
 	$(BIN)/mypy
 
 check: lint test  ## everything a change must pass

@@ -196,7 +196,7 @@ def _read_images(files: Sequence[Path]) -> list[tuple[Header, bytes]]:
 
 def _phantom_images() -> list[tuple[Header, bytes]]:
     films = (
-        PhantomFilm("PHANTOM-1", "DEMO-1", effusion=True),
+        PhantomFilm("PHANTOM-1", "DEMO-1", heart_failure=True),
         PhantomFilm("PHANTOM-1", "DEMO-1", view=PhantomView.LL, seed=2),
         PhantomFilm("PHANTOM-2", "DEMO-2", photometric_interpretation="MONOCHROME1"),
     )

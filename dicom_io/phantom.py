@@ -34,8 +34,8 @@ class PhantomFilm:
     patient_id: str
     study: str
     view: PhantomView = PhantomView.PA
-    effusion: bool = False
-    """Draw fluid at the base of the patient's left lung (the right side of the picture)."""
+    heart_failure: bool = False
+    """Draw a wide heart and hazy lungs."""
     rows: int = 1024
     columns: int = 896
     photometric_interpretation: str = "MONOCHROME2"
@@ -48,7 +48,7 @@ def draw(film: PhantomFilm) -> NDArray[np.uint16]:
     x = (x / film.columns - 0.5) * 2.0
     y = (y / film.rows - 0.5) * 2.0
     frontal = film.view is PhantomView.PA
-    attenuation = _frontal(x, y, film.effusion) if frontal else _lateral(x, y)
+    attenuation = _frontal(x, y, film.heart_failure) if frontal else _lateral(x, y)
     transmitted = np.exp(-2.2 * attenuation)
     rng = np.random.default_rng(film.seed)
     grain = rng.normal(0.0, 0.006, transmitted.shape).astype(np.float32)
@@ -73,24 +73,23 @@ def _rising(t: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(1.0 / (1.0 + np.exp(np.clip(-t, -60.0, 60.0))), dtype=np.float32)
 
 
-def _frontal(x: NDArray[np.float32], y: NDArray[np.float32], effusion: bool) -> NDArray[np.float32]:
+def _frontal(
+    x: NDArray[np.float32], y: NDArray[np.float32], heart_failure: bool
+) -> NDArray[np.float32]:
     body = _ellipse(x, y, (0.0, 0.3), (0.97, 1.25)) + 0.35 * _ellipse(
         x, y, (0.0, -0.95), (0.28, 0.35), 0.3
     )
     right_lung = _ellipse(x, y, (-0.42, -0.05), (0.33, 0.68))
     left_lung = _ellipse(x, y, (0.43, -0.08), (0.31, 0.66))
     lungs = np.maximum(right_lung, left_lung)
-    below_diaphragm = _rising((y - 0.52 + 0.12 * np.cos(3.2 * x)) / 0.02)
-    lungs = lungs * (1.0 - below_diaphragm)
+    air = lungs * (1.0 - _rising((y - 0.52 + 0.12 * np.cos(3.2 * x)) / 0.02))
     heart = _ellipse(x, y, (0.14, 0.28), (0.30, 0.27), 0.12)
     mediastinum = _ellipse(x, y, (0.02, -0.1), (0.13, 0.75), 0.2)
     spine = _ellipse(x, y, (0.0, 0.0), (0.07, 1.4), 0.3)
-    fluid = np.zeros_like(x)
-    if effusion:
-        level = 0.22 - 0.35 * np.clip(x - 0.45, 0.0, None)
-        fluid = left_lung * _rising((y - level) / 0.02)
-    attenuation = 0.85 * body - 0.62 * lungs * (1.0 - 0.9 * fluid)
+    attenuation = 0.85 * body - 0.62 * air
     attenuation += 0.35 * heart + 0.25 * mediastinum + 0.18 * spine + 0.08 * _ribs(x, y, body)
+    if heart_failure:
+        attenuation += 0.45 * lungs + 0.28 * _ellipse(x, y, (0.16, 0.28), (0.45, 0.33), 0.12)
     return np.asarray(np.clip(attenuation, 0.0, None), dtype=np.float32)
 
 

@@ -130,7 +130,7 @@ def test_doing_it_all_again_makes_nothing_new(bench: Bench) -> None:
 def test_altered_file_is_not_analysed_and_says_so(bench: Bench) -> None:
     uid = bench.receive(film("altered"))
     (instance,) = bench.study(uid).instances
-    bench.spool.path(instance.spool_path).write_bytes(film("altered", effusion=True))
+    bench.spool.path(instance.spool_path).write_bytes(film("altered", heart_failure=True))
     bench.work()
     (instance,) = bench.study(uid).instances
     assert instance.reason == "ANALYSIS_FAILED"

@@ -58,7 +58,9 @@ def model(bundle: Path) -> ModelConfig:
 
 
 def picture(seed: int) -> Image.Image:
-    pixels = draw(PhantomFilm("p", "s", rows=192, columns=160, seed=seed, effusion=seed % 2 == 0))
+    pixels = draw(
+        PhantomFilm("p", "s", rows=192, columns=160, seed=seed, heart_failure=seed % 2 == 0)
+    )
     return Image.fromarray((pixels >> 4).astype(np.uint8))
 
 

@@ -37,7 +37,7 @@ def study_of(image: bytes) -> str:
 def test_film_comes_back_as_report_and_heatmaps(
     daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: Path
 ) -> None:
-    image = film("one", effusion=True)
+    image = film("one", heart_failure=True)
     source = read_header(image)
     daemon.send(image)
     wait_until(lambda: len(pacs.reports_of(source.study_instance_uid)) == 1, "one report")
@@ -104,7 +104,7 @@ def test_late_image_makes_a_report_that_names_its_predecessor(
     daemon.send(first)
     wait_until(lambda: len(pacs.reports_of(study)) == 1, "the first report")
     (predecessor,) = pacs.reports_of(study)
-    daemon.send(film("late", seed=2, effusion=True))
+    daemon.send(film("late", seed=2, heart_failure=True))
     wait_until(lambda: len(pacs.reports_of(study)) == 2, "the second report")
     (successor,) = set(pacs.reports_of(study)) - {predecessor}
     document = read_dataset(successor).PredecessorDocumentsSequence[0]
@@ -115,7 +115,7 @@ def test_late_image_makes_a_report_that_names_its_predecessor(
 def test_same_uid_with_other_pixels_is_a_new_revision(
     daemon: RunningDaemon, pacs: RecordingPacs
 ) -> None:
-    first, second = film("revised"), film("revised", effusion=True)
+    first, second = film("revised"), film("revised", heart_failure=True)
     assert read_header(first).sop_instance_uid == read_header(second).sop_instance_uid
     study = study_of(first)
     daemon.send(first)

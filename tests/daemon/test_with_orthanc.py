@@ -74,7 +74,7 @@ def test_orthanc_gets_report_and_heatmaps_in_the_study_it_sent(
             "receives": ["report", "heatmap"],
         }
     ]
-    image = film("orthanc", effusion=True)
+    image = film("orthanc", heart_failure=True)
     with RunningDaemon(tmp_path / "node", bundle, 1, {"peers": peers}) as daemon:
         modality = {"AET": NODE, "Host": HOST, "Port": daemon.port}
         stored = orthanc.call("/instances", image)
