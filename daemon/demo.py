@@ -112,7 +112,17 @@ def run_demo(files: Sequence[Path], keep: Path | None, bundle: Path | None, echo
                 store.export.write_csv(csv_path, LABELS)
                 for line in _not_analysed(store, studies):
                     echo(line)
-    _show(pacs, sent_at, folder, csv_path, echo)
+                names = _heatmap_names(store, studies)
+    pictures = [_as_png(path, folder / "heatmaps" / names[path.stem]) for path in pacs.heatmaps]
+    _show(pacs, sent_at, echo)
+    for line in (
+        f"Reports and heatmaps as DICOM: {folder / 'pacs'}",
+        *(f"Heatmap: {picture}" for picture in sorted(pictures)),
+        f"CSV: {csv_path}",
+        f"The daemon's log: {folder / 'daemon.log'}",
+        "RESEARCH USE ONLY: not for diagnosis.",
+    ):
+        echo(line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,15 +260,21 @@ def _not_analysed(store: Store, studies: set[str]) -> Iterator[str]:
                 yield f"Not analysed: instance {instance.id}: {instance.reason}: {instance.detail}"
 
 
-def _show(
-    pacs: ThrowAwayPacs, sent_at: dict[str, float], folder: Path, csv_path: Path, echo: Echo
-) -> None:
-    pictures = [_as_png(path, folder / "heatmaps") for path in pacs.heatmaps]
+def _heatmap_names(store: Store, studies: set[str]) -> dict[str, str]:
+    """File names by SOP Instance UID: which image, which finding."""
+    return {
+        record.sop_instance_uid: f"image-{instance.id}-{record.label}.png"
+        for uid in studies
+        for instance in store.results.study(uid).instances
+        for record in instance.objects
+    }
+
+
+def _show(pacs: ThrowAwayPacs, sent_at: dict[str, float], echo: Echo) -> None:
     for arrived_at, path in pacs.reports:
-        dataset = read_dataset(path)
         waited = arrived_at - sent_at[read_header(path).study_instance_uid]
         echo("")
-        echo(report_text(dataset))
+        echo(report_text(read_dataset(path)))
         echo(
             f"From the study's last byte to its report in the PACS: {waited:.1f} s, "
             f"of which {QUIET_SECONDS:.0f} s is the wait for more images."
@@ -266,18 +282,10 @@ def _show(
     if not pacs.reports:
         echo("No image could be analysed, so there is no report; the CSV says why.")
     echo("")
-    echo(f"Reports and heatmaps as DICOM: {folder / 'pacs'}")
-    for picture in pictures:
-        echo(f"Heatmap: {picture}")
-    echo(f"CSV: {csv_path}")
-    echo(f"The daemon's log: {folder / 'daemon.log'}")
-    echo("RESEARCH USE ONLY: not for diagnosis.")
 
 
-def _as_png(path: Path, folder: Path) -> Path:
+def _as_png(path: Path, target: Path) -> Path:
     """The picture inside a heatmap object, for people without a DICOM viewer."""
-    folder.mkdir(exist_ok=True)
-    dataset = read_dataset(path)
-    target = folder / f"{path.stem}.png"
-    cv2.imwrite(str(target), cv2.cvtColor(dataset.pixel_array, cv2.COLOR_RGB2BGR))
+    target.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(target), cv2.cvtColor(read_dataset(path).pixel_array, cv2.COLOR_RGB2BGR))
     return target
