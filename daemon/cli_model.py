@@ -75,7 +75,7 @@ def calibrate(
     ] = None,
     specificity: Annotated[
         float, typer.Option(help="Of BUNDLE_OUT's thresholds, on these predictions.")
-    ] = 0.95,
+    ] = 0.85,
     seed: Annotated[int, typer.Option(help="Of the cross-validation over patients.")] = 0,
 ) -> None:
     """Fit a calibration curve per label, chosen by likelihood on patients left out.

@@ -25,7 +25,7 @@ from cxr_model.predictions import split_patients
 from cxr_model.predictor import Predictor
 from cxr_model.training_config import TrainingConfig
 from daemon.cli import main
-from daemon.cli_model import Method
+from daemon.cli_model import Method, calibrate
 from daemon.cli_train import Device, train
 from tests.cxr_model.file_server import FileServer, serve
 from tests.cxr_model.films_on_disk import simple_dataset
@@ -162,6 +162,9 @@ def test_the_help_shows_the_defaults_of_the_room() -> None:
     for name, default in shown.items():
         wanted = fields[name]
         assert default == (inspect.Parameter.empty if wanted is dataclasses.MISSING else wanted)
+    for command in (train, calibrate):
+        shown_specificity = inspect.signature(command).parameters["specificity"].default
+        assert shown_specificity == fields["specificity"]
     assert [one.value for one in Device] == [one.value for one in training.Device]
     assert [one.value for one in Method] == [one.value for one in calibrators.Method]
 
@@ -175,7 +178,7 @@ def test_a_trained_bundle_is_shown_with_its_intervals(run: Run, trained: Path) -
     held_out = bundle.card.metrics["held_out"]
     low, high = held_out["mean_auc_95"]
     assert f"mean AUC {held_out['mean_auc']:.3f} ({low:.3f} to {high:.3f})" in shown.out
-    assert "specificity 0.95" in shown.out
+    assert f"specificity {bundle.card.operating_point['specificity']};" in shown.out
     for label in LABELS:
         assert shown.out.count(f"\n{label} ") == 3
 
