@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from daemon.backoff import Backoff
 from daemon.config import Config, PeerConfig
+from daemon.redaction import redact
 from daemon.role import RoleContext
 from dicom_io.association import Destination, Timeouts
 from dicom_io.errors import AssociationError
@@ -97,23 +98,29 @@ class Lane:
                 self._failures = 0
                 self._store.results.record_delivery(job, result.status)
                 log.info("%s: %s %d delivered", self._name, delivery.object.kind, job.id)
-            case Disposition.RETRY:
+            case Disposition.RETRY if result.status is None:
                 raise AssociationError(result.detail, retryable=True)
+            case Disposition.RETRY:
+                # The destination answers, so it is this object that waits, not the lane.
+                self._retry(job, result.detail, self._backoff.seconds(job.attempts, self._rng))
             case Disposition.PARK:
                 self._park(job, result.detail)
 
+    def _retry(self, job: Job, reason: str, wait: float) -> None:
+        retry_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait)
+        self._store.jobs.fail(job, reason, retry_at)
+        log.warning("%s: %s; the next try is in %.1f s", self._name, redact(reason), wait)
+
     def _park(self, job: Job, reason: str) -> None:
         self._store.jobs.fail(job, reason, None)
-        log.error("%s: job %d is parked: %s", self._name, job.id, reason)
+        log.error("%s: job %d is parked: %s", self._name, job.id, redact(reason))
 
     def _failed(self, job: Job, error: AssociationError) -> float:
         if not error.retryable:
             self._park(job, str(error))
             return POLL_SECONDS
         wait = self._next_wait()
-        retry_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait)
-        self._store.jobs.fail(job, str(error), retry_at)
-        log.warning("%s: %s; the next try is in %.1f s", self._name, error, wait)
+        self._retry(job, str(error), wait)
         return wait
 
     def _next_wait(self) -> float:

@@ -4,13 +4,13 @@ Anyone at this machine can read the page. So jobs go by their number, images by 
 and the text of an error loses what may identify: UIDs, and the words of the other node.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daemon.config import Config
+from daemon.redaction import redact
 from daemon.web.health import Check, check_health
 from storage.records import InstanceState, Job, JobKind, JobState
 from storage.spool import Spool
@@ -19,9 +19,6 @@ from storage.store import Store
 
 RECENT_IMAGES = 50
 PARKED_JOBS = 20
-
-_UID = re.compile(r"\b(?:\d+(?:\.\d+){4,}|2\.25\.\d+)\b")
-_PEER_WORDS = re.compile(r"(status 0x[0-9A-F]{4}):.*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +95,6 @@ def gather(config: Config, store: Store, spool: Spool, now: datetime) -> Overvie
     )
 
 
-def publishable(error: str) -> str:
-    """An error's text without UIDs and without what another node said in its own words."""
-    return _UID.sub("…", _PEER_WORDS.sub(r"\1", error))
-
-
 def _queue_row(
     store: Store, groups: Mapping[JobGroup, int], kind: JobKind, now: datetime
 ) -> QueueRow:
@@ -116,7 +108,7 @@ def _queue_row(
 
 def _parked(job: Job) -> ParkedJob:
     what = f"{job.kind} to {job.lane}" if job.lane else str(job.kind)
-    reason = publishable(job.last_error or "no reason recorded")
+    reason = redact(job.last_error or "no reason recorded")
     return ParkedJob(job.id, what, job.attempts, job.updated_at, reason)
 
 
@@ -144,4 +136,4 @@ def _destinations(
 
 
 def _shown(error: LaneError | None) -> LaneError | None:
-    return LaneError(publishable(error.error), error.at) if error is not None else None
+    return LaneError(redact(error.error), error.at) if error is not None else None

@@ -99,6 +99,17 @@ def test_lack_of_resources_is_tried_until_it_passes(outbox: Outbox) -> None:
     assert answers == []
 
 
+def test_object_that_must_wait_does_not_hold_up_the_others(outbox: Outbox) -> None:
+    full = queue_report(outbox.store, outbox.spool, "pacs", number=1)
+    fits = queue_report(outbox.store, outbox.spool, "pacs", number=2)
+    answers = {full: StoreStatus.OUT_OF_RESOURCES, fits: StoreStatus.SUCCESS}
+    with pacs(lambda received: answers[received.sop_instance_uid]) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: f"{fits}@pacs" in _subjects(outbox, JobState.DONE), "delivered", 15)
+        outbox.stop.set()
+    assert f"{full}@pacs" not in _subjects(outbox, JobState.DONE)
+
+
 def test_permanent_reject_parks_and_says_what_to_set(outbox: Outbox) -> None:
     queue_report(outbox.store, outbox.spool, "pacs")
     with pacs(lambda _: StoreStatus.SUCCESS, ae_title="OTHERNAME") as node:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.web.overview import publishable
+from daemon.redaction import redact
 from storage.store import Store
 from tests.daemon.website import PEER_WORDS, Site, cells, fill, running
 from tests.storage.builders import STUDY, new_instance
@@ -148,4 +148,4 @@ def test_metrics_of_an_empty_store_are_zeros(site: Site) -> None:
     ],
 )
 def test_errors_lose_what_may_identify(error: str, shown: str) -> None:
-    assert publishable(error) == shown
+    assert redact(error) == shown
