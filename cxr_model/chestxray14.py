@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -97,14 +96,6 @@ def load_soft_targets(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     if not ((values >= 0) & (values <= 1)).all():
         raise DataError(f"{path} holds values that are not probabilities")
     return dict(zip(table["image"].tolist(), values, strict=True))
-
-
-def read_film(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode an image file to grey uint8 (rows, cols). Raises DataError when it cannot be read."""
-    film = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if film is None:
-        raise DataError(f"{path} is not an image that can be read")
-    return np.asarray(film, dtype=np.uint8)
 
 
 def parse_findings(text: str) -> tuple[float, ...]:

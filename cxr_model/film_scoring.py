@@ -12,9 +12,10 @@ from tqdm import tqdm
 from cxr_model.boxes import Box, Localisation, Map, localise
 from cxr_model.bundle import Bundle
 from cxr_model.calibrators import sigmoid
-from cxr_model.chestxray14 import Record, read_film
+from cxr_model.chestxray14 import Record
 from cxr_model.errors import DataError
 from cxr_model.findings import LABELS, Prediction
+from cxr_model.image_file import read_image
 from cxr_model.predictions import Predictions
 from cxr_model.predictor import BATCH, Predictor
 from cxr_model.split import patient_split
@@ -50,7 +51,7 @@ def score_films(
     with tqdm(total=len(records), unit="film", disable=not progress) as bar:
         for start in range(0, len(records), BATCH):
             batch = records[start : start + BATCH]
-            found = predictor.predict([read_film(record.path) for record in batch])
+            found = predictor.predict([read_image(record.path) for record in batch])
             for record, prediction in zip(batch, found, strict=True):
                 rows.append([(f.logit, f.probability) for f in prediction.findings])
                 if record.image in boxed:

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cxr_model.augmentation import Augmentation, augment
-from cxr_model.chestxray14 import Record, read_film
+from cxr_model.chestxray14 import Record
 from cxr_model.errors import DataError
 from cxr_model.findings import LABELS
+from cxr_model.image_file import read_image
 from cxr_model.transform import Geometry, InputSpec, normalise
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
@@ -94,7 +95,7 @@ class FilmDataset(Dataset[Batch]):
 
     def __getitem__(self, draw: Draw) -> Batch:
         film = self._films[draw.film]
-        image = read_film(film.path)
+        image = read_image(film.path)
         square = Geometry.fit(image.shape[0], image.shape[1], self._spec.size).to_input(image)
         if self._augmentation is not None and draw.seed >= 0:
             square = augment(square, np.random.default_rng(draw.seed), self._augmentation)

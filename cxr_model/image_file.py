@@ -59,6 +59,15 @@ def read_image(path: Path) -> Grey:
         raise ImageError(f"{path}: {error}") from error
 
 
+def shortest_side(path: Path) -> int:
+    """Pixels of the shorter side, from the file's header alone. Raises ImageError."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return min(image.size)
+    except _DAMAGED as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
 def _decode(data: bytes) -> Grey:
     with Image.open(BytesIO(data), formats=_FORMATS) as image:
         columns, rows = image.size

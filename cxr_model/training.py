@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from cxr_model.bundle import Bundle
-from cxr_model.chestxray14 import LabelTable, Record, load_labels, load_soft_targets, read_film
+from cxr_model.chestxray14 import LabelTable, Record, load_labels, load_soft_targets
 from cxr_model.errors import PatientOverlapError, TrainingError
 from cxr_model.films import Film, class_films, labelled_films
 from cxr_model.finishing import finish
+from cxr_model.image_file import shortest_side
 from cxr_model.initialisation import initial_network
 from cxr_model.network import DenseNet121
 from cxr_model.optimisation import start_at_prevalence
@@ -100,7 +101,7 @@ def _gather(config: TrainingConfig) -> _Material:
 def _shortest_sides(records: Sequence[Record], config: TrainingConfig) -> dict[Path, int]:
     if not (config.min_side or config.evaluation_min_side):
         return {}
-    return {record.path: min(read_film(record.path).shape) for record in records}
+    return {record.path: shortest_side(record.path) for record in records}
 
 
 def _start(

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr_model.chestxray14 import Part, load_labels, load_soft_targets, read_film
+from cxr_model.chestxray14 import Part, load_labels, load_soft_targets
 from cxr_model.errors import DataError, PatientOverlapError
 from cxr_model.findings import LABELS
 from cxr_model.split import patient_split, positives
@@ -73,12 +73,6 @@ def test_missing_table_and_folder(tmp_path: Path) -> None:
         load_labels(tmp_path, tmp_path)
     with pytest.raises(DataError, match="no image folder"):
         load_labels(tmp_path / "nowhere", tmp_path)
-
-
-def test_a_film_that_is_no_image(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match="not an image"):
-        read_film(tmp_path / "a.png")
 
 
 def test_soft_targets(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from cxr_model.errors import ImageError
-from cxr_model.image_file import MAX_PIXELS, read_image
+from cxr_model.image_file import MAX_PIXELS, read_image, shortest_side
 
 RAMP = np.tile(np.arange(200, dtype=np.uint8), (150, 1))
 
@@ -106,3 +106,11 @@ def test_bombs_are_not_unpacked(tmp_path: Path, side: int) -> None:
     assert path.stat().st_size < 100_000
     with pytest.raises(ImageError, match="pixels"):
         read_image(path)
+
+
+def test_shortest_side_is_read_from_the_header(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((30, 50), dtype=np.uint8)).save(tmp_path / "film.png")
+    assert shortest_side(tmp_path / "film.png") == 30
+    (tmp_path / "text.png").write_bytes(b"not a picture")
+    with pytest.raises(ImageError, match=r"text\.png"):
+        shortest_side(tmp_path / "text.png")
