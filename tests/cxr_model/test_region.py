@@ -8,7 +8,8 @@ from cxr_model.region import hot_region
 
 def blob(rows: int, cols: int, row: int, col: int, width: float) -> npt.NDArray[np.float32]:
     y, x = np.mgrid[:rows, :cols]
-    return np.exp(-((y - row) ** 2 + (x - col) ** 2) / (2 * width**2)).astype(np.float32)
+    heat = np.exp(-((y - row) ** 2 + (x - col) ** 2) / (2 * width**2))
+    return np.asarray(heat, dtype=np.float32)
 
 
 def test_the_outline_covers_the_half_maximum() -> None:
@@ -18,8 +19,8 @@ def test_the_outline_covers_the_half_maximum() -> None:
     # The half maximum of a Gaussian is a circle of radius 1.1774 standard deviations.
     assert region.area == pytest.approx(np.pi * (1.1774 * 30) ** 2, rel=0.02)
     drawn = np.zeros(heat.shape, dtype=np.uint8)
-    corners = np.asarray([[(x - 0.5, y - 0.5) for x, y in region.points]], dtype=np.int32)
-    cv2.fillPoly(drawn, corners, 1)
+    corners = np.asarray([(x - 0.5, y - 0.5) for x, y in region.points], dtype=np.int32)
+    cv2.fillPoly(drawn, [corners], (1,))
     hot = heat >= 1.5
     assert (drawn & hot).sum() / (drawn | hot).sum() > 0.95
     assert len(region.points) < 60
