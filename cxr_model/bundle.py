@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -45,7 +46,7 @@ class Bundle:
         data = save_tensors(_stored(network, dtype))
         weights = Weights(WEIGHTS_FILE, hashlib.sha256(data).hexdigest(), dtype)
         complete = replace(card, weights=weights)
-        _fill(network, data, complete)
+        _fill(network, _tensors(data), complete)
         return cls(network.eval(), complete, _digest(complete), data)
 
     @classmethod
@@ -61,8 +62,10 @@ class Bundle:
         try:
             card = Card.from_bytes(card_bytes)
             data = _verified_weights(path, card)
-            network = DenseNet121(len(card.labels), card.input.channels)
-            _fill(network, data, card)
+            tensors = _tensors(data)
+            unused = _outputs(tensors) - len(card.labels)
+            network = DenseNet121(len(card.labels), card.input.channels, max(0, unused))
+            _fill(network, tensors, card)
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from error
         return cls(network.eval(), card, hashlib.sha256(card_bytes).hexdigest(), data)
@@ -126,14 +129,26 @@ def _verified_weights(path: Path, card: Card) -> bytes:
     return data
 
 
-def _fill(network: DenseNet121, data: bytes, card: Card) -> None:
+def _tensors(data: bytes) -> dict[str, Tensor]:
+    try:
+        return load_tensors(data)
+    except SafetensorError as error:
+        raise BundleError(f"the weights are not a DenseNet-121 of 14 labels: {error}") from error
+
+
+def _outputs(tensors: Mapping[str, Tensor]) -> int:
+    last = tensors.get("classifier.bias")
+    return 0 if last is None else last.numel()
+
+
+def _fill(network: DenseNet121, tensors: Mapping[str, Tensor], card: Card) -> None:
     if network.channels != card.input.channels:
         raise BundleError(
             f"the network takes {network.channels} channels, the card says {card.input.channels}"
         )
     try:
-        network.load_state_dict(load_tensors(data), strict=True)
-    except (SafetensorError, RuntimeError) as error:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise BundleError(f"the weights are not a DenseNet-121 of 14 labels: {reason}") from error
     if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):

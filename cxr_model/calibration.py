@@ -16,10 +16,11 @@ from cxr_model.calibrators import (
     logit,
     sigmoid,
 )
-from cxr_model.choosing import DEFAULT_METHODS, choose
+from cxr_model.choosing import DEFAULT_METHODS, Folds, Priors, choose
 from cxr_model.errors import CalibrationError
 from cxr_model.fitting import fit_offset
 from cxr_model.patients import PatientSet
+from cxr_model.pooling import shared_priors
 from cxr_model.predictions import Predictions, split_patients
 
 FORMAT = "cxrd-calibration/1"
@@ -106,14 +107,21 @@ def calibrate(
 ) -> Calibration:
     """Choose and fit a curve per label on all of `predictions`.
 
-    Raises DataError when there are too few patients to cross-validate.
+    Curves are drawn to what the labels have in common, see `pooling`. Raises DataError when there
+    are too few patients to cross-validate.
     """
-    folds = split_patients(predictions.patients, FOLDS, seed)
+    logits, targets = logit(predictions.probabilities), predictions.targets
+    folds = Folds(split_patients(predictions.patients, FOLDS, seed), predictions.patients)
+    whole = shared_priors(logits, targets, folds.patients)
+    left_in = [
+        shared_priors(logits[others], targets[others], folds.patients[others])
+        for others in (folds.of_film != fold for fold in range(FOLDS))
+    ]
     calibrators: dict[str, Calibrator] = {}
     report: dict[str, Mapping[str, Any]] = {}
     for column, label in enumerate(predictions.labels):
-        logits = logit(predictions.probabilities[:, column])
-        choice = choose(logits, predictions.targets[:, column], folds, methods)
+        priors = Priors(whole[column], [fold[column] for fold in left_in])
+        choice = choose(logits[:, column], targets[:, column], folds, priors, methods)
         calibrators[label], report[label] = choice.calibrator, choice.report
     return Calibration(calibrators, PatientSet.of(predictions.patients), report)
 

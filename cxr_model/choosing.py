@@ -1,6 +1,6 @@
-"""Choosing one label's calibration curve by what it does for patients left out of its fit."""
+"""One label's calibration curve, judged by what it does for patients left out of its fit."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,54 +8,42 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_model.calibrators import Calibrator, Floats, Identity, Method, sigmoid
-from cxr_model.fitting import fit_beta, fit_isotonic, fit_platt
+from cxr_model.fitting import Prior, fit_beta, fit_isotonic, fit_platt
 
-#: Below so many positives a third parameter follows the noise.
-POSITIVES_FOR_BETA = 50
+#: With fewer positives a third parameter follows the noise, and a curve must win clearly.
+FEW_POSITIVES = 100
 
-#: By what part a free fit must lower the loss of the drawn one to be taken; with fewer positives
-#: than `FEW_POSITIVES` by the larger part, since it then wins by luck.
-FREE_MARGIN = 0.005
-FEW_POSITIVES = 30
-FEW_MARGIN = 0.25
+#: By how many standard errors, over patients, a curve must lower the loss of patients left out. A
+#: curve drawn to what the labels have in common is the rule: only evidence against it counts.
+LEAST_GAIN = -0.5
+LEAST_GAIN_OF_FEW = 2.0
 
-#: By what part a curve may raise the Brier score on patients left out. A drawn curve is close to
-#: the network's own, and a difference of less than this is chance more often than harm.
-BRIER_MARGIN = 0.01
-
-#: Isotonic is left out: on patients it has not seen it lost to both in every split tried.
-DEFAULT_METHODS = (Method.PLATT, Method.BETA)
+#: In order of preference. Platt's curve is the beta curve without curvature, and isotonic lost to
+#: both on patients it had not seen in every split tried.
+DEFAULT_METHODS = (Method.BETA, Method.PLATT)
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """A way to fit one label: a method, drawn to the network's own probability or free."""
+class Folds:
+    """Which fold (n,) each film is left out in, and whose film it is (n,)."""
 
-    method: Method
-    shrink: bool = False
+    of_film: npt.NDArray[np.int64]
+    patients: npt.NDArray[np.object_]
 
-    def __call__(self, logits: Floats, targets: Floats) -> Calibrator:
-        """The curve fitted to these outcomes."""
-        match self.method:
-            case Method.IDENTITY:
-                return Identity()
-            case Method.PLATT:
-                return fit_platt(logits, targets, shrink=self.shrink)
-            case Method.BETA:
-                return fit_beta(logits, targets, shrink=self.shrink)
-            case Method.ISOTONIC:
-                return fit_isotonic(logits, targets)
+    def standard_errors(self, gains: Floats) -> float:
+        """Sum of gains per film (n,) in standard errors over patients; 0 where there is no gain."""
+        whose = np.unique(self.patients, return_inverse=True)[1]
+        by_patient = np.bincount(whose, gains)
+        spread = float(np.sqrt((by_patient**2).sum()))
+        return float(by_patient.sum()) / spread if spread > 0 else 0.0
 
-    @property
-    def is_isotonic(self) -> bool:
-        """Whether this is the method that cannot be drawn to anything."""
-        return self.method is Method.ISOTONIC
 
-    @property
-    def name(self) -> str:
-        """The method, and whether it was free."""
-        free = self.method in (Method.PLATT, Method.BETA) and not self.shrink
-        return f"{self.method.value} (free)" if free else self.method.value
+@dataclass(frozen=True, slots=True)
+class Priors:
+    """One label's prior from all patients, and from those that are not left out, per fold."""
+
+    whole: Prior
+    left_in: Sequence[Prior]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,70 +65,65 @@ class Choice:
 def choose(
     logits: Floats,
     targets: Floats,
-    folds: npt.NDArray[np.int64],
+    folds: Folds,
+    priors: Priors,
     methods: tuple[Method, ...] = DEFAULT_METHODS,
 ) -> Choice:
-    """Choose by likelihood on patients left out, and keep the network's own if Brier got worse.
+    """The first of `methods` that the positives allow, unless patients left out speak against it.
 
-    `logits`, `targets` and `folds` are (n,); a patient's images must be in one fold. A curve drawn
-    to the network's own probability is the rule: the prior protects where outcomes are few, better
-    than choosing between that curve and none does. A free one must win clearly.
+    `logits` and `targets` are (n,). Where the curve does not do for likelihood what is asked of it
+    above, or raises the Brier score by more than chance, the network's own probability stays.
     """
     positives = int(targets.sum())
-    left_out = {
-        fit: _left_out(fit, logits, targets, folds) for fit in _candidates(methods, positives)
-    }
-    scores = {
-        fit: Score(_nll(values, targets), _brier(values, targets))
-        for fit, values in left_out.items()
-    }
-    best = _best(scores, positives)
+    method = _candidate(methods, positives)
+    own = _losses(logits, targets)
+    curved = _losses(_left_out(method, logits, targets, folds, priors), targets)
+    nll_gain, brier_gain = (
+        folds.standard_errors(before - after) for before, after in zip(own, curved, strict=True)
+    )
+    least = LEAST_GAIN_OF_FEW if positives < FEW_POSITIVES else LEAST_GAIN
+    chosen = method if nll_gain >= least and brier_gain >= LEAST_GAIN else Method.IDENTITY
     report = {
         "images": len(targets),
         "positives": positives,
-        "chosen": best.name,
-        "left_out": {fit.name: asdict(score) for fit, score in scores.items()},
+        "chosen": chosen.value,
+        "gain_in_standard_errors": {"nll": nll_gain, "brier": brier_gain},
+        "left_out": {
+            name.value: asdict(Score(*(float(loss.mean()) for loss in losses)))
+            for name, losses in ((Method.IDENTITY, own), (method, curved))
+        },
     }
-    return Choice(best(logits, targets), report)
+    return Choice(_fit(chosen, logits, targets, priors.whole), report)
 
 
-def _candidates(methods: tuple[Method, ...], positives: int) -> list[Fit]:
-    allowed = [
-        method for method in methods if method is not Method.BETA or positives >= POSITIVES_FOR_BETA
-    ]
-    fits = [Fit(method, shrink) for method in allowed for shrink in (True, False)]
-    return [Fit(Method.IDENTITY), *(fit for fit in fits if not (fit.shrink and fit.is_isotonic))]
+def _candidate(methods: tuple[Method, ...], positives: int) -> Method:
+    allowed = [one for one in methods if one is not Method.BETA or positives >= FEW_POSITIVES]
+    return (allowed or list(methods))[0]
 
 
-def _best(scores: Mapping[Fit, Score], positives: int) -> Fit:
-    identity = Fit(Method.IDENTITY)
-    drawn = [fit for fit in scores if fit.shrink]
-    free = [fit for fit in scores if not fit.shrink and fit != identity]
-    best = _likeliest(scores, drawn) if drawn else identity
-    if free:
-        bolder = _likeliest(scores, free)
-        margin = FEW_MARGIN if positives < FEW_POSITIVES else FREE_MARGIN
-        if scores[bolder].nll < (1 - margin) * scores[best].nll:
-            best = bolder
-    worst_brier = (1 + BRIER_MARGIN) * scores[identity].brier
-    return identity if scores[best].brier > worst_brier else best
+def _fit(method: Method, logits: Floats, targets: Floats, prior: Prior) -> Calibrator:
+    match method:
+        case Method.IDENTITY:
+            return Identity()
+        case Method.PLATT:
+            return fit_platt(logits, targets, prior=prior)
+        case Method.BETA:
+            return fit_beta(logits, targets, prior=prior)
+        case Method.ISOTONIC:
+            return fit_isotonic(logits, targets)
 
 
-def _likeliest(scores: Mapping[Fit, Score], fits: Iterable[Fit]) -> Fit:
-    return min(fits, key=lambda fit: scores[fit].nll)
-
-
-def _left_out(fit: Fit, logits: Floats, targets: Floats, folds: npt.NDArray[np.int64]) -> Floats:
+def _left_out(
+    method: Method, logits: Floats, targets: Floats, folds: Folds, priors: Priors
+) -> Floats:
     calibrated = np.empty_like(logits)
-    for fold in np.unique(folds):
-        out = folds == fold
-        calibrated[out] = fit(logits[~out], targets[~out]).apply(logits[out])
+    for fold, prior in enumerate(priors.left_in):
+        out = folds.of_film == fold
+        calibrated[out] = _fit(method, logits[~out], targets[~out], prior).apply(logits[out])
     return calibrated
 
 
-def _nll(logits: Floats, targets: Floats) -> float:
-    return float((np.logaddexp(0.0, logits) - targets * logits).mean())
-
-
-def _brier(logits: Floats, targets: Floats) -> float:
-    return float(((sigmoid(logits) - targets) ** 2).mean())
+def _losses(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
+    """Negative log likelihood and squared error of each film, (n,) each."""
+    nll = np.logaddexp(0.0, logits) - targets * logits
+    return np.asarray(nll), np.asarray((sigmoid(logits) - targets) ** 2)

@@ -1,18 +1,41 @@
 """Fitting one label's calibration curve to outcomes. Needs scikit-learn for isotonic only."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from cxr_model.calibrators import Beta, Floats, Isotonic, Platt, logit, sigmoid, softplus
 from cxr_model.errors import CalibrationError
 
-#: Inverse variances of normal priors on (distance of a slope from 1, intercept): the network's own
-#: probability is believed until some hundred outcomes say otherwise.
-SLOPE_PRECISION = 10.0
-INTERCEPT_PRECISION = 10.0
-
 _STEPS = 200
 _SMALLEST_SLOPE = 1e-3
+_NEXT_TO_NOTHING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """A normal prior on beta's (a, b, c): `mean` (3,) and inverse covariance `precision` (3, 3).
+
+    On Platt's (slope, intercept) it is the same prior where a = b.
+    """
+
+    mean: Floats
+    precision: Floats
+
+    def for_platt(self) -> "Prior":
+        """The prior where both slopes are one, over (slope, intercept)."""
+        both = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        precision = both.T @ self.precision @ both
+        mean = np.linalg.solve(precision, both.T @ self.precision @ self.mean)
+        return Prior(mean, precision)
+
+
+#: Nothing is believed beforehand; the slopes start from 1.
+FLAT = Prior(np.array([1.0, 1.0, 0.0]), _NEXT_TO_NOTHING * np.eye(3))
+
+#: The network's own probability is believed until some hundred outcomes say otherwise.
+NETWORK_PRIOR = Prior(np.array([1.0, 1.0, 0.0]), np.diag([5.0, 5.0, 10.0]))
 
 
 def smoothed_targets(targets: npt.ArrayLike) -> Floats:
@@ -28,26 +51,25 @@ def smoothed_targets(targets: npt.ArrayLike) -> Floats:
     return np.asarray(np.where(y > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2)))
 
 
-def fit_platt(logits: npt.ArrayLike, targets: npt.ArrayLike, *, shrink: bool = False) -> Platt:
-    """Platt's curve of highest likelihood for smoothed targets.
+def fit_platt(logits: npt.ArrayLike, targets: npt.ArrayLike, *, prior: Prior = FLAT) -> Platt:
+    """Platt's curve of highest likelihood, or posterior density, for smoothed targets.
 
-    `shrink` adds the priors above, which steadies labels with few positives. Raises
-    CalibrationError when the two differ in length or an outcome is not 0 or 1.
+    A `prior` steadies labels with few positives. Raises CalibrationError when the two differ in
+    length or an outcome is not 0 or 1.
     """
     x = _logits(logits, targets)
-    slopes = _minimise(x[:, None], smoothed_targets(targets), np.array([1.0, 0.0]), shrink=shrink)
-    return Platt(float(slopes[0]), float(slopes[1]))
+    slope, intercept = _minimise(x[:, None], smoothed_targets(targets), prior.for_platt())
+    return Platt(float(slope), float(intercept))
 
 
-def fit_beta(logits: npt.ArrayLike, targets: npt.ArrayLike, *, shrink: bool = False) -> Beta:
-    """The beta curve of highest likelihood for smoothed targets, with both slopes positive.
+def fit_beta(logits: npt.ArrayLike, targets: npt.ArrayLike, *, prior: Prior = FLAT) -> Beta:
+    """The beta curve of highest likelihood or posterior density, with both slopes positive.
 
-    `shrink` and the errors are those of `fit_platt`.
+    Targets, `prior` and errors are those of `fit_platt`.
     """
     x = _logits(logits, targets)
     columns = np.stack([-softplus(-x), softplus(x)], axis=1)
-    start = np.array([1.0, 1.0, 0.0])
-    a, b, c = _minimise(columns, smoothed_targets(targets), start, shrink=shrink)
+    a, b, c = _minimise(columns, smoothed_targets(targets), prior)
     return Beta(float(a), float(b), float(c))
 
 
@@ -83,26 +105,25 @@ def fit_offset(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     return offset
 
 
-def _minimise(columns: Floats, targets: Floats, start: Floats, *, shrink: bool) -> Floats:
-    """Newton's method with step halving on the mean cross-entropy; slopes stay positive.
+def _minimise(columns: Floats, targets: Floats, prior: Prior) -> Floats:
+    """Newton's method with step halving on the cross-entropy; slopes stay positive.
 
-    `columns` (n, k) gets an intercept; `start` (k + 1) is also the centre of the priors.
+    `columns` (n, k) gets an intercept; `prior` is over the k slopes and the intercept.
     """
     design = np.concatenate([columns, np.ones((len(columns), 1))], axis=1)
-    precision = np.full(start.size, SLOPE_PRECISION if shrink else 1e-6)
-    precision[-1] = INTERCEPT_PRECISION if shrink else 1e-6
-    weights, free = start.copy(), np.ones(start.size, dtype=bool)
-    loss = _loss(design, targets, weights, precision, start)
+    weights = prior.mean.copy()
+    weights[:-1] = np.maximum(weights[:-1], _SMALLEST_SLOPE)
+    loss = _loss(design, targets, weights, prior)
     for _ in range(_STEPS):
         p = sigmoid(design @ weights)
-        gradient = design.T @ (p - targets) + precision * (weights - start)
+        gradient = design.T @ (p - targets) + prior.precision @ (weights - prior.mean)
         # A slope held at its bound is let go again once the loss falls inwards.
         free = (weights > _SMALLEST_SLOPE) | (gradient < 0)
         free[-1] = True
-        hessian = (design.T * (p * (1 - p))) @ design + np.diag(precision)
-        step = np.zeros(start.size)
+        hessian = (design.T * (p * (1 - p))) @ design + prior.precision
+        step = np.zeros(weights.size)
         step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
-        weights, better = _search(design, targets, weights, step, precision, start, loss)
+        weights, better = _search(design, targets, weights, step, prior, loss)
         if loss - better <= 1e-12 * max(1.0, abs(loss)):
             break
         loss = better
@@ -110,29 +131,21 @@ def _minimise(columns: Floats, targets: Floats, start: Floats, *, shrink: bool) 
 
 
 def _search(
-    design: Floats,
-    targets: Floats,
-    weights: Floats,
-    step: Floats,
-    precision: Floats,
-    centre: Floats,
-    loss: float,
+    design: Floats, targets: Floats, weights: Floats, step: Floats, prior: Prior, loss: float
 ) -> tuple[Floats, float]:
     for halving in range(40):
         candidate = weights - step * 0.5**halving
         candidate[:-1] = np.maximum(candidate[:-1], _SMALLEST_SLOPE)
-        value = _loss(design, targets, candidate, precision, centre)
+        value = _loss(design, targets, candidate, prior)
         if value < loss:
             return candidate, value
     return weights, loss
 
 
-def _loss(
-    design: Floats, targets: Floats, weights: Floats, precision: Floats, centre: Floats
-) -> float:
+def _loss(design: Floats, targets: Floats, weights: Floats, prior: Prior) -> float:
     x = design @ weights
-    prior = 0.5 * float((precision * (weights - centre) ** 2).sum())
-    return float((softplus(x) - targets * x).sum()) + prior
+    away = weights - prior.mean
+    return float((softplus(x) - targets * x).sum()) + 0.5 * float(away @ prior.precision @ away)
 
 
 def _logits(logits: npt.ArrayLike, targets: npt.ArrayLike) -> Floats:

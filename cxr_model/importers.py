@@ -71,7 +71,7 @@ _INPUTS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Imported:
-    """A checkpoint's weights under torchvision's keys, with 14 outputs in NIH order."""
+    """A checkpoint's weights under torchvision's keys; the first 14 outputs are in NIH order."""
 
     network: DenseNet121
     layout: Layout
@@ -191,11 +191,14 @@ def _fill(state: dict[str, Tensor], op_thresholds: Any, digest: str) -> Imported
     thresholds = dict.fromkeys(LABELS, _DEFAULT_THRESHOLD)
     if layout is Layout.TORCHXRAYVISION:
         thresholds |= _operating_thresholds(op_thresholds)
-        rows = [TORCHXRAYVISION_LABELS.index(label) for label in LABELS]
+        # The labels first and in their order, then the outputs that are not read.
+        others = [name for name in TORCHXRAYVISION_LABELS if name not in LABELS]
+        rows = [TORCHXRAYVISION_LABELS.index(name) for name in (*LABELS, *others)]
         for key in ("classifier.weight", "classifier.bias"):
             _shape(state, key, (len(TORCHXRAYVISION_LABELS),), leading=True)
             state[key] = state[key][rows]
-    network = DenseNet121(channels=_INPUTS[layout].channels)
+    unused = len(state["classifier.bias"]) - len(LABELS) if "classifier.bias" in state else 0
+    network = DenseNet121(channels=_INPUTS[layout].channels, unused=max(0, unused))
     _check_keys(network.state_dict(), state)
     network.load_state_dict(state, strict=True)
     return Imported(network.eval(), layout, digest, thresholds)
@@ -258,7 +261,7 @@ def _map_scales(imported: Imported) -> dict[str, float]:
 
     Without films to look at this is the only scale the weights themselves give; at least 1.
     """
-    bias = imported.network.classifier.bias.detach().double().tolist()
+    bias = imported.network.label_bias.detach().double().tolist()
     scales = {}
     for label, offset in zip(LABELS, bias, strict=True):
         threshold = min(max(imported.thresholds[label], 1e-6), 1 - 1e-6)

@@ -51,7 +51,7 @@ def score(
         images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
         output = network(images)
         logits.append(output.logits.double().cpu())
-        maps.append(contributions(output.features, network.classifier.weight).float().cpu())
+        maps.append(contributions(output.features, network.label_weight).float().cpu())
     return Scored(
         logits=torch.cat(logits).numpy(),
         targets=np.asarray([record.labels for record in records]).astype(np.int64),

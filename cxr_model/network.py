@@ -28,12 +28,15 @@ class DenseNet121(nn.Module):
     """torchvision's densenet121 with `labels` logits and no sigmoid.
 
     `channels` is 3 for networks that take the grey image three times (as ImageNet weights expect)
-    and 1 for networks trained on one channel.
+    and 1 for networks trained on one channel. `unused` is how many outputs after the labels' the
+    classifier has kept from where it was trained: a matrix product of another width would round
+    the labels' logits otherwise.
     """
 
-    def __init__(self, labels: int = len(LABELS), channels: int = 3) -> None:
+    def __init__(self, labels: int = len(LABELS), channels: int = 3, unused: int = 0) -> None:
         super().__init__()
-        layers = densenet121(weights=None, num_classes=labels)
+        self.labels = labels
+        layers = densenet121(weights=None, num_classes=labels + unused)
         self.features: nn.Sequential = layers.features
         self.classifier: nn.Linear = layers.classifier
         if channels != 3:
@@ -44,11 +47,21 @@ class DenseNet121(nn.Module):
         """How many input channels the first convolution takes."""
         return int(self.features.get_parameter("conv0.weight").shape[1])
 
+    @property
+    def label_weight(self) -> Tensor:
+        """The classifier's weight of the labels, (labels, 1024)."""
+        return self.classifier.weight[: self.labels]
+
+    @property
+    def label_bias(self) -> Tensor:
+        """The classifier's bias of the labels, (labels,)."""
+        return self.classifier.bias[: self.labels]
+
     def forward(self, x: Tensor) -> NetworkOutput:
         """Map images (N, channels, H, W) to logits and the features they are the mean of."""
         # The ReLU belongs to the features: maps taken before it do not add up to the logit.
         features = functional.relu(self.features(x), inplace=True)
-        logits = self.classifier(features.mean(dim=(2, 3)))
+        logits = self.classifier(features.mean(dim=(2, 3)))[:, : self.labels]
         return NetworkOutput(logits, features)
 
 

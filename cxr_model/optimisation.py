@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -81,6 +83,43 @@ def start_at_prevalence(network: DenseNet121, films: Sequence[Film], balance: fl
     with torch.no_grad():
         nn.init.normal_(network.classifier.weight, std=_CLASSIFIER_STD)
         network.classifier.bias.copy_(odds.log())
+
+
+class Mix(NamedTuple):
+    """A share of each film and, for the rest, another film of the batch."""
+
+    share: float
+    partners: Tensor
+
+    def images(self, images: Tensor) -> Tensor:
+        """The blended pictures, of the shape given."""
+        return images.lerp(images[self.partners], 1 - self.share)
+
+    def partner_batch(self, batch: Batch) -> Batch:
+        """The same pictures with what is known of the other film of each pair."""
+        p = self.partners
+        return Batch(batch.images, batch.targets[p], batch.known[p], batch.classes[p])
+
+
+def draw_mix(films: int, alpha: float, seed: tuple[int, ...]) -> Mix:
+    """Pairs and share of one batch: a function of the seed alone."""
+    rng = np.random.default_rng(seed)
+    return Mix(float(rng.beta(alpha, alpha)), torch.from_numpy(rng.permutation(films)))
+
+
+def mixed_loss(
+    outputs: tuple[Tensor, Tensor | None],
+    batch: Batch,
+    mix: Mix | None,
+    weights: Tensor,
+    class_weight: float,
+) -> Tensor:
+    """`batch_loss` towards both films of each pair, by their share of the picture."""
+    loss = batch_loss(outputs, batch, weights, class_weight)
+    if mix is None:
+        return loss
+    other = batch_loss(outputs, mix.partner_batch(batch), weights, class_weight)
+    return mix.share * loss + (1 - mix.share) * other
 
 
 def batch_loss(

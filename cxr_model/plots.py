@@ -1,5 +1,6 @@
-"""Reliability diagrams and ROC curves as PNG, a small panel per label."""
+"""Reliability diagrams and ROC curves, a small panel per label, and training curves, as PNG."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 _COLUMNS = 5
 _PANEL_INCHES = 2.6
-_INK, _FAINT = "#1f4e79", "#9a9a9a"
+_INK, _FAINT, _WARM = "#1f4e79", "#9a9a9a", "#c0562b"
 # Normal quantile of a two-sided 95 % interval.
 _Z = 1.959964
 
@@ -48,6 +49,25 @@ def roc_curves(predictions: Predictions, table: pd.DataFrame, path: Path) -> Non
         _title(axes, label, f"AUC {row.auc:.3f} ({row.auc_low:.3f}-{row.auc_high:.3f})")
     figure.supxlabel("1 - specificity", fontsize=10)
     figure.supylabel("sensitivity", fontsize=10)
+    figure.savefig(path, format="png")
+
+
+def training_curves(log: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Loss on both sides, validation AUC and learning rate over the epochs of a training log."""
+    epochs = [row["epoch"] for row in log]
+    figure, panels = _panels(3)
+    shown = (
+        ("loss", ("train_loss", "validation_loss")),
+        ("validation AUC", ("validation_auc",)),
+        ("learning rate", ("learning_rate",)),
+    )
+    for axes, (title, columns) in zip(panels, shown, strict=True):
+        for column, colour in zip(columns, (_INK, _WARM), strict=False):
+            values = [row[column] for row in log]
+            axes.plot(epochs, values, "o-", color=colour, markersize=2.5, linewidth=1.2)
+        _title(axes, title, " and ".join(columns).replace("_", " ") if len(columns) > 1 else "")
+    panels[0].legend(["training", "validation"], fontsize=7)
+    figure.supxlabel("epoch", fontsize=10)
     figure.savefig(path, format="png")
 
 

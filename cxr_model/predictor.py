@@ -73,7 +73,7 @@ class Predictor:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         moved = batch.to(self.device).contiguous(memory_format=torch.channels_last)
         output = self._network(moved)
-        maps = class_activation_maps(output.features, self._network.classifier.weight)
+        maps = class_activation_maps(output.features, self._network.label_weight)
         return output.logits.double().cpu().numpy(), maps.float().cpu().numpy()
 
     def _calibrated(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

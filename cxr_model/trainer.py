@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
-from cxr_model.bundle import write_atomically
+from cxr_model.bundle import Bundle, write_atomically
 from cxr_model.checkpoint import Checkpoint, load_checkpoint
 from cxr_model.chestxray14 import Record
+from cxr_model.distillation import Teachers
 from cxr_model.errors import TrainingError
 from cxr_model.films import Batch, EpochDraws, EpochSampler, Film, FilmDataset, training_batches
 from cxr_model.inference import Scored, score
@@ -24,15 +26,18 @@ from cxr_model.network import DenseNet121
 from cxr_model.optimisation import (
     Average,
     Student,
-    batch_loss,
+    draw_mix,
     learning_rate_at,
     make_optimiser,
+    mixed_loss,
     positive_weights,
 )
-from cxr_model.training_config import TrainingConfig
+from cxr_model.plots import training_curves
+from cxr_model.training_config import Precision, TrainingConfig
 from cxr_model.transform import InputSpec
 
 LOG_FILE = "log.csv"
+CURVES_FILE = "curves.png"
 _CLIP = 5.0
 
 logger = logging.getLogger(__name__)
@@ -51,6 +56,7 @@ class Trainer:
         config: TrainingConfig,
         fingerprint: str,
         *,
+        teachers: Sequence[Bundle] = (),
         progress: bool = True,
     ) -> None:
         self._config, self._spec, self._validation = config, spec, validation
@@ -66,8 +72,10 @@ class Trainer:
         self._student = student.to(self._device).to(memory_format=torch.channels_last)
         self._average = Average(network, config.ema_decay)
         self._optimiser = make_optimiser(student, config.learning_rate, config.weight_decay)
-        self._amp = self._device.type == "cuda"
-        self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._amp)
+        self._teachers = Teachers(teachers, spec, self._device) if teachers else None
+        self._mixed = mixed_precision(config.precision, self._device)
+        scaled = self._mixed is torch.float16
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=scaled)
         self._weights = positive_weights(films, config.balance).to(self._device)
         self._dataset = FilmDataset(films, spec, config.augmentation)
         self._step = 0
@@ -128,12 +136,7 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         batch = Batch(*(part.to(self._device, non_blocking=True) for part in batch))
-        images = batch.images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._amp):
-            outputs = self._student(images)
-        logits, classes = outputs[0].float(), outputs[1]
-        outputs = (logits, None if classes is None else classes.float())
-        loss = batch_loss(outputs, batch, self._weights, config.pretrain_weight)
+        loss = self._loss(batch)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(
@@ -148,6 +151,25 @@ class Trainer:
         self._step += 1
         self._average.update(self._student.network, self._step)
         return value
+
+    def _loss(self, batch: Batch) -> Tensor:
+        config = self._config
+        images, mix = batch.images, None
+        if config.mixup > 0:
+            mix = draw_mix(len(images), config.mixup, (config.seed, self._step))
+            images = mix.images(images)
+        images = images.contiguous(memory_format=torch.channels_last)
+        taught = None
+        with torch.autocast(self._device.type, dtype=self._mixed, enabled=self._mixed is not None):
+            logits, classes = self._student(images)
+            if self._teachers is not None:
+                taught = self._teachers.probabilities(images)
+        logits, classes = logits.float(), None if classes is None else classes.float()
+        loss = mixed_loss((logits, classes), batch, mix, self._weights, config.pretrain_weight)
+        if taught is None:
+            return loss
+        follow = functional.binary_cross_entropy_with_logits(logits, taught)
+        return (1 - config.teacher_weight) * loss + config.teacher_weight * follow
 
     def _close_epoch(self, epoch: int, loss: float, speed: float) -> None:
         scored = self._validate()
@@ -165,6 +187,7 @@ class Trainer:
         )
         self._save()
         write_log(self._config.work_folder / LOG_FILE, self._log)
+        training_curves(self._log, self._config.work_folder / CURVES_FILE)
 
     def _validate(self) -> Scored:
         network = self._student.network
@@ -210,6 +233,13 @@ def pick_device(config: TrainingConfig) -> str:
     if config.device == "cuda" and not cuda:
         raise TrainingError("no CUDA GPU is visible here; train with --device cpu")
     return "cuda" if cuda and config.device != "cpu" else "cpu"
+
+
+def mixed_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """The half precision a forward pass is computed in beside single, or None for single alone."""
+    if precision is Precision.BFLOAT16:
+        return torch.bfloat16
+    return torch.float16 if precision is Precision.AUTO and device.type == "cuda" else None
 
 
 def mean_auc(scored: Scored) -> float:

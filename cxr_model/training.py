@@ -21,10 +21,10 @@ from cxr_model.network import DenseNet121
 from cxr_model.optimisation import start_at_prevalence
 from cxr_model.split import Split, patient_split, positives
 from cxr_model.trainer import Trainer
-from cxr_model.training_config import Device, Initialisation, TrainingConfig
+from cxr_model.training_config import Device, Initialisation, Precision, TrainingConfig
 from cxr_model.transform import InputSpec
 
-__all__ = ["Device", "Initialisation", "TrainingConfig", "train"]
+__all__ = ["Device", "Initialisation", "Precision", "TrainingConfig", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,9 @@ def train(config: TrainingConfig, *, now: Callable[[], datetime], progress: bool
         torch.set_num_threads(config.threads)
     material = _gather(config)
     start = Bundle.load(config.init) if isinstance(config.init, Path) else None
-    _check_lineage(start, material)
+    teachers = [Bundle.load(folder) for folder in config.teachers]
+    for ancestor in (*([start] if start else []), *teachers):
+        _check_lineage(ancestor, material)
     network, spec = _start(config, start, material)
     trainer = Trainer(
         network,
@@ -66,11 +68,12 @@ def train(config: TrainingConfig, *, now: Callable[[], datetime], progress: bool
         len(material.classes),
         material.split.validation,
         config,
-        _run_fingerprint(config, start, material),
+        _run_fingerprint(config, start, teachers, material),
+        teachers=teachers,
         progress=progress,
     )
     trained = trainer.run()
-    provenance = _provenance(config, start, material, trainer)
+    provenance = _provenance(config, start, teachers, material, trainer)
     bundle = finish(trained, spec, material.split, config, provenance, now())
     bundle.save(config.out)
     return bundle
@@ -85,7 +88,7 @@ def _gather(config: TrainingConfig) -> _Material:
         table.records,
         validation=config.validation_fraction,
         held_out=config.held_out_fraction,
-        seed=config.seed,
+        seed=config.seed if config.split_seed is None else config.split_seed,
         eligible=lambda record: sides.get(record.path, 0) >= config.evaluation_min_side,
     )
     fitted = tuple(r for r in split.train if sides.get(r.path, 0) >= config.min_side)
@@ -117,24 +120,25 @@ def _start(
     return network, InputSpec(config.size)
 
 
-def _check_lineage(start: Bundle | None, material: _Material) -> None:
+def _check_lineage(ancestor: Bundle, material: _Material) -> None:
     """A bundle trained on the same patients must have held out the same ones."""
-    if start is None:
-        return
-    before: Mapping[str, Any] = start.card.provenance.get("split", {})
+    before: Mapping[str, Any] = ancestor.card.provenance.get("split", {})
     same_patients = before.get("patients_sha256") == _patients_digest(material.table.records)
     if same_patients and before.get("fingerprint") != material.split.fingerprint:
         raise PatientOverlapError(
-            f"{start.card.name} was trained on these patients with another split, so it has seen "
-            "some that would be held out now: use the seed and fractions it was trained with"
+            f"{ancestor.card.name} was trained on these patients with another split, so it has "
+            "seen some that would be held out now: use its split seed and fractions"
         )
 
 
-def _run_fingerprint(config: TrainingConfig, start: Bundle | None, material: _Material) -> str:
+def _run_fingerprint(
+    config: TrainingConfig, start: Bundle | None, teachers: Sequence[Bundle], material: _Material
+) -> str:
     parts = (
         config.fingerprint,
         material.split.fingerprint,
         start.sha256 if start else "",
+        *(teacher.sha256 for teacher in teachers),
         str(len(material.films)),
     )
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
@@ -146,7 +150,11 @@ def _patients_digest(records: Sequence[Record]) -> str:
 
 
 def _provenance(
-    config: TrainingConfig, start: Bundle | None, material: _Material, trainer: Trainer
+    config: TrainingConfig,
+    start: Bundle | None,
+    teachers: Sequence[Bundle],
+    material: _Material,
+    trainer: Trainer,
 ) -> dict[str, Any]:
     split = material.split
     sides = {"train": split.train, "validation": split.validation, "held_out": split.held_out}
@@ -157,6 +165,7 @@ def _provenance(
         "films": len(material.fitted),
         "patients": len({record.patient_id for record in material.fitted}),
         "films_with_soft_targets": material.soft,
+        "teachers_sha256": [teacher.sha256 for teacher in teachers],
         "pretraining_films": len(material.films) - len(material.fitted),
         "pretraining_classes": list(material.classes),
         "log": [{key: round(value, 6) for key, value in row.items()} for row in trainer.log],
@@ -166,7 +175,7 @@ def _provenance(
         "description": config.description,
         "split": {
             "rule": "by patient; no patient is on two sides",
-            "seed": config.seed,
+            "seed": config.seed if config.split_seed is None else config.split_seed,
             "patients": {k: len({r.patient_id for r in films}) for k, films in sides.items()},
             "films": {k: len(films) for k, films in sides.items()},
             "positives": {k: positives(films) for k, films in sides.items()},

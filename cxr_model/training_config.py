@@ -26,6 +26,17 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Precision(StrEnum):
+    """What the forward pass computes in; AUTO is mixed on a GPU and single on a CPU.
+
+    BFLOAT16 is mixed too: faster on CPUs that compute in it (AVX-512 BF16, AMX), slower on others.
+    """
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """Settings of one training stage.
@@ -41,12 +52,18 @@ class TrainingConfig:
     per class: a second head learns those classes from the same features and is then dropped; they
     make up at most `pretrain_share` of an epoch.
 
+    `teachers` are bundles whose mean probability of the very picture the student sees makes up
+    `teacher_weight` of the loss, also for films without labels (Beyer et al., "Knowledge
+    distillation: a good teacher is patient and consistent", CVPR 2022). `mixup` above 0 blends
+    pairs of films by a share drawn from Beta(mixup, mixup) (Zhang et al., "mixup", ICLR 2018).
+
     `balance` weights positives by (negatives / positives) ** balance: 0 leaves the probabilities
     unbiased. `ema_decay` averages the weights over steps; validation and the bundle use the
     average. `patience` stops after that many epochs without a better validation AUC, and the best
     epoch is kept; without it the last epoch is. `stop_after` ends after that many epochs of the
     schedule of `epochs`, also when it is given to a run that is resumed. `specificity` sets the
-    thresholds on the validation patients.
+    thresholds on the validation patients. `split_seed` keeps the split as it is while `seed` gives
+    the films another order and other changes; without it the split follows `seed`.
     """
 
     images: Path
@@ -74,14 +91,19 @@ class TrainingConfig:
     pretrain_images: Path | None = None
     pretrain_weight: float = 1.0
     pretrain_share: float = 0.5
+    teachers: tuple[Path, ...] = ()
+    teacher_weight: float = 0.7
+    mixup: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     patience: int | None = None
     stop_after: int | None = None
     specificity: float = 0.85
     seed: int = 0
+    split_seed: int | None = None
     workers: int = 0
     threads: int | None = None
     device: Device = Device.AUTO
+    precision: Precision = Precision.AUTO
     checkpoint_seconds: float = 300.0
 
     def __post_init__(self) -> None:
@@ -97,8 +119,12 @@ class TrainingConfig:
             raise TrainingError(f"specificity must lie between 0 and 1, not {self.specificity}")
         if not 0 <= self.pretrain_share < 1:
             raise TrainingError("pretrain_share must be below 1: labelled films must be trained on")
-        if not 0 <= self.soft_weight <= 1:
-            raise TrainingError(f"soft_weight must lie between 0 and 1, not {self.soft_weight}")
+        weights = {"soft_weight": self.soft_weight, "teacher_weight": self.teacher_weight}
+        for name, share in weights.items():
+            if not 0 <= share <= 1:
+                raise TrainingError(f"{name} must lie between 0 and 1, not {share}")
+        if self.mixup < 0:
+            raise TrainingError(f"mixup must not be negative, but is {self.mixup}")
 
     @property
     def work_folder(self) -> Path:
@@ -110,6 +136,7 @@ class TrainingConfig:
         values = asdict(self)
         for elsewhere in ("out", "work", "workers", "threads", "device", "checkpoint_seconds"):
             del values[elsewhere]
+        values["teachers"] = [teacher.name for teacher in self.teachers]
         return {
             name: value.name if isinstance(value, Path) else value for name, value in values.items()
         }

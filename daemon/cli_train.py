@@ -20,6 +20,14 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Precision(StrEnum):
+    """What a training computes in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 DeviceOption = Annotated[Device, typer.Option(help="auto takes a GPU when there is one.")]
 ThreadsOption = Annotated[
     int | None, typer.Option(help="CPU threads; default: as many as torch finds.")
@@ -40,8 +48,8 @@ def train(
     work: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the checkpoint and log.csv; default: OUT.training. A run that was "
-            "stopped goes on from there when started again with the same settings."
+            help="Folder for checkpoint, log.csv and curves.png; default: OUT.training. A run that "
+            "was stopped goes on from there when started again with the same settings."
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="The model's name, in every report.")] = "cxrd-model",
@@ -87,6 +95,16 @@ def train(
     pretrain_share: Annotated[
         float, typer.Option(help="At most this share of an epoch is for the second head.")
     ] = 0.5,
+    teachers: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--teacher", help="Bundle to learn from on every picture; repeat for an ensemble."
+        ),
+    ] = None,
+    teacher_weight: Annotated[float, typer.Option(help="The teachers' share of the loss.")] = 0.7,
+    mixup: Annotated[
+        float, typer.Option(help="Blend pairs of films by Beta(mixup, mixup); 0: not at all.")
+    ] = 0.0,
     patience: Annotated[
         int | None,
         typer.Option(help="Stop after so many epochs without a better AUC, and keep the best."),
@@ -98,9 +116,18 @@ def train(
         float, typer.Option(help="Of the thresholds, on the validation patients.")
     ] = 0.85,
     seed: Annotated[int, typer.Option(help="Of the split, the first weights and the order.")] = 0,
+    split_seed: Annotated[
+        int | None, typer.Option(help="Of the split alone; default: the seed.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that read films.")] = 0,
     threads: ThreadsOption = None,
     device: DeviceOption = Device.AUTO,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="auto: mixed on a GPU, single on a CPU; bfloat16: mixed (CPUs with AVX-512 BF16)."
+        ),
+    ] = Precision.AUTO,
     checkpoint_seconds: Annotated[float, typer.Option(help="Between two checkpoints.")] = 300.0,
 ) -> None:
     """Train a DenseNet-121, calibrate it and measure it on patients it has not seen."""
@@ -137,13 +164,18 @@ def train(
         pretrain_images=pretrain_images,
         pretrain_weight=pretrain_weight,
         pretrain_share=pretrain_share,
+        teachers=tuple(teachers or ()),
+        teacher_weight=teacher_weight,
+        mixup=mixup,
         patience=patience,
         stop_after=stop_after,
         specificity=specificity,
         seed=seed,
+        split_seed=split_seed,
         workers=workers,
         threads=threads,
         device=training.Device(device),
+        precision=training.Precision(precision),
         checkpoint_seconds=checkpoint_seconds,
     )
     bundle = training.train(

@@ -186,7 +186,7 @@ class Pipeline:
         """Largest difference, in logits, between mean(map) + bias and the logit; about 0."""
         ramp = np.tile(np.linspace(0, 255, 256, dtype=np.uint8), (256, 1))
         prediction = self.predict(ramp)
-        bias = self._predictor.bundle.network.classifier.bias.tolist()
+        bias = self._predictor.bundle.network.label_bias.tolist()
         sums = prediction.maps.mean(axis=(1, 2)) + np.asarray(bias)
         logits = np.asarray([finding.logit for finding in prediction.findings])
         return float(np.abs(sums - logits).max())

@@ -23,7 +23,9 @@ def random_network(channels: int = 3, seed: int = 0) -> DenseNet121:
     return network.eval()
 
 
-def random_bundle(size: int = 64, *, calibrator: dict[str, Any] | None = None) -> Bundle:
+def random_bundle(
+    size: int = 64, *, calibrator: dict[str, Any] | None = None, seed: int = 0
+) -> Bundle:
     """A bundle around `random_network`, all labels calibrated alike, thresholds at 0.3."""
     card = Card(
         name="random",
@@ -38,4 +40,4 @@ def random_bundle(size: int = 64, *, calibrator: dict[str, Any] | None = None) -
         provenance={},
         metrics={},
     )
-    return Bundle.build(random_network(), card)
+    return Bundle.build(random_network(seed=seed), card)

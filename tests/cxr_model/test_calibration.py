@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,17 @@ from cxr_model.calibrators import (
     logit,
     sigmoid,
 )
-from cxr_model.choosing import choose
+from cxr_model.choosing import Choice, Folds, Priors, choose
 from cxr_model.errors import CalibrationError, DataError, PatientOverlapError
-from cxr_model.fitting import fit_beta, fit_isotonic, fit_offset, fit_platt, smoothed_targets
+from cxr_model.fitting import (
+    NETWORK_PRIOR,
+    fit_beta,
+    fit_isotonic,
+    fit_offset,
+    fit_platt,
+    smoothed_targets,
+)
+from cxr_model.pooling import shared_priors
 from cxr_model.predictions import Predictions, split_patients
 
 CURVES = [
@@ -41,6 +50,18 @@ def outcomes(
     rng = np.random.default_rng(seed)
     logits = rng.normal(-1.5, 1.5, n)
     return logits, (rng.random(n) < sigmoid(slope * logits + intercept)).astype(float)
+
+
+def chosen(logits: np.ndarray, y: np.ndarray, folds: np.ndarray | None = None) -> Choice:
+    """What is chosen for one label alone, every film of another patient, in five folds."""
+    folds = np.arange(len(y)) % 5 if folds is None else folds
+    patients = np.arange(len(y)).astype(str).astype(object)
+
+    def prior(rows: np.ndarray) -> Any:
+        return shared_priors(logits[rows, None], y[rows, None], patients[rows])[0]
+
+    priors = Priors(prior(folds >= 0), [prior(folds != fold) for fold in range(5)])
+    return choose(logits, y, Folds(folds, patients), priors)
 
 
 def table(n: int = 600, *, first: int = 0, slope: float = 0.5, seed: int = 0) -> Predictions:
@@ -123,7 +144,7 @@ def test_priors_steady_a_label_with_few_positives() -> None:
     logits, y = outcomes(400, slope=1.0, intercept=0.0, seed=3)
     y[:] = 0
     y[:2] = 1
-    free, shrunk = fit_platt(logits, y), fit_platt(logits, y, shrink=True)
+    free, shrunk = fit_platt(logits, y), fit_platt(logits, y, prior=NETWORK_PRIOR)
     assert abs(shrunk.slope - 1) < abs(free.slope - 1)
 
 
@@ -182,27 +203,34 @@ def test_the_guard_keeps_what_calibration_would_worsen() -> None:
     folds = np.arange(1000) % 5
     # Each fold has a prevalence of its own: what four folds teach is wrong in the fifth.
     y[folds == 0] = 1 - np.arange(200) % 2
-    choice = choose(logits, y, folds)
+    choice = chosen(logits, y, folds)
     scores = choice.report["left_out"]
-    assert scores["platt"]["brier"] > scores["identity"]["brier"]
+    assert scores["beta"]["brier"] > scores["identity"]["brier"]
     assert choice.calibrator.method is Method.IDENTITY
 
 
-def test_a_network_far_off_is_calibrated_freely_all_the_same() -> None:
+def test_a_network_far_off_is_calibrated_all_the_same() -> None:
     logits, y = outcomes(4000, slope=1.0, intercept=-2.0)
     far_off = logits - 8.0
-    choice = choose(far_off, y, np.arange(4000) % 5)
-    assert choice.report["chosen"].endswith("(free)")
+    choice = chosen(far_off, y)
+    assert choice.report["chosen"] == "beta"
+    assert choice.report["gain_in_standard_errors"]["nll"] > 10
     assert sigmoid(choice.calibrator.apply(far_off)).mean() == pytest.approx(y.mean(), rel=0.01)
 
 
 def test_a_handful_of_positives_changes_little() -> None:
     logits, y = outcomes(2000, slope=0.8, intercept=-4.5)
     assert 5 < y.sum() < 30
-    curve = choose(logits - 4.5, y, np.arange(2000) % 5).calibrator
-    assert isinstance(curve, Platt)
-    assert curve.slope == pytest.approx(1.0, abs=0.1)
-    assert curve.intercept == pytest.approx(0.0, abs=0.2)
+    assert chosen(logits - 4.5, y).calibrator == Identity()
+
+
+def test_a_handful_of_positives_is_enough_where_the_network_is_far_off() -> None:
+    logits, y = outcomes(2000, slope=1.0, intercept=-3.5)
+    assert 5 < y.sum() < 100
+    curve = chosen(logits, y).calibrator
+    assert curve.method is Method.PLATT
+    calibrated = sigmoid(curve.apply(logits))
+    assert calibrated.mean() == pytest.approx(y.mean(), rel=0.2)
 
 
 def test_folds_keep_patients_whole_and_need_enough_of_them() -> None:

@@ -193,4 +193,4 @@ def test_published_weights_become_a_bundle_with_their_thresholds(tmp_path: Path)
     assert bundle.card.name == "made-up"
     assert bundle.card.provenance["sha256"] == known.sha256
     assert set(bundle.card.thresholds.values()) == {0.02}
-    assert torch.equal(bundle.network.classifier.weight, network.classifier.weight)
+    assert torch.equal(bundle.network.label_weight, network.classifier.weight)

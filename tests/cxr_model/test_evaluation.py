@@ -12,6 +12,7 @@ from cxr_model.calibration import calibrate
 from cxr_model.errors import PatientOverlapError
 from cxr_model.evaluation import COLUMNS, evaluate, write
 from cxr_model.groups import groups
+from cxr_model.metrics import ece_mass
 from cxr_model.predictions import Predictions, split_patients
 
 
@@ -124,8 +125,28 @@ def test_published_predictions_are_calibrated_on_unseen_patients(
     scored = result.table.set_index("label")
     raw = evaluate(unseen, resamples=10).table.set_index("label")
     np.testing.assert_allclose(scored["auc"], raw["auc"], rtol=0, atol=1e-6)
-    assert (scored["brier"] <= 1.02 * raw["brier"]).all()
+    assert (scored["brier"] <= 1.01 * raw["brier"]).all()
     mean = scored.loc["mean"]
     assert mean["brier"] <= 0.0421
     assert mean["nll"] <= 0.1520
     assert mean["ece_mass"] < mean["ece_mass_uncalibrated"]
+
+
+def test_published_predictions_keep_a_small_error_over_many_splits(shared_data: Path) -> None:
+    """A single split is luck: its error moves by 0.0006 from one to the next."""
+    predictions = Predictions.from_csv(shared_data / "nih" / "published_predictions.csv.gz")
+    errors, before = [], []
+    for seed in range(10):
+        halves = split_patients(predictions.patients, 2, seed=seed)
+        for half in (0, 1):
+            unseen = predictions.where(halves != half)
+            calibrated = calibrate(predictions.where(halves == half)).apply(unseen)
+            errors.append(mean_error(calibrated))
+            before.append(mean_error(unseen))
+    assert np.mean(errors) <= 0.0070
+    assert np.mean(errors) < 0.75 * np.mean(before)
+
+
+def mean_error(predictions: Predictions) -> float:
+    columns = zip(predictions.probabilities.T, predictions.targets.T, strict=True)
+    return float(np.mean([ece_mass(p, y) for p, y in columns]))

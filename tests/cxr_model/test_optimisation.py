@@ -9,9 +9,12 @@ from cxr_model.films import NO_CLASS, Batch, Film
 from cxr_model.network import DenseNet121
 from cxr_model.optimisation import (
     Average,
+    Mix,
     batch_loss,
+    draw_mix,
     learning_rate_at,
     make_optimiser,
+    mixed_loss,
     positive_weights,
     start_at_prevalence,
 )
@@ -61,6 +64,32 @@ def test_a_batch_without_labels_has_no_label_loss() -> None:
     )
     outputs = (torch.full((1, 14), 5.0), torch.tensor([[20.0, -20.0]]))
     assert float(batch_loss(outputs, batch, torch.ones(14), 1.0)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_blended_films_share_the_loss_of_both() -> None:
+    batch = Batch(
+        torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)]),
+        torch.tensor([[0.0] * 14, [1.0] * 14]),
+        torch.tensor([True, True]),
+        torch.tensor([NO_CLASS, NO_CLASS]),
+    )
+    mix = Mix(0.25, torch.tensor([1, 0]))
+    assert torch.equal(mix.images(batch.images)[:, 0, 0, 0], torch.tensor([0.75, 0.25]))
+    logits = torch.tensor([[2.0] * 14, [-1.0] * 14])
+    expected = [
+        0.25 * math.log1p(math.exp(2.0)) + 0.75 * math.log1p(math.exp(-2.0)),
+        0.25 * math.log1p(math.exp(1.0)) + 0.75 * math.log1p(math.exp(-1.0)),
+    ]
+    loss = mixed_loss((logits, None), batch, mix, torch.ones(14), 1.0)
+    assert float(loss) == pytest.approx(sum(expected) / 2, rel=1e-6)
+
+
+def test_a_mix_follows_from_its_seed() -> None:
+    first, again, other = (draw_mix(8, 0.4, (1, step)) for step in (3, 3, 4))
+    assert first.share == again.share != other.share
+    assert torch.equal(first.partners, again.partners)
+    assert sorted(first.partners.tolist()) == list(range(8))
+    assert 0 <= first.share <= 1
 
 
 def test_only_kernels_decay() -> None:

@@ -13,9 +13,10 @@ from cxr_model.bundle import Bundle
 from cxr_model.checkpoint import CHECKPOINT_FILE
 from cxr_model.errors import BundleError, DataError, PatientOverlapError, TrainingError
 from cxr_model.findings import LABELS
+from cxr_model.image_file import read_image
 from cxr_model.network import DenseNet121
-from cxr_model.trainer import LOG_FILE, Trainer
-from cxr_model.training import Device, Initialisation, TrainingConfig, train
+from cxr_model.trainer import CURVES_FILE, LOG_FILE, Trainer
+from cxr_model.training import Device, Initialisation, Precision, TrainingConfig, train
 from tests.cxr_model.films_on_disk import make_film, simple_dataset, teacher_table
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -83,6 +84,11 @@ def test_the_log_is_a_table(trained: TrainingConfig) -> None:
     assert row["epoch"] == "1"
     assert float(row["train_loss"]) > 0
     assert float(row["images_per_second"]) > 0
+
+
+def test_the_curves_are_drawn(trained: TrainingConfig) -> None:
+    height, width = read_image(trained.work_folder / CURVES_FILE).shape
+    assert min(height, width) > 200
 
 
 def test_the_same_seed_gives_the_same_weights(trained: TrainingConfig, tmp_path: Path) -> None:
@@ -170,6 +176,56 @@ def test_a_bundle_that_has_seen_the_held_out_patients_is_refused(
         run(replace(trained, out=tmp_path / "leak", init=trained.out, seed=6))
 
 
+def test_another_seed_can_keep_the_split(trained: TrainingConfig, tmp_path: Path) -> None:
+    other = run(replace(trained, out=tmp_path / "other", seed=6, split_seed=trained.seed))
+    first = Bundle.load(trained.out).card
+    assert other.card.provenance["split"] == first.provenance["split"]
+    assert other.card.weights != first.weights
+
+
+def test_a_student_follows_its_teachers(
+    dataset: Path, trained: TrainingConfig, tmp_path: Path
+) -> None:
+    sure = Bundle.load(trained.out)
+    with torch.no_grad():
+        sure.network.classifier.weight.zero_()
+        sure.network.classifier.bias.fill_(3.0)
+    Bundle.build(sure.network, sure.card).save(tmp_path / "sure")
+    teachers = (tmp_path / "sure", trained.out)
+    alone = run(config_for(dataset, tmp_path / "alone", ema_decay=0.0))
+    taught = run(
+        config_for(
+            dataset, tmp_path / "taught", ema_decay=0.0, teachers=teachers, teacher_weight=1.0
+        )
+    )
+    (stage,) = taught.card.provenance["stages"]
+    assert stage["settings"]["teachers"] == ["sure", "bundle"]
+    assert stage["teachers_sha256"] == [Bundle.load(path).sha256 for path in teachers]
+    # Each step moves a bias by about the learning rate, towards what it is taught.
+    change = taught.network.classifier.bias - alone.network.classifier.bias
+    assert float(change.detach().mean()) > 0.001
+
+
+def test_a_teacher_that_has_seen_the_held_out_patients_is_refused(
+    trained: TrainingConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(PatientOverlapError, match="with another split"):
+        run(replace(trained, out=tmp_path / "leak", teachers=(trained.out,), seed=6))
+
+
+def test_blended_films_and_half_precision_train_too(dataset: Path, tmp_path: Path) -> None:
+    config = config_for(
+        dataset, tmp_path / "bundle", mixup=0.4, precision=Precision.BFLOAT16, stop_after=1
+    )
+    first = run(config)
+    (stage,) = first.card.provenance["stages"]
+    assert (stage["settings"]["mixup"], stage["settings"]["precision"]) == (0.4, "bfloat16")
+    assert np.isfinite(stage["log"][0]["train_loss"])
+    plain = run(config_for(dataset, tmp_path / "plain", stop_after=1))
+    assert first.card.weights != plain.card.weights
+    assert all(tensor.dtype != torch.bfloat16 for tensor in first.network.state_dict().values())
+
+
 def test_small_films_only_train(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no patient is left for the validation part"):
         run(config_for(dataset, tmp_path / "out", evaluation_min_side=100))
@@ -212,6 +268,8 @@ def test_a_start_that_is_no_bundle(dataset: Path, tmp_path: Path) -> None:
         ({"held_out_fraction": 0.9}, "leave patients to train on"),
         ({"specificity": 1.0}, "specificity must lie between"),
         ({"soft_weight": 2.0}, "soft_weight must lie between"),
+        ({"teacher_weight": -0.1}, "teacher_weight must lie between"),
+        ({"mixup": -1.0}, "mixup must not be negative"),
         ({"pretrain_share": 1.0}, "pretrain_share must be below 1"),
         ({"batch_size": 1000}, "do not fill one batch"),
     ],

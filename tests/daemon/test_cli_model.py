@@ -26,7 +26,7 @@ from cxr_model.predictor import Predictor
 from cxr_model.training_config import TrainingConfig
 from daemon.cli import main
 from daemon.cli_model import Method, calibrate
-from daemon.cli_train import Device, train
+from daemon.cli_train import Device, Precision, train
 from tests.cxr_model.file_server import FileServer, serve
 from tests.cxr_model.films_on_disk import simple_dataset
 from tests.cxr_model.made_models import random_network
@@ -159,6 +159,8 @@ def test_the_help_shows_the_defaults_of_the_room() -> None:
     }
     fields = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
     assert set(fields) - set(shown) == {"augmentation"}
+    # A repeatable option that is not given is None.
+    shown["teachers"] = shown["teachers"] or ()
     for name, default in shown.items():
         wanted = fields[name]
         assert default == (inspect.Parameter.empty if wanted is dataclasses.MISSING else wanted)
@@ -166,6 +168,7 @@ def test_the_help_shows_the_defaults_of_the_room() -> None:
         shown_specificity = inspect.signature(command).parameters["specificity"].default
         assert shown_specificity == fields["specificity"]
     assert [one.value for one in Device] == [one.value for one in training.Device]
+    assert [one.value for one in Precision] == [one.value for one in training.Precision]
     assert [one.value for one in Method] == [one.value for one in calibrators.Method]
 
 
