@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import inference, queue, receive
+from tests.benchmarks import inference, queue, receive, training
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "receive": receive.run,
     "inference": inference.run,
     "queue": queue.run,
+    "training": training.run,
 }
 
 
