@@ -103,6 +103,12 @@ def render(
     return rgb
 
 
+def overlay(image: Grey, contribution: npt.NDArray[np.float32], scale: float) -> Rgb:
+    """The same drawing without a legend, for a place that has its own text."""
+    _check(image, contribution, scale)
+    return _overlay(image, _strength(contribution, scale))
+
+
 def _check(image: Grey, contribution: npt.NDArray[np.float32], scale: float) -> None:
     if image.dtype != np.uint8 or image.ndim != 2 or image.size == 0:
         raise ImageError(f"expected a greyscale uint8 image, got {image.dtype} {image.shape}")

@@ -31,15 +31,24 @@ def hot_region(contribution: npt.NDArray[np.float32], *, share: float = HOT_SHAR
     `contribution` is float32 (rows, cols), a map of logit contributions on the film's own pixels.
     Parts as hot that are not joined to the maximum are left out: one finding, one region.
     """
+    part = hot_mask(contribution, share=share)
+    if part is None:
+        return None
+    outline = _outline(part)
+    return Region(tuple((float(x), float(y)) for x, y in outline), float(part.sum()))
+
+
+def hot_mask(
+    contribution: npt.NDArray[np.float32], *, share: float = HOT_SHARE
+) -> npt.NDArray[np.uint8] | None:
+    """The same part pixel by pixel: uint8 (rows, cols), 1 inside and 0 outside."""
     peak = float(contribution.max())
     if not peak > 0:
         return None
     hot = (contribution >= share * peak).astype(np.uint8)
     _, parts = cv2.connectedComponents(hot, connectivity=4)
     row, col = np.unravel_index(int(contribution.argmax()), contribution.shape)
-    part = (parts == parts[row, col]).astype(np.uint8)
-    outline = _outline(part)
-    return Region(tuple((float(x), float(y)) for x, y in outline), float(part.sum()))
+    return np.asarray(parts == parts[row, col], dtype=np.uint8)
 
 
 def _outline(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

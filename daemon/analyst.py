@@ -13,8 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from daemon.backoff import Backoff
-from daemon.config import Config, Product
-from daemon.pipeline import BuiltObject, Pipeline, Refusal
+from daemon.config import Config
+from daemon.objects import BuiltObject
+from daemon.pipeline import Pipeline, Refusal
+from daemon.products import kinds_for, kinds_to_build
 from daemon.role import ROOM_ERRORS, RoleContext
 from daemon.study_report import image_keys, report_request
 from dicom_io.gate import Reason
@@ -51,6 +53,7 @@ class Analyst:
     ) -> None:
         self._config = config.analyst
         self._destinations = config.destinations
+        self._kinds = kinds_to_build(config.destinations)
         self._worker = worker
         self._spool = spool
         self._store = store
@@ -94,14 +97,16 @@ class Analyst:
         self._spool.verify(instance.spool_path, instance.sha256)
         data = self._spool.read(instance.spool_path)
         analysed_at = self._analysis_time(instance)
-        outcome = self._pipeline.analyse(data, instance.revision, analysed_at.astimezone())
+        outcome = self._pipeline.analyse(
+            data, instance.revision, analysed_at.astimezone(), self._kinds
+        )
         if isinstance(outcome, Refusal):
             self._store.results.record_refusal(
                 job, instance.id, outcome.reason, outcome.detail, outcome.notes
             )
             log.info("instance %d is not analysed: %s", instance.id, outcome.reason)
             return
-        heatmaps = [self._keep(built, ObjectKind.HEATMAP, instance) for built in outcome.heatmaps]
+        objects = [self._keep(built, instance) for built in outcome.objects]
         model = self._pipeline.algorithm
         record = AnalysisRecord(
             analysed_at=analysed_at,
@@ -119,10 +124,11 @@ class Analyst:
                 for finding in outcome.prediction.findings
             ],
             notes=outcome.notes,
-            objects=heatmaps,
+            objects=objects,
         )
         self._store.results.record_analysis(job, instance.id, record)
-        log.info("instance %d is analysed: %d finding(s)", instance.id, len(heatmaps))
+        found = len(outcome.prediction.present)
+        log.info("instance %d is analysed: %d finding(s)", instance.id, found)
 
     def _analysis_time(self, instance: Instance) -> datetime.datetime:
         """Now; but an analysis repeated with the same model keeps its date, and so its objects."""
@@ -149,9 +155,7 @@ class Analyst:
             self._finish_report(job, StudyStatus.UNCHANGED, "the images are already reported")
         else:
             request = report_request(study, self._pipeline, self._spool.read)
-            report = self._keep(
-                self._pipeline.report(request), ObjectKind.REPORT, study.instances[0]
-            )
+            report = self._keep(self._pipeline.report(request), study.instances[0])
             deliveries = self._deliveries(report, analysed)
             self._finish_report(job, StudyStatus.REPORTED, "", [report], deliveries)
 
@@ -183,23 +187,23 @@ class Analyst:
         return max(PENDING, (_now() - received) / 4)
 
     def _deliveries(self, report: ObjectRecord, analysed: Sequence[Instance]) -> list[Delivery]:
-        heatmaps = [record for instance in analysed for record in instance.objects]
+        made = [report, *(record for instance in analysed for record in instance.objects)]
         return [
             Delivery(record.sop_instance_uid, peer.name)
             for peer in self._destinations
-            for product, records in ((Product.HEATMAP, heatmaps), (Product.REPORT, [report]))
-            if product in peer.receives
-            for record in records
+            for kind in kinds_for(peer)
+            for record in made
+            if record.kind is kind
         ]
 
-    def _keep(self, built: BuiltObject, kind: ObjectKind, source: Instance) -> ObjectRecord:
+    def _keep(self, built: BuiltObject, source: Instance) -> ObjectRecord:
         stored = self._spool.write(object_path(built.sop_instance_uid), built.data)
         return ObjectRecord(
             sop_instance_uid=built.sop_instance_uid,
             sop_class_uid=built.sop_class_uid,
-            kind=kind,
+            kind=built.kind,
             study_instance_uid=source.study_instance_uid,
-            instance_id=source.id if kind is ObjectKind.HEATMAP else None,
+            instance_id=None if built.kind is ObjectKind.REPORT else source.id,
             label=built.label,
             spool_path=stored.path,
             size=stored.size,

@@ -49,6 +49,18 @@ class Product(StrEnum):
 
     REPORT = "report"
     HEATMAP = "heatmap"
+    SUMMARY = "summary"
+    PRESENTATION_STATE = "presentation_state"
+    SEGMENTATION = "segmentation"
+
+
+class PictureSyntax(StrEnum):
+    """How a peer likes pictures encoded; what it does not accept it gets uncompressed."""
+
+    UNCOMPRESSED = "uncompressed"
+    RLE = "rle"
+    JPEG_2000 = "jpeg_2000"
+    JPEG_BASELINE = "jpeg_baseline"
 
 
 class ListenerConfig(Section):
@@ -70,6 +82,7 @@ class PeerConfig(Section):
     port: Port | None = None
     sends: bool = False
     receives: tuple[Product, ...] = ()
+    picture_syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED
     commitment: bool = False
     tls: bool = False
 

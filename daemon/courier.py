@@ -13,10 +13,12 @@ from contextlib import ExitStack
 
 from daemon.backoff import Backoff
 from daemon.config import Config, PeerConfig
+from daemon.products import picture_contexts, picture_syntax
 from daemon.redaction import redact
 from daemon.role import RoleContext
 from dicom_io.association import Destination, Timeouts
-from dicom_io.errors import AssociationError
+from dicom_io.compression import fitted
+from dicom_io.errors import AssociationError, DicomError
 from dicom_io.sender import Disposition, Sender
 from storage.errors import StorageError
 from storage.records import Job, JobKind
@@ -52,6 +54,8 @@ class Lane:
             seconds=3 * courier.network_timeout_seconds + LEASE_MARGIN_SECONDS
         )
         self._destination = destination_of(context.config, peer)
+        self._picture_syntax = picture_syntax(peer)
+        self._picture_contexts = picture_contexts(peer)
         self._failures = 0
 
     def run(self) -> None:
@@ -74,7 +78,9 @@ class Lane:
                     break
                 try:
                     if sender is None or not sender.is_open:
-                        sender = stack.enter_context(Sender(self._destination))
+                        sender = stack.enter_context(
+                            Sender(self._destination, also=self._picture_contexts)
+                        )
                     self._deliver(job, sender)
                 except AssociationError as error:
                     return self._failed(job, error)
@@ -92,7 +98,7 @@ class Lane:
         except StorageError as error:
             self._park(job, str(error))
             return
-        result = sender.send(data)
+        result = sender.send(self._fitted(data, sender))
         match result.disposition:
             case Disposition.DELIVERED:
                 self._failures = 0
@@ -105,6 +111,14 @@ class Lane:
                 self._retry(job, result.detail, self._backoff.seconds(job.attempts, self._rng))
             case Disposition.PARK:
                 self._park(job, result.detail)
+
+    def _fitted(self, data: bytes, sender: Sender) -> bytes:
+        """The object in the form the destination prefers, else as it is kept."""
+        try:
+            return fitted(data, self._picture_syntax, sender.accepted)
+        except DicomError as error:
+            log.warning("%s: an object is sent as it is: %s", self._name, error)
+            return data
 
     def _retry(self, job: Job, reason: str, wait: float) -> None:
         retry_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait)

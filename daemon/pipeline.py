@@ -4,8 +4,8 @@ The daemon and the batch run this same code; the one feeds it received instances
 """
 
 import datetime
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
@@ -15,27 +15,30 @@ from numpy.typing import NDArray
 
 from cxr_model.bundle import STARTER, Bundle
 from cxr_model.card import Card
-from cxr_model.findings import LABELS, Finding, Prediction
+from cxr_model.findings import LABELS, Prediction
 from cxr_model.heatmap import render
 from cxr_model.predictor import Predictor
+from cxr_model.summary_sheet import Captions, draw_summary
 from daemon.config import STARTER_BUNDLE, ModelConfig
+from daemon.objects import SERIES_NUMBERS, BuiltObject, Drawing, ObjectBuilder, film_name
 from dicom_io.algorithm import Algorithm
-from dicom_io.capture import CaptureContent, build_capture
 from dicom_io.encode import to_bytes
 from dicom_io.errors import NotDicomError, UndecodablePixelsError
 from dicom_io.gate import Reason, assess, assess_pixels
 from dicom_io.header import Dataset, read_dataset
 from dicom_io.pixels import display_pixels
+from dicom_io.presentation_state import objection
 from dicom_io.report import ReportContent, build_report
 from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedImage
-from dicom_io.uids import heatmap_uid, report_uid, series_uid
+from dicom_io.uids import report_uid, series_uid
+from storage.records import ObjectKind
 
 MANUFACTURER = "cxrd"
 """Written into every object; the gate knows its own results by it."""
-REPORT_SERIES_NUMBER = 9900
-HEATMAP_SERIES_NUMBER = 9901
 
 GreyImage = NDArray[np.uint8]
+
+_DEFAULT_KINDS = frozenset({ObjectKind.HEATMAP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +60,12 @@ class Film:
 
 
 @dataclass(frozen=True, slots=True)
-class Heatmap:
-    """A positive finding drawn on its film, uint8 (rows, cols, 3)."""
-
-    finding: Finding
-    rgb: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltObject:
-    """A DICOM object as a whole file."""
-
-    sop_instance_uid: str
-    sop_class_uid: str
-    label: str | None
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Analysis:
-    """What the model says about a film, with the heatmap objects of its positive findings."""
+    """What the model says about a film, with the objects that show its positive findings."""
 
     prediction: Prediction
     notes: tuple[str, ...]
-    heatmaps: tuple[BuiltObject, ...]
+    objects: tuple[BuiltObject, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,22 +126,47 @@ class Pipeline:
         return Film(dataset, image.array, notes + content.notes)
 
     def analyse(
-        self, data: bytes, revision: int, content_datetime: datetime.datetime
+        self,
+        data: bytes,
+        revision: int,
+        content_datetime: datetime.datetime,
+        kinds: Collection[ObjectKind] = _DEFAULT_KINDS,
     ) -> Analysis | Refusal:
-        """Take one DICOM object to its result.
+        """Take one DICOM object to its result, with objects of these kinds.
 
-        `content_datetime` is written into the heatmaps; its zone is taken for the site's where the
-        image names none.
+        `content_datetime` is written into the objects; its zone is taken for the site's where the
+        image names none. A kind that cannot be made of this image is named in the notes.
         """
         film = self.admit(data)
         if isinstance(film, Refusal):
             return film
         prediction = self.predict(film.pixels)
-        heatmaps = tuple(
-            self._capture(film, heatmap, revision, content_datetime)
-            for heatmap in self.heatmaps(film.pixels, prediction)
+        problem = objection(film.dataset) if ObjectKind.PRESENTATION_STATE in kinds else ""
+        if problem:
+            kinds = frozenset(kinds) - {ObjectKind.PRESENTATION_STATE}
+            film = replace(film, notes=(*film.notes, f"no presentation state: {problem}"))
+        builder = ObjectBuilder(
+            film.dataset, prediction, self.algorithm, revision, content_datetime
         )
-        return Analysis(prediction, film.notes, heatmaps)
+        objects = tuple(self._objects(film, prediction, builder, kinds))
+        return Analysis(prediction, film.notes, objects)
+
+    def _objects(
+        self,
+        film: Film,
+        prediction: Prediction,
+        builder: ObjectBuilder,
+        kinds: Collection[ObjectKind],
+    ) -> Iterator[BuiltObject]:
+        if ObjectKind.HEATMAP in kinds:
+            for drawing in self.heatmaps(film.pixels, prediction):
+                yield from builder.heatmap(drawing, kinds)
+        if ObjectKind.SUMMARY in kinds:
+            yield from builder.summary(self.summary(film, prediction), kinds)
+        if ObjectKind.PRESENTATION_STATE in kinds:
+            yield from builder.presentation_state()
+        if ObjectKind.SEGMENTATION in kinds:
+            yield from builder.segmentation()
 
     def predict(self, pixels: GreyImage) -> Prediction:
         """Calibrated findings of one display-true image (rows, cols)."""
@@ -166,7 +176,17 @@ class Pipeline:
         """Calibrated findings of several images, in their order; less work than one by one."""
         return self._predictor.predict(films)
 
-    def heatmaps(self, pixels: GreyImage, prediction: Prediction) -> Iterator[Heatmap]:
+    def summary(self, film: Film, prediction: Prediction) -> NDArray[np.uint8]:
+        """The summary sheet of a film, uint8 (rows, cols, 3)."""
+        card = self.card
+        captions = Captions(
+            image=film_name(film.dataset),
+            model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
+            operating_point=_operating_point(card),
+        )
+        return draw_summary(film.pixels, prediction, card.map_scales, captions)
+
+    def heatmaps(self, pixels: GreyImage, prediction: Prediction) -> Iterator[Drawing]:
         """One overlay per finding at or above its threshold; absent findings get none."""
         card = self._predictor.bundle.card
         for finding in prediction.present:
@@ -180,7 +200,7 @@ class Pipeline:
                 threshold=finding.threshold,
                 model_name=f"{card.name} {card.version}",
             )
-            yield Heatmap(finding, rgb)
+            yield Drawing(finding, rgb)
 
     def self_test(self) -> float:
         """Largest difference, in logits, between mean(map) + bias and the logit; about 0."""
@@ -206,13 +226,15 @@ class Pipeline:
                 predecessor=request.predecessor,
                 sop_instance_uid=uid,
                 series_instance_uid=self.report_series_uid(request.study_instance_uid),
-                series_number=REPORT_SERIES_NUMBER,
+                series_number=SERIES_NUMBERS[ObjectKind.REPORT],
                 instance_number=request.number,
                 content_datetime=request.content_datetime,
                 timezone=request.content_datetime.tzinfo,
             )
         )
-        return BuiltObject(uid, str(dataset.SOPClassUID), None, to_bytes(dataset))
+        return BuiltObject(
+            uid, str(dataset.SOPClassUID), ObjectKind.REPORT, None, to_bytes(dataset)
+        )
 
     def report_series_uid(self, study_instance_uid: str) -> str:
         """The series that holds this model's reports on a study."""
@@ -221,35 +243,6 @@ class Pipeline:
     def heatmap_series_uid(self, study_instance_uid: str) -> str:
         """The series that holds this model's heatmaps of a study."""
         return series_uid(study_instance_uid, self.algorithm.sha256, "heatmap")
-
-    def _capture(
-        self,
-        film: Film,
-        heatmap: Heatmap,
-        revision: int,
-        content_datetime: datetime.datetime,
-    ) -> BuiltObject:
-        finding, source = heatmap.finding, film.dataset
-        # Other pixels under the same UID are another source: their heatmap is another object.
-        key = source.SOPInstanceUID if revision == 1 else f"{source.SOPInstanceUID}#{revision}"
-        uid = heatmap_uid(key, self.algorithm.sha256, finding.label)
-        dataset = build_capture(
-            CaptureContent(
-                source=source,
-                rgb=heatmap.rgb,
-                label=finding.label,
-                probability=finding.probability,
-                threshold=finding.threshold,
-                algorithm=self.algorithm,
-                sop_instance_uid=uid,
-                series_instance_uid=self.heatmap_series_uid(source.StudyInstanceUID),
-                series_number=HEATMAP_SERIES_NUMBER,
-                instance_number=LABELS.index(finding.label) + 1,
-                content_datetime=content_datetime,
-                timezone=content_datetime.tzinfo,
-            )
-        )
-        return BuiltObject(uid, str(dataset.SOPClassUID), finding.label, to_bytes(dataset))
 
 
 def _algorithm(bundle: Bundle) -> Algorithm:
@@ -263,10 +256,13 @@ def _algorithm(bundle: Bundle) -> Algorithm:
         calibration=f"per finding ({', '.join(methods)})",
         intended_use=card.intended_use,
         parameters=(
-            "Operating point: "
-            + ", ".join(
-                f"{key.replace('_', ' ')} {value}" for key, value in card.operating_point.items()
-            ),
+            f"Operating point: {_operating_point(card)}",
             f"cxrd {version('cxrd')}",
         ),
+    )
+
+
+def _operating_point(card: Card) -> str:
+    return ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in card.operating_point.items()
     )

@@ -8,11 +8,12 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from daemon.config import Config, PeerConfig, Product
+from daemon.config import Config, PeerConfig
 from daemon.courier import destination_of
 from daemon.pipeline import Pipeline
+from daemon.products import classes_for, picture_contexts
 from daemon.role import ROOM_ERRORS
-from dicom_io.association import HEATMAP_CLASS, REPORT_CLASS, Destination, Timeouts
+from dicom_io.association import Destination, Timeouts
 from dicom_io.sender import echo
 from storage.spool import Spool
 from storage.store import Store
@@ -112,8 +113,11 @@ def _who_listens(config: Config, where: str, error: OSError) -> CheckResult:
 
 
 def _check_destination(config: Config, peer: PeerConfig) -> CheckResult:
-    classes = {Product.REPORT: REPORT_CLASS, Product.HEATMAP: HEATMAP_CLASS}
-    answer = echo(
-        destination_of(config, peer), sop_classes=[classes[product] for product in peer.receives]
-    )
-    return CheckResult(f"peer {peer.name}", answer.ok, answer.diagnosis)
+    preferred = picture_contexts(peer)
+    answer = echo(destination_of(config, peer), sop_classes=classes_for(peer), also=preferred)
+    detail = answer.diagnosis
+    for sop_class, syntax in preferred:
+        taken = answer.accepted.get(sop_class, ())
+        if taken and syntax not in taken:
+            detail += f"; not picture_syntax {peer.picture_syntax}: pictures go uncompressed"
+    return CheckResult(f"peer {peer.name}", answer.ok, detail)

@@ -10,7 +10,9 @@ from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     EnhancedSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
     SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
@@ -23,14 +25,18 @@ from dicom_io.syntaxes import PLAIN_SYNTAXES
 VERIFICATION = "1.2.840.10008.1.1"
 
 # What this software sends: reports, with the classes an older archive may take instead, and
-# pictures.
+# pictures, presentation states and segmentations.
 REPORT_CLASS = str(Comprehensive3DSRStorage)
 HEATMAP_CLASS = str(SecondaryCaptureImageStorage)
+PRESENTATION_CLASS = str(GrayscaleSoftcopyPresentationStateStorage)
+SEGMENTATION_CLASS = str(SegmentationStorage)
 RESULT_CLASSES = (
     REPORT_CLASS,
     str(ComprehensiveSRStorage),
     str(EnhancedSRStorage),
     HEATMAP_CLASS,
+    PRESENTATION_CLASS,
+    SEGMENTATION_CLASS,
 )
 
 # Presentation context identifiers are odd numbers of one byte (PS3.8 9.3.2.2).

@@ -1,9 +1,10 @@
-"""A heatmap as a Secondary Capture image (PS3.3 A.8.1).
+"""A picture as a Secondary Capture image (PS3.3 A.8.1): a finding's heatmap, or the summary sheet.
 
 Modality is OT: the picture is no longer what the X-ray unit recorded, and a CR or DX here would
 hang it beside the films as if it were one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -21,7 +22,7 @@ from pydicom.uid import (
 )
 
 from dicom_io.algorithm import RESEARCH_USE_ONLY, Algorithm, plain
-from dicom_io.codes import GRAD_CAM, SOURCE_IMAGE, finding_code
+from dicom_io.codes import FINDING_CODES, GRAD_CAM, SOURCE_IMAGE, Concept, finding_code
 from dicom_io.errors import ObjectError
 from dicom_io.header import number, text
 from dicom_io.quiet import quietly
@@ -36,6 +37,7 @@ from dicom_io.source_header import (
 )
 
 HEATMAP_SERIES_DESCRIPTION = "AI heatmap - research use only"
+SUMMARY_SERIES_DESCRIPTION = "AI summary - research use only"
 _LOSSY_SYNTAXES = frozenset(
     {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, JPEG2000MC, HTJ2K}
 )
@@ -63,15 +65,75 @@ class CaptureContent:
     timezone: tzinfo | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SummaryContent:
+    """The summary sheet of one image: `rgb` is uint8 (rows, cols, 3), `positive` the labels found.
+
+    The sheet has a grid of its own, not the film's. For the times see `CaptureContent`.
+    """
+
+    source: Dataset
+    rgb: NDArray[np.uint8]
+    positive: Sequence[str]
+    algorithm: Algorithm
+    sop_instance_uid: str
+    series_instance_uid: str
+    series_number: int
+    instance_number: int
+    content_datetime: datetime
+    timezone: tzinfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wording:
+    """How a picture is described: its series, its derivation in words, and in short."""
+
+    series: str
+    derivation: str
+    comment: str
+    on_source_grid: bool
+    shows_map: bool
+
+
 def build_capture(content: CaptureContent) -> Dataset:
     """The heatmap as a dataset; `encode.to_bytes` makes the file of it.
 
     Raises ObjectError for an array of another shape or type, an unknown label, or a source
     without its identifying UIDs.
     """
+    meaning = finding_code(content.label).concept.meaning
+    grid = (number(content.source, "Rows"), number(content.source, "Columns"))
+    wording = _Wording(
+        HEATMAP_SERIES_DESCRIPTION,
+        f"Grad-CAM overlay for {meaning}: probability {content.probability:.4f}, threshold "
+        f"{content.threshold:.4f}.",
+        f"AI heatmap: {meaning}, probability {content.probability:.2f}.",
+        on_source_grid=grid == content.rgb.shape[:2],
+        shows_map=True,
+    )
+    return _picture(content, wording)
+
+
+def build_summary(content: SummaryContent) -> Dataset:
+    """The summary sheet as a dataset. Raises ObjectError as `build_capture` does."""
+    found = [finding_code(label).concept.meaning for label in content.positive]
+    named = ", ".join(found) or "none"
+    overlays = " and Grad-CAM overlays of the most probable" if found else ""
+    wording = _Wording(
+        SUMMARY_SERIES_DESCRIPTION,
+        f"Summary sheet: {len(FINDING_CODES)} findings with probabilities and thresholds"
+        f"{overlays}. At or above threshold: {named}.",
+        f"AI summary: {named}.",
+        on_source_grid=False,
+        shows_map=bool(found),
+    )
+    return _picture(content, wording)
+
+
+def _picture(content: CaptureContent | SummaryContent, wording: _Wording) -> Dataset:
     rgb = content.rgb
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
-        raise ObjectError(f"a heatmap is uint8 (rows, cols, 3), not {rgb.dtype} {rgb.shape}")
+        raise ObjectError(f"a picture is uint8 (rows, cols, 3), not {rgb.dtype} {rgb.shape}")
     source = content.source
     envelope = Envelope(
         sop_class_uid=SecondaryCaptureImageStorage,
@@ -80,69 +142,68 @@ def build_capture(content: CaptureContent) -> Dataset:
         series_number=content.series_number,
         instance_number=content.instance_number,
         modality="OT",
-        series_description=HEATMAP_SERIES_DESCRIPTION,
+        series_description=wording.series,
         created=local_time(source, content.content_datetime, content.timezone),
     )
     with quietly():
         ds = start_object(source, envelope, content.algorithm)
-        _add_general_image(ds, content)
-        _add_derivation(ds, content)
-        _add_lossy_history(ds, source)
+        _add_general_image(ds, source, wording)
+        _add_derivation(ds, source, content.algorithm, wording)
+        add_lossy_history(ds, source)
         _add_pixels(ds, rgb)
     return ds
 
 
-def _same_grid(content: CaptureContent) -> bool:
-    grid = (number(content.source, "Rows"), number(content.source, "Columns"))
-    return grid == content.rgb.shape[:2]
-
-
-def _add_general_image(ds: Dataset, content: CaptureContent) -> None:
+def _add_general_image(ds: Dataset, source: Dataset, wording: _Wording) -> None:
     ds.ConversionType = "WSD"
     ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     # An unpaired body part; without it Laterality would be required (PS3.3 C.7.3.1).
     ds.BodyPartExamined = "CHEST"
     ds.BurnedInAnnotation = "YES"
     ds.RecognizableVisualFeatures = "NO"
-    directions = patient_orientation(content.source) if _same_grid(content) else None
+    directions = patient_orientation(source) if wording.on_source_grid else None
     ds.PatientOrientation = list(directions) if directions is not None else None
-    requests = request_items(content.source)
+    requests = request_items(source)
     if requests:
         ds.RequestAttributesSequence = requests
 
 
-def _add_derivation(ds: Dataset, content: CaptureContent) -> None:
+def _add_derivation(ds: Dataset, source: Dataset, algorithm: Algorithm, wording: _Wording) -> None:
     """General Reference and Common Instance Reference (PS3.3 C.12.4, C.12.2)."""
-    algorithm = content.algorithm
-    meaning = finding_code(content.label).concept.meaning
     ds.DerivationDescription = plain(
-        f"Grad-CAM overlay for {meaning}: probability {content.probability:.4f}, threshold "
-        f"{content.threshold:.4f}. Model {algorithm.name} {algorithm.version}, bundle sha256 "
+        f"{wording.derivation} Model {algorithm.name} {algorithm.version}, bundle sha256 "
         f"{algorithm.sha256}. {RESEARCH_USE_ONLY}"
     )[:_SHORT_TEXT]
-    ds.DerivationCodeSequence = [GRAD_CAM.item()]
-    ds.ImageComments = plain(
-        f"AI heatmap: {meaning}, probability {content.probability:.2f}. {RESEARCH_USE_ONLY}"
-    )
+    if wording.shows_map:
+        ds.DerivationCodeSequence = [GRAD_CAM.item()]
+    ds.ImageComments = plain(f"{wording.comment} {RESEARCH_USE_ONLY}")
     reference = Dataset()
-    reference.ReferencedSOPClassUID = required_uid(content.source, "SOPClassUID")
-    reference.ReferencedSOPInstanceUID = required_uid(content.source, "SOPInstanceUID")
-    ds.SourceImageSequence = [_source_item(reference, _same_grid(content))]
-    series = Dataset()
-    series.ReferencedInstanceSequence = [reference]
-    series.SeriesInstanceUID = required_uid(content.source, "SeriesInstanceUID")
-    ds.ReferencedSeriesSequence = [series]
+    reference.ReferencedSOPClassUID = required_uid(source, "SOPClassUID")
+    reference.ReferencedSOPInstanceUID = required_uid(source, "SOPInstanceUID")
+    ds.SourceImageSequence = [source_item(reference, SOURCE_IMAGE, wording.on_source_grid)]
+    ds.ReferencedSeriesSequence = [
+        series_item(reference, required_uid(source, "SeriesInstanceUID"))
+    ]
 
 
-def _source_item(reference: Dataset, same_grid: bool) -> Dataset:
+def source_item(reference: Dataset, purpose: Concept, same_grid: bool) -> Dataset:
+    """Item of SourceImageSequence for a referenced instance."""
     item = Dataset()
     item.update(reference)
-    item.PurposeOfReferenceCodeSequence = [SOURCE_IMAGE.item()]
+    item.PurposeOfReferenceCodeSequence = [purpose.item()]
     item.SpatialLocationsPreserved = "YES" if same_grid else "NO"
     return item
 
 
-def _add_lossy_history(ds: Dataset, source: Dataset) -> None:
+def series_item(reference: Dataset, series_instance_uid: str) -> Dataset:
+    """Item of ReferencedSeriesSequence (Common Instance Reference) for one instance."""
+    series = Dataset()
+    series.ReferencedInstanceSequence = [reference]
+    series.SeriesInstanceUID = series_instance_uid
+    return series
+
+
+def add_lossy_history(ds: Dataset, source: Dataset) -> None:
     """Once lossy, always lossy (PS3.3 C.7.6.1.1.5): the flag follows the pixels it came from."""
     syntax = text(getattr(source, "file_meta", Dataset()), "TransferSyntaxUID")
     if text(source, "LossyImageCompression") != "01" and syntax not in _LOSSY_SYNTAXES:

@@ -82,6 +82,10 @@ GRAD_CAM = Concept("130403", "DCM", "Gradient-weighted class activation")
 COMMENT = Concept("121106", "DCM", "Comment")
 SUMMARY = Concept("121111", "DCM", "Summary")
 SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing operation")
+UNCOMPRESSED_PREDECESSOR = Concept("121320", "DCM", "Uncompressed predecessor")
+LOSSY_COMPRESSION = Concept("113040", "DCM", "Lossy Compression")
+ARTIFICIAL_INTELLIGENCE = Concept("123110", "DCM", "Artificial Intelligence")
+ABNORMAL_STRUCTURE = Concept("49755003", "SCT", "Morphologically Abnormal Structure")
 PROCESSING_EQUIPMENT = Concept("109102", "DCM", "Processing Equipment")
 CHEST_RADIOGRAPHY = _published(
     "399208008", "Plain chest X-ray", "SNOMED CT procedure in public FHIR examples"

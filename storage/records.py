@@ -45,6 +45,12 @@ class ObjectKind(StrEnum):
 
     REPORT = "report"
     HEATMAP = "heatmap"
+    SUMMARY = "summary"
+    PRESENTATION_STATE = "presentation_state"
+    SEGMENTATION = "segmentation"
+    # Lossy copies, each an object of its own beside the picture it was made from.
+    HEATMAP_JPEG = "heatmap_jpeg"
+    SUMMARY_JPEG = "summary_jpeg"
 
 
 class StudyStatus(StrEnum):
@@ -118,7 +124,7 @@ class FindingRecord:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """A DICOM object made here. A heatmap names its instance and label, a report neither."""
+    """A DICOM object made here. All but a report name their instance, a heatmap its label too."""
 
     sop_instance_uid: str
     sop_class_uid: str
