@@ -182,19 +182,24 @@ def _draw_footer(draw: ImageDraw.ImageDraw, captions: Captions) -> None:
     draw.line((_MARGIN, _FOOTER, WIDTH - _MARGIN, _FOOTER), _FAINT, 1)
     lines = (
         ("Bars: the white line is the threshold; a bar that reaches it is a finding.", _GREY),
-        (f"Model {captions.model}. Thresholds: {captions.operating_point}", _GREY),
+        (f"Model: {captions.model}", _GREY),
+        (f"Thresholds: {captions.operating_point}", _GREY),
         (_DISCLAIMER, _AMBER),
     )
     for i, (line, colour) in enumerate(lines):
-        font = _fitting(draw, line, 22)
-        draw.text((_MARGIN, _FOOTER + 24 + 35 * i), line, colour, font, anchor="lm")
+        shown, font = _fitting(draw, line)
+        draw.text((_MARGIN, _FOOTER + 20 + 29 * i), shown, colour, font, anchor="lm")
 
 
-def _fitting(draw: ImageDraw.ImageDraw, line: str, size: int) -> ImageFont.FreeTypeFont:
-    """The font in the largest size, from `size` down, in which the line fits the page."""
-    while size > 8 and draw.textlength(line, _font(size)) > WIDTH - 2 * _MARGIN:
-        size -= 1
-    return _font(size)
+def _fitting(draw: ImageDraw.ImageDraw, line: str) -> tuple[str, ImageFont.FreeTypeFont]:
+    """The line in the largest font in which it fits the page, cut where none is small enough."""
+    space = WIDTH - 2 * _MARGIN
+    for size in range(20, 15, -1):
+        if draw.textlength(line, _font(size)) <= space:
+            return line, _font(size)
+    while draw.textlength(line + "…", _font(16)) > space:
+        line = line[:-1]
+    return line + "…", _font(16)
 
 
 def _name(finding: Finding) -> str:

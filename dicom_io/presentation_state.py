@@ -6,6 +6,7 @@ document around them is put together here, since its constructor demands attribu
 often lack.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -16,7 +17,7 @@ from highdicom.pr import GraphicAnnotation, GraphicLayer, GraphicObject, TextObj
 from pydicom.dataset import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
-from dicom_io.algorithm import RESEARCH_USE_ONLY, Algorithm, plain
+from dicom_io.algorithm import Algorithm, long_string
 from dicom_io.codes import finding_code
 from dicom_io.decode import layout_of
 from dicom_io.errors import ObjectError, UndecodablePixelsError
@@ -31,9 +32,18 @@ Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
 _NOTICE_LAYER = "RESEARCH_USE"
+_NOTICE = "AI result. RESEARCH USE ONLY, not for diagnosis"
 _CODE_STRING = 16
 # One colour per finding in turn, all clear of the grey under them, then that of the notice.
-_COLOURS = ((255, 170, 0), (0, 220, 255), (255, 90, 200), (120, 255, 90), (255, 255, 90))
+_COLOURS = (
+    (255, 170, 0),
+    (0, 220, 255),
+    (255, 90, 200),
+    (120, 255, 90),
+    (255, 255, 90),
+    (255, 110, 90),
+    (150, 160, 255),
+)
 _NOTICE_COLOUR = (255, 255, 255)
 # A line of text, as parts of the film's shorter side: its height, and the width of a character.
 _LINE_HEIGHT = 0.032
@@ -174,9 +184,10 @@ def _add_annotations(ds: Dataset, content: PresentationContent) -> None:
         )
         layers.append(layer)
         annotations.append(_annotation(film, layer, finding, labels[order], boxes[order]))
-    notice = _layer(_NOTICE_LAYER, len(layers) + 1, "Research use only", _NOTICE_COLOUR)
+    made_by = long_string(f"{content.algorithm.name} {content.algorithm.version}")
+    notice = _layer(_NOTICE_LAYER, len(layers) + 1, made_by, _NOTICE_COLOUR)
     layers.append(notice)
-    annotations.append(_notice(film, notice, content.algorithm))
+    annotations.append(_notice(film, notice))
     ds.GraphicLayerSequence = layers
     ds.GraphicAnnotationSequence = annotations
 
@@ -203,21 +214,21 @@ def _annotation(
     film: Dataset, layer: GraphicLayer, finding: OutlinedFinding, caption: str, box: Box
 ) -> GraphicAnnotation:
     closed = np.asarray([*finding.points, finding.points[0]], dtype=np.float64)
-    top = min(finding.points, key=lambda point: point[1])
+    middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    nearest = min(finding.points, key=lambda point: math.dist(point, middle))
     try:
         return GraphicAnnotation(
             [film],
             layer,
             graphic_objects=[GraphicObject("POLYLINE", closed, "PIXEL")],
-            text_objects=[TextObject(caption, "PIXEL", bounding_box=box, anchor_point=top)],
+            text_objects=[TextObject(caption, "PIXEL", bounding_box=box, anchor_point=nearest)],
         )
     except ValueError as error:
         raise ObjectError(f"the outline of {finding.label} does not fit the film") from error
 
 
-def _notice(film: Dataset, layer: GraphicLayer, algorithm: Algorithm) -> GraphicAnnotation:
-    said = plain(f"AI result of {algorithm.name} {algorithm.version}. {RESEARCH_USE_ONLY}")
-    line = TextObject(said, "DISPLAY", bounding_box=(0.02, 0.95, 0.98, 0.99))
+def _notice(film: Dataset, layer: GraphicLayer) -> GraphicAnnotation:
+    line = TextObject(_NOTICE, "DISPLAY", bounding_box=(0.02, 0.96, 0.98, 0.99))
     return GraphicAnnotation([film], layer, text_objects=[line])
 
 

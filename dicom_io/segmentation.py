@@ -41,7 +41,7 @@ SEGMENTATION_SERIES_DESCRIPTION = "AI segmentation - research use only"
 
 @dataclass(frozen=True, slots=True)
 class SegmentedFinding:
-    """A finding and its region: `mask` is uint8 (rows, columns) of the film, 1 inside and else 0."""
+    """A finding and its region: `mask` is uint8 (rows, columns) of the film, 1 inside it."""
 
     label: str
     probability: float

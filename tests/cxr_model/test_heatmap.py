@@ -7,7 +7,7 @@ import torch
 
 from cxr_model.errors import ImageError
 from cxr_model.findings import LABELS
-from cxr_model.heatmap import class_activation_maps, render
+from cxr_model.heatmap import class_activation_maps, overlay, render
 from tests.cxr_model.made_models import random_network
 
 
@@ -168,3 +168,15 @@ def test_what_cannot_be_drawn_is_refused(
 def test_a_film_too_small_for_a_legend_is_drawn_without() -> None:
     rgb = draw(np.zeros((8, 8), np.uint8), np.ones((8, 8), np.float32), scale=1.0)
     assert (rgb == rgb[0, 0]).all()
+
+
+def test_an_overlay_is_the_picture_without_its_legend() -> None:
+    image, contribution = film(), blob(512, 480, peak=3.0)
+    plain, rendered = overlay(image, contribution, 3.0), draw(image, contribution, scale=3.0)
+    rows, cols = np.nonzero((plain != rendered).any(axis=2))
+    legend = (slice(rows.min(), rows.max() + 1), slice(cols.min(), cols.max() + 1))
+    assert (rendered[legend] != plain[legend]).any()
+    rendered[legend] = plain[legend]
+    np.testing.assert_array_equal(plain, rendered)
+    with pytest.raises(ImageError):
+        overlay(image, contribution[1:], 3.0)

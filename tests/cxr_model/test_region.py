@@ -3,7 +3,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cxr_model.region import hot_region
+from cxr_model.region import hot_mask, hot_region
 
 
 def blob(rows: int, cols: int, row: int, col: int, width: float) -> npt.NDArray[np.float32]:
@@ -49,3 +49,17 @@ def test_a_single_pixel_has_a_region_with_an_area(place: tuple[int, int]) -> Non
     assert (max(xs) - min(xs), max(ys) - min(ys)) == (1.0, 1.0)
     assert all(0 <= x <= 30 for x in xs)
     assert all(0 <= y <= 20 for y in ys)
+
+
+def test_the_mask_has_the_pixels_that_the_outline_is_around() -> None:
+    heat = blob(200, 200, 50, 50, 10.0) + 0.9 * blob(200, 200, 150, 150, 10.0)
+    mask, region = hot_mask(heat), hot_region(heat)
+    assert mask is not None
+    assert region is not None
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask[:100, :100], heat[:100, :100] >= 0.5 * heat.max())
+    assert mask.sum() == mask[:100, :100].sum() == region.area
+
+
+def test_a_map_that_does_not_rise_has_no_mask() -> None:
+    assert hot_mask(np.zeros((20, 20), dtype=np.float32)) is None

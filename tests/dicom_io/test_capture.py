@@ -17,12 +17,21 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicom_io.capture import CaptureContent, build_capture
+from dicom_io.capture import CaptureContent, SummaryContent, build_capture, build_summary
 from dicom_io.encode import to_bytes
 from dicom_io.errors import NotDicomError, ObjectError
+from dicom_io.gate import Reason, assess
 from dicom_io.header import read_dataset, text
 from dicom_io.uids import derived_uid
-from tests.dicom_io.objects import SHA256, STUDY, bare_header, capture_content, full_header
+from tests.dicom_io.objects import (
+    ALGORITHM,
+    NOW,
+    SHA256,
+    STUDY,
+    bare_header,
+    capture_content,
+    full_header,
+)
 from tests.dicom_io.validation import new_errors, validate, warnings
 
 REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
@@ -178,3 +187,63 @@ def test_another_kind_of_array_is_refused(rgb: Any) -> None:
 def test_an_unknown_label_is_refused() -> None:
     with pytest.raises(ObjectError, match="Covid"):
         build_capture(replace(capture_content(full_header()), label="Covid"))
+
+
+def summary_content(header: Dataset, positive: tuple[str, ...] = ("Effusion",)) -> SummaryContent:
+    return SummaryContent(
+        source=header,
+        rgb=np.full((30, 40, 3), 9, dtype=np.uint8),
+        positive=positive,
+        algorithm=ALGORITHM,
+        sop_instance_uid="2.25.61",
+        series_instance_uid="2.25.62",
+        series_number=902,
+        instance_number=2,
+        content_datetime=NOW,
+    )
+
+
+def summary_file(content: SummaryContent, folder: Path) -> Path:
+    path = folder / "summary.dcm"
+    path.write_bytes(to_bytes(build_summary(content)))
+    return path
+
+
+@pytest.mark.parametrize("header", [full_header, bare_header])
+@pytest.mark.parametrize("positive", [(), ("Effusion", "Pleural_Thickening")])
+def test_dciodvfy_finds_no_error_in_a_summary(
+    header: Any, positive: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert validate(summary_file(summary_content(header(), positive), tmp_path)) == []
+
+
+def test_a_summary_says_what_it_is(tmp_path: Path) -> None:
+    ds = pydicom.dcmread(summary_file(summary_content(full_header()), tmp_path))
+    assert ds.SeriesDescription == "AI summary - research use only"
+    assert (ds.Modality, ds.BurnedInAnnotation, ds.ContentQualification) == (
+        "OT",
+        "YES",
+        "RESEARCH",
+    )
+    assert "At or above threshold: Pleural effusion." in ds.DerivationDescription
+    assert "RESEARCH USE ONLY" in ds.DerivationDescription
+    assert ds.DerivationCodeSequence[0].CodeValue == "130403"
+    [source] = ds.SourceImageSequence
+    assert source.ReferencedSOPInstanceUID == f"{STUDY}.1.1"
+    assert source.SpatialLocationsPreserved == "NO"
+    assert not ds.PatientOrientation
+    np.testing.assert_array_equal(ds.pixel_array, np.full((30, 40, 3), 9))
+
+
+def test_a_summary_without_a_map_does_not_claim_one(tmp_path: Path) -> None:
+    ds = pydicom.dcmread(summary_file(summary_content(full_header(), ()), tmp_path))
+    assert "DerivationCodeSequence" not in ds
+    assert "At or above threshold: none." in ds.DerivationDescription
+
+
+@pytest.mark.parametrize("positive", [(), ("Effusion",)])
+def test_a_summary_that_comes_back_is_known_as_a_result(
+    positive: tuple[str, ...], tmp_path: Path
+) -> None:
+    ds = read_dataset(summary_file(summary_content(full_header(), positive), tmp_path))
+    assert assess(ds).reason is Reason.OWN_RESULT
