@@ -1,4 +1,4 @@
-"""Puts a report into the outbox without a model: for tests of what delivers it."""
+"""Puts an object into the outbox without a model: for tests of what delivers it."""
 
 import dataclasses
 
@@ -13,9 +13,17 @@ from tests.storage.builders import claim, made_object, new_instance
 
 def queue_report(store: Store, spool: Spool, destination: str, number: int = 1) -> str:
     """Queue a real report for `destination`; its SOP Instance UID."""
-    uid, study = f"2.25.7{number}", f"2.25.8{number}"
+    uid = f"2.25.7{number}"
     report = build_report(report_content(full_header(), sop_instance_uid=uid))
-    stored = spool.write(object_path(uid), to_bytes(report))
+    return queue_object(store, spool, destination, uid, to_bytes(report), number)
+
+
+def queue_object(
+    store: Store, spool: Spool, destination: str, uid: str, data: bytes, number: int = 1
+) -> str:
+    """Queue an object of this SOP Instance UID, a whole file, for `destination`; the UID."""
+    study = f"2.25.8{number}"
+    stored = spool.write(object_path(uid), data)
     source = new_instance(f"2.25.9{number}", study_instance_uid=study)
     instance = store.record_instance(source, quiet_seconds=0).instance_id
     store.results.record_refusal(claim(store, JobKind.ANALYSE), instance, "NOT_CHEST", "")

@@ -1,6 +1,7 @@
 """The analyst: each instance ends in one named state, whatever its analysis runs into."""
 
 import datetime
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,20 @@ from pathlib import Path
 import pytest
 
 from daemon.analyst import Analyst
-from daemon.config import AnalystConfig, Config, PeerConfig, Product
+from daemon.config import AnalystConfig, Config, PeerConfig, PictureSyntax, Product
 from daemon.listener import Reception
 from daemon.pipeline import Pipeline
-from dicom_io.header import read_header
+from dicom_io.gate import Reason, assess
+from dicom_io.header import read_dataset, read_header
 from dicom_io.phantom import PhantomView
-from storage.records import InstanceState, JobKind, JobState, StudyResults, StudyStatus
+from storage.records import (
+    InstanceState,
+    JobKind,
+    JobState,
+    ObjectKind,
+    StudyResults,
+    StudyStatus,
+)
 from storage.spool import Spool
 from storage.store import Store
 from tests.daemon.running import build_bundle, film
@@ -94,6 +103,86 @@ def test_report_goes_where_the_peer_wants_it_and_heatmaps_do_not(bench: Bench) -
     assert study.instances[0].objects
     (job,) = [job for job in bench.store.jobs.list() if job.kind is JobKind.DELIVER]
     assert job.subject == f"{study.reports[0].sop_instance_uid}@pacs"
+
+
+EVERYTHING = PeerConfig(
+    name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=105, receives=tuple(Product)
+)
+IN_JPEG = EVERYTHING.model_copy(
+    update={"name": "small", "picture_syntax": PictureSyntax.JPEG_BASELINE}
+)
+
+
+def everything_wanted(bench: Bench, pipeline: Pipeline) -> None:
+    bench.config = bench.config.model_copy(
+        update={"peers": (*bench.config.peers, EVERYTHING, IN_JPEG)}
+    )
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
+
+
+def test_each_peer_gets_the_kinds_it_lists(bench: Bench, pipeline: Pipeline) -> None:
+    everything_wanted(bench, pipeline)
+    uid = bench.receive(film("kinds"))
+    bench.work()
+    study = bench.study(uid)
+    (instance,) = study.instances
+    made = {record.sop_instance_uid: record for record in (*instance.objects, *study.reports)}
+    positive = sum(finding.present for finding in instance.findings)
+    assert Counter(record.kind for record in made.values()) == {
+        ObjectKind.HEATMAP: positive,
+        ObjectKind.HEATMAP_JPEG: positive,
+        ObjectKind.SUMMARY: 1,
+        ObjectKind.SUMMARY_JPEG: 1,
+        ObjectKind.PRESENTATION_STATE: 1,
+        ObjectKind.SEGMENTATION: 1,
+        ObjectKind.REPORT: 1,
+    }
+    sent: dict[str, set[ObjectKind]] = defaultdict(set)
+    for job in bench.store.jobs.list():
+        if job.kind is JobKind.DELIVER:
+            object_uid, _, peer = job.subject.partition("@")
+            sent[peer].add(made[object_uid].kind)
+    shapes = {ObjectKind.PRESENTATION_STATE, ObjectKind.SEGMENTATION, ObjectKind.REPORT}
+    assert sent == {
+        "pacs": {ObjectKind.REPORT},
+        "archive": {ObjectKind.HEATMAP, ObjectKind.SUMMARY} | shapes,
+        "small": {ObjectKind.HEATMAP_JPEG, ObjectKind.SUMMARY_JPEG} | shapes,
+    }
+
+
+def test_every_object_made_is_one_of_its_own_and_of_the_study(
+    bench: Bench, pipeline: Pipeline
+) -> None:
+    everything_wanted(bench, pipeline)
+    uid = bench.receive(film("identity"))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    series = defaultdict(set)
+    for record in instance.objects:
+        data = bench.spool.read(record.spool_path)
+        header = read_header(data)
+        assert (header.sop_instance_uid, header.sop_class_uid, header.study_instance_uid) == (
+            record.sop_instance_uid,
+            record.sop_class_uid,
+            uid,
+        )
+        series[header.series_instance_uid].add(record.kind)
+        # What comes back from the PACS must not be analysed.
+        assert assess(read_dataset(data)).reason is Reason.OWN_RESULT
+    assert all(len(kinds) == 1 for kinds in series.values())
+    assert len(series) == 6
+
+
+def test_all_objects_are_made_again_byte_for_byte(bench: Bench, pipeline: Pipeline) -> None:
+    everything_wanted(bench, pipeline)
+    uid = bench.receive(film("identical"))
+    bench.work()
+    before = bench.study(uid).instances[0].objects
+    for job in bench.store.jobs.list(state=JobState.DONE):
+        if job.kind is JobKind.ANALYSE:
+            bench.store.jobs.retry(job.id)
+    bench.work()
+    assert bench.study(uid).instances[0].objects == before
 
 
 def test_study_is_not_reported_before_it_is_quiet(bench: Bench) -> None:

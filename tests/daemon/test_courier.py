@@ -7,17 +7,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pynetdicom.events import Event
 
-from daemon.config import Config, CourierConfig, PeerConfig, Product
+from daemon.config import Config, CourierConfig, PeerConfig, PictureSyntax, Product
 from daemon.courier import Lane
 from daemon.role import RoleContext
+from dicom_io.capture import build_capture
+from dicom_io.compression import JPEG_2000, JPEG_BASELINE, RLE, jpeg_copy
+from dicom_io.encode import to_bytes
 from dicom_io.node import Node, ReceivedInstance, StoreStatus
 from dicom_io.peers import Peer
+from dicom_io.syntaxes import PLAIN_SYNTAXES
 from storage.records import Job, JobState
 from storage.spool import Spool
 from storage.store import Store
-from tests.daemon.outbox import queue_report
+from tests.daemon.outbox import queue_object, queue_report
 from tests.daemon.running import HOST, NODE, PACS, free_port, wait_until
+from tests.dicom_io.objects import capture_content, full_header
+from tests.dicom_io.test_sender import archive
 
 Answer = Callable[[ReceivedInstance], StoreStatus]
 
@@ -31,9 +38,16 @@ class Outbox:
     stop: threading.Event
     threads: list[threading.Thread]
 
-    def run_lane(self, name: str, port: int) -> None:
+    def run_lane(
+        self, name: str, port: int, syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED
+    ) -> None:
         peer = PeerConfig(
-            name=name, ae_title=PACS, host=HOST, port=port, receives=(Product.REPORT,)
+            name=name,
+            ae_title=PACS,
+            host=HOST,
+            port=port,
+            receives=(Product.REPORT, Product.HEATMAP),
+            picture_syntax=syntax,
         )
         courier = CourierConfig(
             retry_seconds=0.2, retry_max_seconds=0.4, network_timeout_seconds=5.0
@@ -144,6 +158,47 @@ def test_missing_file_is_parked_and_the_next_one_goes(outbox: Outbox) -> None:
         wait_until(lambda: f"{kept}@pacs" in _subjects(outbox, JobState.DONE), "the other one")
         outbox.stop.set()
     assert _subjects(outbox, JobState.PARKED) == {f"{gone}@pacs"}
+
+
+PLAIN = PLAIN_SYNTAXES[0]
+
+
+@pytest.mark.parametrize("accepts", [True, False], ids=["accepted", "refused"])
+@pytest.mark.parametrize(
+    ("preference", "syntax"),
+    [
+        (PictureSyntax.RLE, RLE),
+        (PictureSyntax.JPEG_2000, JPEG_2000),
+        (PictureSyntax.JPEG_BASELINE, JPEG_BASELINE),
+    ],
+)
+def test_pictures_go_as_preferred_or_else_uncompressed(
+    outbox: Outbox, preference: PictureSyntax, syntax: str, accepts: bool
+) -> None:
+    uid = _queue_picture(outbox, syntax)
+    came: list[tuple[str, str]] = []
+
+    def keep(event: Event) -> int:
+        came.append((str(event.dataset.SOPInstanceUID), str(event.context.transfer_syntax)))
+        return 0x0000
+
+    taken = (PLAIN, syntax) if accepts else (PLAIN,)
+    with archive(keep, syntaxes=taken) as destination:
+        outbox.run_lane("pacs", destination.port, preference)
+        wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    assert came == [(uid, syntax if accepts else PLAIN)]
+
+
+def _queue_picture(outbox: Outbox, syntax: str) -> str:
+    """A heatmap as it is kept: uncompressed, but for the lossy copy."""
+    picture = build_capture(capture_content(full_header(), sop_instance_uid="2.25.71"))
+    data = to_bytes(picture)
+    if syntax == JPEG_BASELINE:
+        data = jpeg_copy(
+            picture, sop_instance_uid="2.25.71", series_instance_uid="2.25.72", series_number=1
+        )
+    return queue_object(outbox.store, outbox.spool, "pacs", "2.25.71", data)
 
 
 def _subjects(outbox: Outbox, state: JobState) -> set[str]:

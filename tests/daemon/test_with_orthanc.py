@@ -61,7 +61,7 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
             run.terminate()
 
 
-def test_orthanc_gets_report_and_heatmaps_in_the_study_it_sent(
+def test_orthanc_gets_all_results_in_the_study_it_sent(
     orthanc: Orthanc, tmp_path: Path, bundle: Path
 ) -> None:
     peers = [
@@ -71,7 +71,8 @@ def test_orthanc_gets_report_and_heatmaps_in_the_study_it_sent(
             "host": HOST,
             "port": orthanc.dicom_port,
             "sends": True,
-            "receives": ["report", "heatmap"],
+            "receives": ["report", "heatmap", "summary", "presentation_state", "segmentation"],
+            "picture_syntax": "rle",
         }
     ]
     image = film("orthanc", heart_failure=True)
@@ -91,4 +92,5 @@ def test_orthanc_gets_report_and_heatmaps_in_the_study_it_sent(
     modalities = sorted(
         series["MainDicomTags"]["Modality"] for series in orthanc.call("/series?expand")
     )
-    assert modalities == ["CR", "OT", "SR"]
+    # Heatmaps are one series of OT, the summary sheet is another.
+    assert modalities == ["CR", "OT", "OT", "PR", "SEG", "SR"]

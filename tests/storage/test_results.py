@@ -45,6 +45,15 @@ def test_an_analysis_is_kept_whole_and_ends_its_job(store: Store, clock: Clock) 
     assert store.jobs.list(kind=JobKind.DELIVER) == (), "a heatmap goes out with its report"
 
 
+@pytest.mark.parametrize("kind", [kind for kind in ObjectKind if kind is not ObjectKind.REPORT])
+def test_every_kind_of_object_is_kept(store: Store, clock: Clock, kind: ObjectKind) -> None:
+    (number,) = receive(store, "1.1")
+    made = made_object("9.1", kind, number)
+    given = analysis(clock.now, objects=[made])
+    store.results.record_analysis(claim(store, JobKind.ANALYSE), number, given)
+    assert store.results.instance(number).objects == (made,)
+
+
 def test_a_refusal_names_its_reason(store: Store) -> None:
     (number,) = receive(store, "1.1")
     job = claim(store, JobKind.ANALYSE)
