@@ -192,6 +192,8 @@ def _load_deliveries(
     found = defaultdict(list)
     for row in connection.execute(query):
         how = f"delivered {_text(row.delivered_at)}" if row.delivered_at else row.state.value
+        if row.committed_at:
+            how += f" committed {_text(row.committed_at)}"
         found[row.sop_instance_uid].append(f"{row.destination}={how}")
     return found
 

@@ -92,8 +92,11 @@ class Jobs:
         with self._database.writing() as connection:
             settle(connection, job, state, now=self._now(), not_before=retry_at, error=error)
 
-    def postpone(self, job: Job, until: datetime) -> None:
-        """It is too early for the job; this was no attempt. Raises LeaseLostError."""
+    def postpone(self, job: Job, until: datetime, error: str | None = None) -> None:
+        """It is too early for the job, for a reason or none; this was no attempt.
+
+        Raises LeaseLostError.
+        """
         with self._database.writing() as connection:
             settle(
                 connection,
@@ -102,7 +105,7 @@ class Jobs:
                 now=self._now(),
                 not_before=until,
                 attempts=job.attempts - 1,
-                error=job.last_error,
+                error=error or job.last_error,
             )
 
     def reclaim(self) -> tuple[Job, ...]:

@@ -12,6 +12,8 @@ class JobKind(StrEnum):
     ANALYSE = "analyse"  # subject: the instance's number
     REPORT = "report"  # subject: the StudyInstanceUID
     DELIVER = "deliver"  # subject: SOPInstanceUID@destination; lane: the destination
+    COMMIT = "commit"  # subject: StudyInstanceUID@destination; lane: the destination
+    ANSWER = "answer"  # subject: the number of a peer's commitment request; lane: the peer
 
 
 class JobState(StrEnum):
@@ -212,3 +214,63 @@ class PendingDelivery:
 
     object: ObjectRecord
     destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceName:
+    """An instance as storage commitment names it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentOrder:
+    """A request for commitment that is to be sent; it is in the store before it is."""
+
+    transaction_uid: str
+    instances: tuple[InstanceName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentStep:
+    """What a COMMIT job has to do next.
+
+    `unanswered` requests were closed just now because no answer came in time. `order` is to be
+    sent, if there is one; `answer_by` is when the next answer to one sent before is due. `refused`
+    holds the failure reasons of objects for which nothing more is tried by itself.
+    """
+
+    unanswered: int
+    order: CommitmentOrder | None
+    answer_by: datetime | None
+    refused: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentOutcome:
+    """How many objects an answer committed to, had sent again, and left to a person."""
+
+    committed: int
+    sent_again: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A peer's request for our commitment. `reuses_uid` says that its transaction UID had been
+    used for another request before."""
+
+    peer: str
+    transaction_uid: str
+    instances: tuple[InstanceName, ...]
+    reuses_uid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """One revision of a received instance: its class, and the file that must be as it was."""
+
+    sop_class_uid: str
+    spool_path: str
+    sha256: str

@@ -6,11 +6,12 @@ both are in the store or neither, and a worker that lost its lease records nothi
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy import insert as plain_insert
 
+from storage.commitments import enqueue_commitment
 from storage.database import Database, insert
 from storage.errors import UnknownRecordError
 from storage.lookup import load_instance, load_object, load_study
@@ -152,11 +153,17 @@ class Results:
                 )
 
     def record_delivery(
-        self, job: Job, dimse_status: int | None, sop_class_uid: str | None = None
+        self,
+        job: Job,
+        dimse_status: int | None,
+        sop_class_uid: str | None = None,
+        *,
+        commit_after: timedelta | None = None,
     ) -> None:
         """The destination has the object; `sop_class_uid` if it went as another SOP class.
 
-        Raises LeaseLostError.
+        With `commit_after` the destination is asked to commit to what it has of the study, once
+        nothing more was delivered for so long. Raises LeaseLostError.
         """
         now = self._now()
         with self._database.writing() as connection:
@@ -166,6 +173,8 @@ class Results:
                 .where(deliveries.c.job_id == job.id)
                 .values(delivered_at=now, dimse_status=dimse_status, sop_class_uid=sop_class_uid)
             )
+            if commit_after is not None:
+                enqueue_commitment(connection, job, now, now + commit_after)
 
 
 def _end_instance(

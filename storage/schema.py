@@ -191,4 +191,51 @@ deliveries = Table(
     Column("delivered_at", UtcDateTime),
     Column("dimse_status", Integer),
     Column("sop_class_uid", StorableText),
+    Column("committed_at", UtcDateTime),
+)
+
+commitment_requests = Table(
+    "commitment_requests",
+    metadata,
+    Column("transaction_uid", StorableText, primary_key=True),
+    Column("study_instance_uid", StorableText, nullable=False),
+    Column("destination", StorableText, nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    # None until the archive took the request.
+    Column("answer_by", UtcDateTime),
+    # When it was answered, or no longer waited for.
+    Column("closed_at", UtcDateTime),
+    Column("answered_at", UtcDateTime),
+    Index("ix_commitment_requests_study", "study_instance_uid", "destination"),
+)
+
+commitment_items = Table(
+    "commitment_items",
+    metadata,
+    Column(
+        "transaction_uid",
+        StorableText,
+        ForeignKey(commitment_requests.c.transaction_uid),
+        primary_key=True,
+    ),
+    Column("sop_instance_uid", StorableText, primary_key=True),
+    Column("sop_class_uid", StorableText, nullable=False),
+    Column("failure_reason", Integer),
+    # True from the failure that is not followed by another try until its job is parked.
+    Column("given_up", Boolean, nullable=False),
+    Index("ix_commitment_items_object", "sop_instance_uid"),
+)
+
+commitment_inquiries = Table(
+    "commitment_inquiries",
+    metadata,
+    Column("id", _RowNumber, primary_key=True),
+    Column("peer", StorableText, nullable=False),
+    Column("transaction_uid", StorableText, nullable=False),
+    # [[SOP Class UID, SOP Instance UID], …] as asked
+    Column("instances", JSON, nullable=False),
+    Column("reuses_uid", Boolean, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("reported_at", UtcDateTime),
+    Index("ix_commitment_inquiries_transaction", "transaction_uid", "peer"),
 )

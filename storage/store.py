@@ -9,8 +9,10 @@ from typing import Self
 from sqlalchemy import Connection, func, select
 
 from storage import upgrade
+from storage.commitments import Commitments
 from storage.database import Database, insert, open_engine
 from storage.export import Export
+from storage.inquiries import Inquiries
 from storage.jobs import Jobs
 from storage.records import InstanceState, JobKind, NewInstance, Receipt, ReceiptOutcome
 from storage.results import Results
@@ -30,6 +32,8 @@ class Store:
     Attributes:
         jobs: the queue.
         results: what became of instances, studies and objects.
+        commitments: what archives are asked to commit to.
+        inquiries: what peers ask this store to commit to.
         export: the same as table rows.
         status: the same at a glance, without patients.
     """
@@ -39,6 +43,8 @@ class Store:
         self._now = clock
         self.jobs = Jobs(database, clock)
         self.results = Results(database, clock)
+        self.commitments = Commitments(database, clock)
+        self.inquiries = Inquiries(database, clock)
         self.export = Export(database)
         self.status = Status(database)
 
