@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from dicom_io.errors import AssociationError
@@ -98,8 +98,12 @@ def proposals(
     return contexts
 
 
-def associate(destination: Destination, contexts: Sequence[PresentationContext]) -> Association:
-    """Open an association.
+def associate(
+    destination: Destination,
+    contexts: Sequence[PresentationContext],
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+) -> Association:
+    """Open an association; `roles` where this side is not the SCU of a class (PS3.7 D.3.3.4).
 
     Raises AssociationError: retryable on a network fault or a transient rejection, not on a
     permanent one or where none of the contexts was accepted.
@@ -123,6 +127,7 @@ def associate(destination: Destination, contexts: Sequence[PresentationContext])
             destination.port,
             contexts=list(contexts),
             ae_title=destination.ae_title,
+            ext_neg=list(roles),
             tls_args=(destination.tls, destination.host) if destination.tls else None,
             evt_handlers=[(evt.EVT_CONN_OPEN, note), (evt.EVT_ACCEPTED, note)],
         )

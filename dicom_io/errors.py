@@ -4,6 +4,7 @@ DicomError
 ├── NotDicomError           the bytes are not a DICOM object that can be read
 ├── UndecodablePixelsError  the object holds no pixels that can be shown as one grey image
 ├── ObjectError             a DICOM object cannot be built from the given content
+├── MalformedMessageError   a peer's message is not what the standard asks for
 ├── PortInUseError          the address to listen on cannot be had                 (retryable)
 └── AssociationError        no association with the peer                           (it depends)
 
@@ -27,6 +28,14 @@ class UndecodablePixelsError(DicomError):
 
 class ObjectError(DicomError):
     """A DICOM object cannot be built from the given content."""
+
+
+class MalformedMessageError(DicomError):
+    """A message of a peer cannot be acted on; `status` is the answer that says why (PS3.7 C)."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class PortInUseError(DicomError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydicom import Dataset as Dataset
 from pydicom import FileMetaDataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset as parse_dataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -125,6 +126,20 @@ def read_dataset(source: bytes | Path, *, with_pixels: bool = True) -> Dataset:
     if not recognised:
         raise NotDicomError("not a DICOM object: it has neither a SOP Class UID nor pixel data")
     return ds
+
+
+def read_information(data: bytes, *, implicit_vr: bool, little_endian: bool) -> Dataset:
+    """Parse the bare data set of a message, whose syntax was negotiated.
+
+    Raises NotDicomError where the bytes are no data set.
+    """
+    try:
+        with quietly():
+            return parse_dataset(BytesIO(data), implicit_vr, little_endian)
+    except _PARSER_ERRORS as error:
+        raise NotDicomError(
+            f"the message's data set cannot be parsed ({type(error).__name__})"
+        ) from error
 
 
 def is_uid(value: str) -> bool:

@@ -22,10 +22,12 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicom_io.commitment import COMMITMENT_CLASS
+from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import NotDicomError, PortInUseError
 from dicom_io.peers import Peer, is_known
 from dicom_io.received import ReceivedInstance, StoreStatus, answer, mismatch, received
-from dicom_io.syntaxes import RECEIVABLE_SYNTAXES
+from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
 
 __all__ = [
     "Node",
@@ -68,11 +70,12 @@ def _ignore(_: Rejection) -> None:
 
 
 class Node:
-    """A Storage and Verification SCP on one address; a context manager.
+    """A Storage, Storage Commitment and Verification SCP on one address; a context manager.
 
     It listens in background threads, one for each association, so `on_store` is called from
     several threads at once. Whatever it raises is answered with a failure status (0xC211), never
-    with success. `on_rejected` hears of every association request turned away.
+    with success. `on_rejected` hears of every association request turned away. Without
+    `commitment` that service is not offered.
 
     `require_called_ae_title` turns away requests for another AE title than `ae_title`.
     `idle_seconds` without any message end an association; `request_seconds` is how long a new
@@ -88,6 +91,7 @@ class Node:
         peers: Sequence[Peer],
         on_store: Callable[[ReceivedInstance], StoreStatus],
         on_rejected: Callable[[Rejection], None] = _ignore,
+        commitment: CommitmentHandlers | None = None,
         max_associations: int = 32,
         require_called_ae_title: bool = True,
         idle_seconds: float = 120.0,
@@ -99,6 +103,7 @@ class Node:
         self._peers = tuple(peers)
         self._on_store = on_store
         self._on_rejected = on_rejected
+        self._commitment = commitment
         self._max_associations = max_associations
         self._require_called = require_called_ae_title
         self._idle_seconds = idle_seconds
@@ -177,6 +182,7 @@ class Node:
                 (evt.EVT_C_STORE, self._on_c_store),
                 (evt.EVT_DIMSE_SENT, self._on_sent),
                 (evt.EVT_CONN_CLOSE, _on_closed),
+                *(self._commitment.bindings() if self._commitment else ()),
             ],
         )
         started = cast(ThreadedAssociationServer, server)
@@ -192,7 +198,7 @@ class Node:
             return
         rejection = self._judge(association, request)
         if rejection is None:
-            association.acceptor.supported_contexts = _contexts_for(request)
+            association.acceptor.supported_contexts = self._contexts_for(association, request)
             with self._lock:
                 self._open.add(association)
             return
@@ -214,6 +220,21 @@ class Node:
         elif self._open_associations() >= self._max_associations:
             reason = RejectReason.TOO_MANY
         return None if reason is None else Rejection(reason, calling, called, host)
+
+    def _contexts_for(
+        self, association: Association, request: A_ASSOCIATE
+    ) -> list[PresentationContext]:
+        calling, host = str(request.calling_ae_title).strip(), str(association.requestor.address)
+        senders = [peer for peer in self._peers if peer.sends]
+        contexts = [build_context(_VERIFICATION)]
+        if is_known(senders, calling, host):
+            contexts += _storage_contexts(request)
+        if self._commitment is not None:
+            # Whichever role is proposed: a peer asks as SCU, an archive answers as SCP.
+            context = build_context(COMMITMENT_CLASS, list(PLAIN_SYNTAXES))
+            context.scu_role = context.scp_role = True
+            contexts.append(context)
+        return contexts
 
     def _open_associations(self) -> int:
         with self._lock:
@@ -272,7 +293,7 @@ def _end(association: Association) -> None:
     association.dul.to_user_queue.put(None)
 
 
-def _contexts_for(request: A_ASSOCIATE) -> list[PresentationContext]:
+def _storage_contexts(request: A_ASSOCIATE) -> list[PresentationContext]:
     """Each storage class asked for, its syntaxes in the sender's order.
 
     A sender lists first what its files are in; one asked for anything else may be unable to
@@ -282,13 +303,12 @@ def _contexts_for(request: A_ASSOCIATE) -> list[PresentationContext]:
     for proposed in request.presentation_context_definition_list:
         syntaxes = asked.setdefault(str(proposed.abstract_syntax), {})
         syntaxes.update(dict.fromkeys(str(uid) for uid in proposed.transfer_syntax))
-    contexts = [
+    return [
         build_context(sop_class, receivable)
         for sop_class, syntaxes in asked.items()
         if sop_class in _STORAGE_CLASSES
         and (receivable := [uid for uid in syntaxes if uid in RECEIVABLE_SYNTAXES])
     ]
-    return [*contexts, build_context(_VERIFICATION)]
 
 
 def _address_problem(host: str, port: int, error: OSError) -> str:

@@ -8,14 +8,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A node that may send here.
+    """A node that may open associations.
 
     `host` is an address or a name that resolves to one; None lets it call from anywhere. Several
-    peers may share an AE title.
+    peers may share an AE title. One that does not send may only answer what it was asked.
     """
 
     ae_title: str
     host: str | None = None
+    sends: bool = True
 
 
 def is_known(peers: Sequence[Peer], ae_title: str, address: str) -> bool:

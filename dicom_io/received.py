@@ -76,7 +76,7 @@ def mismatch(event: evt.Event, instance: ReceivedInstance) -> str:
     return ""
 
 
-def answer(status: StoreStatus, comment: str = "") -> Dataset:
+def answer(status: IntEnum, comment: str = "") -> Dataset:
     """The response, with what is wrong in a few words (PS3.7 C.4.2)."""
     response = Dataset()
     response.Status = int(status)

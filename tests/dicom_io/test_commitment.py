@@ -1,0 +1,126 @@
+"""What the messages of storage commitment say, built and read back, and what is wrong with them."""
+
+import pytest
+from pydicom import Dataset
+
+from dicom_io.commitment import (
+    COMMITMENT_CLASS,
+    COMMITMENT_INSTANCE,
+    CommitmentAnswer,
+    CommitmentRequest,
+    Failure,
+    FailureReason,
+    MessageStatus,
+    Reference,
+    build_answer,
+    build_request,
+    failure_text,
+    new_transaction_uid,
+    read_answer,
+    read_request,
+)
+from dicom_io.errors import MalformedMessageError
+from dicom_io.header import is_uid
+
+CR = "1.2.840.10008.5.1.4.1.1.1"
+FIRST, SECOND = Reference(CR, "1.2.3.1"), Reference(CR, "1.2.3.2")
+REQUEST = CommitmentRequest("2.25.1", (FIRST, SECOND))
+PUSH_MODEL = (COMMITMENT_CLASS, COMMITMENT_INSTANCE)
+
+
+def test_a_request_reads_back_as_it_was_built() -> None:
+    assert read_request(*PUSH_MODEL, 1, build_request(REQUEST)) == REQUEST
+
+
+@pytest.mark.parametrize(
+    ("answer", "event_type"),
+    [
+        (CommitmentAnswer("2.25.1", (FIRST, SECOND)), 1),
+        (CommitmentAnswer("2.25.1", (FIRST,), (Failure(SECOND, 0x0112),)), 2),
+        (CommitmentAnswer("2.25.1", (), (Failure(FIRST, 0x0110), Failure(SECOND, 0x0119))), 2),
+    ],
+)
+def test_an_answer_reads_back_as_it_was_built(answer: CommitmentAnswer, event_type: int) -> None:
+    assert answer.event_type == event_type
+    assert read_answer(*PUSH_MODEL, event_type, build_answer(answer)) == answer
+
+
+def test_an_answer_holds_no_empty_sequence() -> None:
+    everything = build_answer(CommitmentAnswer("2.25.1", (FIRST,)))
+    nothing = build_answer(CommitmentAnswer("2.25.1", (), (Failure(FIRST, 0x0110),)))
+    assert "FailedSOPSequence" not in everything
+    assert "ReferencedSOPSequence" not in nothing
+
+
+def test_a_failure_without_a_reason_is_a_failure() -> None:
+    information = build_answer(CommitmentAnswer("2.25.1", (), (Failure(FIRST, 0x0112),)))
+    del information.FailedSOPSequence[0].FailureReason
+    (failure,) = read_answer(*PUSH_MODEL, 2, information).failed
+    assert failure.reason == FailureReason.PROCESSING_FAILURE
+
+
+def without(keyword: str) -> Dataset:
+    information = build_request(REQUEST)
+    delattr(information, keyword)
+    return information
+
+
+def with_item(**values: str) -> Dataset:
+    information = build_request(REQUEST)
+    for keyword, value in values.items():
+        setattr(information.ReferencedSOPSequence[1], keyword, value)
+    return information
+
+
+@pytest.mark.parametrize(
+    ("push_model", "action", "information", "status"),
+    [
+        (("1.2.840.10008.1.1", COMMITMENT_INSTANCE), 1, build_request(REQUEST), 0x0118),
+        ((COMMITMENT_CLASS, "1.2.3"), 1, build_request(REQUEST), 0x0112),
+        (PUSH_MODEL, 2, build_request(REQUEST), 0x0123),
+        (PUSH_MODEL, None, build_request(REQUEST), 0x0123),
+        (PUSH_MODEL, 1, Dataset(), 0x0115),
+        (PUSH_MODEL, 1, without("TransactionUID"), 0x0115),
+        (PUSH_MODEL, 1, without("ReferencedSOPSequence"), 0x0115),
+        (PUSH_MODEL, 1, with_item(ReferencedSOPInstanceUID=""), 0x0115),
+        (PUSH_MODEL, 1, with_item(ReferencedSOPClassUID=""), 0x0115),
+    ],
+)
+def test_a_request_that_cannot_be_kept_is_told_why(
+    push_model: tuple[str, str], action: int | None, information: Dataset, status: int
+) -> None:
+    with pytest.raises(MalformedMessageError) as caught:
+        read_request(*push_model, action, information)
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("push_model", "event_type", "transaction_uid", "status"),
+    [
+        (("1.2.840.10008.1.1", COMMITMENT_INSTANCE), 1, "2.25.1", 0x0118),
+        ((COMMITMENT_CLASS, "1.2.3"), 1, "2.25.1", 0x0112),
+        (PUSH_MODEL, 3, "2.25.1", 0x0113),
+        (PUSH_MODEL, 1, "", 0x0115),
+    ],
+)
+def test_an_answer_to_nothing_is_told_so(
+    push_model: tuple[str, str], event_type: int, transaction_uid: str, status: int
+) -> None:
+    information = build_answer(CommitmentAnswer("2.25.1", (FIRST,)))
+    information.TransactionUID = transaction_uid
+    with pytest.raises(MalformedMessageError) as caught:
+        read_answer(*push_model, event_type, information)
+    assert caught.value.status == status
+    assert MessageStatus(caught.value.status) is not MessageStatus.SUCCESS
+
+
+def test_transaction_uids_are_uids_and_never_the_same() -> None:
+    uids = {new_transaction_uid() for _ in range(100)}
+    assert len(uids) == 100
+    assert all(is_uid(uid) for uid in uids)
+
+
+def test_reasons_are_said_in_words() -> None:
+    assert failure_text(0x0112) == "no such object instance (0x0112)"
+    assert failure_text(0xC123) == "failure reason (0xC123)"
+    assert all("failure reason" not in failure_text(reason) for reason in FailureReason)
