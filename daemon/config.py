@@ -92,10 +92,19 @@ class PeerConfig(Section):
             raise ValueError(f"peer {self.name} receives, so it needs both host and port")
         if not self.sends and not self.receives:
             raise ValueError(f"peer {self.name} neither sends nor receives: set one of the two")
-        for key in ("commitment", "tls"):
-            if getattr(self, key):
-                raise ValueError(f"{key} is not available in this version: set it to false")
+        if self.commitment and not self.receives:
+            raise ValueError(
+                f"peer {self.name} receives nothing that it could commit to: "
+                "set commitment to false"
+            )
+        if self.tls:
+            raise ValueError("tls is not available in this version: set it to false")
         return self
+
+    @property
+    def has_address(self) -> bool:
+        """Whether an association with it can be opened from here."""
+        return self.host is not None and self.port is not None
 
 
 class StudyConfig(Section):
@@ -126,6 +135,16 @@ class CourierConfig(Section):
     retry_seconds: Seconds = 5.0
     retry_max_seconds: Seconds = 300.0
     network_timeout_seconds: Seconds = 30.0
+
+
+class CommitmentConfig(Section):
+    """When archives are asked to commit to what they were sent, and how often."""
+
+    delay_seconds: Seconds = 5.0
+    answer_seconds: Seconds = 3600.0
+    max_requests: int = Field(default=5, ge=1)
+    max_resends: int = Field(default=3, ge=0)
+    same_association_seconds: float = Field(default=3.0, ge=0)
 
 
 class SpoolConfig(Section):
@@ -179,6 +198,7 @@ class Config(BaseSettings):
     model: ModelConfig = ModelConfig()
     analyst: AnalystConfig = AnalystConfig()
     courier: CourierConfig = CourierConfig()
+    commitment: CommitmentConfig = CommitmentConfig()
     spool: SpoolConfig = SpoolConfig()
     web: WebConfig = WebConfig()
 
@@ -216,6 +236,18 @@ class Config(BaseSettings):
     def senders(self) -> tuple[PeerConfig, ...]:
         """The peers that may send to us."""
         return tuple(peer for peer in self.peers if peer.sends)
+
+    @property
+    def callers(self) -> tuple[PeerConfig, ...]:
+        """The peers that may open associations: to send, or to answer about commitment."""
+        return tuple(peer for peer in self.peers if peer.sends or peer.commitment)
+
+    @property
+    def committers(self) -> tuple[PeerConfig, ...]:
+        """The peers that are asked for commitment, or that we can call back to answer theirs."""
+        return tuple(
+            peer for peer in self.peers if peer.commitment or (peer.sends and peer.has_address)
+        )
 
     @property
     def destinations(self) -> tuple[PeerConfig, ...]:

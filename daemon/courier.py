@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack
 
 from daemon.backoff import Backoff
+from daemon.commitment_lane import CommitmentLane
 from daemon.config import Config, PeerConfig
 from daemon.products import picture_contexts, picture_syntax
 from daemon.redaction import redact
@@ -56,6 +57,11 @@ class Lane:
         self._destination = destination_of(context.config, peer)
         self._picture_syntax = picture_syntax(peer)
         self._picture_contexts = picture_contexts(peer)
+        self._commit_after = (
+            datetime.timedelta(seconds=context.config.commitment.delay_seconds)
+            if peer.commitment
+            else None
+        )
         self._failures = 0
 
     def run(self) -> None:
@@ -102,7 +108,9 @@ class Lane:
         match result.disposition:
             case Disposition.DELIVERED:
                 self._failures = 0
-                self._store.results.record_delivery(job, result.status)
+                self._store.results.record_delivery(
+                    job, result.status, commit_after=self._commit_after
+                )
                 log.info("%s: %s %d delivered", self._name, delivery.object.kind, job.id)
             case Disposition.RETRY if result.status is None:
                 raise AssociationError(result.detail, retryable=True)
@@ -143,7 +151,7 @@ class Lane:
 
 
 def destination_of(config: Config, peer: PeerConfig) -> Destination:
-    """The network address of a peer that receives."""
+    """The network address of a peer that has one."""
     if peer.host is None or peer.port is None:
         raise ValueError(f"peer {peer.name} has no address")  # the configuration refuses this
     seconds = config.courier.network_timeout_seconds
@@ -158,18 +166,17 @@ def destination_of(config: Config, peer: PeerConfig) -> Destination:
 
 
 def run(context: RoleContext) -> None:
-    """Run one lane per destination until told to stop."""
+    """Run one lane per destination, and one per peer for commitment, until told to stop."""
     config = context.config
     spool = Spool(config.spool_dir)
     with Store.open(config.resolved_database_url, migrate=False) as store:
-        lanes = [
-            threading.Thread(
-                target=Lane(context, peer, spool, store, random.Random()).run,  # noqa: S311
-                name=f"lane-{peer.name}",
-                daemon=True,
-            )
-            for peer in config.destinations
+        rng = random.Random()  # noqa: S311 - jitter, not a secret
+        work = [Lane(context, peer, spool, store, rng).run for peer in config.destinations]
+        work += [
+            CommitmentLane(context, peer, destination_of(config, peer), spool, store, rng).run
+            for peer in config.committers
         ]
+        lanes = [threading.Thread(target=run_lane, daemon=True) for run_lane in work]
         for lane in lanes:
             lane.start()
         context.ready()

@@ -1,17 +1,20 @@
-"""Role: C-ECHO and C-STORE. Keep the bytes, queue the work, and only then answer.
+"""Role: C-ECHO, C-STORE, storage commitment. Keep, queue the work, and only then answer.
 
 No pixel is decoded here and the network is not loaded: what the listener needs is a disk, the
 store and the header.
 """
 
 import logging
+import threading
 import uuid
 
+from daemon.commitment_desk import CommitmentDesk
 from daemon.config import Config
 from daemon.role import RoleContext
+from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.node import Node, ReceivedInstance, Rejection, StoreStatus
 from dicom_io.peers import Peer
-from storage.errors import StorageError
+from storage.errors import IntegrityError, StorageError
 from storage.records import NewInstance, ReceiptOutcome
 from storage.spool import Spool, StoredFile, received_path
 from storage.store import Store
@@ -50,8 +53,8 @@ class Reception:
             self._take_back(header.sop_instance_uid, stored)
             log.error("an object from %s is refused: %s", received.calling_ae_title, error)
             return StoreStatus.OUT_OF_RESOURCES
-        if receipt.outcome is ReceiptOutcome.DUPLICATE:
-            self._spool.delete(stored.path)
+        if receipt.outcome is ReceiptOutcome.DUPLICATE and not self._is_kept(received, stored):
+            return StoreStatus.OUT_OF_RESOURCES
         log.info(
             "instance %d from %s: %s, revision %d, %d bytes",
             receipt.instance_id,
@@ -61,6 +64,25 @@ class Reception:
             stored.size,
         )
         return StoreStatus.SUCCESS
+
+    def _is_kept(self, received: ReceivedInstance, stored: StoredFile) -> bool:
+        """Let go of a second copy; where the first one is damaged, this one takes its place."""
+        uid = received.header.sop_instance_uid
+        try:
+            for kept in self._store.inquiries.kept(uid):
+                if kept.sha256 != stored.sha256:
+                    continue
+                try:
+                    self._spool.verify(kept.spool_path, kept.sha256)
+                except IntegrityError as error:
+                    log.warning("%s; it was sent again and is as it was", error)
+                    self._spool.write(kept.spool_path, received.data)
+            self._spool.delete(stored.path)
+        except StorageError as error:
+            self._take_back(uid, stored)
+            log.error("a second copy from %s is refused: %s", received.calling_ae_title, error)
+            return False
+        return True
 
     def _take_back(self, sop_instance_uid: str, stored: StoredFile) -> None:
         """Delete a file that no row names. A commit whose answer was lost may have happened."""
@@ -90,15 +112,18 @@ def _new_instance(received: ReceivedInstance, stored: StoredFile) -> NewInstance
     )
 
 
-def open_node(config: Config, reception: Reception) -> Node:
+def open_node(
+    config: Config, reception: Reception, commitment: CommitmentHandlers | None = None
+) -> Node:
     """The SCP that `config` describes, not yet started."""
     return Node(
         ae_title=config.listener.ae_title,
         host=config.listener.host,
         port=config.listener.port,
-        peers=[Peer(peer.ae_title, peer.host) for peer in config.senders],
+        peers=[Peer(peer.ae_title, peer.host, peer.sends) for peer in config.callers],
         on_store=reception.receive,
         on_rejected=_log_rejection,
+        commitment=commitment,
         max_associations=config.listener.max_associations,
         require_called_ae_title=config.listener.check_called_ae_title,
     )
@@ -121,9 +146,13 @@ def run(context: RoleContext) -> None:
     swept = spool.sweep_temporary()
     if swept:
         log.info("removed %d unfinished file(s) of an earlier run; none was acknowledged", swept)
-    with (
-        Store.open(config.resolved_database_url, migrate=False) as store,
-        open_node(config, Reception(spool, store, config.study.quiet_seconds)),
-    ):
-        context.ready()
-        context.stop.wait()
+    with Store.open(config.resolved_database_url, migrate=False) as store:
+        desk = CommitmentDesk(config, context.worker, spool, store)
+        answering = threading.Thread(
+            target=desk.run, args=(context.stop,), name="commitment", daemon=True
+        )
+        answering.start()
+        reception = Reception(spool, store, config.study.quiet_seconds)
+        with open_node(config, reception, desk.handlers):
+            context.ready()
+            context.stop.wait()

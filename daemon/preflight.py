@@ -14,6 +14,7 @@ from daemon.pipeline import Pipeline
 from daemon.products import classes_for, picture_contexts
 from daemon.role import ROOM_ERRORS
 from dicom_io.association import Destination, Timeouts
+from dicom_io.commitment import COMMITMENT_CLASS
 from dicom_io.sender import echo
 from storage.spool import Spool
 from storage.store import Store
@@ -114,7 +115,8 @@ def _who_listens(config: Config, where: str, error: OSError) -> CheckResult:
 
 def _check_destination(config: Config, peer: PeerConfig) -> CheckResult:
     preferred = picture_contexts(peer)
-    answer = echo(destination_of(config, peer), sop_classes=classes_for(peer), also=preferred)
+    proposed = [*classes_for(peer), *([COMMITMENT_CLASS] if peer.commitment else [])]
+    answer = echo(destination_of(config, peer), sop_classes=proposed, also=preferred)
     detail = answer.diagnosis
     for sop_class, syntax in preferred:
         taken = answer.accepted.get(sop_class, ())

@@ -118,7 +118,7 @@ def _destinations(
     """Those of the configuration first; then those it no longer has but that have deliveries."""
     counts: Counter[tuple[str, JobState]] = Counter()
     for group, count in groups.items():
-        if group.lane is not None:
+        if group.lane is not None and group.kind is JobKind.DELIVER:
             counts[group.lane, group.state] += count
     names = list(dict.fromkeys([*configured, *sorted(lane for lane, _ in counts)]))
     errors = store.status.lane_errors(names)

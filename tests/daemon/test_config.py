@@ -73,6 +73,10 @@ class Mistake:
             "two peers are called 'a'",
         ),
         Mistake("peers: [{name: a, ae_title: A, sends: true, tls: true}]", "tls is not available"),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, commitment: true}]",
+            "peer a receives nothing that it could commit to",
+        ),
         Mistake("listener: [1", "line 1 is not valid YAML"),
         Mistake("just text", "must hold keys and values"),
         Mistake("study: {quiet_seconds: 0}", "study.quiet_seconds"),
@@ -117,3 +121,17 @@ def test_relative_paths_belong_to_the_file(tmp_path: Path) -> None:
 
 def test_starter_is_no_path(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "")).model.bundle == "starter"
+
+
+def test_who_calls_and_who_is_called_for_commitment(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "peers:\n"
+        "- {name: archive, ae_title: A, host: a, port: 104, receives: [report], commitment: true}\n"
+        "- {name: viewer, ae_title: V, host: v, port: 104, receives: [report]}\n"
+        "- {name: modality, ae_title: M, host: m, port: 104, sends: true}\n"
+        "- {name: storescu, ae_title: S, sends: true}\n",
+    )
+    config = load_config(path)
+    assert [peer.name for peer in config.callers] == ["archive", "modality", "storescu"]
+    assert [peer.name for peer in config.committers] == ["archive", "modality"]

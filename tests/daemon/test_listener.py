@@ -55,6 +55,21 @@ def test_success_means_file_row_and_jobs(room: Room) -> None:
     assert sorted(job.kind for job in room.store.jobs.list()) == ["analyse", "report"]
 
 
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+def test_sending_again_mends_what_was_damaged(room: Room, damage: str) -> None:
+    image = film("damaged")
+    reception = Reception(room.spool, room.store, 30)
+    reception.receive(received(image))
+    path = room.store.results.instance(1).spool_path
+    if damage == "missing":
+        room.spool.delete(path)
+    else:
+        room.spool.write(path, b"other bytes")
+    assert reception.receive(received(image)) is StoreStatus.SUCCESS
+    assert room.spool.read(path) == image
+    assert len(room.files) == 1
+
+
 def test_duplicate_is_acknowledged_and_kept_once(room: Room) -> None:
     reception = Reception(room.spool, room.store, 30)
     for _ in range(3):

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from dicom_io.header import read_header
+from storage.records import JobKind, JobState
+from storage.store import Store
 from tests.daemon.running import HOST, NODE, RunningDaemon, film, free_port, wait_until
 from tests.tools import require_tool
 
@@ -41,6 +43,24 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"null")
 
+    def know(self, daemon: RunningDaemon) -> None:
+        """Make the daemon a modality called `cxrd`."""
+        modality = {"AET": NODE, "Host": HOST, "Port": daemon.port, "AllowStorageCommitment": True}
+        self.call("/modalities/cxrd", json.dumps(modality).encode(), "PUT")
+
+    def ask_for_commitment(self, *instances: tuple[str, str]) -> dict[str, Any]:
+        """Ask the daemon to commit to (SOP class, SOP instance) pairs; its answer."""
+        body = json.dumps({"DicomInstances": instances}).encode()
+        asked = self.call("/modalities/cxrd/storage-commitment", body)
+        report: dict[str, Any] = {}
+
+        def answered() -> bool:
+            report.update(self.call(asked["Path"]))
+            return bool(report["Status"] != "Pending")
+
+        wait_until(answered, "the daemon answers")
+        return report
+
     def is_up(self) -> bool:
         try:
             return bool(self.call("/system"))
@@ -61,25 +81,32 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
             run.terminate()
 
 
+def settled(store: Store) -> bool:
+    """Whether the archive was asked for something, and nothing is left to ask."""
+    return {job.state for job in store.jobs.list(kind=JobKind.COMMIT)} == {JobState.DONE}
+
+
+def peer_of(orthanc: Orthanc, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "orthanc",
+        "ae_title": AE_TITLE,
+        "host": HOST,
+        "port": orthanc.dicom_port,
+        "sends": True,
+        "receives": ["report", "heatmap"],
+        **changes,
+    }
+
+
 def test_orthanc_gets_all_results_in_the_study_it_sent(
     orthanc: Orthanc, tmp_path: Path, bundle: Path
 ) -> None:
-    peers = [
-        {
-            "name": "orthanc",
-            "ae_title": AE_TITLE,
-            "host": HOST,
-            "port": orthanc.dicom_port,
-            "sends": True,
-            "receives": ["report", "heatmap", "summary", "presentation_state", "segmentation"],
-            "picture_syntax": "rle",
-        }
-    ]
+    everything = ["report", "heatmap", "summary", "presentation_state", "segmentation"]
+    peers = [peer_of(orthanc, receives=everything, picture_syntax="rle")]
     image = film("orthanc", heart_failure=True)
     with RunningDaemon(tmp_path / "node", bundle, 1, {"peers": peers}) as daemon:
-        modality = {"AET": NODE, "Host": HOST, "Port": daemon.port}
         stored = orthanc.call("/instances", image)
-        orthanc.call("/modalities/cxrd", json.dumps(modality).encode(), "PUT")
+        orthanc.know(daemon)
         orthanc.call("/modalities/cxrd/store", stored["ID"].encode())
         with daemon.store() as store:
             study = read_header(image).study_instance_uid
@@ -94,3 +121,32 @@ def test_orthanc_gets_all_results_in_the_study_it_sent(
     )
     # Heatmaps are one series of OT, the summary sheet is another.
     assert modalities == ["CR", "OT", "OT", "PR", "SEG", "SR"]
+
+
+def test_orthanc_commits_to_results_and_is_committed_to(
+    orthanc: Orthanc, tmp_path: Path, bundle: Path
+) -> None:
+    changes = {
+        "peers": [peer_of(orthanc, commitment=True)],
+        "commitment": {"delay_seconds": 1, "same_association_seconds": 0.5},
+    }
+    image = film("committed")
+    header = read_header(image)
+    with RunningDaemon(tmp_path / "node", bundle, 1, changes) as daemon:
+        stored = orthanc.call("/instances", image)
+        orthanc.know(daemon)
+        orthanc.call("/modalities/cxrd/store", stored["ID"].encode())
+        with daemon.store() as store:
+            wait_until(
+                lambda: " committed " in next(iter(store.export.rows()), {}).get("deliveries", ""),
+                "the report is committed to",
+            )
+            wait_until(lambda: settled(store), "everything is")
+        name = (header.sop_class_uid, header.sop_instance_uid)
+        kept = orthanc.ask_for_commitment(name)
+        unknown = orthanc.ask_for_commitment(name, (header.sop_class_uid, "1.2.3.404"))
+    assert kept["Status"] == "Success"
+    assert [one["SOPInstanceUID"] for one in kept["Success"]] == [header.sop_instance_uid]
+    assert unknown["Status"] == "Failure"
+    assert [one["SOPInstanceUID"] for one in unknown["Failures"]] == ["1.2.3.404"]
+    assert unknown["Failures"][0]["FailureReason"] == 0x0112

@@ -1,0 +1,128 @@
+"""Storage commitment: what an archive's answer does to the store, and what the store answers.
+
+Both directions may run in either process: answers come to the listener on an association that the
+archive opened, or to the courier on its own; peers are answered by either, too.
+"""
+
+import datetime
+import logging
+import random
+from collections.abc import Collection
+
+from daemon.backoff import Backoff
+from daemon.config import Config, PeerConfig
+from dicom_io.commitment import (
+    CommitmentAnswer,
+    Failure,
+    FailureReason,
+    MessageStatus,
+    Reference,
+)
+from dicom_io.commitment_scp import Caller
+from dicom_io.peers import Peer, is_known
+from storage.errors import IntegrityError, StorageError
+from storage.records import Inquiry, InstanceName, Job
+from storage.spool import Spool
+from storage.store import Store
+
+log = logging.getLogger("commitment")
+
+# What another delivery may mend; the rest needs a person (PS3.3 C.14.1.1).
+RESEND_FOR = frozenset(
+    {
+        FailureReason.PROCESSING_FAILURE,
+        FailureReason.NO_SUCH_INSTANCE,
+        FailureReason.DUPLICATE_TRANSACTION,
+        FailureReason.RESOURCE_LIMITATION,
+    }
+)
+
+
+def peers_of(config: Config, caller: Caller) -> list[PeerConfig]:
+    """The configured peers that a caller may be."""
+    return [
+        peer
+        for peer in config.callers
+        if is_known([Peer(peer.ae_title, peer.host)], caller.ae_title, caller.host)
+    ]
+
+
+def take_answer(
+    answer: CommitmentAnswer, peers: Collection[str], store: Store, config: Config
+) -> MessageStatus:
+    """Record what one of these peers answers; the status to tell it."""
+    backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
+    rng = random.Random()  # noqa: S311 - jitter, not a secret
+    name = ", ".join(sorted(peers))
+    try:
+        outcome = store.commitments.record_answer(
+            peers,
+            answer.transaction_uid,
+            {one.sop_instance_uid for one in answer.committed},
+            {one.reference.sop_instance_uid: one.reason for one in answer.failed},
+            resend_for=RESEND_FOR,
+            max_resends=config.commitment.max_resends,
+            resend_wait=lambda failures: datetime.timedelta(seconds=backoff.seconds(failures, rng)),
+        )
+    except StorageError as error:
+        log.error("an answer of %s is not recorded: %s", name, error)
+        return MessageStatus.PROCESSING_FAILURE
+    if outcome is None:
+        log.warning("%s answered a request for commitment that was not made of it", name)
+        return MessageStatus.INVALID_ARGUMENT
+    log.info(
+        "%s commits to %d object(s); %d are sent again, %d are refused",
+        name,
+        outcome.committed,
+        outcome.sent_again,
+        outcome.refused,
+    )
+    return MessageStatus.SUCCESS
+
+
+def answer_to(inquiry: Inquiry, store: Store, spool: Spool) -> CommitmentAnswer:
+    """What this store commits to: the instances whose files are as they were received.
+
+    Raises StorageError where that cannot be found out now.
+    """
+    committed, failed = [], []
+    for instance in inquiry.instances:
+        reference = Reference(instance.sop_class_uid, instance.sop_instance_uid)
+        reason = (
+            FailureReason.DUPLICATE_TRANSACTION
+            if inquiry.reuses_uid
+            else _why_not(instance, store, spool)
+        )
+        if reason is None:
+            committed.append(reference)
+        else:
+            failed.append(Failure(reference, reason))
+    return CommitmentAnswer(inquiry.transaction_uid, tuple(committed), tuple(failed))
+
+
+def _why_not(instance: InstanceName, store: Store, spool: Spool) -> FailureReason | None:
+    kept = store.inquiries.kept(instance.sop_instance_uid)
+    if not kept:
+        return FailureReason.NO_SUCH_INSTANCE
+    of_class = [one for one in kept if one.sop_class_uid == instance.sop_class_uid]
+    if not of_class:
+        return FailureReason.CLASS_INSTANCE_CONFLICT
+    for one in of_class:
+        try:
+            spool.verify(one.spool_path, one.sha256)
+        except IntegrityError as error:
+            log.error("a received file cannot be committed to: %s", error)
+            is_there = spool.path(one.spool_path).exists()
+            return FailureReason.PROCESSING_FAILURE if is_there else FailureReason.NO_SUCH_INSTANCE
+    return None
+
+
+def settle_answer(job: Job, status: int, peer: str, store: Store) -> None:
+    """End an ANSWER job for which the peer responded with this status."""
+    if status == MessageStatus.SUCCESS:
+        store.inquiries.record_answered(job)
+        log.info("%s has the answer to its request for commitment", peer)
+        return
+    reason = f"{peer} refused the answer to its request for commitment: status 0x{status:04X}"
+    store.jobs.fail(job, reason, None)
+    log.error("job %d is parked: %s", job.id, reason)
