@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _VERIFICATION = "1.2.840.10008.1.1"
-_STORAGE_CLASSES = frozenset(
+STORAGE_CLASSES = frozenset(
     str(context.abstract_syntax) for context in AllStoragePresentationContexts
 )
 _NO_LIMIT = 1_000_000
@@ -202,7 +202,7 @@ class Node:
             with self._lock:
                 self._open.add(association)
             return
-        association.acse.send_reject(*_REJECT_CODES[rejection.reason])
+        association.acse.send_reject(*REJECT_CODES[rejection.reason])
         self._on_rejected(rejection)
         association.kill()
 
@@ -267,7 +267,7 @@ class Node:
 
 
 # Result, source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 table 9-21).
-_REJECT_CODES = {
+REJECT_CODES = {
     RejectReason.CALLING_AE_TITLE: (1, 1, 3),
     RejectReason.CALLING_HOST: (1, 1, 3),
     RejectReason.CALLED_AE_TITLE: (1, 1, 7),
@@ -306,7 +306,7 @@ def _storage_contexts(request: A_ASSOCIATE) -> list[PresentationContext]:
     return [
         build_context(sop_class, receivable)
         for sop_class, syntaxes in asked.items()
-        if sop_class in _STORAGE_CLASSES
+        if sop_class in STORAGE_CLASSES
         and (receivable := [uid for uid in syntaxes if uid in RECEIVABLE_SYNTAXES])
     ]
 

@@ -1,0 +1,151 @@
+"""The tables of the Conformance Statement are what the code does; a failure names the rows."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from daemon.commitment import RESEND_FOR
+from daemon.config import Config, known_keys
+from dicom_io.association import RESULT_CLASSES, VERIFICATION
+from dicom_io.codes import FINDING_CODES, PRIVATE_SCHEME_UID
+from dicom_io.commitment import COMMITMENT_CLASS, FailureReason, MessageStatus
+from dicom_io.gate import Reason, assess
+from dicom_io.node import REJECT_CODES, STORAGE_CLASSES, StoreStatus
+from dicom_io.sender import classify
+from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "conformance.md").read_text(encoding="utf-8")
+NETWORK_SECTIONS = ("listener", "courier", "commitment", "study", "spool")
+
+Row = tuple[str, ...]
+
+
+def table(name: str) -> list[Row]:
+    """The rows under a table's comment, without the header, each cell without its backquotes."""
+    found = re.search(rf"<!-- table: {name} -->\n\n((?:\|.*\n)+)", PAGE)
+    assert found, f"docs/conformance.md has no table {name}"
+    _, _, *rows = found[1].splitlines()
+    return [tuple(cell.strip().strip("`") for cell in row[1:-1].split("|")) for row in rows]
+
+
+def compare(name: str, documented: Sequence[Row], actual: Sequence[Row]) -> None:
+    """Fail with the rows that the table lacks and those that it has too many."""
+    missing, surplus = set(actual) - set(documented), set(documented) - set(actual)
+    assert not missing, f"table {name} of docs/conformance.md lacks {sorted(missing)}"
+    assert not surplus, f"table {name} of docs/conformance.md has what is not so: {sorted(surplus)}"
+    assert len(documented) == len(set(documented)), f"table {name} has a row twice"
+
+
+def columns(name: str, *which: int) -> list[Row]:
+    return [tuple(row[column] for column in which) for row in table(name)]
+
+
+def is_analysed(sop_class: str) -> bool:
+    ds = Dataset()
+    ds.SOPClassUID = UID(sop_class)
+    return assess(ds).reason not in (Reason.UNSUPPORTED_SOP_CLASS, Reason.FOR_PROCESSING)
+
+
+def test_storage_classes() -> None:
+    compare("storage-classes", columns("storage-classes", 1), [(uid,) for uid in STORAGE_CLASSES])
+
+
+def test_received_syntaxes() -> None:
+    actual = [(uid,) for uid in RECEIVABLE_SYNTAXES]
+    compare("received-syntaxes", columns("received-syntaxes", 1), actual)
+
+
+def test_analysed_classes() -> None:
+    actual = [(uid,) for uid in STORAGE_CLASSES if is_analysed(uid)]
+    compare("analysed", columns("analysed", 1), actual)
+
+
+def test_services() -> None:
+    actual = [(uid,) for uid in (VERIFICATION, COMMITMENT_CLASS, *RESULT_CLASSES)]
+    compare("services", columns("services", 1), actual)
+
+
+def test_sent_syntaxes() -> None:
+    actual = [(uid,) for uid in PLAIN_SYNTAXES]
+    compare("sent-syntaxes", columns("sent-syntaxes", 1), actual)
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("store-scp", StoreStatus),
+        ("commitment-statuses", MessageStatus),
+    ],
+)
+def test_statuses(name: str, statuses: type[StoreStatus] | type[MessageStatus]) -> None:
+    actual = [(f"0x{status:04X}", status.name) for status in statuses]
+    compare(name, columns(name, 0, 1), actual)
+
+
+def test_every_status_of_a_store_is_read_as_documented() -> None:
+    rows = sorted(table("store-scu"), key=lambda row: row[0].count("x"))
+    patterns = [(re.compile(row[0][2:].replace("x", ".")), row[1]) for row in rows]
+    wrong = {}
+    for status in range(0x10000):
+        said = next(text for pattern, text in patterns if pattern.fullmatch(f"{status:04X}"))
+        if said != classify(status):
+            wrong[f"0x{status:04X}"] = (said, str(classify(status)))
+    assert not wrong, f"table store-scu: status: (documented, actual) {wrong}"
+
+
+def test_commitment_failures() -> None:
+    actual = [
+        (f"0x{reason:04X}", reason.name, "yes" if reason in RESEND_FOR else "no")
+        for reason in FailureReason
+    ]
+    compare("commitment-failures", table("commitment-failures"), actual)
+
+
+def test_rejections() -> None:
+    actual = [(reason.value, *map(str, codes)) for reason, codes in REJECT_CODES.items()]
+    compare("rejections", table("rejections"), actual)
+
+
+def test_reasons() -> None:
+    compare("reasons", table("reasons"), [(reason, reason.explanation) for reason in Reason])
+
+
+def test_configuration() -> None:
+    defaults = {name: getattr(Config(), name) for name in NETWORK_SECTIONS}
+    actual = [
+        (key, str(getattr(defaults[section], name)))
+        for key in known_keys()
+        for section, _, name in [key.partition(".")]
+        if section in NETWORK_SECTIONS
+    ]
+    compare("configuration", table("configuration"), actual)
+
+
+def test_codes() -> None:
+    actual = [
+        (
+            finding.label,
+            finding.concept.value,
+            finding.concept.scheme,
+            finding.concept.meaning,
+            finding.concept.origin.value,
+        )
+        for finding in FINDING_CODES.values()
+    ]
+    compare("codes", table("codes"), actual)
+    assert f"`{PRIVATE_SCHEME_UID}`" in PAGE
+
+
+def test_every_table_marked_is_compared() -> None:
+    marked = set(re.findall(r"<!-- table: ([a-z-]+) -->", PAGE))
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert marked == {name for name in marked if f'"{name}"' in source}
+
+
+def test_a_missing_row_is_named() -> None:
+    with pytest.raises(AssertionError, match=r"table x of docs/conformance\.md lacks.*1\.2\.3"):
+        compare("x", [("1.2",)], [("1.2",), ("1.2.3",)])
