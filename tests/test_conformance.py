@@ -9,7 +9,8 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from daemon.commitment import RESEND_FOR
-from daemon.config import Config, known_keys
+from daemon.config import Config, PeerConfig, PictureSyntax, known_keys
+from daemon.products import picture_syntax
 from dicom_io.association import RESULT_CLASSES, VERIFICATION
 from dicom_io.codes import FINDING_CODES, PRIVATE_SCHEME_UID
 from dicom_io.commitment import COMMITMENT_CLASS, FailureReason, MessageStatus
@@ -72,6 +73,15 @@ def test_services() -> None:
 def test_sent_syntaxes() -> None:
     actual = [(uid,) for uid in PLAIN_SYNTAXES]
     compare("sent-syntaxes", columns("sent-syntaxes", 1), actual)
+
+
+def test_picture_syntaxes() -> None:
+    peers = [
+        PeerConfig(name="x", ae_title="X", sends=True, picture_syntax=one) for one in PictureSyntax
+    ]
+    syntaxes = [(peer.picture_syntax.value, picture_syntax(peer)) for peer in peers]
+    actual = [(name, syntax) for name, syntax in syntaxes if syntax is not None]
+    compare("picture-syntaxes", columns("picture-syntaxes", 0, 2), actual)
 
 
 @pytest.mark.parametrize(
