@@ -1,5 +1,10 @@
-"""Pixel Data as numbers: the declared layout is checked before anything is unpacked."""
+"""Pixel Data as numbers: the declared layout is checked before anything is unpacked.
 
+GDCM ends the whole process where a JPEG image's precision is not the one it was told, so a decoder
+is told what the compressed image says of itself; the header says which of its bits count.
+"""
+
+import copy
 import struct
 import zlib
 from dataclasses import dataclass
@@ -8,9 +13,17 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+from pydicom.uid import (
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLSNearLossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
 
-from dicom_io.codestream import j2k_size, jpeg_size
+from dicom_io.codestream import Codestream, read_j2k, read_jpeg
 from dicom_io.errors import UndecodablePixelsError
 from dicom_io.header import number, text
 from dicom_io.quiet import quietly
@@ -29,6 +42,7 @@ _PHOTOMETRICS = {
     "YBR_RCT": 3,
 }
 _DEPTHS = (8, 16, 32)
+_LOSSY_JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 _HTJ2K_PREFIX = "1.2.840.10008.1.2.4.20"
 
 # pydicom, its plugins and the libraries below them agree on no exception type.
@@ -98,18 +112,48 @@ def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, tuple[str, .
     """
     try:
         with quietly() as warned:
-            _check_codestream(ds, layout)
+            stream = _codestream(ds)
+            _check_codestream(stream, layout)
             array = pixel_array(
-                _with_whole_words(ds, layout), index=0, decoding_plugin=_plugin_for(ds)
+                _as_encoded(ds, layout, stream), index=0, decoding_plugin=_plugin_for(ds)
             )
     except _DECODER_ERRORS as error:
         raise UndecodablePixelsError(_reason(ds, error)) from error
     wanted = (layout.rows, layout.columns) + ((3,) if layout.samples == 3 else ())
     if array.shape != wanted:
         raise UndecodablePixelsError(f"decoding gave an array of {array.shape}, not {wanted}")
-    shift = layout.high_bit + 1 - layout.bits_stored
-    notes = ("the decoder warned about the pixel data",) if warned else ()
-    return (array >> shift if shift else array), notes
+    notes = ["the decoder warned about the pixel data"] if warned else []
+    if stream is not None and stream.precision < layout.bits_stored:
+        notes.append(
+            f"the compressed image has {stream.precision} bits per sample, "
+            f"the header says {layout.bits_stored}"
+        )
+    lossy = ds.file_meta.TransferSyntaxUID in _LOSSY_JPEG
+    return _sample_bits(array, layout, stream, lossy), tuple(notes)
+
+
+def _sample_bits(
+    array: np.ndarray, layout: Layout, stream: Codestream | None, lossy: bool
+) -> np.ndarray:
+    """The bits that the header says are the sample (PS3.5 8.1.1).
+
+    Those above may hold an overlay, those below nothing; an encoder may have dropped the latter.
+    What a lossy codec has put above is a white that overshot, so there it stays white.
+    """
+    top = layout.high_bit + 1
+    depth = top if stream is None else min(top, stream.precision)
+    values: np.ndarray = np.right_shift(array, max(0, depth - layout.bits_stored))
+    half = 1 << (layout.bits_stored - 1)
+    low, high = (-half, half - 1) if layout.signed else (0, 2 * half - 1)
+    if values.min() >= low and values.max() <= high:
+        return values
+    if lossy:
+        values = np.clip(values, low, high)
+    else:
+        values = values.astype(np.int64) & (2 * half - 1)
+        if layout.signed:
+            values -= (values & half) << 1
+    return values
 
 
 def _whole(ds: Dataset, keyword: str, default: int | None = None) -> int:
@@ -145,32 +189,61 @@ def _layout_problem(layout: Layout, frames: int) -> str:
     return ""
 
 
-def _with_whole_words(ds: Dataset, layout: Layout) -> Dataset:
-    """The dataset, made to keep the bits below the stored ones where high bit is not the top."""
+def _codestream(ds: Dataset) -> Codestream | None:
+    """What the compressed frame says of itself; None where the syntax has no such header."""
+    syntax = ds.file_meta.TransferSyntaxUID
+    if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
+        read = read_jpeg
+    elif syntax in JPEG2000TransferSyntaxes or syntax.startswith(_HTJ2K_PREFIX):
+        read = read_j2k
+    else:
+        return None
+    stream = read(get_frame(ds.PixelData, 0, number_of_frames=1))
+    if stream is None:
+        raise ValueError("the compressed image has no frame header")
+    return stream
+
+
+def _check_codestream(stream: Codestream | None, layout: Layout) -> None:
+    """Refuse a compressed frame that is not the image declared, before it is unpacked."""
+    if stream is None:
+        return
+    if (stream.rows, stream.columns) != (layout.rows, layout.columns):
+        raise ValueError(
+            f"the compressed image is {stream.rows} x {stream.columns}, "
+            f"the header says {layout.rows} x {layout.columns}"
+        )
+    if stream.components != layout.samples:
+        raise ValueError(
+            f"the compressed image has {stream.components} components, "
+            f"the header says {layout.samples}"
+        )
+    if stream.precision > layout.bits_allocated:
+        raise ValueError(
+            f"the compressed image has {stream.precision} bits per sample, "
+            f"the header allocates {layout.bits_allocated}"
+        )
+
+
+def _as_encoded(ds: Dataset, layout: Layout, stream: Codestream | None) -> Dataset:
+    """The dataset with the depth that the pixels are encoded in, so that every bit comes out."""
     ready = ds.copy()
-    ready.BitsStored = layout.high_bit + 1
-    ready.HighBit = layout.high_bit
+    syntax = ds.file_meta.TransferSyntaxUID
+    if stream is not None and syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+        ready.BitsAllocated = 8 if stream.precision <= 8 else 16
+        ready.BitsStored = stream.precision
+    else:
+        ready.BitsStored = layout.high_bit + 1
+    ready.HighBit = ready.BitsStored - 1
     ready.SamplesPerPixel = layout.samples
     ready.PixelRepresentation = int(layout.signed)
     ready.PhotometricInterpretation = layout.photometric
+    if syntax == JPEGExtended12Bit and ready.BitsStored > 8:
+        # GDCM reads the process from the image itself and knows this one, but pydicom does not
+        # ask it for more than 8 bits under this name.
+        ready.file_meta = copy.copy(ds.file_meta)
+        ready.file_meta.TransferSyntaxUID = JPEGLossless
     return ready
-
-
-def _check_codestream(ds: Dataset, layout: Layout) -> None:
-    """Refuse a compressed frame of another size than declared, before it is unpacked."""
-    syntax = ds.file_meta.TransferSyntaxUID
-    if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
-        read = jpeg_size
-    elif syntax in JPEG2000TransferSyntaxes or syntax.startswith(_HTJ2K_PREFIX):
-        read = j2k_size
-    else:
-        return
-    size = read(get_frame(ds.PixelData, 0, number_of_frames=1))
-    if size is not None and size != (layout.rows, layout.columns):
-        raise ValueError(
-            f"the compressed image is {size[0]} x {size[1]}, "
-            f"the header says {layout.rows} x {layout.columns}"
-        )
 
 
 def _plugin_for(ds: Dataset) -> str:

@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    HTJ2K,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
 
-from dicom_io.codestream import j2k_size, jpeg_size
+from dicom_io.codestream import Codestream, read_j2k, read_jpeg
 from dicom_io.errors import UndecodablePixelsError
 from dicom_io.header import read_dataset
 from dicom_io.pixels import display_pixels
@@ -216,7 +222,7 @@ def test_every_lossless_syntax_gives_the_same_picture(syntax: str, bits: int) ->
     assert (seen(ds) == plain).all()
 
 
-@pytest.mark.parametrize("option", ["+e1", "+el", "+eb"])
+@pytest.mark.parametrize("option", ["+e1", "+el", "+eb", "+ee"])
 def test_jpeg_as_dcmtk_writes_and_reads_it(tmp_path: Path, option: str) -> None:
     source, packed, unpacked = (tmp_path / f"{step}.dcm" for step in ("film", "jpeg", "plain"))
     source.write_bytes(file_bytes(chest_film(bits_stored=8 if option == "+eb" else 12)))
@@ -226,12 +232,38 @@ def test_jpeg_as_dcmtk_writes_and_reads_it(tmp_path: Path, option: str) -> None:
     assert np.abs(ours - display_pixels(read_dataset(unpacked)).array).max() <= 1
 
 
-def test_twelve_bit_lossy_jpeg_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [6, 7, 8, 12])
+@pytest.mark.parametrize("option", ["+e1", "+el"])
+def test_lossless_jpeg_of_any_depth_is_decoded(tmp_path: Path, option: str, bits: int) -> None:
+    stored = chest_values(64, 48, bits)
     source, packed = tmp_path / "film.dcm", tmp_path / "jpeg.dcm"
-    source.write_bytes(file_bytes(chest_film()))
-    subprocess.run([require_tool("dcmcjpeg"), "+ee", source, packed], check=True)
-    with pytest.raises(UndecodablePixelsError, match=r"JPEG Extended.*12-bit"):
-        display_pixels(read_dataset(packed))
+    source.write_bytes(file_bytes(chest_film(stored, bits_stored=bits, **window(30, 60))))
+    subprocess.run([require_tool("dcmcjpeg"), option, source, packed], check=True)
+    # GDCM ends the process where it is told fewer bits than the compressed image has.
+    assert (
+        display_pixels(read_dataset(packed)).array == display_pixels(read_dataset(source)).array
+    ).all()
+
+
+@pytest.mark.parametrize(
+    ("syntax", "name", "mean_error"),
+    [
+        (HTJ2KLossless, "htj2k_lossless", 0.0),
+        (HTJ2KLosslessRPCL, "htj2k_lossless", 0.0),
+        # 12 of 4095 values is what OpenJPH's own decoder gives for this file.
+        (HTJ2K, "htj2k_lossy", 255 * 12 / 4095),
+    ],
+)
+def test_high_throughput_jpeg_2000_is_decoded(syntax: str, name: str, mean_error: float) -> None:
+    # Encoded by OpenJPH 0.26.3 from `chest_values()`, lossless in RPCL order.
+    stream = (Path(__file__).parent / "codestreams" / f"{name}.j2c").read_bytes()
+    full = window(2048, 4096)
+    ds = chest_film(**full)
+    ds.PixelData = encapsulate([stream])
+    ds["PixelData"].VR = "OB"
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
+    error = np.abs(seen(ds).astype(int) - seen(chest_film(**full)))
+    assert error.mean() <= mean_error + 0.1 * (mean_error > 0)
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
@@ -275,6 +307,30 @@ def test_bits_above_and_below_the_stored_ones_are_dropped() -> None:
     wanted = seen(chest_film(stored))
     assert (seen(shifted) == wanted).all()
     assert (seen(overlay) == wanted).all()
+    signed = chest_film((stored - 2048) & 0x0FFF | 0x5000, bits_stored=12)
+    signed.PixelRepresentation = 1
+    assert (seen(signed) == wanted).all()
+
+
+def test_bits_above_the_stored_ones_are_dropped_from_compressed_pixels_too() -> None:
+    stored = chest_values(64, 48, 12)
+    film = chest_film(stored | 0xA000, bits_stored=16)
+    film.compress(RLELossless, generate_instance_uid=False)
+    film.BitsStored, film.HighBit = 12, 11
+    assert (seen(film) == seen(chest_film(stored))).all()
+
+
+def test_overlay_planes_are_not_drawn() -> None:
+    film = chest_film()
+    plain = seen(film)
+    film.add_new(0x60000010, "US", film.Rows)
+    film.add_new(0x60000011, "US", film.Columns)
+    film.add_new(0x60000040, "CS", "G")
+    film.add_new(0x60000050, "SS", [1, 1])
+    film.add_new(0x60000100, "US", 1)
+    film.add_new(0x60000102, "US", 0)
+    film.add_new(0x60003000, "OW", b"\xff" * (film.Rows * film.Columns // 8))
+    assert (seen(film) == plain).all()
 
 
 @pytest.mark.parametrize(
@@ -318,6 +374,33 @@ def test_a_compressed_image_of_another_size_than_declared_is_refused(syntax: str
         display_pixels(ds)
 
 
+def test_a_compressed_image_of_other_components_than_declared_is_refused() -> None:
+    grey = chest_values(64, 48, 8)
+    film = chest_film(np.stack([grey] * 3, -1), bits_stored=8, photometric="RGB")
+    film.compress(JPEG2000Lossless, generate_instance_uid=False)
+    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
+    with pytest.raises(UndecodablePixelsError, match="has 3 components, the header says 1"):
+        display_pixels(film)
+
+
+@pytest.mark.parametrize("declared", [6, 12, 16])
+def test_a_compressed_image_of_another_depth_than_declared_ends_nothing(
+    tmp_path: Path, declared: int
+) -> None:
+    source, packed = tmp_path / "film.dcm", tmp_path / "jpeg.dcm"
+    source.write_bytes(file_bytes(chest_film(bits_stored=8)))
+    subprocess.run([require_tool("dcmcjpeg"), "+e1", source, packed], check=True)
+    ds = read_dataset(packed)
+    assert ds.file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    ds.BitsAllocated = 8 if declared < 8 else 16
+    ds.BitsStored, ds.HighBit = declared, declared - 1
+    notes = display_pixels(ds).notes
+    assert any("8 bits per sample" in note for note in notes) is (declared > 8)
+    ds.BitsAllocated = 8
+    ds.BitsStored, ds.HighBit = 8, 7
+    assert display_pixels(ds).array.max() == 255
+
+
 @pytest.mark.timeout(5)
 @pytest.mark.parametrize("cut", [40, 400])
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
@@ -329,12 +412,15 @@ def test_cut_off_compressed_pixels_raise_only_our_error(syntax: str, cut: int) -
         display_pixels(ds)
 
 
-def test_codestream_sizes_need_no_whole_image() -> None:
-    assert jpeg_size(b"") is None
-    assert jpeg_size(b"\xff\xd8\xff\xda\0\0") is None
+def test_a_codestream_names_its_layout_in_its_first_bytes() -> None:
+    assert read_jpeg(b"") is None
+    assert read_jpeg(b"\xff\xd8\xff\xda\0\0") is None
     start = b"\xff\xd8\xff\xe0\0\4ab\xff\xff\xc3\0\x0b\x0c"
-    assert jpeg_size(start + b"\1\2\3\4\1\1\x11\0") == (0x102, 0x304)
-    assert j2k_size(b"\xff\x4f\xff\x51") is None
+    assert read_jpeg(start + b"\1\2\3\4\1\1\x11\0") == Codestream(0x102, 0x304, 1, 12)
+    assert read_j2k(b"\xff\x4f\xff\x51") is None
+    film = chest_film(chest_values(80, 60, 12))
+    film.compress(JPEG2000Lossless, generate_instance_uid=False)
+    assert read_j2k(film.PixelData) == Codestream(80, 60, 1, 12)
 
 
 def test_the_callers_dataset_stays_as_it_was() -> None:
