@@ -19,7 +19,7 @@ from daemon.pipeline import Pipeline, Refusal
 from daemon.products import kinds_for, kinds_to_build
 from daemon.role import ROOM_ERRORS, RoleContext
 from daemon.study_report import image_keys, report_request
-from dicom_io.gate import Reason
+from dicom_io.gate import DEFAULT_RULES, Reason, Rules
 from storage.errors import LeaseLostError, StorageError
 from storage.records import (
     AnalysisRecord,
@@ -54,6 +54,7 @@ class Analyst:
         self._config = config.analyst
         self._destinations = config.destinations
         self._kinds = kinds_to_build(config.destinations)
+        self._rules = {peer.ae_title: Rules(**peer.rules.model_dump()) for peer in config.senders}
         self._worker = worker
         self._spool = spool
         self._store = store
@@ -97,8 +98,10 @@ class Analyst:
         self._spool.verify(instance.spool_path, instance.sha256)
         data = self._spool.read(instance.spool_path)
         analysed_at = self._analysis_time(instance)
+        # A peer taken out of the configuration since has no rules any more.
+        rules = self._rules.get(instance.calling_ae_title, DEFAULT_RULES)
         outcome = self._pipeline.analyse(
-            data, instance.revision, analysed_at.astimezone(), self._kinds
+            data, instance.revision, analysed_at.astimezone(), rules, self._kinds
         )
         if isinstance(outcome, Refusal):
             self._store.results.record_refusal(

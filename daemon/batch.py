@@ -31,7 +31,9 @@ from daemon.batch_report import HEATMAP_FOLDER, Report, Row, State, one_line, re
 from daemon.config import ModelConfig
 from daemon.dashboard import DASHBOARD_FILE, Overview, write_dashboard
 from daemon.pipeline import GreyImage, Pipeline, Refusal
-from dicom_io.gate import Reason, assess_pixels
+from dicom_io.content import assess_pixels
+from dicom_io.gate import Reason
+from dicom_io.orientation import UPRIGHT, Pose
 from storage.durable import os_errors_named
 
 # A file larger than this is no film; reading it would take the memory of all others.
@@ -65,6 +67,7 @@ class _Readable:
 
     pixels: GreyImage
     notes: tuple[str, ...]
+    pose: Pose = UPRIGHT
 
 
 _Read = tuple[InputFile, _Readable | Refusal]
@@ -157,11 +160,13 @@ class Batch:
         except OSError as error:
             return Refusal(Reason.UNREADABLE_OBJECT, f"{file.path}: {error.strerror}")
         film = self._pipeline.admit(data)
-        return film if isinstance(film, Refusal) else _Readable(film.pixels, film.notes)
+        if isinstance(film, Refusal):
+            return film
+        return _Readable(film.pixels, film.notes, film.pose)
 
     def _predict(self, read: Iterator[_Read]) -> Iterator[_Predicted]:
         while group := list(islice(read, BATCH)):
-            films = [film.pixels for _, film in group if isinstance(film, _Readable)]
+            films = [(film.pixels, film.pose) for _, film in group if isinstance(film, _Readable)]
             predictions = iter(self._pipeline.predict_all(films))
             for file, film in group:
                 if isinstance(film, Refusal):

@@ -73,6 +73,15 @@ class ListenerConfig(Section):
     max_associations: int = Field(default=64, ge=1)
 
 
+class RulesConfig(Section):
+    """Which films of a peer are analysed, beyond what the model needs (docs/gate.md)."""
+
+    minimum_age_years: int | None = Field(default=None, ge=0, le=130)
+    require_body_part: bool = False
+    require_view: bool = False
+    accept_secondary_capture: bool = True
+
+
 class PeerConfig(Section):
     """Another DICOM node: one that may send to us, one that receives from us, or both."""
 
@@ -85,6 +94,7 @@ class PeerConfig(Section):
     picture_syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED
     commitment: bool = False
     tls: bool = False
+    rules: RulesConfig = RulesConfig()
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -222,6 +232,18 @@ class Config(BaseSettings):
             raise ValueError(f"peers: two peers are called {twice[0]!r}; names must differ")
         return self
 
+    @model_validator(mode="after")
+    def _senders_are_told_apart_by_title(self) -> Self:
+        # Of a received image only the calling AE title is known.
+        for one in self.senders:
+            for other in self.senders:
+                if one.ae_title == other.ae_title and one.rules != other.rules:
+                    raise ValueError(
+                        f"peers: {one.name!r} and {other.name!r} send as {one.ae_title}, "
+                        "so their rules must be the same"
+                    )
+        return self
+
     @property
     def resolved_database_url(self) -> str:
         """The store's URL: `database_url`, or a SQLite file in `data_dir`."""
@@ -334,7 +356,8 @@ def _explain(errors: list[ErrorDetails]) -> str:
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     if location[0] == "peers":
         prefix = ".".join(str(part) for part in location[:-1])
-        return [f"{prefix}.{key}" for key in PeerConfig.model_fields]
+        section = RulesConfig if location[-2] == "rules" else PeerConfig
+        return [f"{prefix}.{key}" for key in section.model_fields]
     return [*known_keys(), *Config.model_fields]
 
 

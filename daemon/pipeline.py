@@ -21,11 +21,14 @@ from cxr_model.predictor import Predictor
 from cxr_model.summary_sheet import Captions, draw_summary
 from daemon.config import STARTER_BUNDLE, ModelConfig
 from daemon.objects import SERIES_NUMBERS, BuiltObject, Drawing, ObjectBuilder, film_name
+from daemon.upright import on_stored_grid
 from dicom_io.algorithm import Algorithm
+from dicom_io.content import assess_image
 from dicom_io.encode import to_bytes
 from dicom_io.errors import NotDicomError, UndecodablePixelsError
-from dicom_io.gate import Reason, assess, assess_pixels
+from dicom_io.gate import DEFAULT_RULES, Reason, Rules, assess
 from dicom_io.header import Dataset, read_dataset
+from dicom_io.orientation import UPRIGHT, Pose
 from dicom_io.pixels import display_pixels
 from dicom_io.presentation_state import objection
 from dicom_io.report import ReportContent, build_report
@@ -52,11 +55,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """An image that passed the gate: its display-true pixels and what was noted on the way."""
+    """An image that passed the gate: its display-true pixels and what was noted on the way.
+
+    `pixels` (rows, cols) lie as they are stored, and so does everything drawn on them; `pose`
+    makes them upright for the network.
+    """
 
     dataset: Dataset
     pixels: GreyImage
     notes: tuple[str, ...]
+    pose: Pose
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +114,13 @@ class Pipeline:
         """The card of the loaded bundle."""
         return self._predictor.bundle.card
 
-    def admit(self, data: bytes) -> Film | Refusal:
+    def admit(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
         """Gate and decode one DICOM object; no network is run."""
         try:
             dataset = read_dataset(data)
         except NotDicomError as error:
             return Refusal(Reason.UNREADABLE_OBJECT, str(error))
-        verdict = assess(dataset)
+        verdict = assess(dataset, rules)
         if verdict.reason is not None:
             return Refusal(verdict.reason, verdict.detail, verdict.notes)
         try:
@@ -120,27 +128,28 @@ class Pipeline:
         except UndecodablePixelsError as error:
             return Refusal(Reason.UNDECODABLE_PIXELS, str(error), verdict.notes)
         notes = verdict.notes + image.notes
-        content = assess_pixels(image.array)
+        content = assess_image(image)
         if content.reason is not None:
             return Refusal(content.reason, content.detail, notes + content.notes)
-        return Film(dataset, image.array, notes + content.notes)
+        return Film(dataset, image.array, notes + content.notes, image.pose)
 
     def analyse(
         self,
         data: bytes,
         revision: int,
         content_datetime: datetime.datetime,
+        rules: Rules = DEFAULT_RULES,
         kinds: Collection[ObjectKind] = _DEFAULT_KINDS,
     ) -> Analysis | Refusal:
-        """Take one DICOM object to its result, with objects of these kinds.
+        """Take one DICOM object to its result, by its sender's rules, with objects of these kinds.
 
         `content_datetime` is written into the objects; its zone is taken for the site's where the
         image names none. A kind that cannot be made of this image is named in the notes.
         """
-        film = self.admit(data)
+        film = self.admit(data, rules)
         if isinstance(film, Refusal):
             return film
-        prediction = self.predict(film.pixels)
+        prediction = self.predict(film.pixels, film.pose)
         problem = objection(film.dataset) if ObjectKind.PRESENTATION_STATE in kinds else ""
         if problem:
             kinds = frozenset(kinds) - {ObjectKind.PRESENTATION_STATE}
@@ -168,13 +177,20 @@ class Pipeline:
         if ObjectKind.SEGMENTATION in kinds:
             yield from builder.segmentation()
 
-    def predict(self, pixels: GreyImage) -> Prediction:
+    def predict(self, pixels: GreyImage, pose: Pose = UPRIGHT) -> Prediction:
         """Calibrated findings of one display-true image (rows, cols)."""
-        return self.predict_all([pixels])[0]
+        return self.predict_all([(pixels, pose)])[0]
 
-    def predict_all(self, films: Sequence[GreyImage]) -> list[Prediction]:
-        """Calibrated findings of several images, in their order; less work than one by one."""
-        return self._predictor.predict(films)
+    def predict_all(self, films: Sequence[tuple[GreyImage, Pose]]) -> list[Prediction]:
+        """Calibrated findings of several images, in their order; less work than one by one.
+
+        The network sees each film upright; maps and geometry are those of the pixels as given.
+        """
+        predictions = self._predictor.predict([pose.upright(pixels) for pixels, pose in films])
+        return [
+            on_stored_grid(prediction, pose, *pixels.shape)
+            for prediction, (pixels, pose) in zip(predictions, films, strict=True)
+        ]
 
     def summary(self, film: Film, prediction: Prediction) -> NDArray[np.uint8]:
         """The summary sheet of a film, uint8 (rows, cols, 3)."""

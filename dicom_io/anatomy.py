@@ -86,14 +86,19 @@ def view(ds: Dataset) -> tuple[View, str]:
         found = _view_of(meaning)
         if found is not View.UNKNOWN:
             return found, f"ViewCodeSequence is {meaning[:32]!r}"
-    # The rows of a lateral film run between front and back (PS3.3 C.7.6.1.1.1).
-    if text(ds, "PatientOrientation")[:1] in {"A", "P"}:
+    if runs_front_to_back(ds):
         return View.LATERAL, "PatientOrientation runs from front to back"
     for keyword in ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription"):
         found = _view_of(text(ds, keyword))
         if found is not View.UNKNOWN:
             return found, f"{keyword} says {found.value}"
     return View.UNKNOWN, ""
+
+
+def runs_front_to_back(ds: Dataset) -> bool:
+    """Whether rows or columns run so, as on a lateral film (PS3.3 C.7.6.1.1.1)."""
+    directions = text(ds, "PatientOrientation").split("\\")
+    return any(direction[:1] in {"A", "P"} for direction in directions)
 
 
 def _words(value: str) -> frozenset[str]:

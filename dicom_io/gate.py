@@ -1,14 +1,12 @@
 """May this instance be analysed? Yes, or a named reason why not.
 
 A missing attribute is only noted, since real films lack many; one that contradicts a frontal
-chest radiograph is a reason to refuse.
+chest radiograph is a reason to refuse. A peer's `Rules` may ask for more.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -17,15 +15,18 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicom_io.anatomy import Part, View, body_part, view
+from dicom_io.anatomy import Part, View, body_part, runs_front_to_back, view
+from dicom_io.content import LONGEST_ASPECT
 from dicom_io.header import items, number, numbers, text
+from dicom_io.patient_age import age_in_years
 
-# Sides in pixels: below the first there is no film to read, below the second it is noted.
-MIN_SIDE = 128
+# Named here, too, for the code that asks the gate.
+from dicom_io.reasons import MIN_SIDE
+from dicom_io.reasons import Reason as Reason
+from dicom_io.reasons import Verdict as Verdict
+
+# Pixels a side; below this the low resolution is noted.
 _LOW_RESOLUTION_SIDE = 512
-_LONGEST_ASPECT = 3.0
-# Grey levels between the 1st and the 99th percentile that an image has at least.
-_LEAST_CONTRAST = 8.0
 _ADULT_YEARS = 16
 
 _RADIOGRAPH_CLASSES = frozenset(
@@ -38,114 +39,38 @@ _EXPLANATION_CODES = frozenset({"130401", "130402", "130403", "130404"})
 _OWN_NAME = "CXRD"
 
 
-class Reason(StrEnum):
-    """Why an instance is not analysed; `explanation` says it in a sentence."""
-
-    UNSUPPORTED_SOP_CLASS = "UNSUPPORTED_SOP_CLASS"
-    FOR_PROCESSING = "FOR_PROCESSING"
-    OWN_RESULT = "OWN_RESULT"
-    NOT_RADIOGRAPH = "NOT_RADIOGRAPH"
-    NOT_CHEST = "NOT_CHEST"
-    LATERAL_VIEW = "LATERAL_VIEW"
-    OBLIQUE_VIEW = "OBLIQUE_VIEW"
-    NO_PIXELS = "NO_PIXELS"
-    MULTI_FRAME = "MULTI_FRAME"
-    TOO_SMALL = "TOO_SMALL"
-    IMPLAUSIBLE_SHAPE = "IMPLAUSIBLE_SHAPE"
-    BLANK_IMAGE = "BLANK_IMAGE"
-    UNDECODABLE_PIXELS = "UNDECODABLE_PIXELS"
-    UNREADABLE_OBJECT = "UNREADABLE_OBJECT"
-    ANALYSIS_FAILED = "ANALYSIS_FAILED"
-
-    @property
-    def explanation(self) -> str:
-        """One sentence for people who read a report or a list."""
-        return _EXPLANATIONS[self]
-
-
-_EXPLANATIONS = {
-    Reason.UNSUPPORTED_SOP_CLASS: "Only CR, DX for presentation and Secondary Capture are read.",
-    Reason.FOR_PROCESSING: "A detector's raw image; the one for presentation is read instead.",
-    Reason.OWN_RESULT: "A result of an AI analysis, not a film.",
-    Reason.NOT_RADIOGRAPH: "The object is not marked as a radiograph.",
-    Reason.NOT_CHEST: "The film shows another part of the body.",
-    Reason.LATERAL_VIEW: "A lateral film; the model reads frontal ones.",
-    Reason.OBLIQUE_VIEW: "An oblique film; the model reads frontal ones.",
-    Reason.NO_PIXELS: "The object has no pixel data.",
-    Reason.MULTI_FRAME: "The object has several frames; a film has one.",
-    Reason.TOO_SMALL: f"The image is smaller than {MIN_SIDE} pixels.",
-    Reason.IMPLAUSIBLE_SHAPE: "The image is far longer than wide, or wider than long.",
-    Reason.BLANK_IMAGE: "The image is empty or nearly of one grey.",
-    Reason.UNDECODABLE_PIXELS: "The pixel data is damaged or in a form that is not read here.",
-    Reason.UNREADABLE_OBJECT: "The file is damaged or is not a DICOM object.",
-    Reason.ANALYSIS_FAILED: "The analysis itself failed; the log says why.",
-}
-
-
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Outcome of a check; `reason` is None where the image may be analysed."""
+class Rules:
+    """What one peer's films must meet beyond what the model needs; the default asks nothing more.
 
-    reason: Reason | None
-    detail: str = ""
-    notes: tuple[str, ...] = ()
+    A patient whose age is not said is not refused by `minimum_age_years`, only noted.
+    """
 
-    @property
-    def is_eligible(self) -> bool:
-        """Whether nothing speaks against the analysis."""
-        return self.reason is None
+    minimum_age_years: int | None = None
+    require_body_part: bool = False
+    require_view: bool = False
+    accept_secondary_capture: bool = True
 
 
-def assess(ds: Dataset) -> Verdict:
+DEFAULT_RULES = Rules()
+
+
+def assess(ds: Dataset, rules: Rules = DEFAULT_RULES) -> Verdict:
     """Judge a dataset by its header; pixels are not decoded."""
     part, part_source = body_part(ds)
     seen_view, view_source = view(ds)
+    age = age_in_years(ds)
     refusal = (
         _origin_refusal(ds)
         or _kind_refusal(ds, part, seen_view)
         or _content_refusal(part, part_source, seen_view, view_source)
         or _pixel_refusal(ds)
+        or _rule_refusal(ds, rules, part, seen_view, age)
     )
-    notes = tuple(_notes(ds, part, seen_view, view_source))
+    notes = (*_notes(ds, part, seen_view, view_source), *_age_notes(age, rules))
     if refusal is None:
         return Verdict(None, notes=notes)
     return Verdict(refusal[0], refusal[1], notes)
-
-
-def assess_pixels(array: NDArray[np.uint8]) -> Verdict:
-    """Judge a displayed image, uint8 (rows, columns), by its content."""
-    rows, columns = array.shape
-    if min(rows, columns) < MIN_SIDE:
-        return Verdict(Reason.TOO_SMALL, f"{rows} x {columns} pixels")
-    if max(rows, columns) > _LONGEST_ASPECT * min(rows, columns):
-        return Verdict(Reason.IMPLAUSIBLE_SHAPE, f"{rows} x {columns} pixels")
-    dark, bright = np.percentile(array, [1, 99])
-    if bright - dark < _LEAST_CONTRAST:
-        return Verdict(Reason.BLANK_IMAGE, f"{bright - dark:.0f} grey levels of contrast")
-    if looks_inverted(array):
-        return Verdict(None, notes=("the image looks inverted; is its polarity right?",))
-    return Verdict(None)
-
-
-def looks_inverted(array: NDArray[np.uint8]) -> bool:
-    """Whether lungs are clearly brighter than both mediastinum and abdomen.
-
-    Measured on the 2,471 images of ChestX-ray14 at hand: true for 1 of them as they are, and for
-    94.5 % when inverted.
-    """
-    rows, columns = array.shape
-    scaled = array.astype(np.float32) / 255.0
-
-    def mean(top: float, bottom: float, left: float, right: float) -> float:
-        part = scaled[
-            int(top * rows) : int(bottom * rows), int(left * columns) : int(right * columns)
-        ]
-        return float(part.mean())
-
-    lungs = (mean(0.25, 0.69, 0.19, 0.375) + mean(0.25, 0.69, 0.625, 0.81)) / 2
-    mediastinum = mean(0.25, 0.75, 0.44, 0.56)
-    abdomen = mean(0.81, 1.0, 0.31, 0.69)
-    return max(mediastinum, abdomen) < lungs - 0.05
 
 
 _Refusal = tuple[Reason, str] | None
@@ -205,10 +130,30 @@ def _pixel_refusal(ds: Dataset) -> _Refusal:
     frames = number(ds, "NumberOfFrames")
     if frames is not None and frames > 1:
         return Reason.MULTI_FRAME, f"{frames:.0f} frames"
-    sides = (number(ds, "Rows"), number(ds, "Columns"))
-    known = [side for side in sides if side is not None]
-    if known and min(known) < MIN_SIDE:
-        return Reason.TOO_SMALL, f"a side of {min(known):.0f} pixels"
+    sides = [side for side in (number(ds, "Rows"), number(ds, "Columns")) if side is not None]
+    if sides and min(sides) < MIN_SIDE:
+        return Reason.TOO_SMALL, f"a side of {min(sides):.0f} pixels"
+    if sides and max(sides) > 2 * LONGEST_ASPECT * min(sides):
+        # Pixels may be up to twice as long as wide; with those the rendered image is judged.
+        return Reason.IMPLAUSIBLE_SHAPE, f"{sides[0]:.0f} x {sides[-1]:.0f} pixels"
+    return None
+
+
+def _rule_refusal(
+    ds: Dataset, rules: Rules, part: Part, seen_view: View, age: float | None
+) -> _Refusal:
+    """What only this peer's rules refuse."""
+    if not rules.accept_secondary_capture and text(ds, "SOPClassUID") == (
+        SecondaryCaptureImageStorage
+    ):
+        return Reason.SECONDARY_CAPTURE, "accept_secondary_capture is false for this sender"
+    if rules.require_body_part and part is Part.UNKNOWN:
+        return Reason.BODY_PART_NOT_SAID, "no attribute names the body part"
+    if rules.require_view and seen_view is View.UNKNOWN:
+        return Reason.VIEW_NOT_SAID, "no attribute names the view"
+    youngest = rules.minimum_age_years
+    if youngest is not None and age is not None and age < youngest:
+        return Reason.PATIENT_TOO_YOUNG, f"younger than {youngest} years"
     return None
 
 
@@ -224,20 +169,19 @@ def _notes(ds: Dataset, part: Part, seen_view: View, view_source: str) -> list[s
         notes.append(f"{view_source}: the model was made for upright and supine films")
     elif not text(ds, "ViewPosition"):
         notes.append(f"ViewPosition is absent; {view_source}")
+    if seen_view is View.FRONTAL and runs_front_to_back(ds):
+        notes.append(f"{view_source}, but PatientOrientation runs from front to back")
     spacing = numbers(ds, "PixelSpacing") or numbers(ds, "ImagerPixelSpacing")
     if len(spacing) != 2 or min(spacing) <= 0:
         notes.append("PixelSpacing is absent or unusable")
     sides = [side for side in (number(ds, "Rows"), number(ds, "Columns")) if side is not None]
     if sides and MIN_SIDE <= min(sides) < _LOW_RESOLUTION_SIDE:
         notes.append("low resolution")
-    if _is_child(text(ds, "PatientAge")):
-        notes.append(f"the patient is younger than {_ADULT_YEARS}; the model is made for adults")
     return notes
 
 
-def _is_child(age: str) -> bool:
-    """Age String of PS3.5 6.2: three digits and a unit."""
-    digits, unit = age[:3], age[3:].upper()
-    if not digits.isdecimal():
-        return False
-    return unit in {"D", "W", "M"} or (unit == "Y" and int(digits) < _ADULT_YEARS)
+def _age_notes(age: float | None, rules: Rules) -> Iterator[str]:
+    if age is not None and age < _ADULT_YEARS:
+        yield f"the patient is younger than {_ADULT_YEARS}; the model is made for adults"
+    if age is None and rules.minimum_age_years is not None:
+        yield "the patient's age is not said"

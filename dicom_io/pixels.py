@@ -2,7 +2,7 @@
 
 The chain is that of PS3.4 N.2: stored values, Modality LUT, VOI LUT or window, polarity. All of
 it maps one stored value to one grey level, so it is computed once for each value that occurs and
-then looked up for every pixel.
+then looked up for every pixel. Overlays are never drawn.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,10 @@ from pydicom.pixels.processing import apply_color_lut
 
 from dicom_io.decode import Layout, layout_of, stored_values
 from dicom_io.errors import UndecodablePixelsError
-from dicom_io.header import number, numbers, text
+from dicom_io.header import number, text
+from dicom_io.orientation import Pose, pose_of
 from dicom_io.quiet import quietly
+from dicom_io.shutter import Mask, visible_pixels
 from dicom_io.voi import Values, grey_values, modality_values
 
 Grey = NDArray[np.uint8]
@@ -24,6 +26,8 @@ Grey = NDArray[np.uint8]
 _LARGEST_TABLE = 1 << 20
 # Luma of ITU-R BT.601, which YBR_FULL is defined by (PS3.3 C.7.6.3.1.2).
 _LUMA = np.array([0.299, 0.587, 0.114])
+# Channels further apart than this, of 1, make a colour and not a grey that a codec has tinted.
+_COLOUR_DISTANCE = 0.1
 _LUT_ERRORS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 
 
@@ -31,10 +35,15 @@ _LUT_ERRORS = (AttributeError, LookupError, NotImplementedError, TypeError, Valu
 class DisplayImage:
     """`array`: uint8 (rows, columns), 0 black to 255 white as it should be seen.
 
-    `notes` say in words what was missing or contradictory on the way.
+    It lies on the stored grid: `pose` makes it upright. `seen` marks the pixels that a shutter or
+    collimator leaves, None for all; the others are black. `coloured` is the share of pixels that
+    are not grey. `notes` say in words what was missing or contradictory on the way.
     """
 
     array: Grey
+    pose: Pose
+    seen: Mask | None
+    coloured: float
     notes: tuple[str, ...]
 
 
@@ -46,21 +55,28 @@ def display_pixels(ds: Dataset) -> DisplayImage:
     """
     layout = layout_of(ds)
     stored, notes = stored_values(ds, layout)
+    seen, shutter_notes = visible_pixels(ds, layout.rows, layout.columns)
+    coloured = 0.0
     if layout.is_grey:
-        grey, more = _render_grey(stored, ds, layout)
+        grey, more = _render_grey(stored, seen, ds, layout)
     else:
-        grey, more = _render_colour(stored, ds, layout)
-    return DisplayImage(grey, (*notes, *more, *_aspect_notes(ds)))
+        grey, coloured, more = _render_colour(stored, ds, layout)
+    if seen is not None:
+        grey[~seen] = 0
+    pose, pose_notes = pose_of(ds)
+    every_note = (*notes, *more, *shutter_notes, *pose_notes)
+    return DisplayImage(grey, pose, seen, coloured, every_note)
 
 
 def _render_grey(
-    stored: NDArray[np.integer], ds: Dataset, layout: Layout
+    stored: NDArray[np.integer], seen: Mask | None, ds: Dataset, layout: Layout
 ) -> tuple[Grey, tuple[str, ...]]:
     low, high = int(stored.min()), int(stored.max())
+    everywhere = np.ones(stored.shape, dtype=bool) if seen is None else seen
     if high - low >= _LARGEST_TABLE:
-        return _chain(stored.astype(np.float64), np.ones(stored.shape, dtype=bool), ds, layout)
+        return _chain(stored.astype(np.float64), everywhere, ds, layout)
     index = stored.astype(np.int64) - low
-    occurring = np.bincount(index.ravel(), minlength=high - low + 1) > 0
+    occurring = np.bincount(index[everywhere], minlength=high - low + 1) > 0
     table, notes = _chain(np.arange(low, high + 1, dtype=np.float64), occurring, ds, layout)
     return table[index], notes
 
@@ -68,7 +84,7 @@ def _render_grey(
 def _chain(
     values: Values, occurring: NDArray[np.bool_], ds: Dataset, layout: Layout
 ) -> tuple[Grey, tuple[str, ...]]:
-    """Stored values to grey levels; `occurring` marks those that are in the image."""
+    """Stored values to grey levels; `occurring` marks those that are seen in the image."""
     padding = _padding(values, ds, layout)
     shown = occurring & ~padding
     if not shown.any():
@@ -115,7 +131,7 @@ def _polarity(ds: Dataset, layout: Layout) -> tuple[bool, tuple[str, ...]]:
 
 def _render_colour(
     stored: NDArray[np.integer], ds: Dataset, layout: Layout
-) -> tuple[Grey, tuple[str, ...]]:
+) -> tuple[Grey, float, tuple[str, ...]]:
     colour, top = stored, float((1 << layout.bits_stored) - 1)
     if layout.photometric == "PALETTE COLOR":
         try:
@@ -126,12 +142,6 @@ def _render_colour(
         top = float(np.iinfo(colour.dtype).max)
     luma = colour.astype(np.float64) @ _LUMA / top
     grey = np.rint(np.clip(luma, 0.0, 1.0) * 255.0).astype(np.uint8)
-    return grey, (f"{layout.photometric} image shown by its luma",)
-
-
-def _aspect_notes(ds: Dataset) -> tuple[str, ...]:
-    for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
-        pair = numbers(ds, keyword)
-        if len(pair) == 2 and min(pair) > 0 and abs(pair[0] / pair[1] - 1.0) > 0.01:
-            return (f"{keyword}: pixels are not square",)
-    return ()
+    distance = colour.max(axis=-1).astype(np.float64) - colour.min(axis=-1)
+    coloured = float((distance > _COLOUR_DISTANCE * top).mean())
+    return grey, coloured, (f"{layout.photometric} image shown by its luma",)

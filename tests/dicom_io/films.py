@@ -84,6 +84,24 @@ def chest_film(
     return ds
 
 
+def lie_as(upright: NDArray[Any], orientation: str) -> NDArray[Any]:
+    """A frontal film (rows, columns, …) stored so that PatientOrientation describes it.
+
+    The first letter is where a row runs to, the second where a column does.
+    """
+    lying = {
+        "L\\F": upright,
+        "R\\F": upright[:, ::-1],
+        "L\\H": upright[::-1],
+        "R\\H": upright[::-1, ::-1],
+        "F\\L": upright.swapaxes(0, 1),
+        "F\\R": upright[:, ::-1].swapaxes(0, 1),
+        "H\\L": upright[::-1].swapaxes(0, 1),
+        "H\\R": upright[::-1, ::-1].swapaxes(0, 1),
+    }
+    return np.ascontiguousarray(lying[orientation])
+
+
 def lut_item(first: int, entries: NDArray[Any], bits: int, *, as_bytes: bool = False) -> Dataset:
     """An item of a Modality LUT or VOI LUT Sequence; `as_bytes` packs it as OW words."""
     item = Dataset()

@@ -17,9 +17,11 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicom_io.gate import MIN_SIDE, Reason, Verdict, assess, assess_pixels, looks_inverted
+from dicom_io.content import assess_image, assess_pixels, looks_inverted
+from dicom_io.gate import Reason, Verdict, assess
 from dicom_io.header import read_dataset
 from dicom_io.pixels import display_pixels
+from dicom_io.reasons import MIN_SIDE
 from tests.dicom_io.films import chest_film, chest_values
 
 DX = DigitalXRayImageStorageForPresentation
@@ -146,7 +148,15 @@ def test_missing_attributes_are_noted() -> None:
 
 @pytest.mark.parametrize(
     ("age", "child"),
-    [("009Y", True), ("016Y", False), ("011M", True), ("062Y", False), ("62", False), ("", False)],
+    [
+        ("009Y", True),
+        ("016Y", False),
+        ("011M", True),
+        ("062Y", False),
+        ("62", False),
+        ("", False),
+        ("9", True),
+    ],
 )
 def test_children_are_noted_not_refused(age: str, child: bool) -> None:
     ds = chest_film()
@@ -212,6 +222,6 @@ def test_the_real_files(shared_data: Path, number: str, reason: Reason | None) -
     ds = read_dataset(next((shared_data / "dicom" / "real").glob(f"{number}_*")))
     assert assess(ds).reason is reason
     if reason is None:
-        verdict = assess_pixels(display_pixels(ds).array)
+        verdict = assess_image(display_pixels(ds))
         assert verdict.is_eligible
         assert bool(verdict.notes) is (number == "02")

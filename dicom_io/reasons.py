@@ -1,0 +1,75 @@
+"""Why an instance is not analysed: the named reasons, and the verdict that carries one."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MIN_SIDE = 128
+"""Below this many pixels a side there is no film to read."""
+
+
+class Reason(StrEnum):
+    """Why an instance is not analysed; `explanation` says it in a sentence."""
+
+    UNSUPPORTED_SOP_CLASS = "UNSUPPORTED_SOP_CLASS"
+    FOR_PROCESSING = "FOR_PROCESSING"
+    OWN_RESULT = "OWN_RESULT"
+    NOT_RADIOGRAPH = "NOT_RADIOGRAPH"
+    SECONDARY_CAPTURE = "SECONDARY_CAPTURE"
+    NOT_CHEST = "NOT_CHEST"
+    BODY_PART_NOT_SAID = "BODY_PART_NOT_SAID"
+    LATERAL_VIEW = "LATERAL_VIEW"
+    OBLIQUE_VIEW = "OBLIQUE_VIEW"
+    VIEW_NOT_SAID = "VIEW_NOT_SAID"
+    PATIENT_TOO_YOUNG = "PATIENT_TOO_YOUNG"
+    NO_PIXELS = "NO_PIXELS"
+    MULTI_FRAME = "MULTI_FRAME"
+    TOO_SMALL = "TOO_SMALL"
+    IMPLAUSIBLE_SHAPE = "IMPLAUSIBLE_SHAPE"
+    BLANK_IMAGE = "BLANK_IMAGE"
+    COLOUR_IMAGE = "COLOUR_IMAGE"
+    UNDECODABLE_PIXELS = "UNDECODABLE_PIXELS"
+    UNREADABLE_OBJECT = "UNREADABLE_OBJECT"
+    ANALYSIS_FAILED = "ANALYSIS_FAILED"
+
+    @property
+    def explanation(self) -> str:
+        """One sentence for people who read a report or a list."""
+        return _EXPLANATIONS[self]
+
+
+_EXPLANATIONS = {
+    Reason.UNSUPPORTED_SOP_CLASS: "Only CR, DX for presentation and Secondary Capture are read.",
+    Reason.FOR_PROCESSING: "A detector's raw image; the one for presentation is read instead.",
+    Reason.OWN_RESULT: "A result of an AI analysis, not a film.",
+    Reason.NOT_RADIOGRAPH: "The object is not marked as a radiograph.",
+    Reason.SECONDARY_CAPTURE: "Secondary Captures of this sender are not read.",
+    Reason.NOT_CHEST: "The film shows another part of the body.",
+    Reason.BODY_PART_NOT_SAID: "The body part is not said, and this sender has to say it.",
+    Reason.LATERAL_VIEW: "A lateral film; the model reads frontal ones.",
+    Reason.OBLIQUE_VIEW: "An oblique film; the model reads frontal ones.",
+    Reason.VIEW_NOT_SAID: "The view is not said, and this sender has to say it.",
+    Reason.PATIENT_TOO_YOUNG: "The patient is younger than this sender's films may be.",
+    Reason.NO_PIXELS: "The object has no pixel data.",
+    Reason.MULTI_FRAME: "The object has several frames; a film has one.",
+    Reason.TOO_SMALL: f"The image is smaller than {MIN_SIDE} pixels.",
+    Reason.IMPLAUSIBLE_SHAPE: "The image is far longer than wide, or wider than long.",
+    Reason.BLANK_IMAGE: "The image is empty or nearly of one grey.",
+    Reason.COLOUR_IMAGE: "The image is in colour; a film is grey.",
+    Reason.UNDECODABLE_PIXELS: "The pixel data is damaged or in a form that is not read here.",
+    Reason.UNREADABLE_OBJECT: "The file is damaged or is not a DICOM object.",
+    Reason.ANALYSIS_FAILED: "The analysis itself failed; the log says why.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Outcome of a check; `reason` is None where the image may be analysed."""
+
+    reason: Reason | None
+    detail: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_eligible(self) -> bool:
+        """Whether nothing speaks against the analysis."""
+        return self.reason is None
