@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from daemon.analyst import Analyst
-from daemon.config import AnalystConfig, Config, PeerConfig, PictureSyntax, Product
+from daemon.config import (
+    AnalystConfig,
+    Config,
+    PeerConfig,
+    PictureSyntax,
+    Product,
+    RulesConfig,
+)
 from daemon.listener import Reception
 from daemon.pipeline import Pipeline
 from dicom_io.gate import Reason, assess
@@ -25,7 +32,7 @@ from storage.records import (
 )
 from storage.spool import Spool
 from storage.store import Store
-from tests.daemon.running import build_bundle, film
+from tests.daemon.running import SENDER, build_bundle, film
 from tests.daemon.test_listener import received
 
 
@@ -183,6 +190,22 @@ def test_all_objects_are_made_again_byte_for_byte(bench: Bench, pipeline: Pipeli
             bench.store.jobs.retry(job.id)
     bench.work()
     assert bench.study(uid).instances[0].objects == before
+
+
+def test_image_is_judged_by_the_rules_of_the_peer_that_sent_it(
+    bench: Bench, pipeline: Pipeline
+) -> None:
+    strict = PeerConfig(
+        name="ward", ae_title=SENDER, sends=True, rules=RulesConfig(minimum_age_years=90)
+    )
+    lenient = PeerConfig(name="other", ae_title="OTHER", sends=True)
+    config = Config(peers=(lenient, strict))
+    bench.analyst = Analyst(config, "me", bench.spool, bench.store, pipeline)
+    uid = bench.receive(film("young"))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    assert instance.reason == "PATIENT_TOO_YOUNG"
+    assert bench.study(uid).status is StudyStatus.NO_ELIGIBLE_IMAGE
 
 
 def test_study_is_not_reported_before_it_is_quiet(bench: Bench) -> None:

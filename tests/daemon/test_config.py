@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daemon.config import Config, PeerConfig, Product, known_keys, load_config
+from daemon.config import Config, PeerConfig, Product, RulesConfig, known_keys, load_config
 from daemon.errors import ConfigError
+from dicom_io.gate import DEFAULT_RULES, Rules
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config.yaml"
 
@@ -38,6 +39,14 @@ def test_shipped_file_names_every_key() -> None:
         written |= {f"{name}.{key}" for key in value} if isinstance(value, dict) else {name}
     assert written == set(known_keys())
     assert all(set(peer) == set(PeerConfig.model_fields) for peer in values["peers"])
+
+
+def test_rules_are_those_of_the_gate() -> None:
+    assert Rules(**RulesConfig().model_dump()) == DEFAULT_RULES
+    fields = [field.name for field in dataclasses.fields(Rules)]
+    assert list(RulesConfig.model_fields) == fields
+    shipped = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    assert all(list(peer["rules"]) == fields for peer in shipped["peers"])
 
 
 def test_default_is_closed_to_the_network() -> None:
@@ -76,6 +85,15 @@ class Mistake:
         Mistake(
             "peers: [{name: a, ae_title: A, sends: true, commitment: true}]",
             "peer a receives nothing that it could commit to",
+        ),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, rules: {minimum_age: 18}}]",
+            "did you mean peers.0.rules.minimum_age_years?",
+        ),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, host: h1},"
+            " {name: b, ae_title: A, sends: true, host: h2, rules: {require_view: true}}]",
+            "'a' and 'b' send as A, so their rules must be the same",
         ),
         Mistake("listener: [1", "line 1 is not valid YAML"),
         Mistake("just text", "must hold keys and values"),

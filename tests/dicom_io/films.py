@@ -102,14 +102,16 @@ def lie_as(upright: NDArray[Any], orientation: str) -> NDArray[Any]:
     return np.ascontiguousarray(lying[orientation])
 
 
-def lut_item(first: int, entries: NDArray[Any], bits: int, *, as_bytes: bool = False) -> Dataset:
-    """An item of a Modality LUT or VOI LUT Sequence; `as_bytes` packs it as OW words."""
+def lut_item(
+    first: int, entries: NDArray[Any], bits: int, *, as_bytes: bool = False, order: str = "<"
+) -> Dataset:
+    """An item of a Modality LUT or VOI LUT Sequence; `as_bytes` packs it as OW words in `order`."""
     item = Dataset()
     vr = "SS" if first < 0 else "US"
     count = len(entries) % 65536
     item.add_new("LUTDescriptor", vr, [count, first, bits])
     if as_bytes:
-        item.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+        item.add_new("LUTData", "OW", entries.astype(f"{order}u2").tobytes())
     else:
         item.add_new("LUTData", "US", [int(entry) for entry in entries])
     return item
