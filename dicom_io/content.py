@@ -43,8 +43,9 @@ def _assess(upright: Grey, seen: Grey) -> Verdict:
 def looks_inverted(array: NDArray[np.uint8]) -> bool:
     """Whether lungs are clearly brighter than both mediastinum and abdomen.
 
-    Measured on the 2,471 images of ChestX-ray14 at hand: true for 1 of them as they are, and for
-    94.5 % when inverted.
+    Measured on the 2,471 images of ChestX-ray14 at hand: true for 2 of them as they are, one of
+    which is indeed a negative, and for 94.6 % when inverted; on 732 films of children for none
+    and for 99.6 %.
     """
     rows, columns = array.shape
     scaled = array.astype(np.float32) / 255.0

@@ -18,6 +18,9 @@ Mask = NDArray[np.bool_]
 _Shape = Callable[[Dataset, str, int, int], Mask | None]
 
 _LEAST_SEEN = 0.25
+# How far outside the image, in image sizes, an edge of a rectangle may lie; further away it was
+# not counted in pixels from the upper left corner.
+_BEYOND = 0.05
 _EDGES = ("LeftVerticalEdge", "RightVerticalEdge", "UpperHorizontalEdge", "LowerHorizontalEdge")
 # Beyond this many times the image's size a coordinate is no coordinate.
 _FARTHEST = 4
@@ -55,6 +58,9 @@ def _rectangle(ds: Dataset, kind: str, rows: int, columns: int) -> Mask | None:
     if not all(edges):
         return None
     left, right, upper, lower = (edge[0] for edge in edges)
+    for first, last, size in ((left, right, columns), (upper, lower, rows)):
+        if not -_BEYOND * size <= first < last <= (1 + _BEYOND) * size + 1:
+            return None
     y, x = np.ogrid[1 : rows + 1, 1 : columns + 1]
     return np.asarray((x >= left) & (x <= right) & (y >= upper) & (y <= lower))
 

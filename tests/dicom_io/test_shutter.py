@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,6 +7,7 @@ from numpy.typing import NDArray
 
 from dicom_io.content import assess_image
 from dicom_io.gate import Reason
+from dicom_io.header import read_dataset
 from dicom_io.pixels import display_pixels
 from dicom_io.shutter import visible_pixels
 from tests.dicom_io.films import chest_film, chest_values
@@ -74,6 +76,8 @@ def test_of_several_shapes_each_hides_its_outside() -> None:
     [
         edges("Shutter", 1, 20, 1, 20),
         edges("Shutter", 100, 50, 1, 200),
+        edges("Collimator", -80, 80, 1, 200),
+        edges("Collimator", 0, 1600, 0, 2000),
         {"ShutterShape": "RECTANGULAR"},
         {"ShutterShape": "BITMAP"},
         {"CollimatorShape": "CIRCULAR", "RadiusOfCircularCollimator": 50},
@@ -89,6 +93,14 @@ def test_a_shape_that_cannot_be_meant_is_noted_and_ignored(attributes: dict[str,
     assert mask is None
     assert len(notes) == 1
     assert "was ignored" in notes[0]
+
+
+def test_edges_of_a_real_film_that_are_no_pixels_hide_nothing(shared_data: Path) -> None:
+    ds = read_dataset(next((shared_data / "dicom" / "real").glob("03_*")))
+    assert ds.CollimatorLeftVerticalEdge == -184
+    image = display_pixels(ds)
+    assert image.seen is None
+    assert any("CollimatorShape RECTANGULAR cannot be followed" in note for note in image.notes)
 
 
 def test_nothing_is_said_where_nothing_is_hidden() -> None:
