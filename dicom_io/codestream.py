@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 # Markers that carry no length (ITU-T T.81 table B.1): TEM, RSTn, SOI.
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
+_FIRST_MARKER = 0xC0
 # Start of frame: SOF0 to SOF15 without DHT, JPG and DAC; SOF55 of JPEG-LS (ITU-T T.87).
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _START_OF_SCAN = 0xDA
+_APP0, _APP14 = 0xE0, 0xEE
+_ADOBE_TRANSFORMS = (b"\0", b"\1", b"\2")
 _J2K_START = b"\xff\x4f\xff\x51"
 
 
@@ -21,22 +24,36 @@ class Codestream:
 
 
 def read_jpeg(frame: bytes) -> Codestream | None:
-    """The frame header of a JPEG or JPEG-LS image (ITU-T T.81 B.2.2); None where it has none."""
+    """The frame header of a JPEG or JPEG-LS image (ITU-T T.81 B.2.2).
+
+    None where the segments before the scan are not sound: GDCM ends the whole process on stray
+    bytes between them and on a JFIF or Adobe segment of a kind it does not know.
+    """
+    found = None
     at = 2
-    while at + 10 <= len(frame) and frame[at] == 0xFF:
-        marker = frame[at + 1]
+    while at + 4 <= len(frame) and frame[at] == 0xFF:
+        marker, body = frame[at + 1], frame[at + 4 : at + 2 + _u16(frame, at + 2)]
+        if marker == _START_OF_SCAN:
+            return found
         if marker == 0xFF:
             at += 1
         elif marker in _BARE_MARKERS:
             at += 2
-        elif marker in _FRAME_MARKERS:
-            rows, columns = _u16(frame, at + 5), _u16(frame, at + 7)
-            return Codestream(rows, columns, components=frame[at + 9], precision=frame[at + 4])
-        elif marker == _START_OF_SCAN:
+        elif marker < _FIRST_MARKER or _is_unknown_application(marker, body):
             return None
         else:
+            if marker in _FRAME_MARKERS and len(body) >= 6:
+                rows, columns = _u16(body, 1), _u16(body, 3)
+                found = Codestream(rows, columns, components=body[5], precision=body[0])
             at += 2 + _u16(frame, at + 2)
     return None
+
+
+def _is_unknown_application(marker: int, body: bytes) -> bool:
+    """Whether a JFIF segment is not of version 1, or an Adobe one names no known transform."""
+    if marker == _APP0 and body.startswith(b"JFIF\0"):
+        return body[5:6] != b"\x01"
+    return marker == _APP14 and body.startswith(b"Adobe") and body[11:12] not in _ADOBE_TRANSFORMS
 
 
 def read_j2k(frame: bytes) -> Codestream | None:

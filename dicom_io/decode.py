@@ -115,7 +115,7 @@ def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, tuple[str, .
             stream = _codestream(ds)
             _check_codestream(stream, layout)
             array = pixel_array(
-                _as_encoded(ds, layout, stream), index=0, decoding_plugin=_plugin_for(ds)
+                _as_encoded(ds, layout, stream), index=0, decoding_plugin=_plugin_for(ds, stream)
             )
     except _DECODER_ERRORS as error:
         raise UndecodablePixelsError(_reason(ds, error)) from error
@@ -200,7 +200,7 @@ def _codestream(ds: Dataset) -> Codestream | None:
         return None
     stream = read(get_frame(ds.PixelData, 0, number_of_frames=1))
     if stream is None:
-        raise ValueError("the compressed image has no frame header")
+        raise ValueError("the compressed image has no sound header")
     return stream
 
 
@@ -231,7 +231,8 @@ def _as_encoded(ds: Dataset, layout: Layout, stream: Codestream | None) -> Datas
     syntax = ds.file_meta.TransferSyntaxUID
     if stream is not None and syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
         ready.BitsAllocated = 8 if stream.precision <= 8 else 16
-        ready.BitsStored = stream.precision
+        fills = syntax in JPEGTransferSyntaxes and stream.precision <= 8
+        ready.BitsStored = 8 if fills else stream.precision
     else:
         ready.BitsStored = layout.high_bit + 1
     ready.HighBit = ready.BitsStored - 1
@@ -246,12 +247,18 @@ def _as_encoded(ds: Dataset, layout: Layout, stream: Codestream | None) -> Datas
     return ready
 
 
-def _plugin_for(ds: Dataset) -> str:
+def _plugin_for(ds: Dataset, stream: Codestream | None) -> str:
     """The decoder to use; an empty name stands for each in turn.
 
-    pyjpegls may spend ten seconds on a cut-off JPEG-LS image that GDCM refuses at once.
+    pyjpegls may spend ten seconds on a cut-off JPEG-LS image that GDCM refuses at once, and GDCM
+    ends the process on some damaged lossy JPEG images that Pillow refuses; only GDCM reads more
+    than 8 bits of those.
     """
-    return "gdcm" if ds.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes else ""
+    syntax = ds.file_meta.TransferSyntaxUID
+    if syntax in JPEGLSTransferSyntaxes:
+        return "gdcm"
+    lossy = syntax in (JPEGBaseline8Bit, JPEGExtended12Bit)
+    return "pillow" if lossy and stream is not None and stream.precision <= 8 else ""
 
 
 def _reason(ds: Dataset, error: Exception) -> str:

@@ -1,3 +1,4 @@
+import contextlib
 import math
 import subprocess
 from itertools import product
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
     HTJ2K,
     UID,
@@ -401,6 +402,20 @@ def test_a_compressed_image_of_another_depth_than_declared_ends_nothing(
     assert display_pixels(ds).array.max() == 255
 
 
+@pytest.mark.parametrize("option", ["+e1", "+ee", "+eb"])
+def test_damage_before_the_scan_of_a_jpeg_ends_nothing(tmp_path: Path, option: str) -> None:
+    source, packed = tmp_path / "film.dcm", tmp_path / "jpeg.dcm"
+    source.write_bytes(file_bytes(chest_film(chest_values(64, 48, 12))))
+    subprocess.run([require_tool("dcmcjpeg"), option, source, packed], check=True)
+    ds = read_dataset(packed)
+    frame = get_frame(ds.PixelData, 0, number_of_frames=1)
+    for at in range(2, frame.index(b"\xff\xda") + 10):
+        for value in (0x00, 0x05, 0xFF):
+            ds.PixelData = encapsulate([frame[:at] + bytes([value]) + frame[at + 1 :]])
+            with contextlib.suppress(UndecodablePixelsError):
+                display_pixels(ds)
+
+
 @pytest.mark.timeout(5)
 @pytest.mark.parametrize("cut", [40, 400])
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
@@ -416,7 +431,14 @@ def test_a_codestream_names_its_layout_in_its_first_bytes() -> None:
     assert read_jpeg(b"") is None
     assert read_jpeg(b"\xff\xd8\xff\xda\0\0") is None
     start = b"\xff\xd8\xff\xe0\0\4ab\xff\xff\xc3\0\x0b\x0c"
-    assert read_jpeg(start + b"\1\2\3\4\1\1\x11\0") == Codestream(0x102, 0x304, 1, 12)
+    frame, scan = b"\1\2\3\4\1\1\x11\0", b"\xff\xda\0\x08"
+    assert read_jpeg(start + frame + scan) == Codestream(0x102, 0x304, 1, 12)
+    assert read_jpeg(start + frame) is None
+    assert read_jpeg(start + frame + b"stray" + scan) is None
+    jfif, adobe = b"\xff\xe0\0\x09JFIF\0\1\2", b"\xff\xee\0\x0eAdobe\0\0\0\0\0\0\1"
+    assert read_jpeg(b"\xff\xd8" + jfif + adobe + start[2:] + frame + scan) is not None
+    for unknown in (jfif.replace(b"\1\2", b"\xe5\2"), adobe.replace(b"\0\1", b"\0\x05")):
+        assert read_jpeg(b"\xff\xd8" + unknown + start[2:] + frame + scan) is None
     assert read_j2k(b"\xff\x4f\xff\x51") is None
     film = chest_film(chest_values(80, 60, 12))
     film.compress(JPEG2000Lossless, generate_instance_uid=False)
