@@ -120,10 +120,6 @@ def test_rejections() -> None:
     compare("rejections", table("rejections"), actual)
 
 
-def test_reasons() -> None:
-    compare("reasons", table("reasons"), [(reason, reason.explanation) for reason in Reason])
-
-
 def test_configuration() -> None:
     defaults = {name: getattr(Config(), name) for name in NETWORK_SECTIONS}
     actual = [
