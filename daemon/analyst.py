@@ -123,6 +123,7 @@ class Analyst:
                     finding.probability,
                     finding.threshold,
                     finding.present,
+                    region.points if (region := outcome.regions.get(finding.label)) else None,
                 )
                 for finding in outcome.prediction.findings
             ],

@@ -109,7 +109,7 @@ class Lane:
             case Disposition.DELIVERED:
                 self._failures = 0
                 self._store.results.record_delivery(
-                    job, result.status, commit_after=self._commit_after
+                    job, result.status, result.sop_class_uid, commit_after=self._commit_after
                 )
                 log.info("%s: %s %d delivered", self._name, delivery.object.kind, job.id)
             case Disposition.RETRY if result.status is None:

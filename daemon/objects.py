@@ -1,14 +1,14 @@
 """A film's findings → pictures, presentation state and segmentation that show them."""
 
 import datetime
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_model.findings import LABELS, Finding, Prediction
-from cxr_model.region import hot_mask, hot_region
+from cxr_model.region import Region, hot_mask, hot_region
 from dicom_io.algorithm import Algorithm
 from dicom_io.capture import CaptureContent, SummaryContent, build_capture, build_summary
 from dicom_io.compression import jpeg_copy
@@ -74,6 +74,12 @@ class ObjectBuilder:
         self._algorithm = algorithm
         self._key = uid if revision == 1 else f"{uid}#{revision}"
         self._now = content_datetime
+        self.regions: Mapping[str, Region] = {
+            finding.label: region
+            for finding in prediction.present
+            if (region := hot_region(self._map(finding))) is not None
+        }
+        """Where, by label, the maps of the findings present are hottest."""
 
     def heatmap(self, drawing: Drawing, kinds: Collection[ObjectKind]) -> Iterator[BuiltObject]:
         """The heatmap of one finding, and its lossy copy where that is among `kinds`."""
@@ -124,9 +130,9 @@ class ObjectBuilder:
     def presentation_state(self) -> Iterator[BuiltObject]:
         """The outlines of all findings present; none where no map rises."""
         outlined = [
-            OutlinedFinding(finding.label, finding.probability, region.points)
+            OutlinedFinding(finding.label, finding.probability, self.regions[finding.label].points)
             for finding in self._prediction.present
-            if (region := hot_region(self._map(finding))) is not None
+            if finding.label in self.regions
         ]
         if outlined:
             kind = ObjectKind.PRESENTATION_STATE

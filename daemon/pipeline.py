@@ -4,7 +4,9 @@ The daemon and the batch run this same code; the one feeds it received instances
 """
 
 import datetime
-from collections.abc import Collection, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +20,7 @@ from cxr_model.card import Card
 from cxr_model.findings import LABELS, Prediction
 from cxr_model.heatmap import render
 from cxr_model.predictor import Predictor
+from cxr_model.region import Region
 from cxr_model.summary_sheet import Captions, draw_summary
 from daemon.config import STARTER_BUNDLE, ModelConfig
 from daemon.objects import SERIES_NUMBERS, BuiltObject, Drawing, ObjectBuilder, film_name
@@ -69,11 +72,15 @@ class Film:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What the model says about a film, with the objects that show its positive findings."""
+    """What the model says about a film, with the objects that show its positive findings.
+
+    `regions` outline, by label, where the maps of those present are hottest.
+    """
 
     prediction: Prediction
     notes: tuple[str, ...]
     objects: tuple[BuiltObject, ...]
+    regions: Mapping[str, Region]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +165,7 @@ class Pipeline:
             film.dataset, prediction, self.algorithm, revision, content_datetime
         )
         objects = tuple(self._objects(film, prediction, builder, kinds))
-        return Analysis(prediction, film.notes, objects)
+        return Analysis(prediction, film.notes, objects, builder.regions)
 
     def _objects(
         self,
@@ -207,9 +214,10 @@ class Pipeline:
         card = self._predictor.bundle.card
         for finding in prediction.present:
             grid = prediction.maps[LABELS.index(finding.label)]
+            contribution = prediction.geometry.to_original(grid)
             rgb = render(
                 pixels,
-                prediction.geometry.to_original(grid),
+                contribution,
                 scale=card.map_scales[finding.label],
                 label=finding.label,
                 probability=finding.probability,
@@ -264,17 +272,17 @@ class Pipeline:
 def _algorithm(bundle: Bundle) -> Algorithm:
     card = bundle.card
     methods = sorted({str(calibrator["method"]) for calibrator in card.calibrators.values()})
+    curves = json.dumps(dict(card.calibrators), sort_keys=True, default=dict)
     return Algorithm(
         name=card.name,
         version=card.version,
         manufacturer=MANUFACTURER,
         sha256=bundle.sha256,
         calibration=f"per finding ({', '.join(methods)})",
+        calibration_version=hashlib.sha256(curves.encode()).hexdigest()[:12],
+        operating_point=_operating_point(card),
         intended_use=card.intended_use,
-        parameters=(
-            f"Operating point: {_operating_point(card)}",
-            f"cxrd {version('cxrd')}",
-        ),
+        parameters=(f"cxrd {version('cxrd')}",),
     )
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from daemon.pipeline import Pipeline, ReportRequest
-from dicom_io.header import read_dataset, read_header
+from dicom_io.gate import Reason
+from dicom_io.header import number, read_dataset, read_header
 from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
 from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
 
@@ -15,8 +16,16 @@ def image_keys(study: StudyResults) -> list[str]:
     """One key per image, naming its present state; the report's UID follows from them."""
     return [
         f"{item.sop_instance_uid}#{item.revision}:{item.reason or item.state}"
-        for item in study.instances
+        for item in _reportable(study)
     ]
+
+
+def _reportable(study: StudyResults) -> list[Instance]:
+    """What a report covers: all but results of an analysis.
+
+    A PACS that routes our own objects back would else ask for a new report with every report.
+    """
+    return [item for item in study.instances if item.reason != Reason.OWN_RESULT]
 
 
 def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> ReportRequest:
@@ -26,14 +35,15 @@ def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> R
     crash makes the same bytes.
     """
     analysed = [item for item in study.instances if item.state is InstanceState.ANALYSED]
+    images = [_reported(item, pipeline, read) for item in analysed]
+    skipped = [item for item in _reportable(study) if item.state is InstanceState.NOT_ANALYSED]
     return ReportRequest(
         study_instance_uid=study.study_instance_uid,
         image_keys=image_keys(study),
-        images=[_reported(item, pipeline, read) for item in analysed],
+        # In whatever order they came: the same images make the same report.
+        images=sorted(images, key=_place),
         not_analysed=[
-            _not_analysed(item)
-            for item in study.instances
-            if item.state is InstanceState.NOT_ANALYSED
+            _not_analysed(item) for item in sorted(skipped, key=lambda item: item.sop_instance_uid)
         ],
         predecessor=_predecessor(study.reports, study.study_instance_uid, read),
         number=len(study.reports) + 1,
@@ -41,6 +51,12 @@ def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> R
             item.analysed_at or item.received_at for item in analysed
         ).astimezone(),
     )
+
+
+def _place(image: ReportedImage) -> tuple[float, float, str]:
+    """Where the image stands in its study."""
+    series, instance = (number(image.dataset, f"{of}Number") for of in ("Series", "Instance"))
+    return series or 0.0, instance or 0.0, image.reference().sop_instance_uid
 
 
 def _reported(item: Instance, pipeline: Pipeline, read: ReadFile) -> ReportedImage:
@@ -63,6 +79,7 @@ def _reported(item: Instance, pipeline: Pipeline, read: ReadFile) -> ReportedIma
                 threshold=finding.threshold,
                 present=finding.present,
                 heatmap=heatmaps.get(finding.label),
+                outline=finding.region,
             )
             for finding in item.findings
         ],

@@ -15,7 +15,8 @@ _LONG_STRING = 64
 class Algorithm:
     """A model as its bundle describes it.
 
-    `sha256` is the bundle's, in full. `calibration` says how a logit became a probability,
+    `sha256` is the bundle's, in full. `calibration` says how a logit became a probability and
+    `calibration_version` which curves they were, `operating_point` how the thresholds were chosen,
     `intended_use` what the model is for, `parameters` anything else worth naming.
     """
 
@@ -25,6 +26,8 @@ class Algorithm:
     sha256: str
     calibration: str
     intended_use: str
+    calibration_version: str = ""
+    operating_point: str = ""
     parameters: tuple[str, ...] = ()
 
     def described_parameters(self) -> tuple[str, ...]:
@@ -33,9 +36,14 @@ class Algorithm:
             RESEARCH_USE_ONLY,
             f"Intended use: {plain(self.intended_use)}",
             f"Model bundle sha256: {self.sha256}",
-            f"Calibration: {plain(self.calibration)}",
+            f"Calibration: {plain(self.described_calibration())}",
             *(plain(parameter) for parameter in self.parameters),
         )
+
+    def described_calibration(self) -> str:
+        """How a logit became a probability, and by which version of the curves."""
+        version = f", version {self.calibration_version}" if self.calibration_version else ""
+        return self.calibration + version
 
 
 def plain(text: str) -> str:
@@ -63,7 +71,7 @@ def add_equipment(ds: Dataset, algorithm: Algorithm) -> None:
     item.DeviceUID = device_uid(algorithm.sha256)
     item.ContributionDescription = plain(
         f"AI analysis of chest radiographs. {RESEARCH_USE_ONLY} Calibration: "
-        f"{algorithm.calibration}"
+        f"{algorithm.described_calibration()}"
     )[:1024]
     ds.ContributingEquipmentSequence = [item]
 

@@ -24,20 +24,14 @@ from dicom_io.syntaxes import PLAIN_SYNTAXES
 
 VERIFICATION = "1.2.840.10008.1.1"
 
-# What this software sends: reports, with the classes an older archive may take instead, and
+# What this software sends: reports, as the first of these classes that an archive takes,
 # pictures, presentation states and segmentations.
 REPORT_CLASS = str(Comprehensive3DSRStorage)
+REPORT_CLASSES = (REPORT_CLASS, str(ComprehensiveSRStorage), str(EnhancedSRStorage))
 HEATMAP_CLASS = str(SecondaryCaptureImageStorage)
 PRESENTATION_CLASS = str(GrayscaleSoftcopyPresentationStateStorage)
 SEGMENTATION_CLASS = str(SegmentationStorage)
-RESULT_CLASSES = (
-    REPORT_CLASS,
-    str(ComprehensiveSRStorage),
-    str(EnhancedSRStorage),
-    HEATMAP_CLASS,
-    PRESENTATION_CLASS,
-    SEGMENTATION_CLASS,
-)
+RESULT_CLASSES = (*REPORT_CLASSES, HEATMAP_CLASS, PRESENTATION_CLASS, SEGMENTATION_CLASS)
 
 # Presentation context identifiers are odd numbers of one byte (PS3.8 9.3.2.2).
 MAX_CONTEXTS = 128

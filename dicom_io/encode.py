@@ -8,7 +8,7 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicom_io.codes import COMMENT, PROBABILITY, SUMMARY, THRESHOLD
+from dicom_io.codes import COMMENT, FINDINGS, PROBABILITY, SUMMARY, THRESHOLD
 from dicom_io.errors import ObjectError
 from dicom_io.quiet import quietly
 from dicom_io.uids import derived_uid
@@ -45,7 +45,7 @@ def to_bytes(ds: Dataset) -> bytes:
 
 
 def report_text(ds: Dataset) -> str:
-    """A report as plain text, without patient data: model, then 14 lines per image, then the rest.
+    """A report as plain text, without patient data: summary, model, 14 lines per image, remarks.
 
     Reads the content tree, so it shows what the object says and nothing else. Takes a report as
     built here or as read back from a file; ObjectError for any other object.
@@ -60,6 +60,9 @@ def _report_lines(ds: Dataset) -> Iterator[str]:
     groups = list(_named(root, _MEASUREMENTS)[0].ContentSequence)
     yield str(ds.get("SeriesDescription") or "Report")
     yield f"Written {_moment(ds)}"
+    yield ""
+    yield from _texts(root, SUMMARY.value)
+    yield ""
     first = list(groups[0].ContentSequence)
     yield f"Model {_value(first, _NAME)} {_value(first, _VERSION)}, {_value(first, _MAKER)}"
     for parameter in _named(first, _PARAMETERS):
@@ -75,8 +78,9 @@ def _report_lines(ds: Dataset) -> Iterator[str]:
             yield f"  {'Finding':<20} {'Result':<8} {'Probability':>11} {'Threshold':>9}"
         yield _finding_line(items)
     yield ""
-    for text in _named(root, SUMMARY.value) + _named(root, COMMENT.value):
-        yield str(text.TextValue)
+    yield from _texts(root, COMMENT.value)
+    for section in _named(root, FINDINGS.value):
+        yield from _texts(section.ContentSequence, COMMENT.value)
 
 
 def _moment(ds: Dataset) -> str:
@@ -103,6 +107,10 @@ def _named(items: Sequence[Dataset], code_value: str) -> list[Dataset]:
         if "ConceptNameCodeSequence" in item
         and item.ConceptNameCodeSequence[0].CodeValue == code_value
     ]
+
+
+def _texts(items: Sequence[Dataset], code_value: str) -> Iterator[str]:
+    return (str(item.TextValue) for item in _named(items, code_value))
 
 
 def _value(items: Sequence[Dataset], code_value: str) -> str:

@@ -28,6 +28,7 @@ _MODALITIES = {
     "RF": codes.DCM.Radiofluoroscopy,
     "RG": codes.DCM.RadiographicImaging,
 }
+_VIEWS = {"PA": codes.cid4010.PosteroAnterior, "AP": codes.cid4010.AnteroPosterior}
 
 
 def image_library(images: Sequence[ReportedImage]) -> ContainerContentItem:
@@ -50,9 +51,7 @@ def _entry(image: ReportedImage) -> ImageContentItem:
         referenced_sop_instance_uid=reference.sop_instance_uid,
         relationship_type=RelationshipTypeValues.CONTAINS,
     )
-    descriptors = list(_descriptors(image.dataset))
-    if descriptors:
-        item.ContentSequence = ContentSequence(descriptors)
+    item.ContentSequence = ContentSequence(list(_descriptors(image.dataset)))
     return item
 
 
@@ -62,6 +61,13 @@ def _descriptors(header: Dataset) -> Iterator[ContentItem]:
         yield CodeContentItem(
             name=codes.DCM.Modality, value=modality, relationship_type=_ACQUISITION
         )
+    # Nothing else than chest films is analysed.
+    yield CodeContentItem(
+        name=codes.DCM.TargetRegion, value=codes.cid4031.Chest, relationship_type=_ACQUISITION
+    )
+    view = _VIEWS.get(text(header, "ViewPosition"))
+    if view is not None:
+        yield CodeContentItem(name=codes.DCM.ImageView, value=view, relationship_type=_ACQUISITION)
     for name, keyword in (
         (codes.DCM.PixelDataRows, "Rows"),
         (codes.DCM.PixelDataColumns, "Columns"),

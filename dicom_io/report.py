@@ -70,8 +70,8 @@ def build_report(content: ReportContent) -> Dataset:
     """The report as a dataset; `encode.to_bytes` makes the file of it.
 
     Raises ObjectError when there is no analysed image, an image has no finding, images belong to
-    different studies, a source lacks an identifying UID, a label has no code, or a probability is
-    not a number from 0 to 1.
+    different studies, a source lacks an identifying UID, a label has no code, a probability is
+    not a number from 0 to 1, or an outline encloses nothing.
     """
     _check(content)
     first = content.sources[0].dataset
@@ -112,6 +112,10 @@ def _check_finding(finding: ReportedFinding) -> None:
     for name, value in (("probability", finding.probability), ("threshold", finding.threshold)):
         if not (isfinite(value) and 0.0 <= value <= 1.0):
             raise ObjectError(f"the {name} of {finding.label} is {value}, not from 0 to 1")
+    if finding.outline is not None and len(finding.outline) < 3:
+        raise ObjectError(
+            f"the outline of {finding.label} has {len(finding.outline)} corners, not 3 or more"
+        )
 
 
 def _add_document(ds: Dataset, content: ReportContent) -> None:

@@ -18,11 +18,19 @@ class ObjectReference:
     study_instance_uid: str
 
 
+Outline = Sequence[tuple[float, float]]
+"""Corners of a closed outline, each once, as (column, row) in pixels of the stored image.
+
+The centre of the top left pixel is (0.5, 0.5) (PS3.3 C.18.6.1.2).
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ReportedFinding:
     """One finding on one image: its NIH label, calibrated probability and threshold (0 to 1).
 
-    `heatmap` names the Secondary Capture that shows it, where one goes along with the report.
+    `heatmap` names the Secondary Capture that shows it, where one goes along with the report;
+    `outline` is where the Grad-CAM map is hottest, at least three corners.
     """
 
     label: str
@@ -30,6 +38,7 @@ class ReportedFinding:
     threshold: float
     present: bool
     heatmap: ObjectReference | None = None
+    outline: Outline | None = None
 
 
 @dataclass(frozen=True, slots=True)

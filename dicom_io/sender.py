@@ -1,7 +1,7 @@
 """The Storage SCU: sends objects and reads what the answer means (PS3.4 Annex B)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydicom.uid import UID
 from pynetdicom.association import Association
 
 from dicom_io.association import (
+    REPORT_CLASSES,
     RESULT_CLASSES,
     VERIFICATION,
     Destination,
@@ -25,6 +26,7 @@ from dicom_io.association import (
 from dicom_io.errors import AssociationError, NotDicomError
 from dicom_io.header import header_of, read_dataset, read_header
 from dicom_io.quiet import quietly
+from dicom_io.report_fallback import for_destination
 from dicom_io.syntaxes import PLAIN_SYNTAXES
 
 __all__ = [
@@ -59,11 +61,17 @@ class Disposition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """Outcome of one C-STORE; `status` is None where no answer came or nothing was sent."""
+    """Outcome of one C-STORE; `status` is None where no answer came or nothing was sent.
+
+    `sop_class_uid` and `sop_instance_uid` name what the destination was asked to store: a report
+    may go as another SOP class (`report_fallback`). Empty where the answer says nothing about it.
+    """
 
     status: int | None
     disposition: Disposition
     detail: str
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +90,14 @@ class EchoResult:
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """SOP classes that the destination does not take."""
-        return tuple(uid for uid, syntaxes in self.accepted.items() if not syntaxes)
+        """SOP classes that the destination would have to take and does not.
+
+        One class for reports is enough.
+        """
+        refused = tuple(uid for uid, syntaxes in self.accepted.items() if not syntaxes)
+        if any(self.accepted.get(uid) for uid in REPORT_CLASSES):
+            return tuple(uid for uid in refused if uid not in REPORT_CLASSES)
+        return refused
 
 
 class Sender:
@@ -133,13 +147,14 @@ class Sender:
     def send(self, source: bytes | Path) -> SendResult:
         """Send one object (a whole file) and classify the answer; never raises for the answer.
 
-        On a broken association the result is RETRY: open a new Sender.
+        A report goes as the first SOP class of REPORT_CLASSES that was accepted. On a broken
+        association the result is RETRY: open a new Sender.
         """
         association = self._association
         if association is None or not association.is_established:
             return SendResult(None, Disposition.RETRY, "the association is no longer open")
         try:
-            ds = read_dataset(source)
+            ds = read_dataset(for_destination(source, self.accepted))
             header = header_of(ds)
         except NotDicomError as error:
             return SendResult(None, Disposition.PARK, str(error))
@@ -151,7 +166,10 @@ class Sender:
         except _ENCODER_ERRORS as error:
             return _unencodable(error)
         self._sent = self._sent % 0xFFFF + 1
-        return _store(association, ds, self._sent)
+        result = _store(association, ds, self._sent)
+        return replace(
+            result, sop_class_uid=header.sop_class_uid, sop_instance_uid=header.sop_instance_uid
+        )
 
 
 def pair_of(source: bytes | Path) -> tuple[str, str]:
@@ -208,14 +226,16 @@ def _diagnose(
         return EchoResult(
             False, f"{destination.name} answered the C-ECHO with {said}", accepted, True
         )
-    refused = [uid_name(uid) for uid, syntaxes in accepted.items() if not syntaxes]
-    if refused:
-        return EchoResult(
-            False,
-            f"{destination.name} answers but refuses {', '.join(refused)}; allow them there",
-            accepted,
-        )
-    return EchoResult(True, f"{destination.name} answers and takes everything proposed", accepted)
+    answer = EchoResult(True, f"{destination.name} answers and takes everything proposed", accepted)
+    if answer.refused:
+        named = ", ".join(uid_name(uid) for uid in answer.refused)
+        said = f"{destination.name} answers but refuses {named}; allow them there"
+        return replace(answer, ok=False, diagnosis=said)
+    report_class = next((uid for uid in REPORT_CLASSES if accepted.get(uid)), REPORT_CLASSES[0])
+    if report_class != REPORT_CLASSES[0]:
+        said = f"{destination.name} answers; reports go there as {uid_name(report_class)}"
+        return replace(answer, diagnosis=said)
+    return answer
 
 
 def _refusal(association: Association, sop_class_uid: str, syntax: str) -> str:

@@ -184,14 +184,17 @@ def _load_deliveries(
     connection: Connection, sop_instance_uids: Collection[str]
 ) -> dict[str, list[str]]:
     query = (
-        select(deliveries, jobs.c.state)
+        select(deliveries, jobs.c.state, objects.c.sop_class_uid.label("made_as"))
         .join(jobs, jobs.c.id == deliveries.c.job_id)
+        .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
         .where(deliveries.c.sop_instance_uid.in_(sop_instance_uids))
         .order_by(deliveries.c.destination)
     )
     found = defaultdict(list)
     for row in connection.execute(query):
         how = f"delivered {_text(row.delivered_at)}" if row.delivered_at else row.state.value
+        if row.sop_class_uid and row.sop_class_uid != row.made_as:
+            how += f" as {row.sop_class_uid}"
         if row.committed_at:
             how += f" committed {_text(row.committed_at)}"
         found[row.sop_instance_uid].append(f"{row.destination}={how}")

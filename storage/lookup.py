@@ -55,9 +55,20 @@ def load_findings(
     found: dict[int, list[FindingRecord]] = defaultdict(list)
     for row in connection.execute(query):
         found[row.instance_id].append(
-            FindingRecord(row.label, row.logit, row.probability, row.threshold, row.present)
+            FindingRecord(
+                row.label,
+                row.logit,
+                row.probability,
+                row.threshold,
+                row.present,
+                _region(row.region),
+            )
         )
     return found
+
+
+def _region(stored: list[list[float]] | None) -> tuple[tuple[float, float], ...] | None:
+    return None if stored is None else tuple((x, y) for x, y in stored)
 
 
 def load_object(connection: Connection, sop_instance_uid: str) -> ObjectRecord | None:

@@ -115,13 +115,18 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class FindingRecord:
-    """The answer to one label: the raw logit, the calibrated probability, and the cut-off."""
+    """The answer to one label: the raw logit, the calibrated probability, and the cut-off.
+
+    `region` outlines where its map is hottest: corners as (column, row) in pixels of the stored
+    image; None where none is drawn.
+    """
 
     label: str
     logit: float
     probability: float
     threshold: float
     present: bool
+    region: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ class Results:
         *,
         commit_after: timedelta | None = None,
     ) -> None:
-        """The destination has the object; `sop_class_uid` if it went as another SOP class.
+        """The destination has the object, as an instance of `sop_class_uid`.
 
         With `commit_after` the destination is asked to commit to what it has of the study, once
         nothing more was delivered for so long. Raises LeaseLostError.

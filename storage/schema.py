@@ -150,6 +150,7 @@ findings = Table(
     Column("probability", Float, nullable=False),
     Column("threshold", Float, nullable=False),
     Column("present", Boolean, nullable=False),
+    Column("region", JSON(none_as_null=True)),
     UniqueConstraint("instance_id", "label"),
 )
 

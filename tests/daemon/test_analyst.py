@@ -3,6 +3,7 @@
 import datetime
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from storage.records import (
     JobKind,
     JobState,
     ObjectKind,
+    ObjectRecord,
     StudyResults,
     StudyStatus,
 )
@@ -83,6 +85,12 @@ def pipeline(bundle: Path) -> Pipeline:
 
 @pytest.fixture
 def bench(tmp_path: Path, pipeline: Pipeline) -> Iterator[Bench]:
+    with open_bench(tmp_path, pipeline) as opened:
+        yield opened
+
+
+@contextmanager
+def open_bench(folder: Path, pipeline: Pipeline) -> Iterator[Bench]:
     config = Config(
         analyst=AnalystConfig(max_attempts=2),
         peers=(
@@ -96,8 +104,8 @@ def bench(tmp_path: Path, pipeline: Pipeline) -> Iterator[Bench]:
         ),
     )
     clock = Clock()
-    spool = Spool(tmp_path / "spool")
-    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    spool = Spool(folder / "spool")
+    url = f"sqlite:///{folder / 'store.sqlite'}"
     with Store.open(url, clock=clock, migrate=True) as store:
         yield Bench(config, clock, spool, store, Analyst(config, "me", spool, store, pipeline))
 
@@ -237,6 +245,70 @@ def test_doing_it_all_again_makes_nothing_new(bench: Bench) -> None:
     assert after.reports == before.reports
     assert after.instances[0].objects == before.instances[0].objects
     assert all(bench.spool.read(path) == data for path, data in files.items())
+
+
+def test_findings_that_are_present_keep_the_outline_of_their_map(bench: Bench) -> None:
+    uid = bench.receive(film("outlined"))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    present = [finding for finding in instance.findings if finding.present]
+    assert present
+    for finding in present:
+        assert finding.region is not None
+        assert all(0 < x < 224 and 0 < y < 256 for x, y in finding.region)
+    assert all(f.region is None for f in instance.findings if not f.present)
+    content = read_dataset(bench.spool.read(bench.study(uid).reports[0].spool_path)).ContentSequence
+    groups = content[-1].ContentSequence
+    outlined = [any(item.ValueType == "SCOORD" for item in g.ContentSequence) for g in groups]
+    assert outlined == [True] * len(present) + [False] * (len(groups) - len(present))
+
+
+def test_images_some_seconds_apart_make_one_report_whatever_their_order(
+    tmp_path: Path, pipeline: Pipeline
+) -> None:
+    made = []
+    for order in ((1, 2, 3), (3, 1, 2)):
+        with open_bench(tmp_path / str(order), pipeline) as bench:
+            for seed in order:
+                uid = bench.receive(film("apart", seed=seed))
+                while bench.analyst.work_once():
+                    pass
+                bench.clock.pass_seconds(bench.config.study.quiet_seconds / 4)
+            assert bench.study(uid).reports == ()
+            bench.receive(film("apart", seed=1))
+            bench.work()
+            (report,) = bench.study(uid).reports
+            made.append((report.sop_instance_uid, films_of(bench, report)))
+    films = [read_header(film("apart", seed=seed)).sop_instance_uid for seed in (1, 2, 3)]
+    assert made[0][1] == films
+    assert made[0] == made[1]
+
+
+def films_of(bench: Bench, report: ObjectRecord) -> list[str]:
+    """The films of the report's sections, in their order."""
+    content = read_dataset(bench.spool.read(report.spool_path)).ContentSequence
+    return [
+        str(item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in content
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Findings"
+    ]
+
+
+def test_own_results_that_come_back_ask_for_no_new_report(bench: Bench) -> None:
+    uid = bench.receive(film("echoed"))
+    bench.work()
+    (report,) = bench.study(uid).reports
+    (instance,) = bench.study(uid).instances
+    returned = [bench.spool.read(made.spool_path) for made in (report, *instance.objects)]
+    bench.receive(*returned)
+    bench.work()
+    study = bench.study(uid)
+    assert {item.reason for item in study.instances if item.id != instance.id} == {"OWN_RESULT"}
+    assert study.reports == (report,)
+    bench.receive(film("echoed", seed=2))
+    bench.work()
+    latest = bench.study(uid).reports[-1]
+    assert b"OWN_RESULT" not in bench.spool.read(latest.spool_path)
 
 
 def test_altered_file_is_not_analysed_and_says_so(bench: Bench) -> None:

@@ -1,22 +1,27 @@
 """The courier's lanes: what each answer of a destination does to the outbox."""
 
+import contextlib
 import dataclasses
 import random
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
 from daemon.config import Config, CourierConfig, PeerConfig, PictureSyntax, Product
 from daemon.courier import Lane
 from daemon.role import RoleContext
+from dicom_io.association import REPORT_CLASSES
 from dicom_io.capture import build_capture
 from dicom_io.compression import JPEG_2000, JPEG_BASELINE, RLE, jpeg_copy
 from dicom_io.encode import to_bytes
 from dicom_io.node import Node, ReceivedInstance, StoreStatus
 from dicom_io.peers import Peer
+from dicom_io.report_fallback import fallback_uid
 from dicom_io.syntaxes import PLAIN_SYNTAXES
 from storage.records import Job, JobState
 from storage.spool import Spool
@@ -84,6 +89,35 @@ def test_delivered_with_its_status(outbox: Outbox) -> None:
         outbox.run_lane("pacs", node.port)
         wait_until(lambda: bool(outbox.jobs(JobState.DONE)), "delivered")
         outbox.stop.set()
+
+
+@pytest.mark.parametrize("position", range(3))
+def test_report_goes_as_what_the_archive_takes_and_that_is_recorded(
+    outbox: Outbox, tmp_path: Path, position: int
+) -> None:
+    taken = REPORT_CLASSES[position:]
+    uid = queue_report(outbox.store, outbox.spool, "pacs")
+    ae = AE(ae_title=PACS)
+    for sop_class in taken:
+        ae.add_supported_context(sop_class)
+    arrived: list[str] = []
+
+    def keep(event: Event) -> int:
+        arrived.append(str(event.file_meta.MediaStorageSOPInstanceUID))
+        return 0x0000
+
+    server = ae.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
+    assert server is not None
+    try:
+        outbox.run_lane("pacs", int(server.server_address[1]))
+        wait_until(lambda: bool(outbox.jobs(JobState.DONE)), "delivered")
+        outbox.stop.set()
+    finally:
+        ae.shutdown()
+    assert arrived == [fallback_uid(uid, taken[0])]
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite")) as database:
+        recorded = database.execute("SELECT sop_instance_uid, sop_class_uid FROM deliveries")
+        assert recorded.fetchall() == [(uid, taken[0])]
 
 
 @pytest.mark.parametrize("status", [StoreStatus.SOP_CLASS_MISMATCH, StoreStatus.CANNOT_UNDERSTAND])

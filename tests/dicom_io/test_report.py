@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage
 
-from dicom_io.codes import ABSENT, FINDING_CODES, PRESENT, PRIVATE_SCHEME
+from dicom_io.codes import ABSENT, FINDING_CODES, GRAD_CAM, PRESENT, PRIVATE_SCHEME
 from dicom_io.encode import to_bytes
 from dicom_io.errors import ObjectError
 from dicom_io.report import (
@@ -41,6 +41,8 @@ from tests.dicom_io.objects import (
 from tests.dicom_io.validation import new_errors, validate, warnings
 from tests.tools import require_tool
 
+PARAMETERS = "Algorithm Parameters"
+OUTLINE = ((10.5, 20.5), (30.5, 20.5), (20.5, 40.25))
 REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
 # The other files pydicom ships for this hold no study.
 CHARACTER_SETS = [name for name in get_charset_files("*.dcm") if "SQEncoding" not in name]
@@ -72,11 +74,11 @@ def dump(path: Path) -> str:
 
 @pytest.fixture
 def full_content() -> ReportContent:
-    """Two images, a heatmap, a predecessor, notes and an image not analysed."""
+    """Two images, an outlined finding with its heatmap, a predecessor, notes, and an omission."""
     uid = heatmap_uid(f"{STUDY}.1.1", SHA256, "Effusion")
     series = series_uid(STUDY, SHA256, "heatmap")
     heatmap = ObjectReference("1.2.840.10008.5.1.4.1.1.7", uid, series, STUDY)
-    first = [replace(f, heatmap=heatmap if f.present else None) for f in findings()]
+    first = [replace(f, heatmap=heatmap, outline=OUTLINE) if f.present else f for f in findings()]
     return report_content(
         full_header(),
         sources=[
@@ -229,8 +231,9 @@ def test_every_image_has_a_group_per_finding_with_its_numbers(
     full_content: ReportContent,
 ) -> None:
     report = read_back(full_content).content
-    groups = report.get_image_measurement_groups()
-    assert len(groups) == 28
+    outlined = report.get_planar_roi_measurement_groups()
+    groups = [*outlined, *report.get_image_measurement_groups()]
+    assert (len(outlined), len(groups)) == (1, 28)
     by_uid = {group.tracking_uid: group for group in groups}
     assert len(by_uid) == 28
     for image in full_content.sources:
@@ -252,12 +255,90 @@ def test_every_image_has_a_group_per_finding_with_its_numbers(
             [evaluation] = group.get_qualitative_evaluations()
             assert evaluation.name == code.concept.code
             assert evaluation.value == (PRESENT if finding.present else ABSENT).code
-            [source] = group.source_images
+            [source] = named(group[0].ContentSequence, "Source of Measurement")
             assert source.referenced_sop_instance_uid == image.dataset.SOPInstanceUID
 
 
-def test_every_group_names_its_algorithm(full_content: ReportContent) -> None:
+def named(content: Any, name: str) -> list[Any]:
+    return [item for item in content if item.ConceptNameCodeSequence[0].CodeMeaning == name]
+
+
+def test_an_outlined_finding_is_a_closed_polyline_on_its_film(
+    full_content: ReportContent,
+) -> None:
+    [group] = read_back(full_content).content.get_planar_roi_measurement_groups()
+    assert group.finding_type == FINDING_CODES["Effusion"].concept.code
+    assert group.roi.graphic_type.value == "POLYLINE"
+    assert group.roi.value.tolist() == [list(point) for point in (*OUTLINE, OUTLINE[0])]
+    # Viewers look for the film as the only item below the coordinate.
+    [film] = group.roi.ContentSequence
+    assert film.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == f"{STUDY}.1.1"
+    picture, meaning = named(group[0].ContentSequence, GRAD_CAM.meaning)
+    assert picture.ReferencedSOPSequence[0].ReferencedSOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
+    assert "Grad-CAM map of pleural effusion" in meaning.TextValue
+    assert "not a segmentation" in meaning.TextValue
+
+
+def test_a_finding_without_outline_is_inferred_from_the_whole_film(
+    full_content: ReportContent,
+) -> None:
     for group in read_back(full_content).content.get_image_measurement_groups():
+        probability, threshold = group.get_measurements()
+        [film] = probability.referenced_coordinates
+        assert film.value.tolist() == [[0, 0], [48, 0], [48, 64], [0, 64], [0, 0]]
+        assert threshold.referenced_coordinates == []
+
+
+def test_findings_that_are_present_come_first(full_content: ReportContent) -> None:
+    ds = build_report(full_content)
+    [measurements] = named(ds.ContentSequence, "Imaging Measurements")
+    said = [
+        str(named(group.ContentSequence, "Tracking Identifier")[0].TextValue)
+        for group in measurements.ContentSequence
+    ]
+    assert said[:3] == [
+        "Image 1: Pleural effusion",
+        "Image 1: Atelectasis",
+        "Image 1: Cardiomegaly",
+    ]
+    assert said[14] == "Image 2: Atelectasis"
+
+
+def test_the_library_says_what_each_film_shows() -> None:
+    header = full_header()
+    header.ViewPosition = "PA"
+    [library] = named(build_report(report_content(header)).ContentSequence, "Image Library")
+    [entry] = library.ContentSequence[0].ContentSequence
+    said = {
+        item.ConceptNameCodeSequence[0].CodeMeaning: item.ConceptCodeSequence[0].CodeMeaning
+        for item in entry.ContentSequence
+        if item.ValueType == "CODE"
+    }
+    assert said == {
+        "Modality": "Digital Radiography",
+        "Target Region": "Chest",
+        "Image View": "postero-anterior",
+    }
+
+
+def test_operating_point_and_version_of_the_calibration_are_said() -> None:
+    algorithm = replace(
+        ALGORITHM, operating_point="specificity 0.85", calibration_version="0a1b2c3d4e5f"
+    )
+    content = report_content(full_header(), algorithm=algorithm)
+    ds = build_report(content)
+    assert texts(ds, "CAD Operating Point Description") == ["specificity 0.85"]
+    for group in read_back(content).content.get_image_measurement_groups():
+        said = [str(item.TextValue) for item in named(group[0].ContentSequence, PARAMETERS)]
+        assert "Calibration: Platt scaling per label, version 0a1b2c3d4e5f" in said
+    [equipment] = ds.ContributingEquipmentSequence
+    assert "version 0a1b2c3d4e5f" in equipment.ContributionDescription
+
+
+def test_every_group_names_its_algorithm(full_content: ReportContent) -> None:
+    report = read_back(full_content).content
+    groups = report.get_image_measurement_groups() + report.get_planar_roi_measurement_groups()
+    for group in groups:
         said = [
             str(item.TextValue) for item in group[0].ContentSequence if item.ValueType == "TEXT"
         ]
@@ -300,14 +381,38 @@ def test_the_root_says_in_words_what_was_found_and_what_was_not_analysed(
 ) -> None:
     ds = build_report(full_content)
     assert texts(ds, "Summary") == [
-        "Image 1 (series 3, instance 1): "
-        "1 of 14 findings present: Pleural effusion (probability 0.75).",
-        "Image 2 (series 3, instance 2): none of 14 findings reaches its threshold.",
+        "2 frontal chest radiographs analysed by AI. Image 1 (series 3, instance 1): 1 of 14 "
+        "findings present: Pleural effusion (probability 0.75, threshold 0.50). "
+        "Image 2 (series 3, instance 2): none of 14 findings reaches its threshold. "
+        "1 object of the study not analysed. For research use only; not verified by a physician."
     ]
-    notice, note, skipped = texts(ds, "Comment")
+    notice, skipped = texts(ds, "Comment")
     assert notice.startswith("RESEARCH USE ONLY")
-    assert note == "Image 1 (series 3, instance 1): PixelSpacing is missing"
-    assert skipped == f"Not analysed: {STUDY}.2.9: LATERAL_VIEW: ViewPosition is LL"
+    assert skipped == (
+        f"Not analysed: {STUDY}.2.9: LATERAL_VIEW: A lateral film; the model reads frontal ones. "
+        "ViewPosition is LL"
+    )
+
+
+def test_each_image_has_a_section_with_its_positives_and_negatives(
+    full_content: ReportContent,
+) -> None:
+    first, second = named(build_report(full_content).ContentSequence, "Findings")
+    [film] = named(first.ContentSequence, "Source")
+    assert film.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == f"{STUDY}.1.1"
+    title = "Image 1 (series 3, instance 1)"
+    positives, negatives = texts(first, "Summary")
+    assert positives.startswith(f"{title}: 1 of 14 findings present: Pleural effusion")
+    assert negatives.startswith(f"{title}: absent, with probability: Atelectasis 0.12; Cardiom")
+    assert negatives.count(";") == 12
+    assert texts(first, "Comment") == [f"{title}: PixelSpacing is missing"]
+    assert texts(second, "Comment") == []
+
+
+def test_a_reason_nobody_explained_is_still_said() -> None:
+    skipped = replace(LATERAL, reason="OF_A_LATER_VERSION", detail="odd")
+    ds = build_report(report_content(full_header(), not_analysed=[skipped]))
+    assert texts(ds, "Comment")[-1] == f"Not analysed: {STUDY}.2.9: OF_A_LATER_VERSION: odd"
 
 
 def procedures(ds: Dataset) -> list[str]:
@@ -369,6 +474,12 @@ def test_a_number_that_is_no_probability_is_refused(field: str, value: float) ->
     broken = [ReportedFinding("Atelectasis", probability, threshold, present=True)]
     with pytest.raises(ObjectError, match=f"{field} of Atelectasis"):
         build_report(report_content(bare_header(), sources=[ReportedImage(bare_header(), broken)]))
+
+
+def test_an_outline_that_encloses_nothing_is_refused() -> None:
+    line = [ReportedFinding("Mass", 0.75, 0.5, present=True, outline=OUTLINE[:2])]
+    with pytest.raises(ObjectError, match="outline of Mass has 2 corners"):
+        build_report(report_content(bare_header(), sources=[ReportedImage(bare_header(), line)]))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
-    Comprehensive3DSRStorage,
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -22,8 +21,12 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
+from dicom_io.association import REPORT_CLASSES
+from dicom_io.encode import to_bytes
 from dicom_io.errors import AssociationError
 from dicom_io.node import Node, Peer, ReceivedInstance, StoreStatus
+from dicom_io.report import build_report
+from dicom_io.report_fallback import fallback_uid
 from dicom_io.sender import (
     RESULT_CLASSES,
     Destination,
@@ -35,6 +38,7 @@ from dicom_io.sender import (
     pair_of,
 )
 from tests.dicom_io.films import chest_film, data_set_bytes, file_bytes
+from tests.dicom_io.objects import full_header, report_content
 from tests.tools import require_tool
 
 SC = SecondaryCaptureImageStorage
@@ -303,15 +307,53 @@ def test_a_sender_that_is_not_open_sends_nothing() -> None:
 
 
 def test_echo_tells_what_is_accepted() -> None:
-    with archive(classes=(Comprehensive3DSRStorage, SC)) as there:
+    with archive(classes=(SC,)) as there:
         partly = echo(there)
         fully = echo(there, sop_classes=[SC])
     assert not partly.ok
-    assert partly.accepted[Comprehensive3DSRStorage] == (ExplicitVRLittleEndian,)
-    assert set(partly.refused) == set(RESULT_CLASSES) - {Comprehensive3DSRStorage, SC}
+    assert partly.accepted[SC] == (ExplicitVRLittleEndian,)
+    assert set(partly.refused) == set(RESULT_CLASSES) - {SC}
     assert "Enhanced SR" in partly.diagnosis
     assert fully.ok
     assert fully.refused == ()
+
+
+@pytest.mark.parametrize("position", range(3))
+def test_one_class_for_reports_is_enough(position: int) -> None:
+    with archive(classes=(*REPORT_CLASSES[position:], SC)) as there:
+        answer = echo(there)
+    assert answer.ok
+    assert answer.refused == ()
+    older = "" if position == 0 else str(REPORT_CLASSES[position])
+    assert older in answer.diagnosis
+    assert ("reports go there as" in answer.diagnosis) is bool(older)
+
+
+@pytest.mark.parametrize("position", range(3))
+def test_a_report_goes_as_the_first_class_that_is_taken(position: int) -> None:
+    arrived: list[Dataset] = []
+
+    def keep(event: Event) -> int:
+        arrived.append(event.dataset)
+        return 0x0000
+
+    report = build_report(report_content(full_header()))
+    with archive(keep, classes=REPORT_CLASSES[position:]) as there, Sender(there) as sender:
+        result = sender.send(to_bytes(report))
+    [stored] = arrived
+    wanted = REPORT_CLASSES[position]
+    assert result.disposition is Disposition.DELIVERED
+    assert (result.sop_class_uid, result.sop_instance_uid) == (wanted, stored.SOPInstanceUID)
+    assert stored.SOPClassUID == wanted
+    assert stored.SOPInstanceUID == fallback_uid(report.SOPInstanceUID, wanted)
+
+
+def test_a_report_that_nobody_takes_is_parked() -> None:
+    report = to_bytes(build_report(report_content(full_header())))
+    with archive(classes=(SC,)) as there, Sender(there) as sender:
+        result = sender.send(report)
+    assert result.disposition is Disposition.PARK
+    assert "does not accept Comprehensive 3D SR" in result.detail
 
 
 def test_echo_says_when_the_echo_itself_fails() -> None:

@@ -19,6 +19,7 @@ from storage.store import Store
 
 STUDY = "1.2.3"
 LEASE = timedelta(seconds=60)
+REGION = ((10.5, 20.5), (30.5, 20.25), (20.5, 40.5))
 
 _INSTANCE = NewInstance(
     sop_instance_uid="1.2.3.1",
@@ -59,7 +60,7 @@ def analysis(
         model_version="1",
         model_sha256="cd",
         findings=[
-            FindingRecord("Mass", 1.5, probability, 0.5, probability > 0.5),
+            FindingRecord("Mass", 1.5, probability, 0.5, probability > 0.5, REGION),
             FindingRecord("Hernia", -4.0, 0.02, 0.5, False),
         ],
         notes=["no PixelSpacing"],

@@ -43,6 +43,38 @@ def test_migrating_again_keeps_what_is_there(database_url: str) -> None:
         assert len(store.jobs.list()) == 2
 
 
+def test_findings_of_before_regions_were_kept_have_none(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_head = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _: to_head(config, "0001"))
+    database = Database(open_engine(database_url))
+    upgrade.migrate(database)
+    monkeypatch.undo()
+    with database.writing() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO instances (id, sop_instance_uid, revision, sop_class_uid,"
+                " transfer_syntax_uid, study_instance_uid, series_instance_uid, patient_id,"
+                " accession_number, study_date, modality, calling_ae_title, spool_path, size,"
+                " sha256, received_at, state, notes) VALUES (1, '1.1', 1, '', '', '1', '', '', '',"
+                " '', '', '', '', 4, '', '2026-01-01 00:00:00', 'analysed', '[]')"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO findings (instance_id, position, label, logit, probability,"
+                " threshold, present) VALUES (1, 0, 'Mass', 1.5, 0.75, 0.5, true)"
+            )
+        )
+
+    upgrade.migrate(database)
+
+    (found,) = Store(database).results.instance(1).findings
+    assert (found.label, found.probability, found.region) == ("Mass", 0.75, None)
+    database.engine.dispose()
+
+
 def test_many_may_open_a_new_store_at_once(database_url: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         stores = list(pool.map(lambda _: Store.open(database_url, migrate=True), range(8)))

@@ -73,6 +73,22 @@ def test_a_row_tells_the_whole_life_of_an_image(store: Store, clock: Clock) -> N
     }
 
 
+def test_a_row_tells_which_class_was_sent_where_it_is_another(store: Store, clock: Clock) -> None:
+    store.record_instance(new_instance("1.1"), 0)
+    analyse(store, clock.now)
+    end_report(store, "9.9")
+    older = "1.2.840.10008.5.1.4.1.1.88.22"
+    for lane, sent_as in (("PACS", older), ("ARCHIVE", made_object("9.9").sop_class_uid)):
+        job = store.jobs.claim([JobKind.DELIVER], "a", timedelta(seconds=9), lane=lane)
+        assert job is not None
+        store.results.record_delivery(job, 0x0000, sent_as)
+
+    (row,) = store.export.rows()
+
+    when = "delivered 2026-03-01T12:00:00.000+00:00"
+    assert row["deliveries"] == f"ARCHIVE={when};PACS={when} as {older}"
+
+
 def test_an_image_names_the_report_it_is_in(store: Store, clock: Clock) -> None:
     store.record_instance(new_instance("1.1", content="first"), 0)
     analyse(store, clock.now)
