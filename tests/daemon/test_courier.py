@@ -84,10 +84,10 @@ def pacs(answer: Answer, ae_title: str = PACS) -> Node:
 
 
 def test_delivered_with_its_status(outbox: Outbox) -> None:
-    queue_report(outbox.store, outbox.spool, "pacs")
+    uid = queue_report(outbox.store, outbox.spool, "pacs")
     with pacs(lambda _: StoreStatus.SUCCESS) as node:
         outbox.run_lane("pacs", node.port)
-        wait_until(lambda: bool(outbox.jobs(JobState.DONE)), "delivered")
+        wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
 
 
@@ -110,7 +110,7 @@ def test_report_goes_as_what_the_archive_takes_and_that_is_recorded(
     assert server is not None
     try:
         outbox.run_lane("pacs", int(server.server_address[1]))
-        wait_until(lambda: bool(outbox.jobs(JobState.DONE)), "delivered")
+        wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
     finally:
         ae.shutdown()
