@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from daemon.backoff import Backoff
 from daemon.config import Config, PeerConfig
+from dicom_io.association import REPORT_CLASSES
 from dicom_io.commitment import (
     CommitmentAnswer,
     Failure,
@@ -20,6 +21,7 @@ from dicom_io.commitment import (
 )
 from dicom_io.commitment_scp import Caller
 from dicom_io.peers import Peer, is_known
+from dicom_io.report_fallback import fallback_uid
 from storage.errors import IntegrityError, StorageError
 from storage.records import Inquiry, InstanceName, Job
 from storage.spool import Spool
@@ -47,6 +49,14 @@ def peers_of(config: Config, caller: Caller) -> list[PeerConfig]:
     ]
 
 
+def sent_as(instance: InstanceName) -> Reference:
+    """The instance as the archive knows it: a report may have gone as another SOP class."""
+    sop_class_uid, uid = instance.sop_class_uid, instance.sop_instance_uid
+    if sop_class_uid in REPORT_CLASSES:
+        uid = fallback_uid(uid, sop_class_uid)
+    return Reference(sop_class_uid, uid)
+
+
 def take_answer(
     answer: CommitmentAnswer, peers: Collection[str], store: Store, config: Config
 ) -> MessageStatus:
@@ -54,12 +64,16 @@ def take_answer(
     backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
     rng = random.Random()  # noqa: S311 - jitter, not a secret
     name = ", ".join(sorted(peers))
+    committed = {one.sop_instance_uid for one in answer.committed}
+    failed = {one.reference.sop_instance_uid: one.reason for one in answer.failed}
     try:
+        asked = store.commitments.asked(answer.transaction_uid)
+        ours = {sent_as(one).sop_instance_uid: one.sop_instance_uid for one in asked}
         outcome = store.commitments.record_answer(
             peers,
             answer.transaction_uid,
-            {one.sop_instance_uid for one in answer.committed},
-            {one.reference.sop_instance_uid: one.reason for one in answer.failed},
+            {ours[uid] for uid in committed & ours.keys()},
+            {ours[uid]: failed[uid] for uid in failed.keys() & ours.keys()},
             resend_for=RESEND_FOR,
             max_resends=config.commitment.max_resends,
             resend_wait=lambda failures: datetime.timedelta(seconds=backoff.seconds(failures, rng)),

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from daemon.backoff import Backoff
-from daemon.commitment import answer_to, settle_answer, take_answer
+from daemon.commitment import answer_to, sent_as, settle_answer, take_answer
 from daemon.config import PeerConfig
 from daemon.redaction import redact
 from daemon.role import RoleContext
@@ -21,7 +21,6 @@ from dicom_io.commitment import (
     CommitmentRequest,
     FailureReason,
     MessageStatus,
-    Reference,
     failure_text,
     new_transaction_uid,
 )
@@ -122,7 +121,7 @@ class CommitmentLane:
     def _send(self, job: Job, step: CommitmentStep, order: CommitmentOrder) -> None:
         request = CommitmentRequest(
             order.transaction_uid,
-            tuple(Reference(one.sop_class_uid, one.sop_instance_uid) for one in order.instances),
+            tuple(sent_as(one) for one in order.instances),
         )
         with CommitmentSession(self._destination, self._take_answer) as session:
             status = session.ask(request)

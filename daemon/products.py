@@ -6,7 +6,7 @@ from daemon.config import PeerConfig, PictureSyntax, Product
 from dicom_io.association import (
     HEATMAP_CLASS,
     PRESENTATION_CLASS,
-    REPORT_CLASS,
+    REPORT_CLASSES,
     SEGMENTATION_CLASS,
 )
 from dicom_io.compression import JPEG_2000, JPEG_BASELINE, RLE
@@ -30,11 +30,11 @@ _AS_JPEG = {
     ObjectKind.SUMMARY: ObjectKind.SUMMARY_JPEG,
 }
 _CLASSES = {
-    Product.HEATMAP: HEATMAP_CLASS,
-    Product.SUMMARY: HEATMAP_CLASS,
-    Product.PRESENTATION_STATE: PRESENTATION_CLASS,
-    Product.SEGMENTATION: SEGMENTATION_CLASS,
-    Product.REPORT: REPORT_CLASS,
+    Product.HEATMAP: (HEATMAP_CLASS,),
+    Product.SUMMARY: (HEATMAP_CLASS,),
+    Product.PRESENTATION_STATE: (PRESENTATION_CLASS,),
+    Product.SEGMENTATION: (SEGMENTATION_CLASS,),
+    Product.REPORT: REPORT_CLASSES,
 }
 
 
@@ -57,8 +57,8 @@ def kinds_to_build(peers: Iterable[PeerConfig]) -> frozenset[ObjectKind]:
 
 
 def classes_for(peer: PeerConfig) -> list[str]:
-    """The SOP classes that a peer must accept to get everything it receives."""
-    return list(dict.fromkeys(_CLASSES[product] for product in peer.receives))
+    """The SOP classes a peer is sent everything it receives in; of those for reports, one."""
+    return list(dict.fromkeys(uid for product in peer.receives for uid in _CLASSES[product]))
 
 
 def picture_syntax(peer: PeerConfig) -> str | None:

@@ -42,12 +42,17 @@ def unsent(connection: Connection, study: str, destination: str) -> CommitmentOr
     )
     if uid is None:
         return None
+    return CommitmentOrder(uid, instances_of(connection, uid))
+
+
+def instances_of(connection: Connection, transaction_uid: str) -> tuple[InstanceName, ...]:
+    """What a request asks for."""
     rows = connection.execute(
         select(commitment_items.c.sop_class_uid, commitment_items.c.sop_instance_uid)
-        .where(commitment_items.c.transaction_uid == uid)
+        .where(commitment_items.c.transaction_uid == transaction_uid)
         .order_by(commitment_items.c.sop_instance_uid)
     )
-    return CommitmentOrder(uid, tuple(InstanceName(*row) for row in rows))
+    return tuple(InstanceName(*row) for row in rows)
 
 
 def new_order(

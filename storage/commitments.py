@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from storage.commitment_rows import (
     close_overdue,
+    instances_of,
     leave_to_a_person,
     mark_committed,
     new_order,
@@ -23,7 +24,14 @@ from storage.commitment_rows import (
     unsent,
 )
 from storage.database import Database
-from storage.records import CommitmentOutcome, CommitmentStep, Job, JobKind, JobState
+from storage.records import (
+    CommitmentOutcome,
+    CommitmentStep,
+    InstanceName,
+    Job,
+    JobKind,
+    JobState,
+)
 from storage.schema import commitment_items, commitment_requests, deliveries, objects
 from storage.transitions import enqueue, settle
 
@@ -60,6 +68,11 @@ class Commitments:
                     row.failure_reason for row in refused(connection, study, destination)
                 ),
             )
+
+    def asked(self, transaction_uid: str) -> tuple[InstanceName, ...]:
+        """What a request asks for, by our own UIDs and the SOP classes sent; maybe nothing."""
+        with self._database.reading() as connection:
+            return instances_of(connection, transaction_uid)
 
     def record_sent(self, transaction_uid: str, answer_by: datetime) -> None:
         """The archive took the request; its answer is waited for until then."""

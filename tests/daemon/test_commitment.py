@@ -25,10 +25,11 @@ from daemon.courier import Lane, destination_of
 from daemon.listener import Reception, open_node
 from daemon.preflight import run_checks
 from daemon.role import RoleContext
-from dicom_io.association import REPORT_CLASS
+from dicom_io.association import REPORT_CLASS, REPORT_CLASSES
 from dicom_io.commitment import CommitmentRequest, MessageStatus, Reference, build_request
 from dicom_io.node import Node, StoreStatus
 from dicom_io.peers import Peer
+from dicom_io.report_fallback import fallback_uid
 from storage.records import InstanceName, Job, JobKind, JobState
 from storage.spool import Spool
 from storage.store import Store
@@ -177,6 +178,22 @@ def test_an_archive_commits_to_what_it_got(site: Site) -> None:
     assert "committed" in site.delivered
     (request,) = archive.requests
     assert [item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence] == [uid]
+
+
+def test_an_archive_commits_to_the_older_class_that_it_got(site: Site) -> None:
+    older = REPORT_CLASSES[1]
+    uid = queue_report(site.store, site.spool, "archive")
+    with running(Archive(on_same_association=True), classes=(older,)) as archive:
+        site.deliver(archive_at(archive.port))
+        site.commit(archive_at(archive.port))
+        site.await_state(JobKind.COMMIT, JobState.DONE)
+        site.stop.set()
+    assert archive.stored == [fallback_uid(uid, older)] != [uid]
+    (request,) = archive.requests
+    (item,) = request.ReferencedSOPSequence
+    named = (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID)
+    assert named == (older, archive.stored[0])
+    assert "committed" in site.delivered
 
 
 def test_an_archive_that_lost_the_object_gets_it_again(site: Site) -> None:

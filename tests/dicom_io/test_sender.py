@@ -321,7 +321,7 @@ def test_echo_tells_what_is_accepted() -> None:
 @pytest.mark.parametrize("position", range(3))
 def test_one_class_for_reports_is_enough(position: int) -> None:
     with archive(classes=(*REPORT_CLASSES[position:], SC)) as there:
-        answer = echo(there)
+        answer = echo(there, sop_classes=[*REPORT_CLASSES, SC])
     assert answer.ok
     assert answer.refused == ()
     older = "" if position == 0 else str(REPORT_CLASSES[position])
