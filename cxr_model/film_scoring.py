@@ -82,7 +82,7 @@ def held_out_films(bundle: Bundle, records: Sequence[Record]) -> tuple[Record, .
             records,
             validation=settings["validation_fraction"],
             held_out=settings["held_out_fraction"],
-            seed=settings["seed"],
+            seed=recorded["seed"],
             eligible=lambda record: not smallest or _shortest_side(record) >= smallest,
         )
     except (DataError, KeyError, TypeError):

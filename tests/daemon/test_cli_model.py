@@ -86,6 +86,8 @@ def trained(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--batch-size",
         "24",
         "--seed",
+        "6",
+        "--split-seed",
         "5",
         "--device",
         "cpu",
