@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 
-from dicom_io.header import read_header
+from dicom_io.association import REPORT_CLASSES, Destination
+from dicom_io.encode import to_bytes
+from dicom_io.header import read_dataset, read_header
+from dicom_io.report import build_report
+from dicom_io.report_fallback import as_class
+from dicom_io.sender import Disposition, Sender
+from dicom_io.uids import derived_uid
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.daemon.running import HOST, NODE, RunningDaemon, film, free_port, wait_until
+from tests.dicom_io.objects import report_content
+from tests.dicom_io.test_report_headers import every_film
 from tests.tools import require_tool
 
 AE_TITLE = "ORTHANC"
@@ -150,3 +158,20 @@ def test_orthanc_commits_to_results_and_is_committed_to(
     assert unknown["Status"] == "Failure"
     assert [one["SOPInstanceUID"] for one in unknown["Failures"]] == ["1.2.3.404"]
     assert unknown["Failures"][0]["FailureReason"] == 0x0112
+
+
+def test_orthanc_stores_the_report_on_every_header_in_every_class(orthanc: Orthanc) -> None:
+    destination = Destination("orthanc", AE_TITLE, HOST, orthanc.dicom_port, NODE)
+    sent = set()
+    with Sender(destination) as sender:
+        for case, data in every_film():
+            header = read_dataset(data, with_pixels=False)
+            content = report_content(header, sop_instance_uid=derived_uid(case, "", "report"))
+            for sop_class in REPORT_CLASSES:
+                report = as_class(build_report(content), sop_class)
+                result = sender.send(to_bytes(report))
+                assert result.disposition is Disposition.DELIVERED, (case, result.detail)
+                assert result.sop_class_uid == sop_class
+                sent.add(str(report.SOPInstanceUID))
+    stored = orthanc.call("/instances?expand")
+    assert {one["MainDicomTags"]["SOPInstanceUID"] for one in stored} == sent

@@ -2,7 +2,7 @@
 
 import subprocess
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -200,6 +200,19 @@ FAULTY: dict[str, Callable[[Dataset], None]] = {
         "Yamada^Tarou^Zenkichi^Dr.^MD=山田^太郎^善吉^Dr.^MD=やまだ^たろう^ぜんきち^Dr.^MD"
     ),
 }
+
+
+def every_film() -> Iterator[tuple[str, bytes]]:
+    """A name and a film for each of the headers here."""
+    for path in CHARACTER_SETS:
+        yield Path(path).stem, film_of(path)
+    for case, change in (VARIANTS | FAULTY).items():
+        film = chest_film()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            change(film)
+            data = file_bytes(film)
+        yield case, data
 
 
 @pytest.mark.parametrize("fault", FAULTY)
