@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check bench serve clean
+.PHONY: demo test lint check soak bench serve clean
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -32,6 +32,9 @@ lint: $(READY)  ## style and types
 	$(BIN)/mypy
 
 check: lint test  ## everything a change must pass
+
+soak: $(READY)  ## the tests that take many minutes
+	$(BIN)/python -m pytest -m soak -s
 
 bench: $(READY)  ## measure; nothing is asserted
 	$(BIN)/python -m tests.benchmarks

@@ -104,6 +104,8 @@ def run_demo(files: Sequence[Path], keep: Path | None, bundle: Path | None, echo
         config = _write_config(folder, pacs.node.port, bundle)
         with _daemon(folder, config.file):
             echo(f"The daemon listens at {HOST}:{config.port} as {NODE_AE_TITLE}.")
+            if not files:
+                echo("The films are drawings: what is found in them shows the loop, not the model.")
             sent_at = _send(images, config.port, echo)
             with Store.open(f"sqlite:///{config.database}", migrate=False) as store:
                 studies = {header.study_instance_uid for header, _ in images}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.store import Store
+from tests.daemon.orthanc import Orthanc, running_orthanc
 from tests.daemon.running import RecordingPacs, RunningDaemon, build_bundle
 from tests.daemon.website import Site, running
 
@@ -44,3 +45,10 @@ def site(tmp_path: Path, store: Store) -> Iterator[Site]:
     """The web role over `store`, answering."""
     with running(tmp_path) as answering:
         yield answering
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """An Orthanc with an empty store; the test skips where there is none."""
+    with running_orthanc(tmp_path) as running:
+        yield running

@@ -1,13 +1,7 @@
 """The running daemon against a real PACS: Orthanc sends a film and gets back what was found."""
 
-import json
-import subprocess
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from dicom_io.association import REPORT_CLASSES, Destination
 from dicom_io.encode import to_bytes
@@ -18,75 +12,10 @@ from dicom_io.sender import Disposition, Sender
 from dicom_io.uids import derived_uid
 from storage.records import JobKind, JobState
 from storage.store import Store
-from tests.daemon.running import HOST, NODE, RunningDaemon, film, free_port, wait_until
+from tests.daemon.orthanc import AE_TITLE, Orthanc
+from tests.daemon.running import HOST, NODE, RunningDaemon, film, wait_until
 from tests.dicom_io.objects import report_content
 from tests.dicom_io.test_report_headers import every_film
-from tests.tools import require_tool
-
-AE_TITLE = "ORTHANC"
-
-
-class Orthanc:
-    """An Orthanc with an empty store and its REST interface, on loopback."""
-
-    def __init__(self, folder: Path) -> None:
-        self.dicom_port = free_port()
-        self._http_port = free_port()
-        settings = {
-            "StorageDirectory": str(folder / "storage"),
-            "IndexDirectory": str(folder / "storage"),
-            "DicomAet": AE_TITLE,
-            "DicomPort": self.dicom_port,
-            "HttpPort": self._http_port,
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False,
-        }
-        self.settings_path = folder / "orthanc.json"
-        self.settings_path.write_text(json.dumps(settings), encoding="utf-8")
-
-    def call(self, path: str, body: bytes | None = None, method: str | None = None) -> Any:
-        """One REST call; POST where there is a body and nothing else is asked for."""
-        url = f"http://{HOST}:{self._http_port}{path}"
-        request = urllib.request.Request(url, body, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
-
-    def know(self, daemon: RunningDaemon) -> None:
-        """Make the daemon a modality called `cxrd`."""
-        modality = {"AET": NODE, "Host": HOST, "Port": daemon.port, "AllowStorageCommitment": True}
-        self.call("/modalities/cxrd", json.dumps(modality).encode(), "PUT")
-
-    def ask_for_commitment(self, *instances: tuple[str, str]) -> dict[str, Any]:
-        """Ask the daemon to commit to (SOP class, SOP instance) pairs; its answer."""
-        body = json.dumps({"DicomInstances": instances}).encode()
-        asked = self.call("/modalities/cxrd/storage-commitment", body)
-        report: dict[str, Any] = {}
-
-        def answered() -> bool:
-            report.update(self.call(asked["Path"]))
-            return bool(report["Status"] != "Pending")
-
-        wait_until(answered, "the daemon answers")
-        return report
-
-    def is_up(self) -> bool:
-        try:
-            return bool(self.call("/system"))
-        except OSError:
-            return False
-
-
-@pytest.fixture
-def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
-    program = require_tool("Orthanc")
-    server = Orthanc(tmp_path)
-    log = (tmp_path / "orthanc.log").open("wb")
-    with log, subprocess.Popen([program, str(server.settings_path)], stdout=log, stderr=log) as run:
-        try:
-            wait_until(server.is_up, "Orthanc answers")
-            yield server
-        finally:
-            run.terminate()
 
 
 def settled(store: Store) -> bool:

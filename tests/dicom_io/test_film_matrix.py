@@ -42,7 +42,9 @@ class Studio:
 
     def __init__(self, data: Path, scratch: Path) -> None:
         self.pipeline = Pipeline.open(ModelConfig())
-        self._pictures = [_picture(path) for path in sorted((data / "nih" / "full").glob("*.png"))]
+        self._pictures = [
+            picture_of(path) for path in sorted((data / "nih" / "full").glob("*.png"))
+        ]
         self._headers = Headers(data / "dicom")
         self._scratch = scratch
         self._films: dict[Case, Film] = {}
@@ -70,7 +72,7 @@ class Studio:
         return self._answers[key]
 
 
-def _picture(path: Path) -> Picture:
+def picture_of(path: Path) -> Picture:
     """A real film, smaller, that uses every level from black to white."""
     whole = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     assert whole is not None

@@ -71,6 +71,10 @@ def archive(
     try:
         yield destination(int(server.server_address[1]))
     finally:
+        # One that was just rejected is still closing; to abort it as well is a fault of its own.
+        deadline = time.monotonic() + 2
+        while ae.active_associations and time.monotonic() < deadline:
+            time.sleep(0.01)
         ae.shutdown()
 
 
