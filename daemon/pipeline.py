@@ -287,6 +287,8 @@ def _algorithm(bundle: Bundle) -> Algorithm:
 
 
 def _operating_point(card: Card) -> str:
+    """How the thresholds were chosen; the rule is a sentence of its own, the rest has names."""
     return ", ".join(
-        f"{key.replace('_', ' ')} {value}" for key, value in card.operating_point.items()
+        str(value) if key == "rule" else f"{key.replace('_', ' ')} {value}"
+        for key, value in card.operating_point.items()
     )
