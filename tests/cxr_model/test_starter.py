@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cxr_model.bundle import STARTER, WEIGHTS_FILE, Bundle
 from cxr_model.chestxray14 import load_labels
 from cxr_model.film_scoring import held_out_films
 from cxr_model.inference import score
+from cxr_model.predictor import Predictor
 from cxr_model.trainer import mean_auc
 
 
@@ -46,3 +48,12 @@ def test_its_measured_auc_can_be_measured_again(starter: Bundle, shared_data: Pa
     assert unseen is not None
     measured = mean_auc(score(starter.network, unseen, starter.card.input))
     assert measured == pytest.approx(starter.card.metrics["held_out"]["mean_auc"], abs=2e-3)
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_a_blank_film_has_no_hot_corner(starter: Bundle, grey: int) -> None:
+    """Padding and position alone must not look like evidence; the gate refuses such films, too."""
+    (said,) = Predictor(starter, device="cpu").predict([np.full((512, 512), grey, dtype=np.uint8)])
+    scales = np.asarray([starter.card.map_scales[label] for label in starter.card.labels])
+    corners = said.maps[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert (corners / scales[:, None]).max() < 0.75
