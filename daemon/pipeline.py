@@ -6,7 +6,7 @@ The daemon and the batch run this same code; the one feeds it received instances
 import datetime
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cxr_model.bundle import STARTER, Bundle
 from cxr_model.card import Card
+from cxr_model.errors import ImageError
 from cxr_model.findings import LABELS, Prediction
 from cxr_model.heatmap import render
 from cxr_model.predictor import Predictor
@@ -24,11 +25,11 @@ from cxr_model.region import Region
 from cxr_model.summary_sheet import Captions, draw_summary
 from daemon.config import STARTER_BUNDLE, ModelConfig
 from daemon.objects import SERIES_NUMBERS, BuiltObject, Drawing, ObjectBuilder, film_name
-from daemon.upright import on_stored_grid
+from daemon.upright import on_stored_grid, on_upright_grid
 from dicom_io.algorithm import Algorithm
 from dicom_io.content import assess_image
 from dicom_io.encode import to_bytes
-from dicom_io.errors import NotDicomError, UndecodablePixelsError
+from dicom_io.errors import NotDicomError, ObjectError, UndecodablePixelsError
 from dicom_io.gate import DEFAULT_RULES, Reason, Rules, assess
 from dicom_io.header import Dataset, read_dataset
 from dicom_io.orientation import UPRIGHT, Pose
@@ -44,6 +45,8 @@ MANUFACTURER = "cxrd"
 
 GreyImage = NDArray[np.uint8]
 
+# What making an object of an odd header ends in.
+_NOT_MADE = (ObjectError, ImageError, ArithmeticError, LookupError, TypeError, ValueError)
 _DEFAULT_KINDS = frozenset({ObjectKind.HEATMAP})
 
 
@@ -164,25 +167,25 @@ class Pipeline:
         builder = ObjectBuilder(
             film.dataset, prediction, self.algorithm, revision, content_datetime
         )
-        objects = tuple(self._objects(film, prediction, builder, kinds))
-        return Analysis(prediction, film.notes, objects, builder.regions)
-
-    def _objects(
-        self,
-        film: Film,
-        prediction: Prediction,
-        builder: ObjectBuilder,
-        kinds: Collection[ObjectKind],
-    ) -> Iterator[BuiltObject]:
+        objects: list[BuiltObject] = []
         if ObjectKind.HEATMAP in kinds:
             for drawing in self.heatmaps(film.pixels, prediction):
-                yield from builder.heatmap(drawing, kinds)
-        if ObjectKind.SUMMARY in kinds:
-            yield from builder.summary(self.summary(film, prediction), kinds)
-        if ObjectKind.PRESENTATION_STATE in kinds:
-            yield from builder.presentation_state()
-        if ObjectKind.SEGMENTATION in kinds:
-            yield from builder.segmentation()
+                objects.extend(builder.heatmap(drawing, kinds))
+        optional: dict[ObjectKind, Callable[[], Iterator[BuiltObject]]] = {
+            ObjectKind.SUMMARY: lambda: builder.summary(self.summary(film, prediction), kinds),
+            ObjectKind.PRESENTATION_STATE: builder.presentation_state,
+            ObjectKind.SEGMENTATION: builder.segmentation,
+        }
+        notes = list(film.notes)
+        for kind, make in optional.items():
+            if kind not in kinds:
+                continue
+            try:
+                objects.extend(make())
+            except _NOT_MADE as error:
+                # The text may quote the header; the findings are there without this object.
+                notes.append(f"no {kind.replace('_', ' ')}: {type(error).__name__}")
+        return Analysis(prediction, tuple(notes), tuple(objects), builder.regions)
 
     def predict(self, pixels: GreyImage, pose: Pose = UPRIGHT) -> Prediction:
         """Calibrated findings of one display-true image (rows, cols)."""
@@ -200,14 +203,16 @@ class Pipeline:
         ]
 
     def summary(self, film: Film, prediction: Prediction) -> NDArray[np.uint8]:
-        """The summary sheet of a film, uint8 (rows, cols, 3)."""
+        """The summary sheet of a film, uint8 (rows, cols, 3); the film stands upright on it."""
         card = self.card
         captions = Captions(
             image=film_name(film.dataset),
             model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
             operating_point=_operating_point(card),
         )
-        return draw_summary(film.pixels, prediction, card.map_scales, captions)
+        upright = film.pose.upright(film.pixels)
+        seen = on_upright_grid(prediction, film.pose, *upright.shape)
+        return draw_summary(upright, seen, card.map_scales, captions)
 
     def heatmaps(self, pixels: GreyImage, prediction: Prediction) -> Iterator[Drawing]:
         """One overlay per finding at or above its threshold; absent findings get none."""

@@ -17,7 +17,7 @@ _SYNTAXES = {
     PictureSyntax.JPEG_2000: JPEG_2000,
     PictureSyntax.JPEG_BASELINE: JPEG_BASELINE,
 }
-# In the order of delivery: what a report names is there before it.
+# In the order of delivery: what is sent of what a report names is there before it.
 _KINDS = {
     Product.HEATMAP: ObjectKind.HEATMAP,
     Product.SUMMARY: ObjectKind.SUMMARY,

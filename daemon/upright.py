@@ -1,4 +1,4 @@
-"""The network reads films upright; what it answers is put back over the pixels as stored."""
+"""The network and people read films upright; objects lie on the stored pixels: there and back."""
 
 from dataclasses import replace
 
@@ -21,4 +21,13 @@ def on_stored_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) 
         prediction,
         maps=pose.as_stored(prediction.maps),
         geometry=Geometry(rows, columns, box.size, top, left, height, width),
+    )
+
+
+def on_upright_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) -> Prediction:
+    """The other way round: maps and geometry of the film as it is read, (rows, columns)."""
+    return replace(
+        prediction,
+        maps=pose.turned(prediction.maps),
+        geometry=Geometry.fit(rows, columns, prediction.geometry.size),
     )

@@ -25,6 +25,7 @@ from dicom_io.algorithm import RESEARCH_USE_ONLY, Algorithm, plain
 from dicom_io.codes import FINDING_CODES, GRAD_CAM, SOURCE_IMAGE, Concept, finding_code
 from dicom_io.errors import ObjectError
 from dicom_io.header import number, text
+from dicom_io.orientation import pose_of
 from dicom_io.quiet import quietly
 from dicom_io.source_header import (
     Envelope,
@@ -163,6 +164,9 @@ def _add_general_image(ds: Dataset, source: Dataset, wording: _Wording) -> None:
     ds.RecognizableVisualFeatures = "NO"
     directions = patient_orientation(source) if wording.on_source_grid else None
     ds.PatientOrientation = list(directions) if directions is not None else None
+    aspect = pose_of(source)[0].aspect if wording.on_source_grid else 1.0
+    if aspect != 1.0:
+        ds.PixelAspectRatio = [round(1000 * aspect), 1000]
     requests = request_items(source)
     if requests:
         ds.RequestAttributesSequence = requests

@@ -66,6 +66,11 @@ class Pose:
         turned = self._reversed(upright)
         return np.ascontiguousarray(np.swapaxes(turned, -1, -2) if self.transposed else turned)
 
+    def turned(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Arrays over the stored film (…, rows, columns) over the upright one."""
+        swapped = np.swapaxes(stored, -1, -2) if self.transposed else stored
+        return np.ascontiguousarray(self._reversed(swapped))
+
     def _reversed(self, array: NDArray[Any]) -> NDArray[Any]:
         rows = slice(None, None, -1 if self.rows_reversed else 1)
         columns = slice(None, None, -1 if self.columns_reversed else 1)

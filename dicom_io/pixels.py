@@ -85,7 +85,7 @@ def _chain(
     values: Values, occurring: NDArray[np.bool_], ds: Dataset, layout: Layout
 ) -> tuple[Grey, tuple[str, ...]]:
     """Stored values to grey levels; `occurring` marks those that are seen in the image."""
-    padding = _padding(values, ds, layout)
+    padding = padding_values(values, ds, layout)
     shown = occurring & ~padding
     if not shown.any():
         padding, shown = np.zeros_like(padding), occurring
@@ -98,7 +98,8 @@ def _chain(
     return np.rint(grey * 255.0).astype(np.uint8), (*first_notes, *notes, *last_notes)
 
 
-def _padding(values: Values, ds: Dataset, layout: Layout) -> NDArray[np.bool_]:
+def padding_values(values: Values, ds: Dataset, layout: Layout) -> NDArray[np.bool_]:
+    """Which values stand for pixels outside the film (PS3.3 C.7.5.1.1.2)."""
     value = number(ds, "PixelPaddingValue")
     if value is None:
         return np.zeros(values.shape, dtype=bool)

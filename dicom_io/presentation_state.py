@@ -6,6 +6,7 @@ document around them is put together here, since its constructor demands attribu
 often lack.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,14 @@ from dicom_io.errors import ObjectError, UndecodablePixelsError
 from dicom_io.header import numbers
 from dicom_io.presentation_tone import MAX_BITS, add_tone
 from dicom_io.quiet import quietly
-from dicom_io.source_header import Envelope, local_time, required_uid, start_object
+from dicom_io.shutter import display_shutter
+from dicom_io.source_header import (
+    Envelope,
+    carry_over,
+    local_time,
+    required_uid,
+    start_object,
+)
 
 PRESENTATION_SERIES_DESCRIPTION = "AI regions - research use only"
 
@@ -48,6 +56,18 @@ _NOTICE_COLOUR = (255, 255, 255)
 # A line of text, as parts of the film's shorter side: its height, and the width of a character.
 _LINE_HEIGHT = 0.032
 _CHARACTER = 0.019
+
+
+_SHUTTERS = {
+    "RECTANGULAR": (
+        "ShutterLeftVerticalEdge",
+        "ShutterRightVerticalEdge",
+        "ShutterUpperHorizontalEdge",
+        "ShutterLowerHorizontalEdge",
+    ),
+    "CIRCULAR": ("CenterOfCircularShutter", "RadiusOfCircularShutter"),
+    "POLYGONAL": ("VerticesOfThePolygonalShutter",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +138,7 @@ def build_presentation_state(content: PresentationContent) -> Dataset:
         _add_identification(ds, envelope)
         _add_relationship(ds, source)
         _add_displayed_area(ds, source)
+        _add_shutter(ds, source)
         add_tone(ds, source)
         _add_annotations(ds, content)
     return ds
@@ -164,9 +185,21 @@ def _add_displayed_area(ds: Dataset, source: Dataset) -> None:
     ds.DisplayedAreaSelectionSequence = [area]
 
 
+def _add_shutter(ds: Dataset, source: Dataset) -> None:
+    """The film's own Display Shutter, which a presentation state overrides (PS3.3 C.7.6.11)."""
+    shapes = display_shutter(source, int(source.Rows), int(source.Columns))
+    if not shapes:
+        return
+    ds.ShutterShape = list(dict.fromkeys(shapes))
+    ds.ShutterPresentationValue = 0
+    for keyword in itertools.chain.from_iterable(_SHUTTERS[shape] for shape in shapes):
+        carry_over(source, ds, keyword)
+
+
 def _pair(source: Dataset, keyword: str) -> tuple[float, float] | None:
     values = numbers(source, keyword)
-    return (values[0], values[1]) if len(values) == 2 and min(values) > 0 else None
+    usable = len(values) == 2 and bool(np.isfinite(values).all()) and min(values) > 0
+    return (values[0], values[1]) if usable else None
 
 
 def _add_annotations(ds: Dataset, content: PresentationContent) -> None:

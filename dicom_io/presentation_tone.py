@@ -12,6 +12,8 @@ from pydicom.dataset import Dataset
 
 from dicom_io.decode import Layout, layout_of, stored_values
 from dicom_io.header import items, number, numbers, text
+from dicom_io.pixels import padding_values
+from dicom_io.shutter import visible_pixels
 from dicom_io.voi import Window, grey_values, modality_values
 
 MAX_BITS = 16
@@ -45,7 +47,9 @@ def _curve(source: Dataset, layout: Layout) -> Dataset:
     low = -(1 << layout.bits_stored - 1) if layout.signed else 0
     stored = np.arange(low, low + (1 << layout.bits_stored), dtype=np.float64)
     modality, _ = modality_values(stored, source, layout)
-    grey, _ = grey_values(modality, np.ones(stored.shape, dtype=bool), source, layout)
+    occurring = np.zeros(stored.shape, dtype=bool)
+    occurring[_shown(source, layout).astype(np.int64) - low] = True
+    grey, _ = grey_values(modality, occurring, source, layout)
     count = len(stored) & 0xFFFF  # 0 stands for 65536 (C.11.1.1)
     table = Dataset()
     if low < 0:
@@ -87,10 +91,8 @@ def _window(source: Dataset, layout: Layout) -> Dataset | None:
 
 
 def _full_range(source: Dataset, layout: Layout) -> Dataset | None:
-    stored, _ = stored_values(source, layout)
-    inside = stored[~_padding(stored, source)]
-    inside = inside if inside.size else stored
-    extremes = np.array([inside.min(), inside.max()], dtype=np.float64)
+    shown_values = _shown(source, layout)
+    extremes = np.array([shown_values.min(), shown_values.max()], dtype=np.float64)
     values, _ = modality_values(extremes, source, layout)
     shown, _ = grey_values(values, np.ones(2, dtype=bool), source, layout)
     low, high = float(values.min()), float(values.max())
@@ -99,14 +101,13 @@ def _full_range(source: Dataset, layout: Layout) -> Dataset | None:
     return _window_item(Window((low + high + 1) / 2, high - low + 1, "LINEAR"))
 
 
-def _padding(stored: np.ndarray, source: Dataset) -> NDArray[np.bool_]:
-    """Pixels outside the film take no part in its contrast (C.7.5.1.1.2)."""
-    value, limit = number(source, "PixelPaddingValue"), number(source, "PixelPaddingRangeLimit")
-    if value is None:
-        return np.zeros(stored.shape, dtype=bool)
-    ends = (value, value if limit is None else limit)
-    inside: NDArray[np.bool_] = (stored >= min(ends)) & (stored <= max(ends))
-    return inside
+def _shown(source: Dataset, layout: Layout) -> NDArray[np.float64]:
+    """The stored values that take part in the film's contrast: neither padding nor shuttered."""
+    stored, _ = stored_values(source, layout)
+    seen, _ = visible_pixels(source, layout.rows, layout.columns)
+    values = np.asarray(stored if seen is None else stored[seen], dtype=np.float64)
+    inside = values[~padding_values(values, source, layout)]
+    return inside if inside.size else values
 
 
 def _window_item(window: Window) -> Dataset:

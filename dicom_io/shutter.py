@@ -28,7 +28,23 @@ _FARTHEST = 4
 
 def visible_pixels(ds: Dataset, rows: int, columns: int) -> tuple[Mask | None, tuple[str, ...]]:
     """Which pixels of (rows, columns) may be seen, None for all; and remarks."""
+    seen, _, notes = _follow(ds, rows, columns)
+    hidden = 1.0 - float(seen.mean())
+    if hidden >= 0.01:
+        notes.append(f"shutter or collimator: {hidden:.0%} of the image is left out, shown black")
+    return (None if seen.all() else seen), tuple(notes)
+
+
+def display_shutter(ds: Dataset, rows: int, columns: int) -> tuple[str, ...]:
+    """The shapes of the display shutter that `visible_pixels` follows, by their defined terms."""
+    _, followed, _ = _follow(ds, rows, columns)
+    return tuple(name for kind, name in followed if kind == "Shutter")
+
+
+def _follow(ds: Dataset, rows: int, columns: int) -> tuple[Mask, list[tuple[str, str]], list[str]]:
+    """What may be seen, the shapes that say so, and why others are not followed."""
     seen = np.ones((rows, columns), dtype=bool)
+    followed: list[tuple[str, str]] = []
     notes: list[str] = []
     for kind, name in _shapes(ds):
         place = f"{kind}Shape {name[:16]}"
@@ -36,14 +52,12 @@ def visible_pixels(ds: Dataset, rows: int, columns: int) -> tuple[Mask | None, t
         mask = shape(ds, kind, rows, columns) if shape is not None else None
         if mask is None:
             notes.append(f"{place} cannot be followed and was ignored")
-        elif mask.mean() < _LEAST_SEEN:
-            notes.append(f"{place} would leave {mask.mean():.0%} of the image and was ignored")
+        elif (both := seen & mask).mean() < _LEAST_SEEN:
+            notes.append(f"{place} would leave {both.mean():.0%} of the image and was ignored")
         else:
-            seen &= mask
-    hidden = 1.0 - float(seen.mean())
-    if hidden >= 0.01:
-        notes.append(f"shutter or collimator: {hidden:.0%} of the image is left out, shown black")
-    return (None if seen.all() else seen), tuple(notes)
+            seen = both
+            followed.append((kind, name))
+    return seen, followed, notes
 
 
 def _shapes(ds: Dataset) -> Iterator[tuple[str, str]]:

@@ -95,6 +95,10 @@ class Results:
             ]
             if rows:
                 connection.execute(plain_insert(findings), rows)
+            # Those of an earlier model stay for their deliveries, but show this analysis no more.
+            connection.execute(
+                update(objects).where(objects.c.instance_id == instance_id).values(instance_id=None)
+            )
             _keep_objects(connection, analysis.objects, now)
 
     def record_refusal(
@@ -201,7 +205,10 @@ def _keep_objects(connection: Connection, records: Sequence[ObjectRecord], now: 
         connection.execute(
             statement.on_conflict_do_update(
                 index_elements=["sop_instance_uid"],
-                set_={"spool_path": new.spool_path, "size": new.size, "sha256": new.sha256},
+                set_={
+                    name: getattr(new, name)
+                    for name in ("spool_path", "size", "sha256", "instance_id")
+                },
             )
         )
 

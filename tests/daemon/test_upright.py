@@ -1,5 +1,6 @@
 """A film stored lying, mirrored or with long pixels: same findings, drawn where it is stored."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 
 from cxr_model.findings import Prediction
 from daemon.config import ModelConfig
-from daemon.pipeline import Film, Pipeline
+from daemon.objects import BuiltObject, ObjectBuilder
+from daemon.pipeline import Analysis, Film, Pipeline
 from dicom_io.orientation import Pose
+from storage.records import ObjectKind
 from tests.dicom_io.films import chest_film, chest_values, file_bytes, lie_as
+from tests.dicom_io.objects import NOW
 
 ORIENTATIONS = ("R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
 
@@ -85,3 +89,30 @@ def test_the_network_sees_the_film_upright(
     stored = np.arange(200 * 150, dtype=np.uint8).reshape(200, 150)
     pipeline.predict(stored, Pose(transposed=True, columns_reversed=True))
     assert (shown[0] == stored.T[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("orientation", ["L\\F", *ORIENTATIONS])
+def test_the_summary_sheet_shows_the_film_upright(pipeline: Pipeline, orientation: str) -> None:
+    values = chest_values(211, 170)
+    plain = admitted(pipeline, values, PatientOrientation=["L", "F"])
+    lying = admitted(
+        pipeline, lie_as(values, orientation), PatientOrientation=orientation.split("\\")
+    )
+    sheets = [
+        pipeline.summary(film, pipeline.predict(film.pixels, film.pose)) for film in (plain, lying)
+    ]
+    assert np.abs(sheets[0].astype(int) - sheets[1]).max() <= 3
+
+
+def test_an_object_that_cannot_be_made_costs_no_finding(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: ObjectBuilder) -> Iterator[BuiltObject]:
+        raise OverflowError("what the header said")
+
+    monkeypatch.setattr(ObjectBuilder, "segmentation", fails)
+    kinds = frozenset({ObjectKind.HEATMAP, ObjectKind.SUMMARY, ObjectKind.SEGMENTATION})
+    outcome = pipeline.analyse(file_bytes(chest_film(chest_values())), 1, NOW, kinds=kinds)
+    assert isinstance(outcome, Analysis)
+    assert outcome.notes[-1] == "no segmentation: OverflowError"
+    assert {built.kind for built in outcome.objects} == {ObjectKind.HEATMAP, ObjectKind.SUMMARY}

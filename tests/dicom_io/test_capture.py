@@ -247,3 +247,11 @@ def test_a_summary_that_comes_back_is_known_as_a_result(
 ) -> None:
     ds = read_dataset(summary_file(summary_content(full_header(), positive), tmp_path))
     assert assess(ds).reason is Reason.OWN_RESULT
+
+
+def test_pixels_that_are_not_square_are_not_square_in_the_heatmap(tmp_path: Path) -> None:
+    header = full_header()
+    header.PixelSpacing = [0.1, 0.2]
+    path = written(capture_content(header), tmp_path)
+    assert list(pydicom.dcmread(path).PixelAspectRatio) == [500, 1000]
+    assert validate(path) == []

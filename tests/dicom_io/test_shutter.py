@@ -9,7 +9,7 @@ from dicom_io.content import assess_image
 from dicom_io.gate import Reason
 from dicom_io.header import read_dataset
 from dicom_io.pixels import display_pixels
-from dicom_io.shutter import visible_pixels
+from dicom_io.shutter import display_shutter, visible_pixels
 from tests.dicom_io.films import chest_film, chest_values
 
 ROWS, COLUMNS = 200, 160
@@ -133,3 +133,14 @@ def test_a_blank_image_stays_blank_behind_a_shutter() -> None:
     )
     assert image.array.max() > 100
     assert assess_image(image).reason is Reason.BLANK_IMAGE
+
+
+def test_shapes_that_leave_nothing_together_are_not_both_followed() -> None:
+    apart = edges("Shutter", 1, 60, 1, ROWS) | edges("Collimator", 90, COLUMNS, 1, ROWS)
+    film = chest_film(chest_values(ROWS, COLUMNS), **apart)
+    mask, notes = visible_pixels(film, ROWS, COLUMNS)
+    assert mask is not None
+    assert mask.mean() == pytest.approx(60 / COLUMNS)
+    assert "CollimatorShape RECTANGULAR would leave 0% of the image and was ignored" in notes
+    assert display_shutter(film, ROWS, COLUMNS) == ("RECTANGULAR",)
+    assert assess_image(display_pixels(film)).reason is None

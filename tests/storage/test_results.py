@@ -85,6 +85,18 @@ def test_a_repeated_analysis_replaces_the_first(store: Store, clock: Clock) -> N
     assert store.results.instance(number).model_name is None
 
 
+def test_objects_of_an_earlier_model_are_not_those_of_a_later_one(
+    store: Store, clock: Clock
+) -> None:
+    number = store.record_instance(new_instance(), quiet_seconds=0).instance_id
+    by_model = {uid: made_object(uid, ObjectKind.HEATMAP, number) for uid in ("9.1", "9.2")}
+    for uid in ("9.1", "9.2", "9.1"):
+        store.jobs.enqueue(JobKind.ANALYSE, str(number))
+        given = analysis(clock.now, objects=[by_model[uid]])
+        store.results.record_analysis(claim(store, JobKind.ANALYSE), number, given)
+        assert store.results.instance(number).objects == (by_model[uid],)
+
+
 def test_a_study_shows_its_latest_revisions_and_what_is_pending(store: Store, clock: Clock) -> None:
     receive(store, "1.1", "1.2")
     store.record_instance(new_instance("1.1", content="corrected"), 0)
