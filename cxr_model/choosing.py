@@ -10,17 +10,19 @@ import numpy.typing as npt
 from cxr_model.calibrators import Calibrator, Floats, Identity, Method, sigmoid
 from cxr_model.fitting import Prior, fit_beta, fit_isotonic, fit_platt
 
-#: With fewer positives a third parameter follows the noise, and a curve must win clearly.
-FEW_POSITIVES = 100
+#: With fewer outcomes of the rarer kind a third parameter follows the noise, and a curve must win
+#: clearly.
+FEW_OUTCOMES = 100
 
 #: By how many standard errors, over patients, a curve must lower the loss of patients left out. A
 #: curve drawn to what the labels have in common is the rule: only evidence against it counts.
 LEAST_GAIN = -0.5
 LEAST_GAIN_OF_FEW = 2.0
 
-#: In order of preference. Platt's curve is the beta curve without curvature, and isotonic lost to
-#: both on patients it had not seen in every split tried.
+#: Platt's curve is the beta curve without curvature; isotonic lost to both on patients it had not
+#: seen in every split tried.
 DEFAULT_METHODS = (Method.BETA, Method.PLATT)
+_PREFERENCE = (*DEFAULT_METHODS, Method.ISOTONIC, Method.IDENTITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +71,23 @@ def choose(
     priors: Priors,
     methods: tuple[Method, ...] = DEFAULT_METHODS,
 ) -> Choice:
-    """The first of `methods` that the positives allow, unless patients left out speak against it.
+    """The richest of `methods` that the outcomes allow, unless patients left out speak against it.
 
     `logits` and `targets` are (n,). Where the curve does not do for likelihood what is asked of it
     above, or raises the Brier score by more than chance, the network's own probability stays.
     """
     positives = int(targets.sum())
-    method = _candidate(methods, positives)
+    rarer = min(positives, len(targets) - positives)
+    method = _candidate(methods, rarer)
     own = _losses(logits, targets)
     curved = _losses(_left_out(method, logits, targets, folds, priors), targets)
     nll_gain, brier_gain = (
         folds.standard_errors(before - after) for before, after in zip(own, curved, strict=True)
     )
-    least = LEAST_GAIN_OF_FEW if positives < FEW_POSITIVES else LEAST_GAIN
-    chosen = method if nll_gain >= least and brier_gain >= LEAST_GAIN else Method.IDENTITY
+    least = LEAST_GAIN_OF_FEW if rarer < FEW_OUTCOMES else LEAST_GAIN
+    wins = nll_gain >= least and brier_gain >= LEAST_GAIN
+    # Outcomes of one kind gain by every shift towards it: that is no evidence.
+    chosen = method if wins and rarer > 0 else Method.IDENTITY
     report = {
         "images": len(targets),
         "positives": positives,
@@ -96,9 +101,10 @@ def choose(
     return Choice(_fit(chosen, logits, targets, priors.whole), report)
 
 
-def _candidate(methods: tuple[Method, ...], positives: int) -> Method:
-    allowed = [one for one in methods if one is not Method.BETA or positives >= FEW_POSITIVES]
-    return (allowed or list(methods))[0]
+def _candidate(methods: tuple[Method, ...], rarer: int) -> Method:
+    ranked = sorted(methods, key=_PREFERENCE.index)
+    allowed = [one for one in ranked if one is not Method.BETA or rarer >= FEW_OUTCOMES]
+    return (allowed or ranked)[0]
 
 
 def _fit(method: Method, logits: Floats, targets: Floats, prior: Prior) -> Calibrator:

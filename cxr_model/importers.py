@@ -197,7 +197,7 @@ def _fill(state: dict[str, Tensor], op_thresholds: Any, digest: str) -> Imported
         for key in ("classifier.weight", "classifier.bias"):
             _shape(state, key, (len(TORCHXRAYVISION_LABELS),), leading=True)
             state[key] = state[key][rows]
-    unused = len(state["classifier.bias"]) - len(LABELS) if "classifier.bias" in state else 0
+    unused = state["classifier.weight"].shape[0] - len(LABELS)
     network = DenseNet121(channels=_INPUTS[layout].channels, unused=max(0, unused))
     _check_keys(network.state_dict(), state)
     network.load_state_dict(state, strict=True)

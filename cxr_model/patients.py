@@ -40,12 +40,16 @@ class PatientSet:
         """This set and `patients`, under the same salt."""
         return PatientSet(self.salt, self.digests | PatientSet.of(patients, self.salt).digests)
 
-    def refuse(self, patients: npt.NDArray[np.object_] | Iterable[str]) -> None:
-        """Raise PatientOverlapError when one of `patients` is in the set."""
+    def refuse(
+        self,
+        patients: npt.NDArray[np.object_] | Iterable[str],
+        fitted: str = "the calibration",
+    ) -> None:
+        """Raise PatientOverlapError, naming what was `fitted`, when one of `patients` is here."""
         both = self.digests & PatientSet.of(patients, self.salt).digests
         if both:
             raise PatientOverlapError(
-                f"the calibration was fitted on {len(both)} of these patients; "
+                f"{fitted} was fitted on {len(both)} of these patients; "
                 "use it on, and score it with, other patients"
             )
 

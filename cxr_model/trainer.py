@@ -124,7 +124,9 @@ class Trainer:
         )
         for batch in bar:
             total += self._one_step(batch)
-            if time.monotonic() - saved > config.checkpoint_seconds:
+            # The last step is saved when its epoch is closed, or a resumed run would not close it.
+            within = self._step % self._per_epoch > 0
+            if within and time.monotonic() - saved > config.checkpoint_seconds:
                 self._save()
                 saved = time.monotonic()
         return total / max(1, len(sampler))

@@ -19,6 +19,7 @@ from cxr_model.image_file import shortest_side
 from cxr_model.initialisation import initial_network
 from cxr_model.network import DenseNet121
 from cxr_model.optimisation import start_at_prevalence
+from cxr_model.patients import PatientSet
 from cxr_model.split import Split, patient_split, positives
 from cxr_model.trainer import Trainer
 from cxr_model.training_config import Device, Initialisation, Precision, TrainingConfig
@@ -121,7 +122,7 @@ def _start(
 
 
 def _check_lineage(ancestor: Bundle, material: _Material) -> None:
-    """A bundle trained on the same patients must have held out the same ones."""
+    """No bundle this training learns from may have seen a patient who is now held out."""
     before: Mapping[str, Any] = ancestor.card.provenance.get("split", {})
     same_patients = before.get("patients_sha256") == _patients_digest(material.table.records)
     if same_patients and before.get("fingerprint") != material.split.fingerprint:
@@ -129,6 +130,9 @@ def _check_lineage(ancestor: Bundle, material: _Material) -> None:
             f"{ancestor.card.name} was trained on these patients with another split, so it has "
             "seen some that would be held out now: use its split seed and fractions"
         )
+    for seen in ancestor.card.provenance.get("fitted_on", ()):
+        held_out = (record.patient_id for record in material.split.held_out)
+        PatientSet.from_json(seen).refuse(held_out, ancestor.card.name)
 
 
 def _run_fingerprint(
@@ -144,6 +148,17 @@ def _run_fingerprint(
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
+def _fitted_on(split: Split, ancestors: Sequence[Bundle]) -> list[dict[str, Any]]:
+    """Whom this training and those it learnt from have seen, as digests, each set once."""
+    seen = {record.patient_id for record in (*split.train, *split.validation)}
+    # A salt of its own, and yet the same for the same training.
+    salt = hashlib.sha256(split.fingerprint.encode()).digest()[:16]
+    sets = [PatientSet.of(seen, salt).to_json()]
+    for ancestor in ancestors:
+        sets += ancestor.card.provenance.get("fitted_on", [])
+    return [one for place, one in enumerate(sets) if one not in sets[:place]]
+
+
 def _patients_digest(records: Sequence[Record]) -> str:
     patients = sorted({record.patient_id for record in records})
     return hashlib.sha256("\n".join(patients).encode()).hexdigest()
@@ -157,6 +172,7 @@ def _provenance(
     trainer: Trainer,
 ) -> dict[str, Any]:
     split = material.split
+    ancestors = [*([start] if start else []), *teachers]
     sides = {"train": split.train, "validation": split.validation, "held_out": split.held_out}
     earlier = list(start.card.provenance.get("stages", [])) if start else []
     stage = {
@@ -182,5 +198,6 @@ def _provenance(
             "fingerprint": split.fingerprint,
             "patients_sha256": _patients_digest(material.table.records),
         },
+        "fitted_on": _fitted_on(split, ancestors),
         "stages": [*earlier, stage],
     }

@@ -64,7 +64,9 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="The calibration.json to write.")],
     method: Annotated[
         list[Method] | None,
-        typer.Option(help="Curves to choose from; may be repeated. Default: platt and beta."),
+        typer.Option(
+            help="Curves allowed; may be repeated. Default: beta, or platt where outcomes are few."
+        ),
     ] = None,
     local: PredictionsOption = None,
     bundle: Annotated[
@@ -78,7 +80,7 @@ def calibrate(
     ] = 0.85,
     seed: Annotated[int, typer.Option(help="Of the cross-validation over patients.")] = 0,
 ) -> None:
-    """Fit a calibration curve per label, chosen by likelihood on patients left out.
+    """Fit a calibration curve per label; patients left out of the fit judge it.
 
     --local names predictions of a site: only the offset of each curve is fitted to its prevalence.
     """

@@ -22,8 +22,8 @@ from dicom_io.commitment import (
 from dicom_io.commitment_scp import Caller
 from dicom_io.peers import Peer, is_known
 from dicom_io.report_fallback import fallback_uid
-from storage.errors import IntegrityError, StorageError
-from storage.records import Inquiry, InstanceName, Job
+from storage.errors import IntegrityError, LeaseLostError, StorageError
+from storage.records import InstanceName, Job
 from storage.spool import Spool
 from storage.store import Store
 
@@ -94,13 +94,17 @@ def take_answer(
     return MessageStatus.SUCCESS
 
 
-def answer_to(inquiry: Inquiry, store: Store, spool: Spool) -> CommitmentAnswer:
+def answer_to(job: Job, lease: datetime.timedelta, store: Store, spool: Spool) -> CommitmentAnswer:
     """What this store commits to: the instances whose files are as they were received.
 
-    Raises StorageError where that cannot be found out now.
+    The lease is renewed before each file is read, for a study may take longer than that. Raises
+    StorageError where it cannot be found out now, LeaseLostError where another worker has the job.
     """
+    inquiry = store.inquiries.get(job)
     committed, failed = [], []
     for instance in inquiry.instances:
+        if not store.jobs.heartbeat(job, lease):
+            raise LeaseLostError(f"job {job.id} was given to another worker")
         reference = Reference(instance.sop_class_uid, instance.sop_instance_uid)
         reason = (
             FailureReason.DUPLICATE_TRANSACTION

@@ -16,7 +16,7 @@ from daemon.config import Config, PeerConfig
 from dicom_io.commitment import CommitmentAnswer, CommitmentRequest, MessageStatus
 from dicom_io.commitment_scp import AnswerChannel, Caller, CommitmentHandlers
 from storage.errors import LeaseLostError, StorageError
-from storage.records import InstanceName, Job
+from storage.records import InstanceName, Job, JobKind
 from storage.spool import Spool
 from storage.store import Store
 
@@ -89,6 +89,7 @@ class CommitmentDesk:
             try:
                 waiting = self._waiting.get(timeout=GRACE_SECONDS)
             except queue.Empty:
+                self._while_idle()
                 continue
             stop.wait(max(0.0, waiting.due - time.monotonic()))
             try:
@@ -98,21 +99,37 @@ class CommitmentDesk:
             except StorageError as error:
                 log.error("job %d waits: %s", waiting.job.id, error)
 
+    def _while_idle(self) -> None:
+        try:
+            self._park_what_nobody_can_answer()
+        except StorageError as error:
+            log.error("%s", error)
+
     def _serve(self, waiting: _Waiting) -> None:
         """Answer on the peer's own association if it waits there, or leave it to the courier."""
         job, peer, channel = waiting.job, waiting.peer, waiting.channel
         status = None
         if channel.is_open and self._store.jobs.heartbeat(job, self._lease):
-            reply = answer_to(self._store.inquiries.get(job), self._store, self._spool)
+            reply = answer_to(job, self._lease, self._store, self._spool)
             status = channel.send(reply, self._seconds)
         if status is not None:
             settle_answer(job, status, peer.name, self._store)
         elif peer.has_address:
             self._store.jobs.postpone(job, datetime.datetime.now(datetime.UTC))
         else:
-            reason = (
-                f"{peer.name} closed its association before the answer, and has no host and port "
-                "in this configuration to be called back"
-            )
-            self._store.jobs.fail(job, reason, None)
-            log.error("job %d is parked: %s", job.id, reason)
+            self._park(job, peer)
+
+    def _park(self, job: Job, peer: PeerConfig) -> None:
+        reason = (
+            f"{peer.name} closed its association before the answer, and has no host and port "
+            "in this configuration to be called back"
+        )
+        self._store.jobs.fail(job, reason, None)
+        log.error("job %d is parked: %s", job.id, reason)
+
+    def _park_what_nobody_can_answer(self) -> None:
+        """Answers to peers without an address that a process before this one left behind."""
+        for peer in self._config.senders:
+            claim = (JobKind.ANSWER,), self._worker, self._lease, peer.name
+            while not peer.has_address and (job := self._store.jobs.claim(*claim)) is not None:
+                self._park(job, peer)

@@ -160,8 +160,8 @@ class CommitmentLane:
         return take_answer(answer, {self._name}, self._store, self._config)
 
     def _answer(self, job: Job) -> None:
-        inquiry = self._store.inquiries.get(job)
-        status = report(self._destination, answer_to(inquiry, self._store, self._spool))
+        answer = answer_to(job, self._lease, self._store, self._spool)
+        status = report(self._destination, answer)
         if status is None:
             raise AssociationError(f"{self._name} gave no response", retryable=True)
         if status in _PASSING:

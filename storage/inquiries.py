@@ -39,7 +39,8 @@ class Inquiries:
         the peer has used is kept as what it is, to be answered with the reason.
         """
         now = self._now()
-        instance_pairs = [[one.sop_class_uid, one.sop_instance_uid] for one in asked]
+        # In one order: the same question may come with its items in another.
+        instance_pairs = sorted([one.sop_class_uid, one.sop_instance_uid] for one in asked)
         with self._database.writing() as connection:
             earlier = connection.execute(
                 select(commitment_inquiries)

@@ -1,5 +1,6 @@
 """Calibration: curves that rise, fitted on some patients and judged on others."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -231,6 +232,29 @@ def test_a_handful_of_positives_is_enough_where_the_network_is_far_off() -> None
     assert curve.method is Method.PLATT
     calibrated = sigmoid(curve.apply(logits))
     assert calibrated.mean() == pytest.approx(y.mean(), rel=0.2)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_outcomes_of_one_kind_are_no_evidence(flip: bool) -> None:
+    logits, _ = outcomes(600, slope=1.0, intercept=0.0)
+    y = np.full(600, float(flip))
+    assert chosen(logits, y).calibrator == Identity()
+
+
+def test_few_negatives_are_as_little_as_few_positives() -> None:
+    logits, y = outcomes(600, slope=0.8, intercept=0.0)
+    y[:] = 1
+    y[np.argsort(logits)[:5]] = 0
+    mirrored = chosen(-logits, 1 - y).report
+    found = chosen(logits, y).report
+    assert found["chosen"] == mirrored["chosen"]
+    assert set(found["left_out"]) == {"identity", "platt"}
+
+
+@pytest.mark.parametrize("methods", list(itertools.permutations(["identity", "platt", "beta"])))
+def test_the_order_of_the_methods_allowed_does_not_matter(methods: tuple[str, ...]) -> None:
+    fitted = calibrate(table(3000, slope=0.4), methods=tuple(Method(one) for one in methods))
+    assert {curve.method for curve in fitted.calibrators.values()} == {Method.BETA}
 
 
 def test_folds_keep_patients_whole_and_need_enough_of_them() -> None:

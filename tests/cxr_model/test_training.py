@@ -213,6 +213,18 @@ def test_a_teacher_that_has_seen_the_held_out_patients_is_refused(
         run(replace(trained, out=tmp_path / "leak", teachers=(trained.out,), seed=6))
 
 
+def test_another_table_with_the_same_patients_is_no_way_around(
+    dataset: Path, trained: TrainingConfig, tmp_path: Path
+) -> None:
+    rows = (dataset / "labels.csv").read_text().splitlines()
+    fewer = [row for row in rows if not row.split(",")[2].startswith("39")]
+    (tmp_path / "labels.csv").write_text("\n".join(fewer) + "\n")
+    other = replace(trained, labels=tmp_path / "labels.csv", out=tmp_path / "leak")
+    for learnt in ({"init": trained.out}, {"teachers": (trained.out,)}):
+        with pytest.raises(PatientOverlapError, match="cxrd-model was fitted on"):
+            run(replace(other, **learnt))
+
+
 def test_blended_films_and_half_precision_train_too(dataset: Path, tmp_path: Path) -> None:
     config = config_for(
         dataset, tmp_path / "bundle", mixup=0.4, precision=Precision.BFLOAT16, stop_after=1

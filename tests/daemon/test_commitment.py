@@ -381,6 +381,16 @@ def test_a_peer_without_an_address_that_went_is_left_to_a_person(site: Site) -> 
     assert "no host and port" in (job.last_error or "")
 
 
+def test_an_answer_left_behind_for_a_peer_without_an_address_is_parked(site: Site) -> None:
+    asked = [InstanceName(REPORT_CLASS, "1.2.3")]
+    site.store.inquiries.record("modality", "2.25.1", asked, "listener:1", LEASE)
+    site.store.jobs.release("listener:1")
+    with listening(site, site.config(modality_at(None))):
+        job = site.await_state(JobKind.ANSWER, JobState.PARKED)
+        site.stop.set()
+    assert "no host and port" in (job.last_error or "")
+
+
 def test_what_is_not_as_it_was_received_is_not_committed_to(site: Site) -> None:
     good, missing, altered = (keep_film(site, name) for name in ("good", "missing", "altered"))
     unknown = Reference(good.sop_class_uid, "1.2.3.404")
