@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,19 @@ class Drawing:
     rgb: NDArray[np.uint8]
 
 
+class _Placed(TypedDict):
+    """What the content of every object has in common."""
+
+    source: Dataset
+    algorithm: Algorithm
+    sop_instance_uid: str
+    series_instance_uid: str
+    series_number: int
+    instance_number: int
+    content_datetime: datetime.datetime
+    timezone: datetime.tzinfo | None
+
+
 class ObjectBuilder:
     """Builds the objects of one film; all UIDs follow from the film, the model and the kind.
 
@@ -87,18 +101,11 @@ class ObjectBuilder:
         uid = heatmap_uid(self._key, self._algorithm.sha256, finding.label)
         dataset = build_capture(
             CaptureContent(
-                source=self._source,
                 rgb=drawing.rgb,
                 label=finding.label,
                 probability=finding.probability,
                 threshold=finding.threshold,
-                algorithm=self._algorithm,
-                sop_instance_uid=uid,
-                series_instance_uid=self._series_uid(ObjectKind.HEATMAP),
-                series_number=SERIES_NUMBERS[ObjectKind.HEATMAP],
-                instance_number=LABELS.index(finding.label) + 1,
-                content_datetime=self._now,
-                timezone=self._now.tzinfo,
+                **self._placed(ObjectKind.HEATMAP, uid, LABELS.index(finding.label) + 1),
             )
         )
         yield _built(dataset, ObjectKind.HEATMAP, finding.label)
@@ -111,16 +118,9 @@ class ObjectBuilder:
         """The summary sheet, and its lossy copy where that is among `kinds`."""
         dataset = build_summary(
             SummaryContent(
-                source=self._source,
                 rgb=rgb,
                 positive=[finding.label for finding in self._prediction.present],
-                algorithm=self._algorithm,
-                sop_instance_uid=self._uid(ObjectKind.SUMMARY),
-                series_instance_uid=self._series_uid(ObjectKind.SUMMARY),
-                series_number=SERIES_NUMBERS[ObjectKind.SUMMARY],
-                instance_number=_film_number(self._source),
-                content_datetime=self._now,
-                timezone=self._now.tzinfo,
+                **self._placed(ObjectKind.SUMMARY),
             )
         )
         yield _built(dataset, ObjectKind.SUMMARY, None)
@@ -137,17 +137,7 @@ class ObjectBuilder:
         if outlined:
             kind = ObjectKind.PRESENTATION_STATE
             dataset = build_presentation_state(
-                PresentationContent(
-                    source=self._source,
-                    findings=outlined,
-                    algorithm=self._algorithm,
-                    sop_instance_uid=self._uid(kind),
-                    series_instance_uid=self._series_uid(kind),
-                    series_number=SERIES_NUMBERS[kind],
-                    instance_number=_film_number(self._source),
-                    content_datetime=self._now,
-                    timezone=self._now.tzinfo,
-                )
+                PresentationContent(findings=outlined, **self._placed(kind))
             )
             yield _built(dataset, kind, None)
 
@@ -161,19 +151,24 @@ class ObjectBuilder:
         if segmented:
             kind = ObjectKind.SEGMENTATION
             dataset = build_segmentation(
-                SegmentationContent(
-                    source=self._source,
-                    findings=segmented,
-                    algorithm=self._algorithm,
-                    sop_instance_uid=self._uid(kind),
-                    series_instance_uid=self._series_uid(kind),
-                    series_number=SERIES_NUMBERS[kind],
-                    instance_number=_film_number(self._source),
-                    content_datetime=self._now,
-                    timezone=self._now.tzinfo,
-                )
+                SegmentationContent(findings=segmented, **self._placed(kind))
             )
             yield _built(dataset, kind, None)
+
+    def _placed(
+        self, kind: ObjectKind, uid: str | None = None, number: int | None = None
+    ) -> _Placed:
+        """Where an object stands; by default the only one of its kind on this film."""
+        return _Placed(
+            source=self._source,
+            algorithm=self._algorithm,
+            sop_instance_uid=uid or self._uid(kind),
+            series_instance_uid=self._series_uid(kind),
+            series_number=SERIES_NUMBERS[kind],
+            instance_number=number or _film_number(self._source),
+            content_datetime=self._now,
+            timezone=self._now.tzinfo,
+        )
 
     def _jpeg(self, picture: Dataset, kind: ObjectKind, label: str | None) -> BuiltObject:
         uid = derived_uid(str(picture.SOPInstanceUID), self._algorithm.sha256, "jpeg")
