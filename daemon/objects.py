@@ -21,6 +21,7 @@ from dicom_io.presentation_state import (
     build_presentation_state,
 )
 from dicom_io.segmentation import SegmentationContent, SegmentedFinding, build_segmentation
+from dicom_io.source_header import Identity
 from dicom_io.uids import derived_uid, heatmap_uid, series_uid
 from storage.records import ObjectKind
 
@@ -59,12 +60,7 @@ class _Placed(TypedDict):
 
     source: Dataset
     algorithm: Algorithm
-    sop_instance_uid: str
-    series_instance_uid: str
-    series_number: int
-    instance_number: int
-    content_datetime: datetime.datetime
-    timezone: datetime.tzinfo | None
+    identity: Identity
 
 
 class ObjectBuilder:
@@ -162,12 +158,14 @@ class ObjectBuilder:
         return _Placed(
             source=self._source,
             algorithm=self._algorithm,
-            sop_instance_uid=uid or self._uid(kind),
-            series_instance_uid=self._series_uid(kind),
-            series_number=SERIES_NUMBERS[kind],
-            instance_number=number or _film_number(self._source),
-            content_datetime=self._now,
-            timezone=self._now.tzinfo,
+            identity=Identity(
+                sop_instance_uid=uid or self._uid(kind),
+                series_instance_uid=self._series_uid(kind),
+                series_number=SERIES_NUMBERS[kind],
+                instance_number=number or _film_number(self._source),
+                content_datetime=self._now,
+                timezone=self._now.tzinfo,
+            ),
         )
 
     def _jpeg(self, picture: Dataset, kind: ObjectKind, label: str | None) -> BuiltObject:

@@ -37,6 +37,7 @@ from dicom_io.pixels import display_pixels
 from dicom_io.presentation_state import objection
 from dicom_io.report import ReportContent, build_report
 from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedImage
+from dicom_io.source_header import Identity
 from dicom_io.uids import report_uid, series_uid
 from storage.records import ObjectKind
 
@@ -253,12 +254,14 @@ class Pipeline:
                 not_analysed=request.not_analysed,
                 algorithm=self.algorithm,
                 predecessor=request.predecessor,
-                sop_instance_uid=uid,
-                series_instance_uid=self.report_series_uid(request.study_instance_uid),
-                series_number=SERIES_NUMBERS[ObjectKind.REPORT],
-                instance_number=request.number,
-                content_datetime=request.content_datetime,
-                timezone=request.content_datetime.tzinfo,
+                identity=Identity(
+                    sop_instance_uid=uid,
+                    series_instance_uid=self.report_series_uid(request.study_instance_uid),
+                    series_number=SERIES_NUMBERS[ObjectKind.REPORT],
+                    instance_number=request.number,
+                    content_datetime=request.content_datetime,
+                    timezone=request.content_datetime.tzinfo,
+                ),
             )
         )
         return BuiltObject(

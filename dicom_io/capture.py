@@ -6,7 +6,6 @@ hang it beside the films as if it were one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +27,15 @@ from dicom_io.header import number, text
 from dicom_io.orientation import pose_of
 from dicom_io.quiet import quietly
 from dicom_io.source_header import (
-    Envelope,
+    Identity,
+    ObjectType,
     carry_over,
-    local_time,
     patient_orientation,
     request_items,
     required_uid,
     start_object,
 )
 
-HEATMAP_SERIES_DESCRIPTION = "AI heatmap - research use only"
-SUMMARY_SERIES_DESCRIPTION = "AI summary - research use only"
 _LOSSY_SYNTAXES = frozenset(
     {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, JPEG2000MC, HTJ2K}
 )
@@ -47,10 +44,7 @@ _SHORT_TEXT = 1024
 
 @dataclass(frozen=True, slots=True)
 class CaptureContent:
-    """One heatmap: `rgb` is uint8 (rows, cols, 3), drawn on `source` for the finding `label`.
-
-    `content_datetime` is aware; `timezone` is the site's zone, used where the source names none.
-    """
+    """One heatmap: `rgb` is uint8 (rows, cols, 3), drawn on `source` for the finding `label`."""
 
     source: Dataset
     rgb: NDArray[np.uint8]
@@ -58,31 +52,21 @@ class CaptureContent:
     probability: float
     threshold: float
     algorithm: Algorithm
-    sop_instance_uid: str
-    series_instance_uid: str
-    series_number: int
-    instance_number: int
-    content_datetime: datetime
-    timezone: tzinfo | None = None
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryContent:
     """The summary sheet of one image: `rgb` is uint8 (rows, cols, 3), `positive` the labels found.
 
-    The sheet has a grid of its own, not the film's. For the times see `CaptureContent`.
+    The sheet has a grid of its own, not the film's.
     """
 
     source: Dataset
     rgb: NDArray[np.uint8]
     positive: Sequence[str]
     algorithm: Algorithm
-    sop_instance_uid: str
-    series_instance_uid: str
-    series_number: int
-    instance_number: int
-    content_datetime: datetime
-    timezone: tzinfo | None = None
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +89,7 @@ def build_capture(content: CaptureContent) -> Dataset:
     meaning = finding_code(content.label).concept.meaning
     grid = (number(content.source, "Rows"), number(content.source, "Columns"))
     wording = _Wording(
-        HEATMAP_SERIES_DESCRIPTION,
+        "AI heatmap - research use only",
         f"Grad-CAM overlay for {meaning}: probability {content.probability:.4f}, threshold "
         f"{content.threshold:.4f}.",
         f"AI heatmap: {meaning}, probability {content.probability:.2f}.",
@@ -121,7 +105,7 @@ def build_summary(content: SummaryContent) -> Dataset:
     named = ", ".join(found) or "none"
     overlays = " and Grad-CAM overlays of the most probable" if found else ""
     wording = _Wording(
-        SUMMARY_SERIES_DESCRIPTION,
+        "AI summary - research use only",
         f"Summary sheet: {len(FINDING_CODES)} findings with probabilities and thresholds"
         f"{overlays}. At or above threshold: {named}.",
         f"AI summary: {named}.",
@@ -136,18 +120,9 @@ def _picture(content: CaptureContent | SummaryContent, wording: _Wording) -> Dat
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise ObjectError(f"a picture is uint8 (rows, cols, 3), not {rgb.dtype} {rgb.shape}")
     source = content.source
-    envelope = Envelope(
-        sop_class_uid=SecondaryCaptureImageStorage,
-        sop_instance_uid=content.sop_instance_uid,
-        series_instance_uid=content.series_instance_uid,
-        series_number=content.series_number,
-        instance_number=content.instance_number,
-        modality="OT",
-        series_description=wording.series,
-        created=local_time(source, content.content_datetime, content.timezone),
-    )
+    kind = ObjectType(SecondaryCaptureImageStorage, "OT", wording.series)
     with quietly():
-        ds = start_object(source, envelope, content.algorithm)
+        ds = start_object(source, kind, content.identity, content.algorithm)
         _add_general_image(ds, source, wording)
         _add_derivation(ds, source, content.algorithm, wording)
         add_lossy_history(ds, source)

@@ -10,7 +10,6 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
 
 import numpy as np
 from highdicom.color import CIELabColor
@@ -27,14 +26,16 @@ from dicom_io.presentation_tone import MAX_BITS, add_tone
 from dicom_io.quiet import quietly
 from dicom_io.shutter import display_shutter
 from dicom_io.source_header import (
-    Envelope,
+    Identity,
+    ObjectType,
     carry_over,
-    local_time,
     required_uid,
     start_object,
 )
 
-PRESENTATION_SERIES_DESCRIPTION = "AI regions - research use only"
+_KIND = ObjectType(
+    GrayscaleSoftcopyPresentationStateStorage, "PR", "AI regions - research use only"
+)
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -85,17 +86,12 @@ class OutlinedFinding:
 
 @dataclass(frozen=True, slots=True)
 class PresentationContent:
-    """What to draw on `source`, whose pixels must be there. `content_datetime` is aware."""
+    """What to draw on `source`, whose pixels must be there."""
 
     source: Dataset
     findings: Sequence[OutlinedFinding]
     algorithm: Algorithm
-    sop_instance_uid: str
-    series_instance_uid: str
-    series_number: int
-    instance_number: int
-    content_datetime: datetime
-    timezone: tzinfo | None = None
+    identity: Identity
 
 
 def objection(source: Dataset) -> str:
@@ -121,21 +117,11 @@ def build_presentation_state(content: PresentationContent) -> Dataset:
     problem = objection(source) if content.findings else "there is no region to draw"
     if problem:
         raise ObjectError(f"no presentation state: {problem}")
-    envelope = Envelope(
-        sop_class_uid=GrayscaleSoftcopyPresentationStateStorage,
-        sop_instance_uid=content.sop_instance_uid,
-        series_instance_uid=content.series_instance_uid,
-        series_number=content.series_number,
-        instance_number=content.instance_number,
-        modality="PR",
-        series_description=PRESENTATION_SERIES_DESCRIPTION,
-        created=local_time(source, content.content_datetime, content.timezone),
-    )
     with quietly():
-        ds = start_object(source, envelope, content.algorithm)
+        ds = start_object(source, _KIND, content.identity, content.algorithm)
         # An unpaired body part; without it Laterality would be required (PS3.3 C.7.3.1).
         ds.BodyPartExamined = "CHEST"
-        _add_identification(ds, envelope)
+        _add_identification(ds)
         _add_relationship(ds, source)
         _add_displayed_area(ds, source)
         _add_shutter(ds, source)
@@ -144,13 +130,13 @@ def build_presentation_state(content: PresentationContent) -> Dataset:
     return ds
 
 
-def _add_identification(ds: Dataset, envelope: Envelope) -> None:
+def _add_identification(ds: Dataset) -> None:
     """Presentation State Identification (PS3.3 C.11.10)."""
     ds.ContentLabel = "AI_REGIONS"
     ds.ContentDescription = "Regions of AI findings, research use only"
     ds.ContentCreatorName = None
-    ds.PresentationCreationDate = f"{envelope.created:%Y%m%d}"
-    ds.PresentationCreationTime = f"{envelope.created:%H%M%S}"
+    ds.PresentationCreationDate = ds.ContentDate
+    ds.PresentationCreationTime = ds.ContentTime
 
 
 def _add_relationship(ds: Dataset, source: Dataset) -> None:

@@ -7,7 +7,6 @@ the same content gives the same bytes.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
 from math import isfinite
 
 from pydicom.dataset import Dataset
@@ -26,16 +25,16 @@ from dicom_io.report_parts import (
     ReportedImage,
 )
 from dicom_io.source_header import (
-    Envelope,
+    Identity,
+    ObjectType,
     copy_decoded,
-    local_time,
     request_items,
     required_uid,
     start_object,
 )
 from dicom_io.uids import device_uid
 
-REPORT_SERIES_DESCRIPTION = "AI findings - research use only"
+_KIND = ObjectType(Comprehensive3DSRStorage, "SR", "AI findings - research use only")
 # Of a request; where RequestAttributesSequence lacks one, the image itself may have it.
 _REQUEST = (
     "StudyInstanceUID",
@@ -48,22 +47,13 @@ _REQUEST = (
 
 @dataclass(frozen=True, slots=True)
 class ReportContent:
-    """Everything a report says.
-
-    `content_datetime` is aware. `timezone` is the site's own zone, used where the source names
-    none; see `source_header.local_time`.
-    """
+    """Everything a report says."""
 
     sources: Sequence[ReportedImage]
     not_analysed: Sequence[NotAnalysed]
     algorithm: Algorithm
     predecessor: ObjectReference | None
-    sop_instance_uid: str
-    series_instance_uid: str
-    series_number: int
-    instance_number: int
-    content_datetime: datetime
-    timezone: tzinfo | None = None
+    identity: Identity
 
 
 def build_report(content: ReportContent) -> Dataset:
@@ -75,18 +65,8 @@ def build_report(content: ReportContent) -> Dataset:
     """
     _check(content)
     first = content.sources[0].dataset
-    envelope = Envelope(
-        sop_class_uid=Comprehensive3DSRStorage,
-        sop_instance_uid=content.sop_instance_uid,
-        series_instance_uid=content.series_instance_uid,
-        series_number=content.series_number,
-        instance_number=content.instance_number,
-        modality="SR",
-        series_description=REPORT_SERIES_DESCRIPTION,
-        created=local_time(first, content.content_datetime, content.timezone),
-    )
     with quietly():
-        ds = start_object(first, envelope, content.algorithm)
+        ds = start_object(first, _KIND, content.identity, content.algorithm)
         ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
         _add_document(ds, content)
         for element in measurement_report(content.sources, content.not_analysed, content.algorithm):
@@ -203,7 +183,6 @@ def _request(attributes: Dataset, source: Dataset) -> Dataset:
 
 
 __all__ = [
-    "REPORT_SERIES_DESCRIPTION",
     "NotAnalysed",
     "ObjectReference",
     "ReportContent",

@@ -7,7 +7,6 @@ highdicom draws at random, is derived.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -28,15 +27,15 @@ from dicom_io.errors import ObjectError
 from dicom_io.header import number, text
 from dicom_io.quiet import quietly
 from dicom_io.source_header import (
-    Envelope,
-    local_time,
+    Identity,
+    ObjectType,
     patient_orientation,
     required_uid,
     start_object,
 )
 from dicom_io.uids import derived_uid, tracking_uid
 
-SEGMENTATION_SERIES_DESCRIPTION = "AI segmentation - research use only"
+_KIND = ObjectType(SegmentationStorage, "SEG", "AI segmentation - research use only")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +49,12 @@ class SegmentedFinding:
 
 @dataclass(frozen=True, slots=True)
 class SegmentationContent:
-    """What to write as segments of `source`. `content_datetime` is aware."""
+    """What to write as segments of `source`."""
 
     source: Dataset
     findings: Sequence[SegmentedFinding]
     algorithm: Algorithm
-    sop_instance_uid: str
-    series_instance_uid: str
-    series_number: int
-    instance_number: int
-    content_datetime: datetime
-    timezone: tzinfo | None = None
+    identity: Identity
 
 
 def build_segmentation(content: SegmentationContent) -> Dataset:
@@ -71,18 +65,8 @@ def build_segmentation(content: SegmentationContent) -> Dataset:
     """
     source = content.source
     _check(content)
-    envelope = Envelope(
-        sop_class_uid=SegmentationStorage,
-        sop_instance_uid=content.sop_instance_uid,
-        series_instance_uid=content.series_instance_uid,
-        series_number=content.series_number,
-        instance_number=content.instance_number,
-        modality="SEG",
-        series_description=SEGMENTATION_SERIES_DESCRIPTION,
-        created=local_time(source, content.content_datetime, content.timezone),
-    )
     with quietly():
-        ds = start_object(source, envelope, content.algorithm)
+        ds = start_object(source, _KIND, content.identity, content.algorithm)
         # An unpaired body part; without it Laterality would be required (PS3.3 C.7.3.1).
         ds.BodyPartExamined = "CHEST"
         ds.PatientOrientation = list(patient_orientation(source) or ()) or None
@@ -119,10 +103,10 @@ def _segments(content: SegmentationContent) -> Dataset:
             _segment(number, finding, content)
             for number, finding in enumerate(content.findings, start=1)
         ],
-        series_instance_uid=content.series_instance_uid,
-        series_number=content.series_number,
-        sop_instance_uid=content.sop_instance_uid,
-        instance_number=content.instance_number,
+        series_instance_uid=content.identity.series_instance_uid,
+        series_number=content.identity.series_number,
+        sop_instance_uid=content.identity.sop_instance_uid,
+        instance_number=content.identity.instance_number,
         manufacturer=long_string(content.algorithm.manufacturer),
         manufacturer_model_name=long_string(content.algorithm.name),
         software_versions=long_string(content.algorithm.version),

@@ -48,24 +48,37 @@ _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
-    """What identifies a new object and its series. `created` carries its time zone."""
+class Identity:
+    """What tells a new object from every other.
 
-    sop_class_uid: str
+    `content_datetime` is aware. `timezone` is the site's own zone, used where the source names
+    none; see `local_time`.
+    """
+
     sop_instance_uid: str
     series_instance_uid: str
     series_number: int
     instance_number: int
+    content_datetime: datetime
+    timezone: tzinfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectType:
+    """What the objects of one kind have in common."""
+
+    sop_class_uid: str
     modality: str
     series_description: str
-    created: datetime
 
 
-def start_object(source: Dataset, envelope: Envelope, algorithm: Algorithm) -> Dataset:
+def start_object(
+    source: Dataset, kind: ObjectType, identity: Identity, algorithm: Algorithm
+) -> Dataset:
     """Dataset with patient, study, series, equipment and SOP Common filled.
 
     Raises ObjectError where the source has no StudyInstanceUID: such an object would open a study
-    of its own in the archive.
+    of its own in the archive; and where `content_datetime` has no time zone.
     """
     ds = Dataset()
     character_set = _character_set(source)
@@ -79,9 +92,17 @@ def start_object(source: Dataset, envelope: Envelope, algorithm: Algorithm) -> D
         if keyword in source:
             carry_over(source, ds, keyword)
     ds.StudyInstanceUID = required_uid(source, "StudyInstanceUID")
-    _add_series(ds, envelope)
+    ds.Modality = kind.modality
+    ds.SeriesInstanceUID = identity.series_instance_uid
+    ds.SeriesNumber = identity.series_number
+    ds.SeriesDescription = kind.series_description
     add_equipment(ds, algorithm)
-    _add_sop_common(ds, envelope, algorithm)
+    ds.SOPClassUID = kind.sop_class_uid
+    ds.SOPInstanceUID = identity.sop_instance_uid
+    ds.InstanceNumber = identity.instance_number
+    _add_times(ds, local_time(source, identity.content_datetime, identity.timezone))
+    ds.InstanceCreatorUID = device_uid(algorithm.sha256)
+    ds.ContentQualification = "RESEARCH"
     return ds
 
 
@@ -155,22 +176,10 @@ def request_items(source: Dataset) -> list[Dataset]:
     return [copy.deepcopy(item) for item in items(source, "RequestAttributesSequence")]
 
 
-def _add_series(ds: Dataset, envelope: Envelope) -> None:
-    ds.Modality = envelope.modality
-    ds.SeriesInstanceUID = envelope.series_instance_uid
-    ds.SeriesNumber = envelope.series_number
-    ds.SeriesDescription = envelope.series_description
-
-
-def _add_sop_common(ds: Dataset, envelope: Envelope, algorithm: Algorithm) -> None:
-    ds.SOPClassUID = envelope.sop_class_uid
-    ds.SOPInstanceUID = envelope.sop_instance_uid
-    ds.InstanceNumber = envelope.instance_number
-    ds.InstanceCreationDate = ds.ContentDate = f"{envelope.created:%Y%m%d}"
-    ds.InstanceCreationTime = ds.ContentTime = f"{envelope.created:%H%M%S}"
-    ds.InstanceCreatorUID = device_uid(algorithm.sha256)
-    ds.TimezoneOffsetFromUTC = f"{envelope.created:%z}"[:5]
-    ds.ContentQualification = "RESEARCH"
+def _add_times(ds: Dataset, created: datetime) -> None:
+    ds.InstanceCreationDate = ds.ContentDate = f"{created:%Y%m%d}"
+    ds.InstanceCreationTime = ds.ContentTime = f"{created:%H%M%S}"
+    ds.TimezoneOffsetFromUTC = f"{created:%z}"[:5]
 
 
 def _character_set(source: Dataset) -> str | list[str] | None:

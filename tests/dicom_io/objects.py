@@ -14,6 +14,7 @@ from dicom_io.algorithm import Algorithm
 from dicom_io.capture import CaptureContent
 from dicom_io.codes import FINDING_CODES
 from dicom_io.report import NotAnalysed, ReportContent, ReportedFinding, ReportedImage
+from dicom_io.source_header import Identity
 from dicom_io.uids import heatmap_uid, report_uid, series_uid
 
 SHA256 = "0123456789abcdef" * 4
@@ -103,11 +104,13 @@ def report_content(*headers: Dataset, **changes: object) -> ReportContent:
         "not_analysed": [],
         "algorithm": ALGORITHM,
         "predecessor": None,
-        "sop_instance_uid": report_uid(study, [str(h.SOPInstanceUID) for h in headers], SHA256),
-        "series_instance_uid": series_uid(study, SHA256, "report"),
-        "series_number": 901,
-        "instance_number": 1,
-        "content_datetime": NOW,
+        "identity": Identity(
+            report_uid(study, [str(h.SOPInstanceUID) for h in headers], SHA256),
+            series_uid(study, SHA256, "report"),
+            901,
+            1,
+            NOW,
+        ),
     }
     return ReportContent(**(fields | changes))  # type: ignore[arg-type]
 
@@ -123,10 +126,12 @@ def capture_content(header: Dataset, **changes: object) -> CaptureContent:
         "probability": 0.75,
         "threshold": 0.5,
         "algorithm": ALGORITHM,
-        "sop_instance_uid": heatmap_uid(str(header.SOPInstanceUID), SHA256, "Effusion"),
-        "series_instance_uid": series_uid(str(header.StudyInstanceUID), SHA256, "heatmap"),
-        "series_number": 902,
-        "instance_number": 1,
-        "content_datetime": NOW,
+        "identity": Identity(
+            heatmap_uid(str(header.SOPInstanceUID), SHA256, "Effusion"),
+            series_uid(str(header.StudyInstanceUID), SHA256, "heatmap"),
+            902,
+            1,
+            NOW,
+        ),
     }
     return CaptureContent(**(fields | changes))  # type: ignore[arg-type]

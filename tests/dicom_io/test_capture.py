@@ -22,6 +22,7 @@ from dicom_io.encode import to_bytes
 from dicom_io.errors import NotDicomError, ObjectError
 from dicom_io.gate import Reason, assess
 from dicom_io.header import read_dataset, text
+from dicom_io.source_header import Identity
 from dicom_io.uids import derived_uid
 from tests.dicom_io.objects import (
     ALGORITHM,
@@ -67,7 +68,10 @@ def test_a_damaged_header_gives_a_readable_object_or_a_named_reason(shared_data:
             header = read_dataset(path, with_pixels=False)
             uid = text(header, "SOPInstanceUID")
             content = replace(capture_content(full_header()), source=header, rgb=rgb)
-            ds = read_back(replace(content, sop_instance_uid=derived_uid(uid, SHA256, "heatmap")))
+            identity = replace(
+                content.identity, sop_instance_uid=derived_uid(uid, SHA256, "heatmap")
+            )
+            ds = read_back(replace(content, identity=identity))
             np.testing.assert_array_equal(ds.pixel_array, rgb)
             built += 1
     assert built > 100
@@ -195,11 +199,7 @@ def summary_content(header: Dataset, positive: tuple[str, ...] = ("Effusion",)) 
         rgb=np.full((30, 40, 3), 9, dtype=np.uint8),
         positive=positive,
         algorithm=ALGORITHM,
-        sop_instance_uid="2.25.61",
-        series_instance_uid="2.25.62",
-        series_number=902,
-        instance_number=2,
-        content_datetime=NOW,
+        identity=Identity("2.25.61", "2.25.62", 902, 2, NOW),
     )
 
 

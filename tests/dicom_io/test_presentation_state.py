@@ -28,6 +28,7 @@ from dicom_io.presentation_state import (
     objection,
 )
 from dicom_io.shutter import visible_pixels
+from dicom_io.source_header import Identity
 from tests.dicom_io.films import chest_film, chest_values, file_bytes, lut_item
 from tests.dicom_io.objects import ALGORITHM, NOW
 from tests.dicom_io.validation import new_errors, validate
@@ -122,11 +123,7 @@ def content(
         source=source,
         findings=findings,
         algorithm=ALGORITHM,
-        sop_instance_uid="2.25.41",
-        series_instance_uid="2.25.42",
-        series_number=903,
-        instance_number=1,
-        content_datetime=NOW,
+        identity=Identity("2.25.41", "2.25.42", 903, 1, NOW),
     )
 
 

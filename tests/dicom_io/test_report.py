@@ -26,6 +26,7 @@ from dicom_io.report import (
     ReportedImage,
     build_report,
 )
+from dicom_io.source_header import Identity
 from dicom_io.uids import heatmap_uid, series_uid, tracking_uid
 from tests.dicom_io.objects import (
     ALGORITHM,
@@ -215,7 +216,8 @@ def test_times_are_in_the_zone_of_the_source() -> None:
 
 def test_times_are_in_the_zone_of_the_site_where_the_source_names_none() -> None:
     site = timezone(-timedelta(hours=9, minutes=30))
-    ds = build_report(report_content(bare_header(), timezone=site))
+    identity = Identity("2.25.1", "2.25.2", 1, 1, NOW, timezone=site)
+    ds = build_report(report_content(bare_header(), identity=identity))
     assert (ds.ContentDate, ds.ContentTime) == ("20240505", "213809")
     assert ds.TimezoneOffsetFromUTC == "-0930"
 
@@ -459,7 +461,10 @@ def test_text_from_outside_fits_any_character_set(tmp_path: Path) -> None:
     [
         ({"sources": []}, "at least one analysed image"),
         ({"sources": [ReportedImage(bare_header(), [])]}, "without any finding"),
-        ({"content_datetime": NOW.replace(tzinfo=None)}, "no time zone"),
+        (
+            {"identity": Identity("2.25.1", "2.25.2", 1, 1, NOW.replace(tzinfo=None))},
+            "no time zone",
+        ),
     ],
 )
 def test_content_that_makes_no_report_is_refused(changes: Any, message: str) -> None:
@@ -501,6 +506,6 @@ def test_images_of_two_studies_are_refused() -> None:
 
 
 def test_building_reads_no_clock() -> None:
-    later = report_content(bare_header(), content_datetime=datetime(2031, 1, 1, tzinfo=NOW.tzinfo))
-    ds = build_report(later)
+    identity = Identity("2.25.1", "2.25.2", 1, 1, datetime(2031, 1, 1, tzinfo=NOW.tzinfo))
+    ds = build_report(report_content(bare_header(), identity=identity))
     assert (ds.InstanceCreationDate, ds.ContentDate) == ("20310101", "20310101")

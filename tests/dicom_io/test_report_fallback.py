@@ -73,7 +73,8 @@ def test_it_names_the_predecessor_of_its_own_class(content: ReportContent, sop_c
     [study] = as_class(build_report(content), sop_class).PredecessorDocumentsSequence
     [document] = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
     assert document.ReferencedSOPClassUID == sop_class
-    earlier = replace(content, predecessor=None, sop_instance_uid=PREDECESSOR.sop_instance_uid)
+    identity = replace(content.identity, sop_instance_uid=PREDECESSOR.sop_instance_uid)
+    earlier = replace(content, predecessor=None, identity=identity)
     sent_before = as_class(build_report(earlier), sop_class)
     assert document.ReferencedSOPInstanceUID == sent_before.SOPInstanceUID
 

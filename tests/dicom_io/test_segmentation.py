@@ -12,6 +12,7 @@ from pydicom.uid import SegmentationStorage
 from dicom_io.encode import to_bytes
 from dicom_io.errors import ObjectError
 from dicom_io.segmentation import SegmentationContent, SegmentedFinding, build_segmentation
+from dicom_io.source_header import Identity
 from dicom_io.uids import tracking_uid
 from tests.dicom_io.films import chest_film
 from tests.dicom_io.objects import ALGORITHM, NOW, SHA256, bare_header, full_header
@@ -40,11 +41,7 @@ def content(
         source=source,
         findings=regions(source) if findings is None else findings,
         algorithm=ALGORITHM,
-        sop_instance_uid="2.25.51",
-        series_instance_uid="2.25.52",
-        series_number=904,
-        instance_number=1,
-        content_datetime=NOW,
+        identity=Identity("2.25.51", "2.25.52", 904, 1, NOW),
     )
 
 
