@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli_audit import audit_app
 from daemon.cli_model import model_app
 from daemon.config import load_config
 from daemon.errors import UsageError
@@ -27,6 +28,7 @@ app = typer.Typer(
 jobs_app = typer.Typer(no_args_is_help=True, help="The queue, and what is parked in it.")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(model_app, name="model")
+app.add_typer(audit_app, name="audit")
 
 ConfigOption = Annotated[
     Path | None,

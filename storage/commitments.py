@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from storage.audit import append
+from storage.audit_records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.commitment_rows import (
     close_overdue,
     instances_of,
@@ -24,6 +26,7 @@ from storage.commitment_rows import (
     unsent,
 )
 from storage.database import Database
+from storage.jobs import parked
 from storage.records import (
     CommitmentOutcome,
     CommitmentStep,
@@ -140,6 +143,14 @@ class Commitments:
                 not_before=now,
                 lane=request.destination,
             )
+            entry = AuditEntry(
+                AuditKind.COMMITMENT_RECEIVED,
+                AuditOutcome.FAILURE if bad else AuditOutcome.SUCCESS,
+                actor=request.destination,
+                subject=subject_of(study=request.study_instance_uid, transaction=transaction_uid),
+                detail=f"{len(good)} committed, {sent_again} sent again, {left} refused",
+            )
+            append(connection, entry, now)
         return CommitmentOutcome(len(good), sent_again, left)
 
     def give_up(self, job: Job, error: str) -> None:
@@ -147,8 +158,9 @@ class Commitments:
 
         Raises LeaseLostError.
         """
+        now = self._now()
         with self._database.writing() as connection:
-            settle(connection, job, JobState.PARKED, now=self._now(), error=error)
+            settle(connection, job, JobState.PARKED, now=now, error=error)
             for row in refused(connection, *_subject(job)):
                 connection.execute(
                     update(commitment_items)
@@ -158,6 +170,7 @@ class Commitments:
                     )
                     .values(given_up=False)
                 )
+            append(connection, parked(job, error), now)
 
 
 def enqueue_commitment(

@@ -7,6 +7,7 @@ StorageError
 ├── SpoolError                the operating system refused to read or write a file
 │   └── UnsafePathError       a path would leave the spool
 ├── IntegrityError            a spooled file is missing or is not what was written
+├── TrailAlteredError         the audit trail is not as it was written
 ├── UnknownRecordError        no such instance, object or delivery
 │   └── UnknownJobError       no such job
 ├── JobRunningError           the job is in a worker's hands just now
@@ -49,6 +50,14 @@ class UnsafePathError(SpoolError):
 
 class IntegrityError(StorageError):
     """A spooled file is gone or its bytes have changed."""
+
+
+class TrailAlteredError(StorageError):
+    """The audit trail is not as it was written; `number` is the first row of which that is true."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 class UnknownRecordError(StorageError):

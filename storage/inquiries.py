@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Row, select, update
 from sqlalchemy import insert as plain_insert
 
+from storage.audit import append
+from storage.audit_records import AuditEntry, AuditKind, subject_of
 from storage.database import Database, insert
 from storage.errors import UnknownRecordError
 from storage.records import Inquiry, InstanceName, Job, JobKind, JobState, KeptFile
@@ -95,11 +97,18 @@ class Inquiries:
         now = self._now()
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=now)
-            connection.execute(
+            answered = connection.execute(
                 update(commitment_inquiries)
                 .where(commitment_inquiries.c.id == int(job.subject))
                 .values(reported_at=now)
+                .returning(commitment_inquiries.c.peer, commitment_inquiries.c.transaction_uid)
+            ).one()
+            entry = AuditEntry(
+                AuditKind.COMMITMENT_GIVEN,
+                actor=answered.peer,
+                subject=subject_of(transaction=answered.transaction_uid),
             )
+            append(connection, entry, now)
 
 
 def _hold(

@@ -15,6 +15,8 @@ from typing import Any, TypeVarTuple
 
 from sqlalchemy import ColumnElement, Select, func, select, update
 
+from storage.audit import append
+from storage.audit_records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.database import Database
 from storage.errors import JobRunningError, UnknownJobError
 from storage.records import Job, JobKind, JobState
@@ -86,11 +88,17 @@ class Jobs:
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=self._now())
 
-    def fail(self, job: Job, error: str, retry_at: datetime | None) -> None:
-        """The run failed: try again then, or park the job. Raises LeaseLostError."""
+    def fail(self, job: Job, error: str, retry_at: datetime | None, *, audited: str = "") -> None:
+        """The run failed: try again then, or park the job. Raises LeaseLostError.
+
+        `audited` is what the audit trail says of the reason: nothing that may name a patient.
+        """
+        now = self._now()
         state = JobState.PARKED if retry_at is None else JobState.QUEUED
         with self._database.writing() as connection:
-            settle(connection, job, state, now=self._now(), not_before=retry_at, error=error)
+            settle(connection, job, state, now=now, not_before=retry_at, error=error)
+            if state is JobState.PARKED:
+                append(connection, parked(job, audited), now)
 
     def postpone(self, job: Job, until: datetime, error: str | None = None) -> None:
         """It is too early for the job, for a reason or none; this was no attempt.
@@ -127,16 +135,22 @@ class Jobs:
         with self._database.writing() as connection:
             return tuple(Job(**row) for row in connection.execute(statement).mappings())
 
-    def retry(self, job_id: int) -> Job:
-        """Queue a job afresh, whatever became of it. Raises UnknownJobError, JobRunningError."""
+    def retry(self, job_id: int, actor: str = "") -> Job:
+        """Queue a job afresh, whatever became of it. Raises UnknownJobError, JobRunningError.
+
+        `actor` is the person who wants it.
+        """
         now = self._now()
         fresh = {"state": JobState.QUEUED, "attempts": 0, "not_before": now}
-        return self._change(job_id, fresh, now)
+        return self._change(job_id, fresh, now, AuditKind.JOB_RETRIED, actor)
 
-    def discard(self, job_id: int) -> Job:
-        """Set a job aside for good. Raises UnknownJobError, JobRunningError."""
+    def discard(self, job_id: int, actor: str = "") -> Job:
+        """Set a job aside for good. Raises UnknownJobError, JobRunningError.
+
+        `actor` is the person who wants it.
+        """
         fate = {"state": JobState.DISCARDED}
-        return self._change(job_id, fate, self._now())
+        return self._change(job_id, fate, self._now(), AuditKind.JOB_DISCARDED, actor)
 
     def get(self, job_id: int) -> Job:
         """One job; raises UnknownJobError."""
@@ -170,7 +184,9 @@ class Jobs:
         with self._database.reading() as connection:
             return connection.scalar(query)
 
-    def _change(self, job_id: int, values: dict[str, Any], now: datetime) -> Job:
+    def _change(
+        self, job_id: int, values: dict[str, Any], now: datetime, kind: AuditKind, actor: str
+    ) -> Job:
         statement = (
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state != JobState.RUNNING)
@@ -179,10 +195,38 @@ class Jobs:
         )
         with self._database.writing() as connection:
             row = connection.execute(statement).mappings().first()
-        if row is None:
-            job = self.get(job_id)
-            raise JobRunningError(f"{job.kind} job {job.id} is running: try again when it is not")
-        return Job(**row)
+            if row is not None:
+                changed = Job(**row)
+                entry = AuditEntry(kind, actor=actor, subject=_names(changed), detail=changed.kind)
+                append(connection, entry, now)
+                return changed
+        job = self.get(job_id)
+        raise JobRunningError(f"{job.kind} job {job.id} is running: try again when it is not")
+
+
+def parked(job: Job, reason: str) -> AuditEntry:
+    """What the audit trail says of a job that waits for a person now."""
+    return AuditEntry(
+        AuditKind.JOB_PARKED,
+        AuditOutcome.FAILURE,
+        actor=job.lane or job.worker or "",
+        subject=_names(job),
+        detail=f"{job.kind}: {reason}" if reason else job.kind,
+    )
+
+
+def _names(job: Job) -> str:
+    """What a job is about: the number alone where its subject is a number of the store."""
+    uid = job.subject.partition("@")[0]
+    match job.kind:
+        case JobKind.DELIVER:
+            return subject_of(job=job.id, object=uid)
+        case JobKind.REPORT | JobKind.COMMIT:
+            return subject_of(job=job.id, study=uid)
+        case JobKind.ANALYSE:
+            return subject_of(job=job.id, number=uid)
+        case JobKind.ANSWER:
+            return subject_of(job=job.id)
 
 
 def _in_turn(query: Select[*_Row], kinds: Collection[JobKind], lane: str | None) -> Select[*_Row]:

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy import insert as plain_insert
 
+from storage.audit import append
+from storage.audit_records import AuditEntry, AuditKind, subject_of
 from storage.commitments import enqueue_commitment
 from storage.database import Database, insert
 from storage.errors import UnknownRecordError
@@ -76,7 +78,7 @@ class Results:
         now = self._now()
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=now)
-            _end_instance(
+            instance = _end_instance(
                 connection,
                 instance_id,
                 now,
@@ -100,6 +102,7 @@ class Results:
                 update(objects).where(objects.c.instance_id == instance_id).values(instance_id=None)
             )
             _keep_objects(connection, analysis.objects, now)
+            append(connection, _analysed(job, instance, analysis), now)
 
     def record_refusal(
         self, job: Job, instance_id: int, reason: str, detail: str, notes: Sequence[str] = ()
@@ -108,7 +111,7 @@ class Results:
         now = self._now()
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=now)
-            _end_instance(
+            instance = _end_instance(
                 connection,
                 instance_id,
                 now,
@@ -121,6 +124,13 @@ class Results:
                 model_version=None,
                 model_sha256=None,
             )
+            entry = AuditEntry(
+                AuditKind.INSTANCE_NOT_ANALYSED,
+                actor=job.worker or "",
+                subject=instance,
+                detail=str(reason),
+            )
+            append(connection, entry, now)
 
     def record_report(
         self,
@@ -155,6 +165,17 @@ class Results:
                 connection.execute(
                     statement.on_conflict_do_update(index_elements=["study_instance_uid"], set_=row)
                 )
+            entry = AuditEntry(
+                AuditKind.STUDY_REPORTED,
+                actor=job.worker or "",
+                subject=subject_of(
+                    study=study_instance_uid,
+                    object=objects[0].sop_instance_uid if objects else None,
+                    sop_class=objects[0].sop_class_uid if objects else None,
+                ),
+                detail=f"{status}, {len(deliveries)} delivery(ies)",
+            )
+            append(connection, entry, now)
 
     def record_delivery(
         self,
@@ -179,22 +200,66 @@ class Results:
             )
             if commit_after is not None:
                 enqueue_commitment(connection, job, now, now + commit_after)
+            append(connection, _delivered(connection, job, dimse_status, sop_class_uid), now)
 
 
-def _end_instance(
-    connection: Connection, instance_id: int, now: datetime, **values: object
-) -> None:
-    """Give the instance its outcome, and have its study reported anew if that was done before."""
-    study = connection.scalar(
+def _end_instance(connection: Connection, instance_id: int, now: datetime, **values: object) -> str:
+    """Give the instance its outcome, and have its study reported anew if that was done before.
+
+    Returns its names for the audit trail.
+    """
+    row = connection.execute(
         update(instances)
         .where(instances.c.id == instance_id)
         .values(**values)
-        .returning(instances.c.study_instance_uid)
-    )
-    if study is None:
+        .returning(
+            instances.c.study_instance_uid,
+            instances.c.sop_instance_uid,
+            instances.c.sop_class_uid,
+            instances.c.revision,
+        )
+    ).one_or_none()
+    if row is None:
         raise UnknownRecordError(f"there is no instance {instance_id} in the store")
     connection.execute(delete(findings).where(findings.c.instance_id == instance_id))
-    reopen(connection, JobKind.REPORT, study, now=now)
+    reopen(connection, JobKind.REPORT, row.study_instance_uid, now=now)
+    return subject_of(
+        study=row.study_instance_uid,
+        instance=row.sop_instance_uid,
+        sop_class=row.sop_class_uid,
+        revision=row.revision,
+    )
+
+
+def _analysed(job: Job, instance: str, analysis: AnalysisRecord) -> AuditEntry:
+    present = [f"{one.label} {one.probability:.2f}" for one in analysis.findings if one.present]
+    model = f"{analysis.model_name} {analysis.model_version}, sha256 {analysis.model_sha256}"
+    return AuditEntry(
+        AuditKind.INSTANCE_ANALYSED,
+        actor=job.worker or "",
+        subject=instance,
+        detail=f"{', '.join(present) or 'no finding'}; model {model}",
+    )
+
+
+def _delivered(
+    connection: Connection, job: Job, dimse_status: int | None, sop_class_uid: str | None
+) -> AuditEntry:
+    row = connection.execute(
+        select(objects.c.study_instance_uid, objects.c.sop_instance_uid, objects.c.sop_class_uid)
+        .join(deliveries, deliveries.c.sop_instance_uid == objects.c.sop_instance_uid)
+        .where(deliveries.c.job_id == job.id)
+    ).one()
+    return AuditEntry(
+        AuditKind.OBJECT_DELIVERED,
+        actor=job.lane or "",
+        subject=subject_of(
+            study=row.study_instance_uid,
+            object=row.sop_instance_uid,
+            sop_class=sop_class_uid or row.sop_class_uid,
+        ),
+        detail="" if dimse_status is None else f"status 0x{dimse_status:04X}",
+    )
 
 
 def _keep_objects(connection: Connection, records: Sequence[ObjectRecord], now: datetime) -> None:

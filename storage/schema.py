@@ -57,9 +57,12 @@ class StorableText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Drop NULs and replace lone surrogates."""
-        if value is None:
-            return None
-        return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+        return None if value is None else storable(value)
+
+
+def storable(value: str) -> str:
+    """The text as every database gives it back."""
+    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _named(enum: type[StrEnum]) -> Enum:
@@ -239,4 +242,20 @@ commitment_inquiries = Table(
     Column("received_at", UtcDateTime, nullable=False),
     Column("reported_at", UtcDateTime),
     Index("ix_commitment_inquiries_transaction", "transaction_uid", "peer"),
+)
+
+# Text throughout: a row is hashed as it is stored (storage.audit_chain).
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("number", _RowNumber, primary_key=True, autoincrement=False),
+    Column("recorded_at", StorableText, nullable=False),
+    Column("kind", StorableText, nullable=False),
+    Column("outcome", StorableText, nullable=False),
+    Column("actor", StorableText, nullable=False),
+    Column("host", StorableText, nullable=False),
+    Column("subject", StorableText, nullable=False),
+    Column("detail", StorableText, nullable=False),
+    Column("previous_hash", StorableText, nullable=False),
+    Column("hash", StorableText, nullable=False),
 )

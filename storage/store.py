@@ -9,6 +9,8 @@ from typing import Self
 from sqlalchemy import Connection, func, select
 
 from storage import upgrade
+from storage.audit import Audit, append
+from storage.audit_records import AuditEntry, AuditKind, subject_of
 from storage.commitments import Commitments
 from storage.database import Database, insert, open_engine
 from storage.export import Export
@@ -34,6 +36,7 @@ class Store:
         results: what became of instances, studies and objects.
         commitments: what archives are asked to commit to.
         inquiries: what peers ask this store to commit to.
+        audit: the trail of what happened.
         export: the same as table rows.
         status: the same at a glance, without patients.
     """
@@ -45,6 +48,7 @@ class Store:
         self.results = Results(database, clock)
         self.commitments = Commitments(database, clock)
         self.inquiries = Inquiries(database, clock)
+        self.audit = Audit(database, clock)
         self.export = Export(database)
         self.status = Status(database)
 
@@ -83,13 +87,16 @@ class Store:
     ) -> None:
         self.close()
 
-    def record_instance(self, instance: NewInstance, quiet_seconds: float) -> Receipt:
+    def record_instance(
+        self, instance: NewInstance, quiet_seconds: float, host: str = ""
+    ) -> Receipt:
         """Record an instance whose file is in the spool: the acknowledging transaction.
 
         Once this returns, the instance and the jobs that analyse it and report its study, once
         that has been quiet for `quiet_seconds`, are on disk, and the sender may be told. The same
         SOP Instance UID with bytes had before is a duplicate and queues nothing; with other bytes
-        it is a new revision. Safe for any number of callers with the same UID at once.
+        it is a new revision. Safe for any number of callers with the same UID at once. `host` is
+        the sender's address, for the audit trail.
         """
         now = self._now()
         with self._database.writing() as connection:
@@ -97,6 +104,7 @@ class Store:
             while added is None:
                 duplicate = _find_duplicate(connection, instance)
                 if duplicate is not None:
+                    append(connection, _received(instance, duplicate, host), now)
                     return duplicate
                 added = _insert_instance(connection, instance, now)
             enqueue(connection, JobKind.ANALYSE, str(added.instance_id), now=now, not_before=now)
@@ -107,6 +115,7 @@ class Store:
                 now=now,
                 not_before=now + timedelta(seconds=quiet_seconds),
             )
+            append(connection, _received(instance, added, host), now)
         return added
 
     def keeps(self, sop_instance_uid: str, spool_path: str) -> bool:
@@ -120,6 +129,20 @@ class Store:
         )
         with self._database.reading() as connection:
             return connection.scalar(query) is not None
+
+
+def _received(instance: NewInstance, receipt: Receipt, host: str) -> AuditEntry:
+    return AuditEntry(
+        AuditKind.INSTANCE_RECEIVED,
+        actor=instance.calling_ae_title,
+        host=host,
+        subject=subject_of(
+            study=instance.study_instance_uid,
+            instance=instance.sop_instance_uid,
+            sop_class=instance.sop_class_uid,
+        ),
+        detail=f"{receipt.outcome}, revision {receipt.revision}, sha256 {instance.sha256}",
+    )
 
 
 def _find_duplicate(connection: Connection, instance: NewInstance) -> Receipt | None:

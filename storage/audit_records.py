@@ -1,0 +1,106 @@
+"""The value objects of the audit trail."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+
+class AuditKind(StrEnum):
+    """What happened."""
+
+    APPLICATION_STARTED = "application_started"
+    APPLICATION_STOPPED = "application_stopped"
+    ROLE_FAILED = "role_failed"
+    CONFIGURATION_CHANGED = "configuration_changed"
+    ASSOCIATION_ACCEPTED = "association_accepted"
+    ASSOCIATION_REFUSED = "association_refused"
+    INSTANCE_RECEIVED = "instance_received"
+    INSTANCE_REFUSED = "instance_refused"
+    INSTANCE_ANALYSED = "instance_analysed"
+    INSTANCE_NOT_ANALYSED = "instance_not_analysed"
+    STUDY_REPORTED = "study_reported"
+    OBJECT_DELIVERED = "object_delivered"
+    COMMITMENT_RECEIVED = "commitment_received"
+    COMMITMENT_GIVEN = "commitment_given"
+    JOB_PARKED = "job_parked"
+    JOB_RETRIED = "job_retried"
+    JOB_DISCARDED = "job_discarded"
+    DATA_EXPORTED = "data_exported"
+    LOGIN = "login"
+    PURGED = "purged"
+    BACKED_UP = "backed_up"
+    AUDIT_EXPORTED = "audit_exported"
+    SECURITY_ALERT = "security_alert"
+
+
+class AuditOutcome(StrEnum):
+    """Whether what was tried came about."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """What is to be recorded; never a patient's name or number.
+
+    `actor` is the other party (a calling AE title, a destination's name), the user of a command,
+    or the worker; `host` the address it came from. `subject` names what it was done to, see
+    `subject_of`; `detail` says more in words.
+    """
+
+    kind: AuditKind
+    outcome: AuditOutcome = AuditOutcome.SUCCESS
+    actor: str = ""
+    host: str = ""
+    subject: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One row of the trail, as it is in the database.
+
+    `recorded_at` is UTC, written as 2026-03-01T12:00:00.000000Z.
+    """
+
+    number: int
+    recorded_at: str
+    kind: str
+    outcome: str
+    actor: str
+    host: str
+    subject: str
+    detail: str
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The last row of a trail. Noted elsewhere, it is what later trails are compared with."""
+
+    number: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.number}:{self.hash}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `NUMBER:HASH`; raises ValueError."""
+        number, _, digest = text.strip().partition(":")
+        if not number.isdecimal() or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise ValueError("a head is written NUMBER:HASH, as `cxrd audit verify` prints it")
+        return cls(int(number), digest)
+
+
+def subject_of(**names: object) -> str:
+    """Names of what an event is about: `study=1.2.3 instance=1.2.3.4`; empty ones are left out."""
+    return " ".join(f"{name}={value}" for name, value in names.items() if value not in (None, ""))
+
+
+def named_in(subject: str) -> dict[str, str]:
+    """The names in a subject, by what they name."""
+    pairs = (word.partition("=") for word in subject.split(" "))
+    return {name: value for name, found, value in pairs if found}

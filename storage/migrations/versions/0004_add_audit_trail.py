@@ -1,0 +1,71 @@
+"""Add the audit trail, whose rows the database itself refuses to change or to remove."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+_row_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+_SQLITE = (
+    """
+    CREATE TRIGGER audit_events_keep_update BEFORE UPDATE ON audit_events
+    BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END
+    """,
+    """
+    CREATE TRIGGER audit_events_keep_delete BEFORE DELETE ON audit_events
+    BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END
+    """,
+    # Without this INSERT OR REPLACE would remove a row, and fire no trigger for it.
+    """
+    CREATE TRIGGER audit_events_number BEFORE INSERT ON audit_events
+    WHEN NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM audit_events)
+    BEGIN SELECT RAISE(ABORT, 'the audit trail is numbered without a gap'); END
+    """,
+)
+_POSTGRESQL = (
+    """
+    CREATE FUNCTION audit_events_keep() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'the audit trail is append-only'; END $$
+    """,
+    """
+    CREATE TRIGGER audit_events_keep
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_events_keep()
+    """,
+    """
+    CREATE FUNCTION audit_events_number() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM audit_events) THEN
+            RAISE EXCEPTION 'the audit trail is numbered without a gap';
+        END IF;
+        RETURN NEW;
+    END $$
+    """,
+    """
+    CREATE TRIGGER audit_events_number BEFORE INSERT ON audit_events
+    FOR EACH ROW EXECUTE FUNCTION audit_events_number()
+    """,
+)
+
+
+def upgrade() -> None:
+    """Create the table and what keeps it; an older store's trail begins with this version."""
+    op.create_table(
+        "audit_events",
+        sa.Column("number", _row_number, autoincrement=False, nullable=False),
+        sa.Column("recorded_at", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("outcome", sa.Text, nullable=False),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("detail", sa.Text, nullable=False),
+        sa.Column("previous_hash", sa.Text, nullable=False),
+        sa.Column("hash", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("number", name="pk_audit_events"),
+    )
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    for statement in _SQLITE if is_sqlite else _POSTGRESQL:
+        op.execute(statement)
