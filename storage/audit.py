@@ -123,22 +123,24 @@ def append(connection: Connection, entry: AuditEntry, now: datetime) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _APPEND_LOCK})
     last = _head(connection)
-    cells = tuple(
-        storable(cell)
-        for cell in (
-            moment(now),
-            entry.kind,
-            entry.outcome,
-            entry.actor,
-            entry.host,
-            entry.subject,
-            entry.detail,
+    cells = {
+        "recorded_at": moment(now),
+        "kind": entry.kind,
+        "outcome": entry.outcome,
+        "actor": storable(entry.actor),
+        "host": storable(entry.host),
+        "subject": storable(entry.subject),
+        "detail": storable(entry.detail),
+    }
+    number = last.number + 1
+    connection.execute(
+        insert(audit_events).values(
+            number=number,
+            **cells,
+            previous_hash=last.hash,
+            hash=digest(last.hash, number, *cells.values()),
         )
     )
-    number = last.number + 1
-    hashed = digest(last.hash, number, *cells)
-    row = AuditRow(number, *cells, previous_hash=last.hash, hash=hashed)
-    connection.execute(insert(audit_events).values({name: getattr(row, name) for name in COLUMNS}))
 
 
 def moment(value: datetime) -> str:

@@ -170,7 +170,7 @@ class Commitments:
                     )
                     .values(given_up=False)
                 )
-            append(connection, parked(job, error), now)
+            append(connection, parked(connection, job, error), now)
 
 
 def enqueue_commitment(

@@ -13,14 +13,14 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, select, update
 
 from storage.audit import append
 from storage.audit_records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.database import Database
 from storage.errors import JobRunningError, UnknownJobError
 from storage.records import Job, JobKind, JobState
-from storage.schema import jobs
+from storage.schema import jobs, objects
 from storage.transitions import UNCLAIMED, enqueue, held, settle
 
 _Row = TypeVarTuple("_Row")
@@ -98,7 +98,7 @@ class Jobs:
         with self._database.writing() as connection:
             settle(connection, job, state, now=now, not_before=retry_at, error=error)
             if state is JobState.PARKED:
-                append(connection, parked(job, audited), now)
+                append(connection, parked(connection, job, audited), now)
 
     def postpone(self, job: Job, until: datetime, error: str | None = None) -> None:
         """It is too early for the job, for a reason or none; this was no attempt.
@@ -197,35 +197,38 @@ class Jobs:
             row = connection.execute(statement).mappings().first()
             if row is not None:
                 changed = Job(**row)
-                entry = AuditEntry(kind, actor=actor, subject=_names(changed), detail=changed.kind)
+                entry = AuditEntry(
+                    kind, actor=actor, subject=_names(connection, changed), detail=changed.kind
+                )
                 append(connection, entry, now)
                 return changed
         job = self.get(job_id)
         raise JobRunningError(f"{job.kind} job {job.id} is running: try again when it is not")
 
 
-def parked(job: Job, reason: str) -> AuditEntry:
+def parked(connection: Connection, job: Job, reason: str) -> AuditEntry:
     """What the audit trail says of a job that waits for a person now."""
     return AuditEntry(
         AuditKind.JOB_PARKED,
         AuditOutcome.FAILURE,
         actor=job.lane or job.worker or "",
-        subject=_names(job),
+        subject=_names(connection, job),
         detail=f"{job.kind}: {reason}" if reason else job.kind,
     )
 
 
-def _names(job: Job) -> str:
-    """What a job is about: the number alone where its subject is a number of the store."""
+def _names(connection: Connection, job: Job) -> str:
+    """What a job is about."""
     uid = job.subject.partition("@")[0]
     match job.kind:
         case JobKind.DELIVER:
-            return subject_of(job=job.id, object=uid)
+            study = connection.scalar(
+                select(objects.c.study_instance_uid).where(objects.c.sop_instance_uid == uid)
+            )
+            return subject_of(job=job.id, study=study, object=uid)
         case JobKind.REPORT | JobKind.COMMIT:
             return subject_of(job=job.id, study=uid)
-        case JobKind.ANALYSE:
-            return subject_of(job=job.id, number=uid)
-        case JobKind.ANSWER:
+        case JobKind.ANALYSE | JobKind.ANSWER:
             return subject_of(job=job.id)
 
 

@@ -123,9 +123,14 @@ def test_the_life_of_an_image_is_in_the_trail(store: Store, clock: Clock) -> Non
             f"study={STUDY} object=9.1 sop_class=1.2.88.33",
             "status 0xB000",
         ),
-        ("job_parked", "PACS", f"job={parked.id} object=9.2", "deliver: status 0xA900"),
-        ("job_retried", "root", f"job={parked.id} object=9.2", "deliver"),
-        ("job_discarded", "root", f"job={parked.id} object=9.2", "deliver"),
+        (
+            "job_parked",
+            "PACS",
+            f"job={parked.id} study={STUDY} object=9.2",
+            "deliver: status 0xA900",
+        ),
+        ("job_retried", "root", f"job={parked.id} study={STUDY} object=9.2", "deliver"),
+        ("job_discarded", "root", f"job={parked.id} study={STUDY} object=9.2", "deliver"),
     ]
     assert [
         (row.kind, row.actor, row.subject, row.detail) for row in store.audit.rows()
