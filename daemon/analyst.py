@@ -17,6 +17,7 @@ from daemon.config import Config
 from daemon.objects import BuiltObject
 from daemon.pipeline import Pipeline, Refusal
 from daemon.products import kinds_for, kinds_to_build
+from daemon.redaction import redact
 from daemon.role import ROOM_ERRORS, RoleContext
 from daemon.study_report import image_keys, report_request
 from dicom_io.gate import DEFAULT_RULES, Reason, Rules
@@ -236,7 +237,7 @@ class Analyst:
                 job, int(job.subject), Reason.ANALYSIS_FAILED, reason, ()
             )
         else:
-            self._store.jobs.fail(job, reason, None)
+            self._store.jobs.fail(job, reason, None, audited=redact(reason))
         log.error("job %d is given up after %d attempt(s): %s", job.id, job.attempts, reason)
 
     @contextmanager

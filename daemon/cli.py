@@ -173,6 +173,8 @@ def export(
 ) -> None:
     """Write the audit report: one CSV row per received image."""
     from cxr_model.findings import LABELS
+    from daemon.auditing import current_user
+    from storage.audit_records import AuditKind
     from storage.export import ExportFilter
     from storage.records import InstanceState
     from storage.store import Store
@@ -186,6 +188,11 @@ def export(
             state=InstanceState(status) if status else None,
         )
         written = store.export.write_csv(out, LABELS, which)
+        store.audit.record(
+            AuditKind.DATA_EXPORTED,
+            actor=current_user(),
+            detail=f"{written} row(s) to {out.resolve()}",
+        )
     typer.echo(f"{written} row(s) in {out}. Research use only.")
 
 
@@ -239,6 +246,7 @@ def jobs_retry(
     config: ConfigOption = None,
 ) -> None:
     """Queue jobs again, due now and with fresh attempts."""
+    from daemon.auditing import current_user
     from storage.records import JobState
     from storage.store import Store
 
@@ -249,15 +257,16 @@ def jobs_retry(
         elif not wanted:
             raise UsageError("name the jobs to retry, or give --all-parked")
         for job_id in wanted:
-            store.jobs.retry(job_id)
+            store.jobs.retry(job_id, current_user())
     typer.echo(f"{len(wanted)} job(s) queued again")
 
 
 @jobs_app.command("discard")
 def jobs_discard(job_id: JobArgument, config: ConfigOption = None) -> None:
     """Give one job up for good; its row stays as a record."""
+    from daemon.auditing import current_user
     from storage.store import Store
 
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
-        store.jobs.discard(job_id)
+        store.jobs.discard(job_id, current_user())
     typer.echo(f"job {job_id} is discarded")

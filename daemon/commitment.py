@@ -142,5 +142,5 @@ def settle_answer(job: Job, status: int, peer: str, store: Store) -> None:
         log.info("%s has the answer to its request for commitment", peer)
         return
     reason = f"{peer} refused the answer to its request for commitment: status 0x{status:04X}"
-    store.jobs.fail(job, reason, None)
+    store.jobs.fail(job, reason, None, audited=reason)
     log.error("job %d is parked: %s", job.id, reason)

@@ -124,7 +124,7 @@ class CommitmentDesk:
             f"{peer.name} closed its association before the answer, and has no host and port "
             "in this configuration to be called back"
         )
-        self._store.jobs.fail(job, reason, None)
+        self._store.jobs.fail(job, reason, None, audited=reason)
         log.error("job %d is parked: %s", job.id, reason)
 
     def _park_what_nobody_can_answer(self) -> None:

@@ -171,7 +171,7 @@ class CommitmentLane:
         settle_answer(job, status, self._name, self._store)
 
     def _park(self, job: Job, reason: str) -> None:
-        self._store.jobs.fail(job, reason, None)
+        self._store.jobs.fail(job, reason, None, audited=redact(reason))
         log.error("%s: job %d is parked: %s", self._name, job.id, redact(reason))
 
     def _failed(self, job: Job, error: AssociationError) -> float:

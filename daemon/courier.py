@@ -134,7 +134,7 @@ class Lane:
         log.warning("%s: %s; the next try is in %.1f s", self._name, redact(reason), wait)
 
     def _park(self, job: Job, reason: str) -> None:
-        self._store.jobs.fail(job, reason, None)
+        self._store.jobs.fail(job, reason, None, audited=redact(reason))
         log.error("%s: job %d is parked: %s", self._name, job.id, redact(reason))
 
     def _failed(self, job: Job, error: AssociationError) -> float:

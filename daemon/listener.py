@@ -8,6 +8,7 @@ import logging
 import threading
 import uuid
 
+from daemon.auditing import NetworkAudit
 from daemon.commitment_desk import CommitmentDesk
 from daemon.config import Config
 from daemon.role import RoleContext
@@ -47,7 +48,7 @@ class Reception:
             return StoreStatus.OUT_OF_RESOURCES
         try:
             receipt = self._store.record_instance(
-                _new_instance(received, stored), self._quiet_seconds
+                _new_instance(received, stored), self._quiet_seconds, received.calling_host
             )
         except StorageError as error:
             self._take_back(header.sop_instance_uid, stored)
@@ -113,16 +114,26 @@ def _new_instance(received: ReceivedInstance, stored: StoredFile) -> NewInstance
 
 
 def open_node(
-    config: Config, reception: Reception, commitment: CommitmentHandlers | None = None
+    config: Config,
+    reception: Reception,
+    audit: NetworkAudit,
+    commitment: CommitmentHandlers | None = None,
 ) -> Node:
     """The SCP that `config` describes, not yet started."""
+
+    def on_rejected(rejection: Rejection) -> None:
+        _log_rejection(rejection)
+        audit.rejected(rejection)
+
     return Node(
         ae_title=config.listener.ae_title,
         host=config.listener.host,
         port=config.listener.port,
         peers=[Peer(peer.ae_title, peer.host, peer.sends) for peer in config.callers],
         on_store=reception.receive,
-        on_rejected=_log_rejection,
+        on_rejected=on_rejected,
+        on_accepted=audit.accepted,
+        on_refused=audit.refused,
         commitment=commitment,
         max_associations=config.listener.max_associations,
         require_called_ae_title=config.listener.check_called_ae_title,
@@ -153,6 +164,6 @@ def run(context: RoleContext) -> None:
         )
         answering.start()
         reception = Reception(spool, store, config.study.quiet_seconds)
-        with open_node(config, reception, desk.handlers):
+        with open_node(config, reception, NetworkAudit(store.audit), desk.handlers):
             context.ready()
             context.stop.wait()

@@ -18,10 +18,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
+from daemon.audit_configuration import record_configuration
+from daemon.auditing import current_user
 from daemon.backoff import Backoff
 from daemon.config import Config
 from daemon.errors import RoleFailedError
 from daemon.role import CannotStart, Ready, RoleName, role_process
+from storage.audit import Audit
+from storage.audit_records import AuditKind, AuditOutcome
+from storage.errors import StorageError
 from storage.store import Store
 
 log = logging.getLogger("supervisor")
@@ -74,6 +79,7 @@ class Supervisor:
             StorageError: the store cannot be opened or brought to this version.
         """
         with Store.open(self._config.resolved_database_url, migrate=True) as store:
+            self._record_start(store.audit)
             try:
                 for child in self._children:
                     self._start(child)
@@ -87,6 +93,28 @@ class Supervisor:
                 self._stop_all()
                 for child in self._children:
                     store.jobs.release(child.worker)
+                self._record(store.audit, AuditKind.APPLICATION_STOPPED)
+
+    def _record_start(self, audit: Audit) -> None:
+        changed = record_configuration(audit, self._config)
+        if changed:
+            log.info("the configuration has changed since the last start: %s", ", ".join(changed))
+        roles = ", ".join(child.role for child in self._children)
+        self._record(audit, AuditKind.APPLICATION_STARTED, detail=roles)
+        log.info("the audit trail ends at %s", audit.head())
+
+    def _record(
+        self,
+        audit: Audit,
+        kind: AuditKind,
+        outcome: AuditOutcome = AuditOutcome.SUCCESS,
+        detail: str = "",
+    ) -> None:
+        host = socket.gethostname()
+        try:
+            audit.record(kind, outcome=outcome, actor=current_user(), host=host, detail=detail)
+        except StorageError as error:
+            log.error("%s is not in the audit trail: %s", kind, error)
 
     def _start(self, child: _Child) -> None:
         child.worker = f"{socket.gethostname()}:{child.role}:{uuid.uuid4().hex[:12]}"
@@ -125,6 +153,8 @@ class Supervisor:
         child.failures = 1 if lived >= HEALTHY_SECONDS else child.failures + 1
         wait = RESTART.seconds(child.failures, self._rng)
         log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
+        detail = f"{child.role} stopped: {reason}"
+        self._record(store.audit, AuditKind.ROLE_FAILED, AuditOutcome.FAILURE, detail)
         _close(child)
         freed = store.jobs.release(child.worker)
         if freed:

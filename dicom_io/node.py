@@ -25,6 +25,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from dicom_io.commitment import COMMITMENT_CLASS
 from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import NotDicomError, PortInUseError
+from dicom_io.observed import Opening, RefusedObject, opening, refused_object
 from dicom_io.peers import Peer, is_known
 from dicom_io.received import ReceivedInstance, StoreStatus, answer, mismatch, received
 from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
@@ -65,8 +66,8 @@ class Rejection:
     host: str
 
 
-def _ignore(_: Rejection) -> None:
-    """Default for callers that do not watch rejections."""
+def _ignore(_: object) -> None:
+    """Default for callers that do not watch."""
 
 
 class Node:
@@ -74,8 +75,9 @@ class Node:
 
     It listens in background threads, one for each association, so `on_store` is called from
     several threads at once. Whatever it raises is answered with a failure status (0xC211), never
-    with success. `on_rejected` hears of every association request turned away. Without
-    `commitment` that service is not offered.
+    with success. `on_accepted` and `on_rejected` hear of every association request, `on_refused` of
+    every object answered with a failure, before that is sent. Without `commitment` that service is
+    not offered.
 
     `require_called_ae_title` turns away requests for another AE title than `ae_title`.
     `idle_seconds` without any message end an association; `request_seconds` is how long a new
@@ -91,6 +93,8 @@ class Node:
         peers: Sequence[Peer],
         on_store: Callable[[ReceivedInstance], StoreStatus],
         on_rejected: Callable[[Rejection], None] = _ignore,
+        on_accepted: Callable[[Opening], None] = _ignore,
+        on_refused: Callable[[RefusedObject], None] = _ignore,
         commitment: CommitmentHandlers | None = None,
         max_associations: int = 32,
         require_called_ae_title: bool = True,
@@ -103,6 +107,8 @@ class Node:
         self._peers = tuple(peers)
         self._on_store = on_store
         self._on_rejected = on_rejected
+        self._on_accepted = on_accepted
+        self._on_refused = on_refused
         self._commitment = commitment
         self._max_associations = max_associations
         self._require_called = require_called_ae_title
@@ -179,6 +185,7 @@ class Node:
             contexts=[build_context(_VERIFICATION)],
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._on_requested),
+                (evt.EVT_ACCEPTED, self._on_opened),
                 (evt.EVT_C_STORE, self._on_c_store),
                 (evt.EVT_DIMSE_SENT, self._on_sent),
                 (evt.EVT_CONN_CLOSE, _on_closed),
@@ -205,6 +212,9 @@ class Node:
         association.acse.send_reject(*REJECT_CODES[rejection.reason])
         self._on_rejected(rejection)
         association.kill()
+
+    def _on_opened(self, event: evt.Event) -> None:
+        self._on_accepted(opening(event))
 
     def _judge(self, association: Association, request: A_ASSOCIATE) -> Rejection | None:
         calling = str(request.calling_ae_title).strip()
@@ -259,6 +269,8 @@ class Node:
         if isinstance(event.message, C_STORE_RSP):
             with self._lock:
                 self._busy.discard(event.assoc)
+            if event.message.command_set.Status != StoreStatus.SUCCESS:
+                self._on_refused(refused_object(event))
 
     def _running_stores(self) -> bool:
         with self._lock:

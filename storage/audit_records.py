@@ -96,8 +96,14 @@ class AuditHead:
 
 
 def subject_of(**names: object) -> str:
-    """Names of what an event is about: `study=1.2.3 instance=1.2.3.4`; empty ones are left out."""
-    return " ".join(f"{name}={value}" for name, value in names.items() if value not in (None, ""))
+    """Names of what an event is about: `study=1.2.3 instance=1.2.3.4`; empty ones are left out.
+
+    White space in a name, which none has that is valid, is dropped.
+    """
+    words = {
+        name: "".join(str(value).split()) for name, value in names.items() if value is not None
+    }
+    return " ".join(f"{name}={word}" for name, word in words.items() if word)
 
 
 def named_in(subject: str) -> dict[str, str]:

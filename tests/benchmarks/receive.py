@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from daemon.auditing import NetworkAudit
 from daemon.config import Config, ListenerConfig, PeerConfig
 from daemon.listener import Reception, open_node
 from storage.spool import Spool
@@ -75,6 +76,6 @@ def _cxrd(folder: Path) -> Iterator[int]:
     spool = Spool(folder / "spool")
     with (
         Store.open(f"sqlite:///{folder / 'cxrd.sqlite'}", migrate=True) as store,
-        open_node(config, Reception(spool, store, 30.0)),
+        open_node(config, Reception(spool, store, 30.0), NetworkAudit(store.audit)),
     ):
         yield config.listener.port

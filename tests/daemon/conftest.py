@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from storage.records import JobKind
+from storage.spool import Spool
 from storage.store import Store
 from tests.daemon.orthanc import Orthanc, running_orthanc
+from tests.daemon.outbox import queue_report
 from tests.daemon.running import RecordingPacs, RunningDaemon, build_bundle
 from tests.daemon.website import Site, running
+from tests.storage.builders import claim
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +56,16 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
     """An Orthanc with an empty store; the test skips where there is none."""
     with running_orthanc(tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def parked(tmp_path: Path) -> Path:
+    """A folder whose store holds one parked delivery and one that is queued."""
+    data = tmp_path / "data"
+    data.mkdir()
+    with Store.open(f"sqlite:///{data / 'cxrd.sqlite'}", migrate=True) as store:
+        spool = Spool(data / "spool")
+        for number in (1, 2):
+            queue_report(store, spool, "pacs", number)
+        store.jobs.fail(claim(store, JobKind.DELIVER), "status 0xA900: not wanted", None)
+    return tmp_path

@@ -5,13 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from storage.records import JobKind
-from storage.spool import Spool
 from storage.store import Store
-from tests.daemon.outbox import queue_report
-from tests.storage.builders import claim
 
 
 def cxrd(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -57,19 +51,6 @@ def test_unknown_role_is_one_line(tmp_path: Path) -> None:
 def test_commands_on_a_store_that_is_not_there_say_so(tmp_path: Path) -> None:
     for command in (["jobs", "list"], ["export", "--out", "audit.csv"]):
         assert "cxrd.sqlite" in one_line_of_error(cxrd(*command, cwd=tmp_path))
-
-
-@pytest.fixture
-def parked(tmp_path: Path) -> Path:
-    """A folder whose store holds one parked delivery and one that is queued."""
-    data = tmp_path / "data"
-    data.mkdir()
-    with Store.open(f"sqlite:///{data / 'cxrd.sqlite'}", migrate=True) as store:
-        spool = Spool(data / "spool")
-        for number in (1, 2):
-            queue_report(store, spool, "pacs", number)
-        store.jobs.fail(claim(store, JobKind.DELIVER), "status 0xA900: not wanted", None)
-    return tmp_path
 
 
 def states(folder: Path) -> list[str]:

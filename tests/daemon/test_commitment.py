@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 
+from daemon.auditing import NetworkAudit
 from daemon.commitment_desk import CommitmentDesk
 from daemon.commitment_lane import CommitmentLane
 from daemon.config import (
@@ -145,7 +146,7 @@ def listening(site: Site, config: Config) -> Iterator[int]:
     desk = CommitmentDesk(config, "listener", site.spool, site.store)
     site.start(lambda: desk.run(site.stop))
     reception = Reception(site.spool, site.store, 30)
-    with open_node(config, reception, desk.handlers) as node:
+    with open_node(config, reception, NetworkAudit(site.store.audit), desk.handlers) as node:
         yield node.port
 
 

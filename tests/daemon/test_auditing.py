@@ -1,0 +1,253 @@
+"""What happens at the listener and at the terminal is in the audit trail."""
+
+import contextlib
+import json
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+from daemon.audit_configuration import describe, record_configuration
+from daemon.auditing import NetworkAudit, current_user
+from daemon.config import Config, ListenerConfig, PeerConfig
+from daemon.listener import Reception, open_node
+from dicom_io.association import Destination
+from dicom_io.header import read_header
+from dicom_io.node import Node, StoreStatus
+from dicom_io.sender import Sender, pair_of
+from storage.audit_records import AuditKind, AuditRow, named_in, subject_of
+from storage.errors import StoreUnavailableError
+from storage.spool import Spool
+from storage.store import Store
+from tests.daemon.running import (
+    HOST,
+    SENDER,
+    RecordingPacs,
+    RunningDaemon,
+    film,
+    free_port,
+    wait_until,
+)
+from tests.daemon.test_cli import cxrd, one_line_of_error
+
+SALT = "00" * 16
+
+
+@contextmanager
+def listening(store: Store, folder: Path, **listener: object) -> Iterator[Node]:
+    config = Config(
+        listener=ListenerConfig.model_validate({"port": free_port(), **listener}),
+        peers=(
+            PeerConfig(name="sender", ae_title=SENDER, sends=True),
+            PeerConfig(name="elsewhere", ae_title="ELSEWHERE", host="192.0.2.1", sends=True),
+        ),
+    )
+    spool = Spool(folder / "spool", min_free_bytes=2**62)
+    with open_node(config, Reception(spool, store, 1.0), NetworkAudit(store.audit)) as node:
+        yield node
+
+
+def ask(node: Node, calling: str, called: str = "CXRD") -> bool:
+    """Ask for an association; whether it was accepted."""
+    ae = AE(ae_title=calling)
+    ae.add_requested_context(Verification)
+    association = ae.associate(HOST, node.port, ae_title=called)
+    accepted = association.is_established
+    if accepted:
+        association.release()
+    return accepted
+
+
+def said(store: Store) -> list[tuple[str, str, str, str, str]]:
+    return [(row.kind, row.outcome, row.actor, row.host, row.detail) for row in store.audit.rows()]
+
+
+def test_who_may_in_and_who_may_not_is_in_the_trail(store: Store, tmp_path: Path) -> None:
+    with listening(store, tmp_path, check_called_ae_title=True, max_associations=1) as node:
+        assert ask(node, SENDER)
+        assert not ask(node, "STRANGER")
+        assert not ask(node, "ELSEWHERE")
+        assert not ask(node, SENDER, called="OTHER")
+
+    refused = "association_refused"
+    assert said(store) == [
+        ("association_accepted", "success", SENDER, HOST, "called CXRD"),
+        (
+            refused,
+            "failure",
+            "STRANGER",
+            HOST,
+            "called CXRD: calling AE title is not a known sender",
+        ),
+        (
+            refused,
+            "failure",
+            "ELSEWHERE",
+            HOST,
+            "called CXRD: calling AE title is known, but not from this host",
+        ),
+        (refused, "failure", SENDER, HOST, "called OTHER: called AE title is not this node's"),
+    ]
+    store.audit.verify()
+
+
+def test_a_refused_object_is_in_the_trail(store: Store, tmp_path: Path) -> None:
+    image = film("refused")
+    with listening(store, tmp_path) as node:
+        destination = Destination("cxrd", "CXRD", HOST, node.port, calling_ae_title=SENDER)
+        with Sender(destination, sop_classes=(), also=[pair_of(image)]) as sender:
+            assert sender.send(image).status == StoreStatus.OUT_OF_RESOURCES
+
+    (row,) = [row for row in store.audit.rows() if row.kind == AuditKind.INSTANCE_REFUSED]
+    header = read_header(image)
+    assert (row.outcome, row.actor, row.host) == ("failure", SENDER, HOST)
+    assert named_in(row.subject) == {
+        "instance": header.sop_instance_uid,
+        "sop_class": header.sop_class_uid,
+    }
+    assert row.detail == "status 0xA700: no reason given"
+
+
+def test_a_name_with_white_space_cannot_forge_another() -> None:
+    subject = subject_of(instance="1.2 study=9.9\n", sop_class=None)
+    assert named_in(subject) == {"instance": "1.2study=9.9"}
+
+
+def test_a_trail_that_cannot_be_written_is_logged_and_shuts_nobody_out(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreUnavailableError("the store is busy")
+
+    monkeypatch.setattr(store.audit, "record", fail)
+    with listening(store, tmp_path) as node:
+        assert ask(node, SENDER)
+    assert "association_accepted from 127.0.0.1 as 'STORESCU' is not in the audit trail" in (
+        caplog.text
+    )
+
+
+def test_the_configuration_is_recorded_once(store: Store) -> None:
+    assert record_configuration(store.audit, Config()) == {}
+    assert record_configuration(store.audit, Config()) == {}
+    (row,) = store.audit.rows()
+    assert (row.kind, row.actor) == ("configuration_changed", current_user())
+    assert row.host == socket.gethostname()
+    assert json.loads(row.detail)["effective"]["listener.port"] == 11112
+
+
+def test_what_changed_in_the_configuration_is_recorded(store: Store) -> None:
+    record_configuration(store.audit, Config())
+    changed = record_configuration(
+        store.audit,
+        Config(
+            listener=ListenerConfig(port=104),
+            peers=(
+                PeerConfig(name="storescu", ae_title="STORESCU", sends=True, host="10.0.0.1"),
+                *Config().peers[1:],
+            ),
+        ),
+    )
+    assert changed == {
+        "listener.port": [11112, 104],
+        "peers.storescu.host": [None, "10.0.0.1"],
+    }
+    *_, row = store.audit.rows()
+    assert json.loads(row.detail)["changed"] == changed
+    store.audit.verify()
+
+
+def test_a_changed_secret_is_noticed_and_not_told(store: Store) -> None:
+    url = "postgresql+psycopg://cxrd:{}@db.example/cxrd"
+    for password in ("hunter2", "hunter2", "hunter3"):
+        changed = record_configuration(store.audit, Config(database_url=url.format(password)))
+    assert changed == {"database_url.password": "changed"}
+    rows = list(store.audit.rows())
+    assert len(rows) == 2
+    assert "hunter" not in "".join(row.detail for row in rows)
+    assert "cxrd:…@db.example" in rows[0].detail
+
+
+def test_keys_that_name_a_secret_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"web": {"token": "s3cret", "port": 1, "key": None}, "peers": []}
+    monkeypatch.setattr(Config, "model_dump", lambda *_, **__: dict(values))
+    described = describe(Config(), SALT)
+    assert described["web.token"].startswith("scrypt:")
+    assert (described["web.port"], described["web.key"]) == (1, None)
+
+
+def test_an_altered_record_of_the_configuration_is_not_believed(store: Store) -> None:
+    store.audit.record(AuditKind.CONFIGURATION_CHANGED, host=socket.gethostname(), detail="no JSON")
+    assert record_configuration(store.audit, Config()) == {}
+    assert len(list(store.audit.rows())) == 2
+
+
+def rows_of(folder: Path) -> list[AuditRow]:
+    with Store.open(f"sqlite:///{folder / 'data' / 'cxrd.sqlite'}", migrate=False) as store:
+        return list(store.audit.rows())
+
+
+def test_what_a_person_does_is_in_the_trail_by_name(parked: Path) -> None:
+    number = cxrd("jobs", "list", "--state", "parked", cwd=parked).stdout.split()[0]
+    assert cxrd("jobs", "retry", number, cwd=parked).returncode == 0
+    assert cxrd("jobs", "discard", number, cwd=parked).returncode == 0
+    assert cxrd("export", "--out", "all.csv", cwd=parked).returncode == 0
+
+    rows = rows_of(parked)[-3:]
+    assert [row.kind for row in rows] == ["job_retried", "job_discarded", "data_exported"]
+    assert {row.actor for row in rows} == {current_user()}
+    assert rows[2].detail == f"2 row(s) to {parked / 'all.csv'}"
+
+
+def test_verify_prints_the_head_and_takes_it_back(parked: Path) -> None:
+    done = cxrd("audit", "verify", cwd=parked)
+    assert done.returncode == 0, done.stderr
+    head = done.stdout.split()[-1]
+    assert done.stdout == f"{len(rows_of(parked))} row(s), none altered; head {head}\n"
+    assert cxrd("audit", "verify", "--head", head, cwd=parked).returncode == 0
+    later = f"999:{'0' * 64}"
+    assert "are gone" in one_line_of_error(cxrd("audit", "verify", "--head", later, cwd=parked))
+    assert "--head" in one_line_of_error(cxrd("audit", "verify", "--head", "x", cwd=parked))
+
+
+def test_verify_names_the_altered_row(parked: Path) -> None:
+    with contextlib.closing(sqlite3.connect(parked / "data" / "cxrd.sqlite")) as database:
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            database.execute("UPDATE audit_events SET actor = 'nobody' WHERE number = 2")
+        database.execute("DROP TRIGGER audit_events_keep_update")
+        database.execute("UPDATE audit_events SET actor = 'nobody' WHERE number = 2")
+        database.commit()
+    assert "row 2 was altered" in one_line_of_error(cxrd("audit", "verify", cwd=parked))
+
+
+def test_a_running_daemon_tells_its_whole_life(
+    tmp_path: Path, bundle: Path, pacs: RecordingPacs
+) -> None:
+    with RunningDaemon(tmp_path / "node", bundle, pacs.port) as daemon:
+        daemon.send(film("audited"))
+        wait_until(lambda: bool(pacs.of("SR")), "the report came")
+        daemon.kill("courier")
+        wait_until(lambda: daemon.log.count("courier started") == 2, "the courier is back")
+        assert daemon.stop()[0] == 0
+        with daemon.store() as store:
+            head = store.audit.verify()
+            rows = list(store.audit.rows())
+
+    first = [row.kind for row in rows[:2]]
+    assert first == ["configuration_changed", "application_started"]
+    assert rows[-1].kind == "application_stopped"
+    assert f"the audit trail ends at {rows[1].number}:{rows[1].hash}" in daemon.log
+    assert head.number == len(rows)
+    found = {row.kind: row for row in rows}
+    assert found["association_accepted"].actor == SENDER
+    assert found["instance_received"].host == HOST
+    assert found["instance_analysed"].outcome == "success"
+    assert found["study_reported"].detail.startswith("reported, ")
+    assert found["object_delivered"].actor == "pacs"
+    assert found["role_failed"].detail == "courier stopped: killed by SIGKILL"
+    assert "audited" not in "".join(row.subject + row.detail for row in rows)
