@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from daemon.config_base import Port, Seconds, Section
+from daemon.config_syslog import SyslogConfig
 from daemon.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "CXRD_"
@@ -34,14 +36,6 @@ def _checked_ae_title(value: str) -> str:
 
 
 AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and closed to keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Product(StrEnum):
@@ -210,6 +204,7 @@ class Config(BaseSettings):
     courier: CourierConfig = CourierConfig()
     commitment: CommitmentConfig = CommitmentConfig()
     spool: SpoolConfig = SpoolConfig()
+    syslog: SyslogConfig = SyslogConfig()
     web: WebConfig = WebConfig()
 
     @classmethod
@@ -300,6 +295,7 @@ def load_config(path: Path | None = None) -> Config:
         update={
             "data_dir": base / config.data_dir.expanduser(),
             "model": config.model.model_copy(update={"bundle": bundle}),
+            "syslog": config.syslog.below(base),
         }
     )
 

@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import ExitStack
 
+from daemon.audit_forwarder import Forwarder
 from daemon.backoff import Backoff
 from daemon.commitment_lane import CommitmentLane
 from daemon.config import Config, PeerConfig
@@ -176,6 +177,8 @@ def run(context: RoleContext) -> None:
             CommitmentLane(context, peer, destination_of(config, peer), spool, store, rng).run
             for peer in config.committers
         ]
+        if config.syslog.host is not None:
+            work.append(Forwarder(config, context.worker, store, context.stop).run)
         lanes = [threading.Thread(target=run_lane, daemon=True) for run_lane in work]
         for lane in lanes:
             lane.start()

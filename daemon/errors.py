@@ -3,6 +3,7 @@
     DaemonError
     ├── ConfigError      config.yaml or the environment cannot be used
     ├── RoleFailedError  a role could not start, so the daemon does not run
+    ├── SyslogError      the syslog server cannot be reached; retryable
     └── UsageError       a command was asked for something that is not there
 
 `retryable` says whether the same call can succeed later without anybody changing anything.
@@ -21,6 +22,12 @@ class ConfigError(DaemonError):
 
 class RoleFailedError(DaemonError):
     """A role reported at its start that it cannot work."""
+
+
+class SyslogError(DaemonError):
+    """The syslog server cannot be reached or takes nothing in; tried again."""
+
+    retryable = True
 
 
 class UsageError(DaemonError):

@@ -55,14 +55,14 @@ def _check(row: AuditRow, last: AuditHead) -> None:
     number = last.number + 1
     if row.number != number:
         raise TrailAlteredError(number, f"row {number} is missing: row {row.number} comes next")
-    follows, is_itself = row.previous_hash == last.hash, _digest_of(row) == row.hash
-    if follows and is_itself:
+    follows, unaltered = row.previous_hash == last.hash, is_itself(row)
+    if follows and unaltered:
         return
     if follows:
         raise TrailAlteredError(
             number, f"row {number} was altered: its hash is not that of its cells"
         )
-    if not is_itself:
+    if not unaltered:
         raise TrailAlteredError(
             number,
             f"row {number} is not the one that followed row {last.number}: rows were inserted,"
@@ -76,9 +76,9 @@ def _check(row: AuditRow, last: AuditHead) -> None:
     )
 
 
-def _digest_of(row: AuditRow) -> str | None:
-    """None where a cell is no text, as SQLite allows."""
+def is_itself(row: AuditRow) -> bool:
+    """Whether the hash of a row is that of its cells. None of them may be other than text."""
     cells = (row.recorded_at, row.kind, row.outcome, row.actor, row.host, row.subject, row.detail)
     if not all(isinstance(cell, str) for cell in (row.previous_hash, *cells)):
-        return None
-    return digest(row.previous_hash, row.number, *cells)
+        return False
+    return digest(row.previous_hash, row.number, *cells) == row.hash

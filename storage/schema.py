@@ -259,3 +259,13 @@ audit_events = Table(
     Column("previous_hash", StorableText, nullable=False),
     Column("hash", StorableText, nullable=False),
 )
+
+# How far each reader of the trail has come, and who is reading on its behalf.
+audit_readers = Table(
+    "audit_readers",
+    metadata,
+    Column("name", StorableText, primary_key=True),
+    Column("number", _RowNumber, nullable=False),
+    Column("holder", StorableText, nullable=False),
+    Column("held_until", UtcDateTime, nullable=False),
+)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from storage import upgrade
 from storage.audit import Audit, append
+from storage.audit_readers import AuditReaders
 from storage.audit_records import AuditEntry, AuditKind, subject_of
 from storage.commitments import Commitments
 from storage.database import Database, insert, open_engine
@@ -37,6 +38,7 @@ class Store:
         commitments: what archives are asked to commit to.
         inquiries: what peers ask this store to commit to.
         audit: the trail of what happened.
+        audit_readers: who has read how much of it.
         export: the same as table rows.
         status: the same at a glance, without patients.
     """
@@ -49,6 +51,7 @@ class Store:
         self.commitments = Commitments(database, clock)
         self.inquiries = Inquiries(database, clock)
         self.audit = Audit(database, clock)
+        self.audit_readers = AuditReaders(database, clock)
         self.export = Export(database)
         self.status = Status(database)
 

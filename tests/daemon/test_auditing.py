@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 from pynetdicom import AE
-from pynetdicom.sop_class import Verification
 
 from daemon.audit_configuration import describe, record_configuration
 from daemon.auditing import NetworkAudit, current_user
 from daemon.config import Config, ListenerConfig, PeerConfig
 from daemon.listener import Reception, open_node
-from dicom_io.association import Destination
+from dicom_io.association import VERIFICATION, Destination
 from dicom_io.header import read_header
 from dicom_io.node import Node, StoreStatus
 from dicom_io.sender import Sender, pair_of
@@ -55,7 +54,7 @@ def listening(store: Store, folder: Path, **listener: object) -> Iterator[Node]:
 def ask(node: Node, calling: str, called: str = "CXRD") -> bool:
     """Ask for an association; whether it was accepted."""
     ae = AE(ae_title=calling)
-    ae.add_requested_context(Verification)
+    ae.add_requested_context(VERIFICATION)
     association = ae.associate(HOST, node.port, ae_title=called)
     accepted = association.is_established
     if accepted:

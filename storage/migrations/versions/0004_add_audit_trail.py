@@ -51,7 +51,7 @@ _POSTGRESQL = (
 
 
 def upgrade() -> None:
-    """Create the table and what keeps it; an older store's trail begins with this version."""
+    """Create the tables, and what keeps the trail from being changed."""
     op.create_table(
         "audit_events",
         sa.Column("number", _row_number, autoincrement=False, nullable=False),
@@ -65,6 +65,14 @@ def upgrade() -> None:
         sa.Column("previous_hash", sa.Text, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_audit_events"),
+    )
+    op.create_table(
+        "audit_readers",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("number", _row_number, nullable=False),
+        sa.Column("holder", sa.Text, nullable=False),
+        sa.Column("held_until", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_audit_readers"),
     )
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     for statement in _SQLITE if is_sqlite else _POSTGRESQL:

@@ -1,0 +1,61 @@
+"""How far those who read the audit trail, such as a syslog server, have come."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select, update
+
+from storage.database import Database, insert
+from storage.schema import audit_readers, instances
+
+
+class AuditReaders:
+    """Readers by name. One process at a time reads for each, under a lease."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = clock
+
+    def hold(self, name: str, holder: str, lease: timedelta) -> int | None:
+        """The number of the last row that was read, 0 for none; None while another one reads.
+
+        Who is given a number reads for this reader until the lease ends, or is renewed by this.
+        """
+        now = self._now()
+        new = {"name": name, "number": 0, "holder": holder, "held_until": now}
+        mine = (
+            update(audit_readers)
+            .where(
+                audit_readers.c.name == name,
+                or_(audit_readers.c.holder == holder, audit_readers.c.held_until <= now),
+            )
+            .values(holder=holder, held_until=now + lease)
+            .returning(audit_readers.c.number)
+        )
+        with self._database.writing() as connection:
+            connection.execute(
+                insert(connection, audit_readers).values(new).on_conflict_do_nothing()
+            )
+            number: int | None = connection.scalar(mine)
+        return number
+
+    def advance(self, name: str, holder: str, number: int) -> bool:
+        """Note that the rows up to `number` were read; False where another one reads now."""
+        statement = (
+            update(audit_readers)
+            .where(audit_readers.c.name == name, audit_readers.c.holder == holder)
+            .values(number=number)
+        )
+        with self._database.writing() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def patient_id(self, study_instance_uid: str) -> str:
+        """The Patient ID of a study's newest instance; nothing where there is none."""
+        query = (
+            select(instances.c.patient_id)
+            .where(instances.c.study_instance_uid == study_instance_uid)
+            .order_by(instances.c.id.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.scalar(query) or ""
