@@ -1,0 +1,236 @@
+"""The audit trail reaches a syslog server, whole and in order, whatever becomes of the server."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from daemon.audit_forwarder import Forwarder
+from daemon.config import Config, CourierConfig
+from daemon.config_syslog import SyslogConfig, SyslogTransport
+from daemon.errors import SyslogError
+from daemon.syslog import SyslogConnection
+from storage.audit_records import AuditHead, AuditKind, AuditOutcome
+from storage.database import Database, open_engine
+from storage.store import Store
+from tests.daemon.running import HOST, wait_until
+from tests.daemon.syslog_server import (
+    Certificate,
+    DatagramServer,
+    Received,
+    StreamServer,
+    self_signed,
+    server_tls,
+)
+from tests.dicom_io.audit_schema import validated
+from tests.storage.builders import STUDY, new_instance
+
+QUICK = CourierConfig(retry_seconds=0.05, retry_max_seconds=0.1, network_timeout_seconds=2)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Certificate:
+    return self_signed(tmp_path, "server")
+
+
+def syslog(port: int, transport: str = "tcp", **more: Any) -> SyslogConfig:
+    return SyslogConfig(host=HOST, port=port, transport=SyslogTransport(transport), **more)
+
+
+def forwarder(store: Store, config: SyslogConfig, worker: str = "one") -> Forwarder:
+    stop = threading.Event()
+    return Forwarder(Config(syslog=config, courier=QUICK), worker, store, stop)
+
+
+@contextmanager
+def running(store: Store, config: SyslogConfig) -> Iterator[None]:
+    stop = threading.Event()
+    sender = Forwarder(Config(syslog=config, courier=QUICK), "one", store, stop)
+    thread = threading.Thread(target=sender.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def record(store: Store, *actors: str) -> None:
+    for actor in actors:
+        store.audit.record(AuditKind.LOGIN, actor=actor, host="10.0.0.1")
+
+
+def rows_in(received: list[Received]) -> list[int]:
+    """The numbers of the rows, as each message names its own in its last object."""
+    numbers = []
+    for one in received:
+        *_, row = validated(one.xml).findall("ParticipantObjectIdentification")
+        numbers.append(AuditHead.parse(row.findtext("ParticipantObjectName", "")).number)
+    return numbers
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+def test_rows_arrive_in_order_over_every_transport(
+    store: Store, own: Certificate, transport: str
+) -> None:
+    record(store, "a", "b")
+    store.audit.record(AuditKind.LOGIN, outcome=AuditOutcome.FAILURE, actor="c", host="10.0.0.1")
+    server = (
+        DatagramServer()
+        if transport == "udp"
+        else StreamServer(server_tls(own) if transport == "tls" else None)
+    )
+    with server, running(store, syslog(server.port, transport, ca=own.certificate)):
+        wait_until(lambda: len(server.messages) == 3, "three messages came", 10)
+        record(store, "d")
+        wait_until(lambda: len(server.messages) == 4, "the fourth came", 10)
+
+    received = server.received
+    assert rows_in(received) == [1, 2, 3, 4]
+    # Facility 10; notice, and warning for the failure (PS3.15 A.6, A.7).
+    assert [one.priority for one in received] == [85, 85, 84, 85]
+    assert {one.host for one in received} == {socket.gethostname()}
+    assert received[0].at == next(store.audit.rows()).recorded_at.replace("Z", "+00:00")
+
+
+def test_what_was_sent_is_not_sent_again(store: Store) -> None:
+    record(store, "a", "b")
+    with StreamServer() as server:
+        first = forwarder(store, syslog(server.port))
+        assert first.forward()
+        assert not first.forward()
+        first._hang_up()
+        record(store, "c")
+        second = forwarder(store, syslog(server.port))
+        assert second.forward()
+        second._hang_up()
+        wait_until(lambda: len(server.messages) == 3, "three messages came", 10)
+    assert rows_in(server.received) == [1, 2, 3]
+
+
+def test_a_server_that_is_down_loses_nothing(store: Store) -> None:
+    with StreamServer() as server:
+        port = server.port
+    record(store, "a", "b")
+    with running(store, syslog(port)):
+        record(store, "c")
+        with StreamServer(port=port) as server:
+            wait_until(lambda: len(server.messages) == 3, "three messages came", 10)
+    assert rows_in(server.received) == [1, 2, 3]
+
+
+def test_a_server_that_hangs_up_is_sent_it_again(store: Store) -> None:
+    record(store, *(str(number) for number in range(150)))
+    with StreamServer(hangs_up_after=70) as server, running(store, syslog(server.port)):
+        wait_until(lambda: len(server.messages) >= 220, "everything came", 20)
+    assert rows_in(server.received) == [*range(1, 71), *range(1, 151)]
+
+
+def test_a_server_that_does_not_read_does_not_count_as_told(store: Store) -> None:
+    record(store, *("x" * 200_000 for _ in range(40)))
+    with closing(socket.create_server((HOST, 0))) as deaf:
+        config = syslog(deaf.getsockname()[1])
+        sender = forwarder(store, config)
+        with pytest.raises(SyslogError, match="takes no more"):
+            sender.forward()
+        sender._hang_up()
+    with StreamServer(port=config.port) as server:
+        assert sender.forward()
+        sender._hang_up()
+        wait_until(lambda: len(server.messages) == 40, "everything came", 10)
+
+
+def test_one_of_two_couriers_sends(store: Store) -> None:
+    record(store, "a")
+    with StreamServer() as server:
+        one, other = (forwarder(store, syslog(server.port), name) for name in ("one", "other"))
+        assert one.forward()
+        record(store, "b")
+        assert not other.forward()
+        assert one.forward()
+        one._hang_up()
+        wait_until(lambda: len(server.messages) == 2, "both came", 10)
+
+
+def test_a_stranger_in_the_place_of_the_server_is_told_nothing(
+    store: Store, own: Certificate, tmp_path: Path
+) -> None:
+    record(store, "a")
+    other = self_signed(tmp_path, "other")
+    elsewhere = self_signed(tmp_path, "elsewhere", "192.0.2.1")
+    for shown, trusted in ((other, own), (elsewhere, elsewhere)):
+        with StreamServer(server_tls(shown)) as server:
+            sender = forwarder(store, syslog(server.port, "tls", ca=trusted.certificate))
+            with pytest.raises(SyslogError, match="certificate verify failed"):
+                sender.forward()
+            assert server.messages == []
+
+
+def test_a_server_may_ask_for_our_certificate(
+    store: Store, own: Certificate, tmp_path: Path
+) -> None:
+    record(store, "a")
+    client = self_signed(tmp_path, "client")
+    with StreamServer(server_tls(own, client)) as server:
+        without = forwarder(store, syslog(server.port, "tls", ca=own.certificate))
+        with pytest.raises(SyslogError):
+            without.forward()
+        without._hang_up()
+        shown = {"certificate": client.certificate, "key": client.key}
+        sender = forwarder(store, syslog(server.port, "tls", ca=own.certificate, **shown))
+        assert sender.forward()
+        sender._hang_up()
+        wait_until(lambda: len(server.messages) == 1, "it came", 10)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"ca": Path("/nowhere/ca.pem")}, "No such file"),
+        ({"host": "syslog.invalid"}, "cannot be reached"),
+    ],
+)
+def test_what_is_wrong_is_one_line(more: dict[str, Any], message: str) -> None:
+    with StreamServer() as server:
+        config = syslog(server.port, "tls").model_copy(update=more)
+        with pytest.raises(SyslogError, match=message) as caught:
+            SyslogConnection(config, 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_altered_row_is_an_alarm(store: Store, tmp_path: Path) -> None:
+    record(store, "a", "b")
+    database = Database(open_engine(f"sqlite:///{tmp_path / 'cxrd.sqlite'}"))
+    with database.writing() as connection:
+        connection.execute(text("DROP TRIGGER audit_events_keep_update"))
+        connection.execute(text("UPDATE audit_events SET recorded_at = x'00' WHERE number = 1"))
+    database.engine.dispose()
+    with StreamServer() as server:
+        sender = forwarder(store, syslog(server.port))
+        sender.forward()
+        sender._hang_up()
+        wait_until(lambda: len(server.messages) == 2, "both came", 10)
+    alarm, other = server.received
+    assert alarm.priority == 84
+    assert "row 1 of the audit trail was altered before it was sent" in alarm.xml
+    assert rows_in([other]) == [2]
+
+
+@pytest.mark.parametrize("patient_ids", [False, True])
+def test_patients_are_named_only_where_that_is_asked_for(store: Store, patient_ids: bool) -> None:
+    store.record_instance(new_instance(patient_id="PID-7"), 0)
+    with StreamServer() as server:
+        sender = forwarder(store, syslog(server.port, patient_ids=patient_ids))
+        sender.forward()
+        sender._hang_up()
+        wait_until(lambda: len(server.messages) == 1, "it came", 10)
+    (message,) = server.received
+    assert STUDY in message.xml
+    assert ("PID-7" in message.xml) is patient_ids
+    validated(message.xml)
