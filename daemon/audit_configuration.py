@@ -11,7 +11,7 @@ import secrets
 import socket
 from typing import Any
 
-from daemon.auditing import current_user
+from daemon.audit_person import current_user
 from daemon.config import Config
 from storage.audit import Audit
 from storage.audit_records import AuditKind, AuditRow, subject_of

@@ -105,7 +105,7 @@ class Reporter:
                 | AuditKind.JOB_PARKED
             ) if "study" in names:
                 return self._accessed(row, Action.READ)
-            case AuditKind.STUDY_REPORTED:
+            case AuditKind.STUDY_REPORTED if "study" in names:
                 made_one = "object" in names
                 return self._accessed(row, Action.CREATE if made_one else Action.READ)
             case AuditKind.PURGED if "study" in names:

@@ -173,7 +173,7 @@ def export(
 ) -> None:
     """Write the audit report: one CSV row per received image."""
     from cxr_model.findings import LABELS
-    from daemon.auditing import current_user
+    from daemon.audit_person import current_user
     from storage.audit_records import AuditKind
     from storage.export import ExportFilter
     from storage.records import InstanceState
@@ -246,7 +246,7 @@ def jobs_retry(
     config: ConfigOption = None,
 ) -> None:
     """Queue jobs again, due now and with fresh attempts."""
-    from daemon.auditing import current_user
+    from daemon.audit_person import current_user
     from storage.records import JobState
     from storage.store import Store
 
@@ -264,7 +264,7 @@ def jobs_retry(
 @jobs_app.command("discard")
 def jobs_discard(job_id: JobArgument, config: ConfigOption = None) -> None:
     """Give one job up for good; its row stays as a record."""
-    from daemon.auditing import current_user
+    from daemon.audit_person import current_user
     from storage.store import Store
 
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:

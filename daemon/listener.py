@@ -8,7 +8,7 @@ import logging
 import threading
 import uuid
 
-from daemon.auditing import NetworkAudit
+from daemon.audit_network import NetworkAudit
 from daemon.commitment_desk import CommitmentDesk
 from daemon.config import Config
 from daemon.role import RoleContext

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from daemon.audit_configuration import record_configuration
-from daemon.auditing import current_user
+from daemon.audit_person import current_user
 from daemon.backoff import Backoff
 from daemon.config import Config
 from daemon.errors import RoleFailedError

@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import inference, queue, receive, training
+from tests.benchmarks import acknowledge, inference, queue, receive, training
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
+    "acknowledge": acknowledge.run,
     "receive": receive.run,
     "inference": inference.run,
     "queue": queue.run,

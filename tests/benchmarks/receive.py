@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from daemon.auditing import NetworkAudit
+from daemon.audit_network import NetworkAudit
 from daemon.config import Config, ListenerConfig, PeerConfig
 from daemon.listener import Reception, open_node
 from storage.spool import Spool

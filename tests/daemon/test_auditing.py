@@ -12,7 +12,8 @@ import pytest
 from pynetdicom import AE
 
 from daemon.audit_configuration import describe, record_configuration
-from daemon.auditing import NetworkAudit, current_user
+from daemon.audit_network import NetworkAudit
+from daemon.audit_person import current_user
 from daemon.config import Config, ListenerConfig, PeerConfig
 from daemon.listener import Reception, open_node
 from dicom_io.association import VERIFICATION, Destination

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 
-from daemon.auditing import NetworkAudit
+from daemon.audit_network import NetworkAudit
 from daemon.commitment_desk import CommitmentDesk
 from daemon.commitment_lane import CommitmentLane
 from daemon.config import (

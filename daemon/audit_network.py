@@ -1,12 +1,10 @@
-"""Who the audit trail names: peers on the network, and persons at the terminal.
+"""What the listener tells the audit trail beyond what the store records by itself.
 
-What the listener sees is recorded before it is answered. Where the trail cannot be written that
+It is recorded before it is answered. Where the trail cannot be written that
 is logged: no image is acknowledged without its row, because both are one transaction.
 """
 
-import getpass
 import logging
-import os
 
 from dicom_io.node import Rejection
 from dicom_io.observed import Opening, RefusedObject
@@ -15,14 +13,6 @@ from storage.audit_records import AuditKind, AuditOutcome, subject_of
 from storage.errors import StorageError
 
 log = logging.getLogger("audit")
-
-
-def current_user() -> str:
-    """The account this process runs under; its number where it has no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 class NetworkAudit:
