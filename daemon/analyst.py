@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from daemon.backoff import Backoff
 from daemon.config import Config
 from daemon.objects import BuiltObject
-from daemon.pipeline import Pipeline, Refusal
+from daemon.pipeline import Analysis, Pipeline, Refusal
 from daemon.products import kinds_for, kinds_to_build
 from daemon.redaction import redact
 from daemon.role import ROOM_ERRORS, RoleContext
@@ -41,7 +41,6 @@ from storage.store import Store
 log = logging.getLogger("analyst")
 
 POLL_SECONDS = 0.2
-RECLAIM_EVERY_POLLS = 25
 PENDING = datetime.timedelta(seconds=0.5)
 """How soon, at the earliest, a report is looked at again that waits for an image's analysis."""
 
@@ -110,6 +109,14 @@ class Analyst:
             )
             log.info("instance %d is not analysed: %s", instance.id, outcome.reason)
             return
+        with self._spool.recording(*(object_path(one.sop_instance_uid) for one in outcome.objects)):
+            self._record(job, instance, outcome, analysed_at)
+        found = len(outcome.prediction.present)
+        log.info("instance %d is analysed: %d finding(s)", instance.id, found)
+
+    def _record(
+        self, job: Job, instance: Instance, outcome: Analysis, analysed_at: datetime.datetime
+    ) -> None:
         objects = [self._keep(built, instance) for built in outcome.objects]
         model = self._pipeline.algorithm
         record = AnalysisRecord(
@@ -132,8 +139,6 @@ class Analyst:
             objects=objects,
         )
         self._store.results.record_analysis(job, instance.id, record)
-        found = len(outcome.prediction.present)
-        log.info("instance %d is analysed: %d finding(s)", instance.id, found)
 
     def _analysis_time(self, instance: Instance) -> datetime.datetime:
         """Now; but an analysis repeated with the same model keeps its date, and so its objects."""
@@ -160,9 +165,11 @@ class Analyst:
             self._finish_report(job, StudyStatus.UNCHANGED, "the images are already reported")
         else:
             request = report_request(study, self._pipeline, self._spool.read)
-            report = self._keep(self._pipeline.report(request), study.instances[0])
-            deliveries = self._deliveries(report, analysed)
-            self._finish_report(job, StudyStatus.REPORTED, "", [report], deliveries)
+            built = self._pipeline.report(request)
+            with self._spool.recording(object_path(built.sop_instance_uid)):
+                report = self._keep(built, study.instances[0])
+                deliveries = self._deliveries(report, analysed)
+                self._finish_report(job, StudyStatus.REPORTED, "", [report], deliveries)
 
     def _is_reported(self, study: StudyResults) -> bool:
         uid = self._pipeline.report_uid(study.study_instance_uid, image_keys(study))
@@ -272,17 +279,11 @@ def run(context: RoleContext) -> None:
     with Store.open(config.resolved_database_url, migrate=False) as store:
         analyst = Analyst(config, context.worker, spool, store, pipeline)
         context.ready()
-        idle = 0
         while not context.stop.is_set():
             try:
                 worked = analyst.work_once()
-                if not worked and idle % RECLAIM_EVERY_POLLS == 0:
-                    reclaimed = store.jobs.reclaim()
-                    if reclaimed:
-                        log.info("%d job(s) of dead workers are queued again", len(reclaimed))
             except StorageError as error:
                 log.error("%s", error)
                 worked = False
-            idle = 0 if worked else idle + 1
             if not worked:
                 context.stop.wait(POLL_SECONDS)

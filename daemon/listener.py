@@ -4,23 +4,30 @@ No pixel is decoded here and the network is not loaded: what the listener needs 
 store and the header.
 """
 
+import functools
 import logging
 import threading
+import time
 import uuid
 
 from daemon.audit_network import NetworkAudit
 from daemon.commitment_desk import CommitmentDesk
 from daemon.config import Config
 from daemon.role import RoleContext
+from daemon.sweep import sweep_daily
 from dicom_io.commitment_scp import CommitmentHandlers
+from dicom_io.errors import PortInUseError
 from dicom_io.node import Node, ReceivedInstance, Rejection, StoreStatus
 from dicom_io.peers import Peer
-from storage.errors import IntegrityError, StorageError
-from storage.records import NewInstance, ReceiptOutcome
+from storage.errors import StorageError
+from storage.records import NewInstance, Receipt, ReceiptOutcome
 from storage.spool import Spool, StoredFile, received_path
 from storage.store import Store
 
 log = logging.getLogger("listener")
+
+PREDECESSOR_SECONDS = 3.0
+"""How long a port in use may be that of a daemon killed just now."""
 
 
 class Reception:
@@ -42,19 +49,10 @@ class Reception:
         # at once, taking one copy back can never take the other's bytes away.
         path = received_path(header.study_instance_uid, header.sop_instance_uid, uuid.uuid4().hex)
         try:
-            stored = self._spool.write(path, received.data)
+            with self._spool.recording(path):
+                receipt = self._keep(received, path)
         except StorageError as error:
             log.error("an object from %s is refused: %s", received.calling_ae_title, error)
-            return StoreStatus.OUT_OF_RESOURCES
-        try:
-            receipt = self._store.record_instance(
-                _new_instance(received, stored), self._quiet_seconds, received.calling_host
-            )
-        except StorageError as error:
-            self._take_back(header.sop_instance_uid, stored)
-            log.error("an object from %s is refused: %s", received.calling_ae_title, error)
-            return StoreStatus.OUT_OF_RESOURCES
-        if receipt.outcome is ReceiptOutcome.DUPLICATE and not self._is_kept(received, stored):
             return StoreStatus.OUT_OF_RESOURCES
         log.info(
             "instance %d from %s: %s, revision %d, %d bytes",
@@ -62,36 +60,43 @@ class Reception:
             received.calling_ae_title,
             receipt.outcome,
             receipt.revision,
-            stored.size,
+            len(received.data),
         )
         return StoreStatus.SUCCESS
 
-    def _is_kept(self, received: ReceivedInstance, stored: StoredFile) -> bool:
-        """Let go of a second copy; where the first one is damaged, this one takes its place."""
-        uid = received.header.sop_instance_uid
+    def _keep(self, received: ReceivedInstance, path: str) -> Receipt:
+        """Write the file and the row that names it; raises StorageError with neither left."""
         try:
-            for kept in self._store.inquiries.kept(uid):
-                if kept.sha256 != stored.sha256:
-                    continue
-                try:
-                    self._spool.verify(kept.spool_path, kept.sha256)
-                except IntegrityError as error:
-                    log.warning("%s; it was sent again and is as it was", error)
-                    self._spool.write(kept.spool_path, received.data)
-            self._spool.delete(stored.path)
-        except StorageError as error:
-            self._take_back(uid, stored)
-            log.error("a second copy from %s is refused: %s", received.calling_ae_title, error)
-            return False
-        return True
+            stored = self._spool.write(path, received.data)
+            receipt = self._store.record_instance(
+                _new_instance(received, stored), self._quiet_seconds, received.calling_host
+            )
+            if receipt.outcome is ReceiptOutcome.DUPLICATE:
+                self._let_go(received, stored)
+        except StorageError:
+            self._take_back(path)
+            raise
+        return receipt
 
-    def _take_back(self, sop_instance_uid: str, stored: StoredFile) -> None:
+    def _let_go(self, received: ReceivedInstance, stored: StoredFile) -> None:
+        """Delete a second copy; where the first one is damaged, this one's bytes replace it."""
+        for kept in self._store.inquiries.kept(received.header.sop_instance_uid):
+            if kept.sha256 != stored.sha256:
+                continue
+            try:
+                self._spool.verify(kept.spool_path, kept.sha256)
+            except StorageError as error:
+                log.warning("%s; it was sent again and is as it was", error)
+                self._spool.write(kept.spool_path, received.data)
+        self._spool.delete(stored.path)
+
+    def _take_back(self, path: str) -> None:
         """Delete a file that no row names. A commit whose answer was lost may have happened."""
         try:
-            if not self._store.keeps(sop_instance_uid, stored.path):
-                self._spool.delete(stored.path)
+            if self._store.unnamed([path], settled=True):
+                self._spool.delete(path)
         except StorageError as error:
-            log.error("a file without a row may be left in the spool: %s", error)
+            log.error("a file without a row may be left in the spool until it is swept: %s", error)
 
 
 def _new_instance(received: ReceivedInstance, stored: StoredFile) -> NewInstance:
@@ -154,16 +159,35 @@ def run(context: RoleContext) -> None:
     """Listen until told to stop."""
     config = context.config
     spool = Spool(config.spool_dir, min_free_bytes=config.spool.min_free_mb * 2**20)
-    swept = spool.sweep_temporary()
-    if swept:
-        log.info("removed %d unfinished file(s) of an earlier run; none was acknowledged", swept)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         desk = CommitmentDesk(config, context.worker, spool, store)
-        answering = threading.Thread(
-            target=desk.run, args=(context.stop,), name="commitment", daemon=True
-        )
-        answering.start()
         reception = Reception(spool, store, config.study.quiet_seconds)
-        with open_node(config, reception, NetworkAudit(store.audit), desk.handlers):
+        node = open_node(config, reception, NetworkAudit(store.audit), desk.handlers)
+        _start_when_free(node, context.stop)
+        try:
+            for name, work in (
+                ("commitment", desk.run),
+                ("sweep", functools.partial(sweep_daily, spool, store)),
+            ):
+                threading.Thread(target=work, args=(context.stop,), name=name, daemon=True).start()
             context.ready()
             context.stop.wait()
+        finally:
+            node.stop()
+
+
+def _start_when_free(node: Node, stop: threading.Event) -> None:
+    """Listen as soon as the port can be had.
+
+    The roles of a daemon that was killed end by themselves, its listener within this time.
+    """
+    deadline = time.monotonic() + PREDECESSOR_SECONDS
+    while True:
+        try:
+            node.start()
+            return
+        except PortInUseError as error:
+            if time.monotonic() > deadline or stop.is_set():
+                raise
+            log.warning("%s; trying for %.0f s", error, PREDECESSOR_SECONDS)
+        stop.wait(1.0)

@@ -39,6 +39,8 @@ HEALTHY_SECONDS = 60.0
 """A role that lived this long starts its backoff anew."""
 RESTART = Backoff(initial=1.0, maximum=30.0)
 POLL_SECONDS = 0.2
+RECLAIM_SECONDS = 5.0
+"""How often jobs are looked for whose lease has run out, of any worker on any machine."""
 
 _spawn = multiprocessing.get_context("spawn")
 
@@ -70,6 +72,7 @@ class Supervisor:
         self._children = [_Child(role) for role in roles]
         self._monotonic = monotonic
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+        self._reclaim_at = 0.0
 
     def run(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
         """Run until `stop` is set; `on_ready` is called when every role works.
@@ -87,8 +90,7 @@ class Supervisor:
                 if not stop.is_set():
                     on_ready()
                 while not stop.wait(POLL_SECONDS):
-                    for child in self._children:
-                        self._tend(child, store)
+                    self._tend_all(store)
             finally:
                 self._stop_all()
                 for child in self._children:
@@ -141,6 +143,19 @@ class Supervisor:
                 )
             stop.wait(0.02)
 
+    def _tend_all(self, store: Store) -> None:
+        """Keep the roles running; a store that cannot be reached is tried again."""
+        try:
+            for child in self._children:
+                self._tend(child, store)
+            if self._monotonic() >= self._reclaim_at:
+                self._reclaim_at = self._monotonic() + RECLAIM_SECONDS
+                reclaimed = store.jobs.reclaim()
+                if reclaimed:
+                    log.info("%d job(s) of dead workers are queued again", len(reclaimed))
+        except StorageError as error:
+            log.error("%s", error)
+
     def _tend(self, child: _Child, store: Store) -> None:
         if child.process is None:
             if self._monotonic() >= child.restart_at:
@@ -156,10 +171,10 @@ class Supervisor:
         detail = f"{child.role} stopped: {reason}"
         self._record(store.audit, AuditKind.ROLE_FAILED, AuditOutcome.FAILURE, detail)
         _close(child)
+        child.restart_at = self._monotonic() + wait
         freed = store.jobs.release(child.worker)
         if freed:
             log.info("%s held %d job(s); they are queued again", child.role, freed)
-        child.restart_at = self._monotonic() + wait
 
     def _stop_all(self) -> None:
         running = [child for child in self._children if child.process is not None]

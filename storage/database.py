@@ -19,7 +19,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from storage.durable import make_folder, os_errors_named
+from storage.durable import make_folder, os_errors_named, sync_folder
 from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnavailableError
 
 BUSY_TIMEOUT_SECONDS = 30.0
@@ -64,6 +64,7 @@ def _open_sqlite(url: URL, *, create: bool) -> Engine:
         with os_errors_named(path):
             if not path.exists():
                 path.touch(mode=0o600)
+            sync_folder(path.parent)
     elif not path.exists():
         raise SchemaError(f"no store at {path}: start `cxrd serve` once to create it")
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **_ENGINE_OPTIONS)

@@ -141,6 +141,7 @@ instances = Table(
     UniqueConstraint("sop_instance_uid", "sha256"),
     Index("ix_instances_study", "study_instance_uid"),
     Index("ix_instances_received", "received_at", "id"),
+    Index("ix_instances_spool_path", "spool_path"),
 )
 
 findings = Table(
@@ -173,6 +174,7 @@ objects = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Index("ix_objects_study", "study_instance_uid"),
     Index("ix_objects_instance", "instance_id"),
+    Index("ix_objects_spool_path", "spool_path"),
 )
 
 studies = Table(

@@ -1,14 +1,30 @@
 """The spool: a folder of DICOM files, each written once and completely."""
 
+import contextlib
+import fcntl
 import hashlib
+import os
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from storage.durable import durable_file, is_abandoned, make_folder, os_errors_named, sync_folder
+from storage.durable import (
+    durable_file,
+    folder_locked,
+    make_folder,
+    os_errors_named,
+    remove_if_abandoned,
+    sync_folder,
+)
 from storage.errors import IntegrityError, OutOfSpaceError, UnsafePathError
 
+RECEIVED = "received"
+OBJECTS = "objects"
+LOST_AND_FOUND = "lost+found"
 _TEMPORARY = "tmp"
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +44,12 @@ def received_path(study_instance_uid: str, sop_instance_uid: str, reception: str
     made of a hash only: a UID as sent may hold any character, and a path shows up in logs and
     listings where no identifier should.
     """
-    return _fan_out("received", study_instance_uid, sop_instance_uid, reception)
+    return _fan_out(RECEIVED, study_instance_uid, sop_instance_uid, reception)
 
 
 def object_path(sop_instance_uid: str) -> str:
     """Where an object made here is kept."""
-    return _fan_out("objects", sop_instance_uid)
+    return _fan_out(OBJECTS, sop_instance_uid)
 
 
 def _fan_out(folder: str, *identifiers: str) -> str:
@@ -44,7 +60,9 @@ def _fan_out(folder: str, *identifiers: str) -> str:
 class Spool:
     """Files below one root folder, named by relative POSIX paths.
 
-    Safe to share between threads and processes. Files are 0600 and folders 0700.
+    Safe to share between threads and processes. Files are 0600 and folders 0700. A file is written
+    before the row that names it; whoever does so is `recording` it, and who looks for files that
+    no row names has their folder `alone`.
     """
 
     def __init__(self, root: Path, min_free_bytes: int = 0) -> None:
@@ -91,14 +109,8 @@ class Spool:
 
     def verify(self, relative: str, sha256: str) -> None:
         """Raise IntegrityError unless the file is there with the bytes it was written with."""
-        path = self.path(relative)
-        with os_errors_named(path):
-            try:
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
-            except FileNotFoundError as error:
-                raise _missing(path) from error
-        if found != sha256:
+        if self.digest(relative) != sha256:
+            path = self.path(relative)
             raise IntegrityError(f"{path} has changed since it was written: restore it")
 
     def delete(self, relative: str) -> None:
@@ -107,16 +119,82 @@ class Spool:
         with os_errors_named(path):
             path.unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def recording(self, *relatives: str) -> Iterator[None]:
+        """Hold these files, which may not be there yet, until their rows are committed.
+
+        Any number of threads and processes may; a sweep takes nothing from their folders meanwhile.
+        """
+        with contextlib.ExitStack() as stack:
+            for folder in {self.path(relative).parent for relative in relatives}:
+                self._prepare_folder(folder)
+                with os_errors_named(folder):
+                    stack.enter_context(folder_locked(folder, fcntl.LOCK_SH))
+            yield
+
+    @contextlib.contextmanager
+    def alone(self, relative: str) -> Iterator[bool]:
+        """Whether nobody was recording a file in this one's folder; nobody begins to meanwhile."""
+        folder = self.path(relative).parent
+        with contextlib.ExitStack() as stack:
+            with os_errors_named(folder):
+                try:
+                    lock = folder_locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    stack.enter_context(lock)
+                    is_alone = True
+                except BlockingIOError:
+                    is_alone = False
+            yield is_alone
+
+    def listed(self, area: str) -> Iterator[tuple[str, ...]]:
+        """The paths of all files of RECEIVED, OBJECTS or LOST_AND_FOUND, each batch of one folder.
+
+        Files that come or go meanwhile may be missed.
+        """
+        top = self.path(area)
+        with os_errors_named(top):
+            if not top.is_dir():
+                return
+            for folder in [top, *sorted(path for path in top.iterdir() if path.is_dir())]:
+                with os.scandir(folder) as entries:
+                    inside = folder.relative_to(self._root).as_posix()
+                    paths = (
+                        f"{inside}/{entry.name}"
+                        for entry in entries
+                        if entry.is_file(follow_symlinks=False)
+                    )
+                    while batch := tuple(islice(paths, _BATCH)):
+                        yield batch
+
+    def set_aside(self, relatives: Iterable[str]) -> None:
+        """Move received files of one folder to LOST_AND_FOUND, for a person to look at."""
+        aside = self.path(LOST_AND_FOUND)
+        self._prepare_folder(aside)
+        moved = [self.path(relative) for relative in relatives]
+        with os_errors_named(aside):
+            for path in moved:
+                os.replace(path, aside / path.name)  # noqa: PTH105 - as the system call is named
+            sync_folder(aside)
+            for folder in {path.parent for path in moved}:
+                sync_folder(folder)
+
+    def digest(self, relative: str) -> str:
+        """The SHA-256 of a file; raises IntegrityError when it is missing."""
+        path = self.path(relative)
+        with os_errors_named(path):
+            try:
+                with path.open("rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest()
+            except FileNotFoundError as error:
+                raise _missing(path) from error
+
     def sweep_temporary(self) -> int:
         """Remove what a killed process left half-written, and say how many files that was.
 
         Files that a living process is writing are left alone.
         """
         with os_errors_named(self._temporary):
-            abandoned = [path for path in self._temporary.iterdir() if is_abandoned(path)]
-            for path in abandoned:
-                path.unlink(missing_ok=True)
-        return len(abandoned)
+            return sum(remove_if_abandoned(path) for path in self._temporary.iterdir())
 
     def free_bytes(self) -> int:
         """What is free on the spool's disk; raises SpoolError when it cannot be asked."""
@@ -132,19 +210,10 @@ class Spool:
             )
 
     def _prepare_folder(self, folder: Path) -> None:
-        """Create a folder and sync the names above it.
-
-        Once per process even for a folder that exists: another process may have made it this
-        instant and not synced it yet.
-        """
+        """Create a folder and sync its name, once per process even where it exists."""
         if folder in self._durable_folders:
             return
-        make_folder(folder)
-        with os_errors_named(folder):
-            for ancestor in folder.parents:
-                if ancestor == self._root.parent:
-                    break
-                sync_folder(ancestor)
+        make_folder(folder, self._root)
         self._durable_folders.add(folder)
 
 

@@ -1,12 +1,12 @@
 """The store: everything the daemon remembers, behind one object."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text, union_all
 
 from storage import upgrade
 from storage.audit import Audit, append
@@ -17,11 +17,21 @@ from storage.database import Database, insert, open_engine
 from storage.export import Export
 from storage.inquiries import Inquiries
 from storage.jobs import Jobs
-from storage.records import InstanceState, JobKind, NewInstance, Receipt, ReceiptOutcome
+from storage.records import (
+    InstanceState,
+    JobKind,
+    KeptFile,
+    NewInstance,
+    Receipt,
+    ReceiptOutcome,
+)
 from storage.results import Results
-from storage.schema import instances
+from storage.schema import instances, objects
 from storage.status import Status
 from storage.transitions import enqueue
+
+_SETTLE_SECONDS = 5
+"""Others must not queue for long behind one who waits for the writers."""
 
 
 def utc_now() -> datetime:
@@ -121,17 +131,39 @@ class Store:
             append(connection, _received(instance, added, host), now)
         return added
 
-    def keeps(self, sop_instance_uid: str, spool_path: str) -> bool:
-        """Whether an instance's row names this file.
+    def unnamed(self, spool_paths: Collection[str], *, settled: bool = False) -> tuple[str, ...]:
+        """Which of these files no row names.
 
-        For a caller of `record_instance` that got an error: a commit whose answer was lost may
-        have happened, and then the file must stay.
+        `settled` is for who would remove a file: a commit whose answer was lost may have happened,
+        or may be under way on a database server still, and is waited for.
         """
-        query = select(instances.c.id).where(
-            instances.c.sop_instance_uid == sop_instance_uid, instances.c.spool_path == spool_path
+        query = union_all(
+            *(
+                select(table.c.spool_path).where(table.c.spool_path.in_(spool_paths))
+                for table in (instances, objects)
+            )
+        )
+        with self._database.writing() if settled else self._database.reading() as connection:
+            if settled:
+                _await_writers(connection)
+            named = set(connection.scalars(query))
+        return tuple(path for path in spool_paths if path not in named)
+
+    def holders(self, sha256s: Collection[str]) -> tuple[KeptFile, ...]:
+        """The received instances that have one of these digests."""
+        query = select(instances.c.sop_class_uid, instances.c.spool_path, instances.c.sha256).where(
+            instances.c.sha256.in_(sha256s)
         )
         with self._database.reading() as connection:
-            return connection.scalar(query) is not None
+            return tuple(KeptFile(*row) for row in connection.execute(query))
+
+
+def _await_writers(connection: Connection) -> None:
+    """Let those end who are writing rows that name files. One who was cut off in the middle of a
+    commit may still be at it on a server; on SQLite the write lock, which is held, says all."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL lock_timeout = '{_SETTLE_SECONDS}s'"))
+        connection.execute(text("LOCK TABLE instances, objects IN SHARE MODE"))
 
 
 def _received(instance: NewInstance, receipt: Receipt, host: str) -> AuditEntry:

@@ -132,6 +132,9 @@ class RecordingPacs:
 class RunningDaemon:
     """`cxrd serve` with a configuration of its own; a context manager."""
 
+    module = "daemon"
+    options: tuple[str, ...] = ()
+
     def __init__(
         self, folder: Path, bundle: Path, pacs_port: int, changes: dict[str, Any] | None = None
     ) -> None:
@@ -180,7 +183,15 @@ class RunningDaemon:
         self._starts += 1
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "daemon", "serve", "--config", str(self.config)],
+                [
+                    sys.executable,
+                    "-m",
+                    self.module,
+                    "serve",
+                    "--config",
+                    str(self.config),
+                    *self.options,
+                ],
                 stdout=log,
                 stderr=log,
                 env={name: value for name, value in os.environ.items() if name[:5] != "CXRD_"},

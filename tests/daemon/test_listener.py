@@ -101,11 +101,11 @@ def test_failed_transaction_takes_the_file_back(
 def test_file_stays_when_nobody_can_say_whether_the_row_was_written(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **_options: object) -> None:
         raise StorageError("the answer to COMMIT was lost")
 
     monkeypatch.setattr(room.store, "record_instance", fail)
-    monkeypatch.setattr(room.store, "keeps", fail)
+    monkeypatch.setattr(room.store, "unnamed", fail)
     status = Reception(room.spool, room.store, 30).receive(received(film("unknown")))
     assert status is StoreStatus.OUT_OF_RESOURCES
     assert len(room.files) == 1

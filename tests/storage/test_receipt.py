@@ -113,15 +113,16 @@ def test_an_instance_without_its_job_is_not_recorded(
         store.record_instance(new_instance(), 0)
     monkeypatch.undo()
 
-    assert not store.keeps("1.2.3.1", new_instance().spool_path)
+    path = new_instance().spool_path
+    assert store.unnamed([path], settled=True) == (path,)
     assert store.record_instance(new_instance(), 0).outcome is ReceiptOutcome.NEW
 
 
 def test_a_caller_can_ask_whether_its_file_is_needed(store: Store) -> None:
     store.record_instance(new_instance(spool_path="received/aa/one"), 0)
 
-    assert store.keeps("1.2.3.1", "received/aa/one")
-    assert not store.keeps("1.2.3.1", "received/aa/two")
+    paths = ["received/aa/two", "received/aa/one"]
+    assert store.unnamed(paths) == store.unnamed(paths, settled=True) == ("received/aa/two",)
 
 
 def test_a_new_image_revives_a_study_whose_report_was_set_aside(store: Store) -> None:

@@ -1,0 +1,98 @@
+"""The life of one study, as a test drives it, and the points at which the daemon is killed."""
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+from dicom_io.header import read_header
+from tests.daemon.running import film
+from tests.faults.points import AFTER, BEFORE
+from tests.faults.site import FaultSite
+
+CLAIM = "analyst: commit jobs.claim"
+_numbers = itertools.count(1)
+
+Kill = tuple[str, str]
+"""A point, and whether before or after it."""
+
+
+def live(site: FaultSite) -> None:
+    """Send an image, ask for commitment to it in both ways, send it again, and once it is damaged,
+    whatever dies meanwhile; until everything is settled."""
+    number = next(_numbers)
+    image = film(f"life-{number}")
+    uid = read_header(image).study_instance_uid
+    site.send(image)
+    site.inquire(image, f"2.25.{number}1", hold=True)
+    site.inquire(image, f"2.25.{number}2", hold=False)
+    site.send(image)
+    site.wait_until_idle([uid])
+    _damage(site, image)
+    site.send(image)
+    site.wait_until_idle([uid])
+
+
+def _damage(site: FaultSite, image: bytes) -> None:
+    with site.daemon.store() as store:
+        (kept,) = store.inquiries.kept(read_header(image).sop_instance_uid)
+    site.spool.path(kept.spool_path).write_bytes(b"damaged")
+
+
+class Reviver(threading.Thread):
+    """Starts the daemon again whenever its supervisor is dead; a context manager."""
+
+    def __init__(self, site: FaultSite) -> None:
+        super().__init__(daemon=True)
+        self._site = site
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(0.1):
+            self._site.daemon.start_if_dead()
+
+    def __enter__(self) -> Self:
+        self._site.daemon.start_if_dead()
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self.join()
+
+
+def kills_of(points: Iterable[str]) -> list[Kill]:
+    return [(point, when) for point in sorted(set(points)) for when in (BEFORE, AFTER)]
+
+
+def rounds(kills: Sequence[Kill]) -> list[list[Kill]]:
+    """Kills of different roles are tried together, one of each."""
+    by_role: dict[str, list[Kill]] = {}
+    for kill in kills:
+        by_role.setdefault(kill[0].split(":")[0], []).append(kill)
+    return [
+        [kill for kill in group if kill is not None]
+        for group in itertools.zip_longest(*by_role.values())
+    ]
+
+
+def die_at(site: FaultSite, kills: Sequence[Kill], lives: int = 2) -> list[Kill]:
+    """Live until the daemon has died at each of these, and is well again; those it never reached.
+
+    A supervisor frees what a dead role held only when one holds something, so that is arranged.
+    """
+    before = len(site.daemon.killed())
+    for kill in kills:
+        site.daemon.arm(*kill)
+    if any(point.startswith("supervisor") for point, _ in kills):
+        site.daemon.arm(CLAIM, AFTER)
+    reached: Counter[Kill] = Counter()
+    for _ in range(lives):
+        with Reviver(site):
+            live(site)
+        reached = Counter(site.daemon.killed()[before:])
+        if not Counter(kills) - reached:
+            break
+    site.daemon.disarm()
+    return sorted((Counter(kills) - reached).elements())

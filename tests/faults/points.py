@@ -1,0 +1,233 @@
+"""Fault points: places in the daemon's life where a test may have its process killed.
+
+`install` puts one before and after every write, fsync, rename, unlink and new folder below the data
+folder, every commit that changed something, and every DIMSE message sent. The product knows nothing
+of it: what it calls is wrapped. A point is named by its role, what is done and where:
+`listener: fsync file spool/tmp`.
+
+Three places in the folder `FAULT_DIR` control it: `passed` is a list of what was passed and when,
+`armed/` holds a file per point that is to kill, and `killed` is a list of the points that did.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FOLDER = "FAULT_DIR"
+ROOT = "FAULT_ROOT"
+BEFORE, AFTER = "before", "after"
+SENT_SECONDS = 0.1
+
+_lock = threading.RLock()
+_inside = threading.local()
+
+
+def role() -> str:
+    name = multiprocessing.current_process().name
+    return name.removeprefix("cxrd-") if name.startswith("cxrd-") else "supervisor"
+
+
+def armed_file(folder: Path, point: str, when: str) -> Path:
+    return folder / "armed" / hashlib.sha256(f"{point}|{when}".encode()).hexdigest()
+
+
+class _Points:
+    """What a process does at its points."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder = folder
+        self._root = root
+        self._open, self._rename = os.open, os.rename
+
+    def around(self, name: str, work: Callable[[], Any], drain: Callable[[], Any] = bool) -> Any:
+        """Do the work of a point, unless it or its end is where to die. One inside another is
+        part of it."""
+        if getattr(_inside, "point", False):
+            return work()
+        point = f"{role()}: {name}"
+        _inside.point = True
+        try:
+            self._pass(point, BEFORE)
+            result = work()
+            self._pass(point, AFTER, drain)
+        finally:
+            _inside.point = False
+        return result
+
+    def _pass(self, point: str, when: str, drain: Callable[[], Any] = bool) -> None:
+        if when == BEFORE:
+            self._note("passed", f"{time.time()}\t{point}")
+        armed = armed_file(self._folder, point, when)
+        with _lock:
+            if not armed.exists() or not self._is_due(armed):
+                return
+            drain()
+            self._note("killed", f"{time.time()}\t{point}\t{when}")
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+
+    def _is_due(self, armed: Path) -> bool:
+        """Count the passage; the file says how many it takes, and the process that gets it dies."""
+        try:
+            passages = int(armed.read_text())
+            if passages > 1:
+                armed.write_text(str(passages - 1))
+                return False
+            self._rename(armed, f"{armed}.{os.getpid()}")
+        except (FileNotFoundError, ValueError):
+            return False
+        return True
+
+    def _note(self, name: str, line: str) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        descriptor = self._open(self._folder / name, flags, 0o600)
+        try:
+            os.write(descriptor, f"{line}\n".encode())
+        finally:
+            os.close(descriptor)
+
+    def place(self, path: Any) -> str | None:
+        """Where a path is, as far as it matters; None outside of the data folder."""
+        if isinstance(path, int):
+            path = Path(f"/proc/self/fd/{path}").readlink()
+        try:
+            inside = Path(os.fsdecode(path)).relative_to(self._root)
+        except (TypeError, ValueError):
+            return None
+        return "/".join(inside.parts[:2]) or "."
+
+
+def install() -> None:
+    """Wrap what this process calls; nothing without the environment that says where."""
+    if FOLDER not in os.environ:
+        return
+    points = _Points(Path(os.environ[FOLDER]), Path(os.environ[ROOT]))
+    _wrap_files(points)
+    _wrap_commits(points)
+    _wrap_messages(points)
+
+
+class _Written:
+    """A file whose writes are points."""
+
+    def __init__(self, file: Any, points: _Points, place: str) -> None:
+        self._file = file
+        self._points = points
+        self._place = place
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        half = len(view) // 2
+        for name, part in (("write", view[:half]), ("write the rest", view[half:])):
+            self._points.around(f"{name} {self._place}", lambda part=part: self._put(part))
+        return len(view)
+
+    def _put(self, part: memoryview) -> None:
+        self._file.write(part)
+        self._file.flush()
+
+    def __enter__(self) -> "_Written":
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._file.__exit__(*error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _wrap_files(points: _Points) -> None:
+    def wrapped(name: str, said: Callable[..., str | None]) -> None:
+        real = getattr(os, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            point = said(*arguments, **options)
+            if point is None:
+                return real(*arguments, **options)
+            return points.around(point, lambda: real(*arguments, **options))
+
+        setattr(os, name, call)
+
+    def named(verb: str, path: Any) -> str | None:
+        place = points.place(path)
+        return None if place is None else f"{verb} {place}"
+
+    def synced(descriptor: int) -> str | None:
+        is_folder = Path(f"/proc/self/fd/{descriptor}").is_dir()
+        return named("fsync folder" if is_folder else "fsync file", descriptor)
+
+    wrapped("fsync", synced)
+    wrapped("replace", lambda source, target, **_: named("rename to", target))
+    wrapped("unlink", lambda path, **_: named("unlink", path))
+    wrapped("mkdir", lambda path, *_, **__: named("make folder", path))
+    wrapped(
+        "open",
+        lambda path, flags, *_, **__: named("create", path) if flags & os.O_CREAT else None,
+    )
+    real_fdopen = os.fdopen
+
+    def fdopen(descriptor: int, *arguments: Any, **options: Any) -> Any:
+        file = real_fdopen(descriptor, *arguments, **options)
+        place = points.place(descriptor)
+        return file if place is None else _Written(file, points, place)
+
+    os.fdopen = fdopen
+
+
+def _wrap_commits(points: _Points) -> None:
+    from sqlalchemy.engine.default import DefaultDialect
+
+    real = DefaultDialect.do_commit
+
+    def do_commit(self: Any, dbapi_connection: Any) -> None:
+        changes = dbapi_connection.total_changes
+        changed = changes != dbapi_connection.info.get("changes", 0)
+        dbapi_connection.info["changes"] = changes
+        if changed:
+            points.around(f"commit {_caller()}", lambda: real(self, dbapi_connection))
+        else:
+            real(self, dbapi_connection)
+
+    DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
+
+
+def _caller() -> str:
+    """The function of the store whose transaction this is."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("storage.") and module != "storage.database":
+            return f"{module.removeprefix('storage.')}.{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "elsewhere"
+
+
+def _wrap_messages(points: _Points) -> None:
+    from pynetdicom.dimse import DIMSEServiceProvider
+
+    real = DIMSEServiceProvider.send_msg
+
+    def send_msg(self: Any, primitive: Any, context_id: int) -> None:
+        kind = "RQ" if primitive.MessageIDBeingRespondedTo is None else "RSP"
+
+        def drained() -> None:
+            deadline = time.monotonic() + 2.0
+            while not self.dul.to_provider_queue.empty() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(SENT_SECONDS)
+
+        points.around(
+            f"send {type(primitive).__name__}_{kind}",
+            lambda: real(self, primitive, context_id),
+            drained,
+        )
+
+    DIMSEServiceProvider.send_msg = send_msg  # type: ignore[method-assign]

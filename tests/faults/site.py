@@ -1,0 +1,319 @@
+"""A daemon with fault points between senders that repeat and destinations that remember."""
+
+import contextlib
+import hashlib
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset
+from pynetdicom import evt
+
+from dicom_io.association import REPORT_CLASS, Destination, Timeouts
+from dicom_io.commitment import CommitmentRequest, Reference, build_request
+from dicom_io.errors import AssociationError
+from dicom_io.header import read_header
+from dicom_io.sender import Disposition, Sender, pair_of
+from storage.records import InstanceState, JobState, KeptFile
+from storage.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool
+from storage.sweep import Sweep
+from tests.daemon.running import HOST, NODE, SENDER, RunningDaemon, wait_until
+from tests.dicom_io.archive import Archive, all_committed, call_back, running
+from tests.dicom_io.films import data_set_bytes
+from tests.dicom_io.test_commitment_network import ask, asking
+from tests.faults.points import FOLDER, ROOT, armed_file
+
+TIMEOUTS = Timeouts(connect=5, association=5, response=30, network=30)
+ROLES = ("listener", "analyst", "courier")
+CLASSES = (REPORT_CLASS, "1.2.840.10008.5.1.4.1.1.7")
+
+
+@dataclass
+class Remembering(Archive):
+    """Keeps which report of which study came how often; answers requests until it is heard."""
+
+    reports: dict[str, Counter[str]] = field(default_factory=dict)
+    node_port: int = 0
+    asked: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def on_store(self, event: evt.Event) -> int:
+        dataset = event.dataset
+        if dataset.Modality == "SR":
+            with self.lock:
+                of_study = self.reports.setdefault(str(dataset.StudyInstanceUID), Counter())
+                of_study[str(dataset.SOPInstanceUID)] += 1
+        return 0x0000
+
+    def on_action(self, event: evt.Event) -> tuple[int, None]:
+        information = event.action_information
+        with self.lock:
+            self.asked += 1
+            here = self.asked % 2 == 0
+        threading.Thread(
+            target=self._answer, args=(event.assoc if here else None, information), daemon=True
+        ).start()
+        return 0x0000, None
+
+    def _answer(self, association: Any, information: Dataset) -> None:
+        if association is not None:
+            time.sleep(0.1)
+            self._report(association, information)
+            return
+        for _ in range(30):
+            with contextlib.suppress(AssertionError, RuntimeError):
+                if call_back(self.node_port, all_committed(information)) is not None:
+                    return
+            time.sleep(0.5)
+
+
+class FaultyDaemon(RunningDaemon):
+    """`cxrd serve` that dies where it is told to."""
+
+    module = "tests.faults.serve"
+    options = ("--only", "listener,analyst,courier")
+
+    def __init__(self, folder: Path, bundle: Path, plain: Remembering, archive: Archive) -> None:
+        receiving = {"host": HOST, "receives": ["report", "heatmap"]}
+        changes: dict[str, Any] = {
+            "study": {"quiet_seconds": 0.3},
+            "analyst": {"lease_seconds": 6, "max_attempts": 100, "retry_seconds": 0.2},
+            "courier": {
+                "retry_seconds": 0.2,
+                "retry_max_seconds": 1,
+                "network_timeout_seconds": 3,
+            },
+            "commitment": {
+                "delay_seconds": 0.2,
+                "answer_seconds": 4,
+                "max_requests": 100,
+                "same_association_seconds": 0.5,
+            },
+            "peers": [
+                {"name": "sender", "ae_title": SENDER, "sends": True},
+                {
+                    "name": "modality",
+                    "ae_title": "MODALITY",
+                    "host": HOST,
+                    "port": plain.port,
+                    "sends": True,
+                },
+                {"name": "plain", "ae_title": "PLAIN", "port": plain.port, **receiving},
+                {
+                    "name": "archive",
+                    "ae_title": "ARCHIVE",
+                    "port": archive.port,
+                    "commitment": True,
+                    **receiving,
+                },
+            ],
+        }
+        super().__init__(folder, bundle, 1, changes)
+        self.faults = folder / "faults"
+        (self.faults / "armed").mkdir(parents=True, exist_ok=True)
+        self.log_path.touch()
+        os.environ[FOLDER], os.environ[ROOT] = str(self.faults), str(self.data.resolve())
+
+    def arm(self, point: str, when: str, passages: int = 1) -> None:
+        armed = armed_file(self.faults, point, when)
+        ready = armed.with_suffix(".new")
+        ready.write_text(str(passages))
+        ready.replace(armed)
+
+    def disarm(self) -> None:
+        for path in (self.faults / "armed").iterdir():
+            path.unlink()
+
+    def passed(self) -> list[tuple[float, str]]:
+        lines = _lines(self.faults / "passed")
+        return [(float(line.split("\t")[0]), line.split("\t")[1]) for line in lines]
+
+    def killed(self) -> list[tuple[str, str]]:
+        lines = [line.split("\t") for line in _lines(self.faults / "killed")]
+        return [(line[1], line[2]) for line in lines]
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def supervisor(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def children(self) -> list[int]:
+        """The roles' processes that are alive."""
+        return [pid for role in ROLES if (pid := self.role_alive(role)) is not None]
+
+    def role_alive(self, role: str) -> int | None:
+        """The role's process, unless it is dead or another supervisor's."""
+        started = re.findall(rf"{role} started, process (\d+)", self.log)
+        try:
+            status = Path(f"/proc/{started[-1]}/status").read_text()
+        except (IndexError, OSError):
+            return None
+        parent = re.search(r"PPid:\t(\d+)", status)
+        is_ours = parent is not None and int(parent[1]) == self.supervisor
+        return int(started[-1]) if is_ours and "State:\tZ" not in status else None
+
+    def start_if_dead(self) -> None:
+        """Start again what was killed; what is killed while it starts is started once more."""
+        while not self.is_running:
+            with contextlib.suppress(AssertionError):
+                self._starts = self.log.count("cxrd is ready")
+                self.start()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@dataclass
+class FaultSite:
+    """The daemon, its two destinations, and what the daemon has acknowledged."""
+
+    daemon: FaultyDaemon
+    plain: Remembering
+    archive: Remembering
+    acknowledged: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def spool(self) -> Spool:
+        return Spool(self.daemon.data / "spool")
+
+    def send(self, image: bytes, seconds: float = 90.0) -> None:
+        """Send until it is acknowledged, as a modality does."""
+        deadline = time.monotonic() + seconds
+        while not self._try_to_send(image):
+            assert time.monotonic() < deadline, "the image is not acknowledged"
+            time.sleep(0.2)
+        self.acknowledged[read_header(image).sop_instance_uid] = image
+
+    def _try_to_send(self, image: bytes) -> bool:
+        destination = Destination("cxrd", NODE, HOST, self.daemon.port, SENDER, TIMEOUTS)
+        try:
+            with Sender(destination, sop_classes=(), also=[pair_of(image)]) as sender:
+                return sender.send(image).disposition is Disposition.DELIVERED
+        except AssociationError:
+            return False
+
+    def inquire(self, image: bytes, transaction_uid: str, *, hold: bool) -> None:
+        """Ask the daemon to commit to an image until it says so, on this association or later."""
+        header = read_header(image)
+        request = build_request(
+            CommitmentRequest(
+                transaction_uid, (Reference(header.sop_class_uid, header.sop_instance_uid),)
+            )
+        )
+
+        deadline = time.monotonic() + 90.0
+        while not self.has_answer(transaction_uid):
+            assert time.monotonic() < deadline, "the inquiry is not answered"
+            with contextlib.suppress(AssertionError, RuntimeError, AttributeError, KeyError):
+                with asking(self.daemon.port, self.plain) as association:
+                    if ask(association, request) == 0x0000:
+                        self._await_answer(transaction_uid, 4.0 if hold else 0.0)
+                self._await_answer(transaction_uid, 8.0)
+                continue
+            time.sleep(0.2)
+
+    def _await_answer(self, transaction_uid: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self.has_answer(transaction_uid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def has_answer(self, transaction_uid: str) -> bool:
+        return any(one.TransactionUID == transaction_uid for one in self.plain.answers)
+
+    def wait_until_idle(self, studies: list[str], seconds: float = 90.0) -> None:
+        """Until each study has its report everywhere, and nothing is left to do."""
+        for destination in (self.plain, self.archive):
+            wait_until(
+                lambda kept=destination.reports: all(uid in kept for uid in studies),  # type: ignore[misc]
+                "a report of each study at each destination",
+                seconds,
+            )
+        with self.daemon.store() as store:
+            wait_until(
+                lambda: (
+                    not any(
+                        state in (JobState.QUEUED, JobState.RUNNING)
+                        for _, state in store.jobs.counts()
+                    )
+                ),
+                "nothing is left to do",
+                seconds,
+            )
+
+    def check(self) -> dict[str, int]:
+        """Every invariant, over everything acknowledged so far; the figures."""
+        lost = duplicates = 0
+        with self.daemon.store() as store:
+            for uid, image in self.acknowledged.items():
+                kept = store.inquiries.kept(uid)
+                lost += len(kept) != 1 or not self._is_intact(kept[0], image)
+                study = store.results.study(read_header(image).study_instance_uid)
+                states = [one.state for one in study.instances]
+                assert set(states) == {InstanceState.ANALYSED}, states
+                for destination in (self.plain, self.archive):
+                    reports = destination.reports[study.study_instance_uid]
+                    duplicates += len(reports) != 1
+            swept = Sweep(self.spool, store, lambda seconds: bool(time.sleep(seconds))).run()
+            assert swept.busy == 0
+            orphans = sum(
+                len(store.unnamed(batch))
+                for area in (RECEIVED, OBJECTS)
+                for batch in self.spool.listed(area)
+            )
+            assert list(self.spool.listed(LOST_AND_FOUND)) == []
+            assert list(self.spool.path("tmp").iterdir()) == []
+            orphans += self._rows_without_files(store)
+            states = {state for _, state in store.jobs.counts()}
+            assert states <= {JobState.DONE}, store.jobs.counts()
+        return {
+            "acknowledged": len(self.acknowledged),
+            "lost": lost,
+            "duplicates": duplicates,
+            "orphans": orphans,
+        }
+
+    def _is_intact(self, kept: KeptFile, image: bytes) -> bool:
+        data = self.spool.read(kept.spool_path)
+        is_same = data_set_bytes(data) == data_set_bytes(image)
+        return is_same and hashlib.sha256(data).hexdigest() == kept.sha256
+
+    def _rows_without_files(self, store: Any) -> int:
+        database = self.daemon.data / "cxrd.sqlite"
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+            rows = [
+                row
+                for table in ("instances", "objects")
+                for row in connection.execute(f"SELECT spool_path, sha256 FROM {table}")  # noqa: S608
+            ]
+        return sum(self.spool.digest(path) != sha256 for path, sha256 in rows)
+
+
+@contextlib.contextmanager
+def fault_site(folder: Path, bundle: Path) -> Iterator[FaultSite]:
+    """The destinations, listening, and the daemon, not yet started."""
+    plain, archive = Remembering(), Remembering()
+    with running(plain, classes=CLASSES), running(archive, classes=CLASSES):
+        daemon = FaultyDaemon(folder, bundle, plain, archive)
+        plain.node_port = archive.node_port = daemon.port
+        try:
+            yield FaultSite(daemon, plain, archive)
+        finally:
+            daemon.disarm()
+            if daemon.is_running:
+                daemon.stop()
+            for name in (FOLDER, ROOT):
+                os.environ.pop(name, None)

@@ -1,0 +1,83 @@
+"""Kills at random moments, while several senders send and repeat what was not acknowledged."""
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+
+from dicom_io.header import read_header
+from tests.daemon.running import film
+from tests.faults.life import Reviver
+from tests.faults.site import ROLES, FaultSite
+
+SUPERVISOR = "supervisor"
+EVERYTHING = "everything at once"
+_WEIGHTS = {"listener": 6, "analyst": 6, "courier": 6, SUPERVISOR: 2, EVERYTHING: 1}
+SENDERS = 3
+PACE_SECONDS = 1.5
+
+
+class Storm:
+    """Senders and a killer over one daemon; everything random follows from the seed."""
+
+    def __init__(self, site: FaultSite, seed: int) -> None:
+        self._site = site
+        self._seed = seed
+        self._over = threading.Event()
+        self._sending = threading.Lock()
+        self.studies: list[str] = []
+        self.kills: Counter[str] = Counter()
+        self.failures: list[str] = []
+
+    def rage(self, kills: int) -> None:
+        """Until so many processes were killed; then the senders finish what they are at."""
+        senders = [threading.Thread(target=self._send, args=(number,)) for number in range(SENDERS)]
+        with Reviver(self._site):
+            for sender in senders:
+                sender.start()
+            try:
+                self._kill(kills)
+            finally:
+                self._over.set()
+                for sender in senders:
+                    sender.join()
+
+    def _send(self, number: int) -> None:
+        rng = random.Random(self._seed + 1 + number)
+        count = 0
+        while not self._over.wait(rng.uniform(0.2, PACE_SECONDS)):
+            count += 1
+            image = film(f"storm-{self._seed}-{number}-{count}")
+            try:
+                for _ in range(rng.choice((1, 1, 1, 2))):
+                    self._site.send(image, seconds=180)
+            except AssertionError as error:
+                self.failures.append(str(error))
+                return
+            with self._sending:
+                self.studies.append(read_header(image).study_instance_uid)
+
+    def _kill(self, kills: int) -> None:
+        rng = random.Random(self._seed)
+        while self.kills.total() < kills:
+            time.sleep(rng.uniform(0.1, 1.5))
+            (which,) = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+            for name, pid in self._victims(which):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    self.kills[name] += 1
+
+    def _victims(self, which: str) -> list[tuple[str, int]]:
+        daemon = self._site.daemon
+        if not daemon.is_running:
+            return []
+        roles = ROLES if which == EVERYTHING else (which,)
+        found = [
+            (role, pid) for role in roles if role in ROLES and (pid := daemon.role_alive(role))
+        ]
+        if which in (SUPERVISOR, EVERYTHING):
+            found.insert(0, (SUPERVISOR, daemon.supervisor))
+        return found

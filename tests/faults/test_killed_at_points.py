@@ -1,0 +1,155 @@
+"""The daemon is killed before and after everything it writes, syncs, commits, answers and sends."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.running import build_bundle
+from tests.faults.life import CLAIM, Kill, die_at, kills_of, live, rounds
+from tests.faults.points import AFTER, BEFORE
+from tests.faults.site import ROLES, FaultSite, fault_site
+
+KINDS = (
+    "make folder",
+    "create",
+    "write",
+    "write the rest",
+    "fsync file",
+    "rename to",
+    "fsync folder",
+    "unlink",
+    "commit",
+    "send C_STORE_RSP",
+    "send C_STORE_RQ",
+    "send N_ACTION_RQ",
+    "send N_ACTION_RSP",
+    "send N_EVENT_REPORT_RQ",
+    "send N_EVENT_REPORT_RSP",
+)
+SELECTION: tuple[tuple[Kill, ...], ...] = (
+    (
+        ("listener: commit store.record_instance", BEFORE),
+        (CLAIM, AFTER),
+        ("courier: send C_STORE_RQ", AFTER),
+    ),
+    (
+        ("listener: send C_STORE_RSP", BEFORE),
+        ("analyst: rename to spool/objects", AFTER),
+        ("courier: commit results.record_delivery", BEFORE),
+    ),
+    (
+        ("listener: write the rest spool/tmp", BEFORE),
+        ("analyst: commit results.record_report", BEFORE),
+        ("courier: send N_ACTION_RQ", BEFORE),
+    ),
+    (
+        ("listener: fsync folder spool/received", BEFORE),
+        ("analyst: write the rest spool/tmp", BEFORE),
+        ("courier: commit commitments.next_step", AFTER),
+    ),
+    (
+        ("listener: unlink spool/received", BEFORE),
+        ("analyst: commit results.record_analysis", BEFORE),
+        ("courier: send N_EVENT_REPORT_RQ", AFTER),
+    ),
+    (("supervisor: commit jobs._requeue", BEFORE),),
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "random"
+    build_bundle(folder)
+    return folder
+
+
+@pytest.fixture
+def site(tmp_path: Path, bundle: Path) -> Iterator[FaultSite]:
+    with fault_site(tmp_path / "node", bundle) as made:
+        yield made
+
+
+def kinds_in(points: set[str]) -> set[str]:
+    return {kind for kind in KINDS for point in points if point.partition(": ")[2].startswith(kind)}
+
+
+def report(kills: Counter[Kill], figures: dict[str, int]) -> None:
+    """Kills by role and point, and what became of what was acknowledged."""
+    print()
+    for (point, when), count in sorted(kills.items()):
+        print(f"  {count:4} {when:6} {point}")
+    by_role = Counter(point.split(":")[0] for point, _ in kills.elements())
+    roles = ", ".join(f"{role} {count}" for role, count in sorted(by_role.items()))
+    print(f"  {kills.total()} kills: {roles}")
+    print("  " + ", ".join(f"{name} {count}" for name, count in figures.items()))
+
+
+def nothing_lost(figures: dict[str, int]) -> bool:
+    return figures["acknowledged"] > 0 and not any(
+        figures[name] for name in ("lost", "duplicates", "orphans")
+    )
+
+
+@pytest.mark.timeout(240)
+def test_what_was_acknowledged_survives_a_kill_at_points_of_each_kind(site: FaultSite) -> None:
+    for kills in SELECTION:
+        assert die_at(site, kills) == []
+        assert nothing_lost(site.check())
+    killed = Counter(site.daemon.killed())
+    report(killed, site.check())
+    assert killed.total() >= 16
+    assert kinds_in({point for _, point in site.daemon.passed()}) == set(KINDS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_what_was_acknowledged_survives_a_kill_at_every_point(site: FaultSite) -> None:
+    site.daemon.start()
+    live(site)
+    assert die_at(site, [("supervisor: commit jobs._requeue", AFTER)]) == []
+    points = {point for _, point in site.daemon.passed()}
+    assert kinds_in(points) >= set(KINDS) - {"make folder"}
+    unreached: list[Kill] = []
+    kills = kills_of(points)
+    for together in rounds(kills):
+        unreached += die_at(site, together)
+        assert nothing_lost(site.check()), together
+    print(f"\n  {len(unreached)} not reached at first: {unreached}")
+    never = [kill for kill in unreached if die_at(site, [kill], lives=4)]
+    figures = site.check()
+    report(Counter(site.daemon.killed()), figures)
+    assert nothing_lost(figures)
+    assert never == []
+
+
+def first_start(folder: Path, bundle: Path, role: str, kill: Kill | None) -> FaultSite:
+    """Start a role for the first time, until it stands; then everything is as it should be."""
+    with fault_site(folder, bundle) as site:
+        site.daemon.options = ("--only", role)
+        if kill is not None:
+            site.daemon.arm(*kill)
+        site.daemon.start_if_dead()
+        site.daemon.stop()
+        figures = site.check()
+        assert (figures["lost"], figures["orphans"]) == (0, 0)
+    return site
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_first_start_cut_short_anywhere_is_made_good(tmp_path: Path, bundle: Path) -> None:
+    killed: Counter[Kill] = Counter()
+    figures: dict[str, int] = {}
+    for role in ROLES:
+        site = first_start(tmp_path / role, bundle, role, None)
+        points = {point for _, point in site.daemon.passed()}
+        if role != ROLES[0]:
+            points = {point for point in points if point.startswith(role)}
+        for number, kill in enumerate(kills_of(points)):
+            site = first_start(tmp_path / f"{role}-{number}", bundle, role, kill)
+            assert site.daemon.killed() == [kill]
+            killed.update(site.daemon.killed())
+    report(killed, figures)
+    assert any(point.startswith("supervisor: commit upgrade") for point, _ in killed)
