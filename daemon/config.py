@@ -58,13 +58,24 @@ class PictureSyntax(StrEnum):
 
 
 class ListenerConfig(Section):
-    """Where the C-STORE SCP listens."""
+    """Where the C-STORE SCP listens, how much it takes in and how long it waits."""
 
     ae_title: AETitle = "CXRD"
     host: str = "127.0.0.1"
     port: Port = 11112
     check_called_ae_title: bool = False
     max_associations: int = Field(default=64, ge=1)
+    max_instance_mb: int = Field(default=512, ge=1)
+    max_receiving_mb: int = Field(default=1024, ge=1)
+    request_seconds: Seconds = 10.0
+    stall_seconds: Seconds = 30.0
+    idle_seconds: Seconds = 300.0
+
+    @model_validator(mode="after")
+    def _one_instance_fits(self) -> Self:
+        if self.max_receiving_mb < self.max_instance_mb:
+            raise ValueError("max_receiving_mb must not be less than max_instance_mb")
+        return self
 
 
 class RulesConfig(Section):

@@ -6,18 +6,20 @@ store and the header.
 
 import functools
 import logging
+import resource
 import threading
 import time
 import uuid
 
 from daemon.audit_network import NetworkAudit
 from daemon.commitment_desk import CommitmentDesk
-from daemon.config import Config
+from daemon.config import Config, ListenerConfig
 from daemon.role import RoleContext
 from daemon.sweep import sweep_daily
 from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
-from dicom_io.node import Node, ReceivedInstance, Rejection, StoreStatus
+from dicom_io.node import Limits, Node, ReceivedInstance, Rejection, RejectReason, StoreStatus
+from dicom_io.observed import RefusedObject
 from dicom_io.peers import Peer
 from storage.errors import StorageError
 from storage.records import NewInstance, Receipt, ReceiptOutcome
@@ -28,6 +30,8 @@ log = logging.getLogger("listener")
 
 PREDECESSOR_SECONDS = 3.0
 """How long a port in use may be that of a daemon killed just now."""
+_OTHER_FILES = 128
+"""Files that are open besides connections: the store, the spool, the log, libraries."""
 
 
 class Reception:
@@ -130,6 +134,15 @@ def open_node(
         _log_rejection(rejection)
         audit.rejected(rejection)
 
+    def on_refused(refused: RefusedObject) -> None:
+        log.warning(
+            "an object from %s is answered 0x%04X: %s",
+            refused.calling_ae_title,
+            refused.status,
+            refused.comment or "see above",
+        )
+        audit.refused(refused)
+
     return Node(
         ae_title=config.listener.ae_title,
         host=config.listener.host,
@@ -138,19 +151,49 @@ def open_node(
         on_store=reception.receive,
         on_rejected=on_rejected,
         on_accepted=audit.accepted,
-        on_refused=audit.refused,
+        on_refused=on_refused,
         commitment=commitment,
         max_associations=config.listener.max_associations,
         require_called_ae_title=config.listener.check_called_ae_title,
+        limits=limits_of(config.listener),
     )
+
+
+def limits_of(listener: ListenerConfig) -> Limits:
+    """What one peer, and all together, may make the node hold and wait for."""
+    return Limits(
+        max_instance_bytes=listener.max_instance_mb * 2**20,
+        max_receiving_bytes=listener.max_receiving_mb * 2**20,
+        request_seconds=listener.request_seconds,
+        stall_seconds=listener.stall_seconds,
+        idle_seconds=listener.idle_seconds,
+    )
+
+
+def allow_open_files(listener: ListenerConfig) -> None:
+    """Have room for every connection there may be; say so where the system does not give it."""
+    wanted = listener.max_associations + limits_of(listener).max_waiting + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    given = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (given, hard))
+    if given < wanted:
+        log.warning(
+            "only %d files may be open and %d may be needed: raise the limit (ulimit -n), or lower"
+            " listener.max_associations",
+            given,
+            wanted,
+        )
 
 
 def _log_rejection(rejection: Rejection) -> None:
     log.warning(
-        "association from %s as %r to %r is rejected: %s",
+        "association from %s as %r to %r is %s: %s",
         rejection.host,
         rejection.calling_ae_title,
         rejection.called_ae_title,
+        "rejected" if isinstance(rejection.reason, RejectReason) else "cut short",
         rejection.reason,
     )
 
@@ -158,6 +201,7 @@ def _log_rejection(rejection: Rejection) -> None:
 def run(context: RoleContext) -> None:
     """Listen until told to stop."""
     config = context.config
+    allow_open_files(config.listener)
     spool = Spool(config.spool_dir, min_free_bytes=config.spool.min_free_mb * 2**20)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         desk = CommitmentDesk(config, context.worker, spool, store)

@@ -15,22 +15,27 @@ from types import TracebackType
 from typing import Self, cast
 
 from pydicom import Dataset
-from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
+from pynetdicom import AllStoragePresentationContexts, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicom_io.accepted import AcceptedAssociation, refusal_of
+from dicom_io.acceptor import BoundedEntity
 from dicom_io.commitment import COMMITMENT_CLASS
 from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import NotDicomError, PortInUseError
+from dicom_io.limits import AbortReason, Limits
 from dicom_io.observed import Opening, RefusedObject, opening, refused_object
 from dicom_io.peers import Peer, is_known
 from dicom_io.received import ReceivedInstance, StoreStatus, answer, mismatch, received
 from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
 
 __all__ = [
+    "AbortReason",
+    "Limits",
     "Node",
     "Peer",
     "ReceivedInstance",
@@ -39,12 +44,12 @@ __all__ = [
     "StoreStatus",
 ]
 
+log = logging.getLogger(__name__)
+
 _VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_CLASSES = frozenset(
     str(context.abstract_syntax) for context in AllStoragePresentationContexts
 )
-_NO_LIMIT = 1_000_000
-_BACKLOG = 128
 
 
 class RejectReason(StrEnum):
@@ -58,9 +63,12 @@ class RejectReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An association request that was turned away."""
+    """A request that was turned away, or an association or connection that was ended.
 
-    reason: RejectReason
+    The AE titles are empty where none were given yet.
+    """
+
+    reason: RejectReason | AbortReason
     calling_ae_title: str
     called_ae_title: str
     host: str
@@ -75,13 +83,12 @@ class Node:
 
     It listens in background threads, one for each association, so `on_store` is called from
     several threads at once. Whatever it raises is answered with a failure status (0xC211), never
-    with success. `on_accepted` and `on_rejected` hear of every association request, `on_refused` of
-    every object answered with a failure, before that is sent. Without `commitment` that service is
-    not offered.
+    with success. `on_accepted` hears of every association, `on_rejected` of every request turned
+    away and of every association or connection that was ended for its peer's fault, `on_refused`
+    of every object answered with a failure, once that is sent; also from several threads. Without
+    `commitment` that service is not offered.
 
     `require_called_ae_title` turns away requests for another AE title than `ae_title`.
-    `idle_seconds` without any message end an association; `request_seconds` is how long a new
-    connection may take to ask for one.
     """
 
     def __init__(
@@ -98,8 +105,7 @@ class Node:
         commitment: CommitmentHandlers | None = None,
         max_associations: int = 32,
         require_called_ae_title: bool = True,
-        idle_seconds: float = 120.0,
-        request_seconds: float = 10.0,
+        limits: Limits | None = None,
     ) -> None:
         self.ae_title = ae_title
         self.host = host
@@ -112,8 +118,7 @@ class Node:
         self._commitment = commitment
         self._max_associations = max_associations
         self._require_called = require_called_ae_title
-        self._idle_seconds = idle_seconds
-        self._request_seconds = request_seconds
+        self._limits = limits or Limits()
         self._server: ThreadedAssociationServer | None = None
         self._stopping = threading.Event()
         self._open: set[Association] = set()
@@ -171,46 +176,56 @@ class Node:
             association.dul.kill_dul()
 
     def _listen(self) -> ThreadedAssociationServer:
-        ae = AE(ae_title=self.ae_title)
-        # The one size that lets a sender use as large a PDU as it likes: several times faster.
-        ae.maximum_pdu_size = 0
-        # pynetdicom counts bare connections too; `_judge` counts associations.
-        ae.maximum_associations = _NO_LIMIT
-        ae.network_timeout = self._idle_seconds
-        ae.acse_timeout = self._request_seconds
+        ae = BoundedEntity(self.ae_title, self._limits, self._on_abort)
         server = ae.start_server(
             (self.host, self._asked_port),
             block=False,
-            # Copied for every connection, so the real list is set in `_on_requested`.
+            # The real list depends on who asks and is set in `_on_requested`.
             contexts=[build_context(_VERIFICATION)],
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._on_requested),
                 (evt.EVT_ACCEPTED, self._on_opened),
                 (evt.EVT_C_STORE, self._on_c_store),
                 (evt.EVT_DIMSE_SENT, self._on_sent),
-                (evt.EVT_CONN_CLOSE, _on_closed),
                 *(self._commitment.bindings() if self._commitment else ()),
             ],
         )
-        started = cast(ThreadedAssociationServer, server)
-        # socketserver queues five connections; a sixth at once would wait a second for its retry.
-        if started.socket is not None:
-            started.socket.listen(_BACKLOG)
-        return started
+        return cast(ThreadedAssociationServer, server)
+
+    def _on_abort(self, reason: AbortReason, calling: str, called: str, host: str) -> None:
+        self._tell(Rejection(reason, calling, called, host))
+
+    def _tell(self, rejection: Rejection) -> None:
+        """What the owner does with it must not end the thread that brings it."""
+        try:
+            self._on_rejected(rejection)
+        except Exception:
+            log.exception("what was rejected could not be recorded")
 
     def _on_requested(self, event: evt.Event) -> None:
-        association = event.assoc
+        association = cast(AcceptedAssociation, event.assoc)
+        try:
+            self._answer_request(association)
+        except Exception as error:  # noqa: BLE001 - pynetdicom would accept what nobody has judged
+            log.error("a request could not be judged: %s", type(error).__name__)
+            association.is_aborted = True
+            association.dul.refuse(AbortReason.MALFORMED)
+            association.kill()
+
+    def _answer_request(self, association: AcceptedAssociation) -> None:
         request = association.requestor.primitive
         if not isinstance(request, A_ASSOCIATE):
+            association.kill()
             return
+        association.has_asked()
         rejection = self._judge(association, request)
         if rejection is None:
             association.acceptor.supported_contexts = self._contexts_for(association, request)
             with self._lock:
                 self._open.add(association)
             return
-        association.acse.send_reject(*REJECT_CODES[rejection.reason])
-        self._on_rejected(rejection)
+        association.acse.send_reject(*REJECT_CODES[RejectReason(rejection.reason)])
+        self._tell(rejection)
         association.kill()
 
     def _on_opened(self, event: evt.Event) -> None:
@@ -256,6 +271,9 @@ class Node:
             self._busy.add(event.assoc)
         if self._stopping.is_set():
             return answer(StoreStatus.OUT_OF_RESOURCES, "node is shutting down, send again")
+        refusal = refusal_of(event.request)
+        if refusal is not None:
+            return answer(StoreStatus.OUT_OF_RESOURCES, refusal.value)
         try:
             instance = received(event)
         except NotDicomError as error:
@@ -287,22 +305,12 @@ REJECT_CODES = {
 }
 
 
-def _on_closed(event: evt.Event) -> None:
-    """End the thread of a connection that closed without a request, as port probes do.
-
-    pynetdicom would keep it waiting for the request that cannot come any more.
-    """
-    if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)
-
-
 def _end(association: Association) -> None:
     """Cut an association off, or a connection that has not asked for one."""
     if association.requestor.primitive is not None:
         association.abort(block=False)
         return
     association.dul.kill_dul()
-    association.dul.to_user_queue.put(None)
 
 
 def _storage_contexts(request: A_ASSOCIATE) -> list[PresentationContext]:

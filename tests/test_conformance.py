@@ -15,6 +15,7 @@ from dicom_io.association import RESULT_CLASSES, VERIFICATION
 from dicom_io.codes import FINDING_CODES, PRIVATE_SCHEME_UID
 from dicom_io.commitment import COMMITMENT_CLASS, FailureReason, MessageStatus
 from dicom_io.gate import Reason, assess
+from dicom_io.limits import AbortReason
 from dicom_io.node import REJECT_CODES, STORAGE_CLASSES, StoreStatus
 from dicom_io.sender import classify
 from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
@@ -118,6 +119,10 @@ def test_commitment_failures() -> None:
 def test_rejections() -> None:
     actual = [(reason.value, *map(str, codes)) for reason, codes in REJECT_CODES.items()]
     compare("rejections", table("rejections"), actual)
+
+
+def test_aborts() -> None:
+    compare("aborts", columns("aborts", 0), [(reason.value,) for reason in AbortReason])
 
 
 def test_configuration() -> None:

@@ -25,6 +25,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from dicom_io.errors import PortInUseError
 from dicom_io.node import Node, ReceivedInstance, Rejection, RejectReason, StoreStatus
+from dicom_io.observed import RefusedObject
 from dicom_io.peers import Peer, is_known
 from tests.dicom_io.films import ROOT, chest_film, data_set_bytes, file_bytes
 from tests.tools import require_tool
@@ -38,6 +39,7 @@ class Inbox:
 
     instances: list[ReceivedInstance] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    refusals: list[RefusedObject] = field(default_factory=list)
 
     def take(self, instance: ReceivedInstance) -> StoreStatus:
         self.instances.append(instance)
@@ -53,6 +55,7 @@ def running(inbox: Inbox, **options: Any) -> Iterator[Node]:
         "peers": [Peer("STORESCU")],
         "on_store": inbox.take,
         "on_rejected": inbox.rejections.append,
+        "on_refused": inbox.refusals.append,
     }
     with Node(**(settings | options)) as node:
         yield node

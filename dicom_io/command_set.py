@@ -1,0 +1,78 @@
+"""The command set of a DIMSE message (PS3.7 E), checked before anything acts on it.
+
+pydicom would read any bytes as one and find out at the first use of a value.
+"""
+
+import re
+import struct
+
+_SERVED = frozenset({0x0001, 0x0030, 0x0100, 0x0130, 0x0FFF, 0x8100})
+"""C-STORE, C-ECHO, N-EVENT-REPORT and N-ACTION requests, C-CANCEL, N-EVENT-REPORT responses."""
+
+_UIDS = frozenset({0x0002, 0x0003, 0x1000, 0x1001})
+_NUMBERS = frozenset(
+    {0x0100, 0x0110, 0x0120, 0x0700, 0x0800, 0x0900, 0x0903, 0x1002, 0x1008, 0x1031}
+)
+_AE_TITLES = frozenset({0x1030})
+_COMMAND_FIELD, _DATA_SET_TYPE = 0x0100, 0x0800
+_HEADER = struct.Struct("<HHI")
+_TEXT = re.compile(rb"[ -\[\]-~]*")
+_LONGEST_UID = 64
+_LONGEST_AE_TITLE = 16
+
+
+class CommandError(ValueError):
+    """The bytes are no command set, or none that is served here."""
+
+
+def checked(command: bytes) -> bytes:
+    """The same command set with only the elements that the served messages have, in their order.
+
+    Raises CommandError where the bytes are no group 0000 in implicit VR little endian, an element
+    is there twice or has a value of the wrong form, or the command is not one that is served.
+    """
+    known = {
+        element: _checked_value(element, value)
+        for element, value in _elements(command).items()
+        if element in _UIDS | _NUMBERS | _AE_TITLES
+    }
+    if _number(known, _COMMAND_FIELD) not in _SERVED:
+        raise CommandError("the command is not served")
+    _number(known, _DATA_SET_TYPE)
+    body = b"".join(
+        _HEADER.pack(0, element, len(value)) + value for element, value in sorted(known.items())
+    )
+    return _HEADER.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
+
+
+def _elements(command: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    offset = 0
+    while offset < len(command):
+        if len(command) - offset < _HEADER.size:
+            raise CommandError("an element is cut off")
+        group, element, length = _HEADER.unpack_from(command, offset)
+        offset += _HEADER.size
+        if group != 0 or element in found or length > len(command) - offset:
+            raise CommandError("an element is of another group, there twice, or too long")
+        found[element] = command[offset : offset + length]
+        offset += length
+    return found
+
+
+def _checked_value(element: int, value: bytes) -> bytes:
+    if element in _NUMBERS:
+        if len(value) != 2:
+            raise CommandError("a number has not two bytes")
+        return value
+    longest = _LONGEST_AE_TITLE if element in _AE_TITLES else _LONGEST_UID
+    text = value.rstrip(b" \0")
+    if len(text) > longest or not _TEXT.fullmatch(text):
+        raise CommandError("a UID or AE title is too long or has characters that none has")
+    return value
+
+
+def _number(elements: dict[int, bytes], element: int) -> int:
+    if element not in elements:
+        raise CommandError("an element that every message has is missing")
+    return int.from_bytes(elements[element], "little")
