@@ -7,6 +7,7 @@ taken off the socket piece by piece straight into the message it belongs to, and
 does ends in an A-ABORT, one reason and a closed socket.
 """
 
+import contextlib
 import logging
 import queue
 import struct
@@ -58,7 +59,9 @@ class _Machine(StateMachine):
         if (event, self.current_state) == ("Evt18", "Sta2"):
             self.dul.report(AbortReason.NO_REQUEST)
         try:
-            self.transition(ACTIONS[action][1](self.dul))
+            # The lock of `quietly` is for what parses a peer's words: one of its PDUs.
+            with quietly() if event == "Evt6" else contextlib.nullcontext():
+                self.transition(ACTIONS[action][1](self.dul))
         except Exception as error:  # noqa: BLE001 - whatever a peer's bytes make pynetdicom raise
             log.debug("action %s failed: %r", action, error)
             self.dul.refuse(AbortReason.MALFORMED)
@@ -219,8 +222,9 @@ class UpperLayer(DULServiceProvider):
     def _take_request(self, length: int) -> None:
         if length > limit.MAX_REQUEST_BYTES:
             raise LimitError(AbortReason.TOO_LARGE)
-        pdu = A_ASSOCIATE_RQ()
-        pdu.decode(bytes(self._buffer) + self._read(length))
+        pdu, body = A_ASSOCIATE_RQ(), self._read(length)
+        with quietly():
+            pdu.decode(bytes(self._buffer) + body)
         self._pace = limit.message_pace(self._limits)
         self._recv_pdu.put(pdu)
         self.event_queue.put("Evt6")
