@@ -5,21 +5,20 @@ from the environment as `CXRD_<SECTION>__<KEY>`, which wins over the file. A key
 an error that names its nearest match: a typo must not silently become a default.
 """
 
-import difflib
 import os
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from daemon.config_access import Fingerprint, TlsConfig, WebConfig, read_secret
 from daemon.config_base import Port, Seconds, Section
+from daemon.config_reading import explain, nearest, read_yaml
 from daemon.config_syslog import SyslogConfig
 from daemon.errors import ConfigError
+from dicom_io.tls import ClientCertificate
 
 ENVIRONMENT_PREFIX = "CXRD_"
 DEFAULT_FILE = Path("config.yaml")
@@ -63,6 +62,8 @@ class ListenerConfig(Section):
     ae_title: AETitle = "CXRD"
     host: str = "127.0.0.1"
     port: Port = 11112
+    tls: bool = False
+    tls_port: Port | None = None
     check_called_ae_title: bool = False
     max_associations: int = Field(default=64, ge=1)
     max_instance_mb: int = Field(default=512, ge=1)
@@ -76,6 +77,21 @@ class ListenerConfig(Section):
         if self.max_receiving_mb < self.max_instance_mb:
             raise ValueError("max_receiving_mb must not be less than max_instance_mb")
         return self
+
+    @model_validator(mode="after")
+    def _tls_has_its_port(self) -> Self:
+        if self.tls_port is not None and not self.tls:
+            raise ValueError("tls_port is set, but tls is false: set it to true")
+        if self.tls_port == self.port:
+            raise ValueError("tls_port is also port: leave it null to have TLS alone")
+        return self
+
+    @property
+    def addresses(self) -> tuple[tuple[int, bool], ...]:
+        """The ports listened on, and whether that is TLS."""
+        if self.tls_port is not None:
+            return (self.port, False), (self.tls_port, True)
+        return ((self.port, self.tls),)
 
 
 class RulesConfig(Section):
@@ -99,6 +115,7 @@ class PeerConfig(Section):
     picture_syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED
     commitment: bool = False
     tls: bool = False
+    certificate_sha256: tuple[Fingerprint, ...] = ()
     rules: RulesConfig = RulesConfig()
 
     @model_validator(mode="after")
@@ -112,8 +129,6 @@ class PeerConfig(Section):
                 f"peer {self.name} receives nothing that it could commit to: "
                 "set commitment to false"
             )
-        if self.tls:
-            raise ValueError("tls is not available in this version: set it to false")
         return self
 
     @property
@@ -168,19 +183,6 @@ class SpoolConfig(Section):
     min_free_mb: int = Field(default=512, ge=0)
 
 
-class WebConfig(Section):
-    """Where the web role listens, on loopback only: status page, health and metrics."""
-
-    host: str = "127.0.0.1"
-    port: Port = 8080
-
-    @property
-    def url(self) -> str:
-        """The page's address."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/"
-
-
 DEFAULT_PEERS = (
     PeerConfig(name="storescu", ae_title="STORESCU", sends=True),
     PeerConfig(
@@ -202,12 +204,15 @@ class Config(BaseSettings):
         extra="forbid",
         env_prefix=ENVIRONMENT_PREFIX,
         env_nested_delimiter="__",
+        hide_input_in_errors=True,
         nested_model_default_partial_update=True,
     )
 
     data_dir: Path = Path("data")
-    database_url: str | None = None
+    database_url: SecretStr | None = None
+    database_url_file: Path | None = None
     listener: ListenerConfig = ListenerConfig()
+    tls: TlsConfig = TlsConfig()
     peers: tuple[PeerConfig, ...] = DEFAULT_PEERS
     study: StudyConfig = StudyConfig()
     model: ModelConfig = ModelConfig()
@@ -250,10 +255,37 @@ class Config(BaseSettings):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _tls_has_what_it_needs(self) -> Self:
+        tls = self.tls
+        if self.listener.tls and tls.certificate is None:
+            raise ValueError("listener.tls needs tls.certificate and tls.key")
+        if self.listener.tls and tls.client_certificate != "none" and tls.ca is None:
+            raise ValueError("tls.client_certificate needs tls.ca, whose certificates clients show")
+        for peer in self.callers:
+            if (peer.tls or peer.certificate_sha256) and not self.listener.tls:
+                raise ValueError(
+                    f"peer {peer.name} may call over TLS only, and listener.tls is false: set it"
+                )
+            if peer.certificate_sha256 and tls.client_certificate is ClientCertificate.NONE:
+                raise ValueError(
+                    f"peer {peer.name} has certificate_sha256, and tls.client_certificate is none:"
+                    " set it to required or optional"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_database_url(self) -> Self:
+        if self.database_url is not None and self.database_url_file is not None:
+            raise ValueError("set database_url or database_url_file, not both")
+        return self
+
     @property
     def resolved_database_url(self) -> str:
-        """The store's URL: `database_url`, or a SQLite file in `data_dir`."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'cxrd.sqlite'}"
+        """The store's URL: `database_url`, or a SQLite file in `data_dir`. It may be a secret."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir / 'cxrd.sqlite'}"
 
     @property
     def spool_dir(self) -> Path:
@@ -291,13 +323,13 @@ def load_config(path: Path | None = None) -> Config:
             is not usable. The text is one line naming the place and the mend.
     """
     source = path if path is not None else (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
-    values = {} if source is None else _read_yaml(source)
+    values = {} if source is None else read_yaml(source)
     place = str(source) if source is not None else "the embedded defaults"
     _refuse_unknown_environment()
     try:
         config = Config(**values)
     except ValidationError as error:
-        raise ConfigError(f"{place}: {_explain(error.errors())}") from None
+        raise ConfigError(f"{place}: {explain(error.errors(), _keys_at)}") from None
     base = (source.parent if source is not None else Path()).resolve()
     bundle = config.model.bundle
     if bundle != STARTER_BUNDLE:
@@ -305,28 +337,19 @@ def load_config(path: Path | None = None) -> Config:
     return config.model_copy(
         update={
             "data_dir": base / config.data_dir.expanduser(),
+            "database_url": _database_url(config, base),
+            "tls": config.tls.resolved(base),
+            "web": config.web.resolved(base),
             "model": config.model.model_copy(update={"bundle": bundle}),
             "syslog": config.syslog.below(base),
         }
     )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); name it with --config"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}:{where} is not valid YAML; check its indentation") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: must hold keys and values, such as `listener:`")
-    return values
+def _database_url(config: Config, base: Path) -> SecretStr | None:
+    if config.database_url_file is None:
+        return config.database_url
+    return read_secret(base / config.database_url_file.expanduser())
 
 
 def known_keys() -> list[str]:
@@ -346,18 +369,7 @@ def _refuse_unknown_environment() -> None:
     sections = {name.split("__")[0] for name in known}
     for name in sorted(os.environ):
         if name.upper().startswith(ENVIRONMENT_PREFIX) and name.upper() not in known | sections:
-            raise ConfigError(f"environment: unknown key {name}{_nearest(name.upper(), known)}")
-
-
-def _explain(errors: list[ErrorDetails]) -> str:
-    # A misspelt key also leaves its right name missing: the misspelling is what to mend.
-    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
-    error = (unknown or errors)[0]
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {place}{_nearest(place, _keys_at(error['loc']))}"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
+            raise ConfigError(f"environment: unknown key {name}{nearest(name.upper(), known)}")
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
@@ -366,8 +378,3 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         section = RulesConfig if location[-2] == "rules" else PeerConfig
         return [f"{prefix}.{key}" for key in section.model_fields]
     return [*known_keys(), *Config.model_fields]
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]}?" if matches else ""

@@ -11,4 +11,4 @@ Seconds = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A part of the configuration: frozen, and closed to keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

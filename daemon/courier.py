@@ -18,6 +18,7 @@ from daemon.config import Config, PeerConfig
 from daemon.products import picture_contexts, picture_syntax
 from daemon.redaction import redact
 from daemon.role import RoleContext
+from daemon.tls import destination_context
 from dicom_io.association import Destination, Timeouts
 from dicom_io.compression import fitted
 from dicom_io.errors import AssociationError, DicomError
@@ -152,7 +153,7 @@ class Lane:
 
 
 def destination_of(config: Config, peer: PeerConfig) -> Destination:
-    """The network address of a peer that has one."""
+    """The network address of a peer that has one. Raises CertificateError."""
     if peer.host is None or peer.port is None:
         raise ValueError(f"peer {peer.name} has no address")  # the configuration refuses this
     seconds = config.courier.network_timeout_seconds
@@ -163,6 +164,7 @@ def destination_of(config: Config, peer: PeerConfig) -> Destination:
         port=peer.port,
         calling_ae_title=config.listener.ae_title,
         timeouts=Timeouts(seconds, seconds, seconds, seconds),
+        tls=destination_context(config, peer),
     )
 
 

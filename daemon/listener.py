@@ -7,15 +7,18 @@ store and the header.
 import functools
 import logging
 import resource
+import ssl
 import threading
 import time
 import uuid
+from contextlib import ExitStack
 
 from daemon.audit_network import NetworkAudit
 from daemon.commitment_desk import CommitmentDesk
 from daemon.config import Config, ListenerConfig
 from daemon.role import RoleContext
 from daemon.sweep import sweep_daily
+from daemon.tls import listener_context
 from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
 from dicom_io.node import Limits, Node, ReceivedInstance, Rejection, RejectReason, StoreStatus
@@ -127,8 +130,11 @@ def open_node(
     reception: Reception,
     audit: NetworkAudit,
     commitment: CommitmentHandlers | None = None,
+    *,
+    port: int | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Node:
-    """The SCP that `config` describes, not yet started."""
+    """The SCP that `config` describes, not yet started; `port` where it is another."""
 
     def on_rejected(rejection: Rejection) -> None:
         _log_rejection(rejection)
@@ -146,8 +152,18 @@ def open_node(
     return Node(
         ae_title=config.listener.ae_title,
         host=config.listener.host,
-        port=config.listener.port,
-        peers=[Peer(peer.ae_title, peer.host, peer.sends) for peer in config.callers],
+        port=port or config.listener.port,
+        tls=tls,
+        peers=[
+            Peer(
+                peer.ae_title,
+                peer.host,
+                peer.sends,
+                tls=peer.tls,
+                certificates=frozenset(peer.certificate_sha256),
+            )
+            for peer in config.callers
+        ],
         on_store=reception.receive,
         on_rejected=on_rejected,
         on_accepted=audit.accepted,
@@ -202,13 +218,23 @@ def run(context: RoleContext) -> None:
     """Listen until told to stop."""
     config = context.config
     allow_open_files(config.listener)
+    tls = listener_context(config)
     spool = Spool(config.spool_dir, min_free_bytes=config.spool.min_free_mb * 2**20)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         desk = CommitmentDesk(config, context.worker, spool, store)
         reception = Reception(spool, store, config.study.quiet_seconds)
-        node = open_node(config, reception, NetworkAudit(store.audit), desk.handlers)
-        _start_when_free(node, context.stop)
-        try:
+        with ExitStack() as stack:
+            for port, encrypted in config.listener.addresses:
+                node = open_node(
+                    config,
+                    reception,
+                    NetworkAudit(store.audit),
+                    desk.handlers,
+                    port=port,
+                    tls=tls if encrypted else None,
+                )
+                _start_when_free(node, context.stop)
+                stack.callback(node.stop)
             for name, work in (
                 ("commitment", desk.run),
                 ("sweep", functools.partial(sweep_daily, spool, store)),
@@ -216,8 +242,6 @@ def run(context: RoleContext) -> None:
                 threading.Thread(target=work, args=(context.stop,), name=name, daemon=True).start()
             context.ready()
             context.stop.wait()
-        finally:
-            node.stop()
 
 
 def _start_when_free(node: Node, stop: threading.Event) -> None:

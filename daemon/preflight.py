@@ -7,15 +7,20 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 
 from daemon.config import Config, PeerConfig
 from daemon.courier import destination_of
 from daemon.pipeline import Pipeline
 from daemon.products import classes_for, picture_contexts
 from daemon.role import ROOM_ERRORS
+from daemon.tls import WARN_DAYS, destination_context, own_certificates
 from dicom_io.association import Destination, Timeouts
 from dicom_io.commitment import COMMITMENT_CLASS
 from dicom_io.sender import echo
+from dicom_io.tls import client_context
+from dicom_io.tls_probe import probe
 from storage.spool import Spool
 from storage.store import Store
 
@@ -37,13 +42,16 @@ def run_checks(config: Config) -> Iterator[CheckResult]:
     yield _guarded("disk", lambda: _check_disk(config))
     yield _guarded("store", lambda: _check_store(config))
     yield _guarded("model", lambda: _check_model(config))
-    yield _guarded("listener", lambda: _check_listener(config))
+    if config.tls.credentials is not None or config.web.credentials is not None:
+        yield _guarded("certificates", lambda: _check_certificates(config))
+    for port, encrypted in config.listener.addresses:
+        yield _guarded("listener", partial(_check_listener, config, port, encrypted))
     if not config.senders:
         yield CheckResult("peers", False, "no peer has `sends: true`: nobody may send images")
     if not config.destinations:
         yield CheckResult("peers", False, "no peer receives anything: results stay in the store")
     for peer in config.destinations:
-        yield _check_destination(config, peer)
+        yield _guarded(f"peer {peer.name}", partial(_check_destination, config, peer))
 
 
 def _guarded(name: str, check: Callable[[], CheckResult]) -> CheckResult:
@@ -81,36 +89,48 @@ def _check_model(config: Config) -> CheckResult:
     return CheckResult("model", True, f"{detail}, maps add up to the logits")
 
 
-def _check_listener(config: Config) -> CheckResult:
+def _check_certificates(config: Config) -> CheckResult:
+    now = datetime.now(UTC)
+    days = {name: one.days_left(now) for name, one in own_certificates(config).items()}
+    detail = ", ".join(f"{name}.certificate ends in {left} day(s)" for name, left in days.items())
+    if any(left <= WARN_DAYS for left in days.values()):
+        return CheckResult("certificates", False, f"{detail}: renew it")
+    return CheckResult("certificates", True, detail)
+
+
+def _check_listener(config: Config, port: int, encrypted: bool) -> CheckResult:
     listener = config.listener
-    where = f"{listener.ae_title} at {listener.host}:{listener.port}"
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    where = f"{listener.ae_title} at {listener.host}:{port}{' over TLS' if encrypted else ''}"
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe_socket:
+        probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((listener.host, listener.port))
+            probe_socket.bind((listener.host, port))
         except OSError as error:
-            return _who_listens(config, where, error)
+            if _answers(config, port, encrypted):
+                return CheckResult("listener", True, f"{where} answers: the daemon is running")
+            reason = error.strerror or str(error)
+            return CheckResult("listener", False, f"{where} cannot be listened on: {reason}")
     return CheckResult("listener", True, f"{where} is free to listen on")
 
 
-def _who_listens(config: Config, where: str, error: OSError) -> CheckResult:
-    """The port is taken: by this daemon, which is well, or by something else."""
+def _answers(config: Config, port: int, encrypted: bool) -> bool:
+    """Whether the port is taken by this daemon, which is well, and not by something else."""
     seconds = 3.0
-    answer = echo(
+    if encrypted:
+        # Only up to TLS: the certificate of a peer, which an association may need, is not here.
+        own = client_context(config.tls.ca, config.tls.credentials, check_name=False)
+        return probe(config.listener.host, port, own, seconds).problem is None
+    return echo(
         Destination(
             name="cxrd",
             ae_title=config.listener.ae_title,
             host=config.listener.host,
-            port=config.listener.port,
+            port=port,
             calling_ae_title=config.senders[0].ae_title if config.senders else "CXRD",
             timeouts=Timeouts(seconds, seconds, seconds, seconds),
         ),
         sop_classes=(),
-    )
-    if answer.ok:
-        return CheckResult("listener", True, f"{where} answers: the daemon is running")
-    reason = error.strerror or str(error)
-    return CheckResult("listener", False, f"{where} cannot be listened on: {reason}")
+    ).ok
 
 
 def _check_destination(config: Config, peer: PeerConfig) -> CheckResult:
@@ -122,4 +142,17 @@ def _check_destination(config: Config, peer: PeerConfig) -> CheckResult:
         taken = answer.accepted.get(sop_class, ())
         if taken and syntax not in taken:
             detail += f"; not picture_syntax {peer.picture_syntax}: pictures go uncompressed"
+    if answer.ok and (left := _days_left(config, peer)) is not None:
+        detail += f"; its certificate ends in {left} day(s)"
+        if left <= WARN_DAYS:
+            return CheckResult(f"peer {peer.name}", False, f"{detail}: have it renewed there")
     return CheckResult(f"peer {peer.name}", answer.ok, detail)
+
+
+def _days_left(config: Config, peer: PeerConfig) -> int | None:
+    """Days until the certificate of a destination ends; None where it shows none."""
+    context = destination_context(config, peer)
+    if context is None or peer.host is None or peer.port is None:
+        return None
+    shown = probe(peer.host, peer.port, context, config.courier.network_timeout_seconds).certificate
+    return shown.days_left(datetime.now(UTC)) if shown is not None else None

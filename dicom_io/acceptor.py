@@ -23,6 +23,7 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 
 from dicom_io.accepted import AcceptedAssociation
 from dicom_io.limits import AbortReason, Limits, MemoryBudget
+from dicom_io.tls_handshake import Handshakes, TlsFault
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ _VERIFICATION = "1.2.840.10008.1.1"
 _NO_LIMIT = 1_000_000
 _OUT_OF_FILES_SECONDS = 0.2
 
-OnAbort = Callable[[AbortReason, str, str, str], None]
+OnAbort = Callable[[AbortReason | TlsFault, str, str, str], None]
 """Reason, calling and called AE title where known, host."""
 
 
@@ -132,21 +133,17 @@ class BoundedServer(ThreadedAssociationServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Shake hands, then start the association's own threads."""
         try:
-            if isinstance(request, ssl.SSLSocket):
-                # The time-out holds for the handshake as a whole.
-                request.settimeout(self.ae.limits.request_seconds)
-                request.do_handshake()
-            self.finish_request(request, client_address)
+            host = _host(client_address)
+            plain = not isinstance(request, ssl.SSLSocket)
+            if plain or self.ae.handshakes.shake(request, host):
+                self.finish_request(request, client_address)
+                return
         except OSError as error:
             log.debug("a connection failed: %r", error)
-            if isinstance(request, ssl.SSLSocket):
-                self.ae.on_abort(AbortReason.NO_TLS, "", "", _host(client_address))
-            self.ae.gate.leave(request)
-            self.shutdown_request(request)
         except RuntimeError as error:
             log.error("a connection gets no thread: %s", error)
-            self.ae.gate.leave(request)
-            self.shutdown_request(request)
+        self.ae.gate.leave(request)
+        self.shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """One line: the connection could not even be given a thread."""
@@ -167,10 +164,14 @@ class BoundedEntity(AE):
         self.budget = MemoryBudget(limits.max_receiving_bytes)
         self.gate = Gate(limits)
         self.on_abort = on_abort
+        self.handshakes = Handshakes(limits.request_seconds, self._on_no_tls)
         # The one size that lets a sender use as large a PDU as it likes: several times faster.
         self.maximum_pdu_size = 0
         # pynetdicom counts bare connections too; the owner counts associations.
         self.maximum_associations = _NO_LIMIT
+
+    def _on_no_tls(self, host: str, fault: TlsFault) -> None:
+        self.on_abort(fault, "", "", host)
 
     def make_server(self, *arguments: Any, **options: Any) -> ThreadedAssociationServer:
         """The bounded server, whichever is asked for."""

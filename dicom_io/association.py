@@ -21,6 +21,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_io.errors import AssociationError
 from dicom_io.syntaxes import PLAIN_SYNTAXES
+from dicom_io.tls_probe import probe
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -164,17 +165,31 @@ def _failure(
             retryable=False,
         )
     if evt.EVT_CONN_OPEN.name in seen:
+        problem = _refused_over_tls(destination) or (
+            "check that the port is its DICOM port and that TLS is set alike on both sides"
+        )
         return AssociationError(
-            f"{where} took the connection but gave no answer as a DICOM node; "
-            "check that the port is its DICOM port and that TLS is set alike on both sides",
+            f"{where} took the connection but gave no answer as a DICOM node; {problem}",
             retryable=True,
         )
-    tls = ", its TLS certificate" if destination.tls else ""
+    if destination.tls is not None:
+        problem = _refused_over_tls(destination) or "it stands now, so try again"
+        return AssociationError(
+            f"no TLS connection to {where}: {problem}",
+            retryable=True,
+        )
     return AssociationError(
-        f"no connection to {where}; check host and port{tls}, that it runs, "
-        "and the firewall between",
+        f"no connection to {where}; check host and port, that it runs, and the firewall between",
         retryable=True,
     )
+
+
+def _refused_over_tls(destination: Destination) -> str | None:
+    """Why there is no TLS connection: pynetdicom only logs it."""
+    if destination.tls is None:
+        return None
+    seconds = destination.timeouts.connect
+    return probe(destination.host, destination.port, destination.tls, seconds).problem
 
 
 def _where(destination: Destination) -> str:

@@ -5,6 +5,7 @@ DicomError
 ├── UndecodablePixelsError  the object holds no pixels that can be shown as one grey image
 ├── ObjectError             a DICOM object cannot be built from the given content
 ├── MalformedMessageError   a peer's message is not what the standard asks for
+├── CertificateError        a certificate, key or CA file cannot be used
 ├── PortInUseError          the address to listen on cannot be had                 (retryable)
 └── AssociationError        no association with the peer                           (it depends)
 
@@ -36,6 +37,10 @@ class MalformedMessageError(DicomError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class CertificateError(DicomError):
+    """A certificate, a key or a list of CAs is missing, expired or does not fit the others."""
 
 
 class PortInUseError(DicomError):

@@ -20,7 +20,6 @@ class AbortReason(StrEnum):
     """Why a connection, an association or an object was ended or refused while it came."""
 
     TOO_MANY_CONNECTIONS = "too many connections that have not asked for an association"
-    NO_TLS = "the TLS handshake failed"
     NOT_DICOM = "what came first is not an association request"
     NO_REQUEST = "no association was asked for in time"
     MALFORMED = "a PDU or a message is not as the standard has it"

@@ -6,11 +6,10 @@ command announced, and handed to a callback whose answer becomes the C-STORE sta
 
 import errno
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import Self, cast
 
@@ -20,18 +19,26 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_io.accepted import AcceptedAssociation, refusal_of
-from dicom_io.acceptor import BoundedEntity
+from dicom_io.acceptor import BoundedEntity, BoundedServer
 from dicom_io.commitment import COMMITMENT_CLASS
 from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import NotDicomError, PortInUseError
 from dicom_io.limits import AbortReason, Limits
-from dicom_io.observed import Opening, RefusedObject, opening, refused_object
-from dicom_io.peers import Peer, is_known
+from dicom_io.observed import (
+    REJECT_CODES,
+    Opening,
+    RefusedObject,
+    Rejection,
+    RejectReason,
+    opening,
+    refused_object,
+)
+from dicom_io.peers import Caller, Peer, is_admitted, is_known
 from dicom_io.received import ReceivedInstance, StoreStatus, answer, mismatch, received
 from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
+from dicom_io.tls_handshake import TlsFault, shown_by
 
 __all__ = [
     "AbortReason",
@@ -52,28 +59,6 @@ STORAGE_CLASSES = frozenset(
 )
 
 
-class RejectReason(StrEnum):
-    """Why an association request was turned away."""
-
-    CALLING_AE_TITLE = "calling AE title is not a known sender"
-    CALLING_HOST = "calling AE title is known, but not from this host"
-    CALLED_AE_TITLE = "called AE title is not this node's"
-    TOO_MANY = "too many associations at once"
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A request that was turned away, or an association or connection that was ended.
-
-    The AE titles are empty where none were given yet.
-    """
-
-    reason: RejectReason | AbortReason
-    calling_ae_title: str
-    called_ae_title: str
-    host: str
-
-
 def _ignore(_: object) -> None:
     """Default for callers that do not watch."""
 
@@ -88,6 +73,7 @@ class Node:
     of every object answered with a failure, once that is sent; also from several threads. Without
     `commitment` that service is not offered.
 
+    With `tls` (see `tls.server_context`) every connection is encrypted.
     `require_called_ae_title` turns away requests for another AE title than `ae_title`.
     """
 
@@ -103,6 +89,7 @@ class Node:
         on_accepted: Callable[[Opening], None] = _ignore,
         on_refused: Callable[[RefusedObject], None] = _ignore,
         commitment: CommitmentHandlers | None = None,
+        tls: ssl.SSLContext | None = None,
         max_associations: int = 32,
         require_called_ae_title: bool = True,
         limits: Limits | None = None,
@@ -116,10 +103,11 @@ class Node:
         self._on_accepted = on_accepted
         self._on_refused = on_refused
         self._commitment = commitment
+        self._tls = tls
         self._max_associations = max_associations
         self._require_called = require_called_ae_title
         self._limits = limits or Limits()
-        self._server: ThreadedAssociationServer | None = None
+        self._server: BoundedServer | None = None
         self._stopping = threading.Event()
         self._open: set[Association] = set()
         self._busy: set[Association] = set()
@@ -167,6 +155,7 @@ class Node:
         self._stopping.set()
         server, self._server = self._server, None
         server.shutdown()
+        server.ae.handshakes.stop()
         while time.monotonic() < deadline and self._running_stores():
             time.sleep(0.01)
         left = server.active_associations
@@ -177,13 +166,14 @@ class Node:
             # Not a daemon thread: it would hold up the end of the program.
             association.dul.kill_dul()
 
-    def _listen(self) -> ThreadedAssociationServer:
+    def _listen(self) -> BoundedServer:
         ae = BoundedEntity(self.ae_title, self._limits, self._on_abort)
         server = ae.start_server(
             (self.host, self._asked_port),
             block=False,
             # The real list depends on who asks and is set in `_on_requested`.
             contexts=[build_context(_VERIFICATION)],
+            ssl_context=self._tls,
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._on_requested),
                 (evt.EVT_ACCEPTED, self._on_opened),
@@ -192,10 +182,13 @@ class Node:
                 *(self._commitment.bindings() if self._commitment else ()),
             ],
         )
-        return cast(ThreadedAssociationServer, server)
+        return cast(BoundedServer, server)
 
-    def _on_abort(self, reason: AbortReason, calling: str, called: str, host: str) -> None:
-        self._tell(Rejection(reason, calling, called, host))
+    def _on_abort(
+        self, reason: AbortReason | TlsFault, calling: str, called: str, host: str
+    ) -> None:
+        named = RejectReason[reason.name] if isinstance(reason, TlsFault) else reason
+        self._tell(Rejection(named, calling, called, host))
 
     def _tell(self, rejection: Rejection) -> None:
         """What the owner does with it must not end the thread that brings it."""
@@ -234,27 +227,29 @@ class Node:
         self._on_accepted(opening(event))
 
     def _judge(self, association: Association, request: A_ASSOCIATE) -> Rejection | None:
-        calling = str(request.calling_ae_title).strip()
+        caller = _caller(association, request)
         called = str(request.called_ae_title).strip()
-        host = str(association.requestor.address)
         reason = None
-        if not any(peer.ae_title == calling for peer in self._peers):
+        if not any(peer.ae_title == caller.ae_title for peer in self._peers):
             reason = RejectReason.CALLING_AE_TITLE
-        elif not is_known(self._peers, calling, host):
+        elif not is_known(self._peers, caller.ae_title, caller.address):
             reason = RejectReason.CALLING_HOST
+        elif not is_admitted(self._peers, caller):
+            reason = _untrusted(caller)
         elif self._require_called and called != self.ae_title:
             reason = RejectReason.CALLED_AE_TITLE
         elif self._open_associations() >= self._max_associations:
             reason = RejectReason.TOO_MANY
-        return None if reason is None else Rejection(reason, calling, called, host)
+        if reason is None:
+            return None
+        return Rejection(reason, caller.ae_title, called, caller.address)
 
     def _contexts_for(
         self, association: Association, request: A_ASSOCIATE
     ) -> list[PresentationContext]:
-        calling, host = str(request.calling_ae_title).strip(), str(association.requestor.address)
         senders = [peer for peer in self._peers if peer.sends]
         contexts = [build_context(_VERIFICATION)]
-        if is_known(senders, calling, host):
+        if is_admitted(senders, _caller(association, request)):
             contexts += _storage_contexts(request)
         if self._commitment is not None:
             # Whichever role is proposed: a peer asks as SCU, an archive answers as SCP.
@@ -298,13 +293,18 @@ class Node:
             return bool(self._busy)
 
 
-# Result, source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 table 9-21).
-REJECT_CODES = {
-    RejectReason.CALLING_AE_TITLE: (1, 1, 3),
-    RejectReason.CALLING_HOST: (1, 1, 3),
-    RejectReason.CALLED_AE_TITLE: (1, 1, 7),
-    RejectReason.TOO_MANY: (2, 3, 2),
-}
+def _caller(association: Association, request: A_ASSOCIATE) -> Caller:
+    title, address = str(request.calling_ae_title).strip(), str(association.requestor.address)
+    return Caller(title, address, *shown_by(association))
+
+
+def _untrusted(caller: Caller) -> RejectReason:
+    """What a caller lacks that has a peer's title and host."""
+    if not caller.tls:
+        return RejectReason.PLAIN_CONNECTION
+    if caller.certificate is None:
+        return RejectReason.NO_CERTIFICATE
+    return RejectReason.WRONG_CERTIFICATE
 
 
 def _end(association: Association) -> None:

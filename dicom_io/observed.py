@@ -1,9 +1,51 @@
 """What a node tells of itself beyond the objects it hands over: for the audit trail."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from pynetdicom import evt
+
+from dicom_io.limits import AbortReason
+
+
+class RejectReason(StrEnum):
+    """Why an association request, or the connection before it, was turned away."""
+
+    CALLING_AE_TITLE = "calling AE title is not a known sender"
+    CALLING_HOST = "calling AE title is known, but not from this host"
+    PLAIN_CONNECTION = "TLS is required, and the connection is plain"
+    NO_CERTIFICATE = "a client certificate is required, and none was shown"
+    WRONG_CERTIFICATE = "the client certificate is not one that is trusted for this peer"
+    TLS_HANDSHAKE = "the TLS handshake failed"
+    CALLED_AE_TITLE = "called AE title is not this node's"
+    TOO_MANY = "too many associations at once"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A request that was turned away, or an association or connection that was ended.
+
+    The AE titles are empty where none were given yet.
+    """
+
+    reason: RejectReason | AbortReason
+    calling_ae_title: str
+    called_ae_title: str
+    host: str
+
+
+# Result, source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 table 9-21). There is none for a
+# certificate; a handshake that failed leaves nobody to send one to.
+REJECT_CODES = {
+    RejectReason.CALLING_AE_TITLE: (1, 1, 3),
+    RejectReason.CALLING_HOST: (1, 1, 3),
+    RejectReason.PLAIN_CONNECTION: (1, 1, 1),
+    RejectReason.NO_CERTIFICATE: (1, 1, 1),
+    RejectReason.WRONG_CERTIFICATE: (1, 1, 1),
+    RejectReason.CALLED_AE_TITLE: (1, 1, 7),
+    RejectReason.TOO_MANY: (2, 3, 2),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who may send: AE titles, and where given the hosts they call from."""
+"""Who may send: AE titles, and where given the hosts and certificates they come with."""
 
 import socket
 from collections.abc import Sequence
@@ -12,11 +12,37 @@ class Peer:
 
     `host` is an address or a name that resolves to one; None lets it call from anywhere. Several
     peers may share an AE title. One that does not send may only answer what it was asked.
+    With `tls` it has to come over TLS, and with `certificates` (SHA-256 fingerprints, lower case)
+    has to show one of them.
     """
 
     ae_title: str
     host: str | None = None
     sends: bool = True
+    tls: bool = False
+    certificates: frozenset[str] = frozenset()
+
+    def admits(self, caller: "Caller") -> bool:
+        """Whether a caller is this peer: title, host, TLS and certificate."""
+        return (
+            self.ae_title == caller.ae_title
+            and (self.host is None or _same_host(self.host, caller.address))
+            and (caller.tls or not (self.tls or self.certificates))
+            and (not self.certificates or caller.certificate in self.certificates)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the title it gives itself, and what the connection shows.
+
+    `certificate` is the fingerprint of its verified client certificate, if it showed one.
+    """
+
+    ae_title: str
+    address: str
+    tls: bool = False
+    certificate: str | None = None
 
 
 def is_known(peers: Sequence[Peer], ae_title: str, address: str) -> bool:
@@ -25,6 +51,11 @@ def is_known(peers: Sequence[Peer], ae_title: str, address: str) -> bool:
         peer.ae_title == ae_title and (peer.host is None or _same_host(peer.host, address))
         for peer in peers
     )
+
+
+def is_admitted(peers: Sequence[Peer], caller: Caller) -> bool:
+    """Whether the caller is one of the peers."""
+    return any(peer.admits(caller) for peer in peers)
 
 
 def _same_host(host: str, address: str) -> bool:

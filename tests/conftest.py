@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Authority, authority
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -13,3 +15,15 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no folder of real data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A CA with certificates for `cxrd`, `pacs` and `modality`, all for this machine."""
+    return authority(tmp_path_factory.mktemp("pki") / "site")
+
+
+@pytest.fixture(scope="session")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Another CA with certificates of the same names, which nobody here trusts."""
+    return authority(tmp_path_factory.mktemp("pki") / "strangers")

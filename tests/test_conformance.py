@@ -21,7 +21,7 @@ from dicom_io.sender import classify
 from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "conformance.md").read_text(encoding="utf-8")
-NETWORK_SECTIONS = ("listener", "courier", "commitment", "study", "spool")
+NETWORK_SECTIONS = ("listener", "courier", "commitment", "study", "spool", "tls")
 
 Row = tuple[str, ...]
 

@@ -81,7 +81,30 @@ class Mistake:
             "peers: [{name: a, ae_title: A, sends: true}, {name: a, ae_title: B, sends: true}]",
             "two peers are called 'a'",
         ),
-        Mistake("peers: [{name: a, ae_title: A, sends: true, tls: true}]", "tls is not available"),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, tls: true}]",
+            "peer a may call over TLS only, and listener.tls is false",
+        ),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, certificate_sha256: [abc]}]",
+            "a certificate's SHA-256 has 64 hexadecimal digits",
+        ),
+        Mistake("listener: {tls: true}", "listener.tls needs tls.certificate and tls.key"),
+        Mistake("listener: {tls_port: 2762}", "tls_port is set, but tls is false"),
+        Mistake("listener: {tls: true, tls_port: 11112}", "tls_port is also port"),
+        Mistake(
+            "listener: {tls: true}\ntls: {certificate: a, key: b}",
+            "tls.client_certificate needs tls.ca",
+        ),
+        Mistake(
+            "listener: {tls: true}\ntls: {certificate: a, key: b, client_certificate: none}\n"
+            f"peers: [{{name: a, ae_title: A, sends: true, certificate_sha256: [{'a' * 64}]}}]",
+            "tls.client_certificate is none: set it to required or optional",
+        ),
+        Mistake("tls: {certificate: a}", "certificate and key go together"),
+        Mistake("web: {token: short}", "a token has at least 20 printable ASCII characters"),
+        Mistake("web: {token_file: gone, token: aaaaaaaaaaaaaaaaaaaaa}", "token or token_file"),
+        Mistake("database_url_file: a\ndatabase_url: b", "database_url or database_url_file"),
         Mistake(
             "peers: [{name: a, ae_title: A, sends: true, commitment: true}]",
             "peer a receives nothing that it could commit to",
