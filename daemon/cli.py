@@ -63,12 +63,16 @@ def serve(
     """Run the daemon until SIGTERM or Ctrl-C."""
     from daemon.role import configure_logging
     from daemon.supervisor import Supervisor, stop_on_signals
+    from daemon.web.token import token_path
 
     settings = load_config(config)
     roles = _roles(only)
     configure_logging()
     listener = settings.listener
-    page = f"; status page {settings.web.url}" if RoleName.WEB in roles else ""
+    page = ""
+    if RoleName.WEB in roles:
+        place = token_path(settings)
+        page = f"; status page {settings.web.url}" + (f" (token: {place})" if place else "")
     with stop_on_signals() as stop:
         Supervisor(settings, roles).run(
             stop,

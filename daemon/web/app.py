@@ -1,18 +1,29 @@
-"""The answers: GET and HEAD only, and nothing that changes anything."""
+"""The answers: pages to read, and the form that opens and ends a session.
+
+Nothing that the node does can be changed from here.
+"""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from urllib.parse import parse_qs
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.config import Config
-from daemon.web.guard import Guard
+from daemon.web.access import COOKIE, SESSION_SECONDS, Access, LoginOutcome
+from daemon.web.guard import AUTHORIZED, Guard, host_of
 from daemon.web.health import check_health
 from daemon.web.metrics import render_metrics
 from daemon.web.overview import gather
@@ -22,33 +33,43 @@ from storage.spool import Spool
 from storage.store import Store, utc_now
 
 REFRESH_SECONDS = 10
+MAX_FORM_BYTES = 4096
 
 
 def build_app(
-    config: Config, store: Store, spool: Spool, clock: Callable[[], datetime] = utc_now
+    config: Config,
+    store: Store,
+    spool: Spool,
+    access: Access,
+    clock: Callable[[], datetime] = utc_now,
 ) -> ASGIApp:
     """The application: / is the page; /healthz and /metrics are for programs."""
-    site = _Site(config, store, spool, clock)
-    return Guard(
-        Starlette(
-            routes=[
-                Route("/", site.page),
-                Route("/style.css", site.style),
-                Route("/healthz", site.health),
-                Route("/metrics", site.metrics),
-            ],
-            exception_handlers={StorageError: _unavailable},
-        )
-    )
+    site = _Site(config, store, spool, access, clock)
+    routes = [
+        Route("/", site.page),
+        Route("/style.css", site.style),
+        Route("/healthz", site.health),
+        Route("/metrics", site.metrics),
+        Route("/login", site.log_in, methods=["POST"]),
+        Route("/logout", site.log_out, methods=["POST"]),
+    ]
+    app = Starlette(routes=routes, exception_handlers={StorageError: _unavailable})
+    return Guard(app, access, config.web.names, site.refuse)
 
 
 class _Site:
     """The endpoints. They wait for the store, so Starlette runs each in a thread."""
 
     def __init__(
-        self, config: Config, store: Store, spool: Spool, clock: Callable[[], datetime]
+        self,
+        config: Config,
+        store: Store,
+        spool: Spool,
+        access: Access,
+        clock: Callable[[], datetime],
     ) -> None:
         self._config = config
+        self._access = access
         self._store = store
         self._spool = spool
         self._now = clock
@@ -60,6 +81,7 @@ class _Site:
             lstrip_blocks=True,
         )
         templates.filters.update(moment=_moment, span=_span, size=_size)
+        self._login = templates.get_template("login.html")
         self._page = templates.get_template("status.html")
         self._style = templates.get_template("style.css").render()
 
@@ -75,26 +97,73 @@ class _Site:
         )
         return HTMLResponse(html)
 
+    async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that has neither token nor session: with the form, for browsers."""
+        answer: Response = PlainTextResponse("a token is needed: Authorization: Bearer …\n", 401)
+        if "text/html" in Request(scope).headers.get("accept", ""):
+            answer = self._form(401)
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="cxrd"'
+        await answer(scope, receive, send)
+
+    async def log_in(self, request: Request) -> Response:
+        """Open a session where the form holds the token."""
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_FORM_BYTES:
+                return PlainTextResponse("that is no token\n", 413)
+        (offered, *_) = parse_qs(body.decode("utf-8", "replace")).get("token", [""])
+        outcome, session = self._access.log_in(offered, host_of(request.scope))
+        if outcome is LoginOutcome.THROTTLED:
+            return self._form(429, "Too many wrong tokens: wait a minute.")
+        if outcome is not LoginOutcome.ACCEPTED:
+            return self._form(401, "That is not the token.")
+        answer = RedirectResponse("./", 303)
+        answer.set_cookie(
+            COOKIE,
+            session,
+            max_age=SESSION_SECONDS,
+            secure=_is_encrypted(request),
+            httponly=True,
+            samesite="strict",
+        )
+        return answer
+
+    async def log_out(self, request: Request) -> Response:
+        """End the session."""
+        self._access.log_out(request.headers, host_of(request.scope))
+        answer = RedirectResponse("./", 303)
+        answer.delete_cookie(
+            COOKIE, secure=_is_encrypted(request), httponly=True, samesite="strict"
+        )
+        return answer
+
+    def _form(self, status: int, problem: str = "") -> Response:
+        html = self._login.render(ae_title=self._config.listener.ae_title, problem=problem)
+        return HTMLResponse(html, status)
+
     def style(self, _request: Request) -> Response:
         """The page's style sheet: a resource of its own lets the policy forbid inline styles."""
         return Response(self._style, media_type="text/css")
 
-    def health(self, _request: Request) -> Response:
-        """200 when an image could be kept now, else 503; which check failed and why."""
+    def health(self, request: Request) -> Response:
+        """200 when an image could be kept now, else 503; with the token, what failed and why."""
         checks = check_health(self._store, self._spool)
         well = all(check.problem is None for check in checks)
-        return JSONResponse(
-            {
-                "status": "ok" if well else "failing",
-                "checks": {check.name: check.problem or "ok" for check in checks},
-            },
-            status_code=200 if well else 503,
-        )
+        answer: dict[str, object] = {"status": "ok" if well else "failing"}
+        if request.scope[AUTHORIZED]:
+            answer["checks"] = {check.name: check.problem or "ok" for check in checks}
+        return JSONResponse(answer, status_code=200 if well else 503)
 
     def metrics(self, _request: Request) -> Response:
         """Prometheus' text format."""
         text = render_metrics(self._store, self._spool, self._now)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _is_encrypted(request: Request) -> bool:
+    """Whether the browser speaks TLS, to us or to a proxy before us."""
+    return "https" in (request.url.scheme, request.headers.get("origin", "").partition(":")[0])
 
 
 def _unavailable(_request: Request, error: Exception) -> Response:

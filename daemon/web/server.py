@@ -1,21 +1,29 @@
-"""Role: answers HTTP on loopback. See `app.py` for what it answers."""
+"""Role: answers HTTP, and beyond this machine HTTPS. See `app.py` for what it answers."""
 
 import errno
 import ipaddress
 import socket
+import ssl
 import threading
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from daemon.config import WebConfig
+from daemon.access_config import WebConfig
 from daemon.errors import ConfigError, RoleFailedError
 from daemon.role import RoleContext
+from daemon.tls import web_context
+from daemon.web.access import Access
 from daemon.web.app import build_app
+from daemon.web.patience import PatientProtocol
+from daemon.web.token import token_of
 from storage.spool import Spool
 from storage.store import Store
 
 POLL_SECONDS = 0.5
+MAX_CONNECTIONS = 64
+MAX_REQUEST_BYTES = 16 * 1024
+"""Of a request's line and headers."""
 STOP_SECONDS = 2.0
 """What answers under way are given to end when the role stops."""
 
@@ -23,13 +31,16 @@ STOP_SECONDS = 2.0
 def run(context: RoleContext) -> None:
     """Answer until told to stop.
 
-    Raises ConfigError or RoleFailedError when the address cannot be listened on.
+    Raises ConfigError or RoleFailedError when the address cannot be listened on, ConfigError or
+    CertificateError when token or certificate cannot be used.
     """
     config = context.config
+    encryption = web_context(config)
     with listening_socket(config.web) as listening:
         spool = Spool(config.spool_dir, min_free_bytes=config.spool.min_free_mb * 2**20)
         with Store.open(config.resolved_database_url, migrate=False) as store:
-            server = _server(build_app(config, store, spool))
+            access = Access(token_of(config))
+            server = _server(build_app(config, store, spool, access), encryption)
             # In a thread of its own uvicorn leaves this process's signal handlers alone.
             thread = threading.Thread(
                 target=server.run, args=([listening],), name="http", daemon=True
@@ -44,21 +55,17 @@ def run(context: RoleContext) -> None:
 
 
 def listening_socket(web: WebConfig) -> socket.socket:
-    """A socket that listens where `web` says, on loopback only.
+    """A socket that listens where `web` says.
 
     Raises:
-        ConfigError: the address could be reached from another machine.
+        ConfigError: another machine could reach the address, and would send the token in clear.
         RoleFailedError: it cannot be listened on.
     """
     listening = None
     try:
         family, address = _resolve(web)
         if not ipaddress.ip_address(address[0]).is_loopback:
-            raise ConfigError(
-                f"web.host {web.host} can be reached from other machines, and the status page has"
-                " no login in this version: set web.host to 127.0.0.1, and reach it through an SSH"
-                " tunnel or a reverse proxy that asks for one"
-            )
+            _check_reachable(web)
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
@@ -68,6 +75,19 @@ def listening_socket(web: WebConfig) -> socket.socket:
             listening.close()
         raise RoleFailedError(_address_problem(web, error)) from error
     return listening
+
+
+def _check_reachable(web: WebConfig) -> None:
+    if web.certificate is None:
+        raise ConfigError(
+            f"web.host {web.host} can be reached from other machines, and the token would cross"
+            " the network in clear: set web.certificate and web.key, or web.host to 127.0.0.1"
+        )
+    if not web.names:
+        raise ConfigError(
+            f"web.host {web.host} is no name a browser can ask for: list the names of this machine"
+            " under web.allowed_hosts"
+        )
 
 
 def _resolve(web: WebConfig) -> tuple[socket.AddressFamily, tuple[str, int]]:
@@ -83,19 +103,22 @@ def _address_problem(web: WebConfig, error: OSError) -> str:
     return f"cannot listen on {web.host}:{web.port} ({error.strerror}); check web.host"
 
 
-def _server(app: ASGIApp) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=1,
-        )
+def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:
+    settings = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http=PatientProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=MAX_REQUEST_BYTES,
+        timeout_graceful_shutdown=1,
     )
+    settings.load()
+    settings.ssl = encryption
+    return uvicorn.Server(settings)

@@ -69,6 +69,7 @@ def test_page_asks_for_nothing_the_policy_forbids(site: Site, store: Store) -> N
     fill(store)
     page = site.ask().text
     assert re.findall(r"(?:src|href)=\"([^\"]*)\"", page) == ["style.css", "healthz", "metrics"]
+    assert re.findall(r"action=\"([^\"]*)\"", page) == ["logout"]
     assert not re.search(r"<script|<style|\sstyle=|\son\w+=", page)
     style = site.ask("/style.css")
     assert (style.status, style.headers["content-type"][:8]) == (200, "text/css")

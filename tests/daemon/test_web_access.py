@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from daemon.access_config import WebConfig
 
-from daemon.config import WebConfig
 from daemon.errors import ConfigError, RoleFailedError
-from daemon.web.guard import HEADERS, names_loopback
+from daemon.web.guard import HEADERS, names_this
 from daemon.web.server import listening_socket
 from tests.daemon.running import HOST, free_port
 from tests.daemon.website import Site
@@ -62,14 +62,26 @@ def test_nothing_can_be_changed(site: Site, method: str) -> None:
         ("", False),
     ],
 )
-def test_only_loopback_may_be_named(host: str, allowed: bool) -> None:
-    assert names_loopback(host) is allowed
+def test_only_loopback_may_be_named_by_default(host: str, allowed: bool) -> None:
+    assert names_this(host) is allowed
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])  # noqa: S104 - to be refused
-def test_address_that_others_can_reach_is_refused(host: str) -> None:
-    with pytest.raises(ConfigError, match=r"no login in this version: set web\.host to 127"):
+def test_address_that_others_can_reach_needs_tls(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"in clear: set web\.certificate and web\.key"):
         listening_socket(WebConfig(host=host, port=free_port()))
+
+
+def test_address_for_all_needs_names() -> None:
+    files = {"certificate": Path("a"), "key": Path("b")}
+    everywhere = WebConfig(host="0.0.0.0", port=free_port(), **files)  # noqa: S104
+    with pytest.raises(ConfigError, match=r"list the names of this machine under web\.allowed_h"):
+        listening_socket(everywhere)
+    named = WebConfig(host="0.0.0.0", port=free_port(), allowed_hosts=("cxrd.lan",), **files)  # noqa: S104
+    listening_socket(named).close()
+    assert named.names == {"cxrd.lan"}
+    assert names_this("CXRD.lan:8080", named.names)
+    assert not names_this("other.lan", named.names)
 
 
 def test_port_in_use_is_one_line() -> None:
@@ -118,9 +130,11 @@ def test_served_page_is_named_and_stops_with_the_daemon(tmp_path: Path) -> None:
         ready = next(line for line in lines if "cxrd is ready" in line)
         assert f"http://127.0.0.1:{port}/" in ready
         site = Site(port, tmp_path / "data", lambda: None)
+        assert f"(token: {tmp_path / 'data' / 'web_token'})" in ready
         assert site.ask("/healthz").status == 200
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(20) == 0
         rest = daemon.stderr.read()
     assert "Traceback" not in rest
+    assert site.token not in ready + rest
     assert "uvicorn" not in rest

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from daemon.config import Config
 from daemon.role import RoleContext
 from daemon.web.server import run
+from daemon.web.token import TOKEN_FILE
 from storage.records import Delivery, JobKind, JobState, StudyStatus
 from storage.store import Store, utc_now
 from tests.daemon.running import HOST, free_port
@@ -44,12 +45,34 @@ class Site:
     data: Path
     stop: Callable[[], None]
 
+    @property
+    def token(self) -> str:
+        """The token that the role made at its start."""
+        return (self.data / TOKEN_FILE).read_text().strip()
+
     def ask(self, path: str = "/", method: str = "GET", host: str = "localhost") -> Answer:
+        """Ask with the token, as a program does; forms come from the page itself."""
+        headers = {"Authorization": f"Bearer {self.token}", "Origin": f"http://{host}"}
+        return self.ask_with(headers, path, method, host)
+
+    def ask_with(
+        self,
+        headers: dict[str, str],
+        path: str = "/",
+        method: str = "GET",
+        host: str = "localhost",
+        body: bytes = b"",
+    ) -> Answer:
+        """Ask with just these headers."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
         try:
             connection.putrequest(method, path, skip_host=True)
             connection.putheader("Host", host)
-            connection.endheaders()
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            if body:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body or None)
             response = connection.getresponse()
             headers = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, headers, response.read().decode())

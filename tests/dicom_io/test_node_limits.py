@@ -15,6 +15,7 @@ from dicom_io.acceptor import BoundedEntity
 from dicom_io.limits import AbortReason, LimitError, Limits, MemoryBudget, Pace, ReceivedData
 from dicom_io.node import Rejection, RejectReason, StoreStatus
 from dicom_io.peers import Peer
+from dicom_io.tls_handshake import TlsFault
 from tests.dicom_io import raw_peer
 from tests.dicom_io.films import ROOT, chest_film, data_set_bytes, file_bytes
 from tests.dicom_io.raw_peer import (
@@ -362,7 +363,7 @@ def test_a_silent_tls_client_keeps_nobody_waiting(tmp_path: Path) -> None:
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     theirs.load_verify_locations(certificate)
     theirs.check_hostname = False
-    seen: list[AbortReason] = []
+    seen: list[AbortReason | TlsFault] = []
     entity = BoundedEntity("CXRD", QUICK, lambda reason, *_: seen.append(reason))
     entity.add_supported_context(raw_peer.VERIFICATION)
     server = entity.start_server((HOST, 0), block=False, ssl_context=ours)
@@ -375,7 +376,7 @@ def test_a_silent_tls_client_keeps_nobody_waiting(tmp_path: Path) -> None:
                 peer.socket = theirs.wrap_socket(peer.socket, server_hostname=HOST)
                 assert peer.associate().echo() == 0
             assert silent.seconds_until_closed() < 5
-        wait_until(lambda: seen == [AbortReason.NO_TLS] * 2)
+        wait_until(lambda: seen == [TlsFault.PLAIN_CONNECTION, TlsFault.TLS_HANDSHAKE])
         wait_until(lambda: not threads_of_connections())
     finally:
         server.shutdown()

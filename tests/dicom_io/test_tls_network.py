@@ -125,7 +125,7 @@ def test_plain_caller_of_a_tls_port_is_refused(pki: Authority) -> None:
 def test_old_tls_is_refused(pki: Authority) -> None:
     old = client_context(pki.ca, pki.of("modality"))
     old.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
     inbox = Inbox()
     with tls_node(inbox, pki) as node:
@@ -226,13 +226,15 @@ def test_port_probe_is_no_rejection(pki: Authority) -> None:
 
 def test_silent_caller_does_not_hold_up_the_end(pki: Authority) -> None:
     inbox = Inbox()
-    with tls_node(inbox, pki, limits=Limits(request_seconds=60.0)) as node:
-        with socket.create_connection((HOST, node.port)) as silent:
-            time.sleep(0.2)
-            started = time.monotonic()
-            node.stop()
-            silent.settimeout(5)
-            assert silent.recv(1) == b""
+    with (
+        tls_node(inbox, pki, limits=Limits(request_seconds=60.0)) as node,
+        socket.create_connection((HOST, node.port)) as silent,
+    ):
+        time.sleep(0.2)
+        started = time.monotonic()
+        node.stop()
+        silent.settimeout(5)
+        assert silent.recv(1) == b""
     assert time.monotonic() - started < 3
     assert inbox.rejections == []
 

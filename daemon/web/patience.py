@@ -1,0 +1,35 @@
+"""HTTP connections that are given a time for what they ask.
+
+uvicorn waits without end for a request that never becomes whole: enough such connections, and
+nobody else is answered.
+"""
+
+import asyncio
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+REQUEST_SECONDS = 20.0
+"""How old a connection may become while its request is still on its way."""
+ANSWER_SECONDS = 5.0
+"""When one whose answer is under way is looked at again."""
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's protocol, which also ends connections that do not ask."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(REQUEST_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        if self.conn.their_state is h11.DONE:
+            self._patience = self.loop.call_later(ANSWER_SECONDS, self._look)
+        else:
+            self.transport.abort()

@@ -1,0 +1,276 @@
+"""The token: nothing without it, sessions that open and end, and no way round."""
+
+import json
+import re
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+
+from daemon.config import Config
+from daemon.errors import ConfigError
+from daemon.web import patience
+from daemon.web.access import (
+    COOKIE,
+    FAILURE_SECONDS,
+    FAILURES,
+    MAX_SESSIONS,
+    SESSION_SECONDS,
+    Access,
+    LoginOutcome,
+)
+from daemon.web.guard import TLS_HEADERS
+from daemon.web.token import token_of
+from dicom_io.tls import client_context
+from storage.store import Store
+from tests.certificates import Authority
+from tests.daemon.running import HOST, free_port
+from tests.daemon.website import Answer, Site, running
+
+BROWSER = {"Accept": "text/html,*/*;q=0.8"}
+OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of a test
+
+
+def log_in(site: Site, token: str, **headers: str) -> Answer:
+    form = {"Content-Type": "application/x-www-form-urlencoded", **OWN, **headers}
+    return site.ask_with(form, "/login", "POST", body=f"token={token}".encode())
+
+
+def session_of(answer: Answer) -> dict[str, str]:
+    found = re.match(rf"{COOKIE}=([\w-]+);", answer.headers["set-cookie"])
+    assert found
+    return {"Cookie": f"{COOKIE}={found[1]}"}
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nothing"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Basic YTpi"},
+        {"Cookie": f"{COOKIE}=guessed"},
+        {"Cookie": f"{COOKIE}="},
+        {"Cookie": "\x01;;=;"},
+    ],
+)
+def test_without_token_nothing_is_answered(
+    site: Site, store: Store, path: str, headers: dict[str, str]
+) -> None:
+    answer = site.ask_with(headers, path)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert "cxrd_" not in answer.text
+    assert site.ask_with({**headers, **BROWSER}, path).text.count('name="token"') == 1
+
+
+def test_without_token_health_says_only_how_it_is(site: Site) -> None:
+    answer = site.ask_with({}, "/healthz")
+    assert (answer.status, json.loads(answer.text)) == (200, {"status": "ok"})
+
+
+def test_token_opens_a_session_that_logging_out_ends(site: Site) -> None:
+    answer = log_in(site, site.token)
+    assert (answer.status, answer.headers["location"]) == (303, "./")
+    cookie = answer.headers["set-cookie"]
+    for attribute in ("HttpOnly", "SameSite=strict", "Path=/", f"Max-Age={SESSION_SECONDS}"):
+        assert attribute in cookie
+    assert "Secure" not in cookie
+    session = session_of(answer)
+    assert site.ask_with({**session, **BROWSER}).status == 200
+    assert site.ask_with(session, "/metrics").status == 200
+    assert site.ask_with({**session, **OWN}, "/logout", "POST").status == 303
+    assert site.ask_with(session).status == 401
+
+
+def test_proxy_that_speaks_tls_gets_a_secure_cookie(site: Site) -> None:
+    assert "; Secure" in log_in(site, site.token, Origin="https://localhost").headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://elsewhere.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://localhost:81"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_form_of_another_site_is_refused(site: Site, headers: dict[str, str]) -> None:
+    assert log_in(site, site.token, **headers).status == 403
+    session = session_of(log_in(site, site.token))
+    answer = site.ask_with({**OWN, **session, **headers}, "/logout", "POST")
+    assert answer.status == 403
+    assert site.ask_with(session).status == 200
+
+
+def test_wrong_token_is_said_and_too_many_are_slowed(site: Site) -> None:
+    answer = log_in(site, "wrong", **BROWSER)
+    assert (answer.status, "That is not the token" in answer.text) == (401, True)
+    assert "set-cookie" not in answer.headers
+    session = session_of(log_in(site, site.token))
+    for _ in range(FAILURES):
+        log_in(site, "wrong")
+    assert log_in(site, site.token).status == 429
+    assert site.ask("/metrics").status == 401
+    assert site.ask_with(session).status == 200
+
+
+def test_long_form_is_refused(site: Site) -> None:
+    assert log_in(site, "x" * 5000).status == 413
+
+
+def test_odd_forms_are_no_token(site: Site) -> None:
+    for body in (b"", b"token", b"token=", b"\xff\xfe", b"other=1"):
+        answer = site.ask_with(OWN, "/login", "POST", body=body)
+        assert answer.status == 401
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout"])
+def test_forms_are_only_posted(site: Site, path: str) -> None:
+    assert site.ask(path).status == 405
+    assert site.ask(path, "PUT").status == 405
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_access_forgets_sessions_and_failures_in_time() -> None:
+    heard: list[tuple[str, LoginOutcome]] = []
+    clock = Clock()
+    access = Access(SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock)
+    outcome, session = access.log_in(TOKEN, "a")
+    cookie = Headers({"cookie": f"{COOKIE}={session}"})
+    assert outcome is LoginOutcome.ACCEPTED
+    clock.now = SESSION_SECONDS - 1
+    assert access.is_open_to(cookie, "a")
+    clock.now = SESSION_SECONDS
+    assert not access.is_open_to(cookie, "a")
+    for _ in range(2 * FAILURES):
+        access.log_in("wrong", "b")
+    assert access.log_in(TOKEN, "b")[0] is LoginOutcome.THROTTLED
+    assert access.log_in(TOKEN, "a")[0] is LoginOutcome.ACCEPTED
+    clock.now += FAILURE_SECONDS
+    assert access.log_in(TOKEN, "b")[0] is LoginOutcome.ACCEPTED
+    assert heard == [
+        ("a", LoginOutcome.ACCEPTED),
+        *[("b", LoginOutcome.REFUSED)] * FAILURES,
+        ("b", LoginOutcome.THROTTLED),
+        ("a", LoginOutcome.ACCEPTED),
+        ("b", LoginOutcome.ACCEPTED),
+    ]
+
+
+def test_refused_bearer_and_logout_are_heard_of() -> None:
+    heard: list[LoginOutcome] = []
+    access = Access(SecretStr(TOKEN), lambda _, outcome: heard.append(outcome))
+    assert access.is_open_to(Headers({"authorization": f"Bearer {TOKEN}"}), "a")
+    assert not access.is_open_to(Headers({"authorization": "Bearer wrong"}), "a")
+    _, session = access.log_in(TOKEN, "a")
+    cookie = Headers({"cookie": f"{COOKIE}={session}"})
+    access.log_out(cookie, "a")
+    access.log_out(cookie, "a")
+    assert heard == [LoginOutcome.REFUSED, LoginOutcome.ACCEPTED, LoginOutcome.LOGGED_OUT]
+
+
+def test_oldest_session_ends_where_there_are_too_many() -> None:
+    access = Access(SecretStr(TOKEN), lambda *_: None)
+    sessions = [access.log_in(TOKEN, "a")[1] for _ in range(MAX_SESSIONS + 1)]
+    is_open = [access.is_open_to(Headers({"cookie": f"{COOKIE}={one}"}), "a") for one in sessions]
+    assert is_open == [False] + [True] * MAX_SESSIONS
+
+
+def test_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    config = Config(data_dir=tmp_path)
+    token = token_of(config).get_secret_value()
+    assert len(token) >= 40
+    assert token_of(config).get_secret_value() == token
+    assert stat.S_IMODE((tmp_path / "web_token").stat().st_mode) == 0o600
+    other = Config(data_dir=tmp_path / "other", web={"token": TOKEN})
+    assert token_of(other).get_secret_value() == TOKEN
+    assert TOKEN not in repr(other)
+
+
+def test_token_file_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    config = Config(data_dir=tmp_path, web={"token_file": path})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        token_of(config)
+    for text, message in (("", "one line"), ("a\nb", "one line"), ("short", "20 printable")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            token_of(config)
+    path.write_text(f"{TOKEN}\r\n")
+    assert token_of(config).get_secret_value() == TOKEN
+
+
+@contextmanager
+def patient(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Site]:
+    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.5)
+    with running(folder) as site:
+        yield site
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: loc",
+        b"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+        b"Content-Length: 100\r\n\r\ntoken",
+    ],
+)
+def test_slow_visitor_is_cut_off(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    with (
+        patient(monkeypatch, tmp_path) as site,
+        socket.create_connection((HOST, site.port)) as visitor,
+    ):
+        visitor.sendall(begun)
+        visitor.settimeout(5)
+        with suppress(ConnectionResetError):
+            assert visitor.recv(1) == b""
+        assert site.ask("/healthz").status == 200
+
+
+def test_page_over_tls(tmp_path: Path, store: Store, pki: Authority) -> None:
+    own = pki.of("cxrd")
+    port = free_port()
+    web = {"port": port, "certificate": own.certificate, "key": own.key}
+    with running(tmp_path, web=web):
+        context = client_context(pki.ca)
+        with (
+            socket.create_connection((HOST, port)) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as visitor,
+        ):
+            form = f"token={(tmp_path / 'web_token').read_text().strip()}".encode()
+            visitor.sendall(
+                b"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: https://localhost\r\n"
+                b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(form), form)
+            )
+            answer = b"".join(iter(lambda: visitor.recv(4096), b"")).decode()
+        with socket.create_connection((HOST, port)) as silent:
+            assert silent.fileno() > 0
+            with (
+                socket.create_connection((HOST, port)) as plain,
+                context.wrap_socket(plain, server_hostname="localhost") as visitor,
+            ):
+                assert visitor.version() == "TLSv1.3"
+    assert answer.startswith("HTTP/1.1 303")
+    assert "; Secure" in answer
+    for name, value in TLS_HEADERS.items():
+        assert f"{name.lower()}: {value}" in answer.lower()
