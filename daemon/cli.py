@@ -15,6 +15,7 @@ from daemon.cli_audit import audit_app
 from daemon.cli_model import model_app
 from daemon.config import load_config
 from daemon.errors import UsageError
+from daemon.permissions import write_privately
 from daemon.role import ROOM_ERRORS, RoleName
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ JobArgument = Annotated[int, typer.Argument(help="The job's number, as `cxrd job
 
 def main() -> None:
     """Entry point of the console script: errors are one line on stderr, no traceback."""
+    write_privately()
     try:
         app()
     except ROOM_ERRORS as error:

@@ -12,6 +12,7 @@ from functools import partial
 
 from daemon.config import Config, PeerConfig
 from daemon.courier import destination_of
+from daemon.permissions import readable_by_others
 from daemon.pipeline import Pipeline
 from daemon.products import classes_for, picture_contexts
 from daemon.role import ROOM_ERRORS
@@ -40,6 +41,7 @@ class CheckResult:
 def run_checks(config: Config) -> Iterator[CheckResult]:
     """All checks, in the order in which an image would meet what they look at."""
     yield _guarded("disk", lambda: _check_disk(config))
+    yield _guarded("permissions", lambda: _check_permissions(config))
     yield _guarded("store", lambda: _check_store(config))
     yield _guarded("model", lambda: _check_model(config))
     if config.tls.credentials is not None or config.web.credentials is not None:
@@ -71,6 +73,12 @@ def _check_disk(config: Config) -> CheckResult:
         detail += f"; below spool.min_free_mb ({config.spool.min_free_mb}) images are refused"
         return CheckResult("disk", False, detail)
     return CheckResult("disk", True, detail)
+
+
+def _check_permissions(config: Config) -> CheckResult:
+    problems = readable_by_others(config)
+    detail = "; ".join(problems) or "files and secrets are closed to other users"
+    return CheckResult("permissions", not problems, detail)
 
 
 def _check_store(config: Config) -> CheckResult:

@@ -96,8 +96,10 @@ def configure_logging() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for noisy in ("pydicom", "alembic", "highdicom"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # A destination that is down is said once, by the courier, with what to do about it.
-    logging.getLogger("pynetdicom.transport").setLevel(logging.CRITICAL)
+    # A destination that is down is said once, by the courier, with what to do about it; and of
+    # bytes that are no PDU the other would write a line for each, which spells out what they say.
+    for silent in ("pynetdicom.transport", "pynetdicom.dul"):
+        logging.getLogger(silent).setLevel(logging.CRITICAL)
 
 
 def _stop_with_parent(stop: threading.Event) -> None:

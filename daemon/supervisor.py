@@ -23,7 +23,9 @@ from daemon.audit_person import current_user
 from daemon.backoff import Backoff
 from daemon.config import Config
 from daemon.errors import RoleFailedError
+from daemon.permissions import readable_by_others
 from daemon.role import CannotStart, Ready, RoleName, role_process
+from daemon.tls import ending_soon
 from storage.audit import Audit
 from storage.audit_records import AuditKind, AuditOutcome
 from storage.errors import StorageError
@@ -80,7 +82,11 @@ class Supervisor:
         Raises:
             RoleFailedError: a role could not start; the others have been stopped.
             StorageError: the store cannot be opened or brought to this version.
+            ConfigError, CertificateError: others may change this node's files, or a certificate
+                cannot be used.
         """
+        for line in (*readable_by_others(self._config), *ending_soon(self._config)):
+            log.warning("%s", line)
         with Store.open(self._config.resolved_database_url, migrate=True) as store:
             self._record_start(store.audit)
             try:

@@ -42,7 +42,8 @@ def own_certificates(config: Config) -> dict[str, Certificate]:
     """
     found = {}
     if config.tls.credentials is not None:
-        found["tls"] = examine(config.tls.credentials)
+        calls = any(peer.tls and peer.has_address for peer in config.peers)
+        found["tls"] = examine(config.tls.credentials, as_client=calls)
     if config.web.credentials is not None:
         found["web"] = examine(config.web.credentials, as_client=False)
     return found

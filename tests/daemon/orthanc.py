@@ -17,7 +17,7 @@ AE_TITLE = "ORTHANC"
 class Orthanc:
     """An Orthanc with an empty store and its REST interface, on loopback."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: dict[str, Any] | None = None) -> None:
         self.dicom_port = free_port()
         self._http_port = free_port()
         settings = {
@@ -28,6 +28,7 @@ class Orthanc:
             "HttpPort": self._http_port,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
+            **(more or {}),
         }
         self.settings_path = folder / "orthanc.json"
         self.settings_path.write_text(json.dumps(settings), encoding="utf-8")
@@ -39,9 +40,10 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"null")
 
-    def know(self, daemon: RunningDaemon) -> None:
+    def know(self, daemon: RunningDaemon, **more: Any) -> None:
         """Make the daemon a modality called `cxrd`."""
-        modality = {"AET": NODE, "Host": HOST, "Port": daemon.port, "AllowStorageCommitment": True}
+        address = {"AET": NODE, "Host": HOST, "Port": daemon.port}
+        modality = {**address, "AllowStorageCommitment": True, **more}
         self.call("/modalities/cxrd", json.dumps(modality).encode(), "PUT")
 
     def ask_for_commitment(self, *instances: tuple[str, str]) -> dict[str, Any]:
@@ -65,9 +67,9 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path) -> Iterator[Orthanc]:
+def running_orthanc(folder: Path, more: dict[str, Any] | None = None) -> Iterator[Orthanc]:
     program = require_tool("Orthanc")
-    server = Orthanc(folder)
+    server = Orthanc(folder, more)
     log = (folder / "orthanc.log").open("wb")
     with log, subprocess.Popen([program, str(server.settings_path)], stdout=log, stderr=log) as run:
         try:

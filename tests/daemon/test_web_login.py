@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
+from daemon.access_config import WebConfig
 from daemon.config import Config
 from daemon.errors import ConfigError
 from daemon.web import patience
@@ -199,14 +200,14 @@ def test_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert len(token) >= 40
     assert token_of(config).get_secret_value() == token
     assert stat.S_IMODE((tmp_path / "web_token").stat().st_mode) == 0o600
-    other = Config(data_dir=tmp_path / "other", web={"token": TOKEN})
+    other = Config(data_dir=tmp_path / "other", web=WebConfig(token=SecretStr(TOKEN)))
     assert token_of(other).get_secret_value() == TOKEN
     assert TOKEN not in repr(other)
 
 
 def test_token_file_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "token"
-    config = Config(data_dir=tmp_path, web={"token_file": path})
+    config = Config(data_dir=tmp_path, web=WebConfig(token_file=path))
     with pytest.raises(ConfigError, match="cannot be read"):
         token_of(config)
     for text, message in (("", "one line"), ("a\nb", "one line"), ("short", "20 printable")):

@@ -1,0 +1,314 @@
+"""What others may see of patients: nothing in any log, page or error, and no file.
+
+One daemon runs through all that goes well and wrong, under a umask that hides nothing, with
+values in every identifying attribute that stand nowhere else.
+"""
+
+import io
+import os
+import re
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID, JPEGBaseline8Bit
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+
+from daemon.config import Config
+from daemon.errors import ConfigError
+from daemon.permissions import readable_by_others
+from dicom_io.association import Destination
+from dicom_io.sender import echo
+from storage.records import InstanceState, JobKind, JobState
+from tests.daemon.running import HOST, NODE, PACS, SENDER, RunningDaemon, film, wait_until
+from tests.daemon.website import Site
+from tests.dicom_io.test_node import store_raw
+
+CANARY = "KANARIE"
+UID_CANARY = "1.2.840.99.424242"
+BIRTH_DATE = "19010203"
+TEXT_ATTRIBUTES = (
+    "PatientName",
+    "PatientID",
+    "OtherPatientNames",
+    "IssuerOfPatientID",
+    "PatientAddress",
+    "PatientComments",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "EthnicGroup",
+    "Occupation",
+    "AdditionalPatientHistory",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDescription",
+    "SeriesDescription",
+    "InstitutionName",
+    "InstitutionAddress",
+    "InstitutionalDepartmentName",
+    "ReferringPhysicianName",
+    "OperatorsName",
+    "PerformingPhysicianName",
+    "NameOfPhysiciansReadingStudy",
+    "PhysiciansOfRecord",
+    "StationName",
+    "DeviceSerialNumber",
+    "ProtocolName",
+    "ImageComments",
+    "RequestedProcedureDescription",
+    "PerformedProcedureStepDescription",
+    "AdmittingDiagnosesDescription",
+)
+
+
+def marked(number: int) -> Dataset:
+    """A film of a study of its own, with canaries in all that may identify."""
+    ds = dcmread(io.BytesIO(film(f"study{number}")))
+    for index, name in enumerate(TEXT_ATTRIBUTES):
+        setattr(ds, name, f"{CANARY}{index}")
+    ds.PatientBirthDate = BIRTH_DATE
+    ds.StudyInstanceUID = f"{UID_CANARY}.{number}"
+    ds.SeriesInstanceUID = f"{UID_CANARY}.{number}.1"
+    ds.SOPInstanceUID = f"{UID_CANARY}.{number}.1.1"
+    ds.file_meta.MediaStorageSOPInstanceUID = UID(ds.SOPInstanceUID)
+    ds.private_block(0x0011, CANARY, create=True).add_new(1, "LO", CANARY)
+    return ds
+
+
+def encoded(ds: Dataset) -> bytes:
+    written = io.BytesIO()
+    ds.save_as(written)
+    return written.getvalue()
+
+
+def wrong_values(number: int) -> bytes:
+    """A film that has words where dates belong, as some senders write them."""
+    ds = marked(number)
+    ds.StudyDate = BIRTH_DATE
+    return encoded(ds).replace(BIRTH_DATE.encode(), f"{CANARY} ".encode())
+
+
+def undecodable(number: int) -> bytes:
+    """A film that says it is JPEG, and holds words."""
+    ds = marked(number)
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.PixelData = encapsulate([b"\xff\xd8" + CANARY.encode() * 50])
+    ds["PixelData"].VR = "OB"
+    return encoded(ds)
+
+
+def truncated(number: int) -> bytes:
+    """A film of which half of the pixels are there."""
+    ds = marked(number)
+    ds.PixelData = ds.PixelData[: len(ds.PixelData) // 4 * 2]
+    return encoded(ds)
+
+
+def lateral(number: int) -> bytes:
+    ds = marked(number)
+    ds.ViewPosition = "LL"
+    return encoded(ds)
+
+
+@contextmanager
+def talkative_pacs() -> Iterator[int]:
+    """An archive that refuses in words that name the patient: some for good, some for now."""
+    answers = iter(range(10_000))
+
+    def refuse(_: evt.Event) -> Dataset:
+        status = Dataset()
+        status.Status = 0xA900 if next(answers) % 2 else 0xA700
+        status.ErrorComment = f"patient {CANARY} born {BIRTH_DATE} is not known"
+        return status
+
+    ae = AE(ae_title=PACS)
+    ae.supported_contexts = AllStoragePresentationContexts
+    ae.add_supported_context("1.2.840.10008.1.1")
+    server = ae.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, refuse)])
+    assert server is not None
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+
+
+class Run:
+    """The daemon after all of it, still running, and what its commands said."""
+
+    def __init__(self, daemon: RunningDaemon, folder: Path) -> None:
+        self.daemon = daemon
+        self.folder = folder
+        self.said: dict[str, str] = {}
+
+    @property
+    def site(self) -> Site:
+        port = yaml.safe_load(self.daemon.config.read_text())["web"]["port"]
+        return Site(port, self.daemon.data, lambda: None)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Run]:
+    folder = tmp_path_factory.mktemp("private")
+    umask = os.umask(0)
+    try:
+        with (
+            talkative_pacs() as port,
+            RunningDaemon(folder / "node", bundle, port, _changes(port)) as daemon,
+        ):
+            done = Run(daemon, folder)
+            _do_all(done)
+            yield done
+    finally:
+        os.umask(umask)
+
+
+def _changes(port: int) -> dict[str, Any]:
+    archive = {"name": "pacs", "ae_title": PACS, "host": HOST, "port": port, "commitment": True}
+    return {
+        "peers": [
+            {"name": "sender", "ae_title": SENDER, "sends": True},
+            {**archive, "receives": ["report", "heatmap", "summary", "segmentation"]},
+        ]
+    }
+
+
+def _do_all(run: Run) -> None:
+    daemon = run.daemon
+    objects = [encoded(marked(1)), wrong_values(2), undecodable(3), truncated(4), lateral(5)]
+    daemon.send(*objects)
+    _send_nonsense(daemon)
+    with daemon.store() as store:
+        wait_until(lambda: _ended(store, len(objects)), "every image has ended")
+        wait_until(
+            lambda: bool(store.jobs.list(kind=JobKind.DELIVER, state=JobState.PARKED)),
+            "a delivery is parked",
+        )
+    (run.folder / "film.dcm").write_bytes(undecodable(6))
+    (run.folder / "other.dcm").write_bytes(encoded(marked(7)))
+    out = run.folder / "out"
+    for name, arguments in {
+        "check": ["check"],
+        "export": ["export", "--out", str(run.folder / "export" / "rows.csv")],
+        "export anew": ["export", "--out", str(run.folder / "rows.csv")],
+        "no job": ["jobs", "show", "4711"],
+        "retry": ["jobs", "retry", "--all-parked"],
+        "analyse": ["analyse", str(run.folder), "--out", str(out)],
+    }.items():
+        said = daemon.run(*arguments)
+        assert "Traceback" not in said.stderr
+        run.said[name] = said.stdout + said.stderr
+
+
+def _ended(store: Any, number: int) -> bool:
+    counts = store.status.instance_counts()
+    return bool(
+        counts[InstanceState.RECEIVED] == 0
+        and counts[InstanceState.ANALYSED] + counts[InstanceState.NOT_ANALYSED] >= number
+    )
+
+
+def _send_nonsense(daemon: RunningDaemon) -> None:
+    """What is refused at the door, each with canaries in it."""
+    named = encoded(marked(8))
+    node: Any = daemon
+    for data_set in (
+        CANARY.encode() * 20,
+        named[named.index(CANARY.encode()) - 8 :],
+        b"\x10\x00\x10\x00PN\xff\xff" + CANARY.encode(),
+    ):
+        assert store_raw(node, data_set, uid=f"{UID_CANARY}.9").Status != 0
+    stranger = Destination("node", NODE, HOST, daemon.port, "STRANGER")
+    assert not echo(stranger).ok
+    for pdu in (
+        CANARY.encode() * 20,
+        b"\x01\x00\x00\x00\x00\x20" + CANARY.encode() * 20,
+        b"\x04\x00\x00\x00\x00\x07" + CANARY.encode(),
+    ):
+        with socket.create_connection((HOST, daemon.port)) as client:
+            client.sendall(pdu)
+            client.settimeout(0.3)
+            try:
+                client.recv(100)
+            except OSError:
+                continue
+
+
+def canaries_in(text: str) -> list[str]:
+    return re.findall(rf"(?i).*(?:{CANARY}|{re.escape(UID_CANARY)}|{BIRTH_DATE}).*", text)
+
+
+def test_no_log_line_names_a_patient(run: Run) -> None:
+    assert "LATERAL" in "".join(row["reason"] for row in _rows(run))
+    assert "is parked: status 0xA900" in run.daemon.log
+    assert "status 0xA700" in run.daemon.log
+    assert "'STRANGER'" in run.daemon.log
+    assert canaries_in(run.daemon.log) == []
+    letters = re.findall(r"0x([0-9A-F]{2})'", run.daemon.log)
+    assert CANARY not in bytes.fromhex("".join(letters)).decode("latin-1")
+
+
+def _rows(run: Run) -> list[dict[str, str]]:
+    with run.daemon.store() as store:
+        return list(store.export.rows())
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz"])
+def test_no_page_names_a_patient(run: Run, path: str) -> None:
+    assert canaries_in(run.site.ask(path).text) == []
+
+
+def test_no_command_names_a_patient_unasked(run: Run) -> None:
+    for name, said in run.said.items():
+        assert said, name
+        assert canaries_in(said) == [], name
+
+
+def test_canaries_were_there_to_be_found(run: Run) -> None:
+    """The run is worth nothing unless the tables, which may name patients, do."""
+    (row, *_) = _rows(run)
+    assert CANARY in row["patient_id"]
+    assert canaries_in((run.folder / "rows.csv").read_text())
+
+
+def _open_to_others(folder: Path) -> list[str]:
+    return [
+        f"{path.relative_to(folder)} {stat.S_IMODE(path.stat().st_mode):o}"
+        for path in [folder, *folder.rglob("*")]
+        if stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+
+
+@pytest.mark.parametrize(
+    ("what", "at_least"), [("node/data", 20), ("out", 3), ("rows.csv", 1), ("export", 0)]
+)
+def test_nothing_written_is_open_to_others(run: Run, what: str, at_least: int) -> None:
+    place = run.folder / what
+    assert len([place, *place.rglob("*")]) > at_least - 1
+    if place.exists():
+        assert _open_to_others(place) == []
+
+
+def _loosen(folder: Path, mode: int) -> Callable[[], list[str]]:
+    folder.mkdir()
+    folder.chmod(0o700)
+    (folder / "web_token").write_text("x")
+    (folder / "web_token").chmod(mode)
+    return lambda: readable_by_others(Config(data_dir=folder))
+
+
+def test_file_that_others_may_read_is_warned_of(tmp_path: Path) -> None:
+    assert _loosen(tmp_path / "closed", 0o640)() == []
+    (line,) = _loosen(tmp_path / "open", 0o644)()
+    assert "web_token can be read by every user: chmod" in line
+
+
+def test_file_that_others_may_change_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="web_token can be changed by every user: chmod"):
+        _loosen(tmp_path / "open", 0o646)()

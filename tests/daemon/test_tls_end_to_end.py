@@ -1,0 +1,141 @@
+"""The running daemon over TLS with Orthanc and dcmtk, and what `cxrd check` says of TLS."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_io.header import read_header
+from dicom_io.tls import Credentials, examine
+from tests.certificates import PAGE, Authority
+from tests.daemon.orthanc import AE_TITLE, Orthanc, running_orthanc
+from tests.daemon.running import HOST, NODE, RunningDaemon, film, free_port, wait_until
+from tests.tools import require_tool
+
+
+@pytest.fixture
+def tls_orthanc(tmp_path: Path, pki: Authority) -> Iterator[Orthanc]:
+    """With the keys that docs/security.md names, and the certificates of the test."""
+    (settings,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    own = pki.of("pacs")
+    files = {"pacs.pem": own.certificate, "pacs.key": own.key, "ca.pem": pki.ca}
+    shown = {
+        key: str(files.get(value, value)) if isinstance(value, str) else value
+        for key, value in json.loads(settings).items()
+        if key != "DicomModalities"
+    }
+    assert set(files) <= set(re.findall(r"\w+\.\w+", settings))
+    with running_orthanc(tmp_path, shown) as running:
+        yield running
+
+
+def tls_changes(pki: Authority, port: int, **listener: Any) -> dict[str, Any]:
+    own = pki.of("cxrd")
+    return {
+        "listener": {"port": port, "tls": True, **listener},
+        "tls": {"certificate": str(own.certificate), "key": str(own.key), "ca": str(pki.ca)},
+    }
+
+
+def orthanc_peer(orthanc: Orthanc, pin: str) -> dict[str, Any]:
+    return {
+        "name": "orthanc",
+        "ae_title": AE_TITLE,
+        "host": "localhost",
+        "port": orthanc.dicom_port,
+        "sends": True,
+        "receives": ["report"],
+        "tls": True,
+        "certificate_sha256": [pin],
+    }
+
+
+def echoscu(port: int, pki: Authority, credentials: Credentials | None) -> int:
+    own = ["+tla"] if credentials is None else ["+tls", credentials.key, credentials.certificate]
+    command = [require_tool("echoscu"), "-aet", AE_TITLE, "-aec", NODE, *own, "+cf", pki.ca, HOST]
+    return subprocess.run([*map(str, command), str(port)], check=False).returncode
+
+
+def test_orthanc_and_the_node_exchange_over_tls_what_nobody_else_may(
+    tls_orthanc: Orthanc, tmp_path: Path, bundle: Path, pki: Authority, strangers: Authority
+) -> None:
+    pin = examine(pki.of("pacs")).sha256
+    port = free_port()
+    changes = {**tls_changes(pki, port), "peers": [orthanc_peer(tls_orthanc, pin)]}
+    daemon = RunningDaemon(tmp_path / "node", bundle, 1, changes)
+    daemon.port = port
+    image = film("encrypted")
+    with daemon:
+        stored = tls_orthanc.call("/instances", image)
+        tls_orthanc.know(daemon, UseDicomTls=True)
+        tls_orthanc.call("/modalities/cxrd/store", stored["ID"].encode())
+        wait_until(lambda: len(tls_orthanc.call("/instances")) == 2, "Orthanc has the report")
+        assert echoscu(port, pki, pki.of("pacs")) == 0
+        assert echoscu(port, pki, pki.of("modality")) != 0
+        assert echoscu(port, pki, strangers.of("pacs")) != 0
+        assert echoscu(port, pki, None) != 0
+        plain = [require_tool("echoscu"), "-aet", AE_TITLE, "-aec", NODE, HOST, str(port)]
+        assert subprocess.run(plain, check=False).returncode != 0
+        checked = daemon.run("check")
+    (study,) = tls_orthanc.call("/studies?expand")
+    assert study["MainDicomTags"]["StudyInstanceUID"] == read_header(image).study_instance_uid
+    for reason in (
+        "the client certificate is not one that is trusted for this peer",
+        "a client certificate is required, and none was shown",
+        "TLS is required, and the connection is plain",
+    ):
+        assert f"is rejected: {reason}" in daemon.log
+    assert f"{HOST}:{port} over TLS answers: the daemon is running" in checked.stdout
+    assert re.search(r"FAILED  certificates: tls\.certificate ends in \d+ day", checked.stdout)
+    assert re.search(r"peer orthanc: .*its certificate ends in \d+ day", checked.stdout)
+
+
+def test_plain_and_tls_side_by_side(tmp_path: Path, bundle: Path, pki: Authority) -> None:
+    port, tls_port = free_port(), free_port()
+    changes = {
+        **tls_changes(pki, port, tls_port=tls_port),
+        "peers": [{"name": "any", "ae_title": AE_TITLE, "sends": True}],
+    }
+    daemon = RunningDaemon(tmp_path / "node", bundle, 1, changes)
+    with daemon:
+        plain = [require_tool("echoscu"), "-aet", AE_TITLE, "-aec", NODE, HOST, str(port)]
+        assert subprocess.run(plain, check=False).returncode == 0
+        assert echoscu(tls_port, pki, pki.of("modality")) == 0
+        assert echoscu(tls_port, pki, None) != 0
+        assert daemon.stop()[0] == 0
+
+
+def test_check_names_what_is_wrong_with_a_destination(
+    tmp_path: Path, bundle: Path, pki: Authority, strangers: Authority
+) -> None:
+    port = free_port()
+    peers = [
+        {
+            "name": "plain",
+            "ae_title": "PACS",
+            "host": "localhost",
+            "port": port,
+            "receives": ["report"],
+            "tls": True,
+        }
+    ]
+    changes = {**tls_changes(pki, free_port()), "peers": peers}
+    daemon = RunningDaemon(tmp_path / "node", bundle, 1, changes)
+    server = [require_tool("storescp"), "-od", str(tmp_path), str(port)]
+    with subprocess.Popen(server, stderr=subprocess.DEVNULL) as storescp:
+        try:
+            wait_until(lambda: _listens(port), "storescp listens")
+            said = daemon.run("check").stdout
+        finally:
+            storescp.terminate()
+    assert "FAILED  peer plain: no TLS connection" in said
+    assert "set tls: false" in said
+
+
+def _listens(port: int) -> bool:
+    probe = [require_tool("echoscu"), HOST, str(port)]
+    return subprocess.run(probe, check=False, stderr=subprocess.DEVNULL).returncode == 0
