@@ -204,6 +204,9 @@ def allow_open_files(listener: ListenerConfig) -> None:
 
 
 def _log_rejection(rejection: Rejection) -> None:
+    if not rejection.calling_ae_title:
+        log.warning("connection from %s is refused: %s", rejection.host, rejection.reason)
+        return
     log.warning(
         "association from %s as %r to %r is %s: %s",
         rejection.host,

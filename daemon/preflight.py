@@ -45,7 +45,7 @@ def run_checks(config: Config) -> Iterator[CheckResult]:
     yield _guarded("store", lambda: _check_store(config))
     yield _guarded("model", lambda: _check_model(config))
     if config.tls.credentials is not None or config.web.credentials is not None:
-        yield _guarded("certificates", lambda: _check_certificates(config))
+        yield _guarded("certificates", lambda: check_certificates(config))
     for port, encrypted in config.listener.addresses:
         yield _guarded("listener", partial(_check_listener, config, port, encrypted))
     if not config.senders:
@@ -97,7 +97,11 @@ def _check_model(config: Config) -> CheckResult:
     return CheckResult("model", True, f"{detail}, maps add up to the logits")
 
 
-def _check_certificates(config: Config) -> CheckResult:
+def check_certificates(config: Config) -> CheckResult:
+    """Whether this node's own certificates can be used, and for long enough.
+
+    Raises CertificateError for one that cannot.
+    """
     now = datetime.now(UTC)
     days = {name: one.days_left(now) for name, one in own_certificates(config).items()}
     detail = ", ".join(f"{name}.certificate ends in {left} day(s)" for name, left in days.items())

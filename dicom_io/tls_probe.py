@@ -59,6 +59,11 @@ def probe(host: str, port: int, context: ssl.SSLContext, seconds: float) -> Prob
             return Probe("it ends the TLS connection at once; see its log") if closed else found
     except ssl.SSLCertVerificationError as error:
         return Probe(_verification(error, host))
+    except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
+        return Probe(
+            "it ended the connection at the TLS handshake; if it speaks no TLS on this port, set"
+            " tls: false, or name its TLS port"
+        )
     except ssl.SSLError as error:
         return Probe(_ALERT_HINTS.get(error.reason or "", f"no TLS ({error.reason or error})"))
     except TimeoutError:

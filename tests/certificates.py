@@ -10,6 +10,7 @@ from tests.tools import require_tool
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "security.md"
 HERE = "DNS:localhost,IP:127.0.0.1"
+DAYS = 397
 
 
 def commands(name: str) -> str:
@@ -40,7 +41,7 @@ class Authority:
     def ca(self) -> Path:
         return self.folder / "ca.pem"
 
-    def issue(self, name: str, names: str = HERE, days: int = 30) -> Credentials:
+    def issue(self, name: str, names: str = HERE, days: int = DAYS) -> Credentials:
         run(self.folder, f"{_issue_only()}\nissue {name} '{names}' {days}")
         return self.of(name)
 
@@ -51,7 +52,7 @@ class Authority:
 def authority(folder: Path) -> Authority:
     """A new CA with certificates for this node and two peers."""
     folder.mkdir(parents=True)
-    issued = "\n".join(f"issue {name} '{HERE}' 30" for name in ("cxrd", "pacs", "modality"))
+    issued = "\n".join(f"issue {name} '{HERE}' {DAYS}" for name in ("cxrd", "pacs", "modality"))
     run(folder, commands("ca") + issued)
     return Authority(folder)
 

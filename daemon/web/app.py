@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.config import Config
+from daemon.tls import own_certificates
 from daemon.web.access import COOKIE, SESSION_SECONDS, Access, LoginOutcome
 from daemon.web.guard import AUTHORIZED, Guard, host_of
 from daemon.web.health import check_health
@@ -43,7 +44,10 @@ def build_app(
     access: Access,
     clock: Callable[[], datetime] = utc_now,
 ) -> ASGIApp:
-    """The application: / is the page; /healthz and /metrics are for programs."""
+    """The application: / is the page; /healthz and /metrics are for programs.
+
+    Raises CertificateError for a certificate of this node that cannot be used.
+    """
     site = _Site(config, store, spool, access, clock)
     routes = [
         Route("/", site.page),
@@ -70,6 +74,7 @@ class _Site:
     ) -> None:
         self._config = config
         self._access = access
+        self._certificates = own_certificates(config)
         self._store = store
         self._spool = spool
         self._now = clock
@@ -157,7 +162,7 @@ class _Site:
 
     def metrics(self, _request: Request) -> Response:
         """Prometheus' text format."""
-        text = render_metrics(self._store, self._spool, self._now)
+        text = render_metrics(self._store, self._spool, self._now, self._certificates)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

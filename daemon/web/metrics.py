@@ -1,23 +1,49 @@
 """The store in Prometheus' text format, read anew at each scrape."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from dicom_io.tls import Certificate
 from storage.records import JobKind, JobState
 from storage.spool import Spool
 from storage.store import Store
 
 
-def render_metrics(store: Store, spool: Spool, clock: Callable[[], datetime]) -> bytes:
-    """All metrics. Raises StorageError when the store or the spool does not answer."""
+def render_metrics(
+    store: Store,
+    spool: Spool,
+    clock: Callable[[], datetime],
+    certificates: Mapping[str, Certificate],
+) -> bytes:
+    """All metrics; `certificates` are this node's own, by the section that names them.
+
+    Raises StorageError when the store or the spool does not answer.
+    """
     registry = CollectorRegistry()
     registry.register(_StoreCollector(store, spool, clock))
+    registry.register(_CertificateCollector(certificates))
     return generate_latest(registry)
+
+
+class _CertificateCollector(Collector):
+    def __init__(self, certificates: Mapping[str, Certificate]) -> None:
+        self._certificates = certificates
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """When each ends: a node may run for longer than its certificate lasts."""
+        family = GaugeMetricFamily(
+            "cxrd_certificate_end_timestamp_seconds",
+            "When this node's certificate ends, in seconds since 1970.",
+            labels=["section"],
+        )
+        for section, certificate in self._certificates.items():
+            family.add_metric([section], certificate.not_after.timestamp())
+        yield family
 
 
 class _StoreCollector(Collector):

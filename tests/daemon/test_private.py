@@ -174,7 +174,7 @@ def _changes(port: int) -> dict[str, Any]:
     return {
         "peers": [
             {"name": "sender", "ae_title": SENDER, "sends": True},
-            {**archive, "receives": ["report", "heatmap", "summary", "segmentation"]},
+            {**archive, "receives": ["report", "heatmap"]},
         ]
     }
 
@@ -198,7 +198,6 @@ def _do_all(run: Run) -> None:
         "export": ["export", "--out", str(run.folder / "export" / "rows.csv")],
         "export anew": ["export", "--out", str(run.folder / "rows.csv")],
         "no job": ["jobs", "show", "4711"],
-        "retry": ["jobs", "retry", "--all-parked"],
         "analyse": ["analyse", str(run.folder), "--out", str(out)],
     }.items():
         said = daemon.run(*arguments)

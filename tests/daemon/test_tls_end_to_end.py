@@ -3,14 +3,23 @@
 import json
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from daemon.access_config import TlsConfig
+from daemon.config import Config, ListenerConfig, PeerConfig
+from daemon.listener import run
+from daemon.preflight import CheckResult, check_certificates
+from daemon.role import RoleContext
+from daemon.tls import ending_soon
+from dicom_io.errors import CertificateError
 from dicom_io.header import read_header
 from dicom_io.tls import Credentials, examine
+from storage.store import Store
 from tests.certificates import PAGE, Authority
 from tests.daemon.orthanc import AE_TITLE, Orthanc, running_orthanc
 from tests.daemon.running import HOST, NODE, RunningDaemon, film, free_port, wait_until
@@ -33,10 +42,10 @@ def tls_orthanc(tmp_path: Path, pki: Authority) -> Iterator[Orthanc]:
         yield running
 
 
-def tls_changes(pki: Authority, port: int, **listener: Any) -> dict[str, Any]:
+def tls_changes(pki: Authority, port: int) -> dict[str, Any]:
     own = pki.of("cxrd")
     return {
-        "listener": {"port": port, "tls": True, **listener},
+        "listener": {"port": port, "tls": True},
         "tls": {"certificate": str(own.certificate), "key": str(own.key), "ca": str(pki.ca)},
     }
 
@@ -83,30 +92,41 @@ def test_orthanc_and_the_node_exchange_over_tls_what_nobody_else_may(
         checked = daemon.run("check")
     (study,) = tls_orthanc.call("/studies?expand")
     assert study["MainDicomTags"]["StudyInstanceUID"] == read_header(image).study_instance_uid
-    for reason in (
-        "the client certificate is not one that is trusted for this peer",
-        "a client certificate is required, and none was shown",
-        "TLS is required, and the connection is plain",
+    for line in (
+        "as 'ORTHANC' to 'CXRD' is rejected: the client certificate is not one that is trusted",
+        "127.0.0.1 is refused: the client certificate is not one that is trusted for this peer",
+        "127.0.0.1 is refused: a client certificate is required, and none was shown",
+        "127.0.0.1 is refused: TLS is required, and the connection is plain",
     ):
-        assert f"is rejected: {reason}" in daemon.log
+        assert line in daemon.log
     assert f"{HOST}:{port} over TLS answers: the daemon is running" in checked.stdout
-    assert re.search(r"FAILED  certificates: tls\.certificate ends in \d+ day", checked.stdout)
-    assert re.search(r"peer orthanc: .*its certificate ends in \d+ day", checked.stdout)
+    assert re.search(r"ok +certificates: tls\.certificate ends in \d+ day", checked.stdout)
+    assert re.search(r"ok +peer orthanc: .*its certificate ends in \d+ day", checked.stdout)
 
 
-def test_plain_and_tls_side_by_side(tmp_path: Path, bundle: Path, pki: Authority) -> None:
+def test_plain_and_tls_side_by_side(tmp_path: Path, pki: Authority) -> None:
     port, tls_port = free_port(), free_port()
-    changes = {
-        **tls_changes(pki, port, tls_port=tls_port),
-        "peers": [{"name": "any", "ae_title": AE_TITLE, "sends": True}],
-    }
-    daemon = RunningDaemon(tmp_path / "node", bundle, 1, changes)
-    with daemon:
+    config = Config(
+        data_dir=tmp_path,
+        listener=ListenerConfig(port=port, tls=True, tls_port=tls_port),
+        tls=TlsConfig(certificate=pki.of("cxrd").certificate, key=pki.of("cxrd").key, ca=pki.ca),
+        peers=(PeerConfig(name="any", ae_title=AE_TITLE, sends=True),),
+    )
+    Store.open(config.resolved_database_url, migrate=True).close()
+    ready, stop = threading.Event(), threading.Event()
+    context = RoleContext(config, "test", stop, ready.set)
+    listener = threading.Thread(target=run, args=(context,))
+    listener.start()
+    try:
+        assert ready.wait(10)
         plain = [require_tool("echoscu"), "-aet", AE_TITLE, "-aec", NODE, HOST, str(port)]
         assert subprocess.run(plain, check=False).returncode == 0
         assert echoscu(tls_port, pki, pki.of("modality")) == 0
         assert echoscu(tls_port, pki, None) != 0
-        assert daemon.stop()[0] == 0
+    finally:
+        stop.set()
+        listener.join(10)
+    assert not listener.is_alive()
 
 
 def test_check_names_what_is_wrong_with_a_destination(
@@ -134,6 +154,24 @@ def test_check_names_what_is_wrong_with_a_destination(
             storescp.terminate()
     assert "FAILED  peer plain: no TLS connection" in said
     assert "set tls: false" in said
+
+
+def test_certificate_that_ends_soon_is_warned_of(tmp_path: Path, pki: Authority) -> None:
+    def warned(days: int) -> tuple[list[str], CheckResult]:
+        soon = pki.issue(f"in-{days}-days", days=days)
+        tls = TlsConfig(certificate=soon.certificate, key=soon.key)
+        config = Config(data_dir=tmp_path, tls=tls)
+        return ending_soon(config), check_certificates(config)
+
+    lines, result = warned(20)
+    assert len(lines) == 1
+    assert re.fullmatch(r"tls\.certificate ends in (19|20) day\(s\): renew it", lines[0])
+    assert not result.passed
+    lines, result = warned(40)
+    assert lines == []
+    assert result.passed
+    with pytest.raises(CertificateError, match="expired on"):
+        warned(-1)
 
 
 def _listens(port: int) -> bool:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from daemon.redaction import redact
+from dicom_io.tls import examine
 from storage.store import Store
+from tests.certificates import Authority
 from tests.daemon.website import PEER_WORDS, Site, cells, fill, running
 from tests.storage.builders import STUDY, new_instance
 
@@ -130,6 +132,14 @@ def test_metrics(site: Site, store: Store) -> None:
     assert site.metric("cxrd_instances", state="not_analysed") == 1
     assert 0 < site.metric("cxrd_oldest_queued_job_seconds", kind="analyse") < 60
     assert site.metric("cxrd_disk_free_bytes") > 0
+
+
+def test_metrics_say_when_a_certificate_ends(tmp_path: Path, store: Store, pki: Authority) -> None:
+    own = pki.of("cxrd")
+    tls = {"certificate": own.certificate, "key": own.key}
+    with running(tmp_path, tls=tls) as site:
+        ends = site.metric("cxrd_certificate_end_timestamp_seconds", section="tls")
+    assert ends == examine(own).not_after.timestamp()
 
 
 def test_metrics_of_an_empty_store_are_zeros(site: Site) -> None:
