@@ -109,7 +109,7 @@ class Analyst:
             )
             log.info("instance %d is not analysed: %s", instance.id, outcome.reason)
             return
-        with self._spool.recording(*(object_path(one.sop_instance_uid) for one in outcome.objects)):
+        with self._spool.recording(*(_path_of(built) for built in outcome.objects)):
             self._record(job, instance, outcome, analysed_at)
         found = len(outcome.prediction.present)
         log.info("instance %d is analysed: %d finding(s)", instance.id, found)
@@ -166,7 +166,7 @@ class Analyst:
         else:
             request = report_request(study, self._pipeline, self._spool.read)
             built = self._pipeline.report(request)
-            with self._spool.recording(object_path(built.sop_instance_uid)):
+            with self._spool.recording(_path_of(built)):
                 report = self._keep(built, study.instances[0])
                 deliveries = self._deliveries(report, analysed)
                 self._finish_report(job, StudyStatus.REPORTED, "", [report], deliveries)
@@ -209,7 +209,7 @@ class Analyst:
         ]
 
     def _keep(self, built: BuiltObject, source: Instance) -> ObjectRecord:
-        stored = self._spool.write(object_path(built.sop_instance_uid), built.data)
+        stored = self._spool.write(_path_of(built), built.data)
         return ObjectRecord(
             sop_instance_uid=built.sop_instance_uid,
             sop_class_uid=built.sop_class_uid,
@@ -265,6 +265,10 @@ class Analyst:
         finally:
             done.set()
             thread.join()
+
+
+def _path_of(built: BuiltObject) -> str:
+    return object_path(built.sop_instance_uid, built.data)
 
 
 def _now() -> datetime.datetime:

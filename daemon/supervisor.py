@@ -5,6 +5,7 @@ that dies later is restarted with backoff, and the leases it held are freed at o
 """
 
 import logging
+import math
 import multiprocessing
 import random
 import signal
@@ -29,6 +30,7 @@ from daemon.tls import ending_soon
 from storage.audit import Audit
 from storage.audit_records import AuditKind, AuditOutcome
 from storage.errors import StorageError
+from storage.jobs import CLOCK_TOLERANCE
 from storage.store import Store
 
 log = logging.getLogger("supervisor")
@@ -69,11 +71,15 @@ class Supervisor:
         roles: Sequence[RoleName],
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._children = [_Child(role) for role in roles]
         self._monotonic = monotonic
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+        self._wall = wall
+        # As if it had been set back just now: it may have been while nothing ran.
+        self._clock = math.inf
         self._reclaim_at = 0.0
 
     def run(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
@@ -156,11 +162,21 @@ class Supervisor:
                 self._tend(child, store)
             if self._monotonic() >= self._reclaim_at:
                 self._reclaim_at = self._monotonic() + RECLAIM_SECONDS
-                reclaimed = store.jobs.reclaim()
-                if reclaimed:
-                    log.info("%d job(s) of dead workers are queued again", len(reclaimed))
+                self._look_after_jobs(store)
         except StorageError as error:
             log.error("%s", error)
+
+    def _look_after_jobs(self, store: Store) -> None:
+        """Queue what nobody works on any more, and what a clock set back would hold up."""
+        reclaimed = store.jobs.reclaim()
+        if reclaimed:
+            log.info("%d job(s) of dead workers are queued again", len(reclaimed))
+        clock = self._wall() - self._monotonic()
+        if clock < self._clock - CLOCK_TOLERANCE.total_seconds():
+            moved = store.jobs.put_clock_right()
+            if moved:
+                log.warning("the clock was set back; %d job(s) do not wait for it", moved)
+        self._clock = clock
 
     def _tend(self, child: _Child, store: Store) -> None:
         if child.process is None:

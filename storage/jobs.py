@@ -23,6 +23,8 @@ from storage.records import Job, JobKind, JobState
 from storage.schema import jobs, objects
 from storage.transitions import UNCLAIMED, enqueue, held, settle
 
+CLOCK_TOLERANCE = timedelta(seconds=60)
+
 _Row = TypeVarTuple("_Row")
 
 
@@ -134,6 +136,32 @@ class Jobs:
         )
         with self._database.writing() as connection:
             return tuple(Job(**row) for row in connection.execute(statement).mappings())
+
+    def put_clock_right(self) -> int:
+        """Bring forward what was timed by a clock that was set back since; how many jobs that was.
+
+        A job written in what is now the future keeps its wait and its lease, counted from now.
+        Machines that share a store may differ by a minute.
+        """
+        now = self._now()
+        query = select(jobs.c.id, jobs.c.not_before, jobs.c.lease_until, jobs.c.updated_at).where(
+            jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)),
+            jobs.c.updated_at > now + CLOCK_TOLERANCE,
+        )
+        with self._database.writing() as connection:
+            rows = connection.execute(query).all()
+            for row in rows:
+                step = row.updated_at - now
+                connection.execute(
+                    update(jobs)
+                    .where(jobs.c.id == row.id)
+                    .values(
+                        not_before=row.not_before - step,
+                        lease_until=row.lease_until and row.lease_until - step,
+                        updated_at=now,
+                    )
+                )
+        return len(rows)
 
     def retry(self, job_id: int, actor: str = "") -> Job:
         """Queue a job afresh, whatever became of it. Raises UnknownJobError, JobRunningError.

@@ -47,9 +47,13 @@ def received_path(study_instance_uid: str, sop_instance_uid: str, reception: str
     return _fan_out(RECEIVED, study_instance_uid, sop_instance_uid, reception)
 
 
-def object_path(sop_instance_uid: str) -> str:
-    """Where an object made here is kept."""
-    return _fan_out(OBJECTS, sop_instance_uid)
+def object_path(sop_instance_uid: str, data: bytes) -> str:
+    """Where an object made here is kept.
+
+    The same object made with other bytes, on another day say, has another path: a worker that
+    lost its lease and does not know it yet cannot overwrite what was recorded of its successor.
+    """
+    return _fan_out(OBJECTS, sop_instance_uid, hashlib.sha256(data).hexdigest())
 
 
 def _fan_out(folder: str, *identifiers: str) -> str:

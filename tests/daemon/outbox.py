@@ -23,7 +23,7 @@ def queue_object(
 ) -> str:
     """Queue an object of this SOP Instance UID, a whole file, for `destination`; the UID."""
     study = f"2.25.8{number}"
-    stored = spool.write(object_path(uid), data)
+    stored = spool.write(object_path(uid, data), data)
     source = new_instance(f"2.25.9{number}", study_instance_uid=study)
     instance = store.record_instance(source, quiet_seconds=0).instance_id
     store.results.record_refusal(claim(store, JobKind.ANALYSE), instance, "NOT_CHEST", "")

@@ -1,8 +1,11 @@
 """Reception: success is answered only for what is kept, and a refusal leaves nothing behind."""
 
-from collections.abc import Iterator
+import errno
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,3 +112,62 @@ def test_file_stays_when_nobody_can_say_whether_the_row_was_written(
     status = Reception(room.spool, room.store, 30).receive(received(film("unknown")))
     assert status is StoreStatus.OUT_OF_RESOURCES
     assert len(room.files) == 1
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, code: int, is_it: Callable[[Path], bool]) -> None:
+    """The first fsync of such a file or folder fails, and the system forgets that it did."""
+    real = os.fsync
+    failed = []
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if is_it(path) and not failed:
+            failed.append(path)
+            raise OSError(code, os.strerror(code))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def is_unfinished_file(path: Path) -> bool:
+    return path.suffix == ".part"
+
+
+def is_folder_of_a_finished_file(path: Path) -> bool:
+    return path.is_dir() and "received" in path.parts and any(path.glob("*.dcm"))
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("is_it", [is_unfinished_file, is_folder_of_a_finished_file])
+def test_what_could_not_be_synced_is_refused_and_written_anew(
+    room: Room, monkeypatch: pytest.MonkeyPatch, code: int, is_it: Callable[[Path], bool]
+) -> None:
+    fail_once(monkeypatch, code, is_it)
+    reception = Reception(room.spool, room.store, 30)
+    image = film("unsynced")
+
+    assert reception.receive(received(image)) is StoreStatus.OUT_OF_RESOURCES
+    assert (room.files, room.store.jobs.list()) == ([], ())
+    assert reception.receive(received(image)) is StoreStatus.SUCCESS
+    assert [path.read_bytes() for path in room.files] == [image]
+
+
+def test_first_copy_that_cannot_be_read_is_replaced(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = film("bad sector")
+    reception = Reception(room.spool, room.store, 30)
+    reception.receive(received(image))
+    path = room.spool.path(room.store.results.instance(1).spool_path)
+    unreadable = path.stat().st_ino
+    real = Path.open
+
+    def read(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self == path and path.stat().st_ino == unreadable:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", read)
+    assert reception.receive(received(image)) is StoreStatus.SUCCESS
+    assert path.read_bytes() == image
+    assert room.files == [path]

@@ -66,18 +66,19 @@ def kills_of(points: Iterable[str]) -> list[Kill]:
     return [(point, when) for point in sorted(set(points)) for when in (BEFORE, AFTER)]
 
 
-def rounds(kills: Sequence[Kill]) -> list[list[Kill]]:
-    """Kills of different roles are tried together, one of each."""
+def rounds(kills: Sequence[Kill], of_each: int = 2) -> list[list[Kill]]:
+    """Kills of different roles are tried together, so many of each."""
     by_role: dict[str, list[Kill]] = {}
     for kill in kills:
         by_role.setdefault(kill[0].split(":")[0], []).append(kill)
+    longest = max(len(group) for group in by_role.values())
     return [
-        [kill for kill in group if kill is not None]
-        for group in itertools.zip_longest(*by_role.values())
+        [kill for group in by_role.values() for kill in group[start : start + of_each]]
+        for start in range(0, longest, of_each)
     ]
 
 
-def die_at(site: FaultSite, kills: Sequence[Kill], lives: int = 2) -> list[Kill]:
+def die_at(site: FaultSite, kills: Sequence[Kill], lives: int = 3) -> list[Kill]:
     """Live until the daemon has died at each of these, and is well again; those it never reached.
 
     A supervisor frees what a dead role held only when one holds something, so that is arranged.

@@ -6,7 +6,8 @@ of it: what it calls is wrapped. A point is named by its role, what is done and 
 `listener: fsync file spool/tmp`.
 
 Three places in the folder `FAULT_DIR` control it: `passed` is a list of what was passed and when,
-`armed/` holds a file per point that is to kill, and `killed` is a list of the points that did.
+`armed/` holds a file per point that is to kill, with the signal to use, and `killed` is a list of
+the points that did.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from typing import Any
 
 FOLDER = "FAULT_DIR"
 ROOT = "FAULT_ROOT"
+FORKS = "FAULT_FORKS"
 BEFORE, AFTER = "before", "after"
 SENT_SECONDS = 0.1
 
@@ -70,20 +72,18 @@ class _Points:
                 return
             drain()
             self._note("killed", f"{time.time()}\t{point}\t{when}")
-            os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(60)
+            os.kill(os.getpid(), self._signal(armed))
 
     def _is_due(self, armed: Path) -> bool:
-        """Count the passage; the file says how many it takes, and the process that gets it dies."""
+        """Whether this process is the one; no other is after it."""
         try:
-            passages = int(armed.read_text())
-            if passages > 1:
-                armed.write_text(str(passages - 1))
-                return False
-            self._rename(armed, f"{armed}.{os.getpid()}")
-        except (FileNotFoundError, ValueError):
+            self._rename(armed, armed.with_suffix(f".{os.getpid()}"))
+        except FileNotFoundError:
             return False
         return True
+
+    def _signal(self, armed: Path) -> signal.Signals:
+        return signal.Signals(int(armed.with_suffix(f".{os.getpid()}").read_text()))
 
     def _note(self, name: str, line: str) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT

@@ -4,7 +4,10 @@ import contextlib
 import hashlib
 import os
 import re
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -28,10 +31,11 @@ from tests.daemon.running import HOST, NODE, SENDER, RunningDaemon, wait_until
 from tests.dicom_io.archive import Archive, all_committed, call_back, running
 from tests.dicom_io.films import data_set_bytes
 from tests.dicom_io.test_commitment_network import ask, asking
-from tests.faults.points import FOLDER, ROOT, armed_file
+from tests.faults.points import FOLDER, FORKS, ROOT, armed_file
 
 TIMEOUTS = Timeouts(connect=5, association=5, response=30, network=30)
 ROLES = ("listener", "analyst", "courier")
+STARTED = "-- the test starts the daemon"
 CLASSES = (REPORT_CLASS, "1.2.840.10008.5.1.4.1.1.7")
 
 
@@ -121,10 +125,10 @@ class FaultyDaemon(RunningDaemon):
         self.log_path.touch()
         os.environ[FOLDER], os.environ[ROOT] = str(self.faults), str(self.data.resolve())
 
-    def arm(self, point: str, when: str, passages: int = 1) -> None:
+    def arm(self, point: str, when: str, number: signal.Signals = signal.SIGKILL) -> None:
         armed = armed_file(self.faults, point, when)
         ready = armed.with_suffix(".new")
-        ready.write_text(str(passages))
+        ready.write_text(str(int(number)))
         ready.replace(armed)
 
     def disarm(self) -> None:
@@ -153,15 +157,31 @@ class FaultyDaemon(RunningDaemon):
         return [pid for role in ROLES if (pid := self.role_alive(role)) is not None]
 
     def role_alive(self, role: str) -> int | None:
-        """The role's process, unless it is dead or another supervisor's."""
-        started = re.findall(rf"{role} started, process (\d+)", self.log)
-        try:
-            status = Path(f"/proc/{started[-1]}/status").read_text()
-        except (IndexError, OSError):
-            return None
-        parent = re.search(r"PPid:\t(\d+)", status)
-        is_ours = parent is not None and int(parent[1]) == self.supervisor
-        return int(started[-1]) if is_ours and "State:\tZ" not in status else None
+        """The role's process, if this supervisor has started it and it is alive."""
+        log = self.log.rpartition(STARTED)[2]
+        started = re.findall(rf"{role} started, process (\d+)", log)
+        return int(started[-1]) if started and is_alive(int(started[-1])) else None
+
+    def start(self) -> None:
+        with self.log_path.open("a", encoding="utf-8") as log:
+            log.write(f"{STARTED}\n")
+        super().start()
+
+    def start_again(self) -> None:
+        """Start at once after the supervisor was killed; its roles may not have noticed."""
+        assert self._process is not None
+        self._process.wait(5)
+        self.start()
+
+    @contextlib.contextmanager
+    def another(self, role: str) -> Iterator[None]:
+        """One more process of a role on the same store, under a supervisor of its own."""
+        command = [sys.executable, "-m", self.module, "serve", "--config", str(self.config)]
+        with subprocess.Popen([*command, "--only", role], stderr=subprocess.DEVNULL) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
 
     def start_if_dead(self) -> None:
         """Start again what was killed; what is killed while it starts is started once more."""
@@ -169,6 +189,16 @@ class FaultyDaemon(RunningDaemon):
             with contextlib.suppress(AssertionError):
                 self._starts = self.log.count("cxrd is ready")
                 self.start()
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is such a process of ours that has not ended."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+        command = Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return "State:\tZ" not in status and b"multiprocessing" in command
 
 
 def _lines(path: Path) -> list[str]:
@@ -303,8 +333,10 @@ class FaultSite:
 
 
 @contextlib.contextmanager
-def fault_site(folder: Path, bundle: Path) -> Iterator[FaultSite]:
-    """The destinations, listening, and the daemon, not yet started."""
+def fault_site(folder: Path, bundle: Path, *, forks: bool = False) -> Iterator[FaultSite]:
+    """The destinations, listening, and the daemon, not yet started; `forks`: see `serve`."""
+    if forks:
+        os.environ[FORKS] = "1"
     plain, archive = Remembering(), Remembering()
     with running(plain, classes=CLASSES), running(archive, classes=CLASSES):
         daemon = FaultyDaemon(folder, bundle, plain, archive)
@@ -315,5 +347,5 @@ def fault_site(folder: Path, bundle: Path) -> Iterator[FaultSite]:
             daemon.disarm()
             if daemon.is_running:
                 daemon.stop()
-            for name in (FOLDER, ROOT):
+            for name in (FOLDER, ROOT, FORKS):
                 os.environ.pop(name, None)

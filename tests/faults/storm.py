@@ -15,7 +15,7 @@ from tests.faults.site import ROLES, FaultSite
 
 SUPERVISOR = "supervisor"
 EVERYTHING = "everything at once"
-_WEIGHTS = {"listener": 6, "analyst": 6, "courier": 6, SUPERVISOR: 2, EVERYTHING: 1}
+_WEIGHTS = {"listener": 12, "analyst": 12, "courier": 12, SUPERVISOR: 1, EVERYTHING: 1}
 SENDERS = 3
 PACE_SECONDS = 1.5
 

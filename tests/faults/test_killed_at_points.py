@@ -67,7 +67,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path, bundle: Path) -> Iterator[FaultSite]:
-    with fault_site(tmp_path / "node", bundle) as made:
+    with fault_site(tmp_path / "node", bundle, forks=True) as made:
         yield made
 
 
@@ -126,7 +126,7 @@ def test_what_was_acknowledged_survives_a_kill_at_every_point(site: FaultSite) -
 
 def first_start(folder: Path, bundle: Path, role: str, kill: Kill | None) -> FaultSite:
     """Start a role for the first time, until it stands; then everything is as it should be."""
-    with fault_site(folder, bundle) as site:
+    with fault_site(folder, bundle, forks=True) as site:
         site.daemon.options = ("--only", role)
         if kill is not None:
             site.daemon.arm(*kill)

@@ -14,7 +14,7 @@ from tests.faults.storm import Storm
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[FaultSite]:
     build_bundle(tmp_path / "bundle")
-    with fault_site(tmp_path / "node", tmp_path / "bundle") as made:
+    with fault_site(tmp_path / "node", tmp_path / "bundle", forks=True) as made:
         yield made
 
 

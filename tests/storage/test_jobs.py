@@ -8,7 +8,7 @@ import pytest
 from storage.errors import LeaseLostError
 from storage.records import Job, JobKind, JobState
 from storage.store import Store
-from tests.storage.builders import LEASE, claim
+from tests.storage.builders import LEASE, STUDY, claim, receive
 from tests.storage.conftest import Clock
 
 ALL = (JobKind.ANALYSE, JobKind.REPORT, JobKind.DELIVER)
@@ -202,3 +202,28 @@ def test_a_worker_that_ended_gives_back_only_its_own(store: Store) -> None:
     assert store.jobs.release("a") == 0
     assert {store.jobs.get(job.id).state for job in mine} == {JobState.QUEUED}
     assert store.jobs.get(other.id).state is JobState.RUNNING
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up(store: Store, clock: Clock) -> None:
+    clock.advance(24 * 3600)
+    receive(store, "1.1")
+    store.jobs.enqueue(JobKind.REPORT, "later", not_before=clock.now + timedelta(seconds=30))
+    held = claim(store, JobKind.ANALYSE)
+    clock.advance(-24 * 3600)
+    assert store.jobs.reclaim() == ()
+
+    assert store.jobs.put_clock_right() == 3
+
+    assert store.jobs.put_clock_right() == 0
+    assert store.jobs.get(held.id).lease_until == clock.now + LEASE
+    assert claim(store, JobKind.REPORT).subject == STUDY
+    assert store.jobs.claim([JobKind.REPORT], "worker", LEASE) is None
+    clock.advance(61)
+    assert claim(store, JobKind.REPORT).subject == "later"
+    assert {job.id for job in store.jobs.reclaim()} >= {held.id}
+
+
+def test_clocks_of_machines_may_differ_a_little(store: Store, clock: Clock) -> None:
+    receive(store, "1.1")
+    clock.advance(-30)
+    assert store.jobs.put_clock_right() == 0

@@ -1,5 +1,6 @@
 """The acknowledging transaction: an instance and its jobs, or nothing."""
 
+import dataclasses
 import multiprocessing
 import signal
 import subprocess
@@ -13,10 +14,12 @@ import pytest
 
 from storage import store as store_module
 from storage.errors import StorageError, UnknownRecordError
-from storage.records import JobKind, JobState, Receipt, ReceiptOutcome
+from storage.records import InstanceState, JobKind, JobState, Receipt, ReceiptOutcome
+from storage.schema import instances
 from storage.store import Store
 from tests.storage.builders import STUDY, claim, new_instance
 from tests.storage.conftest import Clock
+from tests.storage.postgresql_server import emptied_database
 
 
 def test_a_new_instance_is_queued_and_its_study_after_a_quiet_time(
@@ -172,3 +175,24 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     assert len(found) >= 50
     assert found <= queued
     assert len(queued - found) <= 1
+
+
+def test_a_commit_that_a_server_is_still_at_is_waited_for(
+    postgresql_socket: str, clock: Clock
+) -> None:
+    url = emptied_database(postgresql_socket)
+    with Store.open(url, clock=clock, migrate=True) as store, ThreadPoolExecutor(1) as other:
+        with store._database.writing() as connection:
+            connection.execute(
+                instances.insert().values(
+                    **dataclasses.asdict(new_instance(spool_path="received/aa/in-doubt")),
+                    revision=1,
+                    received_at=clock.now,
+                    state=InstanceState.RECEIVED,
+                    notes=[],
+                )
+            )
+            asked = other.submit(store.unnamed, ["received/aa/in-doubt"], settled=True)
+            with pytest.raises(TimeoutError):
+                asked.result(0.5)
+        assert asked.result(5) == ()

@@ -206,7 +206,8 @@ def test_paths_show_no_identifier_and_differ_by_reception(spool: Spool) -> None:
     assert first.startswith("received/")
     assert first != received_path("1.2.3", "../\udc80", "two")
     assert received_path("1.2", "3.4", "x") != received_path("1", "2.3.4", "x")
-    assert "1.2.3" not in object_path("1.2.3")
+    assert "1.2.3" not in object_path("1.2.3", b"x")
+    assert object_path("1.2.3", b"x") != object_path("1.2.3", b"another time")
     assert spool.read(spool.write(first, b"x").path) == b"x"
 
 
@@ -216,3 +217,21 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="file") as caught:
         Spool(tmp_path / "file" / "spool")
     assert "\n" not in str(caught.value)
+
+
+def test_names_made_by_a_process_that_died_are_synced_by_the_next(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.path("received/ab").mkdir(parents=True)
+    synced = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    Spool(tmp_path / "spool").write("received/ab/x.dcm", b"x")
+
+    root = tmp_path / "spool"
+    assert {tmp_path.parent, tmp_path, root, root / "received", root / "received/ab"} <= {*synced}

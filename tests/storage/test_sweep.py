@@ -78,15 +78,15 @@ def test_objects_without_a_row_are_deleted_and_those_of_an_earlier_model_stay(
 ) -> None:
     (number,) = receive(store, "1.1")
     for name in ("2.1", "2.2", "2.3"):
-        spool.write(object_path(name), b"object")
+        spool.write(object_path(name, b"object"), b"object")
     for name in ("2.1", "2.2"):
-        made = dataclasses.replace(made_object(name), spool_path=object_path(name))
+        made = dataclasses.replace(made_object(name), spool_path=object_path(name, b"object"))
         job = claim(store, JobKind.ANALYSE)
         store.results.record_analysis(job, number, analysis(clock.now, objects=[made]))
         store.jobs.enqueue(JobKind.ANALYSE, str(number))
 
     assert swept(spool, store).unnamed == 1
-    assert set(in_area(spool, OBJECTS)) == {object_path("2.1"), object_path("2.2")}
+    assert set(in_area(spool, OBJECTS)) == {object_path(name, b"object") for name in ("2.1", "2.2")}
 
 
 def test_a_file_is_left_alone_from_before_it_is_written_until_its_row_is_there(
@@ -101,11 +101,11 @@ def test_a_file_is_left_alone_from_before_it_is_written_until_its_row_is_there(
     assert spool.read(path) == b"3"
 
 
-def test_an_object_written_again_while_the_sweep_looks_at_the_old_one_stays(
+def test_an_object_made_again_while_the_sweep_takes_the_old_file_stays(
     spool: Spool, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = object_path("2.1")
-    spool.write(path, b"of a killed analyst")
+    path = object_path("2.1", b"object")
+    spool.write(path, b"object")
     receive(store, "1.1")
     unnamed = store.unnamed
     began = threading.Event()
@@ -113,7 +113,7 @@ def test_an_object_written_again_while_the_sweep_looks_at_the_old_one_stays(
     def write_again() -> None:
         with spool.recording(path):
             began.set()
-            spool.write(path, b"of the next one")
+            spool.write(path, b"object")
 
     def look(paths: tuple[str, ...], *, settled: bool = False) -> tuple[str, ...]:
         found = unnamed(paths, settled=settled)
@@ -125,7 +125,7 @@ def test_an_object_written_again_while_the_sweep_looks_at_the_old_one_stays(
     monkeypatch.setattr(store, "unnamed", look)
     with ThreadPoolExecutor(1) as writer:
         assert swept(spool, store).unnamed == 1
-    assert spool.read(path) == b"of the next one"
+    assert spool.read(path) == b"object"
 
 
 _RECORDER = """

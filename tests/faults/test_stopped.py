@@ -1,0 +1,61 @@
+"""Processes that are not killed: stopped past their lease, or left without their supervisor."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dicom_io.header import read_header
+from tests.daemon.running import build_bundle, film, wait_until
+from tests.faults.points import BEFORE
+from tests.faults.site import ROLES, FaultSite, fault_site, is_alive
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[FaultSite]:
+    build_bundle(tmp_path / "bundle")
+    with fault_site(tmp_path / "node", tmp_path / "bundle") as made:
+        yield made
+
+
+def test_an_analyst_that_slept_past_its_lease_records_nothing(site: FaultSite) -> None:
+    image = film("asleep")
+    site.daemon.arm("analyst: create spool/tmp", BEFORE, signal.SIGSTOP)
+    site.daemon.start()
+    sleeping = site.daemon.process_of("analyst")
+    site.send(image)
+    wait_until(lambda: bool(site.daemon.killed()), "the analyst is stopped")
+    with site.daemon.another("analyst"):
+        site.wait_until_idle([read_header(image).study_instance_uid])
+        os.kill(sleeping, signal.SIGCONT)
+        wait_until(lambda: "was taken over by another worker" in site.daemon.log, "it noticed")
+    figures = site.check()
+    assert figures == {"acknowledged": 1, "lost": 0, "duplicates": 0, "orphans": 0}
+
+
+def test_a_daemon_may_follow_at_once_on_one_that_was_killed(site: FaultSite) -> None:
+    first, second = film("before"), film("after")
+    site.daemon.start()
+    site.send(first)
+    left = site.daemon.children()
+    assert len(left) == len(ROLES)
+    os.kill(site.daemon.supervisor, signal.SIGKILL)
+    site.daemon.start_again()
+    site.send(second)
+    site.wait_until_idle([read_header(image).study_instance_uid for image in (first, second)])
+    wait_until(lambda: not any(is_alive(process) for process in left), "the old roles ended")
+    assert site.check() == {"acknowledged": 2, "lost": 0, "duplicates": 0, "orphans": 0}
+
+
+def test_a_second_daemon_is_refused_and_does_no_harm(site: FaultSite) -> None:
+    site.daemon.start()
+    image = film("undisturbed")
+    done = site.daemon.run("serve", "--only", "listener,courier")
+    assert done.returncode == 1
+    assert f"port {site.daemon.port} on 127.0.0.1 is in use" in done.stderr.splitlines()[-1]
+    site.send(image)
+    site.wait_until_idle([read_header(image).study_instance_uid])
+    assert len(site.daemon.children()) == len(ROLES)
+    assert site.check() == {"acknowledged": 1, "lost": 0, "duplicates": 0, "orphans": 0}
