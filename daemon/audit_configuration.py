@@ -9,14 +9,17 @@ import json
 import re
 import secrets
 import socket
+from pathlib import Path
 from typing import Any
+
+from pydantic import SecretStr
 
 from daemon.audit_person import current_user
 from daemon.config import Config
 from storage.audit import Audit
 from storage.audit_records import AuditKind, AuditRow, subject_of
 
-_SECRET = re.compile(r"token|password|secret|key", re.IGNORECASE)
+_HASHED = "scrypt:"
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*@|(?<=password=)[^&]*")
 _CHANGED = "changed"
 
@@ -47,13 +50,15 @@ def record_configuration(audit: Audit, config: Config) -> dict[str, Any]:
 
 def describe(config: Config, salt: str) -> dict[str, Any]:
     """Every key with its value, dotted; a peer's by its name: `peers.pacs.port`."""
-    values = config.model_dump(mode="json")
+    values = config.model_dump()
     values["peers"] = {peer.pop("name"): peer for peer in values["peers"]}
-    flat = {key: _without_secret(key, value, salt) for key, value in _flat(values)}
-    url = config.database_url
-    if url is not None and _URL_PASSWORD.search(url):
-        flat["database_url"] = _URL_PASSWORD.sub(r"\1:…@", url)
-        flat["database_url.password"] = _hash(url, salt)
+    flat = {key: _told(value, salt) for key, value in _flat(values)}
+    if config.database_url is not None:
+        url = config.database_url.get_secret_value()
+        without = _URL_PASSWORD.sub(r"\1:…@", url)
+        flat["database_url"] = without
+        if without != url:
+            flat["database_url.password"] = _hash(url, salt)
     return flat
 
 
@@ -67,25 +72,30 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return pairs
 
 
-def _without_secret(key: str, value: Any, salt: str) -> Any:
-    return _hash(str(value), salt) if value is not None and _is_secret(key) else value
-
-
-def _is_secret(key: str) -> bool:
-    return _SECRET.search(key.rpartition(".")[2]) is not None
+def _told(value: Any, salt: str) -> Any:
+    """A value as JSON has it, a secret as its hash."""
+    if isinstance(value, SecretStr):
+        return _hash(value.get_secret_value(), salt)
+    if isinstance(value, tuple):
+        return [_told(one, salt) for one in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _hash(secret: str, salt: str) -> str:
     hashed = hashlib.scrypt(secret.encode(), salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=16)
-    return f"scrypt:{hashed.hex()}"
+    return f"{_HASHED}{hashed.hex()}"
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: _CHANGED if _is_secret(key) else [old.get(key), new.get(key)]
+        key: _CHANGED if _is_hashed(old.get(key), new.get(key)) else [old.get(key), new.get(key)]
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key) or (key in old) != (key in new)
     }
+
+
+def _is_hashed(*values: Any) -> bool:
+    return any(isinstance(value, str) and value.startswith(_HASHED) for value in values)
 
 
 def _recorded(row: AuditRow | None) -> dict[str, Any] | None:

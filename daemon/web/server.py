@@ -9,12 +9,13 @@ import threading
 import uvicorn
 from starlette.types import ASGIApp
 
-from daemon.access_config import WebConfig
+from daemon.config_access import WebConfig
 from daemon.errors import ConfigError, RoleFailedError
 from daemon.role import RoleContext
 from daemon.tls import web_context
 from daemon.web.access import Access
 from daemon.web.app import build_app
+from daemon.web.login_audit import LoginAudit
 from daemon.web.patience import PatientProtocol
 from daemon.web.token import token_of
 from storage.spool import Spool
@@ -38,8 +39,11 @@ def run(context: RoleContext) -> None:
     encryption = web_context(config)
     with listening_socket(config.web) as listening:
         spool = Spool(config.spool_dir, min_free_bytes=config.spool.min_free_mb * 2**20)
-        with Store.open(config.resolved_database_url, migrate=False) as store:
-            access = Access(token_of(config))
+        with (
+            Store.open(config.resolved_database_url, migrate=False) as store,
+            LoginAudit(store.audit) as audit,
+        ):
+            access = Access(token_of(config), audit.on_login)
             server = _server(build_app(config, store, spool, access), encryption)
             # In a thread of its own uvicorn leaves this process's signal handlers alone.
             thread = threading.Thread(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from daemon.access_config import TOKEN_CHARACTERS, Token, read_secret
 from daemon.config import Config
+from daemon.config_access import TOKEN_CHARACTERS, Token, read_secret
 from daemon.errors import ConfigError
 from storage.durable import durable_file
 

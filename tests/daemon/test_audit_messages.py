@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from pydantic import SecretStr
 
 from daemon.audit_configuration import record_configuration
 from daemon.audit_export import export_csv, export_messages
@@ -95,7 +96,7 @@ def event_of(root: ET.Element) -> tuple[str, str, str, list[str]]:
     ],
 )
 def test_every_kind_has_the_message_of_the_standard(
-    kind: AuditKind, cells: Mapping[str, str], expected: tuple[str, str, str, list[str]]
+    kind: AuditKind, cells: Mapping[str, Any], expected: tuple[str, str, str, list[str]]
 ) -> None:
     code, action, outcome, types = expected
     of = row(kind, **cells)
@@ -182,7 +183,7 @@ def test_findings_and_values_of_the_configuration_stay_here(store: Store) -> Non
     assert "Mass" not in ET.tostring(analysed, encoding="unicode")
 
     record_configuration(store.audit, Config())
-    record_configuration(store.audit, Config(database_url="sqlite:////elsewhere.db"))
+    record_configuration(store.audit, Config(database_url=SecretStr("sqlite:////elsewhere.db")))
     *_, changed = store.audit.rows()
     root = told(changed)
     description = root.findtext("EventIdentification/EventOutcomeDescription")

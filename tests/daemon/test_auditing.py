@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from pynetdicom import AE
 
 from daemon.audit_configuration import describe, record_configuration
@@ -165,7 +166,7 @@ def test_what_changed_in_the_configuration_is_recorded(store: Store) -> None:
 def test_a_changed_secret_is_noticed_and_not_told(store: Store) -> None:
     url = "postgresql+psycopg://cxrd:{}@db.example/cxrd"
     for password in ("hunter2", "hunter2", "hunter3"):
-        changed = record_configuration(store.audit, Config(database_url=url.format(password)))
+        changed = record_configuration(store.audit, Config(database_url=SecretStr(url.format(password))))
     assert changed == {"database_url.password": "changed"}
     rows = list(store.audit.rows())
     assert len(rows) == 2

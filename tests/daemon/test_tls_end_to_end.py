@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from daemon.access_config import TlsConfig
 from daemon.config import Config, ListenerConfig, PeerConfig
+from daemon.config_access import TlsConfig
 from daemon.listener import run
 from daemon.preflight import CheckResult, check_certificates
 from daemon.role import RoleContext

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from daemon.access_config import WebConfig
 
+from daemon.config_access import WebConfig
 from daemon.errors import ConfigError, RoleFailedError
 from daemon.web.guard import HEADERS, names_this
 from daemon.web.server import listening_socket

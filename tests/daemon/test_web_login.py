@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
-from daemon.access_config import WebConfig
 from daemon.config import Config
+from daemon.config_access import WebConfig
 from daemon.errors import ConfigError
 from daemon.web import patience
 from daemon.web.access import (
@@ -28,6 +28,7 @@ from daemon.web.access import (
 from daemon.web.guard import TLS_HEADERS
 from daemon.web.token import token_of
 from dicom_io.tls import client_context
+from storage.audit_records import AuditKind
 from storage.store import Store
 from tests.certificates import Authority
 from tests.daemon.running import HOST, free_port
@@ -275,3 +276,14 @@ def test_page_over_tls(tmp_path: Path, store: Store, pki: Authority) -> None:
     assert "; Secure" in answer
     for name, value in TLS_HEADERS.items():
         assert f"{name.lower()}: {value}" in answer.lower()
+
+
+def test_logins_are_audited(site: Site, store: Store) -> None:
+    log_in(site, site.token)
+    log_in(site, "x" * 24)
+    site.stop()
+    rows = [row for row in store.audit.rows() if row.kind == AuditKind.LOGIN]
+    assert [(row.outcome, row.host, row.detail) for row in rows] == [
+        ("success", HOST, "accepted"),
+        ("failure", HOST, "refused"),
+    ]

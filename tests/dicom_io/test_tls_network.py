@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dicom_io.association import Destination, Timeouts
-from dicom_io.limits import Limits
+from dicom_io.limits import AbortReason, Limits
 from dicom_io.node import Node, RejectReason
 from dicom_io.peers import Peer
 from dicom_io.sender import Sender, echo
@@ -73,7 +73,7 @@ def destination(node: Node, tls: ssl.SSLContext | None, **changes: Any) -> Desti
     return replace(Destination("node", "CXRD", HOST, node.port, "STORESCU", SHORT, tls), **changes)
 
 
-def settle(inbox: Inbox, count: int = 1) -> list[RejectReason]:
+def settle(inbox: Inbox, count: int = 1) -> list[RejectReason | AbortReason]:
     """The reasons once so many have come: the other side may hear of a failure first."""
     deadline = time.monotonic() + 5
     while len(inbox.rejections) < count and time.monotonic() < deadline:
