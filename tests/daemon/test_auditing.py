@@ -166,7 +166,8 @@ def test_what_changed_in_the_configuration_is_recorded(store: Store) -> None:
 def test_a_changed_secret_is_noticed_and_not_told(store: Store) -> None:
     url = "postgresql+psycopg://cxrd:{}@db.example/cxrd"
     for password in ("hunter2", "hunter2", "hunter3"):
-        changed = record_configuration(store.audit, Config(database_url=SecretStr(url.format(password))))
+        config = Config(database_url=SecretStr(url.format(password)))
+        changed = record_configuration(store.audit, config)
     assert changed == {"database_url.password": "changed"}
     rows = list(store.audit.rows())
     assert len(rows) == 2
