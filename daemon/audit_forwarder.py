@@ -26,7 +26,7 @@ log = logging.getLogger("audit")
 
 POLL_SECONDS = 1.0
 BATCH_ROWS = 100
-LEASE = datetime.timedelta(seconds=120)
+LEASE = datetime.timedelta(seconds=60)
 
 
 class Forwarder:
@@ -45,6 +45,7 @@ class Forwarder:
         self._backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._connection: SyslogConnection | None = None
+        self._done: int | None = None
         self._failures = 0
 
     def run(self) -> None:
@@ -64,8 +65,10 @@ class Forwarder:
 
     def forward(self) -> bool:
         """Send the next rows; whether there were any. Raises SyslogError or StorageError."""
-        done = self._store.audit_readers.hold(self._reader, self._worker, LEASE)
-        rows = () if done is None else self._store.audit.page(done, BATCH_ROWS)
+        if self._store.audit.head().number == self._done:
+            return False
+        self._done = self._store.audit_readers.hold(self._reader, self._worker, LEASE)
+        rows = () if self._done is None else self._store.audit.page(self._done, BATCH_ROWS)
         if not rows:
             return False
         if self._connection is not None and self._connection.is_closed():
@@ -75,15 +78,19 @@ class Forwarder:
         for row in rows:
             self._connection.send(self._message(row))
         self._connection.flush()
-        self._store.audit_readers.advance(self._reader, self._worker, rows[-1].number)
+        if self._store.audit_readers.advance(self._reader, self._worker, rows[-1].number):
+            self._done = rows[-1].number
         self._failures = 0
         return True
 
     def _message(self, row: AuditRow) -> bytes:
-        if not is_itself(row):
-            log.error("row %d of the audit trail was altered", row.number)
-            row = _alarm(row.number)
-        message = self._reporter.message(row, self._patient_id(row))
+        try:
+            if not is_itself(row):
+                raise ValueError("its hash is not that of its cells")
+            message = self._reporter.message(row, self._patient_id(row))
+        except ValueError as error:
+            log.error("row %d of the audit trail cannot be sent: %s", row.number, error)
+            message = self._reporter.message(_alarm(row.number))
         severity = NOTICE if message.outcome is Outcome.SUCCESS else WARNING
         return frame(to_xml(message), severity=severity, at=message.at, host=self._reporter.host)
 

@@ -107,6 +107,7 @@ class Supervisor:
                 self._stop_all()
                 for child in self._children:
                     store.jobs.release(child.worker)
+                    store.audit_readers.release(child.worker)
                 self._record(store.audit, AuditKind.APPLICATION_STOPPED)
 
     def _record_start(self, audit: Audit) -> None:
@@ -195,6 +196,7 @@ class Supervisor:
         _close(child)
         child.restart_at = self._monotonic() + wait
         freed = store.jobs.release(child.worker)
+        store.audit_readers.release(child.worker)
         if freed:
             log.info("%s held %d job(s); they are queued again", child.role, freed)
 

@@ -17,6 +17,9 @@ from storage.export import write_csv
 from storage.schema import audit_events, storable
 
 _PAGE_ROWS = 1000
+# What strangers may write into the trail is not as long as they like.
+_NAME_LENGTH = 255
+_SUBJECT_LENGTH = 1000
 # Any number, as long as every process that adds to the trail takes the same.
 _APPEND_LOCK = 0x63787261
 
@@ -127,9 +130,9 @@ def append(connection: Connection, entry: AuditEntry, now: datetime) -> None:
         "recorded_at": moment(now),
         "kind": entry.kind,
         "outcome": entry.outcome,
-        "actor": storable(entry.actor),
-        "host": storable(entry.host),
-        "subject": storable(entry.subject),
+        "actor": storable(entry.actor)[:_NAME_LENGTH],
+        "host": storable(entry.host)[:_NAME_LENGTH],
+        "subject": storable(entry.subject)[:_SUBJECT_LENGTH],
         "detail": storable(entry.detail),
     }
     number = last.number + 1

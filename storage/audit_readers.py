@@ -49,6 +49,16 @@ class AuditReaders:
         with self._database.writing() as connection:
             return connection.execute(statement).rowcount == 1
 
+    def release(self, holder: str) -> None:
+        """Let others read at once for whom a process that has ended was reading."""
+        statement = (
+            update(audit_readers)
+            .where(audit_readers.c.holder == holder, audit_readers.c.held_until > self._now())
+            .values(held_until=self._now())
+        )
+        with self._database.writing() as connection:
+            connection.execute(statement)
+
     def patient_id(self, study_instance_uid: str) -> str:
         """The Patient ID of a study's newest instance; nothing where there is none."""
         query = (

@@ -8,6 +8,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from daemon.audit_messages import Reporter
 from daemon.commitment import RESEND_FOR
 from daemon.config import Config, PeerConfig, PictureSyntax, known_keys
 from daemon.products import picture_syntax
@@ -20,9 +21,18 @@ from dicom_io.node import STORAGE_CLASSES, StoreStatus
 from dicom_io.observed import REJECT_CODES
 from dicom_io.sender import classify
 from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
+from storage.audit_records import AuditKind, AuditRow
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "conformance.md").read_text(encoding="utf-8")
-NETWORK_SECTIONS = ("listener", "courier", "commitment", "study", "spool", "tls")
+NETWORK_SECTIONS = (
+    "listener",
+    "courier",
+    "commitment",
+    "study",
+    "spool",
+    "tls",
+    "syslog",
+)
 
 Row = tuple[str, ...]
 
@@ -135,6 +145,17 @@ def test_configuration() -> None:
         if section in NETWORK_SECTIONS
     ]
     compare("configuration", table("configuration"), actual)
+
+
+def test_audit_messages() -> None:
+    actual = []
+    for kind in AuditKind:
+        subject = "" if kind is AuditKind.INSTANCE_REFUSED else "study=1.2 object=1.3"
+        row = AuditRow(1, "2026-01-01T00:00:00Z", kind, "success", "", "", subject, "", "", "00")
+        message = Reporter("CXRD", "host").message(row)
+        types = ", ".join(one.value for one in message.types if one.scheme == "DCM")
+        actual.append((kind.value, message.event.meaning, message.event.value, types))
+    compare("audit-messages", table("audit-messages"), actual)
 
 
 def test_codes() -> None:

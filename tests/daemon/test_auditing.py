@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import re
 import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +37,11 @@ from tests.daemon.running import (
     free_port,
     wait_until,
 )
+from tests.daemon.syslog_server import StreamServer
 from tests.daemon.test_cli import cxrd, one_line_of_error
+from tests.dicom_io.audit_schema import validated
 
+ROOT = Path(__file__).resolve().parents[2]
 SALT = "00" * 16
 
 
@@ -227,14 +233,44 @@ def test_verify_names_the_altered_row(parked: Path) -> None:
     assert "row 2 was altered" in one_line_of_error(cxrd("audit", "verify", cwd=parked))
 
 
+def test_the_page_shows_how_to_check_the_chain_with_other_tools(parked: Path) -> None:
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, cwd=parked, check=False).returncode == 0
+    with contextlib.closing(sqlite3.connect(parked / "data" / "cxrd.sqlite")) as database:
+        database.execute("DROP TRIGGER audit_events_keep_update")
+        database.execute("UPDATE audit_events SET actor = 'nobody' WHERE number = 2")
+        database.commit()
+    broken = subprocess.run(command, cwd=parked, check=False, capture_output=True, text=True)
+    assert "AssertionError: row 2" in broken.stderr
+
+
+def test_the_page_names_every_kind() -> None:
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert [kind for kind in AuditKind if f"`{kind}`" not in page] == []
+
+
 def test_a_running_daemon_tells_its_whole_life(
     tmp_path: Path, bundle: Path, pacs: RecordingPacs
 ) -> None:
-    with RunningDaemon(tmp_path / "node", bundle, pacs.port) as daemon:
+    with (
+        StreamServer() as syslog,
+        RunningDaemon(
+            tmp_path / "node",
+            bundle,
+            pacs.port,
+            {"syslog": {"host": HOST, "port": syslog.port, "transport": "tcp"}},
+        ) as daemon,
+    ):
         daemon.send(film("audited"))
         wait_until(lambda: bool(pacs.of("SR")), "the report came")
         daemon.kill("courier")
         wait_until(lambda: daemon.log.count("courier started") == 2, "the courier is back")
+        wait_until(
+            lambda: any("object_delivered" in one.xml for one in syslog.received),
+            "the syslog server was told of the delivery",
+        )
         assert daemon.stop()[0] == 0
         with daemon.store() as store:
             head = store.audit.verify()
@@ -253,3 +289,6 @@ def test_a_running_daemon_tells_its_whole_life(
     assert found["object_delivered"].actor == "pacs"
     assert found["role_failed"].detail == "courier stopped: killed by SIGKILL"
     assert "audited" not in "".join(row.subject + row.detail for row in rows)
+    for one in syslog.received:
+        validated(one.xml)
+        assert "audited" not in one.xml

@@ -133,17 +133,20 @@ def test_a_server_that_hangs_up_is_sent_it_again(store: Store) -> None:
 
 
 def test_a_server_that_does_not_read_does_not_count_as_told(store: Store) -> None:
-    record(store, *("x" * 200_000 for _ in range(40)))
-    with closing(socket.create_server((HOST, 0))) as deaf:
+    record(store, *(str(number) for number in range(100)))
+    with closing(socket.socket()) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        deaf.bind((HOST, 0))
+        deaf.listen()
         config = syslog(deaf.getsockname()[1])
         sender = forwarder(store, config)
-        with pytest.raises(SyslogError, match="takes no more"):
+        with pytest.raises(SyslogError, match="does not take in what is sent"):
             sender.forward()
         sender._hang_up()
     with StreamServer(port=config.port) as server:
         assert sender.forward()
         sender._hang_up()
-        wait_until(lambda: len(server.messages) == 40, "everything came", 10)
+        wait_until(lambda: len(server.messages) == 100, "everything came", 10)
 
 
 def test_one_of_two_couriers_sends(store: Store) -> None:
@@ -155,7 +158,11 @@ def test_one_of_two_couriers_sends(store: Store) -> None:
         assert not other.forward()
         assert one.forward()
         one._hang_up()
-        wait_until(lambda: len(server.messages) == 2, "both came", 10)
+        record(store, "c")
+        store.audit_readers.release("one")
+        assert other.forward()
+        other._hang_up()
+        wait_until(lambda: len(server.messages) == 3, "all came", 10)
 
 
 def test_a_stranger_in_the_place_of_the_server_is_told_nothing(
@@ -202,6 +209,22 @@ def test_what_is_wrong_is_one_line(more: dict[str, Any], message: str) -> None:
         with pytest.raises(SyslogError, match=message) as caught:
             SyslogConnection(config, 2)
     assert "\n" not in str(caught.value)
+
+
+def test_a_row_of_which_no_message_can_be_made_stops_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(store, "a")
+    monkeypatch.setattr("storage.audit.moment", lambda _: "yesterday")
+    record(store, "b")
+    monkeypatch.undo()
+    record(store, "c")
+    with StreamServer() as server:
+        sender = forwarder(store, syslog(server.port))
+        assert sender.forward()
+        sender._hang_up()
+        wait_until(lambda: len(server.messages) == 3, "three came", 10)
+    assert "row 2 of the audit trail was altered" in server.received[1].xml
 
 
 def test_an_altered_row_is_an_alarm(store: Store, tmp_path: Path) -> None:

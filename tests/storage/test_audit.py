@@ -69,6 +69,14 @@ def test_what_no_database_keeps_is_hashed_as_it_is_kept(store: Store) -> None:
     store.audit.verify()
 
 
+def test_what_strangers_write_is_cut_short(store: Store) -> None:
+    long = "\N{FACE PALM}" * 5000
+    store.audit.record(AuditKind.LOGIN, actor=long, host=long, subject=long)
+    (row,) = store.audit.rows()
+    assert (len(row.actor), len(row.host), len(row.subject)) == (255, 255, 1000)
+    store.audit.verify()
+
+
 def test_an_empty_trail_is_whole(store: Store) -> None:
     assert store.audit.verify() == EMPTY
     assert store.audit.latest(AuditKind.LOGIN, "") is None
