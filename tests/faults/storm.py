@@ -15,7 +15,7 @@ from tests.faults.site import ROLES, FaultSite
 
 SUPERVISOR = "supervisor"
 EVERYTHING = "everything at once"
-_WEIGHTS = {"listener": 12, "analyst": 12, "courier": 12, SUPERVISOR: 1, EVERYTHING: 1}
+_WEIGHTS = {"listener": 25, "analyst": 25, "courier": 25, SUPERVISOR: 1, EVERYTHING: 1}
 SENDERS = 3
 PACE_SECONDS = 1.5
 
@@ -53,7 +53,7 @@ class Storm:
             image = film(f"storm-{self._seed}-{number}-{count}")
             try:
                 for _ in range(rng.choice((1, 1, 1, 2))):
-                    self._site.send(image, seconds=180)
+                    self._site.send(image)
             except AssertionError as error:
                 self.failures.append(str(error))
                 return
@@ -72,7 +72,7 @@ class Storm:
 
     def _victims(self, which: str) -> list[tuple[str, int]]:
         daemon = self._site.daemon
-        if not daemon.is_running:
+        if not daemon.is_ready:
             return []
         roles = ROLES if which == EVERYTHING else (which,)
         found = [
