@@ -4,6 +4,7 @@ A role is a module of this room with a `run(context)` that returns when `context
 It is imported only in its own process, so the listener never loads what the analyst needs.
 """
 
+import contextlib
 import importlib
 import logging
 import multiprocessing
@@ -77,11 +78,17 @@ def role_process(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging()
     threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
-    context = RoleContext(config, worker, stop, lambda: channel.send(Ready()))
+
+    def tell(message: Ready | CannotStart) -> None:
+        # Where the supervisor is gone, `stop` is set.
+        with contextlib.suppress(BrokenPipeError):
+            channel.send(message)
+
+    context = RoleContext(config, worker, stop, lambda: tell(Ready()))
     try:
         importlib.import_module(role.module).run(context)
     except ROOM_ERRORS as error:
-        channel.send(CannotStart(str(error)))
+        tell(CannotStart(str(error)))
         sys.exit(CANNOT_START)
 
 

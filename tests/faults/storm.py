@@ -17,7 +17,7 @@ SUPERVISOR = "supervisor"
 EVERYTHING = "everything at once"
 _WEIGHTS = {"listener": 25, "analyst": 25, "courier": 25, SUPERVISOR: 1, EVERYTHING: 1}
 SENDERS = 3
-PACE_SECONDS = 1.5
+PACE_SECONDS = 8.0
 
 
 class Storm:
