@@ -21,7 +21,12 @@ from daemon.redaction import redact
 from daemon.role import ROOM_ERRORS, RoleContext
 from daemon.study_report import image_keys, report_request
 from dicom_io.gate import DEFAULT_RULES, Reason, Rules
-from storage.errors import LeaseLostError, StorageError
+from storage.errors import (
+    LeaseLostError,
+    OutOfSpaceError,
+    StorageError,
+    StoreUnavailableError,
+)
 from storage.records import (
     AnalysisRecord,
     Delivery,
@@ -41,6 +46,8 @@ from storage.store import Store
 log = logging.getLogger("analyst")
 
 POLL_SECONDS = 0.2
+STORE_ERROR_SECONDS = 2.0
+"""How long to leave a store alone that has no room or does not answer."""
 PENDING = datetime.timedelta(seconds=0.5)
 """How soon, at the earliest, a report is looked at again that waits for an image's analysis."""
 
@@ -230,7 +237,11 @@ class Analyst:
         log.error("job %d failed (attempt %d): %s%s", job.id, job.attempts, reason, place)
         try:
             worth_repeating = getattr(error, "retryable", True)
-            if worth_repeating and job.attempts < self._config.max_attempts:
+            if isinstance(error, OutOfSpaceError | StoreUnavailableError):
+                # Not the image's fault, so no attempt: it waits for as long as that lasts.
+                wait = datetime.timedelta(seconds=self._backoff.seconds(1, self._rng))
+                self._store.jobs.postpone(job, _now() + wait, reason)
+            elif worth_repeating and job.attempts < self._config.max_attempts:
                 wait = datetime.timedelta(seconds=self._backoff.seconds(job.attempts, self._rng))
                 self._store.jobs.fail(job, reason, _now() + wait)
             else:
@@ -284,10 +295,11 @@ def run(context: RoleContext) -> None:
         analyst = Analyst(config, context.worker, spool, store, pipeline)
         context.ready()
         while not context.stop.is_set():
+            wait = POLL_SECONDS
             try:
                 worked = analyst.work_once()
             except StorageError as error:
                 log.error("%s", error)
-                worked = False
+                worked, wait = False, STORE_ERROR_SECONDS
             if not worked:
-                context.stop.wait(POLL_SECONDS)
+                context.stop.wait(wait)
