@@ -41,7 +41,7 @@ _PDV_HEADER = struct.Struct(">IBB")
 _IS_COMMAND, _IS_LAST = 0x01, 0x02
 
 _PIECE = 256 << 10
-_NEXT_PDU_SECONDS = 0.02
+_PAUSE_SECONDS = 0.02
 _MAX_UNSERVED = 4
 """Messages taken in before the first is answered; a peer that sends more has to wait."""
 
@@ -144,12 +144,15 @@ class UpperLayer(DULServiceProvider):
             return False
         if self.state_machine.current_state == "Sta13":
             return self._discard()
-        if self._association.is_busy or self._association.dimse.msg_queue.qsize() > 0:
+        is_serving = self._association.is_busy or not self._association.dimse.msg_queue.empty()
+        if is_serving:
             self._idle_timer.restart()
         if self._has_enough_to_do():
             self._pace.forgive()
             return False
-        if self.socket.ready:
+        # Where no answer of this side is due, its thread need not look a thousand times a second.
+        is_quiet = self.state_machine.current_state == "Sta6" and not is_serving
+        if self.socket.wait(_PAUSE_SECONDS if is_quiet else 0):
             self._read_pdu_data()
             return True
         self._watch_the_clock()
@@ -194,7 +197,7 @@ class UpperLayer(DULServiceProvider):
         """Take PDUs until there is something else to do."""
         try:
             self._take_pdu()
-            while self._is_undisturbed and self.socket.wait(_NEXT_PDU_SECONDS):
+            while self._is_undisturbed and self.socket.wait(_PAUSE_SECONDS):
                 self._take_pdu()
         except ConnectionGoneError:
             self.event_queue.put("Evt17")

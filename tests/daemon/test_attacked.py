@@ -114,7 +114,7 @@ def in_parallel(daemon: RunningDaemon, folder: Path, senders: int, each: int) ->
 
 
 def test_parallel_senders(daemon: RunningDaemon, tmp_path: Path) -> None:
-    in_parallel(daemon, tmp_path, senders=12, each=2)
+    in_parallel(daemon, tmp_path, senders=8, each=2)
 
 
 @pytest.mark.soak

@@ -14,10 +14,10 @@ from tests.dicom_io.test_node import Inbox, running, wait_until
 from tests.dicom_io.test_node_limits import threads_of_connections
 
 FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
-COUNT = 4 * max(len(BEFORE), len(WITHIN))
+COUNT = 2 * max(len(BEFORE), len(WITHIN))
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 def test_no_conversation_leaves_a_thread_or_an_error(
     seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
