@@ -23,6 +23,7 @@ from daemon.pipeline import Pipeline
 from dicom_io.gate import Reason, assess
 from dicom_io.header import read_dataset, read_header
 from dicom_io.phantom import PhantomView
+from storage.errors import OutOfSpaceError, StorageError, StoreUnavailableError
 from storage.records import (
     InstanceState,
     JobKind,
@@ -340,6 +341,27 @@ def test_unexpected_error_is_tried_again_then_named(
     assert instance.detail == "unexpected RuntimeError"
     assert "in fail" in caplog.text
     assert "Doe^Jane has" not in caplog.text.replace('raise RuntimeError("Doe^Jane has', "")
+
+
+@pytest.mark.parametrize("error", [OutOfSpaceError, StoreUnavailableError])
+def test_a_full_disk_is_waited_for_and_no_attempt_at_the_image(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: type[StorageError]
+) -> None:
+    uid = bench.receive(film("patient"))
+
+    def fail(*_: object) -> None:
+        raise error("no room")
+
+    with monkeypatch.context() as full:
+        full.setattr(Spool, "write", fail)
+        for _ in range(3 * bench.config.analyst.max_attempts):
+            bench.clock.pass_seconds(600)
+            assert bench.analyst.work_once()
+    (waiting,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
+    assert (waiting.state, waiting.attempts) == (JobState.QUEUED, 0)
+    assert waiting.last_error == "no room"
+    bench.work()
+    assert bench.study(uid).status is StudyStatus.REPORTED
 
 
 def test_image_that_kills_its_worker_is_given_up(
