@@ -19,7 +19,7 @@ from daemon.pipeline import Analysis, Pipeline, Refusal
 from daemon.products import kinds_for, kinds_to_build
 from daemon.redaction import redact
 from daemon.role import ROOM_ERRORS, RoleContext
-from daemon.study_report import image_keys, report_request
+from daemon.study_report import image_keys, kept_and_analysed, report_request
 from dicom_io.gate import DEFAULT_RULES, Reason, Rules
 from storage.errors import (
     LeaseLostError,
@@ -102,6 +102,13 @@ class Analyst:
 
     def _analyse(self, job: Job) -> None:
         instance = self._store.results.instance(int(job.subject))
+        if instance.purged_at is not None:
+            # Its result stands: nothing that was found is overwritten by a failure to find it.
+            day = instance.purged_at.date()
+            reason = f"instance {instance.id} was purged on {day}: send it again"
+            self._store.jobs.fail(job, reason, None)
+            log.error("job %d is parked: %s", job.id, reason)
+            return
         self._spool.verify(instance.spool_path, instance.sha256)
         data = self._spool.read(instance.spool_path)
         analysed_at = self._analysis_time(instance)
@@ -159,15 +166,16 @@ class Analyst:
             self._store.jobs.postpone(job, _now() + self._wait_for_images(study))
             return
         analysed = [item for item in study.instances if item.state is InstanceState.ANALYSED]
-        outdated = [
-            item for item in analysed if item.model_sha256 != self._pipeline.algorithm.sha256
-        ]
+        kept = kept_and_analysed(study)
+        outdated = [item for item in kept if item.model_sha256 != self._pipeline.algorithm.sha256]
         if outdated:
             self._analyse_again(job, outdated)
         elif not analysed:
             reasons = sorted({item.reason or "" for item in study.instances})
             detail = f"no image of the study could be analysed: {', '.join(reasons)}"
             self._finish_report(job, StudyStatus.NO_ELIGIBLE_IMAGE, detail)
+        elif not kept:
+            self._finish_report(job, StudyStatus.UNCHANGED, "the images analysed were purged")
         elif self._is_reported(study):
             self._finish_report(job, StudyStatus.UNCHANGED, "the images are already reported")
         else:
@@ -175,7 +183,7 @@ class Analyst:
             built = self._pipeline.report(request)
             with self._spool.recording(_path_of(built)):
                 report = self._keep(built, study.instances[0])
-                deliveries = self._deliveries(report, analysed)
+                deliveries = self._deliveries(report, kept)
                 self._finish_report(job, StudyStatus.REPORTED, "", [report], deliveries)
 
     def _is_reported(self, study: StudyResults) -> bool:
@@ -212,7 +220,7 @@ class Analyst:
             for peer in self._destinations
             for kind in kinds_for(peer)
             for record in made
-            if record.kind is kind
+            if record.kind is kind and record.purged_at is None
         ]
 
     def _keep(self, built: BuiltObject, source: Instance) -> ObjectRecord:
@@ -256,7 +264,8 @@ class Analyst:
             )
         else:
             self._store.jobs.fail(job, reason, None, audited=redact(reason))
-        log.error("job %d is given up after %d attempt(s): %s", job.id, job.attempts, reason)
+        what = f"instance {job.subject}" if job.kind is JobKind.ANALYSE else f"job {job.id}"
+        log.error("%s is given up after %d attempt(s): %s", what, job.attempts, reason)
 
     @contextmanager
     def _heartbeat(self, job: Job) -> Iterator[None]:

@@ -13,6 +13,7 @@ import typer
 
 from daemon.cli_audit import audit_app
 from daemon.cli_model import model_app
+from daemon.cli_store import store_app
 from daemon.config import load_config
 from daemon.errors import UsageError
 from daemon.permissions import write_privately
@@ -30,6 +31,7 @@ jobs_app = typer.Typer(no_args_is_help=True, help="The queue, and what is parked
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(model_app, name="model")
 app.add_typer(audit_app, name="audit")
+app.add_typer(store_app)
 
 ConfigOption = Annotated[
     Path | None,

@@ -175,10 +175,10 @@ class CommitmentLane:
         log.error("%s: job %d is parked: %s", self._name, job.id, redact(reason))
 
     def _failed(self, job: Job, error: AssociationError) -> float:
+        wait = self._next_wait()
         if not error.retryable:
             self._park(job, str(error))
-            return POLL_SECONDS
-        wait = self._next_wait()
+            return wait
         until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait)
         self._store.jobs.postpone(job, until, str(error))
         log.warning("%s: %s; the next try is in %.1f s", self._name, redact(str(error)), wait)

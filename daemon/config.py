@@ -183,6 +183,12 @@ class SpoolConfig(Section):
     min_free_mb: int = Field(default=512, ge=0)
 
 
+class RetentionConfig(Section):
+    """For how many days files are kept once everything about a study is done; None: for ever."""
+
+    days: float | None = Field(default=None, gt=0)
+
+
 DEFAULT_PEERS = (
     PeerConfig(name="storescu", ae_title="STORESCU", sends=True),
     PeerConfig(
@@ -221,6 +227,7 @@ class Config(BaseSettings):
     commitment: CommitmentConfig = CommitmentConfig()
     spool: SpoolConfig = SpoolConfig()
     syslog: SyslogConfig = SyslogConfig()
+    retention: RetentionConfig = RetentionConfig()
     web: WebConfig = WebConfig()
 
     @classmethod
@@ -291,6 +298,11 @@ class Config(BaseSettings):
     def spool_dir(self) -> Path:
         """Where received images and built objects are kept."""
         return self.data_dir / "spool"
+
+    @property
+    def maintenance_lock(self) -> Path:
+        """Held by whoever removes spooled files for good, and by whoever must not lose one."""
+        return self.data_dir / "maintenance.lock"
 
     @property
     def senders(self) -> tuple[PeerConfig, ...]:

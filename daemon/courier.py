@@ -9,12 +9,14 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack
 
 from daemon.audit_forwarder import Forwarder
 from daemon.backoff import Backoff
 from daemon.commitment_lane import CommitmentLane
 from daemon.config import Config, PeerConfig
+from daemon.housekeeping import Housekeeper
 from daemon.products import picture_contexts, picture_syntax
 from daemon.redaction import redact
 from daemon.role import RoleContext
@@ -24,7 +26,7 @@ from dicom_io.compression import fitted
 from dicom_io.errors import AssociationError, DicomError
 from dicom_io.sender import Disposition, Sender
 from storage.errors import StorageError
-from storage.records import Job, JobKind
+from storage.records import Job, JobKind, JobState
 from storage.spool import Spool
 from storage.store import Store
 
@@ -101,7 +103,12 @@ class Lane:
 
     def _deliver(self, job: Job, sender: Sender) -> None:
         delivery = self._store.results.delivery(job)
+        if delivery.object.purged_at is not None:
+            day = delivery.object.purged_at.date()
+            self._park(job, f"the object was purged on {day} and cannot be sent: discard the job")
+            return
         try:
+            self._spool.verify(delivery.object.spool_path, delivery.object.sha256)
             data = self._spool.read(delivery.object.spool_path)
         except StorageError as error:
             self._park(job, str(error))
@@ -140,11 +147,15 @@ class Lane:
         log.error("%s: job %d is parked: %s", self._name, job.id, redact(reason))
 
     def _failed(self, job: Job, error: AssociationError) -> float:
-        if not error.retryable:
-            self._park(job, str(error))
-            return POLL_SECONDS
         wait = self._next_wait()
-        self._retry(job, str(error), wait)
+        if error.retryable:
+            # An object that breaks every association is tried ever less often, whatever the
+            # others do meanwhile.
+            own = self._backoff.seconds(job.attempts, self._rng)
+            self._retry(job, str(error), max(wait, own))
+        else:
+            # The others would be refused alike, so one shows what is wrong and they wait.
+            self._park(job, str(error))
         return wait
 
     def _next_wait(self) -> float:
@@ -168,8 +179,24 @@ def destination_of(config: Config, peer: PeerConfig) -> Destination:
     )
 
 
+def _name_the_abandoned(config: Config, store: Store) -> None:
+    """Say what waits for a destination that the configuration no longer has."""
+    known = {peer.name for peer in config.destinations}
+    waiting: Counter[str] = Counter()
+    for group, count in store.status.job_counts().items():
+        if group.kind is JobKind.DELIVER and group.state in (JobState.QUEUED, JobState.RUNNING):
+            waiting[group.lane or ""] += count
+    for name in sorted(waiting.keys() - known):
+        log.warning(
+            "%d delivery(ies) wait for %s, which is no destination in the configuration: "
+            "add it again, or discard them (cxrd jobs list --state queued)",
+            waiting[name],
+            name,
+        )
+
+
 def run(context: RoleContext) -> None:
-    """Run one lane per destination, and one per peer for commitment, until told to stop."""
+    """Run one lane per destination, one per peer for commitment, and the housekeeping."""
     config = context.config
     spool = Spool(config.spool_dir)
     with Store.open(config.resolved_database_url, migrate=False) as store:
@@ -181,6 +208,8 @@ def run(context: RoleContext) -> None:
         ]
         if config.syslog.host is not None:
             work.append(Forwarder(config, context.worker, store, context.stop).run)
+        work.append(Housekeeper(context, spool, store).run)
+        _name_the_abandoned(config, store)
         lanes = [threading.Thread(target=run_lane, daemon=True) for run_lane in work]
         for lane in lanes:
             lane.start()

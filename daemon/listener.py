@@ -24,8 +24,8 @@ from dicom_io.errors import PortInUseError
 from dicom_io.node import Limits, Node, ReceivedInstance, Rejection, RejectReason, StoreStatus
 from dicom_io.observed import RefusedObject
 from dicom_io.peers import Peer
-from storage.errors import StorageError
-from storage.records import NewInstance, Receipt, ReceiptOutcome
+from storage.errors import StorageError, StoreUnavailableError
+from storage.records import JobKind, NewInstance, Receipt, ReceiptOutcome
 from storage.spool import Spool, StoredFile, received_path
 from storage.store import Store
 
@@ -79,22 +79,28 @@ class Reception:
                 _new_instance(received, stored), self._quiet_seconds, received.calling_host
             )
             if receipt.outcome is ReceiptOutcome.DUPLICATE:
-                self._let_go(received, stored)
+                self._let_go(received, stored, receipt.instance_id)
         except StorageError:
             self._take_back(path)
             raise
         return receipt
 
-    def _let_go(self, received: ReceivedInstance, stored: StoredFile) -> None:
-        """Delete a second copy; where the first one is damaged, this one's bytes replace it."""
-        for kept in self._store.inquiries.kept(received.header.sop_instance_uid):
-            if kept.sha256 != stored.sha256:
-                continue
+    def _let_go(self, received: ReceivedInstance, stored: StoredFile, number: int) -> None:
+        """Delete a second copy; where the first one is damaged, this one's bytes replace it.
+
+        What could not be analysed for that damage is then analysed once more.
+        """
+        uid = received.header.sop_instance_uid
+        copies = [kept for kept in self._store.inquiries.kept(uid) if kept.sha256 == stored.sha256]
+        if not copies:
+            raise StoreUnavailableError("the first copy was purged this instant: to be sent again")
+        for kept in copies:
             try:
                 self._spool.verify(kept.spool_path, kept.sha256)
             except StorageError as error:
                 log.warning("%s; it was sent again and is as it was", error)
                 self._spool.write(kept.spool_path, received.data)
+                self._store.jobs.enqueue(JobKind.ANALYSE, str(number))
         self._spool.delete(stored.path)
 
     def _take_back(self, path: str) -> None:

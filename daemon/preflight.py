@@ -22,6 +22,7 @@ from dicom_io.commitment import COMMITMENT_CLASS
 from dicom_io.sender import echo
 from dicom_io.tls import client_context
 from dicom_io.tls_probe import probe
+from storage.integrity import require_sound
 from storage.spool import Spool
 from storage.store import Store
 
@@ -82,6 +83,7 @@ def _check_permissions(config: Config) -> CheckResult:
 
 
 def _check_store(config: Config) -> CheckResult:
+    require_sound(config.resolved_database_url, config.spool_dir)
     with Store.open(config.resolved_database_url, migrate=True) as store:
         jobs = sum(store.jobs.counts().values())
     return CheckResult("store", True, f"opens, {jobs} job(s) in it")

@@ -8,6 +8,10 @@ from dicom_io.header import number, read_dataset, read_header
 from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
 from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
 
+PURGED = "PURGED"
+"""Stands in a report for the reason of an image whose file is no longer kept here."""
+_PURGED_DETAIL = "it was analysed for an earlier report and is no longer kept here"
+
 ReadFile = Callable[[str], bytes]
 """Reads a spooled file by its relative path."""
 
@@ -28,15 +32,31 @@ def _reportable(study: StudyResults) -> list[Instance]:
     return [item for item in study.instances if item.reason != Reason.OWN_RESULT]
 
 
+def kept_and_analysed(study: StudyResults) -> list[Instance]:
+    """The images that a report describes."""
+    return [
+        item
+        for item in study.instances
+        if item.state is InstanceState.ANALYSED and item.purged_at is None
+    ]
+
+
 def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> ReportRequest:
-    """The report on every image of the study; there must be at least one analysed.
+    """The report on every image of the study; one that is kept must have been analysed.
+
+    What was purged cannot be described any more: the report lists it, and says that earlier ones
+    covered it. A purged report is not named as the predecessor either, for its series is not known.
 
     The content date is that of the youngest analysis, so that building the report again after a
     crash makes the same bytes.
     """
-    analysed = [item for item in study.instances if item.state is InstanceState.ANALYSED]
+    analysed = kept_and_analysed(study)
     images = [_reported(item, pipeline, read) for item in analysed]
-    skipped = [item for item in _reportable(study) if item.state is InstanceState.NOT_ANALYSED]
+    skipped = [
+        item
+        for item in _reportable(study)
+        if item not in analysed and item.state is not InstanceState.RECEIVED
+    ]
     return ReportRequest(
         study_instance_uid=study.study_instance_uid,
         image_keys=image_keys(study),
@@ -88,19 +108,20 @@ def _reported(item: Instance, pipeline: Pipeline, read: ReadFile) -> ReportedIma
 
 
 def _not_analysed(item: Instance) -> NotAnalysed:
+    is_purged = item.state is InstanceState.ANALYSED
     return NotAnalysed(
         sop_class_uid=item.sop_class_uid,
         sop_instance_uid=item.sop_instance_uid,
         series_instance_uid=item.series_instance_uid,
-        reason=item.reason or "",
-        detail=item.detail or "",
+        reason=PURGED if is_purged else item.reason or "",
+        detail=_PURGED_DETAIL if is_purged else item.detail or "",
     )
 
 
 def _predecessor(
     reports: Sequence[ObjectRecord], study_instance_uid: str, read: ReadFile
 ) -> ObjectReference | None:
-    if not reports:
+    if not reports or reports[-1].purged_at is not None:
         return None
     latest = reports[-1]
     # An older model's reports are in another series, so the series is read from the object.

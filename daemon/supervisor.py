@@ -30,6 +30,7 @@ from daemon.tls import ending_soon
 from storage.audit import Audit
 from storage.audit_records import AuditKind, AuditOutcome
 from storage.errors import StorageError
+from storage.integrity import require_sound
 from storage.jobs import CLOCK_TOLERANCE
 from storage.store import Store
 
@@ -87,12 +88,13 @@ class Supervisor:
 
         Raises:
             RoleFailedError: a role could not start; the others have been stopped.
-            StorageError: the store cannot be opened or brought to this version.
+            StorageError: the store is damaged, cannot be opened or brought to this version.
             ConfigError, CertificateError: others may change this node's files, or a certificate
                 cannot be used.
         """
         for line in (*readable_by_others(self._config), *ending_soon(self._config)):
             log.warning("%s", line)
+        require_sound(self._config.resolved_database_url, self._config.spool_dir)
         with Store.open(self._config.resolved_database_url, migrate=True) as store:
             self._record_start(store.audit)
             try:

@@ -41,7 +41,7 @@ _BEFORE_LABELS = (
     "model_version",
     "model_sha256",
 )
-_AFTER_LABELS = ("findings", "report_sop_instance_uid", "deliveries")
+_AFTER_LABELS = ("findings", "report_sop_instance_uid", "deliveries", "purged_at")
 
 # OWASP "CSV Injection", with the full-width forms some spreadsheets fold to ASCII.
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
@@ -211,6 +211,7 @@ def _row(page: _Page, instance: Row[Any], labels: Sequence[str]) -> dict[str, st
     row["findings"] = "; ".join(f"{item.label} ({item.probability:.2f})" for item in positive)
     row["report_sop_instance_uid"] = report
     row["deliveries"] = ";".join(page.deliveries.get(report, ()))
+    row["purged_at"] = _text(instance.purged_at)
     return row
 
 

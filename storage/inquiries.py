@@ -83,10 +83,12 @@ class Inquiries:
         )
 
     def kept(self, sop_instance_uid: str) -> tuple[KeptFile, ...]:
-        """Every revision of this instance that was received; none where it never was."""
+        """Every revision of this instance that is kept; none where it never came or was purged."""
         query = (
             select(instances.c.sop_class_uid, instances.c.spool_path, instances.c.sha256)
-            .where(instances.c.sop_instance_uid == sop_instance_uid)
+            .where(
+                instances.c.sop_instance_uid == sop_instance_uid, instances.c.purged_at.is_(None)
+            )
             .order_by(instances.c.revision)
         )
         with self._database.reading() as connection:

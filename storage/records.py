@@ -32,6 +32,7 @@ class ReceiptOutcome(StrEnum):
     NEW = "new"
     DUPLICATE = "duplicate"
     REVISION = "revision"
+    KEPT_AGAIN = "kept_again"  # the same bytes, which had been purged
 
 
 class InstanceState(StrEnum):
@@ -131,7 +132,10 @@ class FindingRecord:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """A DICOM object made here. All but a report name their instance, a heatmap its label too."""
+    """A DICOM object made here. All but a report name their instance, a heatmap its label too.
+
+    Once `purged_at` is set its file is gone.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -142,6 +146,7 @@ class ObjectRecord:
     spool_path: str
     size: int
     sha256: str
+    purged_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,10 @@ class AnalysisRecord:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One revision of a received instance with everything known about it."""
+    """One revision of a received instance with everything known about it.
+
+    Once `purged_at` is set its file is gone; the rest stays as a record.
+    """
 
     id: int
     sop_instance_uid: str
@@ -185,6 +193,8 @@ class Instance:
     model_name: str | None
     model_version: str | None
     model_sha256: str | None
+    purged_at: datetime | None
+    received_again_at: datetime | None
     findings: tuple[FindingRecord, ...]
     objects: tuple[ObjectRecord, ...]
 

@@ -272,7 +272,7 @@ def _keep_objects(connection: Connection, records: Sequence[ObjectRecord], now: 
                 index_elements=["sop_instance_uid"],
                 set_={
                     name: getattr(new, name)
-                    for name in ("spool_path", "size", "sha256", "instance_id")
+                    for name in ("spool_path", "size", "sha256", "instance_id", "purged_at")
                 },
             )
         )

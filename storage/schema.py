@@ -137,6 +137,10 @@ instances = Table(
     Column("model_name", StorableText),
     Column("model_version", StorableText),
     Column("model_sha256", StorableText),
+    # From then on the row is a record only; `spool_path` is empty once the file is gone.
+    Column("purged_at", UtcDateTime),
+    # When the same bytes came once more after they had been purged.
+    Column("received_again_at", UtcDateTime),
     UniqueConstraint("sop_instance_uid", "revision"),
     UniqueConstraint("sop_instance_uid", "sha256"),
     Index("ix_instances_study", "study_instance_uid"),
@@ -172,6 +176,7 @@ objects = Table(
     Column("size", BigInteger, nullable=False),
     Column("sha256", StorableText, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("purged_at", UtcDateTime),
     Index("ix_objects_study", "study_instance_uid"),
     Index("ix_objects_instance", "instance_id"),
     Index("ix_objects_spool_path", "spool_path"),

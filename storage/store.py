@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import Connection, func, select, text, union_all
+from sqlalchemy import Connection, Row, Select, func, select, text, union_all, update
 
 from storage import upgrade
 from storage.audit import Audit, append
@@ -16,6 +16,7 @@ from storage.commitments import Commitments
 from storage.database import Database, insert, open_engine
 from storage.export import Export
 from storage.inquiries import Inquiries
+from storage.integrity import Integrity
 from storage.jobs import Jobs
 from storage.records import (
     InstanceState,
@@ -26,6 +27,7 @@ from storage.records import (
     ReceiptOutcome,
 )
 from storage.results import Results
+from storage.retention import Retention
 from storage.schema import instances, objects
 from storage.status import Status
 from storage.transitions import enqueue
@@ -49,6 +51,8 @@ class Store:
         inquiries: what peers ask this store to commit to.
         audit: the trail of what happened.
         audit_readers: who has read how much of it.
+        retention: what has been delivered and is old enough to go.
+        integrity: which files are not as the rows say.
         export: the same as table rows.
         status: the same at a glance, without patients.
     """
@@ -62,6 +66,8 @@ class Store:
         self.inquiries = Inquiries(database, clock)
         self.audit = Audit(database, clock)
         self.audit_readers = AuditReaders(database, clock)
+        self.retention = Retention(database, clock)
+        self.integrity = Integrity(database)
         self.export = Export(database)
         self.status = Status(database)
 
@@ -107,20 +113,28 @@ class Store:
 
         Once this returns, the instance and the jobs that analyse it and report its study, once
         that has been quiet for `quiet_seconds`, are on disk, and the sender may be told. The same
-        SOP Instance UID with bytes had before is a duplicate and queues nothing; with other bytes
-        it is a new revision. Safe for any number of callers with the same UID at once. `host` is
-        the sender's address, for the audit trail.
+        SOP Instance UID with bytes had before is a duplicate and queues nothing, unless those had
+        been purged: then they are kept again, and the study is looked at once more. With other
+        bytes it is a new revision. Safe for any number of callers with the same UID at once. `host`
+        is the sender's address, for the audit trail.
         """
         now = self._now()
         with self._database.writing() as connection:
             added = None
             while added is None:
-                duplicate = _find_duplicate(connection, instance)
-                if duplicate is not None:
+                known = _find_known(connection, instance)
+                if known is not None and known.purged_at is None:
+                    duplicate = Receipt(ReceiptOutcome.DUPLICATE, known.id, known.revision)
                     append(connection, _received(instance, duplicate, host), now)
                     return duplicate
-                added = _insert_instance(connection, instance, now)
-            enqueue(connection, JobKind.ANALYSE, str(added.instance_id), now=now, not_before=now)
+                if known is not None:
+                    added = _keep_again(connection, known, instance, now)
+                else:
+                    added = _insert_instance(connection, instance, now)
+            if known is None or known.state is InstanceState.RECEIVED:
+                enqueue(
+                    connection, JobKind.ANALYSE, str(added.instance_id), now=now, not_before=now
+                )
             enqueue(
                 connection,
                 JobKind.REPORT,
@@ -152,7 +166,7 @@ class Store:
     def holders(self, sha256s: Collection[str]) -> tuple[KeptFile, ...]:
         """The received instances that have one of these digests."""
         query = select(instances.c.sop_class_uid, instances.c.spool_path, instances.c.sha256).where(
-            instances.c.sha256.in_(sha256s)
+            instances.c.sha256.in_(sha256s), instances.c.purged_at.is_(None)
         )
         with self._database.reading() as connection:
             return tuple(KeptFile(*row) for row in connection.execute(query))
@@ -180,14 +194,45 @@ def _received(instance: NewInstance, receipt: Receipt, host: str) -> AuditEntry:
     )
 
 
-def _find_duplicate(connection: Connection, instance: NewInstance) -> Receipt | None:
-    row = connection.execute(
-        select(instances.c.id, instances.c.revision).where(
-            instances.c.sop_instance_uid == instance.sop_instance_uid,
-            instances.c.sha256 == instance.sha256,
+def _find_known(connection: Connection, instance: NewInstance) -> Row[Any] | None:
+    """The revision of these very bytes."""
+    query: Select[tuple[Any, ...]] = select(
+        instances.c.id,
+        instances.c.revision,
+        instances.c.state,
+        instances.c.spool_path,
+        instances.c.purged_at,
+    ).where(
+        instances.c.sop_instance_uid == instance.sop_instance_uid,
+        instances.c.sha256 == instance.sha256,
+    )
+    return connection.execute(query).one_or_none()
+
+
+def _keep_again(
+    connection: Connection, known: Row[Any], instance: NewInstance, now: datetime
+) -> Receipt | None:
+    """The purged revision has a file again; None when another transaction was faster.
+
+    One whose file was not removed yet keeps that file, so the new one is a duplicate.
+    """
+    kept = connection.execute(
+        update(instances)
+        .where(
+            instances.c.id == known.id,
+            instances.c.purged_at == known.purged_at,
+            instances.c.spool_path == known.spool_path,
         )
-    ).one_or_none()
-    return Receipt(ReceiptOutcome.DUPLICATE, row.id, row.revision) if row else None
+        .values(
+            spool_path=known.spool_path or instance.spool_path,
+            purged_at=None,
+            received_again_at=now,
+        )
+    )
+    if kept.rowcount == 0:
+        return None
+    outcome = ReceiptOutcome.DUPLICATE if known.spool_path else ReceiptOutcome.KEPT_AGAIN
+    return Receipt(outcome, known.id, known.revision)
 
 
 def _insert_instance(

@@ -44,7 +44,13 @@ class Outbox:
     threads: list[threading.Thread]
 
     def run_lane(
-        self, name: str, port: int, syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED
+        self,
+        name: str,
+        port: int,
+        syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED,
+        *,
+        retry_seconds: float = 0.2,
+        timeout_seconds: float = 5.0,
     ) -> None:
         peer = PeerConfig(
             name=name,
@@ -55,7 +61,9 @@ class Outbox:
             picture_syntax=syntax,
         )
         courier = CourierConfig(
-            retry_seconds=0.2, retry_max_seconds=0.4, network_timeout_seconds=5.0
+            retry_seconds=retry_seconds,
+            retry_max_seconds=2 * retry_seconds,
+            network_timeout_seconds=timeout_seconds,
         )
         config = Config(peers=(peer,), courier=courier)
         context = RoleContext(config, f"worker-{name}", self.stop, lambda: None)

@@ -70,6 +70,7 @@ def test_a_row_tells_the_whole_life_of_an_image(store: Store, clock: Clock) -> N
         "findings": "Mass (0.80)",
         "report_sop_instance_uid": "9.9",
         "deliveries": "ARCHIVE=queued;PACS=delivered 2026-03-01T12:00:03.000+00:00",
+        "purged_at": "",
     }
 
 

@@ -1,0 +1,146 @@
+"""Backup, restore and damage as a person meets them: the commands, and a daemon around them."""
+
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from storage.records import JobKind, JobState
+from storage.spool import Spool
+from storage.store import Store
+from tests.daemon.outbox import queue_report
+from tests.daemon.running import (
+    RecordingPacs,
+    RunningDaemon,
+    film,
+    wait_until,
+)
+from tests.daemon.test_cli import cxrd, one_line_of_error
+from tests.storage.builders import LEASE
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A folder with data of two studies, one of them delivered, and a configuration."""
+    (tmp_path / "config.yaml").write_text("retention: {days: 0.000001}\n")
+    spool = Spool(tmp_path / "data" / "spool")
+    url = f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}"
+    with Store.open(url, migrate=True) as store:
+        for number in (1, 2):
+            queue_report(store, spool, "pacs", number)
+        job = store.jobs.claim([JobKind.DELIVER], "courier", LEASE)
+        assert job is not None
+        store.results.record_delivery(job, 0x0000)
+        for number in (1, 2):
+            path = store.results.instance(number).spool_path
+            assert path == "received/aa/aa.dcm"
+        spool.write(path, b"data")
+    return tmp_path
+
+
+def restore_commands(folder: str) -> str:
+    """The documented commands, with this backup's name, less the one that starts the daemon."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- restore -->\n\n```console\n(.*?)```", page, re.DOTALL)
+    assert found
+    lines = [line.removeprefix("$ ") for line in found[1].splitlines()]
+    assert lines.pop() == "cxrd serve"
+    return "\n".join(lines).replace("cxrd-20260301T120000Z", folder)
+
+
+def run_restore(in_folder: Path, backup: str) -> None:
+    own = f'cxrd() {{ PYTHONPATH={ROOT} {sys.executable} -m daemon "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-euc", own + restore_commands(backup)],
+        cwd=in_folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_backup_made_under_load_is_restored_and_its_work_goes_on(
+    daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: Path
+) -> None:
+    images = [film(f"backed-up-{number}") for number in range(6)]
+
+    def send() -> None:
+        for image in images:
+            daemon.send(image)
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    wait_until(lambda: "instance 2 from" in daemon.log, "some images are there")
+    done = daemon.run("backup", "--to", str(tmp_path / "elsewhere" / "backups"))
+    assert done.returncode == 0, done.stderr
+    sending.join()
+    daemon.stop()
+    (made,) = (tmp_path / "elsewhere" / "backups").iterdir()
+
+    shutil.copy(daemon.config, tmp_path / "elsewhere" / "config.yaml")
+    run_restore(tmp_path / "elsewhere", made.name)
+
+    restored = RunningDaemon(tmp_path / "unused", tmp_path, pacs.port)
+    restored.config = tmp_path / "elsewhere" / "config.yaml"
+    restored.data = tmp_path / "elsewhere" / "data"
+    with restored, restored.store() as store:
+        rows = list(store.export.rows())
+        assert 2 <= len(rows) <= len(images)
+        wait_until(
+            lambda: all(pacs.reports_of(row["study_instance_uid"]) for row in rows),
+            "a report of every study in the backup",
+        )
+        wait_until(lambda: not store.jobs.list(state=JobState.QUEUED), "all work is done")
+        assert store.jobs.list(state=JobState.PARKED) == ()
+
+
+def test_purge_shows_what_would_go_and_then_lets_it_go(house: Path) -> None:
+    shown = cxrd("purge", "--dry-run", cwd=house).stdout.splitlines()
+    assert shown[0].startswith("study of instance 1: 1 image(s), 1 object(s)")
+    assert shown[1].startswith("1 study(ies) would be purged")
+    assert shown[2] == "1 older study(ies) stay: work is queued, running or parked"
+    assert cxrd("purge", cwd=house).stdout.splitlines()[0].startswith("1 study(ies) are purged")
+    assert "0 study(ies) would be purged" in cxrd("purge", "--dry-run", cwd=house).stdout
+
+
+def test_purge_without_days_says_that_everything_is_kept(house: Path) -> None:
+    (house / "config.yaml").write_text("{}\n")
+    assert "retention.days is not set" in one_line_of_error(cxrd("purge", cwd=house))
+
+
+def test_backup_and_verify_say_what_is_damaged_and_fail(house: Path) -> None:
+    assert cxrd("backup", "--to", "backups", cwd=house).returncode == 1  # altered below
+    (made,) = (house / "backups").iterdir()
+    checked = cxrd("backup", "--verify", str(made), cwd=house)
+    assert checked.returncode == 1
+    assert "left out when it was made: instance 1" in checked.stdout
+    verified = cxrd("verify", cwd=house)
+    assert verified.returncode == 1
+    assert "instance 1: its file has changed since it was written: have it sent" in verified.stdout
+    assert cxrd("verify", "--quick", cwd=house).returncode == 0
+
+
+def test_backup_needs_to_be_told_what_to_do(house: Path) -> None:
+    assert "--to" in one_line_of_error(cxrd("backup", cwd=house))
+    assert "not a whole backup" in one_line_of_error(cxrd("backup", "--verify", ".", cwd=house))
+
+
+@pytest.mark.parametrize("damage", ["header", "missing"])
+def test_a_damaged_store_is_not_started_and_not_touched(house: Path, damage: str) -> None:
+    store = house / "data" / "cxrd.sqlite"
+    if damage == "header":
+        store.write_bytes(b"\xff" * 200 + store.read_bytes()[200:])
+    else:
+        store.unlink()
+    before = store.read_bytes() if store.exists() else None
+    for command in ("serve", "verify"):
+        line = one_line_of_error(cxrd(command, cwd=house))
+        assert "restore a backup as docs/operations.md says" in line
+    assert (store.read_bytes() if store.exists() else None) == before
