@@ -15,11 +15,13 @@ from storage.errors import StorageError
 from storage.retention import OldStudy, Purged
 from storage.spool import Spool
 from storage.store import Store
-from storage.turns import turn
+from storage.turns import turn_within
 
 log = logging.getLogger("housekeeping")
 
 PURGE_EVERY_SECONDS = 3600.0
+TURN_SECONDS = 5.0
+"""What another purge may need for one study; who holds on longer is making a backup."""
 MOST_FAULTS_NAMED = 20
 
 
@@ -74,16 +76,15 @@ class Housekeeper:
 
 
 def purge(config: Config, store: Store, spool: Spool) -> Iterator[Purged]:
-    """Purge study after study until nothing is left to purge, or a backup begins.
+    """Purge study after study until nothing is left to purge.
 
-    Raises UsageError where `retention.days` is not set, StorageError.
+    Raises UsageError where `retention.days` is not set, StoreUnavailableError where a backup is
+    under way, or another StorageError.
     """
     purging = store.retention.purge(spool, _before(config), _committers(config))
     while True:
-        with turn(config.maintenance_lock) as mine:
-            purged = next(purging, None) if mine else None
-        if not mine:
-            log.info("a backup is under way: the purge goes on later")
+        with turn_within(config.maintenance_lock, TURN_SECONDS):
+            purged = next(purging, None)
         if purged is None:
             return
         yield purged

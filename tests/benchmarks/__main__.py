@@ -3,13 +3,23 @@
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import acknowledge, inference, queue, receive, training
+from tests.benchmarks import (
+    acknowledge,
+    delivery,
+    inference,
+    large_store,
+    queue,
+    receive,
+    training,
+)
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "acknowledge": acknowledge.run,
     "receive": receive.run,
     "inference": inference.run,
     "queue": queue.run,
+    "delivery": delivery.run,
+    "large_store": large_store.run,
     "training": training.run,
 }
 

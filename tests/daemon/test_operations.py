@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from daemon import housekeeping
+from daemon.config import load_config
+from daemon.housekeeping import Housekeeper
+from daemon.role import RoleContext
+from storage.errors import StoreUnavailableError
 from storage.records import JobKind, JobState
 from storage.spool import Spool
 from storage.store import Store
+from storage.turns import turn
 from tests.daemon.outbox import queue_report
 from tests.daemon.running import (
     RecordingPacs,
@@ -28,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     """A folder with data of two studies, one of them delivered, and a configuration."""
-    (tmp_path / "config.yaml").write_text("retention: {days: 0.000001}\n")
+    (tmp_path / "config.yaml").write_text("retention: {days: 0.000000001}\n")
     spool = Spool(tmp_path / "data" / "spool")
     url = f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}"
     with Store.open(url, migrate=True) as store:
@@ -66,9 +72,21 @@ def run_restore(in_folder: Path, backup: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+LEASES = {
+    "analyst": {"lease_seconds": 5},
+    "courier": {"retry_seconds": 0.5, "retry_max_seconds": 2, "network_timeout_seconds": 5},
+}
+"""What was running when the backup was made is taken up when its lease has run out."""
+
+
 def test_a_backup_made_under_load_is_restored_and_its_work_goes_on(
-    daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: Path
+    bundle: Path, pacs: RecordingPacs, tmp_path: Path
 ) -> None:
+    with RunningDaemon(tmp_path / "node", bundle, pacs.port, LEASES) as daemon:
+        _back_up_and_restore(daemon, pacs, tmp_path)
+
+
+def _back_up_and_restore(daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: Path) -> None:
     images = [film(f"backed-up-{number}") for number in range(6)]
 
     def send() -> None:
@@ -108,6 +126,43 @@ def test_purge_shows_what_would_go_and_then_lets_it_go(house: Path) -> None:
     assert shown[2] == "1 older study(ies) stay: work is queued, running or parked"
     assert cxrd("purge", cwd=house).stdout.splitlines()[0].startswith("1 study(ies) are purged")
     assert "0 study(ies) would be purged" in cxrd("purge", "--dry-run", cwd=house).stdout
+
+
+def test_the_courier_names_damaged_files_and_purges(
+    house: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    config = load_config(house / "config.yaml")
+    stop = threading.Event()
+    with Store.open(config.resolved_database_url, migrate=False) as store:
+        context = RoleContext(config, "courier", stop, lambda: None)
+        spool = Spool(config.spool_dir)
+        second = store.results.object("2.25.72")
+        assert second is not None
+        spool.delete(second.spool_path)
+        working = threading.Thread(target=Housekeeper(context, spool, store).run)
+        working.start()
+        wait_until(lambda: "are free again" in caplog.text, "a purge")
+        stop.set()
+        working.join(10)
+        assert store.results.instance(1).purged_at is not None
+        assert store.results.instance(2).purged_at is None
+    assert "object 2: its file is missing: restore it from a backup" in caplog.text
+    assert "study of instance 1 is purged: 1 image(s), 1 object(s)" in caplog.text
+    assert "2.25." not in caplog.text
+
+
+def test_a_purge_does_not_run_under_a_backup(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "TURN_SECONDS", 0.1)
+    config = load_config(house / "config.yaml")
+    with (
+        Store.open(config.resolved_database_url, migrate=False) as store,
+        turn(config.maintenance_lock) as mine,
+    ):
+        assert mine
+        with pytest.raises(StoreUnavailableError, match="another backup or purge"):
+            next(housekeeping.purge(config, store, Spool(config.spool_dir)))
+        assert store.results.instance(1).purged_at is None
 
 
 def test_purge_without_days_says_that_everything_is_kept(house: Path) -> None:
