@@ -1,42 +1,41 @@
-"""Acknowledging: the transaction before a C-STORE is answered, with its audit row and without."""
+"""Acknowledging: what stands between a C-STORE and its answer, with the audit row and without."""
 
 import tempfile
-from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from unittest import mock
 
+from storage.spool import Spool, received_path
 from storage.store import Store
 from tests.benchmarks.timing import in_turn, seconds, show
 from tests.storage.builders import new_instance
 
-INSTANCES = 200
-RUNS = 9
+INSTANCES = 300
+SIZE = 100_000
 
 
 def run() -> None:
-    """Print the milliseconds for one instance, and the ratio, over RUNS alternating runs."""
+    """Print the milliseconds to keep one instance; the two sides alternate at each instance."""
     with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{Path(folder) / 'cxrd.sqlite'}"
-        with Store.open(url, migrate=True) as store:
-            record = _recorder(store)
-            values = in_turn(RUNS, without_audit=lambda: _unaudited(record), audited=record)
-    print(f"{INSTANCES} instances one after another, SQLite, milliseconds each:")
+        spool = Spool(Path(folder) / "spool")
+        with Store.open(f"sqlite:///{Path(folder) / 'cxrd.sqlite'}", migrate=True) as store:
+            numbers = iter(range(10 * INSTANCES))
+
+            def keep(*, audited: bool) -> float:
+                uid = f"1.2.{next(numbers)}"
+                skipped = nullcontext() if audited else mock.patch("storage.store.append")
+                with skipped:
+                    return 1e3 * seconds(lambda: _keep(spool, store, uid))
+
+            values = in_turn(
+                INSTANCES,
+                without_audit=lambda: keep(audited=False),
+                audited=lambda: keep(audited=True),
+            )
+    print(f"{INSTANCES} instances of {SIZE} bytes: spool and SQLite, milliseconds each")
     show(values, "ms", baseline="without_audit")
 
 
-def _recorder(store: Store) -> Callable[[], float]:
-    runs = 0
-
-    def record() -> float:
-        nonlocal runs
-        runs += 1
-        new = [new_instance(f"1.2.{runs}.{number}") for number in range(INSTANCES)]
-        taken = seconds(lambda: [store.record_instance(one, 30.0) for one in new])
-        return 1e3 * taken / INSTANCES
-
-    return record
-
-
-def _unaudited(record: Callable[[], float]) -> float:
-    with mock.patch("storage.store.append"):
-        return record()
+def _keep(spool: Spool, store: Store, uid: str) -> None:
+    stored = spool.write(received_path("1.2", uid, uid), bytes(SIZE))
+    store.record_instance(new_instance(uid, uid, spool_path=stored.path), 30.0)
