@@ -28,6 +28,7 @@ def purge(
     from collections import Counter
 
     from daemon import housekeeping
+    from daemon.audit_person import current_user
     from storage.spool import Spool
     from storage.store import Store
 
@@ -36,7 +37,7 @@ def purge(
         old = housekeeping.old_studies(settings, store)
         if not dry_run:
             spool = Spool(settings.spool_dir)
-            purged = list(housekeeping.purge(settings, store, spool))
+            purged = list(housekeeping.purge(settings, store, spool, current_user()))
             megabytes = sum(one.size for one in purged) / 2**20
             typer.echo(f"{len(purged)} study(ies) are purged, {megabytes:.1f} MB are free again")
     for one in old:
@@ -85,10 +86,16 @@ def _verify_backup(folder: Path) -> None:
 
 
 def _make_backup(into: Path, config: Path | None) -> None:
+    from daemon.audit_person import current_user
+    from storage.audit_records import AuditKind
     from storage.backup import back_up
     from storage.spool import Spool
+    from storage.store import Store
 
     settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
+        # Before it is made, so that the copy of the trail tells of itself.
+        store.audit.record(AuditKind.BACKED_UP, actor=current_user(), detail=f"to {into}")
     folder, made = back_up(
         settings.resolved_database_url,
         Spool(settings.spool_dir),

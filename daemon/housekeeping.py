@@ -60,7 +60,7 @@ class Housekeeper:
 
     def _purge(self) -> None:
         purged = []
-        for one in purge(self._context.config, self._store, self._spool):
+        for one in purge(self._context.config, self._store, self._spool, self._context.worker):
             purged.append(one)
             log.info(
                 "study of instance %d is purged: %d image(s), %d object(s)",
@@ -75,13 +75,13 @@ class Housekeeper:
             log.info("%d study(ies) are purged, %.0f MB are free again", len(purged), megabytes)
 
 
-def purge(config: Config, store: Store, spool: Spool) -> Iterator[Purged]:
-    """Purge study after study until nothing is left to purge.
+def purge(config: Config, store: Store, spool: Spool, actor: str) -> Iterator[Purged]:
+    """Purge study after study until nothing is left to purge; `actor` is who wants it.
 
     Raises UsageError where `retention.days` is not set, StoreUnavailableError where a backup is
     under way, or another StorageError.
     """
-    purging = store.retention.purge(spool, _before(config), _committers(config))
+    purging = store.retention.purge(spool, _before(config), _committers(config), actor)
     while True:
         with turn_within(config.maintenance_lock, TURN_SECONDS):
             purged = next(purging, None)

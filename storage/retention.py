@@ -14,6 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, literal, select, update
 
+from storage.audit import append
+from storage.audit_records import AuditEntry, AuditKind, subject_of
 from storage.database import Database
 from storage.durable import os_errors_named, sync_folder
 from storage.retention_rows import (
@@ -78,22 +80,27 @@ class Retention:
             return tuple(_old_study(connection, row) for row in rows)
 
     def purge(
-        self, spool: Spool, before: datetime, committers: Collection[str]
+        self, spool: Spool, before: datetime, committers: Collection[str], actor: str = ""
     ) -> Iterator[Purged]:
         """Purge what may go, a study at a time, after what an earlier purge has left to remove.
 
-        The caller may stop between two studies. Raises SpoolError where a file cannot be removed.
+        The caller may stop between two studies. `actor` is the worker or the person who wants it,
+        for the audit trail. Raises SpoolError where a file cannot be removed.
         """
         with self._database.reading() as connection:
             left = connection.scalars(marked_studies()).all()
             old = connection.execute(old_studies(before, committers)).all()
-        marked = (row.study_instance_uid for row in old if self._mark(row, before, committers))
+        marked = (
+            row.study_instance_uid for row in old if self._mark(row, before, committers, actor)
+        )
         for study in chain(left, marked):
             purged = self._remove(study, spool)
             if purged is not None:
                 yield purged
 
-    def _mark(self, found: Row[Any], before: datetime, committers: Collection[str]) -> bool:
+    def _mark(
+        self, found: Row[Any], before: datetime, committers: Collection[str], actor: str
+    ) -> bool:
         """Make rows a mere record, unless the study may not go, or no longer."""
         if _hold(found) is not None:
             return False
@@ -110,6 +117,7 @@ class Retention:
                     .where(table.c.study_instance_uid == study, table.c.purged_at.is_(None))
                     .values(purged_at=now)
                 )
+            append(connection, _purged(row, actor), now)
         return True
 
     def _remove(self, study: str, spool: Spool) -> Purged | None:
@@ -142,6 +150,15 @@ class Retention:
             )
         size = sum(row.size for row in (*images, *made))
         return Purged(number or 0, len(images), len(made), size)
+
+
+def _purged(row: Row[Any], actor: str) -> AuditEntry:
+    return AuditEntry(
+        AuditKind.PURGED,
+        actor=actor,
+        subject=subject_of(study=row.study_instance_uid),
+        detail=f"{row.images} image(s) and what was made of them",
+    )
 
 
 def _unlink(spool: Spool, paths: Collection[str]) -> None:

@@ -5,6 +5,7 @@ that is slow for a while is slow for both, and one slow moment does not make a p
 """
 
 import datetime
+import functools
 import statistics
 import tempfile
 from pathlib import Path
@@ -31,7 +32,7 @@ def run() -> None:
         for number in range(ROUNDS + 1):
             for done, store in stores.items():
                 _make_due(engines[done])
-                times = [seconds(lambda store=store: _claim(store)) for _ in range(CLAIMS)]
+                times = [seconds(functools.partial(_claim, store)) for _ in range(CLAIMS)]
                 if number > 0:  # the first fills the caches
                     rounds[done].append(times)
         for done, store in stores.items():

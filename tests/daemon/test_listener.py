@@ -117,7 +117,7 @@ def test_file_stays_when_nobody_can_say_whether_the_row_was_written(
 def fail_once(monkeypatch: pytest.MonkeyPatch, code: int, is_it: Callable[[Path], bool]) -> None:
     """The first fsync of such a file or folder fails, and the system forgets that it did."""
     real = os.fsync
-    failed = []
+    failed: list[Path] = []
 
     def fsync(descriptor: int) -> None:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()

@@ -161,7 +161,7 @@ def test_a_purge_does_not_run_under_a_backup(house: Path, monkeypatch: pytest.Mo
     ):
         assert mine
         with pytest.raises(StoreUnavailableError, match="another backup or purge"):
-            next(housekeeping.purge(config, store, Spool(config.spool_dir)))
+            next(housekeeping.purge(config, store, Spool(config.spool_dir), "me"))
         assert store.results.instance(1).purged_at is None
 
 

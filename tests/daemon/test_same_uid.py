@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.audit_network import NetworkAudit
 from daemon.config import Config, ListenerConfig
 from daemon.listener import Reception, open_node
 from dicom_io.association import Destination
@@ -28,7 +29,7 @@ def spool(tmp_path: Path) -> Spool:
 def port(spool: Spool, store: Store) -> Iterator[int]:
     """The port of a node that keeps what it is sent."""
     config = Config(listener=ListenerConfig(port=free_port()))
-    with open_node(config, Reception(spool, store, 30)) as node:
+    with open_node(config, Reception(spool, store, 30), NetworkAudit(store.audit)) as node:
         yield node.port
 
 

@@ -10,6 +10,7 @@ Three places in the folder `FAULT_DIR` control it: `passed` is a list of what wa
 the points that did.
 """
 
+import functools
 import hashlib
 import multiprocessing
 import os
@@ -126,7 +127,7 @@ class _Written:
         view = memoryview(data).cast("B")
         half = len(view) // 2
         for name, part in (("write", view[:half]), ("write the rest", view[half:])):
-            self._points.around(f"{name} {self._place}", lambda part=part: self._put(part))
+            self._points.around(f"{name} {self._place}", functools.partial(self._put, part))
         return len(view)
 
     def _put(self, part: memoryview) -> None:
@@ -179,7 +180,7 @@ def _wrap_files(points: _Points) -> None:
         place = points.place(descriptor)
         return file if place is None else _Written(file, points, place)
 
-    os.fdopen = fdopen
+    os.fdopen = fdopen  # type: ignore[assignment]
 
 
 def _wrap_commits(points: _Points) -> None:
@@ -192,9 +193,9 @@ def _wrap_commits(points: _Points) -> None:
         changed = changes != dbapi_connection.info.get("changes", 0)
         dbapi_connection.info["changes"] = changes
         if changed:
-            points.around(f"commit {_caller()}", lambda: real(self, dbapi_connection))
+            points.around(f"commit {_caller()}", functools.partial(real, self, dbapi_connection))
         else:
-            real(self, dbapi_connection)
+            real(self, dbapi_connection)  # type: ignore[no-untyped-call]
 
     DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
 
