@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from dicom_io.errors import CertificateError
 
@@ -62,29 +61,17 @@ class Certificate:
         return (self.not_after - now).days
 
 
-class LateHandshakeContext(ssl.SSLContext):
-    """A server's context whose sockets wait for `do_handshake`.
-
-    A server that wraps connections where it accepts them would otherwise let one silent client
-    keep all others waiting.
-    """
-
-    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        """As the base class does, without the handshake."""
-        return super().wrap_socket(*arguments, **{**options, "do_handshake_on_connect": False})
-
-
 def server_context(
     credentials: Credentials,
     *,
     ca: Path | None = None,
     client_certificate: ClientCertificate = ClientCertificate.NONE,
-) -> LateHandshakeContext:
+) -> ssl.SSLContext:
     """For a side that is called; `ca` holds the certificates that sign those of clients.
 
     Raises CertificateError.
     """
-    context = LateHandshakeContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _apply_profile(context)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     _load(context, credentials)
