@@ -105,6 +105,12 @@ def refusal_of(message: "DimseServiceType") -> AbortReason | None:
     return data.refusal if isinstance(data, ReceivedData) else None
 
 
+def forget_bytes(message: "DimseServiceType") -> None:
+    """Free a data set of which there is a copy by now; it counts until the message is answered."""
+    if isinstance(message._dataset, ReceivedData):
+        message._dataset.forget()
+
+
 def _is_served(message: DimseServiceType) -> bool:
     """Whether pynetdicom hands it to the service that it is meant for.
 

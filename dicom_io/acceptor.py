@@ -23,11 +23,11 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 
 from dicom_io.accepted import AcceptedAssociation
 from dicom_io.limits import AbortReason, Limits, MemoryBudget
+from dicom_io.negotiation import VERIFICATION_CLASS
 from dicom_io.tls_handshake import Handshakes, TlsFault
 
 log = logging.getLogger(__name__)
 
-_VERIFICATION = "1.2.840.10008.1.1"
 _NO_LIMIT = 1_000_000
 _OUT_OF_FILES_SECONDS = 0.2
 
@@ -85,7 +85,7 @@ class _Handler(RequestHandler):
         acceptor.implementation_class_uid = entity.implementation_class_uid
         acceptor.implementation_version_name = entity.implementation_version_name
         # What is supported depends on who asks: the owner's handler of the request says it.
-        acceptor.supported_contexts = [build_context(_VERIFICATION)]
+        acceptor.supported_contexts = [build_context(VERIFICATION_CLASS)]
         for event, bound in self.server._handlers.items():
             # One where an answer is expected, any number where not.
             for handler, arguments in [bound] if isinstance(bound, tuple) else bound:

@@ -120,10 +120,14 @@ class ReceivedData(BytesIO):
             super().write(data)
         return count
 
-    def let_go(self) -> None:
-        """Free the bytes and what they count for; may be called again."""
+    def forget(self) -> None:
+        """Free the bytes, and count them as held."""
         self.seek(0)
         self.truncate()
+
+    def let_go(self) -> None:
+        """Free the bytes and what they count for; may be called again."""
+        self.forget()
         held, self._held = self._held, 0
         self._budget.give_back(held)
 

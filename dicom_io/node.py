@@ -14,18 +14,18 @@ from types import TracebackType
 from typing import Self, cast
 
 from pydicom import Dataset
-from pynetdicom import AllStoragePresentationContexts, build_context, evt
+from pynetdicom import build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
-from dicom_io.accepted import AcceptedAssociation, refusal_of
+from dicom_io.accepted import AcceptedAssociation, forget_bytes, refusal_of
 from dicom_io.acceptor import BoundedEntity, BoundedServer
-from dicom_io.commitment import COMMITMENT_CLASS
 from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import NotDicomError, PortInUseError
 from dicom_io.limits import AbortReason, Limits
+from dicom_io.negotiation import VERIFICATION_CLASS, supported_contexts
 from dicom_io.observed import (
     REJECT_CODES,
     Opening,
@@ -37,7 +37,6 @@ from dicom_io.observed import (
 )
 from dicom_io.peers import Caller, Peer, is_admitted, is_known
 from dicom_io.received import ReceivedInstance, StoreStatus, answer, mismatch, received
-from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
 from dicom_io.tls_handshake import TlsFault, shown_by
 
 __all__ = [
@@ -52,11 +51,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-_VERIFICATION = "1.2.840.10008.1.1"
-STORAGE_CLASSES = frozenset(
-    str(context.abstract_syntax) for context in AllStoragePresentationContexts
-)
 
 
 def _ignore(_: object) -> None:
@@ -158,12 +152,12 @@ class Node:
         server.ae.handshakes.stop()
         while time.monotonic() < deadline and self._running_stores():
             time.sleep(0.01)
-        left = server.active_associations
+        # Again and again: one that was accepted just before may not have its thread yet.
+        while (left := server.active_associations) and time.monotonic() < deadline:
+            for association in left:
+                _end(association)
+            time.sleep(0.01)
         for association in left:
-            _end(association)
-        for association in left:
-            association.join(max(0.0, deadline - time.monotonic()))
-            # Not a daemon thread: it would hold up the end of the program.
             association.dul.kill_dul()
 
     def _listen(self) -> BoundedServer:
@@ -172,7 +166,7 @@ class Node:
             (self.host, self._asked_port),
             block=False,
             # The real list depends on who asks and is set in `_on_requested`.
-            contexts=[build_context(_VERIFICATION)],
+            contexts=[build_context(VERIFICATION_CLASS)],
             ssl_context=self._tls,
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._on_requested),
@@ -248,15 +242,11 @@ class Node:
         self, association: Association, request: A_ASSOCIATE
     ) -> list[PresentationContext]:
         senders = [peer for peer in self._peers if peer.sends]
-        contexts = [build_context(_VERIFICATION)]
-        if is_admitted(senders, _caller(association, request)):
-            contexts += _storage_contexts(request)
-        if self._commitment is not None:
-            # Whichever role is proposed: a peer asks as SCU, an archive answers as SCP.
-            context = build_context(COMMITMENT_CLASS, list(PLAIN_SYNTAXES))
-            context.scu_role = context.scp_role = True
-            contexts.append(context)
-        return contexts
+        return supported_contexts(
+            request,
+            storage=is_admitted(senders, _caller(association, request)),
+            commitment=self._commitment is not None,
+        )
 
     def _open_associations(self) -> int:
         with self._lock:
@@ -265,7 +255,8 @@ class Node:
 
     def _on_c_store(self, event: evt.Event) -> Dataset:
         with self._lock:
-            self._busy.add(event.assoc)
+            # Those that were aborted before they were answered go with the next one that comes.
+            self._busy = {one for one in self._busy if one.is_established} | {event.assoc}
         if self._stopping.is_set():
             return answer(StoreStatus.OUT_OF_RESOURCES, "node is shutting down, send again")
         refusal = refusal_of(event.request)
@@ -275,6 +266,7 @@ class Node:
             instance = received(event)
         except NotDicomError as error:
             return answer(StoreStatus.CANNOT_UNDERSTAND, str(error))
+        forget_bytes(event.request)
         problem = mismatch(event, instance)
         if problem:
             return answer(StoreStatus.SOP_CLASS_MISMATCH, problem)
@@ -313,24 +305,6 @@ def _end(association: Association) -> None:
         association.abort(block=False)
         return
     association.dul.kill_dul()
-
-
-def _storage_contexts(request: A_ASSOCIATE) -> list[PresentationContext]:
-    """Each storage class asked for, its syntaxes in the sender's order.
-
-    A sender lists first what its files are in; one asked for anything else may be unable to
-    convert, and then sends nothing at all.
-    """
-    asked: dict[str, dict[str, None]] = {}
-    for proposed in request.presentation_context_definition_list:
-        syntaxes = asked.setdefault(str(proposed.abstract_syntax), {})
-        syntaxes.update(dict.fromkeys(str(uid) for uid in proposed.transfer_syntax))
-    return [
-        build_context(sop_class, receivable)
-        for sop_class, syntaxes in asked.items()
-        if sop_class in STORAGE_CLASSES
-        and (receivable := [uid for uid in syntaxes if uid in RECEIVABLE_SYNTAXES])
-    ]
 
 
 def _address_problem(host: str, port: int, error: OSError) -> str:

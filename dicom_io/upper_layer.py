@@ -7,15 +7,12 @@ taken off the socket piece by piece straight into the message it belongs to, and
 does ends in an A-ABORT, one reason and a closed socket.
 """
 
-import contextlib
 import logging
-import queue
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.fsm import ACTIONS, TRANSITION_TABLE, StateMachine
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ, A_RELEASE_RP, A_RELEASE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
@@ -24,6 +21,7 @@ from dicom_io.command_set import CommandError, checked
 from dicom_io.connection import ConnectionGoneError, Wire
 from dicom_io.limits import AbortReason, LimitError, Limits, MemoryBudget, ReceivedData
 from dicom_io.quiet import quietly
+from dicom_io.state_machine import Machine
 
 if TYPE_CHECKING:
     from dicom_io.accepted import AcceptedAssociation
@@ -46,39 +44,6 @@ _MAX_UNSERVED = 4
 """Messages taken in before the first is answered; a peer that sends more has to wait."""
 
 
-class _Machine(StateMachine):
-    """pynetdicom's states and actions, without exceptions for what a race or a peer can cause."""
-
-    dul: "UpperLayer"
-
-    def do_action(self, event: str) -> None:
-        action = TRANSITION_TABLE.get((event, self.current_state))
-        if action is None:
-            self._ignore(event)
-            return
-        if (event, self.current_state) == ("Evt18", "Sta2"):
-            self.dul.report(AbortReason.NO_REQUEST)
-        try:
-            # The lock of `quietly` is for what parses a peer's words: one of its PDUs.
-            with quietly() if event == "Evt6" else contextlib.nullcontext():
-                self.transition(ACTIONS[action][1](self.dul))
-        except Exception as error:  # noqa: BLE001 - whatever a peer's bytes make pynetdicom raise
-            log.debug("action %s failed: %r", action, error)
-            self.dul.refuse(AbortReason.MALFORMED)
-
-    def _ignore(self, event: str) -> None:
-        """What comes too late, such as an answer on an association that has just been ended."""
-        if event == "Evt18":
-            # Restarted, as pynetdicom's timer stays expired if it is stopped after it has expired.
-            self.dul.artim_timer.start()
-            self.dul.artim_timer.stop()
-        elif event in ("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"):
-            try:
-                self.dul.to_provider_queue.get_nowait()
-            except queue.Empty:
-                return
-
-
 class UpperLayer(DULServiceProvider):
     """The thread that reads and writes one connection."""
 
@@ -93,7 +58,7 @@ class UpperLayer(DULServiceProvider):
     ) -> None:
         super().__init__(association)
         self.daemon = True
-        self.state_machine = _Machine(self)
+        self.state_machine = Machine(self)
         self._association = association
         self._limits = limits
         self._budget = budget

@@ -17,7 +17,8 @@ from dicom_io.codes import FINDING_CODES, PRIVATE_SCHEME_UID
 from dicom_io.commitment import COMMITMENT_CLASS, FailureReason, MessageStatus
 from dicom_io.gate import Reason, assess
 from dicom_io.limits import AbortReason
-from dicom_io.node import STORAGE_CLASSES, StoreStatus
+from dicom_io.negotiation import STORAGE_CLASSES
+from dicom_io.node import StoreStatus
 from dicom_io.observed import REJECT_CODES
 from dicom_io.sender import classify
 from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES

@@ -384,7 +384,7 @@ WITHIN: tuple[Callable[[Random, str, bytes], list[bytes]], ...] = (
 
 def hold(conversation: Conversation, port: int, *, listen_seconds: float = 0.1) -> None:
     """Say all of it whether it is answered or not, listen for a moment, and go."""
-    with RawPeer(port) as peer, contextlib.suppress(ConnectionError):
+    with RawPeer(port) as peer, contextlib.suppress(OSError):
         if conversation.associated:
             peer.associate()
         for part in conversation.sent:
