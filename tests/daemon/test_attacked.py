@@ -102,7 +102,7 @@ def in_parallel(daemon: RunningDaemon, folder: Path, senders: int, each: int) ->
     wait_until(
         lambda: daemon.log.count("is analysed") >= done + senders * each,
         "every acknowledged image is analysed",
-        seconds=1500,
+        seconds=3000,
     )
     seconds = time.monotonic() - started
     with daemon.store() as store:
@@ -118,7 +118,7 @@ def test_parallel_senders(daemon: RunningDaemon, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(3600)
 def test_sixty_four_parallel_senders(daemon: RunningDaemon, tmp_path: Path) -> None:
     seconds = in_parallel(daemon, tmp_path, senders=64, each=20)
     print(f"\n64 senders x 20 images: 1280 of 1280 analysed, {seconds:.0f} s after the first byte")
