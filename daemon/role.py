@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -86,7 +87,9 @@ def role_process(
 
     context = RoleContext(config, worker, stop, lambda: tell(Ready()))
     try:
-        importlib.import_module(role.module).run(context)
+        module = importlib.import_module(role.module)
+        silence_libraries()
+        module.run(context)
     except ROOM_ERRORS as error:
         tell(CannotStart(str(error)))
         sys.exit(CANNOT_START)
@@ -101,8 +104,17 @@ def configure_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    silence_libraries()
+
+
+def silence_libraries() -> None:
+    """Keep what libraries say about their input, and may quote of it, out of the log.
+
+    To be repeated after they are imported: pydicom then sets a level of its own.
+    """
     for noisy in ("pydicom", "alembic", "highdicom"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pydicom")
     # A destination that is down is said once, by the courier, with what to do about it; and of
     # bytes that are no PDU the other would write a line for each, which spells out what they say.
     for silent in ("pynetdicom.transport", "pynetdicom.dul"):

@@ -14,7 +14,8 @@ _NUMBERS = frozenset(
     {0x0100, 0x0110, 0x0120, 0x0700, 0x0800, 0x0900, 0x0903, 0x1002, 0x1008, 0x1031}
 )
 _AE_TITLES = frozenset({0x1030})
-_COMMAND_FIELD, _DATA_SET_TYPE = 0x0100, 0x0800
+_COMMAND_FIELD, _PRIORITY, _DATA_SET_TYPE = 0x0100, 0x0700, 0x0800
+_LOWEST_PRIORITY = 2
 _HEADER = struct.Struct("<HHI")
 _TEXT = re.compile(rb"[ -\[\]-~]*")
 _LONGEST_UID = 64
@@ -39,6 +40,8 @@ def checked(command: bytes) -> bytes:
     if _number(known, _COMMAND_FIELD) not in _SERVED:
         raise CommandError("the command is not served")
     _number(known, _DATA_SET_TYPE)
+    if _PRIORITY in known and _number(known, _PRIORITY) > _LOWEST_PRIORITY:
+        raise CommandError("there is no such priority")
     body = b"".join(
         _HEADER.pack(0, element, len(value)) + value for element, value in sorted(known.items())
     )

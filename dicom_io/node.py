@@ -128,8 +128,9 @@ class Node:
         """Listen. Raises PortInUseError where the address cannot be had."""
         # Below WARNING pynetdicom prints whole messages, and with them patients' names.
         logging.getLogger("pynetdicom").setLevel(logging.WARNING)
-        # This one quotes at any level what a peer sent, with a traceback.
+        # These two quote what a peer sent, one with a traceback.
         logging.getLogger("pynetdicom.utils").setLevel(logging.CRITICAL)
+        logging.getLogger("pynetdicom.presentation").setLevel(logging.ERROR)
         self._stopping.clear()
         try:
             self._server = self._listen()

@@ -50,6 +50,7 @@ def test_an_instance_uid_that_no_standard_allows_is_left_to_its_receiver() -> No
         without(0x0800),
         with_value(0x0100, b"\x20\0"),
         with_value(0x0110, b""),
+        with_value(0x0700, b"\3\0"),
         with_value(0x0110, b"\1\0\0\0"),
         with_value(0x1000, b"1." * 33),
         with_value(0x1000, b"1.2\\1.3 "),
