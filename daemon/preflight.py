@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from functools import partial
 
 from daemon.config import Config, PeerConfig
+from daemon.config_syslog import SyslogConfig, SyslogTransport
 from daemon.courier import destination_of
 from daemon.permissions import readable_by_others
 from daemon.pipeline import Pipeline
 from daemon.products import classes_for, picture_contexts
 from daemon.role import ROOM_ERRORS
+from daemon.syslog import SyslogConnection
 from daemon.tls import WARN_DAYS, destination_context, own_certificates
 from dicom_io.association import Destination, Timeouts
 from dicom_io.commitment import COMMITMENT_CLASS
@@ -49,6 +51,8 @@ def run_checks(config: Config) -> Iterator[CheckResult]:
         yield _guarded("certificates", lambda: check_certificates(config))
     for port, encrypted in config.listener.addresses:
         yield _guarded("listener", partial(_check_listener, config, port, encrypted))
+    if config.syslog.host is not None:
+        yield _guarded("syslog", lambda: _check_syslog(config.syslog))
     if not config.senders:
         yield CheckResult("peers", False, "no peer has `sends: true`: nobody may send images")
     if not config.destinations:
@@ -145,6 +149,14 @@ def _answers(config: Config, port: int, encrypted: bool) -> bool:
         ),
         sop_classes=(),
     ).ok
+
+
+def _check_syslog(config: SyslogConfig) -> CheckResult:
+    where = f"{config.host}:{config.port}"
+    SyslogConnection(config, timeout_seconds=3.0).close()
+    if config.transport is SyslogTransport.UDP:
+        return CheckResult("syslog", True, f"{where} has a name; nobody can say if UDP gets there")
+    return CheckResult("syslog", True, f"{where} is there ({config.transport})")
 
 
 def _check_destination(config: Config, peer: PeerConfig) -> CheckResult:

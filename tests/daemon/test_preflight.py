@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from daemon.config import Config, ListenerConfig, ModelConfig, PeerConfig, PictureSyntax, Product
+from daemon.config_syslog import SyslogConfig, SyslogTransport
 from daemon.preflight import CheckResult, run_checks
 from dicom_io.association import HEATMAP_CLASS, REPORT_CLASS
 from dicom_io.compression import RLE
 from dicom_io.syntaxes import PLAIN_SYNTAXES
 from tests.daemon.running import HOST, free_port
+from tests.daemon.syslog_server import StreamServer
 from tests.dicom_io.test_sender import archive
 
 PICTURES = (Product.REPORT, Product.HEATMAP)
@@ -54,3 +56,21 @@ def test_a_class_that_would_be_sent_and_is_refused_is_named(tmp_path: Path, bund
     assert not result.passed
     assert "Segmentation Storage" in result.detail
     assert "Presentation State" not in result.detail
+
+
+def test_a_syslog_server_that_is_not_there_is_named(tmp_path: Path, bundle: Path) -> None:
+    def syslog(port: int) -> CheckResult:
+        config = Config(
+            data_dir=tmp_path,
+            model=ModelConfig(bundle=str(bundle), threads=1),
+            listener=ListenerConfig(port=free_port()),
+            syslog=SyslogConfig(host=HOST, port=port, transport=SyslogTransport.TCP),
+            peers=(),
+        )
+        return next(result for result in run_checks(config) if result.name == "syslog")
+
+    with StreamServer() as server:
+        assert syslog(server.port).passed
+    refused = syslog(free_port())
+    assert not refused.passed
+    assert "cannot be reached" in refused.detail
