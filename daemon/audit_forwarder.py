@@ -30,7 +30,7 @@ LEASE = datetime.timedelta(seconds=60)
 
 
 class Forwarder:
-    """Sends what is new in the trail; does nothing where no server is configured."""
+    """Sends what is new in the trail to the configured server."""
 
     def __init__(self, config: Config, worker: str, store: Store, stop: threading.Event) -> None:
         syslog = config.syslog
@@ -56,12 +56,12 @@ class Forwarder:
                     pass
                 wait = POLL_SECONDS
             except (SyslogError, StorageError) as error:
-                self._hang_up()
+                self.close()
                 self._failures += 1
                 wait = self._backoff.seconds(self._failures, self._rng)
                 log.warning("%s; the audit trail waits, the next try is in %.1f s", error, wait)
             self._stop.wait(wait)
-        self._hang_up()
+        self.close()
 
     def forward(self) -> bool:
         """Send the next rows; whether there were any. Raises SyslogError or StorageError."""
@@ -72,7 +72,7 @@ class Forwarder:
         if not rows:
             return False
         if self._connection is not None and self._connection.is_closed():
-            self._hang_up()
+            self.close()
         if self._connection is None:
             self._connection = SyslogConnection(self._syslog, self._timeout)
         for row in rows:
@@ -98,9 +98,10 @@ class Forwarder:
         study = named_in(row.subject).get("study")
         if not self._syslog.patient_ids or study is None:
             return ""
-        return self._store.audit_readers.patient_id(study)
+        return self._store.results.patient_id(study)
 
-    def _hang_up(self) -> None:
+    def close(self) -> None:
+        """End the connection, if there is one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import or_, update
 
 from storage.database import Database, insert
-from storage.schema import audit_readers, instances
+from storage.schema import audit_readers
 
 
 class AuditReaders:
@@ -58,14 +58,3 @@ class AuditReaders:
         )
         with self._database.writing() as connection:
             connection.execute(statement)
-
-    def patient_id(self, study_instance_uid: str) -> str:
-        """The Patient ID of a study's newest instance; nothing where there is none."""
-        query = (
-            select(instances.c.patient_id)
-            .where(instances.c.study_instance_uid == study_instance_uid)
-            .order_by(instances.c.id.desc())
-            .limit(1)
-        )
-        with self._database.reading() as connection:
-            return connection.scalar(query) or ""

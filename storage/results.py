@@ -54,6 +54,17 @@ class Results:
         with self._database.reading() as connection:
             return load_study(connection, study_instance_uid)
 
+    def patient_id(self, study_instance_uid: str) -> str:
+        """The Patient ID of a study's newest instance; nothing where there is none."""
+        query = (
+            select(instances.c.patient_id)
+            .where(instances.c.study_instance_uid == study_instance_uid)
+            .order_by(instances.c.id.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.scalar(query) or ""
+
     def object(self, sop_instance_uid: str) -> ObjectRecord | None:
         """An object made here, if there is one of this UID."""
         with self._database.reading() as connection:

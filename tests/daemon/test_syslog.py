@@ -105,11 +105,11 @@ def test_what_was_sent_is_not_sent_again(store: Store) -> None:
         first = forwarder(store, syslog(server.port))
         assert first.forward()
         assert not first.forward()
-        first._hang_up()
+        first.close()
         record(store, "c")
         second = forwarder(store, syslog(server.port))
         assert second.forward()
-        second._hang_up()
+        second.close()
         wait_until(lambda: len(server.messages) == 3, "three messages came", 10)
     assert rows_in(server.received) == [1, 2, 3]
 
@@ -142,10 +142,10 @@ def test_a_server_that_does_not_read_does_not_count_as_told(store: Store) -> Non
         sender = forwarder(store, config)
         with pytest.raises(SyslogError, match="does not take in what is sent"):
             sender.forward()
-        sender._hang_up()
+        sender.close()
     with StreamServer(port=config.port) as server:
         assert sender.forward()
-        sender._hang_up()
+        sender.close()
         wait_until(lambda: len(server.messages) == 100, "everything came", 10)
 
 
@@ -157,11 +157,11 @@ def test_one_of_two_couriers_sends(store: Store) -> None:
         record(store, "b")
         assert not other.forward()
         assert one.forward()
-        one._hang_up()
+        one.close()
         record(store, "c")
         store.audit_readers.release("one")
         assert other.forward()
-        other._hang_up()
+        other.close()
         wait_until(lambda: len(server.messages) == 3, "all came", 10)
 
 
@@ -188,11 +188,11 @@ def test_a_server_may_ask_for_our_certificate(
         without = forwarder(store, syslog(server.port, "tls", ca=own.certificate))
         with pytest.raises(SyslogError):
             without.forward()
-        without._hang_up()
+        without.close()
         shown = {"certificate": client.certificate, "key": client.key}
         sender = forwarder(store, syslog(server.port, "tls", ca=own.certificate, **shown))
         assert sender.forward()
-        sender._hang_up()
+        sender.close()
         wait_until(lambda: len(server.messages) == 1, "it came", 10)
 
 
@@ -222,7 +222,7 @@ def test_a_row_of_which_no_message_can_be_made_stops_nothing(
     with StreamServer() as server:
         sender = forwarder(store, syslog(server.port))
         assert sender.forward()
-        sender._hang_up()
+        sender.close()
         wait_until(lambda: len(server.messages) == 3, "three came", 10)
     assert "row 2 of the audit trail was altered" in server.received[1].xml
 
@@ -237,7 +237,7 @@ def test_an_altered_row_is_an_alarm(store: Store, tmp_path: Path) -> None:
     with StreamServer() as server:
         sender = forwarder(store, syslog(server.port))
         sender.forward()
-        sender._hang_up()
+        sender.close()
         wait_until(lambda: len(server.messages) == 2, "both came", 10)
     alarm, other = server.received
     assert alarm.priority == 84
@@ -251,7 +251,7 @@ def test_patients_are_named_only_where_that_is_asked_for(store: Store, patient_i
     with StreamServer() as server:
         sender = forwarder(store, syslog(server.port, patient_ids=patient_ids))
         sender.forward()
-        sender._hang_up()
+        sender.close()
         wait_until(lambda: len(server.messages) == 1, "it came", 10)
     (message,) = server.received
     assert STUDY in message.xml

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from storage.store import Store
-from tests.storage.builders import LEASE, new_instance
+from tests.storage.builders import LEASE
 from tests.storage.conftest import Clock
 
 
@@ -34,10 +34,3 @@ def test_what_a_dead_process_held_is_free_at_once(store: Store) -> None:
     assert readers.hold("syslog", "other", LEASE) is None
     readers.release("one")
     assert readers.hold("syslog", "other", LEASE) == 0
-
-
-def test_the_patient_of_a_study_is_that_of_its_newest_instance(store: Store) -> None:
-    store.record_instance(new_instance("1.1", patient_id="old"), 0)
-    store.record_instance(new_instance("1.2", patient_id="new"), 0)
-    assert store.audit_readers.patient_id("1.2.3") == "new"
-    assert store.audit_readers.patient_id("9.9") == ""

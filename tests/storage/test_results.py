@@ -151,3 +151,10 @@ def test_an_instance_is_not_ended_by_a_worker_that_lost_its_lease(
 
     assert store.results.instance(number) == before
     record(store, clock, claim(store, JobKind.ANALYSE))
+
+
+def test_the_patient_of_a_study_is_that_of_its_newest_instance(store: Store) -> None:
+    store.record_instance(new_instance("1.1", patient_id="old"), 0)
+    store.record_instance(new_instance("1.2", patient_id="new"), 0)
+    assert store.results.patient_id("1.2.3") == "new"
+    assert store.results.patient_id("9.9") == ""
