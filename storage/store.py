@@ -157,7 +157,7 @@ class Store:
                 for table in (instances, objects)
             )
         )
-        with self._database.writing() if settled else self._database.reading() as connection:
+        with self._database.reading() as connection:
             if settled:
                 _await_writers(connection)
             named = set(connection.scalars(query))
@@ -173,8 +173,8 @@ class Store:
 
 
 def _await_writers(connection: Connection) -> None:
-    """Let those end who are writing rows that name files. One who was cut off in the middle of a
-    commit may still be at it on a server; on SQLite the write lock, which is held, says all."""
+    """Let those end who are writing rows that name files: a server may still be at the commit of
+    one that was cut off. SQLite commits in the process that asks, or not at all."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SET LOCAL lock_timeout = '{_SETTLE_SECONDS}s'"))
         connection.execute(text("LOCK TABLE instances, objects IN SHARE MODE"))

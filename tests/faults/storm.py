@@ -15,7 +15,8 @@ from tests.faults.site import ROLES, FaultSite
 
 SUPERVISOR = "supervisor"
 EVERYTHING = "everything at once"
-_WEIGHTS = {"listener": 25, "analyst": 25, "courier": 25, SUPERVISOR: 1, EVERYTHING: 1}
+ROLES_PER_SUPERVISOR = 45
+"""A supervisor takes longest to come back, so it dies once in so many kills."""
 SENDERS = 3
 PACE_SECONDS = 8.0
 
@@ -63,8 +64,10 @@ class Storm:
     def _kill(self, kills: int) -> None:
         rng = random.Random(self._seed)
         while self.kills.total() < kills:
-            time.sleep(rng.uniform(0.1, 1.5))
-            (which,) = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+            time.sleep(rng.uniform(0.05, 1.0))
+            which = rng.choice(ROLES)
+            if self.kills.total() >= ROLES_PER_SUPERVISOR * (self.kills[SUPERVISOR] + 1):
+                which = (SUPERVISOR, EVERYTHING)[self.kills[SUPERVISOR] % 2]
             for name, pid in self._victims(which):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
