@@ -31,30 +31,26 @@ KINDS = (
 SELECTION: tuple[tuple[Kill, ...], ...] = (
     (
         ("listener: commit store.record_instance", BEFORE),
-        (CLAIM, AFTER),
-        ("courier: send C_STORE_RQ", AFTER),
-    ),
-    (
         ("listener: send C_STORE_RSP", BEFORE),
+        (CLAIM, AFTER),
         ("analyst: rename to spool/objects", AFTER),
+        ("courier: send C_STORE_RQ", AFTER),
         ("courier: commit results.record_delivery", BEFORE),
     ),
     (
         ("listener: write the rest spool/tmp", BEFORE),
-        ("analyst: commit results.record_report", BEFORE),
-        ("courier: send N_ACTION_RQ", BEFORE),
-    ),
-    (
         ("listener: fsync folder spool/received", BEFORE),
         ("analyst: write the rest spool/tmp", BEFORE),
+        ("analyst: commit results.record_report", BEFORE),
+        ("courier: send N_ACTION_RQ", BEFORE),
         ("courier: commit commitments.next_step", AFTER),
     ),
     (
         ("listener: unlink spool/received", BEFORE),
         ("analyst: commit results.record_analysis", BEFORE),
         ("courier: send N_EVENT_REPORT_RQ", AFTER),
+        ("supervisor: commit jobs._requeue", BEFORE),
     ),
-    (("supervisor: commit jobs._requeue", BEFORE),),
 )
 
 
