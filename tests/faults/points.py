@@ -10,7 +10,6 @@ Three places in the folder `FAULT_DIR` control it: `passed` is a list of what wa
 the points that did.
 """
 
-import functools
 import hashlib
 import multiprocessing
 import os
@@ -19,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ class _Written:
         view = memoryview(data).cast("B")
         half = len(view) // 2
         for name, part in (("write", view[:half]), ("write the rest", view[half:])):
-            self._points.around(f"{name} {self._place}", functools.partial(self._put, part))
+            self._points.around(f"{name} {self._place}", partial(self._put, part))
         return len(view)
 
     def _put(self, part: memoryview) -> None:
@@ -186,16 +186,16 @@ def _wrap_files(points: _Points) -> None:
 def _wrap_commits(points: _Points) -> None:
     from sqlalchemy.engine.default import DefaultDialect
 
-    real = DefaultDialect.do_commit
+    real: Any = DefaultDialect.do_commit
 
     def do_commit(self: Any, dbapi_connection: Any) -> None:
         changes = dbapi_connection.total_changes
         changed = changes != dbapi_connection.info.get("changes", 0)
         dbapi_connection.info["changes"] = changes
         if changed:
-            points.around(f"commit {_caller()}", functools.partial(real, self, dbapi_connection))
+            points.around(f"commit {_caller()}", lambda: real(self, dbapi_connection))
         else:
-            real(self, dbapi_connection)  # type: ignore[no-untyped-call]
+            real(self, dbapi_connection)
 
     DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
 
@@ -214,7 +214,7 @@ def _caller() -> str:
 def _wrap_messages(points: _Points) -> None:
     from pynetdicom.dimse import DIMSEServiceProvider
 
-    real = DIMSEServiceProvider.send_msg
+    real: Any = DIMSEServiceProvider.send_msg
 
     def send_msg(self: Any, primitive: Any, context_id: int) -> None:
         kind = "RQ" if primitive.MessageIDBeingRespondedTo is None else "RSP"
