@@ -94,7 +94,8 @@ class Supervisor:
         """
         for line in (*readable_by_others(self._config), *ending_soon(self._config)):
             log.warning("%s", line)
-        require_sound(self._config.resolved_database_url, self._config.spool_dir)
+        if not require_sound(self._config.resolved_database_url, self._config.spool_dir):
+            log.warning("the store is too large to be checked at each start: use `cxrd verify`")
         with Store.open(self._config.resolved_database_url, migrate=True) as store:
             self._record_start(store.audit)
             try:

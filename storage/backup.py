@@ -38,7 +38,7 @@ FORMAT = 1
 FACTS, SUMS, SPOOL = "backup.json", "SHA256SUMS", "spool"
 SQLITE_COPY, POSTGRESQL_COPY = "store.sqlite", "store.pgdump"
 WAIT_SECONDS = 60.0
-_PART = ".part"
+_PART, _LOCK = ".part", ".lock"
 _CHUNK = 2**20
 
 
@@ -81,7 +81,11 @@ def back_up(
     try:
         require_current(database)
         make_folder(into)
-        with turn_within(lock, WAIT_SECONDS), _made_whole(target) as folder:
+        with (
+            turn_within(lock, WAIT_SECONDS),
+            turn_within(into / _LOCK, WAIT_SECONDS),
+            _made_whole(target) as folder,
+        ):
             summary = _fill(folder, database, spool, _latest(into), now)
     finally:
         database.engine.dispose()
@@ -136,8 +140,7 @@ def _fill(
         name = f"{SPOOL}/{file.path}"
         target = folder / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if previous is not None and had.get(name) == file.sha256:
-            os.link(previous / name, target)
+        if previous is not None and had.get(name) == file.sha256 and _link(previous / name, target):
             linked += 1
         elif not _copy(spool.path(file.path), target, file.sha256):
             damaged.append(file.owner)
@@ -198,6 +201,15 @@ def _dump_postgresql(connection: Connection, folder: Path) -> str:
         raise StorageError(f"pg_dump failed ({said}): no backup was made")
     _sync(target)
     return POSTGRESQL_COPY
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Share a file of the backup before; False where that cannot be, or it is gone from there."""
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
 
 
 def _copy(source: Path, target: Path, sha256: str) -> bool:

@@ -47,34 +47,38 @@ class Fault:
 
 def require_sound(
     database_url: str, spool_root: Path, seconds: float | None = START_SECONDS
-) -> None:
-    """Raise IntegrityError where the store is damaged, or gone although it had files.
+) -> bool:
+    """Whether all of the store could be checked in `seconds`; with None, indexes are, too.
 
-    Takes at most `seconds` for what is not seen at once; with None, all is checked, the indexes
-    against the rows, too. A server's own checks are left to it.
+    A server's own checks are left to it. Raises IntegrityError where the store is damaged, or gone
+    although it had files.
     """
+    in_time = True
     try:
         url = make_url(database_url)
     except ArgumentError:
-        return  # opening it says what is wrong
+        return in_time  # opening it says what is wrong
     if url.get_backend_name() == "sqlite" and url.database:
         path = Path(url.database)
         if path.is_dir():
             raise IntegrityError(f"the store {path} is a folder: move it away, then {_MEND}")
         found = path.exists() and path.stat().st_size > 0
         if found:
-            check_sqlite(path, seconds, pragma="quick_check" if seconds else "integrity_check")
+            in_time = check_sqlite(
+                path, seconds, pragma="quick_check" if seconds else "integrity_check"
+            )
         store = f"the store {path} is {'empty' if path.exists() else 'missing'}"
     elif url.get_backend_name() == "postgresql":
         found = _has_tables(database_url)
         store = "the database has no tables"
     else:
-        return
+        return in_time
     if not found and _has_files(spool_root):
         raise IntegrityError(
             f"{store}, but {spool_root} holds images that were received: restore a backup as "
             "docs/operations.md says, or move that folder away to begin anew"
         )
+    return in_time
 
 
 def check_sqlite(path: Path, seconds: float | None, *, pragma: str = "quick_check") -> bool:

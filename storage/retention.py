@@ -19,7 +19,7 @@ from storage.audit_records import AuditEntry, AuditKind, subject_of
 from storage.database import Database
 from storage.durable import os_errors_named, sync_folder
 from storage.retention_rows import (
-    UNDER_WAY,
+    AT_REST,
     lock,
     marked_studies,
     old_studies,
@@ -128,7 +128,7 @@ class Retention:
         """
         with self._database.writing() as connection:
             lock(connection, study)
-            if connection.scalar(select(work_is_open(literal(study), UNDER_WAY))):
+            if connection.scalar(select(work_is_open(literal(study), AT_REST))):
                 return None
             images, made = (
                 connection.execute(

@@ -100,7 +100,7 @@ def _back_up_and_restore(daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: P
     assert done.returncode == 0, done.stderr
     sending.join()
     daemon.stop()
-    (made,) = (tmp_path / "elsewhere" / "backups").iterdir()
+    (made,) = (tmp_path / "elsewhere" / "backups").glob("cxrd-*")
 
     shutil.copy(daemon.config, tmp_path / "elsewhere" / "config.yaml")
     run_restore(tmp_path / "elsewhere", made.name)
@@ -172,7 +172,7 @@ def test_purge_without_days_says_that_everything_is_kept(house: Path) -> None:
 
 def test_backup_and_verify_say_what_is_damaged_and_fail(house: Path) -> None:
     assert cxrd("backup", "--to", "backups", cwd=house).returncode == 1  # altered below
-    (made,) = (house / "backups").iterdir()
+    (made,) = (house / "backups").glob("cxrd-*")
     checked = cxrd("backup", "--verify", str(made), cwd=house)
     assert checked.returncode == 1
     assert "left out when it was made: instance 1" in checked.stdout

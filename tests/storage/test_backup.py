@@ -96,7 +96,7 @@ def test_a_backup_holds_every_file_and_says_so(house: House) -> None:
     )
     modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
     assert modes == {0o600}
-    assert [path.name for path in house.into.iterdir()] == [folder.name]
+    assert [path.name for path in house.into.glob("cxrd-*")] == [folder.name]
 
 
 def test_the_next_backup_copies_only_what_is_new(house: House) -> None:
@@ -174,7 +174,7 @@ def test_a_backup_that_fails_leaves_nothing(house: House, monkeypatch: pytest.Mo
     monkeypatch.setattr(backup_module, "_copy", fail)
     with pytest.raises(StorageError, match="no space left"):
         house.back_up()
-    assert list(house.into.iterdir()) == []
+    assert list(house.into.glob("cxrd-*")) == []
 
 
 def test_what_a_killed_backup_left_is_never_taken_for_one(house: House) -> None:
@@ -229,7 +229,7 @@ def test_without_pg_dump_the_error_says_what_to_do(
     with contextlib.closing(House(tmp_path, database_url)) as house:
         with pytest.raises(StorageError, match="pg_dump is not installed"):
             house.back_up()
-        assert list(house.into.iterdir()) == []
+        assert list(house.into.glob("cxrd-*")) == []
 
 
 def test_a_sqlite_store_is_restored_by_copying(sqlite_house: House, tmp_path: Path) -> None:
