@@ -1,13 +1,18 @@
 """The commands about what is kept: purge, backup, verify. No logic, as in `cli.py`."""
 
 import datetime
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.config import load_config
 from daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from storage.retention import OldStudy
 
 store_app = typer.Typer()
 
@@ -25,8 +30,6 @@ def purge(
     config: ConfigOption = None,
 ) -> None:
     """Delete the files of what is delivered everywhere and older than retention.days, now."""
-    from collections import Counter
-
     from daemon import housekeeping
     from daemon.audit_person import current_user
     from storage.spool import Spool
@@ -34,23 +37,26 @@ def purge(
 
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
-        old = housekeeping.old_studies(settings, store)
-        if not dry_run:
-            spool = Spool(settings.spool_dir)
-            purged = list(housekeeping.purge(settings, store, spool, current_user()))
-            megabytes = sum(one.size for one in purged) / 2**20
-            typer.echo(f"{len(purged)} study(ies) are purged, {megabytes:.1f} MB are free again")
+        if dry_run:
+            _show_old(housekeeping.old_studies(settings, store))
+            return
+        spool = Spool(settings.spool_dir)
+        purged = list(housekeeping.purge(settings, store, spool, current_user()))
+    megabytes = sum(one.size for one in purged) / 2**20
+    typer.echo(f"{len(purged)} study(ies) are purged, {megabytes:.1f} MB are free again")
+
+
+def _show_old(old: "Sequence[OldStudy]") -> None:
     for one in old:
-        if dry_run and one.hold is None:
+        if one.hold is None:
             typer.echo(
                 f"study of instance {one.number}: {one.images} image(s), {one.objects} object(s), "
                 f"{one.size / 2**20:.1f} MB"
             )
-    if dry_run:
-        free = [one for one in old if one.hold is None]
-        megabytes = sum(one.size for one in free) / 2**20
-        typer.echo(f"{len(free)} study(ies) would be purged, {megabytes:.1f} MB")
-    for hold, count in Counter(one.hold for one in old if one.hold is not None).items():
+    size = sum(one.size for one in old if one.hold is None)
+    holds = Counter(one.hold for one in old)
+    typer.echo(f"{holds.pop(None, 0)} study(ies) would be purged, {size / 2**20:.1f} MB")
+    for hold, count in holds.items():
         typer.echo(f"{count} older study(ies) stay: {hold}")
 
 

@@ -323,6 +323,32 @@ def test_altered_file_is_not_analysed_and_says_so(bench: Bench) -> None:
     assert bench.study(uid).status is StudyStatus.NO_ELIGIBLE_IMAGE
 
 
+@pytest.mark.parametrize("damage", ["altered", "missing"])
+def test_image_with_a_damaged_file_is_named_and_analysed_once_it_is_sent_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    image, other = film("mended"), film("untouched")
+    uid = bench.receive(image)
+    unharmed = bench.receive(other)
+    (instance,) = bench.study(uid).instances
+    if damage == "altered":
+        bench.spool.path(instance.spool_path).write_bytes(image[:-4] + b"\0\1\2\3")
+    else:
+        bench.spool.delete(instance.spool_path)
+    bench.work()
+    assert bench.study(uid).instances[0].reason == "ANALYSIS_FAILED"
+    assert f"instance {instance.id} is given up" in caplog.text
+    assert bench.study(unharmed).status is StudyStatus.REPORTED
+
+    bench.receive(image)
+    bench.work()
+
+    (mended,) = bench.study(uid).instances
+    assert (mended.id, mended.state) == (instance.id, InstanceState.ANALYSED)
+    assert bench.spool.read(mended.spool_path) == image
+    assert bench.study(uid).status is StudyStatus.REPORTED
+
+
 def test_unexpected_error_is_tried_again_then_named(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
