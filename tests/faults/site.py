@@ -214,6 +214,11 @@ def is_alive(process: int) -> bool:
     return "State:\tZ" not in status and b"multiprocessing" in command
 
 
+def _wait(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
@@ -308,7 +313,7 @@ class FaultSite:
                 for destination in (self.plain, self.archive):
                     reports = destination.reports[study.study_instance_uid]
                     duplicates += len(reports) != 1
-            swept = Sweep(self.spool, store, lambda seconds: bool(time.sleep(seconds))).run()
+            swept = Sweep(self.spool, store, _wait).run()
             assert swept.busy == 0
             orphans = sum(
                 len(store.unnamed(batch))
@@ -318,8 +323,8 @@ class FaultSite:
             assert list(self.spool.listed(LOST_AND_FOUND)) == []
             assert list(self.spool.path("tmp").iterdir()) == []
             orphans += self._rows_without_files(store)
-            states = {state for _, state in store.jobs.counts()}
-            assert states <= {JobState.DONE}, store.jobs.counts()
+            of_jobs = {state for _, state in store.jobs.counts()}
+            assert of_jobs <= {JobState.DONE}, store.jobs.counts()
         return {
             "acknowledged": len(self.acknowledged),
             "lost": lost,
