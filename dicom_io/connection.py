@@ -42,7 +42,11 @@ class Wire(AssociationSocket):
         if isinstance(self._connection, ssl.SSLSocket) and self._connection.pending():
             return True
         poll = select.poll()
-        poll.register(self._connection, select.POLLIN)
+        try:
+            poll.register(self._connection, select.POLLIN)
+        except ValueError:
+            # Closed this instant by another thread: reading will say so.
+            return True
         return bool(poll.poll(seconds * 1000))
 
     def take(self, view: memoryview) -> int:
