@@ -19,8 +19,9 @@ def _be_quick() -> None:
 
     if role() == "supervisor":
         supervisor.HEALTHY_SECONDS = 0.0
-    for module in (courier, commitment_lane, commitment_desk):
-        setattr(module, "LEASE_MARGIN_SECONDS", 1.0)  # noqa: B010 - of three modules
+    courier.LEASE_MARGIN_SECONDS = 1.0
+    commitment_lane.LEASE_MARGIN_SECONDS = 1.0
+    commitment_desk.LEASE_MARGIN_SECONDS = 1.0
 
 
 _be_quick()

@@ -204,6 +204,12 @@ class FaultyDaemon(RunningDaemon):
                 self.start()
 
 
+def _wait(seconds: float) -> bool:
+    """The pause of a sweep that nobody stops."""
+    time.sleep(seconds)
+    return False
+
+
 def is_alive(process: int) -> bool:
     """Whether there is such a process of ours that has not ended."""
     try:
@@ -212,11 +218,6 @@ def is_alive(process: int) -> bool:
     except OSError:
         return False
     return "State:\tZ" not in status and b"multiprocessing" in command
-
-
-def _wait(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
 
 
 def _lines(path: Path) -> list[str]:
@@ -323,8 +324,7 @@ class FaultSite:
             assert list(self.spool.listed(LOST_AND_FOUND)) == []
             assert list(self.spool.path("tmp").iterdir()) == []
             orphans += self._rows_without_files(store)
-            of_jobs = {state for _, state in store.jobs.counts()}
-            assert of_jobs <= {JobState.DONE}, store.jobs.counts()
+            assert {state for _, state in store.jobs.counts()} <= {JobState.DONE}
         return {
             "acknowledged": len(self.acknowledged),
             "lost": lost,
