@@ -353,7 +353,7 @@ def load_config(path: Path | None = None) -> Config:
             "tls": config.tls.resolved(base),
             "web": config.web.resolved(base),
             "model": config.model.model_copy(update={"bundle": bundle}),
-            "syslog": config.syslog.below(base),
+            "syslog": config.syslog.resolved(base),
         }
     )
 

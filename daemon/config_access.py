@@ -70,7 +70,7 @@ class KeyPair(Section):
     def resolved(self, base: Path) -> Self:
         """With absolute paths, and the password out of its file. Raises ConfigError."""
         changes: dict[str, object] = {
-            name: _below(base, getattr(self, name)) for name in ("certificate", "key")
+            name: below(base, getattr(self, name)) for name in ("certificate", "key")
         }
         if self.key_password_file is not None:
             changes["key_password"] = read_secret(base / self.key_password_file.expanduser())
@@ -85,7 +85,7 @@ class TlsConfig(KeyPair):
 
     def resolved(self, base: Path) -> Self:
         """As the base class does, the CA included."""
-        return super().resolved(base).model_copy(update={"ca": _below(base, self.ca)})
+        return super().resolved(base).model_copy(update={"ca": below(base, self.ca)})
 
 
 class WebConfig(KeyPair):
@@ -122,7 +122,7 @@ class WebConfig(KeyPair):
     def resolved(self, base: Path) -> Self:
         """As the base class does, the token's file included."""
         return (
-            super().resolved(base).model_copy(update={"token_file": _below(base, self.token_file)})
+            super().resolved(base).model_copy(update={"token_file": below(base, self.token_file)})
         )
 
 
@@ -138,5 +138,6 @@ def read_secret(path: Path) -> SecretStr:
     return SecretStr(text)
 
 
-def _below(base: Path, path: Path | None) -> Path | None:
+def below(base: Path, path: Path | None) -> Path | None:
+    """The path as it is relative to a folder."""
     return base / path.expanduser() if path is not None else path

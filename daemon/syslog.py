@@ -21,6 +21,8 @@ from typing import Self
 
 from daemon.config_syslog import SyslogConfig, SyslogTransport
 from daemon.errors import SyslogError
+from dicom_io.errors import CertificateError
+from dicom_io.tls import client_context
 
 _FACILITY = 10  # security and authorisation messages (PS3.15 A.6, A.7)
 NOTICE, WARNING = 5, 4
@@ -56,7 +58,7 @@ class SyslogConnection:
         self._name = f"syslog server {config.host}:{config.port} ({config.transport})"
         try:
             self._socket = self._open()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, CertificateError) as error:
             raise SyslogError(f"{self._name} cannot be reached: {error}") from error
 
     def __enter__(self) -> Self:
@@ -129,7 +131,8 @@ class SyslogConnection:
         if config.transport is SyslogTransport.TCP:
             return plain
         try:
-            return _tls(config).wrap_socket(plain, server_hostname=host)
+            context = client_context(config.ca, config.credentials)
+            return context.wrap_socket(plain, server_hostname=host)
         except BaseException:
             plain.close()
             raise
@@ -141,12 +144,3 @@ class SyslogConnection:
         except OSError as error:
             raise SyslogError(f"{self._name} is gone: {error}") from error
         return int(struct.unpack("i", answer)[0])
-
-
-def _tls(config: SyslogConfig) -> ssl.SSLContext:
-    """Server certificate and host name are checked; TLS 1.2 at least (PS3.15 A.6)."""
-    context = ssl.create_default_context(cafile=str(config.ca) if config.ca else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if config.certificate is not None:
-        context.load_cert_chain(config.certificate, config.key)
-    return context
