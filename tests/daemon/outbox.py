@@ -4,17 +4,19 @@ import dataclasses
 
 from dicom_io.encode import to_bytes
 from dicom_io.report import build_report
+from dicom_io.source_header import Identity
 from storage.records import Delivery, JobKind, StudyStatus
 from storage.spool import Spool, object_path
 from storage.store import Store
-from tests.dicom_io.objects import full_header, report_content
+from tests.dicom_io.objects import NOW, full_header, report_content
 from tests.storage.builders import claim, made_object, new_instance
 
 
 def queue_report(store: Store, spool: Spool, destination: str, number: int = 1) -> str:
     """Queue a real report for `destination`; its SOP Instance UID."""
     uid = f"2.25.7{number}"
-    report = build_report(report_content(full_header(), sop_instance_uid=uid))
+    identity = Identity(uid, f"{uid}.1", 9900, 1, NOW)
+    report = build_report(report_content(full_header(), identity=identity))
     return queue_object(store, spool, destination, uid, to_bytes(report), number)
 
 

@@ -19,6 +19,7 @@ from daemon.audit_configuration import describe, record_configuration
 from daemon.audit_network import NetworkAudit
 from daemon.audit_person import current_user
 from daemon.config import Config, ListenerConfig, PeerConfig
+from daemon.config_access import WebConfig
 from daemon.listener import Reception, open_node
 from dicom_io.association import VERIFICATION, Destination
 from dicom_io.header import read_header
@@ -181,10 +182,9 @@ def test_a_changed_secret_is_noticed_and_not_told(store: Store) -> None:
     assert "cxrd:…@db.example" in rows[0].detail
 
 
-def test_keys_that_name_a_secret_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"web": {"token": "s3cret", "port": 1, "key": None}, "peers": []}
-    monkeypatch.setattr(Config, "model_dump", lambda *_, **__: dict(values))
-    described = describe(Config(), SALT)
+def test_secrets_are_hashed() -> None:
+    web = WebConfig(token=SecretStr("s3cret-s3cret-s3cret"), port=1, token_file=None)
+    described = describe(Config(web=web), SALT)
     assert described["web.token"].startswith("scrypt:")
     assert (described["web.port"], described["web.key"]) == (1, None)
 

@@ -22,13 +22,14 @@ from dicom_io.encode import to_bytes
 from dicom_io.node import Node, ReceivedInstance, StoreStatus
 from dicom_io.peers import Peer
 from dicom_io.report_fallback import fallback_uid
+from dicom_io.source_header import Identity
 from dicom_io.syntaxes import PLAIN_SYNTAXES
 from storage.records import Job, JobState
 from storage.spool import Spool
 from storage.store import Store
 from tests.daemon.outbox import queue_object, queue_report
 from tests.daemon.running import HOST, NODE, PACS, free_port, wait_until
-from tests.dicom_io.objects import capture_content, full_header
+from tests.dicom_io.objects import NOW, capture_content, full_header
 from tests.dicom_io.test_sender import archive
 
 Answer = Callable[[ReceivedInstance], StoreStatus]
@@ -234,7 +235,8 @@ def test_pictures_go_as_preferred_or_else_uncompressed(
 
 def _queue_picture(outbox: Outbox, syntax: str) -> str:
     """A heatmap as it is kept: uncompressed, but for the lossy copy."""
-    picture = build_capture(capture_content(full_header(), sop_instance_uid="2.25.71"))
+    identity = Identity("2.25.71", "2.25.72", 1, 1, NOW)
+    picture = build_capture(capture_content(full_header(), identity=identity))
     data = to_bytes(picture)
     if syntax == JPEG_BASELINE:
         data = jpeg_copy(

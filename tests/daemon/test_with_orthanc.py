@@ -9,12 +9,13 @@ from dicom_io.header import read_dataset, read_header
 from dicom_io.report import build_report
 from dicom_io.report_fallback import as_class
 from dicom_io.sender import Disposition, Sender
+from dicom_io.source_header import Identity
 from dicom_io.uids import derived_uid
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.daemon.orthanc import AE_TITLE, Orthanc
 from tests.daemon.running import HOST, NODE, RunningDaemon, film, wait_until
-from tests.dicom_io.objects import report_content
+from tests.dicom_io.objects import NOW, report_content
 from tests.dicom_io.test_report_headers import every_film
 
 
@@ -95,7 +96,8 @@ def test_orthanc_stores_the_report_on_every_header_in_every_class(orthanc: Ortha
     with Sender(destination) as sender:
         for case, data in every_film():
             header = read_dataset(data, with_pixels=False)
-            content = report_content(header, sop_instance_uid=derived_uid(case, "", "report"))
+            identity = Identity(derived_uid(case, "", "report"), "2.25.72", 1, 1, NOW)
+            content = report_content(header, identity=identity)
             for sop_class in REPORT_CLASSES:
                 report = as_class(build_report(content), sop_class)
                 result = sender.send(to_bytes(report))

@@ -1,4 +1,5 @@
-"""Add the audit trail, whose rows the database itself refuses to change or to remove."""
+"""Add the audit trail, whose rows the database itself refuses to change or to remove; note when
+files were purged, and find the row that names a file."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,6 +8,7 @@ revision = "0004"
 down_revision = "0003"
 
 _row_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_moment = sa.DateTime(timezone=True)
 
 _SQLITE = (
     """
@@ -51,7 +53,7 @@ _POSTGRESQL = (
 
 
 def upgrade() -> None:
-    """Create the tables, and what keeps the trail from being changed."""
+    """Create the tables, what keeps the trail from being changed, the columns and the indexes."""
     op.create_table(
         "audit_events",
         sa.Column("number", _row_number, autoincrement=False, nullable=False),
@@ -71,9 +73,14 @@ def upgrade() -> None:
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("number", _row_number, nullable=False),
         sa.Column("holder", sa.Text, nullable=False),
-        sa.Column("held_until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("held_until", _moment, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_audit_readers"),
     )
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     for statement in _SQLITE if is_sqlite else _POSTGRESQL:
         op.execute(statement)
+    op.add_column("instances", sa.Column("purged_at", _moment))
+    op.add_column("instances", sa.Column("received_again_at", _moment))
+    op.add_column("objects", sa.Column("purged_at", _moment))
+    op.create_index("ix_instances_spool_path", "instances", ["spool_path"])
+    op.create_index("ix_objects_spool_path", "objects", ["spool_path"])
