@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from daemon.pipeline import Pipeline, ReportRequest
 from dicom_io.gate import Reason
-from dicom_io.header import number, read_dataset, read_header
+from dicom_io.header import number, read_head, read_header
 from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
 from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
 
@@ -91,7 +91,7 @@ def _reported(item: Instance, pipeline: Pipeline, read: ReadFile) -> ReportedIma
         if record.kind is ObjectKind.HEATMAP
     }
     return ReportedImage(
-        dataset=read_dataset(read(item.spool_path), with_pixels=False),
+        dataset=read_head(read(item.spool_path)),
         findings=[
             ReportedFinding(
                 label=finding.label,

@@ -5,52 +5,46 @@ be understood counts as absent.
 """
 
 import re
-import struct
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 # Named here for the code outside this room, which does not import pydicom.
 from pydicom import Dataset as Dataset
-from pydicom import FileMetaDataset, dcmread
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_dataset as parse_dataset
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_io.errors import NotDicomError
+from dicom_io.parsing import PARSER_ERRORS, at_pixels, parse_file, parse_message, raw_length
 from dicom_io.quiet import quietly
 
-# The largest object that a deflated one may unpack to, bytes.
-MAX_INFLATED_BYTES = 1 << 30
+LONGEST_TEXT = 1 << 14
+"""A longer value, in bytes as it was read, is no text that anybody wrote."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
-_PREAMBLE = 128
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-
-# What pydicom raises on input that is not what it claims to be.
-_PARSER_ERRORS = (
-    InvalidDicomError,
-    BytesLengthException,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
+# Longer values are neither numbers nor sequences that are looked into.
+_LONGEST_VALUE = 1 << 20
+_MOST_ITEMS = 1000
+# Identifying a strange object may take the listener this many reads, about half a second.
+_IDENTIFYING_READS = 100_000
+_IDENTIFYING = tuple(
+    int(Tag(keyword))
+    for keyword in (
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "StudyDate",
+        "AccessionNumber",
+        "Modality",
+        "PatientID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+    )
 )
+_REPEATED_FIRST, _REPEATED_LAST = 0x5000, 0x60FF
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +66,31 @@ class Header:
 
 
 def read_header(source: bytes | Path) -> Header:
-    """Identify the object without reading its pixels.
+    """Identify the object by the few attributes that do, and read as little else as possible.
 
     Raises NotDicomError where the object cannot be parsed or carries no usable SOP Class UID
     or SOP Instance UID.
     """
-    return header_of(read_dataset(source, with_pixels=False))
+    data = _read_file(source) if isinstance(source, Path) else source
+
+    def parse(stop_when: Callable[[BaseTag, str | None, int], bool]) -> Dataset:
+        ds = parse_file(data, stop_when=stop_when, only=_IDENTIFYING, max_reads=_IDENTIFYING_READS)
+        _complete_file_meta(ds)
+        return ds
+
+    ds = parse(_past_identification)
+    if not {"SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"} <= {
+        *ds.dir()
+    }:
+        # Elements come in ascending order (PS3.5 7.1); these may not.
+        ds = parse(at_pixels)
+    if "SOPClassUID" not in ds:
+        raise NotDicomError("not a DICOM object: it has no SOP Class UID")
+    return header_of(ds)
+
+
+def _past_identification(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > _IDENTIFYING[-1]
 
 
 def header_of(ds: Dataset) -> Header:
@@ -109,22 +122,27 @@ def read_dataset(source: bytes | Path, *, with_pixels: bool = True) -> Dataset:
     """Parse a DICOM object, with or without preamble and file meta information (PS3.10 7.1).
 
     The result always has `file_meta.TransferSyntaxUID`. Raises NotDicomError where the file
-    cannot be read, or the bytes are not one DICOM object.
+    cannot be read, the bytes are not one DICOM object, or it is more than an object may be.
     """
     data = _read_file(source) if isinstance(source, Path) else source
-    _refuse_inflation_bomb(data)
-    try:
-        with quietly():
-            ds = dcmread(BytesIO(data), force=True, stop_before_pixels=not with_pixels)
-            recognised = "SOPClassUID" in ds or any(keyword in ds for keyword in _PIXELS)
-            _complete_file_meta(ds)
-    except _PARSER_ERRORS as error:
-        raise NotDicomError(
-            f"the bytes cannot be parsed as DICOM ({type(error).__name__}); "
-            "the object is damaged or of another format"
-        ) from error
-    if not recognised:
+    ds = parse_file(data, stop_when=None if with_pixels else at_pixels)
+    _complete_file_meta(ds)
+    if "SOPClassUID" not in ds and not any(keyword in ds for keyword in _PIXELS):
         raise NotDicomError("not a DICOM object: it has neither a SOP Class UID nor pixel data")
+    return ds
+
+
+def read_head(source: bytes | Path) -> Dataset:
+    """The header that new objects are made from: what no object of ours refers to is left out.
+
+    Without pixels, overlays, curves, private elements and values of more than a mebibyte. Raises
+    NotDicomError as `read_dataset` does.
+    """
+    ds = read_dataset(source, with_pixels=False)
+    for tag in list(ds.keys()):
+        repeated = _REPEATED_FIRST <= tag.group <= _REPEATED_LAST
+        if tag.is_private or repeated or raw_length(ds, tag) > _LONGEST_VALUE:
+            del ds[tag]
     return ds
 
 
@@ -133,13 +151,7 @@ def read_information(data: bytes, *, implicit_vr: bool, little_endian: bool) -> 
 
     Raises NotDicomError where the bytes are no data set.
     """
-    try:
-        with quietly():
-            return parse_dataset(BytesIO(data), implicit_vr, little_endian)
-    except _PARSER_ERRORS as error:
-        raise NotDicomError(
-            f"the message's data set cannot be parsed ({type(error).__name__})"
-        ) from error
+    return parse_message(data, implicit_vr=implicit_vr, little_endian=little_endian)
 
 
 def is_uid(value: str) -> bool:
@@ -149,27 +161,27 @@ def is_uid(value: str) -> bool:
 
 def text(ds: Dataset, keyword: str) -> str:
     """Value of an attribute as stripped text; several values are joined by a backslash."""
-    try:
-        with quietly():
-            value = ds.get(keyword)
-            if value is None:
-                return ""
-            parts = [value] if isinstance(value, str | bytes) else _as_list(value)
-            return "\\".join(_as_text(part) for part in parts)
-    except _PARSER_ERRORS:
-        return ""
+
+    def read() -> str:
+        value = ds.get(keyword)
+        if value is None:
+            return ""
+        parts = [value] if isinstance(value, str | bytes) else _as_list(value)
+        return "\\".join(_as_text(part) for part in parts)
+
+    return _read(ds, keyword, LONGEST_TEXT, read, "")
 
 
 def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
     """Values of a numeric attribute; empty where absent or not numeric."""
-    try:
-        with quietly():
-            value = ds.get(keyword)
-            if value is None or value == "":
-                return ()
-            return tuple(float(str(part)) for part in _as_list(value))
-    except _PARSER_ERRORS:
-        return ()
+
+    def read() -> tuple[float, ...]:
+        value = ds.get(keyword)
+        if value is None or value == "":
+            return ()
+        return tuple(float(str(part)) for part in _as_list(value))
+
+    return _read(ds, keyword, _LONGEST_VALUE, read, ())
 
 
 def number(ds: Dataset, keyword: str) -> float | None:
@@ -179,13 +191,25 @@ def number(ds: Dataset, keyword: str) -> float | None:
 
 
 def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
-    """Items of a sequence attribute."""
+    """Items of a sequence attribute; none where there are too many to mean anything."""
+
+    def read() -> tuple[Dataset, ...]:
+        value = ds.get(keyword) or ()
+        if len(value) > _MOST_ITEMS:
+            return ()
+        return tuple(item for item in value if isinstance(item, Dataset))
+
+    return _read(ds, keyword, _LONGEST_VALUE, read, ())
+
+
+def _read(
+    ds: Dataset, keyword: str, longest: int, read: Callable[[], _Value], absent: _Value
+) -> _Value:
     try:
         with quietly():
-            value = ds.get(keyword)
-            return tuple(item for item in value or () if isinstance(item, Dataset))
-    except _PARSER_ERRORS:
-        return ()
+            return read() if raw_length(ds, Tag(keyword)) <= longest else absent
+    except PARSER_ERRORS:
+        return absent
 
 
 def _as_list(value: object) -> list[object]:
@@ -210,9 +234,11 @@ def _read_file(path: Path) -> bytes:
 
 
 def _complete_file_meta(ds: Dataset) -> None:
-    if not hasattr(ds, "file_meta"):
-        ds.file_meta = FileMetaDataset()
-    declared = ds.file_meta.get("TransferSyntaxUID")
+    with quietly():
+        try:
+            declared = ds.file_meta.get("TransferSyntaxUID")
+        except PARSER_ERRORS:
+            declared = None
     if isinstance(declared, UID) and is_uid(str(declared)):
         return
     implicit, little_endian = ds.original_encoding
@@ -222,30 +248,3 @@ def _complete_file_meta(ds: Dataset) -> None:
         ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     else:
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-
-
-def _refuse_inflation_bomb(data: bytes) -> None:
-    """Unpack a deflated object piece by piece and count, before pydicom does it in one go."""
-    start = _end_of_file_meta(data)
-    if start is None or DeflatedExplicitVRLittleEndian.encode() not in data[:start]:
-        return
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    pending, total = data[start:], 0
-    try:
-        while pending and not unpacker.eof:
-            total += len(unpacker.decompress(pending, 1 << 20))
-            pending = unpacker.unconsumed_tail
-            if total > MAX_INFLATED_BYTES:
-                raise NotDicomError(
-                    f"the deflated object unpacks to more than {MAX_INFLATED_BYTES >> 20} MiB"
-                )
-    except zlib.error as error:
-        raise NotDicomError("the deflated object cannot be unpacked; it is damaged") from error
-
-
-def _end_of_file_meta(data: bytes) -> int | None:
-    """Offset of the data set by the File Meta Information Group Length (PS3.10 7.1)."""
-    element = data[_PREAMBLE + 4 : _PREAMBLE + 16]
-    if data[_PREAMBLE : _PREAMBLE + 4] != b"DICM" or element[:8] != b"\x02\0\0\0UL\x04\0":
-        return None
-    return int(_PREAMBLE + 16 + int.from_bytes(element[8:], "little"))

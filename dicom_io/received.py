@@ -8,7 +8,7 @@ from pydicom import Dataset
 from pynetdicom import evt
 
 from dicom_io.errors import NotDicomError
-from dicom_io.header import Header, header_of, is_uid, read_dataset
+from dicom_io.header import Header, is_uid, read_header
 
 _ERROR_COMMENT_LENGTH = 64
 
@@ -51,7 +51,7 @@ def received(event: evt.Event) -> ReceivedInstance:
     if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
         raise NotDicomError("the command carries no valid SOP UIDs")
     data = event.encoded_dataset()
-    header = header_of(read_dataset(data, with_pixels=False))
+    header = read_header(data)
     if not (is_uid(header.study_instance_uid) and is_uid(header.series_instance_uid)):
         raise NotDicomError("no valid Study or Series Instance UID")
     return ReceivedInstance(

@@ -6,6 +6,7 @@ films that lack type 2 attributes; these are added empty to the new object. The 
 never changed.
 """
 
+import contextlib
 import copy
 import re
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from pydicom.uid import UID
 
 from dicom_io.algorithm import Algorithm, add_equipment
 from dicom_io.errors import ObjectError
-from dicom_io.header import items, text
+from dicom_io.header import LONGEST_TEXT, items, text
+from dicom_io.parsing import PARSER_ERRORS
 from dicom_io.uids import device_uid
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1).
@@ -135,16 +137,18 @@ def carry_over(source: Dataset, target: Dataset, keyword: str) -> None:
     """Put an element of the source into a new object as it is, or empty where it is missing.
 
     What was read from a file and not decoded yet stays undecoded: neither an odd character set nor
-    a value too long for its VR can then change it. Only for the top level of an object that
-    `start_object` made, which knows the character set of those bytes; inside a sequence use
-    `copy_decoded`.
+    a value too long for its VR can then change it; one too long for any text is left empty. Only
+    for the top level of an object that `start_object` made, which knows the character set of those
+    bytes; inside a sequence use `copy_decoded`.
     """
     tag = Tag(keyword)
-    element = source.get_item(tag) if tag in source else None
+    element = source.get_item(tag, keep_deferred=True)
     if not isinstance(element, RawDataElement):
         copy_decoded(source, target, keyword)
         return
     value = element.value or b""
+    if len(value) > LONGEST_TEXT:
+        value = b""
     padded = value + b" " * (len(value) % 2)
     target[tag] = element._replace(
         VR=dictionary_VR(tag),
@@ -156,13 +160,14 @@ def carry_over(source: Dataset, target: Dataset, keyword: str) -> None:
 
 
 def copy_decoded(source: Dataset, target: Dataset, keyword: str) -> None:
-    """Copy an element, or add it empty where the source lacks it."""
+    """Copy an element, or add it empty where the source lacks it or it cannot be understood."""
     tag = Tag(keyword)
     if tag in source:
-        target[tag] = copy.deepcopy(source[tag])
-    else:
-        vr = dictionary_VR(tag)
-        target.add(DataElement(tag, vr, [] if vr == "SQ" else None))
+        with contextlib.suppress(*PARSER_ERRORS):
+            target[tag] = copy.deepcopy(source[tag])
+            return
+    vr = dictionary_VR(tag)
+    target.add(DataElement(tag, vr, [] if vr == "SQ" else None))
 
 
 def patient_orientation(source: Dataset) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicom_io import header as header_module
+from dicom_io import parsing
 from dicom_io.errors import DicomError, NotDicomError
 from dicom_io.gate import assess
 from dicom_io.header import is_uid, items, number, numbers, read_dataset, read_header, text
@@ -92,9 +92,9 @@ def test_a_deflated_bomb_is_refused_before_it_unpacks(monkeypatch: pytest.Monkey
     film = file_bytes(chest_film(syntax=DeflatedExplicitVRLittleEndian))
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = packer.compress(b"\0" * 5_000_000) + packer.flush()
-    monkeypatch.setattr(header_module, "MAX_INFLATED_BYTES", 1_000_000)
+    monkeypatch.setattr(parsing, "MAX_INFLATED_BYTES", 1_000_000)
     with pytest.raises(NotDicomError, match="unpacks to more than"):
-        read_header(film[: -len(data_set_bytes(film))] + bomb)
+        read_dataset(film[: -len(data_set_bytes(film))] + bomb)
     assert read_header(film).sop_class_uid
 
 
