@@ -17,6 +17,7 @@ from daemon.config import Config
 from daemon.objects import BuiltObject
 from daemon.pipeline import Analysis, Pipeline, Refusal
 from daemon.products import kinds_for, kinds_to_build
+from daemon.readers import ReaderLimits
 from daemon.redaction import redact
 from daemon.role import ROOM_ERRORS, RoleContext
 from daemon.study_report import image_keys, kept_and_analysed, report_request
@@ -298,7 +299,8 @@ def _now() -> datetime.datetime:
 def run(context: RoleContext) -> None:
     """Work until told to stop."""
     config = context.config
-    pipeline = Pipeline.open(config.model)
+    pipeline = Pipeline.open(config.model, ReaderLimits.of(config.analyst))
+    pipeline.warm_up()
     spool = Spool(config.spool_dir)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         analyst = Analyst(config, context.worker, spool, store, pipeline)

@@ -31,6 +31,7 @@ from daemon.batch_report import HEATMAP_FOLDER, Report, Row, State, one_line, re
 from daemon.config import ModelConfig
 from daemon.dashboard import DASHBOARD_FILE, Overview, write_dashboard
 from daemon.pipeline import GreyImage, Pipeline, Refusal
+from daemon.readers import DEFAULT_LIMITS, ReaderLimits
 from dicom_io.content import assess_pixels
 from dicom_io.gate import Reason
 from dicom_io.orientation import UPRIGHT, Pose
@@ -79,17 +80,18 @@ def analyse_files(
     out: Path,
     model: ModelConfig,
     *,
+    limits: ReaderLimits = DEFAULT_LIMITS,
     now: datetime.datetime,
     tell: Callable[[str], None],
 ) -> Summary:
     """Analyse what lies at `paths` into folder `out`, with a progress bar on stderr.
 
-    `tell` is called with a line for every file that is not analysed. Raises UsageError for paths
-    or a folder that cannot be used, ModelError for a bundle that cannot, and StorageError when the
-    disk stops the run; what has a row by then is not lost.
+    Images are read within the `limits`. `tell` is called with a line for every file that is not
+    analysed. Raises UsageError for paths or a folder that cannot be used, ModelError for a bundle
+    that cannot, and StorageError when the disk stops the run; what has a row by then is not lost.
     """
     files = find_files(paths, leave_out=out / HEATMAP_FOLDER)
-    pipeline = Pipeline.open(model)
+    pipeline = Pipeline.open(model, limits)
     with Report(out, pipeline.algorithm) as report:
         waiting = [file for file in files if not report.holds(file.image_id)]
         with (

@@ -35,7 +35,12 @@ COLUMNS = (
     "Intended_Use",
 )
 UNREADABLE = frozenset(
-    {Reason.UNREADABLE_OBJECT, Reason.UNDECODABLE_PIXELS, Reason.ANALYSIS_FAILED}
+    {
+        Reason.UNREADABLE_OBJECT,
+        Reason.UNDECODABLE_PIXELS,
+        Reason.DECODER_FAILED,
+        Reason.ANALYSIS_FAILED,
+    }
 )
 """Reasons that mean the file could not be read, not that it shows something else."""
 

@@ -147,11 +147,14 @@ def analyse(
     A run that was cut short goes on where it was when it is started again.
     """
     from daemon.batch import analyse_files
+    from daemon.readers import ReaderLimits
 
+    settings = load_config(config)
     summary = analyse_files(
         paths,
         out,
-        load_config(config).model,
+        settings.model,
+        limits=ReaderLimits.of(settings.analyst),
         now=datetime.datetime.now(datetime.UTC),
         tell=lambda line: typer.echo(line, err=True),
     )

@@ -152,11 +152,13 @@ class ModelConfig(Section):
 
 
 class AnalystConfig(Section):
-    """How the analyst holds and repeats its work."""
+    """How the analyst holds and repeats its work, and what reading one image may take."""
 
     lease_seconds: Seconds = 60.0
     max_attempts: int = Field(default=4, ge=1)
     retry_seconds: Seconds = 5.0
+    decode_seconds: Seconds = 30.0
+    decode_memory_mb: int = Field(default=2048, ge=64)
 
 
 class CourierConfig(Section):

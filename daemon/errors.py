@@ -2,6 +2,7 @@
 
     DaemonError
     ├── ConfigError      config.yaml or the environment cannot be used
+    ├── ReaderError      no process that reads images can be started           (retryable)
     ├── RoleFailedError  a role could not start, so the daemon does not run
     ├── SyslogError      the syslog server cannot be reached; retryable
     └── UsageError       a command was asked for something that is not there
@@ -18,6 +19,12 @@ class DaemonError(Exception):
 
 class ConfigError(DaemonError):
     """The configuration cannot be used; the text names the file, the key and the mend."""
+
+
+class ReaderError(DaemonError):
+    """No process that reads images can be started, for want of memory or processes."""
+
+    retryable = True
 
 
 class RoleFailedError(DaemonError):

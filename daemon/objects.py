@@ -66,6 +66,7 @@ class _Placed(TypedDict):
 class ObjectBuilder:
     """Builds the objects of one film; all UIDs follow from the film, the model and the kind.
 
+    `source` needs no pixels; `shown` are the stored values that take part in its contrast.
     `content_datetime` is aware and its zone the site's. Other pixels under the same UID, a higher
     `revision`, are another source: their objects are other objects.
     """
@@ -73,6 +74,7 @@ class ObjectBuilder:
     def __init__(
         self,
         source: Dataset,
+        shown: NDArray[np.int64] | None,
         prediction: Prediction,
         algorithm: Algorithm,
         revision: int,
@@ -80,6 +82,7 @@ class ObjectBuilder:
     ) -> None:
         uid = str(source.SOPInstanceUID)
         self._source = source
+        self._shown = shown
         self._prediction = prediction
         self._algorithm = algorithm
         self._key = uid if revision == 1 else f"{uid}#{revision}"
@@ -133,7 +136,7 @@ class ObjectBuilder:
         if outlined:
             kind = ObjectKind.PRESENTATION_STATE
             dataset = build_presentation_state(
-                PresentationContent(findings=outlined, **self._placed(kind))
+                PresentationContent(findings=outlined, shown=self._shown, **self._placed(kind))
             )
             yield _built(dataset, kind, None)
 

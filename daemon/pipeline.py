@@ -23,17 +23,21 @@ from cxr_model.heatmap import render
 from cxr_model.predictor import Predictor
 from cxr_model.region import Region
 from cxr_model.summary_sheet import Captions, draw_summary
+
+# Named here, too, for the code that runs the pipeline.
+from daemon.admission import Film as Film
+from daemon.admission import GreyImage as GreyImage
+from daemon.admission import Refusal as Refusal
 from daemon.config import STARTER_BUNDLE, ModelConfig
 from daemon.objects import SERIES_NUMBERS, BuiltObject, Drawing, ObjectBuilder, film_name
+from daemon.readers import DEFAULT_LIMITS, ReaderLimits, Readers
 from daemon.upright import on_stored_grid, on_upright_grid
 from dicom_io.algorithm import Algorithm
-from dicom_io.content import assess_image
 from dicom_io.encode import to_bytes
-from dicom_io.errors import NotDicomError, ObjectError, UndecodablePixelsError
-from dicom_io.gate import DEFAULT_RULES, Reason, Rules, assess
-from dicom_io.header import Dataset, read_dataset
+from dicom_io.errors import NotDicomError, ObjectError
+from dicom_io.gate import DEFAULT_RULES, Reason, Rules
+from dicom_io.header import read_head
 from dicom_io.orientation import UPRIGHT, Pose
-from dicom_io.pixels import display_pixels
 from dicom_io.presentation_state import objection
 from dicom_io.report import ReportContent, build_report
 from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedImage
@@ -44,34 +48,9 @@ from storage.records import ObjectKind
 MANUFACTURER = "cxrd"
 """Written into every object; the gate knows its own results by it."""
 
-GreyImage = NDArray[np.uint8]
-
 # What making an object of an odd header ends in.
 _NOT_MADE = (ObjectError, ImageError, ArithmeticError, LookupError, TypeError, ValueError)
 _DEFAULT_KINDS = frozenset({ObjectKind.HEATMAP})
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An image that is not analysed: the named reason, and what it was about this image."""
-
-    reason: Reason
-    detail: str
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Film:
-    """An image that passed the gate: its display-true pixels and what was noted on the way.
-
-    `pixels` (rows, cols) lie as they are stored, and so does everything drawn on them; `pose`
-    makes them upright for the network.
-    """
-
-    dataset: Dataset
-    pixels: GreyImage
-    notes: tuple[str, ...]
-    pose: Pose
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,41 +87,35 @@ class ReportRequest:
 class Pipeline:
     """A loaded model and everything that follows from it."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, readers: Readers) -> None:
         self._predictor = predictor
+        self._readers = readers
         self.algorithm = _algorithm(predictor.bundle)
 
     @classmethod
-    def open(cls, config: ModelConfig) -> Self:
-        """Load the configured bundle. Raises ModelError where it cannot be used."""
+    def open(cls, config: ModelConfig, limits: ReaderLimits = DEFAULT_LIMITS) -> Self:
+        """Load the configured bundle; images are read within the limits.
+
+        Raises ModelError where the bundle cannot be used.
+        """
         path = STARTER if config.bundle == STARTER_BUNDLE else Path(config.bundle)
-        return cls(
-            Predictor(Bundle.load(path), device=config.device, threads=config.threads or None)
+        predictor = Predictor(
+            Bundle.load(path), device=config.device, threads=config.threads or None
         )
+        return cls(predictor, Readers(limits))
 
     @property
     def card(self) -> Card:
         """The card of the loaded bundle."""
         return self._predictor.bundle.card
 
+    def warm_up(self) -> None:
+        """Start what the first image would have to wait for. Raises ReaderError."""
+        self._readers.warm_up()
+
     def admit(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
-        """Gate and decode one DICOM object; no network is run."""
-        try:
-            dataset = read_dataset(data)
-        except NotDicomError as error:
-            return Refusal(Reason.UNREADABLE_OBJECT, str(error))
-        verdict = assess(dataset, rules)
-        if verdict.reason is not None:
-            return Refusal(verdict.reason, verdict.detail, verdict.notes)
-        try:
-            image = display_pixels(dataset)
-        except UndecodablePixelsError as error:
-            return Refusal(Reason.UNDECODABLE_PIXELS, str(error), verdict.notes)
-        notes = verdict.notes + image.notes
-        content = assess_image(image)
-        if content.reason is not None:
-            return Refusal(content.reason, content.detail, notes + content.notes)
-        return Film(dataset, image.array, notes + content.notes, image.pose)
+        """Gate and decode one DICOM object, in a process of its own; no network is run."""
+        return self._readers.admit(data, rules)
 
     def analyse(
         self,
@@ -160,20 +133,26 @@ class Pipeline:
         film = self.admit(data, rules)
         if isinstance(film, Refusal):
             return film
+        try:
+            head = read_head(data)
+        except NotDicomError as error:
+            return Refusal(Reason.UNREADABLE_OBJECT, str(error), film.notes)
         prediction = self.predict(film.pixels, film.pose)
-        problem = objection(film.dataset) if ObjectKind.PRESENTATION_STATE in kinds else ""
+        problem = objection(head) if ObjectKind.PRESENTATION_STATE in kinds else ""
         if problem:
             kinds = frozenset(kinds) - {ObjectKind.PRESENTATION_STATE}
             film = replace(film, notes=(*film.notes, f"no presentation state: {problem}"))
         builder = ObjectBuilder(
-            film.dataset, prediction, self.algorithm, revision, content_datetime
+            head, film.shown, prediction, self.algorithm, revision, content_datetime
         )
         objects: list[BuiltObject] = []
         if ObjectKind.HEATMAP in kinds:
             for drawing in self.heatmaps(film.pixels, prediction):
                 objects.extend(builder.heatmap(drawing, kinds))
         optional: dict[ObjectKind, Callable[[], Iterator[BuiltObject]]] = {
-            ObjectKind.SUMMARY: lambda: builder.summary(self.summary(film, prediction), kinds),
+            ObjectKind.SUMMARY: lambda: builder.summary(
+                self.summary(film, film_name(head), prediction), kinds
+            ),
             ObjectKind.PRESENTATION_STATE: builder.presentation_state,
             ObjectKind.SEGMENTATION: builder.segmentation,
         }
@@ -203,11 +182,11 @@ class Pipeline:
             for prediction, (pixels, pose) in zip(predictions, films, strict=True)
         ]
 
-    def summary(self, film: Film, prediction: Prediction) -> NDArray[np.uint8]:
-        """The summary sheet of a film, uint8 (rows, cols, 3); the film stands upright on it."""
+    def summary(self, film: Film, name: str, prediction: Prediction) -> NDArray[np.uint8]:
+        """The summary sheet of a film of that name, uint8 (rows, cols, 3); the film is upright."""
         card = self.card
         captions = Captions(
-            image=film_name(film.dataset),
+            image=name,
             model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
             operating_point=_operating_point(card),
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom import Dataset
 from pydicom.encaps import get_frame
+from pydicom.errors import BytesLengthException
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     JPEG2000TransferSyntaxes,
@@ -47,10 +48,10 @@ _HTJ2K_PREFIX = "1.2.840.10008.1.2.4.20"
 
 # pydicom, its plugins and the libraries below them agree on no exception type.
 _DECODER_ERRORS = (
+    BytesLengthException,
     AttributeError,
     EOFError,
     LookupError,
-    MemoryError,
     NotImplementedError,
     OSError,
     OverflowError,
@@ -83,8 +84,6 @@ class Layout:
 
 def layout_of(ds: Dataset) -> Layout:
     """Read and check the layout. Raises UndecodablePixelsError where it makes no image."""
-    if "PixelData" not in ds:
-        raise UndecodablePixelsError("the object has no Pixel Data")
     allocated = _whole(ds, "BitsAllocated")
     stored = _whole(ds, "BitsStored", allocated)
     photometric = text(ds, "PhotometricInterpretation").upper()
@@ -108,8 +107,10 @@ def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, tuple[str, .
     """Decode the one frame; colour comes as RGB.
 
     Returns an integer array (rows, columns) or (rows, columns, 3), and remarks. Raises
-    UndecodablePixelsError with the reason in one line.
+    UndecodablePixelsError with the reason in one line, MemoryError where there is too little.
     """
+    if "PixelData" not in ds:
+        raise UndecodablePixelsError("the object has no Pixel Data")
     try:
         with quietly() as warned:
             stream = _codestream(ds)
@@ -229,17 +230,21 @@ def _as_encoded(ds: Dataset, layout: Layout, stream: Codestream | None) -> Datas
     """The dataset with the depth that the pixels are encoded in, so that every bit comes out."""
     ready = ds.copy()
     syntax = ds.file_meta.TransferSyntaxUID
+    depth = layout.high_bit + 1
+    # Added and not set: pydicom would first try to understand the value that is there.
     if stream is not None and syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
-        ready.BitsAllocated = 8 if stream.precision <= 8 else 16
+        ready.add_new("BitsAllocated", "US", 8 if stream.precision <= 8 else 16)
         fills = syntax in JPEGTransferSyntaxes and stream.precision <= 8
-        ready.BitsStored = 8 if fills else stream.precision
-    else:
-        ready.BitsStored = layout.high_bit + 1
-    ready.HighBit = ready.BitsStored - 1
-    ready.SamplesPerPixel = layout.samples
-    ready.PixelRepresentation = int(layout.signed)
-    ready.PhotometricInterpretation = layout.photometric
-    if syntax == JPEGExtended12Bit and ready.BitsStored > 8:
+        depth = 8 if fills else stream.precision
+    for keyword, value in (
+        ("BitsStored", depth),
+        ("HighBit", depth - 1),
+        ("SamplesPerPixel", layout.samples),
+        ("PixelRepresentation", int(layout.signed)),
+    ):
+        ready.add_new(keyword, "US", value)
+    ready.add_new("PhotometricInterpretation", "CS", layout.photometric)
+    if syntax == JPEGExtended12Bit and depth > 8:
         # GDCM reads the process from the image itself and knows this one, but pydicom does not
         # ask it for more than 8 bits under this name.
         ready.file_meta = copy.copy(ds.file_meta)

@@ -36,13 +36,16 @@ class DisplayImage:
     """`array`: uint8 (rows, columns), 0 black to 255 white as it should be seen.
 
     It lies on the stored grid: `pose` makes it upright. `seen` marks the pixels that a shutter or
-    collimator leaves, None for all; the others are black. `coloured` is the share of pixels that
-    are not grey. `notes` say in words what was missing or contradictory on the way.
+    collimator leaves, None for all; the others are black. `shown` are the stored values that take
+    part in the contrast, ascending; None for colour and where there are more than 2^20 of them.
+    `coloured` is the share of pixels that are not grey. `notes` say in words what was missing or
+    contradictory on the way.
     """
 
     array: Grey
     pose: Pose
     seen: Mask | None
+    shown: NDArray[np.int64] | None
     coloured: float
     notes: tuple[str, ...]
 
@@ -56,36 +59,41 @@ def display_pixels(ds: Dataset) -> DisplayImage:
     layout = layout_of(ds)
     stored, notes = stored_values(ds, layout)
     seen, shutter_notes = visible_pixels(ds, layout.rows, layout.columns)
-    coloured = 0.0
+    coloured, shown = 0.0, None
     if layout.is_grey:
-        grey, more = _render_grey(stored, seen, ds, layout)
+        grey, shown, more = _render_grey(stored, seen, ds, layout)
     else:
         grey, coloured, more = _render_colour(stored, ds, layout)
     if seen is not None:
         grey[~seen] = 0
     pose, pose_notes = pose_of(ds)
     every_note = (*notes, *more, *shutter_notes, *pose_notes)
-    return DisplayImage(grey, pose, seen, coloured, every_note)
+    return DisplayImage(grey, pose, seen, shown, coloured, every_note)
 
 
 def _render_grey(
     stored: NDArray[np.integer], seen: Mask | None, ds: Dataset, layout: Layout
-) -> tuple[Grey, tuple[str, ...]]:
+) -> tuple[Grey, NDArray[np.int64] | None, tuple[str, ...]]:
     low, high = int(stored.min()), int(stored.max())
     everywhere = np.ones(stored.shape, dtype=bool) if seen is None else seen
     if high - low >= _LARGEST_TABLE:
-        return _chain(stored.astype(np.float64), everywhere, ds, layout)
+        grey, _, notes = _chain(stored.astype(np.float64), everywhere, ds, layout)
+        return grey, None, notes
     index = stored.astype(np.int64) - low
     occurring = np.bincount(index[everywhere], minlength=high - low + 1) > 0
-    table, notes = _chain(np.arange(low, high + 1, dtype=np.float64), occurring, ds, layout)
-    return table[index], notes
+    values = np.arange(low, high + 1, dtype=np.int64)
+    table, shown, notes = _chain(values.astype(np.float64), occurring, ds, layout)
+    return table[index], values[shown], notes
 
 
 def _chain(
     values: Values, occurring: NDArray[np.bool_], ds: Dataset, layout: Layout
-) -> tuple[Grey, tuple[str, ...]]:
-    """Stored values to grey levels; `occurring` marks those that are seen in the image."""
-    padding = padding_values(values, ds, layout)
+) -> tuple[Grey, NDArray[np.bool_], tuple[str, ...]]:
+    """Stored values to grey levels, and which of them take part in the contrast.
+
+    `occurring` marks those that are seen in the image.
+    """
+    padding = _padding(values, ds, layout)
     shown = occurring & ~padding
     if not shown.any():
         padding, shown = np.zeros_like(padding), occurring
@@ -95,10 +103,11 @@ def _chain(
     grey = 1.0 - grey if inverted else grey
     # Padding is outside the image and takes no part in its contrast (PS3.3 C.7.5.1.1.2).
     grey = np.where(padding, 0.0, grey)
-    return np.rint(grey * 255.0).astype(np.uint8), (*first_notes, *notes, *last_notes)
+    every_note = (*first_notes, *notes, *last_notes)
+    return np.rint(grey * 255.0).astype(np.uint8), shown, every_note
 
 
-def padding_values(values: Values, ds: Dataset, layout: Layout) -> NDArray[np.bool_]:
+def _padding(values: Values, ds: Dataset, layout: Layout) -> NDArray[np.bool_]:
     """Which values stand for pixels outside the film (PS3.3 C.7.5.1.1.2)."""
     value = number(ds, "PixelPaddingValue")
     if value is None:

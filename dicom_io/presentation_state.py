@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from highdicom.color import CIELabColor
 from highdicom.pr import GraphicAnnotation, GraphicLayer, GraphicObject, TextObject
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
@@ -86,9 +87,13 @@ class OutlinedFinding:
 
 @dataclass(frozen=True, slots=True)
 class PresentationContent:
-    """What to draw on `source`, whose pixels must be there."""
+    """What to draw on `source`, of which the header is enough.
+
+    `shown` are its stored values that take part in its contrast, as `DisplayImage.shown`.
+    """
 
     source: Dataset
+    shown: NDArray[np.int64] | None
     findings: Sequence[OutlinedFinding]
     algorithm: Algorithm
     identity: Identity
@@ -115,7 +120,8 @@ def build_presentation_state(content: PresentationContent) -> Dataset:
     """
     source = content.source
     problem = objection(source) if content.findings else "there is no region to draw"
-    if problem:
+    if problem or content.shown is None:
+        problem = problem or "the values of its pixels are not known"
         raise ObjectError(f"no presentation state: {problem}")
     with quietly():
         ds = start_object(source, _KIND, content.identity, content.algorithm)
@@ -125,7 +131,7 @@ def build_presentation_state(content: PresentationContent) -> Dataset:
         _add_relationship(ds, source)
         _add_displayed_area(ds, source)
         _add_shutter(ds, source)
-        add_tone(ds, source)
+        add_tone(ds, source, content.shown)
         _add_annotations(ds, content)
     return ds
 

@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_io.decode import Layout, layout_of, stored_values
+from dicom_io.decode import Layout, layout_of
 from dicom_io.header import items, number, numbers, text
-from dicom_io.pixels import padding_values
-from dicom_io.shutter import visible_pixels
 from dicom_io.voi import Window, grey_values, modality_values
 
 MAX_BITS = 16
@@ -22,15 +20,18 @@ MAX_BITS = 16
 _TOP = 65535
 
 
-def add_tone(ds: Dataset, source: Dataset) -> None:
-    """Add Modality LUT, Softcopy VOI LUT and Softcopy Presentation LUT (PS3.3 C.11.1, 8, 6)."""
+def add_tone(ds: Dataset, source: Dataset, shown: NDArray[np.int64]) -> None:
+    """Add Modality LUT, Softcopy VOI LUT and Softcopy Presentation LUT (PS3.3 C.11.1, 8, 6).
+
+    `shown` are the film's stored values that take part in its contrast.
+    """
     layout = layout_of(source)
     tables = items(source, "VOILUTSequence") or items(source, "ModalityLUTSequence")
     if tables or _function(source) == "SIGMOID":
-        _add_voi(ds, _curve(source, layout))
+        _add_voi(ds, _curve(source, shown, layout))
     else:
         _add_rescale(ds, source)
-        voi = _window(source, layout)
+        voi = _window(source, shown, layout)
         if voi is not None:
             _add_voi(ds, voi)
     inverse = text(source, "PresentationLUTShape").upper() == "INVERSE"
@@ -42,13 +43,13 @@ def _add_voi(ds: Dataset, item: Dataset) -> None:
     ds.SoftcopyVOILUTSequence = [item]
 
 
-def _curve(source: Dataset, layout: Layout) -> Dataset:
+def _curve(source: Dataset, shown: NDArray[np.int64], layout: Layout) -> Dataset:
     """From every stored value that can occur straight to 16 bits of grey."""
     low = -(1 << layout.bits_stored - 1) if layout.signed else 0
     stored = np.arange(low, low + (1 << layout.bits_stored), dtype=np.float64)
     modality, _ = modality_values(stored, source, layout)
     occurring = np.zeros(stored.shape, dtype=bool)
-    occurring[_shown(source, layout).astype(np.int64) - low] = True
+    occurring[shown - low] = True
     grey, _ = grey_values(modality, occurring, source, layout)
     count = len(stored) & 0xFFFF  # 0 stands for 65536 (C.11.1.1)
     table = Dataset()
@@ -79,7 +80,7 @@ def _add_rescale(ds: Dataset, source: Dataset) -> None:
     ds.RescaleType = "US"
 
 
-def _window(source: Dataset, layout: Layout) -> Dataset | None:
+def _window(source: Dataset, shown: NDArray[np.int64], layout: Layout) -> Dataset | None:
     """The film's first window, else one from its smallest to its largest value."""
     centres, widths = numbers(source, "WindowCenter"), numbers(source, "WindowWidth")
     if centres and widths:
@@ -87,27 +88,17 @@ def _window(source: Dataset, layout: Layout) -> Dataset | None:
         window = Window(centres[0], widths[0], function)
         if np.isfinite([window.centre, window.width]).all() and window.is_valid:
             return _window_item(window)
-    return _full_range(source, layout)
+    return _full_range(source, shown, layout)
 
 
-def _full_range(source: Dataset, layout: Layout) -> Dataset | None:
-    shown_values = _shown(source, layout)
-    extremes = np.array([shown_values.min(), shown_values.max()], dtype=np.float64)
+def _full_range(source: Dataset, shown: NDArray[np.int64], layout: Layout) -> Dataset | None:
+    extremes = np.array([shown.min(), shown.max()], dtype=np.float64)
     values, _ = modality_values(extremes, source, layout)
-    shown, _ = grey_values(values, np.ones(2, dtype=bool), source, layout)
+    grey, _ = grey_values(values, np.ones(2, dtype=bool), source, layout)
     low, high = float(values.min()), float(values.max())
-    if low == high or (shown.min(), shown.max()) != (0.0, 1.0):
+    if low == high or (grey.min(), grey.max()) != (0.0, 1.0):
         return None
     return _window_item(Window((low + high + 1) / 2, high - low + 1, "LINEAR"))
-
-
-def _shown(source: Dataset, layout: Layout) -> NDArray[np.float64]:
-    """The stored values that take part in the film's contrast: neither padding nor shuttered."""
-    stored, _ = stored_values(source, layout)
-    seen, _ = visible_pixels(source, layout.rows, layout.columns)
-    values = np.asarray(stored if seen is None else stored[seen], dtype=np.float64)
-    inside = values[~padding_values(values, source, layout)]
-    return inside if inside.size else values
 
 
 def _window_item(window: Window) -> Dataset:

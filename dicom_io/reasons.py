@@ -28,6 +28,7 @@ class Reason(StrEnum):
     BLANK_IMAGE = "BLANK_IMAGE"
     COLOUR_IMAGE = "COLOUR_IMAGE"
     UNDECODABLE_PIXELS = "UNDECODABLE_PIXELS"
+    DECODER_FAILED = "DECODER_FAILED"
     UNREADABLE_OBJECT = "UNREADABLE_OBJECT"
     ANALYSIS_FAILED = "ANALYSIS_FAILED"
 
@@ -56,6 +57,7 @@ _EXPLANATIONS = {
     Reason.BLANK_IMAGE: "The image is empty or nearly of one grey.",
     Reason.COLOUR_IMAGE: "The image is in colour; a film is grey.",
     Reason.UNDECODABLE_PIXELS: "The pixel data is damaged or in a form that is not read here.",
+    Reason.DECODER_FAILED: "Reading it crashed, took too long or took too much memory.",
     Reason.UNREADABLE_OBJECT: "The file is damaged or is not a DICOM object.",
     Reason.ANALYSIS_FAILED: "The analysis itself failed; the log says why.",
 }

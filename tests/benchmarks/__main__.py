@@ -9,6 +9,7 @@ from tests.benchmarks import (
     inference,
     large_store,
     queue,
+    reading,
     receive,
     training,
 )
@@ -16,6 +17,7 @@ from tests.benchmarks import (
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "acknowledge": acknowledge.run,
     "receive": receive.run,
+    "reading": reading.run,
     "inference": inference.run,
     "queue": queue.run,
     "delivery": delivery.run,

@@ -99,7 +99,8 @@ def test_the_summary_sheet_shows_the_film_upright(pipeline: Pipeline, orientatio
         pipeline, lie_as(values, orientation), PatientOrientation=orientation.split("\\")
     )
     sheets = [
-        pipeline.summary(film, pipeline.predict(film.pixels, film.pose)) for film in (plain, lying)
+        pipeline.summary(film, "image 1", pipeline.predict(film.pixels, film.pose))
+        for film in (plain, lying)
     ]
     assert np.abs(sheets[0].astype(int) - sheets[1]).max() <= 3
 

@@ -121,6 +121,7 @@ def content(
 ) -> PresentationContent:
     return PresentationContent(
         source=source,
+        shown=display_pixels(source).shown,
         findings=findings,
         algorithm=ALGORITHM,
         identity=Identity("2.25.41", "2.25.42", 903, 1, NOW),

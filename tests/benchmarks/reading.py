@@ -1,0 +1,46 @@
+"""Reading: gate and decode a film in this process, and in a process that may die of it.
+
+What the second costs more is carrying the object there and the picture back.
+"""
+
+from contextlib import closing
+
+from pydicom.uid import JPEG2000Lossless
+
+from daemon.admission import Film, admit
+from daemon.readers import ReaderLimits, Readers
+from dicom_io.gate import DEFAULT_RULES
+from tests.benchmarks.timing import in_turn, seconds, show
+from tests.dicom_io.films import chest_film, chest_values, file_bytes
+
+SIDES = (2048, 3000, 4096)
+RUNS = 9
+
+
+def run() -> None:
+    """Print the milliseconds for each size, uncompressed, and for one in JPEG 2000."""
+    with closing(Readers(ReaderLimits(seconds=300))) as readers:
+        readers.warm_up()
+        for side in SIDES:
+            film = chest_film(chest_values(side, side))
+            _compare(readers, f"{side} x {side} x 12 bit, uncompressed", file_bytes(film))
+        film = chest_film(chest_values(2048, 2048))
+        film.compress(JPEG2000Lossless, generate_instance_uid=False)
+        _compare(readers, "2048 x 2048 x 12 bit, JPEG 2000", file_bytes(film))
+    print(f"starting a reader: {1000 * seconds(_start):.0f} ms")
+
+
+def _compare(readers: Readers, name: str, data: bytes) -> None:
+    assert isinstance(readers.admit(data), Film)
+    values = in_turn(
+        RUNS,
+        here=lambda: 1000 * seconds(lambda: admit(data, DEFAULT_RULES)),
+        reader=lambda: 1000 * seconds(lambda: readers.admit(data)),
+    )
+    print(f"{name}, {len(data) / 2**20:.0f} MiB")
+    show(values, "ms", baseline="here")
+
+
+def _start() -> None:
+    with closing(Readers(ReaderLimits())) as readers:
+        readers.warm_up()
