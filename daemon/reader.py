@@ -118,6 +118,8 @@ def _end_with_parent() -> None:
     if parent is None:
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Ctrl-C reaches the whole process group; what is being read is for the parent to decide.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
     flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
     fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)

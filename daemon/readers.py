@@ -82,7 +82,8 @@ class Readers:
         """
         problem = ""
         for _ in range(TRIES):
-            reader = self._take()
+            # Idle ones may have died meanwhile: the second try gets a new one.
+            reader = _Reader(self._limits) if problem else self._take()
             try:
                 outcome = reader.ask(data, rules)
             except UnexpectedError as error:
@@ -135,13 +136,8 @@ class _Reader:
             name="cxrd-reader",
             daemon=True,
         )
-        # Ctrl-C reaches the whole process group; what is being read is for the parent to decide.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
+        self._process.start()
+        theirs.close()
         self._await_ready()
 
     @property

@@ -114,6 +114,7 @@ def silence_libraries() -> None:
     """
     for noisy in ("pydicom", "alembic", "highdicom"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    # A warning of pydicom may quote the value that it complains about.
     warnings.filterwarnings("ignore", module="pydicom")
     # A destination that is down is said once, by the courier, with what to do about it; and of
     # bytes that are no PDU the other would write a line for each, which spells out what they say.

@@ -159,11 +159,12 @@ def _add_lossy_step(ds: Dataset, ratio: float) -> None:
     """Ratio and method of this step after those of the film, value by value (C.7.6.1.1.5)."""
     ratios = list(numbers(ds, "LossyImageCompressionRatio"))
     methods = [one for one in text(ds, "LossyImageCompressionMethod").split("\\") if one]
-    if len(ratios) != len(methods):
+    if len(ratios) != len(methods) or not np.isfinite(ratios).all():
         ratios, methods = [], []
-    ds.LossyImageCompression = "01"
-    ds.LossyImageCompressionRatio = MultiValue(str, [f"{one:.4g}" for one in (*ratios, ratio)])
-    ds.LossyImageCompressionMethod = [*methods, "ISO_10918_1"]
+    with quietly():
+        ds.LossyImageCompression = "01"
+        ds.LossyImageCompressionRatio = MultiValue(str, [f"{one:.4g}" for one in (*ratios, ratio)])
+        ds.LossyImageCompressionMethod = [*methods, "ISO_10918_1"]
 
 
 def _file(ds: Dataset) -> bytes:
