@@ -2,15 +2,20 @@
 
 import random
 import struct
+import subprocess
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
@@ -18,6 +23,9 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -30,9 +38,10 @@ from tests.dicom_io.films import (
     file_bytes,
     lut_item,
 )
+from tests.tools import require_tool
 
-JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
-JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+_JPEG = {JPEGLosslessSV1: "+e1", JPEGExtended12Bit: "+ee", JPEGBaseline8Bit: "+eb"}
+"""What dcmtk's dcmcjpeg encodes, by its options; pydicom encodes the rest."""
 SYNTAXES = (
     ImplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -41,8 +50,8 @@ SYNTAXES = (
     RLELossless,
     JPEG2000Lossless,
     JPEGLSLossless,
+    *_JPEG,
 )
-"""What pydicom encodes; JPEG comes from dcmtk."""
 FILMS_PER_STUDY = 20
 _ITEM, _ITEM_END, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 _LONG_VRS = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF", b"OD", b"OL", b"UC", b"UR"})
@@ -109,7 +118,7 @@ def rich_film(number: int, syntax: str) -> Dataset:
     request.ScheduledProtocolCodeSequence = Sequence([coded])
     equipment = Dataset()
     equipment.Manufacturer, equipment.PurposeOfReferenceCodeSequence = "Vendor", Sequence([coded])
-    bits = 8 if number % 3 == 0 else 12
+    bits = 8 if number % 3 == 0 or syntax == JPEGBaseline8Bit else 12
     tone = [
         {"WindowCenter": 2 ** (bits - 1), "WindowWidth": 2**bits, "VOILUTFunction": "LINEAR"},
         {"VOILUTSequence": [lut_item(0, np.arange(2**bits) * 8 % 65536, 16, as_bytes=True)]},
@@ -178,9 +187,24 @@ def encoded(number: int, syntax: str) -> bytes:
     if syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):
         film = rich_film(number, ExplicitVRLittleEndian)
         film.compress(syntax, generate_instance_uid=False)
+    elif syntax in _JPEG:
+        film = _as_jpeg(number, syntax)
     else:
         film = rich_film(number, syntax)
     return data_set_bytes(file_bytes(film))
+
+
+def _as_jpeg(number: int, syntax: str) -> Dataset:
+    """The film as dcmtk encodes it; its baseline takes eight bits only."""
+    film = rich_film(number, syntax)
+    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    with tempfile.TemporaryDirectory() as folder:
+        source, packed = Path(folder) / "source.dcm", Path(folder) / "packed.dcm"
+        source.write_bytes(file_bytes(film))
+        encoder, option = require_tool("dcmcjpeg"), _JPEG[UID(syntax)]
+        command = [encoder, "--uid-never", option, str(source), str(packed)]
+        subprocess.run(command, check=True, capture_output=True)
+        return dcmread(BytesIO(packed.read_bytes()))
 
 
 def mutations(seed: int, count: int) -> Iterator[Mutation]:
