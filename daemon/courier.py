@@ -111,7 +111,10 @@ class Lane:
             self._spool.verify(delivery.object.spool_path, delivery.object.sha256)
             data = self._spool.read(delivery.object.spool_path)
         except StorageError as error:
-            self._park(job, str(error))
+            if self._store.results.delivery(job).object.spool_path == delivery.object.spool_path:
+                self._park(job, str(error))
+            else:
+                self._retry(job, "the object is being made anew", POLL_SECONDS)
             return
         result = sender.send(self._fitted(data, sender))
         match result.disposition:

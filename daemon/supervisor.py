@@ -109,8 +109,7 @@ class Supervisor:
             finally:
                 self._stop_all()
                 for child in self._children:
-                    store.jobs.release(child.worker)
-                    store.audit_readers.release(child.worker)
+                    self._let_go(child, store)
                 self._record(store.audit, AuditKind.APPLICATION_STOPPED)
 
     def _record_start(self, audit: Audit) -> None:
@@ -198,8 +197,16 @@ class Supervisor:
         self._record(store.audit, AuditKind.ROLE_FAILED, AuditOutcome.FAILURE, detail)
         _close(child)
         child.restart_at = self._monotonic() + wait
-        freed = store.jobs.release(child.worker)
-        store.audit_readers.release(child.worker)
+        self._let_go(child, store)
+
+    def _let_go(self, child: _Child, store: Store) -> None:
+        """Free what a process that has ended still held."""
+        try:
+            freed = store.jobs.release(child.worker)
+            store.audit_readers.release(child.worker)
+        except StorageError as error:
+            log.error("what the %s held is free when its leases end: %s", child.role, error)
+            return
         if freed:
             log.info("%s held %d job(s); they are queued again", child.role, freed)
 
