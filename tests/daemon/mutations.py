@@ -252,7 +252,8 @@ def _change_element(data: bytes, rng: random.Random, syntax: str) -> bytes:
     """One or more elements at top level deleted, doubled, retyped, filled or lied about."""
     parts = list(elements(data, syntax))
     for _ in range(rng.choice([1, 1, 1, 3])):
-        at = rng.randrange(len(parts))
+        # One that is deleted, or cut to nothing, is not changed again.
+        at = rng.choice([place for place, part in enumerate(parts) if len(part) > 12])
         parts[at] = rng.choice(_ELEMENT_CHANGES)(parts[at], rng, syntax)
     return b"".join(parts)
 
