@@ -23,8 +23,8 @@ demo: $(READY)  ## the whole loop on this machine, in a temporary folder
 serve: $(READY)  ## the daemon with config.yaml
 	$(BIN)/cxrd serve --config config.yaml
 
-test: $(READY)  ## the test suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the test suite, half of its files at a time: many tests wait more than they work
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

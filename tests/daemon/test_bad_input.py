@@ -176,7 +176,7 @@ def _as_sent(files: Sequence[Path]) -> Iterator[Mutation]:
 
 def test_mutations_end_in_named_states(tmp_path: Path, sparse: Path) -> None:
     with all_products(tmp_path, sparse) as (daemon, pacs):
-        answers = send_all(daemon, list(mutations(seed=1, count=100)))
+        answers = send_all(daemon, list(mutations(seed=1, count=60)))
         settle(daemon, 200)
         print(check(daemon, pacs, answers, tmp_path))
 
@@ -185,7 +185,7 @@ def test_malformed_files_end_in_named_states(
     tmp_path: Path, sparse: Path, shared_data: Path
 ) -> None:
     with all_products(tmp_path, sparse) as (daemon, pacs):
-        answers = send_all(daemon, list(malformed(shared_data / "dicom" / "malformed"))[::5])
+        answers = send_all(daemon, list(malformed(shared_data / "dicom" / "malformed"))[::7])
         settle(daemon, 200)
         print(check(daemon, pacs, answers, tmp_path))
 

@@ -129,7 +129,7 @@ def check_all(
 def test_objects_of_some_films(
     shared_data: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
 ) -> None:
-    some = itertools.islice(made_films(shared_data, tmp_path), 0, None, 60)
+    some = itertools.islice(made_films(shared_data, tmp_path), 0, None, 90)
     films = itertools.chain(some, real_films(shared_data))
     assert check_all(films, pipeline, sender, orthanc, tmp_path) > 100
 
