@@ -1,61 +1,53 @@
 """C-STORE of any bytes at all: what a sound sender would not put on the wire."""
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 
-from pynetdicom import AE, build_context
-from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
+from tests.dicom_io.raw_peer import (
+    COMMAND,
+    LAST,
+    P_DATA,
+    RELEASE_RP,
+    RELEASE_RQ,
+    RawPeer,
+    associate_rq,
+    command,
+    pdu,
+    pdv,
+    status_of,
+    store_elements,
+)
 
-from tests.daemon.running import HOST, NODE, SENDER
+ANSWER_SECONDS = 60.0
+FRAGMENT = 1 << 20
 
 
 class RawSender:
     """An association that sends data sets as they are."""
 
-    def __init__(self, association: Association) -> None:
-        self._association = association
-        self._contexts = {
-            (str(one.abstract_syntax), str(one.transfer_syntax[0])): one.context_id or 0
-            for one in association.accepted_contexts
-        }
-        self._sent = 0
+    def __init__(self, peer: RawPeer, contexts: dict[tuple[str, str], int]) -> None:
+        self._peer = peer
+        self._contexts = contexts
 
     def send(self, sop_class: str, syntax: str, uid: str, data_set: bytes) -> int | None:
         """The status of the answer, None where none came."""
-        self._sent += 1
-        request = C_STORE()
-        request.MessageID = self._sent % 65536
-        request.Priority = 2
-        request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, uid
-        request.DataSet = BytesIO(data_set)
-        association = self._association
-        association._reactor_checkpoint.clear()
-        while not association._is_paused:
-            time.sleep(0.0001)
-        association.dimse.send_msg(request, self._contexts[sop_class, syntax])
-        _, answer = association.dimse.get_msg(block=True)
-        association._reactor_checkpoint.set()
-        # Else the next call would take this pause for its own, and lose its answer.
-        while association._is_paused:
-            time.sleep(0.0001)
-        return (
-            int(answer.Status)
-            if isinstance(answer, C_STORE) and answer.Status is not None
-            else None
-        )
+        number = self._contexts[sop_class, syntax]
+        request = command(store_elements(uid, sop_class))
+        self._peer.send(pdu(P_DATA, pdv(number, COMMAND | LAST, request)))
+        for start in range(0, max(1, len(data_set)), FRAGMENT):
+            last = LAST if start + FRAGMENT >= len(data_set) else 0
+            self._peer.send(pdu(P_DATA, pdv(number, last, data_set[start : start + FRAGMENT])))
+        kind, body = self._peer.next()
+        return status_of(body) if kind == P_DATA else None
 
 
 @contextmanager
 def raw_sender(port: int, pairs: Iterable[tuple[str, str]]) -> Iterator[RawSender]:
     """An association for these SOP classes and transfer syntaxes."""
-    ae = AE(ae_title=SENDER)
-    contexts = [build_context(sop_class, syntax) for sop_class, syntax in dict.fromkeys(pairs)]
-    association = ae.associate(HOST, port, contexts=contexts, ae_title=NODE)
-    assert association.is_established
-    try:
-        yield RawSender(association)
-    finally:
-        association.release()
+    contexts = {pair: 2 * place + 1 for place, pair in enumerate(dict.fromkeys(pairs))}
+    asked = [(number, sop_class, [syntax]) for (sop_class, syntax), number in contexts.items()]
+    with RawPeer(port, ANSWER_SECONDS) as peer:
+        peer.associate(associate_rq(contexts=asked))
+        yield RawSender(peer, contexts)
+        peer.send(pdu(RELEASE_RQ, bytes(4)))
+        assert peer.next()[0] == RELEASE_RP
