@@ -15,6 +15,9 @@ _NUMBERS = frozenset(
 )
 _AE_TITLES = frozenset({0x1030})
 _COMMAND_FIELD, _PRIORITY, _DATA_SET_TYPE = 0x0100, 0x0700, 0x0800
+_NO_DATA_SET = 0x0101
+_BARE = frozenset({0x0030, 0x0FFF})
+"""C-ECHO and C-CANCEL requests, which never have a data set (PS3.7 9.3.5, 9.3.2.3)."""
 _LOWEST_PRIORITY = 2
 _HEADER = struct.Struct("<HHI")
 _TEXT = re.compile(rb"[ -\[\]-~]*")
@@ -37,9 +40,11 @@ def checked(command: bytes) -> bytes:
         for element, value in _elements(command).items()
         if element in _UIDS | _NUMBERS | _AE_TITLES
     }
-    if _number(known, _COMMAND_FIELD) not in _SERVED:
+    field = _number(known, _COMMAND_FIELD)
+    if field not in _SERVED:
         raise CommandError("the command is not served")
-    _number(known, _DATA_SET_TYPE)
+    if _number(known, _DATA_SET_TYPE) != _NO_DATA_SET and field in _BARE:
+        raise CommandError("the command has no data set")
     if _PRIORITY in known and _number(known, _PRIORITY) > _LOWEST_PRIORITY:
         raise CommandError("there is no such priority")
     body = b"".join(

@@ -131,6 +131,10 @@ class ReceivedData(BytesIO):
         held, self._held = self._held, 0
         self._budget.give_back(held)
 
+    def __del__(self) -> None:
+        # Of a message that is dropped before anybody serves it, pynetdicom tells nobody.
+        self.let_go()
+
     def _refuse(self, reason: AbortReason) -> None:
         self.refusal = reason
         self.let_go()

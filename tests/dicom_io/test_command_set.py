@@ -52,6 +52,8 @@ def test_an_instance_uid_that_no_standard_allows_is_left_to_its_receiver() -> No
         with_value(0x0110, b""),
         with_value(0x0700, b"\3\0"),
         with_value(0x0110, b"\1\0\0\0"),
+        command([*echo_elements()[:-1], (0x0800, b"\0\0")]),
+        command([(0x0100, b"\xff\x0f"), (0x0120, b"\7\0"), (0x0800, b"\0\0")]),
         with_value(0x1000, b"1." * 33),
         with_value(0x1000, b"1.2\\1.3 "),
         with_value(0x1000, b"1.2.\xc3\xa9 "),

@@ -418,6 +418,35 @@ def test_received_data_is_refused_where_the_total_is_used_up() -> None:
     assert budget.left == 100
 
 
+def test_received_data_that_nobody_holds_any_more_counts_no_longer() -> None:
+    budget = MemoryBudget(100)
+    data = ReceivedData(Limits(), budget)
+    data.write(b"x" * 80)
+    del data
+    assert budget.left == 100
+
+
+CANCEL = [(0x0100, b"\xff\x0f"), (0x0120, b"\7\0"), (0x0800, b"\0\0")]
+ECHO_WITH_DATA = [*echo_elements()[:-1], (0x0800, b"\0\0")]
+
+
+@pytest.mark.parametrize("elements", [CANCEL, ECHO_WITH_DATA])
+def test_data_of_a_command_that_has_none_takes_no_room_for_good(
+    elements: list[tuple[int, bytes]],
+) -> None:
+    inbox = Inbox()
+    with running(inbox, limits=SMALL) as node:
+        for _ in range(3):
+            with RawPeer(node.port) as peer:
+                peer.associate()
+                peer.send(pdu(P_DATA, pdv(1, COMMAND | LAST, command(elements))))
+                peer.send(pdu(P_DATA, pdv(1, LAST, FILM)))
+                assert peer.next()[0] == ABORT
+        with RawPeer(node.port) as peer:
+            assert peer.associate().store(UID, FILM) == StoreStatus.SUCCESS
+    assert reasons(inbox) == [AbortReason.MALFORMED] * 3
+
+
 def test_a_steady_sender_is_not_too_slow() -> None:
     pace = Pace(0.1, 10)
     for _ in range(4):
