@@ -116,6 +116,10 @@ def associate(
     def note(event: evt.Event) -> None:
         seen.add(event.event.name)
 
+    def limit_writing(event: evt.Event) -> None:
+        # pynetdicom waits without end for a peer that does not read; its time limits do not apply.
+        event.assoc.dul.socket.socket.settimeout(destination.timeouts.network)
+
     try:
         association = ae.associate(
             destination.host,
@@ -124,7 +128,11 @@ def associate(
             ae_title=destination.ae_title,
             ext_neg=list(roles),
             tls_args=(destination.tls, destination.host) if destination.tls else None,
-            evt_handlers=[(evt.EVT_CONN_OPEN, note), (evt.EVT_ACCEPTED, note)],
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, note),
+                (evt.EVT_CONN_OPEN, limit_writing),
+                (evt.EVT_ACCEPTED, note),
+            ],
         )
     except OSError as error:
         raise AssociationError(

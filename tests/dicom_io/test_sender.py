@@ -1,13 +1,16 @@
 import socket
+import struct
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
@@ -39,6 +42,7 @@ from dicom_io.sender import (
 )
 from tests.dicom_io.films import chest_film, data_set_bytes, file_bytes
 from tests.dicom_io.objects import full_header, report_content
+from tests.dicom_io.raw_peer import ASSOCIATE_AC, USER_INFORMATION, item, pdu
 from tests.tools import require_tool
 
 SC = SecondaryCaptureImageStorage
@@ -298,6 +302,30 @@ def test_no_answer_in_time_is_retried() -> None:
         assert time.monotonic() - started < 6
         release.set()
     assert (result.status, result.disposition) == (None, Disposition.RETRY)
+
+
+def accept_and_read_no_more(listening: socket.socket) -> socket.socket:
+    """Accept whatever is proposed, then take nothing off the connection."""
+    connection, _ = listening.accept()
+    header = connection.recv(6, socket.MSG_WAITALL)
+    request = connection.recv(struct.unpack(">BxI", header)[1], socket.MSG_WAITALL)
+    accepted = item(0x40, ExplicitVRLittleEndian.encode())
+    items = item(0x10, b"1.2.840.10008.3.1.1.1") + USER_INFORMATION
+    for number in (1, 3, 5, 7, 9, 11, 13):
+        items += item(0x21, struct.pack(">BxBx", number, 0) + accepted)
+    connection.sendall(pdu(ASSOCIATE_AC, request[:68] + items))
+    return connection
+
+
+def test_a_peer_that_stops_reading_is_not_waited_for_without_end() -> None:
+    large = file_bytes(chest_film(np.zeros((3000, 3000), np.uint16), sop_class=SC))
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        connection = pool.submit(accept_and_read_no_more, listening)
+        quick = Timeouts(connect=2, association=2, response=10, network=1)
+        there = destination(listening.getsockname()[1], timeouts=quick)
+        with Sender(there) as sender:
+            assert sender.send(large).disposition is Disposition.RETRY
+        connection.result().close()
 
 
 def test_more_contexts_than_fit_are_refused() -> None:
