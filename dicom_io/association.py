@@ -19,6 +19,7 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
+from dicom_io.association_request import MAX_CONTEXTS
 from dicom_io.errors import AssociationError
 from dicom_io.syntaxes import PLAIN_SYNTAXES
 from dicom_io.tls_probe import probe
@@ -33,9 +34,6 @@ HEATMAP_CLASS = str(SecondaryCaptureImageStorage)
 PRESENTATION_CLASS = str(GrayscaleSoftcopyPresentationStateStorage)
 SEGMENTATION_CLASS = str(SegmentationStorage)
 RESULT_CLASSES = (*REPORT_CLASSES, HEATMAP_CLASS, PRESENTATION_CLASS, SEGMENTATION_CLASS)
-
-# Presentation context identifiers are odd numbers of one byte (PS3.8 9.3.2.2).
-MAX_CONTEXTS = 128
 
 # (source, diagnostic) of an A-ASSOCIATE-RJ that says who must change what (PS3.8 table 9-21).
 _CALLING_UNKNOWN = (1, 3)

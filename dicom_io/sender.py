@@ -269,7 +269,6 @@ def _in_accepted_syntax(association: Association, ds: Dataset, sop_class_uid: st
 
 
 def _store(association: Association, ds: Dataset, message_id: int) -> SendResult:
-    # Not inside `quietly`: that is one thread at a time, and this waits for the network.
     try:
         answer = association.send_c_store(ds, msg_id=message_id)
     except _ENCODER_ERRORS as error:

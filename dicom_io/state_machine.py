@@ -29,7 +29,6 @@ class Machine(StateMachine):
         if (event, self.current_state) == ("Evt18", "Sta2"):
             self.dul.report(AbortReason.NO_REQUEST)
         try:
-            # The lock of `quietly` is for what parses a peer's words: one of its PDUs.
             with quietly() if event == "Evt6" else contextlib.nullcontext():
                 self.transition(ACTIONS[action][1](self.dul))
         except Exception as error:  # noqa: BLE001 - whatever a peer's bytes make pynetdicom raise

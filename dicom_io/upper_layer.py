@@ -17,6 +17,7 @@ from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ, A_RELEASE_RP, A_RELEASE_R
 from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_io import limits as limit
+from dicom_io.association_request import check_items
 from dicom_io.command_set import CommandError, checked
 from dicom_io.connection import ConnectionGoneError, Wire
 from dicom_io.limits import AbortReason, LimitError, Limits, MemoryBudget, ReceivedData
@@ -191,6 +192,7 @@ class UpperLayer(DULServiceProvider):
         if length > limit.MAX_REQUEST_BYTES:
             raise LimitError(AbortReason.TOO_LARGE)
         pdu, body = A_ASSOCIATE_RQ(), self._read(length)
+        check_items(body)
         with quietly():
             pdu.decode(bytes(self._buffer) + body)
         self._pace = limit.message_pace(self._limits)

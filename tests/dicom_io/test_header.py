@@ -149,6 +149,46 @@ def test_quietly_restores_the_filters_from_many_threads() -> None:
     assert list(warnings.filters) == before
 
 
+def test_nobody_waits_for_another_who_is_quiet() -> None:
+    inside, done = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with quietly():
+            inside.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    assert inside.wait(10)
+    other = threading.Thread(target=lambda: read_header(file_bytes(chest_film())))
+    other.start()
+    other.join(5)
+    waited = other.is_alive()
+    done.set()
+    thread.join()
+    assert not waited
+
+
+def test_what_others_are_warned_of_meanwhile_is_not_collected() -> None:
+    inside, done = threading.Event(), threading.Event()
+    kept: list[warnings.WarningMessage] = []
+
+    def stay() -> None:
+        with quietly() as caught:
+            inside.set()
+            done.wait(10)
+        kept.extend(caught)
+
+    thread = threading.Thread(target=stay)
+    with warnings.catch_warnings(record=True) as shown:
+        thread.start()
+        assert inside.wait(10)
+        warnings.warn("mine", stacklevel=1)
+        done.set()
+        thread.join()
+    assert ([str(one.message) for one in shown], kept) == (["mine"], [])
+
+
 def walk_through(data: bytes) -> Any:
     """Everything that is done with an object before it is analysed."""
     read_header(data)

@@ -458,6 +458,24 @@ def test_a_steady_sender_is_not_too_slow() -> None:
         pace.check()
 
 
+@pytest.mark.parametrize(
+    "items",
+    [
+        b"".join(map(raw_peer.context_item, raw_peer.CONTEXTS)) * 65 + raw_peer.USER_INFORMATION,
+        raw_peer.context_item((1, raw_peer.CR, ["1"] * 9000)),
+        raw_peer.USER_INFORMATION * 2,
+        item(0x50, item(0x54, b"") * 9000),
+    ],
+)
+def test_a_request_of_too_many_items_is_not_decoded(items: bytes) -> None:
+    inbox = Inbox()
+    with running(inbox) as node, RawPeer(node.port) as peer:
+        body = associate_rq(items=item(0x10, b"1.2.840.10008.3.1.1.1") + items)
+        peer.send(pdu(ASSOCIATE_RQ, body))
+        assert peer.next()[0] == ABORT
+    assert reasons(inbox) == [AbortReason.TOO_LARGE]
+
+
 def test_a_request_of_every_context_there_can_be_is_not_too_large() -> None:
     syntaxes = [f"1.2.840.10008.1.2.4.{number}" for number in range(100, 130)]
     contexts = [(2 * number + 1, raw_peer.CR, syntaxes) for number in range(128)]
