@@ -4,7 +4,9 @@
 be understood counts as absent.
 """
 
+import contextlib
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,15 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_io.errors import NotDicomError
-from dicom_io.parsing import PARSER_ERRORS, at_pixels, parse_file, parse_message, raw_length
+from dicom_io.parsing import (
+    PARSER_ERRORS,
+    StopWhen,
+    at_pixels,
+    is_deflated,
+    parse_file,
+    parse_message,
+    raw_length,
+)
 from dicom_io.quiet import quietly
 
 LONGEST_TEXT = 1 << 14
@@ -29,6 +39,11 @@ _LONGEST_VALUE = 1 << 20
 _MOST_ITEMS = 1000
 # Identifying a strange object may take the listener this many reads, about half a second.
 _IDENTIFYING_READS = 100_000
+# So much of a deflated object has what identifies it. Where it has not, more is unpacked, and that
+# may be a bomb: one at a time, as nothing else counts its memory.
+_UNPACKED_FIRST, _UNPACKED_AT_MOST = 1 << 20, 16 << 20
+_UNPACKING = threading.Lock()
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _IDENTIFYING = tuple(
     int(Tag(keyword))
     for keyword in (
@@ -73,17 +88,29 @@ def read_header(source: bytes | Path) -> Header:
     """
     data = _read_file(source) if isinstance(source, Path) else source
 
-    def parse(stop_when: Callable[[BaseTag, str | None, int], bool]) -> Dataset:
-        ds = parse_file(data, stop_when=stop_when, only=_IDENTIFYING, max_reads=_IDENTIFYING_READS)
+    def parse(stop_when: StopWhen, max_inflated: int) -> Dataset:
+        ds = parse_file(
+            data,
+            stop_when=stop_when,
+            only=_IDENTIFYING,
+            max_reads=_IDENTIFYING_READS,
+            max_inflated=max_inflated,
+        )
         _complete_file_meta(ds)
         return ds
 
-    ds = parse(_past_identification)
-    if not {"SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"} <= {
-        *ds.dir()
-    }:
+    deflated = is_deflated(data)
+    try:
+        ds = parse(_past_identification, _UNPACKED_FIRST)
+    except NotDicomError:
+        if not deflated:
+            raise
+        # What was unpacked may have ended within an element.
+        ds = Dataset()
+    if not all(keyword in ds for keyword in _UIDS):
         # Elements come in ascending order (PS3.5 7.1); these may not.
-        ds = parse(at_pixels)
+        with _UNPACKING if deflated else contextlib.nullcontext():
+            ds = parse(at_pixels, _UNPACKED_AT_MOST)
     if "SOPClassUID" not in ds:
         raise NotDicomError("not a DICOM object: it has no SOP Class UID")
     return header_of(ds)

@@ -58,6 +58,7 @@ PARSER_ERRORS = (
 """What pydicom raises on input that is not what it claims to be."""
 
 _PREAMBLE = 128
+_DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 # Where a deflated object names its transfer syntax, however broken the elements before it are.
 _LONGEST_GUESS = 4096
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
@@ -77,15 +78,18 @@ def parse_file(
     stop_when: StopWhen | None = None,
     only: Sequence[int] = (),
     max_reads: int = MAX_READS,
+    max_inflated: int | None = None,
 ) -> Dataset:
     """Parse an object with or without preamble and file meta information (PS3.10 7.1).
 
     Without `stop_when` the whole of it is read; of the elements at top level `only` some, or all.
-    The result has `file_meta`, which may be empty. Raises NotDicomError where the bytes cannot be
-    parsed or are more work than an object may be.
+    Of a deflated object `max_inflated` bytes are unpacked, or as much as may be read. The result
+    has `file_meta`, which may be empty. Raises NotDicomError where the bytes cannot be parsed or
+    are more work than an object may be.
     """
     most = None if stop_when is None else MAX_HEADER_BYTES
-    plain, is_deflated = _inflated(data, most)
+    deflated = is_deflated(data)
+    plain = _inflated(data, max_inflated or most) if deflated else data
     source = _Measured(plain, max_reads, most)
 
     def parse() -> Dataset:
@@ -96,7 +100,7 @@ def parse_file(
     ds = _parsed(parse, source)
     if not hasattr(ds, "file_meta"):
         ds.file_meta = FileMetaDataset()
-    if is_deflated:
+    if deflated:
         ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     return ds
 
@@ -199,20 +203,26 @@ def _parsed(parse: Callable[[], Dataset], source: _Measured) -> Dataset:
         ) from error
 
 
-def _inflated(data: bytes, most: int | None) -> tuple[bytes, bool]:
-    """A deflated object (PS3.5 A.5) as one in explicit little endian, else as it is.
+def is_deflated(data: bytes) -> bool:
+    """Whether the object is deflated (PS3.5 A.5).
+
+    Raises NotDicomError where it says so and cannot be unpacked for lack of File Meta Information.
+    """
+    start = _end_of_file_meta(data)
+    if start is None and _DEFLATED in data[:_LONGEST_GUESS]:
+        raise NotDicomError("the deflated object has no sound File Meta Information")
+    return start is not None and _DEFLATED in data[:start]
+
+
+def _inflated(data: bytes, most: int | None) -> bytes:
+    """A deflated object as one in explicit little endian.
 
     Only as many bytes as `most` are unpacked. Without a limit, one that unpacks to more than an
     object may have is refused while it is counted.
     """
-    deflated = DeflatedExplicitVRLittleEndian.encode()
-    start = _end_of_file_meta(data)
-    if start is None and deflated in data[:_LONGEST_GUESS]:
-        raise NotDicomError("the deflated object has no sound File Meta Information")
-    if start is None or deflated not in data[:start]:
-        return data, False
+    start = _end_of_file_meta(data) or 0
     meta = data[:start].replace(
-        deflated, ExplicitVRLittleEndian.encode().ljust(len(deflated), b"\0")
+        _DEFLATED, ExplicitVRLittleEndian.encode().ljust(len(_DEFLATED), b"\0")
     )
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     pending, pieces, total = data[start:], [meta], 0
@@ -227,7 +237,7 @@ def _inflated(data: bytes, most: int | None) -> tuple[bytes, bool]:
                 )
     except zlib.error as error:
         raise NotDicomError("the deflated object cannot be unpacked; it is damaged") from error
-    return b"".join(pieces), True
+    return b"".join(pieces)
 
 
 def _end_of_file_meta(data: bytes) -> int | None:

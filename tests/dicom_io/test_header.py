@@ -1,6 +1,7 @@
 import contextlib
 import struct
 import threading
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -124,6 +125,32 @@ def test_several_values_are_joined_as_in_dicom() -> None:
 )
 def test_uids_are_told_from_other_text(value: str, valid: bool) -> None:
     assert is_uid(value) is valid
+
+
+def deflated(content: bytes) -> bytes:
+    film = file_bytes(chest_film(syntax=DeflatedExplicitVRLittleEndian))
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return film[: -len(data_set_bytes(film))] + packer.compress(content) + packer.flush()
+
+
+def test_a_bomb_is_unpacked_no_further_than_its_uids_are() -> None:
+    content = data_set_bytes(file_bytes(chest_film(Modality="CR")))
+    rest = b"\x00\x70\x01\x00UN\0\0" + struct.pack("<I", 60 << 20) + bytes(60 << 20)
+    bomb = deflated(content + rest)
+    tracemalloc.start()
+    try:
+        assert read_header(bomb).modality == "CR"
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("size", [(1 << 20) - 14, (1 << 20) - 8, 3 << 20])
+def test_uids_behind_much_else_are_found_in_a_deflated_object(size: int) -> None:
+    before = b"\x08\x00\x01\x00UN\0\0" + struct.pack("<I", size) + bytes(size)
+    content = data_set_bytes(file_bytes(chest_film(Modality="CR")))
+    assert read_header(deflated(before + content)).modality == "CR"
 
 
 def test_a_name_in_japanese_does_not_stop_the_reading(shared_data: Path) -> None:
