@@ -11,8 +11,8 @@ from enum import IntEnum
 
 from pydicom.uid import UID
 
-from dicom_io.errors import MalformedMessageError
-from dicom_io.header import Dataset, is_uid, items, number, text
+from dicom_io.errors import MalformedMessageError, NotDicomError
+from dicom_io.header import Dataset, all_items, is_uid, number, text
 
 COMMITMENT_CLASS = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model SOP Class."""
@@ -20,6 +20,8 @@ COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 """Its well-known SOP Instance."""
 REQUEST_ACTION = 1
 """Action Type ID of a request (PS3.4 table J.3-1)."""
+MAX_REFERENCES = 20_000
+"""In one sequence of a message; one study may have thousands of instances."""
 ALL_COMMITTED = 1
 SOME_FAILED = 2
 """Event Type IDs of an answer (PS3.4 table J.3-3)."""
@@ -139,7 +141,7 @@ def read_request(
         raise MalformedMessageError(
             f"there is no action {action_type}", MessageStatus.NO_SUCH_ACTION
         )
-    references = _references(items(information, "ReferencedSOPSequence"))
+    references = _references(_sequence(information, "ReferencedSOPSequence"))
     if not references:
         raise _invalid("the request names no instance")
     return CommitmentRequest(_transaction_uid(information), references)
@@ -155,12 +157,12 @@ def read_answer(
     _require_push_model(sop_class_uid, sop_instance_uid)
     if event_type not in (ALL_COMMITTED, SOME_FAILED):
         raise MalformedMessageError(f"there is no event {event_type}", MessageStatus.NO_SUCH_EVENT)
-    failed_items = items(information, "FailedSOPSequence")
+    failed_items = _sequence(information, "FailedSOPSequence")
     failed = [
         Failure(reference, int(number(item, "FailureReason") or FailureReason.PROCESSING_FAILURE))
         for item, reference in zip(failed_items, _references(failed_items), strict=True)
     ]
-    committed = _references(items(information, "ReferencedSOPSequence"))
+    committed = _references(_sequence(information, "ReferencedSOPSequence"))
     return CommitmentAnswer(_transaction_uid(information), committed, tuple(failed))
 
 
@@ -178,6 +180,13 @@ def _transaction_uid(information: Dataset) -> str:
     if not is_uid(uid):
         raise _invalid("no valid Transaction UID")
     return uid
+
+
+def _sequence(information: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    try:
+        return all_items(information, keyword, most=MAX_REFERENCES)
+    except NotDicomError as error:
+        raise _invalid(str(error)) from error
 
 
 def _references(sequence: Sequence[Dataset]) -> tuple[Reference, ...]:

@@ -1,7 +1,7 @@
 """Reading DICOM objects as they come: without preamble, deflated, with broken values.
 
 `text`, `number`, `numbers` and `items` read one attribute and never raise: a value that cannot
-be understood counts as absent.
+be understood counts as absent. `all_items` is for what must not be taken for absent.
 """
 
 import contextlib
@@ -37,6 +37,7 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # Longer values are neither numbers nor sequences that are looked into.
 _LONGEST_VALUE = 1 << 20
 _MOST_ITEMS = 1000
+_LONGEST_MESSAGE_SEQUENCE = 4 << 20
 # Identifying a strange object may take the listener this many reads, about half a second.
 _IDENTIFYING_READS = 100_000
 # So much of a deflated object has what identifies it. Where it has not, more is unpacked, and that
@@ -227,6 +228,25 @@ def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
         return tuple(item for item in value if isinstance(item, Dataset))
 
     return _read(ds, keyword, _LONGEST_VALUE, read, ())
+
+
+def all_items(ds: Dataset, keyword: str, *, most: int) -> tuple[Dataset, ...]:
+    """Every item of a sequence that a message stands or falls with; none where it is absent.
+
+    Raises NotDicomError where it is no sequence of at most `most` items.
+    """
+    try:
+        with quietly():
+            too_long = raw_length(ds, Tag(keyword)) > _LONGEST_MESSAGE_SEQUENCE
+            value = () if too_long or keyword not in ds else ds[keyword].value or ()
+            found = tuple(item for item in value if isinstance(item, Dataset))
+    except PARSER_ERRORS as error:
+        raise NotDicomError(f"{keyword} cannot be read") from error
+    if too_long or len(value) > most:
+        raise NotDicomError(f"{keyword} has more than {most} items")
+    if len(found) != len(value):
+        raise NotDicomError(f"{keyword} is no sequence")
+    return found
 
 
 def _read(

@@ -2,7 +2,9 @@
 
 import pytest
 from pydicom import Dataset
+from pynetdicom.dsutils import encode
 
+from dicom_io import commitment
 from dicom_io.commitment import (
     COMMITMENT_CLASS,
     COMMITMENT_INSTANCE,
@@ -20,7 +22,7 @@ from dicom_io.commitment import (
     read_request,
 )
 from dicom_io.errors import MalformedMessageError
-from dicom_io.header import is_uid
+from dicom_io.header import is_uid, read_information
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 FIRST, SECOND = Reference(CR, "1.2.3.1"), Reference(CR, "1.2.3.2")
@@ -112,6 +114,40 @@ def test_an_answer_to_nothing_is_told_so(
         read_answer(*push_model, event_type, information)
     assert caught.value.status == status
     assert MessageStatus(caught.value.status) is not MessageStatus.SUCCESS
+
+
+def references(count: int) -> tuple[Reference, ...]:
+    return tuple(Reference(CR, f"1.2.3.{number}") for number in range(count))
+
+
+def over_the_network(information: Dataset) -> Dataset:
+    encoded = encode(information, False, True)
+    assert encoded is not None
+    return read_information(encoded, implicit_vr=False, little_endian=True)
+
+
+def test_thousands_of_references_are_read() -> None:
+    many = references(9000)
+    request = over_the_network(build_request(CommitmentRequest("2.25.1", many)))
+    assert read_request(*PUSH_MODEL, 1, request).references == many
+    answer = CommitmentAnswer("2.25.1", many[:3000], tuple(Failure(one, 0x0112) for one in many))
+    assert read_answer(*PUSH_MODEL, 2, over_the_network(build_answer(answer))) == answer
+
+
+def test_more_references_than_are_read_are_refused_and_never_taken_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commitment, "MAX_REFERENCES", 3)
+    many = references(4)
+    request = over_the_network(build_request(CommitmentRequest("2.25.1", many)))
+    with pytest.raises(MalformedMessageError, match="more than 3 items"):
+        read_request(*PUSH_MODEL, 1, request)
+    committed = build_answer(CommitmentAnswer("2.25.1", many))
+    failed = build_answer(CommitmentAnswer("2.25.1", (), tuple(Failure(one, 1) for one in many)))
+    for answer in (committed, failed):
+        with pytest.raises(MalformedMessageError) as caught:
+            read_answer(*PUSH_MODEL, 1, over_the_network(answer))
+        assert caught.value.status == MessageStatus.INVALID_ARGUMENT
 
 
 def test_transaction_uids_are_uids_and_never_the_same() -> None:
