@@ -1,10 +1,17 @@
 """What the listener tells the audit trail beyond what the store records by itself.
 
-It is recorded before it is answered. Where the trail cannot be written that
-is logged: no image is acknowledged without its row, because both are one transaction.
+An association that is accepted and an object that is refused are recorded by the thread that serves
+them; what strangers can cause at will is only noted there and written by a thread of its own, of
+each host and reason the first at once and then a count a minute. Where the trail cannot be written
+that is logged: no image is acknowledged without its row, because both are one transaction.
 """
 
 import logging
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from dicom_io.node import Rejection
 from dicom_io.observed import Opening, RefusedObject
@@ -15,11 +22,51 @@ from storage.errors import StorageError
 log = logging.getLogger("audit")
 
 
-class NetworkAudit:
-    """What the listener records of associations and of objects it refuses."""
+_MERGE_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
+_WRITE_SECONDS = 5.0
+"""What the rows not yet written are given when the role stops."""
+_MOST_HOSTS = 1000
+"""Hosts and reasons told apart at once; of further hosts only the reasons are."""
 
-    def __init__(self, audit: Audit) -> None:
+
+@dataclass(slots=True)
+class _Repeated:
+    """Rejections of one host for one reason: the last one, and how many are not yet recorded."""
+
+    last: Rejection
+    until: float = 0.0
+    count: int = 0
+
+
+class NetworkAudit:
+    """What the listener records of associations and of objects it refuses.
+
+    A context manager: rejections are written while it is open.
+    """
+
+    def __init__(self, audit: Audit, *, merge_seconds: float = _MERGE_SECONDS) -> None:
         self._audit = audit
+        self._merge_seconds = merge_seconds
+        self._rejected: dict[tuple[str, str], _Repeated] = {}
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._write, name="network audit", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(_WRITE_SECONDS)
 
     def accepted(self, opening: Opening) -> None:
         """An association was opened."""
@@ -32,14 +79,49 @@ class NetworkAudit:
         )
 
     def rejected(self, rejection: Rejection) -> None:
-        """An association request was turned away."""
-        self._record(
-            AuditKind.ASSOCIATION_REFUSED,
-            AuditOutcome.FAILURE,
-            rejection.calling_ae_title,
-            rejection.host,
-            detail=f"called {rejection.called_ae_title}: {rejection.reason}",
-        )
+        """An association request or a connection was turned away; returns at once."""
+        with self._changed:
+            key = (rejection.host, rejection.reason.value)
+            if key not in self._rejected and len(self._rejected) >= _MOST_HOSTS:
+                key = ("", rejection.reason.value)
+            repeated = self._rejected.setdefault(key, _Repeated(rejection))
+            repeated.last = rejection
+            repeated.count += 1
+            self._changed.notify()
+
+    def _write(self) -> None:
+        stopping = False
+        while not stopping:
+            with self._changed:
+                if not self._stopping and not self._first_ones():
+                    self._changed.wait(_LOOK_SECONDS if self._rejected else None)
+                stopping = self._stopping
+                due = self._due(everything=stopping)
+            for rejection, count in due:
+                times = f" ({count} times)" if count > 1 else ""
+                self._record(
+                    AuditKind.ASSOCIATION_REFUSED,
+                    AuditOutcome.FAILURE,
+                    rejection.calling_ae_title,
+                    rejection.host,
+                    detail=f"called {rejection.called_ae_title}: {rejection.reason}{times}",
+                )
+
+    def _first_ones(self) -> bool:
+        return any(not one.until for one in self._rejected.values())
+
+    def _due(self, *, everything: bool) -> list[tuple[Rejection, int]]:
+        """What is to be recorded now, and how often it happened."""
+        now, due = time.monotonic(), []
+        for key, one in list(self._rejected.items()):
+            if now < one.until and not everything:
+                continue
+            if one.count:
+                due.append((one.last, one.count))
+                one.count, one.until = 0, now + self._merge_seconds
+            else:
+                del self._rejected[key]
+        return due
 
     def refused(self, refused: RefusedObject) -> None:
         """An object was answered with a failure."""

@@ -233,11 +233,12 @@ def run(context: RoleContext) -> None:
         desk = CommitmentDesk(config, context.worker, spool, store)
         reception = Reception(spool, store, config.study.quiet_seconds)
         with ExitStack() as stack:
+            audit = stack.enter_context(NetworkAudit(store.audit))
             for port, encrypted in config.listener.addresses:
                 node = open_node(
                     config,
                     reception,
-                    NetworkAudit(store.audit),
+                    audit,
                     desk.handlers,
                     port=port,
                     tls=tls if encrypted else None,

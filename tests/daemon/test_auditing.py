@@ -7,9 +7,12 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -23,7 +26,7 @@ from daemon.config_access import WebConfig
 from daemon.listener import Reception, open_node
 from dicom_io.association import VERIFICATION, Destination
 from dicom_io.header import read_header
-from dicom_io.node import Node, StoreStatus
+from dicom_io.node import Node, Rejection, RejectReason, StoreStatus
 from dicom_io.sender import Sender, pair_of
 from storage.audit_records import AuditKind, AuditRow, named_in, subject_of
 from storage.errors import StoreUnavailableError
@@ -56,7 +59,10 @@ def listening(store: Store, folder: Path, **listener: object) -> Iterator[Node]:
         ),
     )
     spool = Spool(folder / "spool", min_free_bytes=2**62)
-    with open_node(config, Reception(spool, store, 1.0), NetworkAudit(store.audit)) as node:
+    with (
+        NetworkAudit(store.audit) as audit,
+        open_node(config, Reception(spool, store, 1.0), audit) as node,
+    ):
         yield node
 
 
@@ -102,6 +108,50 @@ def test_who_may_in_and_who_may_not_is_in_the_trail(store: Store, tmp_path: Path
         (refused, "failure", SENDER, HOST, "called OTHER: called AE title is not this node's"),
     ]
     store.audit.verify()
+
+
+def stranger(host: str, reason: RejectReason = RejectReason.CALLING_AE_TITLE) -> Rejection:
+    return Rejection(reason, "STRANGER", "CXRD", host)
+
+
+def test_rejections_of_one_host_are_counted_and_nobody_waits_for_the_trail(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write, record = threading.Event(), store.audit.record
+
+    def slowly(*arguments: Any, **named: Any) -> None:
+        may_write.wait(10)
+        record(*arguments, **named)
+
+    monkeypatch.setattr(store.audit, "record", slowly)
+    with NetworkAudit(store.audit) as audit:
+        started = time.monotonic()
+        audit.rejected(stranger("192.0.2.1"))
+        time.sleep(0.2)
+        for _ in range(100):
+            audit.rejected(stranger("192.0.2.1"))
+            audit.rejected(stranger("192.0.2.2", RejectReason.TOO_MANY))
+        assert time.monotonic() - started < 5
+        may_write.set()
+    unknown = "called CXRD: calling AE title is not a known sender"
+    assert [(row.host, row.detail) for row in store.audit.rows()] == [
+        ("192.0.2.1", unknown),
+        ("192.0.2.1", f"{unknown} (100 times)"),
+        ("192.0.2.2", "called CXRD: too many associations at once (100 times)"),
+    ]
+
+
+def test_a_host_that_goes_on_is_counted_again_and_one_that_ends_forgotten(store: Store) -> None:
+    with NetworkAudit(store.audit, merge_seconds=0.1) as audit:
+        for count in (1, 2):
+            audit.rejected(stranger("192.0.2.1"))
+            deadline = time.monotonic() + 10
+            while len(said(store)) < count and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert len(said(store)) == count
+        while audit._rejected and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not audit._rejected
 
 
 def test_a_refused_object_is_in_the_trail(store: Store, tmp_path: Path) -> None:
