@@ -11,6 +11,8 @@ import ssl
 import threading
 import time
 import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from daemon.audit_network import NetworkAudit
@@ -19,6 +21,7 @@ from daemon.config import Config, ListenerConfig
 from daemon.role import RoleContext
 from daemon.sweep import sweep_daily
 from daemon.tls import listener_context
+from dicom_io.acceptor import Capacity
 from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
 from dicom_io.node import Limits, Node, ReceivedInstance, Rejection, RejectReason, StoreStatus
@@ -137,10 +140,14 @@ def open_node(
     audit: NetworkAudit,
     commitment: CommitmentHandlers | None = None,
     *,
+    capacity: Capacity | None = None,
     port: int | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Node:
-    """The SCP that `config` describes, not yet started; `port` where it is another."""
+    """The SCP that `config` describes, not yet started; `port` where it is another.
+
+    Nodes given one `capacity` keep to the limits together.
+    """
 
     def on_rejected(rejection: Rejection) -> None:
         _log_rejection(rejection)
@@ -178,6 +185,7 @@ def open_node(
         max_associations=config.listener.max_associations,
         require_called_ae_title=config.listener.check_called_ae_title,
         limits=limits_of(config.listener),
+        capacity=capacity,
     )
 
 
@@ -234,17 +242,22 @@ def run(context: RoleContext) -> None:
         reception = Reception(spool, store, config.study.quiet_seconds)
         with ExitStack() as stack:
             audit = stack.enter_context(NetworkAudit(store.audit))
+            limits = limits_of(config.listener)
+            capacity = Capacity(limits, config.listener.max_associations)
+            nodes: list[Node] = []
+            stack.callback(stop_together, nodes)
             for port, encrypted in config.listener.addresses:
                 node = open_node(
                     config,
                     reception,
                     audit,
                     desk.handlers,
+                    capacity=capacity,
                     port=port,
                     tls=tls if encrypted else None,
                 )
                 _start_when_free(node, context.stop)
-                stack.callback(node.stop)
+                nodes.append(node)
             for name, work in (
                 ("commitment", desk.run),
                 ("sweep", functools.partial(sweep_daily, spool, store)),
@@ -252,6 +265,12 @@ def run(context: RoleContext) -> None:
                 threading.Thread(target=work, args=(context.stop,), name=name, daemon=True).start()
             context.ready()
             context.stop.wait()
+
+
+def stop_together(nodes: Sequence[Node]) -> None:
+    """Stop all at once: each may take seconds, and the supervisor waits for all of them."""
+    with ThreadPoolExecutor(max(1, len(nodes))) as pool:
+        list(pool.map(Node.stop, nodes))
 
 
 def _start_when_free(node: Node, stop: threading.Event) -> None:

@@ -66,6 +66,26 @@ class Gate:
                     del self._hosts[host]
 
 
+class Capacity:
+    """What one node, or several that share it, may hold together; thread-safe."""
+
+    def __init__(self, limits: Limits, max_associations: int) -> None:
+        self.budget = MemoryBudget(limits.max_receiving_bytes)
+        self.gate = Gate(limits)
+        self._max_associations = max_associations
+        self._open: set[AcceptedAssociation] = set()
+        self._lock = threading.Lock()
+
+    def admit(self, association: AcceptedAssociation) -> bool:
+        """Whether there is room for one more, which then counts until it has ended."""
+        with self._lock:
+            self._open = {one for one in self._open if one.is_alive()}
+            if len(self._open) >= self._max_associations:
+                return False
+            self._open.add(association)
+            return True
+
+
 class _Handler(RequestHandler):
     """Makes the association of a connection."""
 
@@ -158,11 +178,13 @@ class BoundedServer(ThreadedAssociationServer):
 class BoundedEntity(AE):
     """An application entity whose server and associations keep to `limits`."""
 
-    def __init__(self, ae_title: str, limits: Limits, on_abort: OnAbort) -> None:
+    def __init__(
+        self, ae_title: str, limits: Limits, capacity: Capacity, on_abort: OnAbort
+    ) -> None:
         super().__init__(ae_title)
         self.limits = limits
-        self.budget = MemoryBudget(limits.max_receiving_bytes)
-        self.gate = Gate(limits)
+        self.budget = capacity.budget
+        self.gate = capacity.gate
         self.on_abort = on_abort
         self.handshakes = Handshakes(limits.request_seconds, self._on_no_tls)
         # The one size that lets a sender use as large a PDU as it likes: several times faster.

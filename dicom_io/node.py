@@ -21,7 +21,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from dicom_io.accepted import AcceptedAssociation, forget_bytes, refusal_of
-from dicom_io.acceptor import BoundedEntity, BoundedServer
+from dicom_io.acceptor import BoundedEntity, BoundedServer, Capacity
 from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import NotDicomError, PortInUseError
 from dicom_io.limits import AbortReason, Limits
@@ -68,7 +68,8 @@ class Node:
     `commitment` that service is not offered.
 
     With `tls` (see `tls.server_context`) every connection is encrypted.
-    `require_called_ae_title` turns away requests for another AE title than `ae_title`.
+    `require_called_ae_title` turns away requests for another AE title than `ae_title`. Nodes that
+    are given one `capacity` share it; `max_associations` is for one that has its own.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Node:
         max_associations: int = 32,
         require_called_ae_title: bool = True,
         limits: Limits | None = None,
+        capacity: Capacity | None = None,
     ) -> None:
         self.ae_title = ae_title
         self.host = host
@@ -98,12 +100,11 @@ class Node:
         self._on_refused = on_refused
         self._commitment = commitment
         self._tls = tls
-        self._max_associations = max_associations
         self._require_called = require_called_ae_title
         self._limits = limits or Limits()
+        self._capacity = capacity or Capacity(self._limits, max_associations)
         self._server: BoundedServer | None = None
         self._stopping = threading.Event()
-        self._open: set[Association] = set()
         self._busy: set[Association] = set()
         self._lock = threading.Lock()
 
@@ -162,7 +163,7 @@ class Node:
             association.dul.kill_dul()
 
     def _listen(self) -> BoundedServer:
-        ae = BoundedEntity(self.ae_title, self._limits, self._on_abort)
+        ae = BoundedEntity(self.ae_title, self._limits, self._capacity, self._on_abort)
         server = ae.start_server(
             (self.host, self._asked_port),
             block=False,
@@ -211,9 +212,9 @@ class Node:
         rejection = self._judge(association, request)
         if rejection is None:
             association.acceptor.supported_contexts = self._contexts_for(association, request)
-            with self._lock:
-                self._open.add(association)
-            return
+            if self._capacity.admit(association):
+                return
+            rejection = _rejection(RejectReason.TOO_MANY, association, request)
         association.acse.send_reject(*REJECT_CODES[RejectReason(rejection.reason)])
         self._tell(rejection)
         association.kill()
@@ -233,11 +234,7 @@ class Node:
             reason = _untrusted(caller)
         elif self._require_called and called != self.ae_title:
             reason = RejectReason.CALLED_AE_TITLE
-        elif self._open_associations() >= self._max_associations:
-            reason = RejectReason.TOO_MANY
-        if reason is None:
-            return None
-        return Rejection(reason, caller.ae_title, called, caller.address)
+        return None if reason is None else _rejection(reason, association, request)
 
     def _contexts_for(
         self, association: Association, request: A_ASSOCIATE
@@ -248,11 +245,6 @@ class Node:
             storage=is_admitted(senders, _caller(association, request)),
             commitment=self._commitment is not None,
         )
-
-    def _open_associations(self) -> int:
-        with self._lock:
-            self._open = {one for one in self._open if one.is_alive()}
-            return len(self._open)
 
     def _on_c_store(self, event: evt.Event) -> Dataset:
         with self._lock:
@@ -291,6 +283,11 @@ def _caller(association: Association, request: A_ASSOCIATE) -> Caller:
     return Caller(title, address, *shown_by(association))
 
 
+def _rejection(reason: RejectReason, association: Association, request: A_ASSOCIATE) -> Rejection:
+    caller = _caller(association, request)
+    return Rejection(reason, caller.ae_title, str(request.called_ae_title).strip(), caller.address)
+
+
 def _untrusted(caller: Caller) -> RejectReason:
     """What a caller lacks that has a peer's title and host."""
     if not caller.tls:
@@ -303,6 +300,7 @@ def _untrusted(caller: Caller) -> RejectReason:
 def _end(association: Association) -> None:
     """Cut an association off, or a connection that has not asked for one."""
     if association.requestor.primitive is not None:
+        cast(AcceptedAssociation, association).dul.stop_taking()
         association.abort(block=False)
         return
     association.dul.kill_dul()

@@ -45,6 +45,10 @@ _MAX_UNSERVED = 4
 """Messages taken in before the first is answered; a peer that sends more has to wait."""
 
 
+class _TakingStoppedError(Exception):
+    """This side wants to abort rather than to read on."""
+
+
 class UpperLayer(DULServiceProvider):
     """The thread that reads and writes one connection."""
 
@@ -68,7 +72,7 @@ class UpperLayer(DULServiceProvider):
         self._command = bytearray()
         self._command_context = 0
         self._buffer = memoryview(bytearray(_PDU_HEADER.size))
-        self._reported = self._refused = False
+        self._reported = self._refused = self._taking_stopped = False
 
     def refuse(self, reason: AbortReason) -> None:
         """End the association: an A-ABORT if there is still somebody to hear it."""
@@ -79,6 +83,10 @@ class UpperLayer(DULServiceProvider):
             return
         self._refused = True
         self.event_queue.put("Evt19")
+
+    def stop_taking(self) -> None:
+        """Leave what is coming in half read: the association is about to be aborted."""
+        self._taking_stopped = True
 
     def report(self, reason: AbortReason) -> None:
         """Tell the owner why it ended: the first reason only."""
@@ -167,6 +175,8 @@ class UpperLayer(DULServiceProvider):
                 self._take_pdu()
         except ConnectionGoneError:
             self.event_queue.put("Evt17")
+        except _TakingStoppedError:
+            log.debug("what was coming in is left half read")
         except LimitError as error:
             self.refuse(error.reason)
         except Exception as error:  # noqa: BLE001 - whatever a peer's bytes make pynetdicom raise
@@ -271,6 +281,8 @@ class UpperLayer(DULServiceProvider):
             self._pace.check()
             if self._kill_thread:
                 raise ConnectionGoneError
+            if self._taking_stopped:
+                raise _TakingStoppedError
             count = self.socket.take(view)
             self._pace.arrived(count)
             view = view[count:]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dicom_io.acceptor import BoundedEntity
+from dicom_io.acceptor import BoundedEntity, Capacity
 from dicom_io.limits import AbortReason, LimitError, Limits, MemoryBudget, Pace, ReceivedData
 from dicom_io.node import Rejection, RejectReason, StoreStatus
 from dicom_io.peers import Peer
@@ -364,7 +364,9 @@ def test_a_silent_tls_client_keeps_nobody_waiting(tmp_path: Path) -> None:
     theirs.load_verify_locations(certificate)
     theirs.check_hostname = False
     seen: list[AbortReason | TlsFault] = []
-    entity = BoundedEntity("CXRD", QUICK, lambda reason, *_: seen.append(reason))
+    entity = BoundedEntity(
+        "CXRD", QUICK, Capacity(QUICK, 1), lambda reason, *_: seen.append(reason)
+    )
     entity.add_supported_context(raw_peer.VERIFICATION)
     server = entity.start_server((HOST, 0), block=False, ssl_context=ours)
     assert server is not None
@@ -390,6 +392,66 @@ def test_the_reason_of_a_full_node_is_not_mixed_up_with_that_of_a_peer() -> None
             peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
             assert peer.next() == (raw_peer.ASSOCIATE_RJ, b"\0\x02\x03\x02")
     assert reasons(inbox) == [RejectReason.TOO_MANY]
+
+
+def test_more_associations_than_allowed_cannot_slip_in_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Looking up a peer's host takes a while, in which others are judged, too."""
+
+    def slowly(*_: object) -> bool:
+        time.sleep(0.2)
+        return True
+
+    monkeypatch.setattr("dicom_io.node.is_known", slowly)
+    with running(Inbox(), max_associations=2) as node:
+        peers = [RawPeer(node.port) for _ in range(12)]
+        for peer in peers:
+            peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
+        kinds = [peer.next()[0] for peer in peers]
+        for peer in peers:
+            peer.socket.close()
+    assert kinds.count(raw_peer.ASSOCIATE_AC) == 2
+    assert kinds.count(raw_peer.ASSOCIATE_RJ) == 10
+
+
+def test_two_nodes_share_one_capacity() -> None:
+    few = Limits(max_receiving_bytes=len(FILM), max_waiting_per_host=2)
+    capacity = Capacity(few, 2)
+    first, second = Inbox(), Inbox()
+    with (
+        running(first, limits=few, capacity=capacity) as plain,
+        running(second, limits=few, capacity=capacity) as encrypted,
+        RawPeer(plain.port) as holding,
+        RawPeer(encrypted.port) as sending,
+    ):
+        holding.associate().begin_store(UID)
+        holding.send(pdu(P_DATA, pdv(3, 0, FILM[: len(FILM) // 2])))
+        wait_until(lambda: capacity.budget.left < len(FILM))
+        assert sending.associate().store(UID, FILM) == StoreStatus.OUT_OF_RESOURCES
+        with RawPeer(plain.port) as surplus:
+            surplus.send(pdu(ASSOCIATE_RQ, associate_rq()))
+            assert surplus.next()[0] == raw_peer.ASSOCIATE_RJ
+        with RawPeer(plain.port), RawPeer(encrypted.port):
+            wait_until(lambda: len(threads_of_connections()) == 8)
+            with RawPeer(plain.port) as refused:
+                assert refused.seconds_until_closed() < 5
+    assert reasons(first) == [RejectReason.TOO_MANY, AbortReason.TOO_MANY_CONNECTIONS]
+
+
+def test_stopping_does_not_wait_for_an_object_on_its_way() -> None:
+    inbox = Inbox()
+    with running(inbox) as node, RawPeer(node.port) as peer:
+        peer.associate().begin_store(UID)
+        peer.send(pdu(P_DATA, pdv(3, LAST, FILM))[:-100])
+        time.sleep(0.3)
+        stopping = threading.Thread(target=node.stop, args=(30.0,))
+        stopping.start()
+        assert peer.next()[0] == ABORT
+        peer.socket.close()
+        stopping.join(10)
+        assert not stopping.is_alive()
+    assert inbox.instances == []
 
 
 def test_received_data_counts_what_it_holds() -> None:
