@@ -65,7 +65,7 @@ class Wire(AssociationSocket):
         return count
 
     def send(self, bytestream: bytes) -> None:
-        """Send all of it; a peer that takes nothing for `stall_seconds` counts as gone."""
+        """Send all of it; a peer that has not taken it within `stall_seconds` counts as gone."""
         left = memoryview(bytestream)
         deadline = time.monotonic() + self._stall_seconds
         while left:

@@ -7,6 +7,8 @@ from pynetdicom.presentation import PresentationContext
 from dicom_io.commitment import COMMITMENT_CLASS
 from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
 
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+"""The only one there is (PS3.7 A.2.1)."""
 VERIFICATION_CLASS = "1.2.840.10008.1.1"
 STORAGE_CLASSES = frozenset(
     str(context.abstract_syntax) for context in AllStoragePresentationContexts
@@ -32,7 +34,8 @@ def _storage_contexts(request: A_ASSOCIATE) -> list[PresentationContext]:
     """Each storage class asked for, its syntaxes in the sender's order.
 
     A sender lists first what its files are in; one asked for anything else may be unable to
-    convert, and then sends nothing at all.
+    convert, and then sends nothing at all. pynetdicom knows one order for each class, so that of
+    a class in several contexts it is the order of its first mention in any of them.
     """
     asked: dict[str, dict[str, None]] = {}
     for proposed in request.presentation_context_definition_list:

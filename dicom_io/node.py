@@ -25,7 +25,7 @@ from dicom_io.acceptor import BoundedEntity, BoundedServer, Capacity
 from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import NotDicomError, PortInUseError
 from dicom_io.limits import AbortReason, Limits
-from dicom_io.negotiation import VERIFICATION_CLASS, supported_contexts
+from dicom_io.negotiation import APPLICATION_CONTEXT, VERIFICATION_CLASS, supported_contexts
 from dicom_io.observed import (
     REJECT_CODES,
     Opening,
@@ -222,11 +222,15 @@ class Node:
     def _on_opened(self, event: evt.Event) -> None:
         self._on_accepted(opening(event))
 
-    def _judge(self, association: Association, request: A_ASSOCIATE) -> Rejection | None:
+    def _judge(self, association: AcceptedAssociation, request: A_ASSOCIATE) -> Rejection | None:
         caller = _caller(association, request)
         called = str(request.called_ae_title).strip()
         reason = None
-        if not any(peer.ae_title == caller.ae_title for peer in self._peers):
+        if not association.dul.speaks_version_1:
+            reason = RejectReason.PROTOCOL_VERSION
+        elif request.application_context_name != APPLICATION_CONTEXT:
+            reason = RejectReason.APPLICATION_CONTEXT
+        elif not any(peer.ae_title == caller.ae_title for peer in self._peers):
             reason = RejectReason.CALLING_AE_TITLE
         elif not is_known(self._peers, caller.ae_title, caller.address):
             reason = RejectReason.CALLING_HOST

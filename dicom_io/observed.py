@@ -19,6 +19,8 @@ class RejectReason(StrEnum):
     WRONG_CERTIFICATE = "the client certificate is not one that is trusted for this peer"
     TLS_HANDSHAKE = "the TLS handshake failed"
     CALLED_AE_TITLE = "called AE title is not this node's"
+    APPLICATION_CONTEXT = "the application context is not that of DICOM"
+    PROTOCOL_VERSION = "the protocol version is not 1"
     TOO_MANY = "too many associations at once"
 
 
@@ -44,6 +46,8 @@ REJECT_CODES = {
     RejectReason.NO_CERTIFICATE: (1, 1, 1),
     RejectReason.WRONG_CERTIFICATE: (1, 1, 1),
     RejectReason.CALLED_AE_TITLE: (1, 1, 7),
+    RejectReason.APPLICATION_CONTEXT: (1, 1, 2),
+    RejectReason.PROTOCOL_VERSION: (1, 2, 2),
     RejectReason.TOO_MANY: (2, 3, 2),
 }
 

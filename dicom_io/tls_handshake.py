@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _TLS_RECORD = b"\x16"
 """The first byte of a ClientHello's record (RFC 8446 5.1); a PDU of DICOM begins with 01."""
+_LEAST_SECONDS = 0.001
 
 
 class TlsFault(StrEnum):
@@ -30,7 +32,7 @@ class TlsFault(StrEnum):
 
 
 class Handshakes:
-    """Handshakes with a time limit; `on_failed` hears the host of each that fails, and why.
+    """Handshakes of at most `seconds` each; `on_failed` hears the host of each that fails, and why.
 
     A connection that is closed without a byte, as port probes do, is not reported.
     """
@@ -48,6 +50,7 @@ class Handshakes:
             if self._stopped:
                 return False
             self._under_way.add(client)
+        deadline = time.monotonic() + self._seconds
         try:
             client.settimeout(self._seconds)
             first = socket.socket.recv(client, 1, socket.MSG_PEEK)
@@ -56,6 +59,8 @@ class Handshakes:
             if first != _TLS_RECORD:
                 self._on_failed(host, TlsFault.PLAIN_CONNECTION)
                 return False
+            # A time limit of zero would mean not to wait at all.
+            client.settimeout(max(_LEAST_SECONDS, deadline - time.monotonic()))
             client.do_handshake()
             client.settimeout(None)
         except OSError as error:

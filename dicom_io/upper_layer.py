@@ -69,6 +69,7 @@ class UpperLayer(DULServiceProvider):
         self._budget = budget
         self._on_abort = on_abort
         self._pace = limit.request_pace(limits)
+        self.speaks_version_1 = False
         self._command = bytearray()
         self._command_context = 0
         self._buffer = memoryview(bytearray(_PDU_HEADER.size))
@@ -205,6 +206,10 @@ class UpperLayer(DULServiceProvider):
         check_items(body)
         with quietly():
             pdu.decode(bytes(self._buffer) + body)
+        # Each bit stands for a version (PS3.8 9.3.2). pynetdicom would reject others by itself, and
+        # nobody would hear of it.
+        self.speaks_version_1 = bool(pdu.protocol_version & 1)
+        pdu.protocol_version = 1
         self._pace = limit.message_pace(self._limits)
         self._recv_pdu.put(pdu)
         self.event_queue.put("Evt6")

@@ -15,7 +15,7 @@ from dicom_io.acceptor import BoundedEntity, Capacity
 from dicom_io.limits import AbortReason, LimitError, Limits, MemoryBudget, Pace, ReceivedData
 from dicom_io.node import Rejection, RejectReason, StoreStatus
 from dicom_io.peers import Peer
-from dicom_io.tls_handshake import TlsFault
+from dicom_io.tls_handshake import Handshakes, TlsFault
 from tests.dicom_io import raw_peer
 from tests.dicom_io.films import ROOT, chest_film, data_set_bytes, file_bytes
 from tests.dicom_io.raw_peer import (
@@ -384,6 +384,21 @@ def test_a_silent_tls_client_keeps_nobody_waiting(tmp_path: Path) -> None:
         server.shutdown()
 
 
+def test_a_tls_handshake_has_one_time_limit_from_its_first_byte_on() -> None:
+    here, there = socket.socketpair()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    client = context.wrap_socket(here, server_side=True, do_handshake_on_connect=False)
+    faults: list[TlsFault] = []
+    with client, there:
+        late = threading.Timer(1.5, there.sendall, (b"\x16",))
+        late.start()
+        started = time.monotonic()
+        assert not Handshakes(2.0, lambda _, fault: faults.append(fault)).shake(client, HOST)
+        assert time.monotonic() - started < 3
+        late.join()
+    assert faults == [TlsFault.TLS_HANDSHAKE]
+
+
 def test_the_reason_of_a_full_node_is_not_mixed_up_with_that_of_a_peer() -> None:
     inbox = Inbox()
     with running(inbox, max_associations=1) as node, RawPeer(node.port) as held:
@@ -392,6 +407,35 @@ def test_the_reason_of_a_full_node_is_not_mixed_up_with_that_of_a_peer() -> None
             peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
             assert peer.next() == (raw_peer.ASSOCIATE_RJ, b"\0\x02\x03\x02")
     assert reasons(inbox) == [RejectReason.TOO_MANY]
+
+
+OTHER_CONTEXT = item(0x10, b"1.2.3") + b"".join(map(raw_peer.context_item, raw_peer.CONTEXTS))
+
+
+@pytest.mark.parametrize(
+    ("request_body", "answer", "reason"),
+    [
+        (associate_rq(version=2), b"\0\x01\x02\x02", RejectReason.PROTOCOL_VERSION),
+        (
+            associate_rq(items=OTHER_CONTEXT + raw_peer.USER_INFORMATION),
+            b"\0\x01\x01\x02",
+            RejectReason.APPLICATION_CONTEXT,
+        ),
+    ],
+)
+def test_another_protocol_is_rejected_and_reported(
+    request_body: bytes, answer: bytes, reason: RejectReason
+) -> None:
+    inbox = Inbox()
+    with running(inbox) as node, RawPeer(node.port) as peer:
+        peer.send(pdu(ASSOCIATE_RQ, request_body))
+        assert peer.next() == (raw_peer.ASSOCIATE_RJ, answer)
+    assert inbox.rejections == [Rejection(reason, "STORESCU", "CXRD", HOST)]
+
+
+def test_a_peer_that_speaks_later_versions_too_is_accepted() -> None:
+    with running(Inbox()) as node, RawPeer(node.port) as peer:
+        assert peer.associate(associate_rq(version=3)).echo() == 0
 
 
 def test_more_associations_than_allowed_cannot_slip_in_at_once(
