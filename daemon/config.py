@@ -10,12 +10,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from daemon.config_access import Fingerprint, TlsConfig, WebConfig, read_secret
+from daemon.config_access import Fingerprint, TlsConfig, WebConfig, below, read_secret
 from daemon.config_base import Port, Seconds, Section
-from daemon.config_reading import explain, nearest, read_yaml
+from daemon.config_reading import explain, holds_secret, nearest, read_yaml
 from daemon.config_syslog import SyslogConfig
 from daemon.errors import ConfigError
 from dicom_io.tls import ClientCertificate
@@ -231,6 +238,8 @@ class Config(BaseSettings):
     syslog: SyslogConfig = SyslogConfig()
     retention: RetentionConfig = RetentionConfig()
     web: WebConfig = WebConfig()
+    _file: Path | None = PrivateAttr(None)
+    _file_is_secret: bool = PrivateAttr(False)
 
     @classmethod
     def settings_customise_sources(
@@ -288,6 +297,16 @@ class Config(BaseSettings):
         if self.database_url is not None and self.database_url_file is not None:
             raise ValueError("set database_url or database_url_file, not both")
         return self
+
+    @property
+    def file(self) -> Path | None:
+        """The file that this was read from; None for the embedded defaults."""
+        return self._file
+
+    @property
+    def file_is_secret(self) -> bool:
+        """Whether that file itself names a token or a password."""
+        return self._file_is_secret
 
     @property
     def resolved_database_url(self) -> str:
@@ -348,16 +367,20 @@ def load_config(path: Path | None = None) -> Config:
     bundle = config.model.bundle
     if bundle != STARTER_BUNDLE:
         bundle = str(base / Path(bundle).expanduser())
-    return config.model_copy(
+    resolved = config.model_copy(
         update={
             "data_dir": base / config.data_dir.expanduser(),
             "database_url": _database_url(config, base),
+            "database_url_file": below(base, config.database_url_file),
             "tls": config.tls.resolved(base),
             "web": config.web.resolved(base),
             "model": config.model.model_copy(update={"bundle": bundle}),
             "syslog": config.syslog.resolved(base),
         }
     )
+    resolved._file = source.resolve() if source is not None else None
+    resolved._file_is_secret = holds_secret(values)
+    return resolved
 
 
 def _database_url(config: Config, base: Path) -> SecretStr | None:

@@ -70,7 +70,8 @@ class KeyPair(Section):
     def resolved(self, base: Path) -> Self:
         """With absolute paths, and the password out of its file. Raises ConfigError."""
         changes: dict[str, object] = {
-            name: below(base, getattr(self, name)) for name in ("certificate", "key")
+            name: below(base, getattr(self, name))
+            for name in ("certificate", "key", "key_password_file")
         }
         if self.key_password_file is not None:
             changes["key_password"] = read_secret(base / self.key_password_file.expanduser())

@@ -1,7 +1,8 @@
 """The text of config.yaml, and what is wrong with it in one line."""
 
 import difflib
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import yaml
 from pydantic_core import ErrorDetails
 
 from daemon.errors import ConfigError
+
+_URL_PASSWORD = re.compile(r"://[^/@]*:[^@]+@|password=")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -28,6 +31,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold keys and values, such as `listener:`")
     return values
+
+
+def holds_secret(values: Mapping[str, Any]) -> bool:
+    """Whether the file itself names a token or a password, in a URL or alone."""
+    sections = [section for section in values.values() if isinstance(section, dict)]
+    return bool(_URL_PASSWORD.search(str(values.get("database_url", "")))) or any(
+        section.get(key) for section in sections for key in ("token", "key_password")
+    )
 
 
 def explain(

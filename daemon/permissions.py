@@ -27,17 +27,39 @@ def readable_by_others(config: Config) -> list[str]:
 
     Raises ConfigError for one that they may change.
     """
-    problems = []
-    for path in _private_paths(config):
-        try:
-            mode = path.stat().st_mode
-        except OSError:
-            continue
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise ConfigError(f"{path} can be changed by every user: chmod -R o-rwx {path}")
-        if mode & stat.S_IROTH:
-            problems.append(f"{path} can be read by every user: chmod -R o-rwx {path}")
-    return problems
+    private = list(dict.fromkeys(_private_paths(config)))
+    for path in (*private, *_believed_paths(config)):
+        mode = _mode(path)
+        # In a folder with the sticky bit nobody replaces what is another's.
+        is_sticky = stat.S_ISDIR(mode) and mode & stat.S_ISVTX
+        if mode & stat.S_IWOTH and not is_sticky:
+            raise ConfigError(f"{path} can be changed by every user: chmod -R o-w {path}")
+    return [
+        f"{path} can be read by every user: chmod -R o-rwx {path}"
+        for path in private
+        if _mode(path) & stat.S_IROTH
+    ]
+
+
+def _mode(path: Path) -> int:
+    """0 for what is not there: nobody can do anything with it."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
+
+
+def _believed_paths(config: Config) -> Iterator[Path]:
+    """What is no secret, but says who is trusted."""
+    believed = (
+        config.file,
+        config.tls.certificate,
+        config.tls.ca,
+        config.web.certificate,
+        config.syslog.certificate,
+        config.syslog.ca,
+    )
+    yield from (path for path in believed if path is not None)
 
 
 def _private_paths(config: Config) -> Iterator[Path]:
@@ -46,10 +68,13 @@ def _private_paths(config: Config) -> Iterator[Path]:
     yield config.spool_dir
     yield from sorted(config.data_dir.glob("*.sqlite*"))
     secrets = (
+        config.file if config.file_is_secret else None,
         config.tls.key,
         config.tls.key_password_file,
         config.web.key,
         config.web.key_password_file,
+        config.syslog.key,
+        config.syslog.key_password_file,
         config.database_url_file,
         token_path(config),
     )

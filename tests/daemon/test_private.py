@@ -21,7 +21,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from daemon.config import Config
+from daemon.config import Config, load_config
 from daemon.errors import ConfigError
 from daemon.permissions import readable_by_others
 from dicom_io.association import Destination
@@ -311,3 +311,62 @@ def test_file_that_others_may_read_is_warned_of(tmp_path: Path) -> None:
 def test_file_that_others_may_change_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="web_token can be changed by every user: chmod"):
         _loosen(tmp_path / "open", 0o646)()
+
+
+NAMED = """
+data_dir: data
+database_url_file: url
+listener: {tls: true}
+tls: {certificate: c.pem, key: k.pem, key_password_file: tls.pw, ca: ca.pem}
+web: {certificate: w.pem, key: w.key, key_password_file: web.pw, token_file: token}
+syslog: {host: h, certificate: s.pem, key: s.key, key_password_file: syslog.pw, ca: syslog.ca}
+"""
+SECRETS = ("url", "k.pem", "tls.pw", "w.key", "web.pw", "token", "s.key", "syslog.pw")
+BELIEVED = ("config.yaml", "c.pem", "ca.pem", "w.pem", "s.pem", "syslog.ca")
+
+
+def _named(folder: Path, name: str, mode: int) -> list[str]:
+    """What is said where one of the files that the configuration names has this mode."""
+    for one in (*SECRETS, *BELIEVED):
+        (folder / one).write_text("sqlite:///x")
+        (folder / one).chmod(0o600)
+    (folder / "data").mkdir(mode=0o700)
+    (folder / "config.yaml").write_text(NAMED)
+    (folder / name).chmod(mode)
+    return readable_by_others(load_config(folder / "config.yaml"))
+
+
+@pytest.mark.parametrize("name", SECRETS + BELIEVED)
+def test_no_named_file_may_be_changed_by_others(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"/{name} can be changed by every user"):
+        _named(tmp_path, name, 0o602)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_every_named_secret_that_others_may_read_is_said(tmp_path: Path, name: str) -> None:
+    (line,) = _named(tmp_path, name, 0o604)
+    assert f"/{name} can be read by every user" in line
+
+
+@pytest.mark.parametrize("name", BELIEVED)
+def test_what_is_no_secret_may_be_read(tmp_path: Path, name: str) -> None:
+    assert _named(tmp_path, name, 0o604) == []
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "web: {token: aaaaaaaaaaaaaaaaaaaaaaaa}",
+        "syslog: {key_password: secret}",
+        "database_url: postgresql+psycopg://user:secret@host/name",
+        "database_url: postgresql+psycopg://host/name?user=me&password=secret",
+    ],
+)
+def test_configuration_with_a_secret_may_not_be_read(tmp_path: Path, secret: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(secret)
+    path.chmod(0o644)
+    (line,) = readable_by_others(load_config(path))
+    assert f"{path} can be read by every user" in line
+    path.write_text("database_url: postgresql+psycopg://user@host/name")
+    assert readable_by_others(load_config(path)) == []
