@@ -19,8 +19,7 @@ from dicom_io.commitment import (
     MessageStatus,
     Reference,
 )
-from dicom_io.commitment_scp import Caller
-from dicom_io.peers import Peer, is_known
+from dicom_io.peers import Caller
 from dicom_io.report_fallback import fallback_uid
 from storage.errors import IntegrityError, LeaseLostError, StorageError
 from storage.records import InstanceName, Job
@@ -42,11 +41,7 @@ RESEND_FOR = frozenset(
 
 def peers_of(config: Config, caller: Caller) -> list[PeerConfig]:
     """The configured peers that a caller may be."""
-    return [
-        peer
-        for peer in config.callers
-        if is_known([Peer(peer.ae_title, peer.host)], caller.ae_title, caller.host)
-    ]
+    return [peer for peer in config.callers if peer.as_caller.admits(caller)]
 
 
 def sent_as(instance: InstanceName) -> Reference:

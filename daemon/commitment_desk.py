@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from daemon.commitment import answer_to, peers_of, settle_answer, take_answer
 from daemon.config import Config, PeerConfig
 from dicom_io.commitment import CommitmentAnswer, CommitmentRequest, MessageStatus
-from dicom_io.commitment_scp import AnswerChannel, Caller, CommitmentHandlers
+from dicom_io.commitment_scp import AnswerChannel, CommitmentHandlers
+from dicom_io.peers import Caller
 from storage.errors import LeaseLostError, StorageError
 from storage.records import InstanceName, Job, JobKind
 from storage.spool import Spool

@@ -25,6 +25,7 @@ from daemon.config_base import Port, Seconds, Section
 from daemon.config_reading import explain, holds_secret, nearest, read_yaml
 from daemon.config_syslog import SyslogConfig
 from daemon.errors import ConfigError
+from dicom_io.peers import Peer
 from dicom_io.tls import ClientCertificate
 
 ENVIRONMENT_PREFIX = "CXRD_"
@@ -136,12 +137,28 @@ class PeerConfig(Section):
                 f"peer {self.name} receives nothing that it could commit to: "
                 "set commitment to false"
             )
+        if self.certificate_sha256 and self.has_address and not self.tls:
+            raise ValueError(
+                f"peer {self.name} has certificate_sha256, but would be called without TLS:"
+                " set tls to true"
+            )
         return self
 
     @property
     def has_address(self) -> bool:
         """Whether an association with it can be opened from here."""
         return self.host is not None and self.port is not None
+
+    @property
+    def as_caller(self) -> Peer:
+        """What it has to show when it calls."""
+        return Peer(
+            self.ae_title,
+            self.host,
+            self.sends,
+            tls=self.tls,
+            certificates=frozenset(self.certificate_sha256),
+        )
 
 
 class StudyConfig(Section):

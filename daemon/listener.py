@@ -26,7 +26,6 @@ from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
 from dicom_io.node import Limits, Node, ReceivedInstance, Rejection, RejectReason, StoreStatus
 from dicom_io.observed import RefusedObject
-from dicom_io.peers import Peer
 from storage.errors import StorageError, StoreUnavailableError
 from storage.records import JobKind, NewInstance, Receipt, ReceiptOutcome
 from storage.spool import Spool, StoredFile, received_path
@@ -167,16 +166,7 @@ def open_node(
         host=config.listener.host,
         port=port or config.listener.port,
         tls=tls,
-        peers=[
-            Peer(
-                peer.ae_title,
-                peer.host,
-                peer.sends,
-                tls=peer.tls,
-                certificates=frozenset(peer.certificate_sha256),
-            )
-            for peer in config.callers
-        ],
+        peers=[peer.as_caller for peer in config.callers],
         on_store=reception.receive,
         on_rejected=on_rejected,
         on_accepted=audit.accepted,

@@ -32,21 +32,15 @@ from dicom_io.commitment import (
 )
 from dicom_io.errors import MalformedMessageError, NotDicomError
 from dicom_io.header import read_information
+from dicom_io.peers import Caller
 from dicom_io.received import answer
+from dicom_io.tls_handshake import shown_by
 
 _POLL_SECONDS = 0.02
 _ANSWER_MESSAGE_ID = 1
 
-OnAnswer = Callable[[CommitmentAnswer, "Caller"], MessageStatus]
+OnAnswer = Callable[[CommitmentAnswer, Caller], MessageStatus]
 """Takes in what an archive says; its result is what the archive is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The node on the other end of an association."""
-
-    ae_title: str
-    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +74,7 @@ class CommitmentHandlers:
             )
         except MalformedMessageError as error:
             return answer(MessageStatus(error.status), str(error)), None
-        caller = Caller(
-            str(event.assoc.requestor.ae_title).strip(), str(event.assoc.requestor.address)
-        )
-        return answer(self.on_request(request, caller, channel)), None
+        return answer(self.on_request(request, _other_side(event.assoc), channel)), None
 
 
 def take_answer(event: evt.Event, on_answer: OnAnswer) -> tuple[Dataset, None]:
@@ -98,9 +89,7 @@ def take_answer(event: evt.Event, on_answer: OnAnswer) -> tuple[Dataset, None]:
         )
     except MalformedMessageError as error:
         return answer(MessageStatus(error.status), str(error)), None
-    peer = event.assoc.requestor if event.assoc.is_acceptor else event.assoc.acceptor
-    caller = Caller(str(peer.ae_title).strip(), str(peer.address))
-    return answer(on_answer(received, caller)), None
+    return answer(on_answer(received, _other_side(event.assoc))), None
 
 
 class AnswerChannel:
@@ -169,6 +158,11 @@ class AnswerChannel:
         if type(event.message).__name__.endswith("_RSP"):
             with self._counting:
                 self._unserved -= 1
+
+
+def _other_side(association: Association) -> Caller:
+    peer = association.requestor if association.is_acceptor else association.acceptor
+    return Caller(str(peer.ae_title).strip(), str(peer.address), *shown_by(association))
 
 
 def _event_report(reply: CommitmentAnswer, syntax: UID) -> N_EVENT_REPORT:

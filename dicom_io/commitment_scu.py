@@ -19,8 +19,9 @@ from dicom_io.commitment import (
     build_answer,
     build_request,
 )
-from dicom_io.commitment_scp import Caller, take_answer
+from dicom_io.commitment_scp import take_answer
 from dicom_io.errors import AssociationError
+from dicom_io.peers import Caller
 
 _HANDLER_SECONDS = 10.0
 

@@ -22,14 +22,21 @@ from daemon.config import (
     PeerConfig,
     Product,
 )
+from daemon.config_access import TlsConfig
 from daemon.courier import Lane, destination_of
 from daemon.listener import Reception, open_node
 from daemon.preflight import run_checks
 from daemon.role import RoleContext
 from dicom_io.association import REPORT_CLASS, REPORT_CLASSES
-from dicom_io.commitment import CommitmentRequest, MessageStatus, Reference, build_request
+from dicom_io.commitment import (
+    CommitmentAnswer,
+    CommitmentRequest,
+    MessageStatus,
+    Reference,
+    build_request,
+)
 from dicom_io.node import Node, StoreStatus
-from dicom_io.peers import Peer
+from dicom_io.peers import Caller, Peer
 from dicom_io.report_fallback import fallback_uid
 from storage.records import InstanceName, Job, JobKind, JobState
 from storage.spool import Spool
@@ -328,6 +335,35 @@ def test_nobody_but_the_archive_answers(site: Site) -> None:
             asked = ask(association, request_for(Reference(REPORT_CLASS, "1.2.3")))
         assert asked == MessageStatus.NOT_AUTHORISED
         site.stop.set()
+
+
+def test_a_plain_caller_does_not_answer_for_a_pinned_peer_of_its_title(site: Site) -> None:
+    pin = "a" * 64
+    archive = PeerConfig(
+        name="archive",
+        ae_title="PACS",
+        host=HOST,
+        port=104,
+        receives=(Product.REPORT,),
+        commitment=True,
+        tls=True,
+        certificate_sha256=(pin,),
+    )
+    config = Config(
+        listener=ListenerConfig(tls=True, tls_port=2762),
+        tls=TlsConfig(certificate=Path("c"), key=Path("k"), ca=Path("a")),
+        peers=(archive, PeerConfig(name="modality", ae_title="PACS", host=HOST, sends=True)),
+    )
+    desk = CommitmentDesk(config, "listener", site.spool, site.store)
+    answer = CommitmentAnswer("2.25.1", (), ())
+    for caller in (
+        Caller("PACS", HOST),
+        Caller("PACS", HOST, tls=True),
+        Caller("PACS", HOST, tls=True, certificate="b" * 64),
+    ):
+        assert desk.take_answer(answer, caller) is MessageStatus.NOT_AUTHORISED
+    pinned = Caller("PACS", HOST, tls=True, certificate=pin)
+    assert desk.take_answer(answer, pinned) is MessageStatus.INVALID_ARGUMENT
 
 
 def test_a_peer_that_waits_is_told_what_is_kept(site: Site) -> None:

@@ -101,6 +101,12 @@ class Mistake:
             f"peers: [{{name: a, ae_title: A, sends: true, certificate_sha256: [{'a' * 64}]}}]",
             "tls.client_certificate is none: set it to required or optional",
         ),
+        Mistake(
+            "listener: {tls: true}\ntls: {certificate: a, key: b, ca: c}\n"
+            "peers: [{name: a, ae_title: A, sends: true, host: h, port: 104, receives: [report],"
+            f" certificate_sha256: [{'a' * 64}]}}]",
+            "peer a has certificate_sha256, but would be called without TLS: set tls to true",
+        ),
         Mistake("tls: {certificate: a}", "certificate and key go together"),
         Mistake("web: {token: short}", "a token has at least 20 printable ASCII characters"),
         Mistake("web: {token_file: gone, token: aaaaaaaaaaaaaaaaaaaaa}", "token or token_file"),

@@ -24,11 +24,11 @@ from dicom_io.commitment import (
     Reference,
     build_request,
 )
-from dicom_io.commitment_scp import AnswerChannel, Caller, CommitmentHandlers
+from dicom_io.commitment_scp import AnswerChannel, CommitmentHandlers
 from dicom_io.commitment_scu import CommitmentSession, report
 from dicom_io.errors import AssociationError
 from dicom_io.node import Node, ReceivedInstance, StoreStatus
-from dicom_io.peers import Peer
+from dicom_io.peers import Caller, Peer
 from tests.dicom_io.archive import HOST, Archive, all_failed, call_back, running
 from tests.dicom_io.films import chest_film, file_bytes
 from tests.dicom_io.test_node import CR, wait_until

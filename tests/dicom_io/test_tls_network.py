@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from dicom_io.association import Destination, Timeouts
+from dicom_io.commitment import CommitmentAnswer, MessageStatus
+from dicom_io.commitment_scp import CommitmentHandlers
+from dicom_io.commitment_scu import report
 from dicom_io.limits import AbortReason, Limits
 from dicom_io.node import Node, RejectReason
-from dicom_io.peers import Peer
+from dicom_io.peers import Caller, Peer
 from dicom_io.sender import Sender, echo
 from dicom_io.tls import (
     ClientCertificate,
@@ -120,6 +123,22 @@ def test_plain_caller_of_a_tls_port_is_refused(pki: Authority) -> None:
         assert echoscu(node, "STORESCU").returncode != 0
         assert settle(inbox) == [RejectReason.PLAIN_CONNECTION]
         assert not echo(destination(node, None)).ok
+
+
+def test_who_answers_about_commitment_is_known_by_its_certificate(pki: Authority) -> None:
+    callers: list[Caller] = []
+
+    def take(_: CommitmentAnswer, caller: Caller) -> MessageStatus:
+        callers.append(caller)
+        return MessageStatus.SUCCESS
+
+    handlers = CommitmentHandlers(lambda *_: MessageStatus.NOT_AUTHORISED, take)
+    peers = [Peer("STORESCU")]
+    context = client_context(pki.ca, pki.of("modality"))
+    with tls_node(Inbox(), pki, peers=peers, commitment=handlers) as node:
+        assert report(destination(node, context), CommitmentAnswer("2.25.1", (), ())) == 0x0000
+    shown = examine(pki.of("modality")).sha256
+    assert callers == [Caller("STORESCU", HOST, tls=True, certificate=shown)]
 
 
 def test_old_tls_is_refused(pki: Authority) -> None:
