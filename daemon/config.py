@@ -6,62 +6,39 @@ an error that names its nearest match: a typo must not silently become a default
 """
 
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from daemon.config_access import Fingerprint, TlsConfig, WebConfig, below, read_secret
-from daemon.config_base import Port, Seconds, Section
+from daemon.config_access import TlsConfig, WebConfig, below, read_secret
+from daemon.config_base import AETitle, Port, Seconds, Section
+from daemon.config_peers import PeerConfig, PictureSyntax, Product, RulesConfig
 from daemon.config_reading import explain, holds_secret, nearest, read_yaml
 from daemon.config_syslog import SyslogConfig
 from daemon.errors import ConfigError
-from dicom_io.peers import Peer
 from dicom_io.tls import ClientCertificate
+
+__all__ = [
+    "STARTER_BUNDLE",
+    "AnalystConfig",
+    "CommitmentConfig",
+    "Config",
+    "CourierConfig",
+    "ListenerConfig",
+    "ModelConfig",
+    "PeerConfig",
+    "PictureSyntax",
+    "Product",
+    "RulesConfig",
+    "known_keys",
+    "load_config",
+]
 
 ENVIRONMENT_PREFIX = "CXRD_"
 DEFAULT_FILE = Path("config.yaml")
 STARTER_BUNDLE = "starter"
-
-
-def _checked_ae_title(value: str) -> str:
-    title = value.strip()
-    if not 1 <= len(title) <= 16:
-        raise ValueError("an AE title has 1 to 16 characters (PS3.5 6.2, VR AE)")
-    if "\\" in title or not title.isascii() or not title.isprintable():
-        raise ValueError("an AE title has no backslash, control or non-ASCII character")
-    return title
-
-
-AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
-
-
-class Product(StrEnum):
-    """What a peer may be sent."""
-
-    REPORT = "report"
-    HEATMAP = "heatmap"
-    SUMMARY = "summary"
-    PRESENTATION_STATE = "presentation_state"
-    SEGMENTATION = "segmentation"
-
-
-class PictureSyntax(StrEnum):
-    """How a peer likes pictures encoded; what it does not accept it gets uncompressed."""
-
-    UNCOMPRESSED = "uncompressed"
-    RLE = "rle"
-    JPEG_2000 = "jpeg_2000"
-    JPEG_BASELINE = "jpeg_baseline"
 
 
 class ListenerConfig(Section):
@@ -100,65 +77,6 @@ class ListenerConfig(Section):
         if self.tls_port is not None:
             return (self.port, False), (self.tls_port, True)
         return ((self.port, self.tls),)
-
-
-class RulesConfig(Section):
-    """Which films of a peer are analysed, beyond what the model needs (docs/gate.md)."""
-
-    minimum_age_years: int | None = Field(default=None, ge=0, le=130)
-    require_body_part: bool = False
-    require_view: bool = False
-    accept_secondary_capture: bool = True
-
-
-class PeerConfig(Section):
-    """Another DICOM node: one that may send to us, one that receives from us, or both."""
-
-    name: str = Field(min_length=1)
-    ae_title: AETitle
-    host: str | None = None
-    port: Port | None = None
-    sends: bool = False
-    receives: tuple[Product, ...] = ()
-    picture_syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED
-    commitment: bool = False
-    tls: bool = False
-    certificate_sha256: tuple[Fingerprint, ...] = ()
-    rules: RulesConfig = RulesConfig()
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.receives and (self.host is None or self.port is None):
-            raise ValueError(f"peer {self.name} receives, so it needs both host and port")
-        if not self.sends and not self.receives:
-            raise ValueError(f"peer {self.name} neither sends nor receives: set one of the two")
-        if self.commitment and not self.receives:
-            raise ValueError(
-                f"peer {self.name} receives nothing that it could commit to: "
-                "set commitment to false"
-            )
-        if self.certificate_sha256 and self.has_address and not self.tls:
-            raise ValueError(
-                f"peer {self.name} has certificate_sha256, but would be called without TLS:"
-                " set tls to true"
-            )
-        return self
-
-    @property
-    def has_address(self) -> bool:
-        """Whether an association with it can be opened from here."""
-        return self.host is not None and self.port is not None
-
-    @property
-    def as_caller(self) -> Peer:
-        """What it has to show when it calls."""
-        return Peer(
-            self.ae_title,
-            self.host,
-            self.sends,
-            tls=self.tls,
-            certificates=frozenset(self.certificate_sha256),
-        )
 
 
 class StudyConfig(Section):

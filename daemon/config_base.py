@@ -2,8 +2,19 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+
+def _checked_ae_title(value: str) -> str:
+    title = value.strip()
+    if not 1 <= len(title) <= 16:
+        raise ValueError("an AE title has 1 to 16 characters (PS3.5 6.2, VR AE)")
+    if "\\" in title or not title.isascii() or not title.isprintable():
+        raise ValueError("an AE title has no backslash, control or non-ASCII character")
+    return title
+
+
+AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 
