@@ -20,7 +20,7 @@ from daemon.commitment_desk import CommitmentDesk
 from daemon.config import Config, ListenerConfig
 from daemon.role import RoleContext
 from daemon.sweep import sweep_daily
-from daemon.tls import listener_context
+from daemon.tls import listener_addresses
 from dicom_io.acceptor import Capacity
 from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
@@ -225,7 +225,7 @@ def run(context: RoleContext) -> None:
     """Listen until told to stop."""
     config = context.config
     allow_open_files(config.listener)
-    tls = listener_context(config)
+    addresses = listener_addresses(config)
     spool = Spool(config.spool_dir, min_free_bytes=config.spool.min_free_mb * 2**20)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         desk = CommitmentDesk(config, context.worker, spool, store)
@@ -236,7 +236,7 @@ def run(context: RoleContext) -> None:
             capacity = Capacity(limits, config.listener.max_associations)
             nodes: list[Node] = []
             stack.callback(stop_together, nodes)
-            for port, encrypted in config.listener.addresses:
+            for port, tls in addresses:
                 node = open_node(
                     config,
                     reception,
@@ -244,7 +244,7 @@ def run(context: RoleContext) -> None:
                     desk.handlers,
                     capacity=capacity,
                     port=port,
-                    tls=tls if encrypted else None,
+                    tls=tls,
                 )
                 _start_when_free(node, context.stop)
                 nodes.append(node)

@@ -3,6 +3,7 @@
 Each check answers in one line and says what to do; one that fails does not stop the next.
 """
 
+import errno
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -18,9 +19,16 @@ from daemon.pipeline import Pipeline
 from daemon.products import classes_for, picture_contexts
 from daemon.role import ROOM_ERRORS
 from daemon.syslog import SyslogConnection
-from daemon.tls import WARN_DAYS, destination_context, own_certificates
+from daemon.tls import (
+    WARN_DAYS,
+    destination_context,
+    is_short_lived,
+    own_certificates,
+    remaining,
+)
 from dicom_io.association import Destination, Timeouts
 from dicom_io.commitment import COMMITMENT_CLASS
+from dicom_io.peers import Caller
 from dicom_io.sender import echo
 from dicom_io.tls import client_context
 from dicom_io.tls_probe import probe
@@ -30,6 +38,7 @@ from storage.store import Store
 
 MAP_TOLERANCE = 1e-3
 """How far mean(map) + bias may be from the logit, in logits, through rounding alone."""
+_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +118,10 @@ def check_certificates(config: Config) -> CheckResult:
     Raises CertificateError for one that cannot.
     """
     now = datetime.now(UTC)
-    days = {name: one.days_left(now) for name, one in own_certificates(config).items()}
-    detail = ", ".join(f"{name}.certificate ends in {left} day(s)" for name, left in days.items())
-    if any(left <= WARN_DAYS for left in days.values()):
-        return CheckResult("certificates", False, f"{detail}: renew it")
-    return CheckResult("certificates", True, detail)
+    own = own_certificates(config)
+    detail = ", ".join(f"{name}.certificate {remaining(one, now)}" for name, one in own.items())
+    passed = not any(is_short_lived(one, now) for one in own.values())
+    return CheckResult("certificates", passed, detail)
 
 
 def _check_listener(config: Config, port: int, encrypted: bool) -> CheckResult:
@@ -124,31 +132,66 @@ def _check_listener(config: Config, port: int, encrypted: bool) -> CheckResult:
         try:
             probe_socket.bind((listener.host, port))
         except OSError as error:
-            if _answers(config, port, encrypted):
-                return CheckResult("listener", True, f"{where} answers: the daemon is running")
+            if error.errno == errno.EADDRINUSE:
+                return _check_taken(config, port, encrypted, where)
             reason = error.strerror or str(error)
             return CheckResult("listener", False, f"{where} cannot be listened on: {reason}")
     return CheckResult("listener", True, f"{where} is free to listen on")
 
 
-def _answers(config: Config, port: int, encrypted: bool) -> bool:
-    """Whether the port is taken by this daemon, which is well, and not by something else."""
-    seconds = 3.0
-    if encrypted:
-        # Only up to TLS: the certificate of a peer, which an association may need, is not here.
-        own = client_context(config.tls.ca, config.tls.credentials, check_name=False)
-        return probe(config.listener.host, port, own, seconds).problem is None
+def _check_taken(config: Config, port: int, encrypted: bool, where: str) -> CheckResult:
+    """Whether a port is taken by this daemon, which is well, and not by something else."""
+    title = None if encrypted else _title_for(config)
+    if not encrypted and title is None:
+        return CheckResult(
+            "listener",
+            True,
+            f"{where} is taken, probably by this daemon: no peer may call it from here in plain,"
+            " so it is not asked",
+        )
+    if _shows_own_certificate(config, port) if title is None else _answers(config, port, title):
+        return CheckResult("listener", True, f"{where} answers: the daemon is running")
+    return CheckResult("listener", False, f"{where} is taken by another program: stop that one")
+
+
+def _title_for(config: Config) -> str | None:
+    """The title of a peer that may call from this machine without TLS."""
+    host = config.listener.host
+    here = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not listened on
+    titles = (
+        peer.ae_title
+        for peer in config.callers
+        if peer.as_caller.admits(Caller(peer.ae_title, here))
+    )
+    return next(titles, None)
+
+
+def _answers(config: Config, port: int, title: str) -> bool:
     return echo(
         Destination(
             name="cxrd",
             ae_title=config.listener.ae_title,
             host=config.listener.host,
             port=port,
-            calling_ae_title=config.senders[0].ae_title if config.senders else "CXRD",
-            timeouts=Timeouts(seconds, seconds, seconds, seconds),
+            calling_ae_title=title,
+            timeouts=Timeouts(_SECONDS, _SECONDS, _SECONDS, _SECONDS),
         ),
         sop_classes=(),
     ).ok
+
+
+def _shows_own_certificate(config: Config, port: int) -> bool:
+    """Whether the port is held by who has this node's key; only up to TLS: an association may
+    need the certificate of a peer, which is not here."""
+    own = client_context(config.tls.certificate, config.tls.credentials, check_name=False)
+    try:
+        with (
+            socket.create_connection((config.listener.host, port), _SECONDS) as plain,
+            own.wrap_socket(plain) as connection,
+        ):
+            return connection.version() is not None
+    except OSError:
+        return False
 
 
 def _check_syslog(config: SyslogConfig) -> CheckResult:

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from cxr_model.errors import ModelError
 from daemon.config import Config
 from daemon.errors import DaemonError
-from dicom_io.errors import DicomError
+from dicom_io.errors import CertificateDateError, DicomError
 from storage.errors import StorageError
 
 ROOM_ERRORS = (DaemonError, StorageError, DicomError, ModelError)
@@ -64,9 +64,13 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class CannotStart:
-    """Sent to the supervisor: the role cannot work, and why, in one line."""
+    """Sent to the supervisor: the role cannot work, and why, in one line.
+
+    With `today` nothing is set up wrongly, and it may work later: the others do without it.
+    """
 
     reason: str
+    today: bool = False
 
 
 def role_process(
@@ -91,7 +95,7 @@ def role_process(
         silence_libraries()
         module.run(context)
     except ROOM_ERRORS as error:
-        tell(CannotStart(str(error)))
+        tell(CannotStart(str(error), today=isinstance(error, CertificateDateError)))
         sys.exit(CANNOT_START)
 
 

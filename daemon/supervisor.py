@@ -1,7 +1,8 @@
 """Starts, watches, restarts and stops the roles, each a process of its own.
 
-A role that cannot start when the daemon does is an error for the person at the terminal. A role
-that dies later is restarted with backoff, and the leases it held are freed at once.
+A role that cannot start when the daemon does is an error for the person at the terminal, unless
+all that is wrong is the date of a certificate: that role is tried again, and the others work. A
+role that dies later is restarted with backoff, and the leases it held are freed at once.
 """
 
 import logging
@@ -61,6 +62,10 @@ class _Child:
     started: float = 0.0
     failures: int = 0
     restart_at: float = 0.0
+    reason: str = ""
+    """Why it could not start this time."""
+    recorded: str = ""
+    """The last reason that the audit trail has: the same one is not repeated there."""
 
 
 class Supervisor:
@@ -141,6 +146,7 @@ class Supervisor:
             args=(child.role, self._config, child.worker, sender),
             name=f"cxrd-{child.role}",
         )
+        child.reason = ""
         child.process.start()
         sender.close()
         child.channel = receiver
@@ -193,8 +199,10 @@ class Supervisor:
         child.failures = 1 if lived >= HEALTHY_SECONDS else child.failures + 1
         wait = RESTART.seconds(child.failures, self._rng)
         log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
-        detail = f"{child.role} stopped: {reason}"
-        self._record(store.audit, AuditKind.ROLE_FAILED, AuditOutcome.FAILURE, detail)
+        if child.reason == "" or child.reason != child.recorded:
+            detail = f"{child.role} stopped: {reason}"
+            self._record(store.audit, AuditKind.ROLE_FAILED, AuditOutcome.FAILURE, detail)
+        child.recorded = child.reason
         _close(child)
         child.restart_at = self._monotonic() + wait
         self._let_go(child, store)
@@ -249,6 +257,9 @@ def _reported(child: _Child) -> bool:
         message = _receive(child)
         if isinstance(message, Ready):
             return True
+        if isinstance(message, CannotStart) and message.today:
+            child.reason = message.reason
+            return True
         raise RoleFailedError(message.reason if message else f"the {child.role} died at its start")
     if not child.process.is_alive():
         raise RoleFailedError(
@@ -270,7 +281,9 @@ def _last_words(child: _Child) -> str:
         if message is None:
             break
         if isinstance(message, CannotStart):
-            return message.reason
+            child.reason = message.reason
+    if child.reason:
+        return child.reason
     code = child.process.exitcode if child.process is not None else None
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}"

@@ -6,6 +6,7 @@ DicomError
 ├── ObjectError             a DICOM object cannot be built from the given content
 ├── MalformedMessageError   a peer's message is not what the standard asks for
 ├── CertificateError        a certificate, key or CA file cannot be used
+│   └── CertificateDateError  a certificate is not valid on this day
 ├── PortInUseError          the address to listen on cannot be had                 (retryable)
 └── AssociationError        no association with the peer                           (it depends)
 
@@ -41,6 +42,10 @@ class MalformedMessageError(DicomError):
 
 class CertificateError(DicomError):
     """A certificate, a key or a list of CAs is missing, expired or does not fit the others."""
+
+
+class CertificateDateError(CertificateError):
+    """A certificate has expired or is not valid yet; nothing else is wrong with it."""
 
 
 class PortInUseError(DicomError):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from dicom_io.errors import CertificateError
+from dicom_io.errors import CertificateDateError, CertificateError
 
 CIPHER_SUITES = (
     "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -60,6 +60,17 @@ class Certificate:
         """Whole days until it expires; negative once it has."""
         return (self.not_after - now).days
 
+    def date_problem(self, now: datetime) -> str | None:
+        """Why it is not valid now, and what to do; None where it is."""
+        if now > self.not_after:
+            return f"expired on {self.not_after:%Y-%m-%d}; renew it"
+        if now < self.not_before:
+            return (
+                f"is valid from {self.not_before:%Y-%m-%d %H:%M} UTC only;"
+                " check this machine's clock"
+            )
+        return None
+
 
 def server_context(
     credentials: Credentials,
@@ -102,11 +113,14 @@ def client_context(
     return context
 
 
-def examine(credentials: Credentials, *, as_client: bool = True) -> Certificate:
+def examine(
+    credentials: Credentials, *, as_client: bool = True, at_any_time: bool = False
+) -> Certificate:
     """The certificate that the credentials show, once it has proved usable by them.
 
-    A handshake in memory finds what only shows when others connect: an expired certificate, or
-    one that may not be a server's (or with `as_client` a client's). Raises CertificateError.
+    A handshake in memory finds what only shows when others connect: one that may not be a
+    server's (or with `as_client` a client's). Raises CertificateError, and unless `at_any_time`
+    CertificateDateError for one that is not valid now.
     """
     server, client = (ssl.SSLContext(kind) for kind in (_SERVER, _CLIENT))
     client.check_hostname = False
@@ -118,16 +132,9 @@ def examine(credentials: Credentials, *, as_client: bool = True) -> Certificate:
     if as_client:
         server.verify_mode = ssl.CERT_REQUIRED
     certificate = _handshake_in_memory(server, client, credentials)
-    now = datetime.now(UTC)
-    if now > certificate.not_after:
-        raise CertificateError(
-            f"{credentials.certificate} expired on {certificate.not_after:%Y-%m-%d}; renew it"
-        )
-    if now < certificate.not_before:
-        raise CertificateError(
-            f"{credentials.certificate} is valid from {certificate.not_before:%Y-%m-%d %H:%M} UTC"
-            " only; check this machine's clock"
-        )
+    problem = certificate.date_problem(datetime.now(UTC))
+    if problem is not None and not at_any_time:
+        raise CertificateDateError(f"{credentials.certificate} {problem}")
     return certificate
 
 

@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 
 from daemon.config import Config, ListenerConfig, ModelConfig, PeerConfig, PictureSyntax, Product
+from daemon.config_access import TlsConfig
 from daemon.config_syslog import SyslogConfig, SyslogTransport
 from daemon.preflight import CheckResult, run_checks
 from dicom_io.association import HEATMAP_CLASS, REPORT_CLASS
 from dicom_io.compression import RLE
 from dicom_io.syntaxes import PLAIN_SYNTAXES
+from dicom_io.tls import ClientCertificate, examine
+from tests.certificates import Authority
 from tests.daemon.running import HOST, free_port
 from tests.daemon.syslog_server import StreamServer
+from tests.daemon.test_tls_end_to_end import running_listener
 from tests.dicom_io.test_sender import archive
 
 PICTURES = (Product.REPORT, Product.HEATMAP)
@@ -56,6 +60,62 @@ def test_a_class_that_would_be_sent_and_is_refused_is_named(tmp_path: Path, bund
     assert not result.passed
     assert "Segmentation Storage" in result.detail
     assert "Presentation State" not in result.detail
+
+
+def port_check(config: Config) -> CheckResult:
+    (result,) = [one for one in run_checks(config) if one.name == "listener"]
+    return result
+
+
+def pinned(pki: Authority, *more: PeerConfig) -> tuple[PeerConfig, ...]:
+    pin = (examine(pki.of("pacs")).sha256,)
+    return PeerConfig(name="a", ae_title="A", sends=True, certificate_sha256=pin), *more
+
+
+def test_a_running_daemon_is_asked_as_a_peer_that_may_call_in_plain(
+    tmp_path: Path, bundle: Path, pki: Authority
+) -> None:
+    """The first peer has a pin, the second another host."""
+    elsewhere = PeerConfig(name="b", ae_title="B", sends=True, host="192.0.2.7")
+    strict = Config(
+        data_dir=tmp_path,
+        model=ModelConfig(bundle=str(bundle), threads=1),
+        listener=ListenerConfig(port=free_port(), tls=True, tls_port=free_port()),
+        tls=TlsConfig(certificate=pki.of("cxrd").certificate, key=pki.of("cxrd").key, ca=pki.ca),
+        peers=pinned(pki, elsewhere),
+    )
+    anyone = PeerConfig(name="c", ae_title="C", sends=True)
+    config = strict.model_copy(update={"peers": (*strict.peers, anyone)})
+    with running_listener(config):
+        for one, said in ((config, "answers: the daemon is running"), (strict, "probably by this")):
+            results = [result for result in run_checks(one) if result.name == "listener"]
+            assert [result.passed for result in results] == [True, True]
+            assert said in results[0].detail
+            assert "answers: the daemon is running" in results[1].detail
+
+
+@pytest.mark.parametrize("asked", list(ClientCertificate))
+def test_a_running_daemon_is_known_by_its_own_certificate(
+    tmp_path: Path, bundle: Path, pki: Authority, strangers: Authority, asked: ClientCertificate
+) -> None:
+    """Whoever's certificates it asks for, and whoever has issued its own."""
+    own = strangers.of("cxrd")
+    config = Config(
+        data_dir=tmp_path,
+        model=ModelConfig(bundle=str(bundle), threads=1),
+        listener=ListenerConfig(port=free_port(), tls=True),
+        tls=TlsConfig(
+            certificate=own.certificate, key=own.key, ca=pki.ca, client_certificate=asked
+        ),
+        peers=(PeerConfig(name="any", ae_title="A", sends=True),),
+    )
+    with running_listener(config):
+        assert port_check(config).passed
+        other = pki.of("cxrd")
+        tls = config.tls.model_copy(update={"certificate": other.certificate, "key": other.key})
+        result = port_check(config.model_copy(update={"tls": tls}))
+    assert not result.passed
+    assert "taken by another program" in result.detail
 
 
 def test_a_syslog_server_that_is_not_there_is_named(tmp_path: Path, bundle: Path) -> None:

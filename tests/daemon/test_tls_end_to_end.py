@@ -2,9 +2,11 @@
 
 import json
 import re
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,26 @@ from daemon.config_access import TlsConfig
 from daemon.listener import run
 from daemon.preflight import CheckResult, check_certificates
 from daemon.role import RoleContext
-from daemon.tls import ending_soon
-from dicom_io.errors import CertificateError
+from daemon.tls import ending_soon, listener_addresses
+from dicom_io.association import Destination
+from dicom_io.errors import CertificateDateError
 from dicom_io.header import read_header
-from dicom_io.tls import Credentials, examine
+from dicom_io.sender import echo
+from dicom_io.tls import Credentials, client_context, examine
+from dicom_io.tls_probe import probe
+from storage.audit_records import AuditKind
 from storage.store import Store
 from tests.certificates import PAGE, Authority
 from tests.daemon.orthanc import AE_TITLE, Orthanc, running_orthanc
-from tests.daemon.running import HOST, NODE, RunningDaemon, film, free_port, wait_until
+from tests.daemon.running import (
+    HOST,
+    NODE,
+    RecordingPacs,
+    RunningDaemon,
+    film,
+    free_port,
+    wait_until,
+)
 from tests.tools import require_tool
 
 
@@ -104,6 +118,23 @@ def test_orthanc_and_the_node_exchange_over_tls_what_nobody_else_may(
     assert re.search(r"ok +peer orthanc: .*its certificate ends in \d+ day", checked.stdout)
 
 
+@contextmanager
+def running_listener(config: Config) -> Iterator[None]:
+    """The role in this process."""
+    Store.open(config.resolved_database_url, migrate=True).close()
+    ready, stop = threading.Event(), threading.Event()
+    context = RoleContext(config, "test", stop, ready.set)
+    listener = threading.Thread(target=run, args=(context,))
+    listener.start()
+    try:
+        assert ready.wait(10)
+        yield
+    finally:
+        stop.set()
+        listener.join(10)
+    assert not listener.is_alive()
+
+
 def test_plain_and_tls_side_by_side(tmp_path: Path, pki: Authority) -> None:
     port, tls_port = free_port(), free_port()
     config = Config(
@@ -112,21 +143,11 @@ def test_plain_and_tls_side_by_side(tmp_path: Path, pki: Authority) -> None:
         tls=TlsConfig(certificate=pki.of("cxrd").certificate, key=pki.of("cxrd").key, ca=pki.ca),
         peers=(PeerConfig(name="any", ae_title=AE_TITLE, sends=True),),
     )
-    Store.open(config.resolved_database_url, migrate=True).close()
-    ready, stop = threading.Event(), threading.Event()
-    context = RoleContext(config, "test", stop, ready.set)
-    listener = threading.Thread(target=run, args=(context,))
-    listener.start()
-    try:
-        assert ready.wait(10)
+    with running_listener(config):
         plain = [require_tool("echoscu"), "-aet", AE_TITLE, "-aec", NODE, HOST, str(port)]
         assert subprocess.run(plain, check=False).returncode == 0
         assert echoscu(tls_port, pki, pki.of("modality")) == 0
         assert echoscu(tls_port, pki, None) != 0
-    finally:
-        stop.set()
-        listener.join(10)
-    assert not listener.is_alive()
 
 
 def test_check_names_what_is_wrong_with_a_destination(
@@ -170,8 +191,60 @@ def test_certificate_that_ends_soon_is_warned_of(tmp_path: Path, pki: Authority)
     lines, result = warned(40)
     assert lines == []
     assert result.passed
-    with pytest.raises(CertificateError, match="expired on"):
-        warned(-1)
+    lines, result = warned(-1)
+    assert len(lines) == 1
+    assert re.fullmatch(r"tls\.certificate expired on [\d-]{10}; renew it", lines[0])
+    assert not result.passed
+    assert result.detail == lines[0]
+
+
+def test_expired_certificate_closes_the_tls_port_alone(tmp_path: Path, pki: Authority) -> None:
+    own = pki.issue("ended", days=-1)
+    port, tls_port = free_port(), free_port()
+    tls = TlsConfig(certificate=own.certificate, key=own.key, ca=pki.ca)
+    peers = (PeerConfig(name="any", ae_title=AE_TITLE, sends=True),)
+    config = Config(
+        data_dir=tmp_path,
+        listener=ListenerConfig(port=port, tls=True, tls_port=tls_port),
+        tls=tls,
+        peers=peers,
+    )
+    with running_listener(config):
+        assert echo(Destination("node", NODE, HOST, port, AE_TITLE)).ok
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((HOST, tls_port))
+    alone = Config(
+        data_dir=tmp_path, listener=ListenerConfig(port=port, tls=True), tls=tls, peers=peers
+    )
+    with pytest.raises(CertificateDateError, match="expired on"):
+        listener_addresses(alone)
+
+
+def test_expired_web_certificate_stops_the_page_alone_until_it_is_renewed(
+    tmp_path: Path, bundle: Path, pki: Authority
+) -> None:
+    own = pki.issue("page", days=-1)
+    web = {"port": free_port(), "certificate": str(own.certificate), "key": str(own.key)}
+    with (
+        RecordingPacs(tmp_path / "pacs") as pacs,
+        RunningDaemon(tmp_path / "node", bundle, pacs.port, {"web": web}) as daemon,
+    ):
+        daemon.send(film("study"))
+        wait_until(lambda: "web stopped: " in daemon.log, "the web role is given up")
+        assert re.search(r"web\.certificate expired on [\d-]{10}; renew it", daemon.log)
+        assert re.search(r"web stopped: .*page\.pem expired on .*; restarting in", daemon.log)
+        wait_until(lambda: len(pacs.of("SR")) == 1, "the report comes")
+        wait_until(lambda: daemon.log.count("web stopped: ") > 1, "the web role is tried again")
+        with daemon.store() as store:
+            failed = [row for row in store.audit.rows() if row.kind == AuditKind.ROLE_FAILED]
+        assert len(failed) == 1
+        pki.issue("page")
+        wait_until(lambda: _listens_to_tls(int(web["port"]), pki), "the page is there")
+        assert daemon.stop()[0] == 0
+
+
+def _listens_to_tls(port: int, pki: Authority) -> bool:
+    return probe(HOST, port, client_context(pki.ca), 5).problem is None
 
 
 def _listens(port: int) -> bool:
