@@ -12,10 +12,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import StrEnum
-from http.cookies import CookieError, SimpleCookie
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 
 log = logging.getLogger("web")
 
@@ -23,7 +23,7 @@ COOKIE = "cxrd_session"
 SESSION_SECONDS = 12 * 3600
 MAX_SESSIONS = 256
 FAILURES = 10
-"""Wrong tokens from one host within FAILURE_SECONDS, after which it has to wait."""
+"""Wrong tokens from one host within FAILURE_SECONDS, after which no more of them are reported."""
 FAILURE_SECONDS = 60.0
 _MAX_HOSTS = 1024
 
@@ -91,16 +91,17 @@ class Access:
             self._on_login(host, LoginOutcome.LOGGED_OUT)
 
     def _judge(self, offered: str, host: str) -> LoginOutcome:
-        """Compare, and report a failure. Of a host with too many this is said once, and nothing
-        is compared any more: it could otherwise go on guessing, and fill the log.
+        """Compare, and report a failure; of a host with too many this is said once.
+
+        The right token is always let in, for others may share the host's address. That wrong
+        ones are hopeless is a matter of the token's length; what is limited here is the log.
         """
+        if hmac.compare_digest(_digest(offered), self._token):
+            return LoginOutcome.ACCEPTED
         now = self._now()
         recent = [at for at in self._failures.get(host, ()) if now - at < FAILURE_SECONDS]
         if len(recent) > FAILURES:
             return LoginOutcome.THROTTLED
-        if len(recent) < FAILURES and hmac.compare_digest(_digest(offered), self._token):
-            self._failures.pop(host, None)
-            return LoginOutcome.ACCEPTED
         outcome = LoginOutcome.REFUSED if len(recent) < FAILURES else LoginOutcome.THROTTLED
         self._failures[host] = [*recent, now]
         self._failures.move_to_end(host)
@@ -116,8 +117,5 @@ def _digest(value: str) -> bytes:
 
 
 def _session_of(headers: Headers) -> str:
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return cookie.value if cookie is not None else ""
+    """Whatever else the browser sends: cookies of a host are shared by all that is served there."""
+    return cookie_parser("; ".join(headers.getlist("cookie"))).get(COOKIE, "")

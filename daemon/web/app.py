@@ -25,7 +25,7 @@ from daemon.config import Config
 from daemon.tls import own_certificates
 from daemon.web.access import COOKIE, SESSION_SECONDS, Access, LoginOutcome
 from daemon.web.guard import AUTHORIZED, Guard, host_of
-from daemon.web.health import check_health
+from daemon.web.health import Health
 from daemon.web.metrics import render_metrics
 from daemon.web.overview import gather
 from storage.errors import StorageError
@@ -77,6 +77,7 @@ class _Site:
         self._certificates = own_certificates(config)
         self._store = store
         self._spool = spool
+        self._health = Health(store, spool)
         self._now = clock
         templates = Environment(
             loader=PackageLoader("daemon.web"),
@@ -153,7 +154,7 @@ class _Site:
 
     def health(self, request: Request) -> Response:
         """200 when an image could be kept now, else 503; with the token, what failed and why."""
-        checks = check_health(self._store, self._spool)
+        checks = self._health.checks()
         well = all(check.problem is None for check in checks)
         answer: dict[str, object] = {"status": "ok" if well else "failing"}
         if request.scope[AUTHORIZED]:

@@ -1,10 +1,11 @@
 """HTTP connections that are given a time for what they ask.
 
 uvicorn waits without end for a request that never becomes whole: enough such connections, and
-nobody else is answered.
+nobody else is answered. For a TLS handshake asyncio waits 60 s, and uvicorn has no say in it.
 """
 
 import asyncio
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -13,6 +14,16 @@ REQUEST_SECONDS = 20.0
 """How old a connection may become while its request is still on its way."""
 ANSWER_SECONDS = 5.0
 """When one whose answer is under way is looked at again."""
+
+
+class PatientLoop(asyncio.SelectorEventLoop):
+    """asyncio's event loop, whose servers wait as long for a handshake as for a request."""
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:  # type: ignore[override]
+        """As the base class does."""
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = REQUEST_SECONDS
+        return await super().create_server(*args, **options)
 
 
 class PatientProtocol(H11Protocol):

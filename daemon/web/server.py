@@ -110,7 +110,7 @@ def _address_problem(web: WebConfig, error: OSError) -> str:
 def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:
     settings = uvicorn.Config(
         app,
-        loop="asyncio",
+        loop="daemon.web.patience:PatientLoop",
         http=PatientProtocol,
         ws="none",
         lifespan="off",

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from daemon.redaction import redact
+from daemon.web.health import Health
 from dicom_io.tls import examine
+from storage.spool import Spool
 from storage.store import Store
 from tests.certificates import Authority
 from tests.daemon.website import PEER_WORDS, Site, cells, fill, running
@@ -91,6 +93,19 @@ def test_healthy(site: Site) -> None:
     assert answer.status == 200
     assert json.loads(answer.text) == {"status": "ok", "checks": {"store": "ok", "spool": "ok"}}
     assert not list((site.data / "spool").rglob("health*"))
+
+
+def test_health_is_looked_at_once_a_second(tmp_path: Path, store: Store) -> None:
+    now = 0.0
+    spool = Spool(tmp_path / "spool")
+    health = Health(store, spool, lambda: now)
+    assert [check.problem for check in health.checks()] == [None, None]
+    (tmp_path / "spool").rename(tmp_path / "away")
+    (tmp_path / "spool").write_text("in the way")
+    now = 0.9
+    assert [check.problem for check in health.checks()] == [None, None]
+    now = 1.0
+    assert [check.problem is None for check in health.checks()] == [True, False]
 
 
 def test_low_disk_space_is_unhealthy_and_on_the_page(tmp_path: Path, store: Store) -> None:

@@ -122,9 +122,16 @@ def test_wrong_token_is_said_and_too_many_are_slowed(site: Site) -> None:
     session = session_of(log_in(site, site.token))
     for _ in range(FAILURES):
         log_in(site, "wrong")
-    assert log_in(site, site.token).status == 429
-    assert site.ask("/metrics").status == 401
+    assert log_in(site, "wrong").status == 429
     assert site.ask_with(session).status == 200
+
+
+def test_wrong_tokens_lock_nobody_out_who_has_the_right_one(site: Site) -> None:
+    for _ in range(2 * FAILURES):
+        log_in(site, "wrong")
+    assert log_in(site, site.token).status == 303
+    assert site.ask("/metrics").status == 200
+    assert log_in(site, "wrong").status == 429
 
 
 def test_long_form_is_refused(site: Site) -> None:
@@ -163,17 +170,39 @@ def test_access_forgets_sessions_and_failures_in_time() -> None:
     assert not access.is_open_to(cookie, "a")
     for _ in range(2 * FAILURES):
         access.log_in("wrong", "b")
-    assert access.log_in(TOKEN, "b")[0] is LoginOutcome.THROTTLED
-    assert access.log_in(TOKEN, "a")[0] is LoginOutcome.ACCEPTED
+    assert access.log_in("wrong", "b")[0] is LoginOutcome.THROTTLED
+    assert access.log_in("wrong", "a")[0] is LoginOutcome.REFUSED
     clock.now += FAILURE_SECONDS
-    assert access.log_in(TOKEN, "b")[0] is LoginOutcome.ACCEPTED
+    assert access.log_in("wrong", "b")[0] is LoginOutcome.REFUSED
     assert heard == [
         ("a", LoginOutcome.ACCEPTED),
         *[("b", LoginOutcome.REFUSED)] * FAILURES,
         ("b", LoginOutcome.THROTTLED),
-        ("a", LoginOutcome.ACCEPTED),
-        ("b", LoginOutcome.ACCEPTED),
+        ("a", LoginOutcome.REFUSED),
+        ("b", LoginOutcome.REFUSED),
     ]
+
+
+@pytest.mark.parametrize(
+    "cookies",
+    [
+        ['prefs={"dark":true}; MINE'],
+        ['MINE; prefs={"dark":true}'],
+        ["a b=1; MINE"],
+        ["cart[0]=1; MINE"],
+        ["x=\u00e4; MINE"],
+        ["justvalue; MINE"],
+        ["other=1", "MINE"],
+        ["MINE", "other=1"],
+    ],
+)
+def test_cookies_of_other_pages_lock_nobody_out(cookies: list[str]) -> None:
+    access = Access(SecretStr(TOKEN), lambda *_: None)
+    _, session = access.log_in(TOKEN, "a")
+    raw = [
+        (b"cookie", one.replace("MINE", f"{COOKIE}={session}").encode("latin-1")) for one in cookies
+    ]
+    assert access.is_open_to(Headers(raw=raw), "a")
 
 
 def test_refused_bearer_and_logout_are_heard_of() -> None:
@@ -247,6 +276,21 @@ def test_slow_visitor_is_cut_off(
         with suppress(ConnectionResetError):
             assert visitor.recv(1) == b""
         assert site.ask("/healthz").status == 200
+
+
+def test_silent_visitor_over_tls_is_cut_off(
+    tmp_path: Path, store: Store, pki: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = pki.of("cxrd")
+    port = free_port()
+    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.5)
+    web = {"port": port, "certificate": own.certificate, "key": own.key}
+    with (
+        running(tmp_path, web=web),
+        socket.create_connection((HOST, port), 5) as visitor,
+        suppress(ConnectionResetError),
+    ):
+        assert visitor.recv(1) == b""
 
 
 def test_page_over_tls(tmp_path: Path, store: Store, pki: Authority) -> None:
