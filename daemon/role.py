@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import logging
 import multiprocessing
+import queue
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing.connection import Connection
+from types import FrameType
 
 from cxr_model.errors import ModelError
 from daemon.config import Config
@@ -78,7 +80,7 @@ def role_process(
 ) -> None:
     """Entry point of a role's process."""
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.set())
+    signal.signal(signal.SIGTERM, setter(stop))
     # Ctrl-C reaches the whole process group; the supervisor alone decides when roles stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging()
@@ -97,6 +99,22 @@ def role_process(
     except ROOM_ERRORS as error:
         tell(CannotStart(str(error), today=isinstance(error, CertificateDateError)))
         sys.exit(CANNOT_START)
+
+
+def setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
+    """A handler of signals that has the event set, by a thread of its own.
+
+    The main thread may hold the event's lock at the instant of the signal, and would wait for
+    itself. A SimpleQueue may be put to at any instant.
+    """
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def wait() -> None:
+        told.get()
+        stop.set()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+    return lambda number, _frame: told.put(number)
 
 
 def configure_logging() -> None:

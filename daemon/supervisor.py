@@ -26,7 +26,7 @@ from daemon.backoff import Backoff
 from daemon.config import Config
 from daemon.errors import RoleFailedError
 from daemon.permissions import readable_by_others
-from daemon.role import CannotStart, Ready, RoleName, role_process
+from daemon.role import CannotStart, Ready, RoleName, role_process, setter
 from daemon.tls import ending_soon
 from storage.audit import Audit
 from storage.audit_records import AuditKind, AuditOutcome
@@ -239,15 +239,15 @@ class Supervisor:
 def stop_on_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM and SIGINT set while the context lasts."""
     stop = threading.Event()
+    handler = setter(stop)
     previous = {
-        number: signal.signal(number, lambda _signal, _frame: stop.set())
-        for number in (signal.SIGTERM, signal.SIGINT)
+        number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
         yield stop
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, old in previous.items():
+            signal.signal(number, old)
 
 
 def _reported(child: _Child) -> bool:

@@ -19,7 +19,7 @@ ANSWER_SECONDS = 5.0
 class PatientLoop(asyncio.SelectorEventLoop):
     """asyncio's event loop, whose servers wait as long for a handshake as for a request."""
 
-    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:  # type: ignore[override]
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
         """As the base class does."""
         if options.get("ssl") is not None:
             options["ssl_handshake_timeout"] = REQUEST_SECONDS
@@ -29,7 +29,7 @@ class PatientLoop(asyncio.SelectorEventLoop):
 class PatientProtocol(H11Protocol):
     """uvicorn's protocol, which also ends connections that do not ask."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin to wait."""
         super().connection_made(transport)
         self._patience = self.loop.call_later(REQUEST_SECONDS, self._look)

@@ -224,7 +224,8 @@ def test_expired_web_certificate_stops_the_page_alone_until_it_is_renewed(
     tmp_path: Path, bundle: Path, pki: Authority
 ) -> None:
     own = pki.issue("page", days=-1)
-    web = {"port": free_port(), "certificate": str(own.certificate), "key": str(own.key)}
+    port = free_port()
+    web = {"port": port, "certificate": str(own.certificate), "key": str(own.key)}
     with (
         RecordingPacs(tmp_path / "pacs") as pacs,
         RunningDaemon(tmp_path / "node", bundle, pacs.port, {"web": web}) as daemon,
@@ -239,7 +240,7 @@ def test_expired_web_certificate_stops_the_page_alone_until_it_is_renewed(
             failed = [row for row in store.audit.rows() if row.kind == AuditKind.ROLE_FAILED]
         assert len(failed) == 1
         pki.issue("page")
-        wait_until(lambda: _listens_to_tls(int(web["port"]), pki), "the page is there")
+        wait_until(lambda: _listens_to_tls(port, pki), "the page is there")
         assert daemon.stop()[0] == 0
 
 
