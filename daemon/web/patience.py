@@ -29,7 +29,7 @@ class PatientLoop(asyncio.SelectorEventLoop):
 class PatientProtocol(H11Protocol):
     """uvicorn's protocol, which also ends connections that do not ask."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
         self._patience = self.loop.call_later(REQUEST_SECONDS, self._look)

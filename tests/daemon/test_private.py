@@ -156,17 +156,16 @@ class Run:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("private")
-    umask = os.umask(0)
-    try:
-        with (
-            talkative_pacs() as port,
-            RunningDaemon(folder / "node", bundle, port, _changes(port)) as daemon,
-        ):
-            done = Run(daemon, folder)
-            _do_all(done)
-            yield done
-    finally:
-        os.umask(umask)
+    with talkative_pacs() as port:
+        daemon = RunningDaemon(folder / "node", bundle, port, _changes(port))
+        umask = os.umask(0)
+        try:
+            with daemon:
+                done = Run(daemon, folder)
+                _do_all(done)
+                yield done
+        finally:
+            os.umask(umask)
 
 
 def _changes(port: int) -> dict[str, Any]:
