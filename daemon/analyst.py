@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from daemon.backoff import Backoff
 from daemon.config import Config
+from daemon.errors import ReaderError
 from daemon.objects import BuiltObject
 from daemon.pipeline import Analysis, Pipeline, Refusal
 from daemon.products import kinds_for, kinds_to_build
@@ -246,7 +247,7 @@ class Analyst:
         log.error("job %d failed (attempt %d): %s%s", job.id, job.attempts, reason, place)
         try:
             worth_repeating = getattr(error, "retryable", True)
-            if isinstance(error, OutOfSpaceError | StoreUnavailableError):
+            if isinstance(error, ReaderError | OutOfSpaceError | StoreUnavailableError):
                 # Not the image's fault, so no attempt: it waits for as long as that lasts.
                 wait = datetime.timedelta(seconds=self._backoff.seconds(1, self._rng))
                 self._store.jobs.postpone(job, _now() + wait, reason)

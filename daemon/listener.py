@@ -250,7 +250,7 @@ def run(context: RoleContext) -> None:
                 nodes.append(node)
             for name, work in (
                 ("commitment", desk.run),
-                ("sweep", functools.partial(sweep_daily, spool, store)),
+                ("sweep", functools.partial(sweep_daily, spool, store, config.maintenance_lock)),
             ):
                 threading.Thread(target=work, args=(context.stop,), name=name, daemon=True).start()
             context.ready()

@@ -26,6 +26,8 @@ from dicom_io.gate import Reason, Rules
 from dicom_io.orientation import Pose
 
 READY = b"ready"
+LARGEST_SIDE = 65535
+"""Rows and Columns are of VR US (PS3.3 C.7.6.3)."""
 
 
 class OutOfMemoryError(Exception):
@@ -71,7 +73,7 @@ def send_question(channel: "Connection[Any, Any]", data: bytes, rules: Rules) ->
 
 
 def send_outcome(channel: "Connection[Any, Any]", outcome: Film | Refusal) -> None:
-    """Answer a question."""
+    """Answer a question: whole, or not at all where memory runs out on the way to it."""
     if isinstance(outcome, Refusal):
         channel.send_bytes(json.dumps(dataclasses.asdict(outcome)).encode())
         return
@@ -81,19 +83,23 @@ def send_outcome(channel: "Connection[Any, Any]", outcome: Film | Refusal) -> No
         "shape": outcome.pixels.shape,
         "has_shown": outcome.shown is not None,
     }
-    channel.send_bytes(json.dumps(answer).encode())
-    channel.send_bytes(np.ascontiguousarray(outcome.pixels).data.cast("B"))
+    parts: list[bytes | memoryview] = [
+        json.dumps(answer).encode(),
+        np.ascontiguousarray(outcome.pixels).data.cast("B"),
+    ]
     if outcome.shown is not None:
-        channel.send_bytes(outcome.shown.astype(np.int64).tobytes())
+        parts.append(outcome.shown.astype(np.int64).tobytes())
+    for part in parts:
+        channel.send_bytes(part)
 
 
-def receive_outcome(channel: "Connection[Any, Any]") -> Film | Refusal:
-    """The answer to a question.
+def receive_outcome(channel: "Connection[Any, Any]", most_bytes: int) -> Film | Refusal:
+    """The answer to a question, of which no part may be longer than `most_bytes`.
 
     Raises OutOfMemoryError or UnexpectedError as the reader says, EOFError or OSError where it is
-    gone.
+    gone or sends too much, ValueError, LookupError or TypeError where what it sends is no answer.
     """
-    answer = json.loads(channel.recv_bytes())
+    answer = json.loads(channel.recv_bytes(most_bytes))
     if "unexpected" in answer:
         raise UnexpectedError(str(answer["unexpected"]), str(answer["place"]))
     if "out_of_memory" in answer:
@@ -102,9 +108,12 @@ def receive_outcome(channel: "Connection[Any, Any]") -> Film | Refusal:
     if "reason" in answer:
         return Refusal(Reason(answer["reason"]), str(answer["detail"]), notes)
     rows, columns = answer["shape"]
+    if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
+        raise ValueError(f"no image has {rows} rows and {columns} columns")
     # A bytearray, so that the array may be written to.
-    pixels = np.frombuffer(bytearray(channel.recv_bytes()), np.uint8).reshape(rows, columns)
-    shown = np.frombuffer(channel.recv_bytes(), np.int64) if answer["has_shown"] else None
+    data = bytearray(channel.recv_bytes(most_bytes))
+    pixels = np.frombuffer(data, np.uint8).reshape(rows, columns)
+    shown = np.frombuffer(channel.recv_bytes(most_bytes), np.int64) if answer["has_shown"] else None
     return Film(pixels, notes, Pose(**answer["pose"]), shown)
 
 

@@ -1,6 +1,5 @@
 """Reader processes kept warm, and what becomes of an image that one of them dies of."""
 
-import contextlib
 import logging
 import multiprocessing
 import signal
@@ -55,7 +54,8 @@ DEFAULT_LIMITS = ReaderLimits()
 class Readers:
     """As many readers as are asked at the same time; used by any number of threads.
 
-    A reader is kept for the next question and dies with this process, however that ends.
+    A reader is kept for the next question, ends when this object is given up and dies with this
+    process, however that ends.
     """
 
     def __init__(self, limits: ReaderLimits) -> None:
@@ -66,13 +66,6 @@ class Readers:
     def warm_up(self) -> None:
         """Have one reader ready. Raises ReaderError where none can be started."""
         self._give_back(self._take())
-
-    def close(self) -> None:
-        """End the readers that are idle."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for reader in idle:
-            reader.end()
 
     def admit(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
         """Gate and decode one DICOM object in a process of its own.
@@ -110,6 +103,10 @@ class Readers:
         return _Reader(self._limits)
 
     def _give_back(self, reader: "_Reader") -> None:
+        if reader.is_expired:
+            # It was killed just after it had answered.
+            reader.end()
+            return
         with self._lock:
             self._idle.append(reader)
 
@@ -127,17 +124,23 @@ class _Reader:
 
     def __init__(self, limits: ReaderLimits) -> None:
         self._limits = limits
-        self._expired = False
+        self.is_expired = False
         self._channel: Connection[Any, Any]
-        self._channel, theirs = _spawn.Pipe()
-        self._process: SpawnProcess = _spawn.Process(
-            target=reader_process,
-            args=(theirs, limits.memory_mb, limits.seconds),
-            name="cxrd-reader",
-            daemon=True,
-        )
-        self._process.start()
-        theirs.close()
+        try:
+            self._channel, theirs = _spawn.Pipe()
+            with theirs:
+                self._process: SpawnProcess = _spawn.Process(
+                    target=reader_process,
+                    args=(theirs, limits.memory_mb, limits.seconds),
+                    name="cxrd-reader",
+                    daemon=True,
+                )
+                self._process.start()
+        except OSError as error:
+            raise ReaderError(
+                f"no reader of images can be started ({error.strerror or error}): is this machine "
+                "out of memory, or at its limit of processes or open files?"
+            ) from error
         self._await_ready()
 
     @property
@@ -151,9 +154,11 @@ class _Reader:
         try:
             try:
                 send_question(self._channel, data, rules)
-                return receive_outcome(self._channel)
+                return receive_outcome(self._channel, self._limits.memory_mb * 2**20)
             finally:
                 limit.cancel()
+                # One that is about to kill does so before anybody else is given this reader.
+                limit.join()
         except OutOfMemoryError:
             self.end()
             raise _Stopped(
@@ -163,7 +168,7 @@ class _Reader:
             ) from None
         except (EOFError, OSError, ValueError, LookupError, TypeError):
             status = self._last_words()
-            if self._expired:
+            if self.is_expired:
                 raise _Stopped(
                     f"reading the image took more than the {self._limits.seconds:g} s of "
                     "analyst.decode_seconds",
@@ -190,10 +195,8 @@ class _Reader:
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
     def _expire(self) -> None:
-        self._expired = True
-        # Closed where the answer came at the last moment.
-        with contextlib.suppress(ValueError):
-            self._process.kill()
+        self.is_expired = True
+        self._process.kill()
 
     def _await_ready(self) -> None:
         try:

@@ -2,7 +2,9 @@
 
 import logging
 import threading
+from pathlib import Path
 
+from daemon.redaction import unexpected
 from storage.errors import StorageError
 from storage.spool import LOST_AND_FOUND, Spool
 from storage.store import Store
@@ -11,18 +13,27 @@ from storage.sweep import Sweep, Swept
 log = logging.getLogger("sweep")
 
 DAY_SECONDS = 24 * 3600.0
+AGAIN_SECONDS = 3600.0
+"""Until the next try, where the spool or a part of it could not be swept."""
 _PAUSE_SECONDS = 0.01
 """Between batches of files: a sweep is in no hurry, and the disk and the store are others'."""
 
 
-def sweep_daily(spool: Spool, store: Store, stop: threading.Event) -> None:
-    """Sweep now and every day until told to stop."""
+def sweep_daily(spool: Spool, store: Store, lock: Path, stop: threading.Event) -> None:
+    """Sweep now and every day until told to stop; `lock` is held by who makes a backup."""
+    sweep = Sweep(spool, store, lock, lambda seconds: stop.wait(seconds + _PAUSE_SECONDS))
     while not stop.is_set():
+        wait = AGAIN_SECONDS
         try:
-            _tell(Sweep(spool, store, lambda seconds: stop.wait(seconds + _PAUSE_SECONDS)).run())
+            swept = sweep.run()
+            _tell(swept)
+            if not swept.batches_failed:
+                wait = DAY_SECONDS
         except StorageError as error:
             log.error("the spool is not swept this time: %s", error)
-        stop.wait(DAY_SECONDS)
+        except Exception as error:  # noqa: BLE001 - one failure must not end all sweeps to come
+            log.error("the spool is not swept this time: %s", unexpected(error))
+        stop.wait(wait)
 
 
 def _tell(swept: Swept) -> None:
@@ -40,5 +51,10 @@ def _tell(swept: Swept) -> None:
             swept.set_aside,
             LOST_AND_FOUND,
         )
-    elif swept.waiting:
-        log.warning("%d file(s) wait in %s of the spool", swept.waiting, LOST_AND_FOUND)
+    before = swept.waiting - swept.set_aside
+    if before > 0:
+        log.warning("%d other file(s) wait in %s of the spool", before, LOST_AND_FOUND)
+    if swept.batches_failed:
+        log.error(
+            "%d part(s) of the spool could not be swept: %s", swept.batches_failed, swept.failure
+        )

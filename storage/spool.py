@@ -170,17 +170,23 @@ class Spool:
                     while batch := tuple(islice(paths, _BATCH)):
                         yield batch
 
-    def set_aside(self, relatives: Iterable[str]) -> None:
-        """Move received files of one folder to LOST_AND_FOUND, for a person to look at."""
+    def set_aside(self, relatives: Iterable[str]) -> int:
+        """Move received files of one folder to LOST_AND_FOUND, for a person to look at.
+
+        How many those were: whoever wrote one may take it back meanwhile.
+        """
         aside = self.path(LOST_AND_FOUND)
         self._prepare_folder(aside)
-        moved = [self.path(relative) for relative in relatives]
+        moved = []
         with os_errors_named(aside):
-            for path in moved:
-                os.replace(path, aside / path.name)  # noqa: PTH105 - as the system call is named
+            for path in map(self.path, relatives):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(path, aside / path.name)  # noqa: PTH105 - as the call is named
+                    moved.append(path)
             sync_folder(aside)
             for folder in {path.parent for path in moved}:
                 sync_folder(folder)
+        return len(moved)
 
     def digest(self, relative: str) -> str:
         """The SHA-256 of a file; raises IntegrityError when it is missing."""

@@ -18,12 +18,13 @@ from daemon.config import (
     Product,
     RulesConfig,
 )
+from daemon.errors import ReaderError
 from daemon.listener import Reception
 from daemon.pipeline import Pipeline
 from dicom_io.gate import Reason, assess
 from dicom_io.header import read_dataset, read_header
 from dicom_io.phantom import PhantomView
-from storage.errors import OutOfSpaceError, StorageError, StoreUnavailableError
+from storage.errors import OutOfSpaceError, StoreUnavailableError
 from storage.records import (
     InstanceState,
     JobKind,
@@ -369,9 +370,20 @@ def test_unexpected_error_is_tried_again_then_named(
     assert "Doe^Jane has" not in caplog.text.replace('raise RuntimeError("Doe^Jane has', "")
 
 
-@pytest.mark.parametrize("error", [OutOfSpaceError, StoreUnavailableError])
-def test_a_full_disk_is_waited_for_and_no_attempt_at_the_image(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: type[StorageError]
+@pytest.mark.parametrize(
+    ("error", "place", "step"),
+    [
+        (OutOfSpaceError, Spool, "write"),
+        (StoreUnavailableError, Spool, "write"),
+        (ReaderError, Pipeline, "analyse"),
+    ],
+)
+def test_a_machine_without_room_is_waited_for_and_no_attempt_at_the_image(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+    place: type,
+    step: str,
 ) -> None:
     uid = bench.receive(film("patient"))
 
@@ -379,7 +391,7 @@ def test_a_full_disk_is_waited_for_and_no_attempt_at_the_image(
         raise error("no room")
 
     with monkeypatch.context() as full:
-        full.setattr(Spool, "write", fail)
+        full.setattr(place, step, fail)
         for _ in range(3 * bench.config.analyst.max_attempts):
             bench.clock.pass_seconds(600)
             assert bench.analyst.work_once()

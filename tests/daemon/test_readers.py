@@ -1,14 +1,15 @@
 """A reader may crash, hang or run out of memory: it costs the image, and nothing else."""
 
+import dataclasses
+import errno
 import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import pytest
 
 from daemon import readers as readers_module
 from daemon.admission import Film, Refusal, admit
-from daemon.reader import UnexpectedError, receive_outcome, send_question
+from daemon.errors import ReaderError
+from daemon.reader import UnexpectedError, receive_outcome, send_outcome, send_question
 from daemon.readers import ReaderLimits, Readers
 from dicom_io.gate import DEFAULT_RULES, Reason, Rules
+from dicom_io.orientation import UPRIGHT
 from tests.daemon.running import wait_until
 from tests.dicom_io.films import chest_film, chest_values, file_bytes
 
@@ -30,10 +33,10 @@ LARGE = file_bytes(chest_film(chest_values(3000, 2500)))
 
 
 @pytest.fixture(scope="module")
-def readers() -> Iterator[Readers]:
-    with closing(Readers(ReaderLimits(seconds=20))) as opened:
-        opened.warm_up()
-        yield opened
+def readers() -> Readers:
+    opened = Readers(ReaderLimits(seconds=20))
+    opened.warm_up()
+    return opened
 
 
 def children_of(parent: int) -> set[int]:
@@ -46,6 +49,10 @@ def children_of(parent: int) -> set[int]:
     )
     lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
     return {int(pid) for pid, command in lines if "spawn_main" in command}
+
+
+def running(pids: set[int]) -> set[int]:
+    return {pid for pid in pids if not is_gone(pid)()}
 
 
 def signal_all(number: int) -> set[int]:
@@ -116,34 +123,96 @@ def test_an_image_that_crashes_every_reader_is_refused_by_the_signal(
 
 
 def test_a_reader_that_hangs_is_stopped_and_the_image_refused() -> None:
-    with closing(Readers(ReaderLimits(seconds=0.5))) as readers:
-        others = children_of(os.getpid())
-        readers.warm_up()
-        (stopped,) = children_of(os.getpid()) - others
-        os.kill(stopped, signal.SIGSTOP)
-        refusal = readers.admit(LARGE)
-        assert isinstance(refusal, Refusal)
-        assert refusal.reason is Reason.DECODER_FAILED
-        assert refusal.detail == "reading the image took more than the 0.5 s of " + (
-            "analyst.decode_seconds"
-        )
-        assert stopped not in children_of(os.getpid())
+    readers = Readers(ReaderLimits(seconds=0.5))
+    others = children_of(os.getpid())
+    readers.warm_up()
+    (stopped,) = children_of(os.getpid()) - others
+    os.kill(stopped, signal.SIGSTOP)
+    refusal = readers.admit(LARGE)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.DECODER_FAILED
+    assert refusal.detail == "reading the image took more than the 0.5 s of " + (
+        "analyst.decode_seconds"
+    )
+    assert stopped not in children_of(os.getpid())
+
+
+def test_a_reader_killed_just_after_its_answer_is_given_no_other_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readers = Readers(ReaderLimits(seconds=3))
+    readers.warm_up()
+    others = children_of(os.getpid())
+
+    def receive_late(channel: "Connection[Any, Any]", most_bytes: int) -> Film | Refusal:
+        outcome = receive_outcome(channel, most_bytes)
+        wait_until(lambda: others - running(others), "the reader's time is over", 10)
+        return outcome
+
+    with monkeypatch.context() as slow:
+        slow.setattr(readers_module, "receive_outcome", receive_late)
+        assert isinstance(readers.admit(GOOD), Film)
+    # Killed and not yet seen to be dead, as a machine under load may have it.
+    monkeypatch.setattr(readers_module._Reader, "is_alive", True)
+    assert isinstance(readers.admit(GOOD), Film)
 
 
 def test_an_image_that_takes_too_much_memory_is_refused() -> None:
-    with closing(Readers(ReaderLimits(memory_mb=64))) as readers:
-        refusal = readers.admit(LARGE)
-        assert isinstance(refusal, Refusal)
-        assert refusal.reason is Reason.DECODER_FAILED
-        assert "more than the 64 MiB of analyst.decode_memory_mb" in refusal.detail
-        assert isinstance(readers.admit(GOOD), Film)
+    readers = Readers(ReaderLimits(memory_mb=64))
+    refusal = readers.admit(LARGE)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.DECODER_FAILED
+    assert "more than the 64 MiB of analyst.decode_memory_mb" in refusal.detail
+    assert isinstance(readers.admit(GOOD), Film)
+
+
+@pytest.mark.parametrize("step", ["Pipe", "Process"])
+def test_a_system_that_gives_no_process_is_no_fault_of_the_image(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(readers_module._spawn, step, refuse)
+    with pytest.raises(ReaderError, match="out of memory"):
+        Readers(ReaderLimits()).admit(GOOD)
+
+
+class _NoRoom(np.ndarray):  # type: ignore[type-arg]
+    def astype(self, *_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+
+def test_an_answer_that_memory_runs_out_on_is_not_begun() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    shown = np.zeros(5, np.int64).view(_NoRoom)
+    with pytest.raises(MemoryError):
+        send_outcome(theirs, Film(np.zeros((4, 4), np.uint8), (), UPRIGHT, shown))
+    assert not ours.poll()
+
+
+@pytest.mark.parametrize("shape", [[-1, 4], [0, 4], [4, 70000], [4, 5], ["4", 4], 4, [4, 4, 1]])
+def test_an_answer_of_another_shape_than_an_image_is_none(shape: object) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    answer = {"notes": [], "pose": dataclasses.asdict(UPRIGHT), "shape": shape, "has_shown": False}
+    theirs.send_bytes(json.dumps(answer).encode())
+    theirs.send_bytes(b"x" * 16)
+    with pytest.raises((ValueError, TypeError)):
+        receive_outcome(ours, 1000)
+
+
+def test_no_more_is_taken_from_a_reader_than_it_may_have() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    theirs.send_bytes(b" " * 1001)
+    with pytest.raises(OSError, match="bad message length"):
+        receive_outcome(ours, 1000)
 
 
 def test_a_fault_of_ours_is_told_by_its_kind_and_place_alone() -> None:
     ours, theirs = multiprocessing.Pipe()
     theirs.send_bytes(json.dumps({"unexpected": "KeyError", "place": "line 3"}).encode())
     with pytest.raises(UnexpectedError, match="KeyError") as caught:
-        receive_outcome(ours)
+        receive_outcome(ours, 1000)
     assert caught.value.place == "line 3"
 
 

@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 
 from storage import spool as spool_module
+from storage import sweep as sweep_module
+from storage.durable import os_errors_named
+from storage.errors import StoreUnavailableError
 from storage.records import JobKind
 from storage.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool, object_path, received_path
 from storage.store import Store
 from storage.sweep import Sweep, Swept
+from storage.turns import turn
 from tests.storage.builders import analysis, claim, made_object, new_instance, receive
 from tests.storage.conftest import Clock
 
@@ -29,8 +33,12 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "spool")
 
 
+def lock_of(spool: Spool) -> Path:
+    return spool.path("tmp").parent.with_name("maintenance.lock")
+
+
 def swept(spool: Spool, store: Store) -> Swept:
-    return Sweep(spool, store, no_pause).run()
+    return Sweep(spool, store, lock_of(spool), no_pause).run()
 
 
 def in_area(spool: Spool, area: str) -> list[str]:
@@ -206,4 +214,76 @@ def test_a_sweep_that_is_told_to_stop_stops(spool: Spool, store: Store) -> None:
     for number in range(3):
         leave(spool, f"left-{number}")
 
-    assert Sweep(spool, store, lambda _: True).run().set_aside == 1
+    assert Sweep(spool, store, lock_of(spool), lambda _: True).run().set_aside == 1
+
+
+def test_a_file_that_its_writer_takes_back_stops_no_sweep(
+    spool: Spool, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, left = leave(spool, "gone"), leave(spool, "left")
+    unnamed = store.unnamed
+
+    def look(paths: tuple[str, ...], *, settled: bool = False) -> tuple[str, ...]:
+        found = unnamed(paths, settled=settled)
+        if settled:
+            spool.delete(gone)
+        return found
+
+    monkeypatch.setattr(store, "unnamed", look)
+    assert swept(spool, store) == Swept(set_aside=1, waiting=1)
+    assert [Path(path).name for path in in_area(spool, LOST_AND_FOUND)] == [Path(left).name]
+
+
+def test_of_what_was_set_aside_a_file_that_is_gone_or_unreadable_hinders_no_other(
+    spool: Spool, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("gone", "unreadable", "again")
+    gone, unreadable, _ = (f"{LOST_AND_FOUND}/{Path(leave(spool, one)).name}" for one in names)
+    assert swept(spool, store).set_aside == 3
+    keep(spool, store, "again")
+    digest = spool.digest
+
+    def read(path: str) -> str:
+        if path == gone:
+            spool.delete(gone)
+        if path == unreadable:
+            with os_errors_named(spool.path(path)):
+                raise PermissionError
+        return digest(path)
+
+    monkeypatch.setattr(spool, "digest", read)
+    assert swept(spool, store) == Swept(kept_elsewhere=1, waiting=1)
+
+
+def test_a_batch_that_fails_is_told_and_the_next_ones_are_swept(
+    spool: Spool, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [leave(spool, f"left-{number}") for number in range(5)]
+    unnamed = store.unnamed
+    asked: list[str] = []
+
+    def look(paths: tuple[str, ...], *, settled: bool = False) -> tuple[str, ...]:
+        asked.extend(paths)
+        if len(asked) == len(paths):
+            raise StoreUnavailableError("no answer")
+        return unnamed(paths, settled=settled)
+
+    monkeypatch.setattr(store, "unnamed", look)
+    done = swept(spool, store)
+    assert (done.batches_failed, done.failure) == (1, "no answer")
+    assert 0 < done.set_aside < len(left)
+
+
+def test_nothing_is_deleted_while_a_backup_is_made(
+    spool: Spool, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_module, "_TRIES", 2)
+    path = object_path("2.1", b"object")
+    leave(spool, "again")
+    swept(spool, store)
+    spool.write(path, b"object")
+    keep(spool, store, "again")
+    with turn(lock_of(spool)) as mine:
+        assert mine
+        assert swept(spool, store) == Swept(busy=1, waiting=1)
+    assert swept(spool, store) == Swept(unnamed=1, kept_elsewhere=1)
