@@ -14,6 +14,7 @@ from daemon.audit_messages import Reporter
 from daemon.backoff import Backoff
 from daemon.config import Config
 from daemon.errors import SyslogError
+from daemon.redaction import unexpected
 from daemon.syslog import NOTICE, WARNING, SyslogConnection, frame
 from dicom_io.audit_message import Outcome, to_xml
 from storage.audit import moment
@@ -56,12 +57,19 @@ class Forwarder:
                     pass
                 wait = POLL_SECONDS
             except (SyslogError, StorageError) as error:
-                self.close()
-                self._failures += 1
-                wait = self._backoff.seconds(self._failures, self._rng)
-                log.warning("%s; the audit trail waits, the next try is in %.1f s", error, wait)
+                wait = self._failed(str(error))
+            except Exception as error:  # noqa: BLE001 - it must not end the forwarding
+                wait = self._failed(unexpected(error))
             self._stop.wait(wait)
         self.close()
+
+    def _failed(self, reason: str) -> float:
+        """The seconds to wait before the next try."""
+        self.close()
+        self._failures += 1
+        wait = self._backoff.seconds(self._failures, self._rng)
+        log.warning("the audit trail waits, the next try is in %.1f s: %s", wait, reason)
+        return wait
 
     def forward(self) -> bool:
         """Send the next rows; whether there were any. Raises SyslogError or StorageError."""

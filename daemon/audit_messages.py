@@ -36,6 +36,7 @@ _RECEIVED = {
     ReceiptOutcome.NEW: Action.CREATE,
     ReceiptOutcome.DUPLICATE: Action.READ,
     ReceiptOutcome.REVISION: Action.UPDATE,
+    ReceiptOutcome.KEPT_AGAIN: Action.CREATE,
 }
 _DESCRIPTION_LENGTH = 1000
 
@@ -149,7 +150,9 @@ class Reporter:
         )
         own = self._self(is_requestor=False, roles=(code.DESTINATION,))
         receipt = row.detail.partition(",")[0]
-        action = next((_RECEIVED[one] for one in _RECEIVED if one == receipt), Action.READ)
+        # Of what was refused nothing was made here.
+        refused = row.kind != AuditKind.INSTANCE_RECEIVED
+        action = Action.READ if refused else _RECEIVED[ReceiptOutcome(receipt)]
         return _Event(code.INSTANCES_TRANSFERRED, action, (sender, own), objects=_study(row))
 
     def _delivered(self, row: AuditRow) -> _Event:

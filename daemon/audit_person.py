@@ -1,12 +1,16 @@
 """The person at the terminal, as the audit trail names them."""
 
-import getpass
 import os
+import pwd
 
 
 def current_user() -> str:
-    """The account this process runs under; its number where it has no name."""
+    """The account this process runs under; its number where it has no name.
+
+    Of the account itself: the environment may name another one.
+    """
+    user = os.getuid()
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)

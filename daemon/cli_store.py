@@ -1,6 +1,7 @@
 """The commands about what is kept: purge, backup, verify. No logic, as in `cli.py`."""
 
 import datetime
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,22 +94,29 @@ def _verify_backup(folder: Path) -> None:
 
 def _make_backup(into: Path, config: Path | None) -> None:
     from daemon.audit_person import current_user
-    from storage.audit_records import AuditKind
+    from storage.audit_records import AuditKind, AuditOutcome
     from storage.backup import back_up
+    from storage.errors import StorageError
     from storage.spool import Spool
     from storage.store import Store
 
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
-        # Before it is made, so that the copy of the trail tells of itself.
-        store.audit.record(AuditKind.BACKED_UP, actor=current_user(), detail=f"to {into}")
-    folder, made = back_up(
-        settings.resolved_database_url,
-        Spool(settings.spool_dir),
-        into,
-        settings.maintenance_lock,
-        datetime.datetime.now(datetime.UTC),
-    )
+        record = functools.partial(store.audit.record, AuditKind.BACKED_UP, actor=current_user())
+        # Before it is made, too, so that the copy of the trail tells of itself.
+        record(detail=f"begun, to {into}")
+        try:
+            folder, made = back_up(
+                settings.resolved_database_url,
+                Spool(settings.spool_dir),
+                into,
+                settings.maintenance_lock,
+                datetime.datetime.now(datetime.UTC),
+            )
+        except StorageError as error:
+            record(outcome=AuditOutcome.FAILURE, detail=f"not made, to {into}: {error}")
+            raise
+        record(detail=f"made: {folder}, {made.files} file(s), {len(made.damaged)} left out")
     typer.echo(
         f"{folder}: {made.files} file(s) and the store, {made.size / 2**20:.1f} MB; "
         f"{made.linked} file(s) are shared with the backup before"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from daemon.commitment import answer_to, peers_of, settle_answer, take_answer
 from daemon.config import Config, PeerConfig
+from daemon.redaction import unexpected
 from dicom_io.commitment import CommitmentAnswer, CommitmentRequest, MessageStatus
 from dicom_io.commitment_scp import AnswerChannel, CommitmentHandlers
 from dicom_io.peers import Caller
@@ -99,12 +100,16 @@ class CommitmentDesk:
                 log.info("job %d is answered elsewhere", waiting.job.id)
             except StorageError as error:
                 log.error("job %d waits: %s", waiting.job.id, error)
+            except Exception as error:  # noqa: BLE001 - it must not end the answering
+                log.error("job %d waits: %s", waiting.job.id, unexpected(error))
 
     def _while_idle(self) -> None:
         try:
             self._park_what_nobody_can_answer()
         except StorageError as error:
             log.error("%s", error)
+        except Exception as error:  # noqa: BLE001 - it must not end the answering
+            log.error("answers wait: %s", unexpected(error))
 
     def _serve(self, waiting: _Waiting) -> None:
         """Answer on the peer's own association if it waits there, or leave it to the courier."""

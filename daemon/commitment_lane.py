@@ -13,7 +13,7 @@ from collections.abc import Collection
 from daemon.backoff import Backoff
 from daemon.commitment import answer_to, sent_as, settle_answer, take_answer
 from daemon.config import PeerConfig
-from daemon.redaction import redact
+from daemon.redaction import redact, unexpected
 from daemon.role import RoleContext
 from dicom_io.association import Destination
 from dicom_io.commitment import (
@@ -80,6 +80,10 @@ class CommitmentLane:
                 wait = self._do_what_is_due()
             except StorageError as error:
                 log.error("%s: %s", self._name, error)
+                wait = self._next_wait()
+            except Exception as error:  # noqa: BLE001 - it must not end the lane
+                # Its job, if there is one, is tried again when its lease has run out.
+                log.error("%s: %s", self._name, unexpected(error))
                 wait = self._next_wait()
             self._context.stop.wait(wait)
 

@@ -130,7 +130,8 @@ class SpoolConfig(Section):
 class RetentionConfig(Section):
     """For how many days files are kept once everything about a study is done; None: for ever."""
 
-    days: float | None = Field(default=None, gt=0)
+    # A hundred years at most: what reaches back before the first year is no date.
+    days: float | None = Field(default=None, gt=0, le=36525)
 
 
 DEFAULT_PEERS = (

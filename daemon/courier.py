@@ -18,7 +18,7 @@ from daemon.commitment_lane import CommitmentLane
 from daemon.config import Config, PeerConfig
 from daemon.housekeeping import Housekeeper
 from daemon.products import picture_contexts, picture_syntax
-from daemon.redaction import redact
+from daemon.redaction import redact, unexpected
 from daemon.role import RoleContext
 from daemon.tls import destination_context
 from dicom_io.association import Destination, Timeouts
@@ -75,6 +75,10 @@ class Lane:
                 wait = self._deliver_what_is_due()
             except StorageError as error:
                 log.error("%s: %s", self._name, error)
+                wait = self._next_wait()
+            except Exception as error:  # noqa: BLE001 - it must not end the lane
+                # Its job, if there is one, is tried again when its lease has run out.
+                log.error("%s: %s", self._name, unexpected(error))
                 wait = self._next_wait()
             self._context.stop.wait(wait)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from daemon.config import Config
 from daemon.errors import UsageError
+from daemon.redaction import unexpected
 from daemon.role import RoleContext
 from storage.errors import StorageError
 from storage.retention import OldStudy, Purged
@@ -39,11 +40,15 @@ class Housekeeper:
             self._look_at_files()
         except StorageError as error:
             log.error("the files were not looked at: %s", error)
+        except Exception as error:  # noqa: BLE001 - it must not keep the purge from its work
+            log.error("the files were not looked at: %s", unexpected(error))
         while self._context.config.retention.days is not None and not self._context.stop.is_set():
             try:
                 self._purge()
             except StorageError as error:
                 log.error("the purge goes on later: %s", error)
+            except Exception as error:  # noqa: BLE001 - it must not end all purges to come
+                log.error("the purge goes on later: %s", unexpected(error))
             self._context.stop.wait(PURGE_EVERY_SECONDS)
 
     def _look_at_files(self) -> None:

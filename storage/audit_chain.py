@@ -33,6 +33,10 @@ def follow(rows: Iterable[AuditRow], noted: AuditHead | None = None) -> AuditHea
     trail does not hold that head.
     """
     head = EMPTY
+    if noted is not None and noted.number == 0 and noted != EMPTY:
+        raise TrailAlteredError(
+            1, f"no trail has the head that was noted: before row 1 it is {EMPTY}"
+        )
     for row in rows:
         _check(row, head)
         head = AuditHead(row.number, row.hash)

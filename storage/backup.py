@@ -8,7 +8,7 @@ waits meanwhile. A backup is made under a temporary name and renamed when all of
         backup.json      what this is, and what could not be copied
         SHA256SUMS       of every file below, for `sha256sum --check`, too
         store.sqlite     or store.pgdump
-        spool/           as in data_dir; a file that the backup before holds is a hard link to it
+        spool/           as in data_dir; a file that the backup before holds intact is a hard link to it
 """
 
 import contextlib
@@ -39,6 +39,7 @@ FACTS, SUMS, SPOOL = "backup.json", "SHA256SUMS", "spool"
 SQLITE_COPY, POSTGRESQL_COPY = "store.sqlite", "store.pgdump"
 WAIT_SECONDS = 60.0
 _PART, _LOCK = ".part", ".lock"
+_NAMED_BY_TIME = f"cxrd-{'[0-9]' * 8}T{'[0-9]' * 6}Z"
 _CHUNK = 2**20
 
 
@@ -72,9 +73,9 @@ def back_up(
 ) -> tuple[Path, BackupSummary]:
     """Make a backup in a new folder below `into`; the folder, and what it holds.
 
-    A damaged or missing file does not keep the rest from being copied. Raises SchemaError,
-    StoreUnavailableError where another backup or a purge is under way, OutOfSpaceError or another
-    StorageError, and then leaves nothing behind.
+    A damaged, unreadable or missing file does not keep the rest from being copied. Raises
+    SchemaError, StoreUnavailableError where another backup or a purge is under way,
+    OutOfSpaceError or another StorageError, and then leaves nothing behind.
     """
     target = into / f"cxrd-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     database = Database(open_engine(database_url, create=False))
@@ -110,10 +111,11 @@ def _made_whole(target: Path) -> Iterator[Path]:
     """A folder to fill that gets its name when the block ends well, or is removed."""
     if target.exists():
         raise StorageError(f"{target} is there already: try again in a second")
-    for left in target.parent.glob(f"*{_PART}"):
-        shutil.rmtree(left)
     folder = target.with_name(target.name + _PART)
     with os_errors_named(target):
+        for left in target.parent.glob(f"{_NAMED_BY_TIME}{_PART}"):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
         try:
             folder.mkdir(mode=0o700)
             yield folder
@@ -134,13 +136,16 @@ def _fill(
         store = _copy_store(connection, folder)
     sums = {store: _sha256(folder / store)}
     size = (folder / store).stat().st_size
-    had = read_sums(previous) if previous is not None else {}
+    had = _held_by(previous)
+    # There even where nothing was received yet, so that one way to restore fits all.
+    (folder / SPOOL).mkdir(mode=0o700)
     damaged, linked = [], 0
     for file in named:
         name = f"{SPOOL}/{file.path}"
         target = folder / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if previous is not None and had.get(name) == file.sha256 and _link(previous / name, target):
+        earlier = had.get(name)
+        if earlier is not None and _link(earlier, target, file.sha256):
             linked += 1
         elif not _copy(spool.path(file.path), target, file.sha256):
             damaged.append(file.owner)
@@ -203,9 +208,21 @@ def _dump_postgresql(connection: Connection, folder: Path) -> str:
     return POSTGRESQL_COPY
 
 
-def _link(source: Path, target: Path) -> bool:
-    """Share a file of the backup before; False where that cannot be, or it is gone from there."""
+def _held_by(previous: Path | None) -> dict[str, Path]:
+    """The files of the backup before, which may be damaged itself, by their names in it."""
+    if previous is None:
+        return {}
     try:
+        return {name: previous / name for name in read_sums(previous)}
+    except (IntegrityError, OSError):
+        return {}
+
+
+def _link(source: Path, target: Path, sha256: str) -> bool:
+    """Share a file of the backup before that has this hash still; False where that cannot be."""
+    try:
+        if _sha256(source) != sha256:
+            return False
         os.link(source, target)
     except OSError:
         return False
@@ -213,23 +230,26 @@ def _link(source: Path, target: Path) -> bool:
 
 
 def _copy(source: Path, target: Path, sha256: str) -> bool:
-    """Copy a file that must have this hash; False, and no copy, where it is not so."""
+    """Copy a file that must have this hash; False, and no copy, where it cannot be read so."""
     digest = hashlib.sha256()
-    try:
-        with source.open("rb") as file:
-            descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "wb") as copy:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
-                    copy.write(chunk)
-                copy.flush()
-                os.fsync(descriptor)
-    except FileNotFoundError:
-        return False
+    descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as copy:
+        for chunk in _readable(source):
+            digest.update(chunk)
+            copy.write(chunk)
+        copy.flush()
+        os.fsync(descriptor)
     if digest.hexdigest() == sha256:
         return True
     target.unlink()
     return False
+
+
+def _readable(source: Path) -> Iterator[bytes]:
+    """A file up to where it cannot be read any further."""
+    with contextlib.suppress(OSError), source.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
 
 
 def _latest(into: Path) -> Path | None:

@@ -1,6 +1,8 @@
 """Every row of the trail has a message as PS3.15 A.5.3 wants it."""
 
 import csv
+import os
+import pwd
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -20,6 +22,7 @@ from daemon.config import Config, PeerConfig, Product
 from dicom_io.audit_message import to_xml
 from storage.audit_records import AuditHead, AuditKind, AuditOutcome, AuditRow
 from storage.errors import StorageError, TrailAlteredError
+from storage.records import ReceiptOutcome
 from storage.store import Store
 from tests.daemon.test_cli import cxrd
 from tests.dicom_io.audit_schema import validated
@@ -73,7 +76,11 @@ def event_of(root: ET.Element) -> tuple[str, str, str, list[str]]:
         (AuditKind.APPLICATION_STOPPED, {}, ("110100", "E", "0", ["110121"])),
         (AuditKind.CONFIGURATION_CHANGED, {}, ("110113", "E", "0", ["110131"])),
         (AuditKind.ASSOCIATION_ACCEPTED, {}, ("110113", "E", "0", ["110126"])),
-        (AuditKind.INSTANCE_RECEIVED, {"subject": STUDY}, ("110104", "R", "0", [])),
+        (
+            AuditKind.INSTANCE_RECEIVED,
+            {"subject": STUDY, "detail": "new, revision 1"},
+            ("110104", "C", "0", []),
+        ),
         (AuditKind.INSTANCE_ANALYSED, {"subject": STUDY}, ("110103", "R", "0", [])),
         (AuditKind.INSTANCE_NOT_ANALYSED, {"subject": STUDY}, ("110103", "R", "0", [])),
         (AuditKind.STUDY_REPORTED, {"subject": "study=1.2.3"}, ("110103", "R", "0", [])),
@@ -125,17 +132,23 @@ def test_a_failure_says_how_bad_it_is(kind: AuditKind, indicator: str) -> None:
 def test_no_kind_is_without_a_message() -> None:
     for kind in AuditKind:
         for subject in ("", STUDY, SENT):
-            told(row(kind, subject=subject))
+            told(row(kind, subject=subject, detail="new, revision 1"))
     told(row("of_a_later_version"))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("receipt", "action"), [("new", "C"), ("duplicate", "R"), ("revision", "U")]
-)
-def test_a_received_instance_says_what_it_was_to_us(receipt: str, action: str) -> None:
+ACTIONS = {
+    ReceiptOutcome.NEW: "C",
+    ReceiptOutcome.DUPLICATE: "R",
+    ReceiptOutcome.REVISION: "U",
+    ReceiptOutcome.KEPT_AGAIN: "C",
+}
+
+
+@pytest.mark.parametrize("receipt", ReceiptOutcome)
+def test_a_received_instance_says_what_it_was_to_us(receipt: ReceiptOutcome) -> None:
     detail = f"{receipt}, revision 1, sha256 ab"
     root = told(row(AuditKind.INSTANCE_RECEIVED, subject=STUDY, detail=detail))
-    assert event_of(root)[1] == action
+    assert event_of(root)[1] == ACTIONS[receipt]
     sender, receiver = participants(root)
     assert sender == {
         "UserID": "CT1",
@@ -192,11 +205,23 @@ def test_findings_and_values_of_the_configuration_stay_here(store: Store) -> Non
 
 
 def test_the_patient_id_is_an_object_where_it_is_given() -> None:
-    root = told(row(AuditKind.INSTANCE_RECEIVED, subject=STUDY), "PID-7")
+    root = told(row(AuditKind.INSTANCE_RECEIVED, subject=STUDY, detail="new"), "PID-7")
     _, patient, _ = root.findall("ParticipantObjectIdentification")
     assert patient.attrib["ParticipantObjectID"] == "PID-7"
     assert patient.attrib["ParticipantObjectTypeCodeRole"] == "1"
     assert "PID-7" not in to_xml(REPORTER.message(row(AuditKind.LOGIN), "PID-7"))
+
+
+def test_the_account_is_not_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody.else")
+    monkeypatch.setenv("USER", "somebody.else")
+    assert current_user() == pwd.getpwuid(os.getuid()).pw_name
+
+    def no_name(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", no_name)
+    assert current_user() == str(os.getuid())
 
 
 def test_the_trail_is_exported_as_csv(parked: Path) -> None:

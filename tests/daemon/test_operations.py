@@ -13,6 +13,7 @@ from daemon import housekeeping
 from daemon.config import load_config
 from daemon.housekeeping import Housekeeper
 from daemon.role import RoleContext
+from storage.audit_records import AuditKind
 from storage.errors import StoreUnavailableError
 from storage.records import JobKind, JobState
 from storage.spool import Spool
@@ -117,6 +118,29 @@ def _back_up_and_restore(daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: P
         )
         wait_until(lambda: not store.jobs.list(state=JobState.QUEUED), "all work is done")
         assert store.jobs.list(state=JobState.PARKED) == ()
+
+
+def test_the_trail_tells_whether_a_backup_was_made(house: Path) -> None:
+    (house / "file").write_text("x")
+    config = load_config(house / "config.yaml")
+    assert cxrd("backup", "--to", "file/backups", cwd=house).returncode == 1
+    assert cxrd("backup", "--to", "backups", cwd=house).returncode == 1, "files are left out"
+    (made,) = (house / "backups").glob("cxrd-*")
+    with Store.open(config.resolved_database_url, migrate=False) as store:
+        rows = [row for row in store.audit.rows() if row.kind == AuditKind.BACKED_UP]
+    assert [row.outcome for row in rows] == ["success", "failure", "success", "success"]
+    assert [row.detail.partition(",")[0] for row in rows] == [
+        "begun",
+        "not made",
+        "begun",
+        f"made: {Path('backups') / made.name}",
+    ]
+
+
+@pytest.mark.parametrize("days", ["1e7", ".inf", ".nan"])
+def test_a_retention_that_reaches_back_before_all_dates_is_refused(house: Path, days: str) -> None:
+    (house / "config.yaml").write_text(f"retention: {{days: {days}}}\n")
+    assert "retention.days" in one_line_of_error(cxrd("purge", cwd=house))
 
 
 def test_purge_shows_what_would_go_and_then_lets_it_go(house: Path) -> None:

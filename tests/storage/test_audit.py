@@ -393,6 +393,12 @@ def test_a_head_noted_before_is_found_in_a_longer_trail(filled: Store) -> None:
     assert filled.audit.verify(EMPTY).number == 7
 
 
+def test_no_trail_begins_at_another_head_than_the_empty_one(filled: Store) -> None:
+    assert filled.audit.verify(EMPTY) == filled.audit.head()
+    with pytest.raises(TrailAlteredError, match="no trail has the head that was noted"):
+        filled.audit.verify(AuditHead(0, "1" * 64))
+
+
 @pytest.mark.parametrize("text", ["", "5", "5:abc", "x:" + "0" * 64, "-1:" + "0" * 64])
 def test_what_is_no_head_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="NUMBER:HASH"):

@@ -177,6 +177,88 @@ def test_a_backup_that_fails_leaves_nothing(house: House, monkeypatch: pytest.Mo
     assert list(house.into.glob("cxrd-*")) == []
 
 
+def test_a_backup_of_a_new_store_has_a_spool_to_restore(house: House) -> None:
+    folder, summary = house.back_up()
+    assert summary.files == 0
+    assert list((folder / "spool").iterdir()) == []
+    assert check_backup(folder) == (1, ())
+
+
+def test_what_others_left_is_not_taken_for_half_a_backup(house: House) -> None:
+    house.receive(1)
+    download = house.into / "download.part" / "precious"
+    download.parent.mkdir(parents=True)
+    download.write_text("x")
+    for name in ("cxrd-notes.part", "cxrd-20260301T110000Z.part"):
+        (house.into / name).write_text("x")
+
+    house.back_up()
+
+    assert download.exists()
+    assert len(list(house.into.glob("*.part"))) == 3
+
+
+def test_what_cannot_be_removed_is_one_line(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.receive(1)
+    (house.into / "cxrd-20260301T110000Z.part").mkdir(parents=True)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, os.strerror(13))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(StorageError, match="Permission denied"):
+        house.back_up()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_copied(house: House) -> None:
+    for number in range(3):
+        house.receive(number)
+    unreadable = house.spool.path("received/1/1.dcm")
+    unreadable.unlink()
+    unreadable.mkdir()
+
+    folder, summary = house.back_up()
+
+    assert summary.damaged == ("instance 2",)
+    good, wrong = check_backup(folder)
+    assert (good, wrong) == (3, ("left out when it was made: instance 2",))
+
+
+def test_what_rots_in_a_backup_is_not_carried_into_the_next(house: House) -> None:
+    for number in range(3):
+        house.receive(number)
+    first, _ = house.back_up()
+    (first / "spool/received/1/1.dcm").write_bytes(b"rotten")
+
+    second, summary = house.back_up(hours=1)
+
+    assert (summary.files, summary.linked) == (3, 2)
+    assert check_backup(second) == (4, ())
+
+
+def test_a_backup_whose_list_is_gone_hinders_no_later_one(house: House) -> None:
+    house.receive(1)
+    first, _ = house.back_up()
+    (first / "SHA256SUMS").unlink()
+
+    second, summary = house.back_up(hours=1)
+
+    assert summary.linked == 0
+    assert check_backup(second) == (2, ())
+
+
+def test_a_list_that_was_cut_short_is_found_out(house: House) -> None:
+    for number in range(2):
+        house.receive(number)
+    folder, _ = house.back_up()
+    sums = folder / "SHA256SUMS"
+    sums.write_text("".join(sums.read_text().splitlines(keepends=True)[:-1]))
+
+    _, wrong = check_backup(folder)
+
+    assert "SHA256SUMS lists 1 file(s), of 2 and the store: it was altered" in wrong
+
+
 def test_what_a_killed_backup_left_is_never_taken_for_one(house: House) -> None:
     house.receive(1)
     half = house.into / "cxrd-20260301T110000Z.part"
