@@ -8,7 +8,7 @@ waits meanwhile. A backup is made under a temporary name and renamed when all of
         backup.json      what this is, and what could not be copied
         SHA256SUMS       of every file below, for `sha256sum --check`, too
         store.sqlite     or store.pgdump
-        spool/           as in data_dir; a file that the backup before holds intact is a hard link to it
+        spool/           as in data_dir; a hard link to what the backup before holds intact
 """
 
 import contextlib

@@ -13,7 +13,8 @@ from daemon import sweep as sweep_module
 from daemon.audit_forwarder import Forwarder
 from daemon.commitment_desk import CommitmentDesk, _Waiting
 from daemon.commitment_lane import CommitmentLane
-from daemon.config import Config, CourierConfig, PeerConfig, Product, RetentionConfig, SyslogConfig
+from daemon.config import Config, CourierConfig, PeerConfig, Product, RetentionConfig
+from daemon.config_syslog import SyslogConfig, SyslogTransport
 from daemon.courier import Lane, destination_of
 from daemon.housekeeping import Housekeeper
 from daemon.role import RoleContext
@@ -29,7 +30,7 @@ CONFIG = Config(
     peers=(PACS, PeerConfig(name="xray", ae_title="XRAY", sends=True)),
     courier=CourierConfig(retry_seconds=0.01, retry_max_seconds=0.01),
     retention=RetentionConfig(days=1),
-    syslog=SyslogConfig(host="127.0.0.1", port=1, transport="tcp"),
+    syslog=SyslogConfig(host="127.0.0.1", port=1, transport=SyslogTransport.TCP),
 )
 
 

@@ -51,10 +51,6 @@ def children_of(parent: int) -> set[int]:
     return {int(pid) for pid, command in lines if "spawn_main" in command}
 
 
-def running(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if not is_gone(pid)()}
-
-
 def signal_all(number: int) -> set[int]:
     pids = children_of(os.getpid())
     for pid in pids:
@@ -141,12 +137,13 @@ def test_a_reader_killed_just_after_its_answer_is_given_no_other_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     readers = Readers(ReaderLimits(seconds=3))
-    readers.warm_up()
     others = children_of(os.getpid())
+    readers.warm_up()
+    (own,) = children_of(os.getpid()) - others
 
     def receive_late(channel: "Connection[Any, Any]", most_bytes: int) -> Film | Refusal:
         outcome = receive_outcome(channel, most_bytes)
-        wait_until(lambda: others - running(others), "the reader's time is over", 10)
+        wait_until(is_gone(own), "the reader's time is over", 10)
         return outcome
 
     with monkeypatch.context() as slow:
@@ -178,7 +175,7 @@ def test_a_system_that_gives_no_process_is_no_fault_of_the_image(
         Readers(ReaderLimits()).admit(GOOD)
 
 
-class _NoRoom(np.ndarray):  # type: ignore[type-arg]
+class _NoRoom(np.ndarray[Any, Any]):
     def astype(self, *_: Any, **__: Any) -> Any:
         raise MemoryError
 
