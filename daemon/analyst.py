@@ -21,8 +21,9 @@ from daemon.products import kinds_for, kinds_to_build
 from daemon.readers import ReaderLimits
 from daemon.redaction import redact
 from daemon.role import ROOM_ERRORS, RoleContext
-from daemon.study_report import image_keys, kept_and_analysed, report_request
+from daemon.study_report import described, image_keys, kept_and_analysed, report_request
 from dicom_io.gate import DEFAULT_RULES, Reason, Rules
+from dicom_io.reasons import FAILURES
 from storage.errors import (
     LeaseLostError,
     OutOfSpaceError,
@@ -37,6 +38,7 @@ from storage.records import (
     InstanceState,
     Job,
     JobKind,
+    JobState,
     ObjectKind,
     ObjectRecord,
     StudyResults,
@@ -120,15 +122,23 @@ class Analyst:
             data, instance.revision, analysed_at.astimezone(), rules, self._kinds
         )
         if isinstance(outcome, Refusal):
-            self._store.results.record_refusal(
-                job, instance.id, outcome.reason, outcome.detail, outcome.notes
-            )
+            self._refuse(job, instance, outcome)
             log.info("instance %d is not analysed: %s", instance.id, outcome.reason)
             return
         with self._spool.recording(*(_path_of(built) for built in outcome.objects)):
             self._record(job, instance, outcome, analysed_at)
         found = len(outcome.prediction.present)
         log.info("instance %d is analysed: %d finding(s)", instance.id, found)
+
+    def _refuse(self, job: Job, instance: Instance, refusal: Refusal) -> None:
+        """No result; where one stands, nothing is overwritten by a failure to find it again."""
+        if refusal.reason in FAILURES and instance.state is InstanceState.ANALYSED:
+            reason = f"{refusal.reason}: {refusal.detail}; the earlier result stands"
+            self._store.jobs.fail(job, reason, None, audited=redact(reason))
+        else:
+            self._store.results.record_refusal(
+                job, instance.id, refusal.reason, refusal.detail, refusal.notes
+            )
 
     def _record(
         self, job: Job, instance: Instance, outcome: Analysis, analysed_at: datetime.datetime
@@ -168,16 +178,17 @@ class Analyst:
             self._store.jobs.postpone(job, _now() + self._wait_for_images(study))
             return
         analysed = [item for item in study.instances if item.state is InstanceState.ANALYSED]
-        kept = kept_and_analysed(study)
-        outdated = [item for item in kept if item.model_sha256 != self._pipeline.algorithm.sha256]
+        images = described(study, self._pipeline.algorithm.sha256)
+        outdated = self._outdated(study)
         if outdated:
             self._analyse_again(job, outdated)
         elif not analysed:
             reasons = sorted({item.reason or "" for item in study.instances})
             detail = f"no image of the study could be analysed: {', '.join(reasons)}"
             self._finish_report(job, StudyStatus.NO_ELIGIBLE_IMAGE, detail)
-        elif not kept:
-            self._finish_report(job, StudyStatus.UNCHANGED, "the images analysed were purged")
+        elif not images:
+            detail = "the images analysed were purged, or not analysed with this model"
+            self._finish_report(job, StudyStatus.UNCHANGED, detail)
         elif self._is_reported(study):
             self._finish_report(job, StudyStatus.UNCHANGED, "the images are already reported")
         else:
@@ -185,11 +196,23 @@ class Analyst:
             built = self._pipeline.report(request)
             with self._spool.recording(_path_of(built)):
                 report = self._keep(built, study.instances[0])
-                deliveries = self._deliveries(report, kept)
+                deliveries = self._deliveries(report, images)
                 self._finish_report(job, StudyStatus.REPORTED, "", [report], deliveries)
 
+    def _outdated(self, study: StudyResults) -> list[Instance]:
+        """Images that only another model has analysed, unless this one was given up at them."""
+        images = described(study, self._pipeline.algorithm.sha256)
+        others = [item for item in kept_and_analysed(study) if item not in images]
+        given_up = self._store.jobs.subjects(
+            JobKind.ANALYSE,
+            [str(item.id) for item in others],
+            (JobState.PARKED, JobState.DISCARDED),
+        )
+        return [item for item in others if str(item.id) not in given_up]
+
     def _is_reported(self, study: StudyResults) -> bool:
-        uid = self._pipeline.report_uid(study.study_instance_uid, image_keys(study))
+        keys = image_keys(study, self._pipeline.algorithm.sha256)
+        uid = self._pipeline.report_uid(study.study_instance_uid, keys)
         return any(report.sop_instance_uid == uid for report in study.reports)
 
     def _finish_report(
@@ -261,9 +284,8 @@ class Analyst:
 
     def _give_up(self, job: Job, reason: str) -> None:
         if job.kind is JobKind.ANALYSE:
-            self._store.results.record_refusal(
-                job, int(job.subject), Reason.ANALYSIS_FAILED, reason, ()
-            )
+            instance = self._store.results.instance(int(job.subject))
+            self._refuse(job, instance, Refusal(Reason.ANALYSIS_FAILED, reason))
         else:
             self._store.jobs.fail(job, reason, None, audited=redact(reason))
         what = f"instance {job.subject}" if job.kind is JobKind.ANALYSE else f"job {job.id}"

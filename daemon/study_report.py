@@ -1,27 +1,43 @@
 """From what the store knows of a study to what its report says."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 from daemon.pipeline import Pipeline, ReportRequest
+from dicom_io.errors import NotDicomError
 from dicom_io.gate import Reason
 from dicom_io.header import number, read_head, read_header
 from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
+from storage.errors import IntegrityError
 from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
+
+log = logging.getLogger("analyst")
 
 PURGED = "PURGED"
 """Stands in a report for the reason of an image whose file is no longer kept here."""
 _PURGED_DETAIL = "it was analysed for an earlier report and is no longer kept here"
+_OUTDATED_DETAIL = "it was analysed with another model, and the analysis with this one failed"
 
 ReadFile = Callable[[str], bytes]
 """Reads a spooled file by its relative path."""
 
 
-def image_keys(study: StudyResults) -> list[str]:
-    """One key per image, naming its present state; the report's UID follows from them."""
+def image_keys(study: StudyResults, model_sha256: str) -> list[str]:
+    """One key per image, naming its present state; the report's UID follows from them.
+
+    An image that no report of this model can have described has another key than one described.
+    """
     return [
-        f"{item.sop_instance_uid}#{item.revision}:{item.reason or item.state}"
+        f"{item.sop_instance_uid}#{item.revision}:{_reason(item, model_sha256) or item.state}"
         for item in _reportable(study)
     ]
+
+
+def _reason(item: Instance, model_sha256: str) -> str | None:
+    """Why there is no result of this model; None where there is one."""
+    if item.state is not InstanceState.ANALYSED or item.model_sha256 == model_sha256:
+        return item.reason
+    return Reason.ANALYSIS_FAILED if item.purged_at is None else PURGED
 
 
 def _reportable(study: StudyResults) -> list[Instance]:
@@ -33,7 +49,7 @@ def _reportable(study: StudyResults) -> list[Instance]:
 
 
 def kept_and_analysed(study: StudyResults) -> list[Instance]:
-    """The images that a report describes."""
+    """The images of which there is a result and the file."""
     return [
         item
         for item in study.instances
@@ -41,8 +57,13 @@ def kept_and_analysed(study: StudyResults) -> list[Instance]:
     ]
 
 
+def described(study: StudyResults, model_sha256: str) -> list[Instance]:
+    """The images that a report describes: those that this model has analysed."""
+    return [item for item in kept_and_analysed(study) if item.model_sha256 == model_sha256]
+
+
 def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> ReportRequest:
-    """The report on every image of the study; one that is kept must have been analysed.
+    """The report on every image of the study; at least one must be described.
 
     What was purged cannot be described any more: the report lists it, and says that earlier ones
     covered it. A purged report is not named as the predecessor either, for its series is not known.
@@ -50,7 +71,8 @@ def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> R
     The content date is that of the youngest analysis, so that building the report again after a
     crash makes the same bytes.
     """
-    analysed = kept_and_analysed(study)
+    model_sha256 = pipeline.algorithm.sha256
+    analysed = described(study, model_sha256)
     images = [_reported(item, pipeline, read) for item in analysed]
     skipped = [
         item
@@ -59,7 +81,7 @@ def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> R
     ]
     return ReportRequest(
         study_instance_uid=study.study_instance_uid,
-        image_keys=image_keys(study),
+        image_keys=image_keys(study, model_sha256),
         # In whatever order they came: the same images make the same report.
         images=sorted(images, key=_place),
         not_analysed=[
@@ -108,13 +130,17 @@ def _reported(item: Instance, pipeline: Pipeline, read: ReadFile) -> ReportedIma
 
 
 def _not_analysed(item: Instance) -> NotAnalysed:
-    is_purged = item.state is InstanceState.ANALYSED
+    reason, detail = item.reason or "", item.detail or ""
+    if item.state is InstanceState.ANALYSED and item.purged_at is not None:
+        reason, detail = PURGED, _PURGED_DETAIL
+    elif item.state is InstanceState.ANALYSED:
+        reason, detail = Reason.ANALYSIS_FAILED, _OUTDATED_DETAIL
     return NotAnalysed(
         sop_class_uid=item.sop_class_uid,
         sop_instance_uid=item.sop_instance_uid,
         series_instance_uid=item.series_instance_uid,
-        reason=PURGED if is_purged else item.reason or "",
-        detail=_PURGED_DETAIL if is_purged else item.detail or "",
+        reason=reason,
+        detail=detail,
     )
 
 
@@ -125,7 +151,11 @@ def _predecessor(
         return None
     latest = reports[-1]
     # An older model's reports are in another series, so the series is read from the object.
-    header = read_header(read(latest.spool_path))
+    try:
+        header = read_header(read(latest.spool_path))
+    except (IntegrityError, NotDicomError) as error:
+        log.warning("a report does not name its predecessor: %s", error)
+        return None
     return ObjectReference(
         latest.sop_class_uid,
         latest.sop_instance_uid,

@@ -38,6 +38,9 @@ class Reason(StrEnum):
         return _EXPLANATIONS[self]
 
 
+FAILURES = frozenset({Reason.DECODER_FAILED, Reason.ANALYSIS_FAILED})
+"""Those that say nothing of the image: another attempt at the same bytes may end well."""
+
 _EXPLANATIONS = {
     Reason.UNSUPPORTED_SOP_CLASS: "Only CR, DX for presentation and Secondary Capture are read.",
     Reason.FOR_PROCESSING: "A detector's raw image; the one for presentation is read instead.",

@@ -180,6 +180,16 @@ class Jobs:
         fate = {"state": JobState.DISCARDED}
         return self._change(job_id, fate, self._now(), AuditKind.JOB_DISCARDED, actor)
 
+    def subjects(
+        self, kind: JobKind, among: Collection[str], states: Collection[JobState]
+    ) -> frozenset[str]:
+        """Which of these subjects have a job of this kind in one of the states."""
+        query = select(jobs.c.subject).where(
+            jobs.c.kind == kind, jobs.c.subject.in_(among), jobs.c.state.in_(states)
+        )
+        with self._database.reading() as connection:
+            return frozenset(connection.scalars(query))
+
     def get(self, job_id: int) -> Job:
         """One job; raises UnknownJobError."""
         with self._database.reading() as connection:

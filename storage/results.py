@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Update, delete, select, update
 from sqlalchemy import insert as plain_insert
 
 from storage.audit import append
@@ -25,6 +25,7 @@ from storage.records import (
     Job,
     JobKind,
     JobState,
+    ObjectKind,
     ObjectRecord,
     PendingDelivery,
     StudyResults,
@@ -155,7 +156,8 @@ class Results:
         """The study's report, its objects and every delivery of them, in one transaction.
 
         A delivery that was asked for before is left as it is, sent or not. UNCHANGED leaves the
-        study's earlier status standing. Raises LeaseLostError.
+        study's earlier status standing, which is REPORTED once there is a report. Raises
+        LeaseLostError.
         """
         now = self._now()
         with self._database.writing() as connection:
@@ -172,6 +174,7 @@ class Results:
             statement = insert(connection, studies).values(row)
             if status is StudyStatus.UNCHANGED:
                 connection.execute(statement.on_conflict_do_nothing())
+                connection.execute(_reported_again(study_instance_uid, now))
             else:
                 connection.execute(
                     statement.on_conflict_do_update(index_elements=["study_instance_uid"], set_=row)
@@ -212,6 +215,22 @@ class Results:
             if commit_after is not None:
                 enqueue_commitment(connection, job, now, now + commit_after)
             append(connection, _delivered(connection, job, dimse_status, sop_class_uid), now)
+
+
+def _reported_again(study: str, now: datetime) -> Update:
+    """What was said of a study since its report no longer holds."""
+    reports = select(objects.c.id).where(
+        objects.c.study_instance_uid == study, objects.c.kind == ObjectKind.REPORT
+    )
+    return (
+        update(studies)
+        .where(
+            studies.c.study_instance_uid == study,
+            studies.c.status == StudyStatus.NO_ELIGIBLE_IMAGE,
+            reports.exists(),
+        )
+        .values(status=StudyStatus.REPORTED, detail="", updated_at=now)
+    )
 
 
 def _end_instance(connection: Connection, instance_id: int, now: datetime, **values: object) -> str:

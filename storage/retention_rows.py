@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, Text, and_, cast, func, or_, select
 
-from storage.records import InstanceState, JobKind, JobState
+from storage.records import InstanceState, JobKind, JobState, ObjectKind
 from storage.schema import deliveries, instances, jobs, objects
 
 SETTLED = (JobState.DONE, JobState.DISCARDED)
@@ -100,6 +100,9 @@ def work_is_open(study: ColumnElement[str], closed: Collection[JobState]) -> Col
 def _is_not_delivered(study: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether results are kept here that reached nobody, or not all whom they were meant for.
 
+    A kind of object that is sent at all is sent of every image, once the study is reported: one of
+    it without a delivery waits for that. Those of an earlier model do not.
+
     A delivery that a person discarded is not waited for, nor an analysis.
     """
     of_study = objects.c.study_instance_uid == study
@@ -118,8 +121,25 @@ def _is_not_delivered(study: ColumnElement[str]) -> ColumnElement[bool]:
         instances.c.state == InstanceState.RECEIVED,
         ~given_up.exists(),
     )
+    own = select(deliveries.c.job_id).where(
+        deliveries.c.sop_instance_uid == objects.c.sop_instance_uid
+    )
+    sent = objects.alias()
+    kinds = (
+        select(sent.c.kind)
+        .join(deliveries, deliveries.c.sop_instance_uid == sent.c.sop_instance_uid)
+        .where(sent.c.study_instance_uid == objects.c.study_instance_uid)
+    )
+    unreported = select(objects.c.id).where(
+        of_study,
+        objects.c.purged_at.is_(None),
+        or_(objects.c.kind == ObjectKind.REPORT, objects.c.instance_id.is_not(None)),
+        objects.c.kind.in_(kinds),
+        ~own.exists(),
+    )
     return or_(
         and_(made, ~asked_for.exists()),
+        unreported.exists(),
         missing.exists(),
         not_looked_at.exists(),
     )

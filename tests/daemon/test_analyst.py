@@ -417,6 +417,68 @@ def test_image_that_kills_its_worker_is_given_up(
     assert "stopped without an answer" in (instance.detail or "")
 
 
+def test_an_analysis_that_fails_the_second_time_leaves_the_first_one_standing(
+    bench: Bench,
+) -> None:
+    uid = bench.receive(film("stands"))
+    bench.work()
+    before = bench.study(uid)
+    (instance,) = before.instances
+    bench.spool.path(instance.spool_path).write_bytes(b"rotten")
+    (job,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
+    bench.store.jobs.retry(job.id)
+    bench.work()
+
+    (parked,) = bench.store.jobs.list(state=JobState.PARKED)
+    assert parked.id == job.id
+    assert "has changed since it was written" in (parked.last_error or "")
+    assert bench.study(uid) == before
+
+    bench.receive(film("stands"))
+    bench.work()
+    after = bench.study(uid)
+    assert bench.store.jobs.list(state=JobState.PARKED) == ()
+    assert (after.status, after.reports) == (StudyStatus.REPORTED, before.reports)
+    assert after.instances[0].objects == before.instances[0].objects
+
+
+def test_an_image_that_a_new_model_fails_at_keeps_its_result_and_holds_no_other_up(
+    bench: Bench, tmp_path: Path
+) -> None:
+    uid = bench.receive(film("harmed"))
+    bench.work()
+    (first,) = bench.study(uid).instances
+    bench.spool.path(first.spool_path).write_bytes(b"rotten")
+    build_bundle(tmp_path / "other", version="2")
+    other = Pipeline.open(Config().model.model_copy(update={"bundle": str(tmp_path / "other")}))
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, other)
+    bench.receive(film("harmed", seed=2))
+    bench.work()
+
+    study = bench.study(uid)
+    harmed, late = study.instances
+    assert (harmed.state, harmed.findings) == (InstanceState.ANALYSED, first.findings)
+    assert films_of(bench, study.reports[-1]) == [late.sop_instance_uid]
+    report = bench.spool.read(study.reports[-1].spool_path)
+    assert f"{harmed.sop_instance_uid}: ANALYSIS_FAILED".encode() in report
+    assert b"it was analysed with another model, and the analysis with this one failed" in report
+
+    bench.receive(film("harmed"))
+    bench.work()
+    assert len(films_of(bench, bench.study(uid).reports[-1])) == 2
+
+
+def test_an_earlier_report_that_is_lost_holds_no_later_one_up(bench: Bench) -> None:
+    uid = bench.receive(film("lost"))
+    bench.work()
+    bench.spool.delete(bench.study(uid).reports[0].spool_path)
+    bench.receive(film("lost", seed=2))
+    bench.work()
+    report = bench.study(uid).reports[1]
+    assert len(films_of(bench, report)) == 2
+    assert "PredecessorDocumentsSequence" not in read_dataset(bench.spool.read(report.spool_path))
+
+
 def test_images_of_another_model_are_analysed_again_before_the_report(
     bench: Bench, tmp_path: Path
 ) -> None:

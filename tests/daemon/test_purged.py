@@ -9,8 +9,8 @@ import pytest
 from daemon.pipeline import Pipeline
 from dicom_io.header import read_dataset
 from storage.records import InstanceState, JobKind, JobState, ReceiptOutcome, StudyStatus
-from tests.daemon.running import film
-from tests.daemon.test_analyst import Bench, films_of, open_bench
+from tests.daemon.running import build_bundle, film
+from tests.daemon.test_analyst import Bench, everything_wanted, films_of, open_bench
 from tests.storage.builders import LEASE
 
 
@@ -21,15 +21,29 @@ def pipeline(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline
     return Pipeline.open(Config().model.model_copy(update={"bundle": str(bundle)}))
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """Another model."""
+    from daemon.config import Config
+
+    folder = tmp_path_factory.mktemp("other") / "bundle"
+    build_bundle(folder, version="2")
+    return Pipeline.open(Config().model.model_copy(update={"bundle": str(folder)}))
+
+
 @pytest.fixture
 def bench(tmp_path: Path, pipeline: Pipeline) -> Iterator[Bench]:
     with open_bench(tmp_path, pipeline) as opened:
         yield opened
 
 
-def deliver(bench: Bench) -> None:
+def deliver(bench: Bench) -> int:
+    """Deliver everything, and say how many objects that was."""
+    delivered = 0
     while job := bench.store.jobs.claim([JobKind.DELIVER], "courier", LEASE):
         bench.store.results.record_delivery(job, 0x0000)
+        delivered += 1
+    return delivered
 
 
 def purged_study(bench: Bench) -> str:
@@ -88,6 +102,28 @@ def test_an_image_that_comes_again_is_kept_again_and_its_result_stands(bench: Be
     bench.work()
     report = bench.study(uid).reports[-1]
     assert len(films_of(bench, report)) == 2
+
+
+def test_what_another_model_finds_in_an_image_that_comes_again_is_delivered(
+    bench: Bench, pipeline: Pipeline, other: Pipeline
+) -> None:
+    everything_wanted(bench, pipeline)
+    uid = purged_study(bench)
+    everything_wanted(bench, other)
+    bench.receive(film("purged", seed=2))
+    bench.work()
+    of_one = deliver(bench)
+    assert films_of(bench, bench.study(uid).reports[-1]) == [
+        bench.study(uid).instances[1].sop_instance_uid
+    ]
+
+    bench.receive(film("purged"))
+    bench.work()
+
+    study = bench.study(uid)
+    assert {item.model_sha256 for item in study.instances} == {other.algorithm.sha256}
+    assert len(films_of(bench, study.reports[-1])) == 2
+    assert deliver(bench) == of_one
 
 
 def test_work_on_what_is_purged_is_parked_and_says_so(bench: Bench) -> None:

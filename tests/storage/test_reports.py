@@ -147,6 +147,18 @@ def test_unchanged_leaves_the_status_standing(store: Store, clock: Clock) -> Non
     assert (study.status, study.detail) == (StudyStatus.REPORTED, "")
 
 
+def test_a_report_that_stands_again_is_told(store: Store, clock: Clock) -> None:
+    receive(store, "1.1")
+    analyse(store, clock.now)
+    report(store)
+    for status in (StudyStatus.NO_ELIGIBLE_IMAGE, StudyStatus.UNCHANGED):
+        store.jobs.enqueue(JobKind.REPORT, STUDY)
+        store.results.record_report(claim(store, JobKind.REPORT), STUDY, status, "whatever")
+
+    study = store.results.study(STUDY)
+    assert (study.status, study.detail) == (StudyStatus.REPORTED, "")
+
+
 def test_an_image_analysed_after_its_study_was_reported_asks_for_a_report(
     store: Store, clock: Clock
 ) -> None:

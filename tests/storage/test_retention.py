@@ -228,6 +228,33 @@ def test_results_that_were_meant_for_nobody_stay(house: House) -> None:
     assert house.purge() == []
 
 
+def test_a_result_that_no_report_delivered_stays_although_others_of_the_study_went(
+    house: House,
+) -> None:
+    house.delivered()
+    house.receive("1.2")
+    house.analyse(heatmap="5.2")
+    job = claim(house.store, JobKind.REPORT)
+    house.store.results.record_report(job, STUDY, StudyStatus.UNCHANGED, "")
+    house.days_pass()
+    assert house.hold() is Hold.NOT_DELIVERED
+    assert house.purge() == []
+
+
+def test_what_a_destination_does_not_receive_is_not_waited_for(house: House) -> None:
+    house.receive()
+    house.analyse()
+    stored = house.spool.write("objects/9.9", b"report")
+    record = dataclasses.replace(made_object("9.9"), spool_path=stored.path)
+    job = claim(house.store, JobKind.REPORT)
+    house.store.results.record_report(
+        job, STUDY, StudyStatus.REPORTED, "", [record], [Delivery("9.9", "PACS")]
+    )
+    house.deliver()
+    house.days_pass()
+    assert len(house.purge()) == 1
+
+
 def test_a_study_without_results_has_nothing_to_deliver_and_goes(house: House) -> None:
     number = house.receive()
     house.store.results.record_refusal(
