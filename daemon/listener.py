@@ -26,6 +26,7 @@ from dicom_io.commitment_scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
 from dicom_io.node import Limits, Node, ReceivedInstance, Rejection, RejectReason, StoreStatus
 from dicom_io.observed import RefusedObject
+from dicom_io.reasons import FAILURES
 from storage.errors import StorageError, StoreUnavailableError
 from storage.records import JobKind, NewInstance, Receipt, ReceiptOutcome
 from storage.spool import Spool, StoredFile, received_path
@@ -78,7 +79,10 @@ class Reception:
         try:
             stored = self._spool.write(path, received.data)
             receipt = self._store.record_instance(
-                _new_instance(received, stored), self._quiet_seconds, received.calling_host
+                _new_instance(received, stored),
+                self._quiet_seconds,
+                received.calling_host,
+                FAILURES,
             )
             if receipt.outcome is ReceiptOutcome.DUPLICATE:
                 self._let_go(received, stored, receipt.instance_id)
@@ -90,19 +94,26 @@ class Reception:
     def _let_go(self, received: ReceivedInstance, stored: StoredFile, number: int) -> None:
         """Delete a second copy; where the first one is damaged, this one's bytes replace it.
 
-        What could not be analysed for that damage is then analysed once more.
+        What could not be analysed for that damage is then analysed once more. Raises
+        StoreUnavailableError where the first copy is purged meanwhile, so that neither is kept.
         """
         uid = received.header.sop_instance_uid
         copies = [kept for kept in self._store.inquiries.kept(uid) if kept.sha256 == stored.sha256]
-        if not copies:
-            raise StoreUnavailableError("the first copy was purged this instant: to be sent again")
+        is_mended = False
         for kept in copies:
             try:
                 self._spool.verify(kept.spool_path, kept.sha256)
             except StorageError as error:
                 log.warning("%s; it was sent again and is as it was", error)
                 self._spool.write(kept.spool_path, received.data)
-                self._store.jobs.enqueue(JobKind.ANALYSE, str(number))
+                is_mended = True
+        paths = {kept.spool_path for kept in copies}
+        if not paths & {kept.spool_path for kept in self._store.inquiries.kept(uid)}:
+            for path in paths:
+                self._take_back(path)
+            raise StoreUnavailableError("the first copy was purged this instant: to be sent again")
+        if is_mended:
+            self._store.jobs.enqueue(JobKind.ANALYSE, str(number))
         self._spool.delete(stored.path)
 
     def _take_back(self, path: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, update
 
 from storage.audit import append
 from storage.audit_records import AuditEntry, AuditKind, AuditOutcome, subject_of
@@ -121,7 +121,8 @@ class Jobs:
     def reclaim(self) -> tuple[Job, ...]:
         """Queue the jobs whose lease has run out, and return them."""
         now = self._now()
-        return self._requeue(jobs.c.lease_until < now, "its worker stopped answering", now)
+        overdue = or_(jobs.c.lease_until < now, jobs.c.lease_until.is_(None))
+        return self._requeue(overdue, "its worker stopped answering", now)
 
     def release(self, worker: str) -> int:
         """Queue what a worker that has ended still held, and say how many jobs that was."""
@@ -144,24 +145,29 @@ class Jobs:
         Machines that share a store may differ by a minute.
         """
         now = self._now()
-        query = select(jobs.c.id, jobs.c.not_before, jobs.c.lease_until, jobs.c.updated_at).where(
+        query = select(jobs).where(
             jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)),
             jobs.c.updated_at > now + CLOCK_TOLERANCE,
         )
         with self._database.writing() as connection:
-            rows = connection.execute(query).all()
-            for row in rows:
+            moved = 0
+            for row in connection.execute(query).all():
                 step = row.updated_at - now
-                connection.execute(
+                moved += connection.execute(
                     update(jobs)
-                    .where(jobs.c.id == row.id)
+                    # Unless it was claimed, or its claim ended, since it was read.
+                    .where(
+                        jobs.c.id == row.id,
+                        jobs.c.state == row.state,
+                        jobs.c.claims == row.claims,
+                    )
                     .values(
                         not_before=row.not_before - step,
                         lease_until=row.lease_until and row.lease_until - step,
                         updated_at=now,
                     )
-                )
-        return len(rows)
+                ).rowcount
+        return moved
 
     def retry(self, job_id: int, actor: str = "") -> Job:
         """Queue a job afresh, whatever became of it. Raises UnknownJobError, JobRunningError.

@@ -32,7 +32,7 @@ from storage.records import (
     StudyStatus,
 )
 from storage.schema import deliveries, findings, instances, objects, studies
-from storage.transitions import enqueue_once, reopen, settle
+from storage.transitions import enqueue_once, lock_study, reopen, settle
 
 
 class Results:
@@ -89,6 +89,7 @@ class Results:
         """
         now = self._now()
         with self._database.writing() as connection:
+            _lock_study_of(connection, instance_id)
             settle(connection, job, JobState.DONE, now=now)
             instance = _end_instance(
                 connection,
@@ -122,6 +123,7 @@ class Results:
         """The instance is not analysed, for this named reason. Raises LeaseLostError."""
         now = self._now()
         with self._database.writing() as connection:
+            _lock_study_of(connection, instance_id)
             settle(connection, job, JobState.DONE, now=now)
             instance = _end_instance(
                 connection,
@@ -231,6 +233,14 @@ def _reported_again(study: str, now: datetime) -> Update:
         )
         .values(status=StudyStatus.REPORTED, detail="", updated_at=now)
     )
+
+
+def _lock_study_of(connection: Connection, instance_id: int) -> None:
+    study = connection.scalar(
+        select(instances.c.study_instance_uid).where(instances.c.id == instance_id)
+    )
+    if study is not None:
+        lock_study(connection, study)
 
 
 def _end_instance(connection: Connection, instance_id: int, now: datetime, **values: object) -> str:

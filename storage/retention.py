@@ -5,22 +5,22 @@ once more whether it may go; then its files are removed, and only then do the ro
 them. Killed in between, the rows still say which files are to go, and the next purge removes them.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, literal, select, update
+from sqlalchemy import Connection, Row, Table, func, literal, select, update
 
 from storage.audit import append
 from storage.audit_records import AuditEntry, AuditKind, subject_of
 from storage.database import Database
 from storage.durable import os_errors_named, sync_folder
+from storage.errors import SpoolError
 from storage.retention_rows import (
     AT_REST,
-    lock,
     marked_studies,
     old_studies,
     to_remove,
@@ -28,6 +28,10 @@ from storage.retention_rows import (
 )
 from storage.schema import instances, objects
 from storage.spool import Spool
+from storage.transitions import lock_study
+
+_BATCH = 1000
+"""Paths in one statement: databases take only so many."""
 
 
 class Hold(StrEnum):
@@ -85,7 +89,8 @@ class Retention:
         """Purge what may go, a study at a time, after what an earlier purge has left to remove.
 
         The caller may stop between two studies. `actor` is the worker or the person who wants it,
-        for the audit trail. Raises SpoolError where a file cannot be removed.
+        for the audit trail. Raises SpoolError in the end where a file could not be removed: its
+        study is left to the next purge.
         """
         with self._database.reading() as connection:
             left = connection.scalars(marked_studies()).all()
@@ -93,10 +98,17 @@ class Retention:
         marked = (
             row.study_instance_uid for row in old if self._mark(row, before, committers, actor)
         )
+        stuck = []
         for study in chain(left, marked):
-            purged = self._remove(study, spool)
+            try:
+                purged = self._remove(study, spool)
+            except SpoolError as error:
+                stuck.append(error)
+                continue
             if purged is not None:
                 yield purged
+        if stuck:
+            raise SpoolError(f"files of {len(stuck)} study(ies) are not removed: {stuck[0]}")
 
     def _mark(
         self, found: Row[Any], before: datetime, committers: Collection[str], actor: str
@@ -107,7 +119,7 @@ class Retention:
         study = found.study_instance_uid
         now = self._now()
         with self._database.writing() as connection:
-            lock(connection, study)
+            lock_study(connection, study)
             row = connection.execute(old_studies(before, committers, study)).one_or_none()
             if row is None or _hold(row) is not None:
                 return False
@@ -124,32 +136,64 @@ class Retention:
         """Remove the files of marked rows.
 
         None where work on the study is under way, which may be writing one of its objects anew:
-        it is left for later.
+        it is left for later. No transaction waits for the disk.
         """
-        with self._database.writing() as connection:
-            lock(connection, study)
+        with self._database.reading() as connection:
             if connection.scalar(select(work_is_open(literal(study), AT_REST))):
                 return None
-            images, made = (
-                connection.execute(
-                    select(table.c.id, table.c.spool_path, table.c.size)
-                    .where(table.c.study_instance_uid == study, to_remove(table))
-                    .with_for_update()
+            received, made = (
+                connection.scalars(
+                    select(table.c.spool_path).where(
+                        table.c.study_instance_uid == study, to_remove(table)
+                    )
                 ).all()
                 for table in (instances, objects)
             )
-            _unlink(spool, [row.spool_path for row in (*images, *made)])
-            for table in (instances, objects):
-                connection.execute(
-                    update(table)
-                    .where(table.c.study_instance_uid == study, to_remove(table))
-                    .values(spool_path="")
+        # What comes again is received under another path; an object is made again under the same.
+        _unlink(spool, received)
+        removed = [*received, *(path for path in made if self._unlink_alone(spool, path))]
+        return self._forget(study, removed)
+
+    def _unlink_alone(self, spool: Spool, path: str) -> bool:
+        """Remove an object, unless it is just being made again, or was."""
+        if not spool.path(path).parent.exists():
+            return True
+        with spool.alone(path) as alone:
+            if not alone:
+                return False
+            with self._database.reading() as connection:
+                is_kept = select(objects.c.id).where(
+                    objects.c.spool_path == path, objects.c.purged_at.is_(None)
                 )
+                if connection.scalar(select(is_kept.exists())):
+                    return False
+            _unlink(spool, [path])
+        return True
+
+    def _forget(self, study: str, removed: Sequence[str]) -> Purged | None:
+        """Let marked rows no longer name the files that were removed."""
+        sizes: dict[Table, list[int]] = {instances: [], objects: []}
+        with self._database.writing() as connection:
+            lock_study(connection, study)
+            for start in range(0, len(removed), _BATCH):
+                for table, found in sizes.items():
+                    found += connection.scalars(
+                        update(table)
+                        .where(
+                            table.c.study_instance_uid == study,
+                            to_remove(table),
+                            table.c.spool_path.in_(removed[start : start + _BATCH]),
+                        )
+                        .values(spool_path="")
+                        .returning(table.c.size)
+                    )
             number = connection.scalar(
                 select(func.min(instances.c.id)).where(instances.c.study_instance_uid == study)
             )
-        size = sum(row.size for row in (*images, *made))
-        return Purged(number or 0, len(images), len(made), size)
+        images, made = sizes.values()
+        if not images and not made:
+            return None
+        return Purged(number or 0, len(images), len(made), sum(images) + sum(made))
 
 
 def _purged(row: Row[Any], actor: str) -> AuditEntry:

@@ -4,13 +4,13 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, Text, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Select, Table, Text, and_, cast, func, or_, select
 
 from storage.records import InstanceState, JobKind, JobState, ObjectKind
 from storage.schema import deliveries, instances, jobs, objects
 
-SETTLED = (JobState.DONE, JobState.DISCARDED)
-AT_REST = (*SETTLED, JobState.PARKED)
+CLOSED = (JobState.DONE, JobState.DISCARDED)
+AT_REST = (*CLOSED, JobState.PARKED)
 
 
 def to_remove(table: Table) -> ColumnElement[bool]:
@@ -24,15 +24,6 @@ def marked_studies() -> Select[tuple[str]]:
     )
     found = of_images.union(of_objects).subquery()
     return select(found.c.study_instance_uid)
-
-
-def lock(connection: Connection, study: str) -> None:
-    """Keep others from adding to the study: whatever is received touches its REPORT job."""
-    connection.execute(
-        select(jobs.c.id)
-        .where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == study)
-        .with_for_update()
-    )
 
 
 def old_studies(
@@ -58,7 +49,7 @@ def old_studies(
     return (
         select(
             found,
-            work_is_open(uid, SETTLED).label("work_open"),
+            work_is_open(uid, CLOSED).label("work_open"),
             _is_not_delivered(uid).label("not_delivered"),
             _is_not_committed(uid, committers).label("not_committed"),
         )

@@ -21,6 +21,7 @@ from storage.jobs import Jobs
 from storage.records import (
     InstanceState,
     JobKind,
+    JobState,
     KeptFile,
     NewInstance,
     Receipt,
@@ -30,7 +31,7 @@ from storage.results import Results
 from storage.retention import Retention
 from storage.schema import instances, objects
 from storage.status import Status
-from storage.transitions import enqueue
+from storage.transitions import enqueue, lock_study, reopen
 
 _SETTLE_SECONDS = 5
 """Others must not queue for long behind one who waits for the writers."""
@@ -107,7 +108,11 @@ class Store:
         self.close()
 
     def record_instance(
-        self, instance: NewInstance, quiet_seconds: float, host: str = ""
+        self,
+        instance: NewInstance,
+        quiet_seconds: float,
+        host: str = "",
+        retried: Collection[str] = (),
     ) -> Receipt:
         """Record an instance whose file is in the spool: the acknowledging transaction.
 
@@ -115,33 +120,36 @@ class Store:
         that has been quiet for `quiet_seconds`, are on disk, and the sender may be told. The same
         SOP Instance UID with bytes had before is a duplicate and queues nothing, unless those had
         been purged: then they are kept again, and the study is looked at once more. With other
-        bytes it is a new revision. Safe for any number of callers with the same UID at once. `host`
-        is the sender's address, for the audit trail.
+        bytes it is a new revision. Safe for any number of callers with the same UID at once.
+
+        What comes again is analysed again where that was not done or is parked, or where it was
+        not analysed for one of the reasons `retried`. `host` is the sender's address, for the audit
+        trail.
         """
         now = self._now()
         with self._database.writing() as connection:
+            lock_study(connection, instance.study_instance_uid)
             added = None
             while added is None:
                 known = _find_known(connection, instance)
-                if known is not None and known.purged_at is None:
-                    duplicate = Receipt(ReceiptOutcome.DUPLICATE, known.id, known.revision)
-                    append(connection, _received(instance, duplicate, host), now)
-                    return duplicate
                 if known is not None:
-                    added = _keep_again(connection, known, instance, now)
+                    added = _receive_again(connection, known, instance, now)
                 else:
                     added = _insert_instance(connection, instance, now)
-            if known is None or known.state is InstanceState.RECEIVED:
+            subject = str(added.instance_id)
+            if known is None or known.reason in retried or _is_to_be_analysed(known):
+                enqueue(connection, JobKind.ANALYSE, subject, now=now, not_before=now)
+            else:
+                parked = (JobState.PARKED,)
+                reopen(connection, JobKind.ANALYSE, subject, now=now, ended=parked)
+            if added.outcome is not ReceiptOutcome.DUPLICATE:
                 enqueue(
-                    connection, JobKind.ANALYSE, str(added.instance_id), now=now, not_before=now
+                    connection,
+                    JobKind.REPORT,
+                    instance.study_instance_uid,
+                    now=now,
+                    not_before=now + timedelta(seconds=quiet_seconds),
                 )
-            enqueue(
-                connection,
-                JobKind.REPORT,
-                instance.study_instance_uid,
-                now=now,
-                not_before=now + timedelta(seconds=quiet_seconds),
-            )
             append(connection, _received(instance, added, host), now)
         return added
 
@@ -200,7 +208,7 @@ def _find_known(connection: Connection, instance: NewInstance) -> Row[Any] | Non
         instances.c.id,
         instances.c.revision,
         instances.c.state,
-        instances.c.spool_path,
+        instances.c.reason,
         instances.c.purged_at,
     ).where(
         instances.c.sop_instance_uid == instance.sop_instance_uid,
@@ -209,29 +217,32 @@ def _find_known(connection: Connection, instance: NewInstance) -> Row[Any] | Non
     return connection.execute(query).one_or_none()
 
 
-def _keep_again(
+def _is_to_be_analysed(known: Row[Any]) -> bool:
+    """Whether a purged revision has never been looked at."""
+    return known.purged_at is not None and known.state is InstanceState.RECEIVED
+
+
+def _receive_again(
     connection: Connection, known: Row[Any], instance: NewInstance, now: datetime
 ) -> Receipt | None:
-    """The purged revision has a file again; None when another transaction was faster.
+    """The revision's days count anew; None when another transaction was faster.
 
-    One whose file was not removed yet keeps that file, so the new one is a duplicate.
+    A purged one has a file again, the new one: the old one may be about to be removed.
     """
-    kept = connection.execute(
+    is_kept = known.purged_at is None
+    values: dict[str, Any] = {"received_again_at": now}
+    if not is_kept:
+        values |= {"spool_path": instance.spool_path, "purged_at": None}
+    updated = connection.execute(
         update(instances)
         .where(
-            instances.c.id == known.id,
-            instances.c.purged_at == known.purged_at,
-            instances.c.spool_path == known.spool_path,
+            instances.c.id == known.id, instances.c.purged_at.is_not_distinct_from(known.purged_at)
         )
-        .values(
-            spool_path=known.spool_path or instance.spool_path,
-            purged_at=None,
-            received_again_at=now,
-        )
+        .values(values)
     )
-    if kept.rowcount == 0:
+    if updated.rowcount == 0:
         return None
-    outcome = ReceiptOutcome.DUPLICATE if known.spool_path else ReceiptOutcome.KEPT_AGAIN
+    outcome = ReceiptOutcome.DUPLICATE if is_kept else ReceiptOutcome.KEPT_AGAIN
     return Receipt(outcome, known.id, known.revision)
 
 

@@ -1,18 +1,35 @@
 """How a job moves from state to state: statements for use inside a wider transaction."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, literal, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select, update
 
 from storage.database import insert
 from storage.errors import LeaseLostError
 from storage.records import Job, JobKind, JobState
 from storage.schema import jobs
 
-_SETTLED = (JobState.DONE, JobState.PARKED)
+_ENDED = (JobState.DONE, JobState.PARKED)
 
 UNCLAIMED: dict[str, Any] = {"worker": None, "lease_until": None}
+
+
+def lock_study(connection: Connection, study: str) -> None:
+    """Let no other transaction change the study until this one ends.
+
+    Whoever receives, analyses or purges does so before locking any row, and so holds its REPORT
+    job, too. A new study has none yet: on a server the name is locked as well.
+    """
+    if connection.dialect.name == "postgresql":
+        name = literal(study, jobs.c.subject.type)
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    connection.execute(
+        select(jobs.c.id)
+        .where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == study)
+        .with_for_update()
+    )
 
 
 def enqueue(
@@ -44,11 +61,18 @@ def enqueue_once(
     return added
 
 
-def reopen(connection: Connection, kind: JobKind, subject: str, *, now: datetime) -> None:
-    """Touch a job that is done or parked; one that is still to run is left as it is."""
+def reopen(
+    connection: Connection,
+    kind: JobKind,
+    subject: str,
+    *,
+    now: datetime,
+    ended: Collection[JobState] = _ENDED,
+) -> None:
+    """Touch a job that has ended in one of these states; one still to run is left as it is."""
     connection.execute(
         update(jobs)
-        .where(jobs.c.kind == kind, jobs.c.subject == subject, jobs.c.state.in_(_SETTLED))
+        .where(jobs.c.kind == kind, jobs.c.subject == subject, jobs.c.state.in_(ended))
         .values(_touched(now, now))
     )
 

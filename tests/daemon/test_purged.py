@@ -141,8 +141,9 @@ def test_work_on_what_is_purged_is_parked_and_says_so(bench: Bench) -> None:
     assert len(bench.study(uid).reports) == 1
 
 
+@pytest.mark.parametrize("place", ["recorded", "verified"])
 def test_a_duplicate_whose_first_copy_is_purged_meanwhile_is_not_acknowledged(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     from daemon.listener import Reception
     from dicom_io.node import StoreStatus
@@ -157,10 +158,20 @@ def test_a_duplicate_whose_first_copy_is_purged_meanwhile_is_not_acknowledged(
     def purge_after(*arguments: object) -> object:
         receipt = record(*arguments)  # type: ignore[arg-type]
         assert receipt.outcome is ReceiptOutcome.DUPLICATE
+        bench.clock.pass_seconds(8 * 86400)
         purge(bench)
         return receipt
 
-    monkeypatch.setattr(bench.store, "record_instance", purge_after)
+    def purge_before(*arguments: object) -> None:
+        bench.clock.pass_seconds(8 * 86400)
+        purge(bench)
+        verify(*arguments)  # type: ignore[arg-type]
+
+    verify = bench.spool.verify
+    if place == "recorded":
+        monkeypatch.setattr(bench.store, "record_instance", purge_after)
+    else:
+        monkeypatch.setattr(bench.spool, "verify", purge_before)
     reception = Reception(bench.spool, bench.store, 1)
     assert reception.receive(received(film("purged"))) is StoreStatus.OUT_OF_RESOURCES
     monkeypatch.undo()

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Table, Update, update
 
+from storage import jobs as jobs_module
 from storage.errors import LeaseLostError
 from storage.records import Job, JobKind, JobState
+from storage.schema import jobs
 from storage.store import Store
 from tests.storage.builders import LEASE, STUDY, claim, receive
 from tests.storage.conftest import Clock
+from tests.storage.postgresql_server import emptied_database
 
 ALL = (JobKind.ANALYSE, JobKind.REPORT, JobKind.DELIVER)
 
@@ -221,6 +225,36 @@ def test_a_clock_that_was_set_back_holds_nothing_up(store: Store, clock: Clock) 
     clock.advance(61)
     assert claim(store, JobKind.REPORT).subject == "later"
     assert {job.id for job in store.jobs.reclaim()} >= {held.id}
+
+
+def test_a_lease_without_an_end_is_taken_back(store: Store) -> None:
+    store.jobs.enqueue(JobKind.ANALYSE, "1")
+    held = claim(store, JobKind.ANALYSE)
+    with store._database.writing() as connection:
+        connection.execute(jobs.update().values(lease_until=None))
+    assert [job.id for job in store.jobs.reclaim()] == [held.id]
+
+
+def test_a_job_claimed_while_the_clock_is_put_right_keeps_its_lease(
+    postgresql_socket: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = emptied_database(postgresql_socket)
+    with (
+        Store.open(url, clock=clock, migrate=True) as store,
+        Store.open(url, clock=clock, migrate=False) as other,
+    ):
+        store.jobs.enqueue(JobKind.ANALYSE, "1", not_before=clock.now - timedelta(days=1))
+        clock.advance(-3600)
+
+        def claim_first(table: Table) -> Update:
+            monkeypatch.undo()
+            claim(other, JobKind.ANALYSE)
+            return update(table)
+
+        monkeypatch.setattr(jobs_module, "update", claim_first)
+        assert store.jobs.put_clock_right() == 0
+        (job,) = store.jobs.list()
+        assert (job.state, job.lease_until) == (JobState.RUNNING, clock.now + LEASE)
 
 
 def test_clocks_of_machines_may_differ_a_little(store: Store, clock: Clock) -> None:

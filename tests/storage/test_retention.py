@@ -2,11 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from storage.errors import SpoolError
 from storage.records import (
     Delivery,
     InstanceName,
@@ -14,12 +17,14 @@ from storage.records import (
     JobKind,
     JobState,
     ObjectKind,
+    Receipt,
     ReceiptOutcome,
     StudyStatus,
 )
 from storage.retention import Hold, Purged
 from storage.spool import Spool
 from storage.store import Store
+from storage.transitions import lock_study
 from tests.storage.builders import (
     LEASE,
     STUDY,
@@ -29,6 +34,7 @@ from tests.storage.builders import (
     new_instance,
 )
 from tests.storage.conftest import Clock
+from tests.storage.postgresql_server import emptied_database
 
 DAYS = 7
 COMMITTERS = ("ARCHIVE",)
@@ -382,7 +388,7 @@ def test_an_image_sent_again_is_kept_again_and_not_analysed_again(house: House) 
     assert house.files == []
 
 
-def test_an_image_sent_again_before_its_file_was_removed_keeps_that_one(
+def test_an_image_sent_again_before_its_file_was_removed_is_kept_in_a_new_one(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.delivered()
@@ -390,17 +396,157 @@ def test_an_image_sent_again_before_its_file_was_removed_keeps_that_one(
     monkeypatch.setattr(house.store.retention, "_remove", lambda *_: None)
     house.purge()
     monkeypatch.undo()
-    marked = house.store.results.instance(1)
 
     stored = house.spool.write("received/again", b"pixels")
     receipt = house.store.record_instance(new_instance("1.1", spool_path=stored.path), 0)
 
-    assert receipt.outcome is ReceiptOutcome.DUPLICATE
+    assert receipt.outcome is ReceiptOutcome.KEPT_AGAIN
     kept = house.store.results.instance(1)
-    assert (kept.purged_at, kept.spool_path) == (None, marked.spool_path)
+    assert (kept.purged_at, kept.spool_path) == (None, stored.path)
     house.store.jobs.finish(claim(house.store, JobKind.REPORT))
     house.purge()
     assert kept.spool_path in house.files
+
+
+def test_an_image_sent_again_while_its_file_is_removed_is_kept(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.delivered()
+    house.days_pass()
+    delete = Spool.delete
+
+    def receive_first(spool: Spool, path: str) -> None:
+        monkeypatch.undo()
+        stored = house.spool.write("received/again", b"pixels")
+        house.store.record_instance(new_instance("1.1", spool_path=stored.path), 0)
+        delete(spool, path)
+
+    monkeypatch.setattr(Spool, "delete", receive_first)
+    house.purge()
+
+    kept = house.store.results.instance(1)
+    assert (kept.purged_at, kept.spool_path) == (None, "received/again")
+    assert house.files == ["received/again"]
+
+
+def test_an_object_that_is_being_made_again_stays(house: House) -> None:
+    house.delivered()
+    house.days_pass()
+    with house.spool.recording("objects/5.1"):
+        assert house.purge() == [Purged(number=1, images=1, objects=0, size=6)]
+        assert house.files == ["objects/5.1", "objects/9.9"]
+    assert house.purge() == [Purged(number=1, images=0, objects=2, size=7 + 6)]
+    assert house.files == []
+
+
+def test_a_purge_keeps_no_other_waiting_for_the_disk(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.delivered()
+    house.days_pass()
+    delete = Spool.delete
+    received: list[Receipt] = []
+
+    def receive_another(spool: Spool, path: str) -> None:
+        other = new_instance(f"2.{len(received)}", study_instance_uid="9.8")
+        received.append(house.store.record_instance(other, 0))
+        delete(spool, path)
+
+    monkeypatch.setattr(Spool, "delete", receive_another)
+    assert len(house.purge()) == 1
+    assert len(received) == 3
+
+
+def test_a_file_that_cannot_be_removed_holds_no_other_study_up(house: House) -> None:
+    paths = []
+    for study in ("7.0", "7.1"):
+        stored = house.spool.write(f"received/{study}", b"pixels")
+        image = new_instance(f"1.{study}", study_instance_uid=study, spool_path=stored.path)
+        number = house.store.record_instance(image, 0).instance_id
+        house.store.results.record_refusal(
+            claim(house.store, JobKind.ANALYSE), number, "NOT_CHEST", ""
+        )
+        house.store.results.record_report(
+            claim(house.store, JobKind.REPORT), study, StudyStatus.NO_ELIGIBLE_IMAGE, ""
+        )
+        paths.append(house.spool.path(stored.path))
+    house.days_pass()
+    stuck, other = paths
+    stuck.unlink()
+    (stuck / "inside").mkdir(parents=True)
+
+    for _ in range(2):
+        with pytest.raises(SpoolError, match=r"received/7\.0"):
+            house.purge()
+        assert not other.exists()
+    (stuck / "inside").rmdir()
+    stuck.rmdir()
+    assert [purged.number for purged in house.purge()] == [1]
+
+
+def test_a_duplicate_makes_the_days_count_anew(house: House) -> None:
+    house.delivered()
+    house.days_pass()
+    receipt = house.store.record_instance(new_instance("1.1"), 0)
+    assert receipt.outcome is ReceiptOutcome.DUPLICATE
+    assert house.purge() == []
+    house.days_pass()
+    assert len(house.purge()) == 1
+
+
+@pytest.mark.parametrize("is_purged", [False, True])
+def test_a_failed_analysis_is_tried_again_when_the_image_is_sent_again(
+    house: House, is_purged: bool
+) -> None:
+    number = house.receive()
+    job = claim(house.store, JobKind.ANALYSE)
+    house.store.results.record_refusal(job, number, "ANALYSIS_FAILED", "")
+    job = claim(house.store, JobKind.REPORT)
+    house.store.results.record_report(job, STUDY, StudyStatus.NO_ELIGIBLE_IMAGE, "")
+    if is_purged:
+        house.days_pass()
+        assert len(house.purge()) == 1
+    image = new_instance("1.1", spool_path="received/again")
+
+    house.store.record_instance(image, 0, retried=["DECODER_FAILED"])
+    assert house.store.jobs.counts().get((JobKind.ANALYSE, JobState.QUEUED)) is None
+    house.store.record_instance(image, 0, retried=["ANALYSIS_FAILED"])
+    assert claim(house.store, JobKind.ANALYSE).subject == str(number)
+
+
+@pytest.mark.parametrize("is_purged", [False, True])
+def test_a_parked_analysis_is_queued_when_the_image_is_sent_again(
+    house: House, is_purged: bool
+) -> None:
+    house.delivered()
+    if is_purged:
+        house.days_pass()
+        house.purge()
+    house.store.jobs.enqueue(JobKind.ANALYSE, "1")
+    house.store.jobs.fail(claim(house.store, JobKind.ANALYSE), "it was purged", None)
+    house.store.record_instance(new_instance("1.1", spool_path="received/again"), 0)
+    assert claim(house.store, JobKind.ANALYSE).subject == "1"
+
+
+def test_an_image_that_comes_again_waits_for_a_removal_and_not_the_other_way_round(
+    postgresql_socket: str, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = emptied_database(postgresql_socket)
+    with Store.open(url, clock=clock, migrate=True) as store, ThreadPoolExecutor(1) as other:
+        house = House(store, Spool(tmp_path / "spool"), clock)
+        house.delivered()
+        house.days_pass()
+        monkeypatch.setattr(store.retention, "_remove", lambda *_: None)
+        house.purge()
+        monkeypatch.undo()
+        with store._database.writing() as connection:
+            lock_study(connection, STUDY)
+            image = new_instance("1.1", spool_path="received/again")
+            again = other.submit(store.record_instance, image, 0)
+            with pytest.raises(TimeoutError):
+                again.result(0.5)
+            connection.execute(text("SELECT id FROM instances FOR UPDATE NOWAIT"))
+        assert again.result(5).outcome is ReceiptOutcome.KEPT_AGAIN
 
 
 def test_a_peer_is_told_that_what_was_purged_is_not_kept(house: House) -> None:
