@@ -4,6 +4,7 @@ import logging
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydicom.uid import (
     UID,
@@ -116,7 +117,8 @@ def associate(
 
     def limit_writing(event: evt.Event) -> None:
         # pynetdicom waits without end for a peer that does not read; its time limits do not apply.
-        event.assoc.dul.socket.socket.settimeout(destination.timeouts.network)
+        connection: Any = event.assoc.dul.socket
+        connection.socket.settimeout(destination.timeouts.network)
 
     try:
         association = ae.associate(
