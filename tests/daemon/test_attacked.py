@@ -135,7 +135,6 @@ def kept_of(daemon: RunningDaemon, image: bytes) -> tuple[int, int]:
 
 def test_the_same_object_on_sixteen_associations_is_kept_once(daemon: RunningDaemon) -> None:
     image, other = film("same"), film("same", seed=2)
-    before = len(received_files(daemon))
     together = threading.Barrier(16)
 
     def send(data: bytes) -> None:
@@ -144,17 +143,19 @@ def test_the_same_object_on_sixteen_associations_is_kept_once(daemon: RunningDae
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         list(pool.map(send, [image] * 16))
-    assert len(received_files(daemon)) == before + 1
+    wait_until(lambda: has_a_file_for_each_row(daemon), "no file too many")
     assert kept_of(daemon, image) == (1, 1)
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         list(pool.map(send, [image, other] * 8))
-    assert len(received_files(daemon)) == before + 2
+    wait_until(lambda: has_a_file_for_each_row(daemon), "no file too many")
     assert kept_of(daemon, image) == (2, 2)
     assert deaths(daemon) == []
 
 
-def received_files(daemon: RunningDaemon) -> list[str]:
-    return [name for name in spooled(daemon) if name.startswith(("received/", "tmp/"))]
+def has_a_file_for_each_row(daemon: RunningDaemon) -> bool:
+    files = [name for name in spooled(daemon) if name.startswith(("received/", "tmp/"))]
+    with daemon.store() as store:
+        return len(files) == sum(store.status.instance_counts().values())
 
 
 def visits(daemon: RunningDaemon, count: int) -> None:
