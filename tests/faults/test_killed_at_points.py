@@ -54,6 +54,24 @@ SELECTION: tuple[tuple[Kill, ...], ...] = (
 )
 
 
+# The first leaves a file without a row, which the next start sets aside; the second starts the
+# listener again when the image has been sent once more, and what was set aside is deleted.
+TO_LOST_AND_FOUND = (
+    ("listener: commit store.record_instance", BEFORE),
+    ("listener: unlink spool/received", BEFORE),
+)
+NOT_AGAIN = frozenset(
+    {
+        # An archive that is slower than our association answers the listener instead.
+        "courier: commit commitments.record_answer",
+        "courier: send N_EVENT_REPORT_RSP",
+        # Made once.
+        "listener: make folder spool/lost+found",
+    }
+)
+"""What a life may not pass that another one did."""
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle") / "random"
@@ -118,11 +136,13 @@ def test_what_was_acknowledged_survives_a_kill_at_every_point(site: FaultSite) -
         unreached += die_at(site, together)
         assert nothing_lost(site.check()), together
     print(f"\n  {len(unreached)} not reached at first: {unreached}")
-    never = [kill for kill in unreached if die_at(site, [kill], lives=4)]
+    never = [
+        kill for kill in unreached if kill in die_at(site, [*TO_LOST_AND_FOUND, kill], lives=4)
+    ]
     figures = site.check()
     report(Counter(site.daemon.killed()), figures)
     assert nothing_lost(figures)
-    assert never == []
+    assert {point for point, _ in never} <= NOT_AGAIN
 
 
 def first_start(folder: Path, bundle: Path, role: str, kill: Kill | None) -> FaultSite:
