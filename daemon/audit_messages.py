@@ -32,7 +32,7 @@ _SYSTEM, _PERSON = 2, 1
 _PATIENT, _REPORT, _MASTER_FILE, _SECURITY_RESOURCE = 1, 3, 5, 13
 
 _SERIOUS = {AuditKind.ROLE_FAILED, AuditKind.JOB_PARKED, AuditKind.INSTANCE_REFUSED}
-_RECEIVED = {
+_RECEIVED: dict[str, Action] = {
     ReceiptOutcome.NEW: Action.CREATE,
     ReceiptOutcome.DUPLICATE: Action.READ,
     ReceiptOutcome.REVISION: Action.UPDATE,
@@ -152,7 +152,7 @@ class Reporter:
         receipt = row.detail.partition(",")[0]
         # Of what was refused nothing was made here.
         refused = row.kind != AuditKind.INSTANCE_RECEIVED
-        action = Action.READ if refused else _RECEIVED[ReceiptOutcome(receipt)]
+        action = Action.READ if refused else _RECEIVED.get(receipt, Action.READ)
         return _Event(code.INSTANCES_TRANSFERRED, action, (sender, own), objects=_study(row))
 
     def _delivered(self, row: AuditRow) -> _Event:

@@ -225,12 +225,13 @@ class Node:
     def _judge(self, association: AcceptedAssociation, request: A_ASSOCIATE) -> Rejection | None:
         caller = _caller(association, request)
         called = str(request.called_ae_title).strip()
-        reason = None
+        # Of what is not DICOM no title is told: it may be anything.
         if not association.dul.speaks_version_1:
-            reason = RejectReason.PROTOCOL_VERSION
-        elif request.application_context_name != APPLICATION_CONTEXT:
-            reason = RejectReason.APPLICATION_CONTEXT
-        elif not any(peer.ae_title == caller.ae_title for peer in self._peers):
+            return Rejection(RejectReason.PROTOCOL_VERSION, "", "", caller.address)
+        if request.application_context_name != APPLICATION_CONTEXT:
+            return Rejection(RejectReason.APPLICATION_CONTEXT, "", "", caller.address)
+        reason = None
+        if not any(peer.ae_title == caller.ae_title for peer in self._peers):
             reason = RejectReason.CALLING_AE_TITLE
         elif not is_known(self._peers, caller.ae_title, caller.address):
             reason = RejectReason.CALLING_HOST

@@ -430,7 +430,7 @@ def test_another_protocol_is_rejected_and_reported(
     with running(inbox) as node, RawPeer(node.port) as peer:
         peer.send(pdu(ASSOCIATE_RQ, request_body))
         assert peer.next() == (raw_peer.ASSOCIATE_RJ, answer)
-    assert inbox.rejections == [Rejection(reason, "STORESCU", "CXRD", HOST)]
+    assert inbox.rejections == [Rejection(reason, "", "", HOST)]
 
 
 def test_a_peer_that_speaks_later_versions_too_is_accepted() -> None:

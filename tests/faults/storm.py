@@ -49,7 +49,7 @@ class Storm:
     def _send(self, number: int) -> None:
         rng = random.Random(self._seed + 1 + number)
         count = 0
-        while not self._over.wait(rng.uniform(0.2, PACE_SECONDS)):
+        while not self._over.wait(rng.uniform(0.1, PACE_SECONDS if count else 0.2)):
             count += 1
             image = film(f"storm-{self._seed}-{number}-{count}")
             try:
