@@ -49,7 +49,15 @@ MANUFACTURER = "cxrd"
 """Written into every object; the gate knows its own results by it."""
 
 # What making an object of an odd header ends in.
-_NOT_MADE = (ObjectError, ImageError, ArithmeticError, LookupError, TypeError, ValueError)
+_NOT_MADE = (
+    ObjectError,
+    ImageError,
+    ArithmeticError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
 _DEFAULT_KINDS = frozenset({ObjectKind.HEATMAP})
 
 

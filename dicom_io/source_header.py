@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from pydicom.charset import convert_encodings
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -160,13 +160,16 @@ def carry_over(source: Dataset, target: Dataset, keyword: str) -> None:
 
 
 def copy_decoded(source: Dataset, target: Dataset, keyword: str) -> None:
-    """Copy an element, or add it empty where the source lacks it or it cannot be understood."""
+    """Copy an element, or add it empty where the source lacks it, it cannot be understood, or it
+    has another VR than its own."""
     tag = Tag(keyword)
+    vr = dictionary_VR(tag)
     if tag in source:
         with contextlib.suppress(*PARSER_ERRORS):
-            target[tag] = copy.deepcopy(source[tag])
-            return
-    vr = dictionary_VR(tag)
+            element = source[tag]
+            if vr == element.VR:
+                target[tag] = copy.deepcopy(element)
+                return
     target.add(DataElement(tag, vr, [] if vr == "SQ" else None))
 
 
@@ -177,8 +180,23 @@ def patient_orientation(source: Dataset) -> tuple[str, str] | None:
 
 
 def request_items(source: Dataset) -> list[Dataset]:
-    """Copies of the source's RequestAttributesSequence items."""
-    return [copy.deepcopy(item) for item in items(source, "RequestAttributesSequence")]
+    """Copies of the source's RequestAttributesSequence items, less what no writer could write."""
+    copied = [copy.deepcopy(item) for item in items(source, "RequestAttributesSequence")]
+    for item in copied:
+        _drop_mistyped(item)
+    return copied
+
+
+def _drop_mistyped(item: Dataset) -> None:
+    """Remove elements of another VR than their own, at any depth, and private ones."""
+    for tag in list(item.keys()):
+        declared = item.get_item(tag).VR
+        known = dictionary_VR(tag).split(" or ") if dictionary_has_tag(tag) else []
+        if not known or declared not in (None, *known):
+            del item[tag]
+        elif "SQ" in known:
+            for inner in item[tag].value:
+                _drop_mistyped(inner)
 
 
 def _add_times(ds: Dataset, created: datetime) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_charset_files
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -18,6 +20,7 @@ from pydicom.uid import (
 )
 
 from dicom_io.capture import CaptureContent, SummaryContent, build_capture, build_summary
+from dicom_io.compression import jpeg_copy
 from dicom_io.encode import to_bytes
 from dicom_io.errors import NotDicomError, ObjectError
 from dicom_io.gate import Reason, assess
@@ -255,3 +258,20 @@ def test_pixels_that_are_not_square_are_not_square_in_the_heatmap(tmp_path: Path
     path = written(capture_content(header), tmp_path)
     assert list(pydicom.dcmread(path).PixelAspectRatio) == [500, 1000]
     assert validate(path) == []
+
+
+@pytest.mark.parametrize("vr", ["AT", "SQ", "FD"])
+def test_an_element_of_a_wrong_type_is_left_out(vr: str) -> None:
+    header = full_header()
+    header.LossyImageCompression = "01"
+    values: dict[str, Any] = {"AT": 0x00080008, "SQ": [Dataset()], "FD": 1.5}
+    for tag in (0x00282112, 0x00282114):
+        header[tag] = DataElement(tag, vr, values[vr], already_converted=True)
+    item = header.RequestAttributesSequence[0]
+    item[0x00401001] = RawDataElement(Tag(0x00401001), "ZZ", 2, b"1 ", 0, False, True)
+    ds = build_capture(capture_content(header))
+    assert not ds.get("LossyImageCompressionRatio")
+    assert 0x00401001 not in ds.RequestAttributesSequence[0]
+    assert ds.RequestAttributesSequence[0].ScheduledProcedureStepID == "SPS-1"
+    jpeg_copy(ds, sop_instance_uid="2.25.1", series_instance_uid="2.25.2", series_number=1)
+    to_bytes(ds)
