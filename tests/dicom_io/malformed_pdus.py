@@ -4,6 +4,7 @@ import contextlib
 import random
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -36,6 +37,8 @@ from tests.dicom_io.raw_peer import (
 )
 
 Random = random.Random
+TRANSIENT = 2
+AGAIN_SECONDS = 0.2
 LENGTHS = (0, 1, 2, 3, 5, 0x7F, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
@@ -383,13 +386,31 @@ WITHIN: tuple[Callable[[Random, str, bytes], list[bytes]], ...] = (
 
 
 def hold(conversation: Conversation, port: int, *, listen_seconds: float = 0.1) -> None:
-    """Say all of it whether it is answered or not, listen for a moment, and go."""
-    with RawPeer(port) as peer, contextlib.suppress(OSError):
-        if conversation.associated:
-            peer.associate()
-        for part in conversation.sent:
-            peer.send(part)
-        peer.socket.shutdown(socket.SHUT_WR)
-        peer.socket.settimeout(listen_seconds)
-        with contextlib.suppress(TimeoutError):
-            peer.seconds_until_closed()
+    """Say all of it whether it is answered or not, listen for a moment, and go.
+
+    A node that has as many associations as it may have is asked again, as a sender would.
+    """
+    while True:
+        with RawPeer(port) as peer, contextlib.suppress(OSError):
+            if conversation.associated and not is_accepted(peer):
+                time.sleep(AGAIN_SECONDS)
+                continue
+            _say(conversation, peer, listen_seconds)
+        return
+
+
+def is_accepted(peer: RawPeer) -> bool:
+    """Whether a proper request is accepted; rejected it may be only for a while."""
+    peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
+    kind, body = peer.next()
+    assert kind == ASSOCIATE_AC or (kind, body[1]) == (ASSOCIATE_RJ, TRANSIENT), (kind, body)
+    return kind == ASSOCIATE_AC
+
+
+def _say(conversation: Conversation, peer: RawPeer, listen_seconds: float) -> None:
+    for part in conversation.sent:
+        peer.send(part)
+    peer.socket.shutdown(socket.SHUT_WR)
+    peer.socket.settimeout(listen_seconds)
+    with contextlib.suppress(TimeoutError):
+        peer.seconds_until_closed()
