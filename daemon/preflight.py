@@ -79,8 +79,8 @@ def _guarded(name: str, check: Callable[[], CheckResult]) -> CheckResult:
 
 def _check_disk(config: Config) -> CheckResult:
     spool = Spool(config.spool_dir)
-    probe = spool.write("preflight", b"cxrd")
-    spool.delete(probe.path)
+    written = spool.write("preflight", b"cxrd")
+    spool.delete(written.path)
     free_mb = shutil.disk_usage(config.data_dir).free // 2**20
     detail = f"{config.data_dir} is writable, {free_mb} MB free"
     if free_mb < config.spool.min_free_mb:
