@@ -41,6 +41,8 @@ _IS_COMMAND, _IS_LAST = 0x01, 0x02
 
 _PIECE = 256 << 10
 _PAUSE_SECONDS = 0.02
+_LINGER_SECONDS = 0.25
+"""How long nothing may come from a peer that has been told the end and does not close."""
 _MAX_UNSERVED = 4
 """Messages taken in before the first is answered; a peer that sends more has to wait."""
 
@@ -134,9 +136,15 @@ class UpperLayer(DULServiceProvider):
         return False
 
     def _discard(self) -> bool:
-        """Waiting for the end of the connection: what still comes is of no interest."""
+        """Waiting for the end of the connection: what still comes is of no interest.
+
+        Closing while something comes would reset the connection (RFC 1122, 4.2.2.13), and a peer
+        in the middle of sending would meet that instead of the A-ABORT.
+        """
         try:
-            if self.socket.ready and self.socket.take(memoryview(bytearray(_PIECE))):
+            if self.socket.wait(_LINGER_SECONDS) and self.socket.take(
+                memoryview(bytearray(_PIECE))
+            ):
                 return True
         except ConnectionGoneError:
             pass
