@@ -121,6 +121,10 @@ class BoundedServer(ThreadedAssociationServer):
     # socketserver's own queue of five makes a sixth at once wait a second for its retry.
     request_queue_size = 128
 
+    def serve_forever(self, poll_interval: float = 0.1) -> None:
+        """Accept connections until the server is shut down, which takes `poll_interval` seconds."""
+        super().serve_forever(poll_interval)
+
     def get_request(self) -> tuple[socket.socket, Any]:
         """The next connection; a TLS handshake is left to its thread."""
         try:
