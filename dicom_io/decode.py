@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, generate_fragments
 from pydicom.errors import BytesLengthException
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
@@ -113,11 +113,11 @@ def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, tuple[str, .
         raise UndecodablePixelsError("the object has no Pixel Data")
     try:
         with quietly() as warned:
-            stream = _codestream(ds)
+            frame = _only_frame(ds)
+            stream = _codestream(ds, frame)
             _check_codestream(stream, layout)
-            array = pixel_array(
-                _as_encoded(ds, layout, stream), index=0, decoding_plugin=_plugin_for(ds, stream)
-            )
+            ready = _as_encoded(ds, layout, frame, stream)
+            array = pixel_array(ready, index=0, decoding_plugin=_plugin_for(ds, stream))
     except _DECODER_ERRORS as error:
         raise UndecodablePixelsError(_reason(ds, error)) from error
     wanted = (layout.rows, layout.columns) + ((3,) if layout.samples == 3 else ())
@@ -190,7 +190,20 @@ def _layout_problem(layout: Layout, frames: int) -> str:
     return ""
 
 
-def _codestream(ds: Dataset) -> Codestream | None:
+def _only_frame(ds: Dataset) -> bytes:
+    """The one compressed frame; nothing where the syntax does not compress.
+
+    All fragments are its own (PS3.5 A.4): what an offset table says of them is not looked at, so
+    that a wrong one does no harm.
+    """
+    if not ds.file_meta.TransferSyntaxUID.is_encapsulated:
+        return b""
+    table_and_fragments = generate_fragments(ds.PixelData)
+    next(table_and_fragments, None)
+    return b"".join(table_and_fragments)
+
+
+def _codestream(ds: Dataset, frame: bytes) -> Codestream | None:
     """What the compressed frame says of itself; None where the syntax has no such header."""
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
@@ -199,7 +212,7 @@ def _codestream(ds: Dataset) -> Codestream | None:
         read = read_j2k
     else:
         return None
-    stream = read(get_frame(ds.PixelData, 0, number_of_frames=1))
+    stream = read(frame)
     if stream is None:
         raise ValueError("the compressed image has no sound header")
     return stream
@@ -226,9 +239,15 @@ def _check_codestream(stream: Codestream | None, layout: Layout) -> None:
         )
 
 
-def _as_encoded(ds: Dataset, layout: Layout, stream: Codestream | None) -> Dataset:
+def _as_encoded(ds: Dataset, layout: Layout, frame: bytes, stream: Codestream | None) -> Dataset:
     """The dataset with the depth that the pixels are encoded in, so that every bit comes out."""
     ready = ds.copy()
+    if frame:
+        ready.PixelData = encapsulate([frame], has_bot=False)
+        ready["PixelData"].is_undefined_length = True
+        for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+            if keyword in ready:
+                del ready[keyword]
     syntax = ds.file_meta.TransferSyntaxUID
     depth = layout.high_bit + 1
     # Added and not set: pydicom would first try to understand the value that is there.
@@ -269,6 +288,8 @@ def _plugin_for(ds: Dataset, stream: Codestream | None) -> str:
 def _reason(ds: Dataset, error: Exception) -> str:
     # pydicom heads the reasons of its plugins, one a line, with a line that says nothing.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = next((line for line in lines if not line.endswith(":")), type(error).__name__)
+    # One of the plugins meets its library's answer to a broken image with a fault of its own.
+    telling = [line for line in lines if not line.endswith(":") and "'NoneType'" not in line]
+    reason = telling[0] if telling else type(error).__name__
     syntax = ds.file_meta.TransferSyntaxUID
-    return f"{syntax.name} pixel data cannot be decoded: {telling.partition(' - ')[0][:160]}"
+    return f"{syntax.name} pixel data cannot be decoded: {reason.partition(' - ')[0][:160]}"
