@@ -5,6 +5,7 @@ The rooms behind a command are imported inside it, so that `cxrd export` does no
 
 import datetime
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -72,20 +73,20 @@ def serve(
     settings = load_config(config)
     roles = _roles(only)
     configure_logging()
-    listener = settings.listener
-    page = ""
-    if RoleName.WEB in roles:
-        place = token_path(settings)
-        page = f"; status page {settings.web.url}" + (f" (token: {place})" if place else "")
+
+    def on_ready(working: Sequence[RoleName]) -> None:
+        listener = settings.listener
+        places = [", ".join(working)]
+        if RoleName.LISTENER in working:
+            places.append(f"{listener.ae_title} at {listener.host}:{listener.port}")
+        if RoleName.WEB in working:
+            token = token_path(settings)
+            page = f"status page {settings.web.url}" + (f" (token: {token})" if token else "")
+            places.append(page)
+        typer.echo(f"cxrd is ready: {'; '.join(places)}. Research use only.", err=True)
+
     with stop_on_signals() as stop:
-        Supervisor(settings, roles).run(
-            stop,
-            lambda: typer.echo(
-                f"cxrd is ready: {', '.join(roles)}; {listener.ae_title} at "
-                f"{listener.host}:{listener.port}{page}. Research use only.",
-                err=True,
-            ),
-        )
+        Supervisor(settings, roles).run(stop, on_ready)
 
 
 def _roles(only: str | None) -> list[RoleName]:
@@ -273,11 +274,15 @@ def jobs_retry(
 
 
 @jobs_app.command("discard")
-def jobs_discard(job_id: JobArgument, config: ConfigOption = None) -> None:
-    """Give one job up for good; its row stays as a record."""
+def jobs_discard(
+    job_ids: Annotated[list[int], typer.Argument(help="Numbers of the jobs.")],
+    config: ConfigOption = None,
+) -> None:
+    """Give jobs up for good; their rows stay as a record."""
     from daemon.audit_person import current_user
     from storage.store import Store
 
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
-        store.jobs.discard(job_id, current_user())
-    typer.echo(f"job {job_id} is discarded")
+        for job_id in job_ids:
+            store.jobs.discard(job_id, current_user())
+            typer.echo(f"job {job_id} is discarded")

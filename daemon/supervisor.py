@@ -88,8 +88,8 @@ class Supervisor:
         self._clock = math.inf
         self._reclaim_at = 0.0
 
-    def run(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
-        """Run until `stop` is set; `on_ready` is called when every role works.
+    def run(self, stop: threading.Event, on_ready: Callable[[Sequence[RoleName]], None]) -> None:
+        """Run until `stop` is set; `on_ready` is called with the roles that work.
 
         Raises:
             RoleFailedError: a role could not start; the others have been stopped.
@@ -108,7 +108,7 @@ class Supervisor:
                     self._start(child)
                 self._await_ready(stop)
                 if not stop.is_set():
-                    on_ready()
+                    on_ready([child.role for child in self._children if not child.reason])
                 while not stop.wait(POLL_SECONDS):
                     self._tend_all(store)
             finally:

@@ -72,9 +72,14 @@ def test_parked_jobs_are_listed_shown_and_retried(parked: Path) -> None:
 
 
 def test_discarded_job_stays_as_a_record(parked: Path) -> None:
-    number = cxrd("jobs", "list", "--state", "parked", cwd=parked).stdout.split()[0]
-    assert cxrd("jobs", "discard", number, cwd=parked).returncode == 0
+    parked_one = cxrd("jobs", "list", "--state", "parked", cwd=parked).stdout.split()[0]
+    assert cxrd("jobs", "discard", parked_one, cwd=parked).returncode == 0
     assert states(parked) == ["discarded", "queued"]
+    lines = cxrd("jobs", "list", cwd=parked).stdout.strip().splitlines()
+    numbers = [line.split()[0] for line in lines if "deliver to" in line]
+    said = cxrd("jobs", "discard", *numbers, cwd=parked)
+    assert said.stdout == "".join(f"job {number} is discarded\n" for number in numbers)
+    assert states(parked) == ["discarded", "discarded"]
 
 
 def test_unknown_job_is_one_line(parked: Path) -> None:
