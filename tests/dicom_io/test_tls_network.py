@@ -78,7 +78,7 @@ def destination(node: Node, tls: ssl.SSLContext | None, **changes: Any) -> Desti
 
 def settle(inbox: Inbox, count: int = 1) -> list[RejectReason | AbortReason]:
     """The reasons once so many have come: the other side may hear of a failure first."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 10
     while len(inbox.rejections) < count and time.monotonic() < deadline:
         time.sleep(0.01)
     assert all(rejection.host == HOST for rejection in inbox.rejections)
@@ -221,12 +221,12 @@ def test_unknown_title_and_wrong_host_are_refused_over_tls_too(pki: Authority) -
 def test_silent_callers_keep_nobody_waiting(pki: Authority) -> None:
     context = client_context(pki.ca, pki.of("modality"))
     inbox = Inbox()
-    with tls_node(inbox, pki, limits=Limits(request_seconds=1.0)) as node:
+    with tls_node(inbox, pki, limits=Limits(request_seconds=3.0)) as node:
         silent = [socket.create_connection((HOST, node.port)) for _ in range(8)]
         silent[0].sendall(b"\x16\x03\x01")
         started = time.monotonic()
         assert echo(destination(node, context)).ok
-        assert time.monotonic() - started < 0.9
+        assert time.monotonic() - started < 2.9
         assert settle(inbox, 8) == [RejectReason.TLS_HANDSHAKE] * 8
         for client in silent:
             client.settimeout(5)
