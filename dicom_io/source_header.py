@@ -16,7 +16,7 @@ from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from dicom_io.algorithm import Algorithm, add_equipment
@@ -168,7 +168,10 @@ def copy_decoded(source: Dataset, target: Dataset, keyword: str) -> None:
         with contextlib.suppress(*PARSER_ERRORS):
             element = source[tag]
             if vr == element.VR:
-                target[tag] = copy.deepcopy(element)
+                copied = copy.deepcopy(element)
+                for item in copied.value if vr == "SQ" else ():
+                    _drop_mistyped(item)
+                target[tag] = copied
                 return
     target.add(DataElement(tag, vr, [] if vr == "SQ" else None))
 
@@ -188,15 +191,25 @@ def request_items(source: Dataset) -> list[Dataset]:
 
 
 def _drop_mistyped(item: Dataset) -> None:
-    """Remove elements of another VR than their own, at any depth, and private ones."""
+    """Remove what has another VR than its own, at any depth, or no value of it; private elements,
+    too."""
     for tag in list(item.keys()):
-        declared = item.get_item(tag).VR
         known = dictionary_VR(tag).split(" or ") if dictionary_has_tag(tag) else []
-        if not known or declared not in (None, *known):
+        if not known or _declared_vr(item, tag) not in known:
             del item[tag]
         elif "SQ" in known:
             for inner in item[tag].value:
                 _drop_mistyped(inner)
+
+
+def _declared_vr(item: Dataset, tag: BaseTag) -> str | None:
+    """The VR an element has in the file, or by the dictionary where the file has none."""
+    declared = item.get_item(tag).VR
+    if declared is not None:
+        return str(declared)
+    with contextlib.suppress(*PARSER_ERRORS):
+        return item[tag].VR
+    return None
 
 
 def _add_times(ds: Dataset, created: datetime) -> None:

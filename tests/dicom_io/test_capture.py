@@ -275,3 +275,14 @@ def test_an_element_of_a_wrong_type_is_left_out(vr: str) -> None:
     assert ds.RequestAttributesSequence[0].ScheduledProcedureStepID == "SPS-1"
     jpeg_copy(ds, sop_instance_uid="2.25.1", series_instance_uid="2.25.2", series_number=1)
     to_bytes(ds)
+
+
+def test_an_element_without_a_type_is_read_by_the_dictionary() -> None:
+    header = full_header()
+    header.set_original_encoding(False, True, "iso8859")
+    item = header.RequestAttributesSequence[0]
+    item.set_original_encoding(False, True, "iso8859")
+    item[0x00401001] = RawDataElement(Tag(0x00401001), None, 2, b"RP", 0, False, True)
+    ds = build_capture(capture_content(header))
+    [copied] = pydicom.dcmread(BytesIO(to_bytes(ds))).RequestAttributesSequence
+    assert copied.RequestedProcedureID == "RP"
