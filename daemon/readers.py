@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import signal
 import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -12,6 +11,7 @@ from typing import Any
 from daemon.admission import Film, Refusal
 from daemon.config import AnalystConfig
 from daemon.errors import ReaderError
+from daemon.process_end import end_of
 from daemon.reader import (
     READY,
     OutOfMemoryError,
@@ -190,9 +190,9 @@ class _Reader:
         self._process.join(_LAST_SECONDS)
         self._process.kill()
         self._process.join()
-        code = self._process.exitcode or 0
+        end = end_of(self._process.exitcode)
         self.end()
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return end
 
     def _expire(self) -> None:
         self.is_expired = True

@@ -26,6 +26,7 @@ from daemon.backoff import Backoff
 from daemon.config import Config
 from daemon.errors import RoleFailedError
 from daemon.permissions import readable_by_others
+from daemon.process_end import end_of
 from daemon.role import CannotStart, Ready, RoleName, role_process, setter
 from daemon.tls import ending_soon
 from storage.audit import Audit
@@ -139,19 +140,27 @@ class Supervisor:
             log.error("%s is not in the audit trail: %s", kind, error)
 
     def _start(self, child: _Child) -> None:
+        """Raises RoleFailedError where the system gives no process."""
         child.worker = f"{socket.gethostname()}:{child.role}:{uuid.uuid4().hex[:12]}"
-        receiver, sender = _spawn.Pipe(duplex=False)
-        child.process = _spawn.Process(
-            target=role_process,
-            args=(child.role, self._config, child.worker, sender),
-            name=f"cxrd-{child.role}",
-        )
         child.reason = ""
-        child.process.start()
-        sender.close()
-        child.channel = receiver
+        try:
+            child.channel, sender = _spawn.Pipe(duplex=False)
+            with sender:
+                process = _spawn.Process(
+                    target=role_process,
+                    args=(child.role, self._config, child.worker, sender),
+                    name=f"cxrd-{child.role}",
+                )
+                process.start()
+        except OSError as error:
+            _close(child)
+            raise RoleFailedError(
+                f"no process for the {child.role} ({error.strerror or error}): is this machine out"
+                " of memory, or at its limit of processes or open files?"
+            ) from error
+        child.process = process
         child.started = self._monotonic()
-        log.info("%s started, process %d", child.role, child.process.pid)
+        log.info("%s started, process %d", child.role, process.pid)
 
     def _await_ready(self, stop: threading.Event) -> None:
         deadline = self._monotonic() + START_SECONDS
@@ -190,22 +199,33 @@ class Supervisor:
     def _tend(self, child: _Child, store: Store) -> None:
         if child.process is None:
             if self._monotonic() >= child.restart_at:
-                self._start(child)
+                self._start_again(child, store)
             return
         if child.process.is_alive():
             return
         reason = _last_words(child)
-        lived = self._monotonic() - child.started
-        child.failures = 1 if lived >= HEALTHY_SECONDS else child.failures + 1
+        if self._monotonic() - child.started >= HEALTHY_SECONDS:
+            child.failures = 0
+        _close(child)
+        self._wait_to_restart(child, store, reason)
+        self._let_go(child, store)
+
+    def _start_again(self, child: _Child, store: Store) -> None:
+        try:
+            self._start(child)
+        except RoleFailedError as error:
+            child.reason = str(error)
+            self._wait_to_restart(child, store, child.reason)
+
+    def _wait_to_restart(self, child: _Child, store: Store, reason: str) -> None:
+        child.failures += 1
         wait = RESTART.seconds(child.failures, self._rng)
         log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
+        child.restart_at = self._monotonic() + wait
         if child.reason == "" or child.reason != child.recorded:
             detail = f"{child.role} stopped: {reason}"
             self._record(store.audit, AuditKind.ROLE_FAILED, AuditOutcome.FAILURE, detail)
         child.recorded = child.reason
-        _close(child)
-        child.restart_at = self._monotonic() + wait
-        self._let_go(child, store)
 
     def _let_go(self, child: _Child, store: Store) -> None:
         """Free what a process that has ended still held."""
@@ -263,7 +283,7 @@ def _reported(child: _Child) -> bool:
         raise RoleFailedError(message.reason if message else f"the {child.role} died at its start")
     if not child.process.is_alive():
         raise RoleFailedError(
-            f"the {child.role} died at its start (exit status {child.process.exitcode})"
+            f"the {child.role} died at its start ({end_of(child.process.exitcode)})"
         )
     return False
 
@@ -284,10 +304,7 @@ def _last_words(child: _Child) -> str:
             child.reason = message.reason
     if child.reason:
         return child.reason
-    code = child.process.exitcode if child.process is not None else None
-    if code is not None and code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exit status {code}"
+    return end_of(child.process.exitcode if child.process is not None else None)
 
 
 def _close(child: _Child) -> None:

@@ -337,7 +337,7 @@ def test_a_running_daemon_tells_its_whole_life(
     assert found["instance_analysed"].outcome == "success"
     assert found["study_reported"].detail.startswith("reported, ")
     assert found["object_delivered"].actor == "pacs"
-    assert found["role_failed"].detail == "courier stopped: killed by SIGKILL"
+    assert found["role_failed"].detail == "courier stopped: signal SIGKILL"
     assert "audited" not in "".join(row.subject + row.detail for row in rows)
     for one in syslog.received:
         validated(one.xml)
