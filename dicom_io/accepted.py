@@ -15,6 +15,7 @@ from pynetdicom.sop_class import uid_to_service_class
 
 from dicom_io.connection import Wire
 from dicom_io.limits import AbortReason, ReceivedData
+from dicom_io.negotiation import APPLICATION_CONTEXT
 from dicom_io.upper_layer import UpperLayer
 
 if TYPE_CHECKING:
@@ -91,12 +92,15 @@ class AcceptedAssociation(Association):
 
 def _report(association: AcceptedAssociation, reason: AbortReason) -> None:
     request: Any = association.requestor.primitive
-    association.entity.on_abort(
-        reason,
-        str(request.calling_ae_title).strip() if request else "",
-        str(request.called_ae_title).strip() if request else "",
-        str(association.requestor.address),
-    )
+    titles = ["", ""]
+    # Of what is not DICOM no title is told: it may be anything.
+    if (
+        request
+        and association.dul.speaks_version_1
+        and request.application_context_name == APPLICATION_CONTEXT
+    ):
+        titles = [str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()]
+    association.entity.on_abort(reason, *titles, str(association.requestor.address))
 
 
 def refusal_of(message: "DimseServiceType") -> AbortReason | None:

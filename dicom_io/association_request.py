@@ -21,7 +21,9 @@ _HEADER = struct.Struct(">BxH")
 
 
 def check_items(body: bytes) -> None:
-    """Raise LimitError where the body of a request has too many items, or one that is cut off."""
+    """Raise LimitError where the body of a request is cut off or has too many items."""
+    if len(body) < _FIXED_BYTES:
+        raise LimitError(AbortReason.MALFORMED)
     contexts = users = total = 0
     for kind, value in _items(body[_FIXED_BYTES:]):
         contexts += kind == _CONTEXT

@@ -26,6 +26,7 @@ from tests.dicom_io.raw_peer import (
     HOST,
     LAST,
     P_DATA,
+    USER_INFORMATION,
     RawPeer,
     associate_rq,
     command,
@@ -118,6 +119,27 @@ def test_a_request_that_is_too_large_is_not_read() -> None:
         peer.send(pdu(ASSOCIATE_RQ, associate_rq()[:40], length=0xFFFFFFFF))
         assert peer.next()[0] == ABORT
     assert reasons(inbox) == [AbortReason.TOO_LARGE]
+
+
+def test_a_request_that_is_cut_off_is_malformed() -> None:
+    inbox = Inbox()
+    with running(inbox) as node, RawPeer(node.port) as peer:
+        peer.send(pdu(ASSOCIATE_RQ, associate_rq()[:32]))
+        assert peer.next()[0] == ABORT
+    assert inbox.rejections == [Rejection(AbortReason.MALFORMED, "", "", HOST)]
+
+
+def test_no_title_is_told_of_a_request_that_is_not_dicom() -> None:
+    inbox = Inbox()
+    request = pdu(ASSOCIATE_RQ, associate_rq(items=USER_INFORMATION))
+    with running(inbox) as node:
+        for _ in range(30):
+            with RawPeer(node.port) as peer:
+                # What follows at once may end the association before the request is judged.
+                peer.send(request + b"more, which is nothing" * 4)
+                peer.seconds_until_closed()
+    assert len(inbox.rejections) >= 30
+    assert {(one.calling_ae_title, one.called_ae_title) for one in inbox.rejections} == {("", "")}
 
 
 def test_many_messages_at_once_wait_for_their_turn() -> None:
