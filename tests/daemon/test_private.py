@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from daemon.config import Config, load_config
+from daemon import permissions
+from daemon.config import Config, ModelConfig, load_config
 from daemon.errors import ConfigError
 from daemon.permissions import readable_by_others
 from dicom_io.association import Destination
@@ -327,7 +329,7 @@ BELIEVED = ("config.yaml", "c.pem", "ca.pem", "w.pem", "s.pem", "syslog.ca")
 def _named(folder: Path, name: str, mode: int) -> list[str]:
     """What is said where one of the files that the configuration names has this mode."""
     for one in (*SECRETS, *BELIEVED):
-        (folder / one).write_text("sqlite:///x")
+        (folder / one).write_text(f"sqlite:///{folder / 'data' / 'x'}")
         (folder / one).chmod(0o600)
     (folder / "data").mkdir(mode=0o700)
     (folder / "config.yaml").write_text(NAMED)
@@ -369,3 +371,114 @@ def test_configuration_with_a_secret_may_not_be_read(tmp_path: Path, secret: str
     assert f"{path} can be read by every user" in line
     path.write_text("database_url: postgresql+psycopg://user@host/name")
     assert readable_by_others(load_config(path)) == []
+
+
+GiveTo = Callable[[int, Path], None]
+
+
+@pytest.fixture
+def give_to(monkeypatch: pytest.MonkeyPatch) -> GiveTo:
+    """Gives a path to a user, as nobody but root could."""
+    given: dict[Path, int] = {}
+
+    def owned(status: os.stat_result, path: Path) -> os.stat_result:
+        values = list(status)
+        values[stat.ST_UID] = given.get(path, status.st_uid)
+        return os.stat_result(values)
+
+    real_stat, real_lstat = Path.stat, Path.lstat
+    monkeypatch.setattr(
+        Path,
+        "stat",
+        lambda path, **links: owned(real_stat(path, **links), Path(os.path.realpath(path))),
+    )
+    monkeypatch.setattr(Path, "lstat", lambda path: owned(real_lstat(path), path))
+    return lambda user, path: given.update({path: user})
+
+
+@pytest.mark.parametrize("name", ["data", *SECRETS, *BELIEVED])
+def test_nothing_that_is_looked_at_may_belong_to_another(
+    tmp_path: Path, name: str, give_to: GiveTo
+) -> None:
+    give_to(4711, tmp_path / name)
+    with pytest.raises(ConfigError, match=rf"/{name} belongs to user 4711.*: run cxrd as that us"):
+        _named(tmp_path, "config.yaml", 0o600)
+
+
+def test_root_may_own_what_is_looked_at(
+    tmp_path: Path, give_to: GiveTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("data", *SECRETS, *BELIEVED):
+        give_to(0, tmp_path / name)
+    monkeypatch.setattr(os, "geteuid", lambda: 4712)
+    monkeypatch.setattr(permissions, "_owner_of_what_is_made_in", lambda _: 4712)
+    assert _named(tmp_path, "config.yaml", 0o600) == []
+
+
+@pytest.mark.parametrize("given", ["web_token", "elsewhere"])
+def test_neither_a_link_nor_where_it_leads_may_belong_to_another(
+    tmp_path: Path, given: str, give_to: GiveTo
+) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / "elsewhere").touch(0o600)
+    (tmp_path / "web_token").symlink_to("elsewhere")
+    give_to(4711, tmp_path / given)
+    with pytest.raises(ConfigError, match="web_token belongs to user 4711"):
+        readable_by_others(Config(data_dir=tmp_path))
+
+
+def test_mount_that_gives_every_file_to_one_user_is_no_other_users(
+    tmp_path: Path, give_to: GiveTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_to(4711, tmp_path)
+    tmp_path.chmod(0o700)
+    config = Config(data_dir=tmp_path)
+    with pytest.raises(ConfigError, match="belongs to user 4711"):
+        readable_by_others(config)
+    monkeypatch.setattr(os, "fstat", lambda _: os.stat_result([0, 0, 0, 0, 4711, 0, 0, 0, 0, 0]))
+    assert readable_by_others(config) == []
+
+
+def test_folder_that_all_may_put_files_in_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(ConfigError, match="is open to the files of every user: use a folder"):
+        readable_by_others(Config(data_dir=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["", "s.db", "s.db-wal", "s.db-shm", "s.db-journal"])
+def test_store_elsewhere_may_not_be_changed_by_others(tmp_path: Path, name: str) -> None:
+    place = tmp_path / "place"
+    (tmp_path / "data").mkdir(mode=0o700)
+    place.mkdir(mode=0o755)
+    for file in ("s.db", "s.db-wal", "s.db-shm", "s.db-journal"):
+        (place / file).touch(0o600)
+    url = SecretStr(f"sqlite+pysqlite:///{place / 's.db'}?timeout=5")
+    config = Config(data_dir=tmp_path / "data", database_url=url)
+    assert readable_by_others(config) == []
+    (place / name).chmod((place / name).stat().st_mode | 0o002)
+    with pytest.raises(ConfigError, match=f"{place / name} can be changed by every user"):
+        readable_by_others(config)
+
+
+def test_store_elsewhere_may_not_be_read_by_others(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "s.db").touch()
+    (tmp_path / "s.db").chmod(0o644)
+    url = SecretStr(f"sqlite:///{tmp_path / 's.db'}")
+    (line,) = readable_by_others(Config(data_dir=tmp_path / "data", database_url=url))
+    assert "s.db can be read by every user" in line
+
+
+@pytest.mark.parametrize("name", ["", "card.json", "weights.safetensors"])
+def test_model_may_not_be_changed_by_others(tmp_path: Path, name: str) -> None:
+    model = tmp_path / "model"
+    (tmp_path / "data").mkdir(mode=0o700)
+    model.mkdir(mode=0o755)
+    for file in ("card.json", "weights.safetensors"):
+        (model / file).touch()
+        (model / file).chmod(0o644)
+    config = Config(data_dir=tmp_path / "data", model=ModelConfig(bundle=str(model)))
+    assert readable_by_others(config) == []
+    (model / name).chmod((model / name).stat().st_mode | 0o002)
+    with pytest.raises(ConfigError, match=f"{model / name} can be changed by every user"):
+        readable_by_others(config)
