@@ -6,7 +6,6 @@ logging out ends one for good and a restart ends all.
 
 import hashlib
 import hmac
-import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -17,21 +16,23 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
-log = logging.getLogger("web")
+from daemon.web.hosts import told_apart
 
 COOKIE = "cxrd_session"
 SESSION_SECONDS = 12 * 3600
 MAX_SESSIONS = 256
 FAILURES = 10
-"""Wrong tokens from one host within FAILURE_SECONDS, after which no more of them are reported."""
+"""Wrong tokens from one host within FAILURE_SECONDS, after which it is told to wait."""
 FAILURE_SECONDS = 60.0
-_MAX_HOSTS = 1024
+BEARER_SECONDS = 3600.0
+"""How often a host that sends the token with each request is reported."""
 
 
 class LoginOutcome(StrEnum):
     """What became of an attempt."""
 
     ACCEPTED = "accepted"
+    BEARER = "accepted as a bearer"
     REFUSED = "refused"
     THROTTLED = "throttled"
     LOGGED_OUT = "logged out"
@@ -40,29 +41,21 @@ class LoginOutcome(StrEnum):
 OnLogin = Callable[[str, LoginOutcome], None]
 
 
-def log_login(host: str, outcome: LoginOutcome) -> None:
-    """Default for who watches logins: the log."""
-    level = logging.INFO if outcome in _WELL else logging.WARNING
-    log.log(level, "login from %s: %s", host, outcome)
-
-
-_WELL = (LoginOutcome.ACCEPTED, LoginOutcome.LOGGED_OUT)
-
-
 class Access:
     """Checks tokens and sessions. Used on the event loop only, so nothing in it waits."""
 
     def __init__(
         self,
         token: SecretStr,
-        on_login: OnLogin = log_login,
+        on_login: OnLogin,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._token = _digest(token.get_secret_value())
         self._on_login = on_login
         self._now = monotonic
         self._sessions: OrderedDict[bytes, float] = OrderedDict()
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+        self._failures: dict[str, list[float]] = {}
+        self._bearers: dict[str, float] = {}
 
     def is_open_to(self, headers: Headers, host: str) -> bool:
         """Whether a request comes with an open session, or with the token as a bearer."""
@@ -71,7 +64,10 @@ class Access:
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return False
-        return self._judge(offered.strip(), host) is LoginOutcome.ACCEPTED
+        if self._judge(offered.strip(), host) is not LoginOutcome.ACCEPTED:
+            return False
+        self._report_bearer(host)
+        return True
 
     def log_in(self, offered: str, host: str) -> tuple[LoginOutcome, str]:
         """Open a session where the token is right; the cookie's value, else empty."""
@@ -91,24 +87,32 @@ class Access:
             self._on_login(host, LoginOutcome.LOGGED_OUT)
 
     def _judge(self, offered: str, host: str) -> LoginOutcome:
-        """Compare, and report a failure; of a host with too many this is said once.
+        """Compare, and report a failure.
 
         The right token is always let in, for others may share the host's address. That wrong
-        ones are hopeless is a matter of the token's length; what is limited here is the log.
+        ones are hopeless is a matter of the token's length.
         """
         if hmac.compare_digest(_digest(offered), self._token):
             return LoginOutcome.ACCEPTED
-        now = self._now()
-        recent = [at for at in self._failures.get(host, ()) if now - at < FAILURE_SECONDS]
-        if len(recent) > FAILURES:
-            return LoginOutcome.THROTTLED
-        outcome = LoginOutcome.REFUSED if len(recent) < FAILURES else LoginOutcome.THROTTLED
-        self._failures[host] = [*recent, now]
-        self._failures.move_to_end(host)
-        if len(self._failures) > _MAX_HOSTS:
-            self._failures.popitem(last=False)
+        since = self._now() - FAILURE_SECONDS
+        self._failures = {one: at for one, at in self._failures.items() if at[-1] > since}
+        known = told_apart(host, self._failures)
+        recent = [at for at in self._failures.get(known, ()) if at > since]
+        outcome = LoginOutcome.THROTTLED
+        if len(recent) < FAILURES:
+            outcome = LoginOutcome.REFUSED
+            self._failures[known] = [*recent, self._now()]
         self._on_login(host, outcome)
         return outcome
+
+    def _report_bearer(self, host: str) -> None:
+        """Programs send the token with each request: of a host the first in an hour is reported."""
+        now = self._now()
+        self._bearers = {one: until for one, until in self._bearers.items() if until > now}
+        known = told_apart(host, self._bearers)
+        if known not in self._bearers:
+            self._bearers[known] = now + BEARER_SECONDS
+            self._on_login(host, LoginOutcome.BEARER)
 
 
 def _digest(value: str) -> bytes:

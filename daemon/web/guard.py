@@ -101,4 +101,7 @@ def _is_own(headers: Headers, host: str) -> bool:
     """Whether a form was sent from a page of this host; browsers name the origin of each."""
     if headers.get("sec-fetch-site", "same-origin") != "same-origin":
         return False
-    return urlsplit(headers.get("origin", "")).netloc == host
+    try:
+        return urlsplit(headers.get("origin", "")).netloc == host
+    except ValueError:
+        return False

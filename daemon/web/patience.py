@@ -1,7 +1,8 @@
-"""HTTP connections that are given a time for what they ask.
+"""HTTP connections that are given a time for what they ask, and so many to a host.
 
 uvicorn waits without end for a request that never becomes whole: enough such connections, and
-nobody else is answered. For a TLS handshake asyncio waits 60 s, and uvicorn has no say in it.
+nobody else is answered. For a TLS handshake asyncio waits 60 s, and uvicorn has no say in it. One
+host alone may not take all connections that there are.
 """
 
 import asyncio
@@ -10,10 +11,14 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from daemon.web.hosts import one_host
+
 REQUEST_SECONDS = 20.0
 """How old a connection may become while its request is still on its way."""
 ANSWER_SECONDS = 5.0
 """When one whose answer is under way is looked at again."""
+CONNECTIONS_OF_ONE = 32
+"""Of one host at once; half of what all may have."""
 
 
 class PatientLoop(asyncio.SelectorEventLoop):
@@ -27,12 +32,16 @@ class PatientLoop(asyncio.SelectorEventLoop):
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's protocol, which also ends connections that do not ask."""
+    """uvicorn's protocol, which also ends connections that do not ask, or are too many."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
         self._patience = self.loop.call_later(REQUEST_SECONDS, self._look)
+        if sum(_host(one.client) == _host(self.client) for one in self.connections) > (
+            CONNECTIONS_OF_ONE
+        ):
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -44,3 +53,7 @@ class PatientProtocol(H11Protocol):
             self._patience = self.loop.call_later(ANSWER_SECONDS, self._look)
         else:
             self.transport.abort()
+
+
+def _host(client: tuple[str, int] | None) -> str:
+    return one_host(client[0]) if client else ""

@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import logging
 import socket
 import ssl
 import threading
@@ -17,10 +18,12 @@ from daemon.web.access import Access
 from daemon.web.app import build_app
 from daemon.web.login_audit import LoginAudit
 from daemon.web.patience import PatientProtocol
+from daemon.web.seldom import Seldom
 from daemon.web.token import token_of
 from storage.spool import Spool
 from storage.store import Store
 
+_SELDOM = Seldom()
 POLL_SECONDS = 0.5
 MAX_CONNECTIONS = 64
 MAX_REQUEST_BYTES = 16 * 1024
@@ -123,6 +126,7 @@ def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:
         h11_max_incomplete_event_size=MAX_REQUEST_BYTES,
         timeout_graceful_shutdown=1,
     )
+    logging.getLogger("uvicorn.error").addFilter(_SELDOM)
     settings.load()
     settings.ssl = encryption
     return uvicorn.Server(settings)

@@ -1,11 +1,12 @@
 """The token: nothing without it, sessions that open and end, and no way round."""
 
 import json
+import logging
 import re
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from daemon.config_access import WebConfig
 from daemon.errors import ConfigError
 from daemon.web import patience
 from daemon.web.access import (
+    BEARER_SECONDS,
     COOKIE,
     FAILURE_SECONDS,
     FAILURES,
@@ -26,12 +28,16 @@ from daemon.web.access import (
     LoginOutcome,
 )
 from daemon.web.guard import TLS_HEADERS
+from daemon.web.hosts import FURTHER, MOST_HOSTS, one_host
+from daemon.web.login_audit import LoginAudit
+from daemon.web.seldom import SAY_SECONDS, Seldom
+from daemon.web.server import MAX_CONNECTIONS
 from daemon.web.token import token_of
 from dicom_io.tls import client_context
 from storage.audit_records import AuditKind
 from storage.store import Store
 from tests.certificates import Authority
-from tests.daemon.running import HOST, free_port
+from tests.daemon.running import HOST, free_port, wait_until
 from tests.daemon.website import Answer, Site, running
 
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
@@ -103,6 +109,7 @@ def test_proxy_that_speaks_tls_gets_a_secure_cookie(site: Site) -> None:
         {"Origin": "null"},
         {"Origin": ""},
         {"Origin": "http://localhost:81"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],
@@ -177,10 +184,63 @@ def test_access_forgets_sessions_and_failures_in_time() -> None:
     assert heard == [
         ("a", LoginOutcome.ACCEPTED),
         *[("b", LoginOutcome.REFUSED)] * FAILURES,
-        ("b", LoginOutcome.THROTTLED),
+        *[("b", LoginOutcome.THROTTLED)] * (FAILURES + 1),
         ("a", LoginOutcome.REFUSED),
         ("b", LoginOutcome.REFUSED),
     ]
+
+
+def test_bearer_is_heard_of_once_an_hour_and_host() -> None:
+    heard: list[tuple[str, LoginOutcome]] = []
+    clock = Clock()
+    access = Access(SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock)
+    bearer = Headers({"authorization": f"Bearer {TOKEN}"})
+    for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"):
+        assert access.is_open_to(bearer, host)
+    clock.now = BEARER_SECONDS
+    assert access.is_open_to(bearer, "10.0.0.1")
+    hosts = ["10.0.0.1", "10.0.0.2", "2001:db8::1", "10.0.0.1"]
+    assert heard == [(host, LoginOutcome.BEARER) for host in hosts]
+
+
+def test_bearers_of_countless_hosts_are_not_each_heard_of() -> None:
+    heard: list[str] = []
+    access = Access(SecretStr(TOKEN), lambda host, _: heard.append(host))
+    for number in range(2 * MOST_HOSTS):
+        assert access.is_open_to(Headers({"authorization": f"Bearer {TOKEN}"}), f"host{number}")
+    assert len(heard) == MOST_HOSTS + 1
+
+
+def test_one_host_is_throttled_under_all_its_addresses() -> None:
+    access = Access(SecretStr(TOKEN), lambda *_: None)
+    outcomes = [access.log_in("wrong", f"127.0.0.{number}")[0] for number in range(FAILURES + 1)]
+    assert outcomes == [LoginOutcome.REFUSED] * FAILURES + [LoginOutcome.THROTTLED]
+    assert access.log_in("wrong", "10.0.0.1")[0] is LoginOutcome.REFUSED
+
+
+def test_countless_hosts_are_throttled_together() -> None:
+    access = Access(SecretStr(TOKEN), lambda *_: None)
+    for number in range(MOST_HOSTS + FAILURES):
+        assert access.log_in("wrong", f"host{number}")[0] is LoginOutcome.REFUSED
+    assert access.log_in("wrong", "another")[0] is LoginOutcome.THROTTLED
+    assert access.log_in("wrong", "host0")[0] is LoginOutcome.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("127.0.0.1", "127.0.0.0/8"),
+        ("127.4.5.6", "127.0.0.0/8"),
+        ("::ffff:127.4.5.6", "127.0.0.0/8"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_addresses_of_one_host_are_known(address: str, host: str) -> None:
+    assert one_host(address) == host
 
 
 @pytest.mark.parametrize(
@@ -214,7 +274,12 @@ def test_refused_bearer_and_logout_are_heard_of() -> None:
     cookie = Headers({"cookie": f"{COOKIE}={session}"})
     access.log_out(cookie, "a")
     access.log_out(cookie, "a")
-    assert heard == [LoginOutcome.REFUSED, LoginOutcome.ACCEPTED, LoginOutcome.LOGGED_OUT]
+    assert heard == [
+        LoginOutcome.BEARER,
+        LoginOutcome.REFUSED,
+        LoginOutcome.ACCEPTED,
+        LoginOutcome.LOGGED_OUT,
+    ]
 
 
 def test_oldest_session_ends_where_there_are_too_many() -> None:
@@ -331,3 +396,95 @@ def test_logins_are_audited(site: Site, store: Store) -> None:
         ("success", HOST, "accepted"),
         ("failure", HOST, "refused"),
     ]
+
+
+def login_rows(store: Store) -> list[tuple[str, str]]:
+    return [(row.host, row.detail) for row in store.audit.rows() if row.kind == AuditKind.LOGIN]
+
+
+def test_bearer_is_audited(site: Site, store: Store) -> None:
+    for _ in range(3):
+        assert site.ask("/metrics").status == 200
+    site.stop()
+    assert login_rows(store) == [(HOST, "accepted as a bearer")]
+
+
+def test_wrong_tokens_of_a_host_are_recorded_at_once_and_then_counted(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with LoginAudit(store.audit) as audit:
+        audit.on_login("127.0.0.1", LoginOutcome.REFUSED)
+        wait_until(lambda: len(login_rows(store)) == 1, "the first is recorded")
+        for number in range(2, 250):
+            audit.on_login(f"127.0.0.{number}", LoginOutcome.THROTTLED)
+        audit.on_login("127.0.0.1", LoginOutcome.ACCEPTED)
+        audit.on_login("127.0.0.1", LoginOutcome.ACCEPTED)
+        audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+    rows = [
+        ("127.0.0.1", "refused"),
+        ("127.0.0.1", "accepted"),
+        ("127.0.0.1", "accepted"),
+        ("10.0.0.1", "refused"),
+        ("127.0.0.249", "throttled (248 times, from 127.0.0.0/8)"),
+        ("10.0.0.1", "refused (2 times)"),
+    ]
+    assert login_rows(store) == rows
+    said = [record.getMessage() for record in caplog.records if record.name == "web"]
+    assert said == [f"login from {host}: {detail}" for host, detail in rows]
+
+
+def test_wrong_tokens_are_counted_after_a_while_and_then_forgotten(store: Store) -> None:
+    rows = [("10.0.0.1", "refused"), ("10.0.0.1", "refused (2 times)")]
+    with LoginAudit(store.audit, merge_seconds=0.5) as audit:
+        for _ in range(3):
+            audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        wait_until(lambda: login_rows(store) == rows, "the others are counted")
+        wait_until(lambda: not audit._failed, "the host is forgotten")
+        audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        wait_until(lambda: login_rows(store) == [*rows, rows[0]], "it is recorded at once")
+
+
+def test_wrong_tokens_of_countless_hosts_are_counted_together(store: Store) -> None:
+    with LoginAudit(store.audit) as audit:
+        for number in range(MOST_HOSTS + 500):
+            audit.on_login(f"host{number}", LoginOutcome.REFUSED)
+    rows = login_rows(store)
+    assert len(rows) == MOST_HOSTS + 2
+    assert rows[-1] == (f"host{MOST_HOSTS + 499}", f"refused (499 times, from {FURTHER})")
+
+
+def test_warning_is_said_once_a_minute_and_an_error_always() -> None:
+    clock = Clock()
+    seldom = Seldom(clock)
+
+    def said(level: int) -> str:
+        record = logging.LogRecord("x", level, "", 0, "Invalid.", (), None)
+        return record.getMessage() if seldom.filter(record) else ""
+
+    assert [said(logging.WARNING) for _ in range(4)] == ["Invalid.", "", "", ""]
+    assert said(logging.ERROR) == "Invalid."
+    clock.now = SAY_SECONDS
+    assert said(logging.WARNING) == "Invalid. (3 more before)"
+
+
+def test_requests_that_are_none_do_not_fill_the_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(20):
+        with socket.create_connection((HOST, site.port), 5) as visitor:
+            visitor.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+            assert visitor.recv(100).startswith(b"HTTP/1.1 400")
+    assert len([record for record in caplog.records if record.name == "uvicorn.error"]) <= 1
+
+
+def test_one_host_cannot_take_all_connections(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "one_host", lambda address: address)
+    with ExitStack() as stack:
+        for _ in range(2 * MAX_CONNECTIONS):
+            stack.enter_context(
+                socket.create_connection((HOST, site.port), 5, source_address=("127.0.0.2", 0))
+            )
+        assert site.ask("/healthz").status == 200
