@@ -38,9 +38,9 @@ class PatientProtocol(H11Protocol):
         """Begin to wait."""
         super().connection_made(transport)
         self._patience = self.loop.call_later(REQUEST_SECONDS, self._look)
-        if sum(_host(one.client) == _host(self.client) for one in self.connections) > (
-            CONNECTIONS_OF_ONE
-        ):
+        self.host = one_host(self.client[0]) if self.client else ""
+        ours = [one for one in self.connections if isinstance(one, PatientProtocol)]
+        if sum(one.host == self.host for one in ours) > CONNECTIONS_OF_ONE:
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -53,7 +53,3 @@ class PatientProtocol(H11Protocol):
             self._patience = self.loop.call_later(ANSWER_SECONDS, self._look)
         else:
             self.transport.abort()
-
-
-def _host(client: tuple[str, int] | None) -> str:
-    return one_host(client[0]) if client else ""

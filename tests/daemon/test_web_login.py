@@ -5,6 +5,7 @@ import logging
 import re
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from starlette.datastructures import Headers
 from daemon.config import Config
 from daemon.config_access import WebConfig
 from daemon.errors import ConfigError
-from daemon.web import patience
+from daemon.web import login_audit, patience
 from daemon.web.access import (
     BEARER_SECONDS,
     COOKIE,
@@ -454,6 +455,20 @@ def test_wrong_tokens_of_countless_hosts_are_counted_together(store: Store) -> N
     rows = login_rows(store)
     assert len(rows) == MOST_HOSTS + 2
     assert rows[-1] == (f"host{MOST_HOSTS + 499}", f"refused (499 times, from {FURTHER})")
+
+
+def test_what_a_hanging_store_did_not_take_is_said_at_the_end(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(login_audit, "_WRITE_SECONDS", 0.2)
+    monkeypatch.setattr(store.audit, "record", lambda *_, **__: answers.wait(60))
+    with LoginAudit(store.audit) as audit:
+        for _ in range(5):
+            audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        audit.on_login("10.0.0.1", LoginOutcome.ACCEPTED)
+    answers.set()
+    assert "6 login(s) are not in the audit trail: the store does not answer" in caplog.text
 
 
 def test_warning_is_said_once_a_minute_and_an_error_always() -> None:
