@@ -1,8 +1,9 @@
 """In the courier: sends the audit trail to a syslog server.
 
 Over TCP and TLS each row arrives at least once: how far the server has come is in the store, and
-moves only after the messages were taken in. A server that is down is tried again with backoff;
-the rows wait in the store and delay nothing else. Of several couriers on one store one sends.
+moves only after the messages were taken in and the server has not hung up on them. A server that
+is down is tried again with backoff; the rows wait in the store and delay nothing else. Of several
+couriers on one store one sends.
 """
 
 import datetime
@@ -26,7 +27,8 @@ from storage.store import Store
 log = logging.getLogger("audit")
 
 POLL_SECONDS = 1.0
-BATCH_ROWS = 100
+BATCH_ROWS = 1000
+"""Many: after each batch there is a wait, to see whether the server hangs up."""
 LEASE = datetime.timedelta(seconds=60)
 
 

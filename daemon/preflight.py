@@ -196,7 +196,8 @@ def _shows_own_certificate(config: Config, port: int) -> bool:
 
 def _check_syslog(config: SyslogConfig) -> CheckResult:
     where = f"{config.host}:{config.port}"
-    SyslogConnection(config, timeout_seconds=3.0).close()
+    with SyslogConnection(config, timeout_seconds=_SECONDS) as connection:
+        connection.flush()
     if config.transport is SyslogTransport.UDP:
         return CheckResult("syslog", True, f"{where} has a name; nobody can say if UDP gets there")
     return CheckResult("syslog", True, f"{where} is there ({config.transport})")

@@ -1,8 +1,8 @@
 """Syslog (RFC 5424) over UDP (RFC 5426), TCP (RFC 6587, octet counting) and TLS (RFC 5425).
 
 The protocol has no answer. Over TCP and TLS `flush` returns once the other machine has taken in
-everything; what its syslog server then loses by itself, nobody here can know. Over UDP a message
-is gone once it is sent, wherever it went.
+everything and its syslog server has not hung up on it; what that then loses by itself, nobody here
+can know. Over UDP a message is gone once it is sent, wherever it went.
 """
 
 import fcntl
@@ -30,6 +30,9 @@ _MESSAGE_ID = "DICOM+RFC3881"
 _BOM = b"\xef\xbb\xbf"
 _NO_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 _POLL_SECONDS = 0.02
+_ALERT_SECONDS = 0.5
+"""A server hangs up on what it cannot read, or a client it does not want, only after a moment."""
+_READ_BYTES = 4096
 
 
 def frame(text: str, *, severity: int, at: datetime, host: str) -> bytes:
@@ -88,7 +91,10 @@ class SyslogConnection:
             raise SyslogError(f"{self._name} takes no more: {error}") from error
 
     def flush(self) -> None:
-        """Wait until the other machine has everything; nothing to wait for over UDP."""
+        """Wait until the other machine has everything and a moment has shown that it keeps it.
+
+        There is nothing to wait for over UDP.
+        """
         if self._is_datagram:
             return
         deadline = time.monotonic() + self._timeout
@@ -96,26 +102,34 @@ class SyslogConnection:
             if time.monotonic() > deadline:
                 raise SyslogError(f"{self._name} does not take in what is sent")
             time.sleep(_POLL_SECONDS)
-        if self.is_closed():
-            raise SyslogError(f"{self._name} closed the connection")
+        if self.is_closed(_ALERT_SECONDS):
+            raise SyslogError(
+                f"{self._name} closed the connection: does it take this transport, and want a"
+                " client certificate? see its log"
+            )
 
-    def is_closed(self) -> bool:
-        """Whether the server has hung up; it never says anything else."""
+    def is_closed(self, within: float = 0.0) -> bool:
+        """Whether the server has hung up, or does so within seconds; it says nothing of worth."""
         if self._is_datagram:
             return False
+        deadline = time.monotonic() + within
+        self._socket.settimeout(_POLL_SECONDS)
         try:
-            readable, _, _ = select.select([self._socket], [], [], 0)
-            if not readable:
-                return False
-            self._socket.settimeout(_POLL_SECONDS)
-            return self._socket.recv(1) == b""
-        except (TimeoutError, ssl.SSLWantReadError):
-            # A TLS record without data, such as a session ticket.
+            while self._is_readable(deadline - time.monotonic()):
+                # A TLS record may hold no data, such as a session ticket.
+                with suppress(TimeoutError, ssl.SSLWantReadError):
+                    if not self._socket.recv(_READ_BYTES):
+                        return True
+                if time.monotonic() > deadline + _POLL_SECONDS:
+                    break
             return False
         except OSError:
             return True
         finally:
             self._socket.settimeout(self._timeout)
+
+    def _is_readable(self, seconds: float) -> bool:
+        return bool(select.select([self._socket], [], [], max(0.0, seconds))[0])
 
     def _open(self) -> socket.socket:
         config = self._config

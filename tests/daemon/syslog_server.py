@@ -1,10 +1,13 @@
 """Syslog servers that remember, on loopback: UDP, TCP and TLS."""
 
+import contextlib
 import re
+import select
 import socket
 import ssl
 import subprocess
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -95,14 +98,20 @@ class DatagramServer(_Server):
 class StreamServer(_Server):
     """TCP (RFC 6587) or TLS (RFC 5425): octets are counted. One connection at a time.
 
-    After `hangs_up_after` messages the first connection is cut off.
+    After `hangs_up_after` messages the first connection is cut off. A TLS server takes
+    `looks_seconds` to look at the client's certificate.
     """
 
     def __init__(
-        self, tls: ssl.SSLContext | None = None, port: int = 0, hangs_up_after: int | None = None
+        self,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+        hangs_up_after: int | None = None,
+        looks_seconds: float = 0.0,
     ) -> None:
         super().__init__()
         self._tls = tls
+        self._looks_seconds = looks_seconds
         self._hangs_up_after = hangs_up_after
         self.connections = 0
         self._socket = socket.create_server((HOST, port))
@@ -122,13 +131,20 @@ class StreamServer(_Server):
             with connection:
                 connection.settimeout(5)
                 try:
-                    self._read(
-                        self._tls.wrap_socket(connection, server_side=True)
-                        if self._tls
-                        else connection
-                    )
+                    self._read(self._secured(self._tls, connection) if self._tls else connection)
                 except (ssl.SSLError, OSError):
                     continue
+
+    def _secured(self, tls: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:
+        secured = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        select.select([secured], [], [], 5)
+        secured.setblocking(False)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            secured.do_handshake()
+        time.sleep(self._looks_seconds)
+        secured.settimeout(5)
+        secured.do_handshake()
+        return secured
 
     def _read(self, connection: socket.socket) -> None:
         connection.settimeout(0.05)

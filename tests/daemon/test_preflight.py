@@ -14,7 +14,7 @@ from dicom_io.syntaxes import PLAIN_SYNTAXES
 from dicom_io.tls import ClientCertificate, examine
 from tests.certificates import Authority
 from tests.daemon.running import HOST, free_port
-from tests.daemon.syslog_server import StreamServer
+from tests.daemon.syslog_server import Certificate, StreamServer, server_tls
 from tests.daemon.test_tls_end_to_end import running_listener
 from tests.dicom_io.test_sender import archive
 
@@ -134,3 +134,20 @@ def test_a_syslog_server_that_is_not_there_is_named(tmp_path: Path, bundle: Path
     refused = syslog(free_port())
     assert not refused.passed
     assert "cannot be reached" in refused.detail
+
+
+def test_a_syslog_server_that_wants_a_certificate_is_named(
+    tmp_path: Path, bundle: Path, pki: Authority
+) -> None:
+    own, client = (Certificate(one.certificate, one.key) for one in (pki.of("pacs"), pki.of("cxrd")))
+    with StreamServer(server_tls(own, client), looks_seconds=0.2) as server:
+        config = Config(
+            data_dir=tmp_path,
+            model=ModelConfig(bundle=str(bundle), threads=1),
+            listener=ListenerConfig(port=free_port()),
+            syslog=SyslogConfig(host=HOST, port=server.port, ca=pki.ca),
+            peers=(),
+        )
+        (result,) = [one for one in run_checks(config) if one.name == "syslog"]
+    assert not result.passed
+    assert "want a client certificate" in result.detail

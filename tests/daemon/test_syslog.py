@@ -132,6 +132,70 @@ def test_a_server_that_hangs_up_is_sent_it_again(store: Store) -> None:
     assert rows_in(server.received) == [*range(1, 71), *range(1, 151)]
 
 
+def test_a_server_that_speaks_tls_does_not_count_as_told_in_plain(
+    store: Store, own: Certificate
+) -> None:
+    record(store, "a")
+    with StreamServer(server_tls(own)) as server:
+        plain = forwarder(store, syslog(server.port))
+        with pytest.raises(SyslogError, match="closed the connection: does it take this transport"):
+            plain.forward()
+        plain.close()
+        assert server.messages == []
+        port = server.port
+    with StreamServer(port=port) as server:
+        assert plain.forward()
+        plain.close()
+        wait_until(lambda: len(server.messages) == 1, "it came", 10)
+    assert rows_in(server.received) == [1]
+
+
+def test_a_server_that_refuses_us_after_the_handshake_does_not_count_as_told(
+    store: Store, own: Certificate, tmp_path: Path
+) -> None:
+    record(store, "a")
+    client = self_signed(tmp_path, "client")
+    with StreamServer(server_tls(own, client), looks_seconds=0.2) as server:
+        here = syslog(server.port, "tls", ca=own.certificate)
+        without = forwarder(store, here)
+        with pytest.raises(SyslogError, match="want a client certificate"):
+            without.forward()
+        without.close()
+        assert server.messages == []
+        shown = {"certificate": client.certificate, "key": client.key}
+        with_one = forwarder(store, here.model_copy(update=shown))
+        assert with_one.forward()
+        with_one.close()
+        wait_until(lambda: len(server.messages) == 1, "it came", 10)
+
+
+def test_a_server_that_hangs_up_on_a_later_batch_is_sent_that_again(store: Store) -> None:
+    record(store, "a")
+    with StreamServer(hangs_up_after=2) as server:
+        sender = forwarder(store, syslog(server.port))
+        assert sender.forward()
+        record(store, "b")
+        with pytest.raises(SyslogError, match="closed the connection"):
+            sender.forward()
+        sender.close()
+        assert sender.forward()
+        sender.close()
+        wait_until(lambda: len(server.messages) == 3, "all came", 10)
+    assert rows_in(server.received) == [1, 2, 2]
+
+
+def test_what_a_server_says_is_passed_over() -> None:
+    with closing(socket.create_server((HOST, 0))) as talker:
+        connection = SyslogConnection(syslog(talker.getsockname()[1]), 2)
+        with closing(talker.accept()[0]) as other:
+            other.sendall(b"220 welcome\n" * 1000)
+            connection.flush()
+            assert not connection.is_closed()
+            other.sendall(b"bye")
+        assert connection.is_closed(5)
+        connection.close()
+
+
 def test_a_server_that_does_not_read_does_not_count_as_told(store: Store) -> None:
     record(store, *(str(number) for number in range(100)))
     with closing(socket.socket()) as deaf:
