@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable
 
 from storage.audit_records import AuditHead, AuditRow
+from storage.database import DamagedText
 from storage.errors import TrailAlteredError
 
 EMPTY = AuditHead(0, "0" * 64)
@@ -83,6 +84,7 @@ def _check(row: AuditRow, last: AuditHead) -> None:
 def is_itself(row: AuditRow) -> bool:
     """Whether the hash of a row is that of its cells. None of them may be other than text."""
     cells = (row.recorded_at, row.kind, row.outcome, row.actor, row.host, row.subject, row.detail)
-    if not all(isinstance(cell, str) for cell in (row.previous_hash, *cells)):
-        return False
+    for cell in (row.previous_hash, *cells):
+        if not isinstance(cell, str) or isinstance(cell, DamagedText):
+            return False
     return digest(row.previous_hash, row.number, *cells) == row.hash

@@ -28,6 +28,28 @@ _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 # Parameters name patients, and an error's text is logged.
 _ENGINE_OPTIONS: dict[str, Any] = {"hide_parameters": True, "max_overflow": 20}
 _POSTGRESQL_DISK_FULL = "53100"
+_UNCLEAR = (
+    "database_url cannot be told apart: in a user name, password or option, @ is written %40,"
+    " : is %3A and / is %2F"
+)
+
+
+class DamagedText(str):
+    """A cell whose bytes are no UTF-8, with U+FFFD for what cannot be read; no row is kept so."""
+
+
+def parse_url(url: str) -> URL:
+    """The parts of a store's URL. Raises StorageError, which quotes nothing of it."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StorageError("database_url is not a URL: write sqlite:///PATH") from None
+    except ValueError:
+        raise StorageError(_UNCLEAR) from None
+    is_file = parsed.get_backend_name() == "sqlite"
+    if not is_file and (url.count("@") > 1 or "@" in (parsed.database or "")):
+        raise StorageError(_UNCLEAR)
+    return parsed
 
 
 def open_engine(url: str, *, create: bool = True) -> Engine:
@@ -38,15 +60,15 @@ def open_engine(url: str, *, create: bool = True) -> Engine:
 
     Raises StorageError for a URL that cannot be used and SchemaError for a missing file.
     """
+    parsed = parse_url(url)
     try:
-        parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return _open_sqlite(parsed, create=create)
         if parsed.get_backend_name() == "postgresql":
             return create_engine(
                 parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **_ENGINE_OPTIONS
             )
-    except (ArgumentError, NoSuchModuleError) as error:
+    except NoSuchModuleError as error:
         raise StorageError("database_url is not a URL: write sqlite:///PATH") from error
     except ModuleNotFoundError as error:
         raise StorageError("no PostgreSQL driver: pip install 'cxrd[postgresql]'") from error
@@ -76,8 +98,16 @@ def _open_sqlite(url: URL, *, create: bool) -> Engine:
 def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
     """Set the connection up, and stop sqlite3 from beginning transactions of its own accord."""
     connection.isolation_level = None
+    connection.text_factory = _text
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _text(cell: bytes) -> str:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return DamagedText(cell.decode(errors="replace"))
 
 
 def _begin_sqlite_transaction(connection: Connection) -> None:
@@ -146,9 +176,8 @@ class Database:
 
     def _named(self, error: SQLAlchemyError) -> StorageError:
         cause = error.orig if isinstance(error, StatementError) else error
-        text = " ".join(str(cause).split())
         url = self.engine.url
-        store = f"the store {url.database if self._is_sqlite else url.render_as_string()}"
+        text, store = _words(cause, url), f"the store {_name(url)}"
         if _says_disk_full(cause):
             return OutOfSpaceError(f"no space left for {store}: free some and try again")
         if isinstance(error, PoolTimeoutError) or _says_locked(cause):
@@ -163,6 +192,27 @@ class Database:
                 " or restore it from a backup"
             )
         return StoreUnavailableError(f"{store} does not answer ({text}): is the server running?")
+
+
+def _name(url: URL) -> str:
+    """Which store it is, and nothing that may be secret."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    hosts = url.host or ",".join(url.normalized_query.get("host", ()))
+    return f"{url.get_backend_name()}://{hosts}/{url.database or ''}"
+
+
+def _words(cause: BaseException | None, url: URL) -> str:
+    """What the driver says on one line, less passwords; nothing where it quotes a cell."""
+    text = " ".join(str(cause).split())
+    if "with text" in text:
+        return type(cause).__name__
+    options = url.normalized_query.items()
+    hidden = [value for name, values in options if "password" in name for value in values]
+    for secret in (url.password, *hidden):
+        if secret:
+            text = text.replace(str(secret), "…")
+    return text
 
 
 def _says_disk_full(cause: BaseException | None) -> bool:

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import inspect, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
-from storage.database import Database, open_engine
+from storage.database import Database, open_engine, parse_url
 from storage.errors import IntegrityError, StorageError
 from storage.schema import instances, objects
 from storage.spool import Spool
@@ -55,8 +53,8 @@ def require_sound(
     """
     in_time = True
     try:
-        url = make_url(database_url)
-    except ArgumentError:
+        url = parse_url(database_url)
+    except StorageError:
         return in_time  # opening it says what is wrong
     if url.get_backend_name() == "sqlite" and url.database:
         path = Path(url.database)

@@ -291,12 +291,15 @@ def test_a_row_of_which_no_message_can_be_made_stops_nothing(
     assert "row 2 of the audit trail was altered" in server.received[1].xml
 
 
-def test_an_altered_row_is_an_alarm(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", ["recorded_at = x'00'", "detail = CAST(x'446F655E4A616E65FF' AS TEXT)"]
+)
+def test_an_altered_row_is_an_alarm(store: Store, tmp_path: Path, change: str) -> None:
     record(store, "a", "b")
     database = Database(open_engine(f"sqlite:///{tmp_path / 'cxrd.sqlite'}"))
     with database.writing() as connection:
         connection.execute(text("DROP TRIGGER audit_events_keep_update"))
-        connection.execute(text("UPDATE audit_events SET recorded_at = x'00' WHERE number = 1"))
+        connection.execute(text(f"UPDATE audit_events SET {change} WHERE number = 1"))  # noqa: S608
     database.engine.dispose()
     with StreamServer() as server:
         sender = forwarder(store, syslog(server.port))
@@ -306,6 +309,7 @@ def test_an_altered_row_is_an_alarm(store: Store, tmp_path: Path) -> None:
     alarm, other = server.received
     assert alarm.priority == 84
     assert "row 1 of the audit trail was altered before it was sent" in alarm.xml
+    assert "Jane" not in alarm.xml
     assert rows_in([other]) == [2]
 
 
@@ -320,4 +324,20 @@ def test_patients_are_named_only_where_that_is_asked_for(store: Store, patient_i
     (message,) = server.received
     assert STUDY in message.xml
     assert ("PID-7" in message.xml) is patient_ids
+    validated(message.xml)
+
+
+def test_a_damaged_number_of_a_patient_stops_nothing(store: Store, tmp_path: Path) -> None:
+    store.record_instance(new_instance(patient_id="PID-7"), 0)
+    database = Database(open_engine(f"sqlite:///{tmp_path / 'cxrd.sqlite'}"))
+    with database.writing() as connection:
+        connection.execute(text("UPDATE instances SET patient_id = CAST(x'504944FF' AS TEXT)"))
+    database.engine.dispose()
+    with StreamServer() as server:
+        sender = forwarder(store, syslog(server.port, patient_ids=True))
+        assert sender.forward()
+        sender.close()
+        wait_until(lambda: len(server.messages) == 1, "it came", 10)
+    (message,) = server.received
+    assert "PID\ufffd" in message.xml
     validated(message.xml)

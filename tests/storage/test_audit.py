@@ -351,15 +351,36 @@ def overwrite(database_url: str, rows: list[AuditRow]) -> None:
     database.engine.dispose()
 
 
-def test_a_cell_that_is_no_text_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", ["x'00ff'", "CAST(x'ff' AS TEXT)"])
+@pytest.mark.parametrize("cell", ["recorded_at", "actor", "detail", "previous_hash", "hash"])
+def test_a_cell_that_is_no_text_is_named(tmp_path: Path, cell: str, value: str) -> None:
+    """Not even where it reads like what was there."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store.open(url, migrate=True) as store:
+        store.audit.record(AuditKind.LOGIN, actor="\ufffd", detail="\ufffd")
+        store.audit.record(AuditKind.LOGIN)
+        database = Database(open_engine(url))
+        with database.writing() as connection:
+            connection.execute(text("DROP TRIGGER audit_events_keep_update"))
+            connection.execute(text(f"UPDATE audit_events SET {cell} = {value} WHERE number = 1"))  # noqa: S608
+        database.engine.dispose()
+        with pytest.raises(TrailAlteredError, match="row 1 ") as caught:
+            store.audit.verify()
+        assert caught.value.number == 1
+        store.audit.record(AuditKind.LOGIN)
+        assert store.audit.write_csv(tmp_path / "trail.csv") == 3
+
+
+def test_a_trail_whose_last_hash_is_no_text_goes_on(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     with Store.open(url, migrate=True) as store:
         store.audit.record(AuditKind.LOGIN)
         database = Database(open_engine(url))
         with database.writing() as connection:
             connection.execute(text("DROP TRIGGER audit_events_keep_update"))
-            connection.execute(text("UPDATE audit_events SET detail = x'00ff'"))
+            connection.execute(text("UPDATE audit_events SET hash = CAST(x'ff' AS TEXT)"))
         database.engine.dispose()
+        store.audit.record(AuditKind.LOGIN)
         with pytest.raises(TrailAlteredError, match="row 1 was altered"):
             store.audit.verify()
 

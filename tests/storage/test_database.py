@@ -18,6 +18,7 @@ from sqlalchemy import inspect, text
 from storage import upgrade
 from storage.database import Database, open_engine
 from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnavailableError
+from storage.integrity import require_sound
 from storage.records import JobKind
 from storage.schema import metadata
 from storage.store import Store
@@ -147,12 +148,65 @@ def test_a_url_that_cannot_hold_a_store_is_refused(url: str) -> None:
         Store.open(url, migrate=True)
 
 
-def test_a_server_out_of_reach_may_be_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:pa@Sec:retword@h/db",
+        "postgresql://u:Secret@retword@127.0.0.1:1/db",
+        "postgresql://u:pa?Secret@retword@h/db",
+        "postgresql://u:pa@Secret/retword@h/db",
+        "postgresql://u:pa@Secret?retword@h/db",
+        "postgresql://u/Secret:retword@h/db",
+        "postgresql://u:x@h:retword/db",
+    ],
+)
+def test_a_password_that_makes_a_url_unclear_is_refused_and_not_quoted(
+    tmp_path: Path, url: str
+) -> None:
+    for look in (
+        lambda: Store.open(url, migrate=False),
+        lambda: require_sound(url, tmp_path) and Store.open(url, migrate=True),
+    ):
+        with pytest.raises(StorageError, match="@ is written %40") as caught:
+            look()
+        assert "ret" not in str(caught.value)
+
+
+def test_an_at_sign_in_the_path_of_a_file_is_none_of_a_password(tmp_path: Path) -> None:
+    path = tmp_path / "a@b@c" / "store.db"
+    Store.open(f"sqlite:///{path}", migrate=True).close()
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:secret%40x@/db?host={}",
+        "postgresql+psycopg:///db?host={}&user=user&password=secret%40x",
+    ],
+)
+def test_a_server_out_of_reach_may_be_tried_again(tmp_path: Path, url: str) -> None:
     pytest.importorskip("psycopg")
 
     with pytest.raises(StoreUnavailableError, match="server running") as caught:
-        Store.open(f"postgresql://user:secret@/db?host={tmp_path}", migrate=False)
+        Store.open(url.format(tmp_path), migrate=False)
+    assert f"the store postgresql://{tmp_path}/db does not answer" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_what_a_driver_says_of_a_password_is_not_passed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+
+    def fail(*_: object, **given: object) -> None:
+        raise psycopg.OperationalError(f"cannot connect with {given}")
+
+    monkeypatch.setattr(psycopg, "connect", fail)
+    for url in ("//u:s3cret@h/db", "//h/db?user=u&password=s3cret", "//h/db?sslpassword=s3cret"):
+        with pytest.raises(StoreUnavailableError, match="cannot connect with") as caught:
+            Store.open(f"postgresql:{url}", migrate=False)
+        assert "s3cret" not in str(caught.value)
 
 
 def test_sqlite_is_durable_and_for_the_owner_only(tmp_path: Path) -> None:
@@ -236,6 +290,33 @@ def test_times_come_back_aware_and_in_utc(store: Store) -> None:
     assert job.not_before.tzinfo is UTC
     with pytest.raises(StorageError):
         store.jobs.enqueue(JobKind.REPORT, "1.2", not_before=moment.replace(tzinfo=None))
+
+
+DAMAGED = "CAST(x'5345435245540a81' AS TEXT)"
+"""SECRET, a line break, and a byte that is no UTF-8."""
+
+
+def test_a_damaged_cell_is_read_as_far_as_it_can_be(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store.open(url, migrate=True) as store:
+        store.record_instance(new_instance(), 0)
+        database = Database(open_engine(url))
+        with database.writing() as connection:
+            connection.execute(text(f"UPDATE instances SET patient_id = {DAMAGED}"))  # noqa: S608
+        database.engine.dispose()
+        assert store.results.instance(1).patient_id == "SECRET\n\ufffd"
+
+
+def test_an_error_quotes_no_damaged_cell(tmp_path: Path) -> None:
+    database = Database(open_engine(f"sqlite:///{tmp_path}/store.db"))
+    with pytest.raises(StorageError) as caught, database.reading() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.text_factory = str
+        connection.execute(text(f"SELECT {DAMAGED} AS patient_id")).all()  # noqa: S608
+    database.engine.dispose()
+    assert "SECRET" not in str(caught.value)
+    assert "OperationalError" in str(caught.value)
 
 
 def test_an_error_quotes_no_patient(database_url: str) -> None:

@@ -1,8 +1,10 @@
 """The audit table says what happened to every image, and no cell of it runs."""
 
+import contextlib
 import csv
 import errno
 import os
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -148,6 +150,19 @@ def test_the_file_holds_the_rows_with_nothing_that_runs(store: Store, tmp_path: 
     assert list(row) == columns(LABELS)
     assert row["patient_id"] == f"'{evil}"
     assert row["accession_number"] == "-1"
+
+
+def test_a_cell_that_is_no_text_does_not_stop_the_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store.open(url, migrate=True) as store:
+        store.record_instance(new_instance(), 0)
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as database:
+            database.execute("UPDATE instances SET patient_id = CAST(x'50ff' AS TEXT)")
+            database.commit()
+        assert store.export.write_csv(tmp_path / "audit.csv", LABELS) == 1
+    with (tmp_path / "audit.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["patient_id"] == "P\ufffd"
 
 
 def test_an_empty_table_still_has_its_header(store: Store, tmp_path: Path) -> None:
