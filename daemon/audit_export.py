@@ -1,9 +1,11 @@
-"""The audit trail as a file: CSV, or a DICOM audit message on each line.
+"""The audit trail as a file, CSV or a DICOM audit message on each line; how exports are recorded.
 
-The file appears complete or not at all, and that it was written is the next row of the trail.
+A file appears complete or not at all, and not before the trail says that an export has begun.
 """
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from daemon.audit_messages import Reporter
@@ -11,17 +13,32 @@ from daemon.audit_person import current_user
 from daemon.config import Config
 from dicom_io.audit_message import to_xml
 from storage.audit_chain import is_itself
-from storage.audit_records import AuditKind
+from storage.audit_records import AuditKind, AuditOutcome
 from storage.durable import durable_file
-from storage.errors import TrailAlteredError
+from storage.errors import StorageError, TrailAlteredError
 from storage.store import Store
+
+
+def recorded(store: Store, kind: AuditKind, path: Path, write: Callable[[], int]) -> int:
+    """What `write` returns, the number of rows it wrote to `path`; recorded before and after.
+
+    Raises StorageError, before anything is written where the trail takes no row.
+    """
+    record, place = partial(store.audit.record, kind, actor=current_user()), path.resolve()
+    record(detail=f"begun, to {place}")
+    try:
+        written = write()
+    except StorageError as error:
+        record(outcome=AuditOutcome.FAILURE, detail=f"not made, to {place}: {error}")
+        raise
+    record(detail=f"{written} row(s) to {place}")
+    return written
 
 
 def export_csv(store: Store, path: Path, since: datetime | None, until: datetime | None) -> int:
     """Write these rows as they are and return their number. Raises StorageError."""
-    written = store.audit.write_csv(path, since, until)
-    _record(store, written, path)
-    return written
+    write = partial(store.audit.write_csv, path, since, until)
+    return recorded(store, AuditKind.AUDIT_EXPORTED, path, write)
 
 
 def export_messages(
@@ -31,7 +48,13 @@ def export_messages(
 
     Raises TrailAlteredError for a row that is not what it was, or another StorageError.
     """
-    reporter = Reporter.of(config)
+    write = partial(_write_messages, Reporter.of(config), store, path, since, until)
+    return recorded(store, AuditKind.AUDIT_EXPORTED, path, write)
+
+
+def _write_messages(
+    reporter: Reporter, store: Store, path: Path, since: datetime | None, until: datetime | None
+) -> int:
     written = 0
     with durable_file(path, path.parent) as file:
         for row in store.audit.rows(since, until):
@@ -41,13 +64,4 @@ def export_messages(
                 )
             file.write(to_xml(reporter.message(row)).encode() + b"\n")
             written += 1
-    _record(store, written, path)
     return written
-
-
-def _record(store: Store, written: int, path: Path) -> None:
-    store.audit.record(
-        AuditKind.AUDIT_EXPORTED,
-        actor=current_user(),
-        detail=f"{written} row(s) to {path.resolve()}",
-    )

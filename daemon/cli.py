@@ -7,6 +7,7 @@ import datetime
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -185,7 +186,7 @@ def export(
 ) -> None:
     """Write the audit report: one CSV row per received image."""
     from cxr_model.findings import LABELS
-    from daemon.audit_person import current_user
+    from daemon.audit_export import recorded
     from storage.audit_records import AuditKind
     from storage.export import ExportFilter
     from storage.records import InstanceState
@@ -199,12 +200,8 @@ def export(
             study_instance_uid=study,
             state=InstanceState(status) if status else None,
         )
-        written = store.export.write_csv(out, LABELS, which)
-        store.audit.record(
-            AuditKind.DATA_EXPORTED,
-            actor=current_user(),
-            detail=f"{written} row(s) to {out.resolve()}",
-        )
+        write = partial(store.export.write_csv, out, LABELS, which)
+        written = recorded(store, AuditKind.DATA_EXPORTED, out, write)
     typer.echo(f"{written} row(s) in {out}. Research use only.")
 
 

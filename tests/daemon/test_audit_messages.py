@@ -13,15 +13,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from daemon.audit_configuration import record_configuration
 from daemon.audit_export import export_csv, export_messages
 from daemon.audit_messages import Reporter
 from daemon.audit_person import current_user
+from daemon.cli import app
 from daemon.config import Config, PeerConfig, Product
 from dicom_io.audit_message import to_xml
+from storage.audit import Audit
 from storage.audit_records import AuditHead, AuditKind, AuditOutcome, AuditRow
-from storage.errors import StorageError, TrailAlteredError
+from storage.errors import StorageError, StoreUnavailableError, TrailAlteredError
 from storage.records import ReceiptOutcome
 from storage.store import Store
 from tests.daemon.test_cli import cxrd
@@ -231,13 +234,14 @@ def test_the_trail_is_exported_as_csv(parked: Path) -> None:
 
         done = cxrd("audit", "export", "--out", "trail.csv", cwd=parked)
 
-        assert done.stdout == f"{count} row(s) in trail.csv\n", done.stderr
+        assert done.stdout == f"{count + 1} row(s) in trail.csv\n", done.stderr
         with (parked / "trail.csv").open(encoding="utf-8", newline="") as file:
-            *_, last = csv.DictReader(file)
+            *_, last, begun = csv.DictReader(file)
         assert last["actor"] == "'=cmd|'/C calc'!A0"
+        assert begun["detail"] == f"begun, to {parked / 'trail.csv'}"
         *_, exported = store.audit.rows()
     assert (exported.kind, exported.actor) == ("audit_exported", current_user())
-    assert exported.detail == f"{count} row(s) to {parked / 'trail.csv'}"
+    assert exported.detail == f"{count + 1} row(s) to {parked / 'trail.csv'}"
 
 
 def test_the_trail_is_exported_as_messages(parked: Path) -> None:
@@ -252,10 +256,27 @@ def test_an_export_may_be_of_some_time_or_fail(store: Store, tmp_path: Path) -> 
     store.audit.record(AuditKind.LOGIN, actor="x")
     future = datetime(2999, 1, 1, tzinfo=UTC)
     assert export_csv(store, tmp_path / "none.csv", future, None) == 0
-    assert export_messages(Config(), store, tmp_path / "all.xml", None, future) == 2
+    assert export_messages(Config(), store, tmp_path / "all.xml", None, future) == 4
     with pytest.raises(StorageError, match="nowhere"):
         export_csv(store, tmp_path / "nowhere" / "x.csv", None, None)
-    assert store.audit.head().number == 3
+    *_, begun, failed = store.audit.rows()
+    assert (begun.outcome, failed.outcome) == ("success", "failure")
+    assert begun.detail == f"begun, to {tmp_path / 'nowhere' / 'x.csv'}"
+    assert failed.detail.startswith(f"not made, to {tmp_path / 'nowhere' / 'x.csv'}: ")
+
+
+@pytest.mark.parametrize("command", [["export"], ["audit", "export"]])
+def test_nothing_is_exported_where_the_trail_takes_no_row(
+    parked: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreUnavailableError("the store is busy")
+
+    monkeypatch.chdir(parked)
+    monkeypatch.setattr(Audit, "record", fail)
+    done = CliRunner().invoke(app, [*command, "--out", "all.csv"])
+    assert isinstance(done.exception, StoreUnavailableError)
+    assert not (parked / "all.csv").exists()
 
 
 def test_no_message_is_made_of_an_altered_row(store: Store, tmp_path: Path) -> None:
@@ -267,4 +288,4 @@ def test_no_message_is_made_of_an_altered_row(store: Store, tmp_path: Path) -> N
     with pytest.raises(TrailAlteredError, match="row 1 was altered"):
         export_messages(Config(), store, tmp_path / "all.xml", None, None)
     assert not (tmp_path / "all.xml").exists()
-    assert export_csv(store, tmp_path / "all.csv", None, None) == 1
+    assert export_csv(store, tmp_path / "all.csv", None, None) == 4

@@ -256,10 +256,12 @@ def test_what_a_person_does_is_in_the_trail_by_name(parked: Path) -> None:
     assert cxrd("jobs", "discard", number, cwd=parked).returncode == 0
     assert cxrd("export", "--out", "all.csv", cwd=parked).returncode == 0
 
-    rows = rows_of(parked)[-3:]
-    assert [row.kind for row in rows] == ["job_retried", "job_discarded", "data_exported"]
+    rows = rows_of(parked)[-4:]
+    exported = ["data_exported"] * 2
+    assert [row.kind for row in rows] == ["job_retried", "job_discarded", *exported]
     assert {row.actor for row in rows} == {current_user()}
-    assert rows[2].detail == f"2 row(s) to {parked / 'all.csv'}"
+    assert rows[2].detail == f"begun, to {parked / 'all.csv'}"
+    assert rows[3].detail == f"2 row(s) to {parked / 'all.csv'}"
 
 
 def test_verify_prints_the_head_and_takes_it_back(parked: Path) -> None:
