@@ -204,7 +204,8 @@ class Reporter:
                 other = Participant(
                     row.actor, is_requestor=False, ae_title=row.actor, host=row.host
                 )
-                objects = (ParticipantObject(row.host, code.NODE_ID, row.actor, _SYSTEM),)
+                if row.host:
+                    objects = (ParticipantObject(row.host, code.NODE_ID, row.actor, _SYSTEM),)
             case AuditKind.CONFIGURATION_CHANGED:
                 types = (code.SOFTWARE_CONFIGURATION,)
                 uri = self._uri("configuration")

@@ -2,8 +2,9 @@
 
 An association that is accepted and an object that is refused are recorded by the thread that serves
 them; what strangers can cause at will is only noted there and written by a thread of its own, of
-each host and reason the first at once and then a count a minute. Where the trail cannot be written
-that is logged: no image is acknowledged without its row, because both are one transaction.
+each host and reason the first at once and then a count a minute, with what all counted share. Where
+the trail cannot be written that is logged: no image is acknowledged without its row, because both
+are one transaction.
 """
 
 import logging
@@ -32,11 +33,31 @@ _MOST_HOSTS = 1000
 
 @dataclass(slots=True)
 class _Repeated:
-    """Rejections of one host for one reason: the last one, and how many are not yet recorded."""
+    """Rejections of one host for one reason: the first until it is recorded, and those since."""
 
-    last: Rejection
+    first: Rejection | None
     until: float = 0.0
+    later: Rejection | None = None
     count: int = 0
+
+    def add(self, one: Rejection) -> None:
+        """Count one more, and keep of it what all of them share."""
+        self.later = _shared(self.later, one) if self.later else one
+        self.count += 1
+
+
+def _shared(one: Rejection, other: Rejection) -> Rejection:
+    return Rejection(
+        one.reason,
+        *(
+            mine if mine == theirs else ""
+            for mine, theirs in (
+                (one.calling_ae_title, other.calling_ae_title),
+                (one.called_ae_title, other.called_ae_title),
+                (one.host, other.host),
+            )
+        ),
+    )
 
 
 class NetworkAudit:
@@ -84,9 +105,10 @@ class NetworkAudit:
             key = (rejection.host, rejection.reason.value)
             if key not in self._rejected and len(self._rejected) >= _MOST_HOSTS:
                 key = ("", rejection.reason.value)
-            repeated = self._rejected.setdefault(key, _Repeated(rejection))
-            repeated.last = rejection
-            repeated.count += 1
+            if key in self._rejected:
+                self._rejected[key].add(rejection)
+            else:
+                self._rejected[key] = _Repeated(rejection)
             self._changed.notify()
 
     def _write(self) -> None:
@@ -98,27 +120,32 @@ class NetworkAudit:
                 stopping = self._stopping
                 due = self._due(everything=stopping)
             for rejection, count in due:
+                called = rejection.called_ae_title
+                where = f"called {called}: " if called else ""
                 times = f" ({count} times)" if count > 1 else ""
                 self._record(
                     AuditKind.ASSOCIATION_REFUSED,
                     AuditOutcome.FAILURE,
                     rejection.calling_ae_title,
                     rejection.host,
-                    detail=f"called {rejection.called_ae_title}: {rejection.reason}{times}",
+                    detail=f"{where}{rejection.reason}{times}",
                 )
 
     def _first_ones(self) -> bool:
-        return any(not one.until for one in self._rejected.values())
+        return any(one.first for one in self._rejected.values())
 
     def _due(self, *, everything: bool) -> list[tuple[Rejection, int]]:
         """What is to be recorded now, and how often it happened."""
         now, due = time.monotonic(), []
         for key, one in list(self._rejected.items()):
+            if one.first is not None:
+                due.append((one.first, 1))
+                one.first, one.until = None, now + self._merge_seconds
             if now < one.until and not everything:
                 continue
-            if one.count:
-                due.append((one.last, one.count))
-                one.count, one.until = 0, now + self._merge_seconds
+            if one.later is not None:
+                due.append((one.later, one.count))
+                one.later, one.count, one.until = None, 0, now + self._merge_seconds
             else:
                 del self._rejected[key]
         return due

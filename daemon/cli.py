@@ -227,7 +227,7 @@ def jobs_list(
         jobs = store.jobs.list(state=JobState(state) if state else None, limit=limit)
     for job in jobs:
         lane = f" to {job.lane}" if job.lane else ""
-        error = f": {job.last_error}" if job.last_error else ""
+        error = f": {_printable(job.last_error)}" if job.last_error else ""
         typer.echo(
             f"{job.id:>6}  {job.state:<9} {job.kind}{lane}, {job.attempts} attempt(s){error}"
         )
@@ -245,7 +245,12 @@ def jobs_show(job_id: JobArgument, config: ConfigOption = None) -> None:
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
         job = store.jobs.get(job_id)
     for field in dataclasses.fields(job):
-        typer.echo(f"{field.name:<12} {getattr(job, field.name)}")
+        typer.echo(f"{field.name:<12} {_printable(str(getattr(job, field.name)))}")
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would act on: a peer's words may be in it."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 @jobs_app.command("retry")

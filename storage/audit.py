@@ -55,21 +55,23 @@ class Audit:
 
         They are read a page at a time, so that a slow reader holds nothing up.
         """
-        after = 0
+        after: int | None = None
         while page := self.page(after, _PAGE_ROWS, since=since, until=until):
             yield from page
             after = page[-1].number
 
     def page(
         self,
-        after: int,
+        after: int | None,
         limit: int,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> tuple[AuditRow, ...]:
-        """At most `limit` rows of a higher number than `after`."""
-        query = select(audit_events).where(audit_events.c.number > after)
+        """At most `limit` rows of a higher number than `after`, or from the very first."""
+        query = select(audit_events)
+        if after is not None:
+            query = query.where(audit_events.c.number > after)
         if since is not None:
             query = query.where(audit_events.c.recorded_at >= moment(since))
         if until is not None:

@@ -58,6 +58,8 @@ def follow(rows: Iterable[AuditRow], noted: AuditHead | None = None) -> AuditHea
 
 def _check(row: AuditRow, last: AuditHead) -> None:
     number = last.number + 1
+    if row.number < number:
+        raise TrailAlteredError(row.number, f"row {row.number} was inserted before row 1")
     if row.number != number:
         raise TrailAlteredError(number, f"row {number} is missing: row {row.number} comes next")
     follows, unaltered = row.previous_hash == last.hash, is_itself(row)

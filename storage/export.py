@@ -45,7 +45,12 @@ _AFTER_LABELS = ("findings", "report_sop_instance_uid", "deliveries", "purged_at
 
 # OWASP "CSV Injection", with the full-width forms some spreadsheets fold to ASCII.
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d++(\.\d*+)?+|\.\d++)([eE][+-]?\d++)?+")
+# A formula after what may stand between two cells, where a program takes that for their end.
+_INNER_FORMULA = re.compile(
+    r"""(?<![\s;"])(?=[\s"]*?[;\t\r\n])[\s;"]++(?=[=+\-@＝＋－＠])"""
+    rf"(?!{_NUMBER.pattern}(?:[;\t\r\n]|\Z))"
+)
 
 
 def columns(labels: Sequence[str]) -> list[str]:
@@ -56,11 +61,11 @@ def columns(labels: Sequence[str]) -> list[str]:
 def neutralise(cell: str) -> str:
     """The cell as a spreadsheet will show it rather than run it: a formula gets a quote first.
 
-    A plain number is no formula, signed or not.
+    So does one inside the cell, where a program that separates cells by semicolons or tabs would
+    begin another one. A plain number is no formula, signed or not.
     """
-    if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell):
-        return f"'{cell}"
-    return cell
+    quote = "'" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else ""
+    return quote + _INNER_FORMULA.sub(r"\g<0>'", cell)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, str]]) -> int:

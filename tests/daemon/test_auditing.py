@@ -19,12 +19,14 @@ from pydantic import SecretStr
 from pynetdicom import AE
 
 from daemon.audit_configuration import describe, record_configuration
+from daemon.audit_messages import Reporter
 from daemon.audit_network import NetworkAudit
 from daemon.audit_person import current_user
 from daemon.config import Config, ListenerConfig, PeerConfig
 from daemon.config_access import WebConfig
 from daemon.listener import Reception, open_node
 from dicom_io.association import VERIFICATION, Destination
+from dicom_io.audit_message import to_xml
 from dicom_io.header import read_header
 from dicom_io.node import Node, Rejection, RejectReason, StoreStatus
 from dicom_io.sender import Sender, pair_of
@@ -137,8 +139,42 @@ def test_rejections_of_one_host_are_counted_and_nobody_waits_for_the_trail(
     assert [(row.host, row.detail) for row in store.audit.rows()] == [
         ("192.0.2.1", unknown),
         ("192.0.2.1", f"{unknown} (100 times)"),
-        ("192.0.2.2", "called CXRD: too many associations at once (100 times)"),
+        ("192.0.2.2", "called CXRD: too many associations at once"),
+        ("192.0.2.2", "called CXRD: too many associations at once (99 times)"),
     ]
+
+
+def test_of_rejections_the_first_is_recorded_and_of_those_counted_what_they_share(
+    store: Store,
+) -> None:
+    reason = RejectReason.CALLING_AE_TITLE
+    with NetworkAudit(store.audit) as audit:
+        for host, titles in (("192.0.2.1", "ABC"), ("192.0.2.2", "DEE")):
+            for title in titles:
+                audit.rejected(Rejection(reason, title, f"TO {title}", host))
+    for row in store.audit.rows():
+        validated(to_xml(Reporter("CXRD", "node", {}).message(row)))
+    words = "calling AE title is not a known sender"
+    told = sorted((row.host, row.number, row.actor, row.detail) for row in store.audit.rows())
+    assert [(host, actor, detail) for host, _, actor, detail in told] == [
+        ("192.0.2.1", "A", f"called TO A: {words}"),
+        ("192.0.2.1", "", f"{words} (2 times)"),
+        ("192.0.2.2", "D", f"called TO D: {words}"),
+        ("192.0.2.2", "E", f"called TO E: {words} (2 times)"),
+    ]
+
+
+def test_hosts_that_are_not_told_apart_are_counted_without_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.audit_network._MOST_HOSTS", 1)
+    with NetworkAudit(store.audit) as audit:
+        for number in range(4):
+            audit.rejected(stranger(f"192.0.2.{number}"))
+    *_, row = store.audit.rows()
+    assert (row.host, row.actor) == ("", "STRANGER")
+    assert row.detail.endswith("(2 times)")
+    validated(to_xml(Reporter("CXRD", "node", {}).message(row)))
 
 
 def test_a_host_that_goes_on_is_counted_again_and_one_that_ends_forgotten(store: Store) -> None:

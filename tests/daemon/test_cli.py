@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from storage.records import JobKind
 from storage.store import Store
+from tests.storage.builders import claim
 
 
 def cxrd(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -69,6 +71,20 @@ def test_parked_jobs_are_listed_shown_and_retried(parked: Path) -> None:
     assert states(parked) == ["parked", "queued"]
     assert cxrd("jobs", "retry", "--all-parked", cwd=parked).returncode == 0
     assert states(parked) == ["queued", "queued"]
+
+
+def test_what_a_peer_says_does_not_act_on_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True) as store:
+        store.jobs.enqueue(JobKind.REPORT, "1.2")
+        job = claim(store, JobKind.REPORT)
+        said = "status 0xA700: \x1b]0;x\x07\x1b[2Jdone\nstate done\u202e\x9b1m, \u00fcber"
+        store.jobs.fail(job, said, None)
+    shown = "status 0xA700: \ufffd]0;x\ufffd\ufffd[2Jdone\ufffdstate done\ufffd\ufffd1m, \u00fcber"
+    for command in (["list"], ["show", str(job.id)]):
+        done = cxrd("jobs", *command, cwd=tmp_path)
+        assert any(line.endswith(shown) for line in done.stdout.splitlines())
+        assert done.stdout.replace("\n", "").isprintable()
 
 
 def test_discarded_job_stays_as_a_record(parked: Path) -> None:

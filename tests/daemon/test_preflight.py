@@ -139,7 +139,9 @@ def test_a_syslog_server_that_is_not_there_is_named(tmp_path: Path, bundle: Path
 def test_a_syslog_server_that_wants_a_certificate_is_named(
     tmp_path: Path, bundle: Path, pki: Authority
 ) -> None:
-    own, client = (Certificate(one.certificate, one.key) for one in (pki.of("pacs"), pki.of("cxrd")))
+    own, client = (
+        Certificate(one.certificate, one.key) for one in (pki.of("pacs"), pki.of("cxrd"))
+    )
     with StreamServer(server_tls(own, client), looks_seconds=0.2) as server:
         config = Config(
             data_dir=tmp_path,

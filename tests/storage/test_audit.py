@@ -306,6 +306,10 @@ def rechained(rows: list[AuditRow]) -> list[AuditRow]:
     return chained
 
 
+def insert_a_row_before_the_first(rows: list[AuditRow]) -> list[AuditRow]:
+    return [rehashed(replace(rows[2], number=-1)), *rows]
+
+
 FORGERIES: list[tuple[Forgery, int, str]] = [
     (change_a_cell, 3, "row 3 was altered"),
     (change_a_cell_and_its_hash, 3, "row 3 was replaced"),
@@ -314,6 +318,7 @@ FORGERIES: list[tuple[Forgery, int, str]] = [
     (remove_a_row, 3, "row 3 is missing"),
     (remove_a_row_and_renumber, 3, "row 3 is not the one that followed row 2"),
     (remove_the_first_rows, 1, "row 1 was not the first"),
+    (insert_a_row_before_the_first, -1, "row -1 was inserted before row 1"),
     (insert_a_row, 4, "row 4 is not the one that followed row 3"),
     (swap_two_rows, 3, "row 3 is not the one that followed row 2"),
 ]

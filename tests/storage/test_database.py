@@ -13,7 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
 
 from storage import upgrade
 from storage.database import Database, open_engine
@@ -308,12 +308,11 @@ def test_a_damaged_cell_is_read_as_far_as_it_can_be(tmp_path: Path) -> None:
 
 
 def test_an_error_quotes_no_damaged_cell(tmp_path: Path) -> None:
-    database = Database(open_engine(f"sqlite:///{tmp_path}/store.db"))
+    engine = open_engine(f"sqlite:///{tmp_path}/store.db")
+    event.listen(engine, "connect", lambda driver, _: setattr(driver, "text_factory", str))
+    database = Database(engine)
     with pytest.raises(StorageError) as caught, database.reading() as connection:
-        driver = connection.connection.driver_connection
-        assert driver is not None
-        driver.text_factory = str
-        connection.execute(text(f"SELECT {DAMAGED} AS patient_id")).all()  # noqa: S608
+        connection.execute(text(f"SELECT {DAMAGED} AS patient_id")).all()
     database.engine.dispose()
     assert "SECRET" not in str(caught.value)
     assert "OperationalError" in str(caught.value)
