@@ -14,21 +14,46 @@ from daemon.errors import ConfigError
 _URL_PASSWORD = re.compile(r"://[^/@]*:[^@]+@|password=")
 
 
+class _RepeatedKeyError(Exception):
+    """A key stands twice in one mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """As YAML has it, a key is unique; by itself PyYAML drops all but the last."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        """A mapping as written: that a key overrides one that is merged in (`<<`) is meant."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name, line = (key.tag, key.value), key.start_mark.line + 1
+                if name in lines:
+                    raise _RepeatedKeyError(
+                        f"line {line}: {key.value!r} is set in line {lines[name]} already;"
+                        " leave one of the two"
+                    )
+                lines[name] = line
+        return node
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Keys and values of a file. Raises ConfigError, whose text quotes nothing of it."""
+    """Keys and values of a file. Raises ConfigError, whose text quotes no value of it."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({error.strerror}); name it with --config"
         ) from None
+    except _RepeatedKeyError as error:
+        raise ConfigError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{path}:{where} is not valid YAML; check its indentation") from None
     if values is None:
         return {}
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path}: must hold keys and values, such as `listener:`")
     return values
 

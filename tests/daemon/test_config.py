@@ -126,7 +126,25 @@ class Mistake:
         ),
         Mistake("listener: [1", "line 1 is not valid YAML"),
         Mistake("just text", "must hold keys and values"),
+        Mistake("1: 2", "must hold keys and values"),
         Mistake("study: {quiet_seconds: 0}", "study.quiet_seconds"),
+        Mistake(
+            "listener: {port: 104, check_called_ae_title: true}\nlistener: {port: 105}",
+            "line 2: 'listener' is set in line 1 already",
+        ),
+        Mistake(
+            "peers:\n- name: a\n  ae_title: A\n  host: 10.1.2.3\n  sends: true\n  'host': null\n",
+            "line 6: 'host' is set in line 4 already",
+        ),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, rules:\n"
+            "  {require_view: true,\n  require_view: false}}]",
+            "line 3: 'require_view' is set in line 2 already",
+        ),
+        Mistake(
+            "peers:\n- &a {name: a, ae_title: A, sends: true}\n- <<: *a\n  name: b\n  name: c\n",
+            "line 5: 'name' is set in line 4 already",
+        ),
     ],
     ids=lambda mistake: mistake.text,
 )
@@ -138,6 +156,27 @@ def test_mistake_is_named_in_one_line(tmp_path: Path, mistake: Mistake) -> None:
     assert mistake.message in message
     assert message.startswith(str(path))
     assert "\n" not in message
+
+
+def test_keys_that_are_merged_in_may_be_overridden(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "peers:\n"
+        "- &a {name: a, ae_title: A, sends: true, host: h1}\n"
+        "- &b {<<: *a, name: b, ae_title: B, host: h2}\n"
+        "- {<<: *b, name: c}\n"
+        "- {<<: [*b, *a], name: d, ae_title: D, rules: &r {require_view: true}}\n"
+        "- {<<: *a, name: e, ae_title: E, rules: *r}\n",
+    )
+    peers = load_config(path).peers
+    assert [(peer.name, peer.ae_title, peer.host) for peer in peers] == [
+        ("a", "A", "h1"),
+        ("b", "B", "h2"),
+        ("c", "B", "h2"),
+        ("d", "D", "h2"),
+        ("e", "E", "h1"),
+    ]
+    assert [peer.rules.require_view for peer in peers] == [False, False, False, True, True]
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
