@@ -229,6 +229,18 @@ class Config(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        if self.listener.tls or any(peer.tls for peer in self.peers):
+            return self
+        for key in ("certificate", "ca", "client_certificate"):
+            if getattr(self.tls, key) != getattr(TlsConfig(), key):
+                raise ValueError(
+                    f"tls.{key} is set, but connections would be plain: set listener.tls to true,"
+                    " or tls of a peer"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _has_one_database_url(self) -> Self:
         if self.database_url is not None and self.database_url_file is not None:
             raise ValueError("set database_url or database_url_file, not both")

@@ -4,6 +4,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
+from pydantic import model_validator
+
 from daemon.config_access import KeyPair, below
 from daemon.config_base import Port
 
@@ -24,6 +26,23 @@ class SyslogConfig(KeyPair):
     transport: SyslogTransport = SyslogTransport.TLS
     ca: Path | None = None
     patient_ids: bool = False
+
+    @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        for key in ("ca", "certificate", "key_password", "key_password_file"):
+            if self.transport is not SyslogTransport.TLS and getattr(self, key) is not None:
+                raise ValueError(
+                    f"{key} is set, but transport is {self.transport}, which has no TLS:"
+                    " set transport to tls"
+                )
+        return self
+
+    @property
+    def shows_patients(self) -> bool:
+        """Whether Patient IDs cross the network in clear."""
+        return (
+            self.host is not None and self.patient_ids and self.transport is not SyslogTransport.TLS
+        )
 
     def resolved(self, base: Path) -> Self:
         """As the base class does, the CA included."""

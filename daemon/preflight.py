@@ -62,6 +62,13 @@ def run_checks(config: Config) -> Iterator[CheckResult]:
         yield _guarded("listener", partial(_check_listener, config, port, encrypted))
     if config.syslog.host is not None:
         yield _guarded("syslog", lambda: _check_syslog(config.syslog))
+    if config.syslog.shows_patients:
+        yield CheckResult(
+            "syslog",
+            False,
+            f"patient_ids is true, and {config.syslog.transport} sends them in clear:"
+            " set transport to tls, or patient_ids to false",
+        )
     if not config.senders:
         yield CheckResult("peers", False, "no peer has `sends: true`: nobody may send images")
     if not config.destinations:

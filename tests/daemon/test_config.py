@@ -145,6 +145,26 @@ class Mistake:
             "peers:\n- &a {name: a, ae_title: A, sends: true}\n- <<: *a\n  name: b\n  name: c\n",
             "line 5: 'name' is set in line 4 already",
         ),
+        Mistake(
+            "tls: {certificate: a, key: b, ca: c}",
+            "tls.certificate is set, but connections would be plain: set listener.tls to true",
+        ),
+        Mistake("tls: {ca: c}", "tls.ca is set, but connections would be plain"),
+        Mistake(
+            "tls: {client_certificate: optional}",
+            "tls.client_certificate is set, but connections would be plain",
+        ),
+        Mistake(
+            "syslog: {transport: tcp, ca: a}", "syslog: ca is set, but transport is tcp, which has"
+        ),
+        Mistake(
+            "syslog: {transport: udp, certificate: a, key: b}",
+            "syslog: certificate is set, but transport is udp, which has no TLS: set transport",
+        ),
+        Mistake(
+            "syslog: {transport: tcp, key_password: a}",
+            "syslog: key_password is set, but transport",
+        ),
     ],
     ids=lambda mistake: mistake.text,
 )
@@ -177,6 +197,15 @@ def test_keys_that_are_merged_in_may_be_overridden(tmp_path: Path) -> None:
         ("e", "E", "h1"),
     ]
     assert [peer.rules.require_view for peer in peers] == [False, False, False, True, True]
+
+
+def test_tls_of_a_destination_alone_is_use_enough(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "tls: {certificate: a, key: b, ca: c}\n"
+        "peers: [{name: a, ae_title: A, host: h, port: 104, receives: [report], tls: true}]\n",
+    )
+    assert load_config(path).tls.ca == tmp_path / "c"
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -118,6 +118,28 @@ def test_a_running_daemon_is_known_by_its_own_certificate(
     assert "taken by another program" in result.detail
 
 
+@pytest.mark.parametrize("transport", list(SyslogTransport))
+@pytest.mark.parametrize("patient_ids", [True, False])
+def test_patient_ids_that_would_go_in_clear_fail_the_check(
+    tmp_path: Path, bundle: Path, transport: SyslogTransport, patient_ids: bool
+) -> None:
+    config = Config(
+        data_dir=tmp_path,
+        model=ModelConfig(bundle=str(bundle), threads=1),
+        listener=ListenerConfig(port=free_port()),
+        syslog=SyslogConfig(
+            host=HOST, port=free_port(), transport=transport, patient_ids=patient_ids
+        ),
+        peers=(),
+    )
+    failed = [one.detail for one in run_checks(config) if one.name == "syslog" and not one.passed]
+    in_clear = [detail for detail in failed if "patient_ids is true" in detail]
+    expected = patient_ids and transport is not SyslogTransport.TLS
+    assert len(in_clear) == int(expected)
+    if in_clear:
+        assert f"{transport} sends them in clear: set transport to tls" in in_clear[0]
+
+
 def test_a_syslog_server_that_is_not_there_is_named(tmp_path: Path, bundle: Path) -> None:
     def syslog(port: int) -> CheckResult:
         config = Config(

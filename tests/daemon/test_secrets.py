@@ -32,7 +32,8 @@ def test_secrets_come_from_files_beside_the_configuration(tmp_path: Path) -> Non
     path = write(
         tmp_path,
         "database_url_file: url\n"
-        "tls: {certificate: a.pem, key: a.key, key_password_file: password}\n"
+        "tls: {certificate: a.pem, key: a.key, key_password_file: password, ca: ca.pem}\n"
+        "listener: {tls: true}\n"
         "web: {certificate: a.pem, key: a.key, key_password_file: password, token_file: token}\n",
     )
     config = load_config(path)
@@ -50,7 +51,8 @@ def test_secrets_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CXRD_DATABASE_URL", DATABASE)
     monkeypatch.setenv("CXRD_TLS__KEY_PASSWORD", SECRET)
     monkeypatch.setenv("CXRD_WEB__TOKEN", SECRET)
-    config = load_config(write(tmp_path, "tls: {certificate: a.pem, key: a.key}\n"))
+    tls = "tls: {certificate: a.pem, key: a.key, ca: ca.pem}\nlistener: {tls: true}\n"
+    config = load_config(write(tmp_path, tls))
     assert config.resolved_database_url == DATABASE
     assert config.tls.credentials is not None
     assert config.tls.credentials.password == SECRET

@@ -86,7 +86,8 @@ def test_rows_arrive_in_order_over_every_transport(
         if transport == "udp"
         else StreamServer(server_tls(own) if transport == "tls" else None)
     )
-    with server, running(store, syslog(server.port, transport, ca=own.certificate)):
+    trusted = {"ca": own.certificate} if transport == "tls" else {}
+    with server, running(store, syslog(server.port, transport, **trusted)):
         wait_until(lambda: len(server.messages) == 3, "three messages came", 10)
         record(store, "d")
         wait_until(lambda: len(server.messages) == 4, "the fourth came", 10)

@@ -180,8 +180,8 @@ def test_check_names_what_is_wrong_with_a_destination(
 def test_certificate_that_ends_soon_is_warned_of(tmp_path: Path, pki: Authority) -> None:
     def warned(days: int) -> tuple[list[str], CheckResult]:
         soon = pki.issue(f"in-{days}-days", days=days)
-        tls = TlsConfig(certificate=soon.certificate, key=soon.key)
-        config = Config(data_dir=tmp_path, tls=tls)
+        tls = TlsConfig(certificate=soon.certificate, key=soon.key, ca=pki.ca)
+        config = Config(data_dir=tmp_path, listener=ListenerConfig(tls=True), tls=tls)
         return ending_soon(config), check_certificates(config)
 
     lines, result = warned(20)

@@ -151,8 +151,8 @@ def test_metrics(site: Site, store: Store) -> None:
 
 def test_metrics_say_when_a_certificate_ends(tmp_path: Path, store: Store, pki: Authority) -> None:
     own = pki.of("cxrd")
-    tls = {"certificate": own.certificate, "key": own.key}
-    with running(tmp_path, tls=tls) as site:
+    tls = {"certificate": own.certificate, "key": own.key, "ca": pki.ca}
+    with running(tmp_path, tls=tls, listener={"tls": True}) as site:
         ends = site.metric("cxrd_certificate_end_timestamp_seconds", section="tls")
     assert ends == examine(own).not_after.timestamp()
 
