@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from daemon.config_access import TlsConfig, WebConfig, below, read_secret
 from daemon.config_base import AETitle, Port, Seconds, Section
@@ -306,7 +312,7 @@ def load_config(path: Path | None = None) -> Config:
     source = path if path is not None else (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
     values = {} if source is None else read_yaml(source)
     place = str(source) if source is not None else "the embedded defaults"
-    _refuse_unknown_environment()
+    _check_environment()
     try:
         config = Config(**values)
     except ValidationError as error:
@@ -349,12 +355,23 @@ def known_keys() -> list[str]:
     return keys
 
 
-def _refuse_unknown_environment() -> None:
+def _check_environment() -> None:
+    """Raises ConfigError for a variable nobody knows, or whose text cannot be read."""
+    source = EnvSettingsSource(Config)
     known = {ENVIRONMENT_PREFIX + key.replace(".", "__").upper() for key in known_keys()}
     sections = {name.split("__")[0] for name in known}
     for name in sorted(os.environ):
-        if name.upper().startswith(ENVIRONMENT_PREFIX) and name.upper() not in known | sections:
+        if not name.upper().startswith(ENVIRONMENT_PREFIX):
+            continue
+        if name.upper() not in known | sections:
             raise ConfigError(f"environment: unknown key {name}{nearest(name.upper(), known)}")
+        source.env_vars = {name.lower(): os.environ[name]}
+        try:
+            source()
+        except SettingsError:
+            raise ConfigError(
+                f'environment: {name} must be JSON: {{"key": …}} for a section, […] for a list'
+            ) from None
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

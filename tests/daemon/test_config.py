@@ -227,6 +227,36 @@ def test_unknown_environment_key_is_refused(
         load_config(write(tmp_path, ""))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("CXRD_LISTENER", "canary"),
+        ("CXRD_LISTENER", ""),
+        ("cxrd_peers", '[{"name": "canary"'),
+        ("CXRD_WEB__ALLOWED_HOSTS", "canary"),
+    ],
+)
+def test_environment_that_is_not_json_is_named_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv("CXRD_WEB__HOST", "localhost")
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, ""))
+    assert str(caught.value).startswith(f"environment: {name} must be JSON: ")
+    assert "canary" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_environment_may_hold_a_section_in_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXRD_LISTENER", '{"port": 104, "ae_title": "MINE"}')
+    monkeypatch.setenv("CXRD_LISTENER__PORT", "105")
+    config = load_config(write(tmp_path, ""))
+    assert (config.listener.port, config.listener.ae_title) == (105, "MINE")
+
+
 def test_relative_paths_belong_to_the_file(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "data_dir: kept\nmodel: {bundle: mine}"))
     assert config.data_dir == tmp_path / "kept"
