@@ -19,7 +19,7 @@ from pydantic_settings import (
 )
 
 from daemon.config_access import TlsConfig, WebConfig, below, read_secret
-from daemon.config_base import AETitle, Port, Seconds, Section
+from daemon.config_base import AETitle, ListenHost, Port, Seconds, Section
 from daemon.config_peers import PeerConfig, PictureSyntax, Product, RulesConfig
 from daemon.config_reading import explain, holds_secret, nearest, read_yaml
 from daemon.config_syslog import SyslogConfig
@@ -51,7 +51,7 @@ class ListenerConfig(Section):
     """Where the C-STORE SCP listens, how much it takes in and how long it waits."""
 
     ae_title: AETitle = "CXRD"
-    host: str = "127.0.0.1"
+    host: ListenHost = "127.0.0.1"
     port: Port = 11112
     tls: bool = False
     tls_port: Port | None = None

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, SecretStr, model_validator
 
-from daemon.config_base import Port, Section
+from daemon.config_base import ListenHost, Port, Section
 from daemon.errors import ConfigError
 from dicom_io.tls import ClientCertificate, Credentials
 
@@ -92,7 +92,7 @@ class TlsConfig(KeyPair):
 class WebConfig(KeyPair):
     """Where the web role listens (status page, health, metrics) and the token it asks for."""
 
-    host: str = "127.0.0.1"
+    host: ListenHost = "127.0.0.1"
     port: Port = 8080
     allowed_hosts: tuple[str, ...] = ()
     token: Token | None = None

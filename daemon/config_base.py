@@ -14,7 +14,16 @@ def _checked_ae_title(value: str) -> str:
     return title
 
 
+def _checked_listen_host(value: str) -> str:
+    if not value.strip():
+        raise ValueError(
+            "is empty: 127.0.0.1 is for this machine alone, 0.0.0.0 for every address of it"
+        )
+    return value
+
+
 AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
+ListenHost = Annotated[str, AfterValidator(_checked_listen_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 

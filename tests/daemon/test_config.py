@@ -165,6 +165,8 @@ class Mistake:
             "syslog: {transport: tcp, key_password: a}",
             "syslog: key_password is set, but transport",
         ),
+        Mistake("listener: {host: ''}", "listener.host: is empty: 127.0.0.1 is for this machine"),
+        Mistake("web: {host: ' '}", "web.host: is empty: 127.0.0.1 is for this machine alone"),
     ],
     ids=lambda mistake: mistake.text,
 )
