@@ -133,16 +133,19 @@ def check_certificates(config: Config) -> CheckResult:
 
 def _check_listener(config: Config, port: int, encrypted: bool) -> CheckResult:
     listener = config.listener
-    where = f"{listener.ae_title} at {listener.host}:{port}{' over TLS' if encrypted else ''}"
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe_socket:
-        probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    host = f"[{listener.host}]" if ":" in listener.host else listener.host
+    where = f"{listener.ae_title} at {host}:{port}{' over TLS' if encrypted else ''}"
+    try:
+        # As the listener does: IPv4 where a name has both.
+        family = min(entry[0] for entry in socket.getaddrinfo(listener.host, port))
+        with socket.socket(family, socket.SOCK_STREAM) as probe_socket:
+            probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe_socket.bind((listener.host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return _check_taken(config, port, encrypted, where)
-            reason = error.strerror or str(error)
-            return CheckResult("listener", False, f"{where} cannot be listened on: {reason}")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _check_taken(config, port, encrypted, where)
+        reason = error.strerror or str(error)
+        return CheckResult("listener", False, f"{where} cannot be listened on: {reason}")
     return CheckResult("listener", True, f"{where} is free to listen on")
 
 
@@ -164,7 +167,8 @@ def _check_taken(config: Config, port: int, encrypted: bool, where: str) -> Chec
 def _title_for(config: Config) -> str | None:
     """The title of a peer that may call from this machine without TLS."""
     host = config.listener.host
-    here = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not listened on
+    every = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
+    here = every.get(host, host)
     titles = (
         peer.ae_title
         for peer in config.callers

@@ -1,5 +1,6 @@
 """`cxrd check` proposes to each destination what it would be sent."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,46 @@ def test_a_running_daemon_is_known_by_its_own_certificate(
         result = port_check(config.model_copy(update={"tls": tls}))
     assert not result.passed
     assert "taken by another program" in result.detail
+
+
+def has_ipv6() -> bool:
+    """Many containers have none."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_a_listener_of_ipv6_is_looked_at_as_it_listens(
+    tmp_path: Path, bundle: Path, host: str
+) -> None:
+    config = Config(
+        data_dir=tmp_path,
+        model=ModelConfig(bundle=str(bundle), threads=1),
+        listener=ListenerConfig(host=host, port=free_port()),
+        peers=(PeerConfig(name="here", ae_title="A", host="::1", sends=True),),
+    )
+    free = port_check(config)
+    assert free.passed
+    assert f"CXRD at [{host}]:{config.listener.port} is free to listen on" in free.detail
+    with running_listener(config):
+        taken = port_check(config)
+    assert taken.passed
+    assert "answers: the daemon is running" in taken.detail
+
+
+def test_a_listener_of_an_unknown_host_is_named(tmp_path: Path, bundle: Path) -> None:
+    config = Config(
+        data_dir=tmp_path,
+        model=ModelConfig(bundle=str(bundle), threads=1),
+        listener=ListenerConfig(host="no.such.invalid", port=free_port()),
+    )
+    result = port_check(config)
+    assert not result.passed
+    assert "cannot be listened on: " in result.detail
 
 
 @pytest.mark.parametrize("transport", list(SyslogTransport))
