@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from daemon.config_access import KeyPair, below
 from daemon.config_base import Port
+from dicom_io.tls import Credentials
 
 
 class SyslogTransport(StrEnum):
@@ -36,6 +37,11 @@ class SyslogConfig(KeyPair):
                     " set transport to tls"
                 )
         return self
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """As the base class does; None where nothing is sent."""
+        return super().credentials if self.host is not None else None
 
     @property
     def shows_patients(self) -> bool:

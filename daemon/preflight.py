@@ -56,7 +56,7 @@ def run_checks(config: Config) -> Iterator[CheckResult]:
     yield _guarded("permissions", lambda: _check_permissions(config))
     yield _guarded("store", lambda: _check_store(config))
     yield _guarded("model", lambda: _check_model(config))
-    if config.tls.credentials is not None or config.web.credentials is not None:
+    if any(section.credentials for section in (config.tls, config.web, config.syslog)):
         yield _guarded("certificates", lambda: check_certificates(config))
     for port, encrypted in config.listener.addresses:
         yield _guarded("listener", partial(_check_listener, config, port, encrypted))

@@ -71,6 +71,8 @@ def own_certificates(config: Config) -> dict[str, Certificate]:
         found["tls"] = examine(config.tls.credentials, as_client=calls, at_any_time=True)
     if config.web.credentials is not None:
         found["web"] = examine(config.web.credentials, as_client=False, at_any_time=True)
+    if config.syslog.credentials is not None:
+        found["syslog"] = examine(config.syslog.credentials, as_server=False, at_any_time=True)
     return found
 
 

@@ -114,13 +114,17 @@ def client_context(
 
 
 def examine(
-    credentials: Credentials, *, as_client: bool = True, at_any_time: bool = False
+    credentials: Credentials,
+    *,
+    as_server: bool = True,
+    as_client: bool = True,
+    at_any_time: bool = False,
 ) -> Certificate:
     """The certificate that the credentials show, once it has proved usable by them.
 
-    A handshake in memory finds what only shows when others connect: one that may not be a
-    server's (or with `as_client` a client's). Raises CertificateError, and unless `at_any_time`
-    CertificateDateError for one that is not valid now.
+    A handshake in memory finds what only shows when it is shown: with `as_server` one that may
+    not be a server's, with `as_client` one that may not be a client's. Raises CertificateError,
+    and unless `at_any_time` CertificateDateError for one that is not valid now.
     """
     server, client = (ssl.SSLContext(kind) for kind in (_SERVER, _CLIENT))
     client.check_hostname = False
@@ -129,6 +133,8 @@ def examine(
         _load(context, credentials)
         _trust(context, credentials.certificate)
         context.verify_flags |= _NO_CHECK_TIME
+    if not as_server:
+        client.verify_mode = ssl.CERT_NONE
     if as_client:
         server.verify_mode = ssl.CERT_REQUIRED
     certificate = _handshake_in_memory(server, client, credentials)
@@ -246,7 +252,7 @@ def _handshake_in_memory(
         raise CertificateError(
             f"{credentials.certificate} cannot be used ({error.reason})"
         ) from None
-    certificate = presented(calling)
+    certificate = presented(calling) or presented(called)
     if certificate is None:
         raise CertificateError(f"{credentials.certificate} was not shown in a handshake")
     return certificate

@@ -181,6 +181,24 @@ def test_patient_ids_that_would_go_in_clear_fail_the_check(
         assert f"{transport} sends them in clear: set transport to tls" in in_clear[0]
 
 
+def test_the_certificate_for_the_syslog_server_is_looked_at(
+    tmp_path: Path, bundle: Path, pki: Authority
+) -> None:
+    soon = pki.issue("syslog-soon", days=20)
+    config = Config(
+        data_dir=tmp_path,
+        model=ModelConfig(bundle=str(bundle), threads=1),
+        listener=ListenerConfig(port=free_port()),
+        syslog=SyslogConfig(
+            host=HOST, port=free_port(), certificate=soon.certificate, key=soon.key
+        ),
+        peers=(),
+    )
+    (result,) = [one for one in run_checks(config) if one.name == "certificates"]
+    assert not result.passed
+    assert result.detail.startswith("syslog.certificate ends in ")
+
+
 def test_a_syslog_server_that_is_not_there_is_named(tmp_path: Path, bundle: Path) -> None:
     def syslog(port: int) -> CheckResult:
         config = Config(

@@ -14,12 +14,13 @@ import pytest
 
 from daemon.config import Config, ListenerConfig, PeerConfig
 from daemon.config_access import TlsConfig
+from daemon.config_syslog import SyslogConfig
 from daemon.listener import run
 from daemon.preflight import CheckResult, check_certificates
 from daemon.role import RoleContext
 from daemon.tls import ending_soon, listener_addresses
 from dicom_io.association import Destination
-from dicom_io.errors import CertificateDateError
+from dicom_io.errors import CertificateDateError, CertificateError
 from dicom_io.header import read_header
 from dicom_io.sender import echo
 from dicom_io.tls import Credentials, client_context, examine
@@ -27,6 +28,7 @@ from dicom_io.tls_probe import probe
 from storage.audit_records import AuditKind
 from storage.store import Store
 from tests.certificates import PAGE, Authority
+from tests.certificates import run as run_openssl
 from tests.daemon.orthanc import AE_TITLE, Orthanc, running_orthanc
 from tests.daemon.running import (
     HOST,
@@ -196,6 +198,39 @@ def test_certificate_that_ends_soon_is_warned_of(tmp_path: Path, pki: Authority)
     assert re.fullmatch(r"tls\.certificate expired on [\d-]{10}; renew it", lines[0])
     assert not result.passed
     assert result.detail == lines[0]
+
+
+@pytest.mark.parametrize("days", [20, -1])
+def test_certificate_shown_to_the_syslog_server_is_warned_of(
+    tmp_path: Path, pki: Authority, days: int
+) -> None:
+    soon = pki.issue("syslog", days=days)
+    syslog = SyslogConfig(host=HOST, certificate=soon.certificate, key=soon.key)
+    (line,) = ending_soon(Config(data_dir=tmp_path, syslog=syslog))
+    said = r"expired on [\d-]{10}" if days < 0 else r"ends in (19|20) day\(s\)"
+    assert re.fullmatch(rf"syslog\.certificate {said}(:|;) renew it", line)
+    nowhere = syslog.model_copy(update={"host": None})
+    assert ending_soon(Config(data_dir=tmp_path, syslog=nowhere)) == []
+
+
+def test_certificate_shown_to_the_syslog_server_need_be_a_clients_only(
+    tmp_path: Path, pki: Authority
+) -> None:
+    def shown(usage: str) -> Config:
+        run_openssl(
+            tmp_path,
+            "openssl req -x509 -newkey rsa:2048 -nodes -sha256 -days 397 -subj /CN=cxrd"
+            f" -addext extendedKeyUsage={usage} -keyout own.key -out own.pem",
+        )
+        own = Credentials(tmp_path / "own.pem", tmp_path / "own.key")
+        syslog = SyslogConfig(host=HOST, certificate=own.certificate, key=own.key)
+        return Config(data_dir=tmp_path, syslog=syslog)
+
+    result = check_certificates(shown("clientAuth"))
+    assert result.passed
+    assert re.fullmatch(r"syslog\.certificate ends in 39[67] day\(s\)", result.detail)
+    with pytest.raises(CertificateError, match="may not be used as a client"):
+        check_certificates(shown("serverAuth"))
 
 
 def test_expired_certificate_closes_the_tls_port_alone(tmp_path: Path, pki: Authority) -> None:
