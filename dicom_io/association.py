@@ -22,6 +22,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_io.association_request import MAX_CONTEXTS
 from dicom_io.errors import AssociationError
+from dicom_io.exchange import Exchange
 from dicom_io.syntaxes import PLAIN_SYNTAXES
 from dicom_io.tls_probe import probe
 
@@ -45,7 +46,8 @@ _TRANSIENT = 2
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """How long to wait, in seconds: for the TCP connection, for the answer to an association
-    request or release, for the answer to one message, and for anything at all."""
+    request or release, for the answer to one message once no more of it arrives at the other side,
+    and for anything at all."""
 
     connect: float = 10.0
     association: float = 30.0
@@ -108,17 +110,19 @@ def associate(
     ae.maximum_pdu_size = 0
     ae.connection_timeout = destination.timeouts.connect
     ae.acse_timeout = destination.timeouts.association
-    ae.dimse_timeout = destination.timeouts.response
     ae.network_timeout = destination.timeouts.network
     seen: set[str] = set()
 
     def note(event: evt.Event) -> None:
         seen.add(event.event.name)
 
-    def limit_writing(event: evt.Event) -> None:
+    def prepare(event: evt.Event) -> None:
+        opened: Any = event.assoc.dul.socket
         # pynetdicom waits without end for a peer that does not read; its time limits do not apply.
-        connection: Any = event.assoc.dul.socket
-        connection.socket.settimeout(destination.timeouts.network)
+        opened.socket.settimeout(destination.timeouts.network)
+        event.assoc.dimse = Exchange(
+            event.assoc, opened.socket, destination.name, destination.timeouts.response
+        )
 
     try:
         association = ae.associate(
@@ -130,7 +134,7 @@ def associate(
             tls_args=(destination.tls, destination.host) if destination.tls else None,
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, note),
-                (evt.EVT_CONN_OPEN, limit_writing),
+                (evt.EVT_CONN_OPEN, prepare),
                 (evt.EVT_ACCEPTED, note),
             ],
         )

@@ -3,6 +3,7 @@
 The handlers of pynetdicom's events; `AnswerChannel` answers on the association of the question.
 """
 
+import itertools
 import logging
 import threading
 import time
@@ -37,7 +38,9 @@ from dicom_io.received import answer
 from dicom_io.tls_handshake import shown_by
 
 _POLL_SECONDS = 0.02
-_ANSWER_MESSAGE_ID = 1
+
+# Of all associations, so that no two channels on one of them use the same.
+_message_numbers = itertools.count()
 
 OnAnswer = Callable[[CommitmentAnswer, Caller], MessageStatus]
 """Takes in what an archive says; its result is what the archive is told."""
@@ -104,6 +107,7 @@ class AnswerChannel:
         self._context = context
         self._unserved = 1
         self._counting = threading.Lock()
+        self._message_id = 0
         self._status: int | None = None
         self._answered = threading.Event()
         association.bind(evt.EVT_DIMSE_RECV, self._on_received)
@@ -120,6 +124,7 @@ class AnswerChannel:
         message = _event_report(reply, UID(self._context.transfer_syntax))
         if not self._pause(deadline):
             return None
+        self._message_id = message.MessageID = next(_message_numbers) % 0xFFFF + 1
         self._answered.clear()
         try:
             self._association.dimse.send_msg(message, self._context.context_id)
@@ -148,8 +153,10 @@ class AnswerChannel:
 
     def _on_received(self, event: evt.Event) -> None:
         if isinstance(event.message, N_EVENT_REPORT_RSP):
-            self._status = int(event.message.command_set.Status)
-            self._answered.set()
+            response = event.message.command_set
+            if response.get("MessageIDBeingRespondedTo") == self._message_id:
+                self._status = int(response.Status)
+                self._answered.set()
         elif type(event.message).__name__.endswith("_RQ"):
             with self._counting:
                 self._unserved += 1
@@ -172,7 +179,6 @@ def _event_report(reply: CommitmentAnswer, syntax: UID) -> N_EVENT_REPORT:
     if encoded is None:
         raise MalformedMessageError("the answer cannot be encoded", 0x0110)
     message = N_EVENT_REPORT()
-    message.MessageID = _ANSWER_MESSAGE_ID
     message.AffectedSOPClassUID = UID(COMMITMENT_CLASS)
     message.AffectedSOPInstanceUID = UID(COMMITMENT_INSTANCE)
     message.EventTypeID = reply.event_type

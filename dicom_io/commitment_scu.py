@@ -65,7 +65,10 @@ class CommitmentSession:
             association.release()
 
     def ask(self, request: CommitmentRequest) -> int | None:
-        """Send the N-ACTION; the archive's status, or None where no response came."""
+        """Send the N-ACTION; the archive's status, or None where no response came.
+
+        Raises AssociationError where the archive responds to something else.
+        """
         association = self._association
         if association is None or not association.is_established:
             return None

@@ -1,12 +1,12 @@
 """The Storage SCU: sends objects and reads what the answer means (PS3.4 Annex B)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from pydicom import Dataset
 from pydicom.uid import UID
@@ -24,6 +24,7 @@ from dicom_io.association import (
     uid_name,
 )
 from dicom_io.errors import AssociationError, NotDicomError
+from dicom_io.exchange import Exchange
 from dicom_io.header import header_of, read_dataset, read_header
 from dicom_io.quiet import quietly
 from dicom_io.report_fallback import for_destination
@@ -118,7 +119,6 @@ class Sender:
         self._destination = destination
         self._contexts = proposals(tuple(sop_classes), tuple(also))
         self._association: Association | None = None
-        self._sent = 0
 
     def __enter__(self) -> Self:
         self._association = associate(self._destination, self._contexts)
@@ -144,11 +144,15 @@ class Sender:
         """Transfer syntaxes that the destination accepted, by SOP class."""
         return accepted_syntaxes(self._association) if self._association is not None else {}
 
-    def send(self, source: bytes | Path) -> SendResult:
+    def send(
+        self, source: bytes | Path, on_progress: Callable[[], object] = lambda: None
+    ) -> SendResult:
         """Send one object (a whole file) and classify the answer; never raises for the answer.
 
         A report goes as the first SOP class of REPORT_CLASSES that was accepted. On a broken
-        association the result is RETRY: open a new Sender.
+        association, or an answer to something else, the result is RETRY: open a new Sender.
+        `on_progress` is called about once a second, in this thread, until the answer is there or
+        is given up; what it raises ends the association.
         """
         association = self._association
         if association is None or not association.is_established:
@@ -165,8 +169,8 @@ class Sender:
             ds = _in_accepted_syntax(association, ds, header.sop_class_uid)
         except _ENCODER_ERRORS as error:
             return _unencodable(error)
-        self._sent = self._sent % 0xFFFF + 1
-        result = _store(association, ds, self._sent)
+        cast(Exchange, association.dimse).on_wait = on_progress
+        result = _store(association, ds)
         return replace(
             result, sop_class_uid=header.sop_class_uid, sop_instance_uid=header.sop_instance_uid
         )
@@ -207,6 +211,8 @@ def echo(
     try:
         found = accepted_syntaxes(association)
         status = association.send_c_echo().get("Status") if VERIFICATION in found else None
+    except AssociationError as error:
+        return EchoResult(False, str(error), {}, error.retryable)
     finally:
         if association.is_established:
             association.release()
@@ -268,9 +274,11 @@ def _in_accepted_syntax(association: Association, ds: Dataset, sop_class_uid: st
     return read_dataset(encoded.getvalue())
 
 
-def _store(association: Association, ds: Dataset, message_id: int) -> SendResult:
+def _store(association: Association, ds: Dataset) -> SendResult:
     try:
-        answer = association.send_c_store(ds, msg_id=message_id)
+        answer = association.send_c_store(ds)
+    except AssociationError as error:
+        return SendResult(None, Disposition.RETRY, str(error))
     except _ENCODER_ERRORS as error:
         if not association.is_established:
             return SendResult(None, Disposition.RETRY, "the association broke while sending")

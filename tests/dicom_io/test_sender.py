@@ -59,6 +59,7 @@ def archive(
     classes: tuple[str, ...] = (*RESULT_CLASSES, CR),
     syntaxes: tuple[str, ...] = (ExplicitVRLittleEndian,),
     on_requested: Handler | None = None,
+    on_echo: Handler = lambda _: 0x0000,
     verification: bool = True,
 ) -> Iterator[Destination]:
     """A PACS that answers as told."""
@@ -67,7 +68,7 @@ def archive(
         ae.add_supported_context(uid, list(syntaxes))
     if verification:
         ae.add_supported_context("1.2.840.10008.1.1")
-    handlers: list[Any] = [(evt.EVT_C_STORE, on_store)]
+    handlers: list[Any] = [(evt.EVT_C_STORE, on_store), (evt.EVT_C_ECHO, on_echo)]
     if on_requested is not None:
         handlers.append((evt.EVT_REQUESTED, on_requested))
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
