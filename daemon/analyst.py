@@ -27,6 +27,7 @@ from dicom_io.reasons import FAILURES
 from storage.errors import (
     LeaseLostError,
     OutOfSpaceError,
+    SpoolUnavailableError,
     StorageError,
     StoreUnavailableError,
 )
@@ -52,6 +53,12 @@ log = logging.getLogger("analyst")
 POLL_SECONDS = 0.2
 STORE_ERROR_SECONDS = 2.0
 """How long to leave a store alone that has no room or does not answer."""
+_NOT_THE_IMAGES_FAULT = (
+    ReaderError,
+    OutOfSpaceError,
+    SpoolUnavailableError,
+    StoreUnavailableError,
+)
 PENDING = datetime.timedelta(seconds=0.5)
 """How soon, at the earliest, a report is looked at again that waits for an image's analysis."""
 
@@ -270,8 +277,8 @@ class Analyst:
         log.error("job %d failed (attempt %d): %s%s", job.id, job.attempts, reason, place)
         try:
             worth_repeating = getattr(error, "retryable", True)
-            if isinstance(error, ReaderError | OutOfSpaceError | StoreUnavailableError):
-                # Not the image's fault, so no attempt: it waits for as long as that lasts.
+            if isinstance(error, _NOT_THE_IMAGES_FAULT):
+                # So it was no attempt: the job waits for as long as that lasts.
                 wait = datetime.timedelta(seconds=self._backoff.seconds(1, self._rng))
                 self._store.jobs.postpone(job, _now() + wait, reason)
             elif worth_repeating and job.attempts < self._config.max_attempts:
@@ -324,7 +331,7 @@ def run(context: RoleContext) -> None:
     config = context.config
     pipeline = Pipeline.open(config.model, ReaderLimits.of(config.analyst))
     pipeline.warm_up()
-    spool = Spool(config.spool_dir)
+    spool = Spool(config.spool_dir, create=False)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         analyst = Analyst(config, context.worker, spool, store, pipeline)
         context.ready()

@@ -41,7 +41,8 @@ def purge(
         if dry_run:
             _show_old(housekeeping.old_studies(settings, store))
             return
-        spool = Spool(settings.spool_dir)
+        store.integrity.require_spool(settings.spool_dir)
+        spool = Spool(settings.spool_dir, create=False)
         purged = list(housekeeping.purge(settings, store, spool, current_user()))
     megabytes = sum(one.size for one in purged) / 2**20
     typer.echo(f"{len(purged)} study(ies) are purged, {megabytes:.1f} MB are free again")
@@ -106,9 +107,10 @@ def _make_backup(into: Path, config: Path | None) -> None:
         # Before it is made, too, so that the copy of the trail tells of itself.
         record(detail=f"begun, to {into}")
         try:
+            store.integrity.require_spool(settings.spool_dir)
             folder, made = back_up(
                 settings.resolved_database_url,
-                Spool(settings.spool_dir),
+                Spool(settings.spool_dir, create=False),
                 into,
                 settings.maintenance_lock,
                 datetime.datetime.now(datetime.UTC),
@@ -144,7 +146,9 @@ def verify(
     require_sound(settings.resolved_database_url, settings.spool_dir, None)
     faults = 0
     with Store.open(settings.resolved_database_url, migrate=False) as store:
-        for fault in store.integrity.faults(Spool(settings.spool_dir), read=not quick):
+        store.integrity.require_spool(settings.spool_dir)
+        spool = Spool(settings.spool_dir, create=False)
+        for fault in store.integrity.faults(spool, read=not quick):
             faults += 1
             typer.echo(str(fault))
     if faults:

@@ -25,14 +25,16 @@ from dicom_io.association import Destination, Timeouts
 from dicom_io.compression import fitted
 from dicom_io.errors import AssociationError, DicomError
 from dicom_io.sender import Disposition, Sender
-from storage.errors import StorageError
-from storage.records import Job, JobKind, JobState
+from storage.errors import SpoolUnavailableError, StorageError
+from storage.records import Job, JobKind, JobState, PendingDelivery
 from storage.spool import Spool
 from storage.store import Store
 
 log = logging.getLogger("courier")
 
 POLL_SECONDS = 0.25
+MAX_READS = 10
+"""After so many attempts at a delivery whose object cannot be read, it waits for a person."""
 LEASE_MARGIN_SECONDS = 30.0
 """Added to the network time-outs, so that a slow delivery is not taken for a dead courier."""
 
@@ -98,6 +100,8 @@ class Lane:
                     self._deliver(job, sender)
                 except AssociationError as error:
                     return self._failed(job, error)
+                except SpoolUnavailableError as error:
+                    return self._await_spool(job, error)
         return POLL_SECONDS
 
     def _claim(self) -> Job | None:
@@ -114,11 +118,10 @@ class Lane:
         try:
             self._spool.verify(delivery.object.spool_path, delivery.object.sha256)
             data = self._spool.read(delivery.object.spool_path)
+        except SpoolUnavailableError:
+            raise
         except StorageError as error:
-            if self._store.results.delivery(job).object.spool_path == delivery.object.spool_path:
-                self._park(job, str(error))
-            else:
-                self._retry(job, "the object is being made anew", POLL_SECONDS)
+            self._unread(job, delivery, error)
             return
         result = sender.send(self._fitted(data, sender))
         match result.disposition:
@@ -135,6 +138,23 @@ class Lane:
                 self._retry(job, result.detail, self._backoff.seconds(job.attempts, self._rng))
             case Disposition.PARK:
                 self._park(job, result.detail)
+
+    def _unread(self, job: Job, delivery: PendingDelivery, error: StorageError) -> None:
+        """Its file alone is damaged, missing or refused by the disk, which may pass."""
+        if self._store.results.delivery(job).object.spool_path != delivery.object.spool_path:
+            self._retry(job, "the object is being made anew", POLL_SECONDS)
+        elif error.retryable and job.attempts < MAX_READS:
+            self._retry(job, str(error), self._backoff.seconds(job.attempts, self._rng))
+        else:
+            self._park(job, str(error))
+
+    def _await_spool(self, job: Job, error: SpoolUnavailableError) -> float:
+        """No object can be read, so this was no attempt at one, and the lane waits."""
+        wait = self._backoff.seconds(1, self._rng)
+        until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait)
+        self._store.jobs.postpone(job, until, str(error))
+        log.error("%s: %s; the next try is in %.1f s", self._name, error, wait)
+        return wait
 
     def _fitted(self, data: bytes, sender: Sender) -> bytes:
         """The object in the form the destination prefers, else as it is kept."""
@@ -187,25 +207,33 @@ def destination_of(config: Config, peer: PeerConfig) -> Destination:
 
 
 def _name_the_abandoned(config: Config, store: Store) -> None:
-    """Say what waits for a destination that the configuration no longer has."""
-    known = {peer.name for peer in config.destinations}
-    waiting: Counter[str] = Counter()
+    """Say what waits for a peer for which the configuration has no lane, or no longer."""
+    asked = {peer.name for peer in config.committers}
+    lanes = {
+        JobKind.DELIVER: ({peer.name for peer in config.destinations}, "delivery(ies)"),
+        JobKind.COMMIT: (asked, "request(s) for commitment"),
+        JobKind.ANSWER: (asked, "answer(s) to a request for commitment"),
+    }
+    waiting: Counter[tuple[JobKind, str]] = Counter()
     for group, count in store.status.job_counts().items():
-        if group.kind is JobKind.DELIVER and group.state in (JobState.QUEUED, JobState.RUNNING):
-            waiting[group.lane or ""] += count
-    for name in sorted(waiting.keys() - known):
-        log.warning(
-            "%d delivery(ies) wait for %s, which is no destination in the configuration: "
-            "add it again, or discard them (cxrd jobs list --state queued)",
-            waiting[name],
-            name,
-        )
+        if group.kind in lanes and group.state in (JobState.QUEUED, JobState.RUNNING):
+            waiting[group.kind, group.lane or ""] += count
+    for (kind, name), count in sorted(waiting.items()):
+        known, what = lanes[kind]
+        if name not in known:
+            log.warning(
+                "%d %s wait for %s, which is no destination of such in the configuration: "
+                "add it again, or discard them (cxrd jobs list --state queued)",
+                count,
+                what,
+                name,
+            )
 
 
 def run(context: RoleContext) -> None:
     """Run one lane per destination, one per peer for commitment, and the housekeeping."""
     config = context.config
-    spool = Spool(config.spool_dir)
+    spool = Spool(config.spool_dir, create=False)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         rng = random.Random()  # noqa: S311 - jitter, not a secret
         work = [Lane(context, peer, spool, store, rng).run for peer in config.destinations]

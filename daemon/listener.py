@@ -237,7 +237,8 @@ def run(context: RoleContext) -> None:
     config = context.config
     allow_open_files(config.listener)
     addresses = listener_addresses(config)
-    spool = Spool(config.spool_dir, min_free_bytes=config.spool.min_free_mb * 2**20)
+    min_free_bytes = config.spool.min_free_mb * 2**20
+    spool = Spool(config.spool_dir, min_free_bytes, create=False)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         desk = CommitmentDesk(config, context.worker, spool, store)
         reception = Reception(spool, store, config.study.quiet_seconds)

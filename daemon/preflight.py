@@ -32,8 +32,8 @@ from dicom_io.peers import Caller
 from dicom_io.sender import echo
 from dicom_io.tls import client_context
 from dicom_io.tls_probe import probe
+from storage.durable import durable_file, make_folder, os_errors_named
 from storage.integrity import require_sound
-from storage.spool import Spool
 from storage.store import Store
 
 MAP_TOLERANCE = 1e-3
@@ -85,11 +85,15 @@ def _guarded(name: str, check: Callable[[], CheckResult]) -> CheckResult:
 
 
 def _check_disk(config: Config) -> CheckResult:
-    spool = Spool(config.spool_dir)
-    written = spool.write("preflight", b"cxrd")
-    spool.delete(written.path)
-    free_mb = shutil.disk_usage(config.data_dir).free // 2**20
-    detail = f"{config.data_dir} is writable, {free_mb} MB free"
+    make_folder(config.data_dir)
+    with os_errors_named(config.data_dir):
+        folder = config.spool_dir if config.spool_dir.exists() else config.data_dir
+        written = folder / "preflight"
+        with durable_file(written, folder) as file:
+            file.write(b"cxrd")
+        written.unlink()
+        free_mb = shutil.disk_usage(folder).free // 2**20
+    detail = f"{folder} is writable, {free_mb} MB free"
     if free_mb < config.spool.min_free_mb:
         detail += f"; below spool.min_free_mb ({config.spool.min_free_mb}) images are refused"
         return CheckResult("disk", False, detail)
@@ -105,6 +109,7 @@ def _check_permissions(config: Config) -> CheckResult:
 def _check_store(config: Config) -> CheckResult:
     require_sound(config.resolved_database_url, config.spool_dir)
     with Store.open(config.resolved_database_url, migrate=True) as store:
+        store.integrity.require_spool(config.spool_dir)
         jobs = sum(store.jobs.counts().values())
     return CheckResult("store", True, f"opens, {jobs} job(s) in it")
 

@@ -34,6 +34,7 @@ from storage.audit_records import AuditKind, AuditOutcome
 from storage.errors import StorageError
 from storage.integrity import require_sound
 from storage.jobs import CLOCK_TOLERANCE
+from storage.spool import make_spool
 from storage.store import Store
 
 log = logging.getLogger("supervisor")
@@ -103,6 +104,8 @@ class Supervisor:
         if not require_sound(self._config.resolved_database_url, self._config.spool_dir):
             log.warning("the store is too large to be checked at each start: use `cxrd verify`")
         with Store.open(self._config.resolved_database_url, migrate=True) as store:
+            store.integrity.require_spool(self._config.spool_dir)
+            make_spool(self._config.spool_dir)
             self._record_start(store.audit)
             try:
                 for child in self._children:

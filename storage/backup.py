@@ -30,7 +30,7 @@ from storage.database import Database, open_engine
 from storage.durable import make_folder, os_errors_named, sync_folder
 from storage.errors import IntegrityError, StorageError
 from storage.schema import instances, objects
-from storage.spool import Spool
+from storage.spool import MARK, MARKER, Spool
 from storage.turns import turn_within
 from storage.upgrade import require_current
 
@@ -139,6 +139,7 @@ def _fill(
     had = _held_by(previous)
     # There even where nothing was received yet, so that one way to restore fits all.
     (folder / SPOOL).mkdir(mode=0o700)
+    _write(folder / SPOOL / MARKER, MARK.decode())
     damaged, linked = [], 0
     for file in named:
         name = f"{SPOOL}/{file.path}"

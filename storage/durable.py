@@ -85,15 +85,17 @@ def folder_locked(folder: Path, operation: int) -> Iterator[None]:
 def make_folder(folder: Path, root: Path | None = None) -> None:
     """Create a folder (0700) and its parents so that they, too, survive a power cut.
 
-    Names that are there already, below `root` if that is given, are synced as well: who made them
-    may have been killed before that. What this user may not write to is not of such making.
+    Where `root` is given, only those below it, and never `root` itself. Names that are there
+    already are synced as well: who made them may have been killed before that. What this user may
+    not write to is not of such making.
     """
     with os_errors_named(folder):
         for ancestor in reversed([folder, *folder.parents]):
+            if root is not None and root not in ancestor.parents:
+                continue
             if not ancestor.exists():
                 ancestor.mkdir(mode=0o700, exist_ok=True)
-            below = root is None or root in ancestor.parents
-            if below and os.access(ancestor.parent, os.W_OK):
+            if os.access(ancestor.parent, os.W_OK):
                 sync_folder(ancestor.parent)
 
 
@@ -112,10 +114,11 @@ def os_errors_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _named(error, path) from error
+        raise os_error_named(error, path) from error
 
 
-def _named(error: OSError, path: Path) -> StorageError:
+def os_error_named(error: OSError, path: Path) -> StorageError:
+    """This package's error for what the operating system reports about `path`."""
     if error.errno in _NO_ROOM:
         return OutOfSpaceError(f"no space left for {path}: free some, then it is tried again")
     return SpoolError(f"{path}: {error.strerror or error}: check its disk and permissions")

@@ -4,8 +4,9 @@ StorageError
 ├── OutOfSpaceError           retryable: the disk, the quota or the low-space watermark is reached
 ├── StoreUnavailableError     retryable: the database is locked, restarting or out of reach
 ├── SchemaError               the store is missing, older or newer than this software
-├── SpoolError                the operating system refused to read or write a file
-│   └── UnsafePathError       a path would leave the spool
+├── SpoolError                retryable: the operating system refused to read or write a file
+│   ├── SpoolUnavailableError the spool is not mounted, or none of its files can be used
+│   └── UnsafePathError       not retryable: a path would leave the spool
 ├── IntegrityError            a spooled file is missing or is not what was written
 ├── TrailAlteredError         the audit trail is not as it was written
 ├── UnknownRecordError        no such instance, object or delivery
@@ -43,9 +44,17 @@ class SchemaError(StorageError):
 class SpoolError(StorageError):
     """A file could not be read or written."""
 
+    retryable = True
+
+
+class SpoolUnavailableError(SpoolError):
+    """No file can be read or written just now, which is the fault of none of them."""
+
 
 class UnsafePathError(SpoolError):
     """A relative path points outside the spool."""
+
+    retryable = False
 
 
 class IntegrityError(StorageError):

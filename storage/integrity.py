@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy import inspect, select
 
 from storage.database import Database, open_engine, parse_url
-from storage.errors import IntegrityError, StorageError
+from storage.durable import os_errors_named
+from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
 from storage.schema import instances, objects
-from storage.spool import Spool
+from storage.spool import MARKER, Spool, is_marked
 
 START_SECONDS = 10.0
 """How long the check at the start may take. A store too large for it is checked up to there."""
@@ -65,6 +66,8 @@ def require_sound(
             in_time = check_sqlite(
                 path, seconds, pragma="quick_check" if seconds else "integrity_check"
             )
+            # A daemon whose store was deleted makes a new file, which has a header and no more.
+            found = _sqlite_has_tables(path)
         store = f"the store {path} is {'empty' if path.exists() else 'missing'}"
     elif url.get_backend_name() == "postgresql":
         found = _has_tables(database_url)
@@ -85,11 +88,8 @@ def check_sqlite(path: Path, seconds: float | None, *, pragma: str = "quick_chec
     Raises IntegrityError where it is damaged.
     """
     deadline = time.monotonic() + seconds if seconds is not None else None
-    # Where there is no log, nobody has the store open, and then SQLite need not make a new one.
-    alone = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
-    address = f"{path.resolve().as_uri()}?mode=ro{alone}"
     try:
-        with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+        with contextlib.closing(_connect_to_read(path)) as database:
             if deadline is not None:
                 database.set_progress_handler(
                     lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS
@@ -105,6 +105,18 @@ def check_sqlite(path: Path, seconds: float | None, *, pragma: str = "quick_chec
         said = " ".join(str(verdict).split())
         raise IntegrityError(f"the store {path} is damaged ({said}): {_MEND}")
     return True
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    # Where there is no log, nobody has the store open, and then SQLite need not make a new one.
+    alone = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{alone}", uri=True)
+
+
+def _sqlite_has_tables(path: Path) -> bool:
+    query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+    with contextlib.closing(_connect_to_read(path)) as database:
+        return bool(database.execute(query, (instances.name,)).fetchone()[0])
 
 
 def _has_tables(database_url: str) -> bool:
@@ -126,10 +138,34 @@ class Integrity:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def require_spool(self, root: Path) -> None:
+        """Raise IntegrityError where files are kept and `root` is not the spool that has them.
+
+        The files themselves will do: an earlier version did not mark its spool.
+        """
+        if is_marked(root):
+            return
+        names_any = False
+        for table in (instances, objects):
+            last = 0
+            while rows := self._page(table, last):
+                names_any = True
+                with os_errors_named(root):
+                    if any((root / row.spool_path).exists() for row in rows):
+                        return
+                last = rows[-1].id
+        if names_any:
+            raise IntegrityError(
+                f"the spool is not at {root}: none of the files that the store names is there. "
+                "Mount its volume, or restore a backup as docs/operations.md says; to go on "
+                f"without these files, make an empty file {MARKER} in that folder"
+            )
+
     def faults(self, spool: Spool, *, read: bool) -> Iterator[Fault]:
         """Every file that is missing or altered; with `read` by its hash, otherwise by its size.
 
-        Rows are read a page at a time, so that a slow reader holds nothing up.
+        Rows are read a page at a time, so that a slow reader holds nothing up. Raises
+        SpoolUnavailableError where no file can be looked at.
         """
         for what, table in (("instance", instances), ("object", objects)):
             last = 0
@@ -164,12 +200,12 @@ def _problem(spool: Spool, row: Any, *, read: bool) -> str | None:
         if read:
             spool.verify(row.spool_path, row.sha256)
             return None
-        size = spool.path(row.spool_path).stat().st_size
-    except FileNotFoundError:
-        return "is missing"
+        size = spool.size(row.spool_path)
+    except SpoolUnavailableError:
+        raise
     except IntegrityError:
         is_there = spool.path(row.spool_path).exists()
         return "has changed since it was written" if is_there else "is missing"
-    except (StorageError, OSError) as error:
+    except StorageError as error:
         return f"cannot be read ({error})"
     return None if size == row.size else f"has {size} bytes instead of {row.size}"

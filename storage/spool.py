@@ -1,28 +1,44 @@
-"""The spool: a folder of DICOM files, each written once and completely."""
+"""The spool: a folder of DICOM files, each written once and completely.
+
+A file in it tells it from a folder that only has its name, such as the mount point of a volume that
+is not there: without it no file is missing, and none is written.
+"""
 
 import contextlib
 import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from storage.durable import (
     durable_file,
     folder_locked,
     make_folder,
+    os_error_named,
     os_errors_named,
     remove_if_abandoned,
     sync_folder,
 )
-from storage.errors import IntegrityError, OutOfSpaceError, UnsafePathError
+from storage.errors import (
+    IntegrityError,
+    OutOfSpaceError,
+    SpoolError,
+    SpoolUnavailableError,
+    UnsafePathError,
+)
+
+_Read = TypeVar("_Read")
 
 RECEIVED = "received"
 OBJECTS = "objects"
 LOST_AND_FOUND = "lost+found"
+MARKER = "cxrd-spool"
+MARK = b"cxrd keeps files here: without this one it takes the folder for an empty mount point.\n"
 _TEMPORARY = "tmp"
 _BATCH = 500
 
@@ -61,21 +77,47 @@ def _fan_out(folder: str, *identifiers: str) -> str:
     return f"{folder}/{name[:2]}/{name}.dcm"
 
 
+def make_spool(root: Path) -> None:
+    """Make the folder and the file that marks it, where they are not there."""
+    temporary = root / _TEMPORARY
+    make_folder(temporary)
+    if not is_marked(root):
+        with durable_file(root / MARKER, temporary) as file:
+            file.write(MARK)
+
+
+def is_marked(root: Path) -> bool:
+    """Whether this folder is a spool. Raises SpoolError where that cannot be found out."""
+    with os_errors_named(root):
+        try:
+            (root / MARKER).stat()
+        except FileNotFoundError:
+            return False
+    return True
+
+
 class Spool:
     """Files below one root folder, named by relative POSIX paths.
 
     Safe to share between threads and processes. Files are 0600 and folders 0700. A file is written
     before the row that names it; whoever does so is `recording` it, and who looks for files that
     no row names has their folder `alone`.
+
+    Whatever keeps all files from being used, and not one of them, is a SpoolUnavailableError.
     """
 
-    def __init__(self, root: Path, min_free_bytes: int = 0) -> None:
-        """Open the spool and create its folders; `min_free_bytes` stay free on its disk."""
+    def __init__(self, root: Path, min_free_bytes: int = 0, *, create: bool = True) -> None:
+        """Open the spool; `min_free_bytes` stay free on its disk.
+
+        With `create` a missing one is made. Only who starts the daemon may know that none is
+        missed; who works in it leaves that be.
+        """
         self._root = root.resolve()
         self._min_free_bytes = min_free_bytes
         self._temporary = self._root / _TEMPORARY
         self._durable_folders: set[Path] = set()
-        make_folder(self._temporary)
+        if create:
+            make_spool(self._root)
 
     def path(self, relative: str) -> Path:
         """The absolute path; raises UnsafePathError when it is not inside the spool."""
@@ -95,21 +137,24 @@ class Spool:
         """
         target = self.path(relative)
         size = memoryview(data).nbytes
-        self._check_space(size)
-        self._prepare_folder(target.parent)
-        with durable_file(target, self._temporary) as file:
-            file.write(data)
+        with self._writing():
+            self._prepare_folder(self._temporary)
+            self._check_space(size)
+            self._prepare_folder(target.parent)
+            with durable_file(target, self._temporary) as file:
+                file.write(data)
+            # It may have gone since, and then the file is where nobody will look for it.
+            self._require_marked()
         stored = target.relative_to(self._root).as_posix()
         return StoredFile(stored, size, hashlib.sha256(data).hexdigest())
 
     def read(self, relative: str) -> bytes:
         """The whole file; raises IntegrityError when it is missing."""
-        path = self.path(relative)
-        with os_errors_named(path):
-            try:
-                return path.read_bytes()
-            except FileNotFoundError as error:
-                raise _missing(path) from error
+        return self._reading(relative, Path.read_bytes)
+
+    def size(self, relative: str) -> int:
+        """The bytes of a file; raises IntegrityError when it is missing."""
+        return self._reading(relative, lambda path: path.stat().st_size)
 
     def verify(self, relative: str, sha256: str) -> None:
         """Raise IntegrityError unless the file is there with the bytes it was written with."""
@@ -121,7 +166,10 @@ class Spool:
         """Remove a file; one that is already gone is no error."""
         path = self.path(relative)
         with os_errors_named(path):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                self._require_marked()
 
     @contextlib.contextmanager
     def recording(self, *relatives: str) -> Iterator[None]:
@@ -131,8 +179,8 @@ class Spool:
         """
         with contextlib.ExitStack() as stack:
             for folder in {self.path(relative).parent for relative in relatives}:
-                self._prepare_folder(folder)
-                with os_errors_named(folder):
+                with self._writing(), os_errors_named(folder):
+                    self._prepare_folder(folder)
                     stack.enter_context(folder_locked(folder, fcntl.LOCK_SH))
             yield
 
@@ -190,13 +238,7 @@ class Spool:
 
     def digest(self, relative: str) -> str:
         """The SHA-256 of a file; raises IntegrityError when it is missing."""
-        path = self.path(relative)
-        with os_errors_named(path):
-            try:
-                with path.open("rb") as file:
-                    return hashlib.file_digest(file, "sha256").hexdigest()
-            except FileNotFoundError as error:
-                raise _missing(path) from error
+        return self._reading(relative, _digest)
 
     def sweep_temporary(self) -> int:
         """Remove what a killed process left half-written, and say how many files that was.
@@ -204,6 +246,7 @@ class Spool:
         Files that a living process is writing are left alone.
         """
         with os_errors_named(self._temporary):
+            self._prepare_folder(self._temporary)
             return sum(remove_if_abandoned(path) for path in self._temporary.iterdir())
 
     def free_bytes(self) -> int:
@@ -221,10 +264,78 @@ class Spool:
 
     def _prepare_folder(self, folder: Path) -> None:
         """Create a folder and sync its name, once per process even where it exists."""
-        if folder in self._durable_folders:
-            return
+        self._require_marked()
+        with os_errors_named(folder):
+            if folder in self._durable_folders and folder.is_dir():
+                return
         make_folder(folder, self._root)
         self._durable_folders.add(folder)
+
+    def _reading(self, relative: str, read: Callable[[Path], _Read]) -> _Read:
+        """What `read` makes of a file; one that fails is tried again once all others can be read.
+
+        So a volume that comes back between the two looks has no file missing.
+        """
+        path = self.path(relative)
+        try:
+            return read(path)
+        except OSError:
+            self._require_readable()
+        try:
+            return read(path)
+        except OSError as error:
+            self._require_readable()
+            if isinstance(error, FileNotFoundError):
+                raise _missing(path) from error
+            raise os_error_named(error, path) from error
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tell what keeps one file from being written from what keeps all of them."""
+        try:
+            yield
+        except SpoolUnavailableError:
+            raise
+        except SpoolError:
+            self._require_writable()
+            raise
+
+    def _require_marked(self) -> None:
+        with self._for_all():
+            (self._root / MARKER).stat()
+
+    def _require_readable(self) -> None:
+        with self._for_all(), (self._root / MARKER).open("rb") as file:
+            # Read from the disk: what the system remembers of it says nothing of the other files.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            file.read()
+
+    def _require_writable(self) -> None:
+        self._require_marked()
+        probe = self._temporary / "probe"
+        try:
+            with durable_file(probe, self._temporary) as file:
+                file.write(MARK)
+        except SpoolError as error:
+            raise SpoolUnavailableError(str(error)) from error
+        with os_errors_named(probe):
+            probe.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _for_all(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise SpoolUnavailableError(
+                f"the spool is not at {self._root}, where {MARKER} is missing: mount its volume"
+            ) from error
+        except OSError as error:
+            raise SpoolUnavailableError(str(os_error_named(error, self._root))) from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _missing(path: Path) -> IntegrityError:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from storage.audit_readers import AuditReaders
 from storage.audit_records import AuditEntry, AuditKind, subject_of
 from storage.commitments import Commitments
 from storage.database import Database, insert, open_engine
+from storage.errors import StorageError
 from storage.export import Export
 from storage.inquiries import Inquiries
 from storage.integrity import Integrity
@@ -60,6 +62,7 @@ class Store:
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
+        self._file = _file_of(database)
         self._now = clock
         self.jobs = Jobs(database, clock)
         self.results = Results(database, clock)
@@ -124,7 +127,8 @@ class Store:
 
         What comes again is analysed again where that was not done or is parked, or where it was
         not analysed for one of the reasons `retried`. `host` is the sender's address, for the audit
-        trail.
+        trail. Raises StorageError, also where the store's file was deleted or replaced meanwhile:
+        then what is recorded would be gone with the process.
         """
         now = self._now()
         with self._database.writing() as connection:
@@ -151,7 +155,15 @@ class Store:
                     not_before=now + timedelta(seconds=quiet_seconds),
                 )
             append(connection, _received(instance, added, host), now)
+            self._require_file()
         return added
+
+    def _require_file(self) -> None:
+        if self._file != _file_of(self._database):
+            raise StorageError(
+                f"the store {self._database.engine.url.database} was deleted or replaced while it "
+                "is in use: stop the daemon, then restore a backup as docs/operations.md says"
+            )
 
     def unnamed(self, spool_paths: Collection[str], *, settled: bool = False) -> tuple[str, ...]:
         """Which of these files no row names.
@@ -178,6 +190,17 @@ class Store:
         )
         with self._database.reading() as connection:
             return tuple(KeptFile(*row) for row in connection.execute(query))
+
+
+def _file_of(database: Database) -> tuple[int, int] | None:
+    """Which file a SQLite store is; None where there is none, as on a server."""
+    if database.engine.dialect.name != "sqlite":
+        return None
+    try:
+        status = Path(database.engine.url.database or "").stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _await_writers(connection: Connection) -> None:

@@ -41,7 +41,8 @@ def run(context: RoleContext) -> None:
     config = context.config
     encryption = web_context(config)
     with listening_socket(config.web) as listening:
-        spool = Spool(config.spool_dir, min_free_bytes=config.spool.min_free_mb * 2**20)
+        min_free_bytes = config.spool.min_free_mb * 2**20
+        spool = Spool(config.spool_dir, min_free_bytes, create=False)
         with (
             Store.open(config.resolved_database_url, migrate=False) as store,
             LoginAudit(store.audit) as audit,

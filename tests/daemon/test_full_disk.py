@@ -9,7 +9,7 @@ from daemon.listener import Reception
 from dicom_io.header import read_header
 from dicom_io.node import StoreStatus
 from storage.records import InstanceState, JobState
-from storage.spool import Spool
+from storage.spool import MARKER, Spool
 from storage.store import Store
 from tests.daemon.running import SENDER, RecordingPacs, RunningDaemon, film, wait_until
 from tests.daemon.test_listener import received
@@ -62,7 +62,8 @@ def test_a_write_that_finds_the_disk_full_half_way(
         with monkeypatch.context() as patch:
             patch.setattr(Spool, "free_bytes", lambda _: 1 << 40)
             assert reception.receive(received(image)) is StoreStatus.OUT_OF_RESOURCES
-        assert [path for path in (disk / "spool").rglob("*") if path.is_file()] == []
+        files = [path for path in (disk / "spool").rglob("*") if path.is_file()]
+        assert files == [disk / "spool" / MARKER]
         assert store.jobs.list() == ()
         ballast.unlink()
         assert reception.receive(received(image)) is StoreStatus.SUCCESS

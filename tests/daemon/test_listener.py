@@ -13,7 +13,7 @@ from daemon.listener import Reception
 from dicom_io.header import read_header
 from dicom_io.node import ReceivedInstance, StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
-from storage.spool import Spool
+from storage.spool import MARKER, Spool
 from storage.store import Store
 from tests.daemon.running import SENDER, film
 
@@ -28,7 +28,8 @@ class Room:
 
     @property
     def files(self) -> list[Path]:
-        return [path for path in (self.folder / "spool").rglob("*") if path.is_file()]
+        found = (self.folder / "spool").rglob("*")
+        return [path for path in found if path.is_file() and path.name != MARKER]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.spool import MARKER
 from tests.daemon.running import RunningDaemon
 
 
@@ -38,9 +39,10 @@ def deaths(daemon: RunningDaemon) -> list[str]:
 
 
 def spooled(daemon: RunningDaemon) -> set[str]:
-    """The spool's files, relative to it, unfinished ones too."""
+    """The files kept in the spool, relative to it, unfinished ones too."""
     root = daemon.data / "spool"
-    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    return files - {MARKER}
 
 
 @contextlib.contextmanager

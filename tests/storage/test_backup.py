@@ -19,7 +19,7 @@ from storage.backup import BackupSummary, back_up
 from storage.backup_check import check_backup
 from storage.errors import IntegrityError, StorageError, StoreUnavailableError
 from storage.records import JobKind
-from storage.spool import Spool
+from storage.spool import MARKER, Spool
 from storage.store import Store
 from storage.turns import turn
 from tests.storage.builders import claim, new_instance
@@ -180,7 +180,7 @@ def test_a_backup_that_fails_leaves_nothing(house: House, monkeypatch: pytest.Mo
 def test_a_backup_of_a_new_store_has_a_spool_to_restore(house: House) -> None:
     folder, summary = house.back_up()
     assert summary.files == 0
-    assert list((folder / "spool").iterdir()) == []
+    assert list((folder / "spool").iterdir()) == [folder / "spool" / MARKER]
     assert check_backup(folder) == (1, ())
 
 

@@ -22,7 +22,7 @@ from storage.records import (
     StudyStatus,
 )
 from storage.retention import Hold, Purged
-from storage.spool import Spool
+from storage.spool import MARKER, Spool
 from storage.store import Store
 from storage.transitions import lock_study
 from tests.storage.builders import (
@@ -98,7 +98,8 @@ class House:
     @property
     def files(self) -> list[str]:
         root = self.spool.path("received").parent
-        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+        files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+        return sorted(files - {MARKER})
 
 
 @pytest.fixture
