@@ -222,8 +222,8 @@ def _name_the_abandoned(config: Config, store: Store) -> None:
         known, what = lanes[kind]
         if name not in known:
             log.warning(
-                "%d %s wait for %s, which is no destination of such in the configuration: "
-                "add it again, or discard them (cxrd jobs list --state queued)",
+                "%d %s wait for %s, for which the configuration has no such lane: "
+                "add the peer again, or discard them (cxrd jobs list --state queued)",
                 count,
                 what,
                 name,

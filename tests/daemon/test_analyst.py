@@ -402,6 +402,45 @@ def test_a_machine_without_room_is_waited_for_and_no_attempt_at_the_image(
     assert bench.study(uid).status is StudyStatus.REPORTED
 
 
+def wait_out(bench: Bench) -> None:
+    for _ in range(3 * bench.config.analyst.max_attempts):
+        bench.clock.pass_seconds(600)
+        bench.analyst.work_once()
+
+
+@pytest.mark.parametrize("after", [JobKind.ANALYSE, JobKind.REPORT])
+def test_a_spool_that_is_away_is_waited_for_and_no_image_blamed(
+    bench: Bench, after: JobKind
+) -> None:
+    uid = bench.receive(film("away"))
+    spool = bench.spool.path("tmp").parent
+    if after is JobKind.REPORT:
+        assert bench.analyst._work(JobKind.ANALYSE)
+    spool.rename(spool.with_name("aside"))
+    wait_out(bench)
+    (waiting,) = bench.store.jobs.list(kind=after)
+    assert (waiting.state, waiting.attempts) == (JobState.QUEUED, 0)
+    assert not spool.exists()
+    spool.with_name("aside").rename(spool)
+    bench.work()
+    assert bench.study(uid).status is StudyStatus.REPORTED
+
+
+def test_an_image_whose_file_alone_cannot_be_read_is_named_in_the_end(bench: Bench) -> None:
+    uid = bench.receive(film("unreadable"))
+    path = bench.spool.path(bench.study(uid).instances[0].spool_path)
+    path.unlink()
+    path.mkdir()
+    bench.clock.pass_seconds(600)
+    assert bench.analyst.work_once()
+    (again,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
+    assert (again.state, again.attempts) == (JobState.QUEUED, 1)
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    assert instance.reason == "ANALYSIS_FAILED"
+    assert "Is a directory" in (instance.detail or "")
+
+
 def test_image_that_kills_its_worker_is_given_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,6 +167,44 @@ def test_object_that_must_wait_does_not_hold_up_the_others(outbox: Outbox) -> No
     assert f"{full}@pacs" not in _subjects(outbox, JobState.DONE)
 
 
+def test_a_spool_that_is_away_is_waited_for_and_no_delivery_parked(outbox: Outbox) -> None:
+    uids = [queue_report(outbox.store, outbox.spool, "pacs", number=n) for n in range(3)]
+    spool = outbox.spool.path("tmp").parent
+    spool.rename(spool.with_name("aside"))
+    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(
+            lambda: any("mount" in (job.last_error or "") for job in outbox.jobs(JobState.QUEUED)),
+            "a delivery waits for the spool",
+        )
+        assert {job.attempts for job in outbox.jobs(JobState.QUEUED)} == {0}
+        spool.with_name("aside").rename(spool)
+        wanted = {f"{uid}@pacs" for uid in uids}
+        wait_until(lambda: wanted <= set(_subjects(outbox, JobState.DONE)), "all are delivered")
+        outbox.stop.set()
+    assert outbox.jobs(JobState.PARKED) == []
+
+
+def test_an_object_that_alone_cannot_be_read_is_parked_in_the_end(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.courier.MAX_READS", 3)
+    first, second = (queue_report(outbox.store, outbox.spool, "pacs", number=n) for n in (1, 2))
+    made = outbox.store.results.object(first)
+    assert made is not None
+    path = outbox.spool.path(made.spool_path)
+    path.unlink()
+    path.mkdir()
+    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "parked")
+        wait_until(lambda: f"{second}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    (parked,) = outbox.jobs(JobState.PARKED)
+    assert (parked.subject, parked.attempts) == (f"{first}@pacs", 3)
+    assert "Is a directory" in (parked.last_error or "")
+
+
 def test_permanent_reject_parks_and_says_what_to_set(outbox: Outbox) -> None:
     queue_report(outbox.store, outbox.spool, "pacs")
     with pacs(lambda _: StoreStatus.SUCCESS, ae_title="OTHERNAME") as node:

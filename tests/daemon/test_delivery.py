@@ -17,7 +17,7 @@ from dicom_io.association import Destination
 from dicom_io.node import Node, Rejection, StoreStatus
 from dicom_io.peers import Peer
 from dicom_io.sender import Sender
-from storage.records import Job, JobState
+from storage.records import Job, JobKind, JobState
 from storage.spool import Spool
 from storage.store import Store
 from tests.daemon.outbox import queue_report
@@ -199,5 +199,23 @@ def test_deliveries_to_a_destination_that_was_removed_are_named_and_kept(
         name="new", ae_title=PACS, host=HOST, port=free_port(), receives=(Product.REPORT,)
     )
     _name_the_abandoned(Config(peers=(here,)), outbox.store)
-    assert "3 delivery(ies) wait for pacs, which is no destination" in caplog.text
+    assert "3 delivery(ies) wait for pacs, for which the configuration has no" in caplog.text
     assert count(outbox, JobState.QUEUED) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"), [(JobKind.COMMIT, "request(s)"), (JobKind.ANSWER, "answer(s) to a request")]
+)
+def test_what_waits_for_a_peer_that_is_not_asked_any_more_is_named(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture, kind: JobKind, what: str
+) -> None:
+    peer = PeerConfig(
+        name="pacs", ae_title=PACS, host=HOST, port=free_port(), receives=(Product.REPORT,)
+    )
+    outbox.store.jobs.enqueue(kind, "study@pacs", lane="pacs")
+    _name_the_abandoned(Config(peers=(peer,)), outbox.store)
+    assert f"1 {what} for commitment wait for pacs, for which" in caplog.text
+    caplog.clear()
+    asked = peer.model_copy(update={"commitment": True})
+    _name_the_abandoned(Config(peers=(asked,)), outbox.store)
+    assert caplog.text == ""

@@ -90,6 +90,36 @@ def test_full_disk_is_answered_with_out_of_resources(room: Room) -> None:
     assert room.store.jobs.list() == ()
 
 
+def test_a_spool_that_is_away_is_answered_with_out_of_resources_and_not_replaced(
+    room: Room,
+) -> None:
+    reception = Reception(Spool(room.folder / "spool", create=False), room.store, 30)
+    assert reception.receive(received(film("before"))) is StoreStatus.SUCCESS
+    (room.folder / "spool").rename(room.folder / "away")
+    status = reception.receive(received(film("meanwhile")))
+    assert status is StoreStatus.OUT_OF_RESOURCES
+    assert not (room.folder / "spool").exists()
+    (room.folder / "away").rename(room.folder / "spool")
+    assert reception.receive(received(film("meanwhile"))) is StoreStatus.SUCCESS
+    assert len(room.files) == 2
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_store_that_was_deleted_under_the_listener_acknowledges_nothing(
+    room: Room, caplog: pytest.LogCaptureFixture, is_replaced: bool
+) -> None:
+    reception = Reception(room.spool, room.store, 30)
+    assert reception.receive(received(film("before"))) is StoreStatus.SUCCESS
+    for path in room.folder.glob("store.sqlite*"):
+        path.unlink()
+    if is_replaced:
+        Store.open(f"sqlite:///{room.folder / 'store.sqlite'}", migrate=True).close()
+    for image in (film("after"), film("before")):
+        assert reception.receive(received(image)) is StoreStatus.OUT_OF_RESOURCES
+    assert "was deleted or replaced while it is in use: stop the daemon" in caplog.text
+    assert len(room.files) == 1
+
+
 def test_failed_transaction_takes_the_file_back(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:

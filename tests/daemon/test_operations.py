@@ -16,7 +16,7 @@ from daemon.role import RoleContext
 from storage.audit_records import AuditKind
 from storage.errors import StoreUnavailableError
 from storage.records import JobKind, JobState
-from storage.spool import Spool
+from storage.spool import MARKER, Spool
 from storage.store import Store
 from storage.turns import turn
 from tests.daemon.outbox import queue_report
@@ -223,3 +223,45 @@ def test_a_damaged_store_is_not_started_and_not_touched(house: Path, damage: str
         line = one_line_of_error(cxrd(command, cwd=house))
         assert "restore a backup as docs/operations.md says" in line
     assert (store.read_bytes() if store.exists() else None) == before
+
+
+@pytest.mark.parametrize("mount_point", [False, True])
+@pytest.mark.parametrize("command", ["serve", "verify", "check", "purge", "backup --to backups"])
+def test_a_spool_that_is_not_mounted_is_named_and_nothing_is_put_in_its_place(
+    house: Path, command: str, mount_point: bool
+) -> None:
+    spool = house / "data" / "spool"
+    spool.rename(house / "away")
+    if mount_point:
+        spool.mkdir()
+    done = cxrd(*command.split(), cwd=house)
+    assert done.returncode == 1
+    assert "none of the files that the store names is there. Mount its" in done.stdout + done.stderr
+    assert spool.exists() is mount_point
+    assert list(spool.rglob("*")) == []
+    with Store.open(f"sqlite:///{house}/data/cxrd.sqlite", migrate=False) as store:
+        assert store.results.instance(1).purged_at is None
+
+
+def test_a_spool_that_goes_and_comes_back_costs_nothing(
+    daemon: RunningDaemon, pacs: RecordingPacs
+) -> None:
+    images = [film(f"mounted-again-{number}") for number in range(3)]
+    daemon.send(*images)
+    spool = daemon.data / "spool"
+    spool.rename(daemon.data / "away")
+    for role in ("listener", "analyst", "courier"):
+        daemon.kill(role)
+    wait_until(lambda: daemon.log.count("mount its volume") > len(images), "work meets no spool")
+    assert daemon.run("verify").returncode == 1
+    assert not spool.exists()
+    (daemon.data / "away").rename(spool)
+    wait_until(lambda: len(pacs.of("SR")) == len(images), "every report")
+    with daemon.store() as store:
+        assert {row["state"] for row in store.export.rows()} == {"analysed"}
+        assert store.jobs.list(state=JobState.PARKED) == ()
+    # As an earlier version left it.
+    (spool / MARKER).unlink()
+    daemon.stop()
+    daemon.start()
+    assert (spool / MARKER).is_file()

@@ -4,14 +4,14 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from storage.errors import IntegrityError, StorageError
+from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
 from storage.integrity import check_sqlite, require_sound
-from storage.spool import Spool
+from storage.spool import MARKER, Spool
 from storage.store import Store
 from tests.storage.builders import new_instance
 
@@ -95,13 +95,30 @@ def remove(store: Path) -> None:
     store.unlink()
 
 
+def remove_while_in_use(store: Path) -> None:
+    """As a daemon leaves it that goes on: the next connection makes a new file."""
+    remove(store)
+    with contextlib.closing(sqlite3.connect(store)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    assert store.stat().st_size > 0
+
+
 def make_a_folder(store: Path) -> None:
     remove(store)
     store.mkdir()
 
 
 @pytest.mark.parametrize(
-    "damage", [flip_bytes, truncate, overwrite_header, empty, remove, make_a_folder]
+    "damage",
+    [
+        flip_bytes,
+        truncate,
+        overwrite_header,
+        empty,
+        remove,
+        remove_while_in_use,
+        make_a_folder,
+    ],
 )
 def test_a_damaged_store_is_refused_in_one_line_and_left_as_it_is(
     house: Path, damage: Callable[[Path], None]
@@ -167,3 +184,54 @@ def test_files_that_are_gone_or_altered_are_named_by_number(
     ]
     assert "is missing: have it sent again" in found[0]
     assert ("has changed" if read else "6 bytes instead of 1") in found[1]
+
+
+@contextlib.contextmanager
+def opened(house: Path) -> Iterator[Store]:
+    with Store.open(f"sqlite:///{house}/cxrd.sqlite", migrate=False) as store:
+        yield store
+
+
+def test_a_spool_that_is_away_is_not_taken_for_one_without_its_files(house: Path) -> None:
+    spool = Spool(house / "spool")
+    (house / "spool").rename(house / "away")
+    with opened(house) as store:
+        for read in (True, False):
+            with pytest.raises(SpoolUnavailableError, match="mount its volume"):
+                next(store.integrity.faults(spool, read=read))
+
+
+@pytest.mark.parametrize("mount_point", [False, True])
+def test_a_store_without_its_spool_is_refused(house: Path, mount_point: bool) -> None:
+    root = house / "spool"
+    root.rename(house / "away")
+    if mount_point:
+        (root / "tmp").mkdir(parents=True)
+    with opened(house) as store:
+        with pytest.raises(IntegrityError, match="Mount its volume, or restore") as caught:
+            store.integrity.require_spool(root)
+        assert "\n" not in str(caught.value)
+        assert root.exists() is mount_point
+        root.mkdir(exist_ok=True)
+        (root / MARKER).touch()
+        store.integrity.require_spool(root)
+
+
+def test_a_spool_of_a_version_that_did_not_mark_it_is_known_by_one_file(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.integrity._PAGE_ROWS", 7)
+    root = house / "spool"
+    (root / MARKER).unlink()
+    for number in range(ROWS - 1):
+        (root / f"received/{number % 5}/{number}.dcm").unlink()
+    with opened(house) as store:
+        store.integrity.require_spool(root)
+        (root / f"received/{(ROWS - 1) % 5}/{ROWS - 1}.dcm").unlink()
+        with pytest.raises(IntegrityError):
+            store.integrity.require_spool(root)
+
+
+def test_a_store_that_names_no_file_needs_no_spool(store: Store, tmp_path: Path) -> None:
+    store.integrity.require_spool(tmp_path / "spool")
+    assert not (tmp_path / "spool").exists()
