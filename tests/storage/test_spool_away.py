@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.durable import make_folder
 from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
 from storage.spool import MARKER, Spool
 
@@ -193,3 +194,12 @@ def test_a_spool_that_came_back_as_another_tree_is_written_to(spool: Spool, root
     (root / MARKER).touch()
     spool.write(PATH, b"y")
     assert spool.read(PATH) == b"y"
+
+
+def test_a_folder_is_made_below_the_spool_and_never_the_spool_itself(root: Path) -> None:
+    with pytest.raises(SpoolError, match="No such file"):
+        make_folder(root / "received" / "ab", root)
+    assert not root.exists()
+    root.mkdir()
+    make_folder(root / "received" / "ab", root)
+    assert (root / "received" / "ab").is_dir()
