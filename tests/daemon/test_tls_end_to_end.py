@@ -26,6 +26,7 @@ from dicom_io.sender import echo
 from dicom_io.tls import Credentials, client_context, examine
 from dicom_io.tls_probe import probe
 from storage.audit_records import AuditKind
+from storage.spool import make_spool
 from storage.store import Store
 from tests.certificates import PAGE, Authority
 from tests.certificates import run as run_openssl
@@ -124,6 +125,7 @@ def test_orthanc_and_the_node_exchange_over_tls_what_nobody_else_may(
 def running_listener(config: Config) -> Iterator[None]:
     """The role in this process."""
     Store.open(config.resolved_database_url, migrate=True).close()
+    make_spool(config.spool_dir)
     ready, stop = threading.Event(), threading.Event()
     context = RoleContext(config, "test", stop, ready.set)
     listener = threading.Thread(target=run, args=(context,))

@@ -17,6 +17,7 @@ from daemon.role import RoleContext
 from daemon.web.server import run
 from daemon.web.token import TOKEN_FILE
 from storage.records import Delivery, JobKind, JobState, StudyStatus
+from storage.spool import make_spool
 from storage.store import Store, utc_now
 from tests.daemon.running import HOST, free_port
 from tests.storage.builders import LEASE, STUDY, analyse, claim, made_object, new_instance
@@ -95,7 +96,9 @@ def running(data: Path, **sections: Any) -> Iterator[Site]:
     port = free_port()
     values: dict[str, Any] = {"web": {"port": port}, "peers": PEERS, **sections}
     ready, stopped = threading.Event(), threading.Event()
-    context = RoleContext(Config(data_dir=data, **values), "test", stopped, ready.set)
+    config = Config(data_dir=data, **values)
+    make_spool(config.spool_dir)
+    context = RoleContext(config, "test", stopped, ready.set)
     thread = threading.Thread(target=run, args=(context,))
 
     def stop() -> None:
