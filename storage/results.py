@@ -262,7 +262,9 @@ def _end_instance(connection: Connection, instance_id: int, now: datetime, **val
     if row is None:
         raise UnknownRecordError(f"there is no instance {instance_id} in the store")
     connection.execute(delete(findings).where(findings.c.instance_id == instance_id))
-    reopen(connection, JobKind.REPORT, row.study_instance_uid, now=now)
+    # A report under way may have read the study already.
+    begun = (JobState.RUNNING, JobState.DONE, JobState.PARKED)
+    reopen(connection, JobKind.REPORT, row.study_instance_uid, now=now, ended=begun)
     return subject_of(
         study=row.study_instance_uid,
         instance=row.sop_instance_uid,

@@ -11,8 +11,6 @@ from storage.errors import LeaseLostError
 from storage.records import Job, JobKind, JobState
 from storage.schema import jobs
 
-_ENDED = (JobState.DONE, JobState.PARKED)
-
 UNCLAIMED: dict[str, Any] = {"worker": None, "lease_until": None}
 
 
@@ -67,13 +65,18 @@ def reopen(
     subject: str,
     *,
     now: datetime,
-    ended: Collection[JobState] = _ENDED,
+    ended: Collection[JobState],
 ) -> None:
-    """Touch a job that has ended in one of these states; one still to run is left as it is."""
+    """Touch a job that is in one of these states; one still to run is left as it is.
+
+    One that runs and was told meanwhile to wait, for a quiet time, does not run again before that.
+    """
+    waits = and_(jobs.c.state == JobState.RUNNING, jobs.c.not_before > now)
+    not_before = case((waits, jobs.c.not_before), else_=literal(now, jobs.c.not_before.type))
     connection.execute(
         update(jobs)
         .where(jobs.c.kind == kind, jobs.c.subject == subject, jobs.c.state.in_(ended))
-        .values(_touched(now, now))
+        .values(_touched(now, not_before))
     )
 
 
@@ -131,7 +134,7 @@ def _new_job(
     }
 
 
-def _touched(now: datetime, not_before: datetime) -> dict[str, Any]:
+def _touched(now: datetime, not_before: datetime | ColumnElement[datetime]) -> dict[str, Any]:
     runs = jobs.c.state == JobState.RUNNING
     return {
         "generation": jobs.c.generation + 1,

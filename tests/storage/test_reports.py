@@ -18,6 +18,7 @@ from storage.store import Store
 from tests.storage.builders import (
     STUDY,
     analyse,
+    analysis,
     claim,
     made_object,
     new_instance,
@@ -171,6 +172,49 @@ def test_an_image_analysed_after_its_study_was_reported_asks_for_a_report(
     analyse(store, clock.now)
 
     assert claim(store, JobKind.REPORT).id == job.id
+
+
+@pytest.mark.parametrize("ends", ["record", "postpone", "park"])
+def test_an_image_analysed_while_its_study_is_reported_asks_for_another_report(
+    store: Store, clock: Clock, ends: str
+) -> None:
+    _, second = receive(store, "1.1", "1.2")
+    analyse(store, clock.now)
+    failed = claim(store, JobKind.ANALYSE)
+    store.results.record_refusal(failed, second, "DECODER_FAILED", "it crashed")
+    store.record_instance(new_instance("1.2"), 0, retried=("DECODER_FAILED",))
+    again = claim(store, JobKind.ANALYSE, "one analyst")
+    job = claim(store, JobKind.REPORT, "another analyst")
+    read = store.results.study(STUDY)
+
+    store.results.record_analysis(again, second, analysis(clock.now))
+    if ends == "record":
+        store.results.record_report(
+            job, STUDY, StudyStatus.REPORTED, "", [made_object("9.9")], [Delivery("9.9", "PACS")]
+        )
+    elif ends == "postpone":
+        store.jobs.postpone(job, clock.now + timedelta(hours=1))
+    else:
+        store.jobs.fail(job, "cannot", None)
+
+    assert [one.reason for one in read.instances] == [None, "DECODER_FAILED"]
+    next_one = claim(store, JobKind.REPORT)
+    assert next_one.id == job.id
+    assert [one.reason for one in store.results.study(STUDY).instances] == [None, None]
+    store.jobs.finish(next_one)
+    assert store.jobs.next_due([JobKind.REPORT]) is None
+
+
+def test_an_image_analysed_while_its_study_is_reported_does_not_cut_a_new_quiet_time_short(
+    store: Store, clock: Clock
+) -> None:
+    receive(store, "1.1")
+    job = claim(store, JobKind.REPORT)
+    store.record_instance(new_instance("1.2"), quiet_seconds=30)
+    analyse(store, clock.now)
+    store.jobs.finish(job)
+
+    assert store.jobs.next_due([JobKind.REPORT]) == clock.now + timedelta(seconds=30)
 
 
 def test_an_analysis_does_not_cut_the_quiet_time_short(store: Store, clock: Clock) -> None:
