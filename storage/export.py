@@ -149,6 +149,7 @@ def _instances_query(which: ExportFilter) -> Select[Any]:
         select(func.min(newer.c.received_at))
         .where(
             newer.c.sop_instance_uid == instances.c.sop_instance_uid,
+            newer.c.study_instance_uid == instances.c.study_instance_uid,
             newer.c.revision > instances.c.revision,
         )
         .scalar_subquery()

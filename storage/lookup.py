@@ -79,12 +79,16 @@ def load_object(connection: Connection, sop_instance_uid: str) -> ObjectRecord |
 
 
 def load_study(connection: Connection, study_instance_uid: str) -> StudyResults:
-    """The latest revision of each instance of a study, and its reports."""
+    """The latest revision of each instance of a study, and its reports.
+
+    One that came in another study under the same UID takes nothing away from this one.
+    """
     newer = instances.alias()
     is_latest = ~(
         select(newer.c.id)
         .where(
             newer.c.sop_instance_uid == instances.c.sop_instance_uid,
+            newer.c.study_instance_uid == instances.c.study_instance_uid,
             newer.c.revision > instances.c.revision,
         )
         .exists()

@@ -34,6 +34,19 @@ def end_report(store: Store, uid: str) -> None:
     )
 
 
+def test_an_image_of_another_study_under_the_same_uid_takes_no_report_away(
+    store: Store, clock: Clock
+) -> None:
+    store.record_instance(new_instance("1.1"), 0)
+    analyse(store, clock.now)
+    clock.advance(1)
+    store.record_instance(new_instance("1.1", "other", study_instance_uid="5"), 60)
+    clock.advance(1)
+    end_report(store, "9.9")
+
+    assert [row["report_sop_instance_uid"] for row in store.export.rows(LABELS)] == ["9.9", ""]
+
+
 def test_a_row_tells_the_whole_life_of_an_image(store: Store, clock: Clock) -> None:
     store.record_instance(new_instance("1.1"), 0)
     clock.advance(1)

@@ -115,6 +115,19 @@ def test_a_study_shows_its_latest_revisions_and_what_is_pending(store: Store, cl
     assert store.results.study("unheard of").instances == ()
 
 
+def test_a_study_keeps_an_instance_that_came_in_another_study_under_the_same_uid(
+    store: Store,
+) -> None:
+    receive(store, "1.1")
+    other = new_instance("1.1", content="other", study_instance_uid="5")
+    assert store.record_instance(other, 0).revision == 2
+
+    for study, revision in ((STUDY, 1), ("5", 2)):
+        found = store.results.study(study)
+        assert [one.revision for one in found.instances] == [revision]
+        assert found.pending == 1
+
+
 @pytest.mark.parametrize("give_up", ["park", "discard"])
 def test_a_study_does_not_wait_for_an_analysis_that_was_given_up(
     store: Store, give_up: str
