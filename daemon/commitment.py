@@ -21,7 +21,7 @@ from dicom_io.commitment import (
 )
 from dicom_io.peers import Caller
 from dicom_io.report_fallback import fallback_uid
-from storage.errors import IntegrityError, LeaseLostError, StorageError
+from storage.errors import IntegrityError, LeaseLostError, SpoolError, StorageError
 from storage.records import InstanceName, Job
 from storage.spool import Spool
 from storage.store import Store
@@ -123,10 +123,13 @@ def _why_not(instance: InstanceName, store: Store, spool: Spool) -> FailureReaso
     for one in of_class:
         try:
             spool.verify(one.spool_path, one.sha256)
-        except IntegrityError as error:
+        except (IntegrityError, SpoolError) as error:
+            if error.retryable:
+                raise
             log.error("a received file cannot be committed to: %s", error)
-            is_there = spool.path(one.spool_path).exists()
-            return FailureReason.PROCESSING_FAILURE if is_there else FailureReason.NO_SUCH_INSTANCE
+            if isinstance(error, SpoolError) or spool.path(one.spool_path).exists():
+                return FailureReason.PROCESSING_FAILURE
+            return FailureReason.NO_SUCH_INSTANCE
     return None
 
 

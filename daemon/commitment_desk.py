@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from daemon.commitment import answer_to, peers_of, settle_answer, take_answer
 from daemon.config import Config, PeerConfig
-from daemon.redaction import unexpected
+from daemon.redaction import redact, unexpected
 from dicom_io.commitment import CommitmentAnswer, CommitmentRequest, MessageStatus
 from dicom_io.commitment_scp import AnswerChannel, CommitmentHandlers
 from dicom_io.peers import Caller
@@ -27,6 +27,7 @@ log = logging.getLogger("commitment")
 GRACE_SECONDS = 1.0
 """A peer that has not released its association by then is taken to wait for the answer on it."""
 LEASE_MARGIN_SECONDS = 60.0
+_NO_WAY_BACK = "has no host and port in this configuration to be called back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,20 @@ class CommitmentDesk:
                 log.info("job %d is answered elsewhere", waiting.job.id)
             except StorageError as error:
                 log.error("job %d waits: %s", waiting.job.id, error)
+                self._put_off(waiting, str(error))
             except Exception as error:  # noqa: BLE001 - it must not end the answering
                 log.error("job %d waits: %s", waiting.job.id, unexpected(error))
+
+    def _put_off(self, waiting: _Waiting, reason: str) -> None:
+        """Leave the answer to the courier or, where nobody can call the peer back, to a person."""
+        job, peer = waiting.job, waiting.peer
+        try:
+            if peer.has_address:
+                self._store.jobs.postpone(job, datetime.datetime.now(datetime.UTC), reason)
+            else:
+                self._park(job, f"{peer.name} {_NO_WAY_BACK}; its answer failed: {reason}")
+        except StorageError as error:
+            log.error("job %d could not be put back: %s", job.id, error)
 
     def _while_idle(self) -> None:
         try:
@@ -123,14 +136,10 @@ class CommitmentDesk:
         elif peer.has_address:
             self._store.jobs.postpone(job, datetime.datetime.now(datetime.UTC))
         else:
-            self._park(job, peer)
+            self._park(job, _went_away(peer))
 
-    def _park(self, job: Job, peer: PeerConfig) -> None:
-        reason = (
-            f"{peer.name} closed its association before the answer, and has no host and port "
-            "in this configuration to be called back"
-        )
-        self._store.jobs.fail(job, reason, None, audited=reason)
+    def _park(self, job: Job, reason: str) -> None:
+        self._store.jobs.fail(job, reason, None, audited=redact(reason))
         log.error("job %d is parked: %s", job.id, reason)
 
     def _park_what_nobody_can_answer(self) -> None:
@@ -138,4 +147,8 @@ class CommitmentDesk:
         for peer in self._config.senders:
             claim = (JobKind.ANSWER,), self._worker, self._lease, peer.name
             while not peer.has_address and (job := self._store.jobs.claim(*claim)) is not None:
-                self._park(job, peer)
+                self._park(job, _went_away(peer))
+
+
+def _went_away(peer: PeerConfig) -> str:
+    return f"{peer.name} closed its association before the answer, and {_NO_WAY_BACK}"

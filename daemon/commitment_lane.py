@@ -26,7 +26,7 @@ from dicom_io.commitment import (
 )
 from dicom_io.commitment_scu import CommitmentSession, report
 from dicom_io.errors import AssociationError
-from storage.errors import StorageError
+from storage.errors import LeaseLostError, StorageError
 from storage.records import CommitmentOrder, CommitmentStep, Job, JobKind
 from storage.spool import Spool
 from storage.store import Store
@@ -100,6 +100,10 @@ class CommitmentLane:
                 else:
                     self._answer(job)
                 self._failures = 0
+            except LeaseLostError:
+                log.warning("%s: job %d was taken over by another worker", self._name, job.id)
+            except StorageError as error:
+                return self._put_off(job, str(error))
             except AssociationError as error:
                 return self._failed(job, error)
         return POLL_SECONDS
@@ -179,13 +183,16 @@ class CommitmentLane:
         log.error("%s: job %d is parked: %s", self._name, job.id, redact(reason))
 
     def _failed(self, job: Job, error: AssociationError) -> float:
-        wait = self._next_wait()
         if not error.retryable:
             self._park(job, str(error))
-            return wait
+            return self._next_wait()
+        return self._put_off(job, str(error))
+
+    def _put_off(self, job: Job, reason: str) -> float:
+        wait = self._next_wait()
         until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait)
-        self._store.jobs.postpone(job, until, str(error))
-        log.warning("%s: %s; the next try is in %.1f s", self._name, redact(str(error)), wait)
+        self._store.jobs.postpone(job, until, reason)
+        log.warning("%s: %s; the next try is in %.1f s", self._name, redact(reason), wait)
         return wait
 
     def _next_wait(self) -> float:

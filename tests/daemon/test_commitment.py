@@ -38,6 +38,7 @@ from dicom_io.commitment import (
 from dicom_io.node import Node, StoreStatus
 from dicom_io.peers import Caller, Peer
 from dicom_io.report_fallback import fallback_uid
+from storage.errors import StoreUnavailableError
 from storage.records import InstanceName, Job, JobKind, JobState
 from storage.spool import Spool
 from storage.store import Store
@@ -429,21 +430,25 @@ def test_an_answer_left_behind_for_a_peer_without_an_address_is_parked(site: Sit
 
 
 def test_what_is_not_as_it_was_received_is_not_committed_to(site: Site) -> None:
-    good, missing, altered = (keep_film(site, name) for name in ("good", "missing", "altered"))
+    good, missing, altered, unreadable = (
+        keep_film(site, name) for name in ("good", "missing", "altered", "unreadable")
+    )
     unknown = Reference(good.sop_class_uid, "1.2.3.404")
     misnamed = Reference(REPORT_CLASS, good.sop_instance_uid)
     paths = {
         one: site.store.inquiries.kept(one.sop_instance_uid)[0].spool_path
-        for one in (missing, altered)
+        for one in (missing, altered, unreadable)
     }
     site.spool.delete(paths[missing])
+    site.spool.delete(paths[unreadable])
+    site.spool.path(paths[unreadable]).mkdir()
     site.spool.write(paths[altered], b"other bytes")
     modality = Archive()
     with (
         listening(site, site.config(modality_at(None))) as port,
         asking(port, modality) as association,
     ):
-        ask(association, request_for(good, missing, altered, unknown))
+        ask(association, request_for(good, missing, altered, unreadable, unknown))
         ask(association, request_for(misnamed, transaction_uid="2.25.2"))
         ask(association, request_for(good, transaction_uid="2.25.2"))
         wait_until(lambda: len(modality.answers) == 3, "all answers", 30)
@@ -451,7 +456,50 @@ def test_what_is_not_as_it_was_received_is_not_committed_to(site: Site) -> None:
     assert failures(modality.answers[0]) == {
         missing.sop_instance_uid: 0x0112,
         altered.sop_instance_uid: 0x0110,
+        unreadable.sop_instance_uid: 0x0110,
         unknown.sop_instance_uid: 0x0112,
     }
     assert failures(modality.answers[1]) == {misnamed.sop_instance_uid: 0x0119}
     assert failures(modality.answers[2]) == {good.sop_instance_uid: 0x0131}
+
+
+def test_an_answer_that_cannot_be_found_out_now_waits_with_the_reason_and_is_given_later(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = keep_film(site)
+    with running(Archive()) as modality:
+        peer = modality_at(modality.port)
+        with monkeypatch.context() as away:
+            away.setattr(Spool, "verify", out_of_reach)
+            with (
+                listening(site, site.config(peer)) as port,
+                asking(port) as association,
+            ):
+                ask(association, request_for(kept))
+                put_off = site.await_state(JobKind.ANSWER, JobState.QUEUED)
+                site.commit(peer)
+                wait_until(lambda: site.job(JobKind.ANSWER).claims > put_off.claims, "a try", 30)
+                waiting = site.await_state(JobKind.ANSWER, JobState.QUEUED)
+        site.await_state(JobKind.ANSWER, JobState.DONE)
+        site.stop.set()
+    assert [job.last_error for job in (put_off, waiting)] == ["nothing is there"] * 2
+    assert failures(modality.answers[-1]) == {}
+
+
+def test_an_answer_that_fails_for_a_peer_without_an_address_is_left_to_a_person(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = keep_film(site)
+    monkeypatch.setattr(Spool, "verify", out_of_reach)
+    with (
+        listening(site, site.config(modality_at(None))) as port,
+        asking(port) as association,
+    ):
+        ask(association, request_for(kept))
+        job = site.await_state(JobKind.ANSWER, JobState.PARKED)
+        site.stop.set()
+    assert "its answer failed: nothing is there" in (job.last_error or "")
+
+
+def out_of_reach(*_: object) -> None:
+    raise StoreUnavailableError("nothing is there")
