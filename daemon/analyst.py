@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from daemon.backoff import Backoff
@@ -17,11 +17,17 @@ from daemon.config import Config
 from daemon.errors import ReaderError
 from daemon.objects import BuiltObject
 from daemon.pipeline import Analysis, Pipeline, Refusal
-from daemon.products import kinds_for, kinds_to_build
+from daemon.products import kinds_for, kinds_to_build, of_kind
 from daemon.readers import ReaderLimits
 from daemon.redaction import redact
 from daemon.role import ROOM_ERRORS, RoleContext
-from daemon.study_report import described, image_keys, kept_and_analysed, report_request
+from daemon.study_report import (
+    described,
+    image_keys,
+    kept_and_analysed,
+    read_images,
+    report_request,
+)
 from dicom_io.gate import DEFAULT_RULES, Reason, Rules
 from dicom_io.reasons import FAILURES
 from storage.errors import (
@@ -61,6 +67,8 @@ _NOT_THE_IMAGES_FAULT = (
 )
 PENDING = datetime.timedelta(seconds=0.5)
 """How soon, at the earliest, a report is looked at again that waits for an image's analysis."""
+_NOT_LOOKED_AT = "the analysis was discarded or is parked"
+_NO_IMAGE = "none is kept here"
 
 
 class Analyst:
@@ -120,8 +128,7 @@ class Analyst:
             self._store.jobs.fail(job, reason, None)
             log.error("job %d is parked: %s", job.id, reason)
             return
-        self._spool.verify(instance.spool_path, instance.sha256)
-        data = self._spool.read(instance.spool_path)
+        data = self._read(instance.spool_path, instance.sha256)
         analysed_at = self._analysis_time(instance)
         # A peer taken out of the configuration since has no rules any more.
         rules = self._rules.get(instance.calling_ae_title, DEFAULT_RULES)
@@ -185,40 +192,61 @@ class Analyst:
             self._store.jobs.postpone(job, _now() + self._wait_for_images(study))
             return
         analysed = [item for item in study.instances if item.state is InstanceState.ANALYSED]
-        images = described(study, self._pipeline.algorithm.sha256)
         outdated = self._outdated(study)
         if outdated:
             self._analyse_again(job, outdated)
         elif not analysed:
-            reasons = sorted({item.reason or "" for item in study.instances})
-            detail = f"no image of the study could be analysed: {', '.join(reasons)}"
+            reasons = sorted({item.reason or _NOT_LOOKED_AT for item in study.instances})
+            detail = f"no image of the study could be analysed: {', '.join(reasons) or _NO_IMAGE}"
             self._finish_report(job, StudyStatus.NO_ELIGIBLE_IMAGE, detail)
-        elif not images:
+        elif not described(study, self._pipeline.algorithm.sha256):
             detail = "the images analysed were purged, or not analysed with this model"
             self._finish_report(job, StudyStatus.UNCHANGED, detail)
         elif self._is_reported(study):
             self._finish_report(job, StudyStatus.UNCHANGED, "the images are already reported")
         else:
-            request = report_request(study, self._pipeline, self._spool.read)
+            self._report_what_can_be_read(job, study)
+
+    def _report_what_can_be_read(self, job: Job, study: StudyResults) -> None:
+        """A damaged file is for its own analysis to name, which comes again when the file does."""
+        images = read_images(study, self._pipeline, self._read)
+        damaged = [item for item in study.instances if item.id in images.unreadable]
+        untold = self._not_given_up(damaged)
+        if untold:
+            self._analyse_again(job, untold)
+        elif not images.described:
+            raise next(iter(images.unreadable.values()))
+        elif self._is_reported(study, images.unreadable):
+            self._finish_report(job, StudyStatus.UNCHANGED, "the images are already reported")
+        else:
+            request = report_request(study, images, self._pipeline, self._read)
             built = self._pipeline.report(request)
+            reported = [item for item in study.instances if item.id in images.described]
             with self._spool.recording(_path_of(built)):
                 report = self._keep(built, study.instances[0])
-                deliveries = self._deliveries(report, images)
+                deliveries = self._deliveries(report, reported)
                 self._finish_report(job, StudyStatus.REPORTED, "", [report], deliveries)
+
+    def _read(self, path: str, sha256: str) -> bytes:
+        self._spool.verify(path, sha256)
+        return self._spool.read(path)
 
     def _outdated(self, study: StudyResults) -> list[Instance]:
         """Images that only another model has analysed, unless this one was given up at them."""
         images = described(study, self._pipeline.algorithm.sha256)
-        others = [item for item in kept_and_analysed(study) if item not in images]
+        return self._not_given_up([item for item in kept_and_analysed(study) if item not in images])
+
+    def _not_given_up(self, items: Sequence[Instance]) -> list[Instance]:
+        """Those whose analysis is neither parked nor discarded."""
         given_up = self._store.jobs.subjects(
             JobKind.ANALYSE,
-            [str(item.id) for item in others],
+            [str(item.id) for item in items],
             (JobState.PARKED, JobState.DISCARDED),
         )
-        return [item for item in others if str(item.id) not in given_up]
+        return [item for item in items if str(item.id) not in given_up]
 
-    def _is_reported(self, study: StudyResults) -> bool:
-        keys = image_keys(study, self._pipeline.algorithm.sha256)
+    def _is_reported(self, study: StudyResults, unreadable: Collection[int] = ()) -> bool:
+        keys = image_keys(study, self._pipeline.algorithm.sha256, unreadable)
         uid = self._pipeline.report_uid(study.study_instance_uid, keys)
         return any(report.sop_instance_uid == uid for report in study.reports)
 
@@ -234,11 +262,11 @@ class Analyst:
         log.info("job %d: the study is %s; %d delivery(ies)", job.id, status, len(deliveries))
 
     def _analyse_again(self, job: Job, outdated: Sequence[Instance]) -> None:
-        """Images of another model than today's would be reported under a wrong name."""
+        """Images of another model would be reported under a wrong name, damaged ones not at all."""
         for item in outdated:
             self._store.jobs.enqueue(JobKind.ANALYSE, str(item.id))
         self._store.jobs.postpone(job, _now() + PENDING)
-        log.info("job %d: %d image(s) are analysed again with this model", job.id, len(outdated))
+        log.info("job %d: %d image(s) are analysed again first", job.id, len(outdated))
 
     def _wait_for_images(self, study: StudyResults) -> datetime.timedelta:
         # Waits grow with the time already waited: a long queue is not spent on asking.
@@ -246,13 +274,14 @@ class Analyst:
         return max(PENDING, (_now() - received) / 4)
 
     def _deliveries(self, report: ObjectRecord, analysed: Sequence[Instance]) -> list[Delivery]:
-        made = [report, *(record for instance in analysed for record in instance.objects)]
+        made = [[report], *(instance.objects for instance in analysed)]
         return [
             Delivery(record.sop_instance_uid, peer.name)
             for peer in self._destinations
             for kind in kinds_for(peer)
-            for record in made
-            if record.kind is kind and record.purged_at is None
+            for together in made
+            for record in of_kind(kind, together)
+            if record.purged_at is None
         ]
 
     def _keep(self, built: BuiltObject, source: Instance) -> ObjectRecord:

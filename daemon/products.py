@@ -10,7 +10,7 @@ from dicom_io.association import (
     SEGMENTATION_CLASS,
 )
 from dicom_io.compression import JPEG_2000, JPEG_BASELINE, RLE
-from storage.records import ObjectKind
+from storage.records import ObjectKind, ObjectRecord
 
 _SYNTAXES = {
     PictureSyntax.RLE: RLE,
@@ -29,6 +29,7 @@ _AS_JPEG = {
     ObjectKind.HEATMAP: ObjectKind.HEATMAP_JPEG,
     ObjectKind.SUMMARY: ObjectKind.SUMMARY_JPEG,
 }
+_ORIGINALS = {copied: original for original, copied in _AS_JPEG.items()}
 _CLASSES = {
     Product.HEATMAP: (HEATMAP_CLASS,),
     Product.SUMMARY: (HEATMAP_CLASS,),
@@ -44,6 +45,13 @@ def kinds_for(peer: PeerConfig) -> list[ObjectKind]:
     if peer.picture_syntax is PictureSyntax.JPEG_BASELINE:
         return [_AS_JPEG.get(kind, kind) for kind in kinds]
     return kinds
+
+
+def of_kind(kind: ObjectKind, made: Iterable[ObjectRecord]) -> list[ObjectRecord]:
+    """What was made of an image, of this kind; its originals where no lossy copy was made."""
+    records = list(made)
+    found = [record for record in records if record.kind is kind]
+    return found or [record for record in records if record.kind is _ORIGINALS.get(kind)]
 
 
 def kinds_to_build(peers: Iterable[PeerConfig]) -> frozenset[ObjectKind]:

@@ -1,14 +1,15 @@
 """From what the store knows of a study to what its report says."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from daemon.pipeline import Pipeline, ReportRequest
 from dicom_io.errors import NotDicomError
 from dicom_io.gate import Reason
 from dicom_io.header import number, read_head, read_header
 from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
-from storage.errors import IntegrityError
+from storage.errors import IntegrityError, SpoolError
 from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
 
 log = logging.getLogger("analyst")
@@ -17,24 +18,39 @@ PURGED = "PURGED"
 """Stands in a report for the reason of an image whose file is no longer kept here."""
 _PURGED_DETAIL = "it was analysed for an earlier report and is no longer kept here"
 _OUTDATED_DETAIL = "it was analysed with another model, and the analysis with this one failed"
+_UNREADABLE = (IntegrityError, NotDicomError, SpoolError)
+_UNREADABLE_DETAIL = "it was analysed, and its file was damaged or lost before this report"
 
-ReadFile = Callable[[str], bytes]
-"""Reads a spooled file by its relative path."""
+ReadFile = Callable[[str, str], bytes]
+"""Reads a spooled file by its relative path and the SHA-256 it was written with."""
 
 
-def image_keys(study: StudyResults, model_sha256: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class ReadImages:
+    """What a report can describe, and what is wrong with the files of the others, by number."""
+
+    described: Mapping[int, ReportedImage]
+    unreadable: Mapping[int, Exception]
+
+
+def image_keys(
+    study: StudyResults, model_sha256: str, unreadable: Collection[int] = ()
+) -> list[str]:
     """One key per image, naming its present state; the report's UID follows from them.
 
     An image that no report of this model can have described has another key than one described.
     """
     return [
-        f"{item.sop_instance_uid}#{item.revision}:{_reason(item, model_sha256) or item.state}"
+        f"{item.sop_instance_uid}#{item.revision}:"
+        f"{_reason(item, model_sha256, unreadable) or item.state}"
         for item in _reportable(study)
     ]
 
 
-def _reason(item: Instance, model_sha256: str) -> str | None:
-    """Why there is no result of this model; None where there is one."""
+def _reason(item: Instance, model_sha256: str, unreadable: Collection[int]) -> str | None:
+    """Why there is no result of this model to report; None where there is one."""
+    if item.id in unreadable:
+        return Reason.UNREADABLE_OBJECT
     if item.state is not InstanceState.ANALYSED or item.model_sha256 == model_sha256:
         return item.reason
     return Reason.ANALYSIS_FAILED if item.purged_at is None else PURGED
@@ -62,7 +78,27 @@ def described(study: StudyResults, model_sha256: str) -> list[Instance]:
     return [item for item in kept_and_analysed(study) if item.model_sha256 == model_sha256]
 
 
-def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> ReportRequest:
+def read_images(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> ReadImages:
+    """Read what a report describes: a file that is damaged or lost holds up no other image.
+
+    Raises StorageError where nothing can be read for now.
+    """
+    found: dict[int, ReportedImage] = {}
+    unreadable: dict[int, Exception] = {}
+    for item in described(study, pipeline.algorithm.sha256):
+        try:
+            found[item.id] = _reported(item, pipeline, read)
+        except _UNREADABLE as error:
+            if getattr(error, "retryable", False):
+                raise
+            log.error("instance %d cannot be reported: %s", item.id, error)
+            unreadable[item.id] = error
+    return ReadImages(found, unreadable)
+
+
+def report_request(
+    study: StudyResults, images: ReadImages, pipeline: Pipeline, read: ReadFile
+) -> ReportRequest:
     """The report on every image of the study; at least one must be described.
 
     What was purged cannot be described any more: the report lists it, and says that earlier ones
@@ -71,9 +107,7 @@ def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> R
     The content date is that of the youngest analysis, so that building the report again after a
     crash makes the same bytes.
     """
-    model_sha256 = pipeline.algorithm.sha256
-    analysed = described(study, model_sha256)
-    images = [_reported(item, pipeline, read) for item in analysed]
+    analysed = [item for item in study.instances if item.id in images.described]
     skipped = [
         item
         for item in _reportable(study)
@@ -81,11 +115,12 @@ def report_request(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> R
     ]
     return ReportRequest(
         study_instance_uid=study.study_instance_uid,
-        image_keys=image_keys(study, model_sha256),
+        image_keys=image_keys(study, pipeline.algorithm.sha256, images.unreadable),
         # In whatever order they came: the same images make the same report.
-        images=sorted(images, key=_place),
+        images=sorted(images.described.values(), key=_place),
         not_analysed=[
-            _not_analysed(item) for item in sorted(skipped, key=lambda item: item.sop_instance_uid)
+            _not_analysed(item, images.unreadable)
+            for item in sorted(skipped, key=lambda item: item.sop_instance_uid)
         ],
         predecessor=_predecessor(study.reports, study.study_instance_uid, read),
         number=len(study.reports) + 1,
@@ -113,7 +148,7 @@ def _reported(item: Instance, pipeline: Pipeline, read: ReadFile) -> ReportedIma
         if record.kind is ObjectKind.HEATMAP
     }
     return ReportedImage(
-        dataset=read_head(read(item.spool_path)),
+        dataset=read_head(read(item.spool_path, item.sha256)),
         findings=[
             ReportedFinding(
                 label=finding.label,
@@ -129,9 +164,11 @@ def _reported(item: Instance, pipeline: Pipeline, read: ReadFile) -> ReportedIma
     )
 
 
-def _not_analysed(item: Instance) -> NotAnalysed:
+def _not_analysed(item: Instance, unreadable: Collection[int]) -> NotAnalysed:
     reason, detail = item.reason or "", item.detail or ""
-    if item.state is InstanceState.ANALYSED and item.purged_at is not None:
+    if item.id in unreadable:
+        reason, detail = Reason.UNREADABLE_OBJECT, _UNREADABLE_DETAIL
+    elif item.state is InstanceState.ANALYSED and item.purged_at is not None:
         reason, detail = PURGED, _PURGED_DETAIL
     elif item.state is InstanceState.ANALYSED:
         reason, detail = Reason.ANALYSIS_FAILED, _OUTDATED_DETAIL
@@ -152,8 +189,10 @@ def _predecessor(
     latest = reports[-1]
     # An older model's reports are in another series, so the series is read from the object.
     try:
-        header = read_header(read(latest.spool_path))
-    except (IntegrityError, NotDicomError) as error:
+        header = read_header(read(latest.spool_path, latest.sha256))
+    except _UNREADABLE as error:
+        if getattr(error, "retryable", False):
+            raise
         log.warning("a report does not name its predecessor: %s", error)
         return None
     return ObjectReference(

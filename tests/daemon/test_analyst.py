@@ -21,6 +21,7 @@ from daemon.config import (
 from daemon.errors import ReaderError
 from daemon.listener import Reception
 from daemon.pipeline import Pipeline
+from dicom_io.encode import to_bytes
 from dicom_io.gate import Reason, assess
 from dicom_io.header import read_dataset, read_header
 from dicom_io.phantom import PhantomView
@@ -167,6 +168,29 @@ def test_each_peer_gets_the_kinds_it_lists(bench: Bench, pipeline: Pipeline) -> 
     }
 
 
+@pytest.mark.parametrize("wanted", [Product.HEATMAP, Product.SUMMARY])
+def test_a_peer_that_prefers_jpeg_since_the_analysis_gets_the_uncompressed_pictures(
+    bench: Bench, pipeline: Pipeline, wanted: Product
+) -> None:
+    bench.config = bench.config.model_copy(update={"peers": (EVERYTHING,)})
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
+    uid = bench.receive(film("switched"))
+    while bench.analyst.work_once():
+        pass
+    switched = IN_JPEG.model_copy(update={"receives": (wanted, Product.REPORT)})
+    bench.config = bench.config.model_copy(update={"peers": (switched,)})
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
+    bench.work()
+
+    study = bench.study(uid)
+    kind = ObjectKind(wanted)
+    pictures = [one for one in study.instances[0].objects if one.kind is kind]
+    assert pictures
+    assert {job.subject for job in bench.store.jobs.list(kind=JobKind.DELIVER)} == {
+        f"{one.sop_instance_uid}@small" for one in (*pictures, *study.reports)
+    }
+
+
 def test_every_object_made_is_one_of_its_own_and_of_the_study(
     bench: Bench, pipeline: Pipeline
 ) -> None:
@@ -224,6 +248,38 @@ def test_study_is_not_reported_before_it_is_quiet(bench: Bench) -> None:
         pass
     assert bench.study(uid).instances[0].state is InstanceState.ANALYSED
     assert bench.study(uid).status is None
+
+
+def test_a_study_whose_analyses_were_discarded_says_so(bench: Bench) -> None:
+    uid = bench.receive(film("discarded"))
+    (job,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
+    bench.store.jobs.discard(job.id)
+    bench.work()
+    study = bench.study(uid)
+    assert (study.status, study.detail) == (
+        StudyStatus.NO_ELIGIBLE_IMAGE,
+        "no image of the study could be analysed: the analysis was discarded or is parked",
+    )
+
+
+def test_a_film_under_the_uid_of_one_in_another_study_leaves_both_to_be_reported(
+    bench: Bench,
+) -> None:
+    first = film("first")
+    other = read_dataset(first)
+    other.StudyInstanceUID = "2.25.5"
+    studies = [bench.receive(first), bench.receive(to_bytes(other))]
+    bench.work()
+    assert studies[0] != studies[1]
+    made = set()
+    for uid in studies:
+        study = bench.study(uid)
+        (instance,) = study.instances
+        (report,) = study.reports
+        assert study.status is StudyStatus.REPORTED
+        assert films_of(bench, report) == [instance.sop_instance_uid]
+        made |= {one.sop_instance_uid for one in (report, *instance.objects)}
+    assert len(made) == len(bench.study(studies[0]).instances[0].objects) * 2 + 2
 
 
 def test_report_lists_the_image_that_was_not_analysed(bench: Bench) -> None:
@@ -505,17 +561,6 @@ def test_an_image_that_a_new_model_fails_at_keeps_its_result_and_holds_no_other_
     bench.receive(film("harmed"))
     bench.work()
     assert len(films_of(bench, bench.study(uid).reports[-1])) == 2
-
-
-def test_an_earlier_report_that_is_lost_holds_no_later_one_up(bench: Bench) -> None:
-    uid = bench.receive(film("lost"))
-    bench.work()
-    bench.spool.delete(bench.study(uid).reports[0].spool_path)
-    bench.receive(film("lost", seed=2))
-    bench.work()
-    report = bench.study(uid).reports[1]
-    assert len(films_of(bench, report)) == 2
-    assert "PredecessorDocumentsSequence" not in read_dataset(bench.spool.read(report.spool_path))
 
 
 def test_images_of_another_model_are_analysed_again_before_the_report(
