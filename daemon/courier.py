@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from daemon.audit_forwarder import Forwarder
@@ -123,7 +124,7 @@ class Lane:
         except StorageError as error:
             self._unread(job, delivery, error)
             return
-        result = sender.send(self._fitted(data, sender))
+        result = sender.send(self._fitted(data, sender), self._holder(job))
         match result.disposition:
             case Disposition.DELIVERED:
                 self._failures = 0
@@ -138,6 +139,22 @@ class Lane:
                 self._retry(job, result.detail, self._backoff.seconds(job.attempts, self._rng))
             case Disposition.PARK:
                 self._park(job, result.detail)
+
+    def _holder(self, job: Job) -> Callable[[], None]:
+        """What renews the job's lease from time to time while its object is on a slow way."""
+        renewed = time.monotonic()
+
+        def hold() -> None:
+            nonlocal renewed
+            if time.monotonic() - renewed < self._lease.total_seconds() / 3:
+                return
+            renewed = time.monotonic()
+            try:
+                self._store.jobs.heartbeat(job, self._lease)
+            except StorageError as error:
+                log.warning("%s: job %d: no heartbeat: %s", self._name, job.id, error)
+
+        return hold
 
     def _unread(self, job: Job, delivery: PendingDelivery, error: StorageError) -> None:
         """Its file alone is damaged, missing or refused by the disk, which may pass."""

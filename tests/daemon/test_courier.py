@@ -5,6 +5,7 @@ import dataclasses
 import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
+from daemon import courier as courier_module
 from daemon.config import Config, CourierConfig, PeerConfig, PictureSyntax, Product
 from daemon.courier import Lane
 from daemon.role import RoleContext
@@ -227,6 +229,30 @@ def test_dead_destination_delays_nobody_else(outbox: Outbox) -> None:
     # The dead one's lane may be in the middle of its next try.
     left = {f"{uid}@dead" for uid in dead}
     wait_until(lambda: _subjects(outbox, JobState.QUEUED) == left, "all of its jobs to wait")
+
+
+def test_a_job_is_held_while_its_object_goes_slowly(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A lease of four seconds, for an answer that takes seven.
+    monkeypatch.setattr(courier_module, "LEASE_MARGIN_SECONDS", -26.0)
+    uid = queue_report(outbox.store, outbox.spool, "pacs")
+    arrived, taken_away = threading.Event(), []
+
+    def slowly(_: ReceivedInstance) -> StoreStatus:
+        arrived.set()
+        deadline = time.monotonic() + 7
+        while time.monotonic() < deadline:
+            taken_away.extend(outbox.store.jobs.reclaim())
+            time.sleep(0.05)
+        return StoreStatus.SUCCESS
+
+    with pacs(slowly) as node:
+        outbox.run_lane("pacs", node.port, timeout_seconds=10.0)
+        assert arrived.wait(20)
+        wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    assert taken_away == []
 
 
 def test_missing_file_is_parked_and_the_next_one_goes(outbox: Outbox) -> None:
