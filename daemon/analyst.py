@@ -263,8 +263,15 @@ class Analyst:
 
     def _analyse_again(self, job: Job, outdated: Sequence[Instance]) -> None:
         """Images of another model would be reported under a wrong name, damaged ones not at all."""
+        # One that waits for its next try is not begun anew.
+        under_way = self._store.jobs.subjects(
+            JobKind.ANALYSE,
+            [str(item.id) for item in outdated],
+            (JobState.QUEUED, JobState.RUNNING),
+        )
         for item in outdated:
-            self._store.jobs.enqueue(JobKind.ANALYSE, str(item.id))
+            if str(item.id) not in under_way:
+                self._store.jobs.enqueue(JobKind.ANALYSE, str(item.id))
         self._store.jobs.postpone(job, _now() + PENDING)
         log.info("job %d: %d image(s) are analysed again first", job.id, len(outdated))
 

@@ -21,7 +21,13 @@ from dicom_io.commitment import (
 )
 from dicom_io.peers import Caller
 from dicom_io.report_fallback import fallback_uid
-from storage.errors import IntegrityError, LeaseLostError, SpoolError, StorageError
+from storage.errors import (
+    IntegrityError,
+    LeaseLostError,
+    SpoolError,
+    SpoolUnavailableError,
+    StorageError,
+)
 from storage.records import InstanceName, Job
 from storage.spool import Spool
 from storage.store import Store
@@ -123,9 +129,9 @@ def _why_not(instance: InstanceName, store: Store, spool: Spool) -> FailureReaso
     for one in of_class:
         try:
             spool.verify(one.spool_path, one.sha256)
+        except SpoolUnavailableError:
+            raise
         except (IntegrityError, SpoolError) as error:
-            if error.retryable:
-                raise
             log.error("a received file cannot be committed to: %s", error)
             if isinstance(error, SpoolError) or spool.path(one.spool_path).exists():
                 return FailureReason.PROCESSING_FAILURE

@@ -9,7 +9,7 @@ from dicom_io.errors import NotDicomError
 from dicom_io.gate import Reason
 from dicom_io.header import number, read_head, read_header
 from dicom_io.report_parts import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
-from storage.errors import IntegrityError, SpoolError
+from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
 from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
 
 log = logging.getLogger("analyst")
@@ -88,9 +88,9 @@ def read_images(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> Read
     for item in described(study, pipeline.algorithm.sha256):
         try:
             found[item.id] = _reported(item, pipeline, read)
+        except SpoolUnavailableError:
+            raise
         except _UNREADABLE as error:
-            if getattr(error, "retryable", False):
-                raise
             log.error("instance %d cannot be reported: %s", item.id, error)
             unreadable[item.id] = error
     return ReadImages(found, unreadable)
@@ -190,9 +190,9 @@ def _predecessor(
     # An older model's reports are in another series, so the series is read from the object.
     try:
         header = read_header(read(latest.spool_path, latest.sha256))
+    except SpoolUnavailableError:
+        raise
     except _UNREADABLE as error:
-        if getattr(error, "retryable", False):
-            raise
         log.warning("a report does not name its predecessor: %s", error)
         return None
     return ObjectReference(

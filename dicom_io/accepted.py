@@ -92,15 +92,16 @@ class AcceptedAssociation(Association):
 
 def _report(association: AcceptedAssociation, reason: AbortReason) -> None:
     request: Any = association.requestor.primitive
-    titles = ["", ""]
+    calling = called = ""
     # Of what is not DICOM no title is told: it may be anything.
     if (
         request
         and association.dul.speaks_version_1
         and request.application_context_name == APPLICATION_CONTEXT
     ):
-        titles = [str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()]
-    association.entity.on_abort(reason, *titles, str(association.requestor.address))
+        calling = str(request.calling_ae_title).strip()
+        called = str(request.called_ae_title).strip()
+    association.entity.on_abort(reason, calling, called, str(association.requestor.address))
 
 
 def refusal_of(message: "DimseServiceType") -> AbortReason | None:

@@ -237,7 +237,7 @@ def test_a_job_is_held_while_its_object_goes_slowly(
     # A lease of four seconds, for an answer that takes seven.
     monkeypatch.setattr(courier_module, "LEASE_MARGIN_SECONDS", -26.0)
     uid = queue_report(outbox.store, outbox.spool, "pacs")
-    arrived, taken_away = threading.Event(), []
+    arrived, taken_away = threading.Event(), list[Job]()
 
     def slowly(_: ReceivedInstance) -> StoreStatus:
         arrived.set()
