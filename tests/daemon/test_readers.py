@@ -229,7 +229,7 @@ if __name__ == "__main__":
     process.join()
 """
 IDLE = """
-import multiprocessing, time
+import multiprocessing, signal, time
 from daemon.readers import ReaderLimits, Readers
 from tests.dicom_io.films import chest_film, file_bytes
 
@@ -237,6 +237,8 @@ def children():
     return [process.pid for process in multiprocessing.active_children()]
 
 if __name__ == "__main__":
+    # A shell's background job is born deaf to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     readers = Readers(ReaderLimits())
     readers.warm_up()
     before = children()
