@@ -157,7 +157,8 @@ class Confused(Archive):
 
     def on_event(self, event: evt.Event) -> tuple[int, None]:
         self.numbers.append(event.request.MessageID)
-        respond(event, N_EVENT_REPORT, MessageIDBeingRespondedTo=9)
+        wrong = (event.request.MessageID or 0) + 8
+        respond(event, N_EVENT_REPORT, MessageIDBeingRespondedTo=wrong)
         return 0x0110, None
 
 
