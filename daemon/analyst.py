@@ -12,24 +12,25 @@ import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from daemon.backoff import Backoff
-from daemon.config import Config
+from daemon.analyse.decoder_pool import ReaderLimits
+from daemon.analyse.gate_and_decode import Refusal
+from daemon.analyse.pipeline import Analysis, Pipeline
+from daemon.analyse.result_objects import BuiltObject
+from daemon.config.destinations import kinds_for, kinds_to_build, of_kind
+from daemon.config.settings import Config
 from daemon.errors import ReaderError
-from daemon.objects import BuiltObject
-from daemon.pipeline import Analysis, Pipeline, Refusal
-from daemon.products import kinds_for, kinds_to_build, of_kind
-from daemon.readers import ReaderLimits
-from daemon.redaction import redact
-from daemon.role import ROOM_ERRORS, RoleContext
-from daemon.study_report import (
+from daemon.report.study_report import (
     described,
     image_keys,
     kept_and_analysed,
     read_images,
     report_request,
 )
-from dicom_io.gate import DEFAULT_RULES, Reason, Rules
-from dicom_io.reasons import FAILURES
+from daemon.worker.loop import Backoff
+from daemon.worker.redaction import redact
+from daemon.worker.role import ROOM_ERRORS, RoleContext
+from dicom_io.gate.header_check import DEFAULT_RULES, Rules
+from dicom_io.gate.reasons import FAILURES, Reason
 from storage.errors import (
     LeaseLostError,
     OutOfSpaceError,
@@ -37,6 +38,7 @@ from storage.errors import (
     StorageError,
     StoreUnavailableError,
 )
+from storage.files.spool import Spool, object_path
 from storage.records import (
     AnalysisRecord,
     Delivery,
@@ -51,23 +53,27 @@ from storage.records import (
     StudyResults,
     StudyStatus,
 )
-from storage.spool import Spool, object_path
 from storage.store import Store
 
 log = logging.getLogger("analyst")
 
 POLL_SECONDS = 0.2
+
 STORE_ERROR_SECONDS = 2.0
 """How long to leave a store alone that has no room or does not answer."""
+
 _NOT_THE_IMAGES_FAULT = (
     ReaderError,
     OutOfSpaceError,
     SpoolUnavailableError,
     StoreUnavailableError,
 )
+
 PENDING = datetime.timedelta(seconds=0.5)
 """How soon, at the earliest, a report is looked at again that waits for an image's analysis."""
+
 _NOT_LOOKED_AT = "the analysis was discarded or is parked"
+
 _NO_IMAGE = "none is kept here"
 
 

@@ -22,28 +22,35 @@ import cv2
 import yaml
 
 from cxr_model.findings import LABELS
-from daemon.config import STARTER_BUNDLE
+from daemon.config.settings import STARTER_BUNDLE
 from daemon.errors import DaemonError, UsageError
-from dicom_io.association import Destination
-from dicom_io.encode import report_text
 from dicom_io.errors import NotDicomError
-from dicom_io.header import Header, read_dataset, read_header
-from dicom_io.node import Node, ReceivedInstance, StoreStatus
-from dicom_io.peers import Peer
+from dicom_io.peer.peers import Peer
 from dicom_io.phantom import PhantomFilm, PhantomView, build_film
-from dicom_io.sender import Disposition, Sender, pair_of
+from dicom_io.read.header import Header, read_dataset, read_header
+from dicom_io.receive.node import Node, ReceivedInstance, StoreStatus
+from dicom_io.report.text import report_text
+from dicom_io.send.association import Destination
+from dicom_io.send.sender import Disposition, Sender, pair_of
 from storage.records import JobKind, JobState, StudyStatus
 from storage.store import Store
 
 Echo = Callable[[str], None]
 
 HOST = "127.0.0.1"
+
 NODE_AE_TITLE = "CXRD"
+
 PACS_AE_TITLE = "DEMOPACS"
+
 QUIET_SECONDS = 1.0
+
 START_SECONDS = 120.0
+
 REPORT_SECONDS = 300.0
+
 STOP_SECONDS = 15.0
+
 POLL_SECONDS = 0.05
 
 

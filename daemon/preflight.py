@@ -11,33 +11,33 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from daemon.config import Config, PeerConfig
-from daemon.config_syslog import SyslogConfig, SyslogTransport
-from daemon.courier import destination_of
-from daemon.permissions import readable_by_others
-from daemon.pipeline import Pipeline
-from daemon.products import classes_for, picture_contexts
-from daemon.role import ROOM_ERRORS
-from daemon.syslog import SyslogConnection
-from daemon.tls import (
+from daemon.analyse.pipeline import Pipeline
+from daemon.audit.syslog import SyslogConnection
+from daemon.config.destinations import classes_for, destination_of, picture_contexts
+from daemon.config.fields import SyslogConfig, SyslogTransport
+from daemon.config.permissions import readable_by_others
+from daemon.config.settings import Config, PeerConfig
+from daemon.config.tls import (
     WARN_DAYS,
     destination_context,
     is_short_lived,
     own_certificates,
     remaining,
 )
-from dicom_io.association import Destination, Timeouts
-from dicom_io.commitment import COMMITMENT_CLASS
-from dicom_io.peers import Caller
-from dicom_io.sender import echo
-from dicom_io.tls import client_context
-from dicom_io.tls_probe import probe
-from storage.durable import durable_file, make_folder, os_errors_named
-from storage.integrity import require_sound
+from daemon.worker.role import ROOM_ERRORS
+from dicom_io.commitment.messages import COMMITMENT_CLASS
+from dicom_io.peer.peers import Caller
+from dicom_io.peer.tls import client_context
+from dicom_io.peer.tls_probe import probe
+from dicom_io.send.association import Destination, Timeouts
+from dicom_io.send.sender import echo
+from storage.files.durable import durable_file, make_folder, os_errors_named
 from storage.store import Store
+from storage.upkeep.integrity import require_sound
 
 MAP_TOLERANCE = 1e-3
 """How far mean(map) + bias may be from the logit, in logits, through rounding alone."""
+
 _SECONDS = 3.0
 
 

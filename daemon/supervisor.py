@@ -20,33 +20,37 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-from daemon.audit_configuration import record_configuration
-from daemon.audit_person import current_user
-from daemon.backoff import Backoff
-from daemon.config import Config
+from daemon.audit.configuration import record_configuration
+from daemon.audit.users import current_user
+from daemon.config.permissions import readable_by_others
+from daemon.config.settings import Config
+from daemon.config.tls import ending_soon
 from daemon.errors import RoleFailedError
-from daemon.permissions import readable_by_others
-from daemon.process_end import end_of
-from daemon.role import CannotStart, Ready, RoleName, role_process, setter
-from daemon.tls import ending_soon
-from storage.audit import Audit
-from storage.audit_records import AuditKind, AuditOutcome
+from daemon.worker.loop import Backoff
+from daemon.worker.role import CannotStart, Ready, RoleName, end_of, role_process, setter
+from storage.audit.records import AuditKind, AuditOutcome
+from storage.audit.trail import Audit
 from storage.errors import StorageError
-from storage.integrity import require_sound
-from storage.jobs import CLOCK_TOLERANCE
-from storage.spool import make_spool
+from storage.files.spool import make_spool
+from storage.queue.jobs import CLOCK_TOLERANCE
 from storage.store import Store
+from storage.upkeep.integrity import require_sound
 
 log = logging.getLogger("supervisor")
 
 START_SECONDS = 120.0
 """A role that has not reported after this long is taken as unable to start."""
+
 DRAIN_SECONDS = 8.0
 """What roles are given to finish what they hold, before they are killed."""
+
 HEALTHY_SECONDS = 60.0
 """A role that lived this long starts its backoff anew."""
+
 RESTART = Backoff(initial=1.0, maximum=30.0)
+
 POLL_SECONDS = 0.2
+
 RECLAIM_SECONDS = 5.0
 """How often jobs are looked for whose lease has run out, of any worker on any machine."""
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
-from dicom_io.uids import derived_uid
+from dicom_io.objects.uids import derived_uid
 
 BITS_STORED = 12
+
 _GENERATOR = "cxrd phantom"
 
 

@@ -1,10 +1,7 @@
 """The audit table: one row per received instance, and CSV files that are safe to open."""
 
-import csv
-import io
-import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select, tuple_
 
-from storage.database import Database
-from storage.durable import durable_file
-from storage.lookup import load_findings
+from storage.files.csv_file import write_csv
+from storage.images.lookup import load_findings
 from storage.records import FindingRecord, InstanceState, ObjectKind
-from storage.schema import deliveries, instances, jobs, objects
+from storage.tables.database import Database
+from storage.tables.schema import deliveries, instances, jobs, objects
 
 _PAGE_ROWS = 500
 
@@ -41,49 +38,13 @@ _BEFORE_LABELS = (
     "model_version",
     "model_sha256",
 )
-_AFTER_LABELS = ("findings", "report_sop_instance_uid", "deliveries", "purged_at")
 
-# OWASP "CSV Injection", with the full-width forms some spreadsheets fold to ASCII.
-_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
-_NUMBER = re.compile(r"[+-]?(\d++(\.\d*+)?+|\.\d++)([eE][+-]?\d++)?+")
-# A formula after what may stand between two cells, where a program takes that for their end.
-_INNER_FORMULA = re.compile(
-    r"""(?<![\s;"])(?=[\s"]*?[;\t\r\n])[\s;"]++(?=[=+\-@＝＋－＠])"""
-    rf"(?!{_NUMBER.pattern}(?:[;\t\r\n]|\Z))"
-)
+_AFTER_LABELS = ("findings", "report_sop_instance_uid", "deliveries", "purged_at")
 
 
 def columns(labels: Sequence[str]) -> list[str]:
     """The header of the audit table, with a probability column for each label."""
     return [*_BEFORE_LABELS, *(f"prob_{label}" for label in labels), *_AFTER_LABELS]
-
-
-def neutralise(cell: str) -> str:
-    """The cell as a spreadsheet will show it rather than run it: a formula gets a quote first.
-
-    So does one inside the cell, where a program that separates cells by semicolons or tabs would
-    begin another one. A plain number is no formula, signed or not.
-    """
-    quote = "'" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else ""
-    return quote + _INNER_FORMULA.sub(r"\g<0>'", cell)
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, str]]) -> int:
-    """Write rows (UTF-8 with every cell neutralised) and return how many there were.
-
-    The file appears complete or not at all. Raises OutOfSpaceError or SpoolError.
-    """
-    written = 0
-    with durable_file(path, path.parent) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        writer = csv.writer(text)
-        writer.writerow([neutralise(name) for name in header])
-        for row in rows:
-            writer.writerow([neutralise(row[name]) for name in header])
-            written += 1
-        text.flush()
-        text.detach()
-    return written
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from datetime import datetime
 
 from sqlalchemy import Select, case, func, select
 
-from storage.database import Database
 from storage.records import InstanceState, JobKind, JobState
-from storage.schema import findings, instances, jobs
+from storage.tables.database import Database
+from storage.tables.schema import findings, instances, jobs
 
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 

@@ -9,17 +9,16 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Row, Select, func, select, text, union_all, update
 
-from storage import upgrade
-from storage.audit import Audit, append
-from storage.audit_readers import AuditReaders
-from storage.audit_records import AuditEntry, AuditKind, subject_of
-from storage.commitments import Commitments
-from storage.database import Database, insert, open_engine
+from storage.audit.readers import AuditReaders
+from storage.audit.records import AuditEntry, AuditKind, subject_of
+from storage.audit.trail import Audit, append
+from storage.commitment.inquiries import Inquiries
+from storage.commitment.requests import Commitments
 from storage.errors import StorageError
 from storage.export import Export
-from storage.inquiries import Inquiries
-from storage.integrity import Integrity
-from storage.jobs import Jobs
+from storage.images.results import Results
+from storage.queue.jobs import Jobs
+from storage.queue.transitions import enqueue, lock_study, reopen
 from storage.records import (
     InstanceState,
     JobKind,
@@ -29,11 +28,12 @@ from storage.records import (
     Receipt,
     ReceiptOutcome,
 )
-from storage.results import Results
-from storage.retention import Retention
-from storage.schema import instances, objects
 from storage.status import Status
-from storage.transitions import enqueue, lock_study, reopen
+from storage.tables import upgrade
+from storage.tables.database import Database, insert, open_engine
+from storage.tables.schema import instances, objects
+from storage.upkeep.integrity import Integrity
+from storage.upkeep.retention import Retention
 
 _SETTLE_SECONDS = 5
 """Others must not queue for long behind one who waits for the writers."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.certificates import Authority, authority
+from tests.builders.certificates import Authority, authority
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

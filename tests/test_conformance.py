@@ -8,21 +8,21 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from daemon.audit_messages import Reporter
-from daemon.commitment import RESEND_FOR
-from daemon.config import Config, PeerConfig, PictureSyntax, known_keys
-from daemon.products import picture_syntax
-from dicom_io.association import RESULT_CLASSES, VERIFICATION
-from dicom_io.codes import FINDING_CODES, PRIVATE_SCHEME_UID
-from dicom_io.commitment import COMMITMENT_CLASS, FailureReason, MessageStatus
-from dicom_io.gate import Reason, assess
-from dicom_io.limits import AbortReason
-from dicom_io.negotiation import STORAGE_CLASSES
-from dicom_io.node import StoreStatus
-from dicom_io.observed import REJECT_CODES
-from dicom_io.sender import classify
-from dicom_io.syntaxes import PLAIN_SYNTAXES, RECEIVABLE_SYNTAXES
-from storage.audit_records import AuditKind, AuditRow
+from daemon.audit.messages import Reporter
+from daemon.commitment.answers import RESEND_FOR
+from daemon.config.destinations import picture_syntax
+from daemon.config.settings import Config, PeerConfig, PictureSyntax, known_keys
+from dicom_io.commitment.messages import COMMITMENT_CLASS, FailureReason, MessageStatus
+from dicom_io.gate.header_check import assess
+from dicom_io.gate.reasons import Reason
+from dicom_io.objects.classes import PLAIN_SYNTAXES, RESULT_CLASSES, VERIFICATION
+from dicom_io.objects.codes import FINDING_CODES, PRIVATE_SCHEME_UID
+from dicom_io.receive.events import REJECT_CODES
+from dicom_io.receive.limits import AbortReason
+from dicom_io.receive.negotiation import RECEIVABLE_SYNTAXES, STORAGE_CLASSES
+from dicom_io.receive.node import StoreStatus
+from dicom_io.send.sender import classify
+from storage.audit.records import AuditKind, AuditRow
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "conformance.md").read_text(encoding="utf-8")
 NETWORK_SECTIONS = (

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import typer.main
 
-from daemon.cli import app
-from dicom_io.gate import Reason
+from daemon.cli.main import app
+from dicom_io.gate.reasons import Reason
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -21,19 +21,21 @@ from starlette.responses import (
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from daemon.config import Config
-from daemon.tls import own_certificates
-from daemon.web.access import COOKIE, SESSION_SECONDS, Access, LoginOutcome
-from daemon.web.guard import AUTHORIZED, Guard, host_of
+from daemon.audit.logins import LoginOutcome
+from daemon.config.settings import Config
+from daemon.config.tls import own_certificates
 from daemon.web.health import Health
 from daemon.web.metrics import render_metrics
-from daemon.web.overview import gather
+from daemon.web.middleware import AUTHORIZED, Guard, host_of
+from daemon.web.sessions import COOKIE, SESSION_SECONDS, Access
+from daemon.web.status_page import gather
 from storage.errors import StorageError
+from storage.files.spool import Spool
 from storage.records import JobState
-from storage.spool import Spool
 from storage.store import Store, utc_now
 
 REFRESH_SECONDS = 10
+
 MAX_FORM_BYTES = 4096
 
 

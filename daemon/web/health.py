@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from storage.errors import StorageError
+from storage.files.spool import Spool
 from storage.records import JobKind
-from storage.spool import Spool
 from storage.store import Store
 
 KEEP_SECONDS = 1.0
+
 _PROBE = "health"
 
 

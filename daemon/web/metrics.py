@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from dicom_io.tls import Certificate
+from dicom_io.peer.tls import Certificate
+from storage.files.spool import Spool
 from storage.records import JobKind, JobState
-from storage.spool import Spool
 from storage.store import Store
 
 

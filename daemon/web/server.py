@@ -10,24 +10,26 @@ import threading
 import uvicorn
 from starlette.types import ASGIApp
 
-from daemon.config_access import WebConfig
+from daemon.audit.logins import LoginAudit
+from daemon.config.fields import WebConfig
+from daemon.config.tls import web_context
 from daemon.errors import ConfigError, RoleFailedError
-from daemon.role import RoleContext
-from daemon.tls import web_context
-from daemon.web.access import Access
 from daemon.web.app import build_app
-from daemon.web.login_audit import LoginAudit
-from daemon.web.patience import PatientProtocol
-from daemon.web.seldom import Seldom
-from daemon.web.token import token_of
-from storage.spool import Spool
+from daemon.web.connection_limits import PatientProtocol, Seldom
+from daemon.web.sessions import Access, token_of
+from daemon.worker.role import RoleContext
+from storage.files.spool import Spool
 from storage.store import Store
 
 _SELDOM = Seldom()
+
 POLL_SECONDS = 0.5
+
 MAX_CONNECTIONS = 64
+
 MAX_REQUEST_BYTES = 16 * 1024
 """Of a request's line and headers."""
+
 STOP_SECONDS = 2.0
 """What answers under way are given to end when the role stops."""
 
@@ -114,7 +116,7 @@ def _address_problem(web: WebConfig, error: OSError) -> str:
 def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:
     settings = uvicorn.Config(
         app,
-        loop="daemon.web.patience:PatientLoop",
+        loop="daemon.web.connection_limits:PatientLoop",
         http=PatientProtocol,
         ws="none",
         lifespan="off",

@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from storage.schema import metadata
+from storage.tables.schema import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+
 context.run_migrations()

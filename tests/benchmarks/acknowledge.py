@@ -5,10 +5,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from unittest import mock
 
-from storage.spool import Spool, received_path
+from storage.files.spool import Spool, received_path
 from storage.store import Store
 from tests.benchmarks.timing import in_turn, seconds, show
-from tests.storage.builders import new_instance
+from tests.builders.store_rows import new_instance
 
 INSTANCES = 300
 SIZE = 100_000

@@ -16,18 +16,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.config import Config, CourierConfig, PeerConfig, Product
-from daemon.courier import Lane
-from daemon.role import RoleContext
-from dicom_io.node import Node, StoreStatus
-from dicom_io.peers import Peer
+from daemon.config.settings import Config, CourierConfig, PeerConfig, Product
+from daemon.deliver.lane import Lane
+from daemon.worker.role import RoleContext
+from dicom_io.peer.peers import Peer
+from dicom_io.receive.node import Node, StoreStatus
+from storage.files.spool import Spool
 from storage.records import JobKind, JobState
-from storage.spool import Spool
 from storage.status import JobGroup
 from storage.store import Store
 from tests.benchmarks.timing import in_turn
-from tests.daemon.outbox import queue_report
-from tests.daemon.running import HOST, NODE, PACS, free_port
+from tests.builders.outbox import queue_report
+from tests.servers.running import HOST, NODE, PACS, free_port
 
 REPORTS = 40
 RUNS = 11

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from cxr_model.bundle import STARTER, Bundle
-from cxr_model.network import DenseNet121
-from cxr_model.predictor import Predictor
+from cxr_model.predict.bundle import STARTER, Bundle
+from cxr_model.predict.network import DenseNet121
+from cxr_model.predict.predictor import Predictor
 from tests.benchmarks.timing import in_turn, seconds, show
 
 RUNS = 15

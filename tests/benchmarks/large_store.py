@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from cxr_model.findings import LABELS
-from storage.integrity import check_sqlite
+from storage.files.spool import Spool
 from storage.records import (
     AnalysisRecord,
     Delivery,
@@ -27,11 +27,11 @@ from storage.records import (
     ObjectKind,
     StudyStatus,
 )
-from storage.spool import Spool
 from storage.store import Store
+from storage.upkeep.integrity import check_sqlite
 from tests.benchmarks.timing import in_turn, seconds
-from tests.daemon.running import RunningDaemon, build_bundle, free_port
-from tests.storage.builders import claim, made_object, new_instance
+from tests.builders.store_rows import claim, made_object, new_instance
+from tests.servers.running import RunningDaemon, build_bundle, free_port
 
 IMAGES = 100_000
 STARTS = 3

@@ -5,11 +5,11 @@ What the second costs more is carrying the object there and the picture back.
 
 from pydicom.uid import JPEG2000Lossless
 
-from daemon.admission import Film, admit
-from daemon.readers import ReaderLimits, Readers
-from dicom_io.gate import DEFAULT_RULES
+from daemon.analyse.decoder_pool import ReaderLimits, Readers
+from daemon.analyse.gate_and_decode import Film, admit
+from dicom_io.gate.header_check import DEFAULT_RULES
 from tests.benchmarks.timing import in_turn, seconds, show
-from tests.dicom_io.films import chest_film, chest_values, file_bytes
+from tests.builders.films import chest_film, chest_values, file_bytes
 
 SIDES = (2048, 3000, 4096)
 RUNS = 9

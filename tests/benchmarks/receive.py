@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from daemon.audit_network import NetworkAudit
-from daemon.config import Config, ListenerConfig, PeerConfig
-from daemon.listener import Reception, open_node
-from storage.spool import Spool
+from daemon.audit.network import NetworkAudit
+from daemon.config.settings import Config, ListenerConfig, PeerConfig
+from daemon.listener import open_node
+from daemon.receive.reception import Reception
+from storage.files.spool import Spool
 from storage.store import Store
 from tests.benchmarks.timing import in_turn, seconds, show
-from tests.daemon.running import HOST, SENDER, film, free_port, wait_until
-from tests.tools import require_tool
+from tests.servers.running import HOST, SENDER, film, free_port, wait_until
+from tests.tools.installed import require_tool
 
 FILMS = 20
 SIDE = 2240

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from storage.files.spool import Spool
 from storage.records import JobKind
-from storage.spool import Spool
 from storage.store import Store
-from tests.daemon.orthanc import Orthanc, running_orthanc
-from tests.daemon.outbox import queue_report
-from tests.daemon.running import RecordingPacs, RunningDaemon, build_bundle
-from tests.daemon.website import Site, running
-from tests.storage.builders import claim
+from tests.builders.outbox import queue_report
+from tests.builders.store_rows import claim
+from tests.servers.orthanc import Orthanc, running_orthanc
+from tests.servers.running import RecordingPacs, RunningDaemon, build_bundle
+from tests.servers.website import Site, running
 
 
 @pytest.fixture(scope="session")

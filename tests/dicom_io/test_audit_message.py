@@ -21,7 +21,7 @@ from dicom_io.audit_message import (
     hash_uri,
     to_xml,
 )
-from tests.dicom_io.audit_schema import validated
+from tests.tools.audit_schema import validated
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.1.1"

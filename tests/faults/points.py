@@ -205,7 +205,7 @@ def _caller() -> str:
     frame: Any = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if module.startswith("storage.") and module != "storage.database":
+        if module.startswith("storage.") and module != "storage.tables.database":
             return f"{module.removeprefix('storage.')}.{frame.f_code.co_name}"
         frame = frame.f_back
     return "elsewhere"

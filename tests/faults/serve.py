@@ -15,11 +15,14 @@ install()
 
 def _be_quick() -> None:
     """Restart what died after a second however often it did, and let leases run out soon."""
-    from daemon import commitment_desk, commitment_lane, courier, supervisor
+    from daemon import supervisor
+    from daemon.commitment import answering as commitment_desk
+    from daemon.commitment import asking as commitment_lane
+    from daemon.deliver import lane as delivery_lane
 
     if role() == "supervisor":
         supervisor.HEALTHY_SECONDS = 0.0
-    courier.LEASE_MARGIN_SECONDS = 1.0
+    delivery_lane.LEASE_MARGIN_SECONDS = 1.0
     commitment_lane.LEASE_MARGIN_SECONDS = 1.0
     commitment_desk.LEASE_MARGIN_SECONDS = 1.0
 
@@ -36,7 +39,7 @@ def _fork_roles() -> None:
 
 
 if __name__ == "__main__":
-    from daemon.cli import main
+    from daemon.cli.main import main
 
     if FORKS in os.environ:
         _fork_roles()

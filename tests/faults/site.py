@@ -19,19 +19,20 @@ from typing import Any
 from pydicom import Dataset
 from pynetdicom import evt
 
-from dicom_io.association import REPORT_CLASS, Destination, Timeouts
-from dicom_io.commitment import CommitmentRequest, Reference, build_request
+from dicom_io.commitment.messages import CommitmentRequest, Reference, build_request
 from dicom_io.errors import AssociationError
-from dicom_io.header import read_header
-from dicom_io.sender import Disposition, Sender, pair_of
+from dicom_io.objects.classes import REPORT_CLASS
+from dicom_io.read.header import read_header
+from dicom_io.send.association import Destination, Timeouts
+from dicom_io.send.sender import Disposition, Sender, pair_of
+from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool
+from storage.orphans import Sweep
 from storage.records import InstanceState, JobState, KeptFile
-from storage.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool
-from storage.sweep import Sweep
-from tests.daemon.running import HOST, NODE, SENDER, RunningDaemon, wait_until
-from tests.dicom_io.archive import Archive, all_committed, call_back, running
-from tests.dicom_io.films import data_set_bytes
-from tests.dicom_io.test_commitment_network import ask, asking
+from tests.builders.films import data_set_bytes
+from tests.dicom_io.commitment.test_network import ask, asking
 from tests.faults.points import FOLDER, FORKS, ROOT, armed_file
+from tests.servers.archive import Archive, all_committed, call_back, running
+from tests.servers.running import HOST, NODE, SENDER, RunningDaemon, wait_until
 
 TIMEOUTS = Timeouts(connect=5, association=5, response=30, network=30)
 ROLES = ("listener", "analyst", "courier")

@@ -8,10 +8,10 @@ import threading
 import time
 from collections import Counter
 
-from dicom_io.header import read_header
-from tests.daemon.running import film
+from dicom_io.read.header import read_header
 from tests.faults.life import Reviver
 from tests.faults.site import ROLES, FaultSite
+from tests.servers.running import film
 
 SUPERVISOR = "supervisor"
 EVERYTHING = "everything at once"

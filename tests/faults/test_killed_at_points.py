@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.running import build_bundle
 from tests.faults.life import CLAIM, Kill, die_at, kills_of, live, rounds
 from tests.faults.points import AFTER, BEFORE
 from tests.faults.site import ROLES, FaultSite, fault_site
+from tests.servers.running import build_bundle
 
 KINDS = (
     "make folder",

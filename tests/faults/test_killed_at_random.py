@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.running import build_bundle
 from tests.faults.site import FaultSite, fault_site
 from tests.faults.storm import Storm
+from tests.servers.running import build_bundle
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dicom_io.header import read_header
-from tests.daemon.running import build_bundle, film, wait_until
+from dicom_io.read.header import read_header
 from tests.faults.points import BEFORE
 from tests.faults.site import ROLES, FaultSite, fault_site, is_alive
+from tests.servers.running import build_bundle, film, wait_until
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def clock() -> Clock:
 def postgresql_socket() -> Iterator[str]:
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip("psycopg is not installed (pip install 'cxrd[postgresql]')")
-    from tests.storage.postgresql_server import postgresql_server
+    from tests.servers.postgresql_server import postgresql_server
 
     with postgresql_server() as socket_folder:
         yield socket_folder
@@ -45,7 +45,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     socket_folder = request.getfixturevalue("postgresql_socket")
-    from tests.storage.postgresql_server import emptied_database
+    from tests.servers.postgresql_server import emptied_database
 
     return emptied_database(socket_folder)
 

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from storage import export
 from storage.errors import OutOfSpaceError, StorageError
-from storage.export import ExportFilter, columns, neutralise, write_csv
+from storage.export import ExportFilter, columns
+from storage.files.csv_file import neutralise, write_csv
 from storage.records import Delivery, InstanceState, JobKind, StudyStatus
 from storage.store import Store
-from tests.storage.builders import STUDY, analyse, claim, made_object, new_instance
+from tests.builders.store_rows import STUDY, analyse, claim, made_object, new_instance
 from tests.storage.conftest import Clock
 
 LABELS = ["Hernia", "Mass"]

@@ -7,7 +7,7 @@ import pytest
 from storage.records import Delivery, InstanceState, JobKind, JobState, StudyStatus
 from storage.status import JobGroup, LaneError, ModelIdentity
 from storage.store import Store
-from tests.storage.builders import (
+from tests.builders.store_rows import (
     LEASE,
     STUDY,
     analyse,

@@ -1,0 +1,1 @@
+"""Fits calibration curves and operating points."""

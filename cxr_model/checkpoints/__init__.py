@@ -1,0 +1,1 @@
+"""Imports published checkpoints into bundles."""

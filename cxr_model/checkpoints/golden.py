@@ -1,0 +1,75 @@
+"""Golden outputs: does an imported network still say what the original said of the same input?"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from cxr_model.checkpoints.importers import TORCHXRAYVISION_LABELS
+from cxr_model.errors import CheckpointError
+from cxr_model.findings import LABELS
+from cxr_model.predict.bundle import Bundle
+
+#: Largest difference of a logit that other hardware and library versions explain.
+TOLERANCE = 1e-4
+
+_NAMES = ("input", "logits")
+
+
+def check_golden(bundle: Bundle, path: Path, *, tolerance: float = TOLERANCE) -> float:
+    """Run the network on a golden input; returns the largest difference to the golden logits.
+
+    The file is ``.npz`` or ``.safetensors`` and holds ``input`` (n, channels, rows, cols), as the
+    original network took it, and ``logits``, what it gave before any sigmoid: (n, 14) in NIH
+    order, or (n, 18) in torchxrayvision's. Raises CheckpointError when it is not such a file or a
+    logit differs by more than `tolerance`.
+    """
+    inputs, expected = _read(path)
+    channels = bundle.card.input.channels
+    if inputs.ndim != 4 or inputs.shape[1] != channels:
+        raise CheckpointError(f"{path}: input has shape {inputs.shape}, not (n, {channels}, …)")
+    expected = _in_nih_order(path, expected)
+    if len(expected) != len(inputs):
+        raise CheckpointError(f"{path}: {len(expected)} rows of logits for {len(inputs)} inputs")
+    with torch.inference_mode():
+        network = bundle.network.eval().cpu()
+        found = network(torch.from_numpy(inputs)).logits.double().numpy()
+    differences = np.abs(found - expected)
+    # A NaN must not pass for a small difference.
+    worst = float(np.nan_to_num(differences, nan=np.inf).max())
+    if not worst <= tolerance:
+        label = LABELS[int(np.nan_to_num(differences, nan=np.inf).max(axis=0).argmax())]
+        raise CheckpointError(
+            f"the imported network is not the one of {path}: the logit of {label} differs by "
+            f"{worst:.2g}, more than {tolerance:g}"
+        )
+    return worst
+
+
+def _read(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            with np.load(path, allow_pickle=False) as archive:
+                content = {name: archive[name] for name in _NAMES}
+        return content["input"].astype(np.float32), content["logits"].astype(np.float64)
+    except KeyError as error:
+        raise CheckpointError(f"{path}: golden outputs are called input and logits") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be read as golden outputs: {error}") from error
+    except (SafetensorError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def _in_nih_order(path: Path, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    outputs = logits.shape[1] if logits.ndim == 2 else 0
+    if outputs == len(LABELS):
+        return logits
+    if outputs == len(TORCHXRAYVISION_LABELS):
+        return logits[:, [TORCHXRAYVISION_LABELS.index(label) for label in LABELS]]
+    raise CheckpointError(f"{path}: logits have shape {logits.shape}, not (n, 14) or (n, 18)")

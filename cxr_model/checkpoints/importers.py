@@ -1,0 +1,280 @@
+"""Other people's DenseNet-121 checkpoints as bundles, strictly: every key fits or it refuses.
+
+Known layouts: torchxrayvision's networks of 18 outputs on one channel; the CheXNet
+reproductions of arnoweng and zoogzog (``*.pth.tar``) and of jrzech (a pickled module); and plain
+torchvision state dicts of 14 outputs, which are taken to be in the order of `LABELS`.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cxr_model.checkpoints.unpickling import ModuleShell, read_checkpoint
+from cxr_model.errors import CheckpointError
+from cxr_model.findings import LABELS
+from cxr_model.predict.bundle import Bundle
+from cxr_model.predict.card import Card
+from cxr_model.predict.network import DenseNet121
+from cxr_model.predict.transform import InputSpec
+
+#: The outputs of torchxrayvision's networks (Cohen et al., "TorchXRayVision", MIDL 2022).
+TORCHXRAYVISION_LABELS = (
+    "Atelectasis",
+    "Consolidation",
+    "Infiltration",
+    "Pneumothorax",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Effusion",
+    "Pneumonia",
+    "Pleural_Thickening",
+    "Cardiomegaly",
+    "Nodule",
+    "Mass",
+    "Hernia",
+    "Lung Lesion",
+    "Fracture",
+    "Lung Opacity",
+    "Enlarged Cardiomediastinum",
+)
+
+INTENDED_USE = "Research use only; not a medical device. Imported and not evaluated here."
+
+_OLD_LAYER = re.compile(r"(denselayer\d+)\.(norm|conv)\.([12])\.")
+
+_COUNTER = "num_batches_tracked"
+
+_DEFAULT_THRESHOLD = 0.5
+
+
+class Layout(StrEnum):
+    """Whose outputs these are, told apart by the shapes of the first and last layer."""
+
+    TORCHXRAYVISION = "torchxrayvision"
+    NIH14 = "nih14"
+
+
+# Grey in [0, 1] less one half over 1/2048 is torchxrayvision's range of -1024 to 1024.
+_INPUTS = {
+    Layout.TORCHXRAYVISION: InputSpec(224, mean=(0.5,), std=(1 / 2048,)),
+    Layout.NIH14: InputSpec(224),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Imported:
+    """A checkpoint's weights under torchvision's keys; the first 14 outputs are in NIH order."""
+
+    network: DenseNet121
+    layout: Layout
+    sha256: str
+    thresholds: Mapping[str, float]
+
+
+def import_bundle(
+    path: Path,
+    *,
+    name: str,
+    version: str,
+    now: datetime,
+    allow_modules: bool = False,
+    sha256: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
+) -> Bundle:
+    """Make a bundle of the checkpoint at `path`; its logits are those of the original network.
+
+    `allow_modules` admits files that are pickled modules; nothing in them is run. `sha256`, when
+    given, must be that of the file. `thresholds`, per label, are those published for a checkpoint
+    that does not hold its own. The probabilities are the network's own until the bundle is
+    calibrated. Raises CheckpointError when the file is another, cannot be read without running
+    code, or has a key missing, left over or of another shape.
+    """
+    imported = import_network(path, allow_modules=allow_modules, sha256=sha256)
+    if thresholds is not None:
+        imported = replace(imported, thresholds=dict(thresholds))
+    card = Card(
+        name=name,
+        version=version,
+        created=now.astimezone(UTC).isoformat(timespec="seconds"),
+        intended_use=INTENDED_USE,
+        input=_INPUTS[imported.layout],
+        thresholds=imported.thresholds,
+        operating_point={
+            "rule": "those published with the checkpoint where there are any, else 0.5",
+            "description": "not chosen on data; calibrate the bundle and choose thresholds",
+        },
+        calibrators={label: {"method": "identity"} for label in LABELS},
+        map_scales=_map_scales(imported),
+        provenance={
+            "imported_from": path.name,
+            "layout": imported.layout.value,
+            "sha256": imported.sha256,
+        },
+        metrics={},
+    )
+    return Bundle.build(imported.network, card, dtype="float32")
+
+
+def import_network(
+    path: Path, *, allow_modules: bool = False, sha256: str | None = None
+) -> Imported:
+    """Read the checkpoint at `path` into a network. Arguments and errors as `import_bundle`."""
+    digest = _digest(path)
+    if sha256 is not None and digest != sha256.lower():
+        raise CheckpointError(f"{path} has sha256 {digest}, not {sha256}")
+    content = read_checkpoint(path, allow_modules=allow_modules)
+    try:
+        state, op_thresholds = _state(content)
+        return _fill(torchvision_keys(state), op_thresholds, digest)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def torchvision_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of the known layouts to those of today's torchvision.
+
+    Takes off ``module.`` and ``densenet121.``, writes ``norm.1`` as ``norm1`` and ``classifier.0``
+    as ``classifier``, and fills in the counters that torch before 0.4.1 did not have. Raises
+    CheckpointError when two keys become one.
+    """
+    renamed: dict[str, Tensor] = {}
+    for key, value in _without_prefixes(state).items():
+        new = _OLD_LAYER.sub(r"\1.\2\3.", key)
+        new = re.sub(r"^classifier\.0\.", "classifier.", new)
+        if new in renamed:
+            raise CheckpointError(f"two keys become {new}")
+        renamed[new] = value
+    if not any(key.endswith(_COUNTER) for key in renamed):
+        means = [key for key in renamed if key.endswith("running_mean")]
+        for key in means:
+            renamed[key.replace("running_mean", _COUNTER)] = torch.zeros((), dtype=torch.int64)
+    return renamed
+
+
+def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    stripped = dict(state)
+    for prefix in ("module.", "densenet121.", "module."):
+        if stripped and all(key.startswith(prefix) for key in stripped):
+            stripped = {key.removeprefix(prefix): value for key, value in stripped.items()}
+    return stripped
+
+
+def _state(content: Any) -> tuple[dict[str, Tensor], Any]:
+    """The tensors by name, and torchxrayvision's operating thresholds where there are any."""
+    if isinstance(content, Mapping):
+        for key in ("state_dict", "model"):
+            if isinstance(content.get(key), Mapping | ModuleShell):
+                return _state(content[key])
+    if isinstance(content, ModuleShell):
+        state = dict(content.tensors())
+        op_thresholds = state.pop("op_threshs", content.attribute("op_threshs"))
+        return state, op_thresholds
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"a state dict was expected, found {type(content).__name__}")
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise CheckpointError(f"{key!r} holds {type(value).__name__}, not a tensor")
+    state = dict(content)
+    return state, state.pop("op_threshs", None)
+
+
+def _fill(state: dict[str, Tensor], op_thresholds: Any, digest: str) -> Imported:
+    layout = _layout(state)
+    thresholds = dict.fromkeys(LABELS, _DEFAULT_THRESHOLD)
+    if layout is Layout.TORCHXRAYVISION:
+        thresholds |= _operating_thresholds(op_thresholds)
+        # The labels first and in their order, then the outputs that are not read.
+        others = [name for name in TORCHXRAYVISION_LABELS if name not in LABELS]
+        rows = [TORCHXRAYVISION_LABELS.index(name) for name in (*LABELS, *others)]
+        for key in ("classifier.weight", "classifier.bias"):
+            _shape(state, key, (len(TORCHXRAYVISION_LABELS),), leading=True)
+            state[key] = state[key][rows]
+    unused = state["classifier.weight"].shape[0] - len(LABELS)
+    network = DenseNet121(channels=_INPUTS[layout].channels, unused=max(0, unused))
+    _check_keys(network.state_dict(), state)
+    network.load_state_dict(state, strict=True)
+    return Imported(network.eval(), layout, digest, thresholds)
+
+
+def _layout(state: Mapping[str, Tensor]) -> Layout:
+    first, last = state.get("features.conv0.weight"), state.get("classifier.weight")
+    if first is None or last is None:
+        missing = "features.conv0.weight" if first is None else "classifier.weight"
+        found = next(iter(state), "no key at all")
+        raise CheckpointError(f"missing key {missing}; the first key here is {found}")
+    channels = first.shape[1] if first.ndim == 4 else 0
+    outputs = last.shape[0] if last.ndim == 2 else 0
+    if (channels, outputs) == (1, len(TORCHXRAYVISION_LABELS)):
+        return Layout.TORCHXRAYVISION
+    if (channels, outputs) == (3, len(LABELS)):
+        return Layout.NIH14
+    raise CheckpointError(
+        f"no known layout has {channels} input channels and {outputs} outputs: "
+        "known are 1 and 18 (torchxrayvision), 3 and 14 (NIH ChestX-ray14)"
+    )
+
+
+def _check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing:
+        raise CheckpointError(f"missing key {missing[0]} ({len(missing)} in all)")
+    if extra:
+        raise CheckpointError(f"unexpected key {extra[0]} ({len(extra)} in all)")
+    for key, tensor in expected.items():
+        _shape(found, key, tuple(tensor.shape))
+
+
+def _shape(
+    state: Mapping[str, Tensor], key: str, shape: tuple[int, ...], *, leading: bool = False
+) -> None:
+    if key not in state:
+        raise CheckpointError(f"missing key {key}")
+    found = tuple(state[key].shape)
+    if (found[: len(shape)] if leading else found) != shape:
+        raise CheckpointError(f"{key} has shape {found}, not {shape}")
+
+
+def _operating_thresholds(values: Any) -> dict[str, float]:
+    """torchxrayvision's own thresholds; NaN marks an output it never trained."""
+    if values is None:
+        return {}
+    numbers = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
+    if len(numbers) != len(TORCHXRAYVISION_LABELS):
+        raise CheckpointError(f"op_threshs has {len(numbers)} values for 18 outputs")
+    named = dict(zip(TORCHXRAYVISION_LABELS, numbers, strict=True))
+    untrained = [label for label in LABELS if math.isnan(named[label])]
+    if untrained:
+        raise CheckpointError(f"the network was not trained for {', '.join(untrained)}")
+    return {label: named[label] for label in LABELS}
+
+
+def _map_scales(imported: Imported) -> dict[str, float]:
+    """Twice the evidence per cell that would bring the whole film to its threshold.
+
+    Without films to look at this is the only scale the weights themselves give; at least 1.
+    """
+    bias = imported.network.label_bias.detach().double().tolist()
+    scales = {}
+    for label, offset in zip(LABELS, bias, strict=True):
+        threshold = min(max(imported.thresholds[label], 1e-6), 1 - 1e-6)
+        needed = math.log(threshold / (1 - threshold)) - offset
+        scales[label] = 2.0 * max(1.0, needed)
+    return scales
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error

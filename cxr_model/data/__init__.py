@@ -1,0 +1,1 @@
+"""Films, labels, splits and tables of predictions."""

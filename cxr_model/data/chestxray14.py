@@ -1,0 +1,191 @@
+"""NIH ChestX-ray14 on disk: the official download, and any folder with a table of the same sense.
+
+Two layouts are read, told apart by the table's header:
+
+* the official one: ``Data_Entry_2017*.csv`` and ``images_*/images/*.png``, with
+  ``train_val_list.txt`` and ``test_list.txt`` beside the table or the images where they are kept;
+* a simple one: columns ``file`` (relative to the image folder), ``patient_id``, ``labels``
+  (NIH names joined by ``|``) and, where known, ``image``, ``view``, ``sex``, ``age`` and
+  ``split`` (``train``, ``validation`` or ``held-out``).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cxr_model.errors import DataError
+from cxr_model.findings import LABELS
+
+_ABSENT = frozenset({"", "No Finding"})
+
+_OFFICIAL = frozenset({"Image Index", "Finding Labels", "Patient ID"})
+
+_SIMPLE = frozenset({"file", "patient_id", "labels"})
+
+
+class Part(StrEnum):
+    """One side of a split. `POOL` is for training or validation, as NIH's ``train_val`` is."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    HELD_OUT = "held-out"
+    POOL = "pool"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One labelled film. `labels` holds 1.0 or 0.0 per finding in the order of `LABELS`."""
+
+    path: Path
+    image: str
+    patient_id: str
+    labels: tuple[float, ...]
+    view: str = ""
+    sex: str = ""
+    age: float | None = None
+    part: Part | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTable:
+    """The films found on disk, and how many rows of the table have no image there."""
+
+    records: tuple[Record, ...]
+    missing: int
+
+
+def load_labels(images: Path, labels: Path) -> LabelTable:
+    """Read a label table and find its images under `images`.
+
+    `labels` is the table, or a folder with NIH's ``Data_Entry_2017*.csv``. Raises DataError when
+    there is no table, when it has neither layout, names an unknown finding or has no image on disk.
+    """
+    if not images.is_dir():
+        raise DataError(f"no image folder at {images}")
+    table_path = _find_table(labels)
+    table = _read_table(table_path)
+    if set(table.columns) >= _OFFICIAL:
+        found = list(_official(table, images, table_path.parent))
+    elif set(table.columns) >= _SIMPLE:
+        found = list(_simple(table, images))
+    else:
+        raise DataError(
+            f"{table_path} is not a label table: it needs the columns {sorted(_SIMPLE)}, "
+            f"or NIH's {sorted(_OFFICIAL)}"
+        )
+    records = tuple(record for record in found if record is not None)
+    if not records:
+        raise DataError(f"none of the {len(found)} images of {table_path} is under {images}")
+    return LabelTable(records, len(found) - len(records))
+
+
+def load_soft_targets(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """Read ``image, prob_<label>…`` into one vector (14,) per image name. Raises DataError."""
+    table = _read_table(path)
+    columns = [f"prob_{label}" for label in LABELS]
+    lacking = {"image", *columns} - set(table.columns)
+    if lacking:
+        raise DataError(f"{path} has no column {sorted(lacking)[0]}")
+    try:
+        values = table[columns].to_numpy().astype(np.float32)
+    except ValueError as error:
+        raise DataError(f"{path} holds a probability that is not a number: {error}") from error
+    if not ((values >= 0) & (values <= 1)).all():
+        raise DataError(f"{path} holds values that are not probabilities")
+    return dict(zip(table["image"].tolist(), values, strict=True))
+
+
+def parse_findings(text: str) -> tuple[float, ...]:
+    """``Effusion|Mass`` to a vector in the order of `LABELS`. Raises DataError on other names."""
+    names = {name.strip() for name in text.split("|")} - _ABSENT
+    unknown = names - set(LABELS)
+    if unknown:
+        raise DataError(f"unknown finding {sorted(unknown)[0]!r}; the names are those of NIH")
+    return tuple(float(label in names) for label in LABELS)
+
+
+def _find_table(labels: Path) -> Path:
+    if labels.is_dir():
+        tables = sorted(labels.glob("Data_Entry_2017*.csv"))
+        if not tables:
+            raise DataError(f"no Data_Entry_2017*.csv in {labels}; name the label table itself")
+        return tables[-1]
+    if not labels.is_file():
+        raise DataError(f"no label table at {labels}")
+    return labels
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+
+
+def _official(table: pd.DataFrame, images: Path, beside: Path) -> Iterator[Record | None]:
+    # A glob per image would walk the folders 112,120 times.
+    paths = {path.name: path for path in sorted(images.rglob("*.png"))}
+    parts = _official_parts((beside, images))
+    for row in table.to_dict("records"):
+        name = str(row["Image Index"])
+        path = paths.get(name)
+        if path is None:
+            yield None
+            continue
+        yield Record(
+            path=path,
+            image=name,
+            patient_id=str(row["Patient ID"]),
+            labels=parse_findings(str(row["Finding Labels"])),
+            view=str(row.get("View Position", "")),
+            sex=str(row.get("Patient Gender", "")),
+            age=_age(str(row.get("Patient Age", ""))),
+            part=parts.get(name) if parts else None,
+        )
+
+
+def _official_parts(folders: tuple[Path, ...]) -> Mapping[str, Part]:
+    parts: dict[str, Part] = {}
+    for file, part in (("train_val_list.txt", Part.POOL), ("test_list.txt", Part.HELD_OUT)):
+        path = next((folder / file for folder in folders if (folder / file).is_file()), None)
+        if path is not None:
+            parts.update(dict.fromkeys(path.read_text(encoding="utf-8").split(), part))
+    return parts
+
+
+def _simple(table: pd.DataFrame, images: Path) -> Iterator[Record | None]:
+    for row in table.to_dict("records"):
+        path = images / str(row["file"])
+        if not path.is_file():
+            yield None
+            continue
+        yield Record(
+            path=path,
+            image=str(row.get("image") or path.name),
+            patient_id=str(row["patient_id"]),
+            labels=parse_findings(str(row["labels"])),
+            view=str(row.get("view", "")),
+            sex=str(row.get("sex", "")),
+            age=_age(str(row.get("age", ""))),
+            part=_part(str(row.get("split", ""))),
+        )
+
+
+def _part(text: str) -> Part | None:
+    if not text:
+        return None
+    try:
+        return Part(text)
+    except ValueError:
+        raise DataError(f"unknown split {text!r}; use {', '.join(Part)}") from None
+
+
+def _age(text: str) -> float | None:
+    # The first release of the table wrote ages as 058Y.
+    digits = text.rstrip("YyMmDd").strip()
+    return float(digits) if digits.replace(".", "", 1).isdigit() else None

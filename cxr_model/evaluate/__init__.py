@@ -1,0 +1,1 @@
+"""Metrics with intervals, by film, patient and label."""

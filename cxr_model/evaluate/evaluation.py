@@ -1,0 +1,224 @@
+"""From a table of predictions to metrics.csv, results by group of images, and diagrams."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cxr_model.calibrate.calibration import Calibration
+from cxr_model.data.predictions import Predictions
+from cxr_model.evaluate import metrics
+from cxr_model.evaluate.bootstrap import RESAMPLES, Resampling, bootstrap, interval
+
+MEAN = "mean"
+
+#: What a metrics table begins with; more columns follow.
+COLUMNS = ("label", "n", "positives", "auc", "brier", "nll", "ece_mass", "ece_width")
+
+# Groups are many and small: fewer resamples give their intervals well enough.
+_GROUP_RESAMPLES = 200
+
+_WITH_INTERVAL = ("auc", "average_precision", "brier", "nll", "ece_mass")
+
+_Metric = Callable[[metrics.Floats, metrics.Floats], float]
+
+_METRICS: Mapping[str, _Metric] = {
+    "auc": metrics.auc,
+    "brier": metrics.brier,
+    "nll": metrics.nll,
+    "ece_mass": metrics.ece_mass,
+    "ece_width": metrics.ece_width,
+    "ece_debiased": metrics.ece_debiased,
+    "average_precision": metrics.average_precision,
+    "brier_skill": metrics.brier_skill,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Scores of `predictions`: `table` has a row per label and one `mean`.
+
+    `by_group` has the same rows for each group of images the table of predictions told apart.
+    """
+
+    predictions: Predictions
+    table: pd.DataFrame
+    by_group: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The files of one evaluation."""
+
+    metrics: Path
+    by_group: Path | None
+    reliability: Path
+    roc: Path
+
+
+def evaluate(
+    predictions: Predictions,
+    *,
+    calibration: Calibration | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Evaluation:
+    """Score predictions, calibrated first where a calibration is given.
+
+    `thresholds`, per label and on the scale that is scored, add sensitivity and specificity.
+    Intervals are of 95 % over patients drawn again. Raises PatientOverlapError when the
+    calibration was fitted on one of these patients.
+    """
+    scored = predictions if calibration is None else calibration.apply(predictions)
+    limits = thresholds or {}
+    table = _table(scored, limits, resamples, seed)
+    if calibration is not None:
+        before = _uncalibrated(predictions)
+        table = table.join(before, on="label")
+    parts = []
+    for group, value, rows in groups(scored.groups):
+        part = _table(scored.where(rows), limits, min(resamples, _GROUP_RESAMPLES), seed)
+        part.insert(0, "group", group)
+        part.insert(1, "value", value)
+        parts.append(part)
+    by_group = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return Evaluation(scored, table, by_group)
+
+
+def write(evaluation: Evaluation, out: Path) -> Written:
+    """Write `out` (CSV) and, beside it under the same stem, groups, reliability and ROC."""
+    from cxr_model.evaluate.plots import reliability_diagrams, roc_curves
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    evaluation.table.to_csv(out, index=False, float_format="%.6f")
+    by_group = None
+    if not evaluation.by_group.empty:
+        by_group = out.with_name(f"{out.stem}_by_group.csv")
+        evaluation.by_group.to_csv(by_group, index=False, float_format="%.6f")
+    reliability = out.with_name(f"{out.stem}_reliability.png")
+    roc = out.with_name(f"{out.stem}_roc.png")
+    reliability_diagrams(evaluation.predictions, evaluation.table, reliability)
+    roc_curves(evaluation.predictions, evaluation.table, roc)
+    return Written(out, by_group, reliability, roc)
+
+
+def _table(
+    predictions: Predictions, thresholds: Mapping[str, float], resamples: int, seed: int
+) -> pd.DataFrame:
+    resampling = Resampling.of(predictions.patients, resamples=resamples, seed=seed)
+    rows, drawn = [], []
+    for label, p, y in columns(predictions):
+        threshold = thresholds.get(label)
+        drawn.append(bootstrap(p, y, resampling, threshold=threshold))
+        rows.append({"label": label, **_scores(p, y, threshold), **_bounds(drawn[-1])})
+    mean = _mean_row(rows, drawn, len(predictions))
+    table = pd.DataFrame([*rows, mean])
+    return table[[*COLUMNS, *(name for name in table.columns if name not in COLUMNS)]]
+
+
+def _scores(
+    p: npt.NDArray[np.float64], y: npt.NDArray[np.float64], threshold: float | None
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"n": len(y), "positives": int(y.sum())}
+    row |= {name: function(p, y) for name, function in _METRICS.items()}
+    row |= {"noise_floor": metrics.noise_floor(p), "ece_bins": metrics.BINS}
+    row["skill"] = "no skill" if metrics.no_skill(p, y) else "skill"
+    if threshold is not None:
+        row["threshold"] = threshold
+        row["sensitivity"] = metrics.sensitivity(p, y, threshold)
+        row["specificity"] = metrics.specificity(p, y, threshold)
+    return row
+
+
+def _bounds(drawn: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:
+    names = [*_WITH_INTERVAL, *(n for n in ("sensitivity", "specificity") if n in drawn)]
+    bounds = {}
+    for name in names:
+        limits = interval(drawn[name])
+        bounds[f"{name}_low"], bounds[f"{name}_high"] = limits.low, limits.high
+    return bounds
+
+
+def _mean_row(
+    rows: list[dict[str, Any]], drawn: list[dict[str, npt.NDArray[np.float64]]], n: int
+) -> dict[str, Any]:
+    """Means over the labels where a metric is defined; resamples are averaged draw by draw."""
+    frame = pd.DataFrame(rows)
+    names = [
+        *_METRICS,
+        "noise_floor",
+        *(name for name in ("sensitivity", "specificity") if name in frame),
+    ]
+    row: dict[str, Any] = {"label": MEAN, "n": n, "positives": int(frame["positives"].sum())}
+    row |= {name: float(frame[name].mean()) for name in names}
+    shared = set.intersection(*(set(one) for one in drawn))
+    averaged = {
+        name: pd.DataFrame([one[name] for one in drawn]).mean().to_numpy() for name in shared
+    }
+    skilled = bool((frame["skill"] == "skill").any())
+    row |= {"ece_bins": metrics.BINS, "skill": "skill" if skilled else "no skill"}
+    return row | _bounds(averaged)
+
+
+def _uncalibrated(predictions: Predictions) -> pd.DataFrame:
+    names = ("brier", "nll", "ece_mass")
+    rows = {
+        label: {f"{name}_uncalibrated": _METRICS[name](p, y) for name in names}
+        for label, p, y in columns(predictions)
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.loc[MEAN] = frame.mean()
+    return frame
+
+
+def columns(
+    predictions: Predictions,
+) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Each label with its probabilities and outcomes, both (n,)."""
+    for i, label in enumerate(predictions.labels):
+        yield label, predictions.probabilities[:, i], predictions.targets[:, i]
+
+
+UNKNOWN = "unknown"
+
+# Only these words reach a table, whatever was in the cells.
+_VALUES = {"view": ("PA", "AP"), "sex": ("F", "M")}
+
+_AGES = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 120))
+
+
+def groups(table: pd.DataFrame) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
+    """Name of the grouping, name of the group and its rows (n,), for each that has rows.
+
+    `table` may have the columns ``view``, ``sex`` and ``age`` (years); other values than the
+    usual ones are one group, ``unknown``.
+    """
+    for column, values in _VALUES.items():
+        if column in table:
+            cells = table[column].astype(str).str.strip().str.upper()
+            yield from _present(column, cells.where(cells.isin(values), UNKNOWN))
+    if "age" in table:
+        yield from _present("age", _age_groups(table["age"]))
+
+
+def _age_groups(ages: pd.Series) -> pd.Series:
+    years = pd.to_numeric(ages, errors="coerce")
+    named = pd.Series(UNKNOWN, index=ages.index)
+    for low, high in _AGES:
+        named[(years >= low) & (years < high)] = f"{low} to {high - 1}"
+    return named
+
+
+def _present(group: str, cells: pd.Series) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
+    for value in sorted(cells.unique(), key=_order):
+        yield group, str(value), (cells == value).to_numpy()
+
+
+def _order(value: str) -> tuple[bool, int, str]:
+    first = value.split()[0]
+    return value == UNKNOWN, int(first) if first.isdigit() else 0, value

@@ -1,0 +1,121 @@
+"""What a bundle says of labelled films, as tables that can be evaluated and calibrated."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from cxr_model.data.chestxray14 import Record
+from cxr_model.data.image_file import read_image
+from cxr_model.data.predictions import Predictions
+from cxr_model.data.split import patient_split
+from cxr_model.errors import DataError
+from cxr_model.evaluate.boxes import Box, Localisation, Map, localise
+from cxr_model.findings import LABELS
+from cxr_model.predict.bundle import Bundle
+from cxr_model.predict.curves import sigmoid
+from cxr_model.predict.prediction import Prediction
+from cxr_model.predict.predictor import BATCH, Predictor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredFilms:
+    """The same films twice: `calibrated`, and the network's own probabilities.
+
+    `localisation` compares maps with boxes, per label and for ``all``; empty without boxes.
+    """
+
+    calibrated: Predictions
+    uncalibrated: Predictions
+    localisation: Mapping[str, Localisation]
+
+
+def score_films(
+    predictor: Predictor,
+    records: Sequence[Record],
+    boxes: Sequence[Box] = (),
+    *,
+    progress: bool = True,
+) -> ScoredFilms:
+    """Predict every film. Raises DataError for one that cannot be read or is listed twice."""
+    names = [record.image for record in records]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"image {twice!r} is listed twice in the label table")
+    boxed = {box.image for box in boxes}
+    maps: dict[str, Prediction] = {}
+    rows = []
+    with tqdm(total=len(records), unit="film", disable=not progress) as bar:
+        for start in range(0, len(records), BATCH):
+            batch = records[start : start + BATCH]
+            found = predictor.predict([read_image(record.path) for record in batch])
+            for record, prediction in zip(batch, found, strict=True):
+                rows.append([(f.logit, f.probability) for f in prediction.findings])
+                if record.image in boxed:
+                    maps[record.image] = prediction
+            bar.update(len(batch))
+    values = np.asarray(rows, dtype=np.float64)
+    calibrated = _table(records, values[:, :, 1])
+    return ScoredFilms(
+        calibrated,
+        replace(calibrated, probabilities=sigmoid(values[:, :, 0])),
+        localise(boxes, _contribution(maps)),
+    )
+
+
+def held_out_films(bundle: Bundle, records: Sequence[Record]) -> tuple[Record, ...] | None:
+    """Of the table a bundle was trained with, the films it has not seen; None for another table.
+
+    The split is made again from the settings on the card and must be the very same one.
+    """
+    recorded: Mapping[str, Any] = bundle.card.provenance.get("split", {})
+    stages = bundle.card.provenance.get("stages", [])
+    if "fingerprint" not in recorded or not stages:
+        return None
+    try:
+        settings = stages[-1]["settings"]
+        smallest = settings["evaluation_min_side"]
+        split = patient_split(
+            records,
+            validation=settings["validation_fraction"],
+            held_out=settings["held_out_fraction"],
+            seed=recorded["seed"],
+            eligible=lambda record: not smallest or _shortest_side(record) >= smallest,
+        )
+    except (DataError, KeyError, TypeError):
+        return None
+    return split.held_out if split.fingerprint == recorded["fingerprint"] else None
+
+
+def _table(records: Sequence[Record], probabilities: Any) -> Predictions:
+    return Predictions(
+        LABELS,
+        np.asarray([record.image for record in records], dtype=object),
+        np.asarray([record.patient_id for record in records], dtype=object),
+        probabilities,
+        np.asarray([record.labels for record in records], dtype=np.float64),
+        pd.DataFrame([{"view": r.view, "sex": r.sex, "age": r.age} for r in records]),
+    )
+
+
+def _contribution(maps: Mapping[str, Prediction]) -> Callable[[str, str], Map | None]:
+    def contribution(image: str, label: str) -> Map | None:
+        prediction = maps.get(image)
+        if prediction is None:
+            return None
+        return prediction.geometry.to_original(prediction.maps[LABELS.index(label)])
+
+    return contribution
+
+
+def _shortest_side(record: Record) -> int:
+    try:
+        # The header is enough; decoding every film would take as long as predicting it.
+        with Image.open(record.path) as film:
+            return min(film.size)
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(f"{record.path} is not an image that can be read") from error

@@ -1,0 +1,1 @@
+"""A bundle and an image to calibrated findings and heatmaps."""

@@ -1,0 +1,144 @@
+"""The card of a bundle: what the model is, what it was trained on, and how to read its numbers."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from cxr_model.errors import BundleError
+from cxr_model.findings import LABELS
+from cxr_model.predict.transform import InputSpec
+
+FORMAT = "cxrd-bundle/1"
+
+#: A value as JSON has it; calibrators, provenance and metrics are kept as they were written.
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The weights file a card belongs to: its name, its sha256 and how the kernels are stored."""
+
+    file: str
+    sha256: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One bundle's card. `thresholds` are on the calibrated probability, per label.
+
+    `calibrators` are JSON objects, one per label, that `cxr_model.calibration` interprets;
+    `map_scales` is, per label, the logit contribution drawn as fully hot. `weights` is set when
+    the card is joined to its network.
+    """
+
+    name: str
+    version: str
+    created: str
+    intended_use: str
+    input: InputSpec
+    thresholds: Mapping[str, float]
+    operating_point: Mapping[str, Any]
+    calibrators: Mapping[str, Mapping[str, Any]]
+    map_scales: Mapping[str, float]
+    provenance: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    labels: tuple[str, ...] = LABELS
+    weights: Weights | None = field(default=None)
+
+    def to_bytes(self) -> bytes:
+        """The card as UTF-8 JSON with a fixed layout, so that its sha256 is stable."""
+        content: Json = {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "created": self.created,
+            "intended_use": self.intended_use,
+            "labels": list(self.labels),
+            "input": {
+                "size": self.input.size,
+                "mean": list(self.input.mean),
+                "std": list(self.input.std),
+            },
+            "thresholds": dict(self.thresholds),
+            "operating_point": dict(self.operating_point),
+            "calibrators": {label: dict(value) for label, value in self.calibrators.items()},
+            "map_scales": dict(self.map_scales),
+            "provenance": dict(self.provenance),
+            "metrics": dict(self.metrics),
+            "weights": _weights_to_json(self.weights),
+        }
+        return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read a card. Raises BundleError with one line on what is wrong with it."""
+        try:
+            content = json.loads(data)
+        except ValueError as error:
+            raise BundleError(f"the card is not JSON: {error}") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            found = content.get("format") if isinstance(content, dict) else None
+            raise BundleError(f"this software reads bundles of format {FORMAT!r}, not {found!r}")
+        try:
+            card = cls._from_json(content)
+        except KeyError as error:
+            raise BundleError(f"the card has no {error}") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"the card is malformed: {error}") from error
+        card.check()
+        return card
+
+    @classmethod
+    def _from_json(cls, content: Json) -> Self:
+        spec, weights = content["input"], content["weights"]
+        return cls(
+            name=str(content["name"]),
+            version=str(content["version"]),
+            created=str(content["created"]),
+            intended_use=str(content["intended_use"]),
+            labels=tuple(content["labels"]),
+            input=InputSpec(
+                size=int(spec["size"]),
+                mean=tuple(float(value) for value in spec["mean"]),
+                std=tuple(float(value) for value in spec["std"]),
+            ),
+            thresholds={key: float(value) for key, value in content["thresholds"].items()},
+            operating_point=dict(content["operating_point"]),
+            calibrators={key: dict(value) for key, value in content["calibrators"].items()},
+            map_scales={key: float(value) for key, value in content["map_scales"].items()},
+            provenance=dict(content["provenance"]),
+            metrics=dict(content["metrics"]),
+            weights=Weights(str(weights["file"]), str(weights["sha256"]), str(weights["dtype"])),
+        )
+
+    def check(self) -> None:
+        """Raise BundleError where the card contradicts this software or lacks a label."""
+        if self.labels != LABELS:
+            raise BundleError(
+                "the card's labels are not the 14 of NIH ChestX-ray14 in NIH order: "
+                f"{', '.join(map(str, self.labels))}"
+            )
+        tables: tuple[tuple[str, Mapping[str, Any]], ...] = (
+            ("thresholds", self.thresholds),
+            ("calibrators", self.calibrators),
+            ("map_scales", self.map_scales),
+        )
+        for name, table in tables:
+            wrong = set(LABELS) ^ set(table)
+            if wrong:
+                raise BundleError(f"the card's {name} do not fit the labels: {sorted(wrong)}")
+        for label in LABELS:
+            if not 0.0 <= self.thresholds[label] <= 1.0:
+                raise BundleError(f"the card's threshold of {label} is not a probability")
+            scale = self.map_scales[label]
+            if not (math.isfinite(scale) and scale > 0):
+                raise BundleError(f"the card's map scale of {label} is not a positive number")
+
+
+def _weights_to_json(weights: Weights | None) -> Json | None:
+    if weights is None:
+        return None
+    return {"file": weights.file, "sha256": weights.sha256, "dtype": weights.dtype}

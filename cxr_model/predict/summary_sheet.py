@@ -1,0 +1,230 @@
+"""The summary sheet: all findings of one film on one page, to be taken in at a glance.
+
+Left the film under the maps of its most probable findings, right all 14 with bars. Every bar has
+its threshold in the middle, so that a bar past the line is a finding however low the threshold; the
+numbers stand beside it. Nothing that names the patient is drawn.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont
+
+from cxr_model.errors import ImageError
+from cxr_model.findings import LABELS
+from cxr_model.predict.heatmap import Grey, Rgb, overlay
+from cxr_model.predict.prediction import Finding, Prediction
+from cxr_model.predict.transform import check_image
+
+WIDTH, HEIGHT = 1280, 960
+
+MOST_TILES = 4
+
+_Colour = tuple[int, int, int]
+
+_BLACK: _Colour = (0, 0, 0)
+
+_PANEL: _Colour = (38, 40, 44)
+
+_WHITE: _Colour = (240, 240, 240)
+
+_GREY: _Colour = (165, 168, 174)
+
+_FAINT: _Colour = (88, 92, 100)
+
+_AMBER: _Colour = (255, 176, 0)
+
+_MARGIN = 32
+
+_HEADER = 132
+
+_FOOTER = 838
+
+_TILES_WIDTH = 508
+
+_CAPTION = 30
+
+_LIST_LEFT = 568
+
+_BAR_LEFT, _BAR_RIGHT = 880, 1056
+
+_PROBABILITY_RIGHT, _THRESHOLD_RIGHT = 1146, WIDTH - _MARGIN
+
+_HEAD = 30
+
+_DISCLAIMER = (
+    "Colour shows where the model looked, not how far a disease reaches. Not for diagnosis."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """What the sheet says beside the findings; none of it may name a patient.
+
+    `image` tells this film from others of its study, `model` names the model, its version and
+    hash, `operating_point` how its thresholds were chosen.
+    """
+
+    image: str
+    model: str
+    operating_point: str
+
+
+def draw_summary(
+    film: Grey, prediction: Prediction, scales: Mapping[str, float], captions: Captions
+) -> Rgb:
+    """Draw the sheet: uint8 RGB (HEIGHT, WIDTH, 3).
+
+    `film` is uint8 (rows, cols), the image that `prediction` is about; `scales` is, per label, the
+    logit contribution drawn fully hot. Raises ImageError where the film is no grey image.
+    """
+    check_image(film)
+    if film.shape != (prediction.geometry.rows, prediction.geometry.cols):
+        raise ImageError(f"the prediction is about another image than this one of {film.shape}")
+    page = Image.new("RGB", (WIDTH, HEIGHT), _BLACK)
+    draw = ImageDraw.Draw(page)
+    _draw_header(draw, prediction, captions)
+    _draw_tiles(page, draw, film, prediction, scales)
+    _draw_findings(draw, prediction)
+    _draw_footer(draw, captions)
+    return np.asarray(page, dtype=np.uint8)
+
+
+def _draw_header(draw: ImageDraw.ImageDraw, prediction: Prediction, captions: Captions) -> None:
+    draw.rectangle((0, 0, WIDTH, 62), fill=_PANEL)
+    draw.text((_MARGIN, 31), "AI chest X-ray summary", _WHITE, _font(34, bold=True), anchor="lm")
+    right = WIDTH - _MARGIN
+    draw.text((right, 31), "RESEARCH USE ONLY", _AMBER, _font(34, bold=True), anchor="rm")
+    count = len(prediction.present)
+    said = f"{count} of {len(LABELS)} findings at or above threshold"
+    if count == 0:
+        said = f"None of {len(LABELS)} findings at or above threshold"
+    colour = _AMBER if count else _WHITE
+    draw.text((_MARGIN, 97), said, colour, _font(30, bold=True), anchor="lm")
+    draw.text((right, 97), captions.image, _GREY, _font(24), anchor="rm")
+
+
+def _draw_tiles(
+    page: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    film: Grey,
+    prediction: Prediction,
+    scales: Mapping[str, float],
+) -> None:
+    """The film once per finding shown, or once without a map where there is none."""
+    shown: Sequence[Finding | None] = prediction.present[:MOST_TILES] or (None,)
+    columns = 1 if len(shown) <= 2 else 2
+    rows = -(-len(shown) // columns)
+    width = (_TILES_WIDTH - 16 * (columns - 1)) // columns
+    height = (_FOOTER - _HEADER - 16 * rows) // rows
+    for i, finding in enumerate(shown):
+        left = _MARGIN + (i % columns) * (width + 16)
+        top = _HEADER + (i // columns) * (height + 16)
+        tile = _tile(film, prediction, finding, scales, (width, height - _CAPTION))
+        page.paste(Image.fromarray(tile), (left + (width - tile.shape[1]) // 2, top))
+        caption = _name(finding) if finding is not None else "Film"
+        middle = (left + width / 2, top + tile.shape[0] + _CAPTION / 2)
+        draw.text(middle, caption, _WHITE, _font(22), anchor="mm")
+
+
+def _tile(
+    film: Grey,
+    prediction: Prediction,
+    finding: Finding | None,
+    scales: Mapping[str, float],
+    space: tuple[int, int],
+) -> npt.NDArray[np.uint8]:
+    """The film, as large as fits into (width, height), under the finding's map: (rows, cols, 3)."""
+    rows, cols = film.shape
+    share = min(space[0] / cols, space[1] / rows)
+    size = (max(1, round(cols * share)), max(1, round(rows * share)))
+    how = cv2.INTER_AREA if share < 1 else cv2.INTER_LINEAR
+    small = np.asarray(cv2.resize(film, size, interpolation=how), dtype=np.uint8)
+    if finding is None:
+        return np.repeat(small[:, :, None], 3, axis=2)
+    contribution = prediction.geometry.to_original(prediction.maps[LABELS.index(finding.label)])
+    fitted = np.asarray(cv2.resize(contribution, size, interpolation=how), dtype=np.float32)
+    return overlay(small, fitted, scales[finding.label])
+
+
+def _draw_findings(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:
+    """Those present first, the most probable on top; then the others in their usual order."""
+    absent = [finding for finding in prediction.findings if not finding.present]
+    pitch = (_FOOTER - _HEADER - _HEAD) / len(LABELS)
+    top = _HEADER + _HEAD
+    middle = (_BAR_LEFT + _BAR_RIGHT) // 2
+    head, y = _font(18), _HEADER + _HEAD / 2 - 3
+    draw.text((_PROBABILITY_RIGHT, y), "probability", _GREY, head, anchor="rm")
+    draw.text((_THRESHOLD_RIGHT, y), "threshold", _GREY, head, anchor="rm")
+    for row, finding in enumerate((*prediction.present, *absent)):
+        _draw_finding(draw, finding, top + pitch * (row + 0.5), pitch)
+    draw.line((middle, top + 2, middle, top + pitch * len(LABELS) - 2), _WHITE, 2)
+
+
+def _draw_finding(draw: ImageDraw.ImageDraw, finding: Finding, y: float, pitch: float) -> None:
+    colour = _AMBER if finding.present else _GREY
+    if finding.present:
+        draw.rectangle(
+            (_LIST_LEFT, y - pitch / 2 + 1, WIDTH - _MARGIN + 10, y + pitch / 2 - 1), fill=_PANEL
+        )
+        draw.polygon(
+            [(_LIST_LEFT + 8, y - 10), (_LIST_LEFT + 24, y), (_LIST_LEFT + 8, y + 10)], fill=_AMBER
+        )
+    font = _font(25, bold=finding.present)
+    draw.text((_LIST_LEFT + 34, y), _name(finding), colour, font, anchor="lm")
+    draw.rectangle((_BAR_LEFT, y - 9, _BAR_RIGHT, y + 9), fill=_FAINT)
+    end = _BAR_LEFT + (_BAR_RIGHT - _BAR_LEFT) * _bar_share(finding)
+    draw.rectangle((_BAR_LEFT, y - 9, max(end, _BAR_LEFT + 1), y + 9), fill=colour)
+    value = f"{finding.probability:.3f}"
+    draw.text((_PROBABILITY_RIGHT, y), value, colour, _font(26, bold=True), anchor="rm")
+    limit = f"{finding.threshold:.3f}"
+    draw.text((_THRESHOLD_RIGHT, y), limit, _GREY, _font(22), anchor="rm")
+
+
+def _bar_share(finding: Finding) -> float:
+    """Part of the bar that is filled: half of it below the threshold, half above."""
+    probability, threshold = finding.probability, finding.threshold
+    if probability < threshold:
+        return 0.5 * probability / threshold
+    return 0.5 + 0.5 * (probability - threshold) / (1 - threshold) if threshold < 1 else 1.0
+
+
+def _draw_footer(draw: ImageDraw.ImageDraw, captions: Captions) -> None:
+    draw.line((_MARGIN, _FOOTER, WIDTH - _MARGIN, _FOOTER), _FAINT, 1)
+    lines = (
+        ("Bars: the white line is the threshold; a bar that reaches it is a finding.", _GREY),
+        (f"Model: {captions.model}", _GREY),
+        (f"Thresholds: {captions.operating_point}", _GREY),
+        (_DISCLAIMER, _AMBER),
+    )
+    for i, (line, colour) in enumerate(lines):
+        shown, font = _fitting(draw, line)
+        draw.text((_MARGIN, _FOOTER + 20 + 29 * i), shown, colour, font, anchor="lm")
+
+
+def _fitting(draw: ImageDraw.ImageDraw, line: str) -> tuple[str, ImageFont.FreeTypeFont]:
+    """The line in the largest font in which it fits the page, cut where none is small enough."""
+    space = WIDTH - 2 * _MARGIN
+    for size in range(20, 15, -1):
+        if draw.textlength(line, _font(size)) <= space:
+            return line, _font(size)
+    while draw.textlength(line + "…", _font(16)) > space:
+        line = line[:-1]
+    return line + "…", _font(16)
+
+
+def _name(finding: Finding) -> str:
+    return finding.label.replace("_", " ").capitalize()
+
+
+@cache
+def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib, so that the sheet looks the same everywhere."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / name, size)

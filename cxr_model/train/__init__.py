@@ -1,0 +1,1 @@
+"""Training: films to a measured bundle."""

@@ -1,0 +1,1 @@
+"""The analyst: image to findings, heatmaps and result objects."""

@@ -1,0 +1,71 @@
+"""May an object be analysed, and what does it look like? The gate and the decoder in one call.
+
+It runs in a reader's process (`reader`), so it loads neither the network nor what builds objects.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_io.errors import NotDicomError, UndecodablePixelsError
+from dicom_io.gate.header_check import Rules, assess
+from dicom_io.gate.pixel_check import assess_image
+from dicom_io.gate.reasons import Reason
+from dicom_io.read.bounded_parser import refuse_excess
+from dicom_io.read.header import read_dataset
+from dicom_io.read.orientation import Pose
+from dicom_io.read.pixels import display_pixels
+from dicom_io.read.warnings_off import quietly
+
+GreyImage = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An image that is not analysed: the named reason, and what it was about this image."""
+
+    reason: Reason
+    detail: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """An image that passed the gate: its display-true pixels and what was noted on the way.
+
+    `pixels` (rows, cols) lie as they are stored, and so does everything drawn on them; `pose`
+    makes them upright for the network. `shown` are the stored values that take part in the
+    contrast, None where the image is not of grey values or has more than 20 bits of them.
+    """
+
+    pixels: GreyImage
+    notes: tuple[str, ...]
+    pose: Pose
+    shown: NDArray[np.int64] | None = None
+
+
+def admit(data: bytes, rules: Rules) -> Film | Refusal:
+    """Gate and decode one DICOM object."""
+    with quietly():
+        return _admit(data, rules)
+
+
+def _admit(data: bytes, rules: Rules) -> Film | Refusal:
+    try:
+        dataset = read_dataset(data)
+        verdict = assess(dataset, rules)
+        if verdict.reason is not None:
+            return Refusal(verdict.reason, verdict.detail, verdict.notes)
+        refuse_excess(dataset)
+    except NotDicomError as error:
+        return Refusal(Reason.UNREADABLE_OBJECT, str(error))
+    try:
+        image = display_pixels(dataset)
+    except UndecodablePixelsError as error:
+        return Refusal(Reason.UNDECODABLE_PIXELS, str(error), verdict.notes)
+    notes = verdict.notes + image.notes
+    content = assess_image(image)
+    if content.reason is not None:
+        return Refusal(content.reason, content.detail, notes + content.notes)
+    return Film(image.array, notes + content.notes, image.pose, image.shown)

@@ -1,0 +1,322 @@
+"""Image → findings → heatmaps → DICOM objects. Pure: no network, no store, no clock.
+
+The daemon and the batch run this same code; the one feeds it received instances, the other files.
+"""
+
+import datetime
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_model.errors import ImageError
+from cxr_model.findings import LABELS
+from cxr_model.predict.bundle import STARTER, Bundle
+from cxr_model.predict.card import Card
+from cxr_model.predict.heatmap import render
+from cxr_model.predict.prediction import Prediction
+from cxr_model.predict.predictor import Predictor
+from cxr_model.predict.region import Region
+from cxr_model.predict.summary_sheet import Captions, draw_summary
+from cxr_model.predict.transform import Geometry
+from daemon.analyse.decoder_pool import DEFAULT_LIMITS, ReaderLimits, Readers
+
+# Named here, too, for the code that runs the pipeline.
+from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
+from daemon.analyse.result_objects import (
+    SERIES_NUMBERS,
+    BuiltObject,
+    Drawing,
+    ObjectBuilder,
+    film_name,
+)
+from daemon.config.settings import STARTER_BUNDLE, ModelConfig
+from dicom_io.errors import NotDicomError, ObjectError
+from dicom_io.gate.header_check import DEFAULT_RULES, Rules
+from dicom_io.gate.reasons import Reason
+from dicom_io.objects.algorithm import Algorithm
+from dicom_io.objects.encode import to_bytes
+from dicom_io.objects.presentation_state import objection
+from dicom_io.objects.source_header import Identity
+from dicom_io.objects.uids import report_uid, series_uid
+from dicom_io.read.header import read_head
+from dicom_io.read.orientation import UPRIGHT, Pose
+from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedImage
+from dicom_io.report.document import ReportContent, build_report
+from storage.records import ObjectKind
+
+MANUFACTURER = "cxrd"
+"""Written into every object; the gate knows its own results by it."""
+
+# What making an object of an odd header ends in.
+_NOT_MADE = (
+    ObjectError,
+    ImageError,
+    ArithmeticError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+
+_DEFAULT_KINDS = frozenset({ObjectKind.HEATMAP})
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What the model says about a film, with the objects that show its positive findings.
+
+    `regions` outline, by label, where the maps of those present are hottest.
+    """
+
+    prediction: Prediction
+    notes: tuple[str, ...]
+    objects: tuple[BuiltObject, ...]
+    regions: Mapping[str, Region]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRequest:
+    """What a study's report is made from.
+
+    `image_keys` name every image of the study in its present state, analysed or not: the
+    report's UID follows from them, so the same images always make the same report.
+    """
+
+    study_instance_uid: str
+    image_keys: Sequence[str]
+    images: Sequence[ReportedImage]
+    not_analysed: Sequence[NotAnalysed]
+    predecessor: ObjectReference | None
+    number: int
+    """1 for the study's first report; the InstanceNumber."""
+    content_datetime: datetime.datetime
+
+
+class Pipeline:
+    """A loaded model and everything that follows from it."""
+
+    def __init__(self, predictor: Predictor, readers: Readers) -> None:
+        self._predictor = predictor
+        self._readers = readers
+        self.algorithm = _algorithm(predictor.bundle)
+
+    @classmethod
+    def open(cls, config: ModelConfig, limits: ReaderLimits = DEFAULT_LIMITS) -> Self:
+        """Load the configured bundle; images are read within the limits.
+
+        Raises ModelError where the bundle cannot be used.
+        """
+        path = STARTER if config.bundle == STARTER_BUNDLE else Path(config.bundle)
+        predictor = Predictor(
+            Bundle.load(path), device=config.device, threads=config.threads or None
+        )
+        return cls(predictor, Readers(limits))
+
+    @property
+    def card(self) -> Card:
+        """The card of the loaded bundle."""
+        return self._predictor.bundle.card
+
+    def warm_up(self) -> None:
+        """Start what the first image would have to wait for. Raises ReaderError."""
+        self._readers.warm_up()
+
+    def admit(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
+        """Gate and decode one DICOM object, in a process of its own; no network is run."""
+        return self._readers.admit(data, rules)
+
+    def analyse(
+        self,
+        data: bytes,
+        revision: int,
+        content_datetime: datetime.datetime,
+        rules: Rules = DEFAULT_RULES,
+        kinds: Collection[ObjectKind] = _DEFAULT_KINDS,
+    ) -> Analysis | Refusal:
+        """Take one DICOM object to its result, by its sender's rules, with objects of these kinds.
+
+        `content_datetime` is written into the objects; its zone is taken for the site's where the
+        image names none. A kind that cannot be made of this image is named in the notes.
+        """
+        film = self.admit(data, rules)
+        if isinstance(film, Refusal):
+            return film
+        try:
+            head = read_head(data)
+        except NotDicomError as error:
+            return Refusal(Reason.UNREADABLE_OBJECT, str(error), film.notes)
+        prediction = self.predict(film.pixels, film.pose)
+        problem = objection(head) if ObjectKind.PRESENTATION_STATE in kinds else ""
+        if problem:
+            kinds = frozenset(kinds) - {ObjectKind.PRESENTATION_STATE}
+            film = replace(film, notes=(*film.notes, f"no presentation state: {problem}"))
+        builder = ObjectBuilder(
+            head, film.shown, prediction, self.algorithm, revision, content_datetime
+        )
+        objects: list[BuiltObject] = []
+        if ObjectKind.HEATMAP in kinds:
+            for drawing in self.heatmaps(film.pixels, prediction):
+                objects.extend(builder.heatmap(drawing, kinds))
+        optional: dict[ObjectKind, Callable[[], Iterator[BuiltObject]]] = {
+            ObjectKind.SUMMARY: lambda: builder.summary(
+                self.summary(film, film_name(head), prediction), kinds
+            ),
+            ObjectKind.PRESENTATION_STATE: builder.presentation_state,
+            ObjectKind.SEGMENTATION: builder.segmentation,
+        }
+        notes = list(film.notes)
+        for kind, make in optional.items():
+            if kind not in kinds:
+                continue
+            try:
+                objects.extend(make())
+            except _NOT_MADE as error:
+                # The text may quote the header; the findings are there without this object.
+                notes.append(f"no {kind.replace('_', ' ')}: {type(error).__name__}")
+        return Analysis(prediction, tuple(notes), tuple(objects), builder.regions)
+
+    def predict(self, pixels: GreyImage, pose: Pose = UPRIGHT) -> Prediction:
+        """Calibrated findings of one display-true image (rows, cols)."""
+        return self.predict_all([(pixels, pose)])[0]
+
+    def predict_all(self, films: Sequence[tuple[GreyImage, Pose]]) -> list[Prediction]:
+        """Calibrated findings of several images, in their order; less work than one by one.
+
+        The network sees each film upright; maps and geometry are those of the pixels as given.
+        """
+        predictions = self._predictor.predict([pose.upright(pixels) for pixels, pose in films])
+        return [
+            on_stored_grid(prediction, pose, *pixels.shape)
+            for prediction, (pixels, pose) in zip(predictions, films, strict=True)
+        ]
+
+    def summary(self, film: Film, name: str, prediction: Prediction) -> NDArray[np.uint8]:
+        """The summary sheet of a film of that name, uint8 (rows, cols, 3); the film is upright."""
+        card = self.card
+        captions = Captions(
+            image=name,
+            model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
+            operating_point=_operating_point(card),
+        )
+        upright = film.pose.upright(film.pixels)
+        seen = on_upright_grid(prediction, film.pose, *upright.shape)
+        return draw_summary(upright, seen, card.map_scales, captions)
+
+    def heatmaps(self, pixels: GreyImage, prediction: Prediction) -> Iterator[Drawing]:
+        """One overlay per finding at or above its threshold; absent findings get none."""
+        card = self._predictor.bundle.card
+        for finding in prediction.present:
+            grid = prediction.maps[LABELS.index(finding.label)]
+            contribution = prediction.geometry.to_original(grid)
+            rgb = render(
+                pixels,
+                contribution,
+                scale=card.map_scales[finding.label],
+                label=finding.label,
+                probability=finding.probability,
+                threshold=finding.threshold,
+                model_name=f"{card.name} {card.version}",
+            )
+            yield Drawing(finding, rgb)
+
+    def self_test(self) -> float:
+        """Largest difference, in logits, between mean(map) + bias and the logit; about 0."""
+        ramp = np.tile(np.linspace(0, 255, 256, dtype=np.uint8), (256, 1))
+        prediction = self.predict(ramp)
+        bias = self._predictor.bundle.network.label_bias.tolist()
+        sums = prediction.maps.mean(axis=(1, 2)) + np.asarray(bias)
+        logits = np.asarray([finding.logit for finding in prediction.findings])
+        return float(np.abs(sums - logits).max())
+
+    def report_uid(self, study_instance_uid: str, image_keys: Sequence[str]) -> str:
+        """SOP Instance UID of the report on exactly these images in their present state."""
+        return report_uid(study_instance_uid, image_keys, self.algorithm.sha256)
+
+    def report(self, request: ReportRequest) -> BuiltObject:
+        """The Structured Report of a study (PS3.16 TID 1500)."""
+        uid = self.report_uid(request.study_instance_uid, request.image_keys)
+        dataset = build_report(
+            ReportContent(
+                sources=request.images,
+                not_analysed=request.not_analysed,
+                algorithm=self.algorithm,
+                predecessor=request.predecessor,
+                identity=Identity(
+                    sop_instance_uid=uid,
+                    series_instance_uid=self.report_series_uid(request.study_instance_uid),
+                    series_number=SERIES_NUMBERS[ObjectKind.REPORT],
+                    instance_number=request.number,
+                    content_datetime=request.content_datetime,
+                    timezone=request.content_datetime.tzinfo,
+                ),
+            )
+        )
+        return BuiltObject(
+            uid, str(dataset.SOPClassUID), ObjectKind.REPORT, None, to_bytes(dataset)
+        )
+
+    def report_series_uid(self, study_instance_uid: str) -> str:
+        """The series that holds this model's reports on a study."""
+        return series_uid(study_instance_uid, self.algorithm.sha256, "report")
+
+    def heatmap_series_uid(self, study_instance_uid: str) -> str:
+        """The series that holds this model's heatmaps of a study."""
+        return series_uid(study_instance_uid, self.algorithm.sha256, "heatmap")
+
+
+def _algorithm(bundle: Bundle) -> Algorithm:
+    card = bundle.card
+    methods = sorted({str(calibrator["method"]) for calibrator in card.calibrators.values()})
+    curves = json.dumps(dict(card.calibrators), sort_keys=True, default=dict)
+    return Algorithm(
+        name=card.name,
+        version=card.version,
+        manufacturer=MANUFACTURER,
+        sha256=bundle.sha256,
+        calibration=f"per finding ({', '.join(methods)})",
+        calibration_version=hashlib.sha256(curves.encode()).hexdigest()[:12],
+        operating_point=_operating_point(card),
+        intended_use=card.intended_use,
+        parameters=(f"cxrd {version('cxrd')}",),
+    )
+
+
+def _operating_point(card: Card) -> str:
+    """How the thresholds were chosen; the rule is a sentence of its own, the rest has names."""
+    return ", ".join(
+        str(value) if key == "rule" else f"{key.replace('_', ' ')} {value}"
+        for key, value in card.operating_point.items()
+    )
+
+
+def on_stored_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) -> Prediction:
+    """The prediction of an upright film, with maps and geometry of its stored (rows, columns)."""
+    box = prediction.geometry
+    top, left, height, width = box.top, box.left, box.height, box.width
+    if pose.columns_reversed:
+        left = box.size - left - width
+    if pose.rows_reversed:
+        top = box.size - top - height
+    if pose.transposed:
+        top, left, height, width = left, top, width, height
+    return replace(
+        prediction,
+        maps=pose.as_stored(prediction.maps),
+        geometry=Geometry(rows, columns, box.size, top, left, height, width),
+    )
+
+
+def on_upright_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) -> Prediction:
+    """The other way round: maps and geometry of the film as it is read, (rows, columns)."""
+    return replace(
+        prediction,
+        maps=pose.turned(prediction.maps),
+        geometry=Geometry.fit(rows, columns, prediction.geometry.size),
+    )

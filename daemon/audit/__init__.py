@@ -1,0 +1,1 @@
+"""Audit events: record, export, forward to syslog."""

@@ -1,0 +1,67 @@
+"""The audit trail as a file, CSV or a DICOM audit message on each line; how exports are recorded.
+
+A file appears complete or not at all, and not before the trail says that an export has begun.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from daemon.audit.messages import Reporter
+from daemon.audit.users import current_user
+from daemon.config.settings import Config
+from dicom_io.audit_message import to_xml
+from storage.audit.chain import is_itself
+from storage.audit.records import AuditKind, AuditOutcome
+from storage.errors import StorageError, TrailAlteredError
+from storage.files.durable import durable_file
+from storage.store import Store
+
+
+def recorded(store: Store, kind: AuditKind, path: Path, write: Callable[[], int]) -> int:
+    """What `write` returns, the number of rows it wrote to `path`; recorded before and after.
+
+    Raises StorageError, before anything is written where the trail takes no row.
+    """
+    record, place = partial(store.audit.record, kind, actor=current_user()), path.resolve()
+    record(detail=f"begun, to {place}")
+    try:
+        written = write()
+    except StorageError as error:
+        record(outcome=AuditOutcome.FAILURE, detail=f"not made, to {place}: {error}")
+        raise
+    record(detail=f"{written} row(s) to {place}")
+    return written
+
+
+def export_csv(store: Store, path: Path, since: datetime | None, until: datetime | None) -> int:
+    """Write these rows as they are and return their number. Raises StorageError."""
+    write = partial(store.audit.write_csv, path, since, until)
+    return recorded(store, AuditKind.AUDIT_EXPORTED, path, write)
+
+
+def export_messages(
+    config: Config, store: Store, path: Path, since: datetime | None, until: datetime | None
+) -> int:
+    """Write these rows as messages of PS3.15 A.5 and return their number.
+
+    Raises TrailAlteredError for a row that is not what it was, or another StorageError.
+    """
+    write = partial(_write_messages, Reporter.of(config), store, path, since, until)
+    return recorded(store, AuditKind.AUDIT_EXPORTED, path, write)
+
+
+def _write_messages(
+    reporter: Reporter, store: Store, path: Path, since: datetime | None, until: datetime | None
+) -> int:
+    written = 0
+    with durable_file(path, path.parent) as file:
+        for row in store.audit.rows(since, until):
+            if not is_itself(row):
+                raise TrailAlteredError(
+                    row.number, f"row {row.number} was altered: export the trail as CSV to see it"
+                )
+            file.write(to_xml(reporter.message(row)).encode() + b"\n")
+            written += 1
+    return written

@@ -1,0 +1,1 @@
+"""`cxrd analyse`: the pipeline over folders, CSV and dashboard."""

@@ -1,0 +1,226 @@
+"""`final_clinical_report.csv`: a row per image, appended whole, and read back.
+
+A row is one line of the file, so what an interruption left of a last row is cut off exactly.
+"""
+
+import csv
+import fcntl
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from cxr_model.findings import LABELS, NO_FINDING
+from daemon.errors import UsageError
+from dicom_io.gate.reasons import Reason
+from dicom_io.objects.algorithm import Algorithm
+from storage.files.csv_file import neutralise
+from storage.files.durable import os_errors_named
+
+REPORT_FILE = "final_clinical_report.csv"
+
+HEATMAP_FOLDER = "heatmaps"
+
+COLUMNS = (
+    "Image_ID",
+    *LABELS,
+    "Clinical_Summary",
+    "Status",
+    "Reason",
+    "Detail",
+    "Heatmaps",
+    "Model",
+    "Model_SHA256",
+    "Intended_Use",
+)
+
+UNREADABLE = frozenset(
+    {
+        Reason.UNREADABLE_OBJECT,
+        Reason.UNDECODABLE_PIXELS,
+        Reason.DECODER_FAILED,
+        Reason.ANALYSIS_FAILED,
+    }
+)
+"""Reasons that mean the file could not be read, not that it shows something else."""
+
+
+class State(Enum):
+    """The three ends an image can come to."""
+
+    ANALYSED = auto()
+    REFUSED = auto()
+    UNREADABLE = auto()
+
+
+_ANALYSED, _NOT_ANALYSED = "analysed", "not_analysed"
+
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image: its calibrated probabilities in the order of `LABELS`, or why there are none."""
+
+    image_id: str
+    probabilities: tuple[float, ...] = ()
+    summary: str = ""
+    heatmaps: tuple[str, ...] = ()
+    reason: Reason | None = None
+    detail: str = ""
+
+    @property
+    def state(self) -> State:
+        """What became of the image, in a word."""
+        if self.reason is None:
+            return State.ANALYSED
+        return State.UNREADABLE if self.reason in UNREADABLE else State.REFUSED
+
+    @property
+    def present(self) -> frozenset[str]:
+        """Labels the summary names: the probabilities are rounded, the summary was not."""
+        if self.reason is not None or self.summary == NO_FINDING:
+            return frozenset()
+        return frozenset(part.rpartition(" (")[0] for part in self.summary.split("; "))
+
+    def cells(self, algorithm: Algorithm) -> list[str]:
+        """The row as text, in the order of `COLUMNS`."""
+        values = [f"{value:.6f}" for value in self.probabilities] or [""] * len(LABELS)
+        summary = self.summary if self.reason is None else f"Not analysed: {self.reason}"
+        status = _ANALYSED if self.reason is None else _NOT_ANALYSED
+        row = [self.image_id, *values, summary, status, self.reason or "", self.detail]
+        row += ["; ".join(self.heatmaps), f"{algorithm.name} {algorithm.version}"]
+        return [cell(text) for text in [*row, algorithm.sha256, algorithm.intended_use]]
+
+    @classmethod
+    def parse(cls, cells: dict[str, str]) -> Self:
+        """Read a row back. Raises ValueError where it is not one of ours."""
+        if cells["Status"] == _NOT_ANALYSED:
+            reason = Reason(cells["Reason"])
+            return cls(cells["Image_ID"], reason=reason, detail=cells["Detail"])
+        if cells["Status"] != _ANALYSED:
+            raise ValueError(f"an unknown status {cells['Status']!r}")
+        return cls(
+            cells["Image_ID"],
+            tuple(float(cells[label]) for label in LABELS),
+            cells["Clinical_Summary"],
+            detail=cells["Detail"],
+        )
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and what else a terminal would act on."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def cell(text: str) -> str:
+    """The text as a cell of the report: on one line, and nothing a spreadsheet would run."""
+    return neutralise(one_line(text))
+
+
+def read_rows(path: Path) -> Iterator[tuple[Row, str]]:
+    """Every row with the sha256 of its model, one at a time. Raises UsageError or StorageError."""
+    with os_errors_named(path), path.open(newline="", encoding="utf-8") as file:
+        try:
+            reader = csv.reader(file)
+            if tuple(next(reader, COLUMNS)) != COLUMNS:
+                raise UsageError(
+                    f"{path} was written with other columns; choose another --out folder"
+                )
+            for values in reader:
+                cells = dict(zip(COLUMNS, values, strict=True))
+                yield Row.parse(cells), cells["Model_SHA256"]
+        except (csv.Error, ValueError) as error:
+            raise UsageError(
+                f"{path} is damaged ({error}); mend it or choose another --out folder"
+            ) from error
+
+
+class Report:
+    """The report open for appending, by one process at a time; a context manager."""
+
+    def __init__(self, folder: Path, algorithm: Algorithm) -> None:
+        """Open or create `folder`'s report and see what is in it already.
+
+        Raises UsageError when it is in use, damaged, of another model or of other columns, and
+        StorageError when the disk does not let us.
+        """
+        self.path = folder / REPORT_FILE
+        self._algorithm = algorithm
+        with os_errors_named(self.path):
+            (folder / HEATMAP_FOLDER).mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+b")
+        try:
+            self._lock()
+            with os_errors_named(self.path):
+                _cut_torn_row(self._file)
+            self._states = self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with os_errors_named(self.path):
+            self._file.close()
+
+    def holds(self, image_id: str) -> bool:
+        """Whether the image has its row."""
+        return cell(image_id) in self._states
+
+    def state(self, image_id: str) -> State:
+        """What the row of that image says became of it."""
+        return self._states[cell(image_id)]
+
+    def append(self, row: Row) -> None:
+        """Add the row of an image that has none. Raises StorageError."""
+        if self.holds(row.image_id):
+            raise ValueError(f"{row.image_id} has its row already")
+        self._write(row.cells(self._algorithm))
+        self._states[cell(row.image_id)] = row.state
+
+    def _write(self, cells: Sequence[str]) -> None:
+        line = io.StringIO(newline="")
+        csv.writer(line).writerow(cells)
+        with os_errors_named(self.path):
+            self._file.write(line.getvalue().encode("utf-8"))
+            self._file.flush()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"{self.path} is being written by another run; wait for it or choose another --out"
+            ) from error
+
+    def _read(self) -> dict[str, State]:
+        known: dict[str, State] = {}
+        for row, sha256 in read_rows(self.path):
+            if sha256 != self._algorithm.sha256:
+                raise UsageError(
+                    f"{self.path} holds another model's rows; choose another --out folder"
+                )
+            known[row.image_id] = row.state
+        if self._file.seek(0, os.SEEK_END) == 0:
+            self._write(COLUMNS)
+        return known
+
+
+def _cut_torn_row(file: BinaryIO) -> None:
+    """Cut off what follows the last line break: a row that an interruption left unfinished."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            file.truncate(start + newline + 1)
+            return
+        end = start
+    file.truncate(0)

@@ -1,0 +1,285 @@
+"""`dashboard.html`: what the report's rows say together, as one file without anything external."""
+
+import datetime
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from cxr_model.findings import LABELS
+from cxr_model.predict.bundle import write_atomically
+from cxr_model.predict.card import Card
+from daemon.batch import charts
+from daemon.batch.csv_report import Row, State
+from dicom_io.gate.reasons import Reason
+from storage.files.durable import os_errors_named
+
+DASHBOARD_FILE = "dashboard.html"
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+_EXAMPLES = 50
+"""Images listed per reason; the report lists them all."""
+
+_PARTS = {"held_out": "held-out patients", "validation": "validation patients"}
+
+_METRICS = {
+    "positives": "Positives",
+    "auc": "AUC",
+    "brier": "Brier",
+    "nll": "NLL",
+    "ece_mass": "ECE",
+    "noise_floor": "ECE noise floor",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+}
+
+_ECE = frozenset({"ece_mass", "noise_floor"})
+
+_BESIDE_ECE = frozenset({"auc", "brier", "nll", "noise_floor"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonGroup:
+    """The images refused for one reason: how many, and the first of them as (name, detail)."""
+
+    reason: Reason
+    count: int
+    examples: tuple[tuple[str, str], ...]
+
+    @property
+    def unnamed(self) -> int:
+        """How many more there are than `examples`."""
+        return self.count - len(self.examples)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overview:
+    """The report in numbers. Arrays have a row per analysed image, a column per label."""
+
+    probabilities: NDArray[np.float32]
+    present: NDArray[np.uint8]
+    refused: int
+    unreadable: int
+    reasons: tuple[ReasonGroup, ...]
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> "Overview":
+        """Take the rows one at a time; a report of a million images need not fit in memory."""
+        probabilities, present = array("f"), array("B")
+        states: dict[State, int] = defaultdict(int)
+        counts: dict[Reason, int] = defaultdict(int)
+        examples: dict[Reason, list[tuple[str, str]]] = defaultdict(list)
+        for row in rows:
+            states[row.state] += 1
+            if row.reason is None:
+                probabilities.extend(row.probabilities)
+                present.extend(label in row.present for label in LABELS)
+                continue
+            counts[row.reason] += 1
+            if len(examples[row.reason]) < _EXAMPLES:
+                examples[row.reason].append((row.image_id, row.detail))
+        groups = [ReasonGroup(reason, n, tuple(examples[reason])) for reason, n in counts.items()]
+        return cls(
+            np.array(probabilities, dtype=np.float32).reshape(-1, len(LABELS)),
+            np.array(present, dtype=np.uint8).reshape(-1, len(LABELS)),
+            states[State.REFUSED],
+            states[State.UNREADABLE],
+            tuple(sorted(groups, key=lambda group: (-group.count, group.reason))),
+        )
+
+    @property
+    def analysed(self) -> int:
+        """How many images have probabilities."""
+        return len(self.present)
+
+    @property
+    def with_findings(self) -> int:
+        """How many of them have at least one finding."""
+        return int(self.present.any(axis=1).sum())
+
+    def together(self) -> NDArray[np.int64]:
+        """Images in which both of two findings are present, (14, 14)."""
+        table = self.present.astype(np.float32)
+        return np.asarray(np.rint(table.T @ table), dtype=np.int64)
+
+
+def write_dashboard(
+    path: Path, overview: Overview, card: Card, sha256: str, now: datetime.datetime
+) -> None:
+    """Write the page, whole or not at all. Raises StorageError."""
+    page = render_dashboard(overview, card, sha256, now)
+    with os_errors_named(path):
+        write_atomically(path, page.encode("utf-8"))
+
+
+def render_dashboard(overview: Overview, card: Card, sha256: str, now: datetime.datetime) -> str:
+    """The page as HTML; everything that comes from a file or the card is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    drawn = _drawn(overview, card) if overview.analysed else None
+    return environment.get_template(DASHBOARD_FILE).render(
+        overview=overview,
+        card=card,
+        sha256=sha256,
+        now=now,
+        drawn=drawn,
+        calibration=_calibration(overview, card),
+        measured=_measured(card),
+        operating_point=_said(card.operating_point),
+        patients=_patients(card.provenance),
+        share=charts.share,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    findings: Markup
+    healthy: Markup
+    histograms: tuple[tuple[str, int, Markup], ...]
+    names: tuple[str, ...]
+    matrix: tuple[tuple[tuple[int, float], ...], ...]
+    """Counts with how dark their cell is, 0 to 1."""
+
+
+def _drawn(overview: Overview, card: Card) -> _Drawn:
+    counts = overview.present.sum(axis=0, dtype=np.int64).tolist()
+    names = tuple(_plain(label) for label in LABELS)
+    order = sorted(range(len(LABELS)), key=lambda i: -counts[i])
+    without = overview.analysed - overview.with_findings
+    together = overview.together()
+    most = max(int((together - np.diag(np.diag(together))).max()), 1)
+    return _Drawn(
+        charts.bars([names[i] for i in order], [counts[i] for i in order], overview.analysed),
+        charts.pie((without, overview.with_findings), ("No finding", "One or more findings")),
+        tuple(
+            (
+                names[i],
+                counts[i],
+                charts.histogram(
+                    names[i],
+                    overview.probabilities[:, i],
+                    overview.present[:, i].astype(np.bool_),
+                    card.thresholds[label],
+                ),
+            )
+            for i, label in enumerate(LABELS)
+        ),
+        names,
+        tuple(tuple((n, min(n / most, 1.0)) for n in row) for row in together.tolist()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def _calibration(overview: Overview, card: Card) -> _Table:
+    """Per label: the curve, the threshold, and what the probabilities say of these images."""
+    expected = overview.probabilities.sum(axis=0, dtype=np.float64)
+    found = overview.present.sum(axis=0, dtype=np.int64)
+    rows = tuple(
+        (
+            _plain(label),
+            _curve(card.calibrators[label]),
+            f"{card.thresholds[label]:.3f}",
+            f"{expected[i]:.1f}",
+            str(found[i]),
+        )
+        for i, label in enumerate(LABELS)
+    )
+    heads = ("Finding", "Calibration of the logit", "Threshold", "Expected here")
+    return _Table((*heads, "At or above threshold here"), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What the card says of the model's quality, on whom; an empty table where it says nothing."""
+
+    on: str
+    mean_auc: str
+    table: _Table
+
+
+def _measured(card: Card) -> _Measured | None:
+    part = next((name for name in _PARTS if _mapping(card.metrics.get(name))), None)
+    if part is None:
+        return None
+    measured = _mapping(card.metrics[part])
+    per_label = _mapping(measured.get("labels"))
+    keys = _shown_metrics([_mapping(row) for row in per_label.values()])
+    rows = tuple(
+        (
+            _plain(label),
+            *(_with_interval(_mapping(per_label.get(label)), key) for key in keys),
+        )
+        for label in LABELS
+    )
+    size = [f"{measured[key]} {key}" for key in ("images", "patients") if measured.get(key)]
+    on = f"{_PARTS[part]} ({', '.join(size)})" if size else _PARTS[part]
+    heads = ("Finding", *(_METRICS[key] for key in keys))
+    return _Measured(on, _with_interval(measured, "mean_auc"), _Table(heads, rows if keys else ()))
+
+
+def _shown_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Metrics of which the card has a value; ECE only beside what it misleads without."""
+    there = {key for key in _METRICS for row in rows if row.get(key) is not None}
+    if not there >= _BESIDE_ECE:
+        there -= _ECE
+    return [key for key in _METRICS if key in there]
+
+
+def _with_interval(values: Mapping[str, Any], key: str) -> str:
+    bounds = values.get(f"{key}_95")
+    text = _number(values.get(key))
+    if isinstance(bounds, list) and len(bounds) == 2 and None not in bounds:
+        return f"{text} ({_number(bounds[0])} to {_number(bounds[1])})"
+    return text
+
+
+def _curve(calibrator: Mapping[str, Any]) -> str:
+    method = str(calibrator.get("method", "not said"))
+    numbers = [
+        f"{name} {value:.3g}"
+        for name, value in calibrator.items()
+        if isinstance(value, float | int) and not isinstance(value, bool)
+    ]
+    return f"{method} ({', '.join(numbers)})" if numbers else method
+
+
+def _patients(provenance: Mapping[str, Any]) -> str:
+    patients = _mapping(_mapping(provenance.get("split")).get("patients"))
+    return ", ".join(f"{_plain(str(side))} {count}" for side, count in patients.items())
+
+
+def _said(content: Mapping[str, Any]) -> str:
+    return "; ".join(f"{_plain(str(key))}: {value}" for key, value in content.items())
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """A card keeps what others wrote into it: what is no mapping is taken for an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _plain(label: str) -> str:
+    return label.replace("_", " ")

@@ -1,0 +1,75 @@
+"""`cxrd audit`: the trail of what happened, checked and exported. No logic."""
+
+import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.config.settings import load_config
+from daemon.errors import UsageError
+
+audit_app = typer.Typer(no_args_is_help=True, help="The audit trail.")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file; default: ./config.yaml if there."),
+]
+
+
+@audit_app.command("verify")
+def audit_verify(
+    head: Annotated[
+        str | None,
+        typer.Option(help="A head noted earlier, NUMBER:HASH, that the trail must still hold."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Check the hash chain: name the first altered row, or print the head to note elsewhere."""
+    from storage.audit.records import AuditHead
+    from storage.store import Store
+
+    try:
+        noted = None if head is None else AuditHead.parse(head)
+    except ValueError as error:
+        raise UsageError(f"--head: {error}") from None
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        found = store.audit.verify(noted)
+    typer.echo(f"{found.number} row(s), none altered; head {found}")
+
+
+class TrailFormat(StrEnum):
+    """What `--format` can ask for."""
+
+    CSV = "csv"
+    DICOM_XML = "dicom-xml"
+
+
+@audit_app.command("export")
+def audit_export(
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    form: Annotated[
+        TrailFormat, typer.Option("--format", help="CSV, or a DICOM audit message a line.")
+    ] = TrailFormat.CSV,
+    since: Annotated[
+        datetime.datetime | None, typer.Option(help="Recorded at or after (UTC).")
+    ] = None,
+    until: Annotated[datetime.datetime | None, typer.Option(help="Recorded before (UTC).")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write the trail to a file; the export is itself recorded."""
+    from daemon.audit.export import export_csv, export_messages
+    from storage.store import Store
+
+    settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
+        if form is TrailFormat.CSV:
+            written = export_csv(store, out, _utc(since), _utc(until))
+        else:
+            written = export_messages(settings, store, out, _utc(since), _utc(until))
+    typer.echo(f"{written} row(s) in {out}")
+
+
+def _utc(moment: datetime.datetime | None) -> datetime.datetime | None:
+    return moment.replace(tzinfo=datetime.UTC) if moment is not None else None

@@ -1,0 +1,296 @@
+"""The commands. No logic: each reads its options, calls one room and prints what came back.
+
+The rooms behind a command are imported inside it, so that `cxrd export` does not load a network.
+"""
+
+import datetime
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.cli.audit import audit_app
+from daemon.cli.model import model_app
+from daemon.cli.store import store_app
+from daemon.config.permissions import write_privately
+from daemon.config.settings import load_config
+from daemon.errors import UsageError
+from daemon.worker.role import ROOM_ERRORS, RoleName
+
+app = typer.Typer(
+    name="cxrd",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A DICOM node that reads chest X-rays and answers with Structured Reports and heatmaps. "
+    "RESEARCH USE ONLY: not for diagnosis.",
+)
+
+jobs_app = typer.Typer(no_args_is_help=True, help="The queue, and what is parked in it.")
+
+app.add_typer(jobs_app, name="jobs")
+
+app.add_typer(model_app, name="model")
+
+app.add_typer(audit_app, name="audit")
+
+app.add_typer(store_app)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file; default: ./config.yaml if there."),
+]
+
+JobArgument = Annotated[int, typer.Argument(help="The job's number, as `cxrd jobs list` shows it.")]
+
+
+def main() -> None:
+    """Entry point of the console script: errors are one line on stderr, no traceback."""
+    write_privately()
+    try:
+        app()
+    except ROOM_ERRORS as error:
+        typer.echo(f"cxrd: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        # A folder that cannot be written or a full disk is the environment's fault, not a bug.
+        if error.strerror is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"cxrd: {place}{error.strerror}", err=True)
+        sys.exit(1)
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    only: Annotated[
+        str | None, typer.Option(help="Run only these roles, for example listener,courier.")
+    ] = None,
+) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    from daemon.config.settings import token_path
+    from daemon.supervisor import Supervisor, stop_on_signals
+    from daemon.worker.role import configure_logging
+
+    settings = load_config(config)
+    roles = _roles(only)
+    configure_logging()
+
+    def on_ready(working: Sequence[RoleName]) -> None:
+        listener = settings.listener
+        places = [", ".join(working)]
+        if RoleName.LISTENER in working:
+            places.append(f"{listener.ae_title} at {listener.host}:{listener.port}")
+        if RoleName.WEB in working:
+            token = token_path(settings)
+            page = f"status page {settings.web.url}" + (f" (token: {token})" if token else "")
+            places.append(page)
+        typer.echo(f"cxrd is ready: {'; '.join(places)}. Research use only.", err=True)
+
+    with stop_on_signals() as stop:
+        Supervisor(settings, roles).run(stop, on_ready)
+
+
+def _roles(only: str | None) -> list[RoleName]:
+    if only is None:
+        return list(RoleName)
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    known = [role.value for role in RoleName]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"--only: no role is called {name!r}; the roles are {', '.join(known)}"
+            )
+    if not names:
+        raise UsageError(f"--only: name at least one of {', '.join(known)}")
+    return [role for role in RoleName if role.value in names]
+
+
+@app.command()
+def demo(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="DICOM files to send; default: synthetic films.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder for what is made; default: a temporary one.")
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Model bundle; default: the starter.")] = None,
+) -> None:
+    """Show the whole loop on this machine: a throw-away PACS, the daemon, images, the report."""
+    from daemon.demo import run_demo
+
+    run_demo(files or [], keep, bundle, typer.echo)
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Preflight: configuration, disk, store, model, listener and each destination."""
+    from daemon.preflight import run_checks
+
+    settings = load_config(config)
+    typer.echo("ok      configuration: valid")
+    failed = 0
+    for result in run_checks(settings):
+        failed += not result.passed
+        typer.echo(f"{'ok    ' if result.passed else 'FAILED'}  {result.name}: {result.detail}")
+    if failed:
+        raise UsageError(f"{failed} check(s) failed; see above")
+
+
+@app.command()
+def analyse(
+    paths: Annotated[list[Path], typer.Argument(help="Images or directories: DICOM, PNG, JPEG.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the report, the heatmaps and the dashboard.")
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Analyse files or directories into OUT: final_clinical_report.csv, heatmaps/, dashboard.html.
+
+    A run that was cut short goes on where it was when it is started again.
+    """
+    from daemon.analyse.decoder_pool import ReaderLimits
+    from daemon.batch.analyse_files import analyse_files
+
+    settings = load_config(config)
+    summary = analyse_files(
+        paths,
+        out,
+        settings.model,
+        limits=ReaderLimits.of(settings.analyst),
+        now=datetime.datetime.now(datetime.UTC),
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(str(summary))
+    if summary.unreadable:
+        raise UsageError(f"{summary.unreadable} file(s) could not be read; their rows say why")
+
+
+class ExportStatus(StrEnum):
+    """What `--status` can ask for."""
+
+    RECEIVED = "received"
+    ANALYSED = "analysed"
+    NOT_ANALYSED = "not_analysed"
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    since: Annotated[
+        datetime.datetime | None, typer.Option(help="Received at or after (UTC).")
+    ] = None,
+    until: Annotated[datetime.datetime | None, typer.Option(help="Received before (UTC).")] = None,
+    study: Annotated[str | None, typer.Option(help="Only this Study Instance UID.")] = None,
+    status: Annotated[ExportStatus | None, typer.Option(help="Only images in this state.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write the audit report: one CSV row per received image."""
+    from cxr_model.findings import LABELS
+    from daemon.audit.export import recorded
+    from storage.audit.records import AuditKind
+    from storage.export import ExportFilter
+    from storage.records import InstanceState
+    from storage.store import Store
+
+    settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
+        which = ExportFilter(
+            since=_utc(since),
+            until=_utc(until),
+            study_instance_uid=study,
+            state=InstanceState(status) if status else None,
+        )
+        write = partial(store.export.write_csv, out, LABELS, which)
+        written = recorded(store, AuditKind.DATA_EXPORTED, out, write)
+    typer.echo(f"{written} row(s) in {out}. Research use only.")
+
+
+def _utc(moment: datetime.datetime | None) -> datetime.datetime | None:
+    return moment.replace(tzinfo=datetime.UTC) if moment is not None else None
+
+
+@jobs_app.command("list")
+def jobs_list(
+    state: Annotated[
+        str | None, typer.Option(help="queued, running, done, parked or discarded.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="At most this many.")] = 50,
+    config: ConfigOption = None,
+) -> None:
+    """List jobs, those that need a person first."""
+    from storage.records import JobState
+    from storage.store import Store
+
+    if state is not None and state not in list(JobState):
+        raise UsageError(f"--state: {state!r} is none of {', '.join(JobState)}")
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        jobs = store.jobs.list(state=JobState(state) if state else None, limit=limit)
+    for job in jobs:
+        lane = f" to {job.lane}" if job.lane else ""
+        error = f": {_printable(job.last_error)}" if job.last_error else ""
+        typer.echo(
+            f"{job.id:>6}  {job.state:<9} {job.kind}{lane}, {job.attempts} attempt(s){error}"
+        )
+    if not jobs:
+        typer.echo("no such jobs")
+
+
+@jobs_app.command("show")
+def jobs_show(job_id: JobArgument, config: ConfigOption = None) -> None:
+    """Show everything about one job."""
+    import dataclasses
+
+    from storage.store import Store
+
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        job = store.jobs.get(job_id)
+    for field in dataclasses.fields(job):
+        typer.echo(f"{field.name:<12} {_printable(str(getattr(job, field.name)))}")
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would act on: a peer's words may be in it."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+@jobs_app.command("retry")
+def jobs_retry(
+    job_ids: Annotated[list[int] | None, typer.Argument(help="Numbers of the jobs.")] = None,
+    parked: Annotated[bool, typer.Option("--all-parked", help="Every parked job.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Queue jobs again, due now and with fresh attempts."""
+    from daemon.audit.users import current_user
+    from storage.records import JobState
+    from storage.store import Store
+
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        wanted = list(job_ids or [])
+        if parked:
+            wanted += [job.id for job in store.jobs.list(state=JobState.PARKED, limit=None)]
+        elif not wanted:
+            raise UsageError("name the jobs to retry, or give --all-parked")
+        for job_id in wanted:
+            store.jobs.retry(job_id, current_user())
+    typer.echo(f"{len(wanted)} job(s) queued again")
+
+
+@jobs_app.command("discard")
+def jobs_discard(
+    job_ids: Annotated[list[int], typer.Argument(help="Numbers of the jobs.")],
+    config: ConfigOption = None,
+) -> None:
+    """Give jobs up for good; their rows stay as a record."""
+    from daemon.audit.users import current_user
+    from storage.store import Store
+
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        for job_id in job_ids:
+            store.jobs.discard(job_id, current_user())
+            typer.echo(f"job {job_id} is discarded")

@@ -1,0 +1,324 @@
+"""`cxrd model`: bundles. No logic: each command reads its options, calls the room and prints.
+
+`cxr_model` is imported inside the commands, so that the help does not load a network.
+"""
+
+import datetime
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.train import Device, DeviceOption, ThreadsOption, train
+from daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from cxr_model.calibrate.calibration import Calibration
+    from cxr_model.data.predictions import Predictions
+    from cxr_model.predict.bundle import Bundle
+
+model_app = typer.Typer(
+    no_args_is_help=True,
+    help="Model bundles: show, train, calibrate, evaluate, import. Research use only.",
+)
+
+
+class Method(StrEnum):
+    """What `--method` can ask for."""
+
+    IDENTITY = "identity"
+    PLATT = "platt"
+    BETA = "beta"
+    ISOTONIC = "isotonic"
+
+
+model_app.command()(train)
+
+PredictionsOption = Annotated[
+    Path | None,
+    typer.Option(help="CSV (or .csv.gz): image, patient_id, prob_<label>…, y_<label>…"),
+]
+
+
+@model_app.command()
+def show(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Folder of a bundle; default: the starter.")
+    ] = None,
+) -> None:
+    """Show what a bundle is, what it is for, and how good it was measured to be."""
+    from cxr_model.evaluate.text import bundle_text
+    from cxr_model.predict.bundle import STARTER, Bundle
+
+    typer.echo(bundle_text(Bundle.load(bundle or STARTER)))
+
+
+@model_app.command()
+def calibrate(
+    predictions: Annotated[
+        Path,
+        typer.Option(help="CSV (or .csv.gz): image, patient_id, prob_<label>…, y_<label>…"),
+    ],
+    out: Annotated[Path, typer.Option(help="The calibration.json to write.")],
+    method: Annotated[
+        list[Method] | None,
+        typer.Option(
+            help="Curves allowed; may be repeated. Default: beta, or platt where outcomes are few."
+        ),
+    ] = None,
+    local: PredictionsOption = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle whose own probabilities PREDICTIONS holds.")
+    ] = None,
+    bundle_out: Annotated[
+        Path | None, typer.Option(help="Write BUNDLE with these curves and new thresholds here.")
+    ] = None,
+    specificity: Annotated[
+        float, typer.Option(help="Of BUNDLE_OUT's thresholds, on these predictions.")
+    ] = 0.85,
+    seed: Annotated[int, typer.Option(help="Of the cross-validation over patients.")] = 0,
+) -> None:
+    """Fit a calibration curve per label; patients left out of the fit judge it.
+
+    --local names predictions of a site: only the offset of each curve is fitted to its prevalence.
+    """
+    from cxr_model.calibrate.calibration import calibrate as fit
+    from cxr_model.calibrate.calibration import refit_offsets
+    from cxr_model.calibrate.choosing import DEFAULT_METHODS
+    from cxr_model.data.predictions import Predictions
+    from cxr_model.predict import curves as calibrators
+
+    if (bundle is None) is not (bundle_out is None):
+        raise UsageError("--bundle and --bundle-out belong together: give both or neither")
+    fitted = Predictions.from_csv(predictions)
+    methods = tuple(calibrators.Method(one) for one in method) if method else DEFAULT_METHODS
+    calibration = fit(fitted, methods=methods, seed=seed)
+    if local is not None:
+        fitted = Predictions.from_csv(local)
+        calibration = refit_offsets(calibration, fitted)
+    calibration.save(out)
+    for label, curve in calibration.to_card().items():
+        typer.echo(f"{label:<20} {curve['method']}")
+    typer.echo(f"calibration: {out}; score it on other patients with `cxrd model evaluate`")
+    if bundle is not None and bundle_out is not None:
+        _write_recalibrated(bundle, bundle_out, calibration, fitted, specificity)
+
+
+def _write_recalibrated(
+    bundle: Path,
+    out: Path,
+    calibration: "Calibration",
+    fitted: "Predictions",
+    specificity: float,
+) -> None:
+    from cxr_model.calibrate.operating_point import recalibrated
+    from cxr_model.predict.bundle import Bundle
+
+    renewed = recalibrated(
+        Bundle.load(bundle), calibration, fitted, specificity=specificity, now=_now()
+    )
+    renewed.save(out)
+    typer.echo(f"bundle: {out}, sha256 {renewed.sha256}")
+
+
+@model_app.command()
+def evaluate(
+    out: Annotated[Path, typer.Option(help="The metrics.csv to write; diagrams lie beside it.")],
+    predictions: PredictionsOption = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="calibration.json, fitted on other patients.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of films to predict first.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Their label table, as for train.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle that predicts them; default: the starter.")
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="Radiologists' boxes, in the layout of NIH's BBox_List_2017.csv."),
+    ] = None,
+    every_film: Annotated[
+        bool,
+        typer.Option("--every-film", help="Score also patients the bundle was trained on."),
+    ] = False,
+    device: DeviceOption = Device.AUTO,
+    threads: ThreadsOption = None,
+    resamples: Annotated[
+        int, typer.Option(min=2, help="Draws of patients the intervals come from.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Of these draws.")] = 0,
+) -> None:
+    """Measure AUC, Brier, NLL and calibration with 95 % intervals over patients.
+
+    Give --predictions, or --images and --labels. From images the predictions are also written, to
+    OUT_predictions.csv and, before calibration, to OUT_uncalibrated.csv.
+    """
+    if predictions is not None and images is None and labels is None and boxes is None:
+        _evaluate_table(predictions, calibration, out, resamples, seed)
+    elif predictions is None and images is not None and labels is not None and calibration is None:
+        _evaluate_films(
+            images, labels, bundle, boxes, out, every_film, device.value, threads, resamples, seed
+        )
+    else:
+        raise UsageError(
+            "give either --predictions (and --calibration), or --images and --labels "
+            "(and --bundle, --boxes)"
+        )
+
+
+def _evaluate_table(
+    predictions: Path, calibration: Path | None, out: Path, resamples: int, seed: int
+) -> None:
+    from cxr_model.calibrate.calibration import Calibration
+    from cxr_model.data.predictions import Predictions
+    from cxr_model.evaluate.evaluation import evaluate as measure
+    from cxr_model.evaluate.evaluation import write
+    from cxr_model.evaluate.text import evaluation_text
+
+    table = Predictions.from_csv(predictions)
+    curves = Calibration.load(calibration) if calibration is not None else None
+    result = measure(table, calibration=curves, resamples=resamples, seed=seed)
+    write(result, out)
+    typer.echo(evaluation_text(result.table))
+    typer.echo(f"\nmetrics: {out}")
+
+
+def _evaluate_films(
+    images: Path,
+    labels: Path,
+    bundle: Path | None,
+    boxes: Path | None,
+    out: Path,
+    every_film: bool,
+    device: str,
+    threads: int | None,
+    resamples: int,
+    seed: int,
+) -> None:
+    from cxr_model.data.chestxray14 import load_labels
+    from cxr_model.evaluate.boxes import read_boxes, write_localisation
+    from cxr_model.evaluate.evaluation import evaluate as measure
+    from cxr_model.evaluate.evaluation import write
+    from cxr_model.evaluate.score_films import held_out_films, score_films
+    from cxr_model.evaluate.text import evaluation_text, localisation_text
+    from cxr_model.predict.bundle import STARTER, Bundle
+    from cxr_model.predict.predictor import Predictor
+    from storage.files.csv_file import neutralise
+
+    model = Bundle.load(bundle or STARTER)
+    records = load_labels(images, labels).records
+    unseen = None if every_film else held_out_films(model, records)
+    if unseen is not None:
+        typer.echo(
+            f"{model.card.name} was trained with this table: of {len(records)} films only the "
+            f"{len(unseen)} of held-out patients are scored",
+            err=True,
+        )
+        records = unseen
+    scored = score_films(
+        Predictor(model, device=device, threads=threads),
+        records,
+        read_boxes(boxes) if boxes is not None else (),
+        progress=sys.stderr.isatty(),
+    )
+    scored.calibrated.to_csv(out.with_name(f"{out.stem}_predictions.csv"), neutralise)
+    scored.uncalibrated.to_csv(out.with_name(f"{out.stem}_uncalibrated.csv"), neutralise)
+    result = measure(
+        scored.calibrated, thresholds=model.card.thresholds, resamples=resamples, seed=seed
+    )
+    write(result, out)
+    typer.echo(evaluation_text(result.table))
+    if boxes is not None:
+        write_localisation(scored.localisation, out.with_name(f"{out.stem}_localisation.csv"))
+        typer.echo(f"\n{localisation_text(scored.localisation)}")
+    typer.echo(f"\nmetrics: {out}")
+
+
+@model_app.command("import")
+def import_checkpoint(
+    out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
+    file: Annotated[Path | None, typer.Argument(help="A DenseNet-121 checkpoint.")] = None,
+    download: Annotated[
+        str | None,
+        typer.Option(
+            help="Fetch published weights instead: densenet121-res224-all, -pc or -nih of "
+            "torchxrayvision. A transfer that broke off is taken up again."
+        ),
+    ] = None,
+    mirror: Annotated[
+        str | None, typer.Option(help="Address of a folder that holds the published files.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name; default: that of the file or weights.")
+    ] = None,
+    version: Annotated[str, typer.Option(help="The model's version.")] = "1",
+    allow_modules: Annotated[
+        bool,
+        typer.Option("--allow-modules", help="Read pickled modules too; nothing in them is run."),
+    ] = False,
+    sha256: Annotated[str | None, typer.Option(help="What the file's sha256 must be.")] = None,
+    golden: Annotated[
+        Path | None,
+        typer.Option(
+            help=".npz or .safetensors with `input` and the original network's `logits`: the "
+            "import is refused unless it gives the same."
+        ),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Largest difference of a golden logit.")] = 1e-4,
+) -> None:
+    """Make a bundle of somebody else's checkpoint, strictly: every weight fits, or it refuses."""
+    from cxr_model.checkpoints.golden import check_golden
+    from cxr_model.checkpoints.importers import import_bundle
+
+    if (file is None) is (download is None):
+        raise UsageError("name a checkpoint FILE, or published weights with --download")
+    if file is not None:
+        made = import_bundle(
+            file,
+            name=name or file.name.split(".")[0],
+            version=version,
+            now=_now(),
+            allow_modules=allow_modules,
+            sha256=sha256,
+        )
+    else:
+        made = _downloaded(str(download), out, mirror, name, version, allow_modules, sha256)
+    if golden is not None:
+        difference = check_golden(made, golden, tolerance=tolerance)
+        typer.echo(f"golden logits: largest difference {difference:.2g}")
+    made.save(out)
+    typer.echo(f"bundle: {out}, sha256 {made.sha256}")
+    typer.echo("not calibrated to your films yet: see docs/models.md. Research use only.")
+
+
+def _downloaded(
+    download: str,
+    out: Path,
+    mirror: str | None,
+    name: str | None,
+    version: str,
+    allow_modules: bool,
+    sha256: str | None,
+) -> "Bundle":
+    from cxr_model.checkpoints.published import import_published, published
+
+    weights = published(download)
+    folder = out.with_name(f"{out.name}.download")
+    typer.echo(f"fetching into {folder}, which can be deleted afterwards", err=True)
+    return import_published(
+        weights,
+        folder,
+        name=name,
+        version=version,
+        now=_now(),
+        mirror=mirror,
+        allow_modules=allow_modules,
+        sha256=sha256,
+        progress=sys.stderr.isatty(),
+    )
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

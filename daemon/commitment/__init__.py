@@ -1,0 +1,1 @@
+"""Storage commitment, asked for and answered."""

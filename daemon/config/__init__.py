@@ -1,0 +1,1 @@
+"""Settings: config.yaml and environment, peers, certificates, destinations."""

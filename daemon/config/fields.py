@@ -1,0 +1,218 @@
+"""What the sections of the configuration are made of."""
+
+import ipaddress
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from daemon.errors import ConfigError
+from dicom_io.peer.tls import ClientCertificate, Credentials
+
+
+def _checked_ae_title(value: str) -> str:
+    title = value.strip()
+    if not 1 <= len(title) <= 16:
+        raise ValueError("an AE title has 1 to 16 characters (PS3.5 6.2, VR AE)")
+    if "\\" in title or not title.isascii() or not title.isprintable():
+        raise ValueError("an AE title has no backslash, control or non-ASCII character")
+    return title
+
+
+def _checked_listen_host(value: str) -> str:
+    if not value.strip():
+        raise ValueError(
+            "is empty: 127.0.0.1 is for this machine alone, 0.0.0.0 for every address of it"
+        )
+    return value
+
+
+AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
+
+ListenHost = Annotated[str, AfterValidator(_checked_listen_host)]
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+TOKEN_CHARACTERS = 20
+"""A shorter token could be guessed."""
+
+
+def _checked_fingerprint(value: str) -> str:
+    digits = value.strip().replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError(
+            "a certificate's SHA-256 has 64 hexadecimal digits, as"
+            " `openssl x509 -noout -fingerprint -sha256 -in FILE` prints it"
+        )
+    return digits
+
+
+def _checked_token(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(rf"[!-~]{{{TOKEN_CHARACTERS},}}", value.get_secret_value()):
+        raise ValueError(
+            f"a token has at least {TOKEN_CHARACTERS} printable ASCII characters and no space"
+        )
+    return value
+
+
+Fingerprint = Annotated[str, AfterValidator(_checked_fingerprint)]
+
+Token = Annotated[SecretStr, AfterValidator(_checked_token)]
+
+
+class KeyPair(Section):
+    """A certificate and its private key, PEM files; the password if the key is encrypted."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+    key_password: SecretStr | None = None
+    key_password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together: set both, or neither")
+        if self.key_password is not None and self.key_password_file is not None:
+            raise ValueError("set key_password or key_password_file, not both")
+        return self
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """What TLS is done with; None without a certificate."""
+        if self.certificate is None or self.key is None:
+            return None
+        password = self.key_password
+        return Credentials(
+            self.certificate, self.key, password.get_secret_value() if password else None
+        )
+
+    def resolved(self, base: Path) -> Self:
+        """With absolute paths, and the password out of its file. Raises ConfigError."""
+        changes: dict[str, object] = {
+            name: below(base, getattr(self, name))
+            for name in ("certificate", "key", "key_password_file")
+        }
+        if self.key_password_file is not None:
+            changes["key_password"] = read_secret(base / self.key_password_file.expanduser())
+        return self.model_copy(update=changes)
+
+
+class TlsConfig(KeyPair):
+    """DICOM TLS: the node's own certificate, for both directions, and whom it trusts."""
+
+    ca: Path | None = None
+    client_certificate: ClientCertificate = ClientCertificate.REQUIRED
+
+    def resolved(self, base: Path) -> Self:
+        """As the base class does, the CA included."""
+        return super().resolved(base).model_copy(update={"ca": below(base, self.ca)})
+
+
+class WebConfig(KeyPair):
+    """Where the web role listens (status page, health, metrics) and the token it asks for."""
+
+    host: ListenHost = "127.0.0.1"
+    port: Port = 8080
+    allowed_hosts: tuple[str, ...] = ()
+    token: Token | None = None
+    token_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_one_token(self) -> Self:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("set token or token_file, not both")
+        return self
+
+    @property
+    def url(self) -> str:
+        """The page's address."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certificate else 'http'}://{host}:{self.port}/"
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names, beside those of this machine for itself, that a Host header may hold."""
+        listed = {name.lower().strip("[]") for name in self.allowed_hosts}
+        try:
+            anywhere = ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            anywhere = False
+        return frozenset(listed if anywhere else {*listed, self.host.lower()})
+
+    def resolved(self, base: Path) -> Self:
+        """As the base class does, the token's file included."""
+        return (
+            super().resolved(base).model_copy(update={"token_file": below(base, self.token_file)})
+        )
+
+
+def read_secret(path: Path) -> SecretStr:
+    """What a file holds, without the end of its line. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(f"{path}: the secret in it cannot be read ({reason})") from None
+    if not text or "\n" in text:
+        raise ConfigError(f"{path}: must hold one line, the secret")
+    return SecretStr(text)
+
+
+def below(base: Path, path: Path | None) -> Path | None:
+    """The path as it is relative to a folder."""
+    return base / path.expanduser() if path is not None else path
+
+
+class SyslogTransport(StrEnum):
+    """How audit messages travel."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+
+
+class SyslogConfig(KeyPair):
+    """Where the audit trail is sent (docs/audit.md); nowhere without a host."""
+
+    host: str | None = None
+    port: Port = 6514
+    transport: SyslogTransport = SyslogTransport.TLS
+    ca: Path | None = None
+    patient_ids: bool = False
+
+    @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        for key in ("ca", "certificate", "key_password", "key_password_file"):
+            if self.transport is not SyslogTransport.TLS and getattr(self, key) is not None:
+                raise ValueError(
+                    f"{key} is set, but transport is {self.transport}, which has no TLS:"
+                    " set transport to tls"
+                )
+        return self
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """As the base class does; None where nothing is sent."""
+        return super().credentials if self.host is not None else None
+
+    @property
+    def shows_patients(self) -> bool:
+        """Whether Patient IDs cross the network in clear."""
+        return (
+            self.host is not None and self.patient_ids and self.transport is not SyslogTransport.TLS
+        )
+
+    def resolved(self, base: Path) -> Self:
+        """As the base class does, the CA included."""
+        return super().resolved(base).model_copy(update={"ca": below(base, self.ca)})

@@ -1,0 +1,403 @@
+"""config.yaml and the environment → one frozen, validated `Config`.
+
+Every key has a default, so an empty file (or none) is a working configuration. A key can be set
+from the environment as `CXRD_<SECTION>__<KEY>`, which wins over the file. A key nobody knows is
+an error that names its nearest match: a typo must not silently become a default.
+"""
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from daemon.config.fields import (
+    AETitle,
+    ListenHost,
+    Port,
+    Seconds,
+    Section,
+    SyslogConfig,
+    TlsConfig,
+    WebConfig,
+    below,
+    read_secret,
+)
+from daemon.config.peers import PeerConfig, PictureSyntax, Product, RulesConfig
+from daemon.config.yaml_file import explain, holds_secret, nearest, read_yaml
+from daemon.errors import ConfigError
+from dicom_io.peer.tls import ClientCertificate
+
+__all__ = [
+    "STARTER_BUNDLE",
+    "AnalystConfig",
+    "CommitmentConfig",
+    "Config",
+    "CourierConfig",
+    "ListenerConfig",
+    "ModelConfig",
+    "PeerConfig",
+    "PictureSyntax",
+    "Product",
+    "RulesConfig",
+    "known_keys",
+    "load_config",
+]
+
+ENVIRONMENT_PREFIX = "CXRD_"
+
+DEFAULT_FILE = Path("config.yaml")
+
+STARTER_BUNDLE = "starter"
+
+
+class ListenerConfig(Section):
+    """Where the C-STORE SCP listens, how much it takes in and how long it waits."""
+
+    ae_title: AETitle = "CXRD"
+    host: ListenHost = "127.0.0.1"
+    port: Port = 11112
+    tls: bool = False
+    tls_port: Port | None = None
+    check_called_ae_title: bool = False
+    max_associations: int = Field(default=64, ge=1)
+    max_instance_mb: int = Field(default=512, ge=1)
+    max_receiving_mb: int = Field(default=1024, ge=1)
+    request_seconds: Seconds = 10.0
+    stall_seconds: Seconds = 30.0
+    idle_seconds: Seconds = 300.0
+
+    @model_validator(mode="after")
+    def _one_instance_fits(self) -> Self:
+        if self.max_receiving_mb < self.max_instance_mb:
+            raise ValueError("max_receiving_mb must not be less than max_instance_mb")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_has_its_port(self) -> Self:
+        if self.tls_port is not None and not self.tls:
+            raise ValueError("tls_port is set, but tls is false: set it to true")
+        if self.tls_port == self.port:
+            raise ValueError("tls_port is also port: leave it null to have TLS alone")
+        return self
+
+    @property
+    def addresses(self) -> tuple[tuple[int, bool], ...]:
+        """The ports listened on, and whether that is TLS."""
+        if self.tls_port is not None:
+            return (self.port, False), (self.tls_port, True)
+        return ((self.port, self.tls),)
+
+
+class StudyConfig(Section):
+    """When a study is complete enough to report."""
+
+    quiet_seconds: Seconds = 30.0
+
+
+class ModelConfig(Section):
+    """Which bundle is run, and on what. `bundle` is `starter` or the path of a folder."""
+
+    bundle: str = STARTER_BUNDLE
+    device: str = "auto"
+    threads: int = Field(default=0, ge=0)
+
+
+class AnalystConfig(Section):
+    """How the analyst holds and repeats its work, and what reading one image may take."""
+
+    lease_seconds: Seconds = 60.0
+    max_attempts: int = Field(default=4, ge=1)
+    retry_seconds: Seconds = 5.0
+    decode_seconds: Seconds = 30.0
+    decode_memory_mb: int = Field(default=2048, ge=64)
+
+
+class CourierConfig(Section):
+    """How deliveries are repeated and how long a peer may take to answer."""
+
+    retry_seconds: Seconds = 5.0
+    retry_max_seconds: Seconds = 300.0
+    network_timeout_seconds: Seconds = 30.0
+
+
+class CommitmentConfig(Section):
+    """When archives are asked to commit to what they were sent, and how often."""
+
+    delay_seconds: Seconds = 5.0
+    answer_seconds: Seconds = 3600.0
+    max_requests: int = Field(default=5, ge=1)
+    max_resends: int = Field(default=3, ge=0)
+    same_association_seconds: float = Field(default=3.0, ge=0)
+
+
+class SpoolConfig(Section):
+    """The low-space guard: below this, images are refused with 0xA700 instead of half kept."""
+
+    min_free_mb: int = Field(default=512, ge=0)
+
+
+class RetentionConfig(Section):
+    """For how many days files are kept once everything about a study is done; None: for ever."""
+
+    # A hundred years at most: what reaches back before the first year is no date.
+    days: float | None = Field(default=None, gt=0, le=36525)
+
+
+DEFAULT_PEERS = (
+    PeerConfig(name="storescu", ae_title="STORESCU", sends=True),
+    PeerConfig(
+        name="pacs",
+        ae_title="ORTHANC",
+        host="127.0.0.1",
+        port=4242,
+        sends=True,
+        receives=(Product.REPORT, Product.HEATMAP),
+    ),
+)
+
+
+class Config(BaseSettings):
+    """The whole configuration. Relative paths are relative to the configuration file."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        hide_input_in_errors=True,
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Path("data")
+    database_url: SecretStr | None = None
+    database_url_file: Path | None = None
+    listener: ListenerConfig = ListenerConfig()
+    tls: TlsConfig = TlsConfig()
+    peers: tuple[PeerConfig, ...] = DEFAULT_PEERS
+    study: StudyConfig = StudyConfig()
+    model: ModelConfig = ModelConfig()
+    analyst: AnalystConfig = AnalystConfig()
+    courier: CourierConfig = CourierConfig()
+    commitment: CommitmentConfig = CommitmentConfig()
+    spool: SpoolConfig = SpoolConfig()
+    syslog: SyslogConfig = SyslogConfig()
+    retention: RetentionConfig = RetentionConfig()
+    web: WebConfig = WebConfig()
+    _file: Path | None = PrivateAttr(None)
+    _file_is_secret: bool = PrivateAttr(False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what the file says."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _peers_have_their_own_names(self) -> Self:
+        names = [peer.name for peer in self.peers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"peers: two peers are called {twice[0]!r}; names must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _senders_are_told_apart_by_title(self) -> Self:
+        # Of a received image only the calling AE title is known.
+        for one in self.senders:
+            for other in self.senders:
+                if one.ae_title == other.ae_title and one.rules != other.rules:
+                    raise ValueError(
+                        f"peers: {one.name!r} and {other.name!r} send as {one.ae_title}, "
+                        "so their rules must be the same"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_has_what_it_needs(self) -> Self:
+        tls = self.tls
+        if self.listener.tls and tls.certificate is None:
+            raise ValueError("listener.tls needs tls.certificate and tls.key")
+        if self.listener.tls and tls.client_certificate != "none" and tls.ca is None:
+            raise ValueError("tls.client_certificate needs tls.ca, whose certificates clients show")
+        for peer in self.callers:
+            if (peer.tls or peer.certificate_sha256) and not self.listener.tls:
+                raise ValueError(
+                    f"peer {peer.name} may call over TLS only, and listener.tls is false: set it"
+                )
+            if peer.certificate_sha256 and tls.client_certificate is ClientCertificate.NONE:
+                raise ValueError(
+                    f"peer {peer.name} has certificate_sha256, and tls.client_certificate is none:"
+                    " set it to required or optional"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        if self.listener.tls or any(peer.tls for peer in self.peers):
+            return self
+        for key in ("certificate", "ca", "client_certificate"):
+            if getattr(self.tls, key) != getattr(TlsConfig(), key):
+                raise ValueError(
+                    f"tls.{key} is set, but connections would be plain: set listener.tls to true,"
+                    " or tls of a peer"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_database_url(self) -> Self:
+        if self.database_url is not None and self.database_url_file is not None:
+            raise ValueError("set database_url or database_url_file, not both")
+        return self
+
+    @property
+    def file(self) -> Path | None:
+        """The file that this was read from; None for the embedded defaults."""
+        return self._file
+
+    @property
+    def file_is_secret(self) -> bool:
+        """Whether that file itself names a token or a password."""
+        return self._file_is_secret
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The store's URL: `database_url`, or a SQLite file in `data_dir`. It may be a secret."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir / 'cxrd.sqlite'}"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where received images and built objects are kept."""
+        return self.data_dir / "spool"
+
+    @property
+    def maintenance_lock(self) -> Path:
+        """Held by whoever removes spooled files for good, and by whoever must not lose one."""
+        return self.data_dir / "maintenance.lock"
+
+    @property
+    def senders(self) -> tuple[PeerConfig, ...]:
+        """The peers that may send to us."""
+        return tuple(peer for peer in self.peers if peer.sends)
+
+    @property
+    def callers(self) -> tuple[PeerConfig, ...]:
+        """The peers that may open associations: to send, or to answer about commitment."""
+        return tuple(peer for peer in self.peers if peer.sends or peer.commitment)
+
+    @property
+    def committers(self) -> tuple[PeerConfig, ...]:
+        """The peers that are asked for commitment, or that we can call back to answer theirs."""
+        return tuple(
+            peer for peer in self.peers if peer.commitment or (peer.sends and peer.has_address)
+        )
+
+    @property
+    def destinations(self) -> tuple[PeerConfig, ...]:
+        """The peers that receive what we make."""
+        return tuple(peer for peer in self.peers if peer.receives)
+
+
+def load_config(path: Path | None = None) -> Config:
+    """The configuration in `path`; without one, of ./config.yaml where it exists, else defaults.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value in it (or in the environment)
+            is not usable. The text is one line naming the place and the mend.
+    """
+    source = path if path is not None else (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    values = {} if source is None else read_yaml(source)
+    place = str(source) if source is not None else "the embedded defaults"
+    _check_environment()
+    try:
+        config = Config(**values)
+    except ValidationError as error:
+        raise ConfigError(f"{place}: {explain(error.errors(), _keys_at)}") from None
+    base = (source.parent if source is not None else Path()).resolve()
+    bundle = config.model.bundle
+    if bundle != STARTER_BUNDLE:
+        bundle = str(base / Path(bundle).expanduser())
+    resolved = config.model_copy(
+        update={
+            "data_dir": base / config.data_dir.expanduser(),
+            "database_url": _database_url(config, base),
+            "database_url_file": below(base, config.database_url_file),
+            "tls": config.tls.resolved(base),
+            "web": config.web.resolved(base),
+            "model": config.model.model_copy(update={"bundle": bundle}),
+            "syslog": config.syslog.resolved(base),
+        }
+    )
+    resolved._file = source.resolve() if source is not None else None
+    resolved._file_is_secret = holds_secret(values)
+    return resolved
+
+
+def _database_url(config: Config, base: Path) -> SecretStr | None:
+    if config.database_url_file is None:
+        return config.database_url
+    return read_secret(base / config.database_url_file.expanduser())
+
+
+def known_keys() -> list[str]:
+    """Every key outside `peers`, dotted (`listener.port`), in the order of the file."""
+    keys = []
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            keys += [f"{name}.{key}" for key in section.model_fields]
+        else:
+            keys.append(name)
+    return keys
+
+
+def _check_environment() -> None:
+    """Raises ConfigError for a variable nobody knows, or whose text cannot be read."""
+    source = EnvSettingsSource(Config)
+    known = {ENVIRONMENT_PREFIX + key.replace(".", "__").upper() for key in known_keys()}
+    sections = {name.split("__")[0] for name in known}
+    for name in sorted(os.environ):
+        if not name.upper().startswith(ENVIRONMENT_PREFIX):
+            continue
+        if name.upper() not in known | sections:
+            raise ConfigError(f"environment: unknown key {name}{nearest(name.upper(), known)}")
+        source.env_vars = {name.lower(): os.environ[name]}
+        try:
+            source()
+        except SettingsError:
+            raise ConfigError(
+                f'environment: {name} must be JSON: {{"key": …}} for a section, […] for a list'
+            ) from None
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    if location[0] == "peers":
+        prefix = ".".join(str(part) for part in location[:-1])
+        section = RulesConfig if location[-2] == "rules" else PeerConfig
+        return [f"{prefix}.{key}" for key in section.model_fields]
+    return [*known_keys(), *Config.model_fields]
+
+
+TOKEN_FILE = "web_token"  # noqa: S105 - a file's name
+
+
+def token_path(config: Config) -> Path | None:
+    """The file that holds the token; None where the configuration says it itself."""
+    if config.web.token is not None:
+        return None
+    return config.web.token_file or config.data_dir / TOKEN_FILE

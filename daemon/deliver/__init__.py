@@ -1,0 +1,1 @@
+"""The courier: deliver results, purge old files."""

@@ -1,0 +1,1 @@
+"""The listener: keep a received file, queue it, answer."""

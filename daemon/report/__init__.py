@@ -1,0 +1,1 @@
+"""The analyst: a quiet study to its Structured Report."""

@@ -1,0 +1,207 @@
+"""From what the store knows of a study to what its report says."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from daemon.analyse.pipeline import Pipeline, ReportRequest
+from dicom_io.errors import NotDicomError
+from dicom_io.gate.reasons import Reason
+from dicom_io.read.header import number, read_head, read_header
+from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
+from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
+from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
+
+log = logging.getLogger("analyst")
+
+PURGED = "PURGED"
+"""Stands in a report for the reason of an image whose file is no longer kept here."""
+
+_PURGED_DETAIL = "it was analysed for an earlier report and is no longer kept here"
+
+_OUTDATED_DETAIL = "it was analysed with another model, and the analysis with this one failed"
+
+_UNREADABLE = (IntegrityError, NotDicomError, SpoolError)
+
+_UNREADABLE_DETAIL = "it was analysed, and its file was damaged or lost before this report"
+
+ReadFile = Callable[[str, str], bytes]
+"""Reads a spooled file by its relative path and the SHA-256 it was written with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImages:
+    """What a report can describe, and what is wrong with the files of the others, by number."""
+
+    described: Mapping[int, ReportedImage]
+    unreadable: Mapping[int, Exception]
+
+
+def image_keys(
+    study: StudyResults, model_sha256: str, unreadable: Collection[int] = ()
+) -> list[str]:
+    """One key per image, naming its present state; the report's UID follows from them.
+
+    An image that no report of this model can have described has another key than one described.
+    """
+    return [
+        f"{item.sop_instance_uid}#{item.revision}:"
+        f"{_reason(item, model_sha256, unreadable) or item.state}"
+        for item in _reportable(study)
+    ]
+
+
+def _reason(item: Instance, model_sha256: str, unreadable: Collection[int]) -> str | None:
+    """Why there is no result of this model to report; None where there is one."""
+    if item.id in unreadable:
+        return Reason.UNREADABLE_OBJECT
+    if item.state is not InstanceState.ANALYSED or item.model_sha256 == model_sha256:
+        return item.reason
+    return Reason.ANALYSIS_FAILED if item.purged_at is None else PURGED
+
+
+def _reportable(study: StudyResults) -> list[Instance]:
+    """What a report covers: all but results of an analysis.
+
+    A PACS that routes our own objects back would else ask for a new report with every report.
+    """
+    return [item for item in study.instances if item.reason != Reason.OWN_RESULT]
+
+
+def kept_and_analysed(study: StudyResults) -> list[Instance]:
+    """The images of which there is a result and the file."""
+    return [
+        item
+        for item in study.instances
+        if item.state is InstanceState.ANALYSED and item.purged_at is None
+    ]
+
+
+def described(study: StudyResults, model_sha256: str) -> list[Instance]:
+    """The images that a report describes: those that this model has analysed."""
+    return [item for item in kept_and_analysed(study) if item.model_sha256 == model_sha256]
+
+
+def read_images(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> ReadImages:
+    """Read what a report describes: a file that is damaged or lost holds up no other image.
+
+    Raises StorageError where nothing can be read for now.
+    """
+    found: dict[int, ReportedImage] = {}
+    unreadable: dict[int, Exception] = {}
+    for item in described(study, pipeline.algorithm.sha256):
+        try:
+            found[item.id] = _reported(item, pipeline, read)
+        except SpoolUnavailableError:
+            raise
+        except _UNREADABLE as error:
+            log.error("instance %d cannot be reported: %s", item.id, error)
+            unreadable[item.id] = error
+    return ReadImages(found, unreadable)
+
+
+def report_request(
+    study: StudyResults, images: ReadImages, pipeline: Pipeline, read: ReadFile
+) -> ReportRequest:
+    """The report on every image of the study; at least one must be described.
+
+    What was purged cannot be described any more: the report lists it, and says that earlier ones
+    covered it. A purged report is not named as the predecessor either, for its series is not known.
+
+    The content date is that of the youngest analysis, so that building the report again after a
+    crash makes the same bytes.
+    """
+    analysed = [item for item in study.instances if item.id in images.described]
+    skipped = [
+        item
+        for item in _reportable(study)
+        if item not in analysed and item.state is not InstanceState.RECEIVED
+    ]
+    return ReportRequest(
+        study_instance_uid=study.study_instance_uid,
+        image_keys=image_keys(study, pipeline.algorithm.sha256, images.unreadable),
+        # In whatever order they came: the same images make the same report.
+        images=sorted(images.described.values(), key=_place),
+        not_analysed=[
+            _not_analysed(item, images.unreadable)
+            for item in sorted(skipped, key=lambda item: item.sop_instance_uid)
+        ],
+        predecessor=_predecessor(study.reports, study.study_instance_uid, read),
+        number=len(study.reports) + 1,
+        content_datetime=max(
+            item.analysed_at or item.received_at for item in analysed
+        ).astimezone(),
+    )
+
+
+def _place(image: ReportedImage) -> tuple[float, float, str]:
+    """Where the image stands in its study."""
+    series, instance = (number(image.dataset, f"{of}Number") for of in ("Series", "Instance"))
+    return series or 0.0, instance or 0.0, image.reference().sop_instance_uid
+
+
+def _reported(item: Instance, pipeline: Pipeline, read: ReadFile) -> ReportedImage:
+    heatmaps = {
+        record.label: ObjectReference(
+            record.sop_class_uid,
+            record.sop_instance_uid,
+            pipeline.heatmap_series_uid(item.study_instance_uid),
+            item.study_instance_uid,
+        )
+        for record in item.objects
+        if record.kind is ObjectKind.HEATMAP
+    }
+    return ReportedImage(
+        dataset=read_head(read(item.spool_path, item.sha256)),
+        findings=[
+            ReportedFinding(
+                label=finding.label,
+                probability=finding.probability,
+                threshold=finding.threshold,
+                present=finding.present,
+                heatmap=heatmaps.get(finding.label),
+                outline=finding.region,
+            )
+            for finding in item.findings
+        ],
+        notes=item.notes,
+    )
+
+
+def _not_analysed(item: Instance, unreadable: Collection[int]) -> NotAnalysed:
+    reason, detail = item.reason or "", item.detail or ""
+    if item.id in unreadable:
+        reason, detail = Reason.UNREADABLE_OBJECT, _UNREADABLE_DETAIL
+    elif item.state is InstanceState.ANALYSED and item.purged_at is not None:
+        reason, detail = PURGED, _PURGED_DETAIL
+    elif item.state is InstanceState.ANALYSED:
+        reason, detail = Reason.ANALYSIS_FAILED, _OUTDATED_DETAIL
+    return NotAnalysed(
+        sop_class_uid=item.sop_class_uid,
+        sop_instance_uid=item.sop_instance_uid,
+        series_instance_uid=item.series_instance_uid,
+        reason=reason,
+        detail=detail,
+    )
+
+
+def _predecessor(
+    reports: Sequence[ObjectRecord], study_instance_uid: str, read: ReadFile
+) -> ObjectReference | None:
+    if not reports or reports[-1].purged_at is not None:
+        return None
+    latest = reports[-1]
+    # An older model's reports are in another series, so the series is read from the object.
+    try:
+        header = read_header(read(latest.spool_path, latest.sha256))
+    except SpoolUnavailableError:
+        raise
+    except _UNREADABLE as error:
+        log.warning("a report does not name its predecessor: %s", error)
+        return None
+    return ObjectReference(
+        latest.sop_class_uid,
+        latest.sop_instance_uid,
+        header.series_instance_uid,
+        study_instance_uid,
+    )

@@ -1,0 +1,140 @@
+"""What the status page shows, gathered from the store and free of patients.
+
+Anyone at this machine can read the page. So jobs go by their number, images by the instance's,
+and the text of an error loses what may identify: UIDs, and the words of the other node.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from daemon.config.settings import Config
+from daemon.web.health import Check, check_health
+from daemon.worker.redaction import redact
+from storage.files.spool import Spool
+from storage.records import InstanceState, Job, JobKind, JobState
+from storage.status import JobGroup, LaneError, ModelIdentity, RecentInstance
+from storage.store import Store
+
+RECENT_IMAGES = 50
+
+PARKED_JOBS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """The jobs of one kind by state, and how long the first of them has been due."""
+
+    kind: JobKind
+    counts: Mapping[JobState, int]
+    waited: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedJob:
+    """A job that waits for a person."""
+
+    number: int
+    what: str
+    attempts: int
+    since: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationRow:
+    """How deliveries to one destination go."""
+
+    name: str
+    configured: bool
+    delivered: int
+    waiting: int
+    parked: int
+    error: LaneError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The whole page."""
+
+    made_at: datetime
+    checks: tuple[Check, ...]
+    queue: tuple[QueueRow, ...]
+    parked: tuple[ParkedJob, ...]
+    parked_count: int
+    destinations: tuple[DestinationRow, ...]
+    instance_counts: Mapping[InstanceState, int]
+    images: tuple[RecentInstance, ...]
+    model: ModelIdentity | None
+    free_bytes: int
+
+    @property
+    def problems(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if check.problem is not None)
+
+
+def gather(config: Config, store: Store, spool: Spool, now: datetime) -> Overview:
+    """Everything the page shows. Raises StorageError."""
+    groups = store.status.job_counts()
+    return Overview(
+        made_at=now,
+        checks=check_health(store, spool),
+        queue=tuple(_queue_row(store, groups, kind, now) for kind in JobKind),
+        parked=tuple(
+            _parked(job) for job in store.jobs.list(state=JobState.PARKED, limit=PARKED_JOBS)
+        ),
+        parked_count=sum(
+            count for group, count in groups.items() if group.state is JobState.PARKED
+        ),
+        destinations=_destinations([peer.name for peer in config.destinations], store, groups),
+        instance_counts=store.status.instance_counts(),
+        images=store.status.recent_instances(RECENT_IMAGES),
+        model=store.status.latest_model(),
+        free_bytes=spool.free_bytes(),
+    )
+
+
+def _queue_row(
+    store: Store, groups: Mapping[JobGroup, int], kind: JobKind, now: datetime
+) -> QueueRow:
+    counts = Counter(dict.fromkeys(JobState, 0))
+    for group, count in groups.items():
+        if group.kind is kind:
+            counts[group.state] += count
+    due = store.jobs.next_due((kind,))
+    return QueueRow(kind, counts, now - due if due is not None and due < now else None)
+
+
+def _parked(job: Job) -> ParkedJob:
+    what = f"{job.kind} to {job.lane}" if job.lane else str(job.kind)
+    reason = redact(job.last_error or "no reason recorded")
+    return ParkedJob(job.id, what, job.attempts, job.updated_at, reason)
+
+
+def _destinations(
+    configured: Sequence[str], store: Store, groups: Mapping[JobGroup, int]
+) -> tuple[DestinationRow, ...]:
+    """Those of the configuration first; then those it no longer has but that have deliveries."""
+    counts: Counter[tuple[str, JobState]] = Counter()
+    for group, count in groups.items():
+        if group.lane is not None and group.kind is JobKind.DELIVER:
+            counts[group.lane, group.state] += count
+    names = list(dict.fromkeys([*configured, *sorted(lane for lane, _ in counts)]))
+    errors = store.status.lane_errors(names)
+    return tuple(
+        DestinationRow(
+            name=name,
+            configured=name in configured,
+            delivered=counts[name, JobState.DONE],
+            waiting=counts[name, JobState.QUEUED] + counts[name, JobState.RUNNING],
+            parked=counts[name, JobState.PARKED],
+            error=_shown(errors.get(name)),
+        )
+        for name in names
+    )
+
+
+def _shown(error: LaneError | None) -> LaneError | None:
+    return LaneError(redact(error.error), error.at) if error is not None else None

@@ -1,0 +1,1 @@
+"""A role's process: start, stop, loop, retry."""

@@ -1,0 +1,1 @@
+"""Storage commitment messages, SCU and SCP."""

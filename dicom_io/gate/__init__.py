@@ -1,0 +1,1 @@
+"""The decision whether an image may be analysed, with its reason."""

@@ -1,0 +1,1 @@
+"""Secondary Captures, presentation states and segmentations; UIDs and codes."""

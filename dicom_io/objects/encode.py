@@ -1,0 +1,33 @@
+"""Objects as bytes, and a report as text for a person."""
+
+import copy
+from io import BytesIO
+
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from dicom_io.objects.uids import derived_uid
+from dicom_io.read.warnings_off import quietly
+
+IMPLEMENTATION_CLASS_UID = UID(derived_uid("cxrd", "", "implementation"))
+
+IMPLEMENTATION_VERSION_NAME = "CXRD"
+
+
+def to_bytes(ds: Dataset) -> bytes:
+    """The object as a DICOM file (PS3.10) in Explicit VR Little Endian. `ds` stays as it is."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    whole = copy.copy(ds)
+    whole.file_meta = meta
+    whole.preamble = b"\0" * 128
+    buffer = BytesIO()
+    with quietly():
+        dcmwrite(buffer, whole, enforce_file_format=True)
+    return buffer.getvalue()

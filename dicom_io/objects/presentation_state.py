@@ -1,0 +1,290 @@
+"""Regions drawn over the original film: a Grayscale Softcopy Presentation State (PS3.3 A.33.1).
+
+The film's pixels stay as they are; a viewer that knows presentation states lays the outlines over
+them and can take them away again, layer by layer. highdicom makes the annotation items; the
+document around them is put together here, since its constructor demands attributes that films
+often lack.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from highdicom.color import CIELabColor
+from highdicom.pr import GraphicAnnotation, GraphicLayer, GraphicObject, TextObject
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
+
+from dicom_io.errors import ObjectError, UndecodablePixelsError
+from dicom_io.objects.algorithm import Algorithm, long_string
+from dicom_io.objects.codes import finding_code
+from dicom_io.objects.presentation_grey_scale import MAX_BITS, add_tone
+from dicom_io.objects.source_header import (
+    Identity,
+    ObjectType,
+    carry_over,
+    required_uid,
+    start_object,
+)
+from dicom_io.read.decode import layout_of
+from dicom_io.read.header import numbers
+from dicom_io.read.shutter import display_shutter
+from dicom_io.read.warnings_off import quietly
+
+_KIND = ObjectType(
+    GrayscaleSoftcopyPresentationStateStorage, "PR", "AI regions - research use only"
+)
+
+Point = tuple[float, float]
+
+Box = tuple[float, float, float, float]
+
+_NOTICE_LAYER = "RESEARCH_USE"
+
+_NOTICE = "AI result. RESEARCH USE ONLY, not for diagnosis"
+
+_CODE_STRING = 16
+
+# One colour per finding in turn, all clear of the grey under them, then that of the notice.
+_COLOURS = (
+    (255, 170, 0),
+    (0, 220, 255),
+    (255, 90, 200),
+    (120, 255, 90),
+    (255, 255, 90),
+    (255, 110, 90),
+    (150, 160, 255),
+)
+
+_NOTICE_COLOUR = (255, 255, 255)
+
+# A line of text, as parts of the film's shorter side: its height, and the width of a character.
+_LINE_HEIGHT = 0.032
+
+_CHARACTER = 0.019
+
+
+_SHUTTERS = {
+    "RECTANGULAR": (
+        "ShutterLeftVerticalEdge",
+        "ShutterRightVerticalEdge",
+        "ShutterUpperHorizontalEdge",
+        "ShutterLowerHorizontalEdge",
+    ),
+    "CIRCULAR": ("CenterOfCircularShutter", "RadiusOfCircularShutter"),
+    "POLYGONAL": ("VerticesOfThePolygonalShutter",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutlinedFinding:
+    """A finding and the outline of its region.
+
+    `points` are (column, row) on the film, each corner once; the top left corner of the top left
+    pixel is (0, 0) and its centre (0.5, 0.5), as in PS3.3 C.10.5.
+    """
+
+    label: str
+    probability: float
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True, slots=True)
+class PresentationContent:
+    """What to draw on `source`, of which the header is enough.
+
+    `shown` are its stored values that take part in its contrast, as `DisplayImage.shown`.
+    """
+
+    source: Dataset
+    shown: NDArray[np.int64] | None
+    findings: Sequence[OutlinedFinding]
+    algorithm: Algorithm
+    identity: Identity
+
+
+def objection(source: Dataset) -> str:
+    """Why no greyscale presentation state can be made for an image, or nothing."""
+    try:
+        layout = layout_of(source)
+    except UndecodablePixelsError as error:
+        return str(error)
+    if not layout.is_grey:
+        return f"the image is {layout.photometric[:16]}, not greyscale"
+    if layout.bits_stored > MAX_BITS:
+        return f"the image has {layout.bits_stored} bits"
+    return ""
+
+
+def build_presentation_state(content: PresentationContent) -> Dataset:
+    """The presentation state as a dataset; `encode.to_bytes` makes the file of it.
+
+    Raises ObjectError where there is nothing to draw, the image is of a kind that `objection`
+    names, an outline leaves the film, a label is unknown, or the source lacks an identifying UID.
+    """
+    source = content.source
+    problem = objection(source) if content.findings else "there is no region to draw"
+    if problem or content.shown is None:
+        problem = problem or "the values of its pixels are not known"
+        raise ObjectError(f"no presentation state: {problem}")
+    with quietly():
+        ds = start_object(source, _KIND, content.identity, content.algorithm)
+        # An unpaired body part; without it Laterality would be required (PS3.3 C.7.3.1).
+        ds.BodyPartExamined = "CHEST"
+        _add_identification(ds)
+        _add_relationship(ds, source)
+        _add_displayed_area(ds, source)
+        _add_shutter(ds, source)
+        add_tone(ds, source, content.shown)
+        _add_annotations(ds, content)
+    return ds
+
+
+def _add_identification(ds: Dataset) -> None:
+    """Presentation State Identification (PS3.3 C.11.10)."""
+    ds.ContentLabel = "AI_REGIONS"
+    ds.ContentDescription = "Regions of AI findings, research use only"
+    ds.ContentCreatorName = None
+    ds.PresentationCreationDate = ds.ContentDate
+    ds.PresentationCreationTime = ds.ContentTime
+
+
+def _add_relationship(ds: Dataset, source: Dataset) -> None:
+    """Presentation State Relationship (PS3.3 C.11.11)."""
+    series = Dataset()
+    series.ReferencedImageSequence = [_reference(source)]
+    series.SeriesInstanceUID = required_uid(source, "SeriesInstanceUID")
+    ds.ReferencedSeriesSequence = [series]
+
+
+def _reference(source: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = required_uid(source, "SOPClassUID")
+    item.ReferencedSOPInstanceUID = required_uid(source, "SOPInstanceUID")
+    return item
+
+
+def _add_displayed_area(ds: Dataset, source: Dataset) -> None:
+    """The whole film, as large as fits (PS3.3 C.10.4)."""
+    area = Dataset()
+    area.DisplayedAreaTopLeftHandCorner = [1, 1]
+    area.DisplayedAreaBottomRightHandCorner = [int(source.Columns), int(source.Rows)]
+    area.PresentationSizeMode = "SCALE TO FIT"
+    spacing = _pair(source, "PixelSpacing") or _pair(source, "ImagerPixelSpacing")
+    aspect = _pair(source, "PixelAspectRatio")
+    if spacing is not None:
+        area.PresentationPixelSpacing = [f"{one:.10g}" for one in spacing]
+    elif aspect is not None and all(one == int(one) for one in aspect):
+        area.PresentationPixelAspectRatio = [int(one) for one in aspect]
+    else:
+        area.PresentationPixelAspectRatio = [1, 1]
+    ds.DisplayedAreaSelectionSequence = [area]
+
+
+def _add_shutter(ds: Dataset, source: Dataset) -> None:
+    """The film's own Display Shutter, which a presentation state overrides (PS3.3 C.7.6.11)."""
+    shapes = display_shutter(source, int(source.Rows), int(source.Columns))
+    if not shapes:
+        return
+    ds.ShutterShape = list(dict.fromkeys(shapes))
+    ds.ShutterPresentationValue = 0
+    for keyword in itertools.chain.from_iterable(_SHUTTERS[shape] for shape in shapes):
+        carry_over(source, ds, keyword)
+
+
+def _pair(source: Dataset, keyword: str) -> tuple[float, float] | None:
+    values = numbers(source, keyword)
+    usable = len(values) == 2 and bool(np.isfinite(values).all()) and min(values) > 0
+    return (values[0], values[1]) if usable else None
+
+
+def _add_annotations(ds: Dataset, content: PresentationContent) -> None:
+    """A layer per finding with its outline and text, and one with the notice (PS3.3 C.10.5)."""
+    film = _film(content.source)
+    labels = [_caption(finding) for finding in content.findings]
+    boxes = list(_text_boxes(content.findings, labels, int(film.Rows), int(film.Columns)))
+    layers, annotations = [], []
+    for order, finding in enumerate(content.findings):
+        layer = _layer(
+            finding.label.upper()[:_CODE_STRING].rstrip("_"),
+            order + 1,
+            labels[order],
+            _COLOURS[order % len(_COLOURS)],
+        )
+        layers.append(layer)
+        annotations.append(_annotation(film, layer, finding, labels[order], boxes[order]))
+    made_by = long_string(f"{content.algorithm.name} {content.algorithm.version}")
+    notice = _layer(_NOTICE_LAYER, len(layers) + 1, made_by, _NOTICE_COLOUR)
+    layers.append(notice)
+    annotations.append(_notice(film, notice))
+    ds.GraphicLayerSequence = layers
+    ds.GraphicAnnotationSequence = annotations
+
+
+def _film(source: Dataset) -> Dataset:
+    """As much of the source as highdicom reads for an annotation."""
+    film = Dataset()
+    film.SOPClassUID = required_uid(source, "SOPClassUID")
+    film.SOPInstanceUID = required_uid(source, "SOPInstanceUID")
+    film.SeriesInstanceUID = required_uid(source, "SeriesInstanceUID")
+    film.Rows, film.Columns = int(source.Rows), int(source.Columns)
+    return film
+
+
+def _caption(finding: OutlinedFinding) -> str:
+    return f"{finding_code(finding.label).concept.meaning} {finding.probability:.2f}"
+
+
+def _layer(name: str, order: int, description: str, colour: tuple[int, int, int]) -> GraphicLayer:
+    return GraphicLayer(name, order, description, CIELabColor.from_rgb(*colour))
+
+
+def _annotation(
+    film: Dataset, layer: GraphicLayer, finding: OutlinedFinding, caption: str, box: Box
+) -> GraphicAnnotation:
+    closed = np.asarray([*finding.points, finding.points[0]], dtype=np.float64)
+    middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    nearest = min(finding.points, key=lambda point: math.dist(point, middle))
+    try:
+        return GraphicAnnotation(
+            [film],
+            layer,
+            graphic_objects=[GraphicObject("POLYLINE", closed, "PIXEL")],
+            text_objects=[TextObject(caption, "PIXEL", bounding_box=box, anchor_point=nearest)],
+        )
+    except ValueError as error:
+        raise ObjectError(f"the outline of {finding.label} does not fit the film") from error
+
+
+def _notice(film: Dataset, layer: GraphicLayer) -> GraphicAnnotation:
+    line = TextObject(_NOTICE, "DISPLAY", bounding_box=(0.02, 0.96, 0.98, 0.99))
+    return GraphicAnnotation([film], layer, text_objects=[line])
+
+
+def _text_boxes(
+    findings: Sequence[OutlinedFinding], captions: Sequence[str], rows: int, columns: int
+) -> Iterator[Box]:
+    """Where each caption goes: just above its outline, else lower until it covers no other."""
+    side = min(rows, columns)
+    height = _LINE_HEIGHT * side
+    taken: list[Box] = []
+    for finding, caption in zip(findings, captions, strict=True):
+        width = min(_CHARACTER * side * len(caption), columns)
+        xs, ys = zip(*finding.points, strict=True)
+        left = min(max((min(xs) + max(xs) - width) / 2, 0.0), columns - width)
+        tops = (min(ys) - 1.25 * height + 1.1 * height * step for step in range(2 * len(findings)))
+        box: Box = (left, 0.0, left + width, height)
+        for top in tops:
+            low = min(max(top, 0.0), rows - height)
+            box = (left, low, left + width, low + height)
+            if not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(box)
+        yield box
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,0 +1,207 @@
+"""A picture as a Secondary Capture image (PS3.3 A.8.1): a finding's heatmap, or the summary sheet.
+
+Modality is OT: the picture is no longer what the X-ray unit recorded, and a CR or DX here would
+hang it beside the films as if it were one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    JPEG2000MC,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+    SecondaryCaptureImageStorage,
+)
+
+from dicom_io.errors import ObjectError
+from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, Algorithm, plain
+from dicom_io.objects.codes import FINDING_CODES, GRAD_CAM, SOURCE_IMAGE, Concept, finding_code
+from dicom_io.objects.source_header import (
+    Identity,
+    ObjectType,
+    carry_over,
+    request_items,
+    required_uid,
+    start_object,
+)
+from dicom_io.read.header import number, patient_orientation, text
+from dicom_io.read.orientation import pose_of
+from dicom_io.read.warnings_off import quietly
+
+_LOSSY_SYNTAXES = frozenset(
+    {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, JPEG2000MC, HTJ2K}
+)
+
+_SHORT_TEXT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureContent:
+    """One heatmap: `rgb` is uint8 (rows, cols, 3), drawn on `source` for the finding `label`."""
+
+    source: Dataset
+    rgb: NDArray[np.uint8]
+    label: str
+    probability: float
+    threshold: float
+    algorithm: Algorithm
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryContent:
+    """The summary sheet of one image: `rgb` is uint8 (rows, cols, 3), `positive` the labels found.
+
+    The sheet has a grid of its own, not the film's.
+    """
+
+    source: Dataset
+    rgb: NDArray[np.uint8]
+    positive: Sequence[str]
+    algorithm: Algorithm
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class _Wording:
+    """How a picture is described: its series, its derivation in words, and in short."""
+
+    series: str
+    derivation: str
+    comment: str
+    on_source_grid: bool
+    shows_map: bool
+
+
+def build_capture(content: CaptureContent) -> Dataset:
+    """The heatmap as a dataset; `encode.to_bytes` makes the file of it.
+
+    Raises ObjectError for an array of another shape or type, an unknown label, or a source
+    without its identifying UIDs.
+    """
+    meaning = finding_code(content.label).concept.meaning
+    grid = (number(content.source, "Rows"), number(content.source, "Columns"))
+    wording = _Wording(
+        "AI heatmap - research use only",
+        f"Grad-CAM overlay for {meaning}: probability {content.probability:.4f}, threshold "
+        f"{content.threshold:.4f}.",
+        f"AI heatmap: {meaning}, probability {content.probability:.2f}.",
+        on_source_grid=grid == content.rgb.shape[:2],
+        shows_map=True,
+    )
+    return _picture(content, wording)
+
+
+def build_summary(content: SummaryContent) -> Dataset:
+    """The summary sheet as a dataset. Raises ObjectError as `build_capture` does."""
+    found = [finding_code(label).concept.meaning for label in content.positive]
+    named = ", ".join(found) or "none"
+    overlays = " and Grad-CAM overlays of the most probable" if found else ""
+    wording = _Wording(
+        "AI summary - research use only",
+        f"Summary sheet: {len(FINDING_CODES)} findings with probabilities and thresholds"
+        f"{overlays}. At or above threshold: {named}.",
+        f"AI summary: {named}.",
+        on_source_grid=False,
+        shows_map=bool(found),
+    )
+    return _picture(content, wording)
+
+
+def _picture(content: CaptureContent | SummaryContent, wording: _Wording) -> Dataset:
+    rgb = content.rgb
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+        raise ObjectError(f"a picture is uint8 (rows, cols, 3), not {rgb.dtype} {rgb.shape}")
+    source = content.source
+    kind = ObjectType(SecondaryCaptureImageStorage, "OT", wording.series)
+    with quietly():
+        ds = start_object(source, kind, content.identity, content.algorithm)
+        _add_general_image(ds, source, wording)
+        _add_derivation(ds, source, content.algorithm, wording)
+        add_lossy_history(ds, source)
+        _add_pixels(ds, rgb)
+    return ds
+
+
+def _add_general_image(ds: Dataset, source: Dataset, wording: _Wording) -> None:
+    ds.ConversionType = "WSD"
+    ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    # An unpaired body part; without it Laterality would be required (PS3.3 C.7.3.1).
+    ds.BodyPartExamined = "CHEST"
+    ds.BurnedInAnnotation = "YES"
+    ds.RecognizableVisualFeatures = "NO"
+    directions = patient_orientation(source) if wording.on_source_grid else None
+    ds.PatientOrientation = list(directions) if directions is not None else None
+    aspect = pose_of(source)[0].aspect if wording.on_source_grid else 1.0
+    if aspect != 1.0:
+        ds.PixelAspectRatio = [round(1000 * aspect), 1000]
+    requests = request_items(source)
+    if requests:
+        ds.RequestAttributesSequence = requests
+
+
+def _add_derivation(ds: Dataset, source: Dataset, algorithm: Algorithm, wording: _Wording) -> None:
+    """General Reference and Common Instance Reference (PS3.3 C.12.4, C.12.2)."""
+    ds.DerivationDescription = plain(
+        f"{wording.derivation} Model {algorithm.name} {algorithm.version}, bundle sha256 "
+        f"{algorithm.sha256}. {RESEARCH_USE_ONLY}"
+    )[:_SHORT_TEXT]
+    if wording.shows_map:
+        ds.DerivationCodeSequence = [GRAD_CAM.item()]
+    ds.ImageComments = plain(f"{wording.comment} {RESEARCH_USE_ONLY}")
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = required_uid(source, "SOPClassUID")
+    reference.ReferencedSOPInstanceUID = required_uid(source, "SOPInstanceUID")
+    ds.SourceImageSequence = [source_item(reference, SOURCE_IMAGE, wording.on_source_grid)]
+    ds.ReferencedSeriesSequence = [
+        series_item(reference, required_uid(source, "SeriesInstanceUID"))
+    ]
+
+
+def source_item(reference: Dataset, purpose: Concept, same_grid: bool) -> Dataset:
+    """Item of SourceImageSequence for a referenced instance."""
+    item = Dataset()
+    item.update(reference)
+    item.PurposeOfReferenceCodeSequence = [purpose.item()]
+    item.SpatialLocationsPreserved = "YES" if same_grid else "NO"
+    return item
+
+
+def series_item(reference: Dataset, series_instance_uid: str) -> Dataset:
+    """Item of ReferencedSeriesSequence (Common Instance Reference) for one instance."""
+    series = Dataset()
+    series.ReferencedInstanceSequence = [reference]
+    series.SeriesInstanceUID = series_instance_uid
+    return series
+
+
+def add_lossy_history(ds: Dataset, source: Dataset) -> None:
+    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5): the flag follows the pixels it came from."""
+    syntax = text(getattr(source, "file_meta", Dataset()), "TransferSyntaxUID")
+    if text(source, "LossyImageCompression") != "01" and syntax not in _LOSSY_SYNTAXES:
+        ds.LossyImageCompression = "00"
+        return
+    ds.LossyImageCompression = "01"
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        if text(source, keyword):
+            carry_over(source, ds, keyword)
+
+
+def _add_pixels(ds: Dataset, rgb: NDArray[np.uint8]) -> None:
+    ds.SamplesPerPixel = 3
+    ds.PhotometricInterpretation = "RGB"
+    ds.PlanarConfiguration = 0
+    ds.Rows, ds.Columns = rgb.shape[:2]
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit = 7
+    ds.PixelRepresentation = 0
+    pixels = np.ascontiguousarray(rgb).tobytes()
+    ds.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    ds["PixelData"].VR = "OB"

@@ -1,0 +1,169 @@
+"""Regions of the findings as a Segmentation (PS3.3 A.51): one binary segment each.
+
+highdicom builds the segments and frames from a bare copy of the source's identity; patient, study
+and equipment come from the source as in every other object, and the dimension organisation, which
+highdicom draws at random, is derived.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.seg import Segmentation, SegmentDescription
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import SegmentationStorage
+
+from dicom_io.errors import ObjectError
+from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, Algorithm, long_string, plain
+from dicom_io.objects.codes import (
+    ABNORMAL_STRUCTURE,
+    ARTIFICIAL_INTELLIGENCE,
+    finding_code,
+    private_scheme_item,
+)
+from dicom_io.objects.secondary_capture import add_lossy_history
+from dicom_io.objects.source_header import Identity, ObjectType, required_uid, start_object
+from dicom_io.objects.uids import derived_uid, tracking_uid
+from dicom_io.read.header import number, patient_orientation, text
+from dicom_io.read.warnings_off import quietly
+
+_KIND = ObjectType(SegmentationStorage, "SEG", "AI segmentation - research use only")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentedFinding:
+    """A finding and its region: `mask` is uint8 (rows, columns) of the film, 1 inside it."""
+
+    label: str
+    probability: float
+    mask: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationContent:
+    """What to write as segments of `source`."""
+
+    source: Dataset
+    findings: Sequence[SegmentedFinding]
+    algorithm: Algorithm
+    identity: Identity
+
+
+def build_segmentation(content: SegmentationContent) -> Dataset:
+    """The segmentation as a dataset; `encode.to_bytes` makes the file of it.
+
+    Raises ObjectError where there is no segment, a mask is not a mask of the film, a label is
+    unknown, or the source lacks an identifying UID.
+    """
+    source = content.source
+    _check(content)
+    with quietly():
+        ds = start_object(source, _KIND, content.identity, content.algorithm)
+        # An unpaired body part; without it Laterality would be required (PS3.3 C.7.3.1).
+        ds.BodyPartExamined = "CHEST"
+        ds.PatientOrientation = list(patient_orientation(source) or ()) or None
+        ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
+        ds.ContentCreatorName = None
+        add_lossy_history(ds, source)
+        for element in _segments(content):
+            if element.tag not in ds:
+                ds.add(element)
+        ds["PixelData"].VR = "OB"
+        _name_dimensions(ds)
+    return ds
+
+
+def _check(content: SegmentationContent) -> None:
+    if not content.findings:
+        raise ObjectError("no segmentation: there is no region to segment")
+    grid = (number(content.source, "Rows"), number(content.source, "Columns"))
+    for finding in content.findings:
+        mask = finding.mask
+        if mask.dtype != np.uint8 or mask.shape != grid or not mask.any() or mask.max() > 1:
+            raise ObjectError(
+                f"the region of {finding.label} is no mask of the film: {mask.dtype} {mask.shape}"
+            )
+
+
+def _segments(content: SegmentationContent) -> Dataset:
+    """highdicom's segmentation of a source that has all it asks for and nothing else."""
+    return Segmentation(
+        source_images=[_bare(content.source)],
+        pixel_array=np.stack([finding.mask for finding in content.findings], axis=-1)[None],
+        segmentation_type="BINARY",
+        segment_descriptions=[
+            _segment(number, finding, content)
+            for number, finding in enumerate(content.findings, start=1)
+        ],
+        series_instance_uid=content.identity.series_instance_uid,
+        series_number=content.identity.series_number,
+        sop_instance_uid=content.identity.sop_instance_uid,
+        instance_number=content.identity.instance_number,
+        manufacturer=long_string(content.algorithm.manufacturer),
+        manufacturer_model_name=long_string(content.algorithm.name),
+        software_versions=long_string(content.algorithm.version),
+        device_serial_number=content.algorithm.sha256,
+        content_label="AI_REGIONS",
+        content_description="Regions of AI findings, research use only",
+        omit_empty_frames=False,
+    )
+
+
+def _bare(source: Dataset) -> Dataset:
+    bare = Dataset()
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(bare, keyword, required_uid(source, keyword))
+    for keyword in (
+        "PatientID",
+        "PatientName",
+        "PatientBirthDate",
+        "PatientSex",
+        "AccessionNumber",
+        "StudyID",
+        "StudyDate",
+        "StudyTime",
+    ):
+        setattr(bare, keyword, None)
+    bare.Modality = text(source, "Modality")
+    bare.Rows, bare.Columns = int(source.Rows), int(source.Columns)
+    # No PixelSpacing: highdicom would write pixel measures without the slice thickness that a
+    # projection has not, and that its own reader asks for. The source image has the spacing.
+    return bare
+
+
+def _segment(
+    number: int, finding: SegmentedFinding, content: SegmentationContent
+) -> SegmentDescription:
+    coded = finding_code(finding.label)
+    algorithm = content.algorithm
+    segment = SegmentDescription(
+        segment_number=number,
+        segment_label=f"{coded.concept.meaning} {finding.probability:.2f}",
+        segmented_property_category=ABNORMAL_STRUCTURE.code,
+        segmented_property_type=coded.concept.code,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=long_string(algorithm.name),
+            family=ARTIFICIAL_INTELLIGENCE.code,
+            version=long_string(algorithm.version),
+            source=long_string(algorithm.manufacturer),
+        ),
+        tracking_uid=tracking_uid(
+            required_uid(content.source, "SOPInstanceUID"), algorithm.sha256, finding.label
+        ),
+        tracking_id=finding.label,
+        anatomic_regions=[coded.site.code],
+    )
+    segment.SegmentDescription = plain(
+        f"Where Grad-CAM is at least half its maximum: {coded.concept.meaning}, probability "
+        f"{finding.probability:.4f}. Not an outline of the disease. {RESEARCH_USE_ONLY}"
+    )
+    return segment
+
+
+def _name_dimensions(ds: Dataset) -> None:
+    uid = derived_uid(ds.SOPInstanceUID, "", "dimensions")
+    for item in (*ds.DimensionOrganizationSequence, *ds.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid

@@ -1,0 +1,1 @@
+"""Received bytes to headers and display-true grey images."""

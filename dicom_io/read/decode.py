@@ -1,0 +1,298 @@
+"""Pixel Data as numbers: the declared layout is checked before anything is unpacked.
+
+GDCM ends the whole process where a JPEG image's precision is not the one it was told, so a decoder
+is told what the compressed image says of itself; the header says which of its bits count.
+"""
+
+import copy
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.encaps import encapsulate, generate_fragments
+from pydicom.errors import BytesLengthException
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import (
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLSNearLossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
+
+from dicom_io.errors import UndecodablePixelsError
+from dicom_io.read.codestream import Codestream, read_j2k, read_jpeg
+from dicom_io.read.header import number, text
+from dicom_io.read.warnings_off import quietly
+
+# The largest image that is unpacked, samples; the largest detectors have a sixth of it.
+MAX_SAMPLES = 100_000_000
+
+_PHOTOMETRICS = {
+    "MONOCHROME1": 1,
+    "MONOCHROME2": 1,
+    "PALETTE COLOR": 1,
+    "RGB": 3,
+    "YBR_FULL": 3,
+    "YBR_FULL_422": 3,
+    "YBR_ICT": 3,
+    "YBR_RCT": 3,
+}
+
+_DEPTHS = (8, 16, 32)
+
+_LOSSY_JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
+
+_HTJ2K_PREFIX = "1.2.840.10008.1.2.4.20"
+
+# pydicom, its plugins and the libraries below them agree on no exception type.
+_DECODER_ERRORS = (
+    BytesLengthException,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the header describes the pixels (PS3.3 C.7.6.3)."""
+
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    photometric: str
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether a sample is a grey value, not a colour or an index of one."""
+        return self.photometric in {"MONOCHROME1", "MONOCHROME2"}
+
+
+def layout_of(ds: Dataset) -> Layout:
+    """Read and check the layout. Raises UndecodablePixelsError where it makes no image."""
+    allocated = _whole(ds, "BitsAllocated")
+    stored = _whole(ds, "BitsStored", allocated)
+    photometric = text(ds, "PhotometricInterpretation").upper()
+    layout = Layout(
+        rows=_whole(ds, "Rows"),
+        columns=_whole(ds, "Columns"),
+        samples=_whole(ds, "SamplesPerPixel", 1),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=_whole(ds, "HighBit", stored - 1),
+        signed=_whole(ds, "PixelRepresentation", 0) == 1,
+        photometric=photometric,
+    )
+    problem = _layout_problem(layout, _whole(ds, "NumberOfFrames", 1))
+    if problem:
+        raise UndecodablePixelsError(problem)
+    return layout
+
+
+def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode the one frame; colour comes as RGB.
+
+    Returns an integer array (rows, columns) or (rows, columns, 3), and remarks. Raises
+    UndecodablePixelsError with the reason in one line, MemoryError where there is too little.
+    """
+    if "PixelData" not in ds:
+        raise UndecodablePixelsError("the object has no Pixel Data")
+    try:
+        with quietly() as warned:
+            frame = _only_frame(ds)
+            stream = _codestream(ds, frame)
+            _check_codestream(stream, layout)
+            ready = _as_encoded(ds, layout, frame, stream)
+            array = pixel_array(ready, index=0, decoding_plugin=_plugin_for(ds, stream))
+    except _DECODER_ERRORS as error:
+        raise UndecodablePixelsError(_reason(ds, error)) from error
+    wanted = (layout.rows, layout.columns) + ((3,) if layout.samples == 3 else ())
+    if array.shape != wanted:
+        raise UndecodablePixelsError(f"decoding gave an array of {array.shape}, not {wanted}")
+    notes = ["the decoder warned about the pixel data"] if warned else []
+    if stream is not None and stream.precision < layout.bits_stored:
+        notes.append(
+            f"the compressed image has {stream.precision} bits per sample, "
+            f"the header says {layout.bits_stored}"
+        )
+    lossy = ds.file_meta.TransferSyntaxUID in _LOSSY_JPEG
+    return _sample_bits(array, layout, stream, lossy), tuple(notes)
+
+
+def _sample_bits(
+    array: np.ndarray, layout: Layout, stream: Codestream | None, lossy: bool
+) -> np.ndarray:
+    """The bits that the header says are the sample (PS3.5 8.1.1).
+
+    Those above may hold an overlay, those below nothing; an encoder may have dropped the latter.
+    What a lossy codec has put above is a white that overshot, so there it stays white.
+    """
+    top = layout.high_bit + 1
+    depth = top if stream is None else min(top, stream.precision)
+    values: np.ndarray = np.right_shift(array, max(0, depth - layout.bits_stored))
+    half = 1 << (layout.bits_stored - 1)
+    low, high = (-half, half - 1) if layout.signed else (0, 2 * half - 1)
+    if values.min() >= low and values.max() <= high:
+        return values
+    if lossy:
+        values = np.clip(values, low, high)
+    else:
+        values = values.astype(np.int64) & (2 * half - 1)
+        if layout.signed:
+            values -= (values & half) << 1
+    return values
+
+
+def _whole(ds: Dataset, keyword: str, default: int | None = None) -> int:
+    value = number(ds, keyword)
+    if value is not None and value == int(value):
+        return int(value)
+    if default is not None and value is None:
+        return default
+    raise UndecodablePixelsError(f"the object has no usable {keyword}")
+
+
+def _layout_problem(layout: Layout, frames: int) -> str:
+    if layout.rows < 1 or layout.columns < 1:
+        return f"the header declares {layout.rows} x {layout.columns} pixels"
+    if frames > 1:
+        return f"the object has {frames} frames, not one"
+    if layout.rows * layout.columns * layout.samples > MAX_SAMPLES:
+        return (
+            f"the header declares {layout.rows} x {layout.columns} pixels, "
+            f"above the limit of {MAX_SAMPLES // 10**6} million samples"
+        )
+    if _PHOTOMETRICS.get(layout.photometric) != layout.samples:
+        return (
+            f"PhotometricInterpretation {layout.photometric[:16]!r} with {layout.samples} "
+            "samples per pixel is not supported"
+        )
+    deep_enough = layout.bits_stored <= layout.high_bit + 1 <= layout.bits_allocated
+    if layout.bits_allocated not in _DEPTHS or layout.bits_stored < 1 or not deep_enough:
+        return (
+            f"{layout.bits_stored} bits stored in {layout.bits_allocated} with high bit "
+            f"{layout.high_bit} is not supported"
+        )
+    return ""
+
+
+def _only_frame(ds: Dataset) -> bytes:
+    """The one compressed frame; nothing where the syntax does not compress.
+
+    All fragments are its own (PS3.5 A.4): what an offset table says of them is not looked at, so
+    that a wrong one does no harm.
+    """
+    if not ds.file_meta.TransferSyntaxUID.is_encapsulated:
+        return b""
+    table_and_fragments = generate_fragments(ds.PixelData)
+    next(table_and_fragments, None)
+    return b"".join(table_and_fragments)
+
+
+def _codestream(ds: Dataset, frame: bytes) -> Codestream | None:
+    """What the compressed frame says of itself; None where the syntax has no such header."""
+    syntax = ds.file_meta.TransferSyntaxUID
+    if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
+        read = read_jpeg
+    elif syntax in JPEG2000TransferSyntaxes or syntax.startswith(_HTJ2K_PREFIX):
+        read = read_j2k
+    else:
+        return None
+    stream = read(frame)
+    if stream is None:
+        raise ValueError("the compressed image has no sound header")
+    return stream
+
+
+def _check_codestream(stream: Codestream | None, layout: Layout) -> None:
+    """Refuse a compressed frame that is not the image declared, before it is unpacked."""
+    if stream is None:
+        return
+    if (stream.rows, stream.columns) != (layout.rows, layout.columns):
+        raise ValueError(
+            f"the compressed image is {stream.rows} x {stream.columns}, "
+            f"the header says {layout.rows} x {layout.columns}"
+        )
+    if stream.components != layout.samples:
+        raise ValueError(
+            f"the compressed image has {stream.components} components, "
+            f"the header says {layout.samples}"
+        )
+    if stream.precision > layout.bits_allocated:
+        raise ValueError(
+            f"the compressed image has {stream.precision} bits per sample, "
+            f"the header allocates {layout.bits_allocated}"
+        )
+
+
+def _as_encoded(ds: Dataset, layout: Layout, frame: bytes, stream: Codestream | None) -> Dataset:
+    """The dataset with the depth that the pixels are encoded in, so that every bit comes out."""
+    ready = ds.copy()
+    if frame:
+        ready.PixelData = encapsulate([frame], has_bot=False)
+        ready["PixelData"].is_undefined_length = True
+        for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+            if keyword in ready:
+                del ready[keyword]
+    syntax = ds.file_meta.TransferSyntaxUID
+    depth = layout.high_bit + 1
+    # Added and not set: pydicom would first try to understand the value that is there.
+    if stream is not None and syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+        ready.add_new("BitsAllocated", "US", 8 if stream.precision <= 8 else 16)
+        fills = syntax in JPEGTransferSyntaxes and stream.precision <= 8
+        depth = 8 if fills else stream.precision
+    for keyword, value in (
+        ("BitsStored", depth),
+        ("HighBit", depth - 1),
+        ("SamplesPerPixel", layout.samples),
+        ("PixelRepresentation", int(layout.signed)),
+    ):
+        ready.add_new(keyword, "US", value)
+    ready.add_new("PhotometricInterpretation", "CS", layout.photometric)
+    if syntax == JPEGExtended12Bit and depth > 8:
+        # GDCM reads the process from the image itself and knows this one, but pydicom does not
+        # ask it for more than 8 bits under this name.
+        ready.file_meta = copy.copy(ds.file_meta)
+        ready.file_meta.TransferSyntaxUID = JPEGLossless
+    return ready
+
+
+def _plugin_for(ds: Dataset, stream: Codestream | None) -> str:
+    """The decoder to use; an empty name stands for each in turn.
+
+    pyjpegls may spend ten seconds on a cut-off JPEG-LS image that GDCM refuses at once, and GDCM
+    ends the process on some damaged lossy JPEG images that Pillow refuses; only GDCM reads more
+    than 8 bits of those.
+    """
+    syntax = ds.file_meta.TransferSyntaxUID
+    if syntax in JPEGLSTransferSyntaxes:
+        return "gdcm"
+    lossy = syntax in (JPEGBaseline8Bit, JPEGExtended12Bit)
+    return "pillow" if lossy and stream is not None and stream.precision <= 8 else ""
+
+
+def _reason(ds: Dataset, error: Exception) -> str:
+    # pydicom heads the reasons of its plugins, one a line, with a line that says nothing.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # One of the plugins meets its library's answer to a broken image with a fault of its own.
+    telling = [line for line in lines if not line.endswith(":") and "'NoneType'" not in line]
+    reason = telling[0] if telling else type(error).__name__
+    syntax = ds.file_meta.TransferSyntaxUID
+    return f"{syntax.name} pixel data cannot be decoded: {reason.partition(' - ')[0][:160]}"

@@ -1,0 +1,316 @@
+"""Reading DICOM objects as they come: without preamble, deflated, with broken values.
+
+`text`, `number`, `numbers` and `items` read one attribute and never raise: a value that cannot
+be understood counts as absent. `all_items` is for what must not be taken for absent.
+"""
+
+import contextlib
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+# Named here for the code outside this room, which does not import pydicom.
+from pydicom import Dataset as Dataset
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from dicom_io.errors import NotDicomError
+from dicom_io.read.bounded_parser import (
+    PARSER_ERRORS,
+    StopWhen,
+    at_pixels,
+    is_deflated,
+    parse_file,
+    parse_message,
+    raw_length,
+)
+from dicom_io.read.warnings_off import quietly
+
+LONGEST_TEXT = 1 << 14
+"""A longer value, in bytes as it was read, is no text that anybody wrote."""
+
+_UID = re.compile(r"[0-9.]{1,64}")
+
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+# Longer values are neither numbers nor sequences that are looked into.
+_LONGEST_VALUE = 1 << 20
+
+_MOST_ITEMS = 1000
+
+_LONGEST_MESSAGE_SEQUENCE = 4 << 20
+
+# Identifying a strange object may take the listener this many reads, about half a second.
+_IDENTIFYING_READS = 100_000
+
+# So much of a deflated object has what identifies it. Where it has not, more is unpacked, and that
+# may be a bomb: one at a time, as nothing else counts its memory.
+_UNPACKED_FIRST, _UNPACKED_AT_MOST = 1 << 20, 16 << 20
+
+_UNPACKING = threading.Lock()
+
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+
+_IDENTIFYING = tuple(
+    int(Tag(keyword))
+    for keyword in (
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "StudyDate",
+        "AccessionNumber",
+        "Modality",
+        "PatientID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+    )
+)
+
+_REPEATED_FIRST, _REPEATED_LAST = 0x5000, 0x60FF
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The attributes that identify an instance; an absent one is an empty string.
+
+    `study_date` is as in the object (YYYYMMDD).
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    patient_id: str
+    accession_number: str
+    study_date: str
+
+
+def read_header(source: bytes | Path) -> Header:
+    """Identify the object by the few attributes that do, and read as little else as possible.
+
+    Raises NotDicomError where the object cannot be parsed or carries no usable SOP Class UID
+    or SOP Instance UID.
+    """
+    data = _read_file(source) if isinstance(source, Path) else source
+
+    def parse(stop_when: StopWhen, max_inflated: int) -> Dataset:
+        ds = parse_file(
+            data,
+            stop_when=stop_when,
+            only=_IDENTIFYING,
+            max_reads=_IDENTIFYING_READS,
+            max_inflated=max_inflated,
+        )
+        _complete_file_meta(ds)
+        return ds
+
+    deflated = is_deflated(data)
+    try:
+        ds = parse(_past_identification, _UNPACKED_FIRST)
+    except NotDicomError:
+        if not deflated:
+            raise
+        # What was unpacked may have ended within an element.
+        ds = Dataset()
+    if not all(keyword in ds for keyword in _UIDS):
+        # Elements come in ascending order (PS3.5 7.1); these may not.
+        with _UNPACKING if deflated else contextlib.nullcontext():
+            ds = parse(at_pixels, _UNPACKED_AT_MOST)
+    if "SOPClassUID" not in ds:
+        raise NotDicomError("not a DICOM object: it has no SOP Class UID")
+    return header_of(ds)
+
+
+def _past_identification(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > _IDENTIFYING[-1]
+
+
+def header_of(ds: Dataset) -> Header:
+    """Pick the identifying attributes from a dataset that `read_dataset` returned.
+
+    Raises NotDicomError where SOP Class UID or SOP Instance UID is absent or no UID at all.
+    """
+    header = Header(
+        sop_class_uid=text(ds, "SOPClassUID"),
+        sop_instance_uid=text(ds, "SOPInstanceUID"),
+        study_instance_uid=text(ds, "StudyInstanceUID"),
+        series_instance_uid=text(ds, "SeriesInstanceUID"),
+        transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
+        modality=text(ds, "Modality"),
+        patient_id=text(ds, "PatientID"),
+        accession_number=text(ds, "AccessionNumber"),
+        study_date=text(ds, "StudyDate"),
+    )
+    for name, uid in (
+        ("SOP Class UID", header.sop_class_uid),
+        ("SOP Instance UID", header.sop_instance_uid),
+    ):
+        if not is_uid(uid):
+            raise NotDicomError(f"the object has no valid {name}; it cannot be identified")
+    return header
+
+
+def read_dataset(source: bytes | Path, *, with_pixels: bool = True) -> Dataset:
+    """Parse a DICOM object, with or without preamble and file meta information (PS3.10 7.1).
+
+    The result always has `file_meta.TransferSyntaxUID`. Raises NotDicomError where the file
+    cannot be read, the bytes are not one DICOM object, or it is more than an object may be.
+    """
+    data = _read_file(source) if isinstance(source, Path) else source
+    ds = parse_file(data, stop_when=None if with_pixels else at_pixels)
+    _complete_file_meta(ds)
+    if "SOPClassUID" not in ds and not any(keyword in ds for keyword in _PIXELS):
+        raise NotDicomError("not a DICOM object: it has neither a SOP Class UID nor pixel data")
+    return ds
+
+
+def read_head(source: bytes | Path) -> Dataset:
+    """The header that new objects are made from: what no object of ours refers to is left out.
+
+    Without pixels, overlays, curves, private elements and values of more than a mebibyte. Raises
+    NotDicomError as `read_dataset` does.
+    """
+    ds = read_dataset(source, with_pixels=False)
+    for tag in list(ds.keys()):
+        repeated = _REPEATED_FIRST <= tag.group <= _REPEATED_LAST
+        if tag.is_private or repeated or raw_length(ds, tag) > _LONGEST_VALUE:
+            del ds[tag]
+    return ds
+
+
+def read_information(data: bytes, *, implicit_vr: bool, little_endian: bool) -> Dataset:
+    """Parse the bare data set of a message, whose syntax was negotiated.
+
+    Raises NotDicomError where the bytes are no data set.
+    """
+    return parse_message(data, implicit_vr=implicit_vr, little_endian=little_endian)
+
+
+def is_uid(value: str) -> bool:
+    """Whether the value has the characters and the length of a UID (PS3.5 9.1)."""
+    return _UID.fullmatch(value) is not None
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """Value of an attribute as stripped text; several values are joined by a backslash."""
+
+    def read() -> str:
+        value = ds.get(keyword)
+        if value is None:
+            return ""
+        parts = [value] if isinstance(value, str | bytes) else _as_list(value)
+        return "\\".join(_as_text(part) for part in parts)
+
+    return _read(ds, keyword, LONGEST_TEXT, read, "")
+
+
+def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
+    """Values of a numeric attribute; empty where absent or not numeric."""
+
+    def read() -> tuple[float, ...]:
+        value = ds.get(keyword)
+        if value is None or value == "":
+            return ()
+        return tuple(float(str(part)) for part in _as_list(value))
+
+    return _read(ds, keyword, _LONGEST_VALUE, read, ())
+
+
+def number(ds: Dataset, keyword: str) -> float | None:
+    """First value of a numeric attribute."""
+    values = numbers(ds, keyword)
+    return values[0] if values else None
+
+
+def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """Items of a sequence attribute; none where there are too many to mean anything."""
+
+    def read() -> tuple[Dataset, ...]:
+        value = ds.get(keyword) or ()
+        if len(value) > _MOST_ITEMS:
+            return ()
+        return tuple(item for item in value if isinstance(item, Dataset))
+
+    return _read(ds, keyword, _LONGEST_VALUE, read, ())
+
+
+def all_items(ds: Dataset, keyword: str, *, most: int) -> tuple[Dataset, ...]:
+    """Every item of a sequence that a message stands or falls with; none where it is absent.
+
+    Raises NotDicomError where it is no sequence of at most `most` items.
+    """
+    try:
+        with quietly():
+            too_long = raw_length(ds, Tag(keyword)) > _LONGEST_MESSAGE_SEQUENCE
+            value = () if too_long or keyword not in ds else ds[keyword].value or ()
+            found = tuple(item for item in value if isinstance(item, Dataset))
+    except PARSER_ERRORS as error:
+        raise NotDicomError(f"{keyword} cannot be read") from error
+    if too_long or len(value) > most:
+        raise NotDicomError(f"{keyword} has more than {most} items")
+    if len(found) != len(value):
+        raise NotDicomError(f"{keyword} is no sequence")
+    return found
+
+
+def _read(
+    ds: Dataset, keyword: str, longest: int, read: Callable[[], _Value], absent: _Value
+) -> _Value:
+    try:
+        with quietly():
+            return read() if raw_length(ds, Tag(keyword)) <= longest else absent
+    except PARSER_ERRORS:
+        return absent
+
+
+def _as_list(value: object) -> list[object]:
+    if isinstance(value, str | bytes):
+        return [value]
+    try:
+        return list(value)  # type: ignore[call-overload, no-any-return]
+    except TypeError:
+        return [value]
+
+
+def _as_text(value: object) -> str:
+    shown = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return shown.strip(" \0\r\n\t")
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotDicomError(f"the file cannot be read: {error.strerror}") from error
+
+
+def _complete_file_meta(ds: Dataset) -> None:
+    with quietly():
+        try:
+            declared = ds.file_meta.get("TransferSyntaxUID")
+        except PARSER_ERRORS:
+            declared = None
+    if isinstance(declared, UID) and is_uid(str(declared)):
+        return
+    implicit, little_endian = ds.original_encoding
+    if implicit:
+        ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    elif little_endian is False:
+        ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    else:
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+
+
+_ORIENTATION = re.compile(r"([APLRHF]{1,3})\\([APLRHF]{1,3})")
+
+
+def patient_orientation(source: Dataset) -> tuple[str, str] | None:
+    """Directions of rows and columns (PS3.3 C.7.6.1.1.1), where the source names both legally."""
+    match = _ORIENTATION.fullmatch(text(source, "PatientOrientation"))
+    return (match[1], match[2]) if match is not None else None

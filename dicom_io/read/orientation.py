@@ -1,0 +1,122 @@
+"""How a film lies in its pixels, and how it stands when it is read.
+
+PatientOrientation (PS3.3 C.7.6.1.1.1) describes the stored pixels. FieldOfViewRotation and
+FieldOfViewHorizontalFlip (C.8.11.4) tell what the unit has already done to make them, so they are
+never applied again.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from dicom_io.read.header import numbers, patient_orientation, text
+
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+
+_SQUARE_WITHIN = 0.01
+
+_LARGEST_ASPECT = 2.0
+
+_OPPOSITE = {"L": "R", "R": "L", "H": "F", "F": "H"}
+
+_ROW, _COLUMN = "L", "F"
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """What makes stored pixels upright: a transposition, then reversals.
+
+    `aspect` is the height of a stored pixel over its width.
+    """
+
+    transposed: bool = False
+    columns_reversed: bool = False
+    rows_reversed: bool = False
+    aspect: float = 1.0
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the stored film is a mirror image, whatever its rotation."""
+        return self.transposed ^ self.columns_reversed ^ self.rows_reversed
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the stored film does not stand as it is read."""
+        return self.transposed or self.columns_reversed or self.rows_reversed
+
+    def upright(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The film (rows, columns) as it is read: head up, the patient's left at the right.
+
+        Pixels that are not square are made square by shrinking the finer direction.
+        """
+        rows, columns = stored.shape
+        if self.aspect > 1:
+            columns = max(1, round(columns / self.aspect))
+        else:
+            rows = max(1, round(rows * self.aspect))
+        if (rows, columns) != stored.shape:
+            shrunk = cv2.resize(stored, (columns, rows), interpolation=cv2.INTER_AREA)
+            stored = np.asarray(shrunk, dtype=np.uint8)
+        turned = stored.T if self.transposed else stored
+        return np.ascontiguousarray(self._reversed(turned))
+
+    def as_stored(self, upright: NDArray[Any]) -> NDArray[Any]:
+        """Arrays over the upright film (…, rows, columns) back over the stored one."""
+        turned = self._reversed(upright)
+        return np.ascontiguousarray(np.swapaxes(turned, -1, -2) if self.transposed else turned)
+
+    def turned(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Arrays over the stored film (…, rows, columns) over the upright one."""
+        swapped = np.swapaxes(stored, -1, -2) if self.transposed else stored
+        return np.ascontiguousarray(self._reversed(swapped))
+
+    def _reversed(self, array: NDArray[Any]) -> NDArray[Any]:
+        rows = slice(None, None, -1 if self.rows_reversed else 1)
+        columns = slice(None, None, -1 if self.columns_reversed else 1)
+        return array[..., rows, columns]
+
+
+UPRIGHT = Pose()
+
+
+def pose_of(ds: Dataset) -> tuple[Pose, tuple[str, ...]]:
+    """How the film lies by its header; and remarks. What the header does not say is upright."""
+    aspect, notes = _aspect(ds)
+    directions = patient_orientation(ds)
+    if directions is None:
+        missing = "is not usable" if text(ds, "PatientOrientation") else "is absent"
+        return Pose(aspect=aspect), (
+            *notes,
+            f"PatientOrientation {missing}: taken as upright and not mirrored",
+        )
+    row, column = directions[0][0], directions[1][0]
+    if row not in _OPPOSITE or column not in {*_OPPOSITE} - {row, _OPPOSITE[row]}:
+        return Pose(aspect=aspect), notes
+    transposed = row not in {_ROW, _OPPOSITE[_ROW]}
+    if transposed:
+        row, column = column, row
+    pose = Pose(transposed, row != _ROW, column != _COLUMN, aspect)
+    if pose.is_turned:
+        how = "mirrored" if pose.is_mirrored else "rotated"
+        written = text(ds, "PatientOrientation")
+        notes = (*notes, f"stored {how} by PatientOrientation {written}: read upright")
+    return pose, notes
+
+
+def _aspect(ds: Dataset) -> tuple[float, tuple[str, ...]]:
+    """Height over width of a pixel; each attribute gives the vertical value first."""
+    for keyword in _SPACINGS:
+        pair = numbers(ds, keyword)
+        if len(pair) != 2 or not (np.isfinite(pair).all() and min(pair) > 0):
+            continue
+        aspect = pair[0] / pair[1]
+        if abs(aspect - 1.0) <= _SQUARE_WITHIN:
+            return 1.0, ()
+        if not 1 / _LARGEST_ASPECT <= aspect <= _LARGEST_ASPECT:
+            return 1.0, (f"{keyword}: pixels of {aspect:.3g} to 1 are not believed",)
+        return aspect, (f"{keyword}: pixels are not square; they are made so for the model",)
+    return 1.0, ()

@@ -1,0 +1,160 @@
+"""A dataset's pixels as they should be seen: 0 is black, 255 is white.
+
+The chain is that of PS3.4 N.2: stored values, Modality LUT, VOI LUT or window, polarity. All of
+it maps one stored value to one grey level, so it is computed once for each value that occurs and
+then looked up for every pixel. Overlays are never drawn.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels.processing import apply_color_lut
+
+from dicom_io.errors import UndecodablePixelsError
+from dicom_io.read.decode import Layout, layout_of, stored_values
+from dicom_io.read.grey_scale import Values, grey_values, modality_values
+from dicom_io.read.header import number, text
+from dicom_io.read.orientation import Pose, pose_of
+from dicom_io.read.shutter import Mask, visible_pixels
+from dicom_io.read.warnings_off import quietly
+
+Grey = NDArray[np.uint8]
+
+# Above this many different values the chain runs on the pixels themselves.
+_LARGEST_TABLE = 1 << 20
+
+# Luma of ITU-R BT.601, which YBR_FULL is defined by (PS3.3 C.7.6.3.1.2).
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+# Channels further apart than this, of 1, make a colour and not a grey that a codec has tinted.
+_COLOUR_DISTANCE = 0.1
+
+_LUT_ERRORS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayImage:
+    """`array`: uint8 (rows, columns), 0 black to 255 white as it should be seen.
+
+    It lies on the stored grid: `pose` makes it upright. `seen` marks the pixels that a shutter or
+    collimator leaves, None for all; the others are black. `shown` are the stored values that take
+    part in the contrast, ascending; None for colour and where there are more than 2^20 of them.
+    `coloured` is the share of pixels that are not grey. `notes` say in words what was missing or
+    contradictory on the way.
+    """
+
+    array: Grey
+    pose: Pose
+    seen: Mask | None
+    shown: NDArray[np.int64] | None
+    coloured: float
+    notes: tuple[str, ...]
+
+
+def display_pixels(ds: Dataset) -> DisplayImage:
+    """Decode and render one single-frame image.
+
+    Raises UndecodablePixelsError where there are no pixels, no decoder reads them, or the header
+    declares more than `dicom_io.decode.MAX_SAMPLES`.
+    """
+    layout = layout_of(ds)
+    stored, notes = stored_values(ds, layout)
+    seen, shutter_notes = visible_pixels(ds, layout.rows, layout.columns)
+    coloured, shown = 0.0, None
+    if layout.is_grey:
+        grey, shown, more = _render_grey(stored, seen, ds, layout)
+    else:
+        grey, coloured, more = _render_colour(stored, ds, layout)
+    if seen is not None:
+        grey[~seen] = 0
+    pose, pose_notes = pose_of(ds)
+    every_note = (*notes, *more, *shutter_notes, *pose_notes)
+    return DisplayImage(grey, pose, seen, shown, coloured, every_note)
+
+
+def _render_grey(
+    stored: NDArray[np.integer], seen: Mask | None, ds: Dataset, layout: Layout
+) -> tuple[Grey, NDArray[np.int64] | None, tuple[str, ...]]:
+    low, high = int(stored.min()), int(stored.max())
+    everywhere = np.ones(stored.shape, dtype=bool) if seen is None else seen
+    if high - low >= _LARGEST_TABLE:
+        grey, _, notes = _chain(stored.astype(np.float64), everywhere, ds, layout)
+        return grey, None, notes
+    index = stored.astype(np.int64) - low
+    occurring = np.bincount(index[everywhere], minlength=high - low + 1) > 0
+    values = np.arange(low, high + 1, dtype=np.int64)
+    table, shown, notes = _chain(values.astype(np.float64), occurring, ds, layout)
+    return table[index], values[shown], notes
+
+
+def _chain(
+    values: Values, occurring: NDArray[np.bool_], ds: Dataset, layout: Layout
+) -> tuple[Grey, NDArray[np.bool_], tuple[str, ...]]:
+    """Stored values to grey levels, and which of them take part in the contrast.
+
+    `occurring` marks those that are seen in the image.
+    """
+    padding = _padding(values, ds, layout)
+    shown = occurring & ~padding
+    if not shown.any():
+        padding, shown = np.zeros_like(padding), occurring
+    modality, first_notes = modality_values(values, ds, layout)
+    grey, notes = grey_values(modality, shown, ds, layout)
+    inverted, last_notes = _polarity(ds, layout)
+    grey = 1.0 - grey if inverted else grey
+    # Padding is outside the image and takes no part in its contrast (PS3.3 C.7.5.1.1.2).
+    grey = np.where(padding, 0.0, grey)
+    every_note = (*first_notes, *notes, *last_notes)
+    return np.rint(grey * 255.0).astype(np.uint8), shown, every_note
+
+
+def _padding(values: Values, ds: Dataset, layout: Layout) -> NDArray[np.bool_]:
+    """Which values stand for pixels outside the film (PS3.3 C.7.5.1.1.2)."""
+    value = number(ds, "PixelPaddingValue")
+    if value is None:
+        return np.zeros(values.shape, dtype=bool)
+    limit = number(ds, "PixelPaddingRangeLimit")
+    ends = [_as_pixel(end, layout) for end in (value, value if limit is None else limit)]
+    return (values >= min(ends)) & (values <= max(ends))
+
+
+def _as_pixel(value: float, layout: Layout) -> float:
+    """A value written as unsigned where the pixels are signed, or the other way round."""
+    span = float(1 << layout.bits_allocated)
+    if layout.signed and value >= span / 2:
+        return value - span
+    return value + span if not layout.signed and value < 0 else value
+
+
+def _polarity(ds: Dataset, layout: Layout) -> tuple[bool, tuple[str, ...]]:
+    """Whether the image is shown inverted.
+
+    MONOCHROME1 means that the smallest value is white (PS3.3 C.7.6.3.1.2). Presentation LUT Shape
+    INVERSE states the same of the same image (C.8.11.3), so the two never add up.
+    """
+    inverse = text(ds, "PresentationLUTShape").upper() == "INVERSE"
+    if layout.photometric == "MONOCHROME1":
+        return True, ()
+    if inverse:
+        return True, ("MONOCHROME2 with PresentationLUTShape INVERSE: shown inverted",)
+    return False, ()
+
+
+def _render_colour(
+    stored: NDArray[np.integer], ds: Dataset, layout: Layout
+) -> tuple[Grey, float, tuple[str, ...]]:
+    colour, top = stored, float((1 << layout.bits_stored) - 1)
+    if layout.photometric == "PALETTE COLOR":
+        try:
+            with quietly():
+                colour = apply_color_lut(stored, ds)[..., :3]
+        except _LUT_ERRORS as error:
+            raise UndecodablePixelsError("the colour palette is missing or broken") from error
+        top = float(np.iinfo(colour.dtype).max)
+    luma = colour.astype(np.float64) @ _LUMA / top
+    grey = np.rint(np.clip(luma, 0.0, 1.0) * 255.0).astype(np.uint8)
+    distance = colour.max(axis=-1).astype(np.float64) - colour.min(axis=-1)
+    coloured = float((distance > _COLOUR_DISTANCE * top).mean())
+    return grey, coloured, (f"{layout.photometric} image shown by its luma",)

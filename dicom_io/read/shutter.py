@@ -1,0 +1,112 @@
+"""What of an image is meant to be seen: display shutter (PS3.3 C.7.6.11), collimator (C.8.7.3).
+
+Both name the same shapes in pixels, the upper left one being 1\\1. Of several shapes each hides
+what lies outside it. A shape that leaves next to nothing was meant for another image, or for none:
+it is not followed.
+"""
+
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from dicom_io.read.header import numbers, text
+
+Mask = NDArray[np.bool_]
+
+_Shape = Callable[[Dataset, str, int, int], Mask | None]
+
+_LEAST_SEEN = 0.25
+
+# How far outside the image, in image sizes, an edge of a rectangle may lie; further away it was
+# not counted in pixels from the upper left corner.
+_BEYOND = 0.05
+
+_EDGES = ("LeftVerticalEdge", "RightVerticalEdge", "UpperHorizontalEdge", "LowerHorizontalEdge")
+
+# Beyond this many times the image's size a coordinate is no coordinate.
+_FARTHEST = 4
+
+
+def visible_pixels(ds: Dataset, rows: int, columns: int) -> tuple[Mask | None, tuple[str, ...]]:
+    """Which pixels of (rows, columns) may be seen, None for all; and remarks."""
+    seen, _, notes = _follow(ds, rows, columns)
+    hidden = 1.0 - float(seen.mean())
+    if hidden >= 0.01:
+        notes.append(f"shutter or collimator: {hidden:.0%} of the image is left out, shown black")
+    return (None if seen.all() else seen), tuple(notes)
+
+
+def display_shutter(ds: Dataset, rows: int, columns: int) -> tuple[str, ...]:
+    """The shapes of the display shutter that `visible_pixels` follows, by their defined terms."""
+    _, followed, _ = _follow(ds, rows, columns)
+    return tuple(name for kind, name in followed if kind == "Shutter")
+
+
+def _follow(ds: Dataset, rows: int, columns: int) -> tuple[Mask, list[tuple[str, str]], list[str]]:
+    """What may be seen, the shapes that say so, and why others are not followed."""
+    seen = np.ones((rows, columns), dtype=bool)
+    followed: list[tuple[str, str]] = []
+    notes: list[str] = []
+    for kind, name in _shapes(ds):
+        place = f"{kind}Shape {name[:16]}"
+        shape = _SHAPES.get(name)
+        mask = shape(ds, kind, rows, columns) if shape is not None else None
+        if mask is None:
+            notes.append(f"{place} cannot be followed and was ignored")
+        elif (both := seen & mask).mean() < _LEAST_SEEN:
+            notes.append(f"{place} would leave {both.mean():.0%} of the image and was ignored")
+        else:
+            seen = both
+            followed.append((kind, name))
+    return seen, followed, notes
+
+
+def _shapes(ds: Dataset) -> Iterator[tuple[str, str]]:
+    for kind in ("Shutter", "Collimator"):
+        for name in text(ds, f"{kind}Shape").upper().split("\\"):
+            if name.strip():
+                yield kind, name.strip()
+
+
+def _rectangle(ds: Dataset, kind: str, rows: int, columns: int) -> Mask | None:
+    edges = [numbers(ds, f"{kind}{edge}") for edge in _EDGES]
+    if not all(edges):
+        return None
+    left, right, upper, lower = (edge[0] for edge in edges)
+    for first, last, size in ((left, right, columns), (upper, lower, rows)):
+        if not -_BEYOND * size <= first < last <= (1 + _BEYOND) * size + 1:
+            return None
+    y, x = np.ogrid[1 : rows + 1, 1 : columns + 1]
+    return np.asarray((x >= left) & (x <= right) & (y >= upper) & (y <= lower))
+
+
+def _circle(ds: Dataset, kind: str, rows: int, columns: int) -> Mask | None:
+    centre = numbers(ds, f"CenterOfCircular{kind}")
+    radius = numbers(ds, f"RadiusOfCircular{kind}")
+    if len(centre) != 2 or not radius:
+        return None
+    y, x = np.ogrid[1 : rows + 1, 1 : columns + 1]
+    return np.asarray(np.hypot(y - centre[0], x - centre[1]) <= radius[0])
+
+
+def _polygon(ds: Dataset, kind: str, rows: int, columns: int) -> Mask | None:
+    values = numbers(ds, f"VerticesOfThePolygonal{kind}")
+    if len(values) < 6 or len(values) % 2:
+        return None
+    # Row\column pairs; OpenCV counts x, y from 0.
+    vertices = np.array(values).reshape(-1, 2)[:, ::-1] - 1
+    if not (np.abs(vertices) <= _FARTHEST * max(rows, columns)).all():
+        return None
+    filled = np.zeros((rows, columns), dtype=np.uint8)
+    cv2.fillPoly(filled, [np.rint(vertices).astype(np.int32)], 1)
+    return filled.astype(bool)
+
+
+_SHAPES: dict[str, _Shape] = {
+    "RECTANGULAR": _rectangle,
+    "CIRCULAR": _circle,
+    "POLYGONAL": _polygon,
+}

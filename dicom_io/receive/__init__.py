@@ -1,0 +1,1 @@
+"""The SCP: associations, limits, C-STORE requests."""

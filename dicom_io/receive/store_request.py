@@ -1,0 +1,73 @@
+"""One C-STORE request: what came in, whether it agrees with itself, and the answer to it."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from pynetdicom import evt
+
+from dicom_io.errors import NotDicomError
+from dicom_io.read.header import Header, is_uid, read_header
+
+
+class StoreStatus(IntEnum):
+    """Answer to one C-STORE (PS3.4 table B.2-1)."""
+
+    SUCCESS = 0x0000
+    OUT_OF_RESOURCES = 0xA700
+    SOP_CLASS_MISMATCH = 0xA900
+    CANNOT_UNDERSTAND = 0xC000
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedInstance:
+    """One object as it came in.
+
+    `data` is a whole file: preamble and file meta information written here, then the data set
+    byte for byte as received. The UIDs and the transfer syntax are the command's and the
+    presentation context's, `header` is read from the data set and agrees with them.
+    """
+
+    data: bytes
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+    calling_host: str
+    header: Header
+
+
+def received(event: evt.Event) -> ReceivedInstance:
+    """The instance of an `evt.EVT_C_STORE`.
+
+    Raises NotDicomError where command or data set carry no usable UIDs.
+    """
+    request: Any = event.request
+    sop_class_uid = str(request.AffectedSOPClassUID or "")
+    sop_instance_uid = str(request.AffectedSOPInstanceUID or "")
+    if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
+        raise NotDicomError("the command carries no valid SOP UIDs")
+    data = event.encoded_dataset()
+    header = read_header(data)
+    if not (is_uid(header.study_instance_uid) and is_uid(header.series_instance_uid)):
+        raise NotDicomError("no valid Study or Series Instance UID")
+    return ReceivedInstance(
+        data=data,
+        sop_class_uid=sop_class_uid,
+        sop_instance_uid=sop_instance_uid,
+        transfer_syntax_uid=str(event.context.transfer_syntax),
+        calling_ae_title=str(event.assoc.requestor.ae_title).strip(),
+        calling_host=str(event.assoc.requestor.address),
+        header=header,
+    )
+
+
+def mismatch(event: evt.Event, instance: ReceivedInstance) -> str:
+    """How the data set contradicts the command or the presentation context, or nothing."""
+    if instance.sop_class_uid != str(event.context.abstract_syntax):
+        return "SOP class differs from the presentation context"
+    if instance.header.sop_class_uid != instance.sop_class_uid:
+        return "SOP Class UID of data set and command differ"
+    if instance.header.sop_instance_uid != instance.sop_instance_uid:
+        return "SOP Instance UID of data set and command differ"
+    return ""

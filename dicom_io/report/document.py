@@ -1,0 +1,188 @@
+"""Findings of a study as one Comprehensive 3D Structured Report (PS3.3 A.35.13).
+
+The content tree is TID 1500 Measurement Report (`report_content`); this module holds what goes
+into a report and the document around the tree. Nothing here reads a clock or a random number:
+the same content gives the same bytes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
+
+from dicom_io.errors import ObjectError
+from dicom_io.objects.algorithm import Algorithm, long_string
+from dicom_io.objects.codes import private_scheme_item
+from dicom_io.objects.source_header import (
+    Identity,
+    ObjectType,
+    copy_decoded,
+    request_items,
+    required_uid,
+    start_object,
+)
+from dicom_io.objects.uids import device_uid
+from dicom_io.read.header import text
+from dicom_io.read.warnings_off import quietly
+from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
+from dicom_io.report.tree import measurement_report
+
+_KIND = ObjectType(Comprehensive3DSRStorage, "SR", "AI findings - research use only")
+
+# Of a request; where RequestAttributesSequence lacks one, the image itself may have it.
+_REQUEST = (
+    "StudyInstanceUID",
+    "AccessionNumber",
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+    "RequestedProcedureID",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContent:
+    """Everything a report says."""
+
+    sources: Sequence[ReportedImage]
+    not_analysed: Sequence[NotAnalysed]
+    algorithm: Algorithm
+    predecessor: ObjectReference | None
+    identity: Identity
+
+
+def build_report(content: ReportContent) -> Dataset:
+    """The report as a dataset; `encode.to_bytes` makes the file of it.
+
+    Raises ObjectError when there is no analysed image, an image has no finding, images belong to
+    different studies, a source lacks an identifying UID, a label has no code, a probability is
+    not a number from 0 to 1, or an outline encloses nothing.
+    """
+    _check(content)
+    first = content.sources[0].dataset
+    with quietly():
+        ds = start_object(first, _KIND, content.identity, content.algorithm)
+        ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
+        _add_document(ds, content)
+        for element in measurement_report(content.sources, content.not_analysed, content.algorithm):
+            ds.add(element)
+    return ds
+
+
+def _check(content: ReportContent) -> None:
+    if not content.sources:
+        raise ObjectError("a report needs at least one analysed image")
+    studies = {required_uid(image.dataset, "StudyInstanceUID") for image in content.sources}
+    if len(studies) > 1:
+        raise ObjectError(f"a report covers one study, but its images belong to {len(studies)}")
+    for image in content.sources:
+        if not image.findings:
+            uid = required_uid(image.dataset, "SOPInstanceUID")
+            raise ObjectError(f"image {uid} is reported without any finding")
+        for finding in image.findings:
+            _check_finding(finding)
+
+
+def _check_finding(finding: ReportedFinding) -> None:
+    for name, value in (("probability", finding.probability), ("threshold", finding.threshold)):
+        if not (isfinite(value) and 0.0 <= value <= 1.0):
+            raise ObjectError(f"the {name} of {finding.label} is {value}, not from 0 to 1")
+    if finding.outline is not None and len(finding.outline) < 3:
+        raise ObjectError(
+            f"the outline of {finding.label} has {len(finding.outline)} corners, not 3 or more"
+        )
+
+
+def _add_document(ds: Dataset, content: ReportContent) -> None:
+    """SR Document Series and SR Document General (PS3.3 C.17.1, C.17.2)."""
+    ds.ReferencedPerformedProcedureStepSequence = []
+    ds.PerformedProcedureCodeSequence = []
+    ds.CompletionFlag = "COMPLETE"
+    ds.VerificationFlag = "UNVERIFIED"
+    ds.PreliminaryFlag = "PRELIMINARY"
+    ds.AuthorObserverSequence = [_author(content.algorithm)]
+    ds.CurrentRequestedProcedureEvidenceSequence = _by_study(_evidence(content))
+    if content.predecessor is not None:
+        ds.PredecessorDocumentsSequence = _by_study([content.predecessor])
+    source = content.sources[0].dataset
+    requests = request_items(source)
+    if requests:
+        ds.ReferencedRequestSequence = [_request(item, source) for item in requests]
+
+
+def _author(algorithm: Algorithm) -> Dataset:
+    item = Dataset()
+    item.ObserverType = "DEV"
+    item.Manufacturer = long_string(algorithm.manufacturer)
+    item.ManufacturerModelName = long_string(algorithm.name)
+    item.DeviceUID = device_uid(algorithm.sha256)
+    item.StationName = None
+    item.InstitutionName = None
+    item.InstitutionCodeSequence = []
+    return item
+
+
+def _evidence(content: ReportContent) -> Iterable[ObjectReference]:
+    study = required_uid(content.sources[0].dataset, "StudyInstanceUID")
+    for image in content.sources:
+        yield image.reference()
+    for skipped in content.not_analysed:
+        yield ObjectReference(
+            skipped.sop_class_uid,
+            skipped.sop_instance_uid,
+            skipped.series_instance_uid,
+            study,
+        )
+    for image in content.sources:
+        for finding in image.findings:
+            if finding.heatmap is not None:
+                yield finding.heatmap
+
+
+def _by_study(references: Iterable[ObjectReference]) -> list[Dataset]:
+    """Hierarchical SOP Instance Reference macro (PS3.3 C.17.2.1): study, series, instances."""
+    studies: dict[str, dict[str, dict[str, str]]] = {}
+    for reference in references:
+        series = studies.setdefault(reference.study_instance_uid, {})
+        instances = series.setdefault(reference.series_instance_uid, {})
+        instances[reference.sop_instance_uid] = reference.sop_class_uid
+    return [_study_item(study, series) for study, series in studies.items()]
+
+
+def _study_item(study: str, all_series: dict[str, dict[str, str]]) -> Dataset:
+    item = Dataset()
+    item.ReferencedSeriesSequence = []
+    item.StudyInstanceUID = study
+    for series, instances in all_series.items():
+        series_item = Dataset()
+        series_item.ReferencedSOPSequence = []
+        series_item.SeriesInstanceUID = series
+        for sop_instance_uid, sop_class_uid in instances.items():
+            sop_item = Dataset()
+            sop_item.ReferencedSOPClassUID = sop_class_uid
+            sop_item.ReferencedSOPInstanceUID = sop_instance_uid
+            series_item.ReferencedSOPSequence.append(sop_item)
+        item.ReferencedSeriesSequence.append(series_item)
+    return item
+
+
+def _request(attributes: Dataset, source: Dataset) -> Dataset:
+    """Item of ReferencedRequestSequence (PS3.3 C.17.2), its type 2 attributes always there."""
+    item = Dataset()
+    item.ReferencedStudySequence = []
+    for keyword in _REQUEST:
+        copy_decoded(attributes if text(attributes, keyword) else source, item, keyword)
+    for keyword in ("RequestedProcedureDescription", "RequestedProcedureCodeSequence"):
+        copy_decoded(attributes, item, keyword)
+    return item
+
+
+__all__ = [
+    "NotAnalysed",
+    "ObjectReference",
+    "ReportContent",
+    "ReportedFinding",
+    "ReportedImage",
+    "build_report",
+]

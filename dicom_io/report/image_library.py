@@ -1,0 +1,91 @@
+"""The image library of a report: TID 1600 to 1603 (PS3.16), with what the headers have."""
+
+from collections.abc import Iterator, Sequence
+
+from highdicom.sr import (
+    CodeContentItem,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    ImageContentItem,
+    NumContentItem,
+    RelationshipTypeValues,
+    TextContentItem,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from dicom_io.read.header import number, patient_orientation, text
+from dicom_io.report.content import ReportedImage
+
+_PIXELS = Code("{pixels}", "UCUM", "Pixels")
+
+_ACQUISITION = RelationshipTypeValues.HAS_ACQ_CONTEXT
+
+_MODALITIES = {
+    "CR": codes.DCM.ComputedRadiography,
+    "DX": codes.DCM.DigitalRadiography,
+    "RF": codes.DCM.Radiofluoroscopy,
+    "RG": codes.DCM.RadiographicImaging,
+}
+
+_VIEWS = {"PA": codes.cid4010.PosteroAnterior, "AP": codes.cid4010.AnteroPosterior}
+
+
+def image_library(images: Sequence[ReportedImage]) -> ContainerContentItem:
+    """Image Library container listing the analysed images in the order of the report."""
+    group = _container(codes.DCM.ImageLibraryGroup, [_entry(image) for image in images])
+    return _container(codes.DCM.ImageLibrary, [group])
+
+
+def _container(name: Code, content: Sequence[ContentItem]) -> ContainerContentItem:
+    item = ContainerContentItem(name=name, relationship_type=RelationshipTypeValues.CONTAINS)
+    item.ContentSequence = ContentSequence(content)
+    return item
+
+
+def _entry(image: ReportedImage) -> ImageContentItem:
+    reference = image.reference()
+    item = ImageContentItem(
+        name=Code("260753009", "SCT", "Source"),
+        referenced_sop_class_uid=reference.sop_class_uid,
+        referenced_sop_instance_uid=reference.sop_instance_uid,
+        relationship_type=RelationshipTypeValues.CONTAINS,
+    )
+    item.ContentSequence = ContentSequence(list(_descriptors(image.dataset)))
+    return item
+
+
+def _descriptors(header: Dataset) -> Iterator[ContentItem]:
+    modality = _MODALITIES.get(text(header, "Modality"))
+    if modality is not None:
+        yield CodeContentItem(
+            name=codes.DCM.Modality, value=modality, relationship_type=_ACQUISITION
+        )
+    # Nothing else than chest films is analysed.
+    yield CodeContentItem(
+        name=codes.DCM.TargetRegion, value=codes.cid4031.Chest, relationship_type=_ACQUISITION
+    )
+    view = _VIEWS.get(text(header, "ViewPosition"))
+    if view is not None:
+        yield CodeContentItem(name=codes.DCM.ImageView, value=view, relationship_type=_ACQUISITION)
+    for name, keyword in (
+        (codes.DCM.PixelDataRows, "Rows"),
+        (codes.DCM.PixelDataColumns, "Columns"),
+    ):
+        value = number(header, keyword)
+        if value is not None and value.is_integer():
+            yield _pixel_count(name, int(value))
+    directions = patient_orientation(header)
+    if directions is not None:
+        names = (codes.DCM.PatientOrientationRow, codes.DCM.PatientOrientationColumn)
+        for name, direction in zip(names, directions, strict=True):
+            yield TextContentItem(name=name, value=direction, relationship_type=_ACQUISITION)
+
+
+def _pixel_count(name: Code, count: int) -> NumContentItem:
+    item = NumContentItem(name=name, value=count, unit=_PIXELS, relationship_type=_ACQUISITION)
+    # highdicom writes a whole number as 1024.0.
+    item.MeasuredValueSequence[0].NumericValue = str(count)
+    return item

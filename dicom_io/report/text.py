@@ -1,0 +1,96 @@
+"""A Structured Report as lines of text."""
+
+from collections.abc import Iterator, Sequence
+
+from pydicom.dataset import Dataset
+
+from dicom_io.errors import ObjectError
+from dicom_io.objects.codes import COMMENT, FINDINGS, PROBABILITY, SUMMARY, THRESHOLD
+
+# Concept names of the content items that `report_text` reads, all of scheme DCM.
+_MEASUREMENTS = "126010"
+
+_FINDING = "121071"
+
+_SOURCE = "121112"
+
+_NAME = "111001"
+
+_VERSION = "111003"
+
+_MAKER = "122405"
+
+_PARAMETERS = "111002"
+
+
+def report_text(ds: Dataset) -> str:
+    """A report as plain text, without patient data: summary, model, 14 lines per image, remarks.
+
+    Reads the content tree, so it shows what the object says and nothing else. Takes a report as
+    built here or as read back from a file; ObjectError for any other object.
+    """
+    if "ContentSequence" not in ds or not _named(ds.ContentSequence, _MEASUREMENTS):
+        raise ObjectError("this object is not a measurement report (TID 1500)")
+    return "\n".join(_report_lines(ds)) + "\n"
+
+
+def _report_lines(ds: Dataset) -> Iterator[str]:
+    root = list(ds.ContentSequence)
+    groups = list(_named(root, _MEASUREMENTS)[0].ContentSequence)
+    yield str(ds.get("SeriesDescription") or "Report")
+    yield f"Written {_moment(ds)}"
+    yield ""
+    yield from _texts(root, SUMMARY.value)
+    yield ""
+    first = list(groups[0].ContentSequence)
+    yield f"Model {_value(first, _NAME)} {_value(first, _VERSION)}, {_value(first, _MAKER)}"
+    for parameter in _named(first, _PARAMETERS):
+        yield f"  {parameter.TextValue}"
+    image = ""
+    for group in groups:
+        items = list(group.ContentSequence)
+        source = _named(items, _SOURCE)[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        if source != image:
+            image = source
+            yield ""
+            yield f"Image {image}"
+            yield f"  {'Finding':<20} {'Result':<8} {'Probability':>11} {'Threshold':>9}"
+        yield _finding_line(items)
+    yield ""
+    yield from _texts(root, COMMENT.value)
+    for section in _named(root, FINDINGS.value):
+        yield from _texts(section.ContentSequence, COMMENT.value)
+
+
+def _moment(ds: Dataset) -> str:
+    date, time = str(ds.ContentDate), str(ds.ContentTime)
+    offset = str(ds.get("TimezoneOffsetFromUTC") or "")
+    return f"{date[:4]}-{date[4:6]}-{date[6:]} {time[:2]}:{time[2:4]}:{time[4:6]} {offset}".strip()
+
+
+def _finding_line(items: Sequence[Dataset]) -> str:
+    finding = _named(items, _FINDING)[0].ConceptCodeSequence[0]
+    result = _named(items, finding.CodeValue)[0].ConceptCodeSequence[0].CodeMeaning
+    numbers = [
+        float(_named(items, name)[0].MeasuredValueSequence[0].NumericValue)
+        for name in (PROBABILITY.value, THRESHOLD.value)
+    ]
+    return f"  {finding.CodeMeaning:<20} {result:<8} {numbers[0]:>11.4f} {numbers[1]:>9.4f}"
+
+
+def _named(items: Sequence[Dataset], code_value: str) -> list[Dataset]:
+    """Content items whose concept name has this code value."""
+    return [
+        item
+        for item in items
+        if "ConceptNameCodeSequence" in item
+        and item.ConceptNameCodeSequence[0].CodeValue == code_value
+    ]
+
+
+def _texts(items: Sequence[Dataset], code_value: str) -> Iterator[str]:
+    return (str(item.TextValue) for item in _named(items, code_value))
+
+
+def _value(items: Sequence[Dataset], code_value: str) -> str:
+    return str(_named(items, code_value)[0].TextValue)

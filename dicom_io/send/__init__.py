@@ -1,0 +1,1 @@
+"""The SCU: associations, C-STORE, what responses mean."""

@@ -1,0 +1,60 @@
+"""How far those who read the audit trail, such as a syslog server, have come."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, update
+
+from storage.tables.database import Database, insert
+from storage.tables.schema import audit_readers
+
+
+class AuditReaders:
+    """Readers by name. One process at a time reads for each, under a lease."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = clock
+
+    def hold(self, name: str, holder: str, lease: timedelta) -> int | None:
+        """The number of the last row that was read, 0 for none; None while another one reads.
+
+        Who is given a number reads for this reader until the lease ends, or is renewed by this.
+        """
+        now = self._now()
+        new = {"name": name, "number": 0, "holder": holder, "held_until": now}
+        mine = (
+            update(audit_readers)
+            .where(
+                audit_readers.c.name == name,
+                or_(audit_readers.c.holder == holder, audit_readers.c.held_until <= now),
+            )
+            .values(holder=holder, held_until=now + lease)
+            .returning(audit_readers.c.number)
+        )
+        with self._database.writing() as connection:
+            connection.execute(
+                insert(connection, audit_readers).values(new).on_conflict_do_nothing()
+            )
+            number: int | None = connection.scalar(mine)
+        return number
+
+    def advance(self, name: str, holder: str, number: int) -> bool:
+        """Note that the rows up to `number` were read; False where another one reads now."""
+        statement = (
+            update(audit_readers)
+            .where(audit_readers.c.name == name, audit_readers.c.holder == holder)
+            .values(number=number)
+        )
+        with self._database.writing() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def release(self, holder: str) -> None:
+        """Let others read at once for whom a process that has ended was reading."""
+        statement = (
+            update(audit_readers)
+            .where(audit_readers.c.holder == holder, audit_readers.c.held_until > self._now())
+            .values(held_until=self._now())
+        )
+        with self._database.writing() as connection:
+            connection.execute(statement)

@@ -1,0 +1,1 @@
+"""Storage commitment requests and inquiries."""

@@ -1,0 +1,1 @@
+"""The spool: durable files, locks, CSV files."""

@@ -1,0 +1,1 @@
+"""Received instances and their results."""

@@ -1,0 +1,1 @@
+"""Jobs: claim, lease, retry, state changes."""

@@ -1,0 +1,145 @@
+"""How a job moves from state to state: statements for use inside a wider transaction."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select, update
+
+from storage.errors import LeaseLostError
+from storage.records import Job, JobKind, JobState
+from storage.tables.database import insert
+from storage.tables.schema import jobs
+
+UNCLAIMED: dict[str, Any] = {"worker": None, "lease_until": None}
+
+
+def lock_study(connection: Connection, study: str) -> None:
+    """Let no other transaction change the study until this one ends.
+
+    Whoever receives, analyses or purges does so before locking any row, and so holds its REPORT
+    job, too. A new study has none yet: on a server the name is locked as well.
+    """
+    if connection.dialect.name == "postgresql":
+        name = literal(study, jobs.c.subject.type)
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    connection.execute(
+        select(jobs.c.id)
+        .where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == study)
+        .with_for_update()
+    )
+
+
+def enqueue(
+    connection: Connection,
+    kind: JobKind,
+    subject: str,
+    *,
+    now: datetime,
+    not_before: datetime,
+    lane: str | None = None,
+) -> None:
+    """Add a job due at `not_before`, or touch the one there is."""
+    new = _new_job(kind, subject, now=now, not_before=not_before, lane=lane)
+    connection.execute(
+        insert(connection, jobs)
+        .values(new)
+        .on_conflict_do_update(index_elements=["kind", "subject"], set_=_touched(now, not_before))
+    )
+
+
+def enqueue_once(
+    connection: Connection, kind: JobKind, subject: str, *, now: datetime, lane: str | None = None
+) -> int | None:
+    """Add a job due now and return its number; None when there is one, which is left as it is."""
+    new = _new_job(kind, subject, now=now, not_before=now, lane=lane)
+    added: int | None = connection.scalar(
+        insert(connection, jobs).values(new).on_conflict_do_nothing().returning(jobs.c.id)
+    )
+    return added
+
+
+def reopen(
+    connection: Connection,
+    kind: JobKind,
+    subject: str,
+    *,
+    now: datetime,
+    ended: Collection[JobState],
+) -> None:
+    """Touch a job that is in one of these states; one still to run is left as it is.
+
+    One that runs and was told meanwhile to wait, for a quiet time, does not run again before that.
+    """
+    waits = and_(jobs.c.state == JobState.RUNNING, jobs.c.not_before > now)
+    not_before = case((waits, jobs.c.not_before), else_=literal(now, jobs.c.not_before.type))
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.kind == kind, jobs.c.subject == subject, jobs.c.state.in_(ended))
+        .values(_touched(now, not_before))
+    )
+
+
+def settle(
+    connection: Connection,
+    job: Job,
+    state: JobState,
+    *,
+    now: datetime,
+    not_before: datetime | None = None,
+    attempts: int | None = None,
+    error: str | None = None,
+) -> None:
+    """End a run: `state` next, unless the job was touched meanwhile. Raises LeaseLostError."""
+    outcome = {
+        jobs.c.state: (state, JobState.QUEUED),
+        jobs.c.not_before: (not_before or job.not_before, jobs.c.not_before),
+        jobs.c.attempts: (job.attempts if attempts is None else attempts, 0),
+    }
+    was_touched = jobs.c.generation != job.generation
+    settled = connection.execute(
+        update(jobs)
+        .where(held(job))
+        .values(
+            {
+                column: case((was_touched, if_touched), else_=literal(usually, column.type))
+                for column, (usually, if_touched) in outcome.items()
+            }
+        )
+        .values(last_error=error, updated_at=now, **UNCLAIMED)
+    )
+    if settled.rowcount == 0:
+        raise LeaseLostError(f"job {job.id} was given to another worker: nothing was recorded")
+
+
+def held(job: Job) -> ColumnElement[bool]:
+    """The condition that this very claim still holds the job."""
+    return and_(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING, jobs.c.claims == job.claims)
+
+
+def _new_job(
+    kind: JobKind, subject: str, *, now: datetime, not_before: datetime, lane: str | None
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "subject": subject,
+        "lane": lane,
+        "state": JobState.QUEUED,
+        "attempts": 0,
+        "generation": 1,
+        "claims": 0,
+        "not_before": not_before,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _touched(now: datetime, not_before: datetime | ColumnElement[datetime]) -> dict[str, Any]:
+    runs = jobs.c.state == JobState.RUNNING
+    return {
+        "generation": jobs.c.generation + 1,
+        "state": case((runs, jobs.c.state), else_=literal(JobState.QUEUED, jobs.c.state.type)),
+        "attempts": case((runs, jobs.c.attempts), else_=0),
+        "not_before": not_before,
+        "updated_at": now,
+    }

@@ -1,0 +1,58 @@
+"""Bringing a database's tables to this version, or saying why that cannot be."""
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from storage.errors import SchemaError
+from storage.tables.database import Database
+
+# Any number, as long as every process that upgrades this store takes the same.
+_UPGRADE_LOCK = 0x63787264
+
+
+def migrate(database: Database) -> None:
+    """Create the tables or bring them up to date, in one transaction; safe to do at once twice.
+
+    Raises SchemaError when a newer version of this software has upgraded the database already.
+    """
+    with database.writing() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+        config = _config()
+        _refuse_unknown(connection, ScriptDirectory.from_config(config))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def require_current(database: Database) -> None:
+    """Raise SchemaError unless the tables are the ones of this version."""
+    scripts = ScriptDirectory.from_config(_config())
+    with database.reading() as connection:
+        _refuse_unknown(connection, scripts)
+        if _revision(connection) != scripts.get_current_head():
+            raise SchemaError(
+                "the store was not set up by this version: start `cxrd serve` once to upgrade it"
+            )
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "storage:migrations")
+    return config
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_unknown(connection: Connection, scripts: ScriptDirectory) -> None:
+    revision = _revision(connection)
+    known = {script.revision for script in scripts.walk_revisions()}
+    if revision is not None and revision not in known:
+        raise SchemaError(
+            f"the store is of a newer version (revision {revision}):"
+            " upgrade this software, or restore a backup made before"
+        )

@@ -1,0 +1,141 @@
+"""Headers and contents to build objects from."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+)
+
+from dicom_io.objects.algorithm import Algorithm
+from dicom_io.objects.codes import FINDING_CODES
+from dicom_io.objects.secondary_capture import CaptureContent
+from dicom_io.objects.source_header import Identity
+from dicom_io.objects.uids import heatmap_uid, report_uid, series_uid
+from dicom_io.report.document import NotAnalysed, ReportContent, ReportedFinding, ReportedImage
+
+SHA256 = "0123456789abcdef" * 4
+
+ALGORITHM = Algorithm(
+    name="starter",
+    version="1.2.0",
+    manufacturer="cxrd project",
+    sha256=SHA256,
+    calibration="Platt scaling per label",
+    intended_use="research on frontal chest radiographs of adults",
+)
+
+NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+
+LATERAL = NotAnalysed(
+    sop_class_uid=DigitalXRayImageStorageForPresentation,
+    sop_instance_uid=f"{STUDY}.2.9",
+    series_instance_uid=f"{STUDY}.2",
+    reason="LATERAL_VIEW",
+    detail="ViewPosition is LL",
+)
+
+
+def bare_header(number: int = 1) -> Dataset:
+    """A header with nothing but its identity, as some archives send it."""
+    ds = Dataset()
+    ds.SOPClassUID = ComputedRadiographyImageStorage
+    ds.SOPInstanceUID = f"{STUDY}.1.{number}"
+    ds.StudyInstanceUID = STUDY
+    ds.SeriesInstanceUID = f"{STUDY}.1"
+    return ds
+
+
+def full_header(number: int = 1) -> Dataset:
+    """A digital chest radiograph's header with everything a report can take over."""
+    ds = bare_header(number)
+    ds.SOPClassUID = DigitalXRayImageStorageForPresentation
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    ds.PatientName = "Müller^Jürgen"
+    ds.PatientID = "P-17"
+    ds.PatientBirthDate = "19500102"
+    ds.PatientSex = "M"
+    ds.StudyDate = "20240505"
+    ds.StudyTime = "101112"
+    ds.AccessionNumber = "A-4711"
+    ds.ReferringPhysicianName = "House^Gregory"
+    ds.StudyID = "S1"
+    ds.StudyDescription = "Thorax p.a."
+    ds.Modality = "DX"
+    ds.TimezoneOffsetFromUTC = "+0200"
+    ds.SeriesNumber, ds.InstanceNumber = 3, number
+    ds.Rows, ds.Columns = 64, 48
+    ds.PatientOrientation = ["L", "F"]
+    ds.ProcedureCodeSequence = [_code("RPID2503", "RADLEX", "XR CHEST 2 VIEWS")]
+    ds.RequestAttributesSequence = [_request()]
+    return ds
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = scheme
+    item.CodeMeaning = meaning
+    return item
+
+
+def _request() -> Dataset:
+    item = Dataset()
+    item.RequestedProcedureID = "RP-1"
+    item.RequestedProcedureDescription = "Röntgen Thorax"
+    item.ScheduledProcedureStepID = "SPS-1"
+    return item
+
+
+def findings(positive: Sequence[str] = ("Effusion",)) -> list[ReportedFinding]:
+    """All 14 findings, the named ones present."""
+    return [
+        ReportedFinding(label, 0.75 if label in positive else 0.125, 0.5, label in positive)
+        for label in FINDING_CODES
+    ]
+
+
+def report_content(*headers: Dataset, **changes: object) -> ReportContent:
+    """A report on these headers; keyword arguments replace fields of ReportContent."""
+    study = str(headers[0].StudyInstanceUID)
+    fields: dict[str, object] = {
+        "sources": [ReportedImage(header, findings()) for header in headers],
+        "not_analysed": [],
+        "algorithm": ALGORITHM,
+        "predecessor": None,
+        "identity": Identity(
+            report_uid(study, [str(h.SOPInstanceUID) for h in headers], SHA256),
+            series_uid(study, SHA256, "report"),
+            901,
+            1,
+            NOW,
+        ),
+    }
+    return ReportContent(**(fields | changes))  # type: ignore[arg-type]
+
+
+def capture_content(header: Dataset, **changes: object) -> CaptureContent:
+    """A heatmap of an effusion on this header."""
+    rows, columns = header.get("Rows", 64), header.get("Columns", 48)
+    ramp = np.arange(rows * columns * 3, dtype=np.uint32).reshape(rows, columns, 3)
+    fields: dict[str, object] = {
+        "source": header,
+        "rgb": (ramp % 251).astype(np.uint8),
+        "label": "Effusion",
+        "probability": 0.75,
+        "threshold": 0.5,
+        "algorithm": ALGORITHM,
+        "identity": Identity(
+            heatmap_uid(str(header.SOPInstanceUID), SHA256, "Effusion"),
+            series_uid(str(header.StudyInstanceUID), SHA256, "heatmap"),
+            902,
+            1,
+            NOW,
+        ),
+    }
+    return CaptureContent(**(fields | changes))  # type: ignore[arg-type]

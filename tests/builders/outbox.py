@@ -1,0 +1,47 @@
+"""Puts an object into the outbox without a model: for tests of what delivers it."""
+
+import dataclasses
+
+from dicom_io.objects.encode import to_bytes
+from dicom_io.objects.source_header import Identity
+from dicom_io.report.document import build_report
+from storage.files.spool import Spool, object_path
+from storage.records import Delivery, JobKind, StudyStatus
+from storage.store import Store
+from tests.builders.objects import NOW, full_header, report_content
+from tests.builders.store_rows import claim, made_object, new_instance
+
+
+def queue_report(store: Store, spool: Spool, destination: str, number: int = 1) -> str:
+    """Queue a real report for `destination`; its SOP Instance UID."""
+    uid = f"2.25.7{number}"
+    identity = Identity(uid, f"{uid}.1", 9900, 1, NOW)
+    report = build_report(report_content(full_header(), identity=identity))
+    return queue_object(store, spool, destination, uid, to_bytes(report), number)
+
+
+def queue_object(
+    store: Store, spool: Spool, destination: str, uid: str, data: bytes, number: int = 1
+) -> str:
+    """Queue an object of this SOP Instance UID, a whole file, for `destination`; the UID."""
+    study = f"2.25.8{number}"
+    stored = spool.write(object_path(uid, data), data)
+    source = new_instance(f"2.25.9{number}", study_instance_uid=study)
+    instance = store.record_instance(source, quiet_seconds=0).instance_id
+    store.results.record_refusal(claim(store, JobKind.ANALYSE), instance, "NOT_CHEST", "")
+    record = dataclasses.replace(
+        made_object(uid),
+        study_instance_uid=study,
+        spool_path=stored.path,
+        size=stored.size,
+        sha256=stored.sha256,
+    )
+    store.results.record_report(
+        claim(store, JobKind.REPORT),
+        study,
+        StudyStatus.REPORTED,
+        "",
+        [record],
+        [Delivery(uid, destination)],
+    )
+    return uid

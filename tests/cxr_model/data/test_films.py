@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cxr_model.data.augmentation import Augmentation
+from cxr_model.data.chestxray14 import load_labels
+from cxr_model.data.films import (
+    NO_CLASS,
+    Draw,
+    EpochDraws,
+    EpochSampler,
+    Film,
+    FilmDataset,
+    class_films,
+    labelled_films,
+    scoring_batches,
+)
+from cxr_model.errors import DataError
+from cxr_model.predict.transform import InputSpec
+from tests.builders.films_on_disk import make_film, simple_dataset
+
+SPEC = InputSpec(32)
+
+
+def folders(root: Path, *names: str) -> Path:
+    rng = np.random.default_rng(0)
+    for name in names:
+        for number in range(3):
+            make_film(root / name / f"{number}.jpg", bright=False, rng=rng)
+    return root
+
+
+def test_teacher_and_label_are_mixed(tmp_path: Path) -> None:
+    records = load_labels(tmp_path, simple_dataset(tmp_path, patients=2)).records
+    soft = {records[0].image: np.full(14, 0.2, np.float32)}
+    first, second, *_ = labelled_films(records, soft, 0.25)
+    assert first.targets is not None
+    assert first.targets[2] == pytest.approx(0.8)
+    assert first.targets[0] == pytest.approx(0.05)
+    assert second.targets == records[1].labels
+
+
+def test_folders_become_classes(tmp_path: Path) -> None:
+    films, names = class_films(folders(tmp_path, "normal", "pneumonia"))
+    assert names == ("normal", "pneumonia")
+    assert [film.category for film in films] == [0, 0, 0, 1, 1, 1]
+    assert all(film.targets is None for film in films)
+
+
+def test_one_folder_is_no_task(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least two sub-folders"):
+        class_films(folders(tmp_path, "normal"))
+
+
+def test_a_film_depends_on_its_draw_alone(tmp_path: Path) -> None:
+    films, _ = class_films(folders(tmp_path, "a", "b"))
+    dataset = FilmDataset(films, SPEC, Augmentation())
+    one, again, other, plain = (dataset[Draw(4, seed)] for seed in (7, 7, 8, -1))
+    assert torch.equal(one.images, again.images)
+    assert not torch.equal(one.images, other.images)
+    assert torch.equal(plain.images, FilmDataset(films, SPEC)[Draw(4, 7)].images)
+    assert (int(one.classes), bool(one.known)) == (1, False)
+
+
+def test_an_epoch_is_every_labelled_film_once_and_a_share_of_others() -> None:
+    films = [Film(Path("x"), (0.0,) * 14)] * 30 + [Film(Path("y"), None, 0)] * 50
+    draws = EpochDraws.of(films, 0.25)
+    assert draws == EpochDraws(80, 30, 10)
+    sampler = EpochSampler(draws, 4, seed=1, epoch=0)
+    drawn = [draw.film for batch in sampler for draw in batch]
+    assert len(drawn) == len(set(drawn)) == len(sampler) * 4 == 40
+    assert set(range(30)) <= set(drawn)
+    others = {film for film in drawn if film >= 30}
+    again = EpochSampler(draws, 4, seed=1, epoch=1)
+    assert others != {draw.film for batch in again for draw in batch if draw.film >= 30}
+
+
+def test_a_resumed_epoch_goes_on_with_the_next_batch() -> None:
+    draws = EpochDraws(20, 20, 0)
+    whole = list(EpochSampler(draws, 4, seed=1, epoch=2))
+    assert list(EpochSampler(draws, 4, seed=1, epoch=2, start=3)) == whole[3:]
+
+
+def test_scoring_reads_every_film_in_order(tmp_path: Path) -> None:
+    records = load_labels(tmp_path, simple_dataset(tmp_path, patients=5)).records
+    batches = list(scoring_batches(labelled_films(records), SPEC, 4, 0))
+    assert [len(batch.images) for batch in batches] == [4, 4, 2]
+    targets = torch.cat([batch.targets for batch in batches]).numpy()
+    np.testing.assert_array_equal(targets, [record.labels for record in records])
+    assert (torch.cat([batch.classes for batch in batches]) == NO_CLASS).all()

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxr_model.errors import ImageError
+from cxr_model.predict.transform import Geometry, InputSpec, preprocess
+
+SIDES = st.integers(1, 700)
+
+
+@given(rows=SIDES, cols=SIDES, size=st.sampled_from([32, 64, 224]))
+def test_geometry_keeps_the_aspect_and_stays_inside(rows: int, cols: int, size: int) -> None:
+    geometry = Geometry.fit(rows, cols, size)
+    assert max(geometry.height, geometry.width) == size
+    assert geometry.top >= 0
+    assert geometry.left >= 0
+    assert geometry.top + geometry.height <= size
+    assert geometry.left + geometry.width <= size
+    assert abs(geometry.height * cols - geometry.width * rows) <= max(rows, cols)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(64, 400), cols=st.integers(64, 400), cell=st.integers(0, 48))
+def test_a_hot_cell_lands_where_it_was_seen(rows: int, cols: int, cell: int) -> None:
+    geometry = Geometry.fit(rows, cols, 224)
+    y, x = divmod(cell, 7)
+    x_original, y_original = geometry.point_to_original(x * 32 + 16, y * 32 + 16)
+    if not (0 <= x_original < cols and 0 <= y_original < rows):
+        return
+    grid = np.zeros((7, 7), np.float32)
+    grid[y, x] = 1
+    full = geometry.to_original(grid)
+    assert full.shape == (rows, cols)
+    at = np.argwhere(full > 0.8 * full.max()).mean(axis=0)
+    tolerance = 12 * max(rows, cols) / 224
+    assert np.abs(at - (y_original, x_original)).max() <= tolerance
+
+
+def test_there_and_back_again() -> None:
+    rows, cols = 300, 180
+    y, x = np.mgrid[:rows, :cols]
+    image = (x / cols * 100 + y / rows * 100).astype(np.uint8)
+    geometry = Geometry.fit(rows, cols, 224)
+    back = geometry.to_original(geometry.to_input(image).astype(np.float32))
+    assert np.abs(back - image)[4:-4, 4:-4].max() < 3
+
+
+def test_a_flat_map_stays_flat() -> None:
+    full = Geometry.fit(90, 200, 64).to_original(np.full((2, 2), 0.7, np.float32))
+    np.testing.assert_allclose(full, 0.7, rtol=1e-6)
+
+
+def test_the_rest_of_the_square_is_black() -> None:
+    square = Geometry.fit(100, 50, 64).to_input(np.full((100, 50), 255, np.uint8))
+    assert (square[:, 16:48] == 255).all()
+    assert square[:, :16].max() == square[:, 48:].max() == 0
+
+
+def test_preprocess_normalises_every_channel() -> None:
+    image = np.full((40, 40), 51, np.uint8)
+    tensor, _ = preprocess(image, InputSpec(32, (0.5, 0.2, 0.1), (0.5, 1.0, 0.1)))
+    assert tensor.dtype == torch.float32
+    assert tensor.shape == (3, 32, 32)
+    torch.testing.assert_close(tensor[:, 5, 5], torch.tensor([-0.6, 0.0, 1.0]))
+
+
+def test_one_channel_in_hounsfield_like_units() -> None:
+    image = np.array([[0, 255]] * 2, np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+    tensor, _ = preprocess(image, InputSpec(32, (0.5,), (0.5 / 1024,)))
+    assert tensor.shape == (1, 32, 32)
+    assert tensor.min() == -1024
+    assert tensor.max() == 1024
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 4), np.float32), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8)],
+)
+def test_what_is_not_a_grey_image_is_refused(image: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="greyscale uint8"):
+        preprocess(image, InputSpec(32))
+
+
+def test_a_map_of_three_dimensions_is_refused() -> None:
+    with pytest.raises(ImageError, match="two dimensions"):
+        Geometry.fit(10, 10, 32).to_original(np.zeros((14, 2, 2), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("size", "mean", "std"),
+    [(31, (0.5,), (0.5,)), (64, (0.5, 0.5), (0.5, 0.5)), (64, (0.5,), (0.0,))],
+)
+def test_impossible_input_specs_are_refused(
+    size: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"input size|mean and std|positive"):
+        InputSpec(size, mean, std)

@@ -1,0 +1,298 @@
+import csv
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cxr_model.data.image_file import read_image
+from cxr_model.errors import BundleError, DataError, PatientOverlapError, TrainingError
+from cxr_model.findings import LABELS
+from cxr_model.predict.bundle import Bundle
+from cxr_model.predict.network import DenseNet121
+from cxr_model.train import initialisation
+from cxr_model.train.loop import CHECKPOINT_FILE, CURVES_FILE, LOG_FILE, Trainer
+from cxr_model.train.training import Device, Initialisation, Precision, TrainingConfig, train
+from tests.builders.films_on_disk import make_film, simple_dataset, teacher_table
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dataset")
+    simple_dataset(folder)
+    return folder
+
+
+def config_for(dataset: Path, out: Path, **changes: Any) -> TrainingConfig:
+    """One epoch of two steps of 24 films of 32 pixels."""
+    config = TrainingConfig(
+        images=dataset,
+        labels=dataset / "labels.csv",
+        out=out,
+        size=32,
+        epochs=1,
+        batch_size=24,
+        device=Device.CPU,
+        seed=5,
+    )
+    return replace(config, **changes)
+
+
+def run(config: TrainingConfig) -> Bundle:
+    return train(config, now=lambda: NOW, progress=False)
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingConfig:
+    config = config_for(dataset, tmp_path_factory.mktemp("trained") / "bundle")
+    run(config)
+    return config
+
+
+def test_the_bundle_says_how_it_was_made(trained: TrainingConfig) -> None:
+    card = Bundle.load(trained.out).card
+    assert card.created == "2026-01-02T03:04:05+00:00"
+    split = card.provenance["split"]
+    assert split["patients"] == {"train": 26, "validation": 6, "held_out": 8}
+    assert split["films"] == {"train": 52, "validation": 12, "held_out": 16}
+    (stage,) = card.provenance["stages"]
+    assert stage["settings"]["labels"] == "labels.csv"
+    assert stage["log"][0]["step"] == 2
+    assert str(trained.images.parent) not in card.to_bytes().decode()
+
+
+def test_the_metrics_are_those_of_the_held_out_patients(trained: TrainingConfig) -> None:
+    metrics = Bundle.load(trained.out).card.metrics
+    held_out = metrics["held_out"]
+    assert (held_out["images"], held_out["patients"]) == (16, 8)
+    assert held_out["labels_in_mean"] == 2
+    effusion = held_out["labels"]["Effusion"]
+    assert effusion["auc_95"][0] <= effusion["auc"] <= effusion["auc_95"][1]
+    assert held_out["labels"]["Hernia"]["auc"] is None
+    assert metrics["validation"]["labels"]["Effusion"]["specificity"] >= trained.specificity
+
+
+def test_the_log_is_a_table(trained: TrainingConfig) -> None:
+    with (trained.work_folder / LOG_FILE).open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["epoch"] == "1"
+    assert float(row["train_loss"]) > 0
+    assert float(row["images_per_second"]) > 0
+
+
+def test_the_curves_are_drawn(trained: TrainingConfig) -> None:
+    height, width = read_image(trained.work_folder / CURVES_FILE).shape
+    assert min(height, width) > 200
+
+
+def test_the_same_seed_gives_the_same_weights(trained: TrainingConfig, tmp_path: Path) -> None:
+    again = run(replace(trained, out=tmp_path / "again"))
+    assert again.card.weights == Bundle.load(trained.out).card.weights
+
+
+def test_a_killed_training_ends_like_one_that_was_not(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"epochs": 2, "patience": 5}
+    whole = run(config_for(dataset, tmp_path / "whole", **settings))
+    killed = config_for(dataset, tmp_path / "killed", checkpoint_seconds=0.0, **settings)
+    step = Trainer._one_step
+    steps = 0
+
+    def dies_at_the_fourth(trainer: Trainer, batch: Any) -> float:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise KeyboardInterrupt
+        return step(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "_one_step", dies_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        run(killed)
+    assert not killed.out.exists()
+    resumed = run(killed)
+    assert steps == 5
+    assert resumed.card.weights == whole.card.weights
+    assert resumed.card.metrics == whole.card.metrics
+
+
+def test_a_schedule_can_be_ended_early(dataset: Path, tmp_path: Path) -> None:
+    config = config_for(dataset, tmp_path / "bundle", epochs=50, stop_after=1)
+    (stage,) = run(config).card.provenance["stages"]
+    assert len(stage["log"]) == 1
+    assert stage["settings"]["stop_after"] == 1
+    assert stage["log"][0]["learning_rate"] > 0.1 * config.learning_rate
+
+
+def test_a_checkpoint_of_other_settings_is_refused(
+    trained: TrainingConfig, dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="other settings or data"):
+        run(replace(trained, learning_rate=1e-2))
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / CHECKPOINT_FILE).write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(TrainingError, match="damaged"):
+        run(config_for(dataset, tmp_path / "out", work=work))
+
+
+def test_a_stage_goes_on_from_a_bundle_with_teacher_and_other_films(
+    trained: TrainingConfig, dataset: Path, tmp_path: Path
+) -> None:
+    images = [f"{patient:04d}_000.png" for patient in range(40)]
+    rng = np.random.default_rng(0)
+    for name in ("normal", "pneumonia"):
+        for number in range(12):
+            make_film(tmp_path / "others" / name / f"{number}.png", False, rng)
+    bundle = run(
+        replace(
+            trained,
+            out=tmp_path / "second",
+            init=trained.out,
+            size=64,
+            soft_targets=teacher_table(tmp_path / "soft.csv", images, 0.1),
+            pretrain_images=tmp_path / "others",
+        )
+    )
+    first, second = bundle.card.provenance["stages"]
+    assert (first["settings"]["size"], second["settings"]["size"]) == (32, 64)
+    assert second["started_from"] == "cxrd-model"
+    assert second["films_with_soft_targets"] == 26
+    assert second["pretraining_classes"] == ["normal", "pneumonia"]
+    assert bundle.card.input.size == 64
+    assert set(bundle.network.state_dict()) == set(DenseNet121().state_dict())
+
+
+def test_a_bundle_that_has_seen_the_held_out_patients_is_refused(
+    trained: TrainingConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(PatientOverlapError, match="with another split"):
+        run(replace(trained, out=tmp_path / "leak", init=trained.out, seed=6))
+
+
+def test_another_seed_can_keep_the_split(trained: TrainingConfig, tmp_path: Path) -> None:
+    other = run(replace(trained, out=tmp_path / "other", seed=6, split_seed=trained.seed))
+    first = Bundle.load(trained.out).card
+    assert other.card.provenance["split"] == first.provenance["split"]
+    assert other.card.weights != first.weights
+
+
+def test_a_student_follows_its_teachers(
+    dataset: Path, trained: TrainingConfig, tmp_path: Path
+) -> None:
+    sure = Bundle.load(trained.out)
+    with torch.no_grad():
+        sure.network.classifier.weight.zero_()
+        sure.network.classifier.bias.fill_(3.0)
+    Bundle.build(sure.network, sure.card).save(tmp_path / "sure")
+    teachers = (tmp_path / "sure", trained.out)
+    alone = run(config_for(dataset, tmp_path / "alone", ema_decay=0.0))
+    taught = run(
+        config_for(
+            dataset, tmp_path / "taught", ema_decay=0.0, teachers=teachers, teacher_weight=1.0
+        )
+    )
+    (stage,) = taught.card.provenance["stages"]
+    assert stage["settings"]["teachers"] == ["sure", "bundle"]
+    assert stage["teachers_sha256"] == [Bundle.load(path).sha256 for path in teachers]
+    # Each step moves a bias by about the learning rate, towards what it is taught.
+    change = taught.network.classifier.bias - alone.network.classifier.bias
+    assert float(change.detach().mean()) > 0.001
+
+
+def test_a_teacher_that_has_seen_the_held_out_patients_is_refused(
+    trained: TrainingConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(PatientOverlapError, match="with another split"):
+        run(replace(trained, out=tmp_path / "leak", teachers=(trained.out,), seed=6))
+
+
+def test_another_table_with_the_same_patients_is_no_way_around(
+    dataset: Path, trained: TrainingConfig, tmp_path: Path
+) -> None:
+    rows = (dataset / "labels.csv").read_text().splitlines()
+    fewer = [row for row in rows if not row.split(",")[2].startswith("39")]
+    (tmp_path / "labels.csv").write_text("\n".join(fewer) + "\n")
+    other = replace(trained, labels=tmp_path / "labels.csv", out=tmp_path / "leak")
+    for learnt in ({"init": trained.out}, {"teachers": (trained.out,)}):
+        with pytest.raises(PatientOverlapError, match="cxrd-model was fitted on"):
+            run(replace(other, **learnt))
+
+
+def test_blended_films_and_half_precision_train_too(dataset: Path, tmp_path: Path) -> None:
+    config = config_for(
+        dataset, tmp_path / "bundle", mixup=0.4, precision=Precision.BFLOAT16, stop_after=1
+    )
+    first = run(config)
+    (stage,) = first.card.provenance["stages"]
+    assert (stage["settings"]["mixup"], stage["settings"]["precision"]) == (0.4, "bfloat16")
+    assert np.isfinite(stage["log"][0]["train_loss"])
+    plain = run(config_for(dataset, tmp_path / "plain", stop_after=1))
+    assert first.card.weights != plain.card.weights
+    assert all(tensor.dtype != torch.bfloat16 for tensor in first.network.state_dict().values())
+
+
+def test_small_films_only_train(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no patient is left for the validation part"):
+        run(config_for(dataset, tmp_path / "out", evaluation_min_side=100))
+    with pytest.raises(TrainingError, match="no training film has 100 pixels"):
+        run(config_for(dataset, tmp_path / "out", min_side=100))
+
+
+def test_imagenet_weights_keep_their_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = DenseNet121(labels=1000).state_dict()
+    old = {
+        key.replace("norm1", "norm.1").replace("conv2", "conv.2"): value
+        for key, value in published.items()
+        if not key.endswith("num_batches_tracked")
+    }
+    monkeypatch.setattr(initialisation, "load_state_dict_from_url", lambda *_, **__: old)
+    network = initialisation.initial_network(Initialisation.IMAGENET)
+    key = "features.denseblock1.denselayer1.conv2.weight"
+    assert torch.equal(network.state_dict()[key], published[key])
+    assert network.classifier.out_features == len(LABELS)
+
+
+def test_imagenet_weights_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(initialisation, "load_state_dict_from_url", offline)
+    with pytest.raises(TrainingError, match="cannot be downloaded"):
+        initialisation.initial_network(Initialisation.IMAGENET)
+
+
+def test_a_start_that_is_no_bundle(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle at"):
+        run(config_for(dataset, tmp_path / "out", init=tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"held_out_fraction": 0.9}, "leave patients to train on"),
+        ({"specificity": 1.0}, "specificity must lie between"),
+        ({"soft_weight": 2.0}, "soft_weight must lie between"),
+        ({"teacher_weight": -0.1}, "teacher_weight must lie between"),
+        ({"mixup": -1.0}, "mixup must not be negative"),
+        ({"pretrain_share": 1.0}, "pretrain_share must be below 1"),
+        ({"batch_size": 1000}, "do not fill one batch"),
+    ],
+)
+def test_settings_that_cannot_train(
+    dataset: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        run(config_for(dataset, tmp_path / "out", **changes))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
+def test_a_gpu_that_is_not_there(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no CUDA GPU"):
+        run(config_for(dataset, tmp_path / "out", device=Device.CUDA))

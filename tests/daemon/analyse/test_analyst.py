@@ -1,0 +1,581 @@
+"""The analyst: each instance ends in one named state, whatever its analysis runs into."""
+
+import datetime
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from daemon.analyse.pipeline import Pipeline
+from daemon.analyst import Analyst
+from daemon.config.settings import (
+    AnalystConfig,
+    Config,
+    PeerConfig,
+    PictureSyntax,
+    Product,
+    RulesConfig,
+)
+from daemon.errors import ReaderError
+from daemon.receive.reception import Reception
+from dicom_io.gate.header_check import assess
+from dicom_io.gate.reasons import Reason
+from dicom_io.objects.encode import to_bytes
+from dicom_io.phantom import PhantomView
+from dicom_io.read.header import read_dataset, read_header
+from storage.errors import OutOfSpaceError, StoreUnavailableError
+from storage.files.spool import Spool
+from storage.records import (
+    InstanceState,
+    JobKind,
+    JobState,
+    ObjectKind,
+    ObjectRecord,
+    StudyResults,
+    StudyStatus,
+)
+from storage.store import Store
+from tests.daemon.receive.test_listener import received
+from tests.servers.running import SENDER, build_bundle, film
+
+
+class Clock:
+    """Time that moves only when told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime.datetime.now(datetime.UTC)
+
+    def __call__(self) -> datetime.datetime:
+        return self.now
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now += datetime.timedelta(seconds=seconds)
+
+
+@dataclass
+class Bench:
+    """An analyst on a store and a spool, without processes or network."""
+
+    config: Config
+    clock: Clock
+    spool: Spool
+    store: Store
+    analyst: Analyst
+
+    def receive(self, *images: bytes) -> str:
+        reception = Reception(self.spool, self.store, self.config.study.quiet_seconds)
+        for image in images:
+            reception.receive(received(image))
+        return read_header(images[0]).study_instance_uid
+
+    def work(self) -> None:
+        """Work until nothing is due, the quiet time and all waits over."""
+        for _ in range(10):
+            self.clock.pass_seconds(self.config.study.quiet_seconds + 600)
+            while self.analyst.work_once():
+                pass
+
+    def study(self, uid: str) -> StudyResults:
+        return self.store.results.study(uid)
+
+
+@pytest.fixture(scope="module")
+def pipeline(bundle: Path) -> Pipeline:
+    return Pipeline.open(Config().model.model_copy(update={"bundle": str(bundle)}))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, pipeline: Pipeline) -> Iterator[Bench]:
+    with open_bench(tmp_path, pipeline) as opened:
+        yield opened
+
+
+@contextmanager
+def open_bench(folder: Path, pipeline: Pipeline) -> Iterator[Bench]:
+    config = Config(
+        analyst=AnalystConfig(max_attempts=2),
+        peers=(
+            PeerConfig(
+                name="pacs",
+                ae_title="PACS",
+                host="127.0.0.1",
+                port=104,
+                receives=(Product.REPORT,),
+            ),
+        ),
+    )
+    clock = Clock()
+    spool = Spool(folder / "spool")
+    url = f"sqlite:///{folder / 'store.sqlite'}"
+    with Store.open(url, clock=clock, migrate=True) as store:
+        yield Bench(config, clock, spool, store, Analyst(config, "me", spool, store, pipeline))
+
+
+def test_report_goes_where_the_peer_wants_it_and_heatmaps_do_not(bench: Bench) -> None:
+    uid = bench.receive(film("wanted"))
+    bench.work()
+    study = bench.study(uid)
+    assert study.status is StudyStatus.REPORTED
+    assert study.instances[0].objects
+    (job,) = [job for job in bench.store.jobs.list() if job.kind is JobKind.DELIVER]
+    assert job.subject == f"{study.reports[0].sop_instance_uid}@pacs"
+
+
+EVERYTHING = PeerConfig(
+    name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=105, receives=tuple(Product)
+)
+
+IN_JPEG = EVERYTHING.model_copy(
+    update={"name": "small", "picture_syntax": PictureSyntax.JPEG_BASELINE}
+)
+
+
+def everything_wanted(bench: Bench, pipeline: Pipeline) -> None:
+    bench.config = bench.config.model_copy(
+        update={"peers": (*bench.config.peers, EVERYTHING, IN_JPEG)}
+    )
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
+
+
+def test_each_peer_gets_the_kinds_it_lists(bench: Bench, pipeline: Pipeline) -> None:
+    everything_wanted(bench, pipeline)
+    uid = bench.receive(film("kinds"))
+    bench.work()
+    study = bench.study(uid)
+    (instance,) = study.instances
+    made = {record.sop_instance_uid: record for record in (*instance.objects, *study.reports)}
+    positive = sum(finding.present for finding in instance.findings)
+    assert Counter(record.kind for record in made.values()) == {
+        ObjectKind.HEATMAP: positive,
+        ObjectKind.HEATMAP_JPEG: positive,
+        ObjectKind.SUMMARY: 1,
+        ObjectKind.SUMMARY_JPEG: 1,
+        ObjectKind.PRESENTATION_STATE: 1,
+        ObjectKind.SEGMENTATION: 1,
+        ObjectKind.REPORT: 1,
+    }
+    sent: dict[str, set[ObjectKind]] = defaultdict(set)
+    for job in bench.store.jobs.list():
+        if job.kind is JobKind.DELIVER:
+            object_uid, _, peer = job.subject.partition("@")
+            sent[peer].add(made[object_uid].kind)
+    shapes = {ObjectKind.PRESENTATION_STATE, ObjectKind.SEGMENTATION, ObjectKind.REPORT}
+    assert sent == {
+        "pacs": {ObjectKind.REPORT},
+        "archive": {ObjectKind.HEATMAP, ObjectKind.SUMMARY} | shapes,
+        "small": {ObjectKind.HEATMAP_JPEG, ObjectKind.SUMMARY_JPEG} | shapes,
+    }
+
+
+@pytest.mark.parametrize("wanted", [Product.HEATMAP, Product.SUMMARY])
+def test_a_peer_that_prefers_jpeg_since_the_analysis_gets_the_uncompressed_pictures(
+    bench: Bench, pipeline: Pipeline, wanted: Product
+) -> None:
+    bench.config = bench.config.model_copy(update={"peers": (EVERYTHING,)})
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
+    uid = bench.receive(film("switched"))
+    while bench.analyst.work_once():
+        pass
+    switched = IN_JPEG.model_copy(update={"receives": (wanted, Product.REPORT)})
+    bench.config = bench.config.model_copy(update={"peers": (switched,)})
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
+    bench.work()
+
+    study = bench.study(uid)
+    kind = ObjectKind(wanted)
+    pictures = [one for one in study.instances[0].objects if one.kind is kind]
+    assert pictures
+    assert {job.subject for job in bench.store.jobs.list(kind=JobKind.DELIVER)} == {
+        f"{one.sop_instance_uid}@small" for one in (*pictures, *study.reports)
+    }
+
+
+def test_every_object_made_is_one_of_its_own_and_of_the_study(
+    bench: Bench, pipeline: Pipeline
+) -> None:
+    everything_wanted(bench, pipeline)
+    uid = bench.receive(film("identity"))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    series = defaultdict(set)
+    for record in instance.objects:
+        data = bench.spool.read(record.spool_path)
+        header = read_header(data)
+        assert (header.sop_instance_uid, header.sop_class_uid, header.study_instance_uid) == (
+            record.sop_instance_uid,
+            record.sop_class_uid,
+            uid,
+        )
+        series[header.series_instance_uid].add(record.kind)
+        # What comes back from the PACS must not be analysed.
+        assert assess(read_dataset(data)).reason is Reason.OWN_RESULT
+    assert all(len(kinds) == 1 for kinds in series.values())
+    assert len(series) == 6
+
+
+def test_all_objects_are_made_again_byte_for_byte(bench: Bench, pipeline: Pipeline) -> None:
+    everything_wanted(bench, pipeline)
+    uid = bench.receive(film("identical"))
+    bench.work()
+    before = bench.study(uid).instances[0].objects
+    for job in bench.store.jobs.list(state=JobState.DONE):
+        if job.kind is JobKind.ANALYSE:
+            bench.store.jobs.retry(job.id)
+    bench.work()
+    assert bench.study(uid).instances[0].objects == before
+
+
+def test_image_is_judged_by_the_rules_of_the_peer_that_sent_it(
+    bench: Bench, pipeline: Pipeline
+) -> None:
+    strict = PeerConfig(
+        name="ward", ae_title=SENDER, sends=True, rules=RulesConfig(minimum_age_years=90)
+    )
+    lenient = PeerConfig(name="other", ae_title="OTHER", sends=True)
+    config = Config(peers=(lenient, strict))
+    bench.analyst = Analyst(config, "me", bench.spool, bench.store, pipeline)
+    uid = bench.receive(film("young"))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    assert instance.reason == "PATIENT_TOO_YOUNG"
+    assert bench.study(uid).status is StudyStatus.NO_ELIGIBLE_IMAGE
+
+
+def test_study_is_not_reported_before_it_is_quiet(bench: Bench) -> None:
+    uid = bench.receive(film("noisy"))
+    while bench.analyst.work_once():
+        pass
+    assert bench.study(uid).instances[0].state is InstanceState.ANALYSED
+    assert bench.study(uid).status is None
+
+
+def test_a_study_whose_analyses_were_discarded_says_so(bench: Bench) -> None:
+    uid = bench.receive(film("discarded"))
+    (job,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
+    bench.store.jobs.discard(job.id)
+    bench.work()
+    study = bench.study(uid)
+    assert (study.status, study.detail) == (
+        StudyStatus.NO_ELIGIBLE_IMAGE,
+        "no image of the study could be analysed: the analysis was discarded or is parked",
+    )
+
+
+def test_a_film_under_the_uid_of_one_in_another_study_leaves_both_to_be_reported(
+    bench: Bench,
+) -> None:
+    first = film("first")
+    other = read_dataset(first)
+    other.StudyInstanceUID = "2.25.5"
+    studies = [bench.receive(first), bench.receive(to_bytes(other))]
+    bench.work()
+    assert studies[0] != studies[1]
+    made = set()
+    for uid in studies:
+        study = bench.study(uid)
+        (instance,) = study.instances
+        (report,) = study.reports
+        assert study.status is StudyStatus.REPORTED
+        assert films_of(bench, report) == [instance.sop_instance_uid]
+        made |= {one.sop_instance_uid for one in (report, *instance.objects)}
+    assert len(made) == len(bench.study(studies[0]).instances[0].objects) * 2 + 2
+
+
+def test_report_lists_the_image_that_was_not_analysed(bench: Bench) -> None:
+    uid = bench.receive(film("mixed"), film("mixed", view=PhantomView.LL, seed=2))
+    bench.work()
+    states = sorted(str(item.reason or item.state) for item in bench.study(uid).instances)
+    assert states == ["LATERAL_VIEW", "analysed"]
+    (report,) = bench.study(uid).reports
+    assert b"LATERAL_VIEW" in bench.spool.read(report.spool_path)
+
+
+def test_doing_it_all_again_makes_nothing_new(bench: Bench) -> None:
+    uid = bench.receive(film("again"))
+    bench.work()
+    before = bench.study(uid)
+    files = {record.spool_path: bench.spool.read(record.spool_path) for record in before.reports}
+    for job in bench.store.jobs.list(state=JobState.DONE):
+        bench.store.jobs.retry(job.id)
+    bench.work()
+    after = bench.study(uid)
+    assert after.reports == before.reports
+    assert after.instances[0].objects == before.instances[0].objects
+    assert all(bench.spool.read(path) == data for path, data in files.items())
+
+
+def test_findings_that_are_present_keep_the_outline_of_their_map(bench: Bench) -> None:
+    uid = bench.receive(film("outlined"))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    present = [finding for finding in instance.findings if finding.present]
+    assert present
+    for finding in present:
+        assert finding.region is not None
+        assert all(0 < x < 224 and 0 < y < 256 for x, y in finding.region)
+    assert all(f.region is None for f in instance.findings if not f.present)
+    content = read_dataset(bench.spool.read(bench.study(uid).reports[0].spool_path)).ContentSequence
+    groups = content[-1].ContentSequence
+    outlined = [any(item.ValueType == "SCOORD" for item in g.ContentSequence) for g in groups]
+    assert outlined == [True] * len(present) + [False] * (len(groups) - len(present))
+
+
+def test_images_some_seconds_apart_make_one_report_whatever_their_order(
+    tmp_path: Path, pipeline: Pipeline
+) -> None:
+    made = []
+    for order in ((1, 2, 3), (3, 1, 2)):
+        with open_bench(tmp_path / str(order), pipeline) as bench:
+            for seed in order:
+                uid = bench.receive(film("apart", seed=seed))
+                while bench.analyst.work_once():
+                    pass
+                bench.clock.pass_seconds(bench.config.study.quiet_seconds / 4)
+            assert bench.study(uid).reports == ()
+            bench.receive(film("apart", seed=1))
+            bench.work()
+            (report,) = bench.study(uid).reports
+            made.append((report.sop_instance_uid, films_of(bench, report)))
+    films = [read_header(film("apart", seed=seed)).sop_instance_uid for seed in (1, 2, 3)]
+    assert made[0][1] == films
+    assert made[0] == made[1]
+
+
+def films_of(bench: Bench, report: ObjectRecord) -> list[str]:
+    """The films of the report's sections, in their order."""
+    content = read_dataset(bench.spool.read(report.spool_path)).ContentSequence
+    return [
+        str(item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in content
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Findings"
+    ]
+
+
+def test_own_results_that_come_back_ask_for_no_new_report(bench: Bench) -> None:
+    uid = bench.receive(film("echoed"))
+    bench.work()
+    (report,) = bench.study(uid).reports
+    (instance,) = bench.study(uid).instances
+    returned = [bench.spool.read(made.spool_path) for made in (report, *instance.objects)]
+    bench.receive(*returned)
+    bench.work()
+    study = bench.study(uid)
+    assert {item.reason for item in study.instances if item.id != instance.id} == {"OWN_RESULT"}
+    assert study.reports == (report,)
+    bench.receive(film("echoed", seed=2))
+    bench.work()
+    latest = bench.study(uid).reports[-1]
+    assert b"OWN_RESULT" not in bench.spool.read(latest.spool_path)
+
+
+def test_altered_file_is_not_analysed_and_says_so(bench: Bench) -> None:
+    uid = bench.receive(film("altered"))
+    (instance,) = bench.study(uid).instances
+    bench.spool.path(instance.spool_path).write_bytes(film("altered", heart_failure=True))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    assert instance.reason == "ANALYSIS_FAILED"
+    assert "has changed since it was written" in (instance.detail or "")
+    assert bench.study(uid).status is StudyStatus.NO_ELIGIBLE_IMAGE
+
+
+@pytest.mark.parametrize("damage", ["altered", "missing"])
+def test_image_with_a_damaged_file_is_named_and_analysed_once_it_is_sent_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    image, other = film("mended"), film("untouched")
+    uid = bench.receive(image)
+    unharmed = bench.receive(other)
+    (instance,) = bench.study(uid).instances
+    if damage == "altered":
+        bench.spool.path(instance.spool_path).write_bytes(image[:-4] + b"\0\1\2\3")
+    else:
+        bench.spool.delete(instance.spool_path)
+    bench.work()
+    assert bench.study(uid).instances[0].reason == "ANALYSIS_FAILED"
+    assert f"instance {instance.id} is given up" in caplog.text
+    assert bench.study(unharmed).status is StudyStatus.REPORTED
+
+    bench.receive(image)
+    bench.work()
+
+    (mended,) = bench.study(uid).instances
+    assert (mended.id, mended.state) == (instance.id, InstanceState.ANALYSED)
+    assert bench.spool.read(mended.spool_path) == image
+    assert bench.study(uid).status is StudyStatus.REPORTED
+
+
+def test_unexpected_error_is_tried_again_then_named(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = []
+
+    def fail(*_: object) -> None:
+        calls.append(1)
+        raise RuntimeError("Doe^Jane has no second lung")
+
+    monkeypatch.setattr(Pipeline, "analyse", fail)
+    uid = bench.receive(film("unlucky"))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    assert len(calls) == bench.config.analyst.max_attempts
+    assert instance.reason == "ANALYSIS_FAILED"
+    assert instance.detail == "unexpected RuntimeError"
+    assert "in fail" in caplog.text
+    assert "Doe^Jane has" not in caplog.text.replace('raise RuntimeError("Doe^Jane has', "")
+
+
+@pytest.mark.parametrize(
+    ("error", "place", "step"),
+    [
+        (OutOfSpaceError, Spool, "write"),
+        (StoreUnavailableError, Spool, "write"),
+        (ReaderError, Pipeline, "analyse"),
+    ],
+)
+def test_a_machine_without_room_is_waited_for_and_no_attempt_at_the_image(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+    place: type,
+    step: str,
+) -> None:
+    uid = bench.receive(film("patient"))
+
+    def fail(*_: object) -> None:
+        raise error("no room")
+
+    with monkeypatch.context() as full:
+        full.setattr(place, step, fail)
+        for _ in range(3 * bench.config.analyst.max_attempts):
+            bench.clock.pass_seconds(600)
+            assert bench.analyst.work_once()
+    (waiting,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
+    assert (waiting.state, waiting.attempts) == (JobState.QUEUED, 0)
+    assert waiting.last_error == "no room"
+    bench.work()
+    assert bench.study(uid).status is StudyStatus.REPORTED
+
+
+def wait_out(bench: Bench) -> None:
+    for _ in range(3 * bench.config.analyst.max_attempts):
+        bench.clock.pass_seconds(600)
+        bench.analyst.work_once()
+
+
+@pytest.mark.parametrize("after", [JobKind.ANALYSE, JobKind.REPORT])
+def test_a_spool_that_is_away_is_waited_for_and_no_image_blamed(
+    bench: Bench, after: JobKind
+) -> None:
+    uid = bench.receive(film("away"))
+    spool = bench.spool.path("tmp").parent
+    if after is JobKind.REPORT:
+        assert bench.analyst._work(JobKind.ANALYSE)
+    spool.rename(spool.with_name("aside"))
+    wait_out(bench)
+    (waiting,) = bench.store.jobs.list(kind=after)
+    assert (waiting.state, waiting.attempts) == (JobState.QUEUED, 0)
+    assert not spool.exists()
+    spool.with_name("aside").rename(spool)
+    bench.work()
+    assert bench.study(uid).status is StudyStatus.REPORTED
+
+
+def test_an_image_whose_file_alone_cannot_be_read_is_named_in_the_end(bench: Bench) -> None:
+    uid = bench.receive(film("unreadable"))
+    path = bench.spool.path(bench.study(uid).instances[0].spool_path)
+    path.unlink()
+    path.mkdir()
+    bench.clock.pass_seconds(600)
+    assert bench.analyst.work_once()
+    (again,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
+    assert (again.state, again.attempts) == (JobState.QUEUED, 1)
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    assert instance.reason == "ANALYSIS_FAILED"
+    assert "Is a directory" in (instance.detail or "")
+
+
+def test_image_that_kills_its_worker_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = bench.receive(film("killer"))
+    hour = datetime.timedelta(hours=1)
+    for _ in range(bench.config.analyst.max_attempts):
+        assert bench.store.jobs.claim((JobKind.ANALYSE,), "dies", hour) is not None
+        bench.store.jobs.release("dies")
+    monkeypatch.setattr(Pipeline, "analyse", lambda *_: pytest.fail("it was tried once more"))
+    bench.work()
+    (instance,) = bench.study(uid).instances
+    assert instance.reason == "ANALYSIS_FAILED"
+    assert "stopped without an answer" in (instance.detail or "")
+
+
+def test_an_analysis_that_fails_the_second_time_leaves_the_first_one_standing(
+    bench: Bench,
+) -> None:
+    uid = bench.receive(film("stands"))
+    bench.work()
+    before = bench.study(uid)
+    (instance,) = before.instances
+    bench.spool.path(instance.spool_path).write_bytes(b"rotten")
+    (job,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
+    bench.store.jobs.retry(job.id)
+    bench.work()
+
+    (parked,) = bench.store.jobs.list(state=JobState.PARKED)
+    assert parked.id == job.id
+    assert "has changed since it was written" in (parked.last_error or "")
+    assert bench.study(uid) == before
+
+    bench.receive(film("stands"))
+    bench.work()
+    after = bench.study(uid)
+    assert bench.store.jobs.list(state=JobState.PARKED) == ()
+    assert (after.status, after.reports) == (StudyStatus.REPORTED, before.reports)
+    assert after.instances[0].objects == before.instances[0].objects
+
+
+def test_an_image_that_a_new_model_fails_at_keeps_its_result_and_holds_no_other_up(
+    bench: Bench, tmp_path: Path
+) -> None:
+    uid = bench.receive(film("harmed"))
+    bench.work()
+    (first,) = bench.study(uid).instances
+    bench.spool.path(first.spool_path).write_bytes(b"rotten")
+    build_bundle(tmp_path / "other", version="2")
+    other = Pipeline.open(Config().model.model_copy(update={"bundle": str(tmp_path / "other")}))
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, other)
+    bench.receive(film("harmed", seed=2))
+    bench.work()
+
+    study = bench.study(uid)
+    harmed, late = study.instances
+    assert (harmed.state, harmed.findings) == (InstanceState.ANALYSED, first.findings)
+    assert films_of(bench, study.reports[-1]) == [late.sop_instance_uid]
+    report = bench.spool.read(study.reports[-1].spool_path)
+    assert f"{harmed.sop_instance_uid}: ANALYSIS_FAILED".encode() in report
+    assert b"it was analysed with another model, and the analysis with this one failed" in report
+
+    bench.receive(film("harmed"))
+    bench.work()
+    assert len(films_of(bench, bench.study(uid).reports[-1])) == 2
+
+
+def test_images_of_another_model_are_analysed_again_before_the_report(
+    bench: Bench, tmp_path: Path
+) -> None:
+    uid = bench.receive(film("changed"))
+    while bench.analyst.work_once():
+        pass
+    build_bundle(tmp_path / "other", version="2")
+    other = Pipeline.open(Config().model.model_copy(update={"bundle": str(tmp_path / "other")}))
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, other)
+    bench.work()
+    study = bench.study(uid)
+    assert study.instances[0].model_sha256 == other.algorithm.sha256
+    (report,) = study.reports
+    assert other.algorithm.sha256.encode() in bench.spool.read(report.spool_path)

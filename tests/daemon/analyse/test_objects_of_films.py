@@ -1,0 +1,146 @@
+"""Every object made of every form of a film: valid, read back, and taken by a real archive."""
+
+import datetime
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cxr_model.findings import LABELS
+from daemon.analyse.gate_and_decode import Refusal
+from daemon.analyse.pipeline import Pipeline, ReportRequest
+from daemon.analyse.result_objects import BuiltObject
+from daemon.config.settings import ModelConfig
+from dicom_io.objects.classes import HEATMAP_CLASS, REPORT_CLASSES
+from dicom_io.objects.compression import JPEG_BASELINE
+from dicom_io.objects.encode import to_bytes
+from dicom_io.read.header import read_dataset
+from dicom_io.report.content import ReportedFinding, ReportedImage
+from dicom_io.report.older_classes import as_class
+from dicom_io.send.association import Destination
+from dicom_io.send.sender import Disposition, Sender
+from storage.records import ObjectKind
+from tests.builders.film_matrix import Headers, build, cases
+from tests.dicom_io.read.test_film_matrix import picture_of
+from tests.dicom_io.report.test_source_headers import check_readers
+from tests.servers.orthanc import AE_TITLE, Orthanc
+from tests.servers.running import HOST, NODE, build_bundle
+from tests.tools.validation import new_errors
+
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+
+CASES = cases()
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """A random model, which finds about half of the labels in any film."""
+    folder = tmp_path_factory.mktemp("model") / "bundle"
+    build_bundle(folder)
+    return Pipeline.open(ModelConfig(bundle=str(folder), device="cpu"))
+
+
+@pytest.fixture
+def sender(orthanc: Orthanc) -> Iterator[Sender]:
+    destination = Destination("orthanc", AE_TITLE, HOST, orthanc.dicom_port, NODE)
+    with Sender(destination, also=[(HEATMAP_CLASS, JPEG_BASELINE)]) as opened:
+        yield opened
+
+
+def made_films(shared_data: Path, scratch: Path) -> Iterator[tuple[str, bytes]]:
+    """The films of the matrix."""
+    pictures = sorted((shared_data / "nih" / "full").glob("*.png"))
+    headers = Headers(shared_data / "dicom")
+    for case in CASES:
+        picture = picture_of(pictures[case.source % len(pictures)])
+        yield str(case), build(case, picture, headers.row(case.source), scratch)
+
+
+def real_films(shared_data: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted((shared_data / "dicom" / "real").glob("0[1-4]*")):
+        yield path.name, path.read_bytes()
+
+
+def objects_of(pipeline: Pipeline, film: bytes) -> Iterator[BuiltObject]:
+    """Everything that some destination could be sent of one film."""
+    outcome = pipeline.analyse(film, 1, NOW, kinds=frozenset(ObjectKind))
+    assert not isinstance(outcome, Refusal), outcome
+    yield from outcome.objects
+    header = read_dataset(film, with_pixels=False)
+    findings = [
+        ReportedFinding(
+            finding.label,
+            finding.probability,
+            finding.threshold,
+            finding.present,
+            outline=region.points if (region := outcome.regions.get(finding.label)) else None,
+        )
+        for finding in outcome.prediction.findings
+    ]
+    request = ReportRequest(
+        study_instance_uid=header.StudyInstanceUID,
+        image_keys=[header.SOPInstanceUID],
+        images=[ReportedImage(header, findings, outcome.notes)],
+        not_analysed=[],
+        predecessor=None,
+        number=1,
+        content_datetime=NOW,
+    )
+    report = pipeline.report(request)
+    for sop_class in REPORT_CLASSES:
+        data = to_bytes(as_class(read_dataset(report.data), sop_class))
+        uid = read_dataset(data).SOPInstanceUID
+        yield BuiltObject(uid, sop_class, ObjectKind.REPORT, None, data)
+
+
+def check(name: str, film: bytes, pipeline: Pipeline, sender: Sender, folder: Path) -> set[str]:
+    """Validate, read and store all objects of a film; their SOP Instance UIDs."""
+    source, made = folder / "film.dcm", folder / "made.dcm"
+    source.write_bytes(film)
+    everything = list(objects_of(pipeline, film))
+    uids = set()
+    present = len({built.label for built in everything if built.kind is ObjectKind.HEATMAP})
+    absent = len(LABELS) - present
+    for built in everything:
+        made.write_bytes(built.data)
+        assert new_errors(made, source) == [], (name, built.kind, built.label)
+        if built.kind is ObjectKind.REPORT:
+            check_readers(made, absent=absent)
+        if built.sop_class_uid in sender.accepted:
+            result = sender.send(built.data)
+            assert result.disposition is Disposition.DELIVERED, (name, built.kind, result.detail)
+            uids.add(built.sop_instance_uid)
+    return uids
+
+
+def check_all(
+    films: Iterator[tuple[str, bytes]],
+    pipeline: Pipeline,
+    sender: Sender,
+    orthanc: Orthanc,
+    folder: Path,
+) -> int:
+    sent: set[str] = set()
+    for name, film in films:
+        sent |= check(name, film, pipeline, sender, folder)
+    stored = orthanc.call("/instances?expand")
+    assert {one["MainDicomTags"]["SOPInstanceUID"] for one in stored} == sent
+    return len(sent)
+
+
+def test_objects_of_some_films(
+    shared_data: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
+) -> None:
+    some = itertools.islice(made_films(shared_data, tmp_path), 0, None, 90)
+    films = itertools.chain(some, real_films(shared_data))
+    assert check_all(films, pipeline, sender, orthanc, tmp_path) > 100
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_objects_of_every_film(
+    shared_data: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
+) -> None:
+    count = check_all(made_films(shared_data, tmp_path), pipeline, sender, orthanc, tmp_path)
+    print(f"{len(CASES)} films: {count} objects valid, read and stored")

@@ -1,0 +1,120 @@
+"""A film stored lying, mirrored or with long pixels: same findings, drawn where it is stored."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cxr_model.predict.prediction import Prediction
+from daemon.analyse.gate_and_decode import Film
+from daemon.analyse.pipeline import Analysis, Pipeline
+from daemon.analyse.result_objects import BuiltObject, ObjectBuilder
+from daemon.config.settings import ModelConfig
+from dicom_io.read.orientation import Pose
+from storage.records import ObjectKind
+from tests.builders.films import chest_film, chest_values, file_bytes, lie_as
+from tests.builders.objects import NOW
+
+ORIENTATIONS = ("R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
+
+
+@pytest.fixture(scope="module")
+def pipeline(bundle: Path) -> Pipeline:
+    return Pipeline.open(ModelConfig(bundle=str(bundle), device="cpu", threads=1))
+
+
+def admitted(pipeline: Pipeline, values: NDArray[Any], **attributes: Any) -> Film:
+    film = pipeline.admit(file_bytes(chest_film(values, **attributes)))
+    assert isinstance(film, Film)
+    return film
+
+
+def first_map(prediction: Prediction) -> NDArray[np.float32]:
+    return prediction.geometry.to_original(prediction.maps[0])
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_a_lying_film_has_its_findings_and_maps_where_it_lies(
+    pipeline: Pipeline, orientation: str
+) -> None:
+    values = chest_values(211, 170)
+    plain = admitted(pipeline, values, PatientOrientation=["L", "F"])
+    upright = pipeline.predict(plain.pixels, plain.pose)
+    lying = admitted(
+        pipeline, lie_as(values, orientation), PatientOrientation=orientation.split("\\")
+    )
+    found = pipeline.predict(lying.pixels, lying.pose)
+    assert (lying.pixels == lie_as(plain.pixels, orientation)).all()
+    assert found.findings == upright.findings
+    wanted = lie_as(first_map(upright), orientation)
+    assert np.abs(first_map(found) - wanted).max() <= 1e-4 * np.ptp(wanted)
+    heatmaps = list(pipeline.heatmaps(lying.pixels, found))
+    assert heatmaps
+    assert all(heatmap.rgb.shape[:2] == lying.pixels.shape for heatmap in heatmaps)
+
+
+@pytest.mark.parametrize("orientation", ["L\\F", "F\\R"])
+def test_long_pixels_are_square_for_the_model_only(pipeline: Pipeline, orientation: str) -> None:
+    square = chest_values(200, 180).astype(np.uint16)
+    wide = cv2.resize(square, (360, 200), interpolation=cv2.INTER_NEAREST)
+    plain = pipeline.predict(admitted(pipeline, square).pixels)
+    film = admitted(
+        pipeline,
+        lie_as(wide, orientation),
+        PatientOrientation=orientation.split("\\"),
+        PixelSpacing=[0.2, 0.1] if orientation == "L\\F" else [0.1, 0.2],
+    )
+    found = pipeline.predict(film.pixels, film.pose)
+    assert found.findings == plain.findings
+    drawn = first_map(found)
+    assert drawn.shape == film.pixels.shape
+    spread = cv2.resize(first_map(plain), (360, 200), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(drawn - lie_as(spread, orientation)).max() <= 0.02 * np.ptp(spread)
+
+
+def test_the_network_sees_the_film_upright(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    predict = pipeline._predictor.predict
+
+    def look(images: list[NDArray[np.uint8]]) -> list[Prediction]:
+        shown.extend(images)
+        return predict(images)
+
+    monkeypatch.setattr(pipeline._predictor, "predict", look)
+    stored = np.arange(200 * 150, dtype=np.uint8).reshape(200, 150)
+    pipeline.predict(stored, Pose(transposed=True, columns_reversed=True))
+    assert (shown[0] == stored.T[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("orientation", ["L\\F", *ORIENTATIONS])
+def test_the_summary_sheet_shows_the_film_upright(pipeline: Pipeline, orientation: str) -> None:
+    values = chest_values(211, 170)
+    plain = admitted(pipeline, values, PatientOrientation=["L", "F"])
+    lying = admitted(
+        pipeline, lie_as(values, orientation), PatientOrientation=orientation.split("\\")
+    )
+    sheets = [
+        pipeline.summary(film, "image 1", pipeline.predict(film.pixels, film.pose))
+        for film in (plain, lying)
+    ]
+    assert np.abs(sheets[0].astype(int) - sheets[1]).max() <= 3
+
+
+def test_an_object_that_cannot_be_made_costs_no_finding(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: ObjectBuilder) -> Iterator[BuiltObject]:
+        raise OverflowError("what the header said")
+
+    monkeypatch.setattr(ObjectBuilder, "segmentation", fails)
+    kinds = frozenset({ObjectKind.HEATMAP, ObjectKind.SUMMARY, ObjectKind.SEGMENTATION})
+    outcome = pipeline.analyse(file_bytes(chest_film(chest_values())), 1, NOW, kinds=kinds)
+    assert isinstance(outcome, Analysis)
+    assert outcome.notes[-1] == "no segmentation: OverflowError"
+    assert {built.kind for built in outcome.objects} == {ObjectKind.HEATMAP, ObjectKind.SUMMARY}

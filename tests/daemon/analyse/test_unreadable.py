@@ -1,0 +1,172 @@
+"""A film that was analysed and whose file cannot be read when its study is to be reported."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.analyse.pipeline import Pipeline
+from daemon.config.settings import Config
+from dicom_io.read.header import read_dataset
+from storage.errors import StoreUnavailableError
+from storage.files.spool import Spool
+from storage.records import Instance, InstanceState, JobKind, JobState, StudyStatus
+from tests.daemon.analyse.test_analyst import Bench, films_of, open_bench
+from tests.servers.running import film
+
+DAMAGES = ("missing", "emptied", "altered", "not a file")
+
+
+@pytest.fixture(scope="module")
+def pipeline(bundle: Path) -> Pipeline:
+    return Pipeline.open(Config().model.model_copy(update={"bundle": str(bundle)}))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, pipeline: Pipeline) -> Iterator[Bench]:
+    with open_bench(tmp_path, pipeline) as opened:
+        yield opened
+
+
+def damage(bench: Bench, item: Instance, how: str) -> None:
+    path = bench.spool.path(item.spool_path)
+    if how == "altered":
+        path.write_bytes(film("altered"))
+    elif how == "emptied":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+        if how == "not a file":
+            path.mkdir()
+
+
+def analyse_all(bench: Bench) -> None:
+    """All that is due in the quiet time."""
+    while bench.analyst.work_once():
+        pass
+
+
+def parked(bench: Bench) -> list[tuple[JobKind, str]]:
+    return [(job.kind, job.subject) for job in bench.store.jobs.list(state=JobState.PARKED)]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_film_reported_before_holds_up_no_film_that_comes_late(bench: Bench, how: str) -> None:
+    uid = bench.receive(film("late"))
+    bench.work()
+    (first,) = bench.study(uid).instances
+    damage(bench, first, how)
+    bench.receive(film("late", seed=2))
+    bench.work()
+
+    study = bench.study(uid)
+    kept, late = study.instances
+    assert study.status is StudyStatus.REPORTED
+    assert films_of(bench, study.reports[-1]) == [late.sop_instance_uid]
+    data = bench.spool.read(study.reports[-1].spool_path)
+    assert f"{first.sop_instance_uid}: UNREADABLE_OBJECT".encode() in data
+    assert b"its file was damaged or lost before this report" in data
+    assert (kept.state, kept.findings) == (InstanceState.ANALYSED, first.findings)
+    assert parked(bench) == [(JobKind.ANALYSE, str(first.id))]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_film_damaged_in_the_quiet_time_holds_up_no_other_and_is_reported_once_sent_again(
+    bench: Bench, how: str
+) -> None:
+    images = film("quiet"), film("quiet", seed=2)
+    uid = bench.receive(*images)
+    analyse_all(bench)
+    first, second = bench.study(uid).instances
+    damage(bench, first, how)
+    bench.work()
+
+    (report,) = bench.study(uid).reports
+    assert films_of(bench, report) == [second.sop_instance_uid]
+    deliveries = [job.subject for job in bench.store.jobs.list(kind=JobKind.DELIVER)]
+    assert deliveries == [f"{report.sop_instance_uid}@pacs"]
+
+    if how == "not a file":
+        bench.spool.path(first.spool_path).rmdir()
+    bench.receive(images[0])
+    bench.work()
+
+    study = bench.study(uid)
+    assert len(study.reports) == 2
+    assert len(films_of(bench, study.reports[-1])) == 2
+    assert parked(bench) == []
+
+
+def test_a_study_of_which_no_file_can_be_read_waits_for_a_person_or_the_sender(
+    bench: Bench,
+) -> None:
+    uid = bench.receive(film("none"))
+    analyse_all(bench)
+    damage(bench, bench.study(uid).instances[0], "missing")
+    bench.work()
+    assert set(parked(bench)) == {(JobKind.REPORT, uid), (JobKind.ANALYSE, "1")}
+    (report,) = bench.store.jobs.list(kind=JobKind.REPORT)
+    assert "is missing" in (report.last_error or "")
+
+    bench.receive(film("none"))
+    bench.work()
+    assert bench.study(uid).status is StudyStatus.REPORTED
+    assert parked(bench) == []
+
+
+def test_a_damaged_film_is_no_reason_to_report_again_what_was_reported(bench: Bench) -> None:
+    uid = bench.receive(film("told"), film("told", seed=2))
+    bench.work()
+    first, _ = bench.study(uid).instances
+    before = bench.study(uid).reports
+    damage(bench, first, "missing")
+    bench.receive(bench.spool.read(before[0].spool_path))
+    bench.work()
+    assert bench.study(uid).reports == before
+
+    bench.receive(film("told", seed=3))
+    bench.work()
+    before = bench.study(uid).reports
+    assert len(before) == 2
+    bench.store.jobs.enqueue(JobKind.REPORT, uid)
+    bench.work()
+    assert bench.study(uid).reports == before
+
+
+def test_files_out_of_reach_are_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = bench.receive(film("away"))
+    analyse_all(bench)
+
+    def fail(*_: object) -> None:
+        raise StoreUnavailableError("nothing is there")
+
+    with monkeypatch.context() as away:
+        away.setattr(Spool, "verify", fail)
+        for _ in range(3):
+            bench.clock.pass_seconds(bench.config.study.quiet_seconds + 600)
+            assert bench.analyst.work_once()
+    assert parked(bench) == []
+    (report,) = bench.store.jobs.list(kind=JobKind.REPORT)
+    assert (report.attempts, report.last_error) == (0, "nothing is there")
+    bench.work()
+    (made,) = bench.study(uid).reports
+    assert len(films_of(bench, made)) == 1
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_an_earlier_report_that_is_damaged_or_lost_holds_no_later_one_up(
+    bench: Bench, how: str
+) -> None:
+    uid = bench.receive(film("lost"))
+    bench.work()
+    path = bench.spool.path(bench.study(uid).reports[0].spool_path)
+    path.unlink()
+    if how == "not a file":
+        path.mkdir()
+    elif how != "missing":
+        path.write_bytes(b"" if how == "emptied" else film("altered"))
+    bench.receive(film("lost", seed=2))
+    bench.work()
+    report = bench.study(uid).reports[1]
+    assert len(films_of(bench, report)) == 2
+    assert "PredecessorDocumentsSequence" not in read_dataset(bench.spool.read(report.spool_path))

@@ -1,0 +1,384 @@
+"""What happens at the listener and at the terminal is in the audit trail."""
+
+import contextlib
+import json
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from pynetdicom import AE
+
+from daemon.audit.configuration import describe, record_configuration
+from daemon.audit.messages import Reporter
+from daemon.audit.network import NetworkAudit
+from daemon.audit.users import current_user
+from daemon.config.fields import WebConfig
+from daemon.config.settings import Config, ListenerConfig, PeerConfig
+from daemon.listener import open_node
+from daemon.receive.reception import Reception
+from dicom_io.audit_message import to_xml
+from dicom_io.objects.classes import VERIFICATION
+from dicom_io.read.header import read_header
+from dicom_io.receive.node import Node, Rejection, RejectReason, StoreStatus
+from dicom_io.send.association import Destination
+from dicom_io.send.sender import Sender, pair_of
+from storage.audit.records import AuditKind, AuditRow, named_in, subject_of
+from storage.errors import StoreUnavailableError
+from storage.files.spool import Spool
+from storage.store import Store
+from tests.daemon.cli.test_cli import cxrd, one_line_of_error
+from tests.servers.running import (
+    HOST,
+    SENDER,
+    RecordingPacs,
+    RunningDaemon,
+    film,
+    free_port,
+    wait_until,
+)
+from tests.servers.syslog_server import StreamServer
+from tests.tools.audit_schema import validated
+from tests.tools.paths import ROOT
+
+SALT = "00" * 16
+
+
+@contextmanager
+def listening(store: Store, folder: Path, **listener: object) -> Iterator[Node]:
+    config = Config(
+        listener=ListenerConfig.model_validate({"port": free_port(), **listener}),
+        peers=(
+            PeerConfig(name="sender", ae_title=SENDER, sends=True),
+            PeerConfig(name="elsewhere", ae_title="ELSEWHERE", host="192.0.2.1", sends=True),
+        ),
+    )
+    spool = Spool(folder / "spool", min_free_bytes=2**62)
+    with (
+        NetworkAudit(store.audit) as audit,
+        open_node(config, Reception(spool, store, 1.0), audit) as node,
+    ):
+        yield node
+
+
+def ask(node: Node, calling: str, called: str = "CXRD") -> bool:
+    """Ask for an association; whether it was accepted."""
+    ae = AE(ae_title=calling)
+    ae.add_requested_context(VERIFICATION)
+    association = ae.associate(HOST, node.port, ae_title=called)
+    accepted = association.is_established
+    if accepted:
+        association.release()
+    return accepted
+
+
+def said(store: Store) -> list[tuple[str, str, str, str, str]]:
+    return [(row.kind, row.outcome, row.actor, row.host, row.detail) for row in store.audit.rows()]
+
+
+def test_who_may_in_and_who_may_not_is_in_the_trail(store: Store, tmp_path: Path) -> None:
+    with listening(store, tmp_path, check_called_ae_title=True, max_associations=1) as node:
+        assert ask(node, SENDER)
+        assert not ask(node, "STRANGER")
+        assert not ask(node, "ELSEWHERE")
+        assert not ask(node, SENDER, called="OTHER")
+
+    refused = "association_refused"
+    assert said(store) == [
+        ("association_accepted", "success", SENDER, HOST, "called CXRD"),
+        (
+            refused,
+            "failure",
+            "STRANGER",
+            HOST,
+            "called CXRD: calling AE title is not a known sender",
+        ),
+        (
+            refused,
+            "failure",
+            "ELSEWHERE",
+            HOST,
+            "called CXRD: calling AE title is known, but not from this host",
+        ),
+        (refused, "failure", SENDER, HOST, "called OTHER: called AE title is not this node's"),
+    ]
+    store.audit.verify()
+
+
+def stranger(host: str, reason: RejectReason = RejectReason.CALLING_AE_TITLE) -> Rejection:
+    return Rejection(reason, "STRANGER", "CXRD", host)
+
+
+def test_rejections_of_one_host_are_counted_and_nobody_waits_for_the_trail(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write, record = threading.Event(), store.audit.record
+
+    def slowly(*arguments: Any, **named: Any) -> None:
+        may_write.wait(10)
+        record(*arguments, **named)
+
+    monkeypatch.setattr(store.audit, "record", slowly)
+    with NetworkAudit(store.audit) as audit:
+        started = time.monotonic()
+        audit.rejected(stranger("192.0.2.1"))
+        time.sleep(0.2)
+        for _ in range(100):
+            audit.rejected(stranger("192.0.2.1"))
+            audit.rejected(stranger("192.0.2.2", RejectReason.TOO_MANY))
+        assert time.monotonic() - started < 5
+        may_write.set()
+    unknown = "called CXRD: calling AE title is not a known sender"
+    assert [(row.host, row.detail) for row in store.audit.rows()] == [
+        ("192.0.2.1", unknown),
+        ("192.0.2.1", f"{unknown} (100 times)"),
+        ("192.0.2.2", "called CXRD: too many associations at once"),
+        ("192.0.2.2", "called CXRD: too many associations at once (99 times)"),
+    ]
+
+
+def test_of_rejections_the_first_is_recorded_and_of_those_counted_what_they_share(
+    store: Store,
+) -> None:
+    reason = RejectReason.CALLING_AE_TITLE
+    with NetworkAudit(store.audit) as audit:
+        for host, titles in (("192.0.2.1", "ABC"), ("192.0.2.2", "DEE")):
+            for title in titles:
+                audit.rejected(Rejection(reason, title, f"TO {title}", host))
+    for row in store.audit.rows():
+        validated(to_xml(Reporter("CXRD", "node", {}).message(row)))
+    words = "calling AE title is not a known sender"
+    told = sorted((row.host, row.number, row.actor, row.detail) for row in store.audit.rows())
+    assert [(host, actor, detail) for host, _, actor, detail in told] == [
+        ("192.0.2.1", "A", f"called TO A: {words}"),
+        ("192.0.2.1", "", f"{words} (2 times)"),
+        ("192.0.2.2", "D", f"called TO D: {words}"),
+        ("192.0.2.2", "E", f"called TO E: {words} (2 times)"),
+    ]
+
+
+def test_hosts_that_are_not_told_apart_are_counted_without_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.audit.network._MOST_HOSTS", 1)
+    with NetworkAudit(store.audit) as audit:
+        for number in range(4):
+            audit.rejected(stranger(f"192.0.2.{number}"))
+    *_, row = store.audit.rows()
+    assert (row.host, row.actor) == ("", "STRANGER")
+    assert row.detail.endswith("(2 times)")
+    validated(to_xml(Reporter("CXRD", "node", {}).message(row)))
+
+
+def test_a_host_that_goes_on_is_counted_again_and_one_that_ends_forgotten(store: Store) -> None:
+    with NetworkAudit(store.audit, merge_seconds=0.1) as audit:
+        for count in (1, 2):
+            audit.rejected(stranger("192.0.2.1"))
+            deadline = time.monotonic() + 10
+            while len(said(store)) < count and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert len(said(store)) == count
+        while audit._rejected and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not audit._rejected
+
+
+def test_a_refused_object_is_in_the_trail(store: Store, tmp_path: Path) -> None:
+    image = film("refused")
+    with listening(store, tmp_path) as node:
+        destination = Destination("cxrd", "CXRD", HOST, node.port, calling_ae_title=SENDER)
+        with Sender(destination, sop_classes=(), also=[pair_of(image)]) as sender:
+            assert sender.send(image).status == StoreStatus.OUT_OF_RESOURCES
+
+    (row,) = [row for row in store.audit.rows() if row.kind == AuditKind.INSTANCE_REFUSED]
+    header = read_header(image)
+    assert (row.outcome, row.actor, row.host) == ("failure", SENDER, HOST)
+    assert named_in(row.subject) == {
+        "instance": header.sop_instance_uid,
+        "sop_class": header.sop_class_uid,
+    }
+    assert row.detail == "status 0xA700: no reason given"
+
+
+def test_a_name_with_white_space_cannot_forge_another() -> None:
+    subject = subject_of(instance="1.2 study=9.9\n", sop_class=None)
+    assert named_in(subject) == {"instance": "1.2study=9.9"}
+
+
+def test_a_trail_that_cannot_be_written_is_logged_and_shuts_nobody_out(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreUnavailableError("the store is busy")
+
+    monkeypatch.setattr(store.audit, "record", fail)
+    with listening(store, tmp_path) as node:
+        assert ask(node, SENDER)
+    assert "association_accepted from 127.0.0.1 as 'STORESCU' is not in the audit trail" in (
+        caplog.text
+    )
+
+
+def test_the_configuration_is_recorded_once(store: Store) -> None:
+    assert record_configuration(store.audit, Config()) == {}
+    assert record_configuration(store.audit, Config()) == {}
+    (row,) = store.audit.rows()
+    assert (row.kind, row.actor) == ("configuration_changed", current_user())
+    assert row.host == socket.gethostname()
+    assert json.loads(row.detail)["effective"]["listener.port"] == 11112
+
+
+def test_what_changed_in_the_configuration_is_recorded(store: Store) -> None:
+    record_configuration(store.audit, Config())
+    changed = record_configuration(
+        store.audit,
+        Config(
+            listener=ListenerConfig(port=104),
+            peers=(
+                PeerConfig(name="storescu", ae_title="STORESCU", sends=True, host="10.0.0.1"),
+                *Config().peers[1:],
+            ),
+        ),
+    )
+    assert changed == {
+        "listener.port": [11112, 104],
+        "peers.storescu.host": [None, "10.0.0.1"],
+    }
+    *_, row = store.audit.rows()
+    assert json.loads(row.detail)["changed"] == changed
+    store.audit.verify()
+
+
+def test_a_changed_secret_is_noticed_and_not_told(store: Store) -> None:
+    url = "postgresql+psycopg://cxrd:{}@db.example/cxrd"
+    for password in ("hunter2", "hunter2", "hunter3"):
+        config = Config(database_url=SecretStr(url.format(password)))
+        changed = record_configuration(store.audit, config)
+    assert changed == {"database_url.password": "changed"}
+    rows = list(store.audit.rows())
+    assert len(rows) == 2
+    assert "hunter" not in "".join(row.detail for row in rows)
+    assert "cxrd:…@db.example" in rows[0].detail
+
+
+def test_secrets_are_hashed() -> None:
+    web = WebConfig(token=SecretStr("s3cret-s3cret-s3cret"), port=1, token_file=None)
+    described = describe(Config(web=web), SALT)
+    assert described["web.token"].startswith("scrypt:")
+    assert (described["web.port"], described["web.key"]) == (1, None)
+
+
+def test_an_altered_record_of_the_configuration_is_not_believed(store: Store) -> None:
+    store.audit.record(AuditKind.CONFIGURATION_CHANGED, host=socket.gethostname(), detail="no JSON")
+    assert record_configuration(store.audit, Config()) == {}
+    assert len(list(store.audit.rows())) == 2
+
+
+def rows_of(folder: Path) -> list[AuditRow]:
+    with Store.open(f"sqlite:///{folder / 'data' / 'cxrd.sqlite'}", migrate=False) as store:
+        return list(store.audit.rows())
+
+
+def test_what_a_person_does_is_in_the_trail_by_name(parked: Path) -> None:
+    number = cxrd("jobs", "list", "--state", "parked", cwd=parked).stdout.split()[0]
+    assert cxrd("jobs", "retry", number, cwd=parked).returncode == 0
+    assert cxrd("jobs", "discard", number, cwd=parked).returncode == 0
+    assert cxrd("export", "--out", "all.csv", cwd=parked).returncode == 0
+
+    rows = rows_of(parked)[-4:]
+    exported = ["data_exported"] * 2
+    assert [row.kind for row in rows] == ["job_retried", "job_discarded", *exported]
+    assert {row.actor for row in rows} == {current_user()}
+    assert rows[2].detail == f"begun, to {parked / 'all.csv'}"
+    assert rows[3].detail == f"2 row(s) to {parked / 'all.csv'}"
+
+
+def test_verify_prints_the_head_and_takes_it_back(parked: Path) -> None:
+    done = cxrd("audit", "verify", cwd=parked)
+    assert done.returncode == 0, done.stderr
+    head = done.stdout.split()[-1]
+    assert done.stdout == f"{len(rows_of(parked))} row(s), none altered; head {head}\n"
+    assert cxrd("audit", "verify", "--head", head, cwd=parked).returncode == 0
+    later = f"999:{'0' * 64}"
+    assert "are gone" in one_line_of_error(cxrd("audit", "verify", "--head", later, cwd=parked))
+    assert "--head" in one_line_of_error(cxrd("audit", "verify", "--head", "x", cwd=parked))
+
+
+def test_verify_names_the_altered_row(parked: Path) -> None:
+    with contextlib.closing(sqlite3.connect(parked / "data" / "cxrd.sqlite")) as database:
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            database.execute("UPDATE audit_events SET actor = 'nobody' WHERE number = 2")
+        database.execute("DROP TRIGGER audit_events_keep_update")
+        database.execute("UPDATE audit_events SET actor = 'nobody' WHERE number = 2")
+        database.commit()
+    assert "row 2 was altered" in one_line_of_error(cxrd("audit", "verify", cwd=parked))
+
+
+def test_the_page_shows_how_to_check_the_chain_with_other_tools(parked: Path) -> None:
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, cwd=parked, check=False).returncode == 0
+    with contextlib.closing(sqlite3.connect(parked / "data" / "cxrd.sqlite")) as database:
+        database.execute("DROP TRIGGER audit_events_keep_update")
+        database.execute("UPDATE audit_events SET actor = 'nobody' WHERE number = 2")
+        database.commit()
+    broken = subprocess.run(command, cwd=parked, check=False, capture_output=True, text=True)
+    assert "AssertionError: row 2" in broken.stderr
+
+
+def test_the_page_names_every_kind() -> None:
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert [kind for kind in AuditKind if f"`{kind}`" not in page] == []
+
+
+def test_a_running_daemon_tells_its_whole_life(
+    tmp_path: Path, bundle: Path, pacs: RecordingPacs
+) -> None:
+    with (
+        StreamServer() as syslog,
+        RunningDaemon(
+            tmp_path / "node",
+            bundle,
+            pacs.port,
+            {"syslog": {"host": HOST, "port": syslog.port, "transport": "tcp"}},
+        ) as daemon,
+    ):
+        daemon.send(film("audited"))
+        wait_until(lambda: bool(pacs.of("SR")), "the report came")
+        daemon.kill("courier")
+        wait_until(lambda: daemon.log.count("courier started") == 2, "the courier is back")
+        wait_until(
+            lambda: any("object_delivered" in one.xml for one in syslog.received),
+            "the syslog server was told of the delivery",
+        )
+        assert daemon.stop()[0] == 0
+        with daemon.store() as store:
+            head = store.audit.verify()
+            rows = list(store.audit.rows())
+
+    first = [row.kind for row in rows[:2]]
+    assert first == ["configuration_changed", "application_started"]
+    assert rows[-1].kind == "application_stopped"
+    assert f"the audit trail ends at {rows[1].number}:{rows[1].hash}" in daemon.log
+    assert head.number == len(rows)
+    found = {row.kind: row for row in rows}
+    assert found["association_accepted"].actor == SENDER
+    assert found["instance_received"].host == HOST
+    assert found["instance_analysed"].outcome == "success"
+    assert found["study_reported"].detail.startswith("reported, ")
+    assert found["object_delivered"].actor == "pacs"
+    assert found["role_failed"].detail == "courier stopped: signal SIGKILL"
+    assert "audited" not in "".join(row.subject + row.detail for row in rows)
+    for one in syslog.received:
+        validated(one.xml)
+        assert "audited" not in one.xml

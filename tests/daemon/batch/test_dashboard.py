@@ -1,0 +1,235 @@
+"""The page `cxrd analyse` draws from its report."""
+
+import datetime
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxr_model.findings import LABELS, NO_FINDING
+from cxr_model.predict.card import Card
+from daemon.batch import charts
+from daemon.batch.csv_report import Row
+from daemon.batch.dashboard import Overview, render_dashboard, write_dashboard
+from dicom_io.gate.reasons import Reason
+
+NOW = datetime.datetime(2026, 3, 4, 5, 6, tzinfo=datetime.UTC)
+
+SHA256 = "ab" * 32
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+SELF_CLOSED = {"rect", "line", "circle", "path"}
+
+
+@pytest.fixture(scope="module")
+def card(bundle: Path) -> Card:
+    return Card.from_bytes((bundle / "card.json").read_bytes())
+
+
+def row(name: str, **found: float) -> Row:
+    probabilities = tuple(found.get(label, 0.125) for label in LABELS)
+    summary = "; ".join(f"{label} ({value:.2f})" for label, value in found.items())
+    return Row(name, probabilities, summary or NO_FINDING)
+
+
+ROWS = (
+    row("a.png", Mass=0.75, Pleural_Thickening=0.5),
+    row("b.png", Mass=0.875),
+    row("c.png"),
+    Row("side.dcm", reason=Reason.LATERAL_VIEW, detail="ViewPosition is 'LL'"),
+    Row("cut.png", reason=Reason.UNDECODABLE_PIXELS, detail="truncated"),
+)
+
+
+def page(rows: Iterable[Row], card: Card) -> str:
+    return render_dashboard(Overview.of(rows), card, SHA256, NOW)
+
+
+class Tree(HTMLParser):
+    """Checks that every element is closed, and collects what a reader and a browser see."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.tags: list[str] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        assert tag in SELF_CLOSED
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.words += f" {data.strip()}"
+
+
+def test_overview_counts_rows() -> None:
+    overview = Overview.of(iter(ROWS))
+    assert (overview.analysed, overview.with_findings) == (3, 2)
+    assert (overview.refused, overview.unreadable) == (1, 1)
+    mass, pleural = LABELS.index("Mass"), LABELS.index("Pleural_Thickening")
+    together = overview.together()
+    assert (together[mass, mass], together[mass, pleural], together[pleural, mass]) == (2, 1, 1)
+    assert together.sum() == 2 + 1 + 2
+    assert [(group.reason, group.count) for group in overview.reasons] == [
+        (Reason.LATERAL_VIEW, 1),
+        (Reason.UNDECODABLE_PIXELS, 1),
+    ]
+
+
+def test_page_is_whole_and_says_what_it_must(card: Card) -> None:
+    tree = Tree(page(ROWS, card))
+    words = re.sub(r"\s+", " ", tree.words)
+    for text in (
+        "RESEARCH USE ONLY",
+        "04 March 2026",
+        "random 1",
+        SHA256,
+        "For tests only.",
+        "LATERAL_VIEW",
+        Reason.LATERAL_VIEW.explanation,
+        "cut.png",
+        "truncated",
+        "The model's card does not say.",
+    ):
+        assert text in words, text
+    assert tree.tags.count("svg") == 1 + 1 + 14
+    said = [value for tag, name, value in tree.attributes if (tag, name) == ("svg", "aria-label")]
+    assert len(said) == 16
+    assert said[0].startswith("Images with each finding, of 3: Mass 2, Pleural Thickening 1,")
+    assert said[1] == "No finding: 1; One or more findings: 2, of 3"
+    assert any(text.startswith("Mass: 2 of 3 images at or above the threshold") for text in said)
+
+
+def test_nothing_is_loaded_from_anywhere(card: Card) -> None:
+    text = page(ROWS, card)
+    tree = Tree(text)
+    assert not {"script", "link", "iframe", "img", "object"} & set(tree.tags)
+    assert not {"src", "href", "srcset", "xlink:href"} & {name for _, name, _ in tree.attributes}
+    assert not [name for _, name, _ in tree.attributes if name.startswith("on")]
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_what_files_and_cards_say_is_escaped(card: Card) -> None:
+    attack = "<script>alert(1)</script>\"'"
+    hostile = replace(
+        card,
+        name=attack,
+        version=attack,
+        intended_use=attack,
+        created=attack,
+        operating_point={attack: attack},
+        provenance={"split": {"patients": {attack: attack}}},
+        metrics={"held_out": {"mean_auc": attack, "images": attack, "labels": {"Mass": attack}}},
+        calibrators={label: {"method": attack} for label in LABELS},
+    )
+    refused = Row(attack, reason=Reason.NO_PIXELS, detail=attack)
+    tree = Tree(page([*ROWS, refused], hostile))
+    assert "script" not in tree.tags
+    assert tree.words.count("<script>") > 10
+
+
+def test_page_without_an_analysed_image(card: Card) -> None:
+    for first in (3, 5):
+        tree = Tree(page(ROWS[first:], card))
+        assert "No image was analysed" in tree.words
+        assert "svg" not in tree.tags
+
+
+def test_many_refusals_are_not_all_listed(card: Card) -> None:
+    rows = [Row(f"{n}.dcm", reason=Reason.NOT_CHEST) for n in range(1234)]
+    tree = Tree(page(rows, card))
+    assert tree.tags.count("li") == 51
+    assert "and 1184 more" in tree.words
+
+
+METRICS: dict[str, Any] = {"positives": 12, "auc": 0.8125, "auc_95": [0.75, 0.875], "brier": 0.0625}
+
+
+def measured(card: Card, **more: float) -> str:
+    part = {"images": 40, "patients": 30, "mean_auc": 0.71, "labels": {"Mass": METRICS | more}}
+    return Tree(page(ROWS, replace(card, metrics={"held_out": part}))).words
+
+
+def test_measurements_of_the_card(card: Card) -> None:
+    words = measured(card)
+    assert "held-out patients (40 images, 30 patients)" in words
+    assert "0.812 (0.750 to 0.875)" in words
+    assert "Sensitivity" not in words, "the card has none"
+
+
+def test_calibration_error_is_never_shown_alone(card: Card) -> None:
+    assert "ECE" not in measured(card, ece_mass=0.01)
+    assert "ECE" not in measured(card, ece_mass=0.01, nll=0.2)
+    assert "ECE noise floor" in measured(card, ece_mass=0.01, nll=0.2, noise_floor=0.02)
+
+
+@pytest.mark.parametrize("metrics", [{"held_out": []}, {"held_out": {"labels": 3}}, {"x": 1}])
+def test_card_of_another_make(card: Card, metrics: dict[str, Any]) -> None:
+    Tree(page(ROWS, replace(card, metrics=metrics, provenance={"split": 3})))
+
+
+@pytest.mark.parametrize("counts", [(0, 5), (5, 0), (1, 5), (5, 1), (1, 10_000)])
+def test_pie(counts: tuple[int, int]) -> None:
+    drawn = str(charts.pie(counts, ("no", "yes")))
+    assert ("<path" in drawn) == (0 not in counts)
+    assert (charts.ORANGE in drawn) == (counts[1] > 0)
+    assert (charts.BLUE in drawn) == (counts[0] > 0)
+    assert "nan" not in drawn
+
+
+def test_histogram_draws_every_image_on_its_side_of_the_threshold() -> None:
+    values = np.asarray([0.0, 0.05, 0.0999, 0.1, 0.3, 0.99, 1.0], dtype=np.float32)
+    drawn = str(charts.histogram("Mass", values, values >= np.float32(0.1), 0.1))
+    heights = re.findall(r'height="([\d.]+)" fill="(#\w+)"', drawn)
+    unit = (charts._PANEL_HEIGHT - charts._AXIS - charts._HEAD) / 2
+    counted = {
+        colour: sum(float(height) for height, painted in heights if painted == colour) / unit
+        for colour in (charts.BLUE, charts.ORANGE)
+    }
+    assert counted[charts.BLUE] == pytest.approx(3, abs=0.01)
+    assert counted[charts.ORANGE] == pytest.approx(4, abs=0.01)
+    (line,) = re.findall(r'x1="([\d.]+)" x2="\1"', drawn)
+    assert float(line) == pytest.approx(0.1 * charts._PANEL_WIDTH, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("largest", "end"), [(0.0, 0.001), (0.037, 0.04), (0.04, 0.05), (0.5, 0.6), (0.95, 1.0), (1, 1)]
+)
+def test_axis_end(largest: float, end: float) -> None:
+    assert charts.axis_end(largest) == end
+
+
+def test_share() -> None:
+    assert [charts.share(n, 1000) for n in (0, 1, 99, 100, 1000)] == [
+        *("0 %", "0.1 %", "9.9 %", "10 %", "100 %")
+    ]
+    assert charts.share(0, 0) == "–"
+
+
+def test_page_replaces_the_one_before(tmp_path: Path, card: Card) -> None:
+    for rows in (ROWS, ROWS[:1]):
+        write_dashboard(tmp_path / "dashboard.html", Overview.of(rows), card, SHA256, NOW)
+    assert [path.name for path in tmp_path.iterdir()] == ["dashboard.html"]
+    assert "cut.png" not in (tmp_path / "dashboard.html").read_text(encoding="utf-8")

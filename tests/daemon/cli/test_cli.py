@@ -1,0 +1,110 @@
+"""The commands as a person types them: what was asked happens, or one line says why not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from storage.records import JobKind
+from storage.store import Store
+from tests.builders.store_rows import claim
+from tests.tools.paths import ROOT
+
+
+def cxrd(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "daemon", *arguments],
+        cwd=cwd,
+        env={
+            **{name: value for name, value in os.environ.items() if name[:5] != "CXRD_"},
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def one_line_of_error(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stdout + done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("cxrd: ")
+    return line
+
+
+def test_config_typo_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("listener: {prot: 104}\n")
+    line = one_line_of_error(cxrd("serve", cwd=tmp_path))
+    assert "config.yaml: unknown key listener.prot; did you mean listener.port?" in line
+
+
+def test_missing_bundle_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("model: {bundle: gone}\n")
+    done = cxrd("serve", "--only", "analyst", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"cxrd: no bundle at {tmp_path / 'gone'}" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_role_is_one_line(tmp_path: Path) -> None:
+    line = one_line_of_error(cxrd("serve", "--only", "listner", cwd=tmp_path))
+    assert "no role is called 'listner'; the roles are listener" in line
+
+
+def test_commands_on_a_store_that_is_not_there_say_so(tmp_path: Path) -> None:
+    for command in (["jobs", "list"], ["export", "--out", "audit.csv"]):
+        assert "cxrd.sqlite" in one_line_of_error(cxrd(*command, cwd=tmp_path))
+
+
+def states(folder: Path) -> list[str]:
+    with Store.open(f"sqlite:///{folder / 'data' / 'cxrd.sqlite'}", migrate=False) as store:
+        return sorted(job.state for job in store.jobs.list() if job.lane)
+
+
+def test_parked_jobs_are_listed_shown_and_retried(parked: Path) -> None:
+    listed = cxrd("jobs", "list", "--state", "parked", cwd=parked)
+    (line,) = listed.stdout.strip().splitlines()
+    assert "deliver to pacs" in line
+    assert "status 0xA900: not wanted" in line
+    number = line.split()[0]
+    shown = cxrd("jobs", "show", number, cwd=parked)
+    assert "2.25.7" in shown.stdout
+    assert states(parked) == ["parked", "queued"]
+    assert cxrd("jobs", "retry", "--all-parked", cwd=parked).returncode == 0
+    assert states(parked) == ["queued", "queued"]
+
+
+def test_what_a_peer_says_does_not_act_on_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True) as store:
+        store.jobs.enqueue(JobKind.REPORT, "1.2")
+        job = claim(store, JobKind.REPORT)
+        said = "status 0xA700: \x1b]0;x\x07\x1b[2Jdone\nstate done\u202e\x9b1m, \u00fcber"
+        store.jobs.fail(job, said, None)
+    shown = "status 0xA700: \ufffd]0;x\ufffd\ufffd[2Jdone\ufffdstate done\ufffd\ufffd1m, \u00fcber"
+    for command in (["list"], ["show", str(job.id)]):
+        done = cxrd("jobs", *command, cwd=tmp_path)
+        assert any(line.endswith(shown) for line in done.stdout.splitlines())
+        assert done.stdout.replace("\n", "").isprintable()
+
+
+def test_discarded_job_stays_as_a_record(parked: Path) -> None:
+    parked_one = cxrd("jobs", "list", "--state", "parked", cwd=parked).stdout.split()[0]
+    assert cxrd("jobs", "discard", parked_one, cwd=parked).returncode == 0
+    assert states(parked) == ["discarded", "queued"]
+    lines = cxrd("jobs", "list", cwd=parked).stdout.strip().splitlines()
+    numbers = [line.split()[0] for line in lines if "deliver to" in line]
+    said = cxrd("jobs", "discard", *numbers, cwd=parked)
+    assert said.stdout == "".join(f"job {number} is discarded\n" for number in numbers)
+    assert states(parked) == ["discarded", "discarded"]
+
+
+def test_unknown_job_is_one_line(parked: Path) -> None:
+    assert "there is no job 999" in one_line_of_error(cxrd("jobs", "show", "999", cwd=parked))
+
+
+def test_export_filters_by_time(parked: Path) -> None:
+    assert "2 row(s)" in cxrd("export", "--out", "all.csv", cwd=parked).stdout
+    future = ["--since", "2999-01-01"]
+    assert "0 row(s)" in cxrd("export", "--out", "none.csv", *future, cwd=parked).stdout
+    assert (parked / "none.csv").read_text().startswith("received_at,")

@@ -1,0 +1,72 @@
+"""`cxrd demo` with the model that ships: what a newcomer sees first."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cxr_model.findings import LABELS
+from dicom_io.objects.codes import finding_code
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "kept"
+
+
+@pytest.fixture(scope="module")
+def shown(kept: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon", "demo", "--keep", str(kept)],
+        env={name: value for name, value in os.environ.items() if name[:5] != "CXRD_"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_both_reports_are_shown_with_all_findings(shown: str) -> None:
+    for label in LABELS:
+        meaning = re.escape(finding_code(label).concept.meaning)
+        assert len(re.findall(rf"^\s+{meaning}\s+(?:Present|Absent)\s", shown, re.MULTILINE)) == 2
+    assert shown.count("From the study's last byte to its report in the PACS") == 2
+    assert "LATERAL_VIEW" in shown
+    assert "RESEARCH USE ONLY" in shown
+
+
+def test_only_the_picture_of_heart_failure_has_a_large_heart(shown: str) -> None:
+    failing, healthy = shown.split("AI findings - research use only")[1:]
+    large = re.compile(r"^\s+Cardiomegaly\s+Present\s", re.MULTILINE)
+    assert large.search(failing)
+    assert not large.search(healthy)
+    assert "The films are drawings" in shown
+
+
+def test_heatmaps_and_table_are_where_it_says(shown: str, kept: Path) -> None:
+    heatmaps = re.findall(r"^Heatmap: (.*)$", shown, re.MULTILINE)
+    assert heatmaps
+    for path in heatmaps:
+        with Image.open(path) as picture:
+            assert picture.size == (896, 1024)
+    (table,) = re.findall(r"^CSV: (.*)$", shown, re.MULTILINE)
+    rows = list(csv.DictReader(Path(table).read_text(encoding="utf-8").splitlines()))
+    assert sorted(row["state"] for row in rows) == ["analysed", "analysed", "not_analysed"]
+
+
+def test_folder_in_use_is_refused(kept: Path, shown: str) -> None:
+    assert shown
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon", "demo", "--keep", str(kept)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"cxrd: {kept} is not empty; name a new folder with --keep"

@@ -1,0 +1,507 @@
+"""Storage commitment between the store and archives that answer in every way, or not at all."""
+
+import dataclasses
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from daemon.audit.network import NetworkAudit
+from daemon.commitment.answering import CommitmentDesk
+from daemon.commitment.asking import CommitmentLane
+from daemon.config.destinations import destination_of
+from daemon.config.fields import TlsConfig
+from daemon.config.settings import (
+    CommitmentConfig,
+    Config,
+    CourierConfig,
+    ListenerConfig,
+    ModelConfig,
+    PeerConfig,
+    Product,
+)
+from daemon.deliver.lane import Lane
+from daemon.listener import open_node
+from daemon.preflight import run_checks
+from daemon.receive.reception import Reception
+from daemon.worker.role import RoleContext
+from dicom_io.commitment.messages import (
+    CommitmentAnswer,
+    CommitmentRequest,
+    MessageStatus,
+    Reference,
+    build_request,
+)
+from dicom_io.objects.classes import REPORT_CLASS, REPORT_CLASSES
+from dicom_io.peer.peers import Caller, Peer
+from dicom_io.receive.node import Node, StoreStatus
+from dicom_io.report.older_classes import fallback_uid
+from storage.errors import StoreUnavailableError
+from storage.files.spool import Spool
+from storage.records import InstanceName, Job, JobKind, JobState
+from storage.store import Store
+from tests.builders.outbox import queue_report
+from tests.builders.store_rows import LEASE
+from tests.daemon.receive.test_listener import received
+from tests.dicom_io.commitment.test_network import ask, asking
+from tests.servers.archive import Archive, all_committed, all_failed, call_back, running
+from tests.servers.running import HOST, film, free_port, wait_until
+
+QUICK = CommitmentConfig(
+    delay_seconds=0.2,
+    answer_seconds=20.0,
+    max_requests=2,
+    max_resends=1,
+    same_association_seconds=1.0,
+)
+
+
+@dataclasses.dataclass
+class Site:
+    """A store, what works on it, and the peers it knows."""
+
+    store: Store
+    spool: Spool
+    stop: threading.Event
+    threads: list[threading.Thread]
+
+    def config(self, *peers: PeerConfig, **commitment: float) -> Config:
+        return Config(
+            peers=peers,
+            courier=CourierConfig(
+                retry_seconds=0.2, retry_max_seconds=0.4, network_timeout_seconds=5.0
+            ),
+            commitment=QUICK.model_copy(update=commitment),
+        )
+
+    def start(self, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target)
+        thread.start()
+        self.threads.append(thread)
+
+    def deliver(self, peer: PeerConfig) -> None:
+        """Deliver to the archive, as the courier does."""
+        context = self._context(self.config(peer))
+        self.start(Lane(context, peer, self.spool, self.store, random.Random(1)).run)
+
+    def commit(self, peer: PeerConfig, **commitment: float) -> Config:
+        """Ask and answer the peer, as the courier does."""
+        config = self.config(peer, **commitment)
+        lane = CommitmentLane(
+            self._context(config),
+            peer,
+            destination_of(config, peer),
+            self.spool,
+            self.store,
+            random.Random(1),
+        )
+        self.start(lane.run)
+        return config
+
+    def _context(self, config: Config) -> RoleContext:
+        return RoleContext(config, "courier", self.stop, lambda: None)
+
+    def job(self, kind: JobKind) -> Job:
+        (job,) = self.store.jobs.list(kind=kind)
+        return job
+
+    def await_state(self, kind: JobKind, state: JobState) -> Job:
+        """Wait for the only job of this kind."""
+        wait_until(
+            lambda: {job.state for job in self.store.jobs.list(kind=kind)} == {state},
+            f"{kind} is {state}",
+            30,
+        )
+        return self.job(kind)
+
+    @property
+    def delivered(self) -> str:
+        return next(iter(self.store.export.rows()))["deliveries"]
+
+
+@pytest.fixture
+def site(tmp_path: Path, store: Store) -> Iterator[Site]:
+    opened = Site(store, Spool(tmp_path / "spool"), threading.Event(), [])
+    yield opened
+    opened.stop.set()
+    for thread in opened.threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def archive_at(port: int) -> PeerConfig:
+    return PeerConfig(
+        name="archive",
+        ae_title="ARCHIVE",
+        host=HOST,
+        port=port,
+        receives=(Product.REPORT,),
+        commitment=True,
+    )
+
+
+def modality_at(port: int | None) -> PeerConfig:
+    host = HOST if port else None
+    return PeerConfig(name="modality", ae_title="MODALITY", host=host, port=port, sends=True)
+
+
+@contextmanager
+def listening(site: Site, config: Config) -> Iterator[int]:
+    """Take in associations, as the listener does; the port."""
+    config = config.model_copy(update={"listener": ListenerConfig(port=free_port())})
+    desk = CommitmentDesk(config, "listener", site.spool, site.store)
+    site.start(lambda: desk.run(site.stop))
+    reception = Reception(site.spool, site.store, 30)
+    with open_node(config, reception, NetworkAudit(site.store.audit), desk.handlers) as node:
+        yield node.port
+
+
+def keep_film(site: Site, name: str = "asked for") -> Reference:
+    """Receive a film; how a peer names it."""
+    instance = received(film(name))
+    Reception(site.spool, site.store, 30).receive(instance)
+    return Reference(instance.sop_class_uid, instance.sop_instance_uid)
+
+
+def request_for(*references: Reference, transaction_uid: str = "2.25.1") -> Dataset:
+    return build_request(CommitmentRequest(transaction_uid, references))
+
+
+def failures(information: Dataset) -> dict[str, int]:
+    return {
+        item.ReferencedSOPInstanceUID: item.FailureReason
+        for item in information.get("FailedSOPSequence", ())
+    }
+
+
+def test_an_archive_commits_to_what_it_got(site: Site) -> None:
+    uid = queue_report(site.store, site.spool, "archive")
+    with running(Archive(on_same_association=True), classes=(REPORT_CLASS,)) as archive:
+        site.deliver(archive_at(archive.port))
+        site.commit(archive_at(archive.port))
+        site.await_state(JobKind.COMMIT, JobState.DONE)
+        site.stop.set()
+    assert archive.stored == [uid]
+    assert "committed" in site.delivered
+    (request,) = archive.requests
+    assert [item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence] == [uid]
+
+
+def test_an_archive_commits_to_the_older_class_that_it_got(site: Site) -> None:
+    older = REPORT_CLASSES[1]
+    uid = queue_report(site.store, site.spool, "archive")
+    with running(Archive(on_same_association=True), classes=(older,)) as archive:
+        site.deliver(archive_at(archive.port))
+        site.commit(archive_at(archive.port))
+        site.await_state(JobKind.COMMIT, JobState.DONE)
+        site.stop.set()
+    assert archive.stored == [fallback_uid(uid, older)] != [uid]
+    (request,) = archive.requests
+    (item,) = request.ReferencedSOPSequence
+    named = (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID)
+    assert named == (older, archive.stored[0])
+    assert "committed" in site.delivered
+
+
+def test_an_archive_that_lost_the_object_gets_it_again(site: Site) -> None:
+    uid = queue_report(site.store, site.spool, "archive")
+    answers = [lambda information: all_failed(information, 0x0112), all_committed]
+    forgetful = Archive(
+        on_same_association=True, answer=lambda information: answers.pop(0)(information)
+    )
+    with running(forgetful, classes=(REPORT_CLASS,)) as archive:
+        site.deliver(archive_at(archive.port))
+        site.commit(archive_at(archive.port))
+        wait_until(lambda: "committed" in site.delivered, "committed at last", 30)
+        site.stop.set()
+    assert archive.stored == [uid, uid]
+    first, second = archive.requests
+    assert first.TransactionUID != second.TransactionUID
+
+
+def test_an_archive_that_never_commits_is_left_to_a_person(site: Site) -> None:
+    queue_report(site.store, site.spool, "archive")
+    stubborn = Archive(
+        on_same_association=True, answer=lambda information: all_failed(information, 0x0112)
+    )
+    with running(stubborn, classes=(REPORT_CLASS,)) as archive:
+        site.deliver(archive_at(archive.port))
+        site.commit(archive_at(archive.port))
+        job = site.await_state(JobKind.COMMIT, JobState.PARKED)
+        site.stop.set()
+    assert job.last_error == (
+        "archive does not commit to 1 object(s): no such object instance (0x0112)"
+    )
+    assert len(archive.stored) == 1 + QUICK.max_resends
+
+
+def test_an_archive_that_does_not_answer_is_asked_again_and_then_left(site: Site) -> None:
+    queue_report(site.store, site.spool, "archive")
+    with running(Archive(), classes=(REPORT_CLASS,)) as archive:
+        site.deliver(archive_at(archive.port))
+        site.commit(archive_at(archive.port), answer_seconds=0.3, same_association_seconds=0.1)
+        job = site.await_state(JobKind.COMMIT, JobState.PARKED)
+        site.stop.set()
+    assert job.last_error == "archive answered none of 2 requests in time"
+    assert len({request.TransactionUID for request in archive.requests}) == QUICK.max_requests
+
+
+def test_a_passing_failure_is_tried_again_under_the_same_uid(site: Site) -> None:
+    queue_report(site.store, site.spool, "archive")
+    busy = Archive(on_same_association=True, replies=[0x0213, 0x0110])
+    with running(busy, classes=(REPORT_CLASS,)) as archive:
+        site.deliver(archive_at(archive.port))
+        site.commit(archive_at(archive.port))
+        site.await_state(JobKind.COMMIT, JobState.DONE)
+        site.stop.set()
+    assert len(archive.requests) == 3
+    assert len({request.TransactionUID for request in archive.requests}) == 1
+
+
+def test_a_refusal_is_parked_with_its_status(site: Site) -> None:
+    queue_report(site.store, site.spool, "archive")
+    with running(Archive(replies=[0x0124]), classes=(REPORT_CLASS,)) as archive:
+        site.deliver(archive_at(archive.port))
+        site.commit(archive_at(archive.port))
+        job = site.await_state(JobKind.COMMIT, JobState.PARKED)
+        site.stop.set()
+    assert job.last_error == "archive refused the request for commitment: status 0x0124"
+
+
+def test_an_archive_that_goes_down_is_asked_later(site: Site) -> None:
+    uid = queue_report(site.store, site.spool, "archive")
+    peer = archive_at(free_port())
+    assert peer.port is not None
+    with running(Archive(), peer.port, (REPORT_CLASS,)):
+        site.deliver(peer)
+        site.await_state(JobKind.DELIVER, JobState.DONE)
+    site.commit(peer)
+    wait_until(
+        lambda: "check host and port" in (site.job(JobKind.COMMIT).last_error or ""), "a try"
+    )
+    with running(Archive(on_same_association=True), peer.port) as archive:
+        site.await_state(JobKind.COMMIT, JobState.DONE)
+        site.stop.set()
+    (request,) = archive.requests
+    assert request.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == uid
+
+
+def test_an_archive_answers_by_calling_back(site: Site) -> None:
+    queue_report(site.store, site.spool, "archive")
+    with running(Archive(), classes=(REPORT_CLASS,)) as archive:
+        site.deliver(archive_at(archive.port))
+        config = site.commit(archive_at(archive.port), same_association_seconds=0.1)
+        wait_until(lambda: bool(archive.requests), "asked")
+        with listening(site, config) as port:
+            answer = all_committed(archive.requests[0])
+            assert call_back(port, answer) == 0x0000
+            assert call_back(port, answer) == 0x0000
+            unknown = dataclasses.replace(answer, transaction_uid="2.25.404")
+            assert call_back(port, unknown) == 0x0115
+        site.await_state(JobKind.COMMIT, JobState.DONE)
+        site.stop.set()
+    assert "committed" in site.delivered
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_the_preflight_asks_for_the_service(
+    site: Site, tmp_path: Path, bundle: Path, offered: bool
+) -> None:
+    without = Node(
+        ae_title="ARCHIVE",
+        host=HOST,
+        port=free_port(),
+        peers=[Peer("CXRD")],
+        on_store=lambda _: StoreStatus.SUCCESS,
+    )
+    archive = Archive()
+    with running(archive, classes=(REPORT_CLASS,)) if offered else without:
+        peer = archive_at(archive.port if offered else without.port)
+        config = site.config(peer).model_copy(
+            update={"data_dir": tmp_path / "checked", "model": ModelConfig(bundle=str(bundle))}
+        )
+        checks = {check.name: check for check in run_checks(config)}
+    assert checks["peer archive"].passed is offered
+    assert ("Storage Commitment" in checks["peer archive"].detail) is not offered
+
+
+def test_nobody_but_the_archive_answers(site: Site) -> None:
+    config = site.config(archive_at(free_port()), modality_at(None))
+    with listening(site, config) as port:
+        answer = all_committed(request_for(Reference(REPORT_CLASS, "1.2.3")))
+        assert call_back(port, answer, ae_title="MODALITY") == MessageStatus.NOT_AUTHORISED
+        with asking(port, ae_title="ARCHIVE") as association:
+            asked = ask(association, request_for(Reference(REPORT_CLASS, "1.2.3")))
+        assert asked == MessageStatus.NOT_AUTHORISED
+        site.stop.set()
+
+
+def test_a_plain_caller_does_not_answer_for_a_pinned_peer_of_its_title(site: Site) -> None:
+    pin = "a" * 64
+    archive = PeerConfig(
+        name="archive",
+        ae_title="PACS",
+        host=HOST,
+        port=104,
+        receives=(Product.REPORT,),
+        commitment=True,
+        tls=True,
+        certificate_sha256=(pin,),
+    )
+    config = Config(
+        listener=ListenerConfig(tls=True, tls_port=2762),
+        tls=TlsConfig(certificate=Path("c"), key=Path("k"), ca=Path("a")),
+        peers=(archive, PeerConfig(name="modality", ae_title="PACS", host=HOST, sends=True)),
+    )
+    desk = CommitmentDesk(config, "listener", site.spool, site.store)
+    answer = CommitmentAnswer("2.25.1", (), ())
+    for caller in (
+        Caller("PACS", HOST),
+        Caller("PACS", HOST, tls=True),
+        Caller("PACS", HOST, tls=True, certificate="b" * 64),
+    ):
+        assert desk.take_answer(answer, caller) is MessageStatus.NOT_AUTHORISED
+    pinned = Caller("PACS", HOST, tls=True, certificate=pin)
+    assert desk.take_answer(answer, pinned) is MessageStatus.INVALID_ARGUMENT
+
+
+def test_a_peer_that_waits_is_told_what_is_kept(site: Site) -> None:
+    kept = keep_film(site)
+    modality = Archive()
+    with (
+        listening(site, site.config(modality_at(None))) as port,
+        asking(port, modality) as association,
+    ):
+        assert ask(association, request_for(kept)) == MessageStatus.SUCCESS
+        site.await_state(JobKind.ANSWER, JobState.DONE)
+        site.stop.set()
+    (answer,) = modality.answers
+    assert answer.TransactionUID == "2.25.1"
+    assert answer.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == kept.sop_instance_uid
+    assert failures(answer) == {}
+
+
+def test_a_peer_that_went_is_called_back(site: Site) -> None:
+    kept = keep_film(site)
+    with running(Archive(replies=[0x0213])) as modality:
+        peer = modality_at(modality.port)
+        with listening(site, site.config(peer)) as port:
+            with asking(port) as association:
+                assert ask(association, request_for(kept)) == MessageStatus.SUCCESS
+            site.commit(peer)
+            site.await_state(JobKind.ANSWER, JobState.DONE)
+            site.stop.set()
+    assert len(modality.answers) == 2, "once more after it had no room for the first"
+    assert failures(modality.answers[-1]) == {}
+
+
+def test_an_inquiry_outlives_the_listener(site: Site) -> None:
+    kept = keep_film(site)
+    with running(Archive()) as modality:
+        name = InstanceName(kept.sop_class_uid, kept.sop_instance_uid)
+        site.store.inquiries.record("modality", "2.25.1", [name], "killed", LEASE)
+        site.store.jobs.release("killed")
+        site.commit(modality_at(modality.port))
+        site.await_state(JobKind.ANSWER, JobState.DONE)
+        site.stop.set()
+    assert [answer.TransactionUID for answer in modality.answers] == ["2.25.1"]
+
+
+def test_a_peer_without_an_address_that_went_is_left_to_a_person(site: Site) -> None:
+    kept = keep_film(site)
+    with listening(site, site.config(modality_at(None))) as port:
+        with asking(port) as association:
+            ask(association, request_for(kept))
+        job = site.await_state(JobKind.ANSWER, JobState.PARKED)
+        site.stop.set()
+    assert "no host and port" in (job.last_error or "")
+
+
+def test_an_answer_left_behind_for_a_peer_without_an_address_is_parked(site: Site) -> None:
+    asked = [InstanceName(REPORT_CLASS, "1.2.3")]
+    site.store.inquiries.record("modality", "2.25.1", asked, "listener:1", LEASE)
+    site.store.jobs.release("listener:1")
+    with listening(site, site.config(modality_at(None))):
+        job = site.await_state(JobKind.ANSWER, JobState.PARKED)
+        site.stop.set()
+    assert "no host and port" in (job.last_error or "")
+
+
+def test_what_is_not_as_it_was_received_is_not_committed_to(site: Site) -> None:
+    good, missing, altered, unreadable = (
+        keep_film(site, name) for name in ("good", "missing", "altered", "unreadable")
+    )
+    unknown = Reference(good.sop_class_uid, "1.2.3.404")
+    misnamed = Reference(REPORT_CLASS, good.sop_instance_uid)
+    paths = {
+        one: site.store.inquiries.kept(one.sop_instance_uid)[0].spool_path
+        for one in (missing, altered, unreadable)
+    }
+    site.spool.delete(paths[missing])
+    site.spool.delete(paths[unreadable])
+    site.spool.path(paths[unreadable]).mkdir()
+    site.spool.write(paths[altered], b"other bytes")
+    modality = Archive()
+    with (
+        listening(site, site.config(modality_at(None))) as port,
+        asking(port, modality) as association,
+    ):
+        ask(association, request_for(good, missing, altered, unreadable, unknown))
+        ask(association, request_for(misnamed, transaction_uid="2.25.2"))
+        ask(association, request_for(good, transaction_uid="2.25.2"))
+        wait_until(lambda: len(modality.answers) == 3, "all answers", 30)
+        site.stop.set()
+    assert failures(modality.answers[0]) == {
+        missing.sop_instance_uid: 0x0112,
+        altered.sop_instance_uid: 0x0110,
+        unreadable.sop_instance_uid: 0x0110,
+        unknown.sop_instance_uid: 0x0112,
+    }
+    assert failures(modality.answers[1]) == {misnamed.sop_instance_uid: 0x0119}
+    assert failures(modality.answers[2]) == {good.sop_instance_uid: 0x0131}
+
+
+def test_an_answer_that_cannot_be_found_out_now_waits_with_the_reason_and_is_given_later(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = keep_film(site)
+    with running(Archive()) as modality:
+        peer = modality_at(modality.port)
+        with monkeypatch.context() as away:
+            away.setattr(Spool, "verify", out_of_reach)
+            with (
+                listening(site, site.config(peer)) as port,
+                asking(port) as association,
+            ):
+                ask(association, request_for(kept))
+                put_off = site.await_state(JobKind.ANSWER, JobState.QUEUED)
+                site.commit(peer)
+                wait_until(lambda: site.job(JobKind.ANSWER).claims > put_off.claims, "a try", 30)
+                waiting = site.await_state(JobKind.ANSWER, JobState.QUEUED)
+        site.await_state(JobKind.ANSWER, JobState.DONE)
+        site.stop.set()
+    assert [job.last_error for job in (put_off, waiting)] == ["nothing is there"] * 2
+    assert failures(modality.answers[-1]) == {}
+
+
+def test_an_answer_that_fails_for_a_peer_without_an_address_is_left_to_a_person(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = keep_film(site)
+    monkeypatch.setattr(Spool, "verify", out_of_reach)
+    with (
+        listening(site, site.config(modality_at(None))) as port,
+        asking(port) as association,
+    ):
+        ask(association, request_for(kept))
+        job = site.await_state(JobKind.ANSWER, JobState.PARKED)
+        site.stop.set()
+    assert "its answer failed: nothing is there" in (job.last_error or "")
+
+
+def out_of_reach(*_: object) -> None:
+    raise StoreUnavailableError("nothing is there")

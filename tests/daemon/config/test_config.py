@@ -1,0 +1,285 @@
+"""The configuration: complete, closed to typos, and clear about what is wrong."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from daemon.config.settings import Config, PeerConfig, Product, RulesConfig, known_keys, load_config
+from daemon.errors import ConfigError
+from dicom_io.gate.header_check import DEFAULT_RULES, Rules
+from tests.tools.paths import ROOT
+
+SHIPPED = ROOT / "config.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("CXRD_"):
+            monkeypatch.delenv(name)
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_shipped_file_says_exactly_the_defaults() -> None:
+    values = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    assert Config(**values) == Config()
+
+
+def test_shipped_file_names_every_key() -> None:
+    values = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    written = set()
+    for name, value in values.items():
+        written |= {f"{name}.{key}" for key in value} if isinstance(value, dict) else {name}
+    assert written == set(known_keys())
+    assert all(set(peer) == set(PeerConfig.model_fields) for peer in values["peers"])
+
+
+def test_rules_are_those_of_the_gate() -> None:
+    assert Rules(**RulesConfig().model_dump()) == DEFAULT_RULES
+    fields = [field.name for field in dataclasses.fields(Rules)]
+    assert list(RulesConfig.model_fields) == fields
+    shipped = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    assert all(list(peer["rules"]) == fields for peer in shipped["peers"])
+
+
+def test_default_is_closed_to_the_network() -> None:
+    config = Config()
+    assert config.listener.host == config.web.host == "127.0.0.1"
+    assert [peer.ae_title for peer in config.senders] == ["STORESCU", "ORTHANC"]
+    assert config.destinations[0].receives == (Product.REPORT, Product.HEATMAP)
+
+
+def test_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().listener.port = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    text: str
+    message: str
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        Mistake("listener: {prot: 1}", "unknown key listener.prot; did you mean listener.port?"),
+        Mistake("lisener: {port: 1}", "unknown key lisener; did you mean listener?"),
+        Mistake("peers: [{name: a, ae_tittle: X}]", "did you mean peers.0.ae_title?"),
+        Mistake("listener: {port: 99999}", "listener.port: Input should be less than"),
+        Mistake("listener: {ae_title: SEVENTEEN_LETTERS}", "an AE title has 1 to 16 characters"),
+        Mistake("peers: [{name: a, ae_title: A, receives: [report]}]", "needs both host and port"),
+        Mistake("peers: [{name: a, ae_title: A}]", "neither sends nor receives"),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true}, {name: a, ae_title: B, sends: true}]",
+            "two peers are called 'a'",
+        ),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, tls: true}]",
+            "peer a may call over TLS only, and listener.tls is false",
+        ),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, certificate_sha256: [abc]}]",
+            "a certificate's SHA-256 has 64 hexadecimal digits",
+        ),
+        Mistake("listener: {tls: true}", "listener.tls needs tls.certificate and tls.key"),
+        Mistake("listener: {tls_port: 2762}", "tls_port is set, but tls is false"),
+        Mistake("listener: {tls: true, tls_port: 11112}", "tls_port is also port"),
+        Mistake(
+            "listener: {tls: true}\ntls: {certificate: a, key: b}",
+            "tls.client_certificate needs tls.ca",
+        ),
+        Mistake(
+            "listener: {tls: true}\ntls: {certificate: a, key: b, client_certificate: none}\n"
+            f"peers: [{{name: a, ae_title: A, sends: true, certificate_sha256: [{'a' * 64}]}}]",
+            "tls.client_certificate is none: set it to required or optional",
+        ),
+        Mistake(
+            "listener: {tls: true}\ntls: {certificate: a, key: b, ca: c}\n"
+            "peers: [{name: a, ae_title: A, sends: true, host: h, port: 104, receives: [report],"
+            f" certificate_sha256: [{'a' * 64}]}}]",
+            "peer a has certificate_sha256, but would be called without TLS: set tls to true",
+        ),
+        Mistake("tls: {certificate: a}", "certificate and key go together"),
+        Mistake("web: {token: short}", "a token has at least 20 printable ASCII characters"),
+        Mistake("web: {token_file: gone, token: aaaaaaaaaaaaaaaaaaaaa}", "token or token_file"),
+        Mistake("database_url_file: a\ndatabase_url: b", "database_url or database_url_file"),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, commitment: true}]",
+            "peer a receives nothing that it could commit to",
+        ),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, rules: {minimum_age: 18}}]",
+            "did you mean peers.0.rules.minimum_age_years?",
+        ),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, host: h1},"
+            " {name: b, ae_title: A, sends: true, host: h2, rules: {require_view: true}}]",
+            "'a' and 'b' send as A, so their rules must be the same",
+        ),
+        Mistake("listener: [1", "line 1 is not valid YAML"),
+        Mistake("just text", "must hold keys and values"),
+        Mistake("1: 2", "must hold keys and values"),
+        Mistake("study: {quiet_seconds: 0}", "study.quiet_seconds"),
+        Mistake(
+            "listener: {port: 104, check_called_ae_title: true}\nlistener: {port: 105}",
+            "line 2: 'listener' is set in line 1 already",
+        ),
+        Mistake(
+            "peers:\n- name: a\n  ae_title: A\n  host: 10.1.2.3\n  sends: true\n  'host': null\n",
+            "line 6: 'host' is set in line 4 already",
+        ),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, rules:\n"
+            "  {require_view: true,\n  require_view: false}}]",
+            "line 3: 'require_view' is set in line 2 already",
+        ),
+        Mistake(
+            "peers:\n- &a {name: a, ae_title: A, sends: true}\n- <<: *a\n  name: b\n  name: c\n",
+            "line 5: 'name' is set in line 4 already",
+        ),
+        Mistake(
+            "tls: {certificate: a, key: b, ca: c}",
+            "tls.certificate is set, but connections would be plain: set listener.tls to true",
+        ),
+        Mistake("tls: {ca: c}", "tls.ca is set, but connections would be plain"),
+        Mistake(
+            "tls: {client_certificate: optional}",
+            "tls.client_certificate is set, but connections would be plain",
+        ),
+        Mistake(
+            "syslog: {transport: tcp, ca: a}", "syslog: ca is set, but transport is tcp, which has"
+        ),
+        Mistake(
+            "syslog: {transport: udp, certificate: a, key: b}",
+            "syslog: certificate is set, but transport is udp, which has no TLS: set transport",
+        ),
+        Mistake(
+            "syslog: {transport: tcp, key_password: a}",
+            "syslog: key_password is set, but transport",
+        ),
+        Mistake("listener: {host: ''}", "listener.host: is empty: 127.0.0.1 is for this machine"),
+        Mistake("web: {host: ' '}", "web.host: is empty: 127.0.0.1 is for this machine alone"),
+    ],
+    ids=lambda mistake: mistake.text,
+)
+def test_mistake_is_named_in_one_line(tmp_path: Path, mistake: Mistake) -> None:
+    path = write(tmp_path, mistake.text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert mistake.message in message
+    assert message.startswith(str(path))
+    assert "\n" not in message
+
+
+def test_keys_that_are_merged_in_may_be_overridden(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "peers:\n"
+        "- &a {name: a, ae_title: A, sends: true, host: h1}\n"
+        "- &b {<<: *a, name: b, ae_title: B, host: h2}\n"
+        "- {<<: *b, name: c}\n"
+        "- {<<: [*b, *a], name: d, ae_title: D, rules: &r {require_view: true}}\n"
+        "- {<<: *a, name: e, ae_title: E, rules: *r}\n",
+    )
+    peers = load_config(path).peers
+    assert [(peer.name, peer.ae_title, peer.host) for peer in peers] == [
+        ("a", "A", "h1"),
+        ("b", "B", "h2"),
+        ("c", "B", "h2"),
+        ("d", "D", "h2"),
+        ("e", "E", "h1"),
+    ]
+    assert [peer.rules.require_view for peer in peers] == [False, False, False, True, True]
+
+
+def test_tls_of_a_destination_alone_is_use_enough(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "tls: {certificate: a, key: b, ca: c}\n"
+        "peers: [{name: a, ae_title: A, host: h, port: 104, receives: [report], tls: true}]\n",
+    )
+    assert load_config(path).tls.ca == tmp_path / "c"
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: cannot be read"):
+        load_config(tmp_path / "gone.yaml")
+
+
+def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXRD_LISTENER__PORT", "12345")
+    config = load_config(write(tmp_path, "listener: {port: 104, ae_title: MINE}"))
+    assert (config.listener.port, config.listener.ae_title) == (12345, "MINE")
+
+
+def test_unknown_environment_key_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXRD_LISTENR__PORT", "1")
+    with pytest.raises(ConfigError, match="did you mean CXRD_LISTENER__PORT"):
+        load_config(write(tmp_path, ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("CXRD_LISTENER", "canary"),
+        ("CXRD_LISTENER", ""),
+        ("cxrd_peers", '[{"name": "canary"'),
+        ("CXRD_WEB__ALLOWED_HOSTS", "canary"),
+    ],
+)
+def test_environment_that_is_not_json_is_named_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv("CXRD_WEB__HOST", "localhost")
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, ""))
+    assert str(caught.value).startswith(f"environment: {name} must be JSON: ")
+    assert "canary" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_environment_may_hold_a_section_in_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXRD_LISTENER", '{"port": 104, "ae_title": "MINE"}')
+    monkeypatch.setenv("CXRD_LISTENER__PORT", "105")
+    config = load_config(write(tmp_path, ""))
+    assert (config.listener.port, config.listener.ae_title) == (105, "MINE")
+
+
+def test_relative_paths_belong_to_the_file(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "data_dir: kept\nmodel: {bundle: mine}"))
+    assert config.data_dir == tmp_path / "kept"
+    assert config.model.bundle == str(tmp_path / "mine")
+    assert config.resolved_database_url == f"sqlite:///{tmp_path}/kept/cxrd.sqlite"
+
+
+def test_starter_is_no_path(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "")).model.bundle == "starter"
+
+
+def test_who_calls_and_who_is_called_for_commitment(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "peers:\n"
+        "- {name: archive, ae_title: A, host: a, port: 104, receives: [report], commitment: true}\n"
+        "- {name: viewer, ae_title: V, host: v, port: 104, receives: [report]}\n"
+        "- {name: modality, ae_title: M, host: m, port: 104, sends: true}\n"
+        "- {name: storescu, ae_title: S, sends: true}\n",
+    )
+    config = load_config(path)
+    assert [peer.name for peer in config.callers] == ["archive", "modality", "storescu"]
+    assert [peer.name for peer in config.committers] == ["archive", "modality"]

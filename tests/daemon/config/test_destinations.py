@@ -1,0 +1,73 @@
+"""What a peer lists under `receives` decides what is built and where it goes."""
+
+import pytest
+
+from daemon.config.destinations import classes_for, kinds_for, kinds_to_build, picture_contexts
+from daemon.config.settings import PeerConfig, PictureSyntax, Product
+from dicom_io.objects.compression import JPEG_BASELINE, RLE
+from dicom_io.send.sender import RESULT_CLASSES
+from storage.records import ObjectKind
+
+SC = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def peer(
+    *receives: Product, syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED, name: str = "pacs"
+) -> PeerConfig:
+    return PeerConfig(
+        name=name,
+        ae_title="PACS",
+        host="127.0.0.1",
+        port=104,
+        receives=receives,
+        picture_syntax=syntax,
+    )
+
+
+def test_a_peer_gets_what_it_lists_the_report_last() -> None:
+    assert kinds_for(peer(*Product)) == [
+        ObjectKind.HEATMAP,
+        ObjectKind.SUMMARY,
+        ObjectKind.PRESENTATION_STATE,
+        ObjectKind.SEGMENTATION,
+        ObjectKind.REPORT,
+    ]
+    assert kinds_for(peer(Product.SEGMENTATION)) == [ObjectKind.SEGMENTATION]
+
+
+def test_a_peer_that_prefers_jpeg_gets_the_lossy_copies_instead() -> None:
+    wants = peer(*Product, syntax=PictureSyntax.JPEG_BASELINE)
+    assert kinds_for(wants)[:2] == [ObjectKind.HEATMAP_JPEG, ObjectKind.SUMMARY_JPEG]
+    assert picture_contexts(wants) == [(SC, JPEG_BASELINE)]
+
+
+def test_every_product_is_of_a_class_that_is_proposed() -> None:
+    assert set(classes_for(peer(*Product))) == set(RESULT_CLASSES)
+    assert classes_for(peer(Product.HEATMAP, Product.SUMMARY)) == [SC]
+
+
+def test_only_pictures_have_a_preferred_syntax() -> None:
+    assert picture_contexts(peer(Product.SUMMARY, syntax=PictureSyntax.RLE)) == [(SC, RLE)]
+    assert picture_contexts(peer(Product.REPORT, syntax=PictureSyntax.RLE)) == []
+    assert picture_contexts(peer(Product.HEATMAP)) == []
+
+
+@pytest.mark.parametrize(
+    ("peers", "built"),
+    [
+        ([], {ObjectKind.HEATMAP}),
+        ([peer(Product.REPORT)], {ObjectKind.HEATMAP, ObjectKind.REPORT}),
+        (
+            [peer(Product.SEGMENTATION), peer(Product.PRESENTATION_STATE, name="other")],
+            {ObjectKind.HEATMAP, ObjectKind.SEGMENTATION, ObjectKind.PRESENTATION_STATE},
+        ),
+        (
+            [peer(Product.SUMMARY, syntax=PictureSyntax.JPEG_BASELINE)],
+            {ObjectKind.HEATMAP, ObjectKind.SUMMARY, ObjectKind.SUMMARY_JPEG},
+        ),
+    ],
+)
+def test_what_some_peer_wants_is_built_and_what_that_names(
+    peers: list[PeerConfig], built: set[ObjectKind]
+) -> None:
+    assert kinds_to_build(peers) == built

@@ -1,0 +1,206 @@
+"""Passwords and tokens come from environment or file, and are shown nowhere."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daemon.analyse.pipeline import Pipeline
+from daemon.cli.main import main
+from daemon.config.settings import ModelConfig, load_config
+from daemon.errors import ConfigError, UsageError
+from tests.builders.certificates import Authority, run
+from tests.servers.running import HOST, free_port
+from tests.tools.paths import ROOT
+
+SECRET = "s3cret-canary-of-the-node"  # noqa: S105 - of a test
+
+DATABASE = f"postgresql://cxrd:{SECRET}@{HOST}:1/cxrd"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_secrets_come_from_files_beside_the_configuration(tmp_path: Path) -> None:
+    for name, text in (("url", DATABASE), ("password", SECRET)):
+        (tmp_path / name).write_text(f"{text}\n")
+    path = write(
+        tmp_path,
+        "database_url_file: url\n"
+        "tls: {certificate: a.pem, key: a.key, key_password_file: password, ca: ca.pem}\n"
+        "listener: {tls: true}\n"
+        "web: {certificate: a.pem, key: a.key, key_password_file: password, token_file: token}\n",
+    )
+    config = load_config(path)
+    assert config.resolved_database_url == DATABASE
+    for section in (config.tls, config.web):
+        assert section.credentials is not None
+        assert section.credentials.password == SECRET
+        assert section.credentials.certificate == tmp_path / "a.pem"
+    assert config.web.token_file == tmp_path / "token"
+    assert SECRET not in f"{config!r} {config} {config.tls.credentials!r}"
+    assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301 - how roles are given it
+
+
+def test_secrets_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXRD_DATABASE_URL", DATABASE)
+    monkeypatch.setenv("CXRD_TLS__KEY_PASSWORD", SECRET)
+    monkeypatch.setenv("CXRD_WEB__TOKEN", SECRET)
+    tls = "tls: {certificate: a.pem, key: a.key, ca: ca.pem}\nlistener: {tls: true}\n"
+    config = load_config(write(tmp_path, tls))
+    assert config.resolved_database_url == DATABASE
+    assert config.tls.credentials is not None
+    assert config.tls.credentials.password == SECRET
+    assert config.web.token is not None
+    assert config.web.token.get_secret_value() == SECRET
+    assert SECRET not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tls: {key_password_file: gone}", "gone: the secret in it cannot be read (No such"),
+        ("database_url_file: gone", "gone: the secret in it cannot be read (No such"),
+        ("database_url_file: two", "two: must hold one line, the secret"),
+        ("database_url_file: empty", "empty: must hold one line, the secret"),
+    ],
+)
+def test_file_of_a_secret_that_cannot_be_used_is_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "two").write_text(f"{SECRET}\n{SECRET}\n")
+    (tmp_path / "empty").write_text("\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    assert message in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"database_url: [{SECRET}]",
+        f"database_url: {{a: {SECRET}}}",
+        f"database_url: {SECRET}",
+        f"database_url: {DATABASE}",
+        f"database_url: mysql://a:{SECRET}@b/c",
+        f"web: {{token: '{SECRET[:5]}'}}",
+        f"web: {{token: [{SECRET}]}}",
+        f"tls: {{key_password: {SECRET}, key_password_file: x}}",
+        f"tls: {{key_password: {{a: {SECRET}}}}}",
+        f"tls: [{SECRET}]",
+        f"web: {{token: {SECRET}\nlistener: [",
+        f"{SECRET}",
+    ],
+)
+@pytest.mark.parametrize("command", [["check"], ["jobs", "list"]])
+def test_no_error_shows_a_secret(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    text: str,
+    command: list[str],
+) -> None:
+    path = write(tmp_path, f"{text}\n")
+    assert SECRET[:5] not in failing(monkeypatch, capfd, path, *command)
+
+
+def failing(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    config: Path,
+    *command: str,
+) -> str:
+    """What a command says before it fails, in this process."""
+    monkeypatch.setattr(sys, "argv", ["cxrd", *command, "--config", str(config)])
+    monkeypatch.setattr(Pipeline, "open", _no_model)
+    umask = os.umask(0o022)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        os.umask(umask)
+    assert ended.value.code != 0
+    shown = "".join(capfd.readouterr())
+    assert shown
+    return shown
+
+
+def _no_model(_: ModelConfig) -> Pipeline:
+    """A model takes seconds to load and has no secrets."""
+    raise UsageError("no model in this test")
+
+
+def test_wrong_password_of_a_key_is_not_shown(
+    tmp_path: Path,
+    pki: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run(
+        tmp_path,
+        f"openssl pkey -in '{pki.of('cxrd').key}' -aes256 -passout pass:right -out locked.key",
+    )
+    path = write(
+        tmp_path,
+        f"tls: {{certificate: {pki.of('cxrd').certificate}, key: locked.key, ca: {pki.ca}}}\n"
+        f"listener: {{tls: true, port: {free_port()}}}\nweb: {{port: {free_port()}}}\npeers: []\n",
+    )
+    monkeypatch.setenv("CXRD_TLS__KEY_PASSWORD", SECRET)
+    checked = failing(monkeypatch, capfd, path, "check")
+    served = subprocess.run(
+        [sys.executable, "-m", "daemon", "serve"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert served.returncode == 1
+    for said in (checked, served.stderr):
+        assert f"the password of {tmp_path / 'locked.key'} is not right" in said
+        assert SECRET not in said
+
+
+def test_process_list_shows_no_secret(tmp_path: Path) -> None:
+    write(tmp_path, f"web: {{port: {free_port()}}}\nlistener: {{port: {free_port()}}}\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "daemon", "serve", "--only", "web,listener"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CXRD_WEB__TOKEN": SECRET},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as daemon:
+        try:
+            assert daemon.stderr is not None
+            log = ""
+            while "cxrd is ready" not in log:
+                line = daemon.stderr.readline()
+                assert line, log
+                log += line
+            group = os.getpgid(daemon.pid)
+            commands = [
+                (path / "cmdline").read_bytes()
+                for path in Path("/proc").iterdir()
+                if path.name.isdigit() and _group_of(int(path.name)) == group
+            ]
+        finally:
+            daemon.terminate()
+        log += daemon.stderr.read()
+    assert sum(b"daemon" in one or b"spawn_main" in one for one in commands) >= 3
+    assert not any(SECRET.encode() in one for one in commands)
+    assert SECRET not in log
+
+
+def _group_of(process: int) -> int | None:
+    try:
+        return os.getpgid(process)
+    except ProcessLookupError:
+        return None

@@ -1,0 +1,313 @@
+"""The courier's lanes: what each answer of a destination does to the outbox."""
+
+import contextlib
+import dataclasses
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pynetdicom import AE, evt
+from pynetdicom.events import Event
+
+from daemon import courier as courier_module
+from daemon.config.settings import Config, CourierConfig, PeerConfig, PictureSyntax, Product
+from daemon.deliver.lane import Lane
+from daemon.worker.role import RoleContext
+from dicom_io.objects.classes import PLAIN_SYNTAXES, REPORT_CLASSES
+from dicom_io.objects.compression import JPEG_2000, JPEG_BASELINE, RLE, jpeg_copy
+from dicom_io.objects.encode import to_bytes
+from dicom_io.objects.secondary_capture import build_capture
+from dicom_io.objects.source_header import Identity
+from dicom_io.peer.peers import Peer
+from dicom_io.receive.node import Node, ReceivedInstance, StoreStatus
+from dicom_io.report.older_classes import fallback_uid
+from storage.files.spool import Spool
+from storage.records import Job, JobState
+from storage.store import Store
+from tests.builders.objects import NOW, capture_content, full_header
+from tests.builders.outbox import queue_object, queue_report
+from tests.dicom_io.send.test_sender import archive
+from tests.servers.running import HOST, NODE, PACS, free_port, wait_until
+
+Answer = Callable[[ReceivedInstance], StoreStatus]
+
+
+@dataclasses.dataclass
+class Outbox:
+    """A store with reports to deliver, and lanes that do it while the test watches."""
+
+    store: Store
+    spool: Spool
+    stop: threading.Event
+    threads: list[threading.Thread]
+
+    def run_lane(
+        self,
+        name: str,
+        port: int,
+        syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED,
+        *,
+        retry_seconds: float = 0.2,
+        timeout_seconds: float = 5.0,
+    ) -> None:
+        peer = PeerConfig(
+            name=name,
+            ae_title=PACS,
+            host=HOST,
+            port=port,
+            receives=(Product.REPORT, Product.HEATMAP),
+            picture_syntax=syntax,
+        )
+        courier = CourierConfig(
+            retry_seconds=retry_seconds,
+            retry_max_seconds=2 * retry_seconds,
+            network_timeout_seconds=timeout_seconds,
+        )
+        config = Config(peers=(peer,), courier=courier)
+        context = RoleContext(config, f"worker-{name}", self.stop, lambda: None)
+        lane = Lane(context, peer, self.spool, self.store, random.Random(1))
+        thread = threading.Thread(target=lane.run)
+        thread.start()
+        self.threads.append(thread)
+
+    def jobs(self, state: JobState) -> list[Job]:
+        return list(self.store.jobs.list(state=state))
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", migrate=True) as store:
+        running = Outbox(store, Spool(tmp_path / "spool"), threading.Event(), [])
+        yield running
+        running.stop.set()
+        for thread in running.threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def pacs(answer: Answer, ae_title: str = PACS) -> Node:
+    return Node(ae_title=ae_title, host=HOST, port=0, peers=[Peer(NODE)], on_store=answer)
+
+
+def test_delivered_with_its_status(outbox: Outbox) -> None:
+    uid = queue_report(outbox.store, outbox.spool, "pacs")
+    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+
+
+@pytest.mark.parametrize("position", range(3))
+def test_report_goes_as_what_the_archive_takes_and_that_is_recorded(
+    outbox: Outbox, tmp_path: Path, position: int
+) -> None:
+    taken = REPORT_CLASSES[position:]
+    uid = queue_report(outbox.store, outbox.spool, "pacs")
+    ae = AE(ae_title=PACS)
+    for sop_class in taken:
+        ae.add_supported_context(sop_class)
+    arrived: list[str] = []
+
+    def keep(event: Event) -> int:
+        arrived.append(str(event.file_meta.MediaStorageSOPInstanceUID))
+        return 0x0000
+
+    server = ae.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
+    assert server is not None
+    try:
+        outbox.run_lane("pacs", int(server.server_address[1]))
+        wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    finally:
+        ae.shutdown()
+    assert arrived == [fallback_uid(uid, taken[0])]
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite")) as database:
+        recorded = database.execute("SELECT sop_instance_uid, sop_class_uid FROM deliveries")
+        assert recorded.fetchall() == [(uid, taken[0])]
+
+
+@pytest.mark.parametrize("status", [StoreStatus.SOP_CLASS_MISMATCH, StoreStatus.CANNOT_UNDERSTAND])
+def test_refused_object_is_parked_with_its_status_and_the_next_one_goes(
+    outbox: Outbox, status: StoreStatus
+) -> None:
+    refused = queue_report(outbox.store, outbox.spool, "pacs", number=1)
+    accepted = queue_report(outbox.store, outbox.spool, "pacs", number=2)
+    answers = {refused: status, accepted: StoreStatus.SUCCESS}
+    with pacs(lambda received: answers[received.sop_instance_uid]) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "the refused one is parked")
+        wait_until(lambda: f"{accepted}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    (parked,) = outbox.jobs(JobState.PARKED)
+    assert parked.subject == f"{refused}@pacs"
+    assert f"0x{int(status):04X}" in (parked.last_error or "")
+
+
+def test_lack_of_resources_is_tried_until_it_passes(outbox: Outbox) -> None:
+    uid = queue_report(outbox.store, outbox.spool, "pacs")
+    answers = [StoreStatus.OUT_OF_RESOURCES, StoreStatus.OUT_OF_RESOURCES, StoreStatus.SUCCESS]
+    with pacs(lambda _: answers.pop(0)) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    assert answers == []
+
+
+def test_object_that_must_wait_does_not_hold_up_the_others(outbox: Outbox) -> None:
+    full = queue_report(outbox.store, outbox.spool, "pacs", number=1)
+    fits = queue_report(outbox.store, outbox.spool, "pacs", number=2)
+    answers = {full: StoreStatus.OUT_OF_RESOURCES, fits: StoreStatus.SUCCESS}
+    with pacs(lambda received: answers[received.sop_instance_uid]) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: f"{fits}@pacs" in _subjects(outbox, JobState.DONE), "delivered", 15)
+        outbox.stop.set()
+    assert f"{full}@pacs" not in _subjects(outbox, JobState.DONE)
+
+
+def test_a_spool_that_is_away_is_waited_for_and_no_delivery_parked(outbox: Outbox) -> None:
+    uids = [queue_report(outbox.store, outbox.spool, "pacs", number=n) for n in range(3)]
+    spool = outbox.spool.path("tmp").parent
+    spool.rename(spool.with_name("aside"))
+    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(
+            lambda: any("mount" in (job.last_error or "") for job in outbox.jobs(JobState.QUEUED)),
+            "a delivery waits for the spool",
+        )
+        assert {job.attempts for job in outbox.jobs(JobState.QUEUED)} == {0}
+        spool.with_name("aside").rename(spool)
+        wanted = {f"{uid}@pacs" for uid in uids}
+        wait_until(lambda: wanted <= set(_subjects(outbox, JobState.DONE)), "all are delivered")
+        outbox.stop.set()
+    assert outbox.jobs(JobState.PARKED) == []
+
+
+def test_an_object_that_alone_cannot_be_read_is_parked_in_the_end(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.deliver.lane.MAX_READS", 3)
+    first, second = (queue_report(outbox.store, outbox.spool, "pacs", number=n) for n in (1, 2))
+    made = outbox.store.results.object(first)
+    assert made is not None
+    path = outbox.spool.path(made.spool_path)
+    path.unlink()
+    path.mkdir()
+    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "parked")
+        wait_until(lambda: f"{second}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    (parked,) = outbox.jobs(JobState.PARKED)
+    assert (parked.subject, parked.attempts) == (f"{first}@pacs", 3)
+    assert "Is a directory" in (parked.last_error or "")
+
+
+def test_permanent_reject_parks_and_says_what_to_set(outbox: Outbox) -> None:
+    queue_report(outbox.store, outbox.spool, "pacs")
+    with pacs(lambda _: StoreStatus.SUCCESS, ae_title="OTHERNAME") as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "parked")
+        outbox.stop.set()
+    assert PACS in (outbox.jobs(JobState.PARKED)[0].last_error or "")
+
+
+def test_dead_destination_delays_nobody_else(outbox: Outbox) -> None:
+    dead = [queue_report(outbox.store, outbox.spool, "dead", number=n) for n in range(3)]
+    live = [queue_report(outbox.store, outbox.spool, "live", number=n) for n in range(10, 13)]
+    outbox.run_lane("dead", free_port())
+    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+        outbox.run_lane("live", node.port)
+        wanted = {f"{uid}@live" for uid in live}
+        wait_until(lambda: wanted <= _subjects(outbox, JobState.DONE), "the live one has all", 15)
+        wait_until(lambda: any(job.last_error for job in outbox.jobs(JobState.QUEUED)), "a try")
+        outbox.stop.set()
+    # The dead one's lane may be in the middle of its next try.
+    left = {f"{uid}@dead" for uid in dead}
+    wait_until(lambda: _subjects(outbox, JobState.QUEUED) == left, "all of its jobs to wait")
+
+
+def test_a_job_is_held_while_its_object_goes_slowly(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A lease of four seconds, for an answer that takes seven.
+    monkeypatch.setattr(courier_module, "LEASE_MARGIN_SECONDS", -26.0)
+    uid = queue_report(outbox.store, outbox.spool, "pacs")
+    arrived, taken_away = threading.Event(), list[Job]()
+
+    def slowly(_: ReceivedInstance) -> StoreStatus:
+        arrived.set()
+        deadline = time.monotonic() + 7
+        while time.monotonic() < deadline:
+            taken_away.extend(outbox.store.jobs.reclaim())
+            time.sleep(0.05)
+        return StoreStatus.SUCCESS
+
+    with pacs(slowly) as node:
+        outbox.run_lane("pacs", node.port, timeout_seconds=10.0)
+        assert arrived.wait(20)
+        wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    assert taken_away == []
+
+
+def test_missing_file_is_parked_and_the_next_one_goes(outbox: Outbox) -> None:
+    gone = queue_report(outbox.store, outbox.spool, "pacs", number=1)
+    kept = queue_report(outbox.store, outbox.spool, "pacs", number=2)
+    record = outbox.store.results.object(gone)
+    assert record is not None
+    outbox.spool.delete(record.spool_path)
+    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+        outbox.run_lane("pacs", node.port)
+        wait_until(lambda: f"{kept}@pacs" in _subjects(outbox, JobState.DONE), "the other one")
+        outbox.stop.set()
+    assert _subjects(outbox, JobState.PARKED) == {f"{gone}@pacs"}
+
+
+PLAIN = PLAIN_SYNTAXES[0]
+
+
+@pytest.mark.parametrize("accepts", [True, False], ids=["accepted", "refused"])
+@pytest.mark.parametrize(
+    ("preference", "syntax"),
+    [
+        (PictureSyntax.RLE, RLE),
+        (PictureSyntax.JPEG_2000, JPEG_2000),
+        (PictureSyntax.JPEG_BASELINE, JPEG_BASELINE),
+    ],
+)
+def test_pictures_go_as_preferred_or_else_uncompressed(
+    outbox: Outbox, preference: PictureSyntax, syntax: str, accepts: bool
+) -> None:
+    uid = _queue_picture(outbox, syntax)
+    came: list[tuple[str, str]] = []
+
+    def keep(event: Event) -> int:
+        came.append((str(event.dataset.SOPInstanceUID), str(event.context.transfer_syntax)))
+        return 0x0000
+
+    taken = (PLAIN, syntax) if accepts else (PLAIN,)
+    with archive(keep, syntaxes=taken) as destination:
+        outbox.run_lane("pacs", destination.port, preference)
+        wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
+        outbox.stop.set()
+    assert came == [(uid, syntax if accepts else PLAIN)]
+
+
+def _queue_picture(outbox: Outbox, syntax: str) -> str:
+    """A heatmap as it is kept: uncompressed, but for the lossy copy."""
+    identity = Identity("2.25.71", "2.25.72", 1, 1, NOW)
+    picture = build_capture(capture_content(full_header(), identity=identity))
+    data = to_bytes(picture)
+    if syntax == JPEG_BASELINE:
+        data = jpeg_copy(
+            picture, sop_instance_uid="2.25.71", series_instance_uid="2.25.72", series_number=1
+        )
+    return queue_object(outbox.store, outbox.spool, "pacs", "2.25.71", data)
+
+
+def _subjects(outbox: Outbox, state: JobState) -> set[str]:
+    return {job.subject for job in outbox.jobs(state)}

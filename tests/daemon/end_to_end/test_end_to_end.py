@@ -1,0 +1,167 @@
+"""Images in by C-STORE, reports and heatmaps out: the running daemon as a PACS sees it."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cxr_model.findings import LABELS
+from dicom_io.phantom import PhantomView
+from dicom_io.read.header import read_dataset, read_header
+from dicom_io.send.association import Destination
+from dicom_io.send.sender import echo
+from storage.records import StudyStatus
+from tests.servers.running import HOST, RecordingPacs, RunningDaemon, film, wait_until
+
+
+@pytest.fixture(scope="module")
+def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordingPacs]:
+    with RecordingPacs(tmp_path_factory.mktemp("pacs")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def daemon(
+    tmp_path_factory: pytest.TempPathFactory, bundle: Path, pacs: RecordingPacs
+) -> Iterator[RunningDaemon]:
+    """One daemon for all tests here: none of them harms it, each has studies of its own."""
+    with RunningDaemon(tmp_path_factory.mktemp("node"), bundle, pacs.port) as running:
+        yield running
+
+
+def study_of(image: bytes) -> str:
+    return read_header(image).study_instance_uid
+
+
+def test_film_comes_back_as_report_and_heatmaps(
+    daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: Path
+) -> None:
+    image = film("one", heart_failure=True)
+    source = read_header(image)
+    daemon.send(image)
+    wait_until(lambda: len(pacs.reports_of(source.study_instance_uid)) == 1, "one report")
+    with daemon.store() as store:
+        study = store.results.study(source.study_instance_uid)
+    (instance,) = study.instances
+    positive = [finding.label for finding in instance.findings if finding.present]
+    assert [finding.label for finding in instance.findings] == list(LABELS)
+    assert 0 < len(positive) < len(LABELS)
+    heatmaps = pacs.heatmaps_of(source.study_instance_uid)
+    assert len(heatmaps) == len(positive)
+    for path in heatmaps:
+        heatmap = read_dataset(path)
+        assert (heatmap.Rows, heatmap.Columns) == (256, 224)
+        assert heatmap.PatientID == source.patient_id
+
+    out = tmp_path / "audit.csv"
+    assert daemon.run("export", "--out", str(out)).returncode == 0
+    rows = csv.DictReader(out.read_text(encoding="utf-8").splitlines())
+    (row,) = [row for row in rows if row["sop_instance_uid"] == source.sop_instance_uid]
+    assert row["state"] == "analysed"
+    assert float(row["prob_Effusion"]) == pytest.approx(
+        next(f.probability for f in instance.findings if f.label == "Effusion"), abs=1e-6
+    )
+    assert row["report_sop_instance_uid"] == study.reports[0].sop_instance_uid
+    assert row["deliveries"].startswith("pacs=delivered")
+
+
+def test_same_study_twice_is_reported_once(daemon: RunningDaemon, pacs: RecordingPacs) -> None:
+    image = film("twice")
+    daemon.send(image)
+    wait_until(lambda: len(pacs.reports_of(study_of(image))) == 1, "one report")
+    daemon.send(image)
+    other = film("after-twice")
+    daemon.send(other)
+    wait_until(lambda: len(pacs.reports_of(study_of(other))) == 1, "the other study's report")
+    assert len(pacs.reports_of(study_of(image))) == 1
+    assert set(pacs.counts.values()) == {1}
+
+
+def test_study_in_three_associations_is_one_report(
+    daemon: RunningDaemon, pacs: RecordingPacs
+) -> None:
+    images = [film("three", seed=seed) for seed in (1, 2, 3)]
+    for image in images:
+        daemon.send(image)
+    study = study_of(images[0])
+    wait_until(lambda: bool(pacs.reports_of(study)), "the report")
+    (report,) = pacs.reports_of(study)
+    evidence = read_dataset(report).CurrentRequestedProcedureEvidenceSequence
+    named = {
+        item.ReferencedSOPInstanceUID
+        for series in evidence[0].ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert named >= {read_header(image).sop_instance_uid for image in images}
+
+
+def test_late_image_makes_a_report_that_names_its_predecessor(
+    daemon: RunningDaemon, pacs: RecordingPacs
+) -> None:
+    first = film("late")
+    study = study_of(first)
+    daemon.send(first)
+    wait_until(lambda: len(pacs.reports_of(study)) == 1, "the first report")
+    (predecessor,) = pacs.reports_of(study)
+    daemon.send(film("late", seed=2, heart_failure=True))
+    wait_until(lambda: len(pacs.reports_of(study)) == 2, "the second report")
+    (successor,) = set(pacs.reports_of(study)) - {predecessor}
+    document = read_dataset(successor).PredecessorDocumentsSequence[0]
+    named = document.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert named.ReferencedSOPInstanceUID == read_header(predecessor).sop_instance_uid
+
+
+def test_same_uid_with_other_pixels_is_a_new_revision(
+    daemon: RunningDaemon, pacs: RecordingPacs
+) -> None:
+    first, second = film("revised"), film("revised", heart_failure=True)
+    assert read_header(first).sop_instance_uid == read_header(second).sop_instance_uid
+    study = study_of(first)
+    daemon.send(first)
+    wait_until(lambda: len(pacs.reports_of(study)) == 1, "the first report")
+    daemon.send(second)
+    wait_until(lambda: len(pacs.reports_of(study)) == 2, "the report on the new revision")
+    with daemon.store() as store:
+        (latest,) = store.results.study(study).instances
+    assert latest.revision == 2
+
+
+def test_lateral_film_is_kept_with_its_reason(daemon: RunningDaemon, pacs: RecordingPacs) -> None:
+    image = film("lateral", view=PhantomView.LL)
+    daemon.send(image)
+    with daemon.store() as store:
+        wait_until(lambda: store.results.study(study_of(image)).status is not None, "settled")
+        study = store.results.study(study_of(image))
+    assert study.status is StudyStatus.NO_ELIGIBLE_IMAGE
+    assert [item.reason for item in study.instances] == ["LATERAL_VIEW"]
+    assert pacs.reports_of(study_of(image)) == []
+
+
+def test_unknown_calling_ae_title_is_rejected(daemon: RunningDaemon) -> None:
+    answer = echo(Destination("cxrd", "CXRD", HOST, daemon.port, "STRANGER"))
+    assert not answer.ok
+    assert "does not know the calling AE title 'STRANGER'" in answer.diagnosis
+    wait_until(lambda: "'STRANGER' to 'CXRD' is rejected" in daemon.log, "the rejection is logged")
+
+
+def test_log_names_no_patient(daemon: RunningDaemon, pacs: RecordingPacs) -> None:
+    images = [film("SECRETNAME"), film("SECRETNAME", view=PhantomView.LL, seed=2)]
+    daemon.send(*images)
+    wait_until(lambda: bool(pacs.reports_of(study_of(images[0]))), "the report")
+    assert "SECRETNAME" not in daemon.log
+    assert "Phantom" not in daemon.log
+
+
+def test_second_daemon_on_the_port_says_so(daemon: RunningDaemon) -> None:
+    done = daemon.run("serve", "--only", "listener")
+    assert done.returncode == 1
+    assert f"port {daemon.port} on 127.0.0.1 is in use" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_preflight_finds_all_well(daemon: RunningDaemon) -> None:
+    done = daemon.run("check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "answers: the daemon is running" in done.stdout
+    assert "pacs answers and takes everything proposed" in done.stdout

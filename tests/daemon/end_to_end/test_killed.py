@@ -1,0 +1,87 @@
+"""Acknowledged stays acknowledged: roles are killed, the PACS is down, the daemon is stopped."""
+
+from pathlib import Path
+
+from dicom_io.errors import AssociationError
+from dicom_io.read.header import read_header
+from storage.records import InstanceState, JobState
+from tests.servers.running import RecordingPacs, RunningDaemon, film, free_port, wait_until
+
+STUDIES = 20
+
+
+def kill_after_some_work(daemon: RunningDaemon) -> None:
+    done = daemon.log.count("is analysed")
+    wait_until(lambda: daemon.log.count("is analysed") > done, "some work done")
+    daemon.kill("analyst")
+
+
+def kill_and_await_restart(daemon: RunningDaemon, role: str) -> None:
+    old = daemon.process_of(role)
+    daemon.kill(role)
+    wait_until(lambda: daemon.process_of(role) != old, f"a new {role}")
+
+
+def test_every_acknowledged_image_survives_a_killed_analyst(
+    daemon: RunningDaemon, pacs: RecordingPacs
+) -> None:
+    images = [film(f"study-{number}") for number in range(STUDIES)]
+    for number, image in enumerate(images):
+        daemon.send(image)
+        if number in {6, 13}:
+            kill_after_some_work(daemon)
+    wait_until(lambda: len(pacs.of("SR")) == STUDIES, "a report per study", seconds=180)
+    uids = {read_header(image).study_instance_uid for image in images}
+    with daemon.store() as store:
+        studies = [store.results.study(uid) for uid in uids]
+    for study in studies:
+        assert [item.state for item in study.instances] == [InstanceState.ANALYSED]
+        assert len(study.reports) == 1
+        assert len(pacs.reports_of(study.study_instance_uid)) == 1
+    assert daemon.log.count("analyst stopped: signal SIGKILL") == 2
+
+
+def test_killed_listener_and_courier_come_back(daemon: RunningDaemon, pacs: RecordingPacs) -> None:
+    daemon.send(film("before"))
+    for role in ("listener", "courier"):
+        kill_and_await_restart(daemon, role)
+
+    def sent() -> bool:
+        try:
+            daemon.send(film("after"))
+        except AssociationError:
+            return False
+        return True
+
+    wait_until(sent, "the new listener takes an image")
+    wait_until(lambda: len(pacs.of("SR")) == 2, "both reports")
+
+
+def test_pacs_that_was_down_gets_everything(tmp_path: Path, bundle: Path) -> None:
+    port = free_port()
+    images = [film("down-1"), film("down-2")]
+    with RunningDaemon(tmp_path / "node", bundle, port) as daemon:
+        daemon.send(*images)
+        wait_until(lambda: "the next try is in" in daemon.log, "a failed delivery")
+        with RecordingPacs(tmp_path / "pacs", port) as pacs, daemon.store() as store:
+            wait_until(lambda: len(pacs.of("SR")) == len(images), "both reports")
+            studies = [
+                store.results.study(read_header(image).study_instance_uid) for image in images
+            ]
+            expected = sum(len(study.instances[0].objects) for study in studies)
+            # What was tried while the PACS was down waits longer, so it may come after the reports.
+            wait_until(lambda: len(pacs.of("OT")) == expected, "every heatmap")
+            assert set(pacs.counts.values()) == {1}
+
+
+def test_sigterm_drains_and_loses_nothing(daemon: RunningDaemon, pacs: RecordingPacs) -> None:
+    images = [film(f"draining-{number}") for number in range(4)]
+    daemon.send(*images)
+    status, seconds = daemon.stop()
+    assert status == 0
+    assert seconds < 10
+    with daemon.store() as store:
+        assert store.jobs.list(state=JobState.RUNNING) == ()
+    daemon.start()
+    wait_until(lambda: len(pacs.of("SR")) == len(images), "every report after the restart")
+    assert set(pacs.counts.values()) == {1}

@@ -1,0 +1,261 @@
+"""Backup, restore and damage as a person meets them: the commands, and a daemon around them."""
+
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from daemon.config.settings import load_config
+from daemon.deliver import purge as housekeeping
+from daemon.deliver.purge import Housekeeper
+from daemon.worker.role import RoleContext
+from storage.audit.records import AuditKind
+from storage.errors import StoreUnavailableError
+from storage.files.lock import turn
+from storage.files.spool import MARKER, Spool
+from storage.records import JobKind, JobState
+from storage.store import Store
+from tests.builders.outbox import queue_report
+from tests.builders.store_rows import LEASE
+from tests.daemon.cli.test_cli import cxrd, one_line_of_error
+from tests.servers.running import RecordingPacs, RunningDaemon, film, wait_until
+from tests.tools.paths import ROOT
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A folder with data of two studies, one of them delivered, and a configuration."""
+    (tmp_path / "config.yaml").write_text("retention: {days: 0.000000001}\n")
+    spool = Spool(tmp_path / "data" / "spool")
+    url = f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}"
+    with Store.open(url, migrate=True) as store:
+        for number in (1, 2):
+            queue_report(store, spool, "pacs", number)
+        job = store.jobs.claim([JobKind.DELIVER], "courier", LEASE)
+        assert job is not None
+        store.results.record_delivery(job, 0x0000)
+        for number in (1, 2):
+            path = store.results.instance(number).spool_path
+            assert path == "received/aa/aa.dcm"
+        spool.write(path, b"data")
+    return tmp_path
+
+
+def restore_commands(folder: str) -> str:
+    """The documented commands, with this backup's name, less the one that starts the daemon."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- restore -->\n\n```console\n(.*?)```", page, re.DOTALL)
+    assert found
+    lines = [line.removeprefix("$ ") for line in found[1].splitlines()]
+    assert lines.pop() == "cxrd serve"
+    return "\n".join(lines).replace("cxrd-20260301T120000Z", folder)
+
+
+def run_restore(in_folder: Path, backup: str) -> None:
+    own = f'cxrd() {{ PYTHONPATH={ROOT} {sys.executable} -m daemon "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-euc", own + restore_commands(backup)],
+        cwd=in_folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+LEASES = {
+    "analyst": {"lease_seconds": 5},
+    "courier": {"retry_seconds": 0.5, "retry_max_seconds": 2, "network_timeout_seconds": 5},
+}
+"""What was running when the backup was made is taken up when its lease has run out."""
+
+
+def test_a_backup_made_under_load_is_restored_and_its_work_goes_on(
+    bundle: Path, pacs: RecordingPacs, tmp_path: Path
+) -> None:
+    with RunningDaemon(tmp_path / "node", bundle, pacs.port, LEASES) as daemon:
+        _back_up_and_restore(daemon, pacs, tmp_path)
+
+
+def _back_up_and_restore(daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: Path) -> None:
+    images = [film(f"backed-up-{number}") for number in range(6)]
+
+    def send() -> None:
+        for image in images:
+            daemon.send(image)
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    wait_until(lambda: "instance 2 from" in daemon.log, "some images are there")
+    done = daemon.run("backup", "--to", str(tmp_path / "elsewhere" / "backups"))
+    assert done.returncode == 0, done.stderr
+    sending.join()
+    daemon.stop()
+    (made,) = (tmp_path / "elsewhere" / "backups").glob("cxrd-*")
+
+    shutil.copy(daemon.config, tmp_path / "elsewhere" / "config.yaml")
+    run_restore(tmp_path / "elsewhere", made.name)
+
+    restored = RunningDaemon(tmp_path / "unused", tmp_path, pacs.port)
+    restored.config = tmp_path / "elsewhere" / "config.yaml"
+    restored.data = tmp_path / "elsewhere" / "data"
+    with restored, restored.store() as store:
+        rows = list(store.export.rows())
+        assert 2 <= len(rows) <= len(images)
+        wait_until(
+            lambda: all(pacs.reports_of(row["study_instance_uid"]) for row in rows),
+            "a report of every study in the backup",
+        )
+        wait_until(lambda: not store.jobs.list(state=JobState.QUEUED), "all work is done")
+        assert store.jobs.list(state=JobState.PARKED) == ()
+
+
+def test_the_trail_tells_whether_a_backup_was_made(house: Path) -> None:
+    (house / "file").write_text("x")
+    config = load_config(house / "config.yaml")
+    assert cxrd("backup", "--to", "file/backups", cwd=house).returncode == 1
+    assert cxrd("backup", "--to", "backups", cwd=house).returncode == 1, "files are left out"
+    (made,) = (house / "backups").glob("cxrd-*")
+    with Store.open(config.resolved_database_url, migrate=False) as store:
+        rows = [row for row in store.audit.rows() if row.kind == AuditKind.BACKED_UP]
+    assert [row.outcome for row in rows] == ["success", "failure", "success", "success"]
+    assert [row.detail.partition(",")[0] for row in rows] == [
+        "begun",
+        "not made",
+        "begun",
+        f"made: {Path('backups') / made.name}",
+    ]
+
+
+@pytest.mark.parametrize("days", ["1e7", ".inf", ".nan"])
+def test_a_retention_that_reaches_back_before_all_dates_is_refused(house: Path, days: str) -> None:
+    (house / "config.yaml").write_text(f"retention: {{days: {days}}}\n")
+    assert "retention.days" in one_line_of_error(cxrd("purge", cwd=house))
+
+
+def test_purge_shows_what_would_go_and_then_lets_it_go(house: Path) -> None:
+    shown = cxrd("purge", "--dry-run", cwd=house).stdout.splitlines()
+    assert shown[0].startswith("study of instance 1: 1 image(s), 1 object(s)")
+    assert shown[1].startswith("1 study(ies) would be purged")
+    assert shown[2] == "1 older study(ies) stay: work is queued, running or parked"
+    assert cxrd("purge", cwd=house).stdout.startswith("1 study(ies) are purged")
+    assert "0 study(ies) would be purged" in cxrd("purge", "--dry-run", cwd=house).stdout
+
+
+def test_the_courier_names_damaged_files_and_purges(
+    house: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    config = load_config(house / "config.yaml")
+    stop = threading.Event()
+    with Store.open(config.resolved_database_url, migrate=False) as store:
+        context = RoleContext(config, "courier", stop, lambda: None)
+        spool = Spool(config.spool_dir)
+        second = store.results.object("2.25.72")
+        assert second is not None
+        spool.delete(second.spool_path)
+        working = threading.Thread(target=Housekeeper(context, spool, store).run)
+        working.start()
+        wait_until(lambda: "are free again" in caplog.text, "a purge")
+        stop.set()
+        working.join(10)
+        assert store.results.instance(1).purged_at is not None
+        assert store.results.instance(2).purged_at is None
+    assert "object 2: its file is missing: restore it from a backup" in caplog.text
+    assert "study of instance 1 is purged: 1 image(s), 1 object(s)" in caplog.text
+    assert "2.25." not in caplog.text
+
+
+def test_a_purge_does_not_run_under_a_backup(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "TURN_SECONDS", 0.1)
+    config = load_config(house / "config.yaml")
+    with (
+        Store.open(config.resolved_database_url, migrate=False) as store,
+        turn(config.maintenance_lock) as mine,
+    ):
+        assert mine
+        with pytest.raises(StoreUnavailableError, match="another backup or purge"):
+            next(housekeeping.purge(config, store, Spool(config.spool_dir), "me"))
+        assert store.results.instance(1).purged_at is None
+
+
+def test_purge_without_days_says_that_everything_is_kept(house: Path) -> None:
+    (house / "config.yaml").write_text("{}\n")
+    assert "retention.days is not set" in one_line_of_error(cxrd("purge", cwd=house))
+
+
+def test_backup_and_verify_say_what_is_damaged_and_fail(house: Path) -> None:
+    assert cxrd("backup", "--to", "backups", cwd=house).returncode == 1  # altered below
+    (made,) = (house / "backups").glob("cxrd-*")
+    checked = cxrd("backup", "--verify", str(made), cwd=house)
+    assert checked.returncode == 1
+    assert "left out when it was made: instance 1" in checked.stdout
+    verified = cxrd("verify", cwd=house)
+    assert verified.returncode == 1
+    assert "instance 1: its file has changed since it was written: have it sent" in verified.stdout
+    assert cxrd("verify", "--quick", cwd=house).returncode == 0
+
+
+def test_backup_needs_to_be_told_what_to_do(house: Path) -> None:
+    assert "--to" in one_line_of_error(cxrd("backup", cwd=house))
+    assert "not a whole backup" in one_line_of_error(cxrd("backup", "--verify", ".", cwd=house))
+
+
+@pytest.mark.parametrize("damage", ["header", "missing"])
+def test_a_damaged_store_is_not_started_and_not_touched(house: Path, damage: str) -> None:
+    store = house / "data" / "cxrd.sqlite"
+    if damage == "header":
+        store.write_bytes(b"\xff" * 200 + store.read_bytes()[200:])
+    else:
+        store.unlink()
+    before = store.read_bytes() if store.exists() else None
+    for command in ("serve", "verify"):
+        line = one_line_of_error(cxrd(command, cwd=house))
+        assert "restore a backup as docs/operations.md says" in line
+    assert (store.read_bytes() if store.exists() else None) == before
+
+
+@pytest.mark.parametrize("mount_point", [False, True])
+@pytest.mark.parametrize("command", ["serve", "verify", "check", "purge", "backup --to backups"])
+def test_a_spool_that_is_not_mounted_is_named_and_nothing_is_put_in_its_place(
+    house: Path, command: str, mount_point: bool
+) -> None:
+    spool = house / "data" / "spool"
+    spool.rename(house / "away")
+    if mount_point:
+        spool.mkdir()
+    done = cxrd(*command.split(), cwd=house)
+    assert done.returncode == 1
+    assert "none of the files that the store names is there. Mount its" in done.stdout + done.stderr
+    assert spool.exists() is mount_point
+    assert list(spool.rglob("*")) == []
+    with Store.open(f"sqlite:///{house}/data/cxrd.sqlite", migrate=False) as store:
+        assert store.results.instance(1).purged_at is None
+
+
+def test_a_spool_that_goes_and_comes_back_costs_nothing(
+    daemon: RunningDaemon, pacs: RecordingPacs
+) -> None:
+    images = [film(f"mounted-again-{number}") for number in range(3)]
+    daemon.send(*images)
+    spool = daemon.data / "spool"
+    spool.rename(daemon.data / "away")
+    for role in ("listener", "analyst", "courier"):
+        daemon.kill(role)
+    wait_until(lambda: daemon.log.count("mount its volume") > len(images), "work meets no spool")
+    assert daemon.run("verify").returncode == 1
+    assert not spool.exists()
+    (daemon.data / "away").rename(spool)
+    wait_until(lambda: len(pacs.of("SR")) == len(images), "every report")
+    with daemon.store() as store:
+        assert {row["state"] for row in store.export.rows()} == {"analysed"}
+        assert store.jobs.list(state=JobState.PARKED) == ()
+    # As an earlier version left it.
+    (spool / MARKER).unlink()
+    daemon.stop()
+    daemon.start()
+    assert (spool / MARKER).is_file()

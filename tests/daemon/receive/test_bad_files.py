@@ -1,0 +1,74 @@
+"""`cxrd analyse` and `cxrd demo` with files that are no films."""
+
+import csv
+import datetime
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from daemon.analyse.decoder_pool import ReaderLimits
+from daemon.batch.analyse_files import analyse_files
+from daemon.config.settings import ModelConfig
+from dicom_io.gate.reasons import Reason
+from tests.servers.running import film
+
+NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+
+
+def rows_of(folder: Path, out: Path, bundle: Path, limits: ReaderLimits) -> list[dict[str, str]]:
+    model = ModelConfig(bundle=str(bundle), device="cpu", threads=1)
+    analyse_files([folder], out, model, limits=limits, now=NOW, tell=lambda _: None)
+    with (out / "final_clinical_report.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_malformed_file_has_its_row_and_reason(
+    shared_data: Path, tmp_path: Path, bundle: Path
+) -> None:
+    folder = shared_data / "dicom" / "malformed"
+    rows = rows_of(folder, tmp_path / "out", bundle, ReaderLimits())
+    assert len({row["Image_ID"] for row in rows}) == len(rows) == 342
+    reasons = Counter(row["Reason"] for row in rows)
+    assert set(reasons) <= set(Reason) - {Reason.ANALYSIS_FAILED}, reasons
+
+
+def test_a_film_that_cannot_be_read_in_time_costs_no_other(tmp_path: Path, bundle: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "large.dcm").write_bytes(film("large", rows=6000, columns=5000))
+    (folder / "small.dcm").write_bytes(film("small"))
+    rows = rows_of(folder, tmp_path / "out", bundle, ReaderLimits(memory_mb=100))
+    found = {row["Image_ID"]: row["Reason"] for row in rows}
+    assert found == {"large.dcm": Reason.DECODER_FAILED, "small.dcm": ""}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"GIF89a" * 50, "not a DICOM object"),
+        (b"\xff" * 5000, "not a DICOM object"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_the_demo_says_in_one_line_what_is_wrong_with_a_file(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / "bad.dcm"
+    if content is not None:
+        path.write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon", "demo", str(path)],
+        env={name: value for name, value in os.environ.items() if name[:5] != "CXRD_"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"cxrd: {path}: ")
+    assert said in line

@@ -1,0 +1,204 @@
+"""Reception: success is answered only for what is kept, and a refusal leaves nothing behind."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.receive.reception import Reception
+from dicom_io.read.header import read_header
+from dicom_io.receive.node import ReceivedInstance, StoreStatus
+from storage.errors import StorageError, StoreUnavailableError
+from storage.files.spool import MARKER, Spool
+from storage.store import Store
+from tests.servers.running import SENDER, film
+
+
+@dataclass(frozen=True)
+class Room:
+    """A spool and a store in one folder."""
+
+    folder: Path
+    spool: Spool
+    store: Store
+
+    @property
+    def files(self) -> list[Path]:
+        found = (self.folder / "spool").rglob("*")
+        return [path for path in found if path.is_file() and path.name != MARKER]
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    with Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", migrate=True) as store:
+        yield Room(tmp_path, Spool(tmp_path / "spool"), store)
+
+
+def received(data: bytes) -> ReceivedInstance:
+    header = read_header(data)
+    return ReceivedInstance(
+        data=data,
+        sop_class_uid=header.sop_class_uid,
+        sop_instance_uid=header.sop_instance_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        calling_ae_title=SENDER,
+        calling_host="127.0.0.1",
+        header=header,
+    )
+
+
+def test_success_means_file_row_and_jobs(room: Room) -> None:
+    image = film("kept")
+    assert Reception(room.spool, room.store, 30).receive(received(image)) is StoreStatus.SUCCESS
+    instance = room.store.results.instance(1)
+    assert room.spool.read(instance.spool_path) == image
+    assert sorted(job.kind for job in room.store.jobs.list()) == ["analyse", "report"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+def test_sending_again_mends_what_was_damaged(room: Room, damage: str) -> None:
+    image = film("damaged")
+    reception = Reception(room.spool, room.store, 30)
+    reception.receive(received(image))
+    path = room.store.results.instance(1).spool_path
+    if damage == "missing":
+        room.spool.delete(path)
+    else:
+        room.spool.write(path, b"other bytes")
+    assert reception.receive(received(image)) is StoreStatus.SUCCESS
+    assert room.spool.read(path) == image
+    assert len(room.files) == 1
+
+
+def test_duplicate_is_acknowledged_and_kept_once(room: Room) -> None:
+    reception = Reception(room.spool, room.store, 30)
+    for _ in range(3):
+        assert reception.receive(received(film("again"))) is StoreStatus.SUCCESS
+    assert len(room.files) == 1
+    assert len(room.store.jobs.list()) == 2
+
+
+def test_full_disk_is_answered_with_out_of_resources(room: Room) -> None:
+    spool = Spool(room.folder / "spool", min_free_bytes=2**62)
+    status = Reception(spool, room.store, 30).receive(received(film("full")))
+    assert status is StoreStatus.OUT_OF_RESOURCES
+    assert room.files == []
+    assert room.store.jobs.list() == ()
+
+
+def test_a_spool_that_is_away_is_answered_with_out_of_resources_and_not_replaced(
+    room: Room,
+) -> None:
+    reception = Reception(Spool(room.folder / "spool", create=False), room.store, 30)
+    assert reception.receive(received(film("before"))) is StoreStatus.SUCCESS
+    (room.folder / "spool").rename(room.folder / "away")
+    status = reception.receive(received(film("meanwhile")))
+    assert status is StoreStatus.OUT_OF_RESOURCES
+    assert not (room.folder / "spool").exists()
+    (room.folder / "away").rename(room.folder / "spool")
+    assert reception.receive(received(film("meanwhile"))) is StoreStatus.SUCCESS
+    assert len(room.files) == 2
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_store_that_was_deleted_under_the_listener_acknowledges_nothing(
+    room: Room, caplog: pytest.LogCaptureFixture, is_replaced: bool
+) -> None:
+    reception = Reception(room.spool, room.store, 30)
+    assert reception.receive(received(film("before"))) is StoreStatus.SUCCESS
+    for path in room.folder.glob("store.sqlite*"):
+        path.unlink()
+    if is_replaced:
+        Store.open(f"sqlite:///{room.folder / 'store.sqlite'}", migrate=True).close()
+    for image in (film("after"), film("before")):
+        assert reception.receive(received(image)) is StoreStatus.OUT_OF_RESOURCES
+    assert "was deleted or replaced while it is in use: stop the daemon" in caplog.text
+    assert len(room.files) == 1
+
+
+def test_failed_transaction_takes_the_file_back(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreUnavailableError("the database is locked")
+
+    monkeypatch.setattr(room.store, "record_instance", fail)
+    status = Reception(room.spool, room.store, 30).receive(received(film("locked")))
+    assert status is StoreStatus.OUT_OF_RESOURCES
+    assert room.files == []
+
+
+def test_file_stays_when_nobody_can_say_whether_the_row_was_written(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **_options: object) -> None:
+        raise StorageError("the answer to COMMIT was lost")
+
+    monkeypatch.setattr(room.store, "record_instance", fail)
+    monkeypatch.setattr(room.store, "unnamed", fail)
+    status = Reception(room.spool, room.store, 30).receive(received(film("unknown")))
+    assert status is StoreStatus.OUT_OF_RESOURCES
+    assert len(room.files) == 1
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, code: int, is_it: Callable[[Path], bool]) -> None:
+    """The first fsync of such a file or folder fails, and the system forgets that it did."""
+    real = os.fsync
+    failed: list[Path] = []
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if is_it(path) and not failed:
+            failed.append(path)
+            raise OSError(code, os.strerror(code))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def is_unfinished_file(path: Path) -> bool:
+    return path.suffix == ".part"
+
+
+def is_folder_of_a_finished_file(path: Path) -> bool:
+    return path.is_dir() and "received" in path.parts and any(path.glob("*.dcm"))
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("is_it", [is_unfinished_file, is_folder_of_a_finished_file])
+def test_what_could_not_be_synced_is_refused_and_written_anew(
+    room: Room, monkeypatch: pytest.MonkeyPatch, code: int, is_it: Callable[[Path], bool]
+) -> None:
+    fail_once(monkeypatch, code, is_it)
+    reception = Reception(room.spool, room.store, 30)
+    image = film("unsynced")
+
+    assert reception.receive(received(image)) is StoreStatus.OUT_OF_RESOURCES
+    assert (room.files, room.store.jobs.list()) == ([], ())
+    assert reception.receive(received(image)) is StoreStatus.SUCCESS
+    assert [path.read_bytes() for path in room.files] == [image]
+
+
+def test_first_copy_that_cannot_be_read_is_replaced(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = film("bad sector")
+    reception = Reception(room.spool, room.store, 30)
+    reception.receive(received(image))
+    path = room.spool.path(room.store.results.instance(1).spool_path)
+    unreadable = path.stat().st_ino
+    real = Path.open
+
+    def read(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self == path and path.stat().st_ino == unreadable:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", read)
+    assert reception.receive(received(image)) is StoreStatus.SUCCESS
+    assert path.read_bytes() == image
+    assert room.files == [path]

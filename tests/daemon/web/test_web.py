@@ -1,0 +1,177 @@
+"""What the status page, health and metrics say."""
+
+import json
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from daemon.web.health import Health
+from daemon.worker.redaction import redact
+from dicom_io.peer.tls import examine
+from storage.files.spool import Spool
+from storage.store import Store
+from tests.builders.certificates import Authority
+from tests.builders.store_rows import STUDY, new_instance
+from tests.servers.website import PEER_WORDS, Site, cells, fill, running
+
+
+def test_page_shows_queue_destinations_images_and_model(site: Site, store: Store) -> None:
+    parked = fill(store)
+    answer = site.ask()
+    assert answer.status == 200
+    rows = cells(answer.text)
+    assert ["Deliver", "2", "0", "0", "1", "0"] in [row[:6] for row in rows]
+    assert [str(parked), "deliver to pacs"] in [row[:2] for row in rows]
+    assert f"cxrd jobs retry {parked}" in answer.text
+    destinations = {row[0]: row[1:] for row in rows if len(row) == 5}
+    assert destinations["pacs"][:3] == ["0", "0", "1"]
+    assert destinations["pacs"][3].endswith("status 0xA900")
+    assert destinations["archive"][3].endswith("no answer")
+    assert destinations["retired (not in the configuration)"][:3] == ["0", "1", "0"]
+    images = [row[2:] for row in rows if row[0] in {"1", "2", "3"} and len(row) == 7]
+    assert images == [
+        ["MODALITY", "DX", "received", "", ""],
+        ["MODALITY", "DX", "not analysed", "LATERAL_VIEW", ""],
+        ["MODALITY", "DX", "analysed", "", "1"],
+    ]
+    assert "starter 1 <small>sha256 <code>cd…" in answer.text
+    assert "RESEARCH USE ONLY" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz"])
+def test_nothing_names_a_patient(site: Site, store: Store, path: str) -> None:
+    fill(store)
+    text = site.ask(path).text
+    for secret in ("PAT4711", "ACC4712", STUDY, "1.2.840.", "4713", PEER_WORDS):
+        assert secret not in text
+
+
+def test_empty_store_has_a_readable_page(site: Site) -> None:
+    answer = site.ask()
+    assert answer.status == 200
+    assert "No image has come yet" in answer.text
+    assert "none yet" in answer.text
+    assert "<h2>Parked</h2>" not in answer.text
+
+
+def test_no_destination_is_said(tmp_path: Path, store: Store) -> None:
+    with running(tmp_path, peers=[]) as site:
+        assert "No peer receives anything" in site.ask().text
+
+
+def test_what_senders_wrote_is_text(site: Site, store: Store) -> None:
+    store.record_instance(new_instance(calling_ae_title="<b>&'\"", modality="<script>"), 0)
+    page = site.ask().text
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_page_asks_for_nothing_the_policy_forbids(site: Site, store: Store) -> None:
+    fill(store)
+    page = site.ask().text
+    assert re.findall(r"(?:src|href)=\"([^\"]*)\"", page) == ["style.css", "healthz", "metrics"]
+    assert re.findall(r"action=\"([^\"]*)\"", page) == ["logout"]
+    assert not re.search(r"<script|<style|\sstyle=|\son\w+=", page)
+    style = site.ask("/style.css")
+    assert (style.status, style.headers["content-type"][:8]) == (200, "text/css")
+    assert "url(" not in style.text
+    assert "@import" not in style.text
+
+
+def test_newest_fifty_images_are_shown(site: Site, store: Store) -> None:
+    for number in range(55):
+        store.record_instance(new_instance(f"1.{number}"), 0)
+    shown = [row[0] for row in cells(site.ask().text) if len(row) == 7 and row[0].isdigit()]
+    assert shown == [str(number) for number in range(55, 5, -1)]
+
+
+def test_healthy(site: Site) -> None:
+    answer = site.ask("/healthz")
+    assert answer.status == 200
+    assert json.loads(answer.text) == {"status": "ok", "checks": {"store": "ok", "spool": "ok"}}
+    assert not list((site.data / "spool").rglob("health*"))
+
+
+def test_health_is_looked_at_once_a_second(tmp_path: Path, store: Store) -> None:
+    now = 0.0
+    spool = Spool(tmp_path / "spool")
+    health = Health(store, spool, lambda: now)
+    assert [check.problem for check in health.checks()] == [None, None]
+    (tmp_path / "spool").rename(tmp_path / "away")
+    (tmp_path / "spool").write_text("in the way")
+    now = 0.9
+    assert [check.problem for check in health.checks()] == [None, None]
+    now = 1.0
+    assert [check.problem is None for check in health.checks()] == [True, False]
+
+
+def test_low_disk_space_is_unhealthy_and_on_the_page(tmp_path: Path, store: Store) -> None:
+    with running(tmp_path, spool={"min_free_mb": 2**40}) as site:
+        answer = site.ask("/healthz")
+        page = site.ask()
+    checks = json.loads(answer.text)
+    assert (answer.status, checks["status"]) == (503, "failing")
+    assert checks["checks"]["store"] == "ok"
+    assert "bytes free at" in checks["checks"]["spool"]
+    assert page.status == 200
+    assert "Spool: " in page.text
+    assert "the disk has room" not in page.text
+
+
+def test_broken_store_is_unhealthy_and_said_in_one_line(site: Site) -> None:
+    with sqlite3.connect(site.data / "cxrd.sqlite") as connection:
+        connection.execute("ALTER TABLE jobs RENAME TO lost")
+    connection.close()
+    answer = site.ask("/healthz")
+    checks = json.loads(answer.text)["checks"]
+    assert answer.status == 503
+    assert "no such table" in checks["store"]
+    assert checks["spool"] == "ok"
+    for path in ("/", "/metrics"):
+        broken = site.ask(path)
+        assert broken.status == 503
+        assert broken.text.startswith("cxrd: the store ")
+        assert broken.text.count("\n") == 1
+
+
+def test_metrics(site: Site, store: Store) -> None:
+    fill(store)
+    assert site.metric("cxrd_jobs", kind="deliver", state="queued") == 2
+    assert site.metric("cxrd_jobs", kind="deliver", state="parked") == 1
+    assert site.metric("cxrd_jobs", kind="analyse", state="running") == 0
+    assert site.metric("cxrd_jobs_parked") == 1
+    assert site.metric("cxrd_instances", state="analysed") == 1
+    assert site.metric("cxrd_instances", state="not_analysed") == 1
+    assert 0 < site.metric("cxrd_oldest_queued_job_seconds", kind="analyse") < 60
+    assert site.metric("cxrd_disk_free_bytes") > 0
+
+
+def test_metrics_say_when_a_certificate_ends(tmp_path: Path, store: Store, pki: Authority) -> None:
+    own = pki.of("cxrd")
+    tls = {"certificate": own.certificate, "key": own.key, "ca": pki.ca}
+    with running(tmp_path, tls=tls, listener={"tls": True}) as site:
+        ends = site.metric("cxrd_certificate_end_timestamp_seconds", section="tls")
+    assert ends == examine(own).not_after.timestamp()
+
+
+def test_metrics_of_an_empty_store_are_zeros(site: Site) -> None:
+    assert site.metric("cxrd_jobs", kind="analyse", state="queued") == 0
+    assert site.metric("cxrd_oldest_queued_job_seconds", kind="analyse") == 0
+    assert site.metric("cxrd_instances", state="received") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        ("status 0xA900: MRN 123\nDOE^JANE", "status 0xA900"),
+        ("status 0xC001", "status 0xC001"),
+        ("no report of 1.2.840.113619.2.66.7: missing", "no report of …: missing"),
+        ("2.25.3141592 is not there", "… is not there"),
+        ("10.1.2.3:104 does not answer", "10.1.2.3:104 does not answer"),
+    ],
+)
+def test_errors_lose_what_may_identify(error: str, shown: str) -> None:
+    assert redact(error) == shown

@@ -1,0 +1,507 @@
+"""The token: nothing without it, sessions that open and end, and no way round."""
+
+import json
+import logging
+import re
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+
+from daemon.audit import logins as login_audit
+from daemon.audit.logins import LoginAudit, LoginOutcome
+from daemon.audit.repeats import FURTHER, MOST_HOSTS, one_host
+from daemon.config.fields import WebConfig
+from daemon.config.settings import Config
+from daemon.errors import ConfigError
+from daemon.web import connection_limits as patience
+from daemon.web.connection_limits import SAY_SECONDS, Seldom
+from daemon.web.middleware import TLS_HEADERS
+from daemon.web.server import MAX_CONNECTIONS
+from daemon.web.sessions import (
+    BEARER_SECONDS,
+    COOKIE,
+    FAILURE_SECONDS,
+    FAILURES,
+    MAX_SESSIONS,
+    SESSION_SECONDS,
+    Access,
+    token_of,
+)
+from dicom_io.peer.tls import client_context
+from storage.audit.records import AuditKind
+from storage.store import Store
+from tests.builders.certificates import Authority
+from tests.servers.running import HOST, free_port, wait_until
+from tests.servers.website import Answer, Site, running
+
+BROWSER = {"Accept": "text/html,*/*;q=0.8"}
+
+OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+
+TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of a test
+
+
+def log_in(site: Site, token: str, **headers: str) -> Answer:
+    form = {"Content-Type": "application/x-www-form-urlencoded", **OWN, **headers}
+    return site.ask_with(form, "/login", "POST", body=f"token={token}".encode())
+
+
+def session_of(answer: Answer) -> dict[str, str]:
+    found = re.match(rf"{COOKIE}=([\w-]+);", answer.headers["set-cookie"])
+    assert found
+    return {"Cookie": f"{COOKIE}={found[1]}"}
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nothing"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Basic YTpi"},
+        {"Cookie": f"{COOKIE}=guessed"},
+        {"Cookie": f"{COOKIE}="},
+        {"Cookie": "\x01;;=;"},
+    ],
+)
+def test_without_token_nothing_is_answered(
+    site: Site, store: Store, path: str, headers: dict[str, str]
+) -> None:
+    answer = site.ask_with(headers, path)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert "cxrd_" not in answer.text
+    assert site.ask_with({**headers, **BROWSER}, path).text.count('name="token"') == 1
+
+
+def test_without_token_health_says_only_how_it_is(site: Site) -> None:
+    answer = site.ask_with({}, "/healthz")
+    assert (answer.status, json.loads(answer.text)) == (200, {"status": "ok"})
+
+
+def test_token_opens_a_session_that_logging_out_ends(site: Site) -> None:
+    answer = log_in(site, site.token)
+    assert (answer.status, answer.headers["location"]) == (303, "./")
+    cookie = answer.headers["set-cookie"]
+    for attribute in ("HttpOnly", "SameSite=strict", "Path=/", f"Max-Age={SESSION_SECONDS}"):
+        assert attribute in cookie
+    assert "Secure" not in cookie
+    session = session_of(answer)
+    assert site.ask_with({**session, **BROWSER}).status == 200
+    assert site.ask_with(session, "/metrics").status == 200
+    assert site.ask_with({**session, **OWN}, "/logout", "POST").status == 303
+    assert site.ask_with(session).status == 401
+
+
+def test_proxy_that_speaks_tls_gets_a_secure_cookie(site: Site) -> None:
+    assert "; Secure" in log_in(site, site.token, Origin="https://localhost").headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://elsewhere.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://localhost:81"},
+        {"Origin": "http://["},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_form_of_another_site_is_refused(site: Site, headers: dict[str, str]) -> None:
+    assert log_in(site, site.token, **headers).status == 403
+    session = session_of(log_in(site, site.token))
+    answer = site.ask_with({**OWN, **session, **headers}, "/logout", "POST")
+    assert answer.status == 403
+    assert site.ask_with(session).status == 200
+
+
+def test_wrong_token_is_said_and_too_many_are_slowed(site: Site) -> None:
+    answer = log_in(site, "wrong", **BROWSER)
+    assert (answer.status, "That is not the token" in answer.text) == (401, True)
+    assert "set-cookie" not in answer.headers
+    session = session_of(log_in(site, site.token))
+    for _ in range(FAILURES):
+        log_in(site, "wrong")
+    assert log_in(site, "wrong").status == 429
+    assert site.ask_with(session).status == 200
+
+
+def test_wrong_tokens_lock_nobody_out_who_has_the_right_one(site: Site) -> None:
+    for _ in range(2 * FAILURES):
+        log_in(site, "wrong")
+    assert log_in(site, site.token).status == 303
+    assert site.ask("/metrics").status == 200
+    assert log_in(site, "wrong").status == 429
+
+
+def test_long_form_is_refused(site: Site) -> None:
+    assert log_in(site, "x" * 5000).status == 413
+
+
+def test_odd_forms_are_no_token(site: Site) -> None:
+    for body in (b"", b"token", b"token=", b"\xff\xfe", b"other=1"):
+        answer = site.ask_with(OWN, "/login", "POST", body=body)
+        assert answer.status == 401
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout"])
+def test_forms_are_only_posted(site: Site, path: str) -> None:
+    assert site.ask(path).status == 405
+    assert site.ask(path, "PUT").status == 405
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_access_forgets_sessions_and_failures_in_time() -> None:
+    heard: list[tuple[str, LoginOutcome]] = []
+    clock = Clock()
+    access = Access(SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock)
+    outcome, session = access.log_in(TOKEN, "a")
+    cookie = Headers({"cookie": f"{COOKIE}={session}"})
+    assert outcome is LoginOutcome.ACCEPTED
+    clock.now = SESSION_SECONDS - 1
+    assert access.is_open_to(cookie, "a")
+    clock.now = SESSION_SECONDS
+    assert not access.is_open_to(cookie, "a")
+    for _ in range(2 * FAILURES):
+        access.log_in("wrong", "b")
+    assert access.log_in("wrong", "b")[0] is LoginOutcome.THROTTLED
+    assert access.log_in("wrong", "a")[0] is LoginOutcome.REFUSED
+    clock.now += FAILURE_SECONDS
+    assert access.log_in("wrong", "b")[0] is LoginOutcome.REFUSED
+    assert heard == [
+        ("a", LoginOutcome.ACCEPTED),
+        *[("b", LoginOutcome.REFUSED)] * FAILURES,
+        *[("b", LoginOutcome.THROTTLED)] * (FAILURES + 1),
+        ("a", LoginOutcome.REFUSED),
+        ("b", LoginOutcome.REFUSED),
+    ]
+
+
+def test_bearer_is_heard_of_once_an_hour_and_host() -> None:
+    heard: list[tuple[str, LoginOutcome]] = []
+    clock = Clock()
+    access = Access(SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock)
+    bearer = Headers({"authorization": f"Bearer {TOKEN}"})
+    for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"):
+        assert access.is_open_to(bearer, host)
+    clock.now = BEARER_SECONDS
+    assert access.is_open_to(bearer, "10.0.0.1")
+    hosts = ["10.0.0.1", "10.0.0.2", "2001:db8::1", "10.0.0.1"]
+    assert heard == [(host, LoginOutcome.BEARER) for host in hosts]
+
+
+def test_bearers_of_countless_hosts_are_not_each_heard_of() -> None:
+    heard: list[str] = []
+    access = Access(SecretStr(TOKEN), lambda host, _: heard.append(host))
+    for number in range(2 * MOST_HOSTS):
+        assert access.is_open_to(Headers({"authorization": f"Bearer {TOKEN}"}), f"host{number}")
+    assert len(heard) == MOST_HOSTS + 1
+
+
+def test_one_host_is_throttled_under_all_its_addresses() -> None:
+    access = Access(SecretStr(TOKEN), lambda *_: None)
+    outcomes = [access.log_in("wrong", f"127.0.0.{number}")[0] for number in range(FAILURES + 1)]
+    assert outcomes == [LoginOutcome.REFUSED] * FAILURES + [LoginOutcome.THROTTLED]
+    assert access.log_in("wrong", "10.0.0.1")[0] is LoginOutcome.REFUSED
+
+
+def test_countless_hosts_are_throttled_together() -> None:
+    access = Access(SecretStr(TOKEN), lambda *_: None)
+    for number in range(MOST_HOSTS + FAILURES):
+        assert access.log_in("wrong", f"host{number}")[0] is LoginOutcome.REFUSED
+    assert access.log_in("wrong", "another")[0] is LoginOutcome.THROTTLED
+    assert access.log_in("wrong", "host0")[0] is LoginOutcome.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("127.0.0.1", "127.0.0.0/8"),
+        ("127.4.5.6", "127.0.0.0/8"),
+        ("::ffff:127.4.5.6", "127.0.0.0/8"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_addresses_of_one_host_are_known(address: str, host: str) -> None:
+    assert one_host(address) == host
+
+
+@pytest.mark.parametrize(
+    "cookies",
+    [
+        ['prefs={"dark":true}; MINE'],
+        ['MINE; prefs={"dark":true}'],
+        ["a b=1; MINE"],
+        ["cart[0]=1; MINE"],
+        ["x=\u00e4; MINE"],
+        ["justvalue; MINE"],
+        ["other=1", "MINE"],
+        ["MINE", "other=1"],
+    ],
+)
+def test_cookies_of_other_pages_lock_nobody_out(cookies: list[str]) -> None:
+    access = Access(SecretStr(TOKEN), lambda *_: None)
+    _, session = access.log_in(TOKEN, "a")
+    raw = [
+        (b"cookie", one.replace("MINE", f"{COOKIE}={session}").encode("latin-1")) for one in cookies
+    ]
+    assert access.is_open_to(Headers(raw=raw), "a")
+
+
+def test_refused_bearer_and_logout_are_heard_of() -> None:
+    heard: list[LoginOutcome] = []
+    access = Access(SecretStr(TOKEN), lambda _, outcome: heard.append(outcome))
+    assert access.is_open_to(Headers({"authorization": f"Bearer {TOKEN}"}), "a")
+    assert not access.is_open_to(Headers({"authorization": "Bearer wrong"}), "a")
+    _, session = access.log_in(TOKEN, "a")
+    cookie = Headers({"cookie": f"{COOKIE}={session}"})
+    access.log_out(cookie, "a")
+    access.log_out(cookie, "a")
+    assert heard == [
+        LoginOutcome.BEARER,
+        LoginOutcome.REFUSED,
+        LoginOutcome.ACCEPTED,
+        LoginOutcome.LOGGED_OUT,
+    ]
+
+
+def test_oldest_session_ends_where_there_are_too_many() -> None:
+    access = Access(SecretStr(TOKEN), lambda *_: None)
+    sessions = [access.log_in(TOKEN, "a")[1] for _ in range(MAX_SESSIONS + 1)]
+    is_open = [access.is_open_to(Headers({"cookie": f"{COOKIE}={one}"}), "a") for one in sessions]
+    assert is_open == [False] + [True] * MAX_SESSIONS
+
+
+def test_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    config = Config(data_dir=tmp_path)
+    token = token_of(config).get_secret_value()
+    assert len(token) >= 40
+    assert token_of(config).get_secret_value() == token
+    assert stat.S_IMODE((tmp_path / "web_token").stat().st_mode) == 0o600
+    other = Config(data_dir=tmp_path / "other", web=WebConfig(token=SecretStr(TOKEN)))
+    assert token_of(other).get_secret_value() == TOKEN
+    assert TOKEN not in repr(other)
+
+
+def test_token_file_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    config = Config(data_dir=tmp_path, web=WebConfig(token_file=path))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        token_of(config)
+    for text, message in (("", "one line"), ("a\nb", "one line"), ("short", "20 printable")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            token_of(config)
+    path.write_text(f"{TOKEN}\r\n")
+    assert token_of(config).get_secret_value() == TOKEN
+
+
+@contextmanager
+def patient(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Site]:
+    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.5)
+    with running(folder) as site:
+        yield site
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: loc",
+        b"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+        b"Content-Length: 100\r\n\r\ntoken",
+    ],
+)
+def test_slow_visitor_is_cut_off(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    with (
+        patient(monkeypatch, tmp_path) as site,
+        socket.create_connection((HOST, site.port)) as visitor,
+    ):
+        visitor.sendall(begun)
+        visitor.settimeout(5)
+        with suppress(ConnectionResetError):
+            assert visitor.recv(1) == b""
+        assert site.ask("/healthz").status == 200
+
+
+def test_silent_visitor_over_tls_is_cut_off(
+    tmp_path: Path, store: Store, pki: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = pki.of("cxrd")
+    port = free_port()
+    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.5)
+    web = {"port": port, "certificate": own.certificate, "key": own.key}
+    with (
+        running(tmp_path, web=web),
+        socket.create_connection((HOST, port), 5) as visitor,
+        suppress(ConnectionResetError),
+    ):
+        assert visitor.recv(1) == b""
+
+
+def test_page_over_tls(tmp_path: Path, store: Store, pki: Authority) -> None:
+    own = pki.of("cxrd")
+    port = free_port()
+    web = {"port": port, "certificate": own.certificate, "key": own.key}
+    with running(tmp_path, web=web):
+        context = client_context(pki.ca)
+        with (
+            socket.create_connection((HOST, port)) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as visitor,
+        ):
+            form = f"token={(tmp_path / 'web_token').read_text().strip()}".encode()
+            visitor.sendall(
+                b"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: https://localhost\r\n"
+                b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(form), form)
+            )
+            answer = b"".join(iter(lambda: visitor.recv(4096), b"")).decode()
+        with socket.create_connection((HOST, port)) as silent:
+            assert silent.fileno() > 0
+            with (
+                socket.create_connection((HOST, port)) as plain,
+                context.wrap_socket(plain, server_hostname="localhost") as visitor,
+            ):
+                assert visitor.version() == "TLSv1.3"
+    assert answer.startswith("HTTP/1.1 303")
+    assert "; Secure" in answer
+    for name, value in TLS_HEADERS.items():
+        assert f"{name.lower()}: {value}" in answer.lower()
+
+
+def test_logins_are_audited(site: Site, store: Store) -> None:
+    log_in(site, site.token)
+    log_in(site, "x" * 24)
+    site.stop()
+    rows = [row for row in store.audit.rows() if row.kind == AuditKind.LOGIN]
+    assert [(row.outcome, row.host, row.detail) for row in rows] == [
+        ("success", HOST, "accepted"),
+        ("failure", HOST, "refused"),
+    ]
+
+
+def login_rows(store: Store) -> list[tuple[str, str]]:
+    return [(row.host, row.detail) for row in store.audit.rows() if row.kind == AuditKind.LOGIN]
+
+
+def test_bearer_is_audited(site: Site, store: Store) -> None:
+    for _ in range(3):
+        assert site.ask("/metrics").status == 200
+    site.stop()
+    assert login_rows(store) == [(HOST, "accepted as a bearer")]
+
+
+def test_wrong_tokens_of_a_host_are_recorded_at_once_and_then_counted(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with LoginAudit(store.audit) as audit:
+        audit.on_login("127.0.0.1", LoginOutcome.REFUSED)
+        wait_until(lambda: len(login_rows(store)) == 1, "the first is recorded")
+        for number in range(2, 250):
+            audit.on_login(f"127.0.0.{number}", LoginOutcome.THROTTLED)
+        audit.on_login("127.0.0.1", LoginOutcome.ACCEPTED)
+        audit.on_login("127.0.0.1", LoginOutcome.ACCEPTED)
+        audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+    rows = [
+        ("127.0.0.1", "refused"),
+        ("127.0.0.1", "accepted"),
+        ("127.0.0.1", "accepted"),
+        ("10.0.0.1", "refused"),
+        ("127.0.0.249", "throttled (248 times, from 127.0.0.0/8)"),
+        ("10.0.0.1", "refused (2 times)"),
+    ]
+    assert login_rows(store) == rows
+    said = [record.getMessage() for record in caplog.records if record.name == "web"]
+    assert said == [f"login from {host}: {detail}" for host, detail in rows]
+
+
+def test_wrong_tokens_are_counted_after_a_while_and_then_forgotten(store: Store) -> None:
+    rows = [("10.0.0.1", "refused"), ("10.0.0.1", "refused (2 times)")]
+    with LoginAudit(store.audit, merge_seconds=0.5) as audit:
+        for _ in range(3):
+            audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        wait_until(lambda: login_rows(store) == rows, "the others are counted")
+        wait_until(lambda: not audit._failed, "the host is forgotten")
+        audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        wait_until(lambda: login_rows(store) == [*rows, rows[0]], "it is recorded at once")
+
+
+def test_wrong_tokens_of_countless_hosts_are_counted_together(store: Store) -> None:
+    with LoginAudit(store.audit) as audit:
+        for number in range(MOST_HOSTS + 500):
+            audit.on_login(f"host{number}", LoginOutcome.REFUSED)
+    rows = login_rows(store)
+    assert len(rows) == MOST_HOSTS + 2
+    assert rows[-1] == (f"host{MOST_HOSTS + 499}", f"refused (499 times, from {FURTHER})")
+
+
+def test_what_a_hanging_store_did_not_take_is_said_at_the_end(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(login_audit, "_WRITE_SECONDS", 0.2)
+    monkeypatch.setattr(store.audit, "record", lambda *_, **__: answers.wait(60))
+    with LoginAudit(store.audit) as audit:
+        for _ in range(5):
+            audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        audit.on_login("10.0.0.1", LoginOutcome.ACCEPTED)
+    answers.set()
+    assert "6 login(s) are not in the audit trail: the store does not answer" in caplog.text
+
+
+def test_warning_is_said_once_a_minute_and_an_error_always() -> None:
+    clock = Clock()
+    seldom = Seldom(clock)
+
+    def said(level: int) -> str:
+        record = logging.LogRecord("x", level, "", 0, "Invalid.", (), None)
+        return record.getMessage() if seldom.filter(record) else ""
+
+    assert [said(logging.WARNING) for _ in range(4)] == ["Invalid.", "", "", ""]
+    assert said(logging.ERROR) == "Invalid."
+    clock.now = SAY_SECONDS
+    assert said(logging.WARNING) == "Invalid. (3 more before)"
+
+
+def test_requests_that_are_none_do_not_fill_the_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(20):
+        with socket.create_connection((HOST, site.port), 5) as visitor:
+            visitor.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+            assert visitor.recv(100).startswith(b"HTTP/1.1 400")
+    assert len([record for record in caplog.records if record.name == "uvicorn.error"]) <= 1
+
+
+def test_one_host_cannot_take_all_connections(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "one_host", lambda address: address)
+    with ExitStack() as stack:
+        for _ in range(2 * MAX_CONNECTIONS):
+            stack.enter_context(
+                socket.create_connection((HOST, site.port), 5, source_address=("127.0.0.2", 0))
+            )
+        assert site.ask("/healthz").status == 200

@@ -1,0 +1,78 @@
+"""A role that ends is started again, whatever stands in the way for a moment."""
+
+import os
+import resource
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from daemon import supervisor as supervisor_module
+from daemon.config.fields import WebConfig
+from daemon.config.settings import Config
+from daemon.supervisor import Supervisor
+from daemon.worker.loop import Backoff
+from daemon.worker.role import RoleName, end_of
+from tests.daemon.analyse.test_decoder_pool import children_of
+from tests.servers.running import free_port, wait_until
+
+
+def test_an_end_is_named_by_its_signal_or_status() -> None:
+    assert end_of(-signal.SIGSEGV) == "signal SIGSEGV"
+    assert end_of(-(signal.SIGRTMIN + 2)) == f"signal {signal.SIGRTMIN + 2}"
+    assert end_of(3) == "exit status 3"
+
+
+@contextmanager
+def no_file_more() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def supervised(folder: Path) -> Iterator[list[RoleName]]:
+    """The web role alone, run by a thread of this process; the roles that are ready."""
+    config = Config(data_dir=folder / "data", web=WebConfig(port=free_port()))
+    stop, ready = threading.Event(), list[RoleName]()
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        def on_ready(working: Sequence[RoleName]) -> None:
+            ready.extend(working)
+
+        try:
+            Supervisor(config, [RoleName.WEB]).run(stop, on_ready)
+        except BaseException as error:  # noqa: BLE001 - whatever ends the daemon
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield ready
+    finally:
+        stop.set()
+        thread.join()
+        assert errors == []
+
+
+def test_a_role_for_which_there_is_no_process_yet_is_started_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor_module, "RESTART", Backoff(0.2, 0.2))
+    caplog.set_level("INFO", "supervisor")
+    with supervised(tmp_path) as ready:
+        wait_until(lambda: ready == [RoleName.WEB], "the role works")
+        before = children_of(os.getpid())
+        with no_file_more():
+            for pid in before:
+                os.kill(pid, signal.SIGRTMIN + 2)
+            wait_until(lambda: "no process for the web" in caplog.text, "a start fails")
+        wait_until(lambda: caplog.text.count("web started") == 2, "the role is started again")
+        assert f"web stopped: signal {signal.SIGRTMIN + 2}; restarting" in caplog.text

@@ -1,0 +1,294 @@
+import contextlib
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_charset_files
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    SecondaryCaptureImageStorage,
+)
+
+from dicom_io.errors import NotDicomError, ObjectError
+from dicom_io.gate.header_check import assess
+from dicom_io.gate.reasons import Reason
+from dicom_io.objects.compression import jpeg_copy
+from dicom_io.objects.encode import to_bytes
+from dicom_io.objects.secondary_capture import (
+    CaptureContent,
+    SummaryContent,
+    build_capture,
+    build_summary,
+)
+from dicom_io.objects.source_header import Identity
+from dicom_io.objects.uids import derived_uid
+from dicom_io.read.header import read_dataset, text
+from tests.builders.objects import (
+    ALGORITHM,
+    NOW,
+    SHA256,
+    STUDY,
+    bare_header,
+    capture_content,
+    full_header,
+)
+from tests.tools.validation import new_errors, validate, warnings
+
+REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
+
+
+def written(content: CaptureContent, folder: Path) -> Path:
+    path = folder / "heatmap.dcm"
+    path.write_bytes(to_bytes(build_capture(content)))
+    return path
+
+
+def read_back(content: CaptureContent) -> Dataset:
+    return pydicom.dcmread(BytesIO(to_bytes(build_capture(content))))
+
+
+@pytest.mark.parametrize("header", [full_header, bare_header])
+def test_dciodvfy_finds_no_error(header: Any, tmp_path: Path) -> None:
+    assert validate(written(capture_content(header()), tmp_path)) == []
+
+
+def test_dciodvfy_warns_only_of_the_device_uid_it_is_too_old_for(tmp_path: Path) -> None:
+    lines = warnings(written(capture_content(full_header()), tmp_path))
+    assert [
+        line for line in lines if "(0x0018,0x1002)" not in line and "Extended" not in line
+    ] == []
+
+
+def test_a_damaged_header_gives_a_readable_object_or_a_named_reason(shared_data: Path) -> None:
+    built = 0
+    for path in sorted((shared_data / "dicom" / "malformed").glob("*/*.dcm")):
+        rgb = np.zeros((8, 8, 3), dtype=np.uint8)
+        with contextlib.suppress(NotDicomError, ObjectError):
+            header = read_dataset(path, with_pixels=False)
+            uid = text(header, "SOPInstanceUID")
+            content = replace(capture_content(full_header()), source=header, rgb=rgb)
+            identity = replace(
+                content.identity, sop_instance_uid=derived_uid(uid, SHA256, "heatmap")
+            )
+            ds = read_back(replace(content, identity=identity))
+            np.testing.assert_array_equal(ds.pixel_array, rgb)
+            built += 1
+    assert built > 100
+
+
+@pytest.mark.parametrize("name", REAL_CHESTS)
+def test_a_heatmap_of_a_real_film_adds_no_error(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    [source] = (shared_data / "dicom" / "real").glob(f"{name}*")
+    header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
+    assert new_errors(written(capture_content(header), tmp_path), source) == []
+
+
+def test_a_name_comes_out_unchanged(tmp_path: Path) -> None:
+    [korean] = get_charset_files("chrI2.dcm")
+    header = pydicom.dcmread(korean)
+    path = written(capture_content(header), tmp_path)
+    assert pydicom.dcmread(path).PatientName == "Hong^Gildong=洪^吉洞=홍^길동"
+    assert validate(path) == []
+
+
+def test_pixels_come_back_as_they_went_in() -> None:
+    content = capture_content(full_header())
+    ds = read_back(content)
+    assert ds.PhotometricInterpretation == "RGB"
+    np.testing.assert_array_equal(ds.pixel_array, content.rgb)
+
+
+def test_an_odd_number_of_pixels_is_padded() -> None:
+    rgb = np.full((1, 1, 3), 7, dtype=np.uint8)
+    ds = read_back(capture_content(full_header(), rgb=rgb))
+    assert len(ds.PixelData) == 4
+    np.testing.assert_array_equal(ds.pixel_array, rgb[0:1])
+
+
+def test_the_picture_says_what_it_is() -> None:
+    ds = read_back(capture_content(full_header()))
+    assert ds.SOPClassUID == SecondaryCaptureImageStorage
+    assert (ds.Modality, ds.ConversionType, ds.BodyPartExamined) == ("OT", "WSD", "CHEST")
+    assert list(ds.ImageType) == ["DERIVED", "SECONDARY", "OTHER"]
+    assert (ds.BurnedInAnnotation, ds.RecognizableVisualFeatures) == ("YES", "NO")
+    assert (ds.ContentQualification, ds.SeriesDescription) == (
+        "RESEARCH",
+        "AI heatmap - research use only",
+    )
+    assert ds.DerivationCodeSequence[0].CodeValue == "130403"
+    assert "Pleural effusion" in ds.DerivationDescription
+    assert SHA256 in ds.DerivationDescription
+    assert "RESEARCH USE ONLY" in ds.DerivationDescription
+    assert (ds.StudyInstanceUID, ds.PatientID) == (STUDY, "P-17")
+    assert ds.RequestAttributesSequence[0].RequestedProcedureDescription == "Röntgen Thorax"
+
+
+def test_the_source_is_referenced() -> None:
+    ds = read_back(capture_content(full_header()))
+    [source] = ds.SourceImageSequence
+    assert source.ReferencedSOPInstanceUID == f"{STUDY}.1.1"
+    assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+    assert source.SpatialLocationsPreserved == "YES"
+    [series] = ds.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == f"{STUDY}.1"
+
+
+def test_orientation_is_claimed_only_on_the_grid_of_the_source() -> None:
+    assert list(read_back(capture_content(full_header())).PatientOrientation) == ["L", "F"]
+    larger = np.zeros((100, 48, 3), dtype=np.uint8)
+    ds = read_back(capture_content(full_header(), rgb=larger))
+    assert not ds.PatientOrientation
+    assert ds.SourceImageSequence[0].SpatialLocationsPreserved == "NO"
+
+
+def test_lossy_sources_make_lossy_heatmaps(tmp_path: Path) -> None:
+    header = full_header()
+    assert build_capture(capture_content(header)).LossyImageCompression == "00"
+    header.LossyImageCompression = "01"
+    header.LossyImageCompressionRatio = [10, 2]
+    header.LossyImageCompressionMethod = ["ISO_10918_1", "ISO_15444_1"]
+    content = capture_content(header)
+    ds = read_back(content)
+    assert ds.LossyImageCompression == "01"
+    assert list(ds.LossyImageCompressionRatio) == [10, 2]
+    assert validate(written(content, tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("syntax", "flag"),
+    [(ExplicitVRLittleEndian, "00"), (JPEGLosslessSV1, "00"), (JPEGBaseline8Bit, "01")],
+)
+def test_a_lossy_transfer_syntax_counts_without_the_flag(syntax: UID, flag: str) -> None:
+    header = full_header()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = syntax
+    assert build_capture(capture_content(header)).LossyImageCompression == flag
+
+
+def test_the_same_content_gives_the_same_bytes() -> None:
+    content = capture_content(full_header())
+    assert to_bytes(build_capture(content)) == to_bytes(build_capture(content))
+
+
+@pytest.mark.parametrize(
+    "rgb",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+    ids=lambda a: f"{a.dtype}-{a.shape}",
+)
+def test_another_kind_of_array_is_refused(rgb: Any) -> None:
+    with pytest.raises(ObjectError, match="uint8"):
+        build_capture(capture_content(full_header(), rgb=rgb))
+
+
+def test_an_unknown_label_is_refused() -> None:
+    with pytest.raises(ObjectError, match="Covid"):
+        build_capture(replace(capture_content(full_header()), label="Covid"))
+
+
+def summary_content(header: Dataset, positive: tuple[str, ...] = ("Effusion",)) -> SummaryContent:
+    return SummaryContent(
+        source=header,
+        rgb=np.full((30, 40, 3), 9, dtype=np.uint8),
+        positive=positive,
+        algorithm=ALGORITHM,
+        identity=Identity("2.25.61", "2.25.62", 902, 2, NOW),
+    )
+
+
+def summary_file(content: SummaryContent, folder: Path) -> Path:
+    path = folder / "summary.dcm"
+    path.write_bytes(to_bytes(build_summary(content)))
+    return path
+
+
+@pytest.mark.parametrize("header", [full_header, bare_header])
+@pytest.mark.parametrize("positive", [(), ("Effusion", "Pleural_Thickening")])
+def test_dciodvfy_finds_no_error_in_a_summary(
+    header: Any, positive: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert validate(summary_file(summary_content(header(), positive), tmp_path)) == []
+
+
+def test_a_summary_says_what_it_is(tmp_path: Path) -> None:
+    ds = pydicom.dcmread(summary_file(summary_content(full_header()), tmp_path))
+    assert ds.SeriesDescription == "AI summary - research use only"
+    assert (ds.Modality, ds.BurnedInAnnotation, ds.ContentQualification) == (
+        "OT",
+        "YES",
+        "RESEARCH",
+    )
+    assert "At or above threshold: Pleural effusion." in ds.DerivationDescription
+    assert "RESEARCH USE ONLY" in ds.DerivationDescription
+    assert ds.DerivationCodeSequence[0].CodeValue == "130403"
+    [source] = ds.SourceImageSequence
+    assert source.ReferencedSOPInstanceUID == f"{STUDY}.1.1"
+    assert source.SpatialLocationsPreserved == "NO"
+    assert not ds.PatientOrientation
+    np.testing.assert_array_equal(ds.pixel_array, np.full((30, 40, 3), 9))
+
+
+def test_a_summary_without_a_map_does_not_claim_one(tmp_path: Path) -> None:
+    ds = pydicom.dcmread(summary_file(summary_content(full_header(), ()), tmp_path))
+    assert "DerivationCodeSequence" not in ds
+    assert "At or above threshold: none." in ds.DerivationDescription
+
+
+@pytest.mark.parametrize("positive", [(), ("Effusion",)])
+def test_a_summary_that_comes_back_is_known_as_a_result(
+    positive: tuple[str, ...], tmp_path: Path
+) -> None:
+    ds = read_dataset(summary_file(summary_content(full_header(), positive), tmp_path))
+    assert assess(ds).reason is Reason.OWN_RESULT
+
+
+def test_pixels_that_are_not_square_are_not_square_in_the_heatmap(tmp_path: Path) -> None:
+    header = full_header()
+    header.PixelSpacing = [0.1, 0.2]
+    path = written(capture_content(header), tmp_path)
+    assert list(pydicom.dcmread(path).PixelAspectRatio) == [500, 1000]
+    assert validate(path) == []
+
+
+@pytest.mark.parametrize("vr", ["AT", "SQ", "FD"])
+def test_an_element_of_a_wrong_type_is_left_out(vr: str) -> None:
+    header = full_header()
+    header.LossyImageCompression = "01"
+    values: dict[str, Any] = {"AT": 0x00080008, "SQ": [Dataset()], "FD": 1.5}
+    for tag in (0x00282112, 0x00282114):
+        header[tag] = DataElement(tag, vr, values[vr], already_converted=True)
+    item = header.RequestAttributesSequence[0]
+    item[0x00401001] = RawDataElement(Tag(0x00401001), "ZZ", 2, b"1 ", 0, False, True)
+    ds = build_capture(capture_content(header))
+    assert not ds.get("LossyImageCompressionRatio")
+    assert 0x00401001 not in ds.RequestAttributesSequence[0]
+    assert ds.RequestAttributesSequence[0].ScheduledProcedureStepID == "SPS-1"
+    jpeg_copy(ds, sop_instance_uid="2.25.1", series_instance_uid="2.25.2", series_number=1)
+    to_bytes(ds)
+
+
+def test_an_element_without_a_type_is_read_by_the_dictionary() -> None:
+    header = full_header()
+    header.set_original_encoding(False, True, "iso8859")
+    item = header.RequestAttributesSequence[0]
+    item.set_original_encoding(False, True, "iso8859")
+    item[0x00401001] = RawDataElement(Tag(0x00401001), None, 2, b"RP", 0, False, True)
+    ds = build_capture(capture_content(header))
+    [copied] = pydicom.dcmread(BytesIO(to_bytes(ds))).RequestAttributesSequence
+    assert copied.RequestedProcedureID == "RP"

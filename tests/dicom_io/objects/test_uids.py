@@ -1,0 +1,52 @@
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.uid import UID
+
+from dicom_io.objects.uids import (
+    derived_uid,
+    device_uid,
+    heatmap_uid,
+    report_uid,
+    series_uid,
+    tracking_uid,
+)
+
+SHA256 = "ab" * 32
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_derived_uid_is_a_valid_uuid_under_2_25(source: str, sha256: str, kind: str) -> None:
+    uid = derived_uid(source, sha256, kind)
+    assert UID(uid).is_valid
+    number = uuid.UUID(int=int(uid.removeprefix("2.25.")))
+    assert number.version == 8
+    assert number.variant == uuid.RFC_4122
+
+
+def test_a_derived_uid_never_changes_between_releases() -> None:
+    assert derived_uid("1.2.3", SHA256, "report") == "2.25.170122327165531014328538439265478498793"
+
+
+def test_parts_cannot_run_into_each_other() -> None:
+    assert derived_uid("1.2.3", "4", "x") != derived_uid("1.2.34", "", "x")
+
+
+def test_every_kind_of_object_of_one_image_has_its_own_uid() -> None:
+    uids = {
+        report_uid("1.2", ["1.2.3"], SHA256),
+        series_uid("1.2", SHA256, "report"),
+        series_uid("1.2", SHA256, "heatmap"),
+        heatmap_uid("1.2.3", SHA256, "Mass"),
+        heatmap_uid("1.2.3", SHA256, "Nodule"),
+        tracking_uid("1.2.3", SHA256, "Mass"),
+        device_uid(SHA256),
+        device_uid("cd" * 32),
+    }
+    assert len(uids) == 8
+
+
+def test_a_report_is_named_by_its_images_and_not_by_their_order() -> None:
+    assert report_uid("1.2", ["a", "b"], SHA256) == report_uid("1.2", ["b", "a", "a"], SHA256)
+    assert report_uid("1.2", ["a", "b"], SHA256) != report_uid("1.2", ["a"], SHA256)

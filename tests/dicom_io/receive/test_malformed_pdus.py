@@ -1,0 +1,34 @@
+"""Whatever a peer says, the node neither raises in a thread nor keeps one.
+
+An exception in a thread fails the test by itself: pytest turns it into a warning, and that into
+an error.
+"""
+
+import pytest
+
+from dicom_io.receive.limits import Limits
+from tests.builders.films import ROOT, chest_film, chest_values, data_set_bytes, file_bytes
+from tests.builders.malformed_pdus import BEFORE, WITHIN, conversations, hold
+from tests.dicom_io.receive.test_node import Inbox, running, wait_until
+from tests.dicom_io.receive.test_node_limits import threads_of_connections
+from tests.servers.raw_peer import RawPeer
+
+FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
+
+COUNT = 2 * max(len(BEFORE), len(WITHIN))
+
+
+@pytest.mark.parametrize("seed", range(1))
+def test_no_conversation_leaves_a_thread_or_an_error(
+    seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox = Inbox()
+    with running(inbox, limits=Limits(stall_seconds=1, request_seconds=1)) as node:
+        for conversation in conversations(seed, COUNT, f"{ROOT}.9", FILM):
+            hold(conversation, node.port)
+            wait_until(lambda: not threads_of_connections())
+            assert "Traceback" not in caplog.text, conversation
+        with RawPeer(node.port) as peer:
+            assert peer.associate().store(f"{ROOT}.1.1.1", FILM) == 0
+    assert inbox.instances[-1].sop_instance_uid == f"{ROOT}.1.1.1"
+    assert all(one.sop_instance_uid.startswith(ROOT) for one in inbox.instances)

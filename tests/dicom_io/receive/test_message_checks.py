@@ -1,0 +1,71 @@
+import struct
+
+import pytest
+from pydicom.uid import CTImageStorage
+
+from dicom_io.receive.message_checks import CommandError, checked
+from tests.servers.raw_peer import command, echo_elements, element, store_elements
+
+STORE = store_elements("1.2.3")
+
+
+def without(number: int) -> bytes:
+    return command(one for one in STORE if one[0] != number)
+
+
+def with_value(number: int, value: bytes) -> bytes:
+    return command((one[0], value if one[0] == number else one[1]) for one in STORE)
+
+
+@pytest.mark.parametrize("elements", [STORE, echo_elements()])
+def test_a_good_command_set_stays_as_it_is(elements: list[tuple[int, bytes]]) -> None:
+    assert checked(command(elements)) == command(elements)
+
+
+def test_elements_are_put_in_order_and_unknown_ones_left_out() -> None:
+    shuffled = command([*reversed(STORE), (0x4000, b"xx"), (0x0902, b"a comment ")])
+    assert checked(shuffled) == command(STORE)
+
+
+def test_a_missing_or_wrong_group_length_is_mended() -> None:
+    body = command(STORE)[12:]
+    assert checked(body) == command(STORE)
+    assert checked(element(0, b"\xff\xff\xff\x7f") + body) == command(STORE)
+
+
+def test_an_instance_uid_that_no_standard_allows_is_left_to_its_receiver() -> None:
+    odd = with_value(0x1000, b"1.02.abc")
+    assert checked(odd) == odd
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"\0" * 7,
+        b"\xff" * 64,
+        command(STORE)[:-1],
+        command([*STORE, STORE[0]]),
+        without(0x0100),
+        without(0x0800),
+        with_value(0x0100, b"\x20\0"),
+        with_value(0x0110, b""),
+        with_value(0x0700, b"\3\0"),
+        with_value(0x0110, b"\1\0\0\0"),
+        command([*echo_elements()[:-1], (0x0800, b"\0\0")]),
+        command([(0x0100, b"\xff\x0f"), (0x0120, b"\7\0"), (0x0800, b"\0\0")]),
+        with_value(0x1000, b"1." * 33),
+        with_value(0x1000, b"1.2\\1.3 "),
+        with_value(0x1000, b"1.2.\xc3\xa9 "),
+        command(STORE) + struct.pack("<HHI", 0x0008, 0x0016, 0),
+        command(STORE) + struct.pack("<HHI", 0, 0x1030, 0xFFFFFFFF),
+    ],
+)
+def test_anything_else_is_refused(damaged: bytes) -> None:
+    with pytest.raises(CommandError):
+        checked(damaged)
+
+
+def test_values_of_any_class_pass() -> None:
+    of_ct = command(store_elements("1.2.3", CTImageStorage))
+    assert checked(of_ct) == of_ct

@@ -1,0 +1,514 @@
+import copy
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import pydicom
+import pytest
+from pydicom.data import get_charset_files
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import Comprehensive3DSRStorage
+
+from dicom_io.errors import ObjectError
+from dicom_io.objects.codes import ABSENT, FINDING_CODES, GRAD_CAM, PRESENT, PRIVATE_SCHEME
+from dicom_io.objects.encode import to_bytes
+from dicom_io.objects.source_header import Identity
+from dicom_io.objects.uids import heatmap_uid, series_uid, tracking_uid
+from dicom_io.report.document import (
+    ObjectReference,
+    ReportContent,
+    ReportedFinding,
+    ReportedImage,
+    build_report,
+)
+from tests.builders.objects import (
+    ALGORITHM,
+    LATERAL,
+    NOW,
+    SHA256,
+    STUDY,
+    bare_header,
+    findings,
+    full_header,
+    report_content,
+)
+from tests.tools.installed import require_tool
+from tests.tools.validation import new_errors, validate, warnings
+
+PARAMETERS = "Algorithm Parameters"
+
+OUTLINE = ((10.5, 20.5), (30.5, 20.5), (20.5, 40.25))
+
+REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
+
+# The other files pydicom ships for this hold no study.
+CHARACTER_SETS = [name for name in get_charset_files("*.dcm") if "SQEncoding" not in name]
+
+
+def written(content: ReportContent, folder: Path) -> Path:
+    path = folder / "report.dcm"
+    path.write_bytes(to_bytes(build_report(content)))
+    return path
+
+
+def read_back(content: ReportContent) -> Any:
+    return highdicom.sr.srread(BytesIO(to_bytes(build_report(content))))
+
+
+def texts(ds: Dataset, name: str) -> list[str]:
+    return [
+        str(item.TextValue)
+        for item in ds.ContentSequence
+        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeMeaning == name
+    ]
+
+
+def dump(path: Path) -> str:
+    tool = require_tool("dsrdump")
+    done = subprocess.run([tool, "+Pl", str(path)], capture_output=True, check=True, timeout=60)
+    return done.stdout.decode("utf-8", "replace")
+
+
+@pytest.fixture
+def full_content() -> ReportContent:
+    """Two images, an outlined finding with its heatmap, a predecessor, notes, and an omission."""
+    uid = heatmap_uid(f"{STUDY}.1.1", SHA256, "Effusion")
+    series = series_uid(STUDY, SHA256, "heatmap")
+    heatmap = ObjectReference("1.2.840.10008.5.1.4.1.1.7", uid, series, STUDY)
+    first = [replace(f, heatmap=heatmap, outline=OUTLINE) if f.present else f for f in findings()]
+    return report_content(
+        full_header(),
+        sources=[
+            ReportedImage(full_header(1), first, ["PixelSpacing is missing"]),
+            ReportedImage(full_header(2), findings(())),
+        ],
+        not_analysed=[LATERAL],
+        predecessor=ObjectReference(Comprehensive3DSRStorage, f"{STUDY}.7", f"{STUDY}.6", STUDY),
+    )
+
+
+@pytest.mark.parametrize("header", [full_header, bare_header])
+def test_dciodvfy_finds_no_error(header: Any, tmp_path: Path) -> None:
+    assert validate(written(report_content(header()), tmp_path)) == []
+
+
+def test_dciodvfy_finds_no_error_in_a_report_with_everything(
+    full_content: ReportContent, tmp_path: Path
+) -> None:
+    path = written(full_content, tmp_path)
+    assert validate(path) == []
+    # A private code is unknown to any validator, and this one predates DeviceUID in the item.
+    expected = re.compile(
+        rf"99CXRD|Coding Scheme UID|\(0x0018,0x1002\)|Standard Extended|{PRIVATE_SCHEME}"
+    )
+    assert [line for line in warnings(path) if not expected.search(line)] == []
+
+
+@pytest.mark.parametrize("name", REAL_CHESTS)
+def test_a_report_on_a_real_film_adds_no_error(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    [source] = (shared_data / "dicom" / "real").glob(f"{name}*")
+    header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
+    assert new_errors(written(report_content(header), tmp_path), source) == []
+
+
+@pytest.mark.parametrize("source", CHARACTER_SETS, ids=lambda p: Path(p).stem)
+def test_a_name_in_any_character_set_keeps_its_bytes(source: str, tmp_path: Path) -> None:
+    header = pydicom.dcmread(source)
+    raw = header.get_item("PatientName").value
+    path = written(report_content(header), tmp_path)
+    built = pydicom.dcmread(path)
+    assert built.get_item("PatientName").value == raw
+    assert built.PatientName == pydicom.dcmread(source).PatientName
+    assert validate(path) == []
+
+
+@pytest.mark.parametrize("source", CHARACTER_SETS, ids=lambda p: Path(p).stem)
+def test_a_name_somebody_has_read_before_is_still_the_same(source: str) -> None:
+    header = pydicom.dcmread(source)
+    header.decode()
+    name = pydicom.dcmread(source).PatientName
+    assert str(read_back(report_content(header)).PatientName) == str(name).rstrip("= ")
+
+
+def test_a_multi_byte_character_set_that_stands_alone_is_made_legal(tmp_path: Path) -> None:
+    [japanese] = get_charset_files("chrH31.dcm")
+    header = pydicom.dcmread(japanese)
+    header.SpecificCharacterSet = "ISO 2022 IR 87"
+    name = header.get_item("PatientName").value
+    path = written(report_content(header), tmp_path)
+    built = pydicom.dcmread(path)
+    assert list(built.SpecificCharacterSet) == ["", "ISO 2022 IR 87"]
+    assert built.get_item("PatientName").value == name
+    assert str(built.PatientName) == "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    assert validate(path) == []
+
+
+def test_too_long_and_odd_values_of_the_source_stay_as_they_are() -> None:
+    header = full_header()
+    buffer = BytesIO()
+    header.save_as(buffer, implicit_vr=False, little_endian=True)
+    odd = buffer.getvalue().replace(b"A-4711", b"A-47\\1").replace(b"20240505", b"2024.5.5")
+    header = pydicom.dcmread(BytesIO(odd), force=True)
+    built = build_report(report_content(header))
+    assert built.get_item("AccessionNumber").value == b"A-47\\1"
+    assert built.get_item("StudyDate").value == b"2024.5.5"
+
+
+def test_a_request_keeps_its_characters_inside_the_sequence() -> None:
+    header = full_header()
+    header.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+    header.PatientName = "Yamada^Tarou=山田^太郎"
+    header.RequestAttributesSequence[0].RequestedProcedureDescription = "胸部"
+    buffer = BytesIO()
+    header.save_as(buffer, implicit_vr=True, little_endian=True)
+    source = pydicom.dcmread(BytesIO(buffer.getvalue()), force=True)
+    ds = read_back(report_content(source))
+    assert ds.ReferencedRequestSequence[0].RequestedProcedureDescription == "胸部"
+    assert ds.PatientName == "Yamada^Tarou=山田^太郎"
+
+
+def test_the_source_header_is_not_touched() -> None:
+    header = bare_header()
+    before = copy.deepcopy(header)
+    build_report(report_content(header))
+    assert header == before
+    header = full_header()
+    before = copy.deepcopy(header)
+    build_report(report_content(header))
+    assert header == before
+
+
+def test_the_same_content_gives_the_same_bytes(full_content: ReportContent) -> None:
+    assert to_bytes(build_report(full_content)) == to_bytes(build_report(full_content))
+
+
+def test_patient_study_and_document_are_described() -> None:
+    ds = read_back(report_content(full_header()))
+    assert ds.SOPClassUID == Comprehensive3DSRStorage
+    assert (ds.Modality, ds.SeriesDescription) == ("SR", "AI findings - research use only")
+    assert (ds.StudyInstanceUID, ds.AccessionNumber, ds.PatientID) == (STUDY, "A-4711", "P-17")
+    assert str(ds.PatientName) == "Müller^Jürgen"
+    assert (ds.CompletionFlag, ds.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
+    assert (ds.PreliminaryFlag, ds.ContentQualification) == ("PRELIMINARY", "RESEARCH")
+    assert (ds.Manufacturer, ds.ManufacturerModelName) == ("cxrd project", "starter")
+    assert (ds.SoftwareVersions, ds.DeviceSerialNumber) == ("1.2.0", SHA256)
+    assert ds.AuthorObserverSequence[0].ObserverType == "DEV"
+    [equipment] = ds.ContributingEquipmentSequence
+    assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+    [request] = ds.ReferencedRequestSequence
+    assert (request.RequestedProcedureID, request.AccessionNumber) == ("RP-1", "A-4711")
+    assert request.RequestedProcedureDescription == "Röntgen Thorax"
+    [scheme] = ds.CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == PRIVATE_SCHEME
+
+
+def test_times_are_in_the_zone_of_the_source() -> None:
+    ds = build_report(report_content(full_header()))
+    assert (ds.ContentDate, ds.ContentTime) == ("20240506", "090809")
+    assert ds.TimezoneOffsetFromUTC == "+0200"
+
+
+def test_times_are_in_the_zone_of_the_site_where_the_source_names_none() -> None:
+    site = timezone(-timedelta(hours=9, minutes=30))
+    identity = Identity("2.25.1", "2.25.2", 1, 1, NOW, timezone=site)
+    ds = build_report(report_content(bare_header(), identity=identity))
+    assert (ds.ContentDate, ds.ContentTime) == ("20240505", "213809")
+    assert ds.TimezoneOffsetFromUTC == "-0930"
+
+
+@pytest.mark.parametrize("offset", ["+2400", "0200", "local"])
+def test_an_offset_that_is_none_is_ignored(offset: str) -> None:
+    header = bare_header()
+    header.add_new("TimezoneOffsetFromUTC", "SH", offset)
+    assert build_report(report_content(header)).TimezoneOffsetFromUTC == "+0000"
+
+
+def test_every_image_has_a_group_per_finding_with_its_numbers(
+    full_content: ReportContent,
+) -> None:
+    report = read_back(full_content).content
+    outlined = report.get_planar_roi_measurement_groups()
+    groups = [*outlined, *report.get_image_measurement_groups()]
+    assert (len(outlined), len(groups)) == (1, 28)
+    by_uid = {group.tracking_uid: group for group in groups}
+    assert len(by_uid) == 28
+    for image in full_content.sources:
+        for finding in image.findings:
+            uid = tracking_uid(str(image.dataset.SOPInstanceUID), SHA256, finding.label)
+            group = by_uid[uid]
+            code = FINDING_CODES[finding.label]
+            assert group.finding_type == code.concept.code
+            assert [site.value for site in group.finding_sites] == [code.site.code]
+            probability, threshold = group.get_measurements()
+            assert (probability.name, probability.unit) == (
+                codes.DCM.Probability,
+                codes.UCUM.NoUnits,
+            )
+            assert (probability.value, threshold.value) == (
+                finding.probability,
+                finding.threshold,
+            )
+            [evaluation] = group.get_qualitative_evaluations()
+            assert evaluation.name == code.concept.code
+            assert evaluation.value == (PRESENT if finding.present else ABSENT).code
+            [source] = named(group[0].ContentSequence, "Source of Measurement")
+            assert source.referenced_sop_instance_uid == image.dataset.SOPInstanceUID
+
+
+def named(content: Any, name: str) -> list[Any]:
+    return [item for item in content if item.ConceptNameCodeSequence[0].CodeMeaning == name]
+
+
+def test_an_outlined_finding_is_a_closed_polyline_on_its_film(
+    full_content: ReportContent,
+) -> None:
+    [group] = read_back(full_content).content.get_planar_roi_measurement_groups()
+    assert group.finding_type == FINDING_CODES["Effusion"].concept.code
+    assert group.roi.graphic_type.value == "POLYLINE"
+    assert group.roi.value.tolist() == [list(point) for point in (*OUTLINE, OUTLINE[0])]
+    # Viewers look for the film as the only item below the coordinate.
+    [film] = group.roi.ContentSequence
+    assert film.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == f"{STUDY}.1.1"
+    picture, meaning = named(group[0].ContentSequence, GRAD_CAM.meaning)
+    assert picture.ReferencedSOPSequence[0].ReferencedSOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
+    assert "Grad-CAM map of pleural effusion" in meaning.TextValue
+    assert "not a segmentation" in meaning.TextValue
+
+
+def test_a_finding_without_outline_is_inferred_from_the_whole_film(
+    full_content: ReportContent,
+) -> None:
+    for group in read_back(full_content).content.get_image_measurement_groups():
+        probability, threshold = group.get_measurements()
+        [film] = probability.referenced_coordinates
+        assert film.value.tolist() == [[0, 0], [48, 0], [48, 64], [0, 64], [0, 0]]
+        assert threshold.referenced_coordinates == []
+
+
+def test_findings_that_are_present_come_first(full_content: ReportContent) -> None:
+    ds = build_report(full_content)
+    [measurements] = named(ds.ContentSequence, "Imaging Measurements")
+    said = [
+        str(named(group.ContentSequence, "Tracking Identifier")[0].TextValue)
+        for group in measurements.ContentSequence
+    ]
+    assert said[:3] == [
+        "Image 1: Pleural effusion",
+        "Image 1: Atelectasis",
+        "Image 1: Cardiomegaly",
+    ]
+    assert said[14] == "Image 2: Atelectasis"
+
+
+def test_the_library_says_what_each_film_shows() -> None:
+    header = full_header()
+    header.ViewPosition = "PA"
+    [library] = named(build_report(report_content(header)).ContentSequence, "Image Library")
+    [entry] = library.ContentSequence[0].ContentSequence
+    said = {
+        item.ConceptNameCodeSequence[0].CodeMeaning: item.ConceptCodeSequence[0].CodeMeaning
+        for item in entry.ContentSequence
+        if item.ValueType == "CODE"
+    }
+    assert said == {
+        "Modality": "Digital Radiography",
+        "Target Region": "Chest",
+        "Image View": "postero-anterior",
+    }
+
+
+def test_operating_point_and_version_of_the_calibration_are_said() -> None:
+    algorithm = replace(
+        ALGORITHM, operating_point="specificity 0.85", calibration_version="0a1b2c3d4e5f"
+    )
+    content = report_content(full_header(), algorithm=algorithm)
+    ds = build_report(content)
+    assert texts(ds, "CAD Operating Point Description") == ["specificity 0.85"]
+    for group in read_back(content).content.get_image_measurement_groups():
+        said = [str(item.TextValue) for item in named(group[0].ContentSequence, PARAMETERS)]
+        assert "Calibration: Platt scaling per label, version 0a1b2c3d4e5f" in said
+    [equipment] = ds.ContributingEquipmentSequence
+    assert "version 0a1b2c3d4e5f" in equipment.ContributionDescription
+
+
+def test_every_group_names_its_algorithm(full_content: ReportContent) -> None:
+    report = read_back(full_content).content
+    groups = report.get_image_measurement_groups() + report.get_planar_roi_measurement_groups()
+    for group in groups:
+        said = [
+            str(item.TextValue) for item in group[0].ContentSequence if item.ValueType == "TEXT"
+        ]
+        assert {"starter", "1.2.0", "cxrd project"} <= set(said)
+        assert f"Model bundle sha256: {SHA256}" in said
+        assert "Calibration: Platt scaling per label" in said
+        assert any(text.startswith("RESEARCH USE ONLY") for text in said)
+
+
+def references(sequence: Any) -> Iterator[tuple[str, str, str]]:
+    for study in sequence:
+        for series in study.ReferencedSeriesSequence:
+            for sop in series.ReferencedSOPSequence:
+                yield (
+                    str(study.StudyInstanceUID),
+                    str(series.SeriesInstanceUID),
+                    str(sop.ReferencedSOPInstanceUID),
+                )
+
+
+def test_evidence_lists_analysed_images_heatmaps_and_what_was_not_analysed(
+    full_content: ReportContent,
+) -> None:
+    ds = read_back(full_content)
+    heatmap = full_content.sources[0].findings[2].heatmap
+    assert heatmap is not None
+    assert list(references(ds.CurrentRequestedProcedureEvidenceSequence)) == [
+        (STUDY, f"{STUDY}.1", f"{STUDY}.1.1"),
+        (STUDY, f"{STUDY}.1", f"{STUDY}.1.2"),
+        (STUDY, f"{STUDY}.2", f"{STUDY}.2.9"),
+        (STUDY, heatmap.series_instance_uid, heatmap.sop_instance_uid),
+    ]
+    assert list(references(ds.PredecessorDocumentsSequence)) == [
+        (STUDY, f"{STUDY}.6", f"{STUDY}.7")
+    ]
+
+
+def test_the_root_says_in_words_what_was_found_and_what_was_not_analysed(
+    full_content: ReportContent,
+) -> None:
+    ds = build_report(full_content)
+    assert texts(ds, "Summary") == [
+        "2 frontal chest radiographs analysed by AI. Image 1 (series 3, instance 1): 1 of 14 "
+        "findings present: Pleural effusion (probability 0.75, threshold 0.50). "
+        "Image 2 (series 3, instance 2): none of 14 findings reaches its threshold. "
+        "1 object of the study not analysed. For research use only; not verified by a physician."
+    ]
+    notice, skipped = texts(ds, "Comment")
+    assert notice.startswith("RESEARCH USE ONLY")
+    assert skipped == (
+        f"Not analysed: {STUDY}.2.9: LATERAL_VIEW: A lateral film; the model reads frontal ones. "
+        "ViewPosition is LL"
+    )
+
+
+def test_each_image_has_a_section_with_its_positives_and_negatives(
+    full_content: ReportContent,
+) -> None:
+    first, second = named(build_report(full_content).ContentSequence, "Findings")
+    [film] = named(first.ContentSequence, "Source")
+    assert film.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == f"{STUDY}.1.1"
+    title = "Image 1 (series 3, instance 1)"
+    positives, negatives = texts(first, "Summary")
+    assert positives.startswith(f"{title}: 1 of 14 findings present: Pleural effusion")
+    assert negatives.startswith(f"{title}: absent, with probability: Atelectasis 0.12; Cardiom")
+    assert negatives.count(";") == 12
+    assert texts(first, "Comment") == [f"{title}: PixelSpacing is missing"]
+    assert texts(second, "Comment") == []
+
+
+def test_a_reason_nobody_explained_is_still_said() -> None:
+    skipped = replace(LATERAL, reason="OF_A_LATER_VERSION", detail="odd")
+    ds = build_report(report_content(full_header(), not_analysed=[skipped]))
+    assert texts(ds, "Comment")[-1] == f"Not analysed: {STUDY}.2.9: OF_A_LATER_VERSION: odd"
+
+
+def procedures(ds: Dataset) -> list[str]:
+    return [
+        item.ConceptCodeSequence[0].CodeValue
+        for item in ds.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeValue == "121058"
+    ]
+
+
+def test_the_procedure_reported_is_the_imaging_procedure() -> None:
+    assert procedures(build_report(report_content(full_header()))) == ["RPID2503"]
+    assert procedures(build_report(report_content(bare_header()))) == ["399208008"]
+    twice = [ReportedImage(full_header(n), findings()) for n in (1, 2)]
+    assert procedures(build_report(report_content(full_header(), sources=twice))) == ["RPID2503"]
+
+
+def test_dsrdump_shows_model_use_and_all_findings(
+    full_content: ReportContent, tmp_path: Path
+) -> None:
+    shown = dump(written(full_content, tmp_path))
+    assert "RESEARCH USE ONLY" in shown
+    assert f"Model bundle sha256: {SHA256}" in shown
+    assert 'TEXT:(,,"Algorithm Version")="1.2.0"' in shown
+    assert 'CODE:(,,"Pleural effusion")=(52101004,SCT,"Present")' in shown
+    assert shown.count('(272519000,SCT,"Absent")') == 27
+    assert "LATERAL_VIEW" in shown
+    assert 'NUM:(,,"Pixel Data Rows")="64" ({pixels}' in shown
+
+
+def test_text_from_outside_fits_any_character_set(tmp_path: Path) -> None:
+    content = report_content(
+        full_header(),
+        algorithm=replace(ALGORITHM, name="Zürich\\3 ~ 東京", intended_use="étude"),
+        not_analysed=[replace(LATERAL, detail="vue «de côté»")],
+    )
+    path = written(content, tmp_path)
+    assert validate(path) == []
+    assert pydicom.dcmread(path).ManufacturerModelName == "Z?rich/3 - ??"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sources": []}, "at least one analysed image"),
+        ({"sources": [ReportedImage(bare_header(), [])]}, "without any finding"),
+        (
+            {"identity": Identity("2.25.1", "2.25.2", 1, 1, NOW.replace(tzinfo=None))},
+            "no time zone",
+        ),
+    ],
+)
+def test_content_that_makes_no_report_is_refused(changes: Any, message: str) -> None:
+    with pytest.raises(ObjectError, match=message):
+        build_report(report_content(bare_header(), **changes))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["probability", "threshold"])
+def test_a_number_that_is_no_probability_is_refused(field: str, value: float) -> None:
+    probability, threshold = (value, 0.5) if field == "probability" else (0.5, value)
+    broken = [ReportedFinding("Atelectasis", probability, threshold, present=True)]
+    with pytest.raises(ObjectError, match=f"{field} of Atelectasis"):
+        build_report(report_content(bare_header(), sources=[ReportedImage(bare_header(), broken)]))
+
+
+def test_an_outline_that_encloses_nothing_is_refused() -> None:
+    line = [ReportedFinding("Mass", 0.75, 0.5, present=True, outline=OUTLINE[:2])]
+    with pytest.raises(ObjectError, match="outline of Mass has 2 corners"):
+        build_report(report_content(bare_header(), sources=[ReportedImage(bare_header(), line)]))
+
+
+@pytest.mark.parametrize(
+    "keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"]
+)
+def test_a_source_without_identity_is_refused(keyword: str) -> None:
+    header = bare_header()
+    content = report_content(header)
+    delattr(header, keyword)
+    with pytest.raises(ObjectError, match=keyword):
+        build_report(content)
+
+
+def test_images_of_two_studies_are_refused() -> None:
+    other = bare_header(2)
+    other.StudyInstanceUID = "1.2.3"
+    with pytest.raises(ObjectError, match="one study"):
+        build_report(report_content(bare_header(), other))
+
+
+def test_building_reads_no_clock() -> None:
+    identity = Identity("2.25.1", "2.25.2", 1, 1, datetime(2031, 1, 1, tzinfo=NOW.tzinfo))
+    ds = build_report(report_content(bare_header(), identity=identity))
+    assert (ds.InstanceCreationDate, ds.ContentDate) == ("20310101", "20310101")

@@ -1,0 +1,272 @@
+"""Which response answers a request, and how long it is waited for."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pynetdicom import evt
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_ACTION, N_EVENT_REPORT
+
+from dicom_io.commitment.messages import build_request
+from dicom_io.commitment.scu import CommitmentSession, report
+from dicom_io.errors import AssociationError
+from dicom_io.send.association import associate, proposals
+from dicom_io.send.sender import Destination, Disposition, Sender, Timeouts, echo
+from tests.builders.films import chest_film, file_bytes
+from tests.dicom_io.commitment.test_network import COMMITTED, REQUEST, Desk, Ears, ask, asking, node
+from tests.dicom_io.commitment.test_network import destination as committing
+from tests.dicom_io.send.test_sender import FILM, SC, accept_and_read_no_more, archive, destination
+from tests.servers.archive import HOST, Archive, running
+
+PIECE = 16 * 1024
+
+
+def respond(event: evt.Event, kind: type[Any] = C_STORE, **changes: Any) -> None:
+    """Send a response of success to what the event tells of, with some of it changed."""
+    message = kind()
+    message.MessageIDBeingRespondedTo = event.request.MessageID
+    message.Status = 0x0000
+    for keyword, value in changes.items():
+        setattr(message, keyword, value)
+    event.assoc.dimse.send_msg(message, event.context.context_id)
+
+
+def test_another_response_to_the_first_object_is_none_to_the_second() -> None:
+    arrived: list[int | None] = []
+
+    def answer_the_first_again(event: evt.Event) -> int:
+        arrived.append(event.request.MessageID)
+        if len(arrived) == 1:
+            return 0x0000
+        respond(event, MessageIDBeingRespondedTo=arrived[0])
+        return 0xA900
+
+    with archive(answer_the_first_again) as there, Sender(there) as sender:
+        assert sender.send(FILM).disposition is Disposition.DELIVERED
+        second = sender.send(FILM)
+        assert not sender.is_open
+    assert (second.status, second.disposition) == (None, Disposition.RETRY)
+    assert "ARCHIVE gave a response that does not answer" in second.detail
+    assert "Message ID 1 instead of 2" in second.detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "difference"),
+    [
+        (C_STORE, {"MessageIDBeingRespondedTo": 7}, "Message ID 7 instead of 1"),
+        (C_STORE, {"AffectedSOPInstanceUID": "1.2.3"}, "another SOP Instance UID"),
+        (C_ECHO, {}, "another service"),
+    ],
+)
+def test_the_only_response_counts_where_it_answers(
+    kind: type[Any], changes: dict[str, Any], difference: str
+) -> None:
+    def answer_wrong(event: evt.Event) -> int:
+        respond(event, kind, **changes)
+        return 0xA900
+
+    with archive(answer_wrong) as there, Sender(there) as sender:
+        result = sender.send(FILM)
+    assert (result.status, result.disposition) == (None, Disposition.RETRY)
+    assert difference in result.detail
+
+
+def test_a_response_need_not_name_the_object() -> None:
+    def answer_briefly(event: evt.Event) -> int:
+        respond(event)
+        return 0xA900
+
+    with archive(answer_briefly) as there, Sender(there) as sender:
+        assert sender.send(FILM).disposition is Disposition.DELIVERED
+
+
+def test_nothing_is_sent_that_has_a_response_already() -> None:
+    arrived: list[int | None] = []
+
+    def count(event: evt.Event) -> int:
+        arrived.append(event.request.MessageID)
+        return 0x0000
+
+    with archive(count) as there:
+        association = associate(there, proposals([SC]))
+        association._reactor_checkpoint.clear()
+        while not association._is_paused:
+            time.sleep(0.001)
+        early = C_STORE()
+        early.MessageIDBeingRespondedTo = 1
+        early.Status = 0x0000
+        association.dimse.msg_queue.put((1, early))
+        with pytest.raises(AssociationError, match="before the request") as caught:
+            association.send_c_store(dcmread(BytesIO(FILM)))
+        assert caught.value.retryable
+        assert not association.is_established
+    assert arrived == []
+
+
+def test_every_request_of_an_association_has_a_number_of_its_own() -> None:
+    numbers: list[int | None] = []
+
+    def note(event: evt.Event) -> int:
+        numbers.append(event.request.MessageID)
+        return 0x0000
+
+    with archive(note) as there, Sender(there) as sender:
+        for _ in range(3):
+            sender.send(FILM)
+    assert numbers == [1, 2, 3]
+
+
+def test_an_echo_is_answered_by_its_own_response() -> None:
+    def answer_another(event: evt.Event) -> int:
+        respond(event, C_ECHO, MessageIDBeingRespondedTo=9)
+        return 0x0000
+
+    with archive(on_echo=answer_another) as there:
+        answer = echo(there)
+    assert not answer.ok
+    assert answer.retryable
+    assert "Message ID 9 instead of 1" in answer.diagnosis
+
+
+@dataclass
+class Confused(Archive):
+    """Says yes to messages that it was never sent, then no."""
+
+    numbers: list[int | None] = field(default_factory=list)
+
+    def on_action(self, event: evt.Event) -> tuple[int, None]:
+        respond(event, N_ACTION, MessageIDBeingRespondedTo=9)
+        return 0x0110, None
+
+    def on_event(self, event: evt.Event) -> tuple[int, None]:
+        self.numbers.append(event.request.MessageID)
+        wrong = (event.request.MessageID or 0) + 8
+        respond(event, N_EVENT_REPORT, MessageIDBeingRespondedTo=wrong)
+        return 0x0110, None
+
+
+def test_a_request_for_commitment_is_answered_by_its_own_response() -> None:
+    with (
+        running(Confused()) as there,
+        CommitmentSession(committing(there.port), Ears().take) as session,
+        pytest.raises(AssociationError, match="Message ID 9 instead of 1"),
+    ):
+        session.ask(REQUEST)
+
+
+def test_an_answer_to_a_peer_is_answered_by_its_own_response() -> None:
+    with (
+        running(Confused()) as there,
+        pytest.raises(AssociationError, match="Message ID 9 instead of 1"),
+    ):
+        report(committing(there.port), COMMITTED)
+
+
+def test_an_answer_on_the_association_of_the_peer_has_its_own_response() -> None:
+    desk, modality = Desk(), Confused()
+    with node(desk) as listening, asking(listening.port, modality) as association:
+        ask(association, build_request(REQUEST))
+        assert desk.channels[0].send(COMMITTED, 5.0) == 0x0110
+        assert desk.channels[0].send(COMMITTED, 5.0) == 0x0110
+    first, second = modality.numbers
+    assert first != second
+
+
+def carry(source: socket.socket, target: socket.socket, pause: Callable[[], object]) -> None:
+    with suppress(OSError):
+        while data := source.recv(PIECE):
+            target.sendall(data)
+            pause()
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def slow_line(there: Destination, pause: float, timeouts: Timeouts) -> Iterator[Destination]:
+    """A way to `there` on which so many seconds pass after each piece of 16 KiB."""
+    hurry = threading.Event()
+    with socket.socket() as listening, socket.socket() as onward:
+        # What waits here counts as arrived, so it must not be much.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
+        listening.bind((HOST, 0))
+        listening.listen()
+        onward.connect((there.host, there.port))
+        with ThreadPoolExecutor(2) as pool:
+
+            def begin() -> None:
+                connection, _ = listening.accept()
+                with connection:
+                    back = pool.submit(carry, onward, connection, lambda: None)
+                    carry(connection, onward, lambda: hurry.wait(pause))
+                    back.result()
+
+            carrying = pool.submit(begin)
+            yield replace(there, port=listening.getsockname()[1], timeouts=timeouts)
+            hurry.set()
+            carrying.result()
+
+
+LARGE = file_bytes(chest_film(np.zeros((512, 512), np.uint16), sop_class=SC))
+
+HUGE = file_bytes(chest_film(np.zeros((3000, 3000), np.uint16), sop_class=SC))
+
+SHORT = Timeouts(connect=10, association=10, response=2, network=2)
+
+
+def test_an_object_may_take_longer_than_the_time_for_its_answer() -> None:
+    looked: list[float] = []
+    with (
+        archive() as there,
+        slow_line(there, 0.1, SHORT) as slow,
+        Sender(slow) as sender,
+    ):
+        started = time.monotonic()
+        result = sender.send(LARGE, on_progress=lambda: looked.append(time.monotonic()))
+        took = time.monotonic() - started
+    assert took > SHORT.response
+    assert result.disposition is Disposition.DELIVERED
+    assert len(looked) >= 2
+
+
+class HookError(Exception):
+    """Raised by a caller that wants no more of it."""
+
+
+def test_what_the_caller_raises_while_waiting_ends_the_sending() -> None:
+    arrived: list[int | None] = []
+
+    def count(event: evt.Event) -> int:
+        arrived.append(event.request.MessageID)
+        return 0x0000
+
+    def stop() -> None:
+        raise HookError
+
+    with (
+        archive(count) as there,
+        slow_line(there, 0.1, SHORT) as slow,
+        Sender(slow) as sender,
+    ):
+        with pytest.raises(HookError):
+            sender.send(HUGE, on_progress=stop)
+        assert not sender.is_open
+    assert arrived == []
+
+
+def test_a_peer_that_takes_all_and_answers_nothing_is_given_up() -> None:
+    with socket.create_server((HOST, 0)) as listening, ThreadPoolExecutor(1) as pool:
+        connection = pool.submit(accept_and_read_no_more, listening)
+        there = destination(listening.getsockname()[1], timeouts=replace(SHORT, response=1))
+        with Sender(there) as sender:
+            result = sender.send(LARGE)
+        connection.result().close()
+    assert (result.status, result.disposition) == (None, Disposition.RETRY)

@@ -1,0 +1,79 @@
+"""A real Orthanc on loopback, started for a test and stopped after it."""
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.servers.running import HOST, NODE, RunningDaemon, free_port, wait_until
+from tests.tools.installed import require_tool
+
+AE_TITLE = "ORTHANC"
+
+
+class Orthanc:
+    """An Orthanc with an empty store and its REST interface, on loopback."""
+
+    def __init__(self, folder: Path, more: dict[str, Any] | None = None) -> None:
+        self.dicom_port = free_port()
+        self._http_port = free_port()
+        settings = {
+            "StorageDirectory": str(folder / "storage"),
+            "IndexDirectory": str(folder / "storage"),
+            "DicomAet": AE_TITLE,
+            "DicomPort": self.dicom_port,
+            "HttpPort": self._http_port,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            **(more or {}),
+        }
+        self.settings_path = folder / "orthanc.json"
+        self.settings_path.write_text(json.dumps(settings), encoding="utf-8")
+
+    def call(self, path: str, body: bytes | None = None, method: str | None = None) -> Any:
+        """One REST call; POST where there is a body and nothing else is asked for."""
+        url = f"http://{HOST}:{self._http_port}{path}"
+        request = urllib.request.Request(url, body, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def know(self, daemon: RunningDaemon, **more: Any) -> None:
+        """Make the daemon a modality called `cxrd`."""
+        address = {"AET": NODE, "Host": HOST, "Port": daemon.port}
+        modality = {**address, "AllowStorageCommitment": True, **more}
+        self.call("/modalities/cxrd", json.dumps(modality).encode(), "PUT")
+
+    def ask_for_commitment(self, *instances: tuple[str, str]) -> dict[str, Any]:
+        """Ask the daemon to commit to (SOP class, SOP instance) pairs; its answer."""
+        body = json.dumps({"DicomInstances": instances}).encode()
+        asked = self.call("/modalities/cxrd/storage-commitment", body)
+        report: dict[str, Any] = {}
+
+        def answered() -> bool:
+            report.update(self.call(asked["Path"]))
+            return bool(report["Status"] != "Pending")
+
+        wait_until(answered, "the daemon answers")
+        return report
+
+    def is_up(self) -> bool:
+        try:
+            return bool(self.call("/system"))
+        except OSError:
+            return False
+
+
+@contextmanager
+def running_orthanc(folder: Path, more: dict[str, Any] | None = None) -> Iterator[Orthanc]:
+    program = require_tool("Orthanc")
+    server = Orthanc(folder, more)
+    log = (folder / "orthanc.log").open("wb")
+    with log, subprocess.Popen([program, str(server.settings_path)], stdout=log, stderr=log) as run:
+        try:
+            wait_until(server.is_up, "Orthanc answers")
+            yield server
+        finally:
+            run.terminate()

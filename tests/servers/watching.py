@@ -1,0 +1,70 @@
+"""What a process of the daemon holds, as the system sees it; small file systems to fill."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from storage.files.spool import MARKER
+from tests.servers.running import RunningDaemon
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """Threads, open files and resident bytes of a process."""
+
+    threads: int
+    files: int
+    resident: int
+
+
+def holdings(process: int) -> Holdings:
+    folder = Path(f"/proc/{process}")
+    pages = int((folder / "statm").read_text(encoding="ascii").split()[1])
+    return Holdings(
+        len(list((folder / "task").iterdir())),
+        len(list((folder / "fd").iterdir())),
+        pages * os.sysconf("SC_PAGE_SIZE"),
+    )
+
+
+def deaths(daemon: RunningDaemon) -> list[str]:
+    """The lines of the log that say that something went wrong inside."""
+    bad = ("Traceback", "restarting in", "Exception", "ResourceWarning")
+    return [line for line in daemon.log.splitlines() if any(word in line for word in bad)]
+
+
+def spooled(daemon: RunningDaemon) -> set[str]:
+    """The files kept in the spool, relative to it, unfinished ones too."""
+    root = daemon.data / "spool"
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    return files - {MARKER}
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of its own at `folder`; the test skips where none may be mounted."""
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        pytest.skip(f"no file system can be mounted here: {said.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path, leave_bytes: int = 0) -> Path:
+    """Leave so much room on a disk; deleting the file that is returned gives the rest back."""
+    ballast = disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize) > leave_bytes:
+            file.write(bytes(min(1 << 20, free - leave_bytes)))
+    return ballast

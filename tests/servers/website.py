@@ -1,0 +1,149 @@
+"""The web role in this process, over a store that a test fills, and what it answers."""
+
+import datetime
+import http.client
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from daemon.config.settings import TOKEN_FILE, Config
+from daemon.web.server import run
+from daemon.worker.role import RoleContext
+from storage.files.spool import make_spool
+from storage.records import Delivery, JobKind, JobState, StudyStatus
+from storage.store import Store, utc_now
+from tests.builders.store_rows import LEASE, STUDY, analyse, claim, made_object, new_instance
+from tests.servers.running import HOST, free_port
+
+PEERS = [
+    {"name": name, "ae_title": name.upper(), "host": HOST, "port": 4242, "receives": ["report"]}
+    for name in ("pacs", "archive")
+]
+
+PEER_WORDS = "patient DOE^JANE is not known"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """The role, running in this process, and the folder that it reads."""
+
+    port: int
+    data: Path
+    stop: Callable[[], None]
+
+    @property
+    def token(self) -> str:
+        """The token that the role made at its start."""
+        return (self.data / TOKEN_FILE).read_text().strip()
+
+    def ask(self, path: str = "/", method: str = "GET", host: str = "localhost") -> Answer:
+        """Ask with the token, as a program does; forms come from the page itself."""
+        headers = {"Authorization": f"Bearer {self.token}", "Origin": f"http://{host}"}
+        return self.ask_with(headers, path, method, host)
+
+    def ask_with(
+        self,
+        headers: dict[str, str],
+        path: str = "/",
+        method: str = "GET",
+        host: str = "localhost",
+        body: bytes = b"",
+    ) -> Answer:
+        """Ask with just these headers."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
+        try:
+            connection.putrequest(method, path, skip_host=True)
+            connection.putheader("Host", host)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            if body:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body or None)
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, headers, response.read().decode())
+        finally:
+            connection.close()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one sample."""
+        (value,) = [
+            sample.value
+            for family in text_string_to_metric_families(self.ask("/metrics").text)
+            for sample in family.samples
+            if sample.name == name and sample.labels == labels
+        ]
+        return value
+
+
+@contextmanager
+def running(data: Path, **sections: Any) -> Iterator[Site]:
+    port = free_port()
+    values: dict[str, Any] = {"web": {"port": port}, "peers": PEERS, **sections}
+    ready, stopped = threading.Event(), threading.Event()
+    config = Config(data_dir=data, **values)
+    make_spool(config.spool_dir)
+    context = RoleContext(config, "test", stopped, ready.set)
+    thread = threading.Thread(target=run, args=(context,))
+
+    def stop() -> None:
+        stopped.set()
+        thread.join(5)
+
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield Site(port, data, stop)
+    finally:
+        stop()
+        assert not thread.is_alive()
+
+
+def fill(store: Store) -> int:
+    """An analysed, a refused and a waiting image; a parked delivery, whose number this is."""
+    for uid in ("1.2.840.1", "1.2.840.2", "1.2.840.3"):
+        store.record_instance(
+            new_instance(uid, patient_id="PAT4711", accession_number="ACC4712"), 0
+        )
+    analyse(store, utc_now())
+    refused = claim(store, JobKind.ANALYSE)
+    store.results.record_refusal(refused, int(refused.subject), "LATERAL_VIEW", "")
+    report = claim(store, JobKind.REPORT)
+    deliveries = [Delivery("2.25.4713", name) for name in ("pacs", "archive", "retired")]
+    store.results.record_report(
+        report, STUDY, StudyStatus.REPORTED, "", [made_object("2.25.4713")], deliveries
+    )
+    for name, error in (("pacs", f"status 0xA900: {PEER_WORDS}"), ("archive", "no answer")):
+        job = store.jobs.claim([JobKind.DELIVER], "test", LEASE, lane=name)
+        assert job is not None
+        retry_at = None if name == "pacs" else utc_now() + datetime.timedelta(hours=1)
+        store.jobs.fail(job, error, retry_at)
+    (parked,) = store.jobs.list(state=JobState.PARKED)
+    return parked.id
+
+
+def cells(page: str) -> list[list[str]]:
+    """The text of each table row."""
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    return [
+        [
+            " ".join(re.sub(r"<[^>]+>", " ", cell).split())
+            for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
+        ]
+        for row in rows
+    ]

@@ -1,0 +1,238 @@
+"""The spool keeps a file completely or not at all."""
+
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from storage.errors import (
+    IntegrityError,
+    OutOfSpaceError,
+    SpoolError,
+    StorageError,
+    UnsafePathError,
+)
+from storage.files.spool import MARKER, Spool, object_path, received_path
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+def files_in(spool: Spool) -> set[Path]:
+    files = {path for path in spool.path("tmp").parent.rglob("*") if path.is_file()}
+    return files - {spool.path(MARKER)}
+
+
+def test_what_was_written_is_read_back(spool: Spool) -> None:
+    stored = spool.write("received/ab/x.dcm", b"DICM")
+
+    assert spool.read(stored.path) == b"DICM"
+    assert (stored.path, stored.size) == ("received/ab/x.dcm", 4)
+    assert stored.sha256 == hashlib.sha256(b"DICM").hexdigest()
+    assert files_in(spool) == {spool.path(stored.path)}
+    spool.verify(stored.path, stored.sha256)
+
+
+def test_a_view_of_wide_items_is_kept_whole(spool: Spool) -> None:
+    stored = spool.write("x", memoryview(b"abcdefgh").cast("H"))
+
+    assert stored.size == 8
+    assert spool.read("x") == b"abcdefgh"
+
+
+def test_writing_again_replaces_the_file(spool: Spool) -> None:
+    spool.write("x", b"old")
+    spool.write("x", b"new and longer")
+
+    assert spool.read("x") == b"new and longer"
+
+
+def test_only_the_owner_may_look(spool: Spool) -> None:
+    path = spool.path(spool.write("received/ab/x.dcm", b"").path)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "relative", ["../x", "/etc/passwd", "a/../../x", "", ".", "a\0b", "link/x"]
+)
+def test_a_path_out_of_the_spool_is_refused(spool: Spool, tmp_path: Path, relative: str) -> None:
+    (tmp_path / "spool" / "link").symlink_to(tmp_path)
+
+    with pytest.raises(UnsafePathError):
+        spool.write(relative, b"x")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("step", ["fsync", "replace", "open"])
+def test_a_full_disk_leaves_nothing_behind(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, step: str, code: int
+) -> None:
+    spool.write("kept", b"as it was")
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OutOfSpaceError) as caught:
+        spool.write("kept", b"another")
+    monkeypatch.undo()
+
+    assert caught.value.retryable
+    assert files_in(spool) == {spool.path("kept")}
+    assert spool.read("kept") == b"as it was"
+
+
+def test_a_failing_disk_is_no_full_one(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SpoolError) as caught:
+        spool.write("x", b"x")
+    monkeypatch.undo()
+
+    assert caught.value.retryable
+    assert files_in(spool) == set()
+
+
+def test_the_file_is_synced_before_its_name_and_the_name_after(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        steps.append("folder" if is_folder else "file")
+        fsync(descriptor)
+
+    def note_replace(source: Path, target: Path) -> None:
+        steps.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    spool.write("objects/ab/x.dcm", b"x")
+    first = steps.copy()
+    steps.clear()
+    spool.write("objects/ab/y.dcm", b"y")
+
+    assert first[-3:] == ["file", "rename", "folder"]
+    assert first[:-3].count("folder") >= 2, "the names of new folders are synced as well"
+    assert steps == ["file", "rename", "folder"]
+
+
+def test_the_watermark_is_kept_free(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", min_free_bytes=2**62)
+
+    with pytest.raises(OutOfSpaceError, match="are to stay free"):
+        spool.write("x", b"x")
+    assert files_in(spool) == set()
+
+
+def test_free_bytes_are_those_of_its_disk(spool: Spool, tmp_path: Path) -> None:
+    assert 0 < spool.free_bytes() < 2**62
+    shutil.rmtree(tmp_path / "spool")
+
+    with pytest.raises(SpoolError, match="No such file"):
+        spool.free_bytes()
+
+
+def test_a_changed_or_missing_file_is_told(spool: Spool) -> None:
+    stored = spool.write("x", b"x")
+    spool.path("x").write_bytes(b"y")
+
+    with pytest.raises(IntegrityError, match="has changed"):
+        spool.verify("x", stored.sha256)
+    spool.delete("x")
+    spool.delete("x")
+    with pytest.raises(IntegrityError, match="is missing"):
+        spool.verify("x", stored.sha256)
+    with pytest.raises(IntegrityError, match="is missing"):
+        spool.read("x")
+
+
+_HANGING_WRITER = """
+import os, sys, time
+from pathlib import Path
+from storage.spool import Spool
+spool = Spool(Path(sys.argv[1]))
+os.replace = lambda *_: (print("writing", flush=True), time.sleep(60))
+spool.write("received/x", b"half of an image")
+"""
+
+
+def test_a_killed_writer_leaves_only_what_the_sweep_removes(spool: Spool, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _HANGING_WRITER, str(tmp_path / "spool")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writing\n"
+        swept_while_alive = spool.sweep_temporary()
+        writer.send_signal(signal.SIGKILL)
+
+    assert swept_while_alive == 0
+    assert not spool.path("received/x").exists()
+    assert spool.sweep_temporary() == 1
+    assert files_in(spool) == set()
+
+
+def test_threads_writing_one_name_leave_one_whole_file(spool: Spool) -> None:
+    contents = [bytes([number]) * 10_000 for number in range(8)]
+    threads = [threading.Thread(target=spool.write, args=("a/x", data)) for data in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert spool.read("a/x") in contents
+    assert files_in(spool) == {spool.path("a/x")}
+
+
+def test_paths_show_no_identifier_and_differ_by_reception(spool: Spool) -> None:
+    first = received_path("1.2.3", "../\udc80", "one")
+
+    assert first.startswith("received/")
+    assert first != received_path("1.2.3", "../\udc80", "two")
+    assert received_path("1.2", "3.4", "x") != received_path("1", "2.3.4", "x")
+    assert "1.2.3" not in object_path("1.2.3", b"x")
+    assert object_path("1.2.3", b"x") != object_path("1.2.3", b"another time")
+    assert spool.read(spool.write(first, b"x").path) == b"x"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StorageError, match="file") as caught:
+        Spool(tmp_path / "file" / "spool")
+    assert "\n" not in str(caught.value)
+
+
+def test_names_made_by_a_process_that_died_are_synced_by_the_next(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.path("received/ab").mkdir(parents=True)
+    synced = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    Spool(tmp_path / "spool").write("received/ab/x.dcm", b"x")
+
+    root = tmp_path / "spool"
+    assert {tmp_path.parent, tmp_path, root, root / "received", root / "received/ab"} <= {*synced}

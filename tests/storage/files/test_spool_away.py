@@ -1,0 +1,205 @@
+"""A spool whose volume is not there: no file is missing, none is written, and nothing is made."""
+
+import errno
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
+from storage.files.durable import make_folder
+from storage.files.spool import MARKER, Spool
+
+PATH = "received/ab/x.dcm"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spool(root: Path) -> Spool:
+    opened = Spool(root)
+    opened.write(PATH, b"x")
+    return Spool(root, create=False)
+
+
+def record(spool: Spool) -> None:
+    with spool.recording(PATH):
+        pass
+
+
+USES: dict[str, Callable[[Spool], object]] = {
+    "read": lambda spool: spool.read(PATH),
+    "size": lambda spool: spool.size(PATH),
+    "digest": lambda spool: spool.digest(PATH),
+    "write": lambda spool: spool.write(PATH, b"y"),
+    "write elsewhere": lambda spool: spool.write("objects/cd/y.dcm", b"y"),
+    "recording": record,
+    "delete": lambda spool: spool.delete(PATH),
+    "sweep": lambda spool: spool.sweep_temporary(),
+    "set aside": lambda spool: spool.set_aside([PATH]),
+}
+
+
+@contextmanager
+def away(root: Path) -> Iterator[None]:
+    aside = root.with_name("aside")
+    root.rename(aside)
+    yield
+    if root.exists():
+        root.rmdir()
+    aside.rename(root)
+
+
+@pytest.mark.parametrize("mount_point", [False, True])
+@pytest.mark.parametrize("use", USES)
+def test_nothing_is_missing_or_made_while_it_is_away(
+    spool: Spool, root: Path, use: str, mount_point: bool
+) -> None:
+    if use.startswith("write"):
+        USES[use](spool)  # as one who has written there before
+    with away(root):
+        if mount_point:
+            root.mkdir()
+        with pytest.raises(SpoolUnavailableError, match=f"{MARKER} is missing: mount") as caught:
+            USES[use](spool)
+        assert caught.value.retryable
+        assert list(root.rglob("*")) == []
+    USES[use](spool)
+
+
+def test_what_an_unmarked_start_left_below_the_mount_point_is_not_used(
+    spool: Spool, root: Path
+) -> None:
+    with away(root):
+        (root / "tmp").mkdir(parents=True)
+        (root / "received" / "ab").mkdir(parents=True)
+        with pytest.raises(SpoolUnavailableError):
+            spool.write(PATH, b"y")
+        (root / "tmp").rmdir()
+        (root / "received" / "ab").rmdir()
+        (root / "received").rmdir()
+    assert spool.read(PATH) == b"x"
+
+
+def test_opening_it_makes_nothing_unless_asked_to(root: Path) -> None:
+    Spool(root, create=False)
+    assert not root.exists()
+    Spool(root)
+    assert (root / MARKER).is_file()
+
+
+def test_a_volume_that_comes_back_between_two_looks_has_no_file_missing(
+    spool: Spool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = root.with_name("aside")
+    root.rename(aside)
+    look = Spool._require_readable
+
+    def come_back(self: Spool) -> None:
+        aside.rename(root)
+        monkeypatch.undo()
+        look(self)
+
+    monkeypatch.setattr(Spool, "_require_readable", come_back)
+    assert spool.read(PATH) == b"x"
+
+
+def test_a_file_that_goes_where_all_others_are_is_missing(spool: Spool) -> None:
+    spool.delete(PATH)
+    with pytest.raises(IntegrityError, match="is missing"):
+        spool.read(PATH)
+
+
+def test_a_file_that_alone_cannot_be_read_is_told_from_a_spool_of_which_none_can(
+    spool: Spool, root: Path
+) -> None:
+    (root / PATH).unlink()
+    (root / PATH).mkdir()
+    with pytest.raises(SpoolError, match="Is a directory") as caught:
+        spool.read(PATH)
+    assert caught.value.retryable
+    assert not isinstance(caught.value, SpoolUnavailableError)
+
+
+def test_a_folder_that_alone_cannot_be_written_to_is_told_from_a_spool_of_which_none_can(
+    spool: Spool, root: Path
+) -> None:
+    (root / "objects").touch()
+    with pytest.raises(SpoolError) as caught:
+        spool.write("objects/cd/y.dcm", b"y")
+    assert not isinstance(caught.value, SpoolUnavailableError)
+    assert list((root / "tmp").iterdir()) == []
+
+
+@contextmanager
+def no_more_open_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("use", ["read", "digest", "write", "recording"])
+def test_too_many_open_files_are_the_fault_of_none_of_them(spool: Spool, use: str) -> None:
+    with (
+        pytest.raises(SpoolUnavailableError, match="Too many open files"),
+        no_more_open_files(),
+    ):
+        USES[use](spool)
+    assert spool.read(PATH) == b"x"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EROFS])
+def test_a_disk_that_takes_no_file_is_the_fault_of_none_of_them(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "replace", fail)
+        with pytest.raises(SpoolUnavailableError, match=os.strerror(code)):
+            spool.write("objects/cd/y.dcm", b"y")
+    spool.write("objects/cd/y.dcm", b"y")
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_disk_that_gives_no_file_is_the_fault_of_none_of_them(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "open", fail)
+        failing.setattr(Path, "read_bytes", fail)
+        for use in ("read", "digest"):
+            with pytest.raises(SpoolUnavailableError, match=os.strerror(code)):
+                USES[use](spool)
+    assert spool.read(PATH) == b"x"
+
+
+def test_a_spool_that_came_back_as_another_tree_is_written_to(spool: Spool, root: Path) -> None:
+    spool.write(PATH, b"x")
+    root.rename(root.with_name("aside"))
+    root.mkdir()
+    (root / MARKER).touch()
+    spool.write(PATH, b"y")
+    assert spool.read(PATH) == b"y"
+
+
+def test_a_folder_is_made_below_the_spool_and_never_the_spool_itself(root: Path) -> None:
+    with pytest.raises(SpoolError, match="No such file"):
+        make_folder(root / "received" / "ab", root)
+    assert not root.exists()
+    root.mkdir()
+    make_folder(root / "received" / "ab", root)
+    assert (root / "received" / "ab").is_dir()

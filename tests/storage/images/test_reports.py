@@ -1,0 +1,242 @@
+"""A report, its objects and their deliveries: the outbox is filled in one transaction."""
+
+import dataclasses
+from datetime import timedelta
+
+import pytest
+
+from storage.errors import LeaseLostError, StorageError, UnknownRecordError
+from storage.images import results as results_module
+from storage.records import Delivery, Job, JobKind, JobState, StudyStatus
+from storage.store import Store
+from tests.builders.store_rows import (
+    STUDY,
+    analyse,
+    analysis,
+    claim,
+    made_object,
+    new_instance,
+    receive,
+)
+from tests.storage.conftest import Clock
+
+
+def report(store: Store, *destinations: str, uid: str = "9.9") -> Job:
+    job = claim(store, JobKind.REPORT)
+    store.results.record_report(
+        job,
+        STUDY,
+        StudyStatus.REPORTED,
+        "",
+        [made_object(uid)],
+        [Delivery(uid, name) for name in destinations],
+    )
+    return job
+
+
+def test_a_report_and_its_deliveries_are_one_transaction(store: Store, clock: Clock) -> None:
+    receive(store, "1.1")
+    analyse(store, clock.now)
+
+    job = report(store, "PACS", "ARCHIVE")
+
+    assert store.jobs.get(job.id).state is JobState.DONE
+    study = store.results.study(STUDY)
+    assert study.reports == (made_object("9.9"),)
+    assert study.status is StudyStatus.REPORTED
+    queued = store.jobs.list(kind=JobKind.DELIVER)
+    assert {(one.subject, one.lane) for one in queued} == {
+        ("9.9@PACS", "PACS"),
+        ("9.9@ARCHIVE", "ARCHIVE"),
+    }
+
+
+@pytest.mark.parametrize("fails_at", ["_keep_objects", "enqueue_once", "settle"])
+def test_a_report_that_fails_half_way_leaves_nothing(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, fails_at: str
+) -> None:
+    receive(store, "1.1")
+    analyse(store, clock.now)
+    job = claim(store, JobKind.REPORT)
+    step = getattr(results_module, fails_at)
+    calls = []
+
+    def fail_after(*arguments: object, **options: object) -> object:
+        calls.append(arguments)
+        done = step(*arguments, **options)
+        if fails_at != "enqueue_once" or len(calls) == 2:
+            raise StorageError("power cut")
+        return done
+
+    monkeypatch.setattr(results_module, fails_at, fail_after)
+    deliveries = [Delivery("9.9", "PACS"), Delivery("9.9", "ARCHIVE")]
+    with pytest.raises(StorageError, match="power cut"):
+        store.results.record_report(
+            job, STUDY, StudyStatus.REPORTED, "", [made_object("9.9")], deliveries
+        )
+    monkeypatch.undo()
+
+    assert store.jobs.get(job.id) == job
+    assert store.results.object("9.9") is None
+    assert store.results.study(STUDY).status is None
+    assert store.jobs.list(kind=JobKind.DELIVER) == ()
+
+
+def test_what_was_sent_before_is_not_sent_again(store: Store, clock: Clock) -> None:
+    receive(store, "1.1")
+    analyse(store, clock.now)
+    report(store, "PACS")
+    store.results.record_delivery(claim(store, JobKind.DELIVER), 0x0000)
+    before = store.jobs.list(kind=JobKind.DELIVER)
+    store.jobs.enqueue(JobKind.REPORT, STUDY)
+
+    report(store, "PACS")
+
+    assert store.jobs.list(kind=JobKind.DELIVER) == before
+    assert len(store.results.study(STUDY).reports) == 1
+
+
+def test_an_object_made_anew_is_known_by_the_file_that_is_there(store: Store, clock: Clock) -> None:
+    receive(store, "1.1")
+    analyse(store, clock.now)
+    report(store)
+    store.jobs.enqueue(JobKind.REPORT, STUDY)
+    job = claim(store, JobKind.REPORT)
+    anew = dataclasses.replace(made_object("9.9"), sha256="ef")
+
+    store.results.record_report(job, STUDY, StudyStatus.REPORTED, "", [anew])
+
+    assert store.results.object("9.9") == anew
+
+
+def test_a_delivery_knows_its_object_and_destination(store: Store, clock: Clock) -> None:
+    receive(store, "1.1")
+    analyse(store, clock.now)
+    report(store, "PACS")
+    job = claim(store, JobKind.DELIVER)
+
+    pending = store.results.delivery(job)
+    store.results.record_delivery(job, 0xB000, sop_class_uid="1.2.840.10008.5.1.4.1.1.88.22")
+
+    assert (pending.object, pending.destination) == (made_object("9.9"), "PACS")
+    assert store.jobs.get(job.id).state is JobState.DONE
+
+
+def test_a_job_without_a_delivery_has_nothing_to_deliver(store: Store) -> None:
+    receive(store, "1.1")
+
+    with pytest.raises(UnknownRecordError):
+        store.results.delivery(claim(store, JobKind.ANALYSE))
+
+
+def test_unchanged_leaves_the_status_standing(store: Store, clock: Clock) -> None:
+    receive(store, "1.1")
+    analyse(store, clock.now)
+    report(store)
+    store.jobs.enqueue(JobKind.REPORT, STUDY)
+    job = claim(store, JobKind.REPORT)
+
+    store.results.record_report(job, STUDY, StudyStatus.UNCHANGED, "nothing new")
+
+    study = store.results.study(STUDY)
+    assert (study.status, study.detail) == (StudyStatus.REPORTED, "")
+
+
+def test_a_report_that_stands_again_is_told(store: Store, clock: Clock) -> None:
+    receive(store, "1.1")
+    analyse(store, clock.now)
+    report(store)
+    for status in (StudyStatus.NO_ELIGIBLE_IMAGE, StudyStatus.UNCHANGED):
+        store.jobs.enqueue(JobKind.REPORT, STUDY)
+        store.results.record_report(claim(store, JobKind.REPORT), STUDY, status, "whatever")
+
+    study = store.results.study(STUDY)
+    assert (study.status, study.detail) == (StudyStatus.REPORTED, "")
+
+
+def test_an_image_analysed_after_its_study_was_reported_asks_for_a_report(
+    store: Store, clock: Clock
+) -> None:
+    receive(store, "1.1")
+    parked = claim(store, JobKind.ANALYSE)
+    store.jobs.fail(parked, "cannot", None)
+    job = report(store)
+    store.jobs.retry(parked.id)
+
+    analyse(store, clock.now)
+
+    assert claim(store, JobKind.REPORT).id == job.id
+
+
+@pytest.mark.parametrize("ends", ["record", "postpone", "park"])
+def test_an_image_analysed_while_its_study_is_reported_asks_for_another_report(
+    store: Store, clock: Clock, ends: str
+) -> None:
+    _, second = receive(store, "1.1", "1.2")
+    analyse(store, clock.now)
+    failed = claim(store, JobKind.ANALYSE)
+    store.results.record_refusal(failed, second, "DECODER_FAILED", "it crashed")
+    store.record_instance(new_instance("1.2"), 0, retried=("DECODER_FAILED",))
+    again = claim(store, JobKind.ANALYSE, "one analyst")
+    job = claim(store, JobKind.REPORT, "another analyst")
+    read = store.results.study(STUDY)
+
+    store.results.record_analysis(again, second, analysis(clock.now))
+    if ends == "record":
+        store.results.record_report(
+            job, STUDY, StudyStatus.REPORTED, "", [made_object("9.9")], [Delivery("9.9", "PACS")]
+        )
+    elif ends == "postpone":
+        store.jobs.postpone(job, clock.now + timedelta(hours=1))
+    else:
+        store.jobs.fail(job, "cannot", None)
+
+    assert [one.reason for one in read.instances] == [None, "DECODER_FAILED"]
+    next_one = claim(store, JobKind.REPORT)
+    assert next_one.id == job.id
+    assert [one.reason for one in store.results.study(STUDY).instances] == [None, None]
+    store.jobs.finish(next_one)
+    assert store.jobs.next_due([JobKind.REPORT]) is None
+
+
+def test_an_image_analysed_while_its_study_is_reported_does_not_cut_a_new_quiet_time_short(
+    store: Store, clock: Clock
+) -> None:
+    receive(store, "1.1")
+    job = claim(store, JobKind.REPORT)
+    store.record_instance(new_instance("1.2"), quiet_seconds=30)
+    analyse(store, clock.now)
+    store.jobs.finish(job)
+
+    assert store.jobs.next_due([JobKind.REPORT]) == clock.now + timedelta(seconds=30)
+
+
+def test_an_analysis_does_not_cut_the_quiet_time_short(store: Store, clock: Clock) -> None:
+    store.record_instance(new_instance("1.1"), quiet_seconds=30)
+    analyse(store, clock.now)
+
+    assert store.jobs.next_due([JobKind.REPORT]) == clock.now + timedelta(seconds=30)
+
+
+def test_reports_and_deliveries_by_a_worker_that_lost_its_lease_do_not_count(
+    store: Store, clock: Clock
+) -> None:
+    receive(store, "1.1")
+    analyse(store, clock.now)
+    lost_report = claim(store, JobKind.REPORT)
+    clock.advance(61)
+    store.jobs.reclaim()
+    with pytest.raises(LeaseLostError):
+        store.results.record_report(
+            lost_report, STUDY, StudyStatus.REPORTED, "", [made_object("8.8")]
+        )
+    assert store.results.object("8.8") is None
+
+    report(store, "PACS")
+    lost_delivery = claim(store, JobKind.DELIVER)
+    clock.advance(61)
+    store.jobs.reclaim()
+    with pytest.raises(LeaseLostError):
+        store.results.record_delivery(lost_delivery, 0x0000)
+    (row,) = store.export.rows()
+    assert row["deliveries"] == "PACS=queued"

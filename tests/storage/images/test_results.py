@@ -1,0 +1,167 @@
+"""A result and the end of its job are one thing: both are recorded, once, or neither is."""
+
+from collections.abc import Callable
+
+import pytest
+
+from storage.errors import LeaseLostError
+from storage.records import InstanceState, Job, JobKind, JobState, ObjectKind
+from storage.store import Store
+from tests.builders.store_rows import (
+    STUDY,
+    analyse,
+    analysis,
+    claim,
+    made_object,
+    new_instance,
+    receive,
+)
+from tests.storage.conftest import Clock
+
+
+def test_an_analysis_is_kept_whole_and_ends_its_job(store: Store, clock: Clock) -> None:
+    (number,) = receive(store, "1.1")
+    job = claim(store, JobKind.ANALYSE)
+    heatmap = made_object("9.1", ObjectKind.HEATMAP, number)
+    given = analysis(clock.now, objects=[heatmap])
+
+    store.results.record_analysis(job, number, given)
+
+    found = store.results.instance(number)
+    assert found.state is InstanceState.ANALYSED
+    assert found.findings == tuple(given.findings)
+    assert found.objects == (heatmap,)
+    assert found.notes == tuple(given.notes)
+    assert (found.analysed_at, found.model_name) == (clock.now, "starter")
+    assert (found.model_version, found.model_sha256) == ("1", "cd")
+    assert store.jobs.get(job.id).state is JobState.DONE
+    assert store.results.object("9.1") == heatmap
+    assert store.jobs.list(kind=JobKind.DELIVER) == (), "a heatmap goes out with its report"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ObjectKind if kind is not ObjectKind.REPORT])
+def test_every_kind_of_object_is_kept(store: Store, clock: Clock, kind: ObjectKind) -> None:
+    (number,) = receive(store, "1.1")
+    made = made_object("9.1", kind, number)
+    given = analysis(clock.now, objects=[made])
+    store.results.record_analysis(claim(store, JobKind.ANALYSE), number, given)
+    assert store.results.instance(number).objects == (made,)
+
+
+def test_a_refusal_names_its_reason(store: Store) -> None:
+    (number,) = receive(store, "1.1")
+    job = claim(store, JobKind.ANALYSE)
+
+    store.results.record_refusal(job, number, "LATERAL_VIEW", "ViewPosition is LL", ["a note"])
+
+    found = store.results.instance(number)
+    assert found.state is InstanceState.NOT_ANALYSED
+    assert (found.reason, found.detail) == ("LATERAL_VIEW", "ViewPosition is LL")
+    assert found.notes == ("a note",)
+    assert store.jobs.get(job.id).state is JobState.DONE
+
+
+def test_a_repeated_analysis_replaces_the_first(store: Store, clock: Clock) -> None:
+    (number,) = receive(store, "1.1")
+    heatmap = made_object("9.1", ObjectKind.HEATMAP, number)
+    for probability in (0.8, 0.7):
+        job = claim(store, JobKind.ANALYSE)
+        given = analysis(clock.now, probability, [heatmap])
+        store.results.record_analysis(job, number, given)
+        store.jobs.retry(job.id)
+
+    found = store.results.instance(number)
+    assert found.findings == tuple(given.findings)
+    assert found.objects == (heatmap,)
+
+    store.results.record_refusal(claim(store, JobKind.ANALYSE), number, "NOT_CHEST", "a knee")
+    assert store.results.instance(number).findings == ()
+    assert store.results.instance(number).model_name is None
+
+
+def test_objects_of_an_earlier_model_are_not_those_of_a_later_one(
+    store: Store, clock: Clock
+) -> None:
+    number = store.record_instance(new_instance(), quiet_seconds=0).instance_id
+    by_model = {uid: made_object(uid, ObjectKind.HEATMAP, number) for uid in ("9.1", "9.2")}
+    for uid in ("9.1", "9.2", "9.1"):
+        store.jobs.enqueue(JobKind.ANALYSE, str(number))
+        given = analysis(clock.now, objects=[by_model[uid]])
+        store.results.record_analysis(claim(store, JobKind.ANALYSE), number, given)
+        assert store.results.instance(number).objects == (by_model[uid],)
+
+
+def test_a_study_shows_its_latest_revisions_and_what_is_pending(store: Store, clock: Clock) -> None:
+    receive(store, "1.1", "1.2")
+    store.record_instance(new_instance("1.1", content="corrected"), 0)
+    store.record_instance(new_instance("5.5", study_instance_uid="5"), 0)
+
+    study = store.results.study(STUDY)
+
+    assert [(one.sop_instance_uid, one.revision) for one in study.instances] == [
+        ("1.2", 1),
+        ("1.1", 2),
+    ]
+    assert (study.pending, study.reports, study.status) == (2, (), None)
+    for expected in (2, 1, 0):
+        analyse(store, clock.now)
+        assert store.results.study(STUDY).pending == expected
+    assert store.results.study("unheard of").instances == ()
+
+
+def test_a_study_keeps_an_instance_that_came_in_another_study_under_the_same_uid(
+    store: Store,
+) -> None:
+    receive(store, "1.1")
+    other = new_instance("1.1", content="other", study_instance_uid="5")
+    assert store.record_instance(other, 0).revision == 2
+
+    for study, revision in ((STUDY, 1), ("5", 2)):
+        found = store.results.study(study)
+        assert [one.revision for one in found.instances] == [revision]
+        assert found.pending == 1
+
+
+@pytest.mark.parametrize("give_up", ["park", "discard"])
+def test_a_study_does_not_wait_for_an_analysis_that_was_given_up(
+    store: Store, give_up: str
+) -> None:
+    receive(store, "1.1")
+    job = claim(store, JobKind.ANALYSE)
+    store.jobs.fail(job, "cannot", None)
+    if give_up == "discard":
+        store.jobs.discard(job.id)
+
+    assert store.results.study(STUDY).pending == 0
+
+
+def record_analysis(store: Store, clock: Clock, job: Job) -> None:
+    store.results.record_analysis(job, int(job.subject), analysis(clock.now))
+
+
+def record_refusal(store: Store, clock: Clock, job: Job) -> None:
+    store.results.record_refusal(job, int(job.subject), "NOT_CHEST", "a knee")
+
+
+@pytest.mark.parametrize("record", [record_analysis, record_refusal])
+def test_an_instance_is_not_ended_by_a_worker_that_lost_its_lease(
+    store: Store, clock: Clock, record: Callable[[Store, Clock, Job], None]
+) -> None:
+    (number,) = receive(store, "1.1")
+    lost = claim(store, JobKind.ANALYSE)
+    clock.advance(61)
+    store.jobs.reclaim()
+    before = store.results.instance(number)
+
+    with pytest.raises(LeaseLostError):
+        record(store, clock, lost)
+
+    assert store.results.instance(number) == before
+    record(store, clock, claim(store, JobKind.ANALYSE))
+
+
+def test_the_patient_of_a_study_is_that_of_its_newest_instance(store: Store) -> None:
+    store.record_instance(new_instance("1.1", patient_id="old"), 0)
+    store.record_instance(new_instance("1.2", patient_id="new"), 0)
+    assert store.results.patient_id("1.2.3") == "new"
+    assert store.results.patient_id("9.9") == ""

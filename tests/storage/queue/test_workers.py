@@ -1,0 +1,138 @@
+"""The queue as a whole: many workers share it, and people look at it."""
+
+import multiprocessing
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, Text, cast, event, func, insert, select
+
+from storage.errors import JobRunningError, UnknownJobError
+from storage.records import JobKind, JobState
+from storage.store import Store
+from storage.tables.database import Database, open_engine
+from storage.tables.schema import jobs
+from tests.builders.store_rows import LEASE, claim
+from tests.storage.conftest import Clock
+
+ALL = (JobKind.ANALYSE, JobKind.REPORT, JobKind.DELIVER)
+
+
+def test_a_person_may_retry_or_discard_what_does_not_run(store: Store, clock: Clock) -> None:
+    store.jobs.enqueue(JobKind.DELIVER, "x@one", lane="one")
+    running = claim(store, JobKind.DELIVER)
+    for change in (store.jobs.retry, store.jobs.discard):
+        with pytest.raises(JobRunningError):
+            change(running.id)
+        with pytest.raises(UnknownJobError):
+            change(running.id + 1)
+    store.jobs.fail(running, "refused", None)
+
+    assert store.jobs.discard(running.id).state is JobState.DISCARDED
+    retried = store.jobs.retry(running.id)
+    assert (retried.state, retried.attempts) == (JobState.QUEUED, 0)
+    assert claim(store, JobKind.DELIVER).id == running.id
+    with pytest.raises(UnknownJobError):
+        store.jobs.get(running.id + 1)
+
+
+def test_the_queue_can_be_looked_at(store: Store, clock: Clock) -> None:
+    soon = clock.now + timedelta(seconds=5)
+    store.jobs.enqueue(JobKind.ANALYSE, "1")
+    store.jobs.enqueue(JobKind.DELIVER, "x@one", lane="one", not_before=soon)
+    store.jobs.finish(claim(store, JobKind.ANALYSE))
+
+    assert store.jobs.counts() == {
+        (JobKind.ANALYSE, JobState.DONE): 1,
+        (JobKind.DELIVER, JobState.QUEUED): 1,
+    }
+    assert [job.kind for job in store.jobs.list()] == [JobKind.DELIVER, JobKind.ANALYSE]
+    assert [job.kind for job in store.jobs.list(kind=JobKind.ANALYSE)] == [JobKind.ANALYSE]
+    assert len(store.jobs.list(limit=1)) == 1
+    assert store.jobs.next_due(ALL) == soon
+    assert store.jobs.next_due(ALL, lane="one") == soon
+    assert store.jobs.next_due(ALL, lane="two") is None
+    assert store.jobs.next_due([JobKind.ANALYSE]) is None
+
+
+def _claim_all(url: str, worker: str) -> list[int]:
+    claimed = []
+    with Store.open(url, migrate=False) as store:
+        while job := store.jobs.claim([JobKind.ANALYSE], worker, LEASE):
+            claimed.append(job.id)
+            store.jobs.finish(job)
+    return claimed
+
+
+def test_two_processes_share_the_jobs_without_doing_one_twice(database_url: str) -> None:
+    with Store.open(database_url, migrate=True) as store:
+        for number in range(200):
+            store.jobs.enqueue(JobKind.ANALYSE, str(number))
+        expected = {job.id for job in store.jobs.list(limit=None)}
+
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        claimed = [*pool.map(_claim_all, [database_url] * 2, ["a", "b"])]
+
+    counted = Counter(number for numbers in claimed for number in numbers)
+    assert set(counted) == expected
+    assert set(counted.values()) == {1}
+
+
+def test_threads_of_one_store_share_the_jobs(store: Store) -> None:
+    for number in range(40):
+        store.jobs.enqueue(JobKind.ANALYSE, str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = list(pool.map(lambda _: store.jobs.claim(ALL, "a", LEASE), range(48)))
+
+    numbers = [job.id for job in claimed if job]
+    assert len(numbers) == len(set(numbers)) == 40
+
+
+@contextmanager
+def statements() -> Iterator[list[tuple[str, Any]]]:
+    """What is executed on any database meanwhile, with its parameters."""
+    executed: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        executed.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield executed
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def test_a_claim_reads_no_finished_jobs(database_url: str, store: Store) -> None:
+    store.jobs.enqueue(JobKind.DELIVER, "first@one", lane="one")
+    store.jobs.finish(claim(store, JobKind.DELIVER))
+    database = Database(open_engine(database_url))
+    with database.writing() as connection:
+        for doubling in range(12):
+            number = jobs.c.id + 2**doubling
+            changed = {"id": number, "subject": cast(number, Text)}
+            copies = select(*(changed.get(column.name, column) for column in jobs.c))
+            connection.execute(insert(jobs).from_select(list(jobs.c), copies))
+        assert connection.scalar(select(func.count()).select_from(jobs)) == 2**12
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    with statements() as executed:
+        assert store.jobs.claim([JobKind.DELIVER], "a", LEASE, lane="one") is None
+        assert store.jobs.claim(ALL, "a", LEASE) is None
+    claims = [one for one in executed if one[0].startswith("UPDATE jobs")]
+    assert len(claims) == 2
+    for statement, parameters in claims:
+        with database.writing() as connection:
+            if not is_sqlite:
+                connection.exec_driver_sql("ANALYZE jobs")
+            explain = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
+            rows = connection.exec_driver_sql(f"{explain} {statement}", parameters).all()
+        plan = "\n".join(str(row[-1]) for row in rows)
+        assert re.search(r"\(state=\?" if is_sqlite else r"Index Cond: .*\bstate\b", plan), plan
+        assert not re.search(r"SCAN jobs|Seq Scan on jobs", plan), plan
+    database.engine.dispose()

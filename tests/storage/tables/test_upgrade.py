@@ -1,0 +1,168 @@
+"""A store of every released revision is upgraded with all that is in it, or stays as it was."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
+
+from storage.errors import SchemaError
+from storage.records import InstanceState, JobKind, JobState, StudyStatus
+from storage.store import Store
+from storage.tables import upgrade
+from storage.tables.database import Database, open_engine
+from tests.builders.store_rows import STUDY, analyse, claim, new_instance
+from tests.storage.tables.release import restore, revisions
+from tests.tools.paths import ROOT
+
+REVISIONS = tuple(revisions())
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(params=REVISIONS)
+def revision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def kept(revision: str, tmp_path: Path) -> Iterator[Rows]:
+    """The rows of a store that was kept of a revision."""
+    path = tmp_path / "kept.sqlite"
+    restore(revision, path)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        yield read(connection)
+    engine.dispose()
+
+
+@pytest.fixture
+def old_store(revision: str, kept: Rows, database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a database of that revision with those rows in it."""
+    if database_url.startswith("sqlite"):
+        restore(revision, Path(database_url.removeprefix("sqlite:///")))
+        return database_url
+    to_head = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _: to_head(config, revision))
+    database = Database(open_engine(database_url))
+    upgrade.migrate(database)
+    monkeypatch.undo()
+    write(database, kept)
+    database.engine.dispose()
+    return database_url
+
+
+def read(connection: Connection) -> Rows:
+    """Every row of every table, in the order of their keys; alembic's own table left out."""
+    metadata = MetaData()
+    metadata.reflect(connection)
+    return {
+        table.name: [
+            {name: _aware(value) for name, value in row.items()}
+            for row in connection.execute(
+                select(table).order_by(*table.primary_key.columns)
+            ).mappings()
+        ]
+        for table in metadata.sorted_tables
+        if table.name != "alembic_version"
+    }
+
+
+def _aware(value: object) -> object:
+    """SQLite keeps no time zone; all times in a store are in UTC."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return value
+
+
+def write(database: Database, rows: Rows) -> None:
+    metadata = MetaData()
+    with database.writing() as connection:
+        metadata.reflect(connection)
+        for table in metadata.sorted_tables:
+            if rows.get(table.name):
+                connection.execute(insert(table), rows[table.name])
+            if connection.dialect.name == "postgresql" and "id" in table.columns:
+                connection.execute(
+                    text(
+                        f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'),"  # noqa: S608
+                        f" (SELECT coalesce(max(id), 1) FROM {table.name}))"
+                    )
+                )
+
+
+def test_a_store_is_kept_of_every_revision_but_the_newest() -> None:
+    known = ScriptDirectory.from_config(upgrade._config())
+    released = {script.revision for script in known.walk_revisions()}
+    assert released - {known.get_current_head()} <= set(REVISIONS) <= released
+
+
+def test_an_upgrade_keeps_every_row(old_store: str, kept: Rows) -> None:
+    Store.open(old_store, migrate=True).close()
+
+    database = Database(open_engine(old_store))
+    with database.reading() as connection:
+        upgraded = read(connection)
+    database.engine.dispose()
+    assert sum(map(len, kept.values())) > 20
+    for table, rows in kept.items():
+        shared = [{name: row[name] for name in rows[0]} for row in upgraded[table]] if rows else []
+        assert shared == rows, table
+        assert len(upgraded[table]) == len(rows)
+
+
+def test_work_goes_on_in_an_upgraded_store(old_store: str) -> None:
+    with Store.open(old_store, migrate=True) as store:
+        assert store.jobs.release("analyst") == 1
+        analyse(store, datetime.now(UTC))
+        study = store.results.study("1.2.4")
+        assert [item.state for item in study.instances] == [InstanceState.ANALYSED]
+        store.results.record_report(claim(store, JobKind.REPORT), "1.2.4", StudyStatus.REPORTED, "")
+        (parked,) = store.jobs.list(state=JobState.PARKED)
+        store.jobs.retry(parked.id)
+        for _ in range(2):
+            store.results.record_delivery(claim(store, JobKind.DELIVER), 0x0000)
+        assert len(list(store.export.rows(["Mass"]))) == 4
+        assert store.results.study(STUDY).status is StudyStatus.REPORTED
+        assert store.record_instance(new_instance("3.1"), 0).revision == 1
+
+
+def test_an_older_store_is_not_upgraded_by_a_mere_reader(old_store: str) -> None:
+    with pytest.raises(SchemaError, match="cxrd serve"):
+        Store.open(old_store, migrate=False)
+
+
+DIE_BEFORE_THE_COMMIT = """
+import os, signal, sys
+from alembic import command
+from storage.store import Store
+run = command.upgrade
+def run_and_die(config, revision):
+    run(config, revision)
+    os.kill(os.getpid(), signal.SIGKILL)
+command.upgrade = run_and_die
+Store.open(sys.argv[1], migrate=True)
+"""
+
+
+def test_an_upgrade_that_is_killed_leaves_the_store_as_it_was(old_store: str, kept: Rows) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DIE_BEFORE_THE_COMMIT, old_store],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+
+    database = Database(open_engine(old_store))
+    with database.reading() as connection:
+        assert read(connection) == kept
+    database.engine.dispose()
+    Store.open(old_store, migrate=True).close()

@@ -1,0 +1,356 @@
+"""A backup holds one moment of the store and every file it names, or does not exist."""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from storage.errors import IntegrityError, StorageError, StoreUnavailableError
+from storage.files.lock import turn
+from storage.files.spool import MARKER, Spool
+from storage.records import JobKind
+from storage.store import Store
+from storage.upkeep import backup as backup_module
+from storage.upkeep.backup import BackupSummary, back_up
+from storage.upkeep.backup_check import check_backup
+from tests.builders.store_rows import claim, new_instance
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class House:
+    """A store and a spool in a folder, and a place for their backups."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.url = url
+        self.spool = Spool(folder / "data" / "spool")
+        self.lock = folder / "data" / "maintenance.lock"
+        self.into = folder / "backups"
+        self._store = Store.open(url, migrate=True)
+
+    def receive(self, number: int) -> None:
+        data = f"pixels {number}".encode()
+        stored = self.spool.write(f"received/{number % 7}/{number}.dcm", data)
+        instance = new_instance(
+            f"1.{number}",
+            data.decode(),
+            study_instance_uid=f"2.{number}",
+            spool_path=stored.path,
+            size=stored.size,
+        )
+        self._store.record_instance(instance, 0)
+
+    def back_up(self, hours: float = 0) -> tuple[Path, BackupSummary]:
+        return back_up(self.url, self.spool, self.into, self.lock, NOW + timedelta(hours=hours))
+
+    def purge(self) -> int:
+        while job := self._store.jobs.claim([JobKind.ANALYSE], "me", timedelta(seconds=9)):
+            self._store.results.record_refusal(job, int(job.subject), "NOT_CHEST", "")
+        while job := self._store.jobs.claim([JobKind.REPORT], "me", timedelta(seconds=9)):
+            self._store.jobs.finish(job)
+        future = datetime.now(UTC) + timedelta(days=1)
+        return len(list(self._store.retention.purge(self.spool, future, ())))
+
+    def close(self) -> None:
+        self._store.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path, database_url: str) -> Iterator[House]:
+    if database_url.startswith("postgresql") and shutil.which("pg_dump") is None:
+        pytest.skip("pg_dump is not installed")
+    with contextlib.closing(House(tmp_path, database_url)) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_house(tmp_path: Path) -> Iterator[House]:
+    url = f"sqlite:///{tmp_path}/data/cxrd.sqlite"
+    with contextlib.closing(House(tmp_path, url)) as made:
+        yield made
+
+
+def test_a_backup_holds_every_file_and_says_so(house: House) -> None:
+    for number in range(5):
+        house.receive(number)
+
+    folder, summary = house.back_up()
+
+    assert folder.name == "cxrd-20260301T120000Z"
+    assert (summary.files, summary.linked, summary.damaged) == (5, 0, ())
+    assert check_backup(folder) == (6, ())
+    assert (
+        subprocess.run(
+            ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=False
+        ).returncode
+        == 0
+    )
+    modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+    assert modes == {0o600}
+    assert [path.name for path in house.into.glob("cxrd-*")] == [folder.name]
+
+
+def test_the_next_backup_copies_only_what_is_new(house: House) -> None:
+    house.receive(1)
+    first, _ = house.back_up()
+    house.receive(2)
+
+    second, summary = house.back_up(hours=1)
+
+    assert (summary.files, summary.linked) == (2, 1)
+    assert check_backup(second) == (3, ())
+    shutil.rmtree(first)
+    assert check_backup(second) == (3, ())
+
+
+def test_what_was_purged_is_no_longer_backed_up(house: House) -> None:
+    house.receive(1)
+    assert house.purge() == 1
+    house.receive(2)
+    folder, summary = house.back_up()
+    assert summary.files == 1
+    assert check_backup(folder) == (2, ())
+
+
+def test_a_backup_made_while_images_come_names_no_file_that_it_lacks(house: House) -> None:
+    stop = threading.Event()
+    received: list[int] = []
+
+    def receive() -> None:
+        while not stop.is_set():
+            house.receive(len(received))
+            received.append(1)
+
+    sender = threading.Thread(target=receive)
+    sender.start()
+    try:
+        backups = []
+        for hours in range(4):
+            before = len(received)
+            while len(received) == before:
+                time.sleep(0.01)
+            folder, summary = house.back_up(hours)
+            assert before <= summary.files <= len(received) + 1
+            backups.append((folder, summary))
+    finally:
+        stop.set()
+        sender.join()
+    for folder, summary in backups:
+        assert check_backup(folder) == (summary.files + 1, ())
+    assert backups[-1][1].files > backups[0][1].files > 0
+
+
+def test_damaged_and_missing_files_are_named_and_the_rest_is_copied(house: House) -> None:
+    for number in range(4):
+        house.receive(number)
+    house.spool.path("received/1/1.dcm").write_bytes(b"altered")
+    house.spool.delete("received/2/2.dcm")
+
+    folder, summary = house.back_up()
+
+    assert summary.damaged == ("instance 2", "instance 3")
+    good, wrong = check_backup(folder)
+    assert good == 3
+    assert wrong == tuple(
+        f"left out when it was made: {owner}" for owner in ("instance 2", "instance 3")
+    )
+
+
+def test_a_backup_that_fails_leaves_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.receive(1)
+
+    def fail(*_: object) -> bool:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(backup_module, "_copy", fail)
+    with pytest.raises(StorageError, match="no space left"):
+        house.back_up()
+    assert list(house.into.glob("cxrd-*")) == []
+
+
+def test_a_backup_of_a_new_store_has_a_spool_to_restore(house: House) -> None:
+    folder, summary = house.back_up()
+    assert summary.files == 0
+    assert list((folder / "spool").iterdir()) == [folder / "spool" / MARKER]
+    assert check_backup(folder) == (1, ())
+
+
+def test_what_others_left_is_not_taken_for_half_a_backup(house: House) -> None:
+    house.receive(1)
+    download = house.into / "download.part" / "precious"
+    download.parent.mkdir(parents=True)
+    download.write_text("x")
+    for name in ("cxrd-notes.part", "cxrd-20260301T110000Z.part"):
+        (house.into / name).write_text("x")
+
+    house.back_up()
+
+    assert download.exists()
+    assert len(list(house.into.glob("*.part"))) == 3
+
+
+def test_what_cannot_be_removed_is_one_line(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.receive(1)
+    (house.into / "cxrd-20260301T110000Z.part").mkdir(parents=True)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, os.strerror(13))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(StorageError, match="Permission denied"):
+        house.back_up()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_copied(house: House) -> None:
+    for number in range(3):
+        house.receive(number)
+    unreadable = house.spool.path("received/1/1.dcm")
+    unreadable.unlink()
+    unreadable.mkdir()
+
+    folder, summary = house.back_up()
+
+    assert summary.damaged == ("instance 2",)
+    good, wrong = check_backup(folder)
+    assert (good, wrong) == (3, ("left out when it was made: instance 2",))
+
+
+def test_what_rots_in_a_backup_is_not_carried_into_the_next(house: House) -> None:
+    for number in range(3):
+        house.receive(number)
+    first, _ = house.back_up()
+    (first / "spool/received/1/1.dcm").write_bytes(b"rotten")
+
+    second, summary = house.back_up(hours=1)
+
+    assert (summary.files, summary.linked) == (3, 2)
+    assert check_backup(second) == (4, ())
+
+
+def test_a_backup_whose_list_is_gone_hinders_no_later_one(house: House) -> None:
+    house.receive(1)
+    first, _ = house.back_up()
+    (first / "SHA256SUMS").unlink()
+
+    second, summary = house.back_up(hours=1)
+
+    assert summary.linked == 0
+    assert check_backup(second) == (2, ())
+
+
+def test_a_list_that_was_cut_short_is_found_out(house: House) -> None:
+    for number in range(2):
+        house.receive(number)
+    folder, _ = house.back_up()
+    sums = folder / "SHA256SUMS"
+    sums.write_text("".join(sums.read_text().splitlines(keepends=True)[:-1]))
+
+    _, wrong = check_backup(folder)
+
+    assert "SHA256SUMS lists 1 file(s), of 2 and the store: it was altered" in wrong
+
+
+def test_what_a_killed_backup_left_is_never_taken_for_one(house: House) -> None:
+    house.receive(1)
+    half = house.into / "cxrd-20260301T110000Z.part"
+    half.mkdir(parents=True)
+    (half / "backup.json").write_text("{}")
+
+    _, summary = house.back_up()
+
+    assert summary.linked == 0
+    assert not half.exists()
+    with pytest.raises(IntegrityError, match="not a whole backup"):
+        check_backup(house.into)
+
+
+def test_a_backup_waits_for_a_purge_and_says_so(
+    sqlite_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_module, "WAIT_SECONDS", 0.2)
+    with turn(sqlite_house.lock) as mine:
+        assert mine
+        with pytest.raises(StoreUnavailableError, match="try again"):
+            sqlite_house.back_up()
+    sqlite_house.back_up()
+
+
+@pytest.mark.parametrize("damage", ["altered", "missing", "store", "row"])
+def test_a_damaged_backup_is_found_out(sqlite_house: House, damage: str) -> None:
+    sqlite_house.receive(1)
+    folder, _ = sqlite_house.back_up()
+    store, image = folder / "store.sqlite", folder / "spool/received/1/1.dcm"
+    if damage == "altered":
+        image.write_bytes(b"altered")
+    elif damage == "missing":
+        image.unlink()
+    elif damage == "store":
+        store.write_bytes(store.read_bytes()[:5000])
+    else:
+        sums = folder / "SHA256SUMS"
+        sums.write_text(sums.read_text().splitlines()[0] + "\n")
+    _, wrong = check_backup(folder)
+    assert wrong
+
+
+def test_without_pg_dump_the_error_says_what_to_do(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database_url.startswith("sqlite"):
+        pytest.skip("a SQLite store needs no program")
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with contextlib.closing(House(tmp_path, database_url)) as house:
+        with pytest.raises(StorageError, match="pg_dump is not installed"):
+            house.back_up()
+        assert list(house.into.glob("cxrd-*")) == []
+
+
+def test_a_sqlite_store_is_restored_by_copying(sqlite_house: House, tmp_path: Path) -> None:
+    for number in range(3):
+        sqlite_house.receive(number)
+    folder, _ = sqlite_house.back_up()
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    shutil.copy(folder / "store.sqlite", restored / "cxrd.sqlite")
+    shutil.copytree(folder / "spool", restored / "spool")
+
+    spool = Spool(restored / "spool")
+    with Store.open(f"sqlite:///{restored}/cxrd.sqlite", migrate=True) as store:
+        job = claim(store, JobKind.ANALYSE)
+        instance = store.results.instance(int(job.subject))
+        spool.verify(instance.spool_path, instance.sha256)
+        assert len(store.jobs.list()) == 6
+    with contextlib.closing(sqlite3.connect(folder / "store.sqlite")) as copy:
+        assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert json.loads((folder / "backup.json").read_text())["store"] == "store.sqlite"
+
+
+def test_a_postgresql_store_is_restored_by_pg_restore(house: House, database_url: str) -> None:
+    if database_url.startswith("sqlite"):
+        pytest.skip("for PostgreSQL")
+    house.receive(1)
+    folder, _ = house.back_up()
+    house.receive(2)
+    house.close()
+    subprocess.run(
+        [
+            "pg_restore",
+            "--clean",
+            "--if-exists",
+            "--single-transaction",
+            f"--dbname={database_url}",
+            folder / "store.pgdump",
+        ],
+        check=True,
+    )
+    with Store.open(database_url, migrate=False) as store:
+        assert len(list(store.export.rows())) == 1

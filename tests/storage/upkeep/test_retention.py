@@ -1,0 +1,554 @@
+"""What is delivered and old is purged, and nothing else; a kill in between is made good."""
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from storage.errors import SpoolError
+from storage.files.spool import MARKER, Spool
+from storage.queue.transitions import lock_study
+from storage.records import (
+    Delivery,
+    InstanceName,
+    InstanceState,
+    JobKind,
+    JobState,
+    ObjectKind,
+    Receipt,
+    ReceiptOutcome,
+    StudyStatus,
+)
+from storage.store import Store
+from storage.upkeep.retention import Hold, Purged
+from tests.builders.store_rows import LEASE, STUDY, analysis, claim, made_object, new_instance
+from tests.servers.postgresql_server import emptied_database
+from tests.storage.conftest import Clock
+
+DAYS = 7
+
+COMMITTERS = ("ARCHIVE",)
+
+
+@dataclasses.dataclass
+class House:
+    """A store, its spool and its clock, and one study in them."""
+
+    store: Store
+    spool: Spool
+    clock: Clock
+
+    def receive(self, uid: str = "1.1", content: str = "pixels") -> int:
+        stored = self.spool.write(f"received/{uid}-{content}-{self.clock.now:%d%H%M}", b"pixels")
+        instance = new_instance(uid, content, spool_path=stored.path, size=stored.size)
+        return self.store.record_instance(instance, 0).instance_id
+
+    def analyse(self, *, heatmap: str = "5.1") -> None:
+        job = claim(self.store, JobKind.ANALYSE)
+        stored = self.spool.write(f"objects/{heatmap}", b"picture")
+        record = dataclasses.replace(
+            made_object(heatmap, ObjectKind.HEATMAP, int(job.subject)),
+            spool_path=stored.path,
+            size=stored.size,
+        )
+        result = analysis(self.clock.now, objects=[record])
+        self.store.results.record_analysis(job, int(job.subject), result)
+
+    def report(self, *destinations: str, uid: str = "9.9") -> None:
+        stored = self.spool.write(f"objects/{uid}", b"report")
+        record = dataclasses.replace(made_object(uid), spool_path=stored.path, size=stored.size)
+        sent = [Delivery(one, to) for one in ("5.1", uid) for to in destinations]
+        self.store.results.record_report(
+            claim(self.store, JobKind.REPORT), STUDY, StudyStatus.REPORTED, "", [record], sent
+        )
+
+    def deliver(self, *, commit: bool = False) -> None:
+        while job := self.store.jobs.claim([JobKind.DELIVER], "courier", LEASE):
+            after = timedelta(0) if commit else None
+            self.store.results.record_delivery(job, 0x0000, commit_after=after)
+
+    def delivered(self) -> None:
+        """One image, analysed, reported and delivered."""
+        self.receive()
+        self.analyse()
+        self.report("PACS")
+        self.deliver()
+
+    def purge(self) -> list[Purged]:
+        before = self.clock.now - timedelta(days=DAYS)
+        return list(self.store.retention.purge(self.spool, before, COMMITTERS))
+
+    def hold(self) -> Hold | None:
+        (old,) = self.store.retention.old_studies(self.clock.now - timedelta(days=DAYS), COMMITTERS)
+        return old.hold
+
+    def days_pass(self, days: float = DAYS + 1) -> None:
+        self.clock.advance(days * 86400)
+
+    @property
+    def files(self) -> list[str]:
+        root = self.spool.path("received").parent
+        files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+        return sorted(files - {MARKER})
+
+
+@pytest.fixture
+def house(store: Store, clock: Clock, tmp_path: Path) -> House:
+    return House(store, Spool(tmp_path / "spool"), clock)
+
+
+def test_files_of_what_is_delivered_and_old_go_and_the_rows_stay(house: House) -> None:
+    house.delivered()
+    house.days_pass()
+    assert house.hold() is None
+
+    purged = house.purge()
+
+    assert purged == [Purged(number=1, images=1, objects=2, size=6 + 7 + 6)]
+    assert house.files == []
+    instance = house.store.results.instance(1)
+    assert (instance.state, instance.purged_at) == (InstanceState.ANALYSED, house.clock.now)
+    assert [finding.label for finding in instance.findings] == ["Mass", "Hernia"]
+    (row,) = house.store.export.rows()
+    assert row["purged_at"].startswith("2026-03-09")
+    assert row["deliveries"].startswith("PACS=delivered 2026-03-01")
+    assert house.purge() == []
+
+
+def test_what_another_study_waits_for_holds_nothing_up(house: House) -> None:
+    house.delivered()
+    waiting = new_instance("2.1", study_instance_uid="9.8", spool_path="received/2.1")
+    house.store.record_instance(waiting, 0)
+    house.days_pass()
+
+    before = house.clock.now - timedelta(days=DAYS)
+    first, second = house.store.retention.old_studies(before, COMMITTERS)
+
+    assert (first.number, first.hold, second.hold) == (1, None, Hold.WORK_OPEN)
+    assert [purged.number for purged in house.purge()] == [1]
+    assert house.store.results.instance(2).purged_at is None
+
+
+def test_what_is_not_old_stays(house: House) -> None:
+    house.delivered()
+    house.days_pass(DAYS - 1)
+    assert house.purge() == []
+    assert len(house.files) == 3
+
+
+def test_days_count_from_the_delivery(house: House) -> None:
+    house.receive()
+    house.analyse()
+    house.report("PACS")
+    house.days_pass()
+    house.deliver()
+    assert house.purge() == []
+    house.days_pass()
+    assert len(house.purge()) == 1
+
+
+def queued_image(house: House) -> None:
+    house.receive()
+
+
+def running_image(house: House) -> None:
+    house.receive()
+    claim(house.store, JobKind.ANALYSE)
+
+
+def unreported(house: House) -> None:
+    house.receive()
+    house.analyse()
+
+
+def undelivered(house: House) -> None:
+    house.receive()
+    house.analyse()
+    house.report("PACS")
+
+
+def half_delivered(house: House) -> None:
+    undelivered(house)
+    house.store.results.record_delivery(claim(house.store, JobKind.DELIVER), 0x0000)
+
+
+def refused_by_the_destination(house: House) -> None:
+    half_delivered(house)
+    house.store.jobs.fail(claim(house.store, JobKind.DELIVER), "status 0xA900", None)
+
+
+def parked_report(house: House) -> None:
+    unreported(house)
+    house.store.jobs.fail(claim(house.store, JobKind.REPORT), "it cannot be built", None)
+
+
+def late_image(house: House) -> None:
+    house.delivered()
+    house.receive("1.2")
+
+
+def being_sent_again(house: House) -> None:
+    house.delivered()
+    (job,) = [job for job in house.store.jobs.list() if job.subject == "9.9@PACS"]
+    house.store.jobs.retry(job.id)
+
+
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        queued_image,
+        running_image,
+        unreported,
+        undelivered,
+        half_delivered,
+        refused_by_the_destination,
+        parked_report,
+        late_image,
+        being_sent_again,
+    ],
+)
+def test_nothing_goes_while_work_is_open(house: House, unfinished: Callable[[House], None]) -> None:
+    unfinished(house)
+    house.days_pass()
+    before = house.files
+    assert house.hold() is Hold.WORK_OPEN
+    assert house.purge() == []
+    assert house.files == before
+
+
+def test_results_that_were_meant_for_nobody_stay(house: House) -> None:
+    house.receive()
+    house.analyse()
+    house.report()
+    house.days_pass()
+    assert house.hold() is Hold.NOT_DELIVERED
+    assert house.purge() == []
+
+
+def test_a_result_that_no_report_delivered_stays_although_others_of_the_study_went(
+    house: House,
+) -> None:
+    house.delivered()
+    house.receive("1.2")
+    house.analyse(heatmap="5.2")
+    job = claim(house.store, JobKind.REPORT)
+    house.store.results.record_report(job, STUDY, StudyStatus.UNCHANGED, "")
+    house.days_pass()
+    assert house.hold() is Hold.NOT_DELIVERED
+    assert house.purge() == []
+
+
+def test_what_a_destination_does_not_receive_is_not_waited_for(house: House) -> None:
+    house.receive()
+    house.analyse()
+    stored = house.spool.write("objects/9.9", b"report")
+    record = dataclasses.replace(made_object("9.9"), spool_path=stored.path)
+    job = claim(house.store, JobKind.REPORT)
+    house.store.results.record_report(
+        job, STUDY, StudyStatus.REPORTED, "", [record], [Delivery("9.9", "PACS")]
+    )
+    house.deliver()
+    house.days_pass()
+    assert len(house.purge()) == 1
+
+
+def test_a_study_without_results_has_nothing_to_deliver_and_goes(house: House) -> None:
+    number = house.receive()
+    house.store.results.record_refusal(
+        claim(house.store, JobKind.ANALYSE), number, "LATERAL_VIEW", ""
+    )
+    job = claim(house.store, JobKind.REPORT)
+    house.store.results.record_report(job, STUDY, StudyStatus.NO_ELIGIBLE_IMAGE, "lateral")
+    house.days_pass()
+    assert len(house.purge()) == 1
+    assert house.store.results.instance(number).reason == "LATERAL_VIEW"
+
+
+def test_what_a_person_gave_up_is_not_waited_for(house: House) -> None:
+    refused_by_the_destination(house)
+    (parked,) = house.store.jobs.list(state=JobState.PARKED)
+    house.store.jobs.discard(parked.id)
+    house.days_pass()
+    assert len(house.purge()) == 1
+
+
+def test_an_archive_that_commits_has_to_have_done_so(house: House) -> None:
+    house.receive()
+    house.analyse()
+    house.report("PACS", "ARCHIVE")
+    house.deliver(commit=True)
+    store = house.store
+    for name in ("PACS", "ARCHIVE"):
+        job = store.jobs.claim([JobKind.COMMIT], "courier", LEASE, lane=name)
+        assert job is not None
+        store.jobs.finish(job)
+    house.days_pass()
+    assert house.hold() is Hold.NOT_COMMITTED
+    assert house.purge() == []
+
+    store.jobs.enqueue(JobKind.COMMIT, f"{STUDY}@ARCHIVE", lane="ARCHIVE")
+    job = claim(store, JobKind.COMMIT)
+    assert store.commitments.next_step(job, "2.25.1").order is not None
+    store.commitments.record_answer(
+        ["ARCHIVE"],
+        "2.25.1",
+        ["5.1", "9.9"],
+        {},
+        resend_for=[],
+        max_resends=0,
+        resend_wait=lambda _: timedelta(0),
+    )
+    store.jobs.finish(job)
+    store.jobs.finish(claim(store, JobKind.COMMIT))
+    house.days_pass()
+    assert len(house.purge()) == 1
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing that follows in the process happens."""
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_purge_that_is_killed_between_two_files_is_finished_by_the_next(
+    house: House, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    house.delivered()
+    house.days_pass()
+    delete = Spool.delete
+    deleted: list[str] = []
+
+    def delete_then_die(spool: Spool, path: str) -> None:
+        if len(deleted) == after:
+            raise KilledError
+        deleted.append(path)
+        delete(spool, path)
+
+    monkeypatch.setattr(Spool, "delete", delete_then_die)
+    with pytest.raises(KilledError):
+        house.purge()
+    monkeypatch.undo()
+
+    assert len(house.files) == 3 - after
+    assert house.store.results.instance(1).purged_at is not None
+    assert house.store.inquiries.kept("1.1") == ()
+    assert len(house.purge()) == 1
+    assert house.files == []
+
+
+def test_a_study_that_comes_to_life_while_it_is_purged_keeps_its_new_files(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.delivered()
+    house.days_pass()
+    remove = house.store.retention._remove
+
+    def late_image_first(study: str, spool: Spool) -> Purged | None:
+        monkeypatch.undo()
+        house.receive("1.2")
+        return remove(study, spool)
+
+    monkeypatch.setattr(house.store.retention, "_remove", late_image_first)
+    assert house.purge() == []
+    house.analyse(heatmap="5.2")
+    house.report("PACS", uid="9.10")
+    house.deliver()
+    # What was marked goes once the work is done; what came since is kept.
+    assert house.purge() == [Purged(number=1, images=1, objects=2, size=6 + 7 + 6)]
+    assert [path.split("/")[1][:4] for path in house.files] == ["5.2", "9.10", "1.2-"]
+
+
+def test_an_image_sent_again_is_kept_again_and_not_analysed_again(house: House) -> None:
+    house.delivered()
+    house.days_pass()
+    house.purge()
+
+    stored = house.spool.write("received/again", b"pixels")
+    receipt = house.store.record_instance(new_instance("1.1", spool_path=stored.path), 0)
+
+    assert (receipt.outcome, receipt.instance_id) == (ReceiptOutcome.KEPT_AGAIN, 1)
+    instance = house.store.results.instance(1)
+    assert (instance.purged_at, instance.received_again_at) == (None, house.clock.now)
+    assert instance.spool_path == stored.path
+    assert [job.kind for job in house.store.jobs.list(state=JobState.QUEUED)] == [JobKind.REPORT]
+    assert len(house.store.inquiries.kept("1.1")) == 1
+    # Its days count anew.
+    house.store.jobs.finish(claim(house.store, JobKind.REPORT))
+    assert house.purge() == []
+    house.days_pass()
+    assert len(house.purge()) == 1
+    assert house.files == []
+
+
+def test_an_image_sent_again_before_its_file_was_removed_is_kept_in_a_new_one(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.delivered()
+    house.days_pass()
+    monkeypatch.setattr(house.store.retention, "_remove", lambda *_: None)
+    house.purge()
+    monkeypatch.undo()
+
+    stored = house.spool.write("received/again", b"pixels")
+    receipt = house.store.record_instance(new_instance("1.1", spool_path=stored.path), 0)
+
+    assert receipt.outcome is ReceiptOutcome.KEPT_AGAIN
+    kept = house.store.results.instance(1)
+    assert (kept.purged_at, kept.spool_path) == (None, stored.path)
+    house.store.jobs.finish(claim(house.store, JobKind.REPORT))
+    house.purge()
+    assert kept.spool_path in house.files
+
+
+def test_an_image_sent_again_while_its_file_is_removed_is_kept(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.delivered()
+    house.days_pass()
+    delete = Spool.delete
+
+    def receive_first(spool: Spool, path: str) -> None:
+        monkeypatch.undo()
+        stored = house.spool.write("received/again", b"pixels")
+        house.store.record_instance(new_instance("1.1", spool_path=stored.path), 0)
+        delete(spool, path)
+
+    monkeypatch.setattr(Spool, "delete", receive_first)
+    house.purge()
+
+    kept = house.store.results.instance(1)
+    assert (kept.purged_at, kept.spool_path) == (None, "received/again")
+    assert house.files == ["received/again"]
+
+
+def test_an_object_that_is_being_made_again_stays(house: House) -> None:
+    house.delivered()
+    house.days_pass()
+    with house.spool.recording("objects/5.1"):
+        assert house.purge() == [Purged(number=1, images=1, objects=0, size=6)]
+        assert house.files == ["objects/5.1", "objects/9.9"]
+    assert house.purge() == [Purged(number=1, images=0, objects=2, size=7 + 6)]
+    assert house.files == []
+
+
+def test_a_purge_keeps_no_other_waiting_for_the_disk(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.delivered()
+    house.days_pass()
+    delete = Spool.delete
+    received: list[Receipt] = []
+
+    def receive_another(spool: Spool, path: str) -> None:
+        other = new_instance(f"2.{len(received)}", study_instance_uid="9.8")
+        received.append(house.store.record_instance(other, 0))
+        delete(spool, path)
+
+    monkeypatch.setattr(Spool, "delete", receive_another)
+    assert len(house.purge()) == 1
+    assert len(received) == 3
+
+
+def test_a_file_that_cannot_be_removed_holds_no_other_study_up(house: House) -> None:
+    paths = []
+    for study in ("7.0", "7.1"):
+        stored = house.spool.write(f"received/{study}", b"pixels")
+        image = new_instance(f"1.{study}", study_instance_uid=study, spool_path=stored.path)
+        number = house.store.record_instance(image, 0).instance_id
+        house.store.results.record_refusal(
+            claim(house.store, JobKind.ANALYSE), number, "NOT_CHEST", ""
+        )
+        house.store.results.record_report(
+            claim(house.store, JobKind.REPORT), study, StudyStatus.NO_ELIGIBLE_IMAGE, ""
+        )
+        paths.append(house.spool.path(stored.path))
+    house.days_pass()
+    stuck, other = paths
+    stuck.unlink()
+    (stuck / "inside").mkdir(parents=True)
+
+    for _ in range(2):
+        with pytest.raises(SpoolError, match=r"received/7\.0"):
+            house.purge()
+        assert not other.exists()
+    (stuck / "inside").rmdir()
+    stuck.rmdir()
+    assert [purged.number for purged in house.purge()] == [1]
+
+
+def test_a_duplicate_makes_the_days_count_anew(house: House) -> None:
+    house.delivered()
+    house.days_pass()
+    receipt = house.store.record_instance(new_instance("1.1"), 0)
+    assert receipt.outcome is ReceiptOutcome.DUPLICATE
+    assert house.purge() == []
+    house.days_pass()
+    assert len(house.purge()) == 1
+
+
+@pytest.mark.parametrize("is_purged", [False, True])
+def test_a_failed_analysis_is_tried_again_when_the_image_is_sent_again(
+    house: House, is_purged: bool
+) -> None:
+    number = house.receive()
+    job = claim(house.store, JobKind.ANALYSE)
+    house.store.results.record_refusal(job, number, "ANALYSIS_FAILED", "")
+    job = claim(house.store, JobKind.REPORT)
+    house.store.results.record_report(job, STUDY, StudyStatus.NO_ELIGIBLE_IMAGE, "")
+    if is_purged:
+        house.days_pass()
+        assert len(house.purge()) == 1
+    image = new_instance("1.1", spool_path="received/again")
+
+    house.store.record_instance(image, 0, retried=["DECODER_FAILED"])
+    assert house.store.jobs.counts().get((JobKind.ANALYSE, JobState.QUEUED)) is None
+    house.store.record_instance(image, 0, retried=["ANALYSIS_FAILED"])
+    assert claim(house.store, JobKind.ANALYSE).subject == str(number)
+
+
+@pytest.mark.parametrize("is_purged", [False, True])
+def test_a_parked_analysis_is_queued_when_the_image_is_sent_again(
+    house: House, is_purged: bool
+) -> None:
+    house.delivered()
+    if is_purged:
+        house.days_pass()
+        house.purge()
+    house.store.jobs.enqueue(JobKind.ANALYSE, "1")
+    house.store.jobs.fail(claim(house.store, JobKind.ANALYSE), "it was purged", None)
+    house.store.record_instance(new_instance("1.1", spool_path="received/again"), 0)
+    assert claim(house.store, JobKind.ANALYSE).subject == "1"
+
+
+def test_an_image_that_comes_again_waits_for_a_removal_and_not_the_other_way_round(
+    postgresql_socket: str, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = emptied_database(postgresql_socket)
+    with Store.open(url, clock=clock, migrate=True) as store, ThreadPoolExecutor(1) as other:
+        house = House(store, Spool(tmp_path / "spool"), clock)
+        house.delivered()
+        house.days_pass()
+        monkeypatch.setattr(store.retention, "_remove", lambda *_: None)
+        house.purge()
+        monkeypatch.undo()
+        with store._database.writing() as connection:
+            lock_study(connection, STUDY)
+            image = new_instance("1.1", spool_path="received/again")
+            again = other.submit(store.record_instance, image, 0)
+            with pytest.raises(TimeoutError):
+                again.result(0.5)
+            connection.execute(text("SELECT id FROM instances FOR UPDATE NOWAIT"))
+        assert again.result(5).outcome is ReceiptOutcome.KEPT_AGAIN
+
+
+def test_a_peer_is_told_that_what_was_purged_is_not_kept(house: House) -> None:
+    house.delivered()
+    assert len(house.store.inquiries.kept("1.1")) == 1
+    house.days_pass()
+    house.purge()
+    assert house.store.inquiries.kept("1.1") == ()
+    asked = [InstanceName("1.2", "1.1")]
+    assert house.store.inquiries.record("peer", "2.25.9", asked, "me", LEASE).id > 0

@@ -1,0 +1,102 @@
+"""The audit message schema of PS3.15 A.5.1.1 (RELAX NG there), as far as messages made here use it.
+
+Per element: its children as a regular expression over their names, the attributes it must have and
+those it may have, each with the pattern of its value.
+"""
+
+import re
+from dataclasses import dataclass, field
+from xml.etree import ElementTree as ET
+
+CODE = {"csd-code": r"\S.*", "codeSystemName": r"\S.*", "originalText": r"\S.*"}
+
+UID = r"[0-2](\.(0|[1-9][0-9]*))+"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What an element holds."""
+
+    children: str = ""
+    needs: dict[str, str] = field(default_factory=dict)
+    may: dict[str, str] = field(default_factory=dict)
+
+
+CODED = Rule(needs=CODE, may={"displayName": ".*"})
+
+SCHEMA = {
+    "AuditMessage": Rule(
+        "EventIdentification (ActiveParticipant )+AuditSourceIdentification "
+        "(ParticipantObjectIdentification )*"
+    ),
+    "EventIdentification": Rule(
+        "EventID (EventTypeCode )*(EventOutcomeDescription )?",
+        needs={
+            "EventDateTime": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)",
+            "EventOutcomeIndicator": "0|4|8|12",
+        },
+        may={"EventActionCode": "[CRUDE]"},
+    ),
+    "EventID": CODED,
+    "EventTypeCode": CODED,
+    "EventOutcomeDescription": Rule(),
+    "ActiveParticipant": Rule(
+        "(RoleIDCode )*(MediaIdentifier )?",
+        needs={"UserID": ".*", "UserIsRequestor": "true|false"},
+        may={
+            "AlternativeUserID": ".*",
+            "UserName": ".*",
+            "NetworkAccessPointID": ".*",
+            "NetworkAccessPointTypeCode": "[1-5]",
+        },
+    ),
+    "RoleIDCode": CODED,
+    "MediaIdentifier": Rule("MediaType "),
+    "MediaType": CODED,
+    "AuditSourceIdentification": Rule(
+        "(AuditSourceTypeCode )*",
+        needs={"AuditSourceID": r"\S.*"},
+        may={"AuditEnterpriseSiteID": ".*"},
+    ),
+    "AuditSourceTypeCode": Rule(needs={"csd-code": "[1-9]"}),
+    "ParticipantObjectIdentification": Rule(
+        "ParticipantObjectIDTypeCode (ParticipantObjectName |ParticipantObjectQuery )"
+        "(ParticipantObjectDetail )*(ParticipantObjectDescription )*",
+        needs={"ParticipantObjectID": r"\S.*"},
+        may={
+            "ParticipantObjectTypeCode": "[1-4]",
+            "ParticipantObjectTypeCodeRole": "[1-9]|1[0-9]|2[0-6]",
+            "ParticipantObjectDataLifeCycle": "[1-9]|1[0-5]",
+            "ParticipantObjectSensitivity": ".*",
+        },
+    ),
+    "ParticipantObjectIDTypeCode": CODED,
+    "ParticipantObjectName": Rule(),
+    "ParticipantObjectDescription": Rule(
+        "(MPPS )*(Accession )*(SOPClass )*(ParticipantObjectContainsStudy )?"
+        "(Encrypted )?(Anonymized )?"
+    ),
+    "SOPClass": Rule("(Instance )*", needs={"NumberOfInstances": r"\d+"}, may={"UID": UID}),
+    "Instance": Rule(needs={"UID": UID}),
+}
+
+
+def validated(xml: str) -> ET.Element:
+    """The message, which must be well-formed and as the schema says."""
+    root = ET.fromstring(xml)  # noqa: S314 - made by the code under test
+    assert root.tag == "AuditMessage"
+    for element in root.iter():
+        _check(element)
+    return root
+
+
+def _check(element: ET.Element) -> None:
+    rule = SCHEMA[element.tag]
+    children = "".join(f"{child.tag} " for child in element)
+    assert re.fullmatch(rule.children, children), f"{element.tag} holds {children}"
+    missing = rule.needs.keys() - element.attrib.keys()
+    assert not missing, f"{element.tag} lacks {missing}"
+    patterns = rule.needs | rule.may
+    for name, value in element.attrib.items():
+        assert name in patterns, f"{element.tag} has {name}"
+        assert re.fullmatch(patterns[name], value, re.DOTALL), f"{element.tag}/@{name}: {value!r}"
