@@ -20,11 +20,12 @@ from daemon.config.destinations import kinds_for, kinds_to_build, of_kind
 from daemon.config.settings import Config
 from daemon.errors import ReaderError
 from daemon.report.study_report import (
+    built_report,
     described,
-    image_keys,
     kept_and_analysed,
     read_images,
-    report_request,
+    report_content,
+    report_uid_of,
 )
 from daemon.worker.loop import Backoff
 from daemon.worker.redaction import redact
@@ -215,7 +216,7 @@ class Analyst:
 
     def _report_what_can_be_read(self, job: Job, study: StudyResults) -> None:
         """A damaged file is for its own analysis to name, which comes again when the file does."""
-        images = read_images(study, self._pipeline, self._read)
+        images = read_images(study, self._pipeline.algorithm.sha256, self._read)
         damaged = [item for item in study.instances if item.id in images.unreadable]
         untold = self._not_given_up(damaged)
         if untold:
@@ -225,8 +226,8 @@ class Analyst:
         elif self._is_reported(study, images.unreadable):
             self._finish_report(job, StudyStatus.UNCHANGED, "the images are already reported")
         else:
-            request = report_request(study, images, self._pipeline, self._read)
-            built = self._pipeline.report(request)
+            content = report_content(study, images, self._pipeline.algorithm, self._read)
+            built = built_report(content)
             reported = [item for item in study.instances if item.id in images.described]
             with self._spool.recording(_path_of(built)):
                 report = self._keep(built, study.instances[0])
@@ -252,8 +253,7 @@ class Analyst:
         return [item for item in items if str(item.id) not in given_up]
 
     def _is_reported(self, study: StudyResults, unreadable: Collection[int] = ()) -> bool:
-        keys = image_keys(study, self._pipeline.algorithm.sha256, unreadable)
-        uid = self._pipeline.report_uid(study.study_instance_uid, keys)
+        uid = report_uid_of(study, self._pipeline.algorithm.sha256, unreadable)
         return any(report.sop_instance_uid == uid for report in study.reports)
 
     def _finish_report(

@@ -30,7 +30,6 @@ from daemon.analyse.decoder_pool import DEFAULT_LIMITS, ReaderLimits, Readers
 # Named here, too, for the code that runs the pipeline.
 from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
 from daemon.analyse.result_objects import (
-    SERIES_NUMBERS,
     BuiltObject,
     Drawing,
     ObjectBuilder,
@@ -41,14 +40,9 @@ from dicom_io.errors import NotDicomError, ObjectError
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
-from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.presentation_state import objection
-from dicom_io.objects.source_header import Identity
-from dicom_io.objects.uids import report_uid, series_uid
 from dicom_io.read.header import read_head
 from dicom_io.read.orientation import UPRIGHT, Pose
-from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedImage
-from dicom_io.report.document import ReportContent, build_report
 from storage.records import ObjectKind
 
 MANUFACTURER = "cxrd"
@@ -79,24 +73,6 @@ class Analysis:
     notes: tuple[str, ...]
     objects: tuple[BuiltObject, ...]
     regions: Mapping[str, Region]
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRequest:
-    """What a study's report is made from.
-
-    `image_keys` name every image of the study in its present state, analysed or not: the
-    report's UID follows from them, so the same images always make the same report.
-    """
-
-    study_instance_uid: str
-    image_keys: Sequence[str]
-    images: Sequence[ReportedImage]
-    not_analysed: Sequence[NotAnalysed]
-    predecessor: ObjectReference | None
-    number: int
-    """1 for the study's first report; the InstanceNumber."""
-    content_datetime: datetime.datetime
 
 
 class Pipeline:
@@ -234,41 +210,6 @@ class Pipeline:
         sums = prediction.maps.mean(axis=(1, 2)) + np.asarray(bias)
         logits = np.asarray([finding.logit for finding in prediction.findings])
         return float(np.abs(sums - logits).max())
-
-    def report_uid(self, study_instance_uid: str, image_keys: Sequence[str]) -> str:
-        """SOP Instance UID of the report on exactly these images in their present state."""
-        return report_uid(study_instance_uid, image_keys, self.algorithm.sha256)
-
-    def report(self, request: ReportRequest) -> BuiltObject:
-        """The Structured Report of a study (PS3.16 TID 1500)."""
-        uid = self.report_uid(request.study_instance_uid, request.image_keys)
-        dataset = build_report(
-            ReportContent(
-                sources=request.images,
-                not_analysed=request.not_analysed,
-                algorithm=self.algorithm,
-                predecessor=request.predecessor,
-                identity=Identity(
-                    sop_instance_uid=uid,
-                    series_instance_uid=self.report_series_uid(request.study_instance_uid),
-                    series_number=SERIES_NUMBERS[ObjectKind.REPORT],
-                    instance_number=request.number,
-                    content_datetime=request.content_datetime,
-                    timezone=request.content_datetime.tzinfo,
-                ),
-            )
-        )
-        return BuiltObject(
-            uid, str(dataset.SOPClassUID), ObjectKind.REPORT, None, to_bytes(dataset)
-        )
-
-    def report_series_uid(self, study_instance_uid: str) -> str:
-        """The series that holds this model's reports on a study."""
-        return series_uid(study_instance_uid, self.algorithm.sha256, "report")
-
-    def heatmap_series_uid(self, study_instance_uid: str) -> str:
-        """The series that holds this model's heatmaps of a study."""
-        return series_uid(study_instance_uid, self.algorithm.sha256, "heatmap")
 
 
 def _algorithm(bundle: Bundle) -> Algorithm:

@@ -4,11 +4,16 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from daemon.analyse.pipeline import Pipeline, ReportRequest
+from daemon.analyse.result_objects import SERIES_NUMBERS, BuiltObject
 from dicom_io.errors import NotDicomError
 from dicom_io.gate.reasons import Reason
+from dicom_io.objects.algorithm import Algorithm
+from dicom_io.objects.encode import to_bytes
+from dicom_io.objects.source_header import Identity
+from dicom_io.objects.uids import report_uid, series_uid
 from dicom_io.read.header import number, read_head, read_header
 from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
+from dicom_io.report.document import ReportContent, build_report
 from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
 from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
 
@@ -37,18 +42,19 @@ class ReadImages:
     unreadable: Mapping[int, Exception]
 
 
-def image_keys(
-    study: StudyResults, model_sha256: str, unreadable: Collection[int] = ()
-) -> list[str]:
-    """One key per image, naming its present state; the report's UID follows from them.
+def report_uid_of(study: StudyResults, model_sha256: str, unreadable: Collection[int] = ()) -> str:
+    """Return the SOP Instance UID of the report on the study's images in their present state.
 
-    An image that no report of this model can have described has another key than one described.
+    The UID follows from one key per image, analysed or not. The key names the image, its revision
+    and its state: an image that a report of this model describes has another key than an image
+    that it cannot describe.
     """
-    return [
+    keys = [
         f"{item.sop_instance_uid}#{item.revision}:"
         f"{_reason(item, model_sha256, unreadable) or item.state}"
         for item in _reportable(study)
     ]
+    return report_uid(study.study_instance_uid, keys, model_sha256)
 
 
 def _reason(item: Instance, model_sha256: str, unreadable: Collection[int]) -> str | None:
@@ -82,16 +88,16 @@ def described(study: StudyResults, model_sha256: str) -> list[Instance]:
     return [item for item in kept_and_analysed(study) if item.model_sha256 == model_sha256]
 
 
-def read_images(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> ReadImages:
+def read_images(study: StudyResults, model_sha256: str, read: ReadFile) -> ReadImages:
     """Read what a report describes: a file that is damaged or lost holds up no other image.
 
     Raises StorageError where nothing can be read for now.
     """
     found: dict[int, ReportedImage] = {}
     unreadable: dict[int, Exception] = {}
-    for item in described(study, pipeline.algorithm.sha256):
+    for item in described(study, model_sha256):
         try:
-            found[item.id] = _reported(item, pipeline, read)
+            found[item.id] = _reported(item, model_sha256, read)
         except SpoolUnavailableError:
             raise
         except _UNREADABLE as error:
@@ -100,16 +106,17 @@ def read_images(study: StudyResults, pipeline: Pipeline, read: ReadFile) -> Read
     return ReadImages(found, unreadable)
 
 
-def report_request(
-    study: StudyResults, images: ReadImages, pipeline: Pipeline, read: ReadFile
-) -> ReportRequest:
-    """The report on every image of the study; at least one must be described.
+def report_content(
+    study: StudyResults, images: ReadImages, algorithm: Algorithm, read: ReadFile
+) -> ReportContent:
+    """Return the content of the report on every image of the study.
 
-    What was purged cannot be described any more: the report lists it, and says that earlier ones
-    covered it. A purged report is not named as the predecessor either, for its series is not known.
+    At least one image must be described. The report lists a purged image and refers to the earlier
+    reports that covered it. A purged report is not named as the predecessor, because its series
+    is not known.
 
-    The content date is that of the youngest analysis, so that building the report again after a
-    crash makes the same bytes.
+    The content date is the date of the youngest analysis, so that building the report again after
+    a crash makes the same bytes.
     """
     analysed = [item for item in study.instances if item.id in images.described]
     skipped = [
@@ -117,20 +124,36 @@ def report_request(
         for item in _reportable(study)
         if item not in analysed and item.state is not InstanceState.RECEIVED
     ]
-    return ReportRequest(
-        study_instance_uid=study.study_instance_uid,
-        image_keys=image_keys(study, pipeline.algorithm.sha256, images.unreadable),
-        # In whatever order they came: the same images make the same report.
-        images=sorted(images.described.values(), key=_place),
+    created = max(item.analysed_at or item.received_at for item in analysed).astimezone()
+    return ReportContent(
+        # Sorted, so that the same images make the same report in whatever order they arrived.
+        sources=sorted(images.described.values(), key=_place),
         not_analysed=[
             _not_analysed(item, images.unreadable)
             for item in sorted(skipped, key=lambda item: item.sop_instance_uid)
         ],
+        algorithm=algorithm,
         predecessor=_predecessor(study.reports, study.study_instance_uid, read),
-        number=len(study.reports) + 1,
-        content_datetime=max(
-            item.analysed_at or item.received_at for item in analysed
-        ).astimezone(),
+        identity=Identity(
+            sop_instance_uid=report_uid_of(study, algorithm.sha256, images.unreadable),
+            series_instance_uid=series_uid(study.study_instance_uid, algorithm.sha256, "report"),
+            series_number=SERIES_NUMBERS[ObjectKind.REPORT],
+            instance_number=len(study.reports) + 1,
+            content_datetime=created,
+            timezone=created.tzinfo,
+        ),
+    )
+
+
+def built_report(content: ReportContent) -> BuiltObject:
+    """Build the Structured Report of a study (PS3.16 TID 1500)."""
+    dataset = build_report(content)
+    return BuiltObject(
+        str(dataset.SOPInstanceUID),
+        str(dataset.SOPClassUID),
+        ObjectKind.REPORT,
+        None,
+        to_bytes(dataset),
     )
 
 
@@ -140,12 +163,12 @@ def _place(image: ReportedImage) -> tuple[float, float, str]:
     return series or 0.0, instance or 0.0, image.reference().sop_instance_uid
 
 
-def _reported(item: Instance, pipeline: Pipeline, read: ReadFile) -> ReportedImage:
+def _reported(item: Instance, model_sha256: str, read: ReadFile) -> ReportedImage:
     heatmaps = {
         record.label: ObjectReference(
             record.sop_class_uid,
             record.sop_instance_uid,
-            pipeline.heatmap_series_uid(item.study_instance_uid),
+            series_uid(item.study_instance_uid, model_sha256, "heatmap"),
             item.study_instance_uid,
         )
         for record in item.objects

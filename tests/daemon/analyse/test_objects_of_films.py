@@ -9,14 +9,18 @@ import pytest
 
 from cxr_model.findings import LABELS
 from daemon.analyse.gate_and_decode import Refusal
-from daemon.analyse.pipeline import Pipeline, ReportRequest
+from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.result_objects import BuiltObject
 from daemon.config.settings import ModelConfig
+from daemon.report.study_report import built_report
 from dicom_io.objects.classes import HEATMAP_CLASS, REPORT_CLASSES
 from dicom_io.objects.compression import JPEG_BASELINE
 from dicom_io.objects.encode import to_bytes
+from dicom_io.objects.source_header import Identity
+from dicom_io.objects.uids import derived_uid
 from dicom_io.read.header import read_dataset
 from dicom_io.report.content import ReportedFinding, ReportedImage
+from dicom_io.report.document import ReportContent
 from dicom_io.report.older_classes import as_class
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Disposition, Sender
@@ -78,16 +82,20 @@ def objects_of(pipeline: Pipeline, film: bytes) -> Iterator[BuiltObject]:
         )
         for finding in outcome.prediction.findings
     ]
-    request = ReportRequest(
-        study_instance_uid=header.StudyInstanceUID,
-        image_keys=[header.SOPInstanceUID],
-        images=[ReportedImage(header, findings, outcome.notes)],
+    content = ReportContent(
+        sources=[ReportedImage(header, findings, outcome.notes)],
         not_analysed=[],
+        algorithm=pipeline.algorithm,
         predecessor=None,
-        number=1,
-        content_datetime=NOW,
+        identity=Identity(
+            derived_uid(header.SOPInstanceUID, pipeline.algorithm.sha256, "report"),
+            derived_uid(header.StudyInstanceUID, pipeline.algorithm.sha256, "report series"),
+            series_number=9900,
+            instance_number=1,
+            content_datetime=NOW,
+        ),
     )
-    report = pipeline.report(request)
+    report = built_report(content)
     for sop_class in REPORT_CLASSES:
         data = to_bytes(as_class(read_dataset(report.data), sop_class))
         uid = read_dataset(data).SOPInstanceUID
