@@ -1,6 +1,6 @@
-"""`cxrd check`: what would go wrong, found before the first image is sent.
+"""`cxrd check`: finds faults of the setup before the first image is sent.
 
-Each check answers in one line and says what to do; one that fails does not stop the next.
+Each check gives one line, which names the remedy. A failed check does not stop the next.
 """
 
 import errno
@@ -15,8 +15,9 @@ from daemon.analyse.pipeline import Pipeline
 from daemon.audit.syslog import SyslogConnection
 from daemon.config.destinations import classes_for, destination_of, picture_contexts
 from daemon.config.fields import SyslogConfig, SyslogTransport
+from daemon.config.peers import PeerConfig
 from daemon.config.permissions import readable_by_others
-from daemon.config.settings import Config, PeerConfig
+from daemon.config.settings import Config
 from daemon.config.tls import (
     WARN_DAYS,
     destination_context,
@@ -36,7 +37,7 @@ from storage.store import Store
 from storage.upkeep.integrity import require_sound
 
 MAP_TOLERANCE = 1e-3
-"""How far mean(map) + bias may be from the logit, in logits, through rounding alone."""
+"""Greatest difference of mean(map) + bias and the logit that rounding alone can cause."""
 
 _SECONDS = 3.0
 
@@ -51,7 +52,7 @@ class CheckResult:
 
 
 def run_checks(config: Config) -> Iterator[CheckResult]:
-    """All checks, in the order in which an image would meet what they look at."""
+    """Run all checks, in the order in which an image passes the parts that they check."""
     yield _guarded("disk", lambda: _check_disk(config))
     yield _guarded("permissions", lambda: _check_permissions(config))
     yield _guarded("store", lambda: _check_store(config))
@@ -70,7 +71,7 @@ def run_checks(config: Config) -> Iterator[CheckResult]:
             " set transport to tls, or patient_ids to false",
         )
     if not config.senders:
-        yield CheckResult("peers", False, "no peer has `sends: true`: nobody may send images")
+        yield CheckResult("peers", False, "no peer has `sends: true`: images cannot be received")
     if not config.destinations:
         yield CheckResult("peers", False, "no peer receives anything: results stay in the store")
     for peer in config.destinations:
@@ -120,19 +121,24 @@ def _check_model(config: Config) -> CheckResult:
     error = pipeline.self_test()
     detail = f"{model.name} {model.version}, sha256 {model.sha256[:12]}…"
     if error > MAP_TOLERANCE:
-        return CheckResult("model", False, f"{detail}: its maps miss its logits by {error:.2g}")
+        return CheckResult(
+            "model", False, f"{detail}: its maps differ from its logits by {error:.2g}"
+        )
     return CheckResult("model", True, f"{detail}, maps add up to the logits")
 
 
 def check_certificates(config: Config) -> CheckResult:
-    """Whether this node's own certificates can be used, and for long enough.
+    """Check that this node's own certificates are usable and not short-lived.
 
-    Raises CertificateError for one that cannot.
+    Raises CertificateError for an unusable certificate.
     """
     now = datetime.now(UTC)
     own = own_certificates(config)
-    detail = ", ".join(f"{name}.certificate {remaining(one, now)}" for name, one in own.items())
-    passed = not any(is_short_lived(one, now) for one in own.values())
+    detail = ", ".join(
+        f"{section}.certificate {remaining(certificate, now)}"
+        for section, certificate in own.items()
+    )
+    passed = not any(is_short_lived(certificate, now) for certificate in own.values())
     return CheckResult("certificates", passed, detail)
 
 
@@ -141,39 +147,39 @@ def _check_listener(config: Config, port: int, encrypted: bool) -> CheckResult:
     host = f"[{listener.host}]" if ":" in listener.host else listener.host
     where = f"{listener.ae_title} at {host}:{port}{' over TLS' if encrypted else ''}"
     try:
-        # As the listener does: IPv4 where a name has both.
+        # As the listener does: IPv4 if a name has both families.
         family = min(entry[0] for entry in socket.getaddrinfo(listener.host, port))
         with socket.socket(family, socket.SOCK_STREAM) as probe_socket:
             probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe_socket.bind((listener.host, port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return _check_taken(config, port, encrypted, where)
+            return _check_port_in_use(config, port, encrypted, where)
         reason = error.strerror or str(error)
         return CheckResult("listener", False, f"{where} cannot be listened on: {reason}")
     return CheckResult("listener", True, f"{where} is free to listen on")
 
 
-def _check_taken(config: Config, port: int, encrypted: bool, where: str) -> CheckResult:
-    """Whether a port is taken by this daemon, which is well, and not by something else."""
-    title = None if encrypted else _title_for(config)
+def _check_port_in_use(config: Config, port: int, encrypted: bool, where: str) -> CheckResult:
+    """Check that this daemon uses the port, and not another program."""
+    title = None if encrypted else _title_of_local_peer(config)
     if not encrypted and title is None:
         return CheckResult(
             "listener",
             True,
-            f"{where} is taken, probably by this daemon: no peer may call it from here in plain,"
-            " so it is not asked",
+            f"{where} is taken, probably by this daemon: no peer may call it from this machine"
+            " without TLS, so it was not called",
         )
     if _shows_own_certificate(config, port) if title is None else _answers(config, port, title):
         return CheckResult("listener", True, f"{where} answers: the daemon is running")
     return CheckResult("listener", False, f"{where} is taken by another program: stop that one")
 
 
-def _title_for(config: Config) -> str | None:
-    """The title of a peer that may call from this machine without TLS."""
+def _title_of_local_peer(config: Config) -> str | None:
+    """Return the title of a peer that may call from this machine without TLS."""
     host = config.listener.host
-    every = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
-    here = every.get(host, host)
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
+    here = loopback.get(host, host)
     titles = (
         peer.ae_title
         for peer in config.callers
@@ -197,8 +203,10 @@ def _answers(config: Config, port: int, title: str) -> bool:
 
 
 def _shows_own_certificate(config: Config, port: int) -> bool:
-    """Whether the port is held by who has this node's key; only up to TLS: an association may
-    need the certificate of a peer, which is not here."""
+    """Return True if a program with this node's key uses the port.
+
+    Only the TLS handshake is tried: an association may need the certificate of a peer.
+    """
     own = client_context(config.tls.certificate, config.tls.credentials, check_name=False)
     try:
         with (
@@ -215,8 +223,10 @@ def _check_syslog(config: SyslogConfig) -> CheckResult:
     with SyslogConnection(config, timeout_seconds=_SECONDS) as connection:
         connection.flush()
     if config.transport is SyslogTransport.UDP:
-        return CheckResult("syslog", True, f"{where} has a name; nobody can say if UDP gets there")
-    return CheckResult("syslog", True, f"{where} is there ({config.transport})")
+        return CheckResult(
+            "syslog", True, f"{where} has an address; UDP does not show whether messages arrive"
+        )
+    return CheckResult("syslog", True, f"{where} can be reached ({config.transport})")
 
 
 def _check_destination(config: Config, peer: PeerConfig) -> CheckResult:
@@ -225,8 +235,8 @@ def _check_destination(config: Config, peer: PeerConfig) -> CheckResult:
     answer = echo(destination_of(config, peer), sop_classes=proposed, also=preferred)
     detail = answer.diagnosis
     for sop_class, syntax in preferred:
-        taken = answer.accepted.get(sop_class, ())
-        if taken and syntax not in taken:
+        accepted = answer.accepted.get(sop_class, ())
+        if accepted and syntax not in accepted:
             detail += f"; not picture_syntax {peer.picture_syntax}: pictures go uncompressed"
     if answer.ok and (left := _days_left(config, peer)) is not None:
         detail += f"; its certificate ends in {left} day(s)"
@@ -236,9 +246,10 @@ def _check_destination(config: Config, peer: PeerConfig) -> CheckResult:
 
 
 def _days_left(config: Config, peer: PeerConfig) -> int | None:
-    """Days until the certificate of a destination ends; None where it shows none."""
+    """Return the days left of a destination's certificate; None if it shows no certificate."""
     context = destination_context(config, peer)
     if context is None or peer.host is None or peer.port is None:
         return None
-    shown = probe(peer.host, peer.port, context, config.courier.network_timeout_seconds).certificate
-    return shown.days_left(datetime.now(UTC)) if shown is not None else None
+    timeout = config.courier.network_timeout_seconds
+    certificate = probe(peer.host, peer.port, context, timeout).certificate
+    return certificate.days_left(datetime.now(UTC)) if certificate is not None else None

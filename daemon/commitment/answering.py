@@ -12,7 +12,8 @@ import time
 from dataclasses import dataclass
 
 from daemon.commitment.answers import answer_to, peers_of, settle_answer, take_answer
-from daemon.config.settings import Config, PeerConfig
+from daemon.config.peers import PeerConfig
+from daemon.config.settings import Config
 from daemon.worker.redaction import redact, unexpected
 from dicom_io.commitment.messages import CommitmentAnswer, CommitmentRequest, MessageStatus
 from dicom_io.commitment.scp import AnswerChannel, CommitmentHandlers

@@ -9,7 +9,8 @@ import logging
 import random
 from collections.abc import Collection
 
-from daemon.config.settings import Config, PeerConfig
+from daemon.config.peers import PeerConfig
+from daemon.config.settings import Config
 from daemon.worker.loop import Backoff
 from dicom_io.commitment.messages import (
     CommitmentAnswer,

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from daemon.commitment.answers import answer_to, sent_as, settle_answer, take_answer
-from daemon.config.settings import PeerConfig
+from daemon.config.peers import PeerConfig
 from daemon.worker.loop import Backoff
 from daemon.worker.redaction import redact, unexpected
 from daemon.worker.role import RoleContext

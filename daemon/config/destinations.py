@@ -1,8 +1,9 @@
-"""What each destination is sent: kinds of object, their SOP classes, the form of its pictures."""
+"""Deliveries by destination: kinds of object, SOP classes, picture syntax and address."""
 
 from collections.abc import Iterable
 
-from daemon.config.settings import Config, PeerConfig, PictureSyntax, Product
+from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.settings import Config
 from daemon.config.tls import destination_context
 from dicom_io.objects.classes import (
     HEATMAP_CLASS,
@@ -20,7 +21,7 @@ _SYNTAXES = {
     PictureSyntax.JPEG_BASELINE: JPEG_BASELINE,
 }
 
-# In the order of delivery: what is sent of what a report names is there before it.
+# In the order of delivery: the objects that a report refers to arrive before the report.
 _KINDS = {
     Product.HEATMAP: ObjectKind.HEATMAP,
     Product.SUMMARY: ObjectKind.SUMMARY,
@@ -46,24 +47,24 @@ _CLASSES = {
 
 
 def kinds_for(peer: PeerConfig) -> list[ObjectKind]:
-    """The kinds of object that a peer receives, in the order in which they are delivered."""
+    """Return the kinds of object that a peer receives, in the order of delivery."""
     kinds = [kind for product, kind in _KINDS.items() if product in peer.receives]
     if peer.picture_syntax is PictureSyntax.JPEG_BASELINE:
         return [_AS_JPEG.get(kind, kind) for kind in kinds]
     return kinds
 
 
-def of_kind(kind: ObjectKind, made: Iterable[ObjectRecord]) -> list[ObjectRecord]:
-    """What was made of an image, of this kind; its originals where no lossy copy was made."""
-    records = list(made)
+def of_kind(kind: ObjectKind, objects: Iterable[ObjectRecord]) -> list[ObjectRecord]:
+    """Return an image's objects of this kind; the originals if there are no lossy copies."""
+    records = list(objects)
     found = [record for record in records if record.kind is kind]
     return found or [record for record in records if record.kind is _ORIGINALS.get(kind)]
 
 
 def kinds_to_build(peers: Iterable[PeerConfig]) -> frozenset[ObjectKind]:
-    """The kinds made of each film: those that some peer receives, and what these refer to.
+    """Return the kinds to build for each film: those that a peer receives, and their references.
 
-    Heatmaps always: the report names them. A lossy copy names the picture it was made from.
+    Heatmaps are always built: the report refers to them. A lossy copy refers to its original.
     """
     wanted = {kind for peer in peers for kind in kinds_for(peer)}
     named = {original for original, copied in _AS_JPEG.items() if copied in wanted}
@@ -71,25 +72,25 @@ def kinds_to_build(peers: Iterable[PeerConfig]) -> frozenset[ObjectKind]:
 
 
 def classes_for(peer: PeerConfig) -> list[str]:
-    """The SOP classes a peer is sent everything it receives in; of those for reports, one."""
+    """Return the SOP classes to propose to a peer; a report is sent in one of its classes."""
     return list(dict.fromkeys(uid for product in peer.receives for uid in _CLASSES[product]))
 
 
 def picture_syntax(peer: PeerConfig) -> str | None:
-    """The transfer syntax that the peer prefers for pictures; None for uncompressed."""
+    """Return the transfer syntax that the peer prefers for pictures; None for uncompressed."""
     return _SYNTAXES.get(peer.picture_syntax)
 
 
 def picture_contexts(peer: PeerConfig) -> list[tuple[str, str]]:
-    """What to propose besides the uncompressed syntaxes: (SOP class, transfer syntax) pairs."""
+    """Return (SOP class, transfer syntax) pairs to propose besides the uncompressed syntaxes."""
     syntax = picture_syntax(peer)
     return [(HEATMAP_CLASS, syntax)] if syntax and HEATMAP_CLASS in classes_for(peer) else []
 
 
 def destination_of(config: Config, peer: PeerConfig) -> Destination:
-    """The network address of a peer that has one. Raises CertificateError."""
+    """Return a peer's network address, which it must have. Raises CertificateError."""
     if peer.host is None or peer.port is None:
-        raise ValueError(f"peer {peer.name} has no address")  # the configuration refuses this
+        raise ValueError(f"peer {peer.name} has no address")  # PeerConfig refuses this
     seconds = config.courier.network_timeout_seconds
     return Destination(
         name=peer.name,

@@ -1,4 +1,4 @@
-"""What the sections of the configuration are made of."""
+"""Field types of the configuration, and the sections that name secrets or certificates."""
 
 import ipaddress
 import re
@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate, Credentials
+
+TOKEN_CHARACTERS = 20
+"""Least length of a token; a shorter token could be guessed."""
 
 
 def _checked_ae_title(value: str) -> str:
@@ -24,28 +27,9 @@ def _checked_ae_title(value: str) -> str:
 def _checked_listen_host(value: str) -> str:
     if not value.strip():
         raise ValueError(
-            "is empty: 127.0.0.1 is for this machine alone, 0.0.0.0 for every address of it"
+            "is empty: 127.0.0.1 is for this machine alone, 0.0.0.0 for all its addresses"
         )
     return value
-
-
-AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
-
-ListenHost = Annotated[str, AfterValidator(_checked_listen_host)]
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-Seconds = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and closed to keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-TOKEN_CHARACTERS = 20
-"""A shorter token could be guessed."""
 
 
 def _checked_fingerprint(value: str) -> str:
@@ -66,13 +50,44 @@ def _checked_token(value: SecretStr) -> SecretStr:
     return value
 
 
+AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
+
+ListenHost = Annotated[str, AfterValidator(_checked_listen_host)]
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+Seconds = Annotated[float, Field(gt=0)]
+
 Fingerprint = Annotated[str, AfterValidator(_checked_fingerprint)]
 
 Token = Annotated[SecretStr, AfterValidator(_checked_token)]
 
 
+def read_secret(path: Path) -> SecretStr:
+    """Return the one line of a file, without its line end. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(f"{path}: the secret in it cannot be read ({reason})") from None
+    if not text or "\n" in text:
+        raise ConfigError(f"{path}: must hold one line, the secret")
+    return SecretStr(text)
+
+
+def below(base: Path, path: Path) -> Path:
+    """Return the path, which may be relative to folder `base` or start with `~`."""
+    return base / path.expanduser()
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
 class KeyPair(Section):
-    """A certificate and its private key, PEM files; the password if the key is encrypted."""
+    """A certificate and its private key, as PEM files, and the password of an encrypted key."""
 
     certificate: Path | None = None
     key: Path | None = None
@@ -89,7 +104,7 @@ class KeyPair(Section):
 
     @property
     def credentials(self) -> Credentials | None:
-        """What TLS is done with; None without a certificate."""
+        """The credentials for TLS; None without a certificate."""
         if self.certificate is None or self.key is None:
             return None
         password = self.key_password
@@ -98,29 +113,27 @@ class KeyPair(Section):
         )
 
     def resolved(self, base: Path) -> Self:
-        """With absolute paths, and the password out of its file. Raises ConfigError."""
+        """Return a copy with absolute paths and the password read from its file.
+
+        Raises ConfigError.
+        """
         changes: dict[str, object] = {
-            name: below(base, getattr(self, name))
-            for name in ("certificate", "key", "key_password_file")
+            name: below(base, value) for name, value in self if isinstance(value, Path)
         }
         if self.key_password_file is not None:
-            changes["key_password"] = read_secret(base / self.key_password_file.expanduser())
+            changes["key_password"] = read_secret(below(base, self.key_password_file))
         return self.model_copy(update=changes)
 
 
 class TlsConfig(KeyPair):
-    """DICOM TLS: the node's own certificate, for both directions, and whom it trusts."""
+    """DICOM TLS: the node's own certificate, for both directions, and the CA that it trusts."""
 
     ca: Path | None = None
     client_certificate: ClientCertificate = ClientCertificate.REQUIRED
 
-    def resolved(self, base: Path) -> Self:
-        """As the base class does, the CA included."""
-        return super().resolved(base).model_copy(update={"ca": below(base, self.ca)})
-
 
 class WebConfig(KeyPair):
-    """Where the web role listens (status page, health, metrics) and the token it asks for."""
+    """Address and token of the web role (status page, health, metrics)."""
 
     host: ListenHost = "127.0.0.1"
     port: Port = 8080
@@ -142,7 +155,7 @@ class WebConfig(KeyPair):
 
     @property
     def names(self) -> frozenset[str]:
-        """The names, beside those of this machine for itself, that a Host header may hold."""
+        """Names that a Host header may contain, besides the loopback names of this machine."""
         listed = {name.lower().strip("[]") for name in self.allowed_hosts}
         try:
             anywhere = ipaddress.ip_address(self.host).is_unspecified
@@ -150,32 +163,9 @@ class WebConfig(KeyPair):
             anywhere = False
         return frozenset(listed if anywhere else {*listed, self.host.lower()})
 
-    def resolved(self, base: Path) -> Self:
-        """As the base class does, the token's file included."""
-        return (
-            super().resolved(base).model_copy(update={"token_file": below(base, self.token_file)})
-        )
-
-
-def read_secret(path: Path) -> SecretStr:
-    """What a file holds, without the end of its line. Raises ConfigError."""
-    try:
-        text = path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(f"{path}: the secret in it cannot be read ({reason})") from None
-    if not text or "\n" in text:
-        raise ConfigError(f"{path}: must hold one line, the secret")
-    return SecretStr(text)
-
-
-def below(base: Path, path: Path | None) -> Path | None:
-    """The path as it is relative to a folder."""
-    return base / path.expanduser() if path is not None else path
-
 
 class SyslogTransport(StrEnum):
-    """How audit messages travel."""
+    """Transport of audit messages."""
 
     UDP = "udp"
     TCP = "tcp"
@@ -183,7 +173,7 @@ class SyslogTransport(StrEnum):
 
 
 class SyslogConfig(KeyPair):
-    """Where the audit trail is sent (docs/audit.md); nowhere without a host."""
+    """The syslog server that receives the audit trail (docs/audit.md); no host: no server."""
 
     host: str | None = None
     port: Port = 6514
@@ -203,16 +193,12 @@ class SyslogConfig(KeyPair):
 
     @property
     def credentials(self) -> Credentials | None:
-        """As the base class does; None where nothing is sent."""
+        """The credentials for TLS; None without a host or a certificate."""
         return super().credentials if self.host is not None else None
 
     @property
     def shows_patients(self) -> bool:
-        """Whether Patient IDs cross the network in clear."""
+        """True if Patient IDs cross the network unencrypted."""
         return (
             self.host is not None and self.patient_ids and self.transport is not SyslogTransport.TLS
         )
-
-    def resolved(self, base: Path) -> Self:
-        """As the base class does, the CA included."""
-        return super().resolved(base).model_copy(update={"ca": below(base, self.ca)})

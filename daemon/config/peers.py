@@ -1,4 +1,4 @@
-"""The section `peers`: the other DICOM nodes, what they send and get, and how they are known."""
+"""The section `peers`: the other DICOM nodes, what they may send and what they receive."""
 
 from enum import StrEnum
 from typing import Self
@@ -10,7 +10,7 @@ from dicom_io.peer.peers import Peer
 
 
 class Product(StrEnum):
-    """What a peer may be sent."""
+    """A kind of result that a peer can receive."""
 
     REPORT = "report"
     HEATMAP = "heatmap"
@@ -20,7 +20,7 @@ class Product(StrEnum):
 
 
 class PictureSyntax(StrEnum):
-    """How a peer likes pictures encoded; what it does not accept it gets uncompressed."""
+    """Encoding that a peer prefers for pictures; uncompressed if the peer does not accept it."""
 
     UNCOMPRESSED = "uncompressed"
     RLE = "rle"
@@ -29,7 +29,7 @@ class PictureSyntax(StrEnum):
 
 
 class RulesConfig(Section):
-    """Which films of a peer are analysed, beyond what the model needs (docs/gate.md)."""
+    """A peer's conditions for analysing a film, beyond those of the model (docs/gate.md)."""
 
     minimum_age_years: int | None = Field(default=None, ge=0, le=130)
     require_body_part: bool = False
@@ -38,7 +38,7 @@ class RulesConfig(Section):
 
 
 class PeerConfig(Section):
-    """Another DICOM node: one that may send to us, one that receives from us, or both."""
+    """Another DICOM node, which sends images, receives results, or both."""
 
     name: str = Field(min_length=1)
     ae_title: AETitle
@@ -72,12 +72,12 @@ class PeerConfig(Section):
 
     @property
     def has_address(self) -> bool:
-        """Whether an association with it can be opened from here."""
+        """True if this node can open an association with the peer."""
         return self.host is not None and self.port is not None
 
     @property
     def as_caller(self) -> Peer:
-        """What it has to show when it calls."""
+        """The conditions for an association that the peer opens."""
         return Peer(
             self.ae_title,
             self.host,

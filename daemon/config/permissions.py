@@ -1,10 +1,9 @@
-"""What other users of this machine may do with the node's files: nothing.
+"""Checks that other users of this machine cannot read or change the node's files.
 
-Everything written is private whatever the umask was. What was there before is looked at: a file
-that others may change, or that one of them owns, is refused, since what they put there would be
-believed; one that they may only read is warned of at every start and fails `cxrd check`. It is no
-reason to stop receiving, and in a container, where secrets are often mounted so, there are no
-others. Groups are left to the site.
+The node writes private files whatever the umask was. It refuses to start if another user owns or
+can change a file that it trusts. If other users can only read a private file, it logs a warning at
+every start and `cxrd check` fails, but images are still received: containers often mount secrets
+so, and have no other users. Group permissions are the site's choice.
 """
 
 import os
@@ -14,24 +13,26 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.config.settings import STARTER_BUNDLE, Config, token_path
+from daemon.config.settings import STARTER_BUNDLE, Config
 from daemon.errors import ConfigError
+from storage.errors import StorageError
+from storage.tables.database import parse_url
 
-_SQLITE_ENDS = ("", "-wal", "-shm", "-journal")
+_SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
 def write_privately() -> None:
-    """From here on this process and those it starts make files of 0600, folders of 0700."""
+    """Make this process and its children create files of mode 0600 and folders of 0700."""
     os.umask(0o077)
 
 
 def readable_by_others(config: Config) -> list[str]:
-    """A line for each file or folder of the node that other users may read.
+    """Return a line for each private file or folder that other users may read.
 
-    Raises ConfigError for one that they may change, or that belongs to one of them.
+    Raises ConfigError for a trusted path that another user owns or may change.
     """
     private = list(dict.fromkeys(_private_paths(config)))
-    for path in (*private, *_believed_paths(config)):
+    for path in (*private, *_trusted_paths(config)):
         _refuse_changeable(path, _mode(path))
         _refuse_owned_by_another(path)
     return [
@@ -52,10 +53,13 @@ def _refuse_changeable(path: Path, mode: int) -> None:
 
 
 def _refuse_owned_by_another(path: Path) -> None:
-    """An owner may always change the mode; that of a link, where it leads."""
+    """Raise ConfigError for a path of another user: an owner can always change the mode.
+
+    A mount may give every file to one user (NFS, SMB); that user counts as this process.
+    """
     own = os.geteuid()
     others = _owners(path) - {0, own}
-    if others and (others := others - {_owner_of_what_is_made_in(_folder_of(path))}):
+    if others and (others := others - {_owner_of_new_file(path if path.is_dir() else path.parent)}):
         other = _name(min(others))
         raise ConfigError(
             f"{path} belongs to user {other}, who can change it: run cxrd as that user, or"
@@ -64,24 +68,20 @@ def _refuse_owned_by_another(path: Path) -> None:
 
 
 def _owners(path: Path) -> set[int]:
-    """Of a path and of what it links to; nobody's is what is not there."""
+    """Return the owners of a path and of its link target; none if the path does not exist."""
     try:
         return {path.lstat().st_uid, path.stat().st_uid}
     except OSError:
         return set()
 
 
-def _owner_of_what_is_made_in(folder: Path) -> int | None:
-    """This process, but for mounts that give all files to a user of theirs (NFS, SMB)."""
+def _owner_of_new_file(folder: Path) -> int | None:
+    """Return the owner of a file that this process creates; None if it cannot create one."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             return os.fstat(file.fileno()).st_uid
     except OSError:
         return None
-
-
-def _folder_of(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
 
 
 def _name(uid: int) -> str:
@@ -92,16 +92,16 @@ def _name(uid: int) -> str:
 
 
 def _mode(path: Path) -> int:
-    """0 for what is not there: nobody can do anything with it."""
+    """Return the mode of a path; 0 if it does not exist."""
     try:
         return path.stat().st_mode
     except OSError:
         return 0
 
 
-def _believed_paths(config: Config) -> Iterator[Path]:
-    """What is no secret, but says who is trusted."""
-    believed = (
+def _trusted_paths(config: Config) -> Iterator[Path]:
+    """Yield paths without secrets whose content the node trusts."""
+    trusted = (
         config.file,
         config.tls.certificate,
         config.tls.ca,
@@ -109,7 +109,7 @@ def _believed_paths(config: Config) -> Iterator[Path]:
         config.syslog.certificate,
         config.syslog.ca,
     )
-    yield from (path for path in believed if path is not None)
+    yield from (path for path in trusted if path is not None)
     if (database := _sqlite_file(config)) is not None:
         yield database.parent
     if config.model.bundle != STARTER_BUNDLE:
@@ -119,12 +119,12 @@ def _believed_paths(config: Config) -> Iterator[Path]:
 
 
 def _private_paths(config: Config) -> Iterator[Path]:
-    """What holds patients' data or secrets, or leads to it."""
+    """Yield paths that hold patient data or secrets, and their folders."""
     yield config.data_dir
     yield config.spool_dir
     yield from sorted(config.data_dir.glob("*.sqlite*"))
     if (database := _sqlite_file(config)) is not None:
-        yield from (database.with_name(database.name + end) for end in _SQLITE_ENDS)
+        yield from (database.with_name(database.name + suffix) for suffix in _SQLITE_SUFFIXES)
     secrets = (
         config.file if config.file_is_secret else None,
         config.tls.key,
@@ -134,14 +134,16 @@ def _private_paths(config: Config) -> Iterator[Path]:
         config.syslog.key,
         config.syslog.key_password_file,
         config.database_url_file,
-        token_path(config),
+        config.token_path if config.web.token is None else None,
     )
     yield from (path for path in secrets if path is not None)
 
 
 def _sqlite_file(config: Config) -> Path | None:
-    """The file of the store; None where that is a server's, or no file at all."""
-    scheme, _, place = config.resolved_database_url.partition(":///")
-    file = place.partition("?")[0]
-    is_file = scheme.partition("+")[0] == "sqlite" and file not in ("", ":memory:")
-    return Path(file) if is_file else None
+    """Return the file of a SQLite store; None for a server, or a URL that names no file."""
+    try:
+        url = parse_url(config.resolved_database_url)
+    except StorageError:
+        return None  # opening the store reports the fault
+    is_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+    return Path(str(url.database)) if is_file else None

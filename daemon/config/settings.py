@@ -1,11 +1,12 @@
-"""config.yaml and the environment → one frozen, validated `Config`.
+"""Reads config.yaml and the environment into one frozen, validated `Config`.
 
-Every key has a default, so an empty file (or none) is a working configuration. A key can be set
-from the environment as `CXRD_<SECTION>__<KEY>`, which wins over the file. A key nobody knows is
-an error that names its nearest match: a typo must not silently become a default.
+Every key has a default, so an empty file (or none) is a working configuration. An environment
+variable `CXRD_<SECTION>__<KEY>` overrides the file. An unknown key is an error that names the
+nearest known key: a typo must not silently become a default.
 """
 
 import os
+from itertools import combinations
 from pathlib import Path
 from typing import Self
 
@@ -30,26 +31,10 @@ from daemon.config.fields import (
     below,
     read_secret,
 )
-from daemon.config.peers import PeerConfig, PictureSyntax, Product, RulesConfig
+from daemon.config.peers import PeerConfig, Product, RulesConfig
 from daemon.config.yaml_file import explain, holds_secret, nearest, read_yaml
 from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate
-
-__all__ = [
-    "STARTER_BUNDLE",
-    "AnalystConfig",
-    "CommitmentConfig",
-    "Config",
-    "CourierConfig",
-    "ListenerConfig",
-    "ModelConfig",
-    "PeerConfig",
-    "PictureSyntax",
-    "Product",
-    "RulesConfig",
-    "known_keys",
-    "load_config",
-]
 
 ENVIRONMENT_PREFIX = "CXRD_"
 
@@ -57,9 +42,11 @@ DEFAULT_FILE = Path("config.yaml")
 
 STARTER_BUNDLE = "starter"
 
+TOKEN_FILE = "web_token"  # noqa: S105 - a file's name
+
 
 class ListenerConfig(Section):
-    """Where the C-STORE SCP listens, how much it takes in and how long it waits."""
+    """Address, limits and timeouts of the C-STORE SCP."""
 
     ae_title: AETitle = "CXRD"
     host: ListenHost = "127.0.0.1"
@@ -90,20 +77,20 @@ class ListenerConfig(Section):
 
     @property
     def addresses(self) -> tuple[tuple[int, bool], ...]:
-        """The ports listened on, and whether that is TLS."""
+        """The ports to listen on, each with True for TLS."""
         if self.tls_port is not None:
             return (self.port, False), (self.tls_port, True)
         return ((self.port, self.tls),)
 
 
 class StudyConfig(Section):
-    """When a study is complete enough to report."""
+    """The wait after which a study is complete enough to report."""
 
     quiet_seconds: Seconds = 30.0
 
 
 class ModelConfig(Section):
-    """Which bundle is run, and on what. `bundle` is `starter` or the path of a folder."""
+    """The model and its device. `bundle` is `starter` or the path of a folder."""
 
     bundle: str = STARTER_BUNDLE
     device: str = "auto"
@@ -111,7 +98,7 @@ class ModelConfig(Section):
 
 
 class AnalystConfig(Section):
-    """How the analyst holds and repeats its work, and what reading one image may take."""
+    """Leases and retries of the analyst, and the limits for decoding one image."""
 
     lease_seconds: Seconds = 60.0
     max_attempts: int = Field(default=4, ge=1)
@@ -121,7 +108,7 @@ class AnalystConfig(Section):
 
 
 class CourierConfig(Section):
-    """How deliveries are repeated and how long a peer may take to answer."""
+    """Retries of deliveries, and the network timeout."""
 
     retry_seconds: Seconds = 5.0
     retry_max_seconds: Seconds = 300.0
@@ -129,7 +116,7 @@ class CourierConfig(Section):
 
 
 class CommitmentConfig(Section):
-    """When archives are asked to commit to what they were sent, and how often."""
+    """Delay, timeout and number of storage commitment requests."""
 
     delay_seconds: Seconds = 5.0
     answer_seconds: Seconds = 3600.0
@@ -139,15 +126,15 @@ class CommitmentConfig(Section):
 
 
 class SpoolConfig(Section):
-    """The low-space guard: below this, images are refused with 0xA700 instead of half kept."""
+    """Least free space; below it images are refused with 0xA700 (out of resources)."""
 
     min_free_mb: int = Field(default=512, ge=0)
 
 
 class RetentionConfig(Section):
-    """For how many days files are kept once everything about a study is done; None: for ever."""
+    """Days for which the files of a finished study are kept; None: for ever."""
 
-    # A hundred years at most: what reaches back before the first year is no date.
+    # At most 100 years: a date before year 1 cannot be represented.
     days: float | None = Field(default=None, gt=0, le=36525)
 
 
@@ -203,11 +190,11 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over what the file says."""
+        """Let the environment override the file."""
         return env_settings, init_settings
 
     @model_validator(mode="after")
-    def _peers_have_their_own_names(self) -> Self:
+    def _peer_names_differ(self) -> Self:
         names = [peer.name for peer in self.peers]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -215,24 +202,23 @@ class Config(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _senders_are_told_apart_by_title(self) -> Self:
-        # Of a received image only the calling AE title is known.
-        for one in self.senders:
-            for other in self.senders:
-                if one.ae_title == other.ae_title and one.rules != other.rules:
-                    raise ValueError(
-                        f"peers: {one.name!r} and {other.name!r} send as {one.ae_title}, "
-                        "so their rules must be the same"
-                    )
+    def _senders_of_one_title_share_rules(self) -> Self:
+        # A received image identifies its sender by the calling AE title only.
+        for first, second in combinations(self.senders, 2):
+            if first.ae_title == second.ae_title and first.rules != second.rules:
+                raise ValueError(
+                    f"peers: {first.name!r} and {second.name!r} send as {first.ae_title}, "
+                    "so their rules must be the same"
+                )
         return self
 
     @model_validator(mode="after")
-    def _tls_has_what_it_needs(self) -> Self:
+    def _tls_is_complete(self) -> Self:
         tls = self.tls
         if self.listener.tls and tls.certificate is None:
             raise ValueError("listener.tls needs tls.certificate and tls.key")
         if self.listener.tls and tls.client_certificate != "none" and tls.ca is None:
-            raise ValueError("tls.client_certificate needs tls.ca, whose certificates clients show")
+            raise ValueError("tls.client_certificate needs tls.ca, which signs client certificates")
         for peer in self.callers:
             if (peer.tls or peer.certificate_sha256) and not self.listener.tls:
                 raise ValueError(
@@ -265,97 +251,100 @@ class Config(BaseSettings):
 
     @property
     def file(self) -> Path | None:
-        """The file that this was read from; None for the embedded defaults."""
+        """The file of this configuration; None for the embedded defaults."""
         return self._file
 
     @property
     def file_is_secret(self) -> bool:
-        """Whether that file itself names a token or a password."""
+        """True if that file itself contains a token or a password."""
         return self._file_is_secret
 
     @property
     def resolved_database_url(self) -> str:
-        """The store's URL: `database_url`, or a SQLite file in `data_dir`. It may be a secret."""
+        """The store's URL: `database_url`, or a SQLite file in `data_dir`. May hold a password."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir / 'cxrd.sqlite'}"
 
     @property
+    def token_path(self) -> Path:
+        """The file of the web token; unused if `web.token` is set."""
+        return self.web.token_file or self.data_dir / TOKEN_FILE
+
+    @property
     def spool_dir(self) -> Path:
-        """Where received images and built objects are kept."""
+        """The folder of received images and built objects."""
         return self.data_dir / "spool"
 
     @property
     def maintenance_lock(self) -> Path:
-        """Held by whoever removes spooled files for good, and by whoever must not lose one."""
+        """Lock of purge, sweep and backup: no spooled file is deleted during a backup."""
         return self.data_dir / "maintenance.lock"
 
     @property
     def senders(self) -> tuple[PeerConfig, ...]:
-        """The peers that may send to us."""
+        """The peers that may send images to this node."""
         return tuple(peer for peer in self.peers if peer.sends)
 
     @property
     def callers(self) -> tuple[PeerConfig, ...]:
-        """The peers that may open associations: to send, or to answer about commitment."""
+        """The peers that may open associations: to send, or to answer a commitment request."""
         return tuple(peer for peer in self.peers if peer.sends or peer.commitment)
 
     @property
     def committers(self) -> tuple[PeerConfig, ...]:
-        """The peers that are asked for commitment, or that we can call back to answer theirs."""
+        """The peers that this node asks for commitment, or can call back to answer a request."""
         return tuple(
             peer for peer in self.peers if peer.commitment or (peer.sends and peer.has_address)
         )
 
     @property
     def destinations(self) -> tuple[PeerConfig, ...]:
-        """The peers that receive what we make."""
+        """The peers that receive results."""
         return tuple(peer for peer in self.peers if peer.receives)
 
 
 def load_config(path: Path | None = None) -> Config:
-    """The configuration in `path`; without one, of ./config.yaml where it exists, else defaults.
+    """Read the file at `path`, by default ./config.yaml if it exists, else use the defaults.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value in it (or in the environment)
-            is not usable. The text is one line naming the place and the mend.
+            is invalid. The text is one line that names the key and the remedy.
     """
-    source = path if path is not None else (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
-    values = {} if source is None else read_yaml(source)
-    place = str(source) if source is not None else "the embedded defaults"
+    if path is None and DEFAULT_FILE.is_file():
+        path = DEFAULT_FILE
+    values = {} if path is None else read_yaml(path)
     _check_environment()
     try:
         config = Config(**values)
     except ValidationError as error:
+        place = path or "the embedded defaults"
         raise ConfigError(f"{place}: {explain(error.errors(), _keys_at)}") from None
-    base = (source.parent if source is not None else Path()).resolve()
-    bundle = config.model.bundle
-    if bundle != STARTER_BUNDLE:
-        bundle = str(base / Path(bundle).expanduser())
-    resolved = config.model_copy(
-        update={
-            "data_dir": base / config.data_dir.expanduser(),
-            "database_url": _database_url(config, base),
-            "database_url_file": below(base, config.database_url_file),
-            "tls": config.tls.resolved(base),
-            "web": config.web.resolved(base),
-            "model": config.model.model_copy(update={"bundle": bundle}),
-            "syslog": config.syslog.resolved(base),
-        }
-    )
-    resolved._file = source.resolve() if source is not None else None
+    resolved = _resolved(config, (path.parent if path is not None else Path()).resolve())
+    resolved._file = path.resolve() if path is not None else None
     resolved._file_is_secret = holds_secret(values)
     return resolved
 
 
-def _database_url(config: Config, base: Path) -> SecretStr | None:
-    if config.database_url_file is None:
-        return config.database_url
-    return read_secret(base / config.database_url_file.expanduser())
+def _resolved(config: Config, base: Path) -> Config:
+    """Return a copy with absolute paths, and the secrets read from their files."""
+    changes: dict[str, object] = {
+        "data_dir": below(base, config.data_dir),
+        "tls": config.tls.resolved(base),
+        "web": config.web.resolved(base),
+        "syslog": config.syslog.resolved(base),
+    }
+    if config.database_url_file is not None:
+        changes["database_url_file"] = below(base, config.database_url_file)
+        changes["database_url"] = read_secret(below(base, config.database_url_file))
+    if config.model.bundle != STARTER_BUNDLE:
+        bundle = str(below(base, Path(config.model.bundle)))
+        changes["model"] = config.model.model_copy(update={"bundle": bundle})
+    return config.model_copy(update=changes)
 
 
 def known_keys() -> list[str]:
-    """Every key outside `peers`, dotted (`listener.port`), in the order of the file."""
+    """Return all keys outside `peers`, dotted (`listener.port`), in the order of the file."""
     keys = []
     for name, field in Config.model_fields.items():
         section = field.annotation
@@ -367,7 +356,7 @@ def known_keys() -> list[str]:
 
 
 def _check_environment() -> None:
-    """Raises ConfigError for a variable nobody knows, or whose text cannot be read."""
+    """Raise ConfigError for an unknown variable, or one whose value is malformed."""
     source = EnvSettingsSource(Config)
     known = {ENVIRONMENT_PREFIX + key.replace(".", "__").upper() for key in known_keys()}
     sections = {name.split("__")[0] for name in known}
@@ -391,13 +380,3 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         section = RulesConfig if location[-2] == "rules" else PeerConfig
         return [f"{prefix}.{key}" for key in section.model_fields]
     return [*known_keys(), *Config.model_fields]
-
-
-TOKEN_FILE = "web_token"  # noqa: S105 - a file's name
-
-
-def token_path(config: Config) -> Path | None:
-    """The file that holds the token; None where the configuration says it itself."""
-    if config.web.token is not None:
-        return None
-    return config.web.token_file or config.data_dir / TOKEN_FILE

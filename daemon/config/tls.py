@@ -1,10 +1,11 @@
-"""The TLS contexts that the configuration asks for, and how long its certificates last."""
+"""Makes the configured TLS contexts, and checks the dates of the node's certificates."""
 
 import logging
 import ssl
 from datetime import UTC, datetime
 
-from daemon.config.settings import Config, PeerConfig
+from daemon.config.peers import PeerConfig
+from daemon.config.settings import Config
 from dicom_io.errors import CertificateDateError
 from dicom_io.peer.tls import (
     Certificate,
@@ -17,11 +18,11 @@ from dicom_io.peer.tls import (
 log = logging.getLogger("tls")
 
 WARN_DAYS = 30
-"""A certificate with fewer days left is warned of."""
+"""Remaining days at which a certificate causes a warning."""
 
 
 def listener_context(config: Config) -> ssl.SSLContext | None:
-    """What the listener's TLS port encrypts with; None without one. Raises CertificateError."""
+    """Return the context of the listener's TLS port; None without one. Raises CertificateError."""
     credentials = config.tls.credentials
     if not config.listener.tls or credentials is None:
         return None
@@ -32,10 +33,10 @@ def listener_context(config: Config) -> ssl.SSLContext | None:
 
 
 def listener_addresses(config: Config) -> list[tuple[int, ssl.SSLContext | None]]:
-    """The ports to listen on, and what each encrypts with.
+    """Return the ports to listen on, each with its TLS context or None.
 
-    With a certificate that is not valid now the TLS port stays closed, the plain one beside it
-    does not. Raises CertificateDateError where there is none, CertificateError for one that is
+    A certificate that is not valid today closes the TLS port; a plain port stays open.
+    Raises CertificateDateError if no port is left, CertificateError for a certificate that is
     unusable on any day.
     """
     addresses = config.listener.addresses
@@ -47,18 +48,18 @@ def listener_addresses(config: Config) -> list[tuple[int, ssl.SSLContext | None]
         ]
         if not plain:
             raise
-        log.error("%s; until the next start the listener has no TLS port", error)
+        log.error("%s; TLS port disabled until restart", error)
         return plain
     return [(port, context if encrypted else None) for port, encrypted in addresses]
 
 
 def destination_context(config: Config, peer: PeerConfig) -> ssl.SSLContext | None:
-    """What a peer is sent to with; None where it is plain. Raises CertificateError."""
+    """Return the context for connections to a peer; None without TLS. Raises CertificateError."""
     return client_context(config.tls.ca, config.tls.credentials) if peer.tls else None
 
 
 def web_context(config: Config) -> ssl.SSLContext | None:
-    """What the web role encrypts with; None without a certificate. Raises CertificateError."""
+    """Return the context of the web role; None without a certificate. Raises CertificateError."""
     credentials = config.web.credentials
     if credentials is None:
         return None
@@ -67,9 +68,9 @@ def web_context(config: Config) -> ssl.SSLContext | None:
 
 
 def own_certificates(config: Config) -> dict[str, Certificate]:
-    """The certificates that this node shows, by the section that names them.
+    """Return this node's certificates, by the section that names them.
 
-    Raises CertificateError where one cannot be used for what it is configured for, on any day.
+    Raises CertificateError for a certificate that is unusable for its purpose on any day.
     """
     found = {}
     if config.tls.credentials is not None:
@@ -83,7 +84,7 @@ def own_certificates(config: Config) -> dict[str, Certificate]:
 
 
 def remaining(certificate: Certificate, now: datetime) -> str:
-    """What is to be said of how long a certificate lasts, after its name, and what to do."""
+    """Return how long a certificate lasts and what to do, to follow its name in a sentence."""
     left = f"ends in {certificate.days_left(now)} day(s)"
     if is_short_lived(certificate, now):
         left += ": renew it"
@@ -91,12 +92,12 @@ def remaining(certificate: Certificate, now: datetime) -> str:
 
 
 def is_short_lived(certificate: Certificate, now: datetime) -> bool:
-    """Whether somebody has to see to a certificate: not valid now, or not for long."""
+    """Return True if a certificate is not valid now, or ends within WARN_DAYS."""
     return certificate.date_problem(now) is not None or certificate.days_left(now) <= WARN_DAYS
 
 
 def ending_soon(config: Config) -> list[str]:
-    """A line for each certificate of this node that is not valid, or ends within WARN_DAYS."""
+    """Return a line for each of this node's certificates that is short-lived."""
     now = datetime.now(UTC)
     return [
         f"{section}.certificate {remaining(certificate, now)}"

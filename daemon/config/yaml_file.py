@@ -1,4 +1,4 @@
-"""The text of config.yaml, and what is wrong with it in one line."""
+"""Reads the YAML of config.yaml, and words its mistakes in one line."""
 
 import difflib
 import re
@@ -15,14 +15,14 @@ _URL_PASSWORD = re.compile(r"://[^/@]*:[^@]+@|password=")
 
 
 class _RepeatedKeyError(Exception):
-    """A key stands twice in one mapping."""
+    """A mapping repeats a key."""
 
 
 class _Loader(yaml.SafeLoader):
-    """As YAML has it, a key is unique; by itself PyYAML drops all but the last."""
+    """Refuses a repeated key, as YAML demands; PyYAML itself keeps the last."""
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        """A mapping as written: that a key overrides one that is merged in (`<<`) is meant."""
+        """Check the keys as written: a key may override one that `<<` merges in."""
         node = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Keys and values of a file. Raises ConfigError, whose text quotes no value of it."""
+    """Return the keys and values of a file. Raises ConfigError, whose text quotes no value."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
@@ -59,7 +59,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def holds_secret(values: Mapping[str, Any]) -> bool:
-    """Whether the file itself names a token or a password, in a URL or alone."""
+    """Return True if the file itself contains a token or a password, in a URL or alone."""
     sections = [section for section in values.values() if isinstance(section, dict)]
     return bool(_URL_PASSWORD.search(str(values.get("database_url", "")))) or any(
         section.get(key) for section in sections for key in ("token", "key_password")
@@ -69,8 +69,8 @@ def holds_secret(values: Mapping[str, Any]) -> bool:
 def explain(
     errors: list[ErrorDetails], keys_at: Callable[[tuple[int | str, ...]], list[str]]
 ) -> str:
-    """The first mistake in words, never with the value; `keys_at` lists what a place may hold."""
-    # A misspelt key also leaves its right name missing: the misspelling is what to mend.
+    """Word the first mistake, never with its value; `keys_at` lists the keys of a section."""
+    # A misspelt key also causes "missing key": report the misspelling.
     unknown = [error for error in errors if error["type"] == "extra_forbidden"]
     error = (unknown or errors)[0]
     place = ".".join(str(part) for part in error["loc"])
@@ -81,6 +81,6 @@ def explain(
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A question that names the most similar key, or nothing."""
+    """Return a question that names the most similar key; empty if there is none."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]}?" if matches else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from daemon.config.destinations import destination_of, picture_contexts, picture_syntax
-from daemon.config.settings import PeerConfig
+from daemon.config.peers import PeerConfig
 from daemon.worker.loop import Backoff
 from daemon.worker.redaction import redact, unexpected
 from daemon.worker.role import RoleContext

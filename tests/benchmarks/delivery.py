@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.config.settings import Config, CourierConfig, PeerConfig, Product
+from daemon.config.peers import PeerConfig, Product
+from daemon.config.settings import Config, CourierConfig
 from daemon.deliver.lane import Lane
 from daemon.worker.role import RoleContext
 from dicom_io.peer.peers import Peer

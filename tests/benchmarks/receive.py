@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from daemon.audit.network import NetworkAudit
-from daemon.config.settings import Config, ListenerConfig, PeerConfig
+from daemon.config.peers import PeerConfig
+from daemon.config.settings import Config, ListenerConfig
 from daemon.listener import open_node
 from daemon.receive.reception import Reception
 from storage.files.spool import Spool

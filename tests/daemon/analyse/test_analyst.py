@@ -11,14 +11,8 @@ import pytest
 
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyst import Analyst
-from daemon.config.settings import (
-    AnalystConfig,
-    Config,
-    PeerConfig,
-    PictureSyntax,
-    Product,
-    RulesConfig,
-)
+from daemon.config.peers import PeerConfig, PictureSyntax, Product, RulesConfig
+from daemon.config.settings import AnalystConfig, Config
 from daemon.errors import ReaderError
 from daemon.receive.reception import Reception
 from dicom_io.gate.header_check import assess

@@ -15,14 +15,13 @@ from daemon.commitment.answering import CommitmentDesk
 from daemon.commitment.asking import CommitmentLane
 from daemon.config.destinations import destination_of
 from daemon.config.fields import TlsConfig
+from daemon.config.peers import PeerConfig, Product
 from daemon.config.settings import (
     CommitmentConfig,
     Config,
     CourierConfig,
     ListenerConfig,
     ModelConfig,
-    PeerConfig,
-    Product,
 )
 from daemon.deliver.lane import Lane
 from daemon.listener import open_node

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daemon.config.settings import Config, PeerConfig, Product, RulesConfig, known_keys, load_config
+from daemon.config.peers import PeerConfig, Product, RulesConfig
+from daemon.config.settings import Config, known_keys, load_config
 from daemon.errors import ConfigError
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from tests.tools.paths import ROOT

@@ -3,7 +3,7 @@
 import pytest
 
 from daemon.config.destinations import classes_for, kinds_for, kinds_to_build, picture_contexts
-from daemon.config.settings import PeerConfig, PictureSyntax, Product
+from daemon.config.peers import PeerConfig, PictureSyntax, Product
 from dicom_io.objects.compression import JPEG_BASELINE, RLE
 from dicom_io.send.sender import RESULT_CLASSES
 from storage.records import ObjectKind

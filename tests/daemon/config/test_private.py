@@ -416,7 +416,7 @@ def test_root_may_own_what_is_looked_at(
     for name in ("data", *SECRETS, *BELIEVED):
         give_to(0, tmp_path / name)
     monkeypatch.setattr(os, "geteuid", lambda: 4712)
-    monkeypatch.setattr(permissions, "_owner_of_what_is_made_in", lambda _: 4712)
+    monkeypatch.setattr(permissions, "_owner_of_new_file", lambda _: 4712)
     assert _named(tmp_path, "config.yaml", 0o600) == []
 
 

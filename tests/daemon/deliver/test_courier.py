@@ -14,7 +14,8 @@ from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
 from daemon import courier as courier_module
-from daemon.config.settings import Config, CourierConfig, PeerConfig, PictureSyntax, Product
+from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.settings import Config, CourierConfig
 from daemon.deliver.lane import Lane
 from daemon.worker.role import RoleContext
 from dicom_io.objects.classes import PLAIN_SYNTAXES, REPORT_CLASSES

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from pynetdicom.events import Event
 
-from daemon.config.settings import Config, PeerConfig, Product
+from daemon.config.peers import PeerConfig, Product
+from daemon.config.settings import Config
 from daemon.courier import _name_the_abandoned
 from dicom_io.peer.peers import Peer
 from dicom_io.receive.node import Node, Rejection, StoreStatus

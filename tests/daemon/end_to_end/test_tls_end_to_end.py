@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from daemon.config.fields import SyslogConfig, TlsConfig
-from daemon.config.settings import Config, ListenerConfig, PeerConfig
+from daemon.config.peers import PeerConfig
+from daemon.config.settings import Config, ListenerConfig
 from daemon.config.tls import ending_soon, listener_addresses
 from daemon.listener import run
 from daemon.preflight import CheckResult, check_certificates

@@ -14,7 +14,8 @@ from daemon.commitment.answering import CommitmentDesk, _Waiting
 from daemon.commitment.asking import CommitmentLane
 from daemon.config.destinations import destination_of
 from daemon.config.fields import SyslogConfig, SyslogTransport
-from daemon.config.settings import Config, CourierConfig, PeerConfig, Product, RetentionConfig
+from daemon.config.peers import PeerConfig, Product
+from daemon.config.settings import Config, CourierConfig, RetentionConfig
 from daemon.deliver import purge as housekeeping
 from daemon.deliver.lane import Lane
 from daemon.deliver.purge import Housekeeper
