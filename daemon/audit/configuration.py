@@ -1,7 +1,7 @@
-"""The configuration in the audit trail: what it is, and what has changed since the last start.
+"""Records the configuration, and its changes since the last start, in the audit trail.
 
-A row holds the whole effective configuration as JSON, so that the next start can be compared with
-it. Secrets are not in it but as a salted scrypt hash, by which a change is noticed.
+A row holds the whole effective configuration as JSON, so that the next start can compare. A secret
+is recorded as a salted scrypt hash, which shows a change and not the secret.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ _CHANGED = "changed"
 
 
 def record_configuration(audit: Audit, config: Config) -> dict[str, Any]:
-    """Record the configuration where it is not the one this host last recorded.
+    """Record the configuration if it differs from the last one that this host recorded.
 
-    Returns what changed, by key: the old and the new value, or `changed` for a secret.
+    Returns the changes by key: the old and the new value, or `changed` for a secret.
     """
     host = socket.gethostname()
     last = _recorded(audit.latest(AuditKind.CONFIGURATION_CHANGED, host))
@@ -51,15 +51,15 @@ def record_configuration(audit: Audit, config: Config) -> dict[str, Any]:
 
 
 def describe(config: Config, salt: str) -> dict[str, Any]:
-    """Every key with its value, dotted; a peer's by its name: `peers.pacs.port`."""
+    """Return values by dotted key; a peer's key contains its name: `peers.pacs.port`."""
     values = config.model_dump()
     values["peers"] = {peer.pop("name"): peer for peer in values["peers"]}
-    flat = {key: _told(value, salt) for key, value in _flat(values)}
+    flat = {key: _as_json(value, salt) for key, value in _flat(values)}
     if config.database_url is not None:
         url = config.database_url.get_secret_value()
-        without = _URL_PASSWORD.sub(r"\1:…@", url)
-        flat["database_url"] = without
-        if without != url:
+        shown = _URL_PASSWORD.sub(r"\1:…@", url)
+        flat["database_url"] = shown
+        if shown != url:
             flat["database_url.password"] = _hash(url, salt)
     return flat
 
@@ -74,12 +74,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return pairs
 
 
-def _told(value: Any, salt: str) -> Any:
-    """A value as JSON has it, a secret as its hash."""
+def _as_json(value: Any, salt: str) -> Any:
+    """Return a value of a JSON type; a secret becomes its hash."""
     if isinstance(value, SecretStr):
         return _hash(value.get_secret_value(), salt)
     if isinstance(value, tuple):
-        return [_told(one, salt) for one in value]
+        return [_as_json(item, salt) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -101,7 +101,7 @@ def _is_hashed(*values: Any) -> bool:
 
 
 def _recorded(row: AuditRow | None) -> dict[str, Any] | None:
-    """None also where the row has been altered: `cxrd audit verify` says so."""
+    """Return the JSON of a row; None if the row was altered, as `cxrd audit verify` reports."""
     if row is None:
         return None
     try:

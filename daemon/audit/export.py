@@ -1,6 +1,7 @@
-"""The audit trail as a file, CSV or a DICOM audit message on each line; how exports are recorded.
+"""Exports the audit trail as CSV or as lines of DICOM audit messages, and records exports.
 
-A file appears complete or not at all, and not before the trail says that an export has begun.
+The trail records the begin of an export before the file is written. A file appears complete or
+not at all.
 """
 
 from collections.abc import Callable
@@ -20,9 +21,10 @@ from storage.store import Store
 
 
 def recorded(store: Store, kind: AuditKind, path: Path, write: Callable[[], int]) -> int:
-    """What `write` returns, the number of rows it wrote to `path`; recorded before and after.
+    """Call `write`, which writes rows to `path`, and return its number of rows.
 
-    Raises StorageError, before anything is written where the trail takes no row.
+    Records the begin and the end. Raises StorageError; if the begin cannot be recorded, `write`
+    is not called.
     """
     record, place = partial(store.audit.record, kind, actor=current_user()), path.resolve()
     record(detail=f"begun, to {place}")
@@ -36,7 +38,7 @@ def recorded(store: Store, kind: AuditKind, path: Path, write: Callable[[], int]
 
 
 def export_csv(store: Store, path: Path, since: datetime | None, until: datetime | None) -> int:
-    """Write these rows as they are and return their number. Raises StorageError."""
+    """Write the rows of a time span as CSV and return their number. Raises StorageError."""
     write = partial(store.audit.write_csv, path, since, until)
     return recorded(store, AuditKind.AUDIT_EXPORTED, path, write)
 
@@ -44,9 +46,9 @@ def export_csv(store: Store, path: Path, since: datetime | None, until: datetime
 def export_messages(
     config: Config, store: Store, path: Path, since: datetime | None, until: datetime | None
 ) -> int:
-    """Write these rows as messages of PS3.15 A.5 and return their number.
+    """Write the rows of a time span as messages of PS3.15 A.5 and return their number.
 
-    Raises TrailAlteredError for a row that is not what it was, or another StorageError.
+    Raises TrailAlteredError for an altered row, or another StorageError.
     """
     write = partial(_write_messages, Reporter.of(config), store, path, since, until)
     return recorded(store, AuditKind.AUDIT_EXPORTED, path, write)

@@ -1,10 +1,10 @@
-"""Rows of the audit trail → the messages of PS3.15 A.5.3.
+"""Turns rows of the audit trail into the messages of PS3.15 A.5.3.
 
-What the standard has no message for is a Security Alert of this project's own type. A message
-carries neither findings nor a patient's name; the Patient ID, which A.5.3 wants where instances
-are transferred, accessed or deleted, only where the caller gives it. The last object of each
-message is the row itself, by its hash: whoever keeps the messages can tell whether the trail was
-altered since.
+An event without a message in the standard becomes a Security Alert of this project's own type. A
+message contains neither findings nor a patient's name. It contains the Patient ID, which A.5.3
+demands when instances are transferred, accessed or deleted, only if the caller passes it. The last
+object of each message is the row, by its hash: an archive of messages shows whether the trail was
+altered later.
 """
 
 import json
@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from daemon.config.settings import Config, PeerConfig
+from daemon.config.peers import PeerConfig
+from daemon.config.settings import Config
 from dicom_io import audit_codes as code
 from dicom_io.audit_codes import AuditCode, own_code
 from dicom_io.audit_message import (
@@ -46,7 +47,7 @@ _DESCRIPTION_LENGTH = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """The part of a message that depends on the kind."""
+    """The part of a message that depends on the kind of row."""
 
     event: AuditCode
     action: Action
@@ -57,7 +58,7 @@ class _Event:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """This node as it names itself and its peers."""
+    """Makes messages from the point of view of this node."""
 
     ae_title: str
     host: str
@@ -65,17 +66,17 @@ class Reporter:
 
     @classmethod
     def of(cls, config: Config) -> "Reporter":
-        """The node that `config` describes, on this machine."""
+        """Return the reporter for a configuration on this machine."""
         peers = {peer.name: peer for peer in config.peers}
         return cls(config.listener.ae_title, socket.gethostname(), peers)
 
     @property
     def name(self) -> str:
-        """What the audit source is called."""
+        """The name of the audit source."""
         return f"{self.ae_title}@{self.host}"
 
     def message(self, row: AuditRow, patient_id: str = "") -> AuditMessage:
-        """The message of a row that `storage.audit_chain.is_itself`."""
+        """Return the message of an unaltered row."""
         event = self._event(row)
         return AuditMessage(
             event=event.event,
@@ -110,8 +111,8 @@ class Reporter:
             ) if "study" in names:
                 return self._accessed(row, Action.READ)
             case AuditKind.STUDY_REPORTED if "study" in names:
-                made_one = "object" in names
-                return self._accessed(row, Action.CREATE if made_one else Action.READ)
+                action = Action.CREATE if "object" in names else Action.READ
+                return self._accessed(row, action)
             case AuditKind.PURGED if "study" in names:
                 return _Event(
                     code.STUDY_DELETED, Action.DELETE, (self._worker(row),), objects=_study(row)
@@ -130,9 +131,9 @@ class Reporter:
                 )
         return self._alert(row)
 
-    def _uri(self, what: str) -> str:
-        """A name of this node's trail or configuration: it is in no file of its own."""
-        return uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.host}/cxrd/{what}").urn
+    def _uri(self, name: str) -> str:
+        """Return a URI for this node's trail or configuration, which has no file of its own."""
+        return uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.host}/cxrd/{name}").urn
 
     def _self(self, *, is_requestor: bool, roles: tuple[AuditCode, ...] = ()) -> Participant:
         return Participant(
@@ -140,7 +141,7 @@ class Reporter:
         )
 
     def _worker(self, row: AuditRow) -> Participant:
-        """The process or the person that did it."""
+        """Return the process or the person that caused the event."""
         return Participant(row.actor or self.name, is_requestor=True, host=row.host or self.host)
 
     def _application(self, kind: AuditCode) -> _Event:
@@ -153,7 +154,7 @@ class Reporter:
         )
         own = self._self(is_requestor=False, roles=(code.DESTINATION,))
         receipt = row.detail.partition(",")[0]
-        # Of what was refused nothing was made here.
+        # A refused instance creates no object on this node.
         refused = row.kind != AuditKind.INSTANCE_RECEIVED
         action = Action.READ if refused else _RECEIVED.get(receipt, Action.READ)
         return _Event(code.INSTANCES_TRANSFERRED, action, (sender, own), objects=_study(row))
@@ -231,7 +232,7 @@ def _outcome(row: AuditRow) -> Outcome:
 
 
 def _description(row: AuditRow) -> str:
-    """The detail of a row, less findings and the values of the configuration."""
+    """Return the detail of a row, without findings and configuration values."""
     match row.kind:
         case AuditKind.INSTANCE_ANALYSED:
             return ""
@@ -262,7 +263,7 @@ def _study(row: AuditRow) -> tuple[ParticipantObject, ...]:
 
 
 def _patient(event: _Event, patient_id: str) -> tuple[ParticipantObject, ...]:
-    if not patient_id or not any(one.id_type == code.STUDY_UID for one in event.objects):
+    if not patient_id or not any(item.id_type == code.STUDY_UID for item in event.objects):
         return ()
     return (ParticipantObject(patient_id, code.PATIENT_NUMBER, "not given", _PERSON, _PATIENT),)
 

@@ -1,8 +1,8 @@
 """Syslog (RFC 5424) over UDP (RFC 5426), TCP (RFC 6587, octet counting) and TLS (RFC 5425).
 
-The protocol has no answer. Over TCP and TLS `flush` returns once the other machine has taken in
-everything and its syslog server has not hung up on it; what that then loses by itself, nobody here
-can know. Over UDP a message is gone once it is sent, wherever it went.
+The protocol has no response. Over TCP and TLS `flush` returns after the other machine has
+acknowledged all octets and the server has kept the connection open; a later loss in the server is
+not visible here. Over UDP the loss of a message is never visible.
 """
 
 import fcntl
@@ -32,23 +32,23 @@ _MESSAGE_ID = "DICOM+RFC3881"
 
 _BOM = b"\xef\xbb\xbf"
 
-_NO_PRINTABLE = re.compile(r"[^\x21-\x7e]")
+_NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 _POLL_SECONDS = 0.02
 
-_ALERT_SECONDS = 0.5
-"""A server hangs up on what it cannot read, or a client it does not want, only after a moment."""
+_HANGUP_SECONDS = 0.5
+"""Time in which a server closes the connection of a malformed message or an unwanted client."""
 
 _READ_BYTES = 4096
 
 
 def frame(text: str, *, severity: int, at: datetime, host: str) -> bytes:
-    """One syslog message (RFC 5424 section 6) that carries an audit message."""
+    """Return one syslog message (RFC 5424 section 6) that contains an audit message."""
     header = " ".join(
         (
             f"<{8 * _FACILITY + severity}>1",
             at.isoformat(timespec="microseconds"),
-            _NO_PRINTABLE.sub("_", host)[:255] or "-",
+            _NOT_PRINTABLE.sub("_", host)[:255] or "-",
             "cxrd",
             str(os.getpid()),
             _MESSAGE_ID,
@@ -59,7 +59,7 @@ def frame(text: str, *, severity: int, at: datetime, host: str) -> bytes:
 
 
 class SyslogConnection:
-    """A way to one server; a context manager. Raises SyslogError where there is none."""
+    """A connection to one server; a context manager. Raises SyslogError if it cannot be opened."""
 
     def __init__(self, config: SyslogConfig, timeout_seconds: float) -> None:
         self._config = config
@@ -88,19 +88,19 @@ class SyslogConnection:
             self._socket.close()
 
     def send(self, message: bytes) -> None:
-        """Send one message; it has not arrived before `flush` returns."""
+        """Send one message. It has arrived when `flush` returns."""
         try:
             if self._is_datagram:
                 self._socket.send(message)
             else:
                 self._socket.sendall(b"%d %b" % (len(message), message))
         except OSError as error:
-            raise SyslogError(f"{self._name} takes no more: {error}") from error
+            raise SyslogError(f"{self._name} broke the connection: {error}") from error
 
     def flush(self) -> None:
-        """Wait until the other machine has everything and a moment has shown that it keeps it.
+        """Wait for the acknowledgement of all octets, then for a hangup that does not come.
 
-        There is nothing to wait for over UDP.
+        Returns at once over UDP. Raises SyslogError on a timeout or a hangup.
         """
         if self._is_datagram:
             return
@@ -109,14 +109,14 @@ class SyslogConnection:
             if time.monotonic() > deadline:
                 raise SyslogError(f"{self._name} does not take in what is sent")
             time.sleep(_POLL_SECONDS)
-        if self.is_closed(_ALERT_SECONDS):
+        if self.is_closed(_HANGUP_SECONDS):
             raise SyslogError(
                 f"{self._name} closed the connection: does it take this transport, and want a"
                 " client certificate? see its log"
             )
 
     def is_closed(self, within: float = 0.0) -> bool:
-        """Whether the server has hung up, or does so within seconds; it says nothing of worth."""
+        """Return True if the server hangs up within seconds. Data from the server is ignored."""
         if self._is_datagram:
             return False
         deadline = time.monotonic() + within
@@ -159,7 +159,7 @@ class SyslogConnection:
             raise
 
     def _unacknowledged(self) -> int:
-        """Octets that the other machine has not acknowledged (Linux: SIOCOUTQ, see tcp(7))."""
+        """Return the number of unacknowledged octets (Linux: SIOCOUTQ, see tcp(7))."""
         try:
             answer = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
         except OSError as error:

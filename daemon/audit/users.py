@@ -1,13 +1,13 @@
-"""The person at the terminal, as the audit trail names them."""
+"""The user of a command, as the audit trail names them."""
 
 import os
 import pwd
 
 
 def current_user() -> str:
-    """The account this process runs under; its number where it has no name.
+    """Return the account name of this process; its number if it has no name.
 
-    Of the account itself: the environment may name another one.
+    The environment (LOGNAME) is not used: it may name another account.
     """
     user = os.getuid()
     try:

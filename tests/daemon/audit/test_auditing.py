@@ -23,7 +23,8 @@ from daemon.audit.messages import Reporter
 from daemon.audit.network import NetworkAudit
 from daemon.audit.users import current_user
 from daemon.config.fields import WebConfig
-from daemon.config.settings import Config, ListenerConfig, PeerConfig
+from daemon.config.peers import PeerConfig
+from daemon.config.settings import Config, ListenerConfig
 from daemon.listener import open_node
 from daemon.receive.reception import Reception
 from dicom_io.audit_message import to_xml
@@ -140,8 +141,8 @@ def test_rejections_of_one_host_are_counted_and_nobody_waits_for_the_trail(
     unknown = "called CXRD: calling AE title is not a known sender"
     assert [(row.host, row.detail) for row in store.audit.rows()] == [
         ("192.0.2.1", unknown),
-        ("192.0.2.1", f"{unknown} (100 times)"),
         ("192.0.2.2", "called CXRD: too many associations at once"),
+        ("192.0.2.1", f"{unknown} (100 times)"),
         ("192.0.2.2", "called CXRD: too many associations at once (99 times)"),
     ]
 
@@ -167,10 +168,9 @@ def test_of_rejections_the_first_is_recorded_and_of_those_counted_what_they_shar
 
 
 def test_hosts_that_are_not_told_apart_are_counted_without_one(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store,
 ) -> None:
-    monkeypatch.setattr("daemon.audit.network._MOST_HOSTS", 1)
-    with NetworkAudit(store.audit) as audit:
+    with NetworkAudit(store.audit, most_keys=1) as audit:
         for number in range(4):
             audit.rejected(stranger(f"192.0.2.{number}"))
     *_, row = store.audit.rows()
@@ -187,9 +187,9 @@ def test_a_host_that_goes_on_is_counted_again_and_one_that_ends_forgotten(store:
             while len(said(store)) < count and time.monotonic() < deadline:
                 time.sleep(0.02)
             assert len(said(store)) == count
-        while audit._rejected and time.monotonic() < deadline:
+        while audit.counted_keys and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert not audit._rejected
+        assert audit.counted_keys == 0
 
 
 def test_a_refused_object_is_in_the_trail(store: Store, tmp_path: Path) -> None:
