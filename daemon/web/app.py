@@ -1,6 +1,6 @@
-"""The answers: pages to read, and the form that opens and ends a session.
+"""The web application: read-only pages, and the login form.
 
-Nothing that the node does can be changed from here.
+No request can change the node's work.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ from daemon.config.tls import own_certificates
 from daemon.web.health import Health
 from daemon.web.metrics import render_metrics
 from daemon.web.middleware import AUTHORIZED, Guard, host_of
-from daemon.web.sessions import COOKIE, SESSION_SECONDS, Access
-from daemon.web.status_page import gather
+from daemon.web.sessions import COOKIE, SESSION_SECONDS, Authenticator
+from daemon.web.status_page import collect_overview
 from storage.errors import StorageError
 from storage.files.spool import Spool
 from storage.records import JobState
@@ -43,14 +43,14 @@ def build_app(
     config: Config,
     store: Store,
     spool: Spool,
-    access: Access,
+    authenticator: Authenticator,
     clock: Callable[[], datetime] = utc_now,
 ) -> ASGIApp:
-    """The application: / is the page; /healthz and /metrics are for programs.
+    """Build the application: / is the page; /healthz and /metrics are for programs.
 
     Raises CertificateError for a certificate of this node that cannot be used.
     """
-    site = _Site(config, store, spool, access, clock)
+    site = _Site(config, store, spool, authenticator, clock)
     routes = [
         Route("/", site.page),
         Route("/style.css", site.style),
@@ -60,22 +60,22 @@ def build_app(
         Route("/logout", site.log_out, methods=["POST"]),
     ]
     app = Starlette(routes=routes, exception_handlers={StorageError: _unavailable})
-    return Guard(app, access, config.web.names, site.refuse)
+    return Guard(app, authenticator, config.web.names, site.refuse)
 
 
 class _Site:
-    """The endpoints. They wait for the store, so Starlette runs each in a thread."""
+    """The endpoints. Starlette runs each in a thread, because they wait for the store."""
 
     def __init__(
         self,
         config: Config,
         store: Store,
         spool: Spool,
-        access: Access,
+        authenticator: Authenticator,
         clock: Callable[[], datetime],
     ) -> None:
         self._config = config
-        self._access = access
+        self._authenticator = authenticator
         self._certificates = own_certificates(config)
         self._store = store
         self._spool = spool
@@ -94,8 +94,8 @@ class _Site:
         self._style = templates.get_template("style.css").render()
 
     def page(self, _request: Request) -> Response:
-        """The status page."""
-        overview = gather(self._config, self._store, self._spool, self._now())
+        """Return the status page."""
+        overview = collect_overview(self._config, self._store, self._spool, self._now())
         html = self._page.render(
             overview=overview,
             ae_title=self._config.listener.ae_title,
@@ -106,7 +106,7 @@ class _Site:
         return HTMLResponse(html)
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that has neither token nor session: with the form, for browsers."""
+        """Refuse a request without token or session; a browser gets the login form."""
         answer: Response = PlainTextResponse("a token is needed: Authorization: Bearer …\n", 401)
         if "text/html" in Request(scope).headers.get("accept", ""):
             answer = self._form(401)
@@ -114,14 +114,14 @@ class _Site:
         await answer(scope, receive, send)
 
     async def log_in(self, request: Request) -> Response:
-        """Open a session where the form holds the token."""
+        """Open a session if the form contains the token."""
         body = b""
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_FORM_BYTES:
-                return PlainTextResponse("that is no token\n", 413)
+                return PlainTextResponse("too long for a token\n", 413)
         (offered, *_) = parse_qs(body.decode("utf-8", "replace")).get("token", [""])
-        outcome, session = self._access.log_in(offered, host_of(request.scope))
+        outcome, session = self._authenticator.log_in(offered, host_of(request.scope))
         if outcome is LoginOutcome.THROTTLED:
             return self._form(429, "Too many wrong tokens: wait a minute.")
         if outcome is not LoginOutcome.ACCEPTED:
@@ -139,7 +139,7 @@ class _Site:
 
     async def log_out(self, request: Request) -> Response:
         """End the session."""
-        self._access.log_out(request.headers, host_of(request.scope))
+        self._authenticator.log_out(request.headers, host_of(request.scope))
         answer = RedirectResponse("./", 303)
         answer.delete_cookie(
             COOKIE, secure=_is_encrypted(request), httponly=True, samesite="strict"
@@ -151,31 +151,31 @@ class _Site:
         return HTMLResponse(html, status)
 
     def style(self, _request: Request) -> Response:
-        """The page's style sheet: a resource of its own lets the policy forbid inline styles."""
+        """Return the style sheet; as a resource of its own it allows no inline styles."""
         return Response(self._style, media_type="text/css")
 
     def health(self, request: Request) -> Response:
-        """200 when an image could be kept now, else 503; with the token, what failed and why."""
+        """Return 200 if an image could be stored now, else 503; with the token, all results."""
         checks = self._health.checks()
-        well = all(check.problem is None for check in checks)
-        answer: dict[str, object] = {"status": "ok" if well else "failing"}
+        healthy = all(check.problem is None for check in checks)
+        answer: dict[str, object] = {"status": "ok" if healthy else "failing"}
         if request.scope[AUTHORIZED]:
             answer["checks"] = {check.name: check.problem or "ok" for check in checks}
-        return JSONResponse(answer, status_code=200 if well else 503)
+        return JSONResponse(answer, status_code=200 if healthy else 503)
 
     def metrics(self, _request: Request) -> Response:
-        """Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         text = render_metrics(self._store, self._spool, self._now, self._certificates)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _is_encrypted(request: Request) -> bool:
-    """Whether the browser speaks TLS, to us or to a proxy before us."""
+    """Return True if the browser uses TLS, to this server or to a proxy in front of it."""
     return "https" in (request.url.scheme, request.headers.get("origin", "").partition(":")[0])
 
 
 def _unavailable(_request: Request, error: Exception) -> Response:
-    """The store or the spool does not answer: say so, and let a browser try again."""
+    """Report that the store or the spool is unavailable; a browser then reloads the page."""
     return PlainTextResponse(
         f"cxrd: {error}\n", status_code=503, headers={"Refresh": str(REFRESH_SECONDS)}
     )
@@ -186,7 +186,7 @@ def _moment(value: datetime) -> str:
 
 
 def _span(value: timedelta) -> str:
-    """A duration as a person says it, in its largest unit that is not less than two."""
+    """Format a duration in the largest unit of which it has at least two."""
     seconds = value.total_seconds()
     for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * length:
@@ -195,7 +195,7 @@ def _span(value: timedelta) -> str:
 
 
 def _size(count: int) -> str:
-    """A number of bytes in decimal units, as disks are sold."""
+    """Format a number of bytes in decimal units, as on a disk's label."""
     for length, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
         if count >= length:
             return f"{count / length:.1f} {unit}"

@@ -1,8 +1,8 @@
-"""HTTP connections that are given a time for what they ask, and so many to a host.
+"""Request timeout and per-client connection limit of the web server; limits its warnings.
 
-uvicorn waits without end for a request that never becomes whole: enough such connections, and
-nobody else is answered. For a TLS handshake asyncio waits 60 s, and uvicorn has no say in it. One
-host alone may not take all connections that there are.
+uvicorn waits for ever for an incomplete request, so a few such connections would block all other
+clients. asyncio waits 60 s for a TLS handshake, and uvicorn cannot change that. One client must not
+take all connections.
 """
 
 import asyncio
@@ -14,73 +14,73 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from daemon.audit.repeats import one_host
+from daemon.audit.repeats import client_of
 
 REQUEST_SECONDS = 20.0
-"""How old a connection may become while its request is still on its way."""
+"""Age of a connection at which its request must be complete."""
 
 ANSWER_SECONDS = 5.0
-"""When one whose answer is under way is looked at again."""
+"""Interval at which a connection is checked while its response is being sent."""
 
-CONNECTIONS_OF_ONE = 32
-"""Of one host at once; half of what all may have."""
+CONNECTIONS_PER_CLIENT = 32
+"""Half of the server's limit for all clients together."""
+
+REPEAT_SECONDS = 60.0
+"""Time for which repeats of a warning are suppressed."""
 
 
-class PatientLoop(asyncio.SelectorEventLoop):
-    """asyncio's event loop, whose servers wait as long for a handshake as for a request."""
+class HandshakeTimeoutLoop(asyncio.SelectorEventLoop):
+    """asyncio's event loop with REQUEST_SECONDS as the timeout of TLS handshakes."""
 
     async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
-        """As the base class does."""
+        """Create a server as the base class does."""
         if options.get("ssl") is not None:
             options["ssl_handshake_timeout"] = REQUEST_SECONDS
         return await super().create_server(*args, **options)
 
 
-class PatientProtocol(H11Protocol):
-    """uvicorn's protocol, which also ends connections that do not ask, or are too many."""
+class LimitedProtocol(H11Protocol):
+    """uvicorn's protocol with a request timeout and a limit of connections per client."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait."""
+        """Start the timeout; abort a connection beyond the client's limit."""
         super().connection_made(transport)
-        self._patience = self.loop.call_later(REQUEST_SECONDS, self._look)
-        self.host = one_host(self.client[0]) if self.client else ""
-        ours = [one for one in self.connections if isinstance(one, PatientProtocol)]
-        if sum(one.host == self.host for one in ours) > CONNECTIONS_OF_ONE:
+        self._timeout = self.loop.call_later(REQUEST_SECONDS, self._check_request)
+        self.client_key = client_of(self.client[0]) if self.client else ""
+        limited = [each for each in self.connections if isinstance(each, LimitedProtocol)]
+        if sum(each.client_key == self.client_key for each in limited) > CONNECTIONS_PER_CLIENT:
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._patience.cancel()
+        """Cancel the timeout."""
+        self._timeout.cancel()
         super().connection_lost(exc)
 
-    def _look(self) -> None:
+    def _check_request(self) -> None:
         if self.conn.their_state is h11.DONE:
-            self._patience = self.loop.call_later(ANSWER_SECONDS, self._look)
+            self._timeout = self.loop.call_later(ANSWER_SECONDS, self._check_request)
         else:
             self.transport.abort()
 
 
-SAY_SECONDS = 60.0
-
-
-class Seldom(logging.Filter):
-    """Lets a warning through once in SAY_SECONDS, with how many were left out, and every error."""
+class RepeatFilter(logging.Filter):
+    """Passes each warning once in REPEAT_SECONDS, with the number suppressed, and every error."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._now = monotonic
-        self._said: dict[str, tuple[float, int]] = {}
+        self._seen: dict[str, tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this one is said."""
+        """Return True if the record is to be logged."""
         if record.levelno >= logging.ERROR:
             return True
         now = self._now()
-        until, left_out = self._said.get(record.msg, (now, 0))
+        until, suppressed = self._seen.get(record.msg, (now, 0))
         if now < until:
-            self._said[record.msg] = until, left_out + 1
+            self._seen[record.msg] = until, suppressed + 1
             return False
-        self._said[record.msg] = now + SAY_SECONDS, 0
-        if left_out:
-            record.msg = f"{record.msg} ({left_out} more before)"
+        self._seen[record.msg] = now + REPEAT_SECONDS, 0
+        if suppressed:
+            record.msg = f"{record.msg} ({suppressed} more before)"
         return True

@@ -1,4 +1,4 @@
-"""Can an image be kept now? The checks behind /healthz, each with a name."""
+"""Health checks for /healthz: an image could be stored now."""
 
 import math
 import threading
@@ -18,21 +18,21 @@ _PROBE = "health"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that reception needs; `problem` is None when it is there."""
+    """The result of one check; `problem` is None if it passed."""
 
     name: str
     problem: str | None
 
 
 def check_health(store: Store, spool: Spool) -> tuple[Check, ...]:
-    """Ask what reception asks: the store for an answer, the spool to keep a file."""
+    """Check what reception needs: the store answers, and the spool stores a file."""
     return _check_store(store), _check_spool(spool)
 
 
 class Health:
-    """The checks for those who ask often: an answer is kept for KEEP_SECONDS.
+    """Runs the checks at most once in KEEP_SECONDS; thread-safe.
 
-    Anyone may ask without a token, and each check writes a file. Used from several threads.
+    Each check writes a file, and /healthz needs no token.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Health:
         self._until = -math.inf
 
     def checks(self) -> tuple[Check, ...]:
-        """What the last check found, or a new one."""
+        """Return the results, which may be up to KEEP_SECONDS old."""
         with self._lock:
             if self._now() >= self._until:
                 self._checks = check_health(self._store, self._spool)
@@ -63,7 +63,7 @@ def _check_store(store: Store) -> Check:
 
 
 def _check_spool(spool: Spool) -> Check:
-    """Only a file that was written shows that one can be: quotas and read-only disks count."""
+    """Write a file: only that detects quotas and read-only disks."""
     try:
         spool.write(_PROBE, b"cxrd")
         spool.delete(_PROBE)

@@ -1,4 +1,4 @@
-"""The store in Prometheus' text format, read anew at each scrape."""
+"""Metrics in Prometheus' text format, read from the store at each scrape."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +20,9 @@ def render_metrics(
     clock: Callable[[], datetime],
     certificates: Mapping[str, Certificate],
 ) -> bytes:
-    """All metrics; `certificates` are this node's own, by the section that names them.
+    """Return all metrics; `certificates` are this node's own, by configuration section.
 
-    Raises StorageError when the store or the spool does not answer.
+    Raises StorageError if the store or the spool is unavailable.
     """
     registry = CollectorRegistry()
     registry.register(_StoreCollector(store, spool, clock))
@@ -35,7 +35,7 @@ class _CertificateCollector(Collector):
         self._certificates = certificates
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """When each ends: a node may run for longer than its certificate lasts."""
+        """Yield the end of each certificate: a node may run longer than its certificate lasts."""
         family = GaugeMetricFamily(
             "cxrd_certificate_end_timestamp_seconds",
             "When this node's certificate ends, in seconds since 1970.",
@@ -53,11 +53,11 @@ class _StoreCollector(Collector):
         self._now = clock
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Nothing, so that registering asks the store for nothing."""
+        """Return an empty list, so that registering does not query the store."""
         return []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The families, groups without members included."""
+        """Yield the metric families, including empty groups."""
         counts: Counter[tuple[JobKind, JobState]] = Counter()
         for group, number in self._store.status.job_counts().items():
             counts[group.kind, group.state] += number

@@ -1,8 +1,8 @@
-"""What holds for every answer: who may ask, and what a browser may do with it.
+"""Checks every request for the token or a session, and sets the headers of every response.
 
-A site elsewhere that gives its name this machine's address (DNS rebinding) would make a browser
-ask here in its name; the Host header gives it away. A form elsewhere that posts here gives itself
-away by its Origin.
+Another site may resolve its own name to this machine's address (DNS rebinding), so that a browser
+sends requests here in the site's name: the Host header reveals that. The Origin header reveals a
+form that another site posts here.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from daemon.web.sessions import Access
+from daemon.web.sessions import Authenticator
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -24,7 +24,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Not `no-referrer`: with that, browsers leave the Origin out of what our own forms post.
+    # Not `no-referrer`: it makes browsers omit the Origin of our own forms.
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
@@ -32,24 +32,24 @@ HEADERS = {
 TLS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 
 OPEN_PATHS = frozenset({"/healthz", "/login", "/style.css"})
-"""Answered without a token; /healthz then gives no details."""
+"""Paths that need no token; without it, /healthz gives no details."""
 
 AUTHORIZED = "cxrd.authorized"
-"""Key of the scope: whether the request came with the token or a session."""
+"""Key of the scope; its value is True if the request has the token or a session."""
 
 
 class Guard:
-    """The application behind the checks, its answers with `HEADERS`.
+    """The application behind the checks; adds `HEADERS` to its responses.
 
-    `names` are allowed in a Host header beside those of this machine for itself; `refuse` answers
-    a request without token or session.
+    A Host header may contain one of `names` or a loopback name. `refuse` answers a request without
+    token or session.
     """
 
     def __init__(
-        self, app: ASGIApp, access: Access, names: Collection[str], refuse: ASGIApp
+        self, app: ASGIApp, authenticator: Authenticator, names: Collection[str], refuse: ASGIApp
     ) -> None:
         self._app = app
-        self._access = access
+        self._authenticator = authenticator
         self._names = names
         self._refuse = refuse
 
@@ -64,34 +64,34 @@ class Guard:
 
         headers = Headers(scope=scope)
         scope[AUTHORIZED] = False
-        answer: ASGIApp | None = self._stranger(scope, headers)
+        answer: ASGIApp | None = self._rejection(scope, headers)
         if answer is None:
-            scope[AUTHORIZED] = self._access.is_open_to(headers, host_of(scope))
+            scope[AUTHORIZED] = self._authenticator.accepts(headers, host_of(scope))
             allowed = scope[AUTHORIZED] or scope["path"] in OPEN_PATHS
             answer = self._app if allowed else self._refuse
         await answer(scope, receive, send_with_headers)
 
-    def _stranger(self, scope: Scope, headers: Headers) -> Response | None:
-        """An answer for what no browser that reads our own page would send."""
+    def _rejection(self, scope: Scope, headers: Headers) -> Response | None:
+        """Return an error response if the request does not belong to a page of this server."""
         host = headers.get("host", "")
-        if not names_this(host, self._names):
+        if not is_own_name(host, self._names):
             return PlainTextResponse(
-                "ask for this page by a name it knows: localhost, or one of web.allowed_hosts\n",
+                "unknown Host header: use localhost, or a name listed in web.allowed_hosts\n",
                 400,
             )
-        if scope["method"] == "POST" and not _is_own(headers, host):
-            return PlainTextResponse("a form of another site may not be sent here\n", 403)
+        if scope["method"] == "POST" and not _is_same_origin(headers, host):
+            return PlainTextResponse("cross-site form submission rejected\n", 403)
         return None
 
 
 def host_of(scope: Scope) -> str:
-    """The address that a request came from."""
+    """Return the client's address of a request."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 
 
-def names_this(host: str, names: Collection[str] = ()) -> bool:
-    """Whether a Host header names this machine to itself, or holds one of the names."""
+def is_own_name(host: str, names: Collection[str] = ()) -> bool:
+    """Return True if a Host header contains a loopback name, or one of `names`."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or name in names or ipaddress.ip_address(name).is_loopback
@@ -99,8 +99,8 @@ def names_this(host: str, names: Collection[str] = ()) -> bool:
         return False
 
 
-def _is_own(headers: Headers, host: str) -> bool:
-    """Whether a form was sent from a page of this host; browsers name the origin of each."""
+def _is_same_origin(headers: Headers, host: str) -> bool:
+    """Return True if a page of this host sent the form; browsers name the origin of a form."""
     if headers.get("sec-fetch-site", "same-origin") != "same-origin":
         return False
     try:

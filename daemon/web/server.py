@@ -1,4 +1,4 @@
-"""Role: answers HTTP, and beyond this machine HTTPS. See `app.py` for what it answers."""
+"""Role: serves `app.py` over HTTP on loopback, over HTTPS to other machines."""
 
 import errno
 import ipaddress
@@ -15,30 +15,30 @@ from daemon.config.fields import WebConfig
 from daemon.config.tls import web_context
 from daemon.errors import ConfigError, RoleFailedError
 from daemon.web.app import build_app
-from daemon.web.connection_limits import PatientProtocol, Seldom
-from daemon.web.sessions import Access, token_of
+from daemon.web.connection_limits import LimitedProtocol, RepeatFilter
+from daemon.web.sessions import Authenticator, load_token
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
 from storage.store import Store
 
-_SELDOM = Seldom()
+_repeat_filter = RepeatFilter()
 
 POLL_SECONDS = 0.5
 
 MAX_CONNECTIONS = 64
 
 MAX_REQUEST_BYTES = 16 * 1024
-"""Of a request's line and headers."""
+"""Limit of a request's line and headers."""
 
 STOP_SECONDS = 2.0
-"""What answers under way are given to end when the role stops."""
+"""Time to finish responses when the role stops."""
 
 
 def run(context: RoleContext) -> None:
-    """Answer until told to stop.
+    """Serve requests until `context.stop` is set.
 
-    Raises ConfigError or RoleFailedError when the address cannot be listened on, ConfigError or
-    CertificateError when token or certificate cannot be used.
+    Raises ConfigError or RoleFailedError if the address cannot be used, ConfigError or
+    CertificateError if the token or certificate cannot be used.
     """
     config = context.config
     encryption = web_context(config)
@@ -49,9 +49,9 @@ def run(context: RoleContext) -> None:
             Store.open(config.resolved_database_url, migrate=False) as store,
             LoginAudit(store.audit) as audit,
         ):
-            access = Access(token_of(config), audit.on_login)
-            server = _server(build_app(config, store, spool, access), encryption)
-            # In a thread of its own uvicorn leaves this process's signal handlers alone.
+            authenticator = Authenticator(load_token(config), audit.on_login)
+            server = _server(build_app(config, store, spool, authenticator), encryption)
+            # In another thread than the main one, uvicorn installs no signal handlers.
             thread = threading.Thread(
                 target=server.run, args=([listening],), name="http", daemon=True
             )
@@ -59,17 +59,17 @@ def run(context: RoleContext) -> None:
             context.ready()
             while not context.stop.wait(POLL_SECONDS):
                 if not thread.is_alive():
-                    raise RoleFailedError("the HTTP server ended by itself; the log says why")
+                    raise RoleFailedError("the HTTP server ended unexpectedly; see the log")
             server.should_exit = True
             thread.join(STOP_SECONDS)
 
 
 def listening_socket(web: WebConfig) -> socket.socket:
-    """A socket that listens where `web` says.
+    """Return a socket that listens at the configured address.
 
     Raises:
-        ConfigError: another machine could reach the address, and would send the token in clear.
-        RoleFailedError: it cannot be listened on.
+        ConfigError: other machines can reach the address, but TLS or allowed_hosts is not set.
+        RoleFailedError: the address cannot be used.
     """
     listening = None
     try:
@@ -95,8 +95,8 @@ def _check_reachable(web: WebConfig) -> None:
         )
     if not web.names:
         raise ConfigError(
-            f"web.host {web.host} is no name a browser can ask for: list the names of this machine"
-            " under web.allowed_hosts"
+            f"web.host {web.host} is no name for a browser's address bar: list the names of this"
+            " machine under web.allowed_hosts"
         )
 
 
@@ -116,8 +116,8 @@ def _address_problem(web: WebConfig, error: OSError) -> str:
 def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:
     settings = uvicorn.Config(
         app,
-        loop="daemon.web.connection_limits:PatientLoop",
-        http=PatientProtocol,
+        loop="daemon.web.connection_limits:HandshakeTimeoutLoop",
+        http=LimitedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -129,7 +129,7 @@ def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:
         h11_max_incomplete_event_size=MAX_REQUEST_BYTES,
         timeout_graceful_shutdown=1,
     )
-    logging.getLogger("uvicorn.error").addFilter(_SELDOM)
+    logging.getLogger("uvicorn.error").addFilter(_repeat_filter)
     settings.load()
     settings.ssl = encryption
     return uvicorn.Server(settings)

@@ -1,7 +1,7 @@
-"""Who is let in: by the token itself, or by a session that the token has opened.
+"""Access control: a request needs the token, or a session that the token opened.
 
-A session is an unguessable number in a cookie; this process alone knows which are open, so
-logging out ends one for good and a restart ends all.
+A session is an unguessable number in a cookie. Open sessions are known to this process only, so
+logging out ends a session for good and a restart ends all sessions.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
 from daemon.audit.logins import LoginOutcome
-from daemon.audit.repeats import told_apart
+from daemon.audit.repeats import counted_client
 from daemon.config.fields import TOKEN_CHARACTERS, Token, read_secret
-from daemon.config.settings import TOKEN_FILE, Config
+from daemon.config.settings import Config
 from daemon.errors import ConfigError
 from storage.files.durable import durable_file
 
@@ -29,19 +29,18 @@ SESSION_SECONDS = 12 * 3600
 MAX_SESSIONS = 256
 
 FAILURES = 10
-"""Wrong tokens from one host within FAILURE_SECONDS, after which it is told to wait."""
+"""Wrong tokens from one client within FAILURE_SECONDS before it is throttled."""
 
 FAILURE_SECONDS = 60.0
 
 BEARER_SECONDS = 3600.0
-"""How often a host that sends the token with each request is reported."""
-
+"""Interval at which a client that sends the token with each request is reported."""
 
 OnLogin = Callable[[str, LoginOutcome], None]
 
 
-class Access:
-    """Checks tokens and sessions. Used on the event loop only, so nothing in it waits."""
+class Authenticator:
+    """Checks tokens and sessions. Runs on the event loop only, so no method blocks."""
 
     def __init__(
         self,
@@ -56,21 +55,21 @@ class Access:
         self._failures: dict[str, list[float]] = {}
         self._bearers: dict[str, float] = {}
 
-    def is_open_to(self, headers: Headers, host: str) -> bool:
-        """Whether a request comes with an open session, or with the token as a bearer."""
+    def accepts(self, headers: Headers, host: str) -> bool:
+        """Return True if a request has an open session, or the token as a bearer."""
         if self._sessions.get(_digest(_session_of(headers)), 0.0) > self._now():
             return True
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return False
-        if self._judge(offered.strip(), host) is not LoginOutcome.ACCEPTED:
+        if self._check(offered.strip(), host) is not LoginOutcome.ACCEPTED:
             return False
         self._report_bearer(host)
         return True
 
     def log_in(self, offered: str, host: str) -> tuple[LoginOutcome, str]:
-        """Open a session where the token is right; the cookie's value, else empty."""
-        outcome = self._judge(offered.strip(), host)
+        """Open a session if the token is right. Returns the cookie's value, else an empty one."""
+        outcome = self._check(offered.strip(), host)
         if outcome is not LoginOutcome.ACCEPTED:
             return outcome, ""
         self._on_login(host, outcome)
@@ -81,58 +80,60 @@ class Access:
         return outcome, session
 
     def log_out(self, headers: Headers, host: str) -> None:
-        """End the session that a request comes with."""
+        """End the session of a request."""
         if self._sessions.pop(_digest(_session_of(headers)), None) is not None:
             self._on_login(host, LoginOutcome.LOGGED_OUT)
 
-    def _judge(self, offered: str, host: str) -> LoginOutcome:
-        """Compare, and report a failure.
+    def _check(self, offered: str, host: str) -> LoginOutcome:
+        """Compare a token with the right one, and report a failure.
 
-        The right token is always let in, for others may share the host's address. That wrong
-        ones are hopeless is a matter of the token's length.
+        The right token is always accepted, because other users may share the host's address. The
+        length of the token, not the throttling, makes guessing hopeless.
         """
         if hmac.compare_digest(_digest(offered), self._token):
             return LoginOutcome.ACCEPTED
         since = self._now() - FAILURE_SECONDS
-        self._failures = {one: at for one, at in self._failures.items() if at[-1] > since}
-        known = told_apart(host, self._failures)
-        recent = [at for at in self._failures.get(known, ()) if at > since]
+        self._failures = {
+            client: times for client, times in self._failures.items() if times[-1] > since
+        }
+        client = counted_client(host, self._failures)
+        recent = [time for time in self._failures.get(client, ()) if time > since]
         outcome = LoginOutcome.THROTTLED
         if len(recent) < FAILURES:
             outcome = LoginOutcome.REFUSED
-            self._failures[known] = [*recent, self._now()]
+            self._failures[client] = [*recent, self._now()]
         self._on_login(host, outcome)
         return outcome
 
     def _report_bearer(self, host: str) -> None:
-        """Programs send the token with each request: of a host the first in an hour is reported."""
+        """Report a client's first request in an hour: programs send the token with each request."""
         now = self._now()
-        self._bearers = {one: until for one, until in self._bearers.items() if until > now}
-        known = told_apart(host, self._bearers)
-        if known not in self._bearers:
-            self._bearers[known] = now + BEARER_SECONDS
+        self._bearers = {client: end for client, end in self._bearers.items() if end > now}
+        client = counted_client(host, self._bearers)
+        if client not in self._bearers:
+            self._bearers[client] = now + BEARER_SECONDS
             self._on_login(host, LoginOutcome.BEARER)
 
 
 def _digest(value: str) -> bytes:
-    """Of equal length for all, so that comparing tells nothing."""
+    """Hash a token: digests have one length, so a comparison reveals nothing."""
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).digest()
 
 
 def _session_of(headers: Headers) -> str:
-    """Whatever else the browser sends: cookies of a host are shared by all that is served there."""
+    """Return the session cookie; a browser also sends cookies of other services of this host."""
     return cookie_parser("; ".join(headers.getlist("cookie"))).get(COOKIE, "")
 
 
-def token_of(config: Config) -> SecretStr:
-    """The token. At the first start one is made, in a file that its owner alone may read.
+def load_token(config: Config) -> SecretStr:
+    """Return the token. The first start creates it, in a file that only its owner can read.
 
-    Raises ConfigError for one that could be guessed or cannot be read, SpoolError for a disk
-    that cannot keep it.
+    Raises ConfigError for a token that is unreadable or too short, SpoolError if the disk cannot
+    store a new one.
     """
     if config.web.token is not None:
         return config.web.token
-    path = config.web.token_file or config.data_dir / TOKEN_FILE
+    path = config.token_path
     if config.web.token_file is None and not path.exists():
         with durable_file(path, path.parent) as file:
             file.write(f"{secrets.token_urlsafe(32)}\n".encode())

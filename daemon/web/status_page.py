@@ -1,7 +1,7 @@
-"""What the status page shows, gathered from the store and free of patients.
+"""Collects the contents of the status page from the store, without patient data.
 
-Anyone at this machine can read the page. So jobs go by their number, images by the instance's,
-and the text of an error loses what may identify: UIDs, and the words of the other node.
+The page names jobs and images by number. The text of an error is redacted: UIDs and the words of
+the other node may identify a patient.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ PARKED_JOBS = 20
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """The jobs of one kind by state, and how long the first of them has been due."""
+    """The jobs of one kind by state, and for how long the first has been due."""
 
     kind: JobKind
     counts: Mapping[JobState, int]
@@ -33,10 +33,10 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class ParkedJob:
-    """A job that waits for a person."""
+    """A job that waits for an operator."""
 
     number: int
-    what: str
+    task: str
     attempts: int
     since: datetime
     reason: str
@@ -44,7 +44,7 @@ class ParkedJob:
 
 @dataclass(frozen=True, slots=True)
 class DestinationRow:
-    """How deliveries to one destination go."""
+    """The deliveries to one destination."""
 
     name: str
     configured: bool
@@ -56,7 +56,7 @@ class DestinationRow:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The whole page."""
+    """The contents of the page."""
 
     made_at: datetime
     checks: tuple[Check, ...]
@@ -75,8 +75,8 @@ class Overview:
         return tuple(check for check in self.checks if check.problem is not None)
 
 
-def gather(config: Config, store: Store, spool: Spool, now: datetime) -> Overview:
-    """Everything the page shows. Raises StorageError."""
+def collect_overview(config: Config, store: Store, spool: Spool, now: datetime) -> Overview:
+    """Return the contents of the page. Raises StorageError."""
     groups = store.status.job_counts()
     return Overview(
         made_at=now,
@@ -108,15 +108,15 @@ def _queue_row(
 
 
 def _parked(job: Job) -> ParkedJob:
-    what = f"{job.kind} to {job.lane}" if job.lane else str(job.kind)
+    task = f"{job.kind} to {job.lane}" if job.lane else str(job.kind)
     reason = redact(job.last_error or "no reason recorded")
-    return ParkedJob(job.id, what, job.attempts, job.updated_at, reason)
+    return ParkedJob(job.id, task, job.attempts, job.updated_at, reason)
 
 
 def _destinations(
     configured: Sequence[str], store: Store, groups: Mapping[JobGroup, int]
 ) -> tuple[DestinationRow, ...]:
-    """Those of the configuration first; then those it no longer has but that have deliveries."""
+    """Return the configured destinations, then former ones that still have deliveries."""
     counts: Counter[tuple[str, JobState]] = Counter()
     for group, count in groups.items():
         if group.lane is not None and group.kind is JobKind.DELIVER:
@@ -130,11 +130,11 @@ def _destinations(
             delivered=counts[name, JobState.DONE],
             waiting=counts[name, JobState.QUEUED] + counts[name, JobState.RUNNING],
             parked=counts[name, JobState.PARKED],
-            error=_shown(errors.get(name)),
+            error=_redacted(errors.get(name)),
         )
         for name in names
     )
 
 
-def _shown(error: LaneError | None) -> LaneError | None:
+def _redacted(error: LaneError | None) -> LaneError | None:
     return LaneError(redact(error.error), error.at) if error is not None else None

@@ -13,7 +13,7 @@ import yaml
 
 from daemon.config.fields import WebConfig
 from daemon.errors import ConfigError, RoleFailedError
-from daemon.web.middleware import HEADERS, names_this
+from daemon.web.middleware import HEADERS, is_own_name
 from daemon.web.server import listening_socket
 from tests.servers.running import HOST, free_port
 from tests.servers.website import Site
@@ -64,7 +64,7 @@ def test_nothing_can_be_changed(site: Site, method: str) -> None:
     ],
 )
 def test_only_loopback_may_be_named_by_default(host: str, allowed: bool) -> None:
-    assert names_this(host) is allowed
+    assert is_own_name(host) is allowed
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])  # noqa: S104 - to be refused
@@ -81,8 +81,8 @@ def test_address_for_all_needs_names() -> None:
     named = everywhere.model_copy(update={"port": free_port(), "allowed_hosts": ("cxrd.lan",)})
     listening_socket(named).close()
     assert named.names == {"cxrd.lan"}
-    assert names_this("CXRD.lan:8080", named.names)
-    assert not names_this("other.lan", named.names)
+    assert is_own_name("CXRD.lan:8080", named.names)
+    assert not is_own_name("other.lan", named.names)
 
 
 def test_port_in_use_is_one_line() -> None:

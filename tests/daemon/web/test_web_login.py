@@ -14,14 +14,13 @@ import pytest
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
-from daemon.audit import logins as login_audit
 from daemon.audit.logins import LoginAudit, LoginOutcome
-from daemon.audit.repeats import FURTHER, MOST_HOSTS, one_host
+from daemon.audit.repeats import MOST_HOSTS, OTHER_HOSTS, client_of
 from daemon.config.fields import WebConfig
 from daemon.config.settings import Config
 from daemon.errors import ConfigError
-from daemon.web import connection_limits as patience
-from daemon.web.connection_limits import SAY_SECONDS, Seldom
+from daemon.web import connection_limits
+from daemon.web.connection_limits import REPEAT_SECONDS, RepeatFilter
 from daemon.web.middleware import TLS_HEADERS
 from daemon.web.server import MAX_CONNECTIONS
 from daemon.web.sessions import (
@@ -31,8 +30,8 @@ from daemon.web.sessions import (
     FAILURES,
     MAX_SESSIONS,
     SESSION_SECONDS,
-    Access,
-    token_of,
+    Authenticator,
+    load_token,
 )
 from dicom_io.peer.tls import client_context
 from storage.audit.records import AuditKind
@@ -170,20 +169,22 @@ class Clock:
 def test_access_forgets_sessions_and_failures_in_time() -> None:
     heard: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
-    access = Access(SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock)
-    outcome, session = access.log_in(TOKEN, "a")
+    authenticator = Authenticator(
+        SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock
+    )
+    outcome, session = authenticator.log_in(TOKEN, "a")
     cookie = Headers({"cookie": f"{COOKIE}={session}"})
     assert outcome is LoginOutcome.ACCEPTED
     clock.now = SESSION_SECONDS - 1
-    assert access.is_open_to(cookie, "a")
+    assert authenticator.accepts(cookie, "a")
     clock.now = SESSION_SECONDS
-    assert not access.is_open_to(cookie, "a")
+    assert not authenticator.accepts(cookie, "a")
     for _ in range(2 * FAILURES):
-        access.log_in("wrong", "b")
-    assert access.log_in("wrong", "b")[0] is LoginOutcome.THROTTLED
-    assert access.log_in("wrong", "a")[0] is LoginOutcome.REFUSED
+        authenticator.log_in("wrong", "b")
+    assert authenticator.log_in("wrong", "b")[0] is LoginOutcome.THROTTLED
+    assert authenticator.log_in("wrong", "a")[0] is LoginOutcome.REFUSED
     clock.now += FAILURE_SECONDS
-    assert access.log_in("wrong", "b")[0] is LoginOutcome.REFUSED
+    assert authenticator.log_in("wrong", "b")[0] is LoginOutcome.REFUSED
     assert heard == [
         ("a", LoginOutcome.ACCEPTED),
         *[("b", LoginOutcome.REFUSED)] * FAILURES,
@@ -196,37 +197,41 @@ def test_access_forgets_sessions_and_failures_in_time() -> None:
 def test_bearer_is_heard_of_once_an_hour_and_host() -> None:
     heard: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
-    access = Access(SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock)
+    authenticator = Authenticator(
+        SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock
+    )
     bearer = Headers({"authorization": f"Bearer {TOKEN}"})
     for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"):
-        assert access.is_open_to(bearer, host)
+        assert authenticator.accepts(bearer, host)
     clock.now = BEARER_SECONDS
-    assert access.is_open_to(bearer, "10.0.0.1")
+    assert authenticator.accepts(bearer, "10.0.0.1")
     hosts = ["10.0.0.1", "10.0.0.2", "2001:db8::1", "10.0.0.1"]
     assert heard == [(host, LoginOutcome.BEARER) for host in hosts]
 
 
 def test_bearers_of_countless_hosts_are_not_each_heard_of() -> None:
     heard: list[str] = []
-    access = Access(SecretStr(TOKEN), lambda host, _: heard.append(host))
+    authenticator = Authenticator(SecretStr(TOKEN), lambda host, _: heard.append(host))
     for number in range(2 * MOST_HOSTS):
-        assert access.is_open_to(Headers({"authorization": f"Bearer {TOKEN}"}), f"host{number}")
+        assert authenticator.accepts(Headers({"authorization": f"Bearer {TOKEN}"}), f"host{number}")
     assert len(heard) == MOST_HOSTS + 1
 
 
 def test_one_host_is_throttled_under_all_its_addresses() -> None:
-    access = Access(SecretStr(TOKEN), lambda *_: None)
-    outcomes = [access.log_in("wrong", f"127.0.0.{number}")[0] for number in range(FAILURES + 1)]
+    authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
+    outcomes = [
+        authenticator.log_in("wrong", f"127.0.0.{number}")[0] for number in range(FAILURES + 1)
+    ]
     assert outcomes == [LoginOutcome.REFUSED] * FAILURES + [LoginOutcome.THROTTLED]
-    assert access.log_in("wrong", "10.0.0.1")[0] is LoginOutcome.REFUSED
+    assert authenticator.log_in("wrong", "10.0.0.1")[0] is LoginOutcome.REFUSED
 
 
 def test_countless_hosts_are_throttled_together() -> None:
-    access = Access(SecretStr(TOKEN), lambda *_: None)
+    authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
     for number in range(MOST_HOSTS + FAILURES):
-        assert access.log_in("wrong", f"host{number}")[0] is LoginOutcome.REFUSED
-    assert access.log_in("wrong", "another")[0] is LoginOutcome.THROTTLED
-    assert access.log_in("wrong", "host0")[0] is LoginOutcome.REFUSED
+        assert authenticator.log_in("wrong", f"host{number}")[0] is LoginOutcome.REFUSED
+    assert authenticator.log_in("wrong", "another")[0] is LoginOutcome.THROTTLED
+    assert authenticator.log_in("wrong", "host0")[0] is LoginOutcome.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -243,7 +248,7 @@ def test_countless_hosts_are_throttled_together() -> None:
     ],
 )
 def test_addresses_of_one_host_are_known(address: str, host: str) -> None:
-    assert one_host(address) == host
+    assert client_of(address) == host
 
 
 @pytest.mark.parametrize(
@@ -260,23 +265,23 @@ def test_addresses_of_one_host_are_known(address: str, host: str) -> None:
     ],
 )
 def test_cookies_of_other_pages_lock_nobody_out(cookies: list[str]) -> None:
-    access = Access(SecretStr(TOKEN), lambda *_: None)
-    _, session = access.log_in(TOKEN, "a")
+    authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
+    _, session = authenticator.log_in(TOKEN, "a")
     raw = [
         (b"cookie", one.replace("MINE", f"{COOKIE}={session}").encode("latin-1")) for one in cookies
     ]
-    assert access.is_open_to(Headers(raw=raw), "a")
+    assert authenticator.accepts(Headers(raw=raw), "a")
 
 
 def test_refused_bearer_and_logout_are_heard_of() -> None:
     heard: list[LoginOutcome] = []
-    access = Access(SecretStr(TOKEN), lambda _, outcome: heard.append(outcome))
-    assert access.is_open_to(Headers({"authorization": f"Bearer {TOKEN}"}), "a")
-    assert not access.is_open_to(Headers({"authorization": "Bearer wrong"}), "a")
-    _, session = access.log_in(TOKEN, "a")
+    authenticator = Authenticator(SecretStr(TOKEN), lambda _, outcome: heard.append(outcome))
+    assert authenticator.accepts(Headers({"authorization": f"Bearer {TOKEN}"}), "a")
+    assert not authenticator.accepts(Headers({"authorization": "Bearer wrong"}), "a")
+    _, session = authenticator.log_in(TOKEN, "a")
     cookie = Headers({"cookie": f"{COOKIE}={session}"})
-    access.log_out(cookie, "a")
-    access.log_out(cookie, "a")
+    authenticator.log_out(cookie, "a")
+    authenticator.log_out(cookie, "a")
     assert heard == [
         LoginOutcome.BEARER,
         LoginOutcome.REFUSED,
@@ -286,20 +291,22 @@ def test_refused_bearer_and_logout_are_heard_of() -> None:
 
 
 def test_oldest_session_ends_where_there_are_too_many() -> None:
-    access = Access(SecretStr(TOKEN), lambda *_: None)
-    sessions = [access.log_in(TOKEN, "a")[1] for _ in range(MAX_SESSIONS + 1)]
-    is_open = [access.is_open_to(Headers({"cookie": f"{COOKIE}={one}"}), "a") for one in sessions]
+    authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
+    sessions = [authenticator.log_in(TOKEN, "a")[1] for _ in range(MAX_SESSIONS + 1)]
+    is_open = [
+        authenticator.accepts(Headers({"cookie": f"{COOKIE}={one}"}), "a") for one in sessions
+    ]
     assert is_open == [False] + [True] * MAX_SESSIONS
 
 
 def test_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     config = Config(data_dir=tmp_path)
-    token = token_of(config).get_secret_value()
+    token = load_token(config).get_secret_value()
     assert len(token) >= 40
-    assert token_of(config).get_secret_value() == token
+    assert load_token(config).get_secret_value() == token
     assert stat.S_IMODE((tmp_path / "web_token").stat().st_mode) == 0o600
     other = Config(data_dir=tmp_path / "other", web=WebConfig(token=SecretStr(TOKEN)))
-    assert token_of(other).get_secret_value() == TOKEN
+    assert load_token(other).get_secret_value() == TOKEN
     assert TOKEN not in repr(other)
 
 
@@ -307,18 +314,18 @@ def test_token_file_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "token"
     config = Config(data_dir=tmp_path, web=WebConfig(token_file=path))
     with pytest.raises(ConfigError, match="cannot be read"):
-        token_of(config)
+        load_token(config)
     for text, message in (("", "one line"), ("a\nb", "one line"), ("short", "20 printable")):
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):
-            token_of(config)
+            load_token(config)
     path.write_text(f"{TOKEN}\r\n")
-    assert token_of(config).get_secret_value() == TOKEN
+    assert load_token(config).get_secret_value() == TOKEN
 
 
 @contextmanager
-def patient(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Site]:
-    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.5)
+def impatient_site(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Site]:
+    monkeypatch.setattr(connection_limits, "REQUEST_SECONDS", 0.5)
     with running(folder) as site:
         yield site
 
@@ -336,7 +343,7 @@ def test_slow_visitor_is_cut_off(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
     with (
-        patient(monkeypatch, tmp_path) as site,
+        impatient_site(monkeypatch, tmp_path) as site,
         socket.create_connection((HOST, site.port)) as visitor,
     ):
         visitor.sendall(begun)
@@ -351,7 +358,7 @@ def test_silent_visitor_over_tls_is_cut_off(
 ) -> None:
     own = pki.of("cxrd")
     port = free_port()
-    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(connection_limits, "REQUEST_SECONDS", 0.5)
     web = {"port": port, "certificate": own.certificate, "key": own.key}
     with (
         running(tmp_path, web=web),
@@ -445,7 +452,7 @@ def test_wrong_tokens_are_counted_after_a_while_and_then_forgotten(store: Store)
         for _ in range(3):
             audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
         wait_until(lambda: login_rows(store) == rows, "the others are counted")
-        wait_until(lambda: not audit._failed, "the host is forgotten")
+        wait_until(lambda: audit.counted_keys == 0, "the host is forgotten")
         audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
         wait_until(lambda: login_rows(store) == [*rows, rows[0]], "it is recorded at once")
 
@@ -456,16 +463,15 @@ def test_wrong_tokens_of_countless_hosts_are_counted_together(store: Store) -> N
             audit.on_login(f"host{number}", LoginOutcome.REFUSED)
     rows = login_rows(store)
     assert len(rows) == MOST_HOSTS + 2
-    assert rows[-1] == (f"host{MOST_HOSTS + 499}", f"refused (499 times, from {FURTHER})")
+    assert rows[-1] == (f"host{MOST_HOSTS + 499}", f"refused (499 times, from {OTHER_HOSTS})")
 
 
 def test_what_a_hanging_store_did_not_take_is_said_at_the_end(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
-    monkeypatch.setattr(login_audit, "_WRITE_SECONDS", 0.2)
     monkeypatch.setattr(store.audit, "record", lambda *_, **__: answers.wait(60))
-    with LoginAudit(store.audit) as audit:
+    with LoginAudit(store.audit, stop_seconds=0.2) as audit:
         for _ in range(5):
             audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
         audit.on_login("10.0.0.1", LoginOutcome.ACCEPTED)
@@ -475,15 +481,15 @@ def test_what_a_hanging_store_did_not_take_is_said_at_the_end(
 
 def test_warning_is_said_once_a_minute_and_an_error_always() -> None:
     clock = Clock()
-    seldom = Seldom(clock)
+    repeats = RepeatFilter(clock)
 
     def said(level: int) -> str:
         record = logging.LogRecord("x", level, "", 0, "Invalid.", (), None)
-        return record.getMessage() if seldom.filter(record) else ""
+        return record.getMessage() if repeats.filter(record) else ""
 
     assert [said(logging.WARNING) for _ in range(4)] == ["Invalid.", "", "", ""]
     assert said(logging.ERROR) == "Invalid."
-    clock.now = SAY_SECONDS
+    clock.now = REPEAT_SECONDS
     assert said(logging.WARNING) == "Invalid. (3 more before)"
 
 
@@ -498,7 +504,7 @@ def test_requests_that_are_none_do_not_fill_the_log(
 
 
 def test_one_host_cannot_take_all_connections(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "one_host", lambda address: address)
+    monkeypatch.setattr(connection_limits, "client_of", lambda address: address)
     with ExitStack() as stack:
         for _ in range(2 * MAX_CONNECTIONS):
             stack.enter_context(
