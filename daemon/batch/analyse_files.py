@@ -1,8 +1,8 @@
 """`cxrd analyse`: the daemon's pipeline over files and directories of any size.
 
-Files are read and heatmaps drawn by a pool of threads while the network runs in this one. Only
-few films are in memory at a time, and rows are written in the order of the files. A run that was
-cut short is resumed: an image's row comes after its heatmaps, and what has a row is left alone.
+A pool of threads reads files and draws heatmaps while the network runs in the calling thread. Only
+a few films are in memory at a time, and rows are written in the order of the files. An interrupted
+run can be resumed: an image's row is written after its heatmaps, and a run skips images with a row.
 """
 
 import datetime
@@ -38,8 +38,8 @@ from dicom_io.gate.reasons import Reason
 from dicom_io.read.orientation import UPRIGHT, Pose
 from storage.files.durable import os_errors_named
 
-# A file larger than this is no film; reading it would take the memory of all others.
 _MAX_BYTES = 2**30
+"""A larger file is no film; reading it would use the memory of all others."""
 
 _LONGEST_NAME_BYTES = 180
 
@@ -50,7 +50,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of the files that were asked for, in this run or an earlier one."""
+    """Counts of the files by result, including those of earlier runs, and the output files."""
 
     analysed: int
     refused: int
@@ -66,17 +66,17 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class _Readable:
-    """A film that may be analysed, and what was noted about it."""
+class _AcceptedFilm:
+    """A film that may be analysed, with the notes of the gate."""
 
     pixels: GreyImage
     notes: tuple[str, ...]
     pose: Pose = UPRIGHT
 
 
-_Read = tuple[InputFile, _Readable | Refusal]
+_Read = tuple[InputFile, _AcceptedFilm | Refusal]
 
-_Predicted = tuple[InputFile, tuple[_Readable, Prediction] | Refusal]
+_Predicted = tuple[InputFile, tuple[_AcceptedFilm, Prediction] | Refusal]
 
 
 def analyse_files(
@@ -86,28 +86,28 @@ def analyse_files(
     *,
     limits: ReaderLimits = DEFAULT_LIMITS,
     now: datetime.datetime,
-    tell: Callable[[str], None],
+    echo: Callable[[str], None],
 ) -> Summary:
-    """Analyse what lies at `paths` into folder `out`, with a progress bar on stderr.
+    """Analyse the files at `paths` into folder `out`, with a progress bar on stderr.
 
-    Images are read within the `limits`. `tell` is called with a line for every file that is not
-    analysed. Raises UsageError for paths or a folder that cannot be used, ModelError for a bundle
-    that cannot, and StorageError when the disk stops the run; what has a row by then is not lost.
+    `limits` apply to reading one image. `echo` receives a line for every file that is not analysed.
+    Raises UsageError for unusable paths or an unusable folder, ModelError for an unusable bundle,
+    and StorageError if the disk stops the run; rows written before are kept.
     """
     files = find_files(paths, leave_out=out / HEATMAP_FOLDER)
     pipeline = Pipeline.open(model, limits)
     with Report(out, pipeline.algorithm) as report:
-        waiting = [file for file in files if not report.holds(file.image_id)]
+        remaining = [file for file in files if not report.holds(file.image_id)]
         with (
-            tqdm(total=len(files), initial=len(files) - len(waiting), unit="image") as progress,
-            closing(Batch(pipeline, out).run(waiting)) as rows,
+            tqdm(total=len(files), initial=len(files) - len(remaining), unit="image") as progress,
+            closing(Batch(pipeline, out).run(remaining)) as rows,
         ):
             for row in rows:
                 report.append(row)
                 progress.update()
                 if row.reason is not None:
                     with tqdm.external_write_mode():
-                        tell(one_line(f"{row.image_id}: not analysed: {row.reason}: {row.detail}"))
+                        echo(one_line(f"{row.image_id}: not analysed: {row.reason}: {row.detail}"))
         states = Counter(report.state(file.image_id) for file in files)
         overview = Overview.of(row for row, _ in read_rows(report.path))
         dashboard = out / DASHBOARD_FILE
@@ -122,34 +122,34 @@ def analyse_files(
 
 
 class Batch:
-    """Files → rows, with the heatmaps of each written before its row is given out."""
+    """Turns files into rows; writes the heatmaps of a file before it yields the row."""
 
     def __init__(self, pipeline: Pipeline, out: Path, workers: int | None = None) -> None:
-        """`workers` read and draw beside the network; default: one per processor, 8 at most."""
+        """`workers` threads read and draw; default: one per processor, at most 8."""
         self._pipeline = pipeline
         self._out = out
         self._workers = workers or min(8, os.cpu_count() or 1)
 
     def run(self, files: Iterable[InputFile]) -> Generator[Row, None, None]:
-        """The rows of `files`, in their order.
+        """Yield the rows of `files`, in their order.
 
-        Raises StorageError when a heatmap cannot be written.
+        Raises StorageError if a heatmap cannot be written.
         """
         pool = ThreadPoolExecutor(self._workers)
         ahead = BATCH + self._workers
         try:
-            read = _in_order(pool, self._read, files, ahead)
-            yield from _in_order(pool, self._finish, self._predict(read), ahead)
+            read = map_in_order(pool, self._read, files, ahead)
+            yield from map_in_order(pool, self._finish, self._predict(read), ahead)
         finally:
             pool.shutdown(cancel_futures=True)
 
     def _read(self, file: InputFile) -> _Read:
         try:
             return file, self._decode(file)
-        except Exception as error:  # noqa: BLE001 - one bad file must not stop the rest
+        except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest
             return file, _failed(error)
 
-    def _decode(self, file: InputFile) -> _Readable | Refusal:
+    def _decode(self, file: InputFile) -> _AcceptedFilm | Refusal:
         if file.is_raster:
             try:
                 pixels = read_image(file.path)
@@ -158,7 +158,7 @@ class Batch:
             verdict = assess_pixels(pixels)
             if verdict.reason is not None:
                 return Refusal(verdict.reason, verdict.detail)
-            return _Readable(pixels, verdict.notes)
+            return _AcceptedFilm(pixels, verdict.notes)
         try:
             if file.path.stat().st_size > _MAX_BYTES:
                 return Refusal(Reason.UNREADABLE_OBJECT, f"{file.path}: larger than 1 GiB")
@@ -168,11 +168,13 @@ class Batch:
         film = self._pipeline.admit(data)
         if isinstance(film, Refusal):
             return film
-        return _Readable(film.pixels, film.notes, film.pose)
+        return _AcceptedFilm(film.pixels, film.notes, film.pose)
 
     def _predict(self, read: Iterator[_Read]) -> Iterator[_Predicted]:
         while group := list(islice(read, BATCH)):
-            films = [(film.pixels, film.pose) for _, film in group if isinstance(film, _Readable)]
+            films = [
+                (film.pixels, film.pose) for _, film in group if isinstance(film, _AcceptedFilm)
+            ]
             predictions = iter(self._pipeline.predict_all(films))
             for file, film in group:
                 if isinstance(film, Refusal):
@@ -190,10 +192,10 @@ class Batch:
                 (_heatmap_name(file, heatmap.finding.label), _png(heatmap.rgb))
                 for heatmap in self._pipeline.heatmaps(film.pixels, prediction)
             ]
-        except Exception as error:  # noqa: BLE001 - one bad file must not stop the rest
+        except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest
             return _refused_row(file, _failed(error))
         for name, data in drawn:
-            _write_whole(self._out / name, data)
+            _write_atomically(self._out / name, data)
         return Row(
             image_id=file.image_id,
             probabilities=tuple(finding.probability for finding in prediction.findings),
@@ -203,13 +205,13 @@ class Batch:
         )
 
 
-def _in_order(
+def map_in_order(
     pool: ThreadPoolExecutor,
     work: Callable[[_Item], _Result],
     items: Iterable[_Item],
     ahead: int,
 ) -> Iterator[_Result]:
-    """`pool.map` that takes at most `ahead` items before their results are asked for."""
+    """Yield results as `pool.map`, but take at most `ahead` items before their results are used."""
     running: deque[Future[_Result]] = deque()
     for item in items:
         running.append(pool.submit(work, item))
@@ -241,10 +243,10 @@ def _png(rgb: NDArray[np.uint8]) -> bytes:
     return encoded.tobytes()
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is complete or absent whenever the process is killed.
+def _write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is complete or absent, whenever the process is killed.
 
-    Its temporary name is always the same, so that the next run leaves nothing of this one behind.
+    The temporary name is always the same, so that the next run replaces a leftover.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     with os_errors_named(path):

@@ -1,7 +1,7 @@
-"""The dashboard's charts as SVG: no script, no font or file from outside, readable when printed.
+"""The dashboard's charts as SVG, without script, font or external file; readable in print.
 
-Colours are of Okabe and Ito's palette, which colour-blind people tell apart; no chart says with
-colour alone what it does not also say in words or numbers.
+Colours are of Okabe and Ito's palette, which colour-blind people can distinguish. Words or numbers
+repeat all information that a colour shows.
 """
 
 import math
@@ -19,11 +19,11 @@ _BAR, _PITCH, _LABEL, _WIDTH, _VALUE = 16, 25, 150, 640, 96
 
 _PIE = 100
 
-_PANEL_WIDTH, _PANEL_HEIGHT, _AXIS, _HEAD = 220, 96, 18, 14
+PANEL_WIDTH, PANEL_HEIGHT, PANEL_AXIS, PANEL_HEAD = 220, 96, 18, 14
 
 
 def bars(names: Sequence[str], counts: Sequence[int], total: int) -> Markup:
-    """Horizontal bars with count and share of `total`."""
+    """Draw horizontal bars with count and share of `total`."""
     height = _PITCH * len(names) + 4
     longest = max([*counts, 1])
     parts = []
@@ -42,12 +42,12 @@ def bars(names: Sequence[str], counts: Sequence[int], total: int) -> Markup:
                 *(_LABEL + max(length, 1.0) + 8, middle, count, share(count, total)),
             )
         )
-    said = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
-    return _svg(_WIDTH, height, f"Images with each finding, of {total}: {said}", parts)
+    label = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+    return _svg(_WIDTH, height, f"Images with each finding, of {total}: {label}", parts)
 
 
 def pie(counts: tuple[int, int], names: tuple[str, str]) -> Markup:
-    """Two slices, the first clockwise from twelve o'clock, with their shares inside."""
+    """Draw two slices, the first clockwise from twelve o'clock, with their shares inside."""
     total = sum(counts)
     first = counts[0] / total
     centre, radius = _PIE, _PIE - 4
@@ -72,24 +72,24 @@ def pie(counts: tuple[int, int], names: tuple[str, str]) -> Markup:
                     '<text x="{:.1f}" y="{:.1f}" text-anchor="middle" class="on-colour">{}</text>'
                 ).format(x, y + 5, share(part, 1))
             )
-    said = "; ".join(f"{name}: {n}" for name, n in zip(names, counts, strict=True))
-    return _svg(2 * _PIE, 2 * _PIE, f"{said}, of {total}", parts)
+    label = "; ".join(f"{name}: {n}" for name, n in zip(names, counts, strict=True))
+    return _svg(2 * _PIE, 2 * _PIE, f"{label}, of {total}", parts)
 
 
 def histogram(
     name: str, values: NDArray[np.float32], present: NDArray[np.bool_], threshold: float
 ) -> Markup:
-    """Probabilities from 0 to the panel's own end, with the threshold as a dashed line.
+    """Draw probabilities from 0 to the panel's own end, with the threshold as a dashed line.
 
-    `present` says which of the values reach it: they are rounded and cannot tell themselves.
+    `present` marks the values that reach the threshold; the values are rounded and may differ.
     """
     end = axis_end(max(float(values.max()), threshold))
     below = np.histogram(values[~present], BINS, (0.0, end))[0]
     above = np.histogram(values[present], BINS, (0.0, end))[0]
     tallest = int((below + above).max())
-    floor = _PANEL_HEIGHT - _AXIS
-    unit = (floor - _HEAD) / tallest
-    step = _PANEL_WIDTH / BINS
+    floor = PANEL_HEIGHT - PANEL_AXIS
+    unit = (floor - PANEL_HEAD) / tallest
+    step = PANEL_WIDTH / BINS
     parts = []
     for i, (low, high) in enumerate(zip(below, above, strict=True)):
         parts += [
@@ -99,7 +99,7 @@ def histogram(
             for n, bottom, colour in ((low, 0, BLUE), (high, low, ORANGE))
             if n
         ]
-    at = threshold / end * _PANEL_WIDTH
+    at = threshold / end * PANEL_WIDTH
     parts.append(
         Markup(
             '<line x1="0" x2="{0}" y1="{1}" y2="{1}" class="axis"/>'
@@ -108,21 +108,21 @@ def histogram(
             '<text x="{0}" y="{3}" text-anchor="end">{4:g}</text>'
             '<text x="{5:.1f}" y="9" text-anchor="{6}">{7}</text>'
         ).format(
-            *(_PANEL_WIDTH, floor, at, _PANEL_HEIGHT - 5, end),
-            *(at + (4 if at < _PANEL_WIDTH / 2 else -4),),
-            *("start" if at < _PANEL_WIDTH / 2 else "end", f"{threshold:.3f}"),
+            *(PANEL_WIDTH, floor, at, PANEL_HEIGHT - 5, end),
+            *(at + (4 if at < PANEL_WIDTH / 2 else -4),),
+            *("start" if at < PANEL_WIDTH / 2 else "end", f"{threshold:.3f}"),
         )
     )
-    said = (
+    label = (
         f"{name}: {int(above.sum())} of {len(values)} images at or above the threshold of "
         f"{threshold:.3f}; probabilities from {values.min():.3f} to {values.max():.3f}, "
         f"median {np.median(values):.3f}"
     )
-    return _svg(_PANEL_WIDTH, _PANEL_HEIGHT, said, parts)
+    return _svg(PANEL_WIDTH, PANEL_HEIGHT, label, parts)
 
 
 def axis_end(largest: float) -> float:
-    """A round number with room above `largest`, 1 at most."""
+    """Return a round number with room above `largest`, at most 1."""
     for decade in (0.001, 0.01, 0.1):
         for digit in (1, 2, 3, 4, 5, 6, 8):
             if digit * decade >= largest * 1.08:
@@ -131,7 +131,7 @@ def axis_end(largest: float) -> float:
 
 
 def share(count: float, total: float) -> str:
-    """A share of a total in per cent; small ones keep a digit."""
+    """Format a share of a total in per cent; a small share has one decimal."""
     if not total:
         return "–"
     percent = 100.0 * count / total
@@ -143,7 +143,7 @@ def _on_circle(turn: float, radius: float) -> tuple[float, float]:
     return _PIE + radius * math.sin(angle), _PIE - radius * math.cos(angle)
 
 
-def _svg(width: int, height: int, said: str, parts: Sequence[Markup]) -> Markup:
+def _svg(width: int, height: int, label: str, parts: Sequence[Markup]) -> Markup:
     return Markup(
         '<svg viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}">{3}</svg>'
-    ).format(width, height, said, Markup().join(parts))
+    ).format(width, height, label, Markup().join(parts))

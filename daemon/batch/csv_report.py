@@ -1,6 +1,6 @@
-"""`final_clinical_report.csv`: a row per image, appended whole, and read back.
+"""`final_clinical_report.csv`: appends a row per image, and reads rows back.
 
-A row is one line of the file, so what an interruption left of a last row is cut off exactly.
+A row is one line of the file, so the rest of an interrupted last row can be cut off exactly.
 """
 
 import csv
@@ -45,11 +45,11 @@ UNREADABLE = frozenset(
         Reason.ANALYSIS_FAILED,
     }
 )
-"""Reasons that mean the file could not be read, not that it shows something else."""
+"""Reasons of files that could not be read, as opposed to images that are no frontal chest film."""
 
 
 class State(Enum):
-    """The three ends an image can come to."""
+    """The three results of an image."""
 
     ANALYSED = auto()
     REFUSED = auto()
@@ -63,7 +63,7 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image: its calibrated probabilities in the order of `LABELS`, or why there are none."""
+    """An image with its calibrated probabilities in the order of `LABELS`, or a refusal reason."""
 
     image_id: str
     probabilities: tuple[float, ...] = ()
@@ -74,20 +74,20 @@ class Row:
 
     @property
     def state(self) -> State:
-        """What became of the image, in a word."""
+        """The result of the image."""
         if self.reason is None:
             return State.ANALYSED
         return State.UNREADABLE if self.reason in UNREADABLE else State.REFUSED
 
     @property
     def present(self) -> frozenset[str]:
-        """Labels the summary names: the probabilities are rounded, the summary was not."""
+        """Labels that the summary names; the rounded probabilities could give others."""
         if self.reason is not None or self.summary == NO_FINDING:
             return frozenset()
         return frozenset(part.rpartition(" (")[0] for part in self.summary.split("; "))
 
     def cells(self, algorithm: Algorithm) -> list[str]:
-        """The row as text, in the order of `COLUMNS`."""
+        """Return the row as text, in the order of `COLUMNS`."""
         values = [f"{value:.6f}" for value in self.probabilities] or [""] * len(LABELS)
         summary = self.summary if self.reason is None else f"Not analysed: {self.reason}"
         status = _ANALYSED if self.reason is None else _NOT_ANALYSED
@@ -97,7 +97,7 @@ class Row:
 
     @classmethod
     def parse(cls, cells: dict[str, str]) -> Self:
-        """Read a row back. Raises ValueError where it is not one of ours."""
+        """Read a row back. Raises ValueError for a malformed row."""
         if cells["Status"] == _NOT_ANALYSED:
             reason = Reason(cells["Reason"])
             return cls(cells["Image_ID"], reason=reason, detail=cells["Detail"])
@@ -112,17 +112,17 @@ class Row:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks and what else a terminal would act on."""
+    """Return the text without line breaks and control characters."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def cell(text: str) -> str:
-    """The text as a cell of the report: on one line, and nothing a spreadsheet would run."""
+    """Return the text as a cell of the report: on one line, and neutralised for spreadsheets."""
     return neutralise(one_line(text))
 
 
 def read_rows(path: Path) -> Iterator[tuple[Row, str]]:
-    """Every row with the sha256 of its model, one at a time. Raises UsageError or StorageError."""
+    """Yield each row with the sha256 of its model. Raises UsageError or StorageError."""
     with os_errors_named(path), path.open(newline="", encoding="utf-8") as file:
         try:
             reader = csv.reader(file)
@@ -135,18 +135,18 @@ def read_rows(path: Path) -> Iterator[tuple[Row, str]]:
                 yield Row.parse(cells), cells["Model_SHA256"]
         except (csv.Error, ValueError) as error:
             raise UsageError(
-                f"{path} is damaged ({error}); mend it or choose another --out folder"
+                f"{path} is damaged ({error}); repair it or choose another --out folder"
             ) from error
 
 
 class Report:
-    """The report open for appending, by one process at a time; a context manager."""
+    """The report, open for appending by one process at a time; a context manager."""
 
     def __init__(self, folder: Path, algorithm: Algorithm) -> None:
-        """Open or create `folder`'s report and see what is in it already.
+        """Open or create the report of `folder` and read its rows.
 
-        Raises UsageError when it is in use, damaged, of another model or of other columns, and
-        StorageError when the disk does not let us.
+        Raises UsageError for a report that is in use, damaged, of another model or with other
+        columns, and StorageError if the disk fails.
         """
         self.path = folder / REPORT_FILE
         self._algorithm = algorithm
@@ -170,17 +170,17 @@ class Report:
             self._file.close()
 
     def holds(self, image_id: str) -> bool:
-        """Whether the image has its row."""
+        """Return True if the image has a row."""
         return cell(image_id) in self._states
 
     def state(self, image_id: str) -> State:
-        """What the row of that image says became of it."""
+        """Return the result in the image's row."""
         return self._states[cell(image_id)]
 
     def append(self, row: Row) -> None:
-        """Add the row of an image that has none. Raises StorageError."""
+        """Append the row of an image without a row. Raises StorageError."""
         if self.holds(row.image_id):
-            raise ValueError(f"{row.image_id} has its row already")
+            raise ValueError(f"{row.image_id} has a row already")
         self._write(row.cells(self._algorithm))
         self._states[cell(row.image_id)] = row.state
 
@@ -213,7 +213,7 @@ class Report:
 
 
 def _cut_torn_row(file: BinaryIO) -> None:
-    """Cut off what follows the last line break: a row that an interruption left unfinished."""
+    """Cut off the text after the last line break: an interrupted row."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         start = max(0, end - _BLOCK)

@@ -1,4 +1,4 @@
-"""`dashboard.html`: what the report's rows say together, as one file without anything external."""
+"""`dashboard.html`: an overview of the report's rows, as one file without external resources."""
 
 import datetime
 from array import array
@@ -26,7 +26,7 @@ DASHBOARD_FILE = "dashboard.html"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 _EXAMPLES = 50
-"""Images listed per reason; the report lists them all."""
+"""Images listed per reason; the report lists all."""
 
 _PARTS = {"held_out": "held-out patients", "validation": "validation patients"}
 
@@ -48,7 +48,7 @@ _BESIDE_ECE = frozenset({"auc", "brier", "nll", "noise_floor"})
 
 @dataclass(frozen=True, slots=True)
 class ReasonGroup:
-    """The images refused for one reason: how many, and the first of them as (name, detail)."""
+    """The images refused for one reason: their number, and the first as (name, detail)."""
 
     reason: Reason
     count: int
@@ -56,13 +56,13 @@ class ReasonGroup:
 
     @property
     def unnamed(self) -> int:
-        """How many more there are than `examples`."""
+        """Number of images beyond `examples`."""
         return self.count - len(self.examples)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overview:
-    """The report in numbers. Arrays have a row per analysed image, a column per label."""
+    """The report in numbers. Arrays have a row per analysed image and a column per label."""
 
     probabilities: NDArray[np.float32]
     present: NDArray[np.uint8]
@@ -72,7 +72,7 @@ class Overview:
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> "Overview":
-        """Take the rows one at a time; a report of a million images need not fit in memory."""
+        """Count the rows one at a time; a report of a million images need not fit in memory."""
         probabilities, present = array("f"), array("B")
         states: dict[State, int] = defaultdict(int)
         counts: dict[Reason, int] = defaultdict(int)
@@ -97,16 +97,16 @@ class Overview:
 
     @property
     def analysed(self) -> int:
-        """How many images have probabilities."""
+        """Number of images with probabilities."""
         return len(self.present)
 
     @property
     def with_findings(self) -> int:
-        """How many of them have at least one finding."""
+        """Number of images with at least one finding."""
         return int(self.present.any(axis=1).sum())
 
-    def together(self) -> NDArray[np.int64]:
-        """Images in which both of two findings are present, (14, 14)."""
+    def co_occurrence(self) -> NDArray[np.int64]:
+        """Return the number of images with both of two findings, shape (14, 14)."""
         table = self.present.astype(np.float32)
         return np.asarray(np.rint(table.T @ table), dtype=np.int64)
 
@@ -121,7 +121,7 @@ def write_dashboard(
 
 
 def render_dashboard(overview: Overview, card: Card, sha256: str, now: datetime.datetime) -> str:
-    """The page as HTML; everything that comes from a file or the card is escaped."""
+    """Return the page as HTML; text from files and the card is escaped."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -138,7 +138,7 @@ def render_dashboard(overview: Overview, card: Card, sha256: str, now: datetime.
         drawn=drawn,
         calibration=_calibration(overview, card),
         measured=_measured(card),
-        operating_point=_said(card.operating_point),
+        operating_point=_pairs(card.operating_point),
         patients=_patients(card.provenance),
         share=charts.share,
     )
@@ -151,7 +151,7 @@ class _Drawn:
     histograms: tuple[tuple[str, int, Markup], ...]
     names: tuple[str, ...]
     matrix: tuple[tuple[tuple[int, float], ...], ...]
-    """Counts with how dark their cell is, 0 to 1."""
+    """Counts, each with the darkness of its cell, 0 to 1."""
 
 
 def _drawn(overview: Overview, card: Card) -> _Drawn:
@@ -159,8 +159,8 @@ def _drawn(overview: Overview, card: Card) -> _Drawn:
     names = tuple(_plain(label) for label in LABELS)
     order = sorted(range(len(LABELS)), key=lambda i: -counts[i])
     without = overview.analysed - overview.with_findings
-    together = overview.together()
-    most = max(int((together - np.diag(np.diag(together))).max()), 1)
+    pairs = overview.co_occurrence()
+    most = max(int((pairs - np.diag(np.diag(pairs))).max()), 1)
     return _Drawn(
         charts.bars([names[i] for i in order], [counts[i] for i in order], overview.analysed),
         charts.pie((without, overview.with_findings), ("No finding", "One or more findings")),
@@ -178,7 +178,7 @@ def _drawn(overview: Overview, card: Card) -> _Drawn:
             for i, label in enumerate(LABELS)
         ),
         names,
-        tuple(tuple((n, min(n / most, 1.0)) for n in row) for row in together.tolist()),
+        tuple(tuple((n, min(n / most, 1.0)) for n in row) for row in pairs.tolist()),
     )
 
 
@@ -189,7 +189,7 @@ class _Table:
 
 
 def _calibration(overview: Overview, card: Card) -> _Table:
-    """Per label: the curve, the threshold, and what the probabilities say of these images."""
+    """Return a row per label: curve, threshold, and expected and found number of images."""
     expected = overview.probabilities.sum(axis=0, dtype=np.float64)
     found = overview.present.sum(axis=0, dtype=np.int64)
     rows = tuple(
@@ -208,7 +208,7 @@ def _calibration(overview: Overview, card: Card) -> _Table:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What the card says of the model's quality, on whom; an empty table where it says nothing."""
+    """The model's metrics in the card and their patients; the table may be empty."""
 
     on: str
     mean_auc: str
@@ -236,11 +236,11 @@ def _measured(card: Card) -> _Measured | None:
 
 
 def _shown_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Metrics of which the card has a value; ECE only beside what it misleads without."""
-    there = {key for key in _METRICS for row in rows if row.get(key) is not None}
-    if not there >= _BESIDE_ECE:
-        there -= _ECE
-    return [key for key in _METRICS if key in there]
+    """Return the metrics with a value in the card; ECE only beside those that qualify it."""
+    present = {key for key in _METRICS for row in rows if row.get(key) is not None}
+    if not present >= _BESIDE_ECE:
+        present -= _ECE
+    return [key for key in _METRICS if key in present]
 
 
 def _with_interval(values: Mapping[str, Any], key: str) -> str:
@@ -252,7 +252,7 @@ def _with_interval(values: Mapping[str, Any], key: str) -> str:
 
 
 def _curve(calibrator: Mapping[str, Any]) -> str:
-    method = str(calibrator.get("method", "not said"))
+    method = str(calibrator.get("method", "not stated"))
     numbers = [
         f"{name} {value:.3g}"
         for name, value in calibrator.items()
@@ -266,12 +266,12 @@ def _patients(provenance: Mapping[str, Any]) -> str:
     return ", ".join(f"{_plain(str(side))} {count}" for side, count in patients.items())
 
 
-def _said(content: Mapping[str, Any]) -> str:
+def _pairs(content: Mapping[str, Any]) -> str:
     return "; ".join(f"{_plain(str(key))}: {value}" for key, value in content.items())
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
-    """A card keeps what others wrote into it: what is no mapping is taken for an empty one."""
+    """Return a mapping of a card; empty if the card has another type at this place."""
     return value if isinstance(value, Mapping) else {}
 
 

@@ -1,4 +1,4 @@
-"""Which files `cxrd analyse` reads, and what each is called in the report."""
+"""Finds the files that `cxrd analyse` reads, and names each in the report."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -27,16 +27,16 @@ class InputFile:
 
     @property
     def is_raster(self) -> bool:
-        """Whether it is called a PNG or JPEG; everything else is taken for DICOM."""
+        """True if the name ends as that of a PNG or JPEG; every other file counts as DICOM."""
         return self.path.suffix.lower() in RASTER_SUFFIXES
 
 
 def find_files(paths: Sequence[Path], leave_out: Path) -> list[InputFile]:
-    """Every image below `paths`, in a stable order; `leave_out` is the folder of our own heatmaps.
+    """Return every image below `paths`, in a stable order, except those in folder `leave_out`.
 
-    A file found in a directory is named by its path below that directory. Hidden files and links
-    to directories are passed over. Raises UsageError for a path that is not there or cannot be
-    listed, when nothing is found, or when two files would share a name.
+    A file in a directory is named by its path below that directory. Hidden files and links to
+    directories are skipped. Raises UsageError for a path that does not exist or cannot be listed,
+    for paths without an image, and for two files of one name.
     """
     found: dict[str, InputFile] = {}
     for path in paths:
@@ -73,7 +73,7 @@ def _walk(folder: Path, leave_out: Path) -> Iterator[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    """By name, or else by the DICOM prefix; files called after a UID end in a number."""
+    """Return True for the name of an image (a UID ends in a number), or the DICOM prefix."""
     if path.exists() and not path.is_file():
         return False
     suffix = path.suffix.lower()
@@ -87,7 +87,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _printable(name: str) -> str:
-    """The name with line breaks, control characters and undecodable bytes written as escapes."""
+    """Return the name with escapes for line breaks, control characters and undecodable bytes."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in name

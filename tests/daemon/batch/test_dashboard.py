@@ -87,7 +87,7 @@ def test_overview_counts_rows() -> None:
     assert (overview.analysed, overview.with_findings) == (3, 2)
     assert (overview.refused, overview.unreadable) == (1, 1)
     mass, pleural = LABELS.index("Mass"), LABELS.index("Pleural_Thickening")
-    together = overview.together()
+    together = overview.co_occurrence()
     assert (together[mass, mass], together[mass, pleural], together[pleural, mass]) == (2, 1, 1)
     assert together.sum() == 2 + 1 + 2
     assert [(group.reason, group.count) for group in overview.reasons] == [
@@ -109,7 +109,7 @@ def test_page_is_whole_and_says_what_it_must(card: Card) -> None:
         Reason.LATERAL_VIEW.explanation,
         "cut.png",
         "truncated",
-        "The model's card does not say.",
+        "The model's card contains no metrics.",
     ):
         assert text in words, text
     assert tree.tags.count("svg") == 1 + 1 + 14
@@ -203,7 +203,7 @@ def test_histogram_draws_every_image_on_its_side_of_the_threshold() -> None:
     values = np.asarray([0.0, 0.05, 0.0999, 0.1, 0.3, 0.99, 1.0], dtype=np.float32)
     drawn = str(charts.histogram("Mass", values, values >= np.float32(0.1), 0.1))
     heights = re.findall(r'height="([\d.]+)" fill="(#\w+)"', drawn)
-    unit = (charts._PANEL_HEIGHT - charts._AXIS - charts._HEAD) / 2
+    unit = (charts.PANEL_HEIGHT - charts.PANEL_AXIS - charts.PANEL_HEAD) / 2
     counted = {
         colour: sum(float(height) for height, painted in heights if painted == colour) / unit
         for colour in (charts.BLUE, charts.ORANGE)
@@ -211,7 +211,7 @@ def test_histogram_draws_every_image_on_its_side_of_the_threshold() -> None:
     assert counted[charts.BLUE] == pytest.approx(3, abs=0.01)
     assert counted[charts.ORANGE] == pytest.approx(4, abs=0.01)
     (line,) = re.findall(r'x1="([\d.]+)" x2="\1"', drawn)
-    assert float(line) == pytest.approx(0.1 * charts._PANEL_WIDTH, abs=0.1)
+    assert float(line) == pytest.approx(0.1 * charts.PANEL_WIDTH, abs=0.1)
 
 
 @pytest.mark.parametrize(

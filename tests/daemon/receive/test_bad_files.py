@@ -21,7 +21,7 @@ NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 
 def rows_of(folder: Path, out: Path, bundle: Path, limits: ReaderLimits) -> list[dict[str, str]]:
     model = ModelConfig(bundle=str(bundle), device="cpu", threads=1)
-    analyse_files([folder], out, model, limits=limits, now=NOW, tell=lambda _: None)
+    analyse_files([folder], out, model, limits=limits, now=NOW, echo=lambda _: None)
     with (out / "final_clinical_report.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
