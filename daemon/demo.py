@@ -1,7 +1,7 @@
-"""`cxrd demo`: the whole loop on this machine, with a throw-away PACS and the real daemon.
+"""`cxrd demo`: runs the whole loop on this machine, with a temporary PACS and the real daemon.
 
-The daemon is started as `cxrd serve` would be, in processes of its own; only its configuration
-is written here. What the PACS gets back is what any PACS would get.
+The demo writes a configuration and starts `cxrd serve` in processes of its own. The temporary PACS
+receives the same objects as any PACS.
 """
 
 import datetime
@@ -54,8 +54,8 @@ STOP_SECONDS = 15.0
 POLL_SECONDS = 0.05
 
 
-class ThrowAwayPacs:
-    """A Storage SCP that writes what it gets into a folder and remembers the reports."""
+class TemporaryPacs:
+    """A Storage SCP that writes received objects into a folder and lists reports and heatmaps."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -73,13 +73,13 @@ class ThrowAwayPacs:
 
     @property
     def reports(self) -> list[tuple[float, Path]]:
-        """When each report came (monotonic seconds), and its file; oldest first."""
+        """Arrival time (monotonic seconds) and file of each report; oldest first."""
         with self._lock:
             return list(self._reports)
 
     @property
     def heatmaps(self) -> list[Path]:
-        """The files of the heatmaps that came."""
+        """The files of the received heatmaps."""
         with self._lock:
             return list(self._heatmaps)
 
@@ -95,24 +95,25 @@ class ThrowAwayPacs:
 
 
 def run_demo(files: Sequence[Path], keep: Path | None, bundle: Path | None, echo: Echo) -> None:
-    """Run the loop and show what came of it.
+    """Run the loop and show its results.
 
-    Raises UsageError for a file that is no DICOM object, and DaemonError when the loop does not
-    come to its end.
+    Raises UsageError for a file that is not a DICOM object, and DaemonError if the loop fails.
     """
     images = _read_images(files) if files else _phantom_images()
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise UsageError(f"{keep} is not empty; name a new folder with --keep")
     folder = keep or Path(tempfile.mkdtemp(prefix="cxrd-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
-    pacs = ThrowAwayPacs(folder / "pacs")
+    pacs = TemporaryPacs(folder / "pacs")
     with pacs.node:
-        echo(f"A throw-away PACS listens at {HOST}:{pacs.node.port} as {PACS_AE_TITLE}.")
+        echo(f"A temporary PACS listens at {HOST}:{pacs.node.port} as {PACS_AE_TITLE}.")
         config = _write_config(folder, pacs.node.port, bundle)
         with _daemon(folder, config.file):
             echo(f"The daemon listens at {HOST}:{config.port} as {NODE_AE_TITLE}.")
             if not files:
-                echo("The films are drawings: what is found in them shows the loop, not the model.")
+                echo(
+                    "The films are drawings: their findings show the loop, not the model's quality."
+                )
             sent_at = _send(images, config.port, echo)
             with Store.open(f"sqlite:///{config.database}", migrate=False) as store:
                 studies = {header.study_instance_uid for header, _ in images}
@@ -136,7 +137,7 @@ def run_demo(files: Sequence[Path], keep: Path | None, bundle: Path | None, echo
 
 @dataclass(frozen=True, slots=True)
 class _DemoConfig:
-    """The configuration file of the demo's daemon and what it says."""
+    """The configuration file of the demo's daemon, with its port and database."""
 
     file: Path
     port: int
@@ -175,7 +176,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _daemon(folder: Path, config: Path) -> Iterator[None]:
-    """`cxrd serve` in a process group of its own, ready when the context is entered."""
+    """Run `cxrd serve` in a process group of its own, ready when the context is entered."""
     log_path = folder / "daemon.log"
     environment = {name: value for name, value in os.environ.items() if name[:5] != "CXRD_"}
     command = [sys.executable, "-m", "daemon", "serve", "--config", str(config)]
@@ -225,7 +226,7 @@ def _phantom_images() -> list[tuple[Header, bytes]]:
 
 
 def _send(images: Sequence[tuple[Header, bytes]], port: int, echo: Echo) -> dict[str, float]:
-    """Send each image by C-STORE; when the last of each study was acknowledged."""
+    """Send each image by C-STORE. Returns when each study's last image was acknowledged."""
     destination = Destination(
         name="cxrd", ae_title=NODE_AE_TITLE, host=HOST, port=port, calling_ae_title=PACS_AE_TITLE
     )
@@ -241,21 +242,21 @@ def _send(images: Sequence[tuple[Header, bytes]], port: int, echo: Echo) -> dict
     return sent_at
 
 
-def _await_studies(store: Store, studies: set[str], pacs: ThrowAwayPacs) -> None:
-    """Wait until every study has its answer and the PACS has every report there is."""
+def _await_studies(store: Store, studies: set[str], pacs: TemporaryPacs) -> None:
+    """Wait until every study has its status and the PACS has received every report."""
     deadline = time.monotonic() + REPORT_SECONDS
     while time.monotonic() < deadline:
         known = [store.results.study(uid) for uid in studies]
         reported = [study for study in known if study.status is StudyStatus.REPORTED]
         settled = all(study.status is not None and not study.pending for study in known)
-        if settled and len(pacs.reports) >= len(reported) and not _outbox(store):
+        if settled and len(pacs.reports) >= len(reported) and not _pending_deliveries(store):
             return
         time.sleep(POLL_SECONDS)
     raise DaemonError(f"no report within {REPORT_SECONDS:.0f} s")
 
 
-def _outbox(store: Store) -> int:
-    """How many deliveries are still to be made."""
+def _pending_deliveries(store: Store) -> int:
+    """Return the number of deliveries that are not done."""
     counts = store.jobs.counts()
     return sum(
         counts.get((JobKind.DELIVER, state), 0) for state in (JobState.QUEUED, JobState.RUNNING)
@@ -270,7 +271,7 @@ def _not_analysed(store: Store, studies: set[str]) -> Iterator[str]:
 
 
 def _heatmap_names(store: Store, studies: set[str]) -> dict[str, str]:
-    """File names by SOP Instance UID: which image, which finding."""
+    """Return file names, of image and finding, by SOP Instance UID."""
     return {
         record.sop_instance_uid: f"image-{instance.id}-{record.label}.png"
         for uid in studies
@@ -279,7 +280,7 @@ def _heatmap_names(store: Store, studies: set[str]) -> dict[str, str]:
     }
 
 
-def _show(pacs: ThrowAwayPacs, sent_at: dict[str, float], echo: Echo) -> None:
+def _show(pacs: TemporaryPacs, sent_at: dict[str, float], echo: Echo) -> None:
     for arrived_at, path in pacs.reports:
         waited = arrived_at - sent_at[read_header(path).study_instance_uid]
         echo("")
@@ -289,12 +290,12 @@ def _show(pacs: ThrowAwayPacs, sent_at: dict[str, float], echo: Echo) -> None:
             f"of which {QUIET_SECONDS:.0f} s is the wait for more images."
         )
     if not pacs.reports:
-        echo("No image could be analysed, so there is no report; the CSV says why.")
+        echo("No image could be analysed, so there is no report; the CSV gives the reasons.")
     echo("")
 
 
 def _as_png(path: Path, target: Path) -> Path:
-    """The picture inside a heatmap object, for people without a DICOM viewer."""
+    """Write the picture of a heatmap object as PNG, for people without a DICOM viewer."""
     target.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(target), cv2.cvtColor(read_dataset(path).pixel_array, cv2.COLOR_RGB2BGR))
     return target

@@ -1,28 +1,23 @@
-"""`cxrd audit`: the trail of what happened, checked and exported. No logic."""
+"""`cxrd audit`: check and export the audit trail. No logic."""
 
-import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from daemon.cli.options import ConfigOption, SinceOption, UntilOption
 from daemon.config.settings import load_config
 from daemon.errors import UsageError
 
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail.")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="Configuration file; default: ./config.yaml if there."),
-]
 
 
 @audit_app.command("verify")
 def audit_verify(
     head: Annotated[
         str | None,
-        typer.Option(help="A head noted earlier, NUMBER:HASH, that the trail must still hold."),
+        typer.Option(help="A head noted earlier, NUMBER:HASH, that the trail must still contain."),
     ] = None,
     config: ConfigOption = None,
 ) -> None:
@@ -40,7 +35,7 @@ def audit_verify(
 
 
 class TrailFormat(StrEnum):
-    """What `--format` can ask for."""
+    """Values of `--format`."""
 
     CSV = "csv"
     DICOM_XML = "dicom-xml"
@@ -50,12 +45,10 @@ class TrailFormat(StrEnum):
 def audit_export(
     out: Annotated[Path, typer.Option(help="The file to write.")],
     form: Annotated[
-        TrailFormat, typer.Option("--format", help="CSV, or a DICOM audit message a line.")
+        TrailFormat, typer.Option("--format", help="CSV, or one DICOM audit message per line.")
     ] = TrailFormat.CSV,
-    since: Annotated[
-        datetime.datetime | None, typer.Option(help="Recorded at or after (UTC).")
-    ] = None,
-    until: Annotated[datetime.datetime | None, typer.Option(help="Recorded before (UTC).")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Write the trail to a file; the export is itself recorded."""
@@ -65,11 +58,7 @@ def audit_export(
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
         if form is TrailFormat.CSV:
-            written = export_csv(store, out, _utc(since), _utc(until))
+            written = export_csv(store, out, since, until)
         else:
-            written = export_messages(settings, store, out, _utc(since), _utc(until))
+            written = export_messages(settings, store, out, since, until)
     typer.echo(f"{written} row(s) in {out}")
-
-
-def _utc(moment: datetime.datetime | None) -> datetime.datetime | None:
-    return moment.replace(tzinfo=datetime.UTC) if moment is not None else None

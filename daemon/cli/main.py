@@ -1,6 +1,6 @@
-"""The commands. No logic: each reads its options, calls one room and prints what came back.
+"""The commands. No logic: each reads its options, calls one room and prints the result.
 
-The rooms behind a command are imported inside it, so that `cxrd export` does not load a network.
+A command imports the rooms it needs inside its function, so that `cxrd export` loads no network.
 """
 
 import datetime
@@ -15,6 +15,7 @@ import typer
 
 from daemon.cli.audit import audit_app
 from daemon.cli.model import model_app
+from daemon.cli.options import ConfigOption, SinceOption, UntilOption
 from daemon.cli.store import store_app
 from daemon.config.permissions import write_privately
 from daemon.config.settings import load_config
@@ -30,26 +31,18 @@ app = typer.Typer(
     "RESEARCH USE ONLY: not for diagnosis.",
 )
 
-jobs_app = typer.Typer(no_args_is_help=True, help="The queue, and what is parked in it.")
+jobs_app = typer.Typer(no_args_is_help=True, help="The queue and its parked jobs.")
 
 app.add_typer(jobs_app, name="jobs")
-
 app.add_typer(model_app, name="model")
-
 app.add_typer(audit_app, name="audit")
-
 app.add_typer(store_app)
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="Configuration file; default: ./config.yaml if there."),
-]
 
 JobArgument = Annotated[int, typer.Argument(help="The job's number, as `cxrd jobs list` shows it.")]
 
 
 def main() -> None:
-    """Entry point of the console script: errors are one line on stderr, no traceback."""
+    """Run a command; print an error as one line on stderr, without a traceback."""
     write_privately()
     try:
         app()
@@ -57,7 +50,7 @@ def main() -> None:
         typer.echo(f"cxrd: {error}", err=True)
         sys.exit(1)
     except OSError as error:
-        # A folder that cannot be written or a full disk is the environment's fault, not a bug.
+        # An unwritable folder or a full disk is a fault of the environment, not a bug.
         if error.strerror is None:
             raise
         place = f"{error.filename}: " if error.filename else ""
@@ -73,7 +66,6 @@ def serve(
     ] = None,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from daemon.config.settings import token_path
     from daemon.supervisor import Supervisor, stop_on_signals
     from daemon.worker.role import configure_logging
 
@@ -87,9 +79,8 @@ def serve(
         if RoleName.LISTENER in working:
             places.append(f"{listener.ae_title} at {listener.host}:{listener.port}")
         if RoleName.WEB in working:
-            token = token_path(settings)
-            page = f"status page {settings.web.url}" + (f" (token: {token})" if token else "")
-            places.append(page)
+            token = f" (token: {settings.token_path})" if settings.web.token is None else ""
+            places.append(f"status page {settings.web.url}{token}")
         typer.echo(f"cxrd is ready: {'; '.join(places)}. Research use only.", err=True)
 
     with stop_on_signals() as stop:
@@ -117,11 +108,11 @@ def demo(
         list[Path] | None, typer.Argument(help="DICOM files to send; default: synthetic films.")
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Folder for what is made; default: a temporary one.")
+        Path | None, typer.Option(help="Folder for the results; default: a temporary one.")
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="Model bundle; default: the starter.")] = None,
 ) -> None:
-    """Show the whole loop on this machine: a throw-away PACS, the daemon, images, the report."""
+    """Run the whole loop on this machine: a temporary PACS, the daemon, images and the report."""
     from daemon.demo import run_demo
 
     run_demo(files or [], keep, bundle, typer.echo)
@@ -129,7 +120,7 @@ def demo(
 
 @app.command()
 def check(config: ConfigOption = None) -> None:
-    """Preflight: configuration, disk, store, model, listener and each destination."""
+    """Check configuration, disk, store, model, listener and each destination."""
     from daemon.preflight import run_checks
 
     settings = load_config(config)
@@ -152,7 +143,7 @@ def analyse(
 ) -> None:
     """Analyse files or directories into OUT: final_clinical_report.csv, heatmaps/, dashboard.html.
 
-    A run that was cut short goes on where it was when it is started again.
+    Run the command again to resume an interrupted run.
     """
     from daemon.analyse.decoder_pool import ReaderLimits
     from daemon.batch.analyse_files import analyse_files
@@ -164,15 +155,17 @@ def analyse(
         settings.model,
         limits=ReaderLimits.of(settings.analyst),
         now=datetime.datetime.now(datetime.UTC),
-        tell=lambda line: typer.echo(line, err=True),
+        echo=lambda line: typer.echo(line, err=True),
     )
     typer.echo(str(summary))
     if summary.unreadable:
-        raise UsageError(f"{summary.unreadable} file(s) could not be read; their rows say why")
+        raise UsageError(
+            f"{summary.unreadable} file(s) could not be read; see their rows for the reason"
+        )
 
 
 class ExportStatus(StrEnum):
-    """What `--status` can ask for."""
+    """Values of `--status`."""
 
     RECEIVED = "received"
     ANALYSED = "analysed"
@@ -182,10 +175,8 @@ class ExportStatus(StrEnum):
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="The CSV file to write.")],
-    since: Annotated[
-        datetime.datetime | None, typer.Option(help="Received at or after (UTC).")
-    ] = None,
-    until: Annotated[datetime.datetime | None, typer.Option(help="Received before (UTC).")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     study: Annotated[str | None, typer.Option(help="Only this Study Instance UID.")] = None,
     status: Annotated[ExportStatus | None, typer.Option(help="Only images in this state.")] = None,
     config: ConfigOption = None,
@@ -200,19 +191,15 @@ def export(
 
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
-        which = ExportFilter(
-            since=_utc(since),
-            until=_utc(until),
+        rows = ExportFilter(
+            since=since,
+            until=until,
             study_instance_uid=study,
             state=InstanceState(status) if status else None,
         )
-        write = partial(store.export.write_csv, out, LABELS, which)
+        write = partial(store.export.write_csv, out, LABELS, rows)
         written = recorded(store, AuditKind.DATA_EXPORTED, out, write)
     typer.echo(f"{written} row(s) in {out}. Research use only.")
-
-
-def _utc(moment: datetime.datetime | None) -> datetime.datetime | None:
-    return moment.replace(tzinfo=datetime.UTC) if moment is not None else None
 
 
 @jobs_app.command("list")
@@ -223,12 +210,12 @@ def jobs_list(
     limit: Annotated[int, typer.Option(help="At most this many.")] = 50,
     config: ConfigOption = None,
 ) -> None:
-    """List jobs, those that need a person first."""
+    """List jobs, newest first."""
     from storage.records import JobState
     from storage.store import Store
 
     if state is not None and state not in list(JobState):
-        raise UsageError(f"--state: {state!r} is none of {', '.join(JobState)}")
+        raise UsageError(f"--state: {state!r} is not one of {', '.join(JobState)}")
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
         jobs = store.jobs.list(state=JobState(state) if state else None, limit=limit)
     for job in jobs:
@@ -255,7 +242,7 @@ def jobs_show(job_id: JobArgument, config: ConfigOption = None) -> None:
 
 
 def _printable(text: str) -> str:
-    """The text without what a terminal would act on: a peer's words may be in it."""
+    """Return the text without control characters: it may quote a peer."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
@@ -265,7 +252,7 @@ def jobs_retry(
     parked: Annotated[bool, typer.Option("--all-parked", help="Every parked job.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Queue jobs again, due now and with fresh attempts."""
+    """Queue jobs again, due now and with no attempts counted."""
     from daemon.audit.users import current_user
     from storage.records import JobState
     from storage.store import Store
@@ -286,7 +273,7 @@ def jobs_discard(
     job_ids: Annotated[list[int], typer.Argument(help="Numbers of the jobs.")],
     config: ConfigOption = None,
 ) -> None:
-    """Give jobs up for good; their rows stay as a record."""
+    """Discard jobs for good; their rows stay as a record."""
     from daemon.audit.users import current_user
     from storage.store import Store
 

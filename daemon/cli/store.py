@@ -1,4 +1,4 @@
-"""The commands about what is kept: purge, backup, verify. No logic, as in `cli.py`."""
+"""`cxrd purge`, `cxrd backup` and `cxrd verify`. No logic."""
 
 import datetime
 import functools
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.cli.options import ConfigOption
 from daemon.config.settings import load_config
 from daemon.errors import UsageError
 
@@ -17,46 +18,46 @@ if TYPE_CHECKING:
 
 store_app = typer.Typer()
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="Configuration file; default: ./config.yaml if there."),
-]
-
 
 @store_app.command()
 def purge(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would go, and what stays and why.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only list the studies to purge, and count those that stay with the reason.",
+        ),
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Delete the files of what is delivered everywhere and older than retention.days, now."""
+    """Delete the files of delivered studies that are older than retention.days."""
     from daemon.audit.users import current_user
-    from daemon.deliver import purge as housekeeping
+    from daemon.deliver.purge import old_studies
+    from daemon.deliver.purge import purge as purge_studies
     from storage.files.spool import Spool
     from storage.store import Store
 
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
         if dry_run:
-            _show_old(housekeeping.old_studies(settings, store))
+            _show_old_studies(old_studies(settings, store))
             return
         store.integrity.require_spool(settings.spool_dir)
         spool = Spool(settings.spool_dir, create=False)
-        purged = list(housekeeping.purge(settings, store, spool, current_user()))
-    megabytes = sum(one.size for one in purged) / 2**20
-    typer.echo(f"{len(purged)} study(ies) are purged, {megabytes:.1f} MB are free again")
+        purged = list(purge_studies(settings, store, spool, current_user()))
+    megabytes = sum(study.size for study in purged) / 2**20
+    typer.echo(f"{len(purged)} study(ies) are purged, {megabytes:.1f} MB freed")
 
 
-def _show_old(old: "Sequence[OldStudy]") -> None:
-    for one in old:
-        if one.hold is None:
-            typer.echo(
-                f"study of instance {one.number}: {one.images} image(s), {one.objects} object(s), "
-                f"{one.size / 2**20:.1f} MB"
-            )
-    size = sum(one.size for one in old if one.hold is None)
-    holds = Counter(one.hold for one in old)
+def _show_old_studies(old: "Sequence[OldStudy]") -> None:
+    purgeable = [study for study in old if study.hold is None]
+    for study in purgeable:
+        typer.echo(
+            f"study of instance {study.number}: {study.images} image(s), "
+            f"{study.objects} object(s), {study.size / 2**20:.1f} MB"
+        )
+    size = sum(study.size for study in purgeable)
+    holds = Counter(study.hold for study in old)
     typer.echo(f"{holds.pop(None, 0)} study(ies) would be purged, {size / 2**20:.1f} MB")
     for hold, count in holds.items():
         typer.echo(f"{count} older study(ies) stay: {hold}")
@@ -66,16 +67,16 @@ def _show_old(old: "Sequence[OldStudy]") -> None:
 def backup(
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="Folder that holds backups; a new one is made in it."),
+        typer.Option("--to", help="Folder of all backups; the new backup is a folder inside."),
     ] = None,
     verify: Annotated[
         Path | None, typer.Option("--verify", help="Check this backup instead of making one.")
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy the store and every file it names, while the daemon runs."""
+    """Copy the store and every file it names; the daemon may run meanwhile."""
     if (to is None) == (verify is None):
-        raise UsageError("name the folder for backups with --to, or a backup to --verify")
+        raise UsageError("name the folder for backups with --to, or a backup with --verify")
     if verify is not None:
         _verify_backup(verify)
     elif to is not None:
@@ -85,12 +86,12 @@ def backup(
 def _verify_backup(folder: Path) -> None:
     from storage.upkeep.backup_check import check_backup
 
-    good, wrong = check_backup(folder)
-    for line in wrong:
-        typer.echo(line)
-    if wrong:
-        raise UsageError(f"{folder}: {len(wrong)} fault(s) in this backup; use another one")
-    typer.echo(f"{folder}: {good} file(s), all as they were backed up")
+    intact, faults = check_backup(folder)
+    for fault in faults:
+        typer.echo(fault)
+    if faults:
+        raise UsageError(f"{folder}: {len(faults)} fault(s) in this backup; use another one")
+    typer.echo(f"{folder}: {intact} file(s), all as they were backed up")
 
 
 def _make_backup(into: Path, config: Path | None) -> None:
@@ -104,7 +105,7 @@ def _make_backup(into: Path, config: Path | None) -> None:
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
         record = functools.partial(store.audit.record, AuditKind.BACKED_UP, actor=current_user())
-        # Before it is made, too, so that the copy of the trail tells of itself.
+        # Recorded before the backup too, so that the copied trail contains the backup.
         record(detail=f"begun, to {into}")
         try:
             store.integrity.require_spool(settings.spool_dir)
@@ -121,23 +122,26 @@ def _make_backup(into: Path, config: Path | None) -> None:
         record(detail=f"made: {folder}, {made.files} file(s), {len(made.damaged)} left out")
     typer.echo(
         f"{folder}: {made.files} file(s) and the store, {made.size / 2**20:.1f} MB; "
-        f"{made.linked} file(s) are shared with the backup before"
+        f"{made.linked} file(s) are shared with the previous backup"
     )
     if made.damaged:
         raise UsageError(
             f"{len(made.damaged)} file(s) are damaged or missing and were left out: "
-            f"{', '.join(made.damaged[:10])}; cxrd verify says more"
+            f"{', '.join(made.damaged[:10])}; `cxrd verify` lists them"
         )
 
 
 @store_app.command()
 def verify(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Only whether files are there and as long as they were.")
+        bool,
+        typer.Option(
+            "--quick", help="Check only that each file is present and has its recorded size."
+        ),
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Check the store itself, and every file it names by its SHA-256."""
+    """Check the store, and the SHA-256 of every file it names."""
     from storage.files.spool import Spool
     from storage.store import Store
     from storage.upkeep.integrity import require_sound
@@ -153,4 +157,4 @@ def verify(
             typer.echo(str(fault))
     if faults:
         raise UsageError(f"{faults} file(s) are missing or altered; see above")
-    typer.echo("the store is sound, and every file is there as it was written")
+    typer.echo("the store is sound, and every file is present and unaltered")
