@@ -6,11 +6,8 @@ to its Structured Report and queues what is to be delivered.
 
 import datetime
 import logging
-import random
-import threading
 import traceback
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 
 from daemon.analyse.decoder_pool import ReaderLimits
 from daemon.analyse.gate_and_decode import Refusal
@@ -18,7 +15,7 @@ from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.result_objects import BuiltObject
 from daemon.config.destinations import kinds_for, kinds_to_build, of_kind
 from daemon.config.settings import Config
-from daemon.errors import ReaderError
+from daemon.errors import ROOM_ERRORS, ReaderError
 from daemon.report.study_report import (
     built_report,
     described,
@@ -27,9 +24,10 @@ from daemon.report.study_report import (
     report_content,
     report_uid_of,
 )
-from daemon.worker.loop import Backoff
+from daemon.worker.lease import Lease
+from daemon.worker.loop import Backoff, Loop
 from daemon.worker.redaction import redact
-from daemon.worker.role import ROOM_ERRORS, RoleContext
+from daemon.worker.role import RoleContext
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import FAILURES, Reason
 from storage.errors import (
@@ -60,8 +58,8 @@ log = logging.getLogger("analyst")
 
 POLL_SECONDS = 0.2
 
-STORE_ERROR_SECONDS = 2.0
-"""How long to leave a store alone that has no room or does not answer."""
+STORE_ERROR_BACKOFF = Backoff(2.0, 2.0)
+"""The wait after an error of the store: it is full or unavailable."""
 
 _NOT_THE_IMAGES_FAULT = (
     ReaderError,
@@ -94,7 +92,6 @@ class Analyst:
         self._pipeline = pipeline
         self._lease = datetime.timedelta(seconds=config.analyst.lease_seconds)
         self._backoff = Backoff(config.analyst.retry_seconds, 60 * config.analyst.retry_seconds)
-        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
 
     def work_once(self) -> bool:
         """Do the next analysis and the next report that are due; False when there is neither.
@@ -109,7 +106,7 @@ class Analyst:
         if job is None:
             return False
         try:
-            with self._heartbeat(job):
+            with Lease(self._store, job, self._lease, log).renewed():
                 self._do(job)
         except LeaseLostError:
             log.warning("job %d was taken over by another worker; its result is kept", job.id)
@@ -321,10 +318,10 @@ class Analyst:
             worth_repeating = getattr(error, "retryable", True)
             if isinstance(error, _NOT_THE_IMAGES_FAULT):
                 # So it was no attempt: the job waits for as long as that lasts.
-                wait = datetime.timedelta(seconds=self._backoff.seconds(1, self._rng))
+                wait = datetime.timedelta(seconds=self._backoff.seconds(1))
                 self._store.jobs.postpone(job, _now() + wait, reason)
             elif worth_repeating and job.attempts < self._config.max_attempts:
-                wait = datetime.timedelta(seconds=self._backoff.seconds(job.attempts, self._rng))
+                wait = datetime.timedelta(seconds=self._backoff.seconds(job.attempts))
                 self._store.jobs.fail(job, reason, _now() + wait)
             else:
                 self._give_up(job, reason)
@@ -339,25 +336,6 @@ class Analyst:
             self._store.jobs.fail(job, reason, None, audited=redact(reason))
         what = f"instance {job.subject}" if job.kind is JobKind.ANALYSE else f"job {job.id}"
         log.error("%s is given up after %d attempt(s): %s", what, job.attempts, reason)
-
-    @contextmanager
-    def _heartbeat(self, job: Job) -> Iterator[None]:
-        done = threading.Event()
-
-        def beat() -> None:
-            while not done.wait(self._lease.total_seconds() / 3):
-                try:
-                    self._store.jobs.heartbeat(job, self._lease)
-                except StorageError as error:
-                    log.warning("job %d: no heartbeat: %s", job.id, error)
-
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
 
 
 def _path_of(built: BuiltObject) -> str:
@@ -377,12 +355,5 @@ def run(context: RoleContext) -> None:
     with Store.open(config.resolved_database_url, migrate=False) as store:
         analyst = Analyst(config, context.worker, spool, store, pipeline)
         context.ready()
-        while not context.stop.is_set():
-            wait = POLL_SECONDS
-            try:
-                worked = analyst.work_once()
-            except StorageError as error:
-                log.error("%s", error)
-                worked, wait = False, STORE_ERROR_SECONDS
-            if not worked:
-                context.stop.wait(wait)
+        loop = Loop("the analyst waits", log, context.stop, STORE_ERROR_BACKOFF)
+        loop.run(lambda: 0.0 if analyst.work_once() else POLL_SECONDS)

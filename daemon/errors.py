@@ -1,41 +1,49 @@
-"""What can go wrong in the daemon.
+"""Errors of the daemon.
 
     DaemonError
     ├── ConfigError      config.yaml or the environment cannot be used
     ├── ReaderError      no process that reads images can be started           (retryable)
     ├── RoleFailedError  a role could not start, so the daemon does not run
-    ├── SyslogError      the syslog server cannot be reached; retryable
-    └── UsageError       a command was asked for something that is not there
+    ├── SyslogError      the syslog server cannot be reached                   (retryable)
+    └── UsageError       a command names an object that does not exist
 
-`retryable` says whether the same call can succeed later without anybody changing anything.
+An error is `retryable` if the same call can succeed later without a change by the operator.
 """
+
+from cxr_model.errors import ModelError
+from dicom_io.errors import DicomError
+from storage.errors import StorageError
 
 
 class DaemonError(Exception):
-    """Base of every error of this room; its text is one line for the person at the terminal."""
+    """Base of the errors of this package. The text is one line for the operator."""
 
     retryable = False
 
 
 class ConfigError(DaemonError):
-    """The configuration cannot be used; the text names the file, the key and the mend."""
+    """The configuration cannot be used. The text names the file, the key and the fix."""
 
 
 class ReaderError(DaemonError):
-    """No process that reads images can be started, for want of memory or processes."""
+    """No process that reads images can be started: too little memory or too many processes."""
 
     retryable = True
 
 
 class RoleFailedError(DaemonError):
-    """A role reported at its start that it cannot work."""
+    """A role cannot start."""
 
 
 class SyslogError(DaemonError):
-    """The syslog server cannot be reached or takes nothing in; tried again."""
+    """The syslog server cannot be reached or does not accept messages."""
 
     retryable = True
 
 
 class UsageError(DaemonError):
-    """What a command was given does not exist or does not fit."""
+    """An argument of a command names an object that does not exist or does not fit."""
+
+
+ROOM_ERRORS = (DaemonError, StorageError, DicomError, ModelError)
+"""The base of each package's errors: every error that the project raises on purpose."""

@@ -1,7 +1,7 @@
-"""Role: C-ECHO, C-STORE, storage commitment. Keep, queue the work, and only then answer.
+"""Role: answers C-ECHO, C-STORE and storage commitment.
 
-No pixel is decoded here and the network is not loaded: what the listener needs is a disk, the
-store and the header.
+The listener stores an instance and queues its analysis before it answers. It decodes no pixels and
+does not load the network.
 """
 
 import functools
@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from daemon.audit.network import NetworkAudit
-from daemon.commitment.answering import CommitmentDesk
+from daemon.commitment.responder import CommitmentResponder
 from daemon.config.settings import Config, ListenerConfig
 from daemon.config.tls import listener_addresses
-from daemon.receive.orphans import sweep_daily
+from daemon.receive.orphans import sweep_orphans
 from daemon.receive.reception import Reception
 from daemon.worker.role import RoleContext
 from dicom_io.commitment.scp import CommitmentHandlers
@@ -36,11 +36,11 @@ from storage.store import Store
 
 log = logging.getLogger("listener")
 
-PREDECESSOR_SECONDS = 3.0
-"""How long a port in use may be that of a daemon killed just now."""
+PORT_RETRY_SECONDS = 3.0
+"""The listener of a daemon that was killed frees its port within this time."""
 
 _OTHER_FILES = 128
-"""Files that are open besides connections: the store, the spool, the log, libraries."""
+"""Open files besides connections: the store, the spool, the log, libraries."""
 
 
 def open_node(
@@ -53,9 +53,9 @@ def open_node(
     port: int | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Node:
-    """The SCP that `config` describes, not yet started; `port` where it is another.
+    """Return the SCP that `config` describes, not yet started. `port` overrides its port.
 
-    Nodes given one `capacity` keep to the limits together.
+    Nodes with the same `capacity` share the limits.
     """
 
     def on_rejected(rejection: Rejection) -> None:
@@ -90,7 +90,7 @@ def open_node(
 
 
 def limits_of(listener: ListenerConfig) -> Limits:
-    """What one peer, and all together, may make the node hold and wait for."""
+    """Return the limits of memory and time, for one peer and for all peers together."""
     return Limits(
         max_instance_bytes=listener.max_instance_mb * 2**20,
         max_receiving_bytes=listener.max_receiving_mb * 2**20,
@@ -101,19 +101,19 @@ def limits_of(listener: ListenerConfig) -> Limits:
 
 
 def allow_open_files(listener: ListenerConfig) -> None:
-    """Have room for every connection there may be; say so where the system does not give it."""
-    wanted = listener.max_associations + limits_of(listener).max_waiting + _OTHER_FILES
+    """Raise the limit of open files to the number of connections; warn if the system refuses."""
+    needed = listener.max_associations + limits_of(listener).max_waiting + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
+    if soft == resource.RLIM_INFINITY or soft >= needed:
         return
-    given = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (given, hard))
-    if given < wanted:
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
         log.warning(
             "only %d files may be open and %d may be needed: raise the limit (ulimit -n), or lower"
             " listener.max_associations",
-            given,
-            wanted,
+            allowed,
+            needed,
         )
 
 
@@ -139,7 +139,7 @@ def run(context: RoleContext) -> None:
     min_free_bytes = config.spool.min_free_mb * 2**20
     spool = Spool(config.spool_dir, min_free_bytes, create=False)
     with Store.open(config.resolved_database_url, migrate=False) as store:
-        desk = CommitmentDesk(config, context.worker, spool, store)
+        responder = CommitmentResponder(config, context.worker, spool, store)
         reception = Reception(spool, store, config.study.quiet_seconds)
         with ExitStack() as stack:
             audit = stack.enter_context(NetworkAudit(store.audit))
@@ -152,34 +152,33 @@ def run(context: RoleContext) -> None:
                     config,
                     reception,
                     audit,
-                    desk.handlers,
+                    responder.handlers,
                     capacity=capacity,
                     port=port,
                     tls=tls,
                 )
-                _start_when_free(node, context.stop)
+                _start(node, context.stop)
                 nodes.append(node)
-            for name, work in (
-                ("commitment", desk.run),
-                ("sweep", functools.partial(sweep_daily, spool, store, config.maintenance_lock)),
-            ):
-                threading.Thread(target=work, args=(context.stop,), name=name, daemon=True).start()
+            sweep = functools.partial(sweep_orphans, spool, store, config.maintenance_lock)
+            for name, target in (("commitment", responder.run), ("sweep", sweep)):
+                arguments = (context.stop,)
+                threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
             context.ready()
             context.stop.wait()
 
 
 def stop_together(nodes: Sequence[Node]) -> None:
-    """Stop all at once: each may take seconds, and the supervisor waits for all of them."""
+    """Stop the nodes in parallel: each may take seconds, and the supervisor waits for all."""
     with ThreadPoolExecutor(max(1, len(nodes))) as pool:
         list(pool.map(Node.stop, nodes))
 
 
-def _start_when_free(node: Node, stop: threading.Event) -> None:
-    """Listen as soon as the port can be had.
+def _start(node: Node, stop: threading.Event) -> None:
+    """Start the node. While its port is in use, retry for PORT_RETRY_SECONDS.
 
-    The roles of a daemon that was killed end by themselves, its listener within this time.
+    The roles of a daemon that was killed end by themselves.
     """
-    deadline = time.monotonic() + PREDECESSOR_SECONDS
+    deadline = time.monotonic() + PORT_RETRY_SECONDS
     while True:
         try:
             node.start()
@@ -187,5 +186,5 @@ def _start_when_free(node: Node, stop: threading.Event) -> None:
         except PortInUseError as error:
             if time.monotonic() > deadline or stop.is_set():
                 raise
-            log.warning("%s; trying for %.0f s", error, PREDECESSOR_SECONDS)
+            log.warning("%s; trying for %.0f s", error, PORT_RETRY_SECONDS)
         stop.wait(1.0)

@@ -25,7 +25,7 @@ from daemon.config.tls import (
     own_certificates,
     remaining,
 )
-from daemon.worker.role import ROOM_ERRORS
+from daemon.errors import ROOM_ERRORS
 from dicom_io.commitment.messages import COMMITMENT_CLASS
 from dicom_io.peer.peers import Caller
 from dicom_io.peer.tls import client_context

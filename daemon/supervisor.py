@@ -8,7 +8,6 @@ role that dies later is restarted with backoff, and the leases it held are freed
 import logging
 import math
 import multiprocessing
-import random
 import signal
 import socket
 import threading
@@ -88,7 +87,6 @@ class Supervisor:
         self._config = config
         self._children = [_Child(role) for role in roles]
         self._monotonic = monotonic
-        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._wall = wall
         # As if it had been set back just now: it may have been while nothing ran.
         self._clock = math.inf
@@ -226,7 +224,7 @@ class Supervisor:
 
     def _wait_to_restart(self, child: _Child, store: Store, reason: str) -> None:
         child.failures += 1
-        wait = RESTART.seconds(child.failures, self._rng)
+        wait = RESTART.seconds(child.failures)
         log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
         child.restart_at = self._monotonic() + wait
         if child.reason == "" or child.reason != child.recorded:

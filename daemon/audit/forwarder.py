@@ -8,20 +8,16 @@ couriers on one store one sends.
 
 import datetime
 import logging
-import random
 import threading
 
 from daemon.audit.messages import Reporter
 from daemon.audit.syslog import NOTICE, WARNING, SyslogConnection, frame
 from daemon.config.settings import Config
-from daemon.errors import SyslogError
-from daemon.worker.loop import Backoff
-from daemon.worker.redaction import unexpected
+from daemon.worker.loop import Backoff, Loop
 from dicom_io.audit_message import Outcome, to_xml
 from storage.audit.chain import EMPTY, is_itself
 from storage.audit.records import AuditKind, AuditOutcome, AuditRow, named_in
 from storage.audit.trail import moment
-from storage.errors import StorageError
 from storage.store import Store
 
 log = logging.getLogger("audit")
@@ -47,33 +43,24 @@ class Forwarder:
         self._store = store
         self._stop = stop
         self._reporter = Reporter.of(config)
-        self._backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
-        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+        backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
+        self._loop = Loop("the audit trail", log, stop, backoff)
         self._connection: SyslogConnection | None = None
         self._done: int | None = None
-        self._failures = 0
 
     def run(self) -> None:
-        """Work until told to stop."""
-        while not self._stop.is_set():
-            try:
-                while self.forward() and not self._stop.is_set():
-                    pass
-                wait = POLL_SECONDS
-            except (SyslogError, StorageError) as error:
-                wait = self._failed(str(error))
-            except Exception as error:  # noqa: BLE001 - it must not end the forwarding
-                wait = self._failed(unexpected(error))
-            self._stop.wait(wait)
+        """Forward new rows until told to stop."""
+        self._loop.run(self._forward_all)
         self.close()
 
-    def _failed(self, reason: str) -> float:
-        """The seconds to wait before the next try."""
-        self.close()
-        self._failures += 1
-        wait = self._backoff.seconds(self._failures, self._rng)
-        log.warning("the audit trail waits, the next try is in %.1f s: %s", wait, reason)
-        return wait
+    def _forward_all(self) -> float:
+        try:
+            while self.forward() and not self._stop.is_set():
+                pass
+        except BaseException:
+            self.close()
+            raise
+        return POLL_SECONDS
 
     def forward(self) -> bool:
         """Send the next rows; whether there were any. Raises SyslogError or StorageError."""
@@ -92,7 +79,7 @@ class Forwarder:
         self._connection.flush()
         if self._store.audit_readers.advance(self._reader, self._worker, rows[-1].number):
             self._done = rows[-1].number
-        self._failures = 0
+        self._loop.succeeded()
         return True
 
     def _message(self, row: AuditRow) -> bytes:

@@ -19,8 +19,8 @@ from daemon.cli.options import ConfigOption, SinceOption, UntilOption
 from daemon.cli.store import store_app
 from daemon.config.permissions import write_privately
 from daemon.config.settings import load_config
-from daemon.errors import UsageError
-from daemon.worker.role import ROOM_ERRORS, RoleName
+from daemon.errors import ROOM_ERRORS, UsageError
+from daemon.worker.role import RoleName
 
 app = typer.Typer(
     name="cxrd",

@@ -1,16 +1,16 @@
-"""Storage commitment: what an archive's answer does to the store, and what the store answers.
+"""Storage commitment: records the answers of archives, and makes the answers to peers.
 
-Both directions may run in either process: answers come to the listener on an association that the
-archive opened, or to the courier on its own; peers are answered by either, too.
+The listener and the courier do both: an archive answers on an association of its own, which the
+listener accepts, or on the courier's. A peer is answered on its association or called back.
 """
 
 import datetime
 import logging
-import random
 from collections.abc import Collection
 
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
+from daemon.worker.lease import Lease
 from daemon.worker.loop import Backoff
 from dicom_io.commitment.messages import (
     CommitmentAnswer,
@@ -24,7 +24,6 @@ from dicom_io.peer.peers import Caller
 from dicom_io.report.older_classes import fallback_uid
 from storage.errors import (
     IntegrityError,
-    LeaseLostError,
     SpoolError,
     SpoolUnavailableError,
     StorageError,
@@ -35,7 +34,7 @@ from storage.store import Store
 
 log = logging.getLogger("commitment")
 
-# What another delivery may mend; the rest needs a person (PS3.3 C.14.1.1).
+# Failures that another delivery may repair; the others need an operator (PS3.3 C.14.1.1).
 RESEND_FOR = frozenset(
     {
         FailureReason.PROCESSING_FAILURE,
@@ -47,12 +46,12 @@ RESEND_FOR = frozenset(
 
 
 def peers_of(config: Config, caller: Caller) -> list[PeerConfig]:
-    """The configured peers that a caller may be."""
+    """Return the configured peers that match the caller."""
     return [peer for peer in config.callers if peer.as_caller.admits(caller)]
 
 
 def sent_as(instance: InstanceName) -> Reference:
-    """The instance as the archive knows it: a report may have gone as another SOP class."""
+    """Return the reference to the instance as sent: a report may have another SOP class there."""
     sop_class_uid, uid = instance.sop_class_uid, instance.sop_instance_uid
     if sop_class_uid in REPORT_CLASSES:
         uid = fallback_uid(uid, sop_class_uid)
@@ -62,15 +61,14 @@ def sent_as(instance: InstanceName) -> Reference:
 def take_answer(
     answer: CommitmentAnswer, peers: Collection[str], store: Store, config: Config
 ) -> MessageStatus:
-    """Record what one of these peers answers; the status to tell it."""
+    """Record the answer of one of these peers. Return the status of the response."""
     backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
-    rng = random.Random()  # noqa: S311 - jitter, not a secret
     name = ", ".join(sorted(peers))
-    committed = {one.sop_instance_uid for one in answer.committed}
-    failed = {one.reference.sop_instance_uid: one.reason for one in answer.failed}
+    committed = {reference.sop_instance_uid for reference in answer.committed}
+    failed = {failure.reference.sop_instance_uid: failure.reason for failure in answer.failed}
     try:
-        asked = store.commitments.asked(answer.transaction_uid)
-        ours = {sent_as(one).sop_instance_uid: one.sop_instance_uid for one in asked}
+        requested = store.commitments.asked(answer.transaction_uid)
+        ours = {sent_as(item).sop_instance_uid: item.sop_instance_uid for item in requested}
         outcome = store.commitments.record_answer(
             peers,
             answer.transaction_uid,
@@ -78,13 +76,13 @@ def take_answer(
             {ours[uid]: failed[uid] for uid in failed.keys() & ours.keys()},
             resend_for=RESEND_FOR,
             max_resends=config.commitment.max_resends,
-            resend_wait=lambda failures: datetime.timedelta(seconds=backoff.seconds(failures, rng)),
+            resend_wait=lambda failures: datetime.timedelta(seconds=backoff.seconds(failures)),
         )
     except StorageError as error:
         log.error("an answer of %s is not recorded: %s", name, error)
         return MessageStatus.PROCESSING_FAILURE
     if outcome is None:
-        log.warning("%s answered a request for commitment that was not made of it", name)
+        log.warning("%s answered a request for commitment that was not sent to it", name)
         return MessageStatus.INVALID_ARGUMENT
     log.info(
         "%s commits to %d object(s); %d are sent again, %d are refused",
@@ -96,22 +94,21 @@ def take_answer(
     return MessageStatus.SUCCESS
 
 
-def answer_to(job: Job, lease: datetime.timedelta, store: Store, spool: Spool) -> CommitmentAnswer:
-    """What this store commits to: the instances whose files are as they were received.
+def answer_to(job: Job, lease: Lease, store: Store, spool: Spool) -> CommitmentAnswer:
+    """Commit to the instances whose files are as they were received.
 
-    The lease is renewed before each file is read, for a study may take longer than that. Raises
-    StorageError where it cannot be found out now, LeaseLostError where another worker has the job.
+    The lease is renewed before each file is read: a study may take longer than one lease. Raises
+    StorageError if the files cannot be read now, LeaseLostError if another worker has the job.
     """
     inquiry = store.inquiries.get(job)
     committed, failed = [], []
     for instance in inquiry.instances:
-        if not store.jobs.heartbeat(job, lease):
-            raise LeaseLostError(f"job {job.id} was given to another worker")
+        lease.renew()
         reference = Reference(instance.sop_class_uid, instance.sop_instance_uid)
         reason = (
             FailureReason.DUPLICATE_TRANSACTION
             if inquiry.reuses_uid
-            else _why_not(instance, store, spool)
+            else _failure_reason(instance, store, spool)
         )
         if reason is None:
             committed.append(reference)
@@ -120,28 +117,28 @@ def answer_to(job: Job, lease: datetime.timedelta, store: Store, spool: Spool) -
     return CommitmentAnswer(inquiry.transaction_uid, tuple(committed), tuple(failed))
 
 
-def _why_not(instance: InstanceName, store: Store, spool: Spool) -> FailureReason | None:
+def _failure_reason(instance: InstanceName, store: Store, spool: Spool) -> FailureReason | None:
     kept = store.inquiries.kept(instance.sop_instance_uid)
     if not kept:
         return FailureReason.NO_SUCH_INSTANCE
-    of_class = [one for one in kept if one.sop_class_uid == instance.sop_class_uid]
+    of_class = [copy for copy in kept if copy.sop_class_uid == instance.sop_class_uid]
     if not of_class:
         return FailureReason.CLASS_INSTANCE_CONFLICT
-    for one in of_class:
+    for copy in of_class:
         try:
-            spool.verify(one.spool_path, one.sha256)
+            spool.verify(copy.spool_path, copy.sha256)
         except SpoolUnavailableError:
             raise
         except (IntegrityError, SpoolError) as error:
             log.error("a received file cannot be committed to: %s", error)
-            if isinstance(error, SpoolError) or spool.path(one.spool_path).exists():
+            if isinstance(error, SpoolError) or spool.path(copy.spool_path).exists():
                 return FailureReason.PROCESSING_FAILURE
             return FailureReason.NO_SUCH_INSTANCE
     return None
 
 
 def settle_answer(job: Job, status: int, peer: str, store: Store) -> None:
-    """End an ANSWER job for which the peer responded with this status."""
+    """Finish or park an ANSWER job after the peer responded with this status."""
     if status == MessageStatus.SUCCESS:
         store.inquiries.record_answered(job)
         log.info("%s has the answer to its request for commitment", peer)

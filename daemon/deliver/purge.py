@@ -1,7 +1,7 @@
-"""What is done beside the work: files are looked at, and purged when old, as configured.
+"""Purges old studies, as `retention.days` says, and checks the files at the start of the courier.
 
-A thread of the courier. Several processes may do so at once: each study is one transaction, and
-whoever makes a backup keeps all of them from removing a file meanwhile.
+A thread of the courier. Several processes may purge at once: each study is one transaction, and a
+backup holds a lock that keeps all of them from removing a file meanwhile.
 """
 
 import datetime
@@ -10,9 +10,8 @@ from collections.abc import Iterator
 
 from daemon.config.settings import Config
 from daemon.errors import UsageError
-from daemon.worker.redaction import unexpected
+from daemon.worker.loop import Backoff, Loop
 from daemon.worker.role import RoleContext
-from storage.errors import StorageError
 from storage.files.lock import turn_within
 from storage.files.spool import Spool
 from storage.store import Store
@@ -22,75 +21,75 @@ log = logging.getLogger("housekeeping")
 
 PURGE_EVERY_SECONDS = 3600.0
 
-TURN_SECONDS = 5.0
-"""What another purge may need for one study; who holds on longer is making a backup."""
+LOCK_SECONDS = 5.0
+"""A purge of another process holds the lock for less than this; a backup holds it longer."""
 
-MOST_FAULTS_NAMED = 20
+MAX_FAULTS_LOGGED = 20
 
 
-class Housekeeper:
-    """Looks at the files when the daemon starts; purges then and every hour."""
+class PeriodicPurge:
+    """Checks the files once at the start; purges then and every hour."""
 
     def __init__(self, context: RoleContext, spool: Spool, store: Store) -> None:
-        self._context = context
+        self._config = context.config
+        self._worker = context.worker
+        self._stop = context.stop
         self._spool = spool
         self._store = store
 
     def run(self) -> None:
-        """Look at every file once, then purge until told to stop, where that is asked for."""
-        try:
-            self._look_at_files()
-        except StorageError as error:
-            log.error("the files were not looked at: %s", error)
-        except Exception as error:  # noqa: BLE001 - it must not keep the purge from its work
-            log.error("the files were not looked at: %s", unexpected(error))
-        while self._context.config.retention.days is not None and not self._context.stop.is_set():
-            try:
-                self._purge()
-            except StorageError as error:
-                log.error("the purge goes on later: %s", error)
-            except Exception as error:  # noqa: BLE001 - it must not end all purges to come
-                log.error("the purge goes on later: %s", unexpected(error))
-            self._context.stop.wait(PURGE_EVERY_SECONDS)
+        """Check every file once. Then purge until told to stop, if `retention.days` is set."""
+        backoff = Backoff(PURGE_EVERY_SECONDS, PURGE_EVERY_SECONDS)
+        Loop("check of the files", log, self._stop, backoff).attempt(self._check_files)
+        if self._config.retention.days is not None:
+            Loop("purge", log, self._stop, backoff).run(self._purge)
 
-    def _look_at_files(self) -> None:
-        """Name the files that are missing or not as long as they were; `cxrd verify` does more."""
+    def _check_files(self) -> float:
+        """Log the files that are missing or have another size; `cxrd verify` reads them, too."""
         found = 0
         for fault in self._store.integrity.faults(self._spool, read=False):
             found += 1
-            if found <= MOST_FAULTS_NAMED:
+            if found <= MAX_FAULTS_LOGGED:
                 log.error("%s", fault)
-            if self._context.stop.is_set():
-                return
-        if found > MOST_FAULTS_NAMED:
+            if self._stop.is_set():
+                return 0.0
+        if found > MAX_FAULTS_LOGGED:
             log.error("%d files are missing or altered: cxrd verify names all", found)
+        return 0.0
 
-    def _purge(self) -> None:
-        purged = []
-        for one in purge(self._context.config, self._store, self._spool, self._context.worker):
-            purged.append(one)
+    def _purge(self) -> float:
+        studies = []
+        for study in purge(self._config, self._store, self._spool, self._worker):
+            studies.append(study)
             log.info(
                 "study of instance %d is purged: %d image(s), %d object(s)",
-                one.number,
-                one.images,
-                one.objects,
+                study.number,
+                study.images,
+                study.objects,
             )
-            if self._context.stop.is_set():
+            if self._stop.is_set():
                 break
-        if purged:
-            megabytes = sum(one.size for one in purged) / 2**20
-            log.info("%d study(ies) are purged, %.0f MB are free again", len(purged), megabytes)
+        if studies:
+            megabytes = sum(study.size for study in studies) / 2**20
+            log.info("%d study(ies) are purged, %.0f MB are free again", len(studies), megabytes)
+        return PURGE_EVERY_SECONDS
 
 
-def purge(config: Config, store: Store, spool: Spool, actor: str) -> Iterator[Purged]:
-    """Purge study after study until nothing is left to purge; `actor` is who wants it.
+def purge(
+    config: Config,
+    store: Store,
+    spool: Spool,
+    actor: str,
+    lock_seconds: float = LOCK_SECONDS,
+) -> Iterator[Purged]:
+    """Purge study after study until none is old enough. `actor` goes to the audit trail.
 
-    Raises UsageError where `retention.days` is not set, StoreUnavailableError where a backup is
-    under way, or another StorageError.
+    Raises UsageError if `retention.days` is not set, StoreUnavailableError if a backup is running,
+    or another StorageError.
     """
-    purging = store.retention.purge(spool, _before(config), _committers(config), actor)
+    purging = store.retention.purge(spool, _purge_before(config), _committing_peers(config), actor)
     while True:
-        with turn_within(config.maintenance_lock, TURN_SECONDS):
+        with turn_within(config.maintenance_lock, lock_seconds):
             purged = next(purging, None)
         if purged is None:
             return
@@ -98,15 +97,18 @@ def purge(config: Config, store: Store, spool: Spool, actor: str) -> Iterator[Pu
 
 
 def old_studies(config: Config, store: Store) -> tuple[OldStudy, ...]:
-    """What is old enough to be purged, and what of it stays nevertheless. Raises UsageError."""
-    return store.retention.old_studies(_before(config), _committers(config))
+    """Return the studies old enough to be purged, with the reason if one is kept.
+
+    Raises UsageError if `retention.days` is not set.
+    """
+    return store.retention.old_studies(_purge_before(config), _committing_peers(config))
 
 
-def _before(config: Config) -> datetime.datetime:
+def _purge_before(config: Config) -> datetime.datetime:
     if config.retention.days is None:
         raise UsageError("retention.days is not set, so everything is kept: set it to purge")
     return datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=config.retention.days)
 
 
-def _committers(config: Config) -> list[str]:
+def _committing_peers(config: Config) -> list[str]:
     return [peer.name for peer in config.destinations if peer.commitment]

@@ -1,11 +1,10 @@
-"""Clears the spool of what killed processes left behind: when the listener starts, then daily."""
+"""Sweeps the files that killed processes left in the spool, at the listener's start, then daily."""
 
 import logging
 import threading
 from pathlib import Path
 
-from daemon.worker.redaction import unexpected
-from storage.errors import StorageError
+from daemon.worker.loop import Backoff, Loop
 from storage.files.spool import LOST_AND_FOUND, Spool
 from storage.orphans import Sweep, Swept
 from storage.store import Store
@@ -14,33 +13,29 @@ log = logging.getLogger("sweep")
 
 DAY_SECONDS = 24 * 3600.0
 
-AGAIN_SECONDS = 3600.0
-"""Until the next try, where the spool or a part of it could not be swept."""
+RETRY_SECONDS = 3600.0
+"""The wait after a sweep that failed in a part of the spool."""
 
 _PAUSE_SECONDS = 0.01
-"""Between batches of files: a sweep is in no hurry, and the disk and the store are others'."""
+"""The wait between batches of files: the disk and the store serve the other roles first."""
 
 
-def sweep_daily(spool: Spool, store: Store, lock: Path, stop: threading.Event) -> None:
-    """Sweep now and every day until told to stop; `lock` is held by who makes a backup."""
+def sweep_orphans(spool: Spool, store: Store, lock: Path, stop: threading.Event) -> None:
+    """Sweep now and every day until told to stop. A running backup holds `lock`."""
     sweep = Sweep(spool, store, lock, lambda seconds: stop.wait(seconds + _PAUSE_SECONDS))
-    while not stop.is_set():
-        wait = AGAIN_SECONDS
-        try:
-            swept = sweep.run()
-            _tell(swept)
-            if not swept.batches_failed:
-                wait = DAY_SECONDS
-        except StorageError as error:
-            log.error("the spool is not swept this time: %s", error)
-        except Exception as error:  # noqa: BLE001 - one failure must not end all sweeps to come
-            log.error("the spool is not swept this time: %s", unexpected(error))
-        stop.wait(wait)
+
+    def step() -> float:
+        swept = sweep.run()
+        log_swept(swept)
+        return RETRY_SECONDS if swept.batches_failed else DAY_SECONDS
+
+    Loop("sweep of the spool", log, stop, Backoff(RETRY_SECONDS, RETRY_SECONDS)).run(step)
 
 
-def _tell(swept: Swept) -> None:
+def log_swept(swept: Swept) -> None:
+    """Log the result of a sweep."""
     log.info(
-        "swept: %d unfinished, %d object(s) that no result names, %d kept elsewhere; %d left",
+        "swept: %d unfinished, %d object(s) without a result, %d duplicate(s) deleted; %d busy",
         swept.unfinished,
         swept.unnamed,
         swept.kept_elsewhere,
@@ -48,7 +43,7 @@ def _tell(swept: Swept) -> None:
     )
     if swept.set_aside:
         log.warning(
-            "%d received file(s) that the store does not know are now in %s of the spool: none was "
+            "%d received file(s) without a row in the store are now in %s of the spool: none was "
             "acknowledged, unless the store was restored from a backup; then send them again",
             swept.set_aside,
             LOST_AND_FOUND,

@@ -1,19 +1,26 @@
-"""What of an error's text may be logged or shown: nothing that could name a patient."""
+"""Removes from error texts everything that may name a patient, for the log and the status page."""
 
 import re
 import traceback
 
+from daemon.errors import ROOM_ERRORS
+
 _UID = re.compile(r"\b(?:\d+(?:\.\d+){4,}|2\.25\.\d+)\b")
 
-_PEER_WORDS = re.compile(r"(status 0x[0-9A-F]{4}):.*", re.DOTALL)
+_PEER_COMMENT = re.compile(r"(status 0x[0-9A-F]{4}):.*", re.DOTALL)
 
 
 def redact(error: str) -> str:
-    """An error's text without UIDs and without what another node said in its own words."""
-    return _UID.sub("…", _PEER_WORDS.sub(r"\1", error))
+    """Return an error text without UIDs and without the comment of another node."""
+    return _UID.sub("…", _PEER_COMMENT.sub(r"\1", error))
 
 
-def unexpected(error: Exception) -> str:
-    """An error that is none of ours, by its type and place: its text may quote a header."""
+def error_text(error: Exception) -> str:
+    """Return the redacted text of an error of ours, or the type and traceback of another error.
+
+    The text of another error may quote a header.
+    """
+    if isinstance(error, ROOM_ERRORS):
+        return redact(str(error))
     place = "".join(traceback.format_tb(error.__traceback__)).rstrip()
     return f"unexpected {type(error).__name__} at\n{place}"

@@ -20,14 +20,9 @@ from enum import StrEnum
 from multiprocessing.connection import Connection
 from types import FrameType
 
-from cxr_model.errors import ModelError
 from daemon.config.settings import Config
-from daemon.errors import DaemonError
-from dicom_io.errors import CertificateDateError, DicomError
-from storage.errors import StorageError
-
-ROOM_ERRORS = (DaemonError, StorageError, DicomError, ModelError)
-"""The base of each room: everything the project raises on purpose."""
+from daemon.errors import ROOM_ERRORS
+from dicom_io.errors import CertificateDateError
 
 CANNOT_START = 3
 """Exit status of a role that could not start and said why."""

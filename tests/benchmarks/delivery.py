@@ -6,7 +6,6 @@ it takes the connection and stays silent.
 
 import contextlib
 import functools
-import random
 import shutil
 import socket
 import statistics
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from daemon.config.peers import PeerConfig, Product
 from daemon.config.settings import Config, CourierConfig
-from daemon.deliver.lane import Lane
+from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.worker.role import RoleContext
 from dicom_io.peer.peers import Peer
 from dicom_io.receive.node import Node, StoreStatus
@@ -125,4 +124,4 @@ def _lane(
     # The waits are the defaults; a shorter time-out only makes the dead one be tried more often.
     courier = CourierConfig(network_timeout_seconds=2.0)
     context = RoleContext(Config(peers=(peer,), courier=courier), name, stop, lambda: None)
-    return threading.Thread(target=Lane(context, peer, spool, store, random.Random(1)).run)
+    return threading.Thread(target=DeliveryWorker(context, peer, spool, store).run)

@@ -16,15 +16,14 @@ install()
 def _be_quick() -> None:
     """Restart what died after a second however often it did, and let leases run out soon."""
     from daemon import supervisor
-    from daemon.commitment import answering as commitment_desk
-    from daemon.commitment import asking as commitment_lane
-    from daemon.deliver import lane as delivery_lane
+    from daemon.commitment.commitment_worker import CommitmentWorker
+    from daemon.commitment.responder import CommitmentResponder
+    from daemon.deliver.delivery_worker import DeliveryWorker
 
     if role() == "supervisor":
         supervisor.HEALTHY_SECONDS = 0.0
-    delivery_lane.LEASE_MARGIN_SECONDS = 1.0
-    commitment_lane.LEASE_MARGIN_SECONDS = 1.0
-    commitment_desk.LEASE_MARGIN_SECONDS = 1.0
+    for worker in (DeliveryWorker, CommitmentWorker, CommitmentResponder):
+        worker.lease_margin_seconds = 1.0
 
 
 _be_quick()

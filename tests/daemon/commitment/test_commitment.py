@@ -1,7 +1,6 @@
 """Storage commitment between the store and archives that answer in every way, or not at all."""
 
 import dataclasses
-import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +10,8 @@ import pytest
 from pydicom import Dataset
 
 from daemon.audit.network import NetworkAudit
-from daemon.commitment.answering import CommitmentDesk
-from daemon.commitment.asking import CommitmentLane
+from daemon.commitment.commitment_worker import CommitmentWorker
+from daemon.commitment.responder import CommitmentResponder
 from daemon.config.destinations import destination_of
 from daemon.config.fields import TlsConfig
 from daemon.config.peers import PeerConfig, Product
@@ -23,7 +22,7 @@ from daemon.config.settings import (
     ListenerConfig,
     ModelConfig,
 )
-from daemon.deliver.lane import Lane
+from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.listener import open_node
 from daemon.preflight import run_checks
 from daemon.receive.reception import Reception
@@ -85,18 +84,17 @@ class Site:
     def deliver(self, peer: PeerConfig) -> None:
         """Deliver to the archive, as the courier does."""
         context = self._context(self.config(peer))
-        self.start(Lane(context, peer, self.spool, self.store, random.Random(1)).run)
+        self.start(DeliveryWorker(context, peer, self.spool, self.store).run)
 
     def commit(self, peer: PeerConfig, **commitment: float) -> Config:
         """Ask and answer the peer, as the courier does."""
         config = self.config(peer, **commitment)
-        lane = CommitmentLane(
+        lane = CommitmentWorker(
             self._context(config),
             peer,
             destination_of(config, peer),
             self.spool,
             self.store,
-            random.Random(1),
         )
         self.start(lane.run)
         return config
@@ -152,7 +150,7 @@ def modality_at(port: int | None) -> PeerConfig:
 def listening(site: Site, config: Config) -> Iterator[int]:
     """Take in associations, as the listener does; the port."""
     config = config.model_copy(update={"listener": ListenerConfig(port=free_port())})
-    desk = CommitmentDesk(config, "listener", site.spool, site.store)
+    desk = CommitmentResponder(config, "listener", site.spool, site.store)
     site.start(lambda: desk.run(site.stop))
     reception = Reception(site.spool, site.store, 30)
     with open_node(config, reception, NetworkAudit(site.store.audit), desk.handlers) as node:
@@ -356,7 +354,7 @@ def test_a_plain_caller_does_not_answer_for_a_pinned_peer_of_its_title(site: Sit
         tls=TlsConfig(certificate=Path("c"), key=Path("k"), ca=Path("a")),
         peers=(archive, PeerConfig(name="modality", ae_title="PACS", host=HOST, sends=True)),
     )
-    desk = CommitmentDesk(config, "listener", site.spool, site.store)
+    desk = CommitmentResponder(config, "listener", site.spool, site.store)
     answer = CommitmentAnswer("2.25.1", (), ())
     for caller in (
         Caller("PACS", HOST),

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import random
 import sqlite3
 import threading
 import time
@@ -13,10 +12,9 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
-from daemon import courier as courier_module
 from daemon.config.peers import PeerConfig, PictureSyntax, Product
 from daemon.config.settings import Config, CourierConfig
-from daemon.deliver.lane import Lane
+from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.worker.role import RoleContext
 from dicom_io.objects.classes import PLAIN_SYNTAXES, REPORT_CLASSES
 from dicom_io.objects.compression import JPEG_2000, JPEG_BASELINE, RLE, jpeg_copy
@@ -70,7 +68,7 @@ class Outbox:
         )
         config = Config(peers=(peer,), courier=courier)
         context = RoleContext(config, f"worker-{name}", self.stop, lambda: None)
-        lane = Lane(context, peer, self.spool, self.store, random.Random(1))
+        lane = DeliveryWorker(context, peer, self.spool, self.store)
         thread = threading.Thread(target=lane.run)
         thread.start()
         self.threads.append(thread)
@@ -190,7 +188,7 @@ def test_a_spool_that_is_away_is_waited_for_and_no_delivery_parked(outbox: Outbo
 def test_an_object_that_alone_cannot_be_read_is_parked_in_the_end(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.deliver.lane.MAX_READS", 3)
+    monkeypatch.setattr("daemon.deliver.delivery_worker.MAX_READS", 3)
     first, second = (queue_report(outbox.store, outbox.spool, "pacs", number=n) for n in (1, 2))
     made = outbox.store.results.object(first)
     assert made is not None
@@ -235,7 +233,7 @@ def test_a_job_is_held_while_its_object_goes_slowly(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A lease of four seconds, for an answer that takes seven.
-    monkeypatch.setattr(courier_module, "LEASE_MARGIN_SECONDS", -26.0)
+    monkeypatch.setattr(DeliveryWorker, "lease_margin_seconds", -26.0)
     uid = queue_report(outbox.store, outbox.spool, "pacs")
     arrived, taken_away = threading.Event(), list[Job]()
 

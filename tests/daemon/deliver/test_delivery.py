@@ -13,7 +13,7 @@ from pynetdicom.events import Event
 
 from daemon.config.peers import PeerConfig, Product
 from daemon.config.settings import Config
-from daemon.courier import _name_the_abandoned
+from daemon.courier import log_jobs_without_peer
 from dicom_io.peer.peers import Peer
 from dicom_io.receive.node import Node, Rejection, StoreStatus
 from dicom_io.send.association import Destination
@@ -199,7 +199,7 @@ def test_deliveries_to_a_destination_that_was_removed_are_named_and_kept(
     here = PeerConfig(
         name="new", ae_title=PACS, host=HOST, port=free_port(), receives=(Product.REPORT,)
     )
-    _name_the_abandoned(Config(peers=(here,)), outbox.store)
+    log_jobs_without_peer(Config(peers=(here,)), outbox.store)
     assert "3 delivery(ies) wait for pacs, for which the configuration has no" in caplog.text
     assert count(outbox, JobState.QUEUED) == 3
 
@@ -214,9 +214,9 @@ def test_what_waits_for_a_peer_that_is_not_asked_any_more_is_named(
         name="pacs", ae_title=PACS, host=HOST, port=free_port(), receives=(Product.REPORT,)
     )
     outbox.store.jobs.enqueue(kind, "study@pacs", lane="pacs")
-    _name_the_abandoned(Config(peers=(peer,)), outbox.store)
+    log_jobs_without_peer(Config(peers=(peer,)), outbox.store)
     assert f"1 {what} for commitment wait for pacs, for which" in caplog.text
     caplog.clear()
     asked = peer.model_copy(update={"commitment": True})
-    _name_the_abandoned(Config(peers=(asked,)), outbox.store)
+    log_jobs_without_peer(Config(peers=(asked,)), outbox.store)
     assert caplog.text == ""

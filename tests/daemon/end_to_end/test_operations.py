@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from daemon.config.settings import load_config
-from daemon.deliver import purge as housekeeping
-from daemon.deliver.purge import Housekeeper
+from daemon.deliver.purge import PeriodicPurge, purge
 from daemon.worker.role import RoleContext
 from storage.audit.records import AuditKind
 from storage.errors import StoreUnavailableError
@@ -158,7 +157,7 @@ def test_the_courier_names_damaged_files_and_purges(
         second = store.results.object("2.25.72")
         assert second is not None
         spool.delete(second.spool_path)
-        working = threading.Thread(target=Housekeeper(context, spool, store).run)
+        working = threading.Thread(target=PeriodicPurge(context, spool, store).run)
         working.start()
         wait_until(lambda: "are free again" in caplog.text, "a purge")
         stop.set()
@@ -170,8 +169,7 @@ def test_the_courier_names_damaged_files_and_purges(
     assert "2.25." not in caplog.text
 
 
-def test_a_purge_does_not_run_under_a_backup(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "TURN_SECONDS", 0.1)
+def test_a_purge_does_not_run_under_a_backup(house: Path) -> None:
     config = load_config(house / "config.yaml")
     with (
         Store.open(config.resolved_database_url, migrate=False) as store,
@@ -179,7 +177,7 @@ def test_a_purge_does_not_run_under_a_backup(house: Path, monkeypatch: pytest.Mo
     ):
         assert mine
         with pytest.raises(StoreUnavailableError, match="another backup or purge"):
-            next(housekeeping.purge(config, store, Spool(config.spool_dir), "me"))
+            next(purge(config, store, Spool(config.spool_dir), "me", lock_seconds=0.1))
         assert store.results.instance(1).purged_at is None
 
 

@@ -1,19 +1,18 @@
-"""Storage commitment in the courier: asks archives, and answers peers that asked us.
+"""Storage commitment in the courier: sends requests to an archive, and answers to a peer.
 
-A thread per peer, beside the one that delivers: an archive that is slow to commit, or a modality
-that cannot be called back, delays no delivery and no other peer.
+One thread per peer, beside the thread of the deliveries: an archive that is slow to commit, or a
+modality that cannot be called back, delays no delivery and no other peer.
 """
 
 import datetime
 import logging
-import random
 from collections import Counter
 from collections.abc import Collection
 
 from daemon.commitment.answers import answer_to, sent_as, settle_answer, take_answer
 from daemon.config.peers import PeerConfig
-from daemon.worker.loop import Backoff
-from daemon.worker.redaction import redact, unexpected
+from daemon.worker.loop import Backoff, Loop, from_now
+from daemon.worker.peer_queue import PeerQueue
 from daemon.worker.role import RoleContext
 from dicom_io.commitment.messages import (
     CommitmentAnswer,
@@ -35,19 +34,20 @@ log = logging.getLogger("commitment")
 
 POLL_SECONDS = 0.25
 
-LEASE_MARGIN_SECONDS = 60.0
-
 LONGEST_WAIT = 8.0
-"""An answer is waited for at most this many times longer than at first."""
+"""The longest wait for an answer, as a multiple of the first wait."""
 
-_PASSING = frozenset({MessageStatus.PROCESSING_FAILURE, MessageStatus.RESOURCE_LIMITATION})
+_RETRYABLE = frozenset({MessageStatus.PROCESSING_FAILURE, MessageStatus.RESOURCE_LIMITATION})
 
-# The archive has the request already: its response to it was lost.
-_KNOWN_THERE = frozenset({FailureReason.DUPLICATE_TRANSACTION, 0x0210})
+# The archive has the request already: its response was lost.
+_ALREADY_REQUESTED = frozenset({FailureReason.DUPLICATE_TRANSACTION, 0x0210})
 
 
-class CommitmentLane:
-    """Requests to one peer, and answers to it, one after another."""
+class CommitmentWorker:
+    """Sends the requests to one peer and the answers to it, one after another."""
+
+    lease_margin_seconds = 60.0
+    """Added to the network timeouts."""
 
     def __init__(
         self,
@@ -56,74 +56,71 @@ class CommitmentLane:
         destination: Destination,
         spool: Spool,
         store: Store,
-        rng: random.Random,
     ) -> None:
-        self._context = context
+        self._stop = context.stop
         self._config = config = context.config
         self._name = peer.name
         self._destination = destination
         self._spool = spool
         self._store = store
-        self._rng = rng
-        self._backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
-        self._patience = Backoff(
+        backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
+        self._loop = Loop(peer.name, log, context.stop, backoff)
+        self._answer_backoff = Backoff(
             config.commitment.answer_seconds, LONGEST_WAIT * config.commitment.answer_seconds
         )
-        self._lease = datetime.timedelta(
-            seconds=4 * config.courier.network_timeout_seconds + LEASE_MARGIN_SECONDS
+        lease = 4 * config.courier.network_timeout_seconds + self.lease_margin_seconds
+        self._queue = PeerQueue(
+            store,
+            peer.name,
+            (JobKind.COMMIT, JobKind.ANSWER),
+            context.worker,
+            datetime.timedelta(seconds=lease),
+            log,
         )
-        self._failures = 0
-        # An archive that once answered elsewhere is not waited for on our own association.
-        self._answers_at_once = True
+        # False once the archive has answered on another association: then we do not wait on ours.
+        self._answers_on_same_association = True
 
     def run(self) -> None:
-        """Work until told to stop; a store that cannot be reached is tried again."""
-        while not self._context.stop.is_set():
-            try:
-                wait = self._do_what_is_due()
-            except StorageError as error:
-                log.error("%s: %s", self._name, error)
-                wait = self._next_wait()
-            except Exception as error:  # noqa: BLE001 - it must not end the lane
-                # Its job, if there is one, is tried again when its lease has run out.
-                log.error("%s: %s", self._name, unexpected(error))
-                wait = self._next_wait()
-            self._context.stop.wait(wait)
+        """Send requests and answers until told to stop."""
+        self._loop.run(self._work_off_due)
 
-    def _do_what_is_due(self) -> float:
-        while not self._context.stop.is_set():
-            job = self._store.jobs.claim(
-                (JobKind.COMMIT, JobKind.ANSWER), self._context.worker, self._lease, self._name
-            )
+    def _work_off_due(self) -> float:
+        """Do the jobs that are due until one fails. Return the seconds to wait."""
+        while not self._stop.is_set():
+            job = self._queue.claim()
             if job is None:
                 break
             try:
                 if job.kind is JobKind.COMMIT:
-                    self._ask(job)
+                    self._request(job)
                 else:
                     self._answer(job)
-                self._failures = 0
+                self._loop.succeeded()
             except LeaseLostError:
                 log.warning("%s: job %d was taken over by another worker", self._name, job.id)
             except StorageError as error:
-                return self._put_off(job, str(error))
+                wait = self._loop.next_wait()
+                self._queue.postpone(job, str(error), wait)
+                return wait
             except AssociationError as error:
-                return self._failed(job, error)
+                return self._association_failed(job, error)
         return POLL_SECONDS
 
-    def _ask(self, job: Job) -> None:
+    def _request(self, job: Job) -> None:
         step = self._store.commitments.next_step(job, new_transaction_uid())
         if step.unanswered:
-            self._answers_at_once = True
+            self._answers_on_same_association = True
             if job.attempts >= self._config.commitment.max_requests:
-                self._park(job, f"{self._name} answered none of {job.attempts} requests in time")
+                self._queue.park(
+                    job, f"{self._name} answered none of {job.attempts} requests in time"
+                )
                 return
         if step.order is not None:
             self._send(job, step, step.order)
         elif step.answer_by is not None:
             self._store.jobs.postpone(job, step.answer_by)
         elif step.refused:
-            reason = f"{self._name} does not commit to {_in_words(step.refused)}"
+            reason = f"{self._name} does not commit to {_counts_by_reason(step.refused)}"
             self._store.commitments.give_up(job, reason)
             log.error("%s: job %d is parked: %s", self._name, job.id, reason)
         else:
@@ -132,32 +129,32 @@ class CommitmentLane:
     def _send(self, job: Job, step: CommitmentStep, order: CommitmentOrder) -> None:
         request = CommitmentRequest(
             order.transaction_uid,
-            tuple(sent_as(one) for one in order.instances),
+            tuple(sent_as(instance) for instance in order.instances),
         )
         with CommitmentSession(self._destination, self._take_answer) as session:
             status = session.ask(request)
             if status is None:
                 raise AssociationError(f"{self._name} gave no response", retryable=True)
-            if status in _PASSING:
+            if status in _RETRYABLE:
                 raise AssociationError(
                     f"{self._name} cannot take the request for commitment now: status "
                     f"0x{status:04X}",
                     retryable=True,
                 )
-            if status != MessageStatus.SUCCESS and status not in _KNOWN_THERE:
-                self._park(
+            if status != MessageStatus.SUCCESS and status not in _ALREADY_REQUESTED:
+                self._queue.park(
                     job, f"{self._name} refused the request for commitment: status 0x{status:04X}"
                 )
                 return
-            self._sent(job, step, order)
-            if self._answers_at_once:
-                self._answers_at_once = session.wait(
+            self._record_sent(job, step, order)
+            if self._answers_on_same_association:
+                self._answers_on_same_association = session.wait(
                     order.transaction_uid, self._config.commitment.same_association_seconds
                 )
 
-    def _sent(self, job: Job, step: CommitmentStep, order: CommitmentOrder) -> None:
-        seconds = self._patience.seconds(job.attempts + 1 if step.unanswered else 1, self._rng)
-        answer_by = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
+    def _record_sent(self, job: Job, step: CommitmentStep, order: CommitmentOrder) -> None:
+        seconds = self._answer_backoff.seconds(job.attempts + 1 if step.unanswered else 1)
+        answer_by = from_now(seconds)
         self._store.commitments.record_sent(order.transaction_uid, answer_by)
         log.info("%s is asked to commit to %d object(s)", self._name, len(order.instances))
         if step.unanswered:
@@ -171,38 +168,25 @@ class CommitmentLane:
         return take_answer(answer, {self._name}, self._store, self._config)
 
     def _answer(self, job: Job) -> None:
-        answer = answer_to(job, self._lease, self._store, self._spool)
+        answer = answer_to(job, self._queue.lease(job), self._store, self._spool)
         status = report(self._destination, answer)
         if status is None:
             raise AssociationError(f"{self._name} gave no response", retryable=True)
-        if status in _PASSING:
+        if status in _RETRYABLE:
             raise AssociationError(
                 f"{self._name} cannot take the answer now: status 0x{status:04X}", retryable=True
             )
         settle_answer(job, status, self._name, self._store)
 
-    def _park(self, job: Job, reason: str) -> None:
-        self._store.jobs.fail(job, reason, None, audited=redact(reason))
-        log.error("%s: job %d is parked: %s", self._name, job.id, redact(reason))
-
-    def _failed(self, job: Job, error: AssociationError) -> float:
-        if not error.retryable:
-            self._park(job, str(error))
-            return self._next_wait()
-        return self._put_off(job, str(error))
-
-    def _put_off(self, job: Job, reason: str) -> float:
-        wait = self._next_wait()
-        until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait)
-        self._store.jobs.postpone(job, until, reason)
-        log.warning("%s: %s; the next try is in %.1f s", self._name, redact(reason), wait)
+    def _association_failed(self, job: Job, error: AssociationError) -> float:
+        wait = self._loop.next_wait()
+        if error.retryable:
+            self._queue.postpone(job, str(error), wait)
+        else:
+            self._queue.park(job, str(error))
         return wait
 
-    def _next_wait(self) -> float:
-        self._failures += 1
-        return self._backoff.seconds(self._failures, self._rng)
 
-
-def _in_words(reasons: Collection[int]) -> str:
+def _counts_by_reason(reasons: Collection[int]) -> str:
     counts = Counter(failure_text(reason) for reason in reasons)
     return ", ".join(f"{count} object(s): {text}" for text, count in sorted(counts.items()))

@@ -1,0 +1,169 @@
+"""Storage commitment in the listener: the requests of peers and the answers of archives.
+
+A request is stored before it is accepted. A peer that keeps its association open is answered on
+that association. Otherwise the courier calls the peer back, if its address is configured.
+"""
+
+import datetime
+import logging
+import queue
+import threading
+import time
+from dataclasses import dataclass
+
+from daemon.commitment.answers import answer_to, peers_of, settle_answer, take_answer
+from daemon.config.peers import PeerConfig
+from daemon.config.settings import Config
+from daemon.worker.loop import Backoff, Loop, from_now
+from daemon.worker.peer_queue import PeerQueue
+from dicom_io.commitment.messages import CommitmentAnswer, CommitmentRequest, MessageStatus
+from dicom_io.commitment.scp import AnswerChannel, CommitmentHandlers
+from dicom_io.peer.peers import Caller
+from storage.errors import LeaseLostError, StorageError
+from storage.files.spool import Spool
+from storage.records import InstanceName, Job, JobKind
+from storage.store import Store
+
+log = logging.getLogger("commitment")
+
+GRACE_SECONDS = 1.0
+"""A peer that keeps its association open this long waits for the answer on it."""
+
+_NO_ADDRESS = "has no host and port in this configuration to be called back"
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request whose peer may still keep its association open."""
+
+    due: float
+    job: Job
+    peer: PeerConfig
+    channel: AnswerChannel
+
+
+class CommitmentResponder:
+    """Accepts both messages, and answers requests in a thread of its own."""
+
+    lease_margin_seconds = 60.0
+    """Added to the network timeout."""
+
+    def __init__(
+        self,
+        config: Config,
+        worker: str,
+        spool: Spool,
+        store: Store,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
+        self._config = config
+        self._worker = worker
+        self._spool = spool
+        self._store = store
+        self._grace_seconds = grace_seconds
+        self._timeout = config.courier.network_timeout_seconds
+        self._lease = datetime.timedelta(seconds=self._timeout + self.lease_margin_seconds)
+        self._requests: queue.Queue[_Request] = queue.Queue()
+
+    @property
+    def handlers(self) -> CommitmentHandlers:
+        """The handlers of the two messages, for the node."""
+        return CommitmentHandlers(on_request=self.take_request, on_answer=self.take_answer)
+
+    def take_answer(self, answer: CommitmentAnswer, caller: Caller) -> MessageStatus:
+        """Record the answer of an archive. Return the status of the response."""
+        names = {peer.name for peer in peers_of(self._config, caller) if peer.commitment}
+        if not names:
+            return MessageStatus.NOT_AUTHORISED
+        return take_answer(answer, names, self._store, self._config)
+
+    def take_request(
+        self, request: CommitmentRequest, caller: Caller, channel: AnswerChannel
+    ) -> MessageStatus:
+        """Store the request of a peer. Return the status of the response."""
+        senders = [peer for peer in peers_of(self._config, caller) if peer.sends]
+        if not senders:
+            return MessageStatus.NOT_AUTHORISED
+        peer = next((sender for sender in senders if sender.has_address), senders[0])
+        instances = [
+            InstanceName(reference.sop_class_uid, reference.sop_instance_uid)
+            for reference in request.references
+        ]
+        try:
+            job = self._store.inquiries.record(
+                peer.name, request.transaction_uid, instances, self._worker, self._lease
+            )
+        except StorageError as error:
+            log.error("a request for commitment from %s is refused: %s", peer.name, error)
+            return MessageStatus.RESOURCE_LIMITATION
+        log.info("%s asks for commitment to %d instance(s)", peer.name, len(instances))
+        due = time.monotonic() + self._grace_seconds
+        self._requests.put(_Request(due, job, peer, channel))
+        return MessageStatus.SUCCESS
+
+    def run(self, stop: threading.Event) -> None:
+        """Answer requests until told to stop."""
+        backoff = Backoff(self._grace_seconds, self._grace_seconds)
+        Loop("answers to requests for commitment", log, stop, backoff).run(
+            lambda: self._answer_next(stop)
+        )
+
+    def _answer_next(self, stop: threading.Event) -> float:
+        try:
+            request = self._requests.get(timeout=self._grace_seconds)
+        except queue.Empty:
+            self._park_unanswerable()
+            return 0.0
+        stop.wait(max(0.0, request.due - time.monotonic()))
+        try:
+            self._answer(request)
+        except LeaseLostError:
+            log.info("job %d is answered by another worker", request.job.id)
+        except StorageError as error:
+            log.error("job %d waits: %s", request.job.id, error)
+            self._leave(request, str(error))
+        return 0.0
+
+    def _answer(self, request: _Request) -> None:
+        """Answer on the association of the peer if it is open, else leave the answer."""
+        job, peer, channel = request.job, request.peer, request.channel
+        if channel.is_open:
+            lease = self._queue(peer).lease(job)
+            lease.renew()
+            reply = answer_to(job, lease, self._store, self._spool)
+            status = channel.send(reply, self._timeout)
+            if status is not None:
+                settle_answer(job, status, peer.name, self._store)
+                return
+        if peer.has_address:
+            self._store.jobs.postpone(job, from_now(0))
+        else:
+            self._queue(peer).park(job, _association_closed(peer))
+
+    def _leave(self, request: _Request, reason: str) -> None:
+        """Leave the answer to the courier. Park it if the peer has no address."""
+        job, peer = request.job, request.peer
+        try:
+            if peer.has_address:
+                self._store.jobs.postpone(job, from_now(0), reason)
+            else:
+                self._queue(peer).park(
+                    job, f"{peer.name} {_NO_ADDRESS}; its answer failed: {reason}"
+                )
+        except StorageError as error:
+            log.error("job %d waits until its lease expires: %s", job.id, error)
+
+    def _park_unanswerable(self) -> None:
+        """Park the answers to peers without an address that an earlier process left."""
+        for peer in self._config.senders:
+            if not peer.has_address:
+                jobs = self._queue(peer)
+                while (job := jobs.claim()) is not None:
+                    jobs.park(job, _association_closed(peer))
+
+    def _queue(self, peer: PeerConfig) -> PeerQueue:
+        return PeerQueue(self._store, peer.name, (JobKind.ANSWER,), self._worker, self._lease, log)
+
+
+def _association_closed(peer: PeerConfig) -> str:
+    return f"{peer.name} closed its association before the answer, and {_NO_ADDRESS}"

@@ -1,0 +1,57 @@
+"""The jobs queued for one peer."""
+
+import datetime
+import logging
+from collections.abc import Collection
+
+from daemon.worker.lease import Lease
+from daemon.worker.loop import from_now
+from daemon.worker.redaction import redact
+from storage.records import Job, JobKind
+from storage.store import Store
+
+
+class PeerQueue:
+    """Claims the jobs for one peer, and ends those that fail."""
+
+    def __init__(
+        self,
+        store: Store,
+        peer: str,
+        kinds: Collection[JobKind],
+        worker: str,
+        lease: datetime.timedelta,
+        log: logging.Logger,
+    ) -> None:
+        self._store = store
+        self._peer = peer
+        self._kinds = kinds
+        self._worker = worker
+        self._lease = lease
+        self._log = log
+
+    def claim(self) -> Job | None:
+        """Claim the job that has been due longest, if any."""
+        return self._store.jobs.claim(self._kinds, self._worker, self._lease, self._peer)
+
+    def lease(self, job: Job) -> Lease:
+        """Return the lease on a job just claimed."""
+        return Lease(self._store, job, self._lease, self._log)
+
+    def retry(self, job: Job, reason: str, seconds: float) -> None:
+        """Queue the job again, due in `seconds`. The attempt counts. Raises LeaseLostError."""
+        self._store.jobs.fail(job, reason, from_now(seconds))
+        self._log_wait(reason, seconds)
+
+    def postpone(self, job: Job, reason: str, seconds: float) -> None:
+        """Queue the job again, due in `seconds`. No attempt counts. Raises LeaseLostError."""
+        self._store.jobs.postpone(job, from_now(seconds), reason)
+        self._log_wait(reason, seconds)
+
+    def park(self, job: Job, reason: str) -> None:
+        """Park the job until an operator retries or discards it. Raises LeaseLostError."""
+        self._store.jobs.fail(job, reason, None, audited=redact(reason))
+        self._log.error("%s: job %d is parked: %s", self._peer, job.id, redact(reason))
+
+    def _log_wait(self, reason: str, seconds: float) -> None:
+        self._log.warning("%s: %s; the next try is in %.1f s", self._peer, redact(reason), seconds)
