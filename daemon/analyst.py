@@ -9,13 +9,13 @@ import logging
 import traceback
 from collections.abc import Collection, Sequence
 
-from daemon.analyse.decoder_pool import ReaderLimits
+from daemon.analyse.decoder_pool import DecoderLimits
 from daemon.analyse.gate_and_decode import Refusal
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.result_objects import BuiltObject
 from daemon.config.destinations import kinds_for, kinds_to_build, of_kind
 from daemon.config.settings import Config
-from daemon.errors import ROOM_ERRORS, ReaderError
+from daemon.errors import ROOM_ERRORS, DecoderError
 from daemon.report.study_report import (
     built_report,
     described,
@@ -62,7 +62,7 @@ STORE_ERROR_BACKOFF = Backoff(2.0, 2.0)
 """The wait after an error of the store: it is full or unavailable."""
 
 _NOT_THE_IMAGES_FAULT = (
-    ReaderError,
+    DecoderError,
     OutOfSpaceError,
     SpoolUnavailableError,
     StoreUnavailableError,
@@ -349,7 +349,7 @@ def _now() -> datetime.datetime:
 def run(context: RoleContext) -> None:
     """Work until told to stop."""
     config = context.config
-    pipeline = Pipeline.open(config.model, ReaderLimits.of(config.analyst))
+    pipeline = Pipeline.open(config.model, DecoderLimits.of(config.analyst))
     pipeline.warm_up()
     spool = Spool(config.spool_dir, create=False)
     with Store.open(config.resolved_database_url, migrate=False) as store:

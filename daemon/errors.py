@@ -2,7 +2,7 @@
 
     DaemonError
     ├── ConfigError      config.yaml or the environment cannot be used
-    ├── ReaderError      no process that reads images can be started           (retryable)
+    ├── DecoderError      no process that reads images can be started           (retryable)
     ├── RoleFailedError  a role could not start, so the daemon does not run
     ├── SyslogError      the syslog server cannot be reached                   (retryable)
     └── UsageError       a command names an object that does not exist
@@ -25,7 +25,7 @@ class ConfigError(DaemonError):
     """The configuration cannot be used. The text names the file, the key and the fix."""
 
 
-class ReaderError(DaemonError):
+class DecoderError(DaemonError):
     """No process that reads images can be started: too little memory or too many processes."""
 
     retryable = True

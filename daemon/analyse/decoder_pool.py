@@ -12,13 +12,13 @@ from daemon.analyse.decoder_process import (
     READY,
     OutOfMemoryError,
     UnexpectedError,
-    reader_process,
     receive_outcome,
+    run_decoder,
     send_question,
 )
 from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.config.settings import AnalystConfig
-from daemon.errors import ReaderError
+from daemon.errors import DecoderError
 from daemon.worker.role import end_of
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
@@ -38,47 +38,47 @@ _spawn = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True)
-class ReaderLimits:
+class DecoderLimits:
     """What one image may take: seconds by the clock, and MiB of memory of its process."""
 
     seconds: float = 30.0
     memory_mb: int = 2048
 
     @classmethod
-    def of(cls, config: AnalystConfig) -> "ReaderLimits":
+    def of(cls, config: AnalystConfig) -> "DecoderLimits":
         """The limits that the configuration sets."""
         return cls(config.decode_seconds, config.decode_memory_mb)
 
 
-DEFAULT_LIMITS = ReaderLimits()
+DEFAULT_LIMITS = DecoderLimits()
 
 
-class Readers:
+class DecoderPool:
     """As many readers as are asked at the same time; used by any number of threads.
 
     A reader is kept for the next question, ends when this object is given up and dies with this
     process, however that ends.
     """
 
-    def __init__(self, limits: ReaderLimits) -> None:
+    def __init__(self, limits: DecoderLimits) -> None:
         self._limits = limits
-        self._idle: list[_Reader] = []
+        self._idle: list[_Decoder] = []
         self._lock = threading.Lock()
 
     def warm_up(self) -> None:
-        """Have one reader ready. Raises ReaderError where none can be started."""
+        """Have one reader ready. Raises DecoderError where none can be started."""
         self._give_back(self._take())
 
-    def admit(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
+    def gate_and_decode(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
         """Gate and decode one DICOM object in a process of its own.
 
         What kills its reader, or takes more than the limits, is refused as DECODER_FAILED. Raises
-        ReaderError where no reader can be started, which is nobody's image's fault.
+        DecoderError where no reader can be started, which is nobody's image's fault.
         """
         problem = ""
         for _ in range(TRIES):
             # Idle ones may have died meanwhile: the second try gets a new one.
-            reader = _Reader(self._limits) if problem else self._take()
+            reader = _Decoder(self._limits) if problem else self._take()
             try:
                 outcome = reader.ask(data, rules)
             except UnexpectedError as error:
@@ -95,16 +95,16 @@ class Readers:
                 return outcome
         return Refusal(Reason.DECODER_FAILED, problem)
 
-    def _take(self) -> "_Reader":
+    def _take(self) -> "_Decoder":
         with self._lock:
             while self._idle:
                 reader = self._idle.pop()
                 if reader.is_alive:
                     return reader
                 reader.end()
-        return _Reader(self._limits)
+        return _Decoder(self._limits)
 
-    def _give_back(self, reader: "_Reader") -> None:
+    def _give_back(self, reader: "_Decoder") -> None:
         if reader.is_expired:
             # It was killed just after it had answered.
             reader.end()
@@ -121,10 +121,10 @@ class _Stopped(Exception):  # noqa: N818 - an outcome, not an error
         self.is_final = is_final
 
 
-class _Reader:
+class _Decoder:
     """One process and the channel to it."""
 
-    def __init__(self, limits: ReaderLimits) -> None:
+    def __init__(self, limits: DecoderLimits) -> None:
         self._limits = limits
         self.is_expired = False
         self._channel: Connection[Any, Any]
@@ -132,14 +132,14 @@ class _Reader:
             self._channel, theirs = _spawn.Pipe()
             with theirs:
                 self._process: SpawnProcess = _spawn.Process(
-                    target=reader_process,
+                    target=run_decoder,
                     args=(theirs, limits.memory_mb, limits.seconds),
                     name="cxrd-reader",
                     daemon=True,
                 )
                 self._process.start()
         except OSError as error:
-            raise ReaderError(
+            raise DecoderError(
                 f"no reader of images can be started ({error.strerror or error}): is this machine "
                 "out of memory, or at its limit of processes or open files?"
             ) from error
@@ -207,7 +207,7 @@ class _Reader:
         except (EOFError, OSError):
             pass
         status = self._last_words()
-        raise ReaderError(
+        raise DecoderError(
             f"no reader of images can be started ({status}); "
             "is analyst.decode_memory_mb too small, or this machine out of memory?"
         )

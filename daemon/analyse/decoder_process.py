@@ -21,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from daemon.analyse.gate_and_decode import Film, Refusal, admit
+from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
 from dicom_io.gate.header_check import Rules
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.orientation import Pose
@@ -44,7 +44,7 @@ class UnexpectedError(Exception):
         self.place = place
 
 
-def reader_process(channel: "Connection[Any, Any]", memory_mb: int, seconds: float) -> None:
+def run_decoder(channel: "Connection[Any, Any]", memory_mb: int, seconds: float) -> None:
     """Entry point: answer questions until the channel closes, the parent dies or an image kills."""
     _end_with_parent()
     _limit(memory_mb)
@@ -56,7 +56,7 @@ def reader_process(channel: "Connection[Any, Any]", memory_mb: int, seconds: flo
             # whatever native code is at work.
             signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
             try:
-                send_outcome(channel, admit(channel.recv_bytes(), rules))
+                send_outcome(channel, gate_and_decode(channel.recv_bytes(), rules))
             except MemoryError:
                 channel.send_bytes(json.dumps({"out_of_memory": True}).encode())
                 return

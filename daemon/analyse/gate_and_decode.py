@@ -45,13 +45,13 @@ class Film:
     shown: NDArray[np.int64] | None = None
 
 
-def admit(data: bytes, rules: Rules) -> Film | Refusal:
+def gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
     """Gate and decode one DICOM object."""
     with quietly():
-        return _admit(data, rules)
+        return _gate_and_decode(data, rules)
 
 
-def _admit(data: bytes, rules: Rules) -> Film | Refusal:
+def _gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
     try:
         dataset = read_dataset(data)
         verdict = assess(dataset, rules)

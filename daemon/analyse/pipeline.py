@@ -25,7 +25,7 @@ from cxr_model.predict.predictor import Predictor
 from cxr_model.predict.region import Region
 from cxr_model.predict.summary_sheet import Captions, draw_summary
 from cxr_model.predict.transform import Geometry
-from daemon.analyse.decoder_pool import DEFAULT_LIMITS, ReaderLimits, Readers
+from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
 
 # Named here, too, for the code that runs the pipeline.
 from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
@@ -42,7 +42,7 @@ from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.presentation_state import objection
 from dicom_io.read.header import read_head
-from dicom_io.read.orientation import UPRIGHT, Pose
+from dicom_io.read.orientation import AS_STORED, Pose
 from storage.records import ObjectKind
 
 MANUFACTURER = "cxrd"
@@ -78,13 +78,13 @@ class Analysis:
 class Pipeline:
     """A loaded model and everything that follows from it."""
 
-    def __init__(self, predictor: Predictor, readers: Readers) -> None:
+    def __init__(self, predictor: Predictor, decoders: DecoderPool) -> None:
         self._predictor = predictor
-        self._readers = readers
+        self._decoders = decoders
         self.algorithm = _algorithm(predictor.bundle)
 
     @classmethod
-    def open(cls, config: ModelConfig, limits: ReaderLimits = DEFAULT_LIMITS) -> Self:
+    def open(cls, config: ModelConfig, limits: DecoderLimits = DEFAULT_LIMITS) -> Self:
         """Load the configured bundle; images are read within the limits.
 
         Raises ModelError where the bundle cannot be used.
@@ -93,7 +93,7 @@ class Pipeline:
         predictor = Predictor(
             Bundle.load(path), device=config.device, threads=config.threads or None
         )
-        return cls(predictor, Readers(limits))
+        return cls(predictor, DecoderPool(limits))
 
     @property
     def card(self) -> Card:
@@ -101,12 +101,12 @@ class Pipeline:
         return self._predictor.bundle.card
 
     def warm_up(self) -> None:
-        """Start what the first image would have to wait for. Raises ReaderError."""
-        self._readers.warm_up()
+        """Start what the first image would have to wait for. Raises DecoderError."""
+        self._decoders.warm_up()
 
-    def admit(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
+    def gate_and_decode(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
         """Gate and decode one DICOM object, in a process of its own; no network is run."""
-        return self._readers.admit(data, rules)
+        return self._decoders.gate_and_decode(data, rules)
 
     def analyse(
         self,
@@ -121,7 +121,7 @@ class Pipeline:
         `content_datetime` is written into the objects; its zone is taken for the site's where the
         image names none. A kind that cannot be made of this image is named in the notes.
         """
-        film = self.admit(data, rules)
+        film = self.gate_and_decode(data, rules)
         if isinstance(film, Refusal):
             return film
         try:
@@ -158,7 +158,7 @@ class Pipeline:
                 notes.append(f"no {kind.replace('_', ' ')}: {type(error).__name__}")
         return Analysis(prediction, tuple(notes), tuple(objects), builder.regions)
 
-    def predict(self, pixels: GreyImage, pose: Pose = UPRIGHT) -> Prediction:
+    def predict(self, pixels: GreyImage, pose: Pose = AS_STORED) -> Prediction:
         """Calibrated findings of one display-true image (rows, cols)."""
         return self.predict_all([(pixels, pose)])[0]
 
@@ -167,7 +167,7 @@ class Pipeline:
 
         The network sees each film upright; maps and geometry are those of the pixels as given.
         """
-        predictions = self._predictor.predict([pose.upright(pixels) for pixels, pose in films])
+        predictions = self._predictor.predict([pose.to_display(pixels) for pixels, pose in films])
         return [
             on_stored_grid(prediction, pose, *pixels.shape)
             for prediction, (pixels, pose) in zip(predictions, films, strict=True)
@@ -181,7 +181,7 @@ class Pipeline:
             model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
             operating_point=_operating_point(card),
         )
-        upright = film.pose.upright(film.pixels)
+        upright = film.pose.to_display(film.pixels)
         seen = on_upright_grid(prediction, film.pose, *upright.shape)
         return draw_summary(upright, seen, card.map_scales, captions)
 
@@ -249,7 +249,7 @@ def on_stored_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) 
         top, left, height, width = left, top, width, height
     return replace(
         prediction,
-        maps=pose.as_stored(prediction.maps),
+        maps=pose.to_stored(prediction.maps),
         geometry=Geometry(rows, columns, box.size, top, left, height, width),
     )
 

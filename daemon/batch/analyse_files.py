@@ -26,7 +26,7 @@ from cxr_model.data.image_file import read_image
 from cxr_model.errors import ImageError
 from cxr_model.predict.prediction import Prediction, clinical_summary
 from cxr_model.predict.predictor import BATCH
-from daemon.analyse.decoder_pool import DEFAULT_LIMITS, ReaderLimits
+from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits
 from daemon.analyse.gate_and_decode import GreyImage, Refusal
 from daemon.analyse.pipeline import Pipeline
 from daemon.batch.csv_report import HEATMAP_FOLDER, Report, Row, State, one_line, read_rows
@@ -35,7 +35,7 @@ from daemon.batch.find_files import InputFile, find_files
 from daemon.config.settings import ModelConfig
 from dicom_io.gate.pixel_check import assess_pixels
 from dicom_io.gate.reasons import Reason
-from dicom_io.read.orientation import UPRIGHT, Pose
+from dicom_io.read.orientation import AS_STORED, Pose
 from storage.files.durable import os_errors_named
 
 _MAX_BYTES = 2**30
@@ -71,7 +71,7 @@ class _AcceptedFilm:
 
     pixels: GreyImage
     notes: tuple[str, ...]
-    pose: Pose = UPRIGHT
+    pose: Pose = AS_STORED
 
 
 _Read = tuple[InputFile, _AcceptedFilm | Refusal]
@@ -84,7 +84,7 @@ def analyse_files(
     out: Path,
     model: ModelConfig,
     *,
-    limits: ReaderLimits = DEFAULT_LIMITS,
+    limits: DecoderLimits = DEFAULT_LIMITS,
     now: datetime.datetime,
     echo: Callable[[str], None],
 ) -> Summary:
@@ -165,7 +165,7 @@ class Batch:
             data = file.path.read_bytes()
         except OSError as error:
             return Refusal(Reason.UNREADABLE_OBJECT, f"{file.path}: {error.strerror}")
-        film = self._pipeline.admit(data)
+        film = self._pipeline.gate_and_decode(data)
         if isinstance(film, Refusal):
             return film
         return _AcceptedFilm(film.pixels, film.notes, film.pose)

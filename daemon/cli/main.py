@@ -145,7 +145,7 @@ def analyse(
 
     Run the command again to resume an interrupted run.
     """
-    from daemon.analyse.decoder_pool import ReaderLimits
+    from daemon.analyse.decoder_pool import DecoderLimits
     from daemon.batch.analyse_files import analyse_files
 
     settings = load_config(config)
@@ -153,7 +153,7 @@ def analyse(
         paths,
         out,
         settings.model,
-        limits=ReaderLimits.of(settings.analyst),
+        limits=DecoderLimits.of(settings.analyst),
         now=datetime.datetime.now(datetime.UTC),
         echo=lambda line: typer.echo(line, err=True),
     )

@@ -20,7 +20,7 @@ def assess_image(image: DisplayImage) -> Verdict:
     if image.coloured > _MOST_COLOUR:
         return Verdict(Reason.COLOUR_IMAGE, f"{image.coloured:.0%} of the pixels are coloured")
     seen = image.array if image.seen is None else image.array[image.seen]
-    return _assess(image.pose.upright(image.array), seen)
+    return _assess(image.pose.to_display(image.array), seen)
 
 
 def assess_pixels(array: Grey) -> Verdict:

@@ -48,7 +48,7 @@ class Pose:
         """Whether the stored film does not stand as it is read."""
         return self.transposed or self.columns_reversed or self.rows_reversed
 
-    def upright(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def to_display(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The film (rows, columns) as it is read: head up, the patient's left at the right.
 
         Pixels that are not square are made square by shrinking the finer direction.
@@ -64,7 +64,7 @@ class Pose:
         turned = stored.T if self.transposed else stored
         return np.ascontiguousarray(self._reversed(turned))
 
-    def as_stored(self, upright: NDArray[Any]) -> NDArray[Any]:
+    def to_stored(self, upright: NDArray[Any]) -> NDArray[Any]:
         """Arrays over the upright film (…, rows, columns) back over the stored one."""
         turned = self._reversed(upright)
         return np.ascontiguousarray(np.swapaxes(turned, -1, -2) if self.transposed else turned)
@@ -80,7 +80,7 @@ class Pose:
         return array[..., rows, columns]
 
 
-UPRIGHT = Pose()
+AS_STORED = Pose()
 
 
 def pose_of(ds: Dataset) -> tuple[Pose, tuple[str, ...]]:

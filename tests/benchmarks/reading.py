@@ -5,8 +5,8 @@ What the second costs more is carrying the object there and the picture back.
 
 from pydicom.uid import JPEG2000Lossless
 
-from daemon.analyse.decoder_pool import ReaderLimits, Readers
-from daemon.analyse.gate_and_decode import Film, admit
+from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
+from daemon.analyse.gate_and_decode import Film, gate_and_decode
 from dicom_io.gate.header_check import DEFAULT_RULES
 from tests.benchmarks.timing import in_turn, seconds, show
 from tests.builders.films import chest_film, chest_values, file_bytes
@@ -17,27 +17,27 @@ RUNS = 9
 
 def run() -> None:
     """Print the milliseconds for each size, uncompressed, and for one in JPEG 2000."""
-    readers = Readers(ReaderLimits(seconds=300))
-    readers.warm_up()
+    pool = DecoderPool(DecoderLimits(seconds=300))
+    pool.warm_up()
     for side in SIDES:
         film = chest_film(chest_values(side, side))
-        _compare(readers, f"{side} x {side} x 12 bit, uncompressed", file_bytes(film))
+        _compare(pool, f"{side} x {side} x 12 bit, uncompressed", file_bytes(film))
     film = chest_film(chest_values(2048, 2048))
     film.compress(JPEG2000Lossless, generate_instance_uid=False)
-    _compare(readers, "2048 x 2048 x 12 bit, JPEG 2000", file_bytes(film))
+    _compare(pool, "2048 x 2048 x 12 bit, JPEG 2000", file_bytes(film))
     print(f"starting a reader: {1000 * seconds(_start):.0f} ms")
 
 
-def _compare(readers: Readers, name: str, data: bytes) -> None:
-    assert isinstance(readers.admit(data), Film)
+def _compare(pool: DecoderPool, name: str, data: bytes) -> None:
+    assert isinstance(pool.gate_and_decode(data), Film)
     values = in_turn(
         RUNS,
-        here=lambda: 1000 * seconds(lambda: admit(data, DEFAULT_RULES)),
-        reader=lambda: 1000 * seconds(lambda: readers.admit(data)),
+        here=lambda: 1000 * seconds(lambda: gate_and_decode(data, DEFAULT_RULES)),
+        reader=lambda: 1000 * seconds(lambda: pool.gate_and_decode(data)),
     )
     print(f"{name}, {len(data) / 2**20:.0f} MiB")
     show(values, "ms", baseline="here")
 
 
 def _start() -> None:
-    Readers(ReaderLimits()).warm_up()
+    DecoderPool(DecoderLimits()).warm_up()

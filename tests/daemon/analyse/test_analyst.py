@@ -13,7 +13,7 @@ from daemon.analyse.pipeline import Pipeline
 from daemon.analyst import Analyst
 from daemon.config.peers import PeerConfig, PictureSyntax, Product, RulesConfig
 from daemon.config.settings import AnalystConfig, Config
-from daemon.errors import ReaderError
+from daemon.errors import DecoderError
 from daemon.receive.reception import Reception
 from dicom_io.gate.header_check import assess
 from dicom_io.gate.reasons import Reason
@@ -427,7 +427,7 @@ def test_unexpected_error_is_tried_again_then_named(
     [
         (OutOfSpaceError, Spool, "write"),
         (StoreUnavailableError, Spool, "write"),
-        (ReaderError, Pipeline, "analyse"),
+        (DecoderError, Pipeline, "analyse"),
     ],
 )
 def test_a_machine_without_room_is_waited_for_and_no_attempt_at_the_image(

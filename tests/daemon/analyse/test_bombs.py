@@ -8,7 +8,7 @@ import pytest
 from pydicom.encaps import encapsulate, generate_fragments
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from daemon.analyse.decoder_pool import ReaderLimits, Readers
+from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
 from daemon.analyse.gate_and_decode import Film, Refusal
 from dicom_io.gate.reasons import Reason
 from tests.builders.films import chest_film, chest_values, file_bytes
@@ -63,11 +63,11 @@ def items(*values: bytes) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def readers() -> Iterator[Readers]:
-    opened = Readers(ReaderLimits(seconds=30, memory_mb=1024))
+def pool() -> Iterator[DecoderPool]:
+    opened = DecoderPool(DecoderLimits(seconds=30, memory_mb=1024))
     opened.warm_up()
     yield opened
-    outcome = opened.admit(film_of(encapsulate([J2K])))
+    outcome = opened.gate_and_decode(film_of(encapsulate([J2K])))
     assert isinstance(outcome, Film)
 
 
@@ -91,9 +91,9 @@ def readers() -> Iterator[Readers]:
     ids=["pixels", "pixels undeclared", "tiles", "far origin", "empty tiles"],
 )
 def test_a_jpeg_2000_image_that_claims_more_than_it_holds_ends_by_name(
-    readers: Readers, frame: bytes, side: int, reason: Reason
+    pool: DecoderPool, frame: bytes, side: int, reason: Reason
 ) -> None:
-    outcome = readers.admit(film_of(encapsulate([frame]), side=side))
+    outcome = pool.gate_and_decode(film_of(encapsulate([frame]), side=side))
     assert isinstance(outcome, Refusal)
     assert outcome.reason is reason
     assert "NoneType" not in outcome.detail
@@ -111,9 +111,9 @@ def test_a_jpeg_2000_image_that_claims_more_than_it_holds_ends_by_name(
     ids=["too much", "too little", "segment outside", "one segment twice", "segments"],
 )
 def test_an_rle_image_that_claims_more_than_it_holds_ends_by_name(
-    readers: Readers, frame: bytes, side: int, reason: Reason
+    pool: DecoderPool, frame: bytes, side: int, reason: Reason
 ) -> None:
-    outcome = readers.admit(film_of(encapsulate([frame]), RLELossless, side))
+    outcome = pool.gate_and_decode(film_of(encapsulate([frame]), RLELossless, side))
     assert isinstance(outcome, Refusal)
     assert outcome.reason is reason
 
@@ -131,11 +131,11 @@ def test_an_rle_image_that_claims_more_than_it_holds_ends_by_name(
     ids=["none", "outside", "within an item", "backwards", "many", "half an offset"],
 )
 def test_the_one_frame_is_read_whatever_an_offset_table_says(
-    readers: Readers, table: bytes
+    pool: DecoderPool, table: bytes
 ) -> None:
     fragments = [J2K[:1000], *[b""] * 1000, J2K[1000:] + b"\0" * (len(J2K) % 2)]
-    outcome = readers.admit(film_of(items(table, *fragments)))
-    whole = readers.admit(film_of(encapsulate([J2K])))
+    outcome = pool.gate_and_decode(film_of(items(table, *fragments)))
+    whole = pool.gate_and_decode(film_of(encapsulate([J2K])))
     assert isinstance(outcome, Film)
     assert isinstance(whole, Film)
     assert np.array_equal(outcome.pixels, whole.pixels)
@@ -147,7 +147,7 @@ def test_the_one_frame_is_read_whatever_an_offset_table_says(
     ids=["too short", "outside", "many"],
 )
 def test_the_one_frame_is_read_whatever_an_extended_offset_table_says(
-    readers: Readers, offsets: list[int], lengths: list[int]
+    pool: DecoderPool, offsets: list[int], lengths: list[int]
 ) -> None:
     film = chest_film(
         VALUES,
@@ -157,17 +157,17 @@ def test_the_one_frame_is_read_whatever_an_extended_offset_table_says(
     )
     film.PixelData = encapsulate([J2K], has_bot=False)
     film["PixelData"].is_undefined_length = True
-    assert isinstance(readers.admit(file_bytes(film)), Film)
+    assert isinstance(pool.gate_and_decode(file_bytes(film)), Film)
 
 
-def test_fragments_without_number_are_refused(readers: Readers) -> None:
-    outcome = readers.admit(film_of(items(b"", *[b"\0\0"] * 1_000_000)))
+def test_fragments_without_number_are_refused(pool: DecoderPool) -> None:
+    outcome = pool.gate_and_decode(film_of(items(b"", *[b"\0\0"] * 1_000_000)))
     assert isinstance(outcome, Refusal)
     assert outcome.reason is Reason.UNREADABLE_OBJECT
 
 
-def test_pixel_data_without_a_fragment_is_refused(readers: Readers) -> None:
+def test_pixel_data_without_a_fragment_is_refused(pool: DecoderPool) -> None:
     for pixel_data in (items(b""), items(b"", b"")):
-        outcome = readers.admit(film_of(pixel_data))
+        outcome = pool.gate_and_decode(film_of(pixel_data))
         assert isinstance(outcome, Refusal)
         assert outcome.reason is Reason.UNDECODABLE_PIXELS

@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.analyse import decoder_pool as readers_module
-from daemon.analyse.decoder_pool import ReaderLimits, Readers
+from daemon.analyse import decoder_pool
+from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
 from daemon.analyse.decoder_process import (
     UnexpectedError,
     receive_outcome,
     send_outcome,
     send_question,
 )
-from daemon.analyse.gate_and_decode import Film, Refusal, admit
-from daemon.errors import ReaderError
+from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
+from daemon.errors import DecoderError
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
-from dicom_io.read.orientation import UPRIGHT
+from dicom_io.read.orientation import AS_STORED
 from tests.builders.films import chest_film, chest_values, file_bytes
 from tests.servers.running import wait_until
 from tests.tools.paths import ROOT
@@ -40,14 +40,14 @@ LARGE = file_bytes(chest_film(chest_values(3000, 2500)))
 
 
 @pytest.fixture(scope="module")
-def readers() -> Readers:
-    opened = Readers(ReaderLimits(seconds=20))
+def pool() -> DecoderPool:
+    opened = DecoderPool(DecoderLimits(seconds=20))
     opened.warm_up()
     return opened
 
 
 def children_of(parent: int) -> set[int]:
-    """The readers of a process; multiprocessing has a tracker of resources besides."""
+    """The decoder processes of a process; multiprocessing has a tracker of resources besides."""
     listed = subprocess.run(
         ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)],
         capture_output=True,
@@ -78,9 +78,9 @@ def signal_all(number: int) -> set[int]:
     ids=["good", "no view", "lateral", "blank", "junk"],
 )
 def test_a_reader_answers_what_reading_here_would(
-    readers: Readers, data: bytes, rules: Rules
+    pool: DecoderPool, data: bytes, rules: Rules
 ) -> None:
-    here, there = admit(data, rules), readers.admit(data, rules)
+    here, there = gate_and_decode(data, rules), pool.gate_and_decode(data, rules)
     if isinstance(here, Refusal):
         assert there == here
         return
@@ -93,21 +93,21 @@ def test_a_reader_answers_what_reading_here_would(
     assert there.pixels.flags.writeable
 
 
-def test_threads_are_answered_each_their_own(readers: Readers) -> None:
+def test_threads_are_answered_each_their_own(pool: DecoderPool) -> None:
     sides = [200 + number for number in range(12)]
     films = [file_bytes(chest_film(chest_values(side, side))) for side in sides]
-    with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(readers.admit, films))
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(pool.gate_and_decode, films))
     assert [answer.pixels.shape[0] for answer in answers if isinstance(answer, Film)] == sides
 
 
-def test_a_reader_killed_from_outside_is_replaced(readers: Readers) -> None:
+def test_a_reader_killed_from_outside_is_replaced(pool: DecoderPool) -> None:
     assert signal_all(signal.SIGKILL)
-    assert isinstance(readers.admit(GOOD), Film)
+    assert isinstance(pool.gate_and_decode(GOOD), Film)
 
 
 def test_an_image_that_crashes_every_reader_is_refused_by_the_signal(
-    readers: Readers, monkeypatch: pytest.MonkeyPatch
+    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
@@ -115,23 +115,23 @@ def test_an_image_that_crashes_every_reader_is_refused_by_the_signal(
         send_question(channel, data, rules)
         asked.append(signal_all(signal.SIGSEGV))
 
-    monkeypatch.setattr(readers_module, "send_question", send_and_crash)
-    refusal = readers.admit(LARGE)
+    monkeypatch.setattr(decoder_pool, "send_question", send_and_crash)
+    refusal = pool.gate_and_decode(LARGE)
     assert refusal == Refusal(
         Reason.DECODER_FAILED, "reading the image ended its process: signal SIGSEGV"
     )
-    assert len(asked) == readers_module.TRIES
+    assert len(asked) == decoder_pool.TRIES
     monkeypatch.undo()
-    assert isinstance(readers.admit(GOOD), Film)
+    assert isinstance(pool.gate_and_decode(GOOD), Film)
 
 
 def test_a_reader_that_hangs_is_stopped_and_the_image_refused() -> None:
-    readers = Readers(ReaderLimits(seconds=0.5))
+    pool = DecoderPool(DecoderLimits(seconds=0.5))
     others = children_of(os.getpid())
-    readers.warm_up()
+    pool.warm_up()
     (stopped,) = children_of(os.getpid()) - others
     os.kill(stopped, signal.SIGSTOP)
-    refusal = readers.admit(LARGE)
+    refusal = pool.gate_and_decode(LARGE)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.DECODER_FAILED
     assert refusal.detail == "reading the image took more than the 0.5 s of " + (
@@ -143,9 +143,9 @@ def test_a_reader_that_hangs_is_stopped_and_the_image_refused() -> None:
 def test_a_reader_killed_just_after_its_answer_is_given_no_other_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    readers = Readers(ReaderLimits(seconds=3))
+    pool = DecoderPool(DecoderLimits(seconds=3))
     others = children_of(os.getpid())
-    readers.warm_up()
+    pool.warm_up()
     (own,) = children_of(os.getpid()) - others
 
     def receive_late(channel: "Connection[Any, Any]", most_bytes: int) -> Film | Refusal:
@@ -154,20 +154,20 @@ def test_a_reader_killed_just_after_its_answer_is_given_no_other_image(
         return outcome
 
     with monkeypatch.context() as slow:
-        slow.setattr(readers_module, "receive_outcome", receive_late)
-        assert isinstance(readers.admit(GOOD), Film)
+        slow.setattr(decoder_pool, "receive_outcome", receive_late)
+        assert isinstance(pool.gate_and_decode(GOOD), Film)
     # Killed and not yet seen to be dead, as a machine under load may have it.
-    monkeypatch.setattr(readers_module._Reader, "is_alive", True)
-    assert isinstance(readers.admit(GOOD), Film)
+    monkeypatch.setattr(decoder_pool._Decoder, "is_alive", True)
+    assert isinstance(pool.gate_and_decode(GOOD), Film)
 
 
 def test_an_image_that_takes_too_much_memory_is_refused() -> None:
-    readers = Readers(ReaderLimits(memory_mb=64))
-    refusal = readers.admit(LARGE)
+    pool = DecoderPool(DecoderLimits(memory_mb=64))
+    refusal = pool.gate_and_decode(LARGE)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.DECODER_FAILED
     assert "more than the 64 MiB of analyst.decode_memory_mb" in refusal.detail
-    assert isinstance(readers.admit(GOOD), Film)
+    assert isinstance(pool.gate_and_decode(GOOD), Film)
 
 
 @pytest.mark.parametrize("step", ["Pipe", "Process"])
@@ -177,9 +177,9 @@ def test_a_system_that_gives_no_process_is_no_fault_of_the_image(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    monkeypatch.setattr(readers_module._spawn, step, refuse)
-    with pytest.raises(ReaderError, match="out of memory"):
-        Readers(ReaderLimits()).admit(GOOD)
+    monkeypatch.setattr(decoder_pool._spawn, step, refuse)
+    with pytest.raises(DecoderError, match="out of memory"):
+        DecoderPool(DecoderLimits()).gate_and_decode(GOOD)
 
 
 class _NoRoom(np.ndarray[Any, Any]):
@@ -191,14 +191,19 @@ def test_an_answer_that_memory_runs_out_on_is_not_begun() -> None:
     ours, theirs = multiprocessing.Pipe()
     shown = np.zeros(5, np.int64).view(_NoRoom)
     with pytest.raises(MemoryError):
-        send_outcome(theirs, Film(np.zeros((4, 4), np.uint8), (), UPRIGHT, shown))
+        send_outcome(theirs, Film(np.zeros((4, 4), np.uint8), (), AS_STORED, shown))
     assert not ours.poll()
 
 
 @pytest.mark.parametrize("shape", [[-1, 4], [0, 4], [4, 70000], [4, 5], ["4", 4], 4, [4, 4, 1]])
 def test_an_answer_of_another_shape_than_an_image_is_none(shape: object) -> None:
     ours, theirs = multiprocessing.Pipe()
-    answer = {"notes": [], "pose": dataclasses.asdict(UPRIGHT), "shape": shape, "has_shown": False}
+    answer = {
+        "notes": [],
+        "pose": dataclasses.asdict(AS_STORED),
+        "shape": shape,
+        "has_shown": False,
+    }
     theirs.send_bytes(json.dumps(answer).encode())
     theirs.send_bytes(b"x" * 16)
     with pytest.raises((ValueError, TypeError)):
@@ -222,7 +227,7 @@ def test_a_fault_of_ours_is_told_by_its_kind_and_place_alone() -> None:
 
 STUCK = """
 import multiprocessing, re, sys, time
-from daemon.reader import _end_with_parent
+from daemon.analyse.decoder_process import _end_with_parent
 
 def stuck():
     _end_with_parent()
@@ -238,8 +243,8 @@ if __name__ == "__main__":
 
 IDLE = """
 import multiprocessing, signal, time
-from daemon.readers import ReaderLimits, Readers
-from tests.dicom_io.films import chest_film, file_bytes
+from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
+from tests.builders.films import chest_film, file_bytes
 
 def children():
     return [process.pid for process in multiprocessing.active_children()]
@@ -247,14 +252,14 @@ def children():
 if __name__ == "__main__":
     # A shell's background job is born deaf to it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    readers = Readers(ReaderLimits())
-    readers.warm_up()
+    pool = DecoderPool(DecoderLimits())
+    pool.warm_up()
     before = children()
     try:
         print(*before, flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
-        readers.admit(file_bytes(chest_film()))
+        pool.gate_and_decode(file_bytes(chest_film()))
         print(children() == before, flush=True)
 """
 

@@ -28,7 +28,7 @@ def pipeline(bundle: Path) -> Pipeline:
 
 
 def admitted(pipeline: Pipeline, values: NDArray[Any], **attributes: Any) -> Film:
-    film = pipeline.admit(file_bytes(chest_film(values, **attributes)))
+    film = pipeline.gate_and_decode(file_bytes(chest_film(values, **attributes)))
     assert isinstance(film, Film)
     return film
 

@@ -172,7 +172,7 @@ def test_a_file_that_breaks_the_reader_stops_nobody(
     def fail(_data: bytes) -> None:
         raise ZeroDivisionError("never seen before")
 
-    monkeypatch.setattr(pipeline, "admit", fail)
+    monkeypatch.setattr(pipeline, "gate_and_decode", fail)
     rows = list(Batch(pipeline, tmp_path / "out").run(find_files([films], tmp_path / "none")))
     assert [row.reason for row in rows] == [None] * 8 + [Reason.ANALYSIS_FAILED]
     assert "never seen before" in rows[-1].detail

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.analyse.decoder_pool import ReaderLimits
+from daemon.analyse.decoder_pool import DecoderLimits
 from daemon.batch.analyse_files import analyse_files
 from daemon.config.settings import ModelConfig
 from dicom_io.gate.reasons import Reason
@@ -19,7 +19,7 @@ from tests.servers.running import film
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 
 
-def rows_of(folder: Path, out: Path, bundle: Path, limits: ReaderLimits) -> list[dict[str, str]]:
+def rows_of(folder: Path, out: Path, bundle: Path, limits: DecoderLimits) -> list[dict[str, str]]:
     model = ModelConfig(bundle=str(bundle), device="cpu", threads=1)
     analyse_files([folder], out, model, limits=limits, now=NOW, echo=lambda _: None)
     with (out / "final_clinical_report.csv").open(encoding="utf-8", newline="") as file:
@@ -30,7 +30,7 @@ def test_every_malformed_file_has_its_row_and_reason(
     shared_data: Path, tmp_path: Path, bundle: Path
 ) -> None:
     folder = shared_data / "dicom" / "malformed"
-    rows = rows_of(folder, tmp_path / "out", bundle, ReaderLimits())
+    rows = rows_of(folder, tmp_path / "out", bundle, DecoderLimits())
     assert len({row["Image_ID"] for row in rows}) == len(rows) == 342
     reasons = Counter(row["Reason"] for row in rows)
     assert set(reasons) <= set(Reason) - {Reason.ANALYSIS_FAILED}, reasons
@@ -41,7 +41,7 @@ def test_a_film_that_cannot_be_read_in_time_costs_no_other(tmp_path: Path, bundl
     folder.mkdir()
     (folder / "large.dcm").write_bytes(film("large", rows=6000, columns=5000))
     (folder / "small.dcm").write_bytes(film("small"))
-    rows = rows_of(folder, tmp_path / "out", bundle, ReaderLimits(memory_mb=100))
+    rows = rows_of(folder, tmp_path / "out", bundle, DecoderLimits(memory_mb=100))
     found = {row["Image_ID"]: row["Reason"] for row in rows}
     assert found == {"large.dcm": Reason.DECODER_FAILED, "small.dcm": ""}
 

@@ -62,7 +62,7 @@ class Studio:
         if case not in self._films:
             header = self._headers.row(case.source)
             data = build(case, self.picture(case), header, self._scratch)
-            film = self.pipeline.admit(data)
+            film = self.pipeline.gate_and_decode(data)
             assert isinstance(film, Film), film
             self._films[case] = film
         return self._films[case]
@@ -109,7 +109,7 @@ def test_the_matrix_has_every_pair() -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_film_is_shown_as_it_is(studio: Studio, case: Case) -> None:
     film = studio.film(case)
-    upright = film.pose.upright(film.pixels)
+    upright = film.pose.to_display(film.pixels)
     error = np.abs(upright.astype(int) - studio.picture(case))
     if case.is_lossy:
         assert error.mean() <= LOSSY_MEAN_ERROR[case.syntax]
@@ -120,7 +120,7 @@ def test_the_film_is_shown_as_it_is(studio: Studio, case: Case) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if not case.is_lossy], ids=str)
 def test_the_findings_are_those_of_the_picture(studio: Studio, case: Case) -> None:
     film = studio.film(case)
-    found = studio.answer(film.pose.upright(film.pixels)).findings
+    found = studio.answer(film.pose.to_display(film.pixels)).findings
     wanted = studio.answer(studio.picture(case)).findings
     moved = [abs(a.probability - b.probability) for a, b in zip(found, wanted, strict=True)]
     assert max(moved) < 0.02

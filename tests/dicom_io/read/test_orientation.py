@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dicom_io.read.orientation import UPRIGHT, Pose, pose_of
+from dicom_io.read.orientation import AS_STORED, Pose, pose_of
 from tests.builders.films import chest_film, lie_as
 
 ORIENTATIONS = ("L\\F", "R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
@@ -21,10 +21,10 @@ def test_every_way_a_film_can_lie_is_made_upright_and_back(orientation: str) -> 
     upright = numbered()
     stored = lie_as(upright, orientation)
     pose, _ = pose_of(chest_film(PatientOrientation=orientation.split("\\")))
-    assert (pose.upright(stored) == upright).all()
-    assert (pose.as_stored(upright) == stored).all()
+    assert (pose.to_display(stored) == upright).all()
+    assert (pose.to_stored(upright) == stored).all()
     maps = np.stack([upright, upright + 100])
-    assert (pose.as_stored(maps)[1] == stored + 100).all()
+    assert (pose.to_stored(maps)[1] == stored + 100).all()
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -39,14 +39,14 @@ def test_a_mirrored_or_rotated_film_is_said(orientation: str) -> None:
 @pytest.mark.parametrize("value", [None, ["L", "X"], ["L"], "PA"])
 def test_without_a_usable_orientation_the_film_counts_as_upright(value: list[str] | None) -> None:
     pose, notes = pose_of(chest_film(PatientOrientation=value))
-    assert pose == UPRIGHT
+    assert pose == AS_STORED
     assert len(notes) == 1
     assert "taken as upright and not mirrored" in notes[0]
 
 
 @pytest.mark.parametrize("value", [["A", "F"], ["P", "F"], ["L", "R"], ["L", "L"], ["L", "P"]])
 def test_directions_of_no_frontal_film_turn_nothing(value: list[str]) -> None:
-    assert pose_of(chest_film(PatientOrientation=value)) == (UPRIGHT, ())
+    assert pose_of(chest_film(PatientOrientation=value)) == (AS_STORED, ())
 
 
 def test_oblique_directions_count_by_their_first_letter() -> None:
@@ -57,7 +57,7 @@ def test_oblique_directions_count_by_their_first_letter() -> None:
 def test_what_the_unit_has_done_already_is_not_done_again() -> None:
     flipped = chest_film(PatientOrientation=["L", "F"], FieldOfViewHorizontalFlip="YES")
     flipped.FieldOfViewRotation = 90
-    assert pose_of(flipped) == (UPRIGHT, ())
+    assert pose_of(flipped) == (AS_STORED, ())
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_the_unit_has_done_already_is_not_done_again() -> None:
 )
 def test_pixels_are_made_square_by_shrinking(spacing: list[float], shape: tuple[int, int]) -> None:
     pose, _ = pose_of(chest_film(PixelSpacing=spacing))
-    assert pose.upright(numbered(100, 80)).shape == shape
+    assert pose.to_display(numbered(100, 80)).shape == shape
 
 
 @pytest.mark.parametrize(
