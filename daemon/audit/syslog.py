@@ -16,7 +16,6 @@ import termios
 import time
 from contextlib import suppress
 from datetime import datetime
-from types import TracebackType
 from typing import Self
 
 from daemon.config.fields import SyslogConfig, SyslogTransport
@@ -74,12 +73,7 @@ class SyslogConnection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

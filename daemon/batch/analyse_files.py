@@ -39,7 +39,7 @@ from dicom_io.read.orientation import AS_STORED, Pose
 from storage.files.durable import os_errors_named
 
 _MAX_BYTES = 2**30
-"""A larger file is no film; reading it would use the memory of all others."""
+"""A larger file is no film, and reading it would exhaust the memory."""
 
 _LONGEST_NAME_BYTES = 180
 

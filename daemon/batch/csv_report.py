@@ -81,7 +81,7 @@ class Row:
 
     @property
     def present(self) -> frozenset[str]:
-        """Labels that the summary names; the rounded probabilities could give others."""
+        """Labels that the summary names. The probabilities are rounded and could differ."""
         if self.reason is not None or self.summary == NO_FINDING:
             return frozenset()
         return frozenset(part.rpartition(" (")[0] for part in self.summary.split("; "))

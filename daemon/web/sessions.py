@@ -116,7 +116,7 @@ class Authenticator:
 
 
 def _digest(value: str) -> bytes:
-    """Hash a token: digests have one length, so a comparison reveals nothing."""
+    """Hash a token: digests have one length, so a comparison does not reveal the length."""
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).digest()
 
 
