@@ -1,9 +1,9 @@
-"""In the courier: sends the audit trail to a syslog server.
+"""Sends the audit trail to a syslog server; a part of the courier.
 
-Over TCP and TLS each row arrives at least once: how far the server has come is in the store, and
-moves only after the messages were taken in and the server has not hung up on them. A server that
-is down is tried again with backoff; the rows wait in the store and delay nothing else. Of several
-couriers on one store one sends.
+Over TCP and TLS each row arrives at least once: the store keeps the server's position in the trail,
+which advances only after the server received the messages and kept the connection open. If the
+server is down, the rows wait in the store while the courier retries with backoff and delivers
+results meanwhile. If several couriers share a store, only one forwards.
 """
 
 import datetime
@@ -25,18 +25,18 @@ log = logging.getLogger("audit")
 POLL_SECONDS = 1.0
 
 BATCH_ROWS = 1000
-"""Many: after each batch there is a wait, to see whether the server hangs up."""
+"""A large batch, because each batch ends with a wait for a hangup."""
 
 LEASE = datetime.timedelta(seconds=60)
 
 
 class Forwarder:
-    """Sends what is new in the trail to the configured server."""
+    """Sends new rows of the trail to the configured server."""
 
     def __init__(self, config: Config, worker: str, store: Store, stop: threading.Event) -> None:
         syslog = config.syslog
         self._syslog = syslog
-        # Another server starts at the beginning of the trail.
+        # A position belongs to one server: another server starts at the first row.
         self._reader = f"syslog {syslog.transport} {syslog.host}:{syslog.port}"
         self._timeout = config.courier.network_timeout_seconds
         self._worker = worker
@@ -63,7 +63,7 @@ class Forwarder:
         return POLL_SECONDS
 
     def forward(self) -> bool:
-        """Send the next rows; whether there were any. Raises SyslogError or StorageError."""
+        """Send the next rows. Returns False if there are none. Raises SyslogError, StorageError."""
         if self._store.audit.head().number == self._done:
             return False
         self._done = self._store.audit_readers.hold(self._reader, self._worker, LEASE)
@@ -85,7 +85,7 @@ class Forwarder:
     def _message(self, row: AuditRow) -> bytes:
         try:
             if not is_itself(row):
-                raise ValueError("its hash is not that of its cells")
+                raise ValueError("its hash does not match its cells")
             message = self._reporter.message(row, self._patient_id(row))
         except ValueError as error:
             log.error("row %d of the audit trail cannot be sent: %s", row.number, error)
@@ -100,14 +100,14 @@ class Forwarder:
         return self._store.results.patient_id(study)
 
     def close(self) -> None:
-        """End the connection, if there is one."""
+        """Close the connection, if it is open."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
 
 def _alarm(number: int) -> AuditRow:
-    """Sent in place of a row that is not what it was."""
+    """Return a row to send in place of an altered row."""
     return AuditRow(
         number=number,
         recorded_at=moment(datetime.datetime.now(datetime.UTC)),
