@@ -40,7 +40,7 @@ from dicom_io.errors import NotDicomError, ObjectError
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
-from dicom_io.objects.presentation_state import objection
+from dicom_io.objects.presentation_state import unsupported_reason
 from dicom_io.read.header import read_head
 from dicom_io.read.orientation import AS_STORED, Pose
 from storage.records import ObjectKind
@@ -129,7 +129,7 @@ class Pipeline:
         except NotDicomError as error:
             return Refusal(Reason.UNREADABLE_OBJECT, str(error), film.notes)
         prediction = self.predict(film.pixels, film.pose)
-        problem = objection(head) if ObjectKind.PRESENTATION_STATE in kinds else ""
+        problem = unsupported_reason(head) if ObjectKind.PRESENTATION_STATE in kinds else ""
         if problem:
             kinds = frozenset(kinds) - {ObjectKind.PRESENTATION_STATE}
             film = replace(film, notes=(*film.notes, f"no presentation state: {problem}"))

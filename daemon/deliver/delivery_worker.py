@@ -10,7 +10,7 @@ from daemon.worker.loop import Backoff, Loop
 from daemon.worker.peer_queue import PeerQueue
 from daemon.worker.role import RoleContext
 from dicom_io.errors import AssociationError, DicomError
-from dicom_io.objects.compression import fitted
+from dicom_io.objects.compression import picture_for_destination
 from dicom_io.send.sender import Disposition, Sender
 from storage.errors import SpoolUnavailableError, StorageError
 from storage.files.spool import Spool
@@ -127,7 +127,7 @@ class DeliveryWorker:
     def _converted(self, data: bytes, sender: Sender) -> bytes:
         """Return the object in the form that the destination prefers, else as it is stored."""
         try:
-            return fitted(data, self._picture_syntax, sender.accepted)
+            return picture_for_destination(data, self._picture_syntax, sender.accepted)
         except DicomError as error:
             log.warning("%s: an object is sent as it is stored: %s", self._name, error)
             return data

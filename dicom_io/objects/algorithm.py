@@ -1,4 +1,4 @@
-"""The algorithm behind an object, and how an object names it."""
+"""The algorithm that made an object, and the equipment attributes that name it."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,16 @@ RESEARCH_USE_ONLY = "RESEARCH USE ONLY. Not for clinical use: not for diagnosis 
 
 _LONG_STRING = 64
 
+_SHORT_TEXT = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
     """A model as its bundle describes it.
 
-    `sha256` is the bundle's, in full. `calibration` says how a logit became a probability and
-    `calibration_version` which curves they were, `operating_point` how the thresholds were chosen,
-    `intended_use` what the model is for, `parameters` anything else worth naming.
+    `sha256` is the full hash of the bundle. `calibration` is the method that turns a logit into a
+    probability and `calibration_version` the version of its curves. `operating_point` is the rule
+    that chose the thresholds. `parameters` are further lines for the report.
     """
 
     name: str
@@ -31,36 +33,41 @@ class Algorithm:
     operating_point: str = ""
     parameters: tuple[str, ...] = ()
 
-    def described_parameters(self) -> tuple[str, ...]:
-        """Lines for Algorithm Parameters (111002, DCM), the research notice first."""
+    def parameter_lines(self) -> tuple[str, ...]:
+        """Return the lines of Algorithm Parameters (111002, DCM), the research notice first."""
         return (
             RESEARCH_USE_ONLY,
             f"Intended use: {plain(self.intended_use)}",
             f"Model bundle sha256: {self.sha256}",
-            f"Calibration: {plain(self.described_calibration())}",
+            f"Calibration: {plain(self.calibration_text())}",
             *(plain(parameter) for parameter in self.parameters),
         )
 
-    def described_calibration(self) -> str:
-        """How a logit became a probability, and by which version of the curves."""
+    def calibration_text(self) -> str:
+        """Return the calibration method and the version of its curves."""
         version = f", version {self.calibration_version}" if self.calibration_version else ""
         return self.calibration + version
 
 
 def plain(text: str) -> str:
-    """Text that every DICOM character repertoire can hold.
+    """Return the text in characters that are safe in every DICOM character set.
 
-    The objects keep the source's SpecificCharacterSet so that names stay as they are. In some of
-    those sets (ISO_IR 13) a backslash and a tilde are other characters, and only the rest of
-    ASCII is safe in all of them.
+    A new object keeps the SpecificCharacterSet of its source, so that names keep their bytes. In
+    ISO_IR 13 the bytes of backslash and tilde mean other characters. The rest of ASCII is the same
+    in every set.
     """
     ascii_text = text.encode("ascii", "replace").decode("ascii")
     return ascii_text.replace("\\", "/").replace("~", "-")
 
 
 def long_string(text: str) -> str:
-    """Text cut to the 64 characters of an LO value (PS3.5 6.2)."""
+    """Return the text as an LO value: safe characters, at most 64 (PS3.5 6.2)."""
     return plain(text).strip()[:_LONG_STRING]
+
+
+def short_text(text: str) -> str:
+    """Return the text as an ST value: safe characters, at most 1024 (PS3.5 6.2)."""
+    return plain(text)[:_SHORT_TEXT]
 
 
 def add_equipment(ds: Dataset, algorithm: Algorithm) -> None:
@@ -70,16 +77,16 @@ def add_equipment(ds: Dataset, algorithm: Algorithm) -> None:
     item.PurposeOfReferenceCodeSequence = [PROCESSING_EQUIPMENT.item()]
     _name_equipment(item, algorithm)
     item.DeviceUID = device_uid(algorithm.sha256)
-    item.ContributionDescription = plain(
+    item.ContributionDescription = short_text(
         f"AI analysis of chest radiographs. {RESEARCH_USE_ONLY} Calibration: "
-        f"{algorithm.described_calibration()}"
-    )[:1024]
+        f"{algorithm.calibration_text()}"
+    )
     ds.ContributingEquipmentSequence = [item]
 
 
 def _name_equipment(ds: Dataset, algorithm: Algorithm) -> None:
     ds.Manufacturer = long_string(algorithm.manufacturer)
     ds.ManufacturerModelName = long_string(algorithm.name)
-    # A SHA-256 in hexadecimal is exactly as long as an LO value may be.
+    # A SHA-256 in hexadecimal has 64 characters, the limit of an LO value.
     ds.DeviceSerialNumber = long_string(algorithm.sha256)
     ds.SoftwareVersions = long_string(algorithm.version)

@@ -1,4 +1,4 @@
-"""Transfer syntaxes: the two that every program knows, and all that are taken in."""
+"""SOP classes and uncompressed transfer syntaxes of the objects this software sends."""
 
 from pydicom.uid import (
     Comprehensive3DSRStorage,
@@ -11,16 +11,15 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-# What every DICOM program reads and writes.
 PLAIN_SYNTAXES = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+"""Uncompressed transfer syntaxes, which every DICOM program reads and writes."""
 
 VERIFICATION = "1.2.840.10008.1.1"
 
-# What this software sends: reports, as the first of these classes that an archive takes,
-# pictures, presentation states and segmentations.
 REPORT_CLASS = str(Comprehensive3DSRStorage)
 
 REPORT_CLASSES = (REPORT_CLASS, str(ComprehensiveSRStorage), str(EnhancedSRStorage))
+"""A report is sent as the first of these classes that the destination accepts."""
 
 HEATMAP_CLASS = str(SecondaryCaptureImageStorage)
 
@@ -31,4 +30,4 @@ SEGMENTATION_CLASS = str(SegmentationStorage)
 RESULT_CLASSES = (*REPORT_CLASSES, HEATMAP_CLASS, PRESENTATION_CLASS, SEGMENTATION_CLASS)
 
 MAX_CONTEXTS = 128
-"""Presentation context identifiers are odd numbers of one byte (PS3.8 9.3.2.2)."""
+"""Presentation contexts of one association: identifiers are odd single bytes (PS3.8 9.3.2.2)."""

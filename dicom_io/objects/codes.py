@@ -1,11 +1,11 @@
-"""The codes written into our objects, each with where it was verified.
+"""Codes of the objects, each with the source that confirms it.
 
 `Origin.DICOM` codes are in the DICOM code dictionary that pydicom ships; a test looks each up.
-`Origin.PUBLISHED` codes are not, and were found in the public source named in `provenance`.
-`Origin.PRIVATE` codes belong to the scheme `99CXRD` because no public code could be verified.
+`Origin.PUBLISHED` codes are not in that dictionary; `provenance` names their public source.
+`Origin.PRIVATE` codes belong to the scheme `99CXRD`: no public code could be verified for them.
 
-A trap: pydicom's `codes.SCT.Cardiomegaly` is 287272002, a number that the same dictionary also
-names "Enlarged septal foramen of heart". It is not used here.
+Do not use pydicom's `codes.SCT.Cardiomegaly`. Its value is 287272002, which the same dictionary
+also names "Enlarged septal foramen of heart".
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ PRIVATE_SCHEME_UID = derived_uid(PRIVATE_SCHEME, "", "coding-scheme")
 
 
 class Origin(Enum):
-    """Where a code was verified."""
+    """Kind of source that confirms a code."""
 
     DICOM = "in the DICOM code dictionary"
     PUBLISHED = "in another public source"
@@ -44,11 +44,11 @@ class Concept:
 
     @property
     def code(self) -> Code:
-        """The concept as pydicom and highdicom take it."""
+        """Return the concept in the form that pydicom and highdicom take."""
         return Code(self.value, self.scheme, self.meaning)
 
     def item(self) -> Dataset:
-        """The concept as an item of a code sequence."""
+        """Return the concept as an item of a code sequence."""
         item = Dataset()
         item.CodeValue = self.value
         item.CodingSchemeDesignator = self.scheme
@@ -58,7 +58,7 @@ class Concept:
 
 @dataclass(frozen=True, slots=True)
 class FindingCode:
-    """How one of the 14 labels of NIH ChestX-ray14 is coded."""
+    """Codes of one of the 14 labels of NIH ChestX-ray14: the finding and its body site."""
 
     label: str
     concept: Concept
@@ -116,7 +116,7 @@ CHEST_RADIOGRAPHY = _published(
 _FINDINGS = (
     FindingCode(
         "Atelectasis",
-        # The dictionary has only 40779009, plate-like atelectasis, which says more than the label.
+        # The dictionary has only 40779009, plate-like atelectasis, narrower than the label.
         _published("46621007", "Atelectasis", "MedDRA/CTCAE to SNOMED CT concept map"),
         LUNG,
     ),
@@ -148,7 +148,7 @@ _FINDINGS = (
     ),
     FindingCode(
         "Fibrosis",
-        # The dictionary's 112674009 is fibrosis of any organ.
+        # 112674009 of the dictionary is fibrosis of any organ.
         _published("51615001", "Fibrosis of lung", "MedDRA 10037383 to SNOMED CT concept map"),
         LUNG,
     ),
@@ -165,7 +165,7 @@ _FINDINGS = (
     ),
     FindingCode(
         "Hernia",
-        # The label is mostly, though not provably always, a hiatal hernia.
+        # The label means a hiatal hernia on most films; no source says that it always does.
         _published("84089009", "Hiatal hernia", "several public SNOMED CT mappings"),
         DIAPHRAGM,
     ),
@@ -175,7 +175,7 @@ FINDING_CODES: Mapping[str, FindingCode] = MappingProxyType({f.label: f for f in
 
 
 def finding_code(label: str) -> FindingCode:
-    """Code of a label; ObjectError for a label that is not one of the 14."""
+    """Return the codes of a label. Raises ObjectError for a label that is not one of the 14."""
     try:
         return FINDING_CODES[label]
     except KeyError:
@@ -184,7 +184,7 @@ def finding_code(label: str) -> FindingCode:
 
 
 def private_scheme_item() -> Dataset:
-    """Item of CodingSchemeIdentificationSequence (0008,0110) that describes `99CXRD`."""
+    """Return the item of CodingSchemeIdentificationSequence (0008,0110) for `99CXRD`."""
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
     item.CodingSchemeUID = PRIVATE_SCHEME_UID

@@ -1,11 +1,12 @@
-"""Pictures in the form a destination prefers: uncompressed, RLE, JPEG 2000 or JPEG baseline.
+"""Compression of pictures for a destination: uncompressed, RLE, JPEG 2000 or JPEG baseline.
 
-Two rules, because two of these lose nothing and one does. A picture in RLE or JPEG 2000 (lossless)
-is the same instance in another transfer syntax, so it is compressed while it is sent, once the
-destination has accepted that syntax. JPEG baseline changes pixels: the image "shall receive a new
-SOP Instance UID" (PS3.3 C.7.6.1.1.5), so it is another object, built once, that names its
-uncompressed predecessor. Decoding that object again loses nothing more: where a destination refuses
-JPEG it goes out uncompressed under its own UID, still marked as lossy.
+RLE and JPEG 2000 Lossless keep every pixel. The picture remains the same instance, so the sender
+compresses it once the destination has accepted the transfer syntax.
+
+JPEG baseline changes pixels: the image "shall receive a new SOP Instance UID" (PS3.3 C.7.6.1.1.5).
+The JPEG copy is therefore an object of its own, built once, which names its uncompressed
+predecessor. A destination that refuses JPEG receives the copy decoded, under the UID of the copy
+and still marked as lossy.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,10 +28,12 @@ from pydicom.uid import (
 )
 
 from dicom_io.errors import ObjectError
+from dicom_io.objects.algorithm import short_text
 from dicom_io.objects.classes import PLAIN_SYNTAXES
 from dicom_io.objects.codes import LOSSY_COMPRESSION, UNCOMPRESSED_PREDECESSOR
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import series_item, source_item
+from dicom_io.objects.source_header import reference_item
 from dicom_io.read.header import header_of, numbers, read_dataset, text
 from dicom_io.read.warnings_off import quietly
 
@@ -40,12 +43,10 @@ JPEG_2000 = str(JPEG2000Lossless)
 
 JPEG_BASELINE = str(JPEGBaseline8Bit)
 
-# Of 100: text and colour edges stay clean, at about a tenth of the size.
+# Quality 90 of 100 keeps text and colour edges clean at about a tenth of the size.
 _JPEG_QUALITY = 90
 
-_SHORT_TEXT = 1024
-
-# What pydicom and its plugins raise where they cannot encode or decode.
+# Exceptions of pydicom and its plugins for pixels they cannot encode or decode.
 _CODEC_ERRORS = (
     AttributeError,
     LookupError,
@@ -55,17 +56,19 @@ _CODEC_ERRORS = (
     ValueError,
 )
 
-# How a lossless syntax holds RGB: RLE by planes, JPEG 2000 after its reversible transform.
+# PhotometricInterpretation of RGB pixels: RLE stores the planes, JPEG 2000 transforms them.
 _PHOTOMETRICS: Mapping[str, str] = MappingProxyType({RLE: "RGB", JPEG_2000: "YBR_RCT"})
 
 
-def fitted(data: bytes, preferred: str | None, accepted: Mapping[str, Collection[str]]) -> bytes:
-    """An object as it is to be sent to a destination that prefers a transfer syntax for pictures.
+def picture_for_destination(
+    data: bytes, preferred: str | None, accepted: Mapping[str, Collection[str]]
+) -> bytes:
+    """Return an object in a transfer syntax that the destination accepted.
 
-    `data` is a whole file, `accepted` the transfer syntaxes accepted by SOP class. A picture is
-    put into `preferred` where that is accepted and loses nothing; one stored compressed is decoded
-    where its own syntax is not accepted. Anything else comes back as it is. Raises ObjectError
-    where a codec fails, and NotDicomError.
+    `data` is a whole file; `accepted` maps each SOP class to its accepted transfer syntaxes. An
+    uncompressed picture is compressed to `preferred` if that syntax is lossless and accepted. A
+    compressed picture is decoded if its own syntax is not accepted. Every other object is
+    returned unchanged. Raises ObjectError if a codec fails, and NotDicomError.
     """
     header = header_of(read_dataset(data, with_pixels=False))
     if header.sop_class_uid != SecondaryCaptureImageStorage:
@@ -79,7 +82,7 @@ def fitted(data: bytes, preferred: str | None, accepted: Mapping[str, Collection
 
 
 def losslessly_compressed(data: bytes, syntax: str) -> bytes:
-    """The same instance in RLE or JPEG 2000 Lossless. Raises ObjectError."""
+    """Return the same instance in RLE or JPEG 2000 Lossless. Raises ObjectError."""
     ds = read_dataset(data)
     try:
         with quietly():
@@ -91,7 +94,10 @@ def losslessly_compressed(data: bytes, syntax: str) -> bytes:
 
 
 def uncompressed(data: bytes) -> bytes:
-    """The same instance in Explicit VR Little Endian, still marked if lossy. Raises ObjectError."""
+    """Return the same instance in Explicit VR Little Endian; a lossy mark stays.
+
+    Raises ObjectError.
+    """
     ds = read_dataset(data)
     try:
         with quietly():
@@ -104,9 +110,9 @@ def uncompressed(data: bytes) -> bytes:
 def jpeg_copy(
     picture: Dataset, *, sop_instance_uid: str, series_instance_uid: str, series_number: int
 ) -> bytes:
-    """A Secondary Capture that `capture` built, as another object in JPEG baseline: a whole file.
+    """Return a copy of a built Secondary Capture in JPEG baseline, as a whole file.
 
-    Raises ObjectError where the encoder fails.
+    The copy is an object of its own, with the given UIDs. Raises ObjectError if the encoder fails.
     """
     encoded = _jpeg(picture)
     ratio = len(picture.PixelData) / len(encoded)
@@ -115,9 +121,9 @@ def jpeg_copy(
     ds.SeriesInstanceUID = series_instance_uid
     ds.SeriesNumber = series_number
     _add_predecessor(ds, picture)
-    ds.DerivationDescription = (
+    ds.DerivationDescription = short_text(
         f"JPEG baseline, quality {_JPEG_QUALITY}, {ratio:.1f}:1. {picture.DerivationDescription}"
-    )[:_SHORT_TEXT]
+    )
     _add_lossy_step(ds, ratio)
     ds.PhotometricInterpretation = "YBR_FULL_422"
     ds.PixelData = encapsulate([encoded])
@@ -129,7 +135,7 @@ def jpeg_copy(
 def _jpeg(picture: Dataset) -> bytes:
     rgb = np.frombuffer(picture.PixelData, np.uint8)[: picture.Rows * picture.Columns * 3]
     bgr = cv2.cvtColor(rgb.reshape(picture.Rows, picture.Columns, 3), cv2.COLOR_RGB2BGR)
-    # A.4.1 of PS3.5: two Y blocks, then one of each chrominance, which is YBR_FULL_422.
+    # PS3.5 A.4.1: two Y blocks, then one block per chrominance, which is YBR_FULL_422.
     options = [
         cv2.IMWRITE_JPEG_QUALITY,
         _JPEG_QUALITY,
@@ -143,9 +149,7 @@ def _jpeg(picture: Dataset) -> bytes:
 
 
 def _add_predecessor(ds: Dataset, picture: Dataset) -> None:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = picture.SOPClassUID
-    reference.ReferencedSOPInstanceUID = picture.SOPInstanceUID
+    reference = reference_item(picture.SOPClassUID, picture.SOPInstanceUID)
     ds.SourceImageSequence = [
         *picture.SourceImageSequence,
         source_item(reference, UNCOMPRESSED_PREDECESSOR, same_grid=True),
@@ -161,14 +165,14 @@ def _add_predecessor(ds: Dataset, picture: Dataset) -> None:
 
 
 def _add_lossy_step(ds: Dataset, ratio: float) -> None:
-    """Ratio and method of this step after those of the film, value by value (C.7.6.1.1.5)."""
+    """Append ratio and method of this step to the values of the film (PS3.3 C.7.6.1.1.5)."""
     ratios = list(numbers(ds, "LossyImageCompressionRatio"))
-    methods = [one for one in text(ds, "LossyImageCompressionMethod").split("\\") if one]
+    methods = [name for name in text(ds, "LossyImageCompressionMethod").split("\\") if name]
     if len(ratios) != len(methods) or not np.isfinite(ratios).all():
         ratios, methods = [], []
     with quietly():
         ds.LossyImageCompression = "01"
-        ds.LossyImageCompressionRatio = MultiValue(str, [f"{one:.4g}" for one in (*ratios, ratio)])
+        ds.LossyImageCompressionRatio = MultiValue(str, [f"{x:.4g}" for x in (*ratios, ratio)])
         ds.LossyImageCompressionMethod = [*methods, "ISO_10918_1"]
 
 

@@ -1,4 +1,4 @@
-"""Objects as bytes, and a report as text for a person."""
+"""Encoding of a new object as a DICOM file."""
 
 import copy
 from io import BytesIO
@@ -16,7 +16,7 @@ IMPLEMENTATION_VERSION_NAME = "CXRD"
 
 
 def to_bytes(ds: Dataset) -> bytes:
-    """The object as a DICOM file (PS3.10) in Explicit VR Little Endian. `ds` stays as it is."""
+    """Return the object as a DICOM file (PS3.10) in Explicit VR Little Endian; `ds` is kept."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = ds.SOPClassUID

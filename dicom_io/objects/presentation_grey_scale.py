@@ -1,9 +1,10 @@
-"""A film's grey scale as a presentation state says it: Modality LUT, VOI LUT and polarity.
+"""Grey scale of a film in a presentation state: Modality LUT, VOI LUT and polarity.
 
-A presentation state defines the whole chain and overrides the image's own (PS3.4 N.2), its
-photometric interpretation included; what it leaves out is the identity. So it states the chain
-that `pixels` reads the film by. Linear windows stay windows, which a viewer can move; a film with
-a lookup table or a sigmoid gets its whole curve as one table, since viewers ignore sigmoids there.
+A presentation state overrides the whole grey scale of the image (PS3.4 N.2), including its
+photometric interpretation. A step that the state omits is the identity. The state therefore repeats
+the steps by which `dicom_io.read` decodes the film. A linear window stays a window, which a viewer
+can move. A film with a lookup table or a sigmoid gets its whole curve as one table, because viewers
+ignore a sigmoid in a presentation state.
 """
 
 import numpy as np
@@ -15,36 +16,33 @@ from dicom_io.read.grey_scale import Window, grey_values, modality_values
 from dicom_io.read.header import items, number, numbers, text
 
 MAX_BITS = 16
-"""More bits than these do not fit a lookup table."""
+"""Bits that a lookup table can hold."""
 
 _TOP = 65535
 
 
-def add_tone(ds: Dataset, source: Dataset, shown: NDArray[np.int64]) -> None:
+def add_grey_scale(ds: Dataset, source: Dataset, shown: NDArray[np.int64]) -> None:
     """Add Modality LUT, Softcopy VOI LUT and Softcopy Presentation LUT (PS3.3 C.11.1, 8, 6).
 
-    `shown` are the film's stored values that take part in its contrast.
+    `shown` are the stored values that determine the contrast of the film.
     """
     layout = layout_of(source)
     tables = items(source, "VOILUTSequence") or items(source, "ModalityLUTSequence")
-    if tables or _function(source) == "SIGMOID":
-        _add_voi(ds, _curve(source, shown, layout))
+    voi: Dataset | None
+    if tables or _voi_function(source) == "SIGMOID":
+        voi = _curve(source, shown, layout)
     else:
         _add_rescale(ds, source)
         voi = _window(source, shown, layout)
-        if voi is not None:
-            _add_voi(ds, voi)
+    if voi is not None:
+        ds.SoftcopyVOILUTSequence = [voi]
     inverse = text(source, "PresentationLUTShape").upper() == "INVERSE"
     inverted = inverse or layout.photometric == "MONOCHROME1"
     ds.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
 
 
-def _add_voi(ds: Dataset, item: Dataset) -> None:
-    ds.SoftcopyVOILUTSequence = [item]
-
-
 def _curve(source: Dataset, shown: NDArray[np.int64], layout: Layout) -> Dataset:
-    """From every stored value that can occur straight to 16 bits of grey."""
+    """Return a table from every possible stored value to 16 bits of grey."""
     low = -(1 << layout.bits_stored - 1) if layout.signed else 0
     stored = np.arange(low, low + (1 << layout.bits_stored), dtype=np.float64)
     modality, _ = modality_values(stored, source, layout)
@@ -65,7 +63,7 @@ def _curve(source: Dataset, shown: NDArray[np.int64], layout: Layout) -> Dataset
     return item
 
 
-def _function(source: Dataset) -> str:
+def _voi_function(source: Dataset) -> str:
     return text(source, "VOILUTFunction").partition("\\")[0].upper()
 
 
@@ -81,10 +79,10 @@ def _add_rescale(ds: Dataset, source: Dataset) -> None:
 
 
 def _window(source: Dataset, shown: NDArray[np.int64], layout: Layout) -> Dataset | None:
-    """The film's first window, else one from its smallest to its largest value."""
+    """Return the first window of the film if it is valid, else a window over its values."""
     centres, widths = numbers(source, "WindowCenter"), numbers(source, "WindowWidth")
     if centres and widths:
-        function = "LINEAR_EXACT" if _function(source) == "LINEAR_EXACT" else "LINEAR"
+        function = "LINEAR_EXACT" if _voi_function(source) == "LINEAR_EXACT" else "LINEAR"
         window = Window(centres[0], widths[0], function)
         if np.isfinite([window.centre, window.width]).all() and window.is_valid:
             return _window_item(window)

@@ -1,9 +1,8 @@
-"""Regions drawn over the original film: a Grayscale Softcopy Presentation State (PS3.3 A.33.1).
+"""Outlines over the original film: a Grayscale Softcopy Presentation State (PS3.3 A.33.1).
 
-The film's pixels stay as they are; a viewer that knows presentation states lays the outlines over
-them and can take them away again, layer by layer. highdicom makes the annotation items; the
-document around them is put together here, since its constructor demands attributes that films
-often lack.
+The pixels of the film do not change. A viewer that supports presentation states draws the outlines
+over the film and can hide each layer. highdicom makes the annotation items. This module builds the
+dataset around them, because highdicom's constructor demands attributes that films often lack.
 """
 
 import itertools
@@ -21,12 +20,14 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 from dicom_io.errors import ObjectError, UndecodablePixelsError
 from dicom_io.objects.algorithm import Algorithm, long_string
 from dicom_io.objects.codes import finding_code
-from dicom_io.objects.presentation_grey_scale import MAX_BITS, add_tone
+from dicom_io.objects.presentation_grey_scale import MAX_BITS, add_grey_scale
 from dicom_io.objects.source_header import (
     Identity,
     ObjectType,
+    body_part_chest,
     carry_over,
     required_uid,
+    source_reference,
     start_object,
 )
 from dicom_io.read.decode import layout_of
@@ -48,7 +49,7 @@ _NOTICE = "AI result. RESEARCH USE ONLY, not for diagnosis"
 
 _CODE_STRING = 16
 
-# One colour per finding in turn, all clear of the grey under them, then that of the notice.
+# Colours of the findings in turn; each stands out from grey.
 _COLOURS = (
     (255, 170, 0),
     (0, 220, 255),
@@ -61,11 +62,10 @@ _COLOURS = (
 
 _NOTICE_COLOUR = (255, 255, 255)
 
-# A line of text, as parts of the film's shorter side: its height, and the width of a character.
+# Text size as a fraction of the shorter side of the film.
 _LINE_HEIGHT = 0.032
 
-_CHARACTER = 0.019
-
+_CHARACTER_WIDTH = 0.019
 
 _SHUTTERS = {
     "RECTANGULAR": (
@@ -83,8 +83,8 @@ _SHUTTERS = {
 class OutlinedFinding:
     """A finding and the outline of its region.
 
-    `points` are (column, row) on the film, each corner once; the top left corner of the top left
-    pixel is (0, 0) and its centre (0.5, 0.5), as in PS3.3 C.10.5.
+    `points` are the corners as (column, row) on the film, each corner once. The top left corner of
+    the top left pixel is (0, 0) and the centre of that pixel (0.5, 0.5), as in PS3.3 C.10.5.
     """
 
     label: str
@@ -94,9 +94,9 @@ class OutlinedFinding:
 
 @dataclass(frozen=True, slots=True)
 class PresentationContent:
-    """What to draw on `source`, of which the header is enough.
+    """Outlines to draw on the film with the header `source`.
 
-    `shown` are its stored values that take part in its contrast, as `DisplayImage.shown`.
+    `shown` are the stored values that determine its contrast, as in `DisplayImage.shown`.
     """
 
     source: Dataset
@@ -106,8 +106,8 @@ class PresentationContent:
     identity: Identity
 
 
-def objection(source: Dataset) -> str:
-    """Why no greyscale presentation state can be made for an image, or nothing."""
+def unsupported_reason(source: Dataset) -> str:
+    """Return the reason why the image cannot have a presentation state; empty if it can."""
     try:
         layout = layout_of(source)
     except UndecodablePixelsError as error:
@@ -120,31 +120,30 @@ def objection(source: Dataset) -> str:
 
 
 def build_presentation_state(content: PresentationContent) -> Dataset:
-    """The presentation state as a dataset; `encode.to_bytes` makes the file of it.
+    """Return the presentation state as a dataset; `encode.to_bytes` makes the file.
 
-    Raises ObjectError where there is nothing to draw, the image is of a kind that `objection`
-    names, an outline leaves the film, a label is unknown, or the source lacks an identifying UID.
+    Raises ObjectError if there is no outline, `unsupported_reason` refuses the image, an outline
+    leaves the film, a label is unknown, or the source lacks an identifying UID.
     """
     source = content.source
-    problem = objection(source) if content.findings else "there is no region to draw"
+    problem = unsupported_reason(source) if content.findings else "there is no region to draw"
     if problem or content.shown is None:
         problem = problem or "the values of its pixels are not known"
         raise ObjectError(f"no presentation state: {problem}")
     with quietly():
         ds = start_object(source, _KIND, content.identity, content.algorithm)
-        # An unpaired body part; without it Laterality would be required (PS3.3 C.7.3.1).
-        ds.BodyPartExamined = "CHEST"
+        body_part_chest(ds)
         _add_identification(ds)
         _add_relationship(ds, source)
         _add_displayed_area(ds, source)
         _add_shutter(ds, source)
-        add_tone(ds, source, content.shown)
+        add_grey_scale(ds, source, content.shown)
         _add_annotations(ds, content)
     return ds
 
 
 def _add_identification(ds: Dataset) -> None:
-    """Presentation State Identification (PS3.3 C.11.10)."""
+    """Add Presentation State Identification (PS3.3 C.11.10)."""
     ds.ContentLabel = "AI_REGIONS"
     ds.ContentDescription = "Regions of AI findings, research use only"
     ds.ContentCreatorName = None
@@ -153,22 +152,15 @@ def _add_identification(ds: Dataset) -> None:
 
 
 def _add_relationship(ds: Dataset, source: Dataset) -> None:
-    """Presentation State Relationship (PS3.3 C.11.11)."""
+    """Add Presentation State Relationship (PS3.3 C.11.11)."""
     series = Dataset()
-    series.ReferencedImageSequence = [_reference(source)]
+    series.ReferencedImageSequence = [source_reference(source)]
     series.SeriesInstanceUID = required_uid(source, "SeriesInstanceUID")
     ds.ReferencedSeriesSequence = [series]
 
 
-def _reference(source: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = required_uid(source, "SOPClassUID")
-    item.ReferencedSOPInstanceUID = required_uid(source, "SOPInstanceUID")
-    return item
-
-
 def _add_displayed_area(ds: Dataset, source: Dataset) -> None:
-    """The whole film, as large as fits (PS3.3 C.10.4)."""
+    """Add the Displayed Area: the whole film, scaled to fit (PS3.3 C.10.4)."""
     area = Dataset()
     area.DisplayedAreaTopLeftHandCorner = [1, 1]
     area.DisplayedAreaBottomRightHandCorner = [int(source.Columns), int(source.Rows)]
@@ -176,16 +168,16 @@ def _add_displayed_area(ds: Dataset, source: Dataset) -> None:
     spacing = _pair(source, "PixelSpacing") or _pair(source, "ImagerPixelSpacing")
     aspect = _pair(source, "PixelAspectRatio")
     if spacing is not None:
-        area.PresentationPixelSpacing = [f"{one:.10g}" for one in spacing]
-    elif aspect is not None and all(one == int(one) for one in aspect):
-        area.PresentationPixelAspectRatio = [int(one) for one in aspect]
+        area.PresentationPixelSpacing = [f"{distance:.10g}" for distance in spacing]
+    elif aspect is not None and all(side == int(side) for side in aspect):
+        area.PresentationPixelAspectRatio = [int(side) for side in aspect]
     else:
         area.PresentationPixelAspectRatio = [1, 1]
     ds.DisplayedAreaSelectionSequence = [area]
 
 
 def _add_shutter(ds: Dataset, source: Dataset) -> None:
-    """The film's own Display Shutter, which a presentation state overrides (PS3.3 C.7.6.11)."""
+    """Repeat the Display Shutter of the film, which the state overrides (PS3.3 C.7.6.11)."""
     shapes = display_shutter(source, int(source.Rows), int(source.Columns))
     if not shapes:
         return
@@ -202,22 +194,22 @@ def _pair(source: Dataset, keyword: str) -> tuple[float, float] | None:
 
 
 def _add_annotations(ds: Dataset, content: PresentationContent) -> None:
-    """A layer per finding with its outline and text, and one with the notice (PS3.3 C.10.5)."""
+    """Add a layer per finding with outline and caption, and one for the notice (PS3.3 C.10.5)."""
     film = _film(content.source)
-    labels = [_caption(finding) for finding in content.findings]
-    boxes = list(_text_boxes(content.findings, labels, int(film.Rows), int(film.Columns)))
+    captions = [_caption(finding) for finding in content.findings]
+    boxes = list(_caption_boxes(content.findings, captions, int(film.Rows), int(film.Columns)))
     layers, annotations = [], []
     for order, finding in enumerate(content.findings):
         layer = _layer(
             finding.label.upper()[:_CODE_STRING].rstrip("_"),
             order + 1,
-            labels[order],
+            captions[order],
             _COLOURS[order % len(_COLOURS)],
         )
         layers.append(layer)
-        annotations.append(_annotation(film, layer, finding, labels[order], boxes[order]))
-    made_by = long_string(f"{content.algorithm.name} {content.algorithm.version}")
-    notice = _layer(_NOTICE_LAYER, len(layers) + 1, made_by, _NOTICE_COLOUR)
+        annotations.append(_annotation(film, layer, finding, captions[order], boxes[order]))
+    model = long_string(f"{content.algorithm.name} {content.algorithm.version}")
+    notice = _layer(_NOTICE_LAYER, len(layers) + 1, model, _NOTICE_COLOUR)
     layers.append(notice)
     annotations.append(_notice(film, notice))
     ds.GraphicLayerSequence = layers
@@ -225,7 +217,7 @@ def _add_annotations(ds: Dataset, content: PresentationContent) -> None:
 
 
 def _film(source: Dataset) -> Dataset:
-    """As much of the source as highdicom reads for an annotation."""
+    """Return the attributes of the source that highdicom reads for an annotation."""
     film = Dataset()
     film.SOPClassUID = required_uid(source, "SOPClassUID")
     film.SOPInstanceUID = required_uid(source, "SOPInstanceUID")
@@ -264,15 +256,15 @@ def _notice(film: Dataset, layer: GraphicLayer) -> GraphicAnnotation:
     return GraphicAnnotation([film], layer, text_objects=[line])
 
 
-def _text_boxes(
+def _caption_boxes(
     findings: Sequence[OutlinedFinding], captions: Sequence[str], rows: int, columns: int
 ) -> Iterator[Box]:
-    """Where each caption goes: just above its outline, else lower until it covers no other."""
+    """Yield the box of each caption: above its outline, else lower until it is free."""
     side = min(rows, columns)
     height = _LINE_HEIGHT * side
     taken: list[Box] = []
     for finding, caption in zip(findings, captions, strict=True):
-        width = min(_CHARACTER * side * len(caption), columns)
+        width = min(_CHARACTER_WIDTH * side * len(caption), columns)
         xs, ys = zip(*finding.points, strict=True)
         left = min(max((min(xs) + max(xs) - width) / 2, 0.0), columns - width)
         tops = (min(ys) - 1.25 * height + 1.1 * height * step for step in range(2 * len(findings)))
@@ -280,11 +272,11 @@ def _text_boxes(
         for top in tops:
             low = min(max(top, 0.0), rows - height)
             box = (left, low, left + width, low + height)
-            if not any(_overlap(box, other) for other in taken):
+            if not any(_overlap(box, placed) for placed in taken):
                 break
         taken.append(box)
         yield box
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

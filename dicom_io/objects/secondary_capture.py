@@ -1,7 +1,7 @@
-"""A picture as a Secondary Capture image (PS3.3 A.8.1): a finding's heatmap, or the summary sheet.
+"""Secondary Capture images (PS3.3 A.8.1): the heatmap of a finding, and the summary sheet.
 
-Modality is OT: the picture is no longer what the X-ray unit recorded, and a CR or DX here would
-hang it beside the films as if it were one.
+Modality is OT, because the X-ray unit did not record these pixels. With CR or DX a viewer would
+hang the picture beside the films as if it were a film.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,16 @@ from pydicom.uid import (
 )
 
 from dicom_io.errors import ObjectError
-from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, Algorithm, plain
+from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, Algorithm, plain, short_text
 from dicom_io.objects.codes import FINDING_CODES, GRAD_CAM, SOURCE_IMAGE, Concept, finding_code
 from dicom_io.objects.source_header import (
     Identity,
     ObjectType,
+    body_part_chest,
     carry_over,
     request_items,
     required_uid,
+    source_reference,
     start_object,
 )
 from dicom_io.read.header import number, patient_orientation, text
@@ -38,8 +40,6 @@ from dicom_io.read.warnings_off import quietly
 _LOSSY_SYNTAXES = frozenset(
     {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, JPEG2000MC, HTJ2K}
 )
-
-_SHORT_TEXT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class CaptureContent:
 class SummaryContent:
     """The summary sheet of one image: `rgb` is uint8 (rows, cols, 3), `positive` the labels found.
 
-    The sheet has a grid of its own, not the film's.
+    The pixel grid of the sheet is not that of the film.
     """
 
     source: Dataset
@@ -71,7 +71,7 @@ class SummaryContent:
 
 @dataclass(frozen=True, slots=True)
 class _Wording:
-    """How a picture is described: its series, its derivation in words, and in short."""
+    """Texts and derivation flags of a picture: series, derivation, comment."""
 
     series: str
     derivation: str
@@ -81,7 +81,7 @@ class _Wording:
 
 
 def build_capture(content: CaptureContent) -> Dataset:
-    """The heatmap as a dataset; `encode.to_bytes` makes the file of it.
+    """Return the heatmap as a dataset; `encode.to_bytes` makes the file.
 
     Raises ObjectError for an array of another shape or type, an unknown label, or a source
     without its identifying UIDs.
@@ -100,15 +100,15 @@ def build_capture(content: CaptureContent) -> Dataset:
 
 
 def build_summary(content: SummaryContent) -> Dataset:
-    """The summary sheet as a dataset. Raises ObjectError as `build_capture` does."""
+    """Return the summary sheet as a dataset. Raises ObjectError as `build_capture` does."""
     found = [finding_code(label).concept.meaning for label in content.positive]
-    named = ", ".join(found) or "none"
+    names = ", ".join(found) or "none"
     overlays = " and Grad-CAM overlays of the most probable" if found else ""
     wording = _Wording(
         "AI summary - research use only",
         f"Summary sheet: {len(FINDING_CODES)} findings with probabilities and thresholds"
-        f"{overlays}. At or above threshold: {named}.",
-        f"AI summary: {named}.",
+        f"{overlays}. At or above threshold: {names}.",
+        f"AI summary: {names}.",
         on_source_grid=False,
         shows_map=bool(found),
     )
@@ -133,8 +133,7 @@ def _picture(content: CaptureContent | SummaryContent, wording: _Wording) -> Dat
 def _add_general_image(ds: Dataset, source: Dataset, wording: _Wording) -> None:
     ds.ConversionType = "WSD"
     ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-    # An unpaired body part; without it Laterality would be required (PS3.3 C.7.3.1).
-    ds.BodyPartExamined = "CHEST"
+    body_part_chest(ds)
     ds.BurnedInAnnotation = "YES"
     ds.RecognizableVisualFeatures = "NO"
     directions = patient_orientation(source) if wording.on_source_grid else None
@@ -148,17 +147,15 @@ def _add_general_image(ds: Dataset, source: Dataset, wording: _Wording) -> None:
 
 
 def _add_derivation(ds: Dataset, source: Dataset, algorithm: Algorithm, wording: _Wording) -> None:
-    """General Reference and Common Instance Reference (PS3.3 C.12.4, C.12.2)."""
-    ds.DerivationDescription = plain(
+    """Add General Reference and Common Instance Reference (PS3.3 C.12.4, C.12.2)."""
+    ds.DerivationDescription = short_text(
         f"{wording.derivation} Model {algorithm.name} {algorithm.version}, bundle sha256 "
         f"{algorithm.sha256}. {RESEARCH_USE_ONLY}"
-    )[:_SHORT_TEXT]
+    )
     if wording.shows_map:
         ds.DerivationCodeSequence = [GRAD_CAM.item()]
     ds.ImageComments = plain(f"{wording.comment} {RESEARCH_USE_ONLY}")
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = required_uid(source, "SOPClassUID")
-    reference.ReferencedSOPInstanceUID = required_uid(source, "SOPInstanceUID")
+    reference = source_reference(source)
     ds.SourceImageSequence = [source_item(reference, SOURCE_IMAGE, wording.on_source_grid)]
     ds.ReferencedSeriesSequence = [
         series_item(reference, required_uid(source, "SeriesInstanceUID"))
@@ -166,7 +163,7 @@ def _add_derivation(ds: Dataset, source: Dataset, algorithm: Algorithm, wording:
 
 
 def source_item(reference: Dataset, purpose: Concept, same_grid: bool) -> Dataset:
-    """Item of SourceImageSequence for a referenced instance."""
+    """Return the item of SourceImageSequence for a referenced instance."""
     item = Dataset()
     item.update(reference)
     item.PurposeOfReferenceCodeSequence = [purpose.item()]
@@ -175,7 +172,7 @@ def source_item(reference: Dataset, purpose: Concept, same_grid: bool) -> Datase
 
 
 def series_item(reference: Dataset, series_instance_uid: str) -> Dataset:
-    """Item of ReferencedSeriesSequence (Common Instance Reference) for one instance."""
+    """Return the item of ReferencedSeriesSequence (Common Instance Reference) for an instance."""
     series = Dataset()
     series.ReferencedInstanceSequence = [reference]
     series.SeriesInstanceUID = series_instance_uid
@@ -183,7 +180,7 @@ def series_item(reference: Dataset, series_instance_uid: str) -> Dataset:
 
 
 def add_lossy_history(ds: Dataset, source: Dataset) -> None:
-    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5): the flag follows the pixels it came from."""
+    """Mark an object as lossy if its source was ever lossy (PS3.3 C.7.6.1.1.5)."""
     syntax = text(getattr(source, "file_meta", Dataset()), "TransferSyntaxUID")
     if text(source, "LossyImageCompression") != "01" and syntax not in _LOSSY_SYNTAXES:
         ds.LossyImageCompression = "00"

@@ -1,8 +1,8 @@
-"""Regions of the findings as a Segmentation (PS3.3 A.51): one binary segment each.
+"""Regions of the findings as a Segmentation (PS3.3 A.51): one binary segment per finding.
 
-highdicom builds the segments and frames from a bare copy of the source's identity; patient, study
-and equipment come from the source as in every other object, and the dimension organisation, which
-highdicom draws at random, is derived.
+highdicom builds segments and frames from a copy of the source that holds only UIDs and grid.
+Patient, study and equipment come from the source as in every other object. The UID of the dimension
+organisation, which highdicom draws at random, is replaced by a derived UID.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,13 @@ from dicom_io.objects.codes import (
     private_scheme_item,
 )
 from dicom_io.objects.secondary_capture import add_lossy_history
-from dicom_io.objects.source_header import Identity, ObjectType, required_uid, start_object
+from dicom_io.objects.source_header import (
+    Identity,
+    ObjectType,
+    body_part_chest,
+    required_uid,
+    start_object,
+)
 from dicom_io.objects.uids import derived_uid, tracking_uid
 from dicom_io.read.header import number, patient_orientation, text
 from dicom_io.read.warnings_off import quietly
@@ -43,7 +49,7 @@ class SegmentedFinding:
 
 @dataclass(frozen=True, slots=True)
 class SegmentationContent:
-    """What to write as segments of `source`."""
+    """Regions to write as segments of the film with the header `source`."""
 
     source: Dataset
     findings: Sequence[SegmentedFinding]
@@ -52,30 +58,29 @@ class SegmentationContent:
 
 
 def build_segmentation(content: SegmentationContent) -> Dataset:
-    """The segmentation as a dataset; `encode.to_bytes` makes the file of it.
+    """Return the segmentation as a dataset; `encode.to_bytes` makes the file.
 
-    Raises ObjectError where there is no segment, a mask is not a mask of the film, a label is
-    unknown, or the source lacks an identifying UID.
+    Raises ObjectError if there is no region, a mask does not fit the film, a label is unknown, or
+    the source lacks an identifying UID.
     """
     source = content.source
-    _check(content)
+    _check_masks(content)
     with quietly():
         ds = start_object(source, _KIND, content.identity, content.algorithm)
-        # An unpaired body part; without it Laterality would be required (PS3.3 C.7.3.1).
-        ds.BodyPartExamined = "CHEST"
+        body_part_chest(ds)
         ds.PatientOrientation = list(patient_orientation(source) or ()) or None
         ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
         ds.ContentCreatorName = None
         add_lossy_history(ds, source)
-        for element in _segments(content):
+        for element in _highdicom_segmentation(content):
             if element.tag not in ds:
                 ds.add(element)
         ds["PixelData"].VR = "OB"
-        _name_dimensions(ds)
+        _derive_dimension_uids(ds)
     return ds
 
 
-def _check(content: SegmentationContent) -> None:
+def _check_masks(content: SegmentationContent) -> None:
     if not content.findings:
         raise ObjectError("no segmentation: there is no region to segment")
     grid = (number(content.source, "Rows"), number(content.source, "Columns"))
@@ -87,10 +92,10 @@ def _check(content: SegmentationContent) -> None:
             )
 
 
-def _segments(content: SegmentationContent) -> Dataset:
-    """highdicom's segmentation of a source that has all it asks for and nothing else."""
+def _highdicom_segmentation(content: SegmentationContent) -> Dataset:
+    """Return highdicom's segmentation, from the attributes that highdicom demands."""
     return Segmentation(
-        source_images=[_bare(content.source)],
+        source_images=[_minimal_source(content.source)],
         pixel_array=np.stack([finding.mask for finding in content.findings], axis=-1)[None],
         segmentation_type="BINARY",
         segment_descriptions=[
@@ -111,10 +116,10 @@ def _segments(content: SegmentationContent) -> Dataset:
     )
 
 
-def _bare(source: Dataset) -> Dataset:
-    bare = Dataset()
+def _minimal_source(source: Dataset) -> Dataset:
+    minimal = Dataset()
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        setattr(bare, keyword, required_uid(source, keyword))
+        setattr(minimal, keyword, required_uid(source, keyword))
     for keyword in (
         "PatientID",
         "PatientName",
@@ -125,12 +130,12 @@ def _bare(source: Dataset) -> Dataset:
         "StudyDate",
         "StudyTime",
     ):
-        setattr(bare, keyword, None)
-    bare.Modality = text(source, "Modality")
-    bare.Rows, bare.Columns = int(source.Rows), int(source.Columns)
-    # No PixelSpacing: highdicom would write pixel measures without the slice thickness that a
-    # projection has not, and that its own reader asks for. The source image has the spacing.
-    return bare
+        setattr(minimal, keyword, None)
+    minimal.Modality = text(source, "Modality")
+    minimal.Rows, minimal.Columns = int(source.Rows), int(source.Columns)
+    # No PixelSpacing: highdicom would write pixel measures without a slice thickness, which a
+    # projection does not have and which highdicom's reader demands. The source has the spacing.
+    return minimal
 
 
 def _segment(
@@ -163,7 +168,7 @@ def _segment(
     return segment
 
 
-def _name_dimensions(ds: Dataset) -> None:
+def _derive_dimension_uids(ds: Dataset) -> None:
     uid = derived_uid(ds.SOPInstanceUID, "", "dimensions")
     for item in (*ds.DimensionOrganizationSequence, *ds.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid

@@ -1,9 +1,8 @@
-"""What a new object takes over from the image it was made from.
+"""Header of a new object: patient and study of the source image, new identity, equipment.
 
-Patient and study must stay recognisable to the PACS, so their elements are carried over as the
-bytes they were, together with the SpecificCharacterSet that explains those bytes. Archives send
-films that lack type 2 attributes; these are added empty to the new object. The source itself is
-never changed.
+The PACS must recognise patient and study. Their elements are therefore copied as raw bytes,
+together with the SpecificCharacterSet of those bytes. Archives send films that lack type 2
+attributes; the new object gets these empty. The source does not change.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ from dicom_io.read.bounded_parser import PARSER_ERRORS
 from dicom_io.read.header import LONGEST_TEXT, items, text
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1).
-_ALWAYS = (
+_TYPE_2 = (
     "PatientName",
     "PatientID",
     "PatientBirthDate",
@@ -38,7 +37,7 @@ _ALWAYS = (
     "StudyID",
 )
 
-_WHERE_PRESENT = (
+_COPIED_IF_PRESENT = (
     "IssuerOfPatientID",
     "PatientBirthTime",
     "PatientIdentityRemoved",
@@ -46,18 +45,20 @@ _WHERE_PRESENT = (
     "StudyDescription",
 )
 
-
-_NEVER_ALONE = frozenset({"ISO 2022 IR 87", "ISO 2022 IR 159", "ISO 2022 IR 149", "ISO 2022 IR 58"})
+# PS3.3 C.12.1.1.2: these character sets extend a first one and cannot stand alone.
+_MULTI_BYTE_SETS = frozenset(
+    {"ISO 2022 IR 87", "ISO 2022 IR 159", "ISO 2022 IR 149", "ISO 2022 IR 58"}
+)
 
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells a new object from every other.
+    """UIDs, numbers and time of a new object.
 
-    `content_datetime` is aware. `timezone` is the site's own zone, used where the source names
-    none; see `local_time`.
+    `content_datetime` is aware. `timezone` is the zone of the site, used if the source names no
+    zone; see `local_time`.
     """
 
     sop_instance_uid: str
@@ -70,7 +71,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class ObjectType:
-    """What the objects of one kind have in common."""
+    """SOP class, modality and series description of one kind of object."""
 
     sop_class_uid: str
     modality: str
@@ -80,20 +81,20 @@ class ObjectType:
 def start_object(
     source: Dataset, kind: ObjectType, identity: Identity, algorithm: Algorithm
 ) -> Dataset:
-    """Dataset with patient, study, series, equipment and SOP Common filled.
+    """Return a dataset with patient, study, series, equipment and SOP Common filled.
 
-    Raises ObjectError where the source has no StudyInstanceUID: such an object would open a study
-    of its own in the archive; and where `content_datetime` has no time zone.
+    Raises ObjectError if the source has no StudyInstanceUID, because the archive would file the
+    object as a new study, and if `content_datetime` has no time zone.
     """
     ds = Dataset()
     character_set = _character_set(source)
     if character_set is not None:
         ds.SpecificCharacterSet = character_set
-    # Elements carried over raw are decoded with this when somebody reads them from the object.
+    # pydicom decodes the raw elements with this encoding when they are read from the object.
     ds.set_original_encoding(False, True, convert_encodings(character_set))
-    for keyword in _ALWAYS:
+    for keyword in _TYPE_2:
         carry_over(source, ds, keyword)
-    for keyword in _WHERE_PRESENT:
+    for keyword in _COPIED_IF_PRESENT:
         if keyword in source:
             carry_over(source, ds, keyword)
     ds.StudyInstanceUID = required_uid(source, "StudyInstanceUID")
@@ -111,8 +112,28 @@ def start_object(
     return ds
 
 
+def body_part_chest(ds: Dataset) -> None:
+    """Set the body part, which is unpaired; without it Laterality is required (PS3.3 C.7.3.1)."""
+    ds.BodyPartExamined = "CHEST"
+
+
+def reference_item(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """Return an item that names one instance (SOP Instance Reference macro, PS3.3 10.8)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    return item
+
+
+def source_reference(source: Dataset) -> Dataset:
+    """Return an item that names the source image; ObjectError if a UID is missing."""
+    return reference_item(
+        required_uid(source, "SOPClassUID"), required_uid(source, "SOPInstanceUID")
+    )
+
+
 def required_uid(source: Dataset, keyword: str) -> UID:
-    """Value of a UID that the source must have; ObjectError where it is missing or empty."""
+    """Return a UID of the source. Raises ObjectError if it is missing or empty."""
     value = text(source, keyword)
     if not value:
         raise ObjectError(f"the source image has no {keyword}: no object can refer to it")
@@ -120,11 +141,11 @@ def required_uid(source: Dataset, keyword: str) -> UID:
 
 
 def local_time(source: Dataset, moment: datetime, zone: tzinfo | None) -> datetime:
-    """The moment in the time zone of the source's own dates and times.
+    """Return the moment in the time zone of the source's dates and times.
 
-    TimezoneOffsetFromUTC (PS3.3 C.12.1) governs every date and time of an object, so the study
-    date taken over fixes the zone: the source's offset where it names one, else the site's
-    `zone`, else the zone the moment came in.
+    TimezoneOffsetFromUTC (PS3.3 C.12.1) governs every date and time of an object, including the
+    copied study date. The zone is the offset of the source if it has one, else `zone`, the zone
+    of the site, else the zone of `moment`.
     """
     if moment.tzinfo is None:
         raise ObjectError("content_datetime has no time zone; pass an aware datetime")
@@ -137,12 +158,12 @@ def local_time(source: Dataset, moment: datetime, zone: tzinfo | None) -> dateti
 
 
 def carry_over(source: Dataset, target: Dataset, keyword: str) -> None:
-    """Put an element of the source into a new object as it is, or empty where it is missing.
+    """Copy an element of the source into a new object as raw bytes; empty if it is missing.
 
-    What was read from a file and not decoded yet stays undecoded: neither an odd character set nor
-    a value too long for its VR can then change it; one too long for any text is left empty. Only
-    for the top level of an object that `start_object` made, which knows the character set of those
-    bytes; inside a sequence use `copy_decoded`.
+    An element that pydicom has not decoded yet stays undecoded, so that no character set and no
+    overlong value can change it. A value longer than any text becomes empty. Use this only at the
+    top level of an object from `start_object`, which knows the character set of the bytes; inside
+    a sequence use `copy_decoded`.
     """
     tag = Tag(keyword)
     element = source.get_item(tag, keep_deferred=True)
@@ -163,8 +184,7 @@ def carry_over(source: Dataset, target: Dataset, keyword: str) -> None:
 
 
 def copy_decoded(source: Dataset, target: Dataset, keyword: str) -> None:
-    """Copy an element, or add it empty where the source lacks it, it cannot be understood, or it
-    has another VR than its own."""
+    """Copy an element; add it empty if it is missing, malformed or not of its dictionary VR."""
     tag = Tag(keyword)
     vr = dictionary_VR(tag)
     if tag in source:
@@ -180,7 +200,7 @@ def copy_decoded(source: Dataset, target: Dataset, keyword: str) -> None:
 
 
 def request_items(source: Dataset) -> list[Dataset]:
-    """Copies of the source's RequestAttributesSequence items, less what no writer could write."""
+    """Return copies of the RequestAttributesSequence items without elements of a wrong VR."""
     copied = [copy.deepcopy(item) for item in items(source, "RequestAttributesSequence")]
     for item in copied:
         _drop_mistyped(item)
@@ -188,8 +208,7 @@ def request_items(source: Dataset) -> list[Dataset]:
 
 
 def _drop_mistyped(item: Dataset) -> None:
-    """Remove what has another VR than its own, at any depth, or no value of it; private elements,
-    too."""
+    """Remove elements whose VR differs from the dictionary, and private ones, recursively."""
     for tag in list(item.keys()):
         known = dictionary_VR(tag).split(" or ") if dictionary_has_tag(tag) else []
         if not known or _declared_vr(item, tag) not in known:
@@ -200,7 +219,7 @@ def _drop_mistyped(item: Dataset) -> None:
 
 
 def _declared_vr(item: Dataset, tag: BaseTag) -> str | None:
-    """The VR an element has in the file, or by the dictionary where the file has none."""
+    """Return the VR of an element in the file, or by the dictionary if the file has none."""
     declared = item.get_item(tag).VR
     if declared is not None:
         return str(declared)
@@ -220,8 +239,7 @@ def _character_set(source: Dataset) -> str | list[str] | None:
     if not value:
         return None
     terms = value.split("\\")
-    if len(terms) == 1 and terms[0] in _NEVER_ALONE:
-        # PS3.3 C.12.1.1.2: a multi-byte set extends the default one and cannot stand alone,
-        # yet archives send it so. An empty first value keeps the bytes and makes it legal.
+    if len(terms) == 1 and terms[0] in _MULTI_BYTE_SETS:
+        # Archives send such a set alone. An empty first value keeps the bytes and is legal.
         terms.insert(0, "")
     return terms if len(terms) > 1 else terms[0]

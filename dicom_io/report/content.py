@@ -1,4 +1,4 @@
-"""The value objects a report is made of."""
+"""Content of a report: images, findings and references, as value objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dicom_io.objects.source_header import required_uid
 
 @dataclass(frozen=True, slots=True)
 class ObjectReference:
-    """Names one stored object the way PS3.3 C.17.2.1 does: study, series, instance and class."""
+    """Reference to one stored object: study, series, instance and class (PS3.3 C.17.2.1)."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -19,7 +19,7 @@ class ObjectReference:
 
 
 Outline = Sequence[tuple[float, float]]
-"""Corners of a closed outline, each once, as (column, row) in pixels of the stored image.
+"""Corners of a closed outline as (column, row) in pixels of the stored image, each corner once.
 
 The centre of the top left pixel is (0.5, 0.5) (PS3.3 C.18.6.1.2).
 """
@@ -29,8 +29,8 @@ The centre of the top left pixel is (0.5, 0.5) (PS3.3 C.18.6.1.2).
 class ReportedFinding:
     """One finding on one image: its NIH label, calibrated probability and threshold (0 to 1).
 
-    `heatmap` names the Secondary Capture that shows it, where one goes along with the report;
-    `outline` is where the Grad-CAM map is hottest, at least three corners.
+    `heatmap` refers to the Secondary Capture of the finding, if there is one. `outline` encloses
+    the hottest part of the Grad-CAM map; it has at least three corners.
     """
 
     label: str
@@ -43,14 +43,14 @@ class ReportedFinding:
 
 @dataclass(frozen=True, slots=True)
 class ReportedImage:
-    """An analysed image: its header (no pixels needed), findings, and notes on its reading."""
+    """An analysed image: header (pixels not needed), findings, and notes of the decoder."""
 
     dataset: Dataset
     findings: Sequence[ReportedFinding]
     notes: Sequence[str] = ()
 
     def reference(self) -> ObjectReference:
-        """The image as evidence; ObjectError where a UID is missing."""
+        """Return a reference to the image. Raises ObjectError if a UID is missing."""
         return ObjectReference(
             required_uid(self.dataset, "SOPClassUID"),
             required_uid(self.dataset, "SOPInstanceUID"),
@@ -61,7 +61,10 @@ class ReportedImage:
 
 @dataclass(frozen=True, slots=True)
 class NotAnalysed:
-    """An object of the study that was not analysed, and why. No patient data in `detail`."""
+    """An object of the study that was not analysed, with the reason.
+
+    `detail` contains no patient data.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str

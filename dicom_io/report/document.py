@@ -1,8 +1,7 @@
-"""Findings of a study as one Comprehensive 3D Structured Report (PS3.3 A.35.13).
+"""The report of a study: a Comprehensive 3D Structured Report (PS3.3 A.35.13).
 
-The content tree is TID 1500 Measurement Report (`report_content`); this module holds what goes
-into a report and the document around the tree. Nothing here reads a clock or a random number:
-the same content gives the same bytes.
+This module builds the document around the content tree of `tree`. It reads no clock and no random
+number: the same content gives the same bytes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from dicom_io.objects.source_header import (
     Identity,
     ObjectType,
     copy_decoded,
+    reference_item,
     request_items,
     required_uid,
     start_object,
@@ -31,7 +31,7 @@ from dicom_io.report.tree import measurement_report
 
 _KIND = ObjectType(Comprehensive3DSRStorage, "SR", "AI findings - research use only")
 
-# Of a request; where RequestAttributesSequence lacks one, the image itself may have it.
+# Request attributes; the image itself may have one that RequestAttributesSequence lacks.
 _REQUEST = (
     "StudyInstanceUID",
     "AccessionNumber",
@@ -43,7 +43,7 @@ _REQUEST = (
 
 @dataclass(frozen=True, slots=True)
 class ReportContent:
-    """Everything a report says."""
+    """The content of a report."""
 
     sources: Sequence[ReportedImage]
     not_analysed: Sequence[NotAnalysed]
@@ -53,11 +53,11 @@ class ReportContent:
 
 
 def build_report(content: ReportContent) -> Dataset:
-    """The report as a dataset; `encode.to_bytes` makes the file of it.
+    """Return the report as a dataset; `encode.to_bytes` makes the file.
 
-    Raises ObjectError when there is no analysed image, an image has no finding, images belong to
+    Raises ObjectError if there is no analysed image, an image has no finding, images belong to
     different studies, a source lacks an identifying UID, a label has no code, a probability is
-    not a number from 0 to 1, or an outline encloses nothing.
+    not a number from 0 to 1, or an outline has fewer than three corners.
     """
     _check(content)
     first = content.sources[0].dataset
@@ -95,7 +95,7 @@ def _check_finding(finding: ReportedFinding) -> None:
 
 
 def _add_document(ds: Dataset, content: ReportContent) -> None:
-    """SR Document Series and SR Document General (PS3.3 C.17.1, C.17.2)."""
+    """Add SR Document Series and SR Document General (PS3.3 C.17.1, C.17.2)."""
     ds.ReferencedPerformedProcedureStepSequence = []
     ds.PerformedProcedureCodeSequence = []
     ds.CompletionFlag = "COMPLETE"
@@ -141,7 +141,7 @@ def _evidence(content: ReportContent) -> Iterable[ObjectReference]:
 
 
 def _by_study(references: Iterable[ObjectReference]) -> list[Dataset]:
-    """Hierarchical SOP Instance Reference macro (PS3.3 C.17.2.1): study, series, instances."""
+    """Group references by study and series (Hierarchical SOP Instance Reference, C.17.2.1)."""
     studies: dict[str, dict[str, dict[str, str]]] = {}
     for reference in references:
         series = studies.setdefault(reference.study_instance_uid, {})
@@ -156,19 +156,17 @@ def _study_item(study: str, all_series: dict[str, dict[str, str]]) -> Dataset:
     item.StudyInstanceUID = study
     for series, instances in all_series.items():
         series_item = Dataset()
-        series_item.ReferencedSOPSequence = []
+        series_item.ReferencedSOPSequence = [
+            reference_item(sop_class_uid, sop_instance_uid)
+            for sop_instance_uid, sop_class_uid in instances.items()
+        ]
         series_item.SeriesInstanceUID = series
-        for sop_instance_uid, sop_class_uid in instances.items():
-            sop_item = Dataset()
-            sop_item.ReferencedSOPClassUID = sop_class_uid
-            sop_item.ReferencedSOPInstanceUID = sop_instance_uid
-            series_item.ReferencedSOPSequence.append(sop_item)
         item.ReferencedSeriesSequence.append(series_item)
     return item
 
 
 def _request(attributes: Dataset, source: Dataset) -> Dataset:
-    """Item of ReferencedRequestSequence (PS3.3 C.17.2), its type 2 attributes always there."""
+    """Return an item of ReferencedRequestSequence with all type 2 attributes (PS3.3 C.17.2)."""
     item = Dataset()
     item.ReferencedStudySequence = []
     for keyword in _REQUEST:
@@ -176,13 +174,3 @@ def _request(attributes: Dataset, source: Dataset) -> Dataset:
     for keyword in ("RequestedProcedureDescription", "RequestedProcedureCodeSequence"):
         copy_decoded(attributes, item, keyword)
     return item
-
-
-__all__ = [
-    "NotAnalysed",
-    "ObjectReference",
-    "ReportContent",
-    "ReportedFinding",
-    "ReportedImage",
-    "build_report",
-]

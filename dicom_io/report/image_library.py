@@ -1,4 +1,8 @@
-"""The image library of a report: TID 1600 to 1603 (PS3.16), with what the headers have."""
+"""Image library of a report: TID 1600 to 1603 (PS3.16), from the attributes of the headers.
+
+The library is built from content items, because highdicom's template demands attributes that films
+often lack (TID 1603).
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -34,7 +38,7 @@ _VIEWS = {"PA": codes.cid4010.PosteroAnterior, "AP": codes.cid4010.AnteroPosteri
 
 
 def image_library(images: Sequence[ReportedImage]) -> ContainerContentItem:
-    """Image Library container listing the analysed images in the order of the report."""
+    """Return the Image Library container: the analysed images in the order of the report."""
     group = _container(codes.DCM.ImageLibraryGroup, [_entry(image) for image in images])
     return _container(codes.DCM.ImageLibrary, [group])
 
@@ -45,14 +49,19 @@ def _container(name: Code, content: Sequence[ContentItem]) -> ContainerContentIt
     return item
 
 
-def _entry(image: ReportedImage) -> ImageContentItem:
+def source_image_item(image: ReportedImage) -> ImageContentItem:
+    """Return a content item that names the image as a source."""
     reference = image.reference()
-    item = ImageContentItem(
+    return ImageContentItem(
         name=Code("260753009", "SCT", "Source"),
         referenced_sop_class_uid=reference.sop_class_uid,
         referenced_sop_instance_uid=reference.sop_instance_uid,
         relationship_type=RelationshipTypeValues.CONTAINS,
     )
+
+
+def _entry(image: ReportedImage) -> ImageContentItem:
+    item = source_image_item(image)
     item.ContentSequence = ContentSequence(list(_descriptors(image.dataset)))
     return item
 
@@ -63,7 +72,7 @@ def _descriptors(header: Dataset) -> Iterator[ContentItem]:
         yield CodeContentItem(
             name=codes.DCM.Modality, value=modality, relationship_type=_ACQUISITION
         )
-    # Nothing else than chest films is analysed.
+    # The gate admits only chest films.
     yield CodeContentItem(
         name=codes.DCM.TargetRegion, value=codes.cid4031.Chest, relationship_type=_ACQUISITION
     )

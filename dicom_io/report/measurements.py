@@ -1,11 +1,11 @@
-"""One finding on one image as a measurement group of a report (PS3.16).
+"""Measurement groups of a report: one finding on one image per group (PS3.16).
 
-A finding with an outline is a TID 1410 Planar ROI group, which viewers draw; any other is a
-TID 1501 group. Both hold the same items, negatives as explicit as positives.
+A finding with an outline is a TID 1410 Planar ROI group, which viewers draw. A finding without an
+outline is a TID 1501 group. Both hold the same items; absent findings get a group, too.
 
-The probability of a finding without an outline is said to be inferred from the whole film, as a
-coordinate (TID 320). That is what it is; and OHIF (3.13) opens no report in which a group has no
-coordinate at all.
+In a group without an outline the probability refers to the whole film as a coordinate (TID 320):
+the model inferred it from the whole film, and OHIF (3.13) opens no report that has a group without
+a coordinate.
 """
 
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitat
 def measurement_group(
     finding: ReportedFinding, image: ReportedImage, image_number: int, algorithm: Algorithm
 ) -> Group:
-    """The group of a finding on the report's image of that number, from 1."""
+    """Return the group of a finding; `image_number` counts the images of the report from 1."""
     coded = finding_code(finding.label)
     reference = image.reference()
     source = SourceImageForMeasurementGroup(reference.sop_class_uid, reference.sop_instance_uid)
@@ -89,16 +89,16 @@ def measurement_group(
 
 
 def _algorithm_identification(algorithm: Algorithm) -> AlgorithmIdentification:
-    """TID 4019; with it every number says by itself which model, calibration and use it has.
+    """Return TID 4019, which names model, calibration and intended use in each group.
 
-    Without the optional Algorithm Family: highdicom's reader would list that code as one more
-    qualitative evaluation, beside Present or Absent.
+    The optional Algorithm Family is omitted: highdicom's reader would list its code as a
+    qualitative evaluation beside Present or Absent.
     """
     return AlgorithmIdentification(
         name=plain(algorithm.name),
         version=plain(algorithm.version),
         manufacturer=plain(algorithm.manufacturer),
-        parameters=algorithm.described_parameters(),
+        parameters=algorithm.parameter_lines(),
     )
 
 
@@ -134,7 +134,7 @@ def _region(outline: Outline, image: ObjectReference) -> ImageRegion:
 
 
 def _closed(corners: Outline) -> NDArray[np.float32]:
-    """A closed POLYLINE ends where it began (PS3.3 C.18.6.1.2)."""
+    """Return a closed POLYLINE: the last corner repeats the first (PS3.3 C.18.6.1.2)."""
     return np.asarray([*corners, corners[0]], dtype=np.float32)
 
 
@@ -143,10 +143,10 @@ def _selected(image: ObjectReference) -> SourceImageForRegion:
 
 
 def _map_items(finding: ReportedFinding, coded: FindingCode) -> Iterator[ContentItem]:
-    """The Grad-CAM map: its picture, and what its outline means.
+    """Yield the picture of the Grad-CAM map and a text that explains the outline.
 
-    A text, because a code here would read as one more qualitative evaluation, and viewers find the
-    image of an outline only while it is the one item below it.
+    The explanation is a text, because readers take a code here for a qualitative evaluation. It is
+    not below the outline, because viewers find the image only if it is the single item there.
     """
     if finding.heatmap is not None:
         yield ImageContentItem(

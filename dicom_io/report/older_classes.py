@@ -1,11 +1,11 @@
-"""A report for archives that take no Comprehensive 3D SR: the same document as an older SOP class.
+"""Fallback of a report for archives that refuse Comprehensive 3D SR: an older SOP class.
 
-Comprehensive SR (PS3.3 A.35.3) and Enhanced SR (A.35.2) hold the content of `report_content` as it
-is: it has no 3D coordinates and no by-reference relationships. An object of another SOP class is
-another instance, so the fallback has a UID of its own, derived from the report's. Everything in it
-follows from the report alone, so two archives that get the same class get the same bytes. As
-predecessor it names the fallback of the report's predecessor: that is what an archive holds that
-took this class before.
+Comprehensive SR (PS3.3 A.35.3) and Enhanced SR (A.35.2) hold the same content tree, because the
+tree has no 3D coordinates and no by-reference relationships. An object of another SOP class is
+another instance: the fallback has its own UID, derived from that of the report. The fallback
+depends only on the report, so all archives that accept the same class get the same bytes. Its
+predecessor is the fallback of the report's predecessor, which is the object that such an archive
+already holds.
 """
 
 import copy
@@ -21,14 +21,14 @@ from dicom_io.read.header import read_dataset, read_header
 
 
 def fallback_uid(report_uid: str, sop_class_uid: str) -> str:
-    """UID of a report in the given SOP class; the report's own where that is its class."""
+    """Return the UID of a report in a SOP class; for REPORT_CLASS the UID of the report."""
     if sop_class_uid == REPORT_CLASS:
         return report_uid
     return derived_uid(report_uid, "", f"report:{sop_class_uid}")
 
 
 def as_class(report: Dataset, sop_class_uid: str) -> Dataset:
-    """The report as another SOP class of REPORT_CLASSES; the given one stays as it is."""
+    """Return a copy of the report in another SOP class of REPORT_CLASSES."""
     ds = copy.deepcopy(report)
     ds.SOPClassUID = sop_class_uid
     ds.SOPInstanceUID = fallback_uid(str(report.SOPInstanceUID), sop_class_uid)
@@ -42,12 +42,12 @@ def as_class(report: Dataset, sop_class_uid: str) -> Dataset:
     return ds
 
 
-def for_destination(source: bytes | Path, accepted: Container[str]) -> bytes | Path:
-    """The object as a destination takes it that accepted these SOP classes.
+def report_for_destination(source: bytes | Path, accepted: Container[str]) -> bytes | Path:
+    """Return an object in a SOP class that the destination accepted.
 
-    Only a report is changed, into the first of REPORT_CLASSES that was accepted. Where none was,
-    or for anything else, the source is returned: sending it says what is refused. Raises
-    NotDicomError.
+    A report is converted to the first accepted class of REPORT_CLASSES. If the destination
+    accepted no such class, and for an object that is not a report, the source is returned
+    unchanged; the send then fails with the class that is refused. Raises NotDicomError.
     """
     if read_header(source).sop_class_uid != REPORT_CLASS or REPORT_CLASS in accepted:
         return source

@@ -1,4 +1,4 @@
-"""What a person reads in a report: a summary, then a section per image, in plain sentences."""
+"""Sentences of a report for its reader: a summary, then a section per image."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,12 +6,10 @@ from highdicom.sr import (
     ContainerContentItem,
     ContentItem,
     ContentSequence,
-    ImageContentItem,
     RelationshipTypeValues,
     TextContentItem,
 )
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects import codes
@@ -19,6 +17,7 @@ from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, Algorithm, plain
 from dicom_io.objects.codes import Concept, finding_code
 from dicom_io.read.header import text
 from dicom_io.report.content import NotAnalysed, ReportedFinding, ReportedImage
+from dicom_io.report.image_library import source_image_item
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
 
@@ -26,7 +25,7 @@ _CONTAINS = RelationshipTypeValues.CONTAINS
 def summary(
     images: Sequence[ReportedImage], not_analysed: Sequence[NotAnalysed], algorithm: Algorithm
 ) -> Iterator[ContentItem]:
-    """The study in one paragraph, and what kind of statement this is."""
+    """Yield a summary of the study, the research notice and the operating point."""
     sentences = [f"{_count(len(images), 'frontal chest radiograph')} analysed by AI."]
     sentences += [
         f"{_title(number, image.dataset)}: {_positives(image.findings)}"
@@ -46,19 +45,13 @@ def summary(
 
 
 def sections(images: Sequence[ReportedImage]) -> Iterator[ContentItem]:
-    """A Findings container per image: the image, its findings in words, and reading notes."""
+    """Yield a Findings container per image: the image, findings in words, decoder notes."""
     for number, image in enumerate(images, 1):
         title = _title(number, image.dataset)
-        reference = image.reference()
         section = ContainerContentItem(name=codes.FINDINGS.code, relationship_type=_CONTAINS)
         section.ContentSequence = ContentSequence(
             [
-                ImageContentItem(
-                    name=Code("260753009", "SCT", "Source"),
-                    referenced_sop_class_uid=reference.sop_class_uid,
-                    referenced_sop_instance_uid=reference.sop_instance_uid,
-                    relationship_type=_CONTAINS,
-                ),
+                source_image_item(image),
                 _text(codes.SUMMARY, f"{title}: {_positives(image.findings)}"),
                 *_negatives(title, image.findings),
                 *(_text(codes.COMMENT, f"{title}: {note}") for note in image.notes),
@@ -68,7 +61,7 @@ def sections(images: Sequence[ReportedImage]) -> Iterator[ContentItem]:
 
 
 def omissions(not_analysed: Sequence[NotAnalysed]) -> Iterator[ContentItem]:
-    """Each object not analysed, with the code of its reason and what that means."""
+    """Yield a comment per object not analysed, with the code and meaning of its reason."""
     for skipped in not_analysed:
         explained = skipped.reason in Reason.__members__
         meaning = f" {Reason(skipped.reason).explanation}" if explained else ""
@@ -80,7 +73,7 @@ def omissions(not_analysed: Sequence[NotAnalysed]) -> Iterator[ContentItem]:
 
 
 def _title(number: int, header: Dataset) -> str:
-    """The image as the report numbers it, and as a person finds it in the archive."""
+    """Return the number of the image in the report and its view, series and instance number."""
     keywords = {"": "ViewPosition", "series ": "SeriesNumber", "instance ": "InstanceNumber"}
     shown = {name: text(header, keyword) for name, keyword in keywords.items()}
     place = ", ".join(f"{name}{value}" for name, value in shown.items() if value)
@@ -113,8 +106,8 @@ def _meaning(finding: ReportedFinding) -> str:
     return finding_code(finding.label).concept.meaning
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _text(name: Concept, value: str) -> TextContentItem:

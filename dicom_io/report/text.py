@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from dicom_io.errors import ObjectError
 from dicom_io.objects.codes import COMMENT, FINDINGS, PROBABILITY, SUMMARY, THRESHOLD
 
-# Concept names of the content items that `report_text` reads, all of scheme DCM.
+# Code values of concept names, all of scheme DCM.
 _MEASUREMENTS = "126010"
 
 _FINDING = "121071"
@@ -18,16 +18,16 @@ _NAME = "111001"
 
 _VERSION = "111003"
 
-_MAKER = "122405"
+_MANUFACTURER = "122405"
 
 _PARAMETERS = "111002"
 
 
 def report_text(ds: Dataset) -> str:
-    """A report as plain text, without patient data: summary, model, 14 lines per image, remarks.
+    """Return a report as plain text: summary, model, 14 lines per image, remarks.
 
-    Reads the content tree, so it shows what the object says and nothing else. Takes a report as
-    built here or as read back from a file; ObjectError for any other object.
+    The text comes from the content tree only and holds no patient data. `ds` is a built report or
+    one read from a file. Raises ObjectError for any other object.
     """
     if "ContentSequence" not in ds or not _named(ds.ContentSequence, _MEASUREMENTS):
         raise ObjectError("this object is not a measurement report (TID 1500)")
@@ -43,7 +43,7 @@ def _report_lines(ds: Dataset) -> Iterator[str]:
     yield from _texts(root, SUMMARY.value)
     yield ""
     first = list(groups[0].ContentSequence)
-    yield f"Model {_value(first, _NAME)} {_value(first, _VERSION)}, {_value(first, _MAKER)}"
+    yield f"Model {_value(first, _NAME)} {_value(first, _VERSION)}, {_value(first, _MANUFACTURER)}"
     for parameter in _named(first, _PARAMETERS):
         yield f"  {parameter.TextValue}"
     image = ""
@@ -79,7 +79,7 @@ def _finding_line(items: Sequence[Dataset]) -> str:
 
 
 def _named(items: Sequence[Dataset], code_value: str) -> list[Dataset]:
-    """Content items whose concept name has this code value."""
+    """Return the content items whose concept name has this code value."""
     return [
         item
         for item in items

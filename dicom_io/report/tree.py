@@ -1,9 +1,7 @@
-"""The content tree of a report: TID 1500 Measurement Report (PS3.16).
+"""Content tree of a report: TID 1500 Measurement Report (PS3.16).
 
-highdicom builds the templates; wrapped here is what it cannot do. Its image library demands
-attributes that films often lack (TID 1603), so the library is put together from content items.
-What a person reads (`report_sections`) are items at the root, which TID 1500 allows as an
-extensible template.
+highdicom builds the tree. The image library and the sentences of `prose` are added as items at the
+root, which TID 1500 allows as an extensible template.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,11 +32,11 @@ _MEANING_LENGTH = 64
 def measurement_report(
     images: Sequence[ReportedImage], not_analysed: Sequence[NotAnalysed], algorithm: Algorithm
 ) -> Iterator[DataElement]:
-    """Elements of the root content item: SR Document Content (PS3.3 C.17.3)."""
+    """Return the elements of the root content item: SR Document Content (PS3.3 C.17.3)."""
     groups = [
         measurement_group(finding, image, number, algorithm)
         for number, image in enumerate(images, 1)
-        # Viewers open with the first group: one that is present, where there is one.
+        # Viewers open with the first group, so findings that are present come first.
         for finding in sorted(image.findings, key=lambda finding: not finding.present)
     ]
     tree = MeasurementReport(
@@ -47,7 +45,7 @@ def measurement_report(
         imaging_measurements=groups,
     )
     root = tree[0]
-    # The measurements come last, so that a person reads the summary before the numbers.
+    # The measurements come last, so that the reader sees the summary before the numbers.
     measurements = root.ContentSequence.pop()
     for item in (
         *summary(images, not_analysed, algorithm),
@@ -61,7 +59,7 @@ def measurement_report(
 
 
 def _observation_context(algorithm: Algorithm) -> ObservationContext:
-    """TID 1001 with a device as the observer (TID 1004)."""
+    """Return TID 1001 with a device as the observer (TID 1004)."""
     device = DeviceObserverIdentifyingAttributes(
         uid=device_uid(algorithm.sha256),
         name=long_string(algorithm.name),
@@ -77,7 +75,7 @@ def _observation_context(algorithm: Algorithm) -> ObservationContext:
 
 
 def _procedures(headers: Iterable[Dataset]) -> list[CodedConcept]:
-    """The imaging procedures analysed, as the sources name them, else a plain chest X-ray."""
+    """Return the procedures that the sources name; a plain chest X-ray if they name none."""
     found: dict[tuple[str, str], CodedConcept] = {}
     for header in headers:
         for item in items(header, "ProcedureCodeSequence"):

@@ -16,7 +16,7 @@ from dicom_io.errors import AssociationError, NotDicomError
 from dicom_io.objects.classes import PLAIN_SYNTAXES, REPORT_CLASSES, RESULT_CLASSES, VERIFICATION
 from dicom_io.read.header import header_of, read_dataset, read_header
 from dicom_io.read.warnings_off import quietly
-from dicom_io.report.older_classes import for_destination
+from dicom_io.report.older_classes import report_for_destination
 from dicom_io.send.association import (
     Destination,
     Timeouts,
@@ -158,7 +158,7 @@ class Sender:
         if association is None or not association.is_established:
             return SendResult(None, Disposition.RETRY, "the association is no longer open")
         try:
-            ds = read_dataset(for_destination(source, self.accepted))
+            ds = read_dataset(report_for_destination(source, self.accepted))
             header = header_of(ds)
         except NotDicomError as error:
             return SendResult(None, Disposition.PARK, str(error))

@@ -15,9 +15,9 @@ from dicom_io.objects.compression import (
     JPEG_2000,
     JPEG_BASELINE,
     RLE,
-    fitted,
     jpeg_copy,
     losslessly_compressed,
+    picture_for_destination,
     uncompressed,
 )
 from dicom_io.objects.encode import to_bytes
@@ -165,16 +165,21 @@ def test_dcmtk_decodes_the_jpeg_copy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("syntax", [RLE, JPEG_2000])
 def test_a_destination_gets_its_preferred_syntax_only_where_it_accepted_it(syntax: str) -> None:
     data = to_bytes(picture())
-    assert read(fitted(data, syntax, {SC: (PLAIN, syntax)})).file_meta.TransferSyntaxUID == syntax
-    assert fitted(data, syntax, {SC: (PLAIN,)}) == data
-    assert fitted(data, None, {SC: (PLAIN, syntax)}) == data
-    assert fitted(data, syntax, {}) == data
+    assert (
+        read(
+            picture_for_destination(data, syntax, {SC: (PLAIN, syntax)})
+        ).file_meta.TransferSyntaxUID
+        == syntax
+    )
+    assert picture_for_destination(data, syntax, {SC: (PLAIN,)}) == data
+    assert picture_for_destination(data, None, {SC: (PLAIN, syntax)}) == data
+    assert picture_for_destination(data, syntax, {}) == data
 
 
 def test_a_jpeg_that_is_refused_goes_uncompressed_and_stays_marked_as_lossy() -> None:
     data = as_jpeg(picture())
-    assert fitted(data, JPEG_BASELINE, {SC: (PLAIN, JPEG_BASELINE)}) == data
-    ds = read(fitted(data, JPEG_BASELINE, {SC: (PLAIN,)}))
+    assert picture_for_destination(data, JPEG_BASELINE, {SC: (PLAIN, JPEG_BASELINE)}) == data
+    ds = read(picture_for_destination(data, JPEG_BASELINE, {SC: (PLAIN,)}))
     assert ds.file_meta.TransferSyntaxUID == PLAIN
     assert (ds.SOPInstanceUID, ds.LossyImageCompression) == ("2.25.77", "01")
     assert ds.PhotometricInterpretation == "RGB"
@@ -183,7 +188,12 @@ def test_a_jpeg_that_is_refused_goes_uncompressed_and_stays_marked_as_lossy() ->
 
 def test_what_is_no_picture_is_left_alone() -> None:
     report = to_bytes(build_report(report_content(full_header())))
-    assert fitted(report, JPEG_2000, dict.fromkeys(RESULT_CLASSES, (PLAIN, JPEG_2000))) == report
+    assert (
+        picture_for_destination(
+            report, JPEG_2000, dict.fromkeys(RESULT_CLASSES, (PLAIN, JPEG_2000))
+        )
+        == report
+    )
 
 
 @pytest.mark.parametrize(

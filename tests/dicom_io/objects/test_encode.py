@@ -8,7 +8,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_io.errors import ObjectError
 from dicom_io.objects.encode import IMPLEMENTATION_CLASS_UID, to_bytes
 from dicom_io.objects.secondary_capture import build_capture
-from dicom_io.report.document import ReportedImage, build_report
+from dicom_io.report.content import ReportedImage
+from dicom_io.report.document import build_report
 from dicom_io.report.text import report_text
 from tests.builders.objects import (
     LATERAL,

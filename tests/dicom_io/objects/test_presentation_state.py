@@ -23,7 +23,7 @@ from dicom_io.objects.presentation_state import (
     OutlinedFinding,
     PresentationContent,
     build_presentation_state,
-    objection,
+    unsupported_reason,
 )
 from dicom_io.objects.source_header import Identity
 from dicom_io.read.header import read_dataset
@@ -253,7 +253,7 @@ def test_a_state_of_a_real_film_adds_no_error(name: str, shared_data: Path, tmp_
 def test_a_colour_image_has_no_grey_state() -> None:
     colour = np.repeat(chest_values(bits=8)[..., None], 3, axis=2)
     source = film(values=colour, bits_stored=8, photometric="RGB")
-    assert objection(source) == "the image is RGB, not greyscale"
+    assert unsupported_reason(source) == "the image is RGB, not greyscale"
     with pytest.raises(ObjectError, match="not greyscale"):
         build_presentation_state(content(source))
 

@@ -21,13 +21,8 @@ from dicom_io.objects.codes import ABSENT, FINDING_CODES, GRAD_CAM, PRESENT, PRI
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import heatmap_uid, series_uid, tracking_uid
-from dicom_io.report.document import (
-    ObjectReference,
-    ReportContent,
-    ReportedFinding,
-    ReportedImage,
-    build_report,
-)
+from dicom_io.report.content import ObjectReference, ReportedFinding, ReportedImage
+from dicom_io.report.document import ReportContent, build_report
 from tests.builders.objects import (
     ALGORITHM,
     LATERAL,

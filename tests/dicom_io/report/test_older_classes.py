@@ -12,9 +12,9 @@ from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
 
 from dicom_io.objects.classes import REPORT_CLASS, REPORT_CLASSES
 from dicom_io.objects.encode import to_bytes
-from dicom_io.report.content import ObjectReference
-from dicom_io.report.document import ReportContent, ReportedImage, build_report
-from dicom_io.report.older_classes import as_class, fallback_uid, for_destination
+from dicom_io.report.content import ObjectReference, ReportedImage
+from dicom_io.report.document import ReportContent, build_report
+from dicom_io.report.older_classes import as_class, fallback_uid, report_for_destination
 from dicom_io.report.text import report_text
 from dicom_io.send.sender import Disposition, Sender, echo
 from tests.builders.objects import STUDY, findings, full_header, report_content
@@ -83,10 +83,10 @@ def test_it_names_the_predecessor_of_its_own_class(content: ReportContent, sop_c
 
 def test_only_a_report_that_is_not_taken_is_changed(content: ReportContent) -> None:
     report = to_bytes(build_report(content))
-    assert for_destination(report, REPORT_CLASSES) is report
-    assert for_destination(report, []) is report
-    assert for_destination(FILM, OLDER) is FILM
-    changed = for_destination(report, OLDER)
+    assert report_for_destination(report, REPORT_CLASSES) is report
+    assert report_for_destination(report, []) is report
+    assert report_for_destination(FILM, OLDER) is FILM
+    changed = report_for_destination(report, OLDER)
     assert isinstance(changed, bytes)
     assert pydicom.dcmread(BytesIO(changed)).SOPClassUID == ComprehensiveSRStorage
 
