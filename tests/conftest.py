@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.certificates import Authority, authority
+from tests.builders.made_models import build_bundle
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -15,6 +16,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no folder of real data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a bundle whose random network finds about half of the labels in any image."""
+    folder = tmp_path_factory.mktemp("bundle") / "random"
+    build_bundle(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

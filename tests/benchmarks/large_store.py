@@ -30,8 +30,10 @@ from storage.records import (
 from storage.store import Store
 from storage.upkeep.integrity import check_sqlite
 from tests.benchmarks.timing import in_turn, seconds
+from tests.builders.made_models import build_bundle
 from tests.builders.store_rows import claim, made_object, new_instance
-from tests.servers.running import RunningDaemon, build_bundle, free_port
+from tests.servers.running import RunningDaemon
+from tests.tools.ports import free_port
 
 IMAGES = 100_000
 STARTS = 3

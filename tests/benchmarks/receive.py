@@ -18,8 +18,11 @@ from daemon.receive.reception import Reception
 from storage.files.spool import Spool
 from storage.store import Store
 from tests.benchmarks.timing import in_turn, seconds, show
-from tests.servers.running import HOST, SENDER, film, free_port, wait_until
+from tests.builders.images.films import film
+from tests.servers.dicom.pacs import SENDER
 from tests.tools.installed import require_tool
+from tests.tools.ports import HOST, free_port
+from tests.tools.waiting import wait_until
 
 FILMS = 20
 SIDE = 2240

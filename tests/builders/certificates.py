@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dicom_io.peer.tls import Credentials
 from tests.tools.installed import require_tool
+from tests.tools.paths import ROOT
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "security.md"
+PAGE = ROOT / "docs" / "security.md"
 
 HERE = "DNS:localhost,IP:127.0.0.1"
 

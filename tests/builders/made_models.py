@@ -1,5 +1,6 @@
 """Random networks and bundles for the tests of this folder."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,3 +43,22 @@ def random_bundle(
         metrics={},
     )
     return Bundle.build(random_network(seed=seed), card)
+
+
+def build_bundle(folder: Path, version: str = "1") -> None:
+    torch.manual_seed(7)
+    network = DenseNet121()
+    card = Card(
+        name="random",
+        version=version,
+        created="2026-01-01T00:00:00+00:00",
+        intended_use="For tests only.",
+        input=InputSpec(64),
+        thresholds=dict.fromkeys(LABELS, 0.5),
+        operating_point={"description": "one half"},
+        calibrators={label: {"method": "identity"} for label in LABELS},
+        map_scales=dict.fromkeys(LABELS, 1.0),
+        provenance={},
+        metrics={},
+    )
+    Bundle.build(network, card).save(folder)

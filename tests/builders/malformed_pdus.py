@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.servers.raw_peer import (
+from tests.servers.dicom.raw_peer import (
     ABORT,
     ASSOCIATE_AC,
     ASSOCIATE_RJ,

@@ -1,15 +1,22 @@
 """Puts an object into the outbox without a model: for tests of what delivers it."""
 
 import dataclasses
+import threading
 
+from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.settings import Config, CourierConfig
+from daemon.deliver.delivery_worker import DeliveryWorker
+from daemon.worker.role import RoleContext
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.report.document import build_report
 from storage.files.spool import Spool, object_path
-from storage.records import Delivery, JobKind, StudyStatus
+from storage.records import Delivery, Job, JobKind, JobState, StudyStatus
 from storage.store import Store
 from tests.builders.objects import NOW, full_header, report_content
 from tests.builders.store_rows import claim, made_object, new_instance
+from tests.servers.dicom.pacs import PACS
+from tests.tools.ports import HOST
 
 
 def queue_report(store: Store, spool: Spool, destination: str, number: int = 1) -> str:
@@ -45,3 +52,45 @@ def queue_object(
         [Delivery(uid, destination)],
     )
     return uid
+
+
+@dataclasses.dataclass
+class Outbox:
+    """A store with reports to deliver, and lanes that do it while the test watches."""
+
+    store: Store
+    spool: Spool
+    stop: threading.Event
+    threads: list[threading.Thread]
+
+    def run_lane(
+        self,
+        name: str,
+        port: int,
+        syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED,
+        *,
+        retry_seconds: float = 0.2,
+        timeout_seconds: float = 5.0,
+    ) -> None:
+        peer = PeerConfig(
+            name=name,
+            ae_title=PACS,
+            host=HOST,
+            port=port,
+            receives=(Product.REPORT, Product.HEATMAP),
+            picture_syntax=syntax,
+        )
+        courier = CourierConfig(
+            retry_seconds=retry_seconds,
+            retry_max_seconds=2 * retry_seconds,
+            network_timeout_seconds=timeout_seconds,
+        )
+        config = Config(peers=(peer,), courier=courier)
+        context = RoleContext(config, f"worker-{name}", self.stop, lambda: None)
+        lane = DeliveryWorker(context, peer, self.spool, self.store)
+        thread = threading.Thread(target=lane.run)
+        thread.start()
+        self.threads.append(thread)
+
+    def jobs(self, state: JobState) -> list[Job]:
+        return list(self.store.jobs.list(state=state))

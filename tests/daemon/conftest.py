@@ -5,22 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from daemon.analyse.pipeline import Pipeline
+from daemon.config.settings import ModelConfig
 from storage.files.spool import Spool
 from storage.records import JobKind
 from storage.store import Store
+from tests.builders.bench import Bench, open_bench
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import claim
+from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.orthanc import Orthanc, running_orthanc
-from tests.servers.running import RecordingPacs, RunningDaemon, build_bundle
-from tests.servers.website import Site, running
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a bundle whose random network finds about half of the labels in any image."""
-    folder = tmp_path_factory.mktemp("bundle") / "random"
-    build_bundle(folder)
-    return folder
+from tests.servers.running import RunningDaemon
+from tests.servers.website import Site, running_site
 
 
 @pytest.fixture
@@ -47,8 +43,21 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def site(tmp_path: Path, store: Store) -> Iterator[Site]:
     """The web role over `store`, answering."""
-    with running(tmp_path) as answering:
+    with running_site(tmp_path) as answering:
         yield answering
+
+
+@pytest.fixture(scope="module")
+def pipeline(bundle: Path) -> Pipeline:
+    """The pipeline of `bundle`."""
+    return Pipeline.open(ModelConfig(bundle=str(bundle), device="cpu", threads=1))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, pipeline: Pipeline) -> Iterator[Bench]:
+    """An analyst in this process, with an empty store and spool."""
+    with open_bench(tmp_path, pipeline) as opened:
+        yield opened
 
 
 @pytest.fixture

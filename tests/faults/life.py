@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 from dicom_io.read.header import read_header
+from tests.builders.images.films import film
 from tests.faults.points import AFTER, BEFORE
 from tests.faults.site import FaultSite
-from tests.servers.running import film
 
 CLAIM = "analyst: commit jobs.claim"
 _numbers = itertools.count(1)

@@ -28,11 +28,19 @@ from dicom_io.send.sender import Disposition, Sender, pair_of
 from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool
 from storage.orphans import Sweep
 from storage.records import InstanceState, JobState, KeptFile
-from tests.builders.films import data_set_bytes
-from tests.dicom_io.commitment.test_network import ask, asking
+from tests.builders.images.films import data_set_bytes
 from tests.faults.points import FOLDER, FORKS, ROOT, armed_file
-from tests.servers.archive import Archive, all_committed, call_back, running
-from tests.servers.running import HOST, NODE, SENDER, RunningDaemon, wait_until
+from tests.servers.dicom.commitment_archive import (
+    Archive,
+    all_committed,
+    call_back,
+    running_archive,
+)
+from tests.servers.dicom.commitment_peers import modality_association, send_n_action
+from tests.servers.dicom.pacs import NODE, SENDER
+from tests.servers.running import RunningDaemon
+from tests.tools.ports import HOST
+from tests.tools.waiting import wait_until
 
 TIMEOUTS = Timeouts(connect=5, association=5, response=30, network=30)
 ROLES = ("listener", "analyst", "courier")
@@ -267,8 +275,8 @@ class FaultSite:
         while not self.has_answer(transaction_uid):
             assert time.monotonic() < deadline, "the inquiry is not answered"
             with contextlib.suppress(AssertionError, RuntimeError, AttributeError, KeyError):
-                with asking(self.daemon.port, self.plain) as association:
-                    if ask(association, request) == 0x0000:
+                with modality_association(self.daemon.port, self.plain) as association:
+                    if send_n_action(association, request) == 0x0000:
                         self._await_answer(transaction_uid, 4.0 if hold else 0.0)
                 self._await_answer(transaction_uid, 8.0)
                 continue
@@ -357,7 +365,7 @@ def fault_site(folder: Path, bundle: Path, *, forks: bool = False) -> Iterator[F
     if forks:
         os.environ[FORKS] = "1"
     plain, archive = Remembering(), Remembering()
-    with running(plain, classes=CLASSES), running(archive, classes=CLASSES):
+    with running_archive(plain, classes=CLASSES), running_archive(archive, classes=CLASSES):
         daemon = FaultyDaemon(folder, bundle, plain, archive)
         plain.node_port = archive.node_port = daemon.port
         try:

@@ -9,9 +9,9 @@ import time
 from collections import Counter
 
 from dicom_io.read.header import read_header
+from tests.builders.images.films import film
 from tests.faults.life import Reviver
 from tests.faults.site import ROLES, FaultSite
-from tests.servers.running import film
 
 SUPERVISOR = "supervisor"
 EVERYTHING = "everything at once"

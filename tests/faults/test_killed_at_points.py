@@ -1,7 +1,6 @@
 """The daemon is killed before and after everything it writes, syncs, commits, answers and sends."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,8 @@ import pytest
 from tests.faults.life import CLAIM, Kill, die_at, kills_of, live, rounds
 from tests.faults.points import AFTER, BEFORE
 from tests.faults.site import ROLES, FaultSite, fault_site
-from tests.servers.running import build_bundle
+
+FORKS = True
 
 KINDS = (
     "make folder",
@@ -70,19 +70,6 @@ NOT_AGAIN = frozenset(
     }
 )
 """What a life may not pass that another one did."""
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundle") / "random"
-    build_bundle(folder)
-    return folder
-
-
-@pytest.fixture
-def site(tmp_path: Path, bundle: Path) -> Iterator[FaultSite]:
-    with fault_site(tmp_path / "node", bundle, forks=True) as made:
-        yield made
 
 
 def kinds_in(points: set[str]) -> set[str]:

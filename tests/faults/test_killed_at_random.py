@@ -1,21 +1,13 @@
 """Any process is killed at any moment, under load."""
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.faults.site import FaultSite, fault_site
+from tests.faults.site import FaultSite
 from tests.faults.storm import Storm
-from tests.servers.running import build_bundle
 
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[FaultSite]:
-    build_bundle(tmp_path / "bundle")
-    with fault_site(tmp_path / "node", tmp_path / "bundle", forks=True) as made:
-        yield made
+FORKS = True
 
 
 def weather(site: FaultSite, kills: int, seconds: float) -> None:

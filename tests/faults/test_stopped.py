@@ -2,22 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from dicom_io.read.header import read_header
+from tests.builders.images.films import film
 from tests.faults.points import BEFORE
-from tests.faults.site import ROLES, FaultSite, fault_site, is_alive
-from tests.servers.running import build_bundle, film, wait_until
+from tests.faults.site import ROLES, FaultSite, is_alive
+from tests.tools.waiting import wait_until
 
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[FaultSite]:
-    build_bundle(tmp_path / "bundle")
-    with fault_site(tmp_path / "node", tmp_path / "bundle") as made:
-        yield made
+FORKS = False
 
 
 def test_an_analyst_that_slept_past_its_lease_records_nothing(site: FaultSite) -> None:

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.servers.running import HOST, NODE, RunningDaemon, free_port, wait_until
+from tests.servers.dicom.pacs import NODE
+from tests.servers.running import RunningDaemon
 from tests.tools.installed import require_tool
+from tests.tools.ports import HOST, free_port
+from tests.tools.waiting import wait_until
 
 AE_TITLE = "ORTHANC"
 

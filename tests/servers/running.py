@@ -1,136 +1,23 @@
 """The real daemon as a child process, a PACS that remembers, and ways to wait for both."""
 
-import datetime
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
 import yaml
 
-from cxr_model.findings import LABELS
-from cxr_model.predict.bundle import Bundle
-from cxr_model.predict.card import Card
-from cxr_model.predict.network import DenseNet121
-from cxr_model.predict.transform import InputSpec
-from dicom_io.peer.peers import Peer
-from dicom_io.phantom import PhantomFilm, build_film
-from dicom_io.receive.node import Node, ReceivedInstance, StoreStatus
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Disposition, Sender, pair_of
 from storage.store import Store
-
-HOST = "127.0.0.1"
-
-NODE = "CXRD"
-
-PACS = "TESTPACS"
-
-SENDER = "STORESCU"
-
-WAIT_SECONDS = 90.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"after {seconds:.0f} s still not: {what}"
-        time.sleep(0.05)
-
-
-def build_bundle(folder: Path, version: str = "1") -> None:
-    torch.manual_seed(7)
-    network = DenseNet121()
-    card = Card(
-        name="random",
-        version=version,
-        created="2026-01-01T00:00:00+00:00",
-        intended_use="For tests only.",
-        input=InputSpec(64),
-        thresholds=dict.fromkeys(LABELS, 0.5),
-        operating_point={"description": "one half"},
-        calibrators={label: {"method": "identity"} for label in LABELS},
-        map_scales=dict.fromkeys(LABELS, 1.0),
-        provenance={},
-        metrics={},
-    )
-    Bundle.build(network, card).save(folder)
-
-
-def film(study: str, **drawn: Any) -> bytes:
-    """A small synthetic film of that study."""
-    values = {"patient_id": study, "study": study, "rows": 256, "columns": 224, **drawn}
-    return build_film(PhantomFilm(**values), datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
-
-
-class RecordingPacs:
-    """A Storage SCP that counts how often each object came and keeps the last of each."""
-
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
-        self.counts: Counter[str] = Counter()
-        self.modalities: dict[str, str] = {}
-        self.studies: dict[str, str] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        self._node = Node(
-            ae_title=PACS, host=HOST, port=port, peers=[Peer(NODE)], on_store=self._keep
-        )
-
-    def __enter__(self) -> Self:
-        self._node.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._node.stop()
-
-    @property
-    def port(self) -> int:
-        return self._node.port
-
-    def _keep(self, received: ReceivedInstance) -> StoreStatus:
-        uid = received.sop_instance_uid
-        (self._folder / f"{uid}.dcm").write_bytes(received.data)
-        with self._lock:
-            self.counts[uid] += 1
-            self.modalities[uid] = received.header.modality
-            self.studies[uid] = received.header.study_instance_uid
-        return StoreStatus.SUCCESS
-
-    def of(self, modality: str) -> list[Path]:
-        """Files of the objects of one modality."""
-        with self._lock:
-            uids = [uid for uid, value in self.modalities.items() if value == modality]
-        return [self._folder / f"{uid}.dcm" for uid in uids]
-
-    def reports_of(self, study_instance_uid: str) -> list[Path]:
-        """Files of a study's reports; they come after its heatmaps."""
-        return [path for path in self.of("SR") if self.studies[path.stem] == study_instance_uid]
-
-    def heatmaps_of(self, study_instance_uid: str) -> list[Path]:
-        """Files of a study's heatmaps."""
-        return [path for path in self.of("OT") if self.studies[path.stem] == study_instance_uid]
+from tests.servers.dicom.pacs import NODE, PACS, SENDER
+from tests.tools.ports import HOST, free_port
+from tests.tools.waiting import wait_until
 
 
 class RunningDaemon:

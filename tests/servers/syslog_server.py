@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.servers.running import HOST
 from tests.tools.installed import require_tool
+from tests.tools.ports import HOST
 
 HEADER = re.compile(
     rb"<(\d+)>1 (\S+) (\S+) cxrd (\d+) DICOM\+RFC3881 - \xef\xbb\xbf(.*)", re.DOTALL

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,3 +69,21 @@ def fill(disk: Path, leave_bytes: int = 0) -> Path:
         while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize) > leave_bytes:
             file.write(bytes(min(1 << 20, free - leave_bytes)))
     return ballast
+
+
+def threads_of_connections() -> list[threading.Thread]:
+    """The threads a node has for its connections: one serves, one reads and writes."""
+    names = ("AcceptedAssociation", "UpperLayer")
+    return [one for one in threading.enumerate() if type(one).__name__ in names]
+
+
+def children_of(parent: int) -> set[int]:
+    """The decoder processes of a process; multiprocessing has a tracker of resources besides."""
+    listed = subprocess.run(
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
+    return {int(pid) for pid, command in lines if "spawn_main" in command}

@@ -19,7 +19,7 @@ from storage.files.spool import make_spool
 from storage.records import Delivery, JobKind, JobState, StudyStatus
 from storage.store import Store, utc_now
 from tests.builders.store_rows import LEASE, STUDY, analyse, claim, made_object, new_instance
-from tests.servers.running import HOST, free_port
+from tests.tools.ports import HOST, free_port
 
 PEERS = [
     {"name": name, "ae_title": name.upper(), "host": HOST, "port": 4242, "receives": ["report"]}
@@ -92,7 +92,7 @@ class Site:
 
 
 @contextmanager
-def running(data: Path, **sections: Any) -> Iterator[Site]:
+def running_site(data: Path, **sections: Any) -> Iterator[Site]:
     port = free_port()
     values: dict[str, Any] = {"web": {"port": port}, "peers": PEERS, **sections}
     ready, stopped = threading.Event(), threading.Event()

@@ -22,7 +22,7 @@ from storage.files.csv_file import neutralise, write_csv
 from storage.records import Delivery, InstanceState, JobKind, StudyStatus
 from storage.store import Store
 from tests.builders.store_rows import STUDY, analyse, claim, made_object, new_instance
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 LABELS = ["Hernia", "Mass"]
 

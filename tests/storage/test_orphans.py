@@ -21,7 +21,7 @@ from storage.orphans import Sweep, Swept
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.store_rows import analysis, claim, made_object, new_instance, receive
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 
 def no_pause(_seconds: float) -> bool:

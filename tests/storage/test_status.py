@@ -16,7 +16,7 @@ from tests.builders.store_rows import (
     new_instance,
     receive,
 )
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 
 def queue_deliveries(store: Store, clock: Clock, number: int, *destinations: str) -> None:

@@ -1,7 +1,10 @@
-"""What dicom3tools thinks of an object."""
+"""Verdicts of other programs (dicom3tools, dcmtk, highdicom) on an object."""
 
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import highdicom
 
 from tests.tools.installed import require_tool
 
@@ -30,3 +33,20 @@ def new_errors(path: Path, source: Path) -> list[str]:
     """Errors of an object that the source it was made from does not have itself."""
     known = {line for line in _verdict(source) if line.startswith("Error")}
     return [line for line in validate(path) if line not in known]
+
+
+OUTLINE = ((10.5, 20.5), (30.5, 20.5), (20.5, 40.25))
+
+
+def dump(path: Path) -> str:
+    tool = require_tool("dsrdump")
+    done = subprocess.run([tool, "+Pl", str(path)], capture_output=True, check=True, timeout=60)
+    return done.stdout.decode("utf-8", "replace")
+
+
+def check_readers(path: Path, absent: int = 13) -> None:
+    """dsrdump and highdicom both read the report, with so many of its findings absent."""
+    assert dump(path).count('"Absent"') == absent
+    read: Any = highdicom.sr.srread(path)
+    outlined = read.content.get_planar_roi_measurement_groups()
+    assert len(outlined) + len(read.content.get_image_measurement_groups()) == 14

@@ -7,7 +7,7 @@ from cxr_model.data.chestxray14 import Part, load_labels, load_soft_targets
 from cxr_model.data.split import patient_split, positives
 from cxr_model.errors import DataError, PatientOverlapError
 from cxr_model.findings import LABELS
-from tests.builders.films_on_disk import official_dataset, simple_dataset, teacher_table
+from tests.builders.images.films_on_disk import official_dataset, simple_dataset, teacher_table
 
 
 def test_simple_layout(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from cxr_model.data.films import (
 )
 from cxr_model.errors import DataError
 from cxr_model.predict.transform import InputSpec
-from tests.builders.films_on_disk import make_film, simple_dataset
+from tests.builders.images.films_on_disk import make_film, simple_dataset
 
 SPEC = InputSpec(32)
 

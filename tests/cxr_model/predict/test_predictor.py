@@ -14,7 +14,7 @@ from tests.builders.made_models import INTERCEPT, SLOPE, random_bundle
 
 
 @pytest.fixture(scope="module")
-def bundle() -> Bundle:
+def made_bundle() -> Bundle:
     return random_bundle()
 
 
@@ -26,10 +26,10 @@ def images() -> list[np.ndarray]:
 
 
 def test_predictions_come_in_order_and_do_not_depend_on_the_batch(
-    bundle: Bundle, images: list[np.ndarray]
+    made_bundle: Bundle, images: list[np.ndarray]
 ) -> None:
-    together = Predictor(bundle, device="cpu", batch=2).predict(images)
-    alone = [Predictor(bundle, device="cpu").predict([image])[0] for image in images]
+    together = Predictor(made_bundle, device="cpu", batch=2).predict(images)
+    alone = [Predictor(made_bundle, device="cpu").predict([image])[0] for image in images]
     assert len(together) == len(images)
     for one, other, image in zip(together, alone, images, strict=True):
         assert (one.geometry.rows, one.geometry.cols) == image.shape
@@ -43,48 +43,48 @@ def test_predictions_come_in_order_and_do_not_depend_on_the_batch(
 
 
 def test_probabilities_are_the_cards_calibration_of_the_logits(
-    bundle: Bundle, images: list[np.ndarray]
+    made_bundle: Bundle, images: list[np.ndarray]
 ) -> None:
-    for finding in Predictor(bundle, device="cpu").predict(images[:1])[0].findings:
+    for finding in Predictor(made_bundle, device="cpu").predict(images[:1])[0].findings:
         calibrated = SLOPE * finding.logit + INTERCEPT
         assert finding.probability == pytest.approx(1 / (1 + math.exp(-calibrated)), abs=1e-12)
         assert finding.threshold == 0.3
         assert finding.present == (finding.probability >= 0.3)
 
 
-def test_each_map_adds_up_to_its_logit(bundle: Bundle, images: list[np.ndarray]) -> None:
-    bias = bundle.network.classifier.bias.detach().numpy()
-    for prediction in Predictor(bundle, device="cpu").predict(images):
+def test_each_map_adds_up_to_its_logit(made_bundle: Bundle, images: list[np.ndarray]) -> None:
+    bias = made_bundle.network.classifier.bias.detach().numpy()
+    for prediction in Predictor(made_bundle, device="cpu").predict(images):
         assert prediction.maps.shape == (14, 2, 2)
         assert prediction.maps.dtype == np.float32
         logits = [finding.logit for finding in prediction.findings]
         np.testing.assert_allclose(prediction.maps.mean(axis=(1, 2)) + bias, logits, atol=1e-4)
 
 
-def test_threads_are_set_only_when_asked_for(bundle: Bundle) -> None:
+def test_threads_are_set_only_when_asked_for(made_bundle: Bundle) -> None:
     before = torch.get_num_threads()
     try:
-        Predictor(bundle, device="cpu")
+        Predictor(made_bundle, device="cpu")
         assert torch.get_num_threads() == before
-        Predictor(bundle, device="cpu", threads=1)
+        Predictor(made_bundle, device="cpu", threads=1)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
-def test_a_device_that_is_not_there_is_refused(bundle: Bundle, device: str) -> None:
+def test_a_device_that_is_not_there_is_refused(made_bundle: Bundle, device: str) -> None:
     with pytest.raises(DeviceError, match="no device"):
-        Predictor(bundle, device=device)
+        Predictor(made_bundle, device=device)
 
 
-def test_no_images_give_no_predictions(bundle: Bundle) -> None:
-    assert Predictor(bundle, device="cpu").predict([]) == []
+def test_no_images_give_no_predictions(made_bundle: Bundle) -> None:
+    assert Predictor(made_bundle, device="cpu").predict([]) == []
 
 
-def test_an_array_that_is_no_greyscale_image_is_refused(bundle: Bundle) -> None:
+def test_an_array_that_is_no_greyscale_image_is_refused(made_bundle: Bundle) -> None:
     with pytest.raises(ImageError):
-        Predictor(bundle, device="cpu").predict([np.zeros((4, 4, 3), np.uint8)])
+        Predictor(made_bundle, device="cpu").predict([np.zeros((4, 4, 3), np.uint8)])
 
 
 def test_a_card_with_an_unknown_calibrator_is_refused() -> None:

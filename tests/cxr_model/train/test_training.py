@@ -16,7 +16,7 @@ from cxr_model.predict.network import DenseNet121
 from cxr_model.train import initialisation
 from cxr_model.train.loop import CHECKPOINT_FILE, CURVES_FILE, LOG_FILE, Trainer
 from cxr_model.train.training import Device, Initialisation, Precision, TrainingConfig, train
-from tests.builders.films_on_disk import make_film, simple_dataset, teacher_table
+from tests.builders.images.films_on_disk import make_film, simple_dataset, teacher_table
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

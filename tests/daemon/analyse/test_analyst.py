@@ -2,19 +2,15 @@
 
 import datetime
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyst import Analyst
-from daemon.config.peers import PeerConfig, PictureSyntax, Product, RulesConfig
-from daemon.config.settings import AnalystConfig, Config
+from daemon.config.peers import PeerConfig, Product, RulesConfig
+from daemon.config.settings import Config
 from daemon.errors import DecoderError
-from daemon.receive.reception import Reception
 from dicom_io.gate.header_check import assess
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.encode import to_bytes
@@ -27,85 +23,12 @@ from storage.records import (
     JobKind,
     JobState,
     ObjectKind,
-    ObjectRecord,
-    StudyResults,
     StudyStatus,
 )
-from storage.store import Store
-from tests.daemon.receive.test_listener import received
-from tests.servers.running import SENDER, build_bundle, film
-
-
-class Clock:
-    """Time that moves only when told to."""
-
-    def __init__(self) -> None:
-        self.now = datetime.datetime.now(datetime.UTC)
-
-    def __call__(self) -> datetime.datetime:
-        return self.now
-
-    def pass_seconds(self, seconds: float) -> None:
-        self.now += datetime.timedelta(seconds=seconds)
-
-
-@dataclass
-class Bench:
-    """An analyst on a store and a spool, without processes or network."""
-
-    config: Config
-    clock: Clock
-    spool: Spool
-    store: Store
-    analyst: Analyst
-
-    def receive(self, *images: bytes) -> str:
-        reception = Reception(self.spool, self.store, self.config.study.quiet_seconds)
-        for image in images:
-            reception.receive(received(image))
-        return read_header(images[0]).study_instance_uid
-
-    def work(self) -> None:
-        """Work until nothing is due, the quiet time and all waits over."""
-        for _ in range(10):
-            self.clock.pass_seconds(self.config.study.quiet_seconds + 600)
-            while self.analyst.work_once():
-                pass
-
-    def study(self, uid: str) -> StudyResults:
-        return self.store.results.study(uid)
-
-
-@pytest.fixture(scope="module")
-def pipeline(bundle: Path) -> Pipeline:
-    return Pipeline.open(Config().model.model_copy(update={"bundle": str(bundle)}))
-
-
-@pytest.fixture
-def bench(tmp_path: Path, pipeline: Pipeline) -> Iterator[Bench]:
-    with open_bench(tmp_path, pipeline) as opened:
-        yield opened
-
-
-@contextmanager
-def open_bench(folder: Path, pipeline: Pipeline) -> Iterator[Bench]:
-    config = Config(
-        analyst=AnalystConfig(max_attempts=2),
-        peers=(
-            PeerConfig(
-                name="pacs",
-                ae_title="PACS",
-                host="127.0.0.1",
-                port=104,
-                receives=(Product.REPORT,),
-            ),
-        ),
-    )
-    clock = Clock()
-    spool = Spool(folder / "spool")
-    url = f"sqlite:///{folder / 'store.sqlite'}"
-    with Store.open(url, clock=clock, migrate=True) as store:
-        yield Bench(config, clock, spool, store, Analyst(config, "me", spool, store, pipeline))
+from tests.builders.bench import EVERYTHING, IN_JPEG, Bench, everything_wanted, films_of, open_bench
+from tests.builders.images.films import film
+from tests.builders.made_models import build_bundle
+from tests.servers.dicom.pacs import SENDER
 
 
 def test_report_goes_where_the_peer_wants_it_and_heatmaps_do_not(bench: Bench) -> None:
@@ -116,22 +39,6 @@ def test_report_goes_where_the_peer_wants_it_and_heatmaps_do_not(bench: Bench) -
     assert study.instances[0].objects
     (job,) = [job for job in bench.store.jobs.list() if job.kind is JobKind.DELIVER]
     assert job.subject == f"{study.reports[0].sop_instance_uid}@pacs"
-
-
-EVERYTHING = PeerConfig(
-    name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=105, receives=tuple(Product)
-)
-
-IN_JPEG = EVERYTHING.model_copy(
-    update={"name": "small", "picture_syntax": PictureSyntax.JPEG_BASELINE}
-)
-
-
-def everything_wanted(bench: Bench, pipeline: Pipeline) -> None:
-    bench.config = bench.config.model_copy(
-        update={"peers": (*bench.config.peers, EVERYTHING, IN_JPEG)}
-    )
-    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
 
 
 def test_each_peer_gets_the_kinds_it_lists(bench: Bench, pipeline: Pipeline) -> None:
@@ -327,7 +234,7 @@ def test_images_some_seconds_apart_make_one_report_whatever_their_order(
                 uid = bench.receive(film("apart", seed=seed))
                 while bench.analyst.work_once():
                     pass
-                bench.clock.pass_seconds(bench.config.study.quiet_seconds / 4)
+                bench.clock.advance(bench.config.study.quiet_seconds / 4)
             assert bench.study(uid).reports == ()
             bench.receive(film("apart", seed=1))
             bench.work()
@@ -336,16 +243,6 @@ def test_images_some_seconds_apart_make_one_report_whatever_their_order(
     films = [read_header(film("apart", seed=seed)).sop_instance_uid for seed in (1, 2, 3)]
     assert made[0][1] == films
     assert made[0] == made[1]
-
-
-def films_of(bench: Bench, report: ObjectRecord) -> list[str]:
-    """The films of the report's sections, in their order."""
-    content = read_dataset(bench.spool.read(report.spool_path)).ContentSequence
-    return [
-        str(item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
-        for item in content
-        if item.ConceptNameCodeSequence[0].CodeMeaning == "Findings"
-    ]
 
 
 def test_own_results_that_come_back_ask_for_no_new_report(bench: Bench) -> None:
@@ -445,7 +342,7 @@ def test_a_machine_without_room_is_waited_for_and_no_attempt_at_the_image(
     with monkeypatch.context() as full:
         full.setattr(place, step, fail)
         for _ in range(3 * bench.config.analyst.max_attempts):
-            bench.clock.pass_seconds(600)
+            bench.clock.advance(600)
             assert bench.analyst.work_once()
     (waiting,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
     assert (waiting.state, waiting.attempts) == (JobState.QUEUED, 0)
@@ -456,7 +353,7 @@ def test_a_machine_without_room_is_waited_for_and_no_attempt_at_the_image(
 
 def wait_out(bench: Bench) -> None:
     for _ in range(3 * bench.config.analyst.max_attempts):
-        bench.clock.pass_seconds(600)
+        bench.clock.advance(600)
         bench.analyst.work_once()
 
 
@@ -483,7 +380,7 @@ def test_an_image_whose_file_alone_cannot_be_read_is_named_in_the_end(bench: Ben
     path = bench.spool.path(bench.study(uid).instances[0].spool_path)
     path.unlink()
     path.mkdir()
-    bench.clock.pass_seconds(600)
+    bench.clock.advance(600)
     assert bench.analyst.work_once()
     (again,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
     assert (again.state, again.attempts) == (JobState.QUEUED, 1)

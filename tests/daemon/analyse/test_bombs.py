@@ -11,7 +11,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
 from daemon.analyse.gate_and_decode import Film, Refusal
 from dicom_io.gate.reasons import Reason
-from tests.builders.films import chest_film, chest_values, file_bytes
+from tests.builders.images.films import chest_film, chest_values, file_bytes
 
 SIDE = 400
 

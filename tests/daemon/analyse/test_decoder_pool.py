@@ -30,9 +30,10 @@ from daemon.errors import DecoderError
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.orientation import AS_STORED
-from tests.builders.films import chest_film, chest_values, file_bytes
-from tests.servers.running import wait_until
+from tests.builders.images.films import chest_film, chest_values, file_bytes
+from tests.servers.watching import children_of
 from tests.tools.paths import ROOT
+from tests.tools.waiting import wait_until
 
 GOOD = file_bytes(chest_film(PatientOrientation=["R", "F"], PixelSpacing=["0.2", "0.18"]))
 
@@ -44,18 +45,6 @@ def pool() -> DecoderPool:
     opened = DecoderPool(DecoderLimits(seconds=20))
     opened.warm_up()
     return opened
-
-
-def children_of(parent: int) -> set[int]:
-    """The decoder processes of a process; multiprocessing has a tracker of resources besides."""
-    listed = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
-    return {int(pid) for pid, command in lines if "spawn_main" in command}
 
 
 def signal_all(number: int) -> set[int]:
@@ -244,7 +233,7 @@ if __name__ == "__main__":
 IDLE = """
 import multiprocessing, signal, time
 from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
-from tests.builders.films import chest_film, file_bytes
+from tests.builders.images.films import chest_film, file_bytes
 
 def children():
     return [process.pid for process in multiprocessing.active_children()]

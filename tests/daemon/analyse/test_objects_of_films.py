@@ -11,7 +11,6 @@ from cxr_model.findings import LABELS
 from daemon.analyse.gate_and_decode import Refusal
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.result_objects import BuiltObject
-from daemon.config.settings import ModelConfig
 from daemon.report.study_report import built_report
 from dicom_io.objects.classes import HEATMAP_CLASS, REPORT_CLASSES
 from dicom_io.objects.compression import JPEG_BASELINE
@@ -25,24 +24,15 @@ from dicom_io.report.older_classes import as_class
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Disposition, Sender
 from storage.records import ObjectKind
-from tests.builders.film_matrix import Headers, build, cases
-from tests.dicom_io.read.test_film_matrix import picture_of
-from tests.dicom_io.report.test_source_headers import check_readers
+from tests.builders.images.film_matrix import Headers, build, cases, picture_of
+from tests.servers.dicom.pacs import NODE
 from tests.servers.orthanc import AE_TITLE, Orthanc
-from tests.servers.running import HOST, NODE, build_bundle
-from tests.tools.validation import new_errors
+from tests.tools.ports import HOST
+from tests.tools.validation import check_readers, new_errors
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 
 CASES = cases()
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """A random model, which finds about half of the labels in any film."""
-    folder = tmp_path_factory.mktemp("model") / "bundle"
-    build_bundle(folder)
-    return Pipeline.open(ModelConfig(bundle=str(folder), device="cpu"))
 
 
 @pytest.fixture

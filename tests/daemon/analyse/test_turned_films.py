@@ -1,7 +1,6 @@
 """A film stored lying, mirrored or with long pixels: same findings, drawn where it is stored."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,18 +12,12 @@ from cxr_model.predict.prediction import Prediction
 from daemon.analyse.gate_and_decode import Film
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.result_objects import BuiltObject, ObjectBuilder
-from daemon.config.settings import ModelConfig
 from dicom_io.read.orientation import Pose
 from storage.records import ObjectKind
-from tests.builders.films import chest_film, chest_values, file_bytes, lie_as
+from tests.builders.images.films import chest_film, chest_values, file_bytes, lie_as
 from tests.builders.objects import NOW
 
 ORIENTATIONS = ("R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
-
-
-@pytest.fixture(scope="module")
-def pipeline(bundle: Path) -> Pipeline:
-    return Pipeline.open(ModelConfig(bundle=str(bundle), device="cpu", threads=1))
 
 
 def admitted(pipeline: Pipeline, values: NDArray[Any], **attributes: Any) -> Film:

@@ -1,31 +1,15 @@
 """A film that was analysed and whose file cannot be read when its study is to be reported."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from daemon.analyse.pipeline import Pipeline
-from daemon.config.settings import Config
 from dicom_io.read.header import read_dataset
 from storage.errors import StoreUnavailableError
 from storage.files.spool import Spool
 from storage.records import Instance, InstanceState, JobKind, JobState, StudyStatus
-from tests.daemon.analyse.test_analyst import Bench, films_of, open_bench
-from tests.servers.running import film
+from tests.builders.bench import Bench, films_of
+from tests.builders.images.films import film
 
 DAMAGES = ("missing", "emptied", "altered", "not a file")
-
-
-@pytest.fixture(scope="module")
-def pipeline(bundle: Path) -> Pipeline:
-    return Pipeline.open(Config().model.model_copy(update={"bundle": str(bundle)}))
-
-
-@pytest.fixture
-def bench(tmp_path: Path, pipeline: Pipeline) -> Iterator[Bench]:
-    with open_bench(tmp_path, pipeline) as opened:
-        yield opened
 
 
 def damage(bench: Bench, item: Instance, how: str) -> None:
@@ -143,7 +127,7 @@ def test_files_out_of_reach_are_waited_for(bench: Bench, monkeypatch: pytest.Mon
     with monkeypatch.context() as away:
         away.setattr(Spool, "verify", fail)
         for _ in range(3):
-            bench.clock.pass_seconds(bench.config.study.quiet_seconds + 600)
+            bench.clock.advance(bench.config.study.quiet_seconds + 600)
             assert bench.analyst.work_once()
     assert parked(bench) == []
     (report,) = bench.store.jobs.list(kind=JobKind.REPORT)

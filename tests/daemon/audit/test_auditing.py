@@ -37,19 +37,15 @@ from storage.audit.records import AuditKind, AuditRow, named_in, subject_of
 from storage.errors import StoreUnavailableError
 from storage.files.spool import Spool
 from storage.store import Store
-from tests.daemon.cli.test_cli import cxrd, one_line_of_error
-from tests.servers.running import (
-    HOST,
-    SENDER,
-    RecordingPacs,
-    RunningDaemon,
-    film,
-    free_port,
-    wait_until,
-)
+from tests.builders.images.films import film
+from tests.servers.dicom.pacs import SENDER, RecordingPacs
+from tests.servers.running import RunningDaemon
 from tests.servers.syslog_server import StreamServer
 from tests.tools.audit_schema import validated
+from tests.tools.cli import cxrd, one_line_of_error
 from tests.tools.paths import ROOT
+from tests.tools.ports import HOST, free_port
+from tests.tools.waiting import wait_until
 
 SALT = "00" * 16
 

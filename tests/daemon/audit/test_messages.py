@@ -28,8 +28,8 @@ from storage.audit.trail import Audit
 from storage.errors import StorageError, StoreUnavailableError, TrailAlteredError
 from storage.records import ReceiptOutcome
 from storage.store import Store
-from tests.daemon.cli.test_cli import cxrd
 from tests.tools.audit_schema import validated
+from tests.tools.cli import cxrd
 
 REPORTER = Reporter(
     "CXRD",

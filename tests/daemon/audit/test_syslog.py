@@ -19,7 +19,6 @@ from storage.audit.records import AuditHead, AuditKind, AuditOutcome
 from storage.store import Store
 from storage.tables.database import Database, open_engine
 from tests.builders.store_rows import STUDY, new_instance
-from tests.servers.running import HOST, wait_until
 from tests.servers.syslog_server import (
     Certificate,
     DatagramServer,
@@ -29,6 +28,8 @@ from tests.servers.syslog_server import (
     server_tls,
 )
 from tests.tools.audit_schema import validated
+from tests.tools.ports import HOST
+from tests.tools.waiting import wait_until
 
 QUICK = CourierConfig(retry_seconds=0.05, retry_max_seconds=0.1, network_timeout_seconds=2)
 
@@ -48,7 +49,7 @@ def forwarder(store: Store, config: SyslogConfig, worker: str = "one") -> Forwar
 
 
 @contextmanager
-def running(store: Store, config: SyslogConfig) -> Iterator[None]:
+def running_forwarder(store: Store, config: SyslogConfig) -> Iterator[None]:
     stop = threading.Event()
     sender = Forwarder(Config(syslog=config, courier=QUICK), "one", store, stop)
     thread = threading.Thread(target=sender.run)
@@ -87,7 +88,7 @@ def test_rows_arrive_in_order_over_every_transport(
         else StreamServer(server_tls(own) if transport == "tls" else None)
     )
     trusted = {"ca": own.certificate} if transport == "tls" else {}
-    with server, running(store, syslog(server.port, transport, **trusted)):
+    with server, running_forwarder(store, syslog(server.port, transport, **trusted)):
         wait_until(lambda: len(server.messages) == 3, "three messages came", 10)
         record(store, "d")
         wait_until(lambda: len(server.messages) == 4, "the fourth came", 10)
@@ -119,7 +120,7 @@ def test_a_server_that_is_down_loses_nothing(store: Store) -> None:
     with StreamServer() as server:
         port = server.port
     record(store, "a", "b")
-    with running(store, syslog(port)):
+    with running_forwarder(store, syslog(port)):
         record(store, "c")
         with StreamServer(port=port) as server:
             wait_until(lambda: len(server.messages) == 3, "three messages came", 10)
@@ -128,7 +129,7 @@ def test_a_server_that_is_down_loses_nothing(store: Store) -> None:
 
 def test_a_server_that_hangs_up_is_sent_it_again(store: Store) -> None:
     record(store, *(str(number) for number in range(150)))
-    with StreamServer(hangs_up_after=70) as server, running(store, syslog(server.port)):
+    with StreamServer(hangs_up_after=70) as server, running_forwarder(store, syslog(server.port)):
         wait_until(lambda: len(server.messages) >= 220, "everything came", 20)
     assert rows_in(server.received) == [*range(1, 71), *range(1, 151)]
 

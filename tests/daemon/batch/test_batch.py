@@ -30,14 +30,10 @@ from daemon.errors import UsageError
 from dicom_io.gate.reasons import Reason
 from dicom_io.phantom import PhantomFilm, PhantomView, draw
 from storage.errors import SpoolError
-from tests.servers.running import film, wait_until
+from tests.builders.images.films import film
+from tests.tools.waiting import wait_until
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
-
-
-@pytest.fixture(scope="module")
-def pipeline(bundle: Path) -> Pipeline:
-    return Pipeline.open(model(bundle))
 
 
 @pytest.fixture

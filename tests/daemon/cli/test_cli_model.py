@@ -28,7 +28,7 @@ from cxr_model.train.config import TrainingConfig
 from daemon.cli.main import main
 from daemon.cli.model import Method, calibrate
 from daemon.cli.train import Device, Precision, train
-from tests.builders.films_on_disk import simple_dataset
+from tests.builders.images.films_on_disk import simple_dataset
 from tests.builders.made_models import random_network
 from tests.servers.file_server import FileServer, serve
 from tests.tools.paths import ROOT

@@ -13,10 +13,10 @@ from dicom_io.objects.classes import HEATMAP_CLASS, PLAIN_SYNTAXES, REPORT_CLASS
 from dicom_io.objects.compression import RLE
 from dicom_io.peer.tls import ClientCertificate, examine
 from tests.builders.certificates import Authority
-from tests.daemon.end_to_end.test_tls_end_to_end import running_listener
-from tests.dicom_io.send.test_sender import archive
-from tests.servers.running import HOST, free_port
+from tests.servers.dicom.storage_archive import storage_archive
+from tests.servers.role import running_listener
 from tests.servers.syslog_server import Certificate, StreamServer, server_tls
+from tests.tools.ports import HOST, free_port
 
 PICTURES = (Product.REPORT, Product.HEATMAP)
 
@@ -47,14 +47,14 @@ def test_a_refused_picture_syntax_is_said_and_no_fault(
     tmp_path: Path, bundle: Path, takes_rle: bool
 ) -> None:
     syntaxes = (*PLAIN_SYNTAXES, *((RLE,) if takes_rle else ()))
-    with archive(classes=(REPORT_CLASS, HEATMAP_CLASS), syntaxes=syntaxes) as destination:
+    with storage_archive(classes=(REPORT_CLASS, HEATMAP_CLASS), syntaxes=syntaxes) as destination:
         result = checked(tmp_path, bundle, destination.port, PICTURES)
     assert result.passed
     assert ("pictures go uncompressed" in result.detail) is not takes_rle
 
 
 def test_a_class_that_would_be_sent_and_is_refused_is_named(tmp_path: Path, bundle: Path) -> None:
-    with archive(classes=(REPORT_CLASS, HEATMAP_CLASS)) as destination:
+    with storage_archive(classes=(REPORT_CLASS, HEATMAP_CLASS)) as destination:
         wanted = (*PICTURES, Product.SEGMENTATION)
         result = checked(tmp_path, bundle, destination.port, wanted)
     assert not result.passed

@@ -42,12 +42,19 @@ from storage.errors import StoreUnavailableError
 from storage.files.spool import Spool
 from storage.records import InstanceName, Job, JobKind, JobState
 from storage.store import Store
+from tests.builders.images.films import film, received
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import LEASE
-from tests.daemon.receive.test_listener import received
-from tests.dicom_io.commitment.test_network import ask, asking
-from tests.servers.archive import Archive, all_committed, all_failed, call_back, running
-from tests.servers.running import HOST, film, free_port, wait_until
+from tests.servers.dicom.commitment_archive import (
+    Archive,
+    all_committed,
+    all_failed,
+    call_back,
+    running_archive,
+)
+from tests.servers.dicom.commitment_peers import modality_association, send_n_action
+from tests.tools.ports import HOST, free_port
+from tests.tools.waiting import wait_until
 
 QUICK = CommitmentConfig(
     delay_seconds=0.2,
@@ -59,7 +66,7 @@ QUICK = CommitmentConfig(
 
 
 @dataclasses.dataclass
-class Site:
+class Lanes:
     """A store, what works on it, and the peers it knows."""
 
     store: Store
@@ -121,8 +128,8 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, store: Store) -> Iterator[Site]:
-    opened = Site(store, Spool(tmp_path / "spool"), threading.Event(), [])
+def lanes(tmp_path: Path, store: Store) -> Iterator[Lanes]:
+    opened = Lanes(store, Spool(tmp_path / "spool"), threading.Event(), [])
     yield opened
     opened.stop.set()
     for thread in opened.threads:
@@ -147,20 +154,20 @@ def modality_at(port: int | None) -> PeerConfig:
 
 
 @contextmanager
-def listening(site: Site, config: Config) -> Iterator[int]:
+def listening(lanes: Lanes, config: Config) -> Iterator[int]:
     """Take in associations, as the listener does; the port."""
     config = config.model_copy(update={"listener": ListenerConfig(port=free_port())})
-    desk = CommitmentResponder(config, "listener", site.spool, site.store)
-    site.start(lambda: desk.run(site.stop))
-    reception = Reception(site.spool, site.store, 30)
-    with open_node(config, reception, NetworkAudit(site.store.audit), desk.handlers) as node:
+    desk = CommitmentResponder(config, "listener", lanes.spool, lanes.store)
+    lanes.start(lambda: desk.run(lanes.stop))
+    reception = Reception(lanes.spool, lanes.store, 30)
+    with open_node(config, reception, NetworkAudit(lanes.store.audit), desk.handlers) as node:
         yield node.port
 
 
-def keep_film(site: Site, name: str = "asked for") -> Reference:
+def keep_film(lanes: Lanes, name: str = "asked for") -> Reference:
     """Receive a film; how a peer names it."""
     instance = received(film(name))
-    Reception(site.spool, site.store, 30).receive(instance)
+    Reception(lanes.spool, lanes.store, 30).receive(instance)
     return Reference(instance.sop_class_uid, instance.sop_instance_uid)
 
 
@@ -175,138 +182,138 @@ def failures(information: Dataset) -> dict[str, int]:
     }
 
 
-def test_an_archive_commits_to_what_it_got(site: Site) -> None:
-    uid = queue_report(site.store, site.spool, "archive")
-    with running(Archive(on_same_association=True), classes=(REPORT_CLASS,)) as archive:
-        site.deliver(archive_at(archive.port))
-        site.commit(archive_at(archive.port))
-        site.await_state(JobKind.COMMIT, JobState.DONE)
-        site.stop.set()
+def test_an_archive_commits_to_what_it_got(lanes: Lanes) -> None:
+    uid = queue_report(lanes.store, lanes.spool, "archive")
+    with running_archive(Archive(on_same_association=True), classes=(REPORT_CLASS,)) as archive:
+        lanes.deliver(archive_at(archive.port))
+        lanes.commit(archive_at(archive.port))
+        lanes.await_state(JobKind.COMMIT, JobState.DONE)
+        lanes.stop.set()
     assert archive.stored == [uid]
-    assert "committed" in site.delivered
+    assert "committed" in lanes.delivered
     (request,) = archive.requests
     assert [item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence] == [uid]
 
 
-def test_an_archive_commits_to_the_older_class_that_it_got(site: Site) -> None:
+def test_an_archive_commits_to_the_older_class_that_it_got(lanes: Lanes) -> None:
     older = REPORT_CLASSES[1]
-    uid = queue_report(site.store, site.spool, "archive")
-    with running(Archive(on_same_association=True), classes=(older,)) as archive:
-        site.deliver(archive_at(archive.port))
-        site.commit(archive_at(archive.port))
-        site.await_state(JobKind.COMMIT, JobState.DONE)
-        site.stop.set()
+    uid = queue_report(lanes.store, lanes.spool, "archive")
+    with running_archive(Archive(on_same_association=True), classes=(older,)) as archive:
+        lanes.deliver(archive_at(archive.port))
+        lanes.commit(archive_at(archive.port))
+        lanes.await_state(JobKind.COMMIT, JobState.DONE)
+        lanes.stop.set()
     assert archive.stored == [fallback_uid(uid, older)] != [uid]
     (request,) = archive.requests
     (item,) = request.ReferencedSOPSequence
     named = (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID)
     assert named == (older, archive.stored[0])
-    assert "committed" in site.delivered
+    assert "committed" in lanes.delivered
 
 
-def test_an_archive_that_lost_the_object_gets_it_again(site: Site) -> None:
-    uid = queue_report(site.store, site.spool, "archive")
+def test_an_archive_that_lost_the_object_gets_it_again(lanes: Lanes) -> None:
+    uid = queue_report(lanes.store, lanes.spool, "archive")
     answers = [lambda information: all_failed(information, 0x0112), all_committed]
     forgetful = Archive(
         on_same_association=True, answer=lambda information: answers.pop(0)(information)
     )
-    with running(forgetful, classes=(REPORT_CLASS,)) as archive:
-        site.deliver(archive_at(archive.port))
-        site.commit(archive_at(archive.port))
-        wait_until(lambda: "committed" in site.delivered, "committed at last", 30)
-        site.stop.set()
+    with running_archive(forgetful, classes=(REPORT_CLASS,)) as archive:
+        lanes.deliver(archive_at(archive.port))
+        lanes.commit(archive_at(archive.port))
+        wait_until(lambda: "committed" in lanes.delivered, "committed at last", 30)
+        lanes.stop.set()
     assert archive.stored == [uid, uid]
     first, second = archive.requests
     assert first.TransactionUID != second.TransactionUID
 
 
-def test_an_archive_that_never_commits_is_left_to_a_person(site: Site) -> None:
-    queue_report(site.store, site.spool, "archive")
+def test_an_archive_that_never_commits_is_left_to_a_person(lanes: Lanes) -> None:
+    queue_report(lanes.store, lanes.spool, "archive")
     stubborn = Archive(
         on_same_association=True, answer=lambda information: all_failed(information, 0x0112)
     )
-    with running(stubborn, classes=(REPORT_CLASS,)) as archive:
-        site.deliver(archive_at(archive.port))
-        site.commit(archive_at(archive.port))
-        job = site.await_state(JobKind.COMMIT, JobState.PARKED)
-        site.stop.set()
+    with running_archive(stubborn, classes=(REPORT_CLASS,)) as archive:
+        lanes.deliver(archive_at(archive.port))
+        lanes.commit(archive_at(archive.port))
+        job = lanes.await_state(JobKind.COMMIT, JobState.PARKED)
+        lanes.stop.set()
     assert job.last_error == (
         "archive does not commit to 1 object(s): no such object instance (0x0112)"
     )
     assert len(archive.stored) == 1 + QUICK.max_resends
 
 
-def test_an_archive_that_does_not_answer_is_asked_again_and_then_left(site: Site) -> None:
-    queue_report(site.store, site.spool, "archive")
-    with running(Archive(), classes=(REPORT_CLASS,)) as archive:
-        site.deliver(archive_at(archive.port))
-        site.commit(archive_at(archive.port), answer_seconds=0.3, same_association_seconds=0.1)
-        job = site.await_state(JobKind.COMMIT, JobState.PARKED)
-        site.stop.set()
+def test_an_archive_that_does_not_answer_is_asked_again_and_then_left(lanes: Lanes) -> None:
+    queue_report(lanes.store, lanes.spool, "archive")
+    with running_archive(Archive(), classes=(REPORT_CLASS,)) as archive:
+        lanes.deliver(archive_at(archive.port))
+        lanes.commit(archive_at(archive.port), answer_seconds=0.3, same_association_seconds=0.1)
+        job = lanes.await_state(JobKind.COMMIT, JobState.PARKED)
+        lanes.stop.set()
     assert job.last_error == "archive answered none of 2 requests in time"
     assert len({request.TransactionUID for request in archive.requests}) == QUICK.max_requests
 
 
-def test_a_passing_failure_is_tried_again_under_the_same_uid(site: Site) -> None:
-    queue_report(site.store, site.spool, "archive")
+def test_a_passing_failure_is_tried_again_under_the_same_uid(lanes: Lanes) -> None:
+    queue_report(lanes.store, lanes.spool, "archive")
     busy = Archive(on_same_association=True, replies=[0x0213, 0x0110])
-    with running(busy, classes=(REPORT_CLASS,)) as archive:
-        site.deliver(archive_at(archive.port))
-        site.commit(archive_at(archive.port))
-        site.await_state(JobKind.COMMIT, JobState.DONE)
-        site.stop.set()
+    with running_archive(busy, classes=(REPORT_CLASS,)) as archive:
+        lanes.deliver(archive_at(archive.port))
+        lanes.commit(archive_at(archive.port))
+        lanes.await_state(JobKind.COMMIT, JobState.DONE)
+        lanes.stop.set()
     assert len(archive.requests) == 3
     assert len({request.TransactionUID for request in archive.requests}) == 1
 
 
-def test_a_refusal_is_parked_with_its_status(site: Site) -> None:
-    queue_report(site.store, site.spool, "archive")
-    with running(Archive(replies=[0x0124]), classes=(REPORT_CLASS,)) as archive:
-        site.deliver(archive_at(archive.port))
-        site.commit(archive_at(archive.port))
-        job = site.await_state(JobKind.COMMIT, JobState.PARKED)
-        site.stop.set()
+def test_a_refusal_is_parked_with_its_status(lanes: Lanes) -> None:
+    queue_report(lanes.store, lanes.spool, "archive")
+    with running_archive(Archive(replies=[0x0124]), classes=(REPORT_CLASS,)) as archive:
+        lanes.deliver(archive_at(archive.port))
+        lanes.commit(archive_at(archive.port))
+        job = lanes.await_state(JobKind.COMMIT, JobState.PARKED)
+        lanes.stop.set()
     assert job.last_error == "archive refused the request for commitment: status 0x0124"
 
 
-def test_an_archive_that_goes_down_is_asked_later(site: Site) -> None:
-    uid = queue_report(site.store, site.spool, "archive")
+def test_an_archive_that_goes_down_is_asked_later(lanes: Lanes) -> None:
+    uid = queue_report(lanes.store, lanes.spool, "archive")
     peer = archive_at(free_port())
     assert peer.port is not None
-    with running(Archive(), peer.port, (REPORT_CLASS,)):
-        site.deliver(peer)
-        site.await_state(JobKind.DELIVER, JobState.DONE)
-    site.commit(peer)
+    with running_archive(Archive(), peer.port, (REPORT_CLASS,)):
+        lanes.deliver(peer)
+        lanes.await_state(JobKind.DELIVER, JobState.DONE)
+    lanes.commit(peer)
     wait_until(
-        lambda: "check host and port" in (site.job(JobKind.COMMIT).last_error or ""), "a try"
+        lambda: "check host and port" in (lanes.job(JobKind.COMMIT).last_error or ""), "a try"
     )
-    with running(Archive(on_same_association=True), peer.port) as archive:
-        site.await_state(JobKind.COMMIT, JobState.DONE)
-        site.stop.set()
+    with running_archive(Archive(on_same_association=True), peer.port) as archive:
+        lanes.await_state(JobKind.COMMIT, JobState.DONE)
+        lanes.stop.set()
     (request,) = archive.requests
     assert request.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == uid
 
 
-def test_an_archive_answers_by_calling_back(site: Site) -> None:
-    queue_report(site.store, site.spool, "archive")
-    with running(Archive(), classes=(REPORT_CLASS,)) as archive:
-        site.deliver(archive_at(archive.port))
-        config = site.commit(archive_at(archive.port), same_association_seconds=0.1)
+def test_an_archive_answers_by_calling_back(lanes: Lanes) -> None:
+    queue_report(lanes.store, lanes.spool, "archive")
+    with running_archive(Archive(), classes=(REPORT_CLASS,)) as archive:
+        lanes.deliver(archive_at(archive.port))
+        config = lanes.commit(archive_at(archive.port), same_association_seconds=0.1)
         wait_until(lambda: bool(archive.requests), "asked")
-        with listening(site, config) as port:
+        with listening(lanes, config) as port:
             answer = all_committed(archive.requests[0])
             assert call_back(port, answer) == 0x0000
             assert call_back(port, answer) == 0x0000
             unknown = dataclasses.replace(answer, transaction_uid="2.25.404")
             assert call_back(port, unknown) == 0x0115
-        site.await_state(JobKind.COMMIT, JobState.DONE)
-        site.stop.set()
-    assert "committed" in site.delivered
+        lanes.await_state(JobKind.COMMIT, JobState.DONE)
+        lanes.stop.set()
+    assert "committed" in lanes.delivered
 
 
 @pytest.mark.parametrize("offered", [True, False])
 def test_the_preflight_asks_for_the_service(
-    site: Site, tmp_path: Path, bundle: Path, offered: bool
+    lanes: Lanes, tmp_path: Path, bundle: Path, offered: bool
 ) -> None:
     without = Node(
         ae_title="ARCHIVE",
@@ -316,9 +323,9 @@ def test_the_preflight_asks_for_the_service(
         on_store=lambda _: StoreStatus.SUCCESS,
     )
     archive = Archive()
-    with running(archive, classes=(REPORT_CLASS,)) if offered else without:
+    with running_archive(archive, classes=(REPORT_CLASS,)) if offered else without:
         peer = archive_at(archive.port if offered else without.port)
-        config = site.config(peer).model_copy(
+        config = lanes.config(peer).model_copy(
             update={"data_dir": tmp_path / "checked", "model": ModelConfig(bundle=str(bundle))}
         )
         checks = {check.name: check for check in run_checks(config)}
@@ -326,18 +333,18 @@ def test_the_preflight_asks_for_the_service(
     assert ("Storage Commitment" in checks["peer archive"].detail) is not offered
 
 
-def test_nobody_but_the_archive_answers(site: Site) -> None:
-    config = site.config(archive_at(free_port()), modality_at(None))
-    with listening(site, config) as port:
+def test_nobody_but_the_archive_answers(lanes: Lanes) -> None:
+    config = lanes.config(archive_at(free_port()), modality_at(None))
+    with listening(lanes, config) as port:
         answer = all_committed(request_for(Reference(REPORT_CLASS, "1.2.3")))
         assert call_back(port, answer, ae_title="MODALITY") == MessageStatus.NOT_AUTHORISED
-        with asking(port, ae_title="ARCHIVE") as association:
-            asked = ask(association, request_for(Reference(REPORT_CLASS, "1.2.3")))
+        with modality_association(port, ae_title="ARCHIVE") as association:
+            asked = send_n_action(association, request_for(Reference(REPORT_CLASS, "1.2.3")))
         assert asked == MessageStatus.NOT_AUTHORISED
-        site.stop.set()
+        lanes.stop.set()
 
 
-def test_a_plain_caller_does_not_answer_for_a_pinned_peer_of_its_title(site: Site) -> None:
+def test_a_plain_caller_does_not_answer_for_a_pinned_peer_of_its_title(lanes: Lanes) -> None:
     pin = "a" * 64
     archive = PeerConfig(
         name="archive",
@@ -354,7 +361,7 @@ def test_a_plain_caller_does_not_answer_for_a_pinned_peer_of_its_title(site: Sit
         tls=TlsConfig(certificate=Path("c"), key=Path("k"), ca=Path("a")),
         peers=(archive, PeerConfig(name="modality", ae_title="PACS", host=HOST, sends=True)),
     )
-    desk = CommitmentResponder(config, "listener", site.spool, site.store)
+    desk = CommitmentResponder(config, "listener", lanes.spool, lanes.store)
     answer = CommitmentAnswer("2.25.1", (), ())
     for caller in (
         Caller("PACS", HOST),
@@ -366,92 +373,92 @@ def test_a_plain_caller_does_not_answer_for_a_pinned_peer_of_its_title(site: Sit
     assert desk.take_answer(answer, pinned) is MessageStatus.INVALID_ARGUMENT
 
 
-def test_a_peer_that_waits_is_told_what_is_kept(site: Site) -> None:
-    kept = keep_film(site)
+def test_a_peer_that_waits_is_told_what_is_kept(lanes: Lanes) -> None:
+    kept = keep_film(lanes)
     modality = Archive()
     with (
-        listening(site, site.config(modality_at(None))) as port,
-        asking(port, modality) as association,
+        listening(lanes, lanes.config(modality_at(None))) as port,
+        modality_association(port, modality) as association,
     ):
-        assert ask(association, request_for(kept)) == MessageStatus.SUCCESS
-        site.await_state(JobKind.ANSWER, JobState.DONE)
-        site.stop.set()
+        assert send_n_action(association, request_for(kept)) == MessageStatus.SUCCESS
+        lanes.await_state(JobKind.ANSWER, JobState.DONE)
+        lanes.stop.set()
     (answer,) = modality.answers
     assert answer.TransactionUID == "2.25.1"
     assert answer.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == kept.sop_instance_uid
     assert failures(answer) == {}
 
 
-def test_a_peer_that_went_is_called_back(site: Site) -> None:
-    kept = keep_film(site)
-    with running(Archive(replies=[0x0213])) as modality:
+def test_a_peer_that_went_is_called_back(lanes: Lanes) -> None:
+    kept = keep_film(lanes)
+    with running_archive(Archive(replies=[0x0213])) as modality:
         peer = modality_at(modality.port)
-        with listening(site, site.config(peer)) as port:
-            with asking(port) as association:
-                assert ask(association, request_for(kept)) == MessageStatus.SUCCESS
-            site.commit(peer)
-            site.await_state(JobKind.ANSWER, JobState.DONE)
-            site.stop.set()
+        with listening(lanes, lanes.config(peer)) as port:
+            with modality_association(port) as association:
+                assert send_n_action(association, request_for(kept)) == MessageStatus.SUCCESS
+            lanes.commit(peer)
+            lanes.await_state(JobKind.ANSWER, JobState.DONE)
+            lanes.stop.set()
     assert len(modality.answers) == 2, "once more after it had no room for the first"
     assert failures(modality.answers[-1]) == {}
 
 
-def test_an_inquiry_outlives_the_listener(site: Site) -> None:
-    kept = keep_film(site)
-    with running(Archive()) as modality:
+def test_an_inquiry_outlives_the_listener(lanes: Lanes) -> None:
+    kept = keep_film(lanes)
+    with running_archive(Archive()) as modality:
         name = InstanceName(kept.sop_class_uid, kept.sop_instance_uid)
-        site.store.inquiries.record("modality", "2.25.1", [name], "killed", LEASE)
-        site.store.jobs.release("killed")
-        site.commit(modality_at(modality.port))
-        site.await_state(JobKind.ANSWER, JobState.DONE)
-        site.stop.set()
+        lanes.store.inquiries.record("modality", "2.25.1", [name], "killed", LEASE)
+        lanes.store.jobs.release("killed")
+        lanes.commit(modality_at(modality.port))
+        lanes.await_state(JobKind.ANSWER, JobState.DONE)
+        lanes.stop.set()
     assert [answer.TransactionUID for answer in modality.answers] == ["2.25.1"]
 
 
-def test_a_peer_without_an_address_that_went_is_left_to_a_person(site: Site) -> None:
-    kept = keep_film(site)
-    with listening(site, site.config(modality_at(None))) as port:
-        with asking(port) as association:
-            ask(association, request_for(kept))
-        job = site.await_state(JobKind.ANSWER, JobState.PARKED)
-        site.stop.set()
+def test_a_peer_without_an_address_that_went_is_left_to_a_person(lanes: Lanes) -> None:
+    kept = keep_film(lanes)
+    with listening(lanes, lanes.config(modality_at(None))) as port:
+        with modality_association(port) as association:
+            send_n_action(association, request_for(kept))
+        job = lanes.await_state(JobKind.ANSWER, JobState.PARKED)
+        lanes.stop.set()
     assert "no host and port" in (job.last_error or "")
 
 
-def test_an_answer_left_behind_for_a_peer_without_an_address_is_parked(site: Site) -> None:
+def test_an_answer_left_behind_for_a_peer_without_an_address_is_parked(lanes: Lanes) -> None:
     asked = [InstanceName(REPORT_CLASS, "1.2.3")]
-    site.store.inquiries.record("modality", "2.25.1", asked, "listener:1", LEASE)
-    site.store.jobs.release("listener:1")
-    with listening(site, site.config(modality_at(None))):
-        job = site.await_state(JobKind.ANSWER, JobState.PARKED)
-        site.stop.set()
+    lanes.store.inquiries.record("modality", "2.25.1", asked, "listener:1", LEASE)
+    lanes.store.jobs.release("listener:1")
+    with listening(lanes, lanes.config(modality_at(None))):
+        job = lanes.await_state(JobKind.ANSWER, JobState.PARKED)
+        lanes.stop.set()
     assert "no host and port" in (job.last_error or "")
 
 
-def test_what_is_not_as_it_was_received_is_not_committed_to(site: Site) -> None:
+def test_what_is_not_as_it_was_received_is_not_committed_to(lanes: Lanes) -> None:
     good, missing, altered, unreadable = (
-        keep_film(site, name) for name in ("good", "missing", "altered", "unreadable")
+        keep_film(lanes, name) for name in ("good", "missing", "altered", "unreadable")
     )
     unknown = Reference(good.sop_class_uid, "1.2.3.404")
     misnamed = Reference(REPORT_CLASS, good.sop_instance_uid)
     paths = {
-        one: site.store.inquiries.kept(one.sop_instance_uid)[0].spool_path
+        one: lanes.store.inquiries.kept(one.sop_instance_uid)[0].spool_path
         for one in (missing, altered, unreadable)
     }
-    site.spool.delete(paths[missing])
-    site.spool.delete(paths[unreadable])
-    site.spool.path(paths[unreadable]).mkdir()
-    site.spool.write(paths[altered], b"other bytes")
+    lanes.spool.delete(paths[missing])
+    lanes.spool.delete(paths[unreadable])
+    lanes.spool.path(paths[unreadable]).mkdir()
+    lanes.spool.write(paths[altered], b"other bytes")
     modality = Archive()
     with (
-        listening(site, site.config(modality_at(None))) as port,
-        asking(port, modality) as association,
+        listening(lanes, lanes.config(modality_at(None))) as port,
+        modality_association(port, modality) as association,
     ):
-        ask(association, request_for(good, missing, altered, unreadable, unknown))
-        ask(association, request_for(misnamed, transaction_uid="2.25.2"))
-        ask(association, request_for(good, transaction_uid="2.25.2"))
+        send_n_action(association, request_for(good, missing, altered, unreadable, unknown))
+        send_n_action(association, request_for(misnamed, transaction_uid="2.25.2"))
+        send_n_action(association, request_for(good, transaction_uid="2.25.2"))
         wait_until(lambda: len(modality.answers) == 3, "all answers", 30)
-        site.stop.set()
+        lanes.stop.set()
     assert failures(modality.answers[0]) == {
         missing.sop_instance_uid: 0x0112,
         altered.sop_instance_uid: 0x0110,
@@ -463,40 +470,40 @@ def test_what_is_not_as_it_was_received_is_not_committed_to(site: Site) -> None:
 
 
 def test_an_answer_that_cannot_be_found_out_now_waits_with_the_reason_and_is_given_later(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = keep_film(site)
-    with running(Archive()) as modality:
+    kept = keep_film(lanes)
+    with running_archive(Archive()) as modality:
         peer = modality_at(modality.port)
         with monkeypatch.context() as away:
             away.setattr(Spool, "verify", out_of_reach)
             with (
-                listening(site, site.config(peer)) as port,
-                asking(port) as association,
+                listening(lanes, lanes.config(peer)) as port,
+                modality_association(port) as association,
             ):
-                ask(association, request_for(kept))
-                put_off = site.await_state(JobKind.ANSWER, JobState.QUEUED)
-                site.commit(peer)
-                wait_until(lambda: site.job(JobKind.ANSWER).claims > put_off.claims, "a try", 30)
-                waiting = site.await_state(JobKind.ANSWER, JobState.QUEUED)
-        site.await_state(JobKind.ANSWER, JobState.DONE)
-        site.stop.set()
+                send_n_action(association, request_for(kept))
+                put_off = lanes.await_state(JobKind.ANSWER, JobState.QUEUED)
+                lanes.commit(peer)
+                wait_until(lambda: lanes.job(JobKind.ANSWER).claims > put_off.claims, "a try", 30)
+                waiting = lanes.await_state(JobKind.ANSWER, JobState.QUEUED)
+        lanes.await_state(JobKind.ANSWER, JobState.DONE)
+        lanes.stop.set()
     assert [job.last_error for job in (put_off, waiting)] == ["nothing is there"] * 2
     assert failures(modality.answers[-1]) == {}
 
 
 def test_an_answer_that_fails_for_a_peer_without_an_address_is_left_to_a_person(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = keep_film(site)
+    kept = keep_film(lanes)
     monkeypatch.setattr(Spool, "verify", out_of_reach)
     with (
-        listening(site, site.config(modality_at(None))) as port,
-        asking(port) as association,
+        listening(lanes, lanes.config(modality_at(None))) as port,
+        modality_association(port) as association,
     ):
-        ask(association, request_for(kept))
-        job = site.await_state(JobKind.ANSWER, JobState.PARKED)
-        site.stop.set()
+        send_n_action(association, request_for(kept))
+        job = lanes.await_state(JobKind.ANSWER, JobState.PARKED)
+        lanes.stop.set()
     assert "its answer failed: nothing is there" in (job.last_error or "")
 
 

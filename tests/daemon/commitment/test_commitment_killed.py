@@ -11,9 +11,17 @@ from dicom_io.commitment.messages import CommitmentRequest, Reference, build_req
 from dicom_io.objects.classes import HEATMAP_CLASS, REPORT_CLASS
 from dicom_io.read.header import read_header
 from storage.records import JobKind, JobState
-from tests.dicom_io.commitment.test_network import ask, asking
-from tests.servers.archive import Archive, all_committed, call_back, running
-from tests.servers.running import HOST, RunningDaemon, film, wait_until
+from tests.builders.images.films import film
+from tests.servers.dicom.commitment_archive import (
+    Archive,
+    all_committed,
+    call_back,
+    running_archive,
+)
+from tests.servers.dicom.commitment_peers import modality_association, send_n_action
+from tests.servers.running import RunningDaemon
+from tests.tools.ports import HOST
+from tests.tools.waiting import wait_until
 
 CLASSES = (REPORT_CLASS, HEATMAP_CLASS)
 
@@ -53,7 +61,7 @@ def serving(folder: Path, bundle: Path, archive: Archive, modality: Archive) -> 
 
 @pytest.fixture
 def modality() -> Iterator[Archive]:
-    with running(Archive()) as listening:
+    with running_archive(Archive()) as listening:
         yield listening
 
 
@@ -78,7 +86,7 @@ def test_a_killed_courier_forgets_no_request(
     tmp_path: Path, bundle: Path, modality: Archive
 ) -> None:
     with (
-        running(Archive(on_same_association=True), classes=CLASSES) as archive,
+        running_archive(Archive(on_same_association=True), classes=CLASSES) as archive,
         serving(tmp_path, bundle, archive, modality) as daemon,
     ):
         for number in range(STUDIES):
@@ -103,15 +111,15 @@ def test_answers_and_inquiries_outlive_both_processes(
     image = film("asked for")
     header = read_header(image)
     with (
-        running(Archive(), classes=CLASSES) as archive,
+        running_archive(Archive(), classes=CLASSES) as archive,
         serving(tmp_path, bundle, archive, modality) as daemon,
     ):
         daemon.send(image)
         wait_until(lambda: bool(archive.requests), "the archive is asked")
         kept = Reference(header.sop_class_uid, header.sop_instance_uid)
         inquiry = build_request(CommitmentRequest("2.25.77", (kept,)))
-        with asking(daemon.port) as association:
-            assert ask(association, inquiry) == 0x0000
+        with modality_association(daemon.port) as association:
+            assert send_n_action(association, inquiry) == 0x0000
             daemon.kill("listener")
             kill_and_await_restart(daemon, "courier")
         wait_until(lambda: bool(modality.answers), "the modality is called back")

@@ -29,9 +29,13 @@ from daemon.errors import ConfigError
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import echo
 from storage.records import InstanceState, JobKind, JobState
-from tests.dicom_io.receive.test_node import store_raw
-from tests.servers.running import HOST, NODE, PACS, SENDER, RunningDaemon, film, wait_until
+from tests.builders.images.films import film
+from tests.servers.dicom.pacs import NODE, PACS, SENDER
+from tests.servers.dicom.storage_node import store_raw
+from tests.servers.running import RunningDaemon
 from tests.servers.website import Site
+from tests.tools.ports import HOST
+from tests.tools.waiting import wait_until
 
 CANARY = "KANARIE"
 

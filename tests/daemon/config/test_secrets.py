@@ -13,8 +13,8 @@ from daemon.cli.main import main
 from daemon.config.settings import ModelConfig, load_config
 from daemon.errors import ConfigError, UsageError
 from tests.builders.certificates import Authority, run
-from tests.servers.running import HOST, free_port
 from tests.tools.paths import ROOT
+from tests.tools.ports import HOST, free_port
 
 SECRET = "s3cret-canary-of-the-node"  # noqa: S105 - of a test
 

@@ -1,21 +1,18 @@
 """The courier's lanes: what each answer of a destination does to the outbox."""
 
 import contextlib
-import dataclasses
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
-from daemon.config.peers import PeerConfig, PictureSyntax, Product
-from daemon.config.settings import Config, CourierConfig
+from daemon.config.peers import PictureSyntax
 from daemon.deliver.delivery_worker import DeliveryWorker
-from daemon.worker.role import RoleContext
 from dicom_io.objects.classes import PLAIN_SYNTAXES, REPORT_CLASSES
 from dicom_io.objects.compression import JPEG_2000, JPEG_BASELINE, RLE, jpeg_copy
 from dicom_io.objects.encode import to_bytes
@@ -24,68 +21,15 @@ from dicom_io.objects.source_header import Identity
 from dicom_io.peer.peers import Peer
 from dicom_io.receive.node import Node, ReceivedInstance, StoreStatus
 from dicom_io.report.older_classes import fallback_uid
-from storage.files.spool import Spool
 from storage.records import Job, JobState
-from storage.store import Store
 from tests.builders.objects import NOW, capture_content, full_header
-from tests.builders.outbox import queue_object, queue_report
-from tests.dicom_io.send.test_sender import archive
-from tests.servers.running import HOST, NODE, PACS, free_port, wait_until
+from tests.builders.outbox import Outbox, queue_object, queue_report
+from tests.servers.dicom.pacs import NODE, PACS
+from tests.servers.dicom.storage_archive import storage_archive
+from tests.tools.ports import HOST, free_port
+from tests.tools.waiting import wait_until
 
 Answer = Callable[[ReceivedInstance], StoreStatus]
-
-
-@dataclasses.dataclass
-class Outbox:
-    """A store with reports to deliver, and lanes that do it while the test watches."""
-
-    store: Store
-    spool: Spool
-    stop: threading.Event
-    threads: list[threading.Thread]
-
-    def run_lane(
-        self,
-        name: str,
-        port: int,
-        syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED,
-        *,
-        retry_seconds: float = 0.2,
-        timeout_seconds: float = 5.0,
-    ) -> None:
-        peer = PeerConfig(
-            name=name,
-            ae_title=PACS,
-            host=HOST,
-            port=port,
-            receives=(Product.REPORT, Product.HEATMAP),
-            picture_syntax=syntax,
-        )
-        courier = CourierConfig(
-            retry_seconds=retry_seconds,
-            retry_max_seconds=2 * retry_seconds,
-            network_timeout_seconds=timeout_seconds,
-        )
-        config = Config(peers=(peer,), courier=courier)
-        context = RoleContext(config, f"worker-{name}", self.stop, lambda: None)
-        lane = DeliveryWorker(context, peer, self.spool, self.store)
-        thread = threading.Thread(target=lane.run)
-        thread.start()
-        self.threads.append(thread)
-
-    def jobs(self, state: JobState) -> list[Job]:
-        return list(self.store.jobs.list(state=state))
-
-
-@pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    with Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", migrate=True) as store:
-        running = Outbox(store, Spool(tmp_path / "spool"), threading.Event(), [])
-        yield running
-        running.stop.set()
-        for thread in running.threads:
-            thread.join(20)
-            assert not thread.is_alive()
 
 
 def pacs(answer: Answer, ae_title: str = PACS) -> Node:
@@ -289,7 +233,7 @@ def test_pictures_go_as_preferred_or_else_uncompressed(
         return 0x0000
 
     taken = (PLAIN, syntax) if accepts else (PLAIN,)
-    with archive(keep, syntaxes=taken) as destination:
+    with storage_archive(keep, syntaxes=taken) as destination:
         outbox.run_lane("pacs", destination.port, preference)
         wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()

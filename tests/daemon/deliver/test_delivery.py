@@ -2,11 +2,9 @@
 
 import datetime
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from pynetdicom.events import Event
@@ -18,26 +16,14 @@ from dicom_io.peer.peers import Peer
 from dicom_io.receive.node import Node, Rejection, StoreStatus
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender
-from storage.files.spool import Spool
 from storage.records import Job, JobKind, JobState
-from storage.store import Store
-from tests.builders.outbox import queue_report
-from tests.daemon.deliver.test_courier import Outbox
-from tests.dicom_io.send.test_sender import archive
-from tests.servers.running import HOST, NODE, PACS, free_port, wait_until
+from tests.builders.outbox import Outbox, queue_report
+from tests.servers.dicom.pacs import NODE, PACS
+from tests.servers.dicom.storage_archive import storage_archive
+from tests.tools.ports import HOST, free_port
+from tests.tools.waiting import wait_until
 
 QUEUED = 12
-
-
-@pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    with Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", migrate=True) as store:
-        running = Outbox(store, Spool(tmp_path / "spool"), threading.Event(), [])
-        yield running
-        running.stop.set()
-        for thread in running.threads:
-            thread.join(20)
-            assert not thread.is_alive()
 
 
 @contextmanager
@@ -139,7 +125,7 @@ def test_an_object_that_breaks_every_association_is_tried_ever_less_often(
     def poisoned() -> Job:
         return next(job for job in outbox.store.jobs.list() if job.subject == f"{poison}@pacs")
 
-    with archive(answer) as destination:
+    with storage_archive(answer) as destination:
         outbox.run_lane("pacs", destination.port, retry_seconds=0.2)
         for number in range(1, 4):
             uid = queue_report(outbox.store, outbox.spool, "pacs", number)
@@ -169,7 +155,7 @@ def test_an_object_whose_bytes_have_changed_is_parked_and_not_sent(outbox: Outbo
         sent.append(_named(event))
         return 0x0000
 
-    with archive(answer) as destination:
+    with storage_archive(answer) as destination:
         outbox.run_lane("pacs", destination.port)
         wait_until(lambda: sent == [kept], "the other one is delivered")
         outbox.stop.set()
@@ -180,7 +166,7 @@ def test_an_object_whose_bytes_have_changed_is_parked_and_not_sent(outbox: Outbo
 
 def test_a_purged_object_asked_for_by_hand_is_parked_with_the_day(outbox: Outbox) -> None:
     (uid,) = queue(outbox, 1)
-    with archive() as destination:
+    with storage_archive() as destination:
         outbox.run_lane("pacs", destination.port)
         wait_until(lambda: count(outbox, JobState.DONE) == 3, "delivered")
         future = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)

@@ -1,40 +1,27 @@
 """After a purge: an image that comes late, one that comes again, and work asked for by hand."""
 
 import datetime
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from daemon.analyse.pipeline import Pipeline
+from daemon.config.settings import Config
+from daemon.receive.reception import Reception
 from dicom_io.read.header import read_dataset
+from dicom_io.receive.node import StoreStatus
 from storage.records import InstanceState, JobKind, JobState, ReceiptOutcome, StudyStatus
+from tests.builders.bench import Bench, everything_wanted, films_of
+from tests.builders.images.films import film, received
+from tests.builders.made_models import build_bundle
 from tests.builders.store_rows import LEASE
-from tests.daemon.analyse.test_analyst import Bench, everything_wanted, films_of, open_bench
-from tests.servers.running import build_bundle, film
-
-
-@pytest.fixture(scope="module")
-def pipeline(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    from daemon.config.settings import Config
-
-    return Pipeline.open(Config().model.model_copy(update={"bundle": str(bundle)}))
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Another model."""
-    from daemon.config.settings import Config
-
     folder = tmp_path_factory.mktemp("other") / "bundle"
     build_bundle(folder, version="2")
     return Pipeline.open(Config().model.model_copy(update={"bundle": str(folder)}))
-
-
-@pytest.fixture
-def bench(tmp_path: Path, pipeline: Pipeline) -> Iterator[Bench]:
-    with open_bench(tmp_path, pipeline) as opened:
-        yield opened
 
 
 def deliver(bench: Bench) -> int:
@@ -51,7 +38,7 @@ def purged_study(bench: Bench) -> str:
     uid = bench.receive(film("purged"))
     bench.work()
     deliver(bench)
-    bench.clock.pass_seconds(8 * 86400)
+    bench.clock.advance(8 * 86400)
     purge(bench)
     (instance,) = bench.study(uid).instances
     assert instance.purged_at is not None
@@ -145,25 +132,22 @@ def test_work_on_what_is_purged_is_parked_and_says_so(bench: Bench) -> None:
 def test_a_duplicate_whose_first_copy_is_purged_meanwhile_is_not_acknowledged(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    from daemon.receive.reception import Reception
-    from dicom_io.receive.node import StoreStatus
-    from tests.daemon.receive.test_listener import received
 
     bench.receive(film("purged"))
     bench.work()
     deliver(bench)
-    bench.clock.pass_seconds(8 * 86400)
+    bench.clock.advance(8 * 86400)
     record = bench.store.record_instance
 
     def purge_after(*arguments: object) -> object:
         receipt = record(*arguments)  # type: ignore[arg-type]
         assert receipt.outcome is ReceiptOutcome.DUPLICATE
-        bench.clock.pass_seconds(8 * 86400)
+        bench.clock.advance(8 * 86400)
         purge(bench)
         return receipt
 
     def purge_before(*arguments: object) -> None:
-        bench.clock.pass_seconds(8 * 86400)
+        bench.clock.advance(8 * 86400)
         purge(bench)
         verify(*arguments)  # type: ignore[arg-type]
 

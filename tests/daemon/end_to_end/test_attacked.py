@@ -11,12 +11,22 @@ import pytest
 
 from dicom_io.read.header import read_header
 from storage.records import InstanceState
-from tests.builders.films import ROOT, chest_film, chest_values, data_set_bytes, file_bytes
+from tests.builders.images.films import (
+    ROOT,
+    chest_film,
+    chest_values,
+    data_set_bytes,
+    file_bytes,
+    film,
+)
 from tests.builders.malformed_pdus import conversations, hold
-from tests.servers.raw_peer import CR, EXPLICIT, VERIFICATION, RawPeer, associate_rq
-from tests.servers.running import HOST, SENDER, RunningDaemon, film, wait_until
+from tests.servers.dicom.pacs import SENDER
+from tests.servers.dicom.raw_peer import CR, EXPLICIT, VERIFICATION, RawPeer, associate_rq
+from tests.servers.running import RunningDaemon
 from tests.servers.watching import Holdings, deaths, holdings, spooled
 from tests.tools.installed import require_tool
+from tests.tools.ports import HOST
+from tests.tools.waiting import wait_until
 
 FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
 

@@ -20,9 +20,12 @@ from dicom_io.read.header import read_header
 from dicom_io.read.warnings_off import quietly
 from dicom_io.receive.node import StoreStatus
 from storage.records import InstanceState, JobKind, JobState
-from tests.builders.mutations import SYNTAXES, Mutation, mutations
-from tests.builders.raw_store import raw_sender
-from tests.servers.running import PACS, RecordingPacs, RunningDaemon, film, wait_until
+from tests.builders.images.films import film
+from tests.builders.images.mutations import SYNTAXES, Mutation, mutations
+from tests.servers.dicom.pacs import PACS, RecordingPacs
+from tests.servers.dicom.raw_sender import raw_sender
+from tests.servers.running import RunningDaemon
+from tests.tools.waiting import wait_until
 
 CT, CR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1"
 

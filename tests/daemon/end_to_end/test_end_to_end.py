@@ -12,7 +12,11 @@ from dicom_io.read.header import read_dataset, read_header
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import echo
 from storage.records import StudyStatus
-from tests.servers.running import HOST, RecordingPacs, RunningDaemon, film, wait_until
+from tests.builders.images.films import film
+from tests.servers.dicom.pacs import RecordingPacs
+from tests.servers.running import RunningDaemon
+from tests.tools.ports import HOST
+from tests.tools.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,11 @@ from pathlib import Path
 from dicom_io.errors import AssociationError
 from dicom_io.read.header import read_header
 from storage.records import InstanceState, JobState
-from tests.servers.running import RecordingPacs, RunningDaemon, film, free_port, wait_until
+from tests.builders.images.films import film
+from tests.servers.dicom.pacs import RecordingPacs
+from tests.servers.running import RunningDaemon
+from tests.tools.ports import free_port
+from tests.tools.waiting import wait_until
 
 STUDIES = 20
 

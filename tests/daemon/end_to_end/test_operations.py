@@ -18,11 +18,14 @@ from storage.files.lock import turn
 from storage.files.spool import MARKER, Spool
 from storage.records import JobKind, JobState
 from storage.store import Store
+from tests.builders.images.films import film
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import LEASE
-from tests.daemon.cli.test_cli import cxrd, one_line_of_error
-from tests.servers.running import RecordingPacs, RunningDaemon, film, wait_until
+from tests.servers.dicom.pacs import RecordingPacs
+from tests.servers.running import RunningDaemon
+from tests.tools.cli import cxrd, one_line_of_error
 from tests.tools.paths import ROOT
+from tests.tools.waiting import wait_until
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ import json
 import re
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,7 @@ from daemon.config.fields import SyslogConfig, TlsConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config, ListenerConfig
 from daemon.config.tls import ending_soon, listener_addresses
-from daemon.listener import run
 from daemon.preflight import CheckResult, check_certificates
-from daemon.worker.role import RoleContext
 from dicom_io.errors import CertificateDateError, CertificateError
 from dicom_io.peer.tls import Credentials, client_context, examine
 from dicom_io.peer.tls_probe import probe
@@ -26,21 +22,16 @@ from dicom_io.read.header import read_header
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import echo
 from storage.audit.records import AuditKind
-from storage.files.spool import make_spool
-from storage.store import Store
 from tests.builders.certificates import PAGE, Authority
 from tests.builders.certificates import run as run_openssl
+from tests.builders.images.films import film
+from tests.servers.dicom.pacs import NODE, RecordingPacs
 from tests.servers.orthanc import AE_TITLE, Orthanc, running_orthanc
-from tests.servers.running import (
-    HOST,
-    NODE,
-    RecordingPacs,
-    RunningDaemon,
-    film,
-    free_port,
-    wait_until,
-)
+from tests.servers.role import running_listener
+from tests.servers.running import RunningDaemon
 from tests.tools.installed import require_tool
+from tests.tools.ports import HOST, free_port
+from tests.tools.waiting import wait_until
 
 
 @pytest.fixture
@@ -119,24 +110,6 @@ def test_orthanc_and_the_node_exchange_over_tls_what_nobody_else_may(
     assert f"{HOST}:{port} over TLS answers: the daemon is running" in checked.stdout
     assert re.search(r"ok +certificates: tls\.certificate ends in \d+ day", checked.stdout)
     assert re.search(r"ok +peer orthanc: .*its certificate ends in \d+ day", checked.stdout)
-
-
-@contextmanager
-def running_listener(config: Config) -> Iterator[None]:
-    """The role in this process."""
-    Store.open(config.resolved_database_url, migrate=True).close()
-    make_spool(config.spool_dir)
-    ready, stop = threading.Event(), threading.Event()
-    context = RoleContext(config, "test", stop, ready.set)
-    listener = threading.Thread(target=run, args=(context,))
-    listener.start()
-    try:
-        assert ready.wait(10)
-        yield
-    finally:
-        stop.set()
-        listener.join(10)
-    assert not listener.is_alive()
 
 
 def test_plain_and_tls_side_by_side(tmp_path: Path, pki: Authority) -> None:

@@ -11,9 +11,12 @@ from dicom_io.objects.codes import finding_code
 from dicom_io.read.header import read_dataset, read_header
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Disposition, Sender, pair_of
-from tests.servers.running import HOST, NODE, SENDER, RunningDaemon, free_port, wait_until
+from tests.servers.dicom.pacs import NODE, SENDER
+from tests.servers.running import RunningDaemon
 from tests.tools.installed import require_tool
+from tests.tools.ports import HOST, free_port
 from tests.tools.validation import new_errors
+from tests.tools.waiting import wait_until
 
 PACS = "DCMTKPACS"
 

@@ -14,10 +14,14 @@ from dicom_io.send.association import Destination
 from dicom_io.send.sender import Disposition, Sender
 from storage.records import JobKind, JobState
 from storage.store import Store
+from tests.builders.images.films import film
+from tests.builders.images.odd_headers import every_film
 from tests.builders.objects import NOW, report_content
-from tests.dicom_io.report.test_source_headers import every_film
+from tests.servers.dicom.pacs import NODE
 from tests.servers.orthanc import AE_TITLE, Orthanc
-from tests.servers.running import HOST, NODE, RunningDaemon, film, wait_until
+from tests.servers.running import RunningDaemon
+from tests.tools.ports import HOST
+from tests.tools.waiting import wait_until
 
 
 def settled(store: Store) -> bool:

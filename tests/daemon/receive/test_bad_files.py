@@ -14,7 +14,7 @@ from daemon.analyse.decoder_pool import DecoderLimits
 from daemon.batch.analyse_files import analyse_files
 from daemon.config.settings import ModelConfig
 from dicom_io.gate.reasons import Reason
-from tests.servers.running import film
+from tests.builders.images.films import film
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 

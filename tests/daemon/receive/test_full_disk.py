@@ -11,11 +11,12 @@ from dicom_io.receive.node import StoreStatus
 from storage.files.spool import MARKER, Spool
 from storage.records import InstanceState, JobState
 from storage.store import Store
-from tests.builders.films import data_set_bytes
-from tests.daemon.receive.test_listener import received
-from tests.servers.raw_peer import RawPeer
-from tests.servers.running import SENDER, RecordingPacs, RunningDaemon, film, wait_until
+from tests.builders.images.films import data_set_bytes, film, received
+from tests.servers.dicom.pacs import SENDER, RecordingPacs
+from tests.servers.dicom.raw_peer import RawPeer
+from tests.servers.running import RunningDaemon
 from tests.servers.watching import deaths, fill, small_disk, spooled
+from tests.tools.waiting import wait_until
 
 DISK_MB = 24
 

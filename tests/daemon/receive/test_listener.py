@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from daemon.receive.reception import Reception
-from dicom_io.read.header import read_header
-from dicom_io.receive.node import ReceivedInstance, StoreStatus
+from dicom_io.receive.node import StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
 from storage.files.spool import MARKER, Spool
 from storage.store import Store
-from tests.servers.running import SENDER, film
+from tests.builders.images.films import film, received
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,6 @@ class Room:
 def room(tmp_path: Path) -> Iterator[Room]:
     with Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", migrate=True) as store:
         yield Room(tmp_path, Spool(tmp_path / "spool"), store)
-
-
-def received(data: bytes) -> ReceivedInstance:
-    header = read_header(data)
-    return ReceivedInstance(
-        data=data,
-        sop_class_uid=header.sop_class_uid,
-        sop_instance_uid=header.sop_instance_uid,
-        transfer_syntax_uid=header.transfer_syntax_uid,
-        calling_ae_title=SENDER,
-        calling_host="127.0.0.1",
-        header=header,
-    )
 
 
 def test_success_means_file_row_and_jobs(room: Room) -> None:

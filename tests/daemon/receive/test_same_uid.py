@@ -16,7 +16,9 @@ from dicom_io.send.sender import Disposition, Sender, pair_of
 from storage.files.spool import RECEIVED, Spool
 from storage.records import JobKind
 from storage.store import Store
-from tests.servers.running import HOST, SENDER, film, free_port
+from tests.builders.images.films import film
+from tests.servers.dicom.pacs import SENDER
+from tests.tools.ports import HOST, free_port
 
 ASSOCIATIONS = 16
 

@@ -14,7 +14,7 @@ from storage.files.spool import Spool
 from storage.store import Store
 from tests.builders.certificates import Authority
 from tests.builders.store_rows import STUDY, new_instance
-from tests.servers.website import PEER_WORDS, Site, cells, fill, running
+from tests.servers.website import PEER_WORDS, Site, cells, fill, running_site
 
 
 def test_page_shows_queue_destinations_images_and_model(site: Site, store: Store) -> None:
@@ -57,7 +57,7 @@ def test_empty_store_has_a_readable_page(site: Site) -> None:
 
 
 def test_no_destination_is_said(tmp_path: Path, store: Store) -> None:
-    with running(tmp_path, peers=[]) as site:
+    with running_site(tmp_path, peers=[]) as site:
         assert "No peer receives anything" in site.ask().text
 
 
@@ -109,7 +109,7 @@ def test_health_is_looked_at_once_a_second(tmp_path: Path, store: Store) -> None
 
 
 def test_low_disk_space_is_unhealthy_and_on_the_page(tmp_path: Path, store: Store) -> None:
-    with running(tmp_path, spool={"min_free_mb": 2**40}) as site:
+    with running_site(tmp_path, spool={"min_free_mb": 2**40}) as site:
         answer = site.ask("/healthz")
         page = site.ask()
     checks = json.loads(answer.text)
@@ -152,7 +152,7 @@ def test_metrics(site: Site, store: Store) -> None:
 def test_metrics_say_when_a_certificate_ends(tmp_path: Path, store: Store, pki: Authority) -> None:
     own = pki.of("cxrd")
     tls = {"certificate": own.certificate, "key": own.key, "ca": pki.ca}
-    with running(tmp_path, tls=tls, listener={"tls": True}) as site:
+    with running_site(tmp_path, tls=tls, listener={"tls": True}) as site:
         ends = site.metric("cxrd_certificate_end_timestamp_seconds", section="tls")
     assert ends == examine(own).not_after.timestamp()
 

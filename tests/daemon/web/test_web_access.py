@@ -15,9 +15,9 @@ from daemon.config.fields import WebConfig
 from daemon.errors import ConfigError, RoleFailedError
 from daemon.web.middleware import HEADERS, is_own_name
 from daemon.web.server import listening_socket
-from tests.servers.running import HOST, free_port
 from tests.servers.website import Site
 from tests.tools.paths import ROOT
+from tests.tools.ports import HOST, free_port
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,10 @@ from dicom_io.peer.tls import client_context
 from storage.audit.records import AuditKind
 from storage.store import Store
 from tests.builders.certificates import Authority
-from tests.servers.running import HOST, free_port, wait_until
-from tests.servers.website import Answer, Site, running
+from tests.servers.website import Answer, Site, running_site
+from tests.tools.clock import Clock
+from tests.tools.ports import HOST, free_port
+from tests.tools.waiting import wait_until
 
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 
@@ -159,31 +161,24 @@ def test_forms_are_only_posted(site: Site, path: str) -> None:
     assert site.ask(path, "PUT").status == 405
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_access_forgets_sessions_and_failures_in_time() -> None:
     heard: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
     authenticator = Authenticator(
-        SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock
+        SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock.seconds
     )
     outcome, session = authenticator.log_in(TOKEN, "a")
     cookie = Headers({"cookie": f"{COOKIE}={session}"})
     assert outcome is LoginOutcome.ACCEPTED
-    clock.now = SESSION_SECONDS - 1
+    clock.advance(SESSION_SECONDS - 1)
     assert authenticator.accepts(cookie, "a")
-    clock.now = SESSION_SECONDS
+    clock.advance(1)
     assert not authenticator.accepts(cookie, "a")
     for _ in range(2 * FAILURES):
         authenticator.log_in("wrong", "b")
     assert authenticator.log_in("wrong", "b")[0] is LoginOutcome.THROTTLED
     assert authenticator.log_in("wrong", "a")[0] is LoginOutcome.REFUSED
-    clock.now += FAILURE_SECONDS
+    clock.advance(FAILURE_SECONDS)
     assert authenticator.log_in("wrong", "b")[0] is LoginOutcome.REFUSED
     assert heard == [
         ("a", LoginOutcome.ACCEPTED),
@@ -198,12 +193,12 @@ def test_bearer_is_heard_of_once_an_hour_and_host() -> None:
     heard: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
     authenticator = Authenticator(
-        SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock
+        SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock.seconds
     )
     bearer = Headers({"authorization": f"Bearer {TOKEN}"})
     for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"):
         assert authenticator.accepts(bearer, host)
-    clock.now = BEARER_SECONDS
+    clock.advance(BEARER_SECONDS)
     assert authenticator.accepts(bearer, "10.0.0.1")
     hosts = ["10.0.0.1", "10.0.0.2", "2001:db8::1", "10.0.0.1"]
     assert heard == [(host, LoginOutcome.BEARER) for host in hosts]
@@ -326,7 +321,7 @@ def test_token_file_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 @contextmanager
 def impatient_site(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Site]:
     monkeypatch.setattr(connection_limits, "REQUEST_SECONDS", 0.5)
-    with running(folder) as site:
+    with running_site(folder) as site:
         yield site
 
 
@@ -361,7 +356,7 @@ def test_silent_visitor_over_tls_is_cut_off(
     monkeypatch.setattr(connection_limits, "REQUEST_SECONDS", 0.5)
     web = {"port": port, "certificate": own.certificate, "key": own.key}
     with (
-        running(tmp_path, web=web),
+        running_site(tmp_path, web=web),
         socket.create_connection((HOST, port), 5) as visitor,
         suppress(ConnectionResetError),
     ):
@@ -372,7 +367,7 @@ def test_page_over_tls(tmp_path: Path, store: Store, pki: Authority) -> None:
     own = pki.of("cxrd")
     port = free_port()
     web = {"port": port, "certificate": own.certificate, "key": own.key}
-    with running(tmp_path, web=web):
+    with running_site(tmp_path, web=web):
         context = client_context(pki.ca)
         with (
             socket.create_connection((HOST, port)) as plain,
@@ -481,7 +476,7 @@ def test_what_a_hanging_store_did_not_take_is_said_at_the_end(
 
 def test_warning_is_said_once_a_minute_and_an_error_always() -> None:
     clock = Clock()
-    repeats = RepeatFilter(clock)
+    repeats = RepeatFilter(clock.seconds)
 
     def said(level: int) -> str:
         record = logging.LogRecord("x", level, "", 0, "Invalid.", (), None)
@@ -489,7 +484,7 @@ def test_warning_is_said_once_a_minute_and_an_error_always() -> None:
 
     assert [said(logging.WARNING) for _ in range(4)] == ["Invalid.", "", "", ""]
     assert said(logging.ERROR) == "Invalid."
-    clock.now = REPEAT_SECONDS
+    clock.advance(REPEAT_SECONDS)
     assert said(logging.WARNING) == "Invalid. (3 more before)"
 
 

@@ -16,8 +16,9 @@ from daemon.config.settings import Config
 from daemon.supervisor import Supervisor
 from daemon.worker.loop import Backoff
 from daemon.worker.role import RoleName, end_of
-from tests.daemon.analyse.test_decoder_pool import children_of
-from tests.servers.running import free_port, wait_until
+from tests.servers.watching import children_of
+from tests.tools.ports import free_port
+from tests.tools.waiting import wait_until
 
 
 def test_an_end_is_named_by_its_signal_or_status() -> None:

@@ -2,65 +2,50 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
 from pynetdicom import AE, build_context, build_role, evt
-from pynetdicom.association import Association
 
 from dicom_io.commitment.messages import (
     COMMITMENT_CLASS,
-    COMMITMENT_INSTANCE,
     CommitmentAnswer,
     CommitmentRequest,
     Failure,
     MessageStatus,
-    Reference,
     build_request,
 )
-from dicom_io.commitment.scp import AnswerChannel, CommitmentHandlers
+from dicom_io.commitment.scp import AnswerChannel
 from dicom_io.commitment.scu import CommitmentSession, report
 from dicom_io.errors import AssociationError
 from dicom_io.peer.peers import Caller, Peer
 from dicom_io.receive.node import Node, ReceivedInstance, StoreStatus
-from dicom_io.send.association import Destination, Timeouts
-from tests.builders.films import chest_film, file_bytes
-from tests.dicom_io.receive.test_node import CR, wait_until
-from tests.servers.archive import HOST, Archive, all_failed, call_back, running
-
-REQUEST = CommitmentRequest("2.25.1", (Reference(CR, "1.2.3.1"), Reference(CR, "1.2.3.2")))
-
-COMMITTED = CommitmentAnswer("2.25.1", REQUEST.references)
+from tests.builders.images.films import chest_film, file_bytes
+from tests.servers.dicom.commitment_archive import (
+    HOST,
+    Archive,
+    all_failed,
+    call_back,
+    running_archive,
+)
+from tests.servers.dicom.commitment_peers import (
+    COMMITTED,
+    REQUEST,
+    Desk,
+    Ears,
+    commitment_destination,
+    commitment_node,
+    modality_association,
+    send_n_action,
+)
+from tests.servers.dicom.storage_node import CR
+from tests.tools.waiting import wait_until
 
 NOTHING_ASKED = Dataset()
 
 NOTHING_ASKED.TransactionUID = "2.25.1"
-
-
-@dataclass
-class Desk:
-    """Keeps what a node hands over."""
-
-    status: MessageStatus = MessageStatus.SUCCESS
-    requests: list[tuple[CommitmentRequest, Caller]] = field(default_factory=list)
-    channels: list[AnswerChannel] = field(default_factory=list)
-    answers: list[tuple[CommitmentAnswer, Caller]] = field(default_factory=list)
-
-    def on_request(
-        self, request: CommitmentRequest, caller: Caller, channel: AnswerChannel
-    ) -> MessageStatus:
-        self.requests.append((request, caller))
-        self.channels.append(channel)
-        return self.status
-
-    def on_answer(self, answer: CommitmentAnswer, caller: Caller) -> MessageStatus:
-        self.answers.append((answer, caller))
-        return self.status
 
 
 class BrokenDesk(Desk):
@@ -72,72 +57,11 @@ class BrokenDesk(Desk):
         raise RuntimeError("broken")
 
 
-@contextmanager
-def node(desk: Desk, **options: Any) -> Iterator[Node]:
-    settings: dict[str, Any] = {"on_store": lambda _: StoreStatus.SUCCESS, **options}
-    with Node(
-        ae_title="CXRD",
-        host=HOST,
-        port=0,
-        peers=[Peer("MODALITY"), Peer("ARCHIVE", sends=False)],
-        require_called_ae_title=False,
-        commitment=CommitmentHandlers(desk.on_request, desk.on_answer),
-        **settings,
-    ) as listening:
-        yield listening
-
-
-@contextmanager
-def asking(
-    port: int, archive: Archive | None = None, ae_title: str = "MODALITY"
-) -> Iterator[Association]:
-    """An association of a modality, which takes answers on it where it has an archive's ears."""
-    handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, archive.on_event)] if archive else []
-    association = AE(ae_title=ae_title).associate(
-        HOST,
-        port,
-        contexts=[build_context(COMMITMENT_CLASS), build_context(CR)],
-        evt_handlers=handlers,
-    )
-    assert association.is_established
-    try:
-        yield association
-    finally:
-        if association.is_established:
-            association.release()
-
-
-def ask(association: Association, information: Dataset, **changes: Any) -> int | None:
-    values: dict[str, Any] = {
-        "action_type": 1,
-        "class_uid": COMMITMENT_CLASS,
-        "instance_uid": COMMITMENT_INSTANCE,
-        **changes,
-    }
-    status, _ = association.send_n_action(information, **values)
-    return int(status.Status) if "Status" in status else None
-
-
-def destination(port: int) -> Destination:
-    return Destination("archive", "ARCHIVE", HOST, port, "CXRD", Timeouts(2.0, 5.0, 5.0, 5.0))
-
-
-@dataclass
-class Ears:
-    """Takes in what an archive answers on our association."""
-
-    answers: list[CommitmentAnswer] = field(default_factory=list)
-
-    def take(self, answer: CommitmentAnswer) -> MessageStatus:
-        self.answers.append(answer)
-        return MessageStatus.SUCCESS
-
-
 def test_an_archive_is_asked_and_answers_on_the_same_association() -> None:
     ears = Ears()
     with (
-        running(Archive(on_same_association=True)) as archive,
-        CommitmentSession(destination(archive.port), ears.take) as session,
+        running_archive(Archive(on_same_association=True)) as archive,
+        CommitmentSession(commitment_destination(archive.port), ears.take) as session,
     ):
         assert session.ask(REQUEST) == 0x0000
         assert session.wait("2.25.1", 5.0)
@@ -152,8 +76,8 @@ def test_an_answer_may_come_before_the_response() -> None:
     ears = Ears()
     early = Archive(on_same_association=True, before_response=True)
     with (
-        running(early) as archive,
-        CommitmentSession(destination(archive.port), ears.take) as session,
+        running_archive(early) as archive,
+        CommitmentSession(commitment_destination(archive.port), ears.take) as session,
     ):
         assert session.ask(REQUEST) == 0x0000
         assert session.wait("2.25.1", 5.0)
@@ -166,8 +90,8 @@ def test_failures_come_with_their_reasons() -> None:
         on_same_association=True, answer=lambda information: all_failed(information, 0x0112)
     )
     with (
-        running(refusing) as archive,
-        CommitmentSession(destination(archive.port), ears.take) as session,
+        running_archive(refusing) as archive,
+        CommitmentSession(commitment_destination(archive.port), ears.take) as session,
     ):
         session.ask(REQUEST)
         assert session.wait("2.25.1", 5.0)
@@ -176,8 +100,8 @@ def test_failures_come_with_their_reasons() -> None:
 
 def test_an_archive_that_answers_elsewhere_is_not_waited_for_for_ever() -> None:
     with (
-        running(Archive()) as archive,
-        CommitmentSession(destination(archive.port), Ears().take) as session,
+        running_archive(Archive()) as archive,
+        CommitmentSession(commitment_destination(archive.port), Ears().take) as session,
     ):
         assert session.ask(REQUEST) == 0x0000
         assert not session.wait("2.25.1", 0.2)
@@ -185,9 +109,9 @@ def test_an_archive_that_answers_elsewhere_is_not_waited_for_for_ever() -> None:
 
 def test_many_sessions_that_are_answered_at_once_all_end() -> None:
     ears = Ears()
-    with running(Archive(on_same_association=True)) as archive:
+    with running_archive(Archive(on_same_association=True)) as archive:
         for _ in range(10):
-            with CommitmentSession(destination(archive.port), ears.take) as session:
+            with CommitmentSession(commitment_destination(archive.port), ears.take) as session:
                 session.ask(REQUEST)
                 assert session.wait("2.25.1", 5.0)
     assert len(ears.answers) == 10
@@ -195,8 +119,8 @@ def test_many_sessions_that_are_answered_at_once_all_end() -> None:
 
 def test_the_status_of_the_archive_is_handed_on() -> None:
     with (
-        running(Archive(replies=[0x0213])) as archive,
-        CommitmentSession(destination(archive.port), Ears().take) as session,
+        running_archive(Archive(replies=[0x0213])) as archive,
+        CommitmentSession(commitment_destination(archive.port), Ears().take) as session,
     ):
         assert session.ask(REQUEST) == 0x0213
 
@@ -210,40 +134,40 @@ def test_an_archive_without_the_service_is_named() -> None:
         on_store=lambda _: StoreStatus.SUCCESS,
     )
     with listening, pytest.raises(AssociationError, match="storage commitment") as caught:
-        CommitmentSession(destination(listening.port), Ears().take).__enter__()
+        CommitmentSession(commitment_destination(listening.port), Ears().take).__enter__()
     assert not caught.value.retryable
 
 
 def test_a_peer_is_answered_on_a_new_association() -> None:
-    with running(Archive()) as modality:
-        assert report(destination(modality.port), COMMITTED) == 0x0000
+    with running_archive(Archive()) as modality:
+        assert report(commitment_destination(modality.port), COMMITTED) == 0x0000
     (information,) = modality.answers
     assert information.TransactionUID == "2.25.1"
     assert len(information.ReferencedSOPSequence) == 2
 
 
 def test_the_status_of_the_peer_is_handed_on() -> None:
-    with running(Archive(replies=[0x0110])) as modality:
-        assert report(destination(modality.port), COMMITTED) == 0x0110
+    with running_archive(Archive(replies=[0x0110])) as modality:
+        assert report(commitment_destination(modality.port), COMMITTED) == 0x0110
 
 
 def test_a_node_takes_a_request_of_a_peer() -> None:
     desk = Desk()
-    with node(desk) as listening, asking(listening.port) as association:
-        assert ask(association, build_request(REQUEST)) == 0x0000
+    with commitment_node(desk) as listening, modality_association(listening.port) as association:
+        assert send_n_action(association, build_request(REQUEST)) == 0x0000
     assert desk.requests == [(REQUEST, Caller("MODALITY", HOST))]
 
 
 @pytest.mark.parametrize("with_role", [True, False])
 def test_a_node_takes_the_answer_of_an_archive_that_calls_back(with_role: bool) -> None:
     desk = Desk()
-    with node(desk) as listening:
+    with commitment_node(desk) as listening:
         assert call_back(listening.port, COMMITTED, with_role=with_role) == 0x0000
     assert desk.answers == [(COMMITTED, Caller("ARCHIVE", HOST))]
 
 
 def test_the_role_that_an_archive_proposes_is_accepted() -> None:
-    with node(Desk()) as listening:
+    with commitment_node(Desk()) as listening:
         for scu_role, scp_role in ((False, True), (True, True), (True, False)):
             association = AE(ae_title="ARCHIVE").associate(
                 HOST,
@@ -257,7 +181,7 @@ def test_the_role_that_an_archive_proposes_is_accepted() -> None:
 
 
 def test_who_only_answers_may_not_send() -> None:
-    with node(Desk()) as listening:
+    with commitment_node(Desk()) as listening:
         association = AE(ae_title="ARCHIVE").associate(
             HOST, listening.port, contexts=[build_context(CR), build_context(COMMITMENT_CLASS)]
         )
@@ -278,15 +202,15 @@ def test_a_request_that_is_none_is_refused_with_the_reason(
     information: Dataset, changes: dict[str, Any], status: int
 ) -> None:
     desk = Desk()
-    with node(desk) as listening, asking(listening.port) as association:
-        assert ask(association, information, **changes) == status
-        assert ask(association, build_request(REQUEST)) == 0x0000
+    with commitment_node(desk) as listening, modality_association(listening.port) as association:
+        assert send_n_action(association, information, **changes) == status
+        assert send_n_action(association, build_request(REQUEST)) == 0x0000
     assert len(desk.requests) == 1
 
 
 def test_an_answer_that_is_none_is_refused_with_the_reason() -> None:
     desk = Desk()
-    with node(desk) as listening:
+    with commitment_node(desk) as listening:
         assert call_back(listening.port, CommitmentAnswer("", REQUEST.references)) == 0x0115
     assert desk.answers == []
 
@@ -295,21 +219,27 @@ def test_an_answer_that_is_none_is_refused_with_the_reason() -> None:
     "status", [MessageStatus.NOT_AUTHORISED, MessageStatus.RESOURCE_LIMITATION]
 )
 def test_what_the_handler_says_is_the_response(status: MessageStatus) -> None:
-    with node(Desk(status)) as listening:
-        with asking(listening.port) as association:
-            assert ask(association, build_request(REQUEST)) == status
+    with commitment_node(Desk(status)) as listening:
+        with modality_association(listening.port) as association:
+            assert send_n_action(association, build_request(REQUEST)) == status
         assert call_back(listening.port, COMMITTED) == status
 
 
 def test_a_handler_that_raises_never_means_success() -> None:
-    with node(BrokenDesk()) as listening, asking(listening.port) as association:
-        assert ask(association, build_request(REQUEST)) == 0x0110
+    with (
+        commitment_node(BrokenDesk()) as listening,
+        modality_association(listening.port) as association,
+    ):
+        assert send_n_action(association, build_request(REQUEST)) == 0x0110
 
 
 def test_a_peer_that_waits_is_answered_on_its_own_association() -> None:
     desk, modality = Desk(), Archive()
-    with node(desk) as listening, asking(listening.port, modality) as association:
-        ask(association, build_request(REQUEST))
+    with (
+        commitment_node(desk) as listening,
+        modality_association(listening.port, modality) as association,
+    ):
+        send_n_action(association, build_request(REQUEST))
         assert desk.channels[0].is_open
         answer = CommitmentAnswer("2.25.1", (), (Failure(REQUEST.references[0], 0x0112),))
         assert desk.channels[0].send(answer, 5.0) == 0x0000
@@ -319,10 +249,10 @@ def test_a_peer_that_waits_is_answered_on_its_own_association() -> None:
 
 def test_a_peer_that_went_on_is_not_answered_there() -> None:
     desk = Desk()
-    with node(desk) as listening:
-        with asking(listening.port) as association:
-            ask(association, build_request(REQUEST))
-        wait_until(lambda: not desk.channels[0].is_open)
+    with commitment_node(desk) as listening:
+        with modality_association(listening.port) as association:
+            send_n_action(association, build_request(REQUEST))
+        wait_until(lambda: not desk.channels[0].is_open, seconds=5)
         assert desk.channels[0].send(COMMITTED, 5.0) is None
 
 
@@ -336,14 +266,14 @@ def test_a_peer_that_leaves_instead_of_responding_holds_nothing_up() -> None:
         return 0x0000, None
 
     association = AE(ae_title="MODALITY").associate
-    with node(desk) as listening:
+    with commitment_node(desk) as listening:
         held = association(
             HOST,
             listening.port,
             contexts=[build_context(COMMITMENT_CLASS)],
             evt_handlers=[(evt.EVT_N_EVENT_REPORT, leave)],
         )
-        ask(held, build_request(REQUEST))
+        send_n_action(held, build_request(REQUEST))
         started = time.monotonic()
         assert desk.channels[0].send(COMMITTED, 20.0) is None
         assert time.monotonic() - started < 10
@@ -359,10 +289,10 @@ def test_answers_and_stores_on_one_association_do_not_mix() -> None:
         return StoreStatus.SUCCESS
 
     with (
-        node(desk, on_store=slowly) as listening,
-        asking(listening.port, modality) as association,
+        commitment_node(desk, on_store=slowly) as listening,
+        modality_association(listening.port, modality) as association,
     ):
-        ask(association, build_request(REQUEST))
+        send_n_action(association, build_request(REQUEST))
         sent: list[int | None] = []
 
         def answer_often() -> None:
@@ -378,8 +308,8 @@ def test_answers_and_stores_on_one_association_do_not_mix() -> None:
 
 def test_stopping_the_node_does_not_wait_for_those_who_asked() -> None:
     desk = Desk()
-    with node(desk) as listening, asking(listening.port) as association:
-        ask(association, build_request(REQUEST))
+    with commitment_node(desk) as listening, modality_association(listening.port) as association:
+        send_n_action(association, build_request(REQUEST))
         started = time.monotonic()
         listening.stop()
         assert time.monotonic() - started < 3

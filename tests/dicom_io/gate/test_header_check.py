@@ -22,7 +22,7 @@ from dicom_io.gate.pixel_check import assess_image, assess_pixels, looks_inverte
 from dicom_io.gate.reasons import MIN_SIDE, Reason, Verdict
 from dicom_io.read.header import read_dataset
 from dicom_io.read.pixels import display_pixels
-from tests.builders.films import chest_film, chest_values
+from tests.builders.images.films import chest_film, chest_values
 
 DX = DigitalXRayImageStorageForPresentation
 

@@ -12,7 +12,7 @@ from dicom_io.gate.header_check import Rules, assess
 from dicom_io.gate.pixel_check import assess_image
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.pixels import display_pixels
-from tests.builders.films import chest_film, chest_values
+from tests.builders.images.films import chest_film, chest_values
 from tests.tools.paths import ROOT
 
 GATE_PAGE = ROOT / "docs" / "gate.md"

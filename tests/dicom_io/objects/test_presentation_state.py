@@ -29,7 +29,7 @@ from dicom_io.objects.source_header import Identity
 from dicom_io.read.header import read_dataset
 from dicom_io.read.pixels import display_pixels
 from dicom_io.read.shutter import visible_pixels
-from tests.builders.films import chest_film, chest_values, file_bytes, lut_item
+from tests.builders.images.films import chest_film, chest_values, file_bytes, lut_item
 from tests.builders.objects import ALGORITHM, NOW
 from tests.tools.installed import require_tool
 from tests.tools.validation import new_errors, validate

@@ -14,7 +14,7 @@ from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.segmentation import SegmentationContent, SegmentedFinding, build_segmentation
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import tracking_uid
-from tests.builders.films import chest_film
+from tests.builders.images.films import chest_film
 from tests.builders.objects import ALGORITHM, NOW, SHA256, bare_header, full_header
 from tests.tools.validation import new_errors, validate
 

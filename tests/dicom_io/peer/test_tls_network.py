@@ -30,8 +30,8 @@ from dicom_io.receive.node import Node, RejectReason
 from dicom_io.send.association import Destination, Timeouts
 from dicom_io.send.sender import Sender, echo
 from tests.builders.certificates import Authority
-from tests.builders.films import chest_film, file_bytes
-from tests.dicom_io.receive.test_node import Inbox, echoscu, running
+from tests.builders.images.films import chest_film, file_bytes
+from tests.servers.dicom.storage_node import Inbox, echoscu, running_node
 from tests.tools.installed import require_tool
 
 HOST = "127.0.0.1"
@@ -47,7 +47,7 @@ def tls_node(
     **options: Any,
 ) -> Iterator[Node]:
     context = server_context(pki.of("cxrd"), ca=pki.ca, client_certificate=asked)
-    with running(inbox, tls=context, **options) as node:
+    with running_node(inbox, tls=context, **options) as node:
         yield node
 
 
@@ -189,7 +189,7 @@ def test_pinned_title_needs_its_certificate(
 )
 def test_peer_that_needs_tls_is_refused_over_plain(peer: Peer) -> None:
     inbox = Inbox()
-    with running(inbox, peers=[peer]) as node:
+    with running_node(inbox, peers=[peer]) as node:
         done = echoscu(node, "STORESCU")
     assert done.returncode != 0
     assert [rejection.reason for rejection in inbox.rejections] == [RejectReason.PLAIN_CONNECTION]
@@ -317,7 +317,7 @@ def test_what_is_wrong_with_a_destination_is_said(
         said["name"] = echo(to_storescp(port, client_context(pki.ca, own))).diagnosis
     with storescp(pki, tmp_path, "late") as port:
         said["late"] = echo(to_storescp(port, client_context(pki.ca, own))).diagnosis
-    with running(Inbox()) as plain:
+    with running_node(Inbox()) as plain:
         tls = client_context(pki.ca, own)
         said["plain"] = echo(to_storescp(plain.port, tls)).diagnosis
     assert "its CA is not known here; add the CA's certificate to tls.ca" in said["unknown"]

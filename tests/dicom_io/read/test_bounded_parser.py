@@ -12,8 +12,8 @@ from dicom_io.objects.source_header import carry_over, copy_decoded
 from dicom_io.read import bounded_parser as parsing
 from dicom_io.read.bounded_parser import refuse_excess
 from dicom_io.read.header import items, numbers, read_dataset, read_head, read_header, text
-from tests.builders.films import chest_film, data_set_bytes, file_bytes
-from tests.builders.mutations import elements
+from tests.builders.images.films import chest_film, data_set_bytes, file_bytes
+from tests.builders.images.mutations import elements
 
 ENDLESS = 0xFFFFFFFF
 

@@ -3,7 +3,6 @@
 from itertools import product
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -11,7 +10,7 @@ from cxr_model.predict.prediction import Prediction
 from daemon.analyse.gate_and_decode import Film
 from daemon.analyse.pipeline import Pipeline
 from daemon.config.settings import ModelConfig
-from tests.builders.film_matrix import (
+from tests.builders.images.film_matrix import (
     DEPTHS,
     GREY,
     LOSSLESS,
@@ -22,11 +21,10 @@ from tests.builders.film_matrix import (
     Picture,
     build,
     cases,
+    picture_of,
 )
 
 CASES = cases()
-
-SHAPE = (480, 416)
 
 # Mean error in grey levels. JPEG at quality 95 stays below one, with 12 bits far below.
 # Near-lossless JPEG-LS may change a stored value by 2, which in 8 bits are levels. JPEG 2000 is
@@ -73,14 +71,6 @@ class Studio:
         if key not in self._answers:
             self._answers[key] = self.pipeline.predict(upright)
         return self._answers[key]
-
-
-def picture_of(path: Path) -> Picture:
-    """A real film, smaller, that uses every level from black to white."""
-    whole = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    assert whole is not None
-    small = cv2.resize(whole, SHAPE[::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
-    return np.asarray(np.rint((small - small.min()) / np.ptp(small) * 255), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,8 @@ import threading
 import pytest
 
 from dicom_io.receive.node import ReceivedInstance, StoreStatus
-from tests.builders.films import ROOT, chest_film, chest_values, data_set_bytes, file_bytes
-from tests.dicom_io.receive.test_node import Inbox, running, wait_until
-from tests.dicom_io.receive.test_node_limits import threads_of_connections
-from tests.servers.raw_peer import (
+from tests.builders.images.films import ROOT, chest_film, chest_values, data_set_bytes, file_bytes
+from tests.servers.dicom.raw_peer import (
     ABORT,
     COMMAND,
     LAST,
@@ -20,6 +18,9 @@ from tests.servers.raw_peer import (
     status_of,
     store_elements,
 )
+from tests.servers.dicom.storage_node import Inbox, running_node
+from tests.servers.watching import threads_of_connections
+from tests.tools.waiting import wait_until
 
 FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
 
@@ -48,7 +49,7 @@ def kept(inbox: Inbox) -> list[bytes]:
 def test_any_fragments_make_the_same_object(size: int, values_in_a_pdu: int) -> None:
     inbox = Inbox()
     values = fragments(COMMAND, MESSAGE, size) + fragments(0, FILM, size)
-    with running(inbox) as node, RawPeer(node.port) as peer:
+    with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.associate()
         for _ in range(2):
             for start in range(0, len(values), values_in_a_pdu):
@@ -60,14 +61,14 @@ def test_any_fragments_make_the_same_object(size: int, values_in_a_pdu: int) -> 
 @pytest.mark.parametrize("size", [16384, 131072, 1 << 24])
 def test_a_large_object_is_kept_byte_for_byte(size: int) -> None:
     inbox = Inbox()
-    with running(inbox) as node, RawPeer(node.port) as peer:
+    with running_node(inbox) as node, RawPeer(node.port) as peer:
         assert peer.associate().store(UID, LARGE, fragment=size) == StoreStatus.SUCCESS
     assert kept(inbox) == [LARGE]
 
 
 def test_bytes_that_come_one_by_one_make_the_same_object() -> None:
     inbox = Inbox()
-    with running(inbox) as node, RawPeer(node.port) as peer:
+    with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.associate()
         for byte in pdu(P_DATA, pdv(3, COMMAND | LAST, MESSAGE)) + pdu(P_DATA, pdv(3, LAST, FILM)):
             peer.send(bytes([byte]))
@@ -83,7 +84,7 @@ def test_a_peer_that_aborts_while_its_object_is_being_kept_harms_nobody() -> Non
         release.wait(10)
         return StoreStatus.SUCCESS
 
-    with running(Inbox(), on_store=slowly) as node, RawPeer(node.port) as other:
+    with running_node(Inbox(), on_store=slowly) as node, RawPeer(node.port) as other:
         with RawPeer(node.port) as peer:
             peer.associate().begin_store(UID)
             peer.send(pdu(P_DATA, pdv(3, LAST, FILM)))
@@ -92,4 +93,4 @@ def test_a_peer_that_aborts_while_its_object_is_being_kept_harms_nobody() -> Non
         assert other.associate().echo() == 0
         release.set()
         other.socket.close()
-        wait_until(lambda: not threads_of_connections())
+        wait_until(lambda: not threads_of_connections(), seconds=5)

@@ -22,7 +22,7 @@ from dicom_io.read import bounded_parser as parsing
 from dicom_io.read.header import is_uid, items, number, numbers, read_dataset, read_header, text
 from dicom_io.read.pixels import display_pixels
 from dicom_io.read.warnings_off import quietly
-from tests.builders.films import ROOT, chest_film, data_set_bytes, file_bytes
+from tests.builders.images.films import ROOT, chest_film, data_set_bytes, file_bytes
 
 
 @pytest.mark.parametrize(

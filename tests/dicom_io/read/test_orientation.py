@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dicom_io.read.orientation import AS_STORED, Pose, pose_of
-from tests.builders.films import chest_film, lie_as
+from tests.builders.images.films import chest_film, lie_as
 
 ORIENTATIONS = ("L\\F", "R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
 

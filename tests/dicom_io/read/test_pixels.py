@@ -29,7 +29,7 @@ from dicom_io.errors import UndecodablePixelsError
 from dicom_io.read.codestream import Codestream, read_j2k, read_jpeg
 from dicom_io.read.header import read_dataset
 from dicom_io.read.pixels import display_pixels
-from tests.builders.films import chest_film, chest_values, file_bytes, lut_item
+from tests.builders.images.films import chest_film, chest_values, file_bytes, lut_item
 from tests.tools.installed import require_tool
 
 CURVE_8 = np.rint(255 * np.linspace(0, 1, 1024) ** 2)

@@ -10,7 +10,7 @@ from dicom_io.gate.reasons import Reason
 from dicom_io.read.header import read_dataset
 from dicom_io.read.pixels import display_pixels
 from dicom_io.read.shutter import display_shutter, visible_pixels
-from tests.builders.films import chest_film, chest_values
+from tests.builders.images.films import chest_film, chest_values
 
 ROWS, COLUMNS = 200, 160
 

@@ -7,11 +7,12 @@ an error.
 import pytest
 
 from dicom_io.receive.limits import Limits
-from tests.builders.films import ROOT, chest_film, chest_values, data_set_bytes, file_bytes
+from tests.builders.images.films import ROOT, chest_film, chest_values, data_set_bytes, file_bytes
 from tests.builders.malformed_pdus import BEFORE, WITHIN, conversations, hold
-from tests.dicom_io.receive.test_node import Inbox, running, wait_until
-from tests.dicom_io.receive.test_node_limits import threads_of_connections
-from tests.servers.raw_peer import RawPeer
+from tests.servers.dicom.raw_peer import RawPeer
+from tests.servers.dicom.storage_node import Inbox, running_node
+from tests.servers.watching import threads_of_connections
+from tests.tools.waiting import wait_until
 
 FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
 
@@ -23,10 +24,10 @@ def test_no_conversation_leaves_a_thread_or_an_error(
     seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     inbox = Inbox()
-    with running(inbox, limits=Limits(stall_seconds=1, request_seconds=1)) as node:
+    with running_node(inbox, limits=Limits(stall_seconds=1, request_seconds=1)) as node:
         for conversation in conversations(seed, COUNT, f"{ROOT}.9", FILM):
             hold(conversation, node.port)
-            wait_until(lambda: not threads_of_connections())
+            wait_until(lambda: not threads_of_connections(), seconds=5)
             assert "Traceback" not in caplog.text, conversation
         with RawPeer(node.port) as peer:
             assert peer.associate().store(f"{ROOT}.1.1.1", FILM) == 0

@@ -4,7 +4,7 @@ import pytest
 from pydicom.uid import CTImageStorage
 
 from dicom_io.receive.message_checks import CommandError, checked
-from tests.servers.raw_peer import command, echo_elements, element, store_elements
+from tests.servers.dicom.raw_peer import command, echo_elements, element, store_elements
 
 STORE = store_elements("1.2.3")
 

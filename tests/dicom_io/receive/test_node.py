@@ -2,12 +2,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -21,44 +17,14 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, build_context
-from pynetdicom.dimse_primitives import C_STORE
 
 from dicom_io.errors import PortInUseError
 from dicom_io.peer.peers import Peer, is_known
-from dicom_io.receive.events import RefusedObject
 from dicom_io.receive.node import Node, ReceivedInstance, Rejection, RejectReason, StoreStatus
-from tests.builders.films import ROOT, chest_film, data_set_bytes, file_bytes
+from tests.builders.images.films import ROOT, chest_film, data_set_bytes, file_bytes
+from tests.servers.dicom.storage_node import CR, Inbox, echoscu, running_node, store_raw
 from tests.tools.installed import require_tool
-
-CR = "1.2.840.10008.5.1.4.1.1.1"
-
-
-@dataclass
-class Inbox:
-    """Keeps what a node hands over."""
-
-    instances: list[ReceivedInstance] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
-    refusals: list[RefusedObject] = field(default_factory=list)
-
-    def take(self, instance: ReceivedInstance) -> StoreStatus:
-        self.instances.append(instance)
-        return StoreStatus.SUCCESS
-
-
-@contextmanager
-def running(inbox: Inbox, **options: Any) -> Iterator[Node]:
-    settings: dict[str, Any] = {
-        "ae_title": "CXRD",
-        "host": "127.0.0.1",
-        "port": 0,
-        "peers": [Peer("STORESCU")],
-        "on_store": inbox.take,
-        "on_rejected": inbox.rejections.append,
-        "on_refused": inbox.refusals.append,
-    }
-    with Node(**(settings | options)) as node:
-        yield node
+from tests.tools.waiting import wait_until
 
 
 def storescu(
@@ -74,55 +40,12 @@ def storescu(
     )
 
 
-def echoscu(node: Node, calling: str, called: str = "CXRD") -> subprocess.CompletedProcess[str]:
-    command = [require_tool("echoscu"), "-aet", calling, "-aec", called]
-    return subprocess.run(
-        [*command, "127.0.0.1", str(node.port)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-
-
-def store_raw(
-    node: Node,
-    data_set: bytes,
-    *,
-    uid: str = f"{ROOT}.1.1.1",
-    sop_class: str = CR,
-    context_class: str = CR,
-    syntax: str = "1.2.840.10008.1.2.1",
-) -> Any:
-    """Send bytes as they are, under any UIDs, and return the response."""
-    ae = AE(ae_title="STORESCU")
-    association = ae.associate(
-        "127.0.0.1", node.port, contexts=[build_context(context_class, syntax)], ae_title="CXRD"
-    )
-    assert association.is_established
-    request = C_STORE()
-    request.MessageID = 1
-    request.Priority = 2
-    request.AffectedSOPClassUID = sop_class
-    request.AffectedSOPInstanceUID = uid
-    request.DataSet = BytesIO(data_set)
-    association._reactor_checkpoint.clear()
-    while not association._is_paused:
-        time.sleep(0.001)
-    association.dimse.send_msg(request, 1)
-    _, response = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
-    association.release()
-    assert isinstance(response, C_STORE)
-    return response
-
-
 def test_the_data_set_is_kept_byte_for_byte() -> None:
     film = data_set_bytes(file_bytes(chest_film()))
     # An odd private element, a value of the wrong form and trailing padding: all stay.
     strange = film + bytes.fromhex("fcfffcff") + b"OB\0\0\4\0\0\0" + b"\1\2\3\4"
     inbox = Inbox()
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         assert store_raw(node, strange).Status == 0
     (instance,) = inbox.instances
     assert data_set_bytes(instance.data) == strange
@@ -154,7 +77,7 @@ def test_dcmtk_sends_in_every_encoding(tmp_path: Path, syntax: str, option: str)
     film = tmp_path / "film.dcm"
     film.write_bytes(file_bytes(ds))
     inbox = Inbox()
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         sent = storescu(node, film, options=(option,))
     assert sent.returncode == 0, sent.stderr
     (instance,) = inbox.instances
@@ -167,7 +90,7 @@ def test_dcmtk_sends_in_every_encoding(tmp_path: Path, syntax: str, option: str)
 
 def test_classes_that_are_not_analysed_are_taken_too() -> None:
     inbox = Inbox()
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         for uid in (CTImageStorage, EncapsulatedPDFStorage):
             ds = chest_film(sop_class=uid)
             data = data_set_bytes(file_bytes(ds))
@@ -177,7 +100,7 @@ def test_classes_that_are_not_analysed_are_taken_too() -> None:
 
 def test_echo_is_answered_to_those_who_are_known() -> None:
     inbox = Inbox()
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         assert echoscu(node, "STORESCU").returncode == 0
         unknown = echoscu(node, "STRANGER")
         misnamed = echoscu(node, "STORESCU", called="OTHER")
@@ -193,13 +116,13 @@ def test_echo_is_answered_to_those_who_are_known() -> None:
 
 
 def test_the_called_ae_title_may_be_left_open() -> None:
-    with running(Inbox(), require_called_ae_title=False) as node:
+    with running_node(Inbox(), require_called_ae_title=False) as node:
         assert echoscu(node, "STORESCU", called="ANY-SCP").returncode == 0
 
 
 def test_no_peers_means_nobody() -> None:
     inbox = Inbox()
-    with running(inbox, peers=[]) as node:
+    with running_node(inbox, peers=[]) as node:
         assert echoscu(node, "STORESCU").returncode != 0
     assert len(inbox.rejections) == 1
 
@@ -207,7 +130,7 @@ def test_no_peers_means_nobody() -> None:
 def test_a_peer_is_bound_to_its_host() -> None:
     inbox = Inbox()
     peers = [Peer("FAR", "192.0.2.1"), Peer("NEAR", "127.0.0.1"), Peer("NAMED", "localhost")]
-    with running(inbox, peers=peers) as node:
+    with running_node(inbox, peers=peers) as node:
         assert echoscu(node, "NEAR").returncode == 0
         assert echoscu(node, "NAMED").returncode == 0
         assert "Calling AE Title Not Recognized" in echoscu(node, "FAR").stderr
@@ -244,7 +167,7 @@ def test_what_contradicts_its_command_is_refused(
     data = stream.getvalue()
     data = data[data.index(b"\x08\0\x16\0UI") :]
     inbox = Inbox()
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         response = store_raw(node, data, **command)
     assert response.Status == status
     assert response.ErrorComment
@@ -254,7 +177,7 @@ def test_what_contradicts_its_command_is_refused(
 @pytest.mark.parametrize("junk", [b"", b"\0" * 100, b"junk" * 500])
 def test_junk_is_not_understood(junk: bytes) -> None:
     inbox = Inbox()
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         assert store_raw(node, junk or b"\0\0").Status == StoreStatus.CANNOT_UNDERSTAND
         assert store_raw(node, data_set_bytes(file_bytes(chest_film()))).Status == 0
     assert len(inbox.instances) == 1
@@ -262,7 +185,7 @@ def test_junk_is_not_understood(junk: bytes) -> None:
 
 @pytest.mark.parametrize("status", list(StoreStatus))
 def test_the_answer_of_the_callback_is_the_answer_to_the_sender(status: StoreStatus) -> None:
-    with running(Inbox(), on_store=lambda _: status) as node:
+    with running_node(Inbox(), on_store=lambda _: status) as node:
         assert store_raw(node, data_set_bytes(file_bytes(chest_film()))).Status == status
 
 
@@ -270,7 +193,7 @@ def test_a_callback_that_raises_never_means_success() -> None:
     def fail(_: ReceivedInstance) -> StoreStatus:
         raise RuntimeError("broken")
 
-    with running(Inbox(), on_store=fail) as node:
+    with running_node(Inbox(), on_store=fail) as node:
         film = data_set_bytes(file_bytes(chest_film()))
         first, second = store_raw(node, film), store_raw(node, film)
     assert first.Status == second.Status
@@ -278,7 +201,7 @@ def test_a_callback_that_raises_never_means_success() -> None:
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:
-    with running(Inbox()) as first:
+    with running_node(Inbox()) as first:
         second = Node(
             ae_title="B",
             host="127.0.0.1",
@@ -302,16 +225,16 @@ def test_an_address_of_another_machine_is_refused() -> None:
 
 
 def test_tcp_probes_do_no_harm() -> None:
-    with running(Inbox(), max_associations=4) as node:
+    with running_node(Inbox(), max_associations=4) as node:
         for _ in range(40):
             socket.create_connection(("127.0.0.1", node.port)).close()
         with socket.create_connection(("127.0.0.1", node.port)) as rude:
             rude.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            wait_until(lambda: echoscu(node, "STORESCU").returncode == 0)
+            wait_until(lambda: echoscu(node, "STORESCU").returncode == 0, seconds=5)
 
 
 def test_a_silent_connection_does_not_hold_up_the_stop() -> None:
-    with running(Inbox()) as node, socket.create_connection(("127.0.0.1", node.port)):
+    with running_node(Inbox()) as node, socket.create_connection(("127.0.0.1", node.port)):
         time.sleep(0.1)
         started = time.monotonic()
         node.stop(timeout_seconds=10)
@@ -320,13 +243,13 @@ def test_a_silent_connection_does_not_hold_up_the_stop() -> None:
 
 def test_too_many_associations_are_rejected_for_now() -> None:
     inbox = Inbox()
-    with running(inbox, max_associations=1) as node:
+    with running_node(inbox, max_associations=1) as node:
         ae = AE(ae_title="STORESCU")
         held = ae.associate("127.0.0.1", node.port, contexts=[build_context(CR)], ae_title="CXRD")
         assert held.is_established
         refused = echoscu(node, "STORESCU")
         held.release()
-        wait_until(lambda: echoscu(node, "STORESCU").returncode == 0)
+        wait_until(lambda: echoscu(node, "STORESCU").returncode == 0, seconds=5)
     assert "Rejected Transient" in refused.stderr
     assert inbox.rejections[0].reason is RejectReason.TOO_MANY
 
@@ -335,7 +258,7 @@ def test_many_senders_at_once(tmp_path: Path) -> None:
     inbox = Inbox()
     for number in range(8):
         (tmp_path / f"{number}.dcm").write_bytes(file_bytes(chest_film(number=number + 1)))
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         senders = [
             threading.Thread(target=storescu, args=(node, tmp_path / f"{number}.dcm"))
             for number in range(8)
@@ -358,7 +281,7 @@ def test_stopping_lets_a_running_store_finish() -> None:
         return StoreStatus.SUCCESS
 
     film = data_set_bytes(file_bytes(chest_film()))
-    with running(Inbox(), on_store=slowly) as node:
+    with running_node(Inbox(), on_store=slowly) as node:
         sender = threading.Thread(target=lambda: statuses.append(store_raw(node, film).Status))
         sender.start()
         assert begun.wait(5)
@@ -378,7 +301,7 @@ def test_stopping_does_not_wait_for_ever() -> None:
         return StoreStatus.SUCCESS
 
     film = file_bytes(chest_film())
-    with running(Inbox(), on_store=stuck) as node:
+    with running_node(Inbox(), on_store=stuck) as node:
         ae = AE(ae_title="STORESCU")
         association = ae.associate(
             "127.0.0.1", node.port, contexts=[build_context(CR)], ae_title="CXRD"
@@ -398,20 +321,20 @@ def test_stopping_does_not_wait_for_ever() -> None:
 
 
 def test_stopping_ends_idle_associations_and_frees_the_port() -> None:
-    with running(Inbox()) as node:
+    with running_node(Inbox()) as node:
         ae = AE(ae_title="STORESCU")
         idle = ae.associate("127.0.0.1", node.port, contexts=[build_context(CR)], ae_title="CXRD")
         port = node.port
         node.stop()
-        wait_until(lambda: not idle.is_established)
-    with running(Inbox(), port=port) as again:
+        wait_until(lambda: not idle.is_established, seconds=5)
+    with running_node(Inbox(), port=port) as again:
         assert again.port == port
         assert echoscu(again, "STORESCU").returncode == 0
 
 
 def test_bad_aborts_leave_the_node_working() -> None:
     inbox = Inbox()
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         ae = AE(ae_title="STORESCU")
         for _ in range(3):
             held = ae.associate(
@@ -420,10 +343,3 @@ def test_bad_aborts_leave_the_node_working() -> None:
             held.abort()
         assert store_raw(node, data_set_bytes(file_bytes(chest_film()))).Status == 0
     assert len(inbox.instances) == 1
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -24,10 +24,9 @@ from dicom_io.receive.limits import (
 )
 from dicom_io.receive.node import Rejection, RejectReason, StoreStatus
 from dicom_io.receive.server import BoundedEntity, Capacity
-from tests.builders.films import ROOT, chest_film, data_set_bytes, file_bytes
-from tests.dicom_io.receive.test_node import Inbox, running, wait_until
-from tests.servers import raw_peer
-from tests.servers.raw_peer import (
+from tests.builders.images.films import ROOT, chest_film, data_set_bytes, file_bytes
+from tests.servers.dicom import raw_peer
+from tests.servers.dicom.raw_peer import (
     ABORT,
     ASSOCIATE_RQ,
     COMMAND,
@@ -44,7 +43,10 @@ from tests.servers.raw_peer import (
     pdv,
     store_elements,
 )
+from tests.servers.dicom.storage_node import Inbox, running_node
+from tests.servers.watching import threads_of_connections
 from tests.tools.installed import require_tool
+from tests.tools.waiting import wait_until
 
 FILM = data_set_bytes(file_bytes(chest_film()))
 
@@ -59,15 +61,9 @@ def reasons(inbox: Inbox) -> list[Any]:
     return [one.reason for one in inbox.rejections]
 
 
-def threads_of_connections() -> list[threading.Thread]:
-    """The threads a node has for its connections: one serves, one reads and writes."""
-    names = ("AcceptedAssociation", "UpperLayer")
-    return [one for one in threading.enumerate() if type(one).__name__ in names]
-
-
 def test_an_object_that_is_too_large_is_refused_and_the_next_one_taken() -> None:
     inbox = Inbox()
-    with running(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
         peer.associate()
         assert peer.store(UID, FILM + b"\0" * 2) == StoreStatus.OUT_OF_RESOURCES
         assert peer.store(UID, FILM) == StoreStatus.SUCCESS
@@ -81,7 +77,7 @@ def test_an_object_that_is_too_large_is_refused_and_the_next_one_taken() -> None
 
 def test_an_object_without_end_ends_the_association() -> None:
     inbox = Inbox()
-    with running(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
         peer.associate().begin_store(UID)
         # A sender that is held up for a moment may find the connection closed.
         with contextlib.suppress(ConnectionError):
@@ -94,7 +90,7 @@ def test_an_object_without_end_ends_the_association() -> None:
 
 def test_a_peer_in_the_middle_of_sending_hears_the_abort() -> None:
     inbox = Inbox()
-    with running(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
         peer.associate().send(pdu(P_DATA, pdv(3, 0, b"")))
         for _ in range(20):
             peer.send(bytes(1 << 20))
@@ -116,7 +112,7 @@ def test_a_peer_in_the_middle_of_sending_hears_the_abort() -> None:
 )
 def test_a_length_that_is_too_large_is_not_waited_for(declared: bytes) -> None:
     inbox = Inbox()
-    with running(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
         peer.associate().send(declared)
         assert peer.next()[0] == ABORT
         assert peer.seconds_until_closed() < 5
@@ -125,7 +121,7 @@ def test_a_length_that_is_too_large_is_not_waited_for(declared: bytes) -> None:
 
 def test_a_request_that_is_too_large_is_not_read() -> None:
     inbox = Inbox()
-    with running(inbox) as node, RawPeer(node.port) as peer:
+    with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.send(pdu(ASSOCIATE_RQ, associate_rq()[:40], length=0xFFFFFFFF))
         assert peer.next()[0] == ABORT
     assert reasons(inbox) == [AbortReason.TOO_LARGE]
@@ -133,7 +129,7 @@ def test_a_request_that_is_too_large_is_not_read() -> None:
 
 def test_a_request_that_is_cut_off_is_malformed() -> None:
     inbox = Inbox()
-    with running(inbox) as node, RawPeer(node.port) as peer:
+    with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.send(pdu(ASSOCIATE_RQ, associate_rq()[:32]))
         assert peer.next()[0] == ABORT
     assert inbox.rejections == [Rejection(AbortReason.MALFORMED, "", "", HOST)]
@@ -142,7 +138,7 @@ def test_a_request_that_is_cut_off_is_malformed() -> None:
 def test_no_title_is_told_of_a_request_that_is_not_dicom() -> None:
     inbox = Inbox()
     request = pdu(ASSOCIATE_RQ, associate_rq(items=USER_INFORMATION))
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         for _ in range(30):
             with RawPeer(node.port) as peer:
                 # What follows at once may end the association before the request is judged.
@@ -160,7 +156,7 @@ def test_many_messages_at_once_wait_for_their_turn() -> None:
         release.wait(20)
         return StoreStatus.SUCCESS
 
-    with running(Inbox(), on_store=slowly) as node, RawPeer(node.port) as peer:
+    with running_node(Inbox(), on_store=slowly) as node, RawPeer(node.port) as peer:
         peer.associate()
         message = pdu(P_DATA, pdv(3, COMMAND | LAST, command(store_elements(UID))))
         message += pdu(P_DATA, pdv(3, LAST, FILM))
@@ -220,19 +216,19 @@ def test_a_connection_that_asks_for_nothing_ends_in_time(
     probe: Callable[[RawPeer], None], reason: AbortReason
 ) -> None:
     inbox = Inbox()
-    with running(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
         probe(peer)
         assert peer.seconds_until_closed() < 5
-        wait_until(lambda: not threads_of_connections())
-        wait_until(lambda: inbox.rejections == [Rejection(reason, "", "", HOST)])
+        wait_until(lambda: not threads_of_connections(), seconds=5)
+        wait_until(lambda: inbox.rejections == [Rejection(reason, "", "", HOST)], seconds=5)
 
 
 def test_a_probe_that_connects_and_closes_leaves_nothing_and_is_not_reported() -> None:
     inbox = Inbox()
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         for _ in range(20):
             RawPeer(node.port).socket.close()
-        wait_until(lambda: not threads_of_connections())
+        wait_until(lambda: not threads_of_connections(), seconds=5)
     assert inbox.rejections == []
 
 
@@ -254,23 +250,23 @@ def bytewise(data: bytes) -> list[bytes]:
 
 def test_a_request_byte_by_byte_ends_in_time() -> None:
     inbox = Inbox()
-    with running(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
         assert dribble(peer, bytewise(pdu(ASSOCIATE_RQ, associate_rq()))) < 5
     assert reasons(inbox) == [AbortReason.TOO_SLOW]
 
 
 def test_an_object_byte_by_byte_ends_in_time() -> None:
     inbox = Inbox()
-    with running(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
         peer.associate().begin_store(UID)
         assert dribble(peer, bytewise(pdu(P_DATA, pdv(3, LAST, FILM)))) < 5
-        wait_until(lambda: not threads_of_connections())
+        wait_until(lambda: not threads_of_connections(), seconds=5)
     assert reasons(inbox) == [AbortReason.TOO_SLOW]
 
 
 def test_an_object_in_small_pdus_ends_in_time() -> None:
     inbox = Inbox()
-    with running(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
         peer.associate().begin_store(UID)
         assert dribble(peer, [pdu(P_DATA, pdv(3, 0, b"\0\0"))] * 100) < 5
     assert reasons(inbox) == [AbortReason.TOO_SLOW]
@@ -278,7 +274,7 @@ def test_an_object_in_small_pdus_ends_in_time() -> None:
 
 def test_an_object_that_stops_half_way_ends_in_time() -> None:
     inbox = Inbox()
-    with running(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
         peer.associate().begin_store(UID)
         assert peer.next()[0] == ABORT
         assert peer.seconds_until_closed() < 5
@@ -287,7 +283,7 @@ def test_an_object_that_stops_half_way_ends_in_time() -> None:
 
 def test_an_association_on_which_nothing_comes_ends_in_the_end() -> None:
     inbox = Inbox()
-    with running(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
         peer.associate()
         time.sleep(QUICK.idle_seconds / 2)
         assert peer.echo() == 0
@@ -303,7 +299,7 @@ def test_what_takes_long_here_is_not_held_against_the_peer() -> None:
         return StoreStatus.SUCCESS
 
     inbox = Inbox()
-    with running(inbox, limits=QUICK, on_store=slowly) as node, RawPeer(node.port) as peer:
+    with running_node(inbox, limits=QUICK, on_store=slowly) as node, RawPeer(node.port) as peer:
         assert peer.associate().store(UID, FILM) == StoreStatus.SUCCESS
         assert peer.echo() == 0
     assert inbox.rejections == []
@@ -312,9 +308,9 @@ def test_what_takes_long_here_is_not_held_against_the_peer() -> None:
 def test_connections_without_association_are_counted_for_each_host() -> None:
     inbox = Inbox()
     few = Limits(max_waiting=8, max_waiting_per_host=3, request_seconds=30.0)
-    with running(inbox, limits=few) as node:
+    with running_node(inbox, limits=few) as node:
         held = [RawPeer(node.port) for _ in range(3)]
-        wait_until(lambda: len(threads_of_connections()) == 6)
+        wait_until(lambda: len(threads_of_connections()) == 6, seconds=5)
         with RawPeer(node.port) as refused:
             assert refused.seconds_until_closed() < 5
         assert reasons(inbox) == [AbortReason.TOO_MANY_CONNECTIONS]
@@ -323,7 +319,7 @@ def test_connections_without_association_are_counted_for_each_host() -> None:
             assert peer.associate().echo() == 0
         for one in held:
             one.socket.close()
-        wait_until(lambda: not threads_of_connections())
+        wait_until(lambda: not threads_of_connections(), seconds=5)
         with RawPeer(node.port) as peer:
             assert peer.associate().echo() == 0
 
@@ -331,7 +327,7 @@ def test_connections_without_association_are_counted_for_each_host() -> None:
 def test_a_peer_that_vanished_is_noticed() -> None:
     repair = 19
     inbox = Inbox()
-    with running(inbox, limits=Limits(keepalive_seconds=1)) as node:
+    with running_node(inbox, limits=Limits(keepalive_seconds=1)) as node:
         peer = RawPeer(node.port).associate()
         try:
             peer.socket.setsockopt(socket.IPPROTO_TCP, repair, 1)
@@ -340,12 +336,12 @@ def test_a_peer_that_vanished_is_noticed() -> None:
             pytest.skip(f"a connection cannot be made to vanish without CAP_NET_ADMIN: {error}")
         # In repair mode a close says nothing to the other end, as when a machine loses its power.
         peer.socket.close()
-        wait_until(lambda: not threads_of_connections(), 8)
+        wait_until(lambda: not threads_of_connections(), seconds=8)
 
 
 def test_a_store_of_a_class_that_is_no_storage_is_never_a_success() -> None:
     inbox = Inbox()
-    with running(inbox) as node, RawPeer(node.port) as peer:
+    with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.associate()
         message = command(store_elements(UID, raw_peer.VERIFICATION))
         peer.send(pdu(P_DATA, pdv(1, COMMAND | LAST, message) + pdv(1, LAST, FILM)))
@@ -368,12 +364,12 @@ def test_an_owner_that_fails_at_a_rejection_does_not_make_the_node_deaf(
         raise RuntimeError("the disk is full")
 
     few = Limits(max_waiting_per_host=1)
-    with running(Inbox(), on_rejected=fail, limits=few) as node:
+    with running_node(Inbox(), on_rejected=fail, limits=few) as node:
         with RawPeer(node.port), RawPeer(node.port) as refused:
             assert refused.seconds_until_closed() < 5
         # Until the one that waited is gone there is no room for another of this host.
-        wait_until(lambda: stranger_is_rejected(node.port))
-        wait_until(lambda: not threads_of_connections())
+        wait_until(lambda: stranger_is_rejected(node.port), seconds=5)
+        wait_until(lambda: not threads_of_connections(), seconds=5)
         with RawPeer(node.port) as peer:
             assert peer.associate().echo() == 0
     assert "could not be recorded" in caplog.text
@@ -386,7 +382,7 @@ def test_a_request_that_cannot_be_judged_is_not_accepted(
         raise RuntimeError("broken")
 
     inbox = Inbox()
-    with running(inbox) as node:
+    with running_node(inbox) as node:
         monkeypatch.setattr(node, "_judge", fail)
         with RawPeer(node.port) as peer:
             peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
@@ -398,13 +394,13 @@ def test_a_request_that_cannot_be_judged_is_not_accepted(
 def test_stopping_just_after_a_request_is_quiet(reject: bool) -> None:
     """What ends twice must not raise in a thread; pytest fails where it does."""
     for _ in range(5):
-        with running(Inbox(), peers=[] if reject else [Peer("STORESCU")]) as node:
+        with running_node(Inbox(), peers=[] if reject else [Peer("STORESCU")]) as node:
             peers = [RawPeer(node.port) for _ in range(4)]
             for peer in peers:
                 peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
         for peer in peers:
             peer.socket.close()
-        wait_until(lambda: not threads_of_connections())
+        wait_until(lambda: not threads_of_connections(), seconds=5)
 
 
 def test_a_silent_tls_client_keeps_nobody_waiting(tmp_path: Path) -> None:
@@ -432,8 +428,8 @@ def test_a_silent_tls_client_keeps_nobody_waiting(tmp_path: Path) -> None:
                 peer.socket = theirs.wrap_socket(peer.socket, server_hostname=HOST)
                 assert peer.associate().echo() == 0
             assert silent.seconds_until_closed() < 5
-        wait_until(lambda: seen == [TlsFault.PLAIN_CONNECTION, TlsFault.TLS_HANDSHAKE])
-        wait_until(lambda: not threads_of_connections())
+        wait_until(lambda: seen == [TlsFault.PLAIN_CONNECTION, TlsFault.TLS_HANDSHAKE], seconds=5)
+        wait_until(lambda: not threads_of_connections(), seconds=5)
     finally:
         server.shutdown()
 
@@ -455,7 +451,7 @@ def test_a_tls_handshake_has_one_time_limit_from_its_first_byte_on() -> None:
 
 def test_the_reason_of_a_full_node_is_not_mixed_up_with_that_of_a_peer() -> None:
     inbox = Inbox()
-    with running(inbox, max_associations=1) as node, RawPeer(node.port) as held:
+    with running_node(inbox, max_associations=1) as node, RawPeer(node.port) as held:
         held.associate()
         with RawPeer(node.port) as peer:
             peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
@@ -481,14 +477,14 @@ def test_another_protocol_is_rejected_and_reported(
     request_body: bytes, answer: bytes, reason: RejectReason
 ) -> None:
     inbox = Inbox()
-    with running(inbox) as node, RawPeer(node.port) as peer:
+    with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.send(pdu(ASSOCIATE_RQ, request_body))
         assert peer.next() == (raw_peer.ASSOCIATE_RJ, answer)
     assert inbox.rejections == [Rejection(reason, "", "", HOST)]
 
 
 def test_a_peer_that_speaks_later_versions_too_is_accepted() -> None:
-    with running(Inbox()) as node, RawPeer(node.port) as peer:
+    with running_node(Inbox()) as node, RawPeer(node.port) as peer:
         assert peer.associate(associate_rq(version=3)).echo() == 0
 
 
@@ -502,7 +498,7 @@ def test_more_associations_than_allowed_cannot_slip_in_at_once(
         return True
 
     monkeypatch.setattr("dicom_io.receive.node.is_known", slowly)
-    with running(Inbox(), max_associations=2) as node:
+    with running_node(Inbox(), max_associations=2) as node:
         peers = [RawPeer(node.port) for _ in range(12)]
         for peer in peers:
             peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
@@ -518,20 +514,20 @@ def test_two_nodes_share_one_capacity() -> None:
     capacity = Capacity(few, 2)
     first, second = Inbox(), Inbox()
     with (
-        running(first, limits=few, capacity=capacity) as plain,
-        running(second, limits=few, capacity=capacity) as encrypted,
+        running_node(first, limits=few, capacity=capacity) as plain,
+        running_node(second, limits=few, capacity=capacity) as encrypted,
         RawPeer(plain.port) as holding,
         RawPeer(encrypted.port) as sending,
     ):
         holding.associate().begin_store(UID)
         holding.send(pdu(P_DATA, pdv(3, 0, FILM[: len(FILM) // 2])))
-        wait_until(lambda: capacity.budget.left < len(FILM))
+        wait_until(lambda: capacity.budget.left < len(FILM), seconds=5)
         assert sending.associate().store(UID, FILM) == StoreStatus.OUT_OF_RESOURCES
         with RawPeer(plain.port) as surplus:
             surplus.send(pdu(ASSOCIATE_RQ, associate_rq()))
             assert surplus.next()[0] == raw_peer.ASSOCIATE_RJ
         with RawPeer(plain.port), RawPeer(encrypted.port):
-            wait_until(lambda: len(threads_of_connections()) == 8)
+            wait_until(lambda: len(threads_of_connections()) == 8, seconds=5)
             with RawPeer(plain.port) as refused:
                 assert refused.seconds_until_closed() < 5
     assert reasons(first) == [RejectReason.TOO_MANY, AbortReason.TOO_MANY_CONNECTIONS]
@@ -539,7 +535,7 @@ def test_two_nodes_share_one_capacity() -> None:
 
 def test_stopping_does_not_wait_for_an_object_on_its_way() -> None:
     inbox = Inbox()
-    with running(inbox) as node, RawPeer(node.port) as peer:
+    with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.associate().begin_store(UID)
         peer.send(pdu(P_DATA, pdv(3, LAST, FILM))[:-100])
         time.sleep(0.3)
@@ -596,7 +592,7 @@ def test_data_of_a_command_that_has_none_takes_no_room_for_good(
     elements: list[tuple[int, bytes]],
 ) -> None:
     inbox = Inbox()
-    with running(inbox, limits=SMALL) as node:
+    with running_node(inbox, limits=SMALL) as node:
         for _ in range(3):
             with RawPeer(node.port) as peer:
                 peer.associate()
@@ -630,7 +626,7 @@ def test_a_steady_sender_is_not_too_slow() -> None:
 )
 def test_a_request_of_too_many_items_is_not_decoded(items: bytes) -> None:
     inbox = Inbox()
-    with running(inbox) as node, RawPeer(node.port) as peer:
+    with running_node(inbox) as node, RawPeer(node.port) as peer:
         body = associate_rq(items=item(0x10, b"1.2.840.10008.3.1.1.1") + items)
         peer.send(pdu(ASSOCIATE_RQ, body))
         assert peer.next()[0] == ABORT
@@ -641,6 +637,6 @@ def test_a_request_of_every_context_there_can_be_is_not_too_large() -> None:
     syntaxes = [f"1.2.840.10008.1.2.4.{number}" for number in range(100, 130)]
     contexts = [(2 * number + 1, raw_peer.CR, syntaxes) for number in range(128)]
     body = associate_rq(contexts=contexts) + item(0x58, b"\x02\0" + b"\0\x40" + bytes(64))
-    with running(Inbox()) as node, RawPeer(node.port) as peer:
+    with running_node(Inbox()) as node, RawPeer(node.port) as peer:
         peer.associate(associate_rq(contexts=contexts))
     assert len(body) < 256 << 10

@@ -1,6 +1,5 @@
 import copy
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -34,12 +33,9 @@ from tests.builders.objects import (
     full_header,
     report_content,
 )
-from tests.tools.installed import require_tool
-from tests.tools.validation import new_errors, validate, warnings
+from tests.tools.validation import OUTLINE, dump, new_errors, validate, warnings
 
 PARAMETERS = "Algorithm Parameters"
-
-OUTLINE = ((10.5, 20.5), (30.5, 20.5), (20.5, 40.25))
 
 REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
 
@@ -63,12 +59,6 @@ def texts(ds: Dataset, name: str) -> list[str]:
         for item in ds.ContentSequence
         if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeMeaning == name
     ]
-
-
-def dump(path: Path) -> str:
-    tool = require_tool("dsrdump")
-    done = subprocess.run([tool, "+Pl", str(path)], capture_output=True, check=True, timeout=60)
-    return done.stdout.decode("utf-8", "replace")
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from dicom_io.report.older_classes import as_class, fallback_uid, report_for_des
 from dicom_io.report.text import report_text
 from dicom_io.send.sender import Disposition, Sender, echo
 from tests.builders.objects import STUDY, findings, full_header, report_content
-from tests.dicom_io.report.test_document import OUTLINE, dump
-from tests.dicom_io.send.test_sender import FILM, destination, free_port
+from tests.dicom_io.send.test_sender import free_port
+from tests.servers.dicom.storage_archive import FILM, destination
 from tests.tools.installed import require_tool
-from tests.tools.validation import validate
+from tests.tools.validation import OUTLINE, dump, validate
 
 OLDER = [str(ComprehensiveSRStorage), str(EnhancedSRStorage)]
 

@@ -21,11 +21,25 @@ from dicom_io.commitment.scu import CommitmentSession, report
 from dicom_io.errors import AssociationError
 from dicom_io.send.association import associate, proposals
 from dicom_io.send.sender import Destination, Disposition, Sender, Timeouts, echo
-from tests.builders.films import chest_film, file_bytes
-from tests.dicom_io.commitment.test_network import COMMITTED, REQUEST, Desk, Ears, ask, asking, node
-from tests.dicom_io.commitment.test_network import destination as committing
-from tests.dicom_io.send.test_sender import FILM, SC, accept_and_read_no_more, archive, destination
-from tests.servers.archive import HOST, Archive, running
+from tests.builders.images.films import chest_film, file_bytes
+from tests.servers.dicom.commitment_archive import HOST, Archive, running_archive
+from tests.servers.dicom.commitment_peers import (
+    COMMITTED,
+    REQUEST,
+    Desk,
+    Ears,
+    commitment_destination,
+    commitment_node,
+    modality_association,
+    send_n_action,
+)
+from tests.servers.dicom.storage_archive import (
+    FILM,
+    SC,
+    accept_and_read_no_more,
+    destination,
+    storage_archive,
+)
 
 PIECE = 16 * 1024
 
@@ -50,7 +64,7 @@ def test_another_response_to_the_first_object_is_none_to_the_second() -> None:
         respond(event, MessageIDBeingRespondedTo=arrived[0])
         return 0xA900
 
-    with archive(answer_the_first_again) as there, Sender(there) as sender:
+    with storage_archive(answer_the_first_again) as there, Sender(there) as sender:
         assert sender.send(FILM).disposition is Disposition.DELIVERED
         second = sender.send(FILM)
         assert not sender.is_open
@@ -74,7 +88,7 @@ def test_the_only_response_counts_where_it_answers(
         respond(event, kind, **changes)
         return 0xA900
 
-    with archive(answer_wrong) as there, Sender(there) as sender:
+    with storage_archive(answer_wrong) as there, Sender(there) as sender:
         result = sender.send(FILM)
     assert (result.status, result.disposition) == (None, Disposition.RETRY)
     assert difference in result.detail
@@ -85,7 +99,7 @@ def test_a_response_need_not_name_the_object() -> None:
         respond(event)
         return 0xA900
 
-    with archive(answer_briefly) as there, Sender(there) as sender:
+    with storage_archive(answer_briefly) as there, Sender(there) as sender:
         assert sender.send(FILM).disposition is Disposition.DELIVERED
 
 
@@ -96,7 +110,7 @@ def test_nothing_is_sent_that_has_a_response_already() -> None:
         arrived.append(event.request.MessageID)
         return 0x0000
 
-    with archive(count) as there:
+    with storage_archive(count) as there:
         association = associate(there, proposals([SC]))
         association._reactor_checkpoint.clear()
         while not association._is_paused:
@@ -119,7 +133,7 @@ def test_every_request_of_an_association_has_a_number_of_its_own() -> None:
         numbers.append(event.request.MessageID)
         return 0x0000
 
-    with archive(note) as there, Sender(there) as sender:
+    with storage_archive(note) as there, Sender(there) as sender:
         for _ in range(3):
             sender.send(FILM)
     assert numbers == [1, 2, 3]
@@ -130,7 +144,7 @@ def test_an_echo_is_answered_by_its_own_response() -> None:
         respond(event, C_ECHO, MessageIDBeingRespondedTo=9)
         return 0x0000
 
-    with archive(on_echo=answer_another) as there:
+    with storage_archive(on_echo=answer_another) as there:
         answer = echo(there)
     assert not answer.ok
     assert answer.retryable
@@ -156,8 +170,8 @@ class Confused(Archive):
 
 def test_a_request_for_commitment_is_answered_by_its_own_response() -> None:
     with (
-        running(Confused()) as there,
-        CommitmentSession(committing(there.port), Ears().take) as session,
+        running_archive(Confused()) as there,
+        CommitmentSession(commitment_destination(there.port), Ears().take) as session,
         pytest.raises(AssociationError, match="Message ID 9 instead of 1"),
     ):
         session.ask(REQUEST)
@@ -165,16 +179,19 @@ def test_a_request_for_commitment_is_answered_by_its_own_response() -> None:
 
 def test_an_answer_to_a_peer_is_answered_by_its_own_response() -> None:
     with (
-        running(Confused()) as there,
+        running_archive(Confused()) as there,
         pytest.raises(AssociationError, match="Message ID 9 instead of 1"),
     ):
-        report(committing(there.port), COMMITTED)
+        report(commitment_destination(there.port), COMMITTED)
 
 
 def test_an_answer_on_the_association_of_the_peer_has_its_own_response() -> None:
     desk, modality = Desk(), Confused()
-    with node(desk) as listening, asking(listening.port, modality) as association:
-        ask(association, build_request(REQUEST))
+    with (
+        commitment_node(desk) as listening,
+        modality_association(listening.port, modality) as association,
+    ):
+        send_n_action(association, build_request(REQUEST))
         assert desk.channels[0].send(COMMITTED, 5.0) == 0x0110
         assert desk.channels[0].send(COMMITTED, 5.0) == 0x0110
     first, second = modality.numbers
@@ -225,7 +242,7 @@ SHORT = Timeouts(connect=10, association=10, response=2, network=2)
 def test_an_object_may_take_longer_than_the_time_for_its_answer() -> None:
     looked: list[float] = []
     with (
-        archive() as there,
+        storage_archive() as there,
         slow_line(there, 0.1, SHORT) as slow,
         Sender(slow) as sender,
     ):
@@ -252,7 +269,7 @@ def test_what_the_caller_raises_while_waiting_ends_the_sending() -> None:
         raise HookError
 
     with (
-        archive(count) as there,
+        storage_archive(count) as there,
         slow_line(there, 0.1, SHORT) as slow,
         Sender(slow) as sender,
     ):

@@ -1,25 +1,19 @@
 import socket
-import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
-    ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
-    SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
@@ -40,61 +34,18 @@ from dicom_io.send.sender import (
     echo,
     pair_of,
 )
-from tests.builders.films import chest_film, data_set_bytes, file_bytes
+from tests.builders.images.films import chest_film, data_set_bytes, file_bytes
 from tests.builders.objects import full_header, report_content
-from tests.servers.raw_peer import ASSOCIATE_AC, USER_INFORMATION, item, pdu
+from tests.servers.dicom.storage_archive import (
+    CR,
+    FILM,
+    SC,
+    Handler,
+    accept_and_read_no_more,
+    destination,
+    storage_archive,
+)
 from tests.tools.installed import require_tool
-
-SC = SecondaryCaptureImageStorage
-
-CR = ComputedRadiographyImageStorage
-
-QUICK = Timeouts(connect=2, association=2, response=2, network=2)
-
-Handler = Callable[[Event], Any]
-
-
-@contextmanager
-def archive(
-    on_store: Handler = lambda _: 0x0000,
-    *,
-    classes: tuple[str, ...] = (*RESULT_CLASSES, CR),
-    syntaxes: tuple[str, ...] = (ExplicitVRLittleEndian,),
-    on_requested: Handler | None = None,
-    on_echo: Handler = lambda _: 0x0000,
-    verification: bool = True,
-) -> Iterator[Destination]:
-    """A PACS that answers as told."""
-    ae = AE(ae_title="PACS")
-    for uid in classes:
-        ae.add_supported_context(uid, list(syntaxes))
-    if verification:
-        ae.add_supported_context("1.2.840.10008.1.1")
-    handlers: list[Any] = [(evt.EVT_C_STORE, on_store), (evt.EVT_C_ECHO, on_echo)]
-    if on_requested is not None:
-        handlers.append((evt.EVT_REQUESTED, on_requested))
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    assert server is not None
-    try:
-        yield destination(int(server.server_address[1]))
-    finally:
-        # One that was just rejected is still closing; to abort it as well is a fault of its own.
-        deadline = time.monotonic() + 2
-        while ae.active_associations and time.monotonic() < deadline:
-            time.sleep(0.01)
-        ae.shutdown()
-
-
-def destination(port: int, **changes: Any) -> Destination:
-    settings: dict[str, Any] = {
-        "name": "ARCHIVE",
-        "ae_title": "PACS",
-        "host": "127.0.0.1",
-        "port": port,
-        "calling_ae_title": "CXRD",
-        "timeouts": QUICK,
-    }
-    return Destination(**(settings | changes))
 
 
 def rejecting(result: int, source: int, diagnostic: int) -> Handler:
@@ -109,9 +60,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-FILM = file_bytes(chest_film(sop_class=SC))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +85,7 @@ FILM = file_bytes(chest_film(sop_class=SC))
 )
 def test_every_status_class_is_read(status: int, disposition: Disposition) -> None:
     assert classify(status) is disposition
-    with archive(lambda _: status) as there, Sender(there) as sender:
+    with storage_archive(lambda _: status) as there, Sender(there) as sender:
         result = sender.send(FILM)
     assert (result.status, result.disposition) == (status, disposition)
     assert f"0x{status:04X}" in result.detail
@@ -149,7 +97,7 @@ def test_the_comment_of_the_peer_is_passed_on() -> None:
         answer.Status, answer.ErrorComment = 0xA700, "disk full"
         return answer
 
-    with archive(refuse) as there, Sender(there) as sender:
+    with storage_archive(refuse) as there, Sender(there) as sender:
         assert sender.send(FILM).detail == "status 0xA700: disk full"
 
 
@@ -162,7 +110,7 @@ def test_one_association_carries_many_objects(tmp_path: Path) -> None:
 
     films = [chest_film(sop_class=SC, number=number) for number in range(1, 6)]
     path = tmp_path / "film.dcm"
-    with archive(keep) as there, Sender(there) as sender:
+    with storage_archive(keep) as there, Sender(there) as sender:
         for film in films:
             path.write_bytes(file_bytes(film))
             assert sender.send(path).disposition is Disposition.DELIVERED
@@ -197,7 +145,10 @@ def test_plain_objects_are_turned_into_what_the_peer_takes(ours: str) -> None:
 
     film = chest_film(sop_class=SC, syntax=ours)
     there: Destination
-    with archive(keep, syntaxes=(ImplicitVRLittleEndian,)) as there, Sender(there) as sender:
+    with (
+        storage_archive(keep, syntaxes=(ImplicitVRLittleEndian,)) as there,
+        Sender(there) as sender,
+    ):
         assert sender.send(file_bytes(film)).disposition is Disposition.DELIVERED
     assert arrived[0].file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
     assert arrived[0].PixelData == film.PixelData
@@ -209,7 +160,7 @@ def test_what_the_peer_does_not_take_is_parked() -> None:
     compressed.compress(JPEG2000Lossless, generate_instance_uid=False)
     packed = file_bytes(compressed)
     with (
-        archive(classes=(SC,)) as there,
+        storage_archive(classes=(SC,)) as there,
         Sender(there, also=[pair_of(packed)]) as sender,
     ):
         other_class = sender.send(file_bytes(chest_film()))
@@ -225,7 +176,7 @@ def test_what_the_peer_does_not_take_is_parked() -> None:
 
 def test_no_accepted_class_at_all_is_permanent() -> None:
     with (
-        archive(classes=(CR,), verification=False) as there,
+        storage_archive(classes=(CR,), verification=False) as there,
         pytest.raises(AssociationError, match="none of the proposed") as caught,
         Sender(there),
     ):
@@ -246,7 +197,7 @@ def test_no_accepted_class_at_all_is_permanent() -> None:
 def test_rejections_say_who_must_change_what(
     reason: tuple[int, int, int], message: str, retryable: bool
 ) -> None:
-    with archive(on_requested=rejecting(*reason)) as there:
+    with storage_archive(on_requested=rejecting(*reason)) as there:
         with pytest.raises(AssociationError, match=rf"(?i)ARCHIVE.*{message}") as caught:
             Sender(there).__enter__()
         diagnosed = echo(there)
@@ -284,7 +235,7 @@ def test_a_broken_association_is_retried() -> None:
         event.assoc.abort()
         return 0x0000
 
-    with archive(hang_up) as there, Sender(there) as sender:
+    with storage_archive(hang_up) as there, Sender(there) as sender:
         first, second = sender.send(FILM), sender.send(FILM)
         assert not sender.is_open
     assert (first.status, first.disposition) == (None, Disposition.RETRY)
@@ -298,26 +249,13 @@ def test_no_answer_in_time_is_retried() -> None:
         release.wait(10)
         return 0x0000
 
-    with archive(sleep) as there:
+    with storage_archive(sleep) as there:
         with Sender(destination(there.port)) as sender:
             started = time.monotonic()
             result = sender.send(FILM)
         assert time.monotonic() - started < 6
         release.set()
     assert (result.status, result.disposition) == (None, Disposition.RETRY)
-
-
-def accept_and_read_no_more(listening: socket.socket) -> socket.socket:
-    """Accept whatever is proposed, then take nothing off the connection."""
-    connection, _ = listening.accept()
-    header = connection.recv(6, socket.MSG_WAITALL)
-    request = connection.recv(struct.unpack(">BxI", header)[1], socket.MSG_WAITALL)
-    accepted = item(0x40, ExplicitVRLittleEndian.encode())
-    items = item(0x10, b"1.2.840.10008.3.1.1.1") + USER_INFORMATION
-    for number in (1, 3, 5, 7, 9, 11, 13):
-        items += item(0x21, struct.pack(">BxBx", number, 0) + accepted)
-    connection.sendall(pdu(ASSOCIATE_AC, request[:68] + items))
-    return connection
 
 
 def test_a_peer_that_stops_reading_is_not_waited_for_without_end() -> None:
@@ -342,7 +280,7 @@ def test_a_sender_that_is_not_open_sends_nothing() -> None:
 
 
 def test_echo_tells_what_is_accepted() -> None:
-    with archive(classes=(SC,)) as there:
+    with storage_archive(classes=(SC,)) as there:
         partly = echo(there)
         fully = echo(there, sop_classes=[SC])
     assert not partly.ok
@@ -355,7 +293,7 @@ def test_echo_tells_what_is_accepted() -> None:
 
 @pytest.mark.parametrize("position", range(3))
 def test_one_class_for_reports_is_enough(position: int) -> None:
-    with archive(classes=(*REPORT_CLASSES[position:], SC)) as there:
+    with storage_archive(classes=(*REPORT_CLASSES[position:], SC)) as there:
         answer = echo(there, sop_classes=[*REPORT_CLASSES, SC])
     assert answer.ok
     assert answer.refused == ()
@@ -373,7 +311,7 @@ def test_a_report_goes_as_the_first_class_that_is_taken(position: int) -> None:
         return 0x0000
 
     report = build_report(report_content(full_header()))
-    with archive(keep, classes=REPORT_CLASSES[position:]) as there, Sender(there) as sender:
+    with storage_archive(keep, classes=REPORT_CLASSES[position:]) as there, Sender(there) as sender:
         result = sender.send(to_bytes(report))
     [stored] = arrived
     wanted = REPORT_CLASSES[position]
@@ -385,7 +323,7 @@ def test_a_report_goes_as_the_first_class_that_is_taken(position: int) -> None:
 
 def test_a_report_that_nobody_takes_is_parked() -> None:
     report = to_bytes(build_report(report_content(full_header())))
-    with archive(classes=(SC,)) as there, Sender(there) as sender:
+    with storage_archive(classes=(SC,)) as there, Sender(there) as sender:
         result = sender.send(report)
     assert result.disposition is Disposition.PARK
     assert "does not accept Comprehensive 3D SR" in result.detail

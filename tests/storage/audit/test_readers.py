@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from storage.store import Store
 from tests.builders.store_rows import LEASE
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 
 def test_a_reader_goes_on_where_it_was(store: Store) -> None:

@@ -21,7 +21,7 @@ from storage.records import Delivery, InstanceName, JobKind, StudyStatus
 from storage.store import Store
 from storage.tables.database import Database, open_engine
 from tests.builders.store_rows import LEASE, STUDY, analyse, claim, made_object, new_instance
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 
 def kinds(store: Store) -> list[str]:

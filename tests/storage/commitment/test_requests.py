@@ -18,7 +18,7 @@ from storage.records import (
 )
 from storage.store import Store
 from tests.builders.store_rows import LEASE, STUDY, analyse, claim, made_object, receive
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 PACS = "pacs"
 

@@ -19,7 +19,7 @@ from storage.store import Store
 from storage.tables.schema import instances
 from tests.builders.store_rows import STUDY, claim, new_instance
 from tests.servers.postgresql_server import emptied_database
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 from tests.tools.paths import ROOT
 
 

@@ -18,7 +18,7 @@ from tests.builders.store_rows import (
     new_instance,
     receive,
 )
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 
 def report(store: Store, *destinations: str, uid: str = "9.9") -> Job:

@@ -16,7 +16,7 @@ from tests.builders.store_rows import (
     new_instance,
     receive,
 )
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 
 def test_an_analysis_is_kept_whole_and_ends_its_job(store: Store, clock: Clock) -> None:

@@ -13,7 +13,7 @@ from storage.store import Store
 from storage.tables.schema import jobs
 from tests.builders.store_rows import LEASE, STUDY, claim, receive
 from tests.servers.postgresql_server import emptied_database
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 ALL = (JobKind.ANALYSE, JobKind.REPORT, JobKind.DELIVER)
 

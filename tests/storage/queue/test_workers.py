@@ -18,7 +18,7 @@ from storage.store import Store
 from storage.tables.database import Database, open_engine
 from storage.tables.schema import jobs
 from tests.builders.store_rows import LEASE, claim
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 ALL = (JobKind.ANALYSE, JobKind.REPORT, JobKind.DELIVER)
 

@@ -27,7 +27,7 @@ from storage.store import Store
 from storage.upkeep.retention import Hold, Purged
 from tests.builders.store_rows import LEASE, STUDY, analysis, claim, made_object, new_instance
 from tests.servers.postgresql_server import emptied_database
-from tests.storage.conftest import Clock
+from tests.tools.clock import Clock
 
 DAYS = 7
 

@@ -1,5 +1,6 @@
 """Synthetic films: small DICOM objects with known pixels, for tests of every room."""
 
+import datetime
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +14,11 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
 )
+
+from dicom_io.phantom import PhantomFilm, build_film
+from dicom_io.read.header import read_header
+from dicom_io.receive.node import ReceivedInstance
+from tests.servers.dicom.pacs import SENDER
 
 ROOT = "1.2.826.0.1.3680043.10.1474"
 
@@ -135,3 +141,22 @@ def data_set_bytes(file: bytes) -> bytes:
     """What follows the file meta information."""
     length = int.from_bytes(file[140:144], "little")
     return file[144 + length :]
+
+
+def film(study: str, **drawn: Any) -> bytes:
+    """A small synthetic film of that study."""
+    values = {"patient_id": study, "study": study, "rows": 256, "columns": 224, **drawn}
+    return build_film(PhantomFilm(**values), datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
+
+
+def received(data: bytes) -> ReceivedInstance:
+    header = read_header(data)
+    return ReceivedInstance(
+        data=data,
+        sop_class_uid=header.sop_class_uid,
+        sop_instance_uid=header.sop_instance_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        calling_ae_title=SENDER,
+        calling_host="127.0.0.1",
+        header=header,
+    )

@@ -30,7 +30,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.builders.films import (
+from tests.builders.images.films import (
     ROOT,
     chest_film,
     chest_values,

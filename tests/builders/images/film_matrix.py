@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.builders.films import chest_film, file_bytes, lie_as, lut_item
+from tests.builders.images.films import chest_film, file_bytes, lie_as, lut_item
 from tests.tools.installed import require_tool
 
 Picture = NDArray[np.uint8]
@@ -301,3 +302,14 @@ def _encoded(film: Dataset, case: Case, scratch: Path) -> bytes:
     source.write_bytes(file_bytes(film))
     subprocess.run([require_tool(program), *options, source, packed], check=True)
     return packed.read_bytes()
+
+
+SHAPE = (480, 416)
+
+
+def picture_of(path: Path) -> Picture:
+    """A real film, smaller, that uses every level from black to white."""
+    whole = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert whole is not None
+    small = cv2.resize(whole, SHAPE[::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
+    return np.asarray(np.rint((small - small.min()) / np.ptp(small) * 255), dtype=np.uint8)

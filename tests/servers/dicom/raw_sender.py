@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from tests.servers.raw_peer import (
+from tests.servers.dicom.raw_peer import (
     COMMAND,
     LAST,
     P_DATA,

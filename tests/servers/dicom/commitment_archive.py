@@ -100,7 +100,9 @@ class Archive:
 
 
 @contextmanager
-def running(archive: Archive, port: int = 0, classes: tuple[str, ...] = ()) -> Iterator[Archive]:
+def running_archive(
+    archive: Archive, port: int = 0, classes: tuple[str, ...] = ()
+) -> Iterator[Archive]:
     """Let the archive listen."""
     ae = AE(ae_title="ARCHIVE")
     contexts = [build_context(uid) for uid in (COMMITMENT_CLASS, "1.2.840.10008.1.1", *classes)]

@@ -1,0 +1,96 @@
+"""An analyst on a store and a spool, on a clock that the test moves."""
+
+import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.analyse.pipeline import Pipeline
+from daemon.analyst import Analyst
+from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.settings import AnalystConfig, Config
+from daemon.receive.reception import Reception
+from dicom_io.read.header import read_dataset, read_header
+from storage.files.spool import Spool
+from storage.records import (
+    ObjectRecord,
+    StudyResults,
+)
+from storage.store import Store
+from tests.builders.images.films import received
+from tests.tools.clock import Clock
+
+
+@dataclass
+class Bench:
+    """An analyst on a store and a spool, without processes or network."""
+
+    config: Config
+    clock: Clock
+    spool: Spool
+    store: Store
+    analyst: Analyst
+
+    def receive(self, *images: bytes) -> str:
+        reception = Reception(self.spool, self.store, self.config.study.quiet_seconds)
+        for image in images:
+            reception.receive(received(image))
+        return read_header(images[0]).study_instance_uid
+
+    def work(self) -> None:
+        """Work until nothing is due, the quiet time and all waits over."""
+        for _ in range(10):
+            self.clock.advance(self.config.study.quiet_seconds + 600)
+            while self.analyst.work_once():
+                pass
+
+    def study(self, uid: str) -> StudyResults:
+        return self.store.results.study(uid)
+
+
+@contextmanager
+def open_bench(folder: Path, pipeline: Pipeline) -> Iterator[Bench]:
+    config = Config(
+        analyst=AnalystConfig(max_attempts=2),
+        peers=(
+            PeerConfig(
+                name="pacs",
+                ae_title="PACS",
+                host="127.0.0.1",
+                port=104,
+                receives=(Product.REPORT,),
+            ),
+        ),
+    )
+    clock = Clock(datetime.datetime.now(datetime.UTC))
+    spool = Spool(folder / "spool")
+    url = f"sqlite:///{folder / 'store.sqlite'}"
+    with Store.open(url, clock=clock, migrate=True) as store:
+        yield Bench(config, clock, spool, store, Analyst(config, "me", spool, store, pipeline))
+
+
+EVERYTHING = PeerConfig(
+    name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=105, receives=tuple(Product)
+)
+
+IN_JPEG = EVERYTHING.model_copy(
+    update={"name": "small", "picture_syntax": PictureSyntax.JPEG_BASELINE}
+)
+
+
+def everything_wanted(bench: Bench, pipeline: Pipeline) -> None:
+    bench.config = bench.config.model_copy(
+        update={"peers": (*bench.config.peers, EVERYTHING, IN_JPEG)}
+    )
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
+
+
+def films_of(bench: Bench, report: ObjectRecord) -> list[str]:
+    """The films of the report's sections, in their order."""
+    content = read_dataset(bench.spool.read(report.spool_path)).ContentSequence
+    return [
+        str(item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in content
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Findings"
+    ]

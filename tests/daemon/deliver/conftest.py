@@ -1,0 +1,22 @@
+"""Deliveries in this process."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.files.spool import Spool
+from storage.store import Store
+from tests.builders.outbox import Outbox
+
+
+@pytest.fixture
+def outbox(tmp_path: Path, store: Store) -> Iterator[Outbox]:
+    """An empty outbox; its lanes have ended when the test ends."""
+    running = Outbox(store, Spool(tmp_path / "spool"), threading.Event(), [])
+    yield running
+    running.stop.set()
+    for thread in running.threads:
+        thread.join(20)
+        assert not thread.is_alive()

@@ -1,0 +1,91 @@
+"""The node's listener in this process, with clients of dcmtk and pynetdicom."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+from pynetdicom import AE, build_context
+from pynetdicom.dimse_primitives import C_STORE
+
+from dicom_io.peer.peers import Peer
+from dicom_io.receive.events import RefusedObject
+from dicom_io.receive.node import Node, ReceivedInstance, Rejection, StoreStatus
+from tests.builders.images.films import ROOT
+from tests.tools.installed import require_tool
+
+CR = "1.2.840.10008.5.1.4.1.1.1"
+
+
+@dataclass
+class Inbox:
+    """Keeps what a node hands over."""
+
+    instances: list[ReceivedInstance] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    refusals: list[RefusedObject] = field(default_factory=list)
+
+    def take(self, instance: ReceivedInstance) -> StoreStatus:
+        self.instances.append(instance)
+        return StoreStatus.SUCCESS
+
+
+@contextmanager
+def running_node(inbox: Inbox, **options: Any) -> Iterator[Node]:
+    settings: dict[str, Any] = {
+        "ae_title": "CXRD",
+        "host": "127.0.0.1",
+        "port": 0,
+        "peers": [Peer("STORESCU")],
+        "on_store": inbox.take,
+        "on_rejected": inbox.rejections.append,
+        "on_refused": inbox.refusals.append,
+    }
+    with Node(**(settings | options)) as node:
+        yield node
+
+
+def echoscu(node: Node, calling: str, called: str = "CXRD") -> subprocess.CompletedProcess[str]:
+    command = [require_tool("echoscu"), "-aet", calling, "-aec", called]
+    return subprocess.run(
+        [*command, "127.0.0.1", str(node.port)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def store_raw(
+    node: Node,
+    data_set: bytes,
+    *,
+    uid: str = f"{ROOT}.1.1.1",
+    sop_class: str = CR,
+    context_class: str = CR,
+    syntax: str = "1.2.840.10008.1.2.1",
+) -> Any:
+    """Send bytes as they are, under any UIDs, and return the response."""
+    ae = AE(ae_title="STORESCU")
+    association = ae.associate(
+        "127.0.0.1", node.port, contexts=[build_context(context_class, syntax)], ae_title="CXRD"
+    )
+    assert association.is_established
+    request = C_STORE()
+    request.MessageID = 1
+    request.Priority = 2
+    request.AffectedSOPClassUID = sop_class
+    request.AffectedSOPInstanceUID = uid
+    request.DataSet = BytesIO(data_set)
+    association._reactor_checkpoint.clear()
+    while not association._is_paused:
+        time.sleep(0.001)
+    association.dimse.send_msg(request, 1)
+    _, response = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    association.release()
+    assert isinstance(response, C_STORE)
+    return response
