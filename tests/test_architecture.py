@@ -76,7 +76,7 @@ ROOMS = {
         "audit": "errors config worker",
         "receive": "worker",
         "analyse": "errors config worker",
-        "report": "analyse",
+        "report": "config worker analyse",
         "deliver": "errors config worker",
         "commitment": "config worker",
         "web": "errors config worker audit",

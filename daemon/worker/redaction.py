@@ -16,11 +16,11 @@ def redact(error: str) -> str:
 
 
 def error_text(error: Exception) -> str:
-    """Return the redacted text of an error of ours, or the type and traceback of another error.
+    """Return the redacted text of an expected error, or where an unexpected error was raised."""
+    return redact(str(error)) if isinstance(error, ROOM_ERRORS) else unexpected(error)
 
-    The text of another error may quote a header.
-    """
-    if isinstance(error, ROOM_ERRORS):
-        return redact(str(error))
+
+def unexpected(error: Exception) -> str:
+    """Return the type and the traceback of an error. Its text may quote a header."""
     place = "".join(traceback.format_tb(error.__traceback__)).rstrip()
     return f"unexpected {type(error).__name__} at\n{place}"

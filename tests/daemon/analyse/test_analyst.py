@@ -364,7 +364,7 @@ def test_a_spool_that_is_away_is_waited_for_and_no_image_blamed(
     uid = bench.receive(film("away"))
     spool = bench.spool.path("tmp").parent
     if after is JobKind.REPORT:
-        assert bench.analyst._work(JobKind.ANALYSE)
+        assert bench.analyst.work(JobKind.ANALYSE)
     spool.rename(spool.with_name("aside"))
     wait_out(bench)
     (waiting,) = bench.store.jobs.list(kind=after)

@@ -1,0 +1,118 @@
+"""ANALYSE jobs: from one received instance to its result."""
+
+import datetime
+import logging
+
+from daemon.analyse.gate_and_decode import Refusal
+from daemon.analyse.object_files import written_objects
+from daemon.analyse.pipeline import Analysis, Pipeline
+from daemon.config.destinations import kinds_to_build
+from daemon.config.settings import Config
+from daemon.worker.redaction import redact
+from dicom_io.gate.header_check import DEFAULT_RULES, Rules
+from dicom_io.gate.reasons import FAILURES, Reason
+from storage.files.spool import Spool
+from storage.records import (
+    AnalysisRecord,
+    FindingRecord,
+    Instance,
+    InstanceState,
+    Job,
+    ObjectRecord,
+)
+from storage.store import Store
+
+log = logging.getLogger("analyst")
+
+
+class ImageAnalyser:
+    """Runs ANALYSE jobs and records their results."""
+
+    def __init__(self, config: Config, spool: Spool, store: Store, pipeline: Pipeline) -> None:
+        self._kinds = kinds_to_build(config.destinations)
+        self._rules = {peer.ae_title: Rules(**peer.rules.model_dump()) for peer in config.senders}
+        self._spool = spool
+        self._store = store
+        self._pipeline = pipeline
+
+    def run(self, job: Job) -> None:
+        """Analyse the instance. Record its findings and objects, or the reason of a refusal.
+
+        Raises StorageError, ModelError, DaemonError.
+        """
+        instance = self._store.results.instance(int(job.subject))
+        if instance.purged_at is not None:
+            # The earlier result stands: a missing file does not overwrite it.
+            day = instance.purged_at.date()
+            reason = f"instance {instance.id} was purged on {day}: send it again"
+            self._store.jobs.fail(job, reason, None)
+            log.error("job %d is parked: %s", job.id, reason)
+            return
+        self._spool.verify(instance.spool_path, instance.sha256)
+        data = self._spool.read(instance.spool_path)
+        analysed_at = self._analysis_time(instance)
+        # A sender that was removed from the configuration has no rules of its own.
+        rules = self._rules.get(instance.calling_ae_title, DEFAULT_RULES)
+        outcome = self._pipeline.analyse(
+            data, instance.revision, analysed_at.astimezone(), rules, self._kinds
+        )
+        if isinstance(outcome, Refusal):
+            self._refuse(job, instance, outcome)
+            log.info("instance %d is not analysed: %s", instance.id, outcome.reason)
+            return
+        with written_objects(self._spool, outcome.objects, instance) as records:
+            analysis = self._record(outcome, analysed_at, records)
+            self._store.results.record_analysis(job, instance.id, analysis)
+        found = len(outcome.prediction.present)
+        log.info("instance %d is analysed: %d finding(s)", instance.id, found)
+
+    def give_up(self, job: Job, reason: str) -> None:
+        """Record that the analysis failed at every attempt."""
+        instance = self._store.results.instance(int(job.subject))
+        self._refuse(job, instance, Refusal(Reason.ANALYSIS_FAILED, reason))
+        log.error(
+            "instance %d is given up after %d attempt(s): %s", instance.id, job.attempts, reason
+        )
+
+    def _refuse(self, job: Job, instance: Instance, refusal: Refusal) -> None:
+        """Record the refusal. After a failure an earlier result stands, and the job is parked."""
+        if refusal.reason in FAILURES and instance.state is InstanceState.ANALYSED:
+            reason = f"{refusal.reason}: {refusal.detail}; the earlier result stands"
+            self._store.jobs.fail(job, reason, None, audited=redact(reason))
+        else:
+            self._store.results.record_refusal(
+                job, instance.id, refusal.reason, refusal.detail, refusal.notes
+            )
+
+    def _analysis_time(self, instance: Instance) -> datetime.datetime:
+        """Return now, or the earlier time if this model analysed the instance before.
+
+        The same time makes the same objects.
+        """
+        if instance.analysed_at and instance.model_sha256 == self._pipeline.algorithm.sha256:
+            return instance.analysed_at
+        return datetime.datetime.now(datetime.UTC)
+
+    def _record(
+        self, outcome: Analysis, analysed_at: datetime.datetime, objects: list[ObjectRecord]
+    ) -> AnalysisRecord:
+        model = self._pipeline.algorithm
+        return AnalysisRecord(
+            analysed_at=analysed_at,
+            model_name=model.name,
+            model_version=model.version,
+            model_sha256=model.sha256,
+            findings=[
+                FindingRecord(
+                    finding.label,
+                    finding.logit,
+                    finding.probability,
+                    finding.threshold,
+                    finding.present,
+                    region.points if (region := outcome.regions.get(finding.label)) else None,
+                )
+                for finding in outcome.prediction.findings
+            ],
+            notes=outcome.notes,
+            objects=objects,
+        )

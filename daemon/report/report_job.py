@@ -1,0 +1,166 @@
+"""REPORT jobs: from one quiet study to its Structured Report and the deliveries of its objects."""
+
+import datetime
+import logging
+from collections.abc import Collection, Sequence
+
+from daemon.analyse.object_files import written_objects
+from daemon.config.destinations import kinds_for, of_kind
+from daemon.config.settings import Config
+from daemon.report.study_report import (
+    built_report,
+    described,
+    kept_and_analysed,
+    read_images,
+    report_content,
+    report_uid_of,
+)
+from daemon.worker.redaction import redact
+from dicom_io.objects.algorithm import Algorithm
+from storage.files.spool import Spool
+from storage.records import (
+    Delivery,
+    Instance,
+    InstanceState,
+    Job,
+    JobKind,
+    JobState,
+    ObjectRecord,
+    StudyResults,
+    StudyStatus,
+)
+from storage.store import Store
+
+log = logging.getLogger("analyst")
+
+PENDING = datetime.timedelta(seconds=0.5)
+"""The shortest wait of a report for the analysis of an image."""
+
+_PARKED_OR_DISCARDED = "the analysis was discarded or is parked"
+
+_NO_IMAGE = "none is kept here"
+
+
+class StudyReporter:
+    """Runs REPORT jobs and records the reports."""
+
+    def __init__(self, config: Config, spool: Spool, store: Store, algorithm: Algorithm) -> None:
+        self._destinations = config.destinations
+        self._spool = spool
+        self._store = store
+        self._algorithm = algorithm
+        self._model = algorithm.sha256
+
+    def run(self, job: Job) -> None:
+        """Report the study, or record why there is no new report. Raises StorageError."""
+        study = self._store.results.study(job.subject)
+        if study.pending:
+            self._store.jobs.postpone(job, _now() + _wait_for_images(study))
+            return
+        analysed = [item for item in study.instances if item.state is InstanceState.ANALYSED]
+        outdated = self._outdated(study)
+        if outdated:
+            self._analyse_again(job, outdated)
+        elif not analysed:
+            reasons = sorted({item.reason or _PARKED_OR_DISCARDED for item in study.instances})
+            detail = f"no image of the study could be analysed: {', '.join(reasons) or _NO_IMAGE}"
+            self._finish(job, StudyStatus.NO_ELIGIBLE_IMAGE, detail)
+        elif not described(study, self._model):
+            detail = "the images analysed were purged, or not analysed with this model"
+            self._finish(job, StudyStatus.UNCHANGED, detail)
+        elif self._is_reported(study):
+            self._finish(job, StudyStatus.UNCHANGED, "the images are already reported")
+        else:
+            self._report_readable_images(job, study)
+
+    def give_up(self, job: Job, reason: str) -> None:
+        """Park the job after it failed at every attempt."""
+        self._store.jobs.fail(job, reason, None, audited=redact(reason))
+        log.error("job %d is given up after %d attempt(s): %s", job.id, job.attempts, reason)
+
+    def _report_readable_images(self, job: Job, study: StudyResults) -> None:
+        """Report the images whose files can be read.
+
+        An image with a damaged file is analysed again first: its own analysis records the damage.
+        """
+        images = read_images(study, self._model, self._read)
+        damaged = [item for item in study.instances if item.id in images.unreadable]
+        unrecorded = self._not_given_up(damaged)
+        if unrecorded:
+            self._analyse_again(job, unrecorded)
+        elif not images.described:
+            raise next(iter(images.unreadable.values()))
+        elif self._is_reported(study, images.unreadable):
+            self._finish(job, StudyStatus.UNCHANGED, "the images are already reported")
+        else:
+            report = built_report(report_content(study, images, self._algorithm, self._read))
+            reported = [item for item in study.instances if item.id in images.described]
+            with written_objects(self._spool, [report], study.instances[0]) as records:
+                deliveries = self._deliveries(records, reported)
+                self._finish(job, StudyStatus.REPORTED, "", records, deliveries)
+
+    def _read(self, path: str, sha256: str) -> bytes:
+        self._spool.verify(path, sha256)
+        return self._spool.read(path)
+
+    def _outdated(self, study: StudyResults) -> list[Instance]:
+        """Return the images that this model has not analysed and can still analyse."""
+        images = described(study, self._model)
+        return self._not_given_up([item for item in kept_and_analysed(study) if item not in images])
+
+    def _not_given_up(self, items: Sequence[Instance]) -> list[Instance]:
+        """Return the images whose analysis is neither parked nor discarded."""
+        given_up = self._analyses(items, JobState.PARKED, JobState.DISCARDED)
+        return [item for item in items if str(item.id) not in given_up]
+
+    def _analyse_again(self, job: Job, items: Sequence[Instance]) -> None:
+        """Queue the analysis of these images. The report waits for it."""
+        # An analysis that waits for its next attempt keeps its wait.
+        pending = self._analyses(items, JobState.QUEUED, JobState.RUNNING)
+        for item in items:
+            if str(item.id) not in pending:
+                self._store.jobs.enqueue(JobKind.ANALYSE, str(item.id))
+        self._store.jobs.postpone(job, _now() + PENDING)
+        log.info("job %d: %d image(s) are analysed again first", job.id, len(items))
+
+    def _analyses(self, items: Sequence[Instance], *states: JobState) -> frozenset[str]:
+        """Return the subjects of the images' ANALYSE jobs in one of these states."""
+        return self._store.jobs.subjects(JobKind.ANALYSE, [str(item.id) for item in items], states)
+
+    def _is_reported(self, study: StudyResults, unreadable: Collection[int] = ()) -> bool:
+        uid = report_uid_of(study, self._model, unreadable)
+        return any(report.sop_instance_uid == uid for report in study.reports)
+
+    def _finish(
+        self,
+        job: Job,
+        status: StudyStatus,
+        detail: str,
+        objects: Sequence[ObjectRecord] = (),
+        deliveries: Sequence[Delivery] = (),
+    ) -> None:
+        self._store.results.record_report(job, job.subject, status, detail, objects, deliveries)
+        log.info("job %d: the study is %s; %d delivery(ies)", job.id, status, len(deliveries))
+
+    def _deliveries(
+        self, report: Sequence[ObjectRecord], analysed: Sequence[Instance]
+    ) -> list[Delivery]:
+        objects = [report, *(instance.objects for instance in analysed)]
+        return [
+            Delivery(record.sop_instance_uid, peer.name)
+            for peer in self._destinations
+            for kind in kinds_for(peer)
+            for together in objects
+            for record in of_kind(kind, together)
+            if record.purged_at is None
+        ]
+
+
+def _wait_for_images(study: StudyResults) -> datetime.timedelta:
+    # The wait grows with the time waited, so that a long queue is not delayed by such checks.
+    received = max(item.received_at for item in study.instances)
+    return max(PENDING, (_now() - received) / 4)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
