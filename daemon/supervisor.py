@@ -1,8 +1,8 @@
-"""Starts, watches, restarts and stops the roles, each a process of its own.
+"""Starts, watches, restarts and stops the roles. Each role is a process of its own.
 
-A role that cannot start when the daemon does is an error for the person at the terminal, unless
-all that is wrong is the date of a certificate: that role is tried again, and the others work. A
-role that dies later is restarted with backoff, and the leases it held are freed at once.
+If a role cannot start with the daemon, the daemon ends with an error. The exception is a role whose
+certificate is not valid at this date: it is started again later, and the other roles work. A role
+that dies later is restarted with backoff. Its leases are freed at once.
 """
 
 import logging
@@ -26,7 +26,7 @@ from daemon.config.settings import Config
 from daemon.config.tls import ending_soon
 from daemon.errors import RoleFailedError
 from daemon.worker.loop import Backoff
-from daemon.worker.role import CannotStart, Ready, RoleName, end_of, role_process, setter
+from daemon.worker.role import CannotStart, Ready, RoleName, exit_reason, role_process, stop_handler
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.audit.trail import Audit
 from storage.errors import StorageError
@@ -38,20 +38,20 @@ from storage.upkeep.integrity import require_sound
 log = logging.getLogger("supervisor")
 
 START_SECONDS = 120.0
-"""A role that has not reported after this long is taken as unable to start."""
+"""A role that has not reported within this time cannot start."""
 
 DRAIN_SECONDS = 8.0
-"""What roles are given to finish what they hold, before they are killed."""
+"""The time in which roles finish their jobs before they are killed."""
 
 HEALTHY_SECONDS = 60.0
-"""A role that lived this long starts its backoff anew."""
+"""The backoff of a role that lived this long starts again from its initial wait."""
 
 RESTART = Backoff(initial=1.0, maximum=30.0)
 
 POLL_SECONDS = 0.2
 
 RECLAIM_SECONDS = 5.0
-"""How often jobs are looked for whose lease has run out, of any worker on any machine."""
+"""The time between searches for expired leases, of any worker on any machine."""
 
 _spawn = multiprocessing.get_context("spawn")
 
@@ -68,9 +68,9 @@ class _Child:
     failures: int = 0
     restart_at: float = 0.0
     reason: str = ""
-    """Why it could not start this time."""
+    """The error of the last start, or empty."""
     recorded: str = ""
-    """The last reason that the audit trail has: the same one is not repeated there."""
+    """The last reason in the audit trail. The same reason is not repeated there."""
 
 
 class Supervisor:
@@ -88,18 +88,18 @@ class Supervisor:
         self._children = [_Child(role) for role in roles]
         self._monotonic = monotonic
         self._wall = wall
-        # As if it had been set back just now: it may have been while nothing ran.
+        # With infinity the first check shifts jobs: the clock may have been set back before.
         self._clock = math.inf
         self._reclaim_at = 0.0
 
     def run(self, stop: threading.Event, on_ready: Callable[[Sequence[RoleName]], None]) -> None:
-        """Run until `stop` is set; `on_ready` is called with the roles that work.
+        """Run until `stop` is set. Call `on_ready` with the roles that work.
 
         Raises:
-            RoleFailedError: a role could not start; the others have been stopped.
-            StorageError: the store is damaged, cannot be opened or brought to this version.
-            ConfigError, CertificateError: others may change this node's files, or a certificate
-                cannot be used.
+            RoleFailedError: a role cannot start; the other roles have been stopped.
+            StorageError: the store is damaged, or cannot be opened or upgraded.
+            ConfigError, CertificateError: another user may change this node's files, or a
+                certificate cannot be used.
         """
         for line in (*readable_by_others(self._config), *ending_soon(self._config)):
             log.warning("%s", line)
@@ -116,11 +116,11 @@ class Supervisor:
                 if not stop.is_set():
                     on_ready([child.role for child in self._children if not child.reason])
                 while not stop.wait(POLL_SECONDS):
-                    self._tend_all(store)
+                    self._watch_all(store)
             finally:
                 self._stop_all()
                 for child in self._children:
-                    self._let_go(child, store)
+                    self._release(child, store)
                 self._record(store.audit, AuditKind.APPLICATION_STOPPED)
 
     def _record_start(self, audit: Audit) -> None:
@@ -145,7 +145,7 @@ class Supervisor:
             log.error("%s is not in the audit trail: %s", kind, error)
 
     def _start(self, child: _Child) -> None:
-        """Raises RoleFailedError where the system gives no process."""
+        """Start the process. Raises RoleFailedError if the system has no more processes."""
         child.worker = f"{socket.gethostname()}:{child.role}:{uuid.uuid4().hex[:12]}"
         child.reason = ""
         try:
@@ -178,19 +178,19 @@ class Supervisor:
                 )
             stop.wait(0.02)
 
-    def _tend_all(self, store: Store) -> None:
-        """Keep the roles running; a store that cannot be reached is tried again."""
+    def _watch_all(self, store: Store) -> None:
+        """Keep the roles running. An error of the store is logged; the next call tries again."""
         try:
             for child in self._children:
-                self._tend(child, store)
+                self._watch(child, store)
             if self._monotonic() >= self._reclaim_at:
                 self._reclaim_at = self._monotonic() + RECLAIM_SECONDS
-                self._look_after_jobs(store)
+                self._requeue_jobs(store)
         except StorageError as error:
             log.error("%s", error)
 
-    def _look_after_jobs(self, store: Store) -> None:
-        """Queue what nobody works on any more, and what a clock set back would hold up."""
+    def _requeue_jobs(self, store: Store) -> None:
+        """Queue the jobs of dead workers, and shift jobs if the clock was set back."""
         reclaimed = store.jobs.reclaim()
         if reclaimed:
             log.info("%d job(s) of dead workers are queued again", len(reclaimed))
@@ -198,22 +198,22 @@ class Supervisor:
         if clock < self._clock - CLOCK_TOLERANCE.total_seconds():
             moved = store.jobs.put_clock_right()
             if moved:
-                log.warning("the clock was set back; %d job(s) do not wait for it", moved)
+                log.warning("the clock was set back; %d job(s) are due earlier", moved)
         self._clock = clock
 
-    def _tend(self, child: _Child, store: Store) -> None:
+    def _watch(self, child: _Child, store: Store) -> None:
         if child.process is None:
             if self._monotonic() >= child.restart_at:
                 self._start_again(child, store)
             return
         if child.process.is_alive():
             return
-        reason = _last_words(child)
+        reason = _end_reason(child)
         if self._monotonic() - child.started >= HEALTHY_SECONDS:
             child.failures = 0
         _close(child)
         self._wait_to_restart(child, store, reason)
-        self._let_go(child, store)
+        self._release(child, store)
 
     def _start_again(self, child: _Child, store: Store) -> None:
         try:
@@ -232,13 +232,13 @@ class Supervisor:
             self._record(store.audit, AuditKind.ROLE_FAILED, AuditOutcome.FAILURE, detail)
         child.recorded = child.reason
 
-    def _let_go(self, child: _Child, store: Store) -> None:
-        """Free what a process that has ended still held."""
+    def _release(self, child: _Child, store: Store) -> None:
+        """Free the leases of a process that has ended."""
         try:
             freed = store.jobs.release(child.worker)
             store.audit_readers.release(child.worker)
         except StorageError as error:
-            log.error("what the %s held is free when its leases end: %s", child.role, error)
+            log.error("the jobs of the %s wait until its leases expire: %s", child.role, error)
             return
         if freed:
             log.info("%s held %d job(s); they are queued again", child.role, freed)
@@ -262,9 +262,9 @@ class Supervisor:
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set while the context lasts."""
+    """Yield an event that SIGTERM and SIGINT set until the context ends."""
     stop = threading.Event()
-    handler = setter(stop)
+    handler = stop_handler(stop)
     previous = {
         number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)
     }
@@ -276,19 +276,20 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 
 def _reported(child: _Child) -> bool:
+    """Return True if the role works or waits. Raises RoleFailedError if it cannot start."""
     if child.channel is None or child.process is None:
         return False
     if child.channel.poll():
         message = _receive(child)
         if isinstance(message, Ready):
             return True
-        if isinstance(message, CannotStart) and message.today:
+        if isinstance(message, CannotStart) and message.temporary:
             child.reason = message.reason
             return True
         raise RoleFailedError(message.reason if message else f"the {child.role} died at its start")
     if not child.process.is_alive():
         raise RoleFailedError(
-            f"the {child.role} died at its start ({end_of(child.process.exitcode)})"
+            f"the {child.role} died at its start ({exit_reason(child.process.exitcode)})"
         )
     return False
 
@@ -300,7 +301,7 @@ def _receive(child: _Child) -> Ready | CannotStart | None:
         return None
 
 
-def _last_words(child: _Child) -> str:
+def _end_reason(child: _Child) -> str:
     while child.channel is not None and child.channel.poll():
         message = _receive(child)
         if message is None:
@@ -309,7 +310,7 @@ def _last_words(child: _Child) -> str:
             child.reason = message.reason
     if child.reason:
         return child.reason
-    return end_of(child.process.exitcode if child.process is not None else None)
+    return exit_reason(child.process.exitcode if child.process is not None else None)
 
 
 def _close(child: _Child) -> None:

@@ -19,7 +19,7 @@ from daemon.analyse.decoder_process import (
 from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.config.settings import AnalystConfig
 from daemon.errors import DecoderError
-from daemon.worker.role import end_of
+from daemon.worker.role import exit_reason
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
 
@@ -192,7 +192,7 @@ class _Decoder:
         self._process.join(_LAST_SECONDS)
         self._process.kill()
         self._process.join()
-        end = end_of(self._process.exitcode)
+        end = exit_reason(self._process.exitcode)
         self.end()
         return end
 

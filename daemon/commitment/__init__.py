@@ -1,1 +1,1 @@
-"""Storage commitment, asked for and answered."""
+"""Storage commitment: requests to archives, and answers to peers."""

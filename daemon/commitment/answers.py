@@ -34,7 +34,7 @@ from storage.store import Store
 
 log = logging.getLogger("commitment")
 
-# Failures that another delivery may repair; the others need an operator (PS3.3 C.14.1.1).
+# Failures that another delivery may repair; all other failures need an operator (PS3.3 C.14.1.1).
 RESEND_FOR = frozenset(
     {
         FailureReason.PROCESSING_FAILURE,

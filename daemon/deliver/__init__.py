@@ -1,1 +1,1 @@
-"""The courier: deliver results, purge old files."""
+"""Delivery of results, and the purge of old files; in the courier."""

@@ -139,6 +139,6 @@ class DeliveryWorker:
             # The backoff of the job alone grows for an object that breaks every association.
             self._queue.retry(job, str(error), max(wait, self._backoff.seconds(job.attempts)))
         else:
-            # The destination would reject the other deliveries, too: park one, delay the others.
+            # The destination would reject every delivery: park this job, delay the next.
             self._queue.park(job, str(error))
         return wait

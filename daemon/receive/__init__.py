@@ -1,1 +1,1 @@
-"""The listener: keep a received file, queue it, answer."""
+"""Storing received instances, queueing their analysis, sweeping the spool; in the listener."""

@@ -1,4 +1,4 @@
-"""The C-STORE handler: file, row, then the status."""
+"""The C-STORE handler: writes the file, then the row, then returns the status."""
 
 import logging
 import uuid
@@ -14,7 +14,7 @@ log = logging.getLogger("listener")
 
 
 class Reception:
-    """The C-STORE handler: bytes in, status out, nothing half done in between."""
+    """Stores received instances and queues their analysis."""
 
     def __init__(self, spool: Spool, store: Store, quiet_seconds: float) -> None:
         self._spool = spool
@@ -22,14 +22,14 @@ class Reception:
         self._quiet_seconds = quiet_seconds
 
     def receive(self, received: ReceivedInstance) -> StoreStatus:
-        """Keep one instance durably and queue it; the status to answer with (PS3.4 B.2.3).
+        """Store one instance durably and queue it. Return the status of the response (PS3.4 B.2.3).
 
-        SUCCESS is returned only after the file and the row that names it are on disk. After
-        OUT_OF_RESOURCES nothing of the instance is left behind, and the sender tries again.
+        SUCCESS is returned only after the file and its row are on disk. After OUT_OF_RESOURCES
+        neither is left, and the sender retries.
         """
         header = received.header
-        # A path of its own for every reception: when the same object comes on two associations
-        # at once, taking one copy back can never take the other's bytes away.
+        # Every reception has a path of its own: if the same object arrives on two associations at
+        # once, deleting one copy cannot delete the bytes of the other.
         path = received_path(header.study_instance_uid, header.sop_instance_uid, uuid.uuid4().hex)
         try:
             with self._spool.recording(path):
@@ -48,7 +48,7 @@ class Reception:
         return StoreStatus.SUCCESS
 
     def _keep(self, received: ReceivedInstance, path: str) -> Receipt:
-        """Write the file and the row that names it; raises StorageError with neither left."""
+        """Write the file and its row. Raises StorageError, and then leaves neither."""
         try:
             stored = self._spool.write(path, received.data)
             receipt = self._store.record_instance(
@@ -58,44 +58,46 @@ class Reception:
                 FAILURES,
             )
             if receipt.outcome is ReceiptOutcome.DUPLICATE:
-                self._let_go(received, stored, receipt.instance_id)
+                self._delete_duplicate(received, stored, receipt.instance_id)
         except StorageError:
-            self._take_back(path)
+            self._delete_unless_named(path)
             raise
         return receipt
 
-    def _let_go(self, received: ReceivedInstance, stored: StoredFile, number: int) -> None:
-        """Delete a second copy; where the first one is damaged, this one's bytes replace it.
+    def _delete_duplicate(
+        self, received: ReceivedInstance, stored: StoredFile, instance_id: int
+    ) -> None:
+        """Delete the second copy of an instance. A damaged first copy is restored from it.
 
-        What could not be analysed for that damage is then analysed once more. Raises
-        StoreUnavailableError where the first copy is purged meanwhile, so that neither is kept.
+        The analysis of a restored instance is queued again. Raises StoreUnavailableError if the
+        first copy is purged at the same time, so that neither copy is left.
         """
         uid = received.header.sop_instance_uid
         copies = [kept for kept in self._store.inquiries.kept(uid) if kept.sha256 == stored.sha256]
-        is_mended = False
+        is_restored = False
         for kept in copies:
             try:
                 self._spool.verify(kept.spool_path, kept.sha256)
             except StorageError as error:
-                log.warning("%s; it was sent again and is as it was", error)
+                log.warning("%s; restored from the copy just received", error)
                 self._spool.write(kept.spool_path, received.data)
-                is_mended = True
+                is_restored = True
         paths = {kept.spool_path for kept in copies}
         if not paths & {kept.spool_path for kept in self._store.inquiries.kept(uid)}:
             for path in paths:
-                self._take_back(path)
-            raise StoreUnavailableError("the first copy was purged this instant: to be sent again")
-        if is_mended:
-            self._store.jobs.enqueue(JobKind.ANALYSE, str(number))
+                self._delete_unless_named(path)
+            raise StoreUnavailableError("the first copy was purged just now: send it again")
+        if is_restored:
+            self._store.jobs.enqueue(JobKind.ANALYSE, str(instance_id))
         self._spool.delete(stored.path)
 
-    def _take_back(self, path: str) -> None:
-        """Delete a file that no row names. A commit whose answer was lost may have happened."""
+    def _delete_unless_named(self, path: str) -> None:
+        """Delete a file unless a row names it: a failed commit may have succeeded."""
         try:
             if self._store.unnamed([path], settled=True):
                 self._spool.delete(path)
         except StorageError as error:
-            log.error("a file without a row may be left in the spool until it is swept: %s", error)
+            log.error("a file without a row may stay in the spool until a sweep: %s", error)
 
 
 def _new_instance(received: ReceivedInstance, stored: StoredFile) -> NewInstance:

@@ -1,1 +1,1 @@
-"""The analyst: a quiet study to its Structured Report."""
+"""Reports of quiet studies; in the analyst."""

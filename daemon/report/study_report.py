@@ -1,4 +1,4 @@
-"""From what the store knows of a study to what its report says."""
+"""The content of a study's report, from the rows of the study and the headers of its images."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, S
 log = logging.getLogger("analyst")
 
 PURGED = "PURGED"
-"""Stands in a report for the reason of an image whose file is no longer kept here."""
+"""The reason, in a report, of an image whose file was purged."""
 
 _PURGED_DETAIL = "it was analysed for an earlier report and is no longer kept here"
 
@@ -31,12 +31,12 @@ _UNREADABLE = (IntegrityError, NotDicomError, SpoolError)
 _UNREADABLE_DETAIL = "it was analysed, and its file was damaged or lost before this report"
 
 ReadFile = Callable[[str, str], bytes]
-"""Reads a spooled file by its relative path and the SHA-256 it was written with."""
+"""Reads a file of the spool by its relative path, and checks its SHA-256."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadImages:
-    """What a report can describe, and what is wrong with the files of the others, by number."""
+    """The images that a report can describe, and the errors of the other files, by instance id."""
 
     described: Mapping[int, ReportedImage]
     unreadable: Mapping[int, Exception]
@@ -58,7 +58,7 @@ def report_uid_of(study: StudyResults, model_sha256: str, unreadable: Collection
 
 
 def _reason(item: Instance, model_sha256: str, unreadable: Collection[int]) -> str | None:
-    """Why there is no result of this model to report; None where there is one."""
+    """Return why there is no result of this model to report, or None if there is a result."""
     if item.id in unreadable:
         return Reason.UNREADABLE_OBJECT
     if item.state is not InstanceState.ANALYSED or item.model_sha256 == model_sha256:
@@ -67,15 +67,15 @@ def _reason(item: Instance, model_sha256: str, unreadable: Collection[int]) -> s
 
 
 def _reportable(study: StudyResults) -> list[Instance]:
-    """What a report covers: all but results of an analysis.
+    """Return the instances that a report covers: all except results of an analysis.
 
-    A PACS that routes our own objects back would else ask for a new report with every report.
+    Otherwise a PACS that sends our own objects back would trigger a new report with every report.
     """
     return [item for item in study.instances if item.reason != Reason.OWN_RESULT]
 
 
 def kept_and_analysed(study: StudyResults) -> list[Instance]:
-    """The images of which there is a result and the file."""
+    """Return the analysed images whose files are not purged."""
     return [
         item
         for item in study.instances
@@ -84,14 +84,14 @@ def kept_and_analysed(study: StudyResults) -> list[Instance]:
 
 
 def described(study: StudyResults, model_sha256: str) -> list[Instance]:
-    """The images that a report describes: those that this model has analysed."""
+    """Return the images that a report describes: the images that this model has analysed."""
     return [item for item in kept_and_analysed(study) if item.model_sha256 == model_sha256]
 
 
 def read_images(study: StudyResults, model_sha256: str, read: ReadFile) -> ReadImages:
-    """Read what a report describes: a file that is damaged or lost holds up no other image.
+    """Read the images that a report describes. A damaged or missing file delays no other image.
 
-    Raises StorageError where nothing can be read for now.
+    Raises StorageError if no file can be read now.
     """
     found: dict[int, ReportedImage] = {}
     unreadable: dict[int, Exception] = {}
@@ -158,7 +158,7 @@ def built_report(content: ReportContent) -> BuiltObject:
 
 
 def _place(image: ReportedImage) -> tuple[float, float, str]:
-    """Where the image stands in its study."""
+    """Return the position of the image in its study."""
     series, instance = (number(image.dataset, f"{of}Number") for of in ("Series", "Instance"))
     return series or 0.0, instance or 0.0, image.reference().sop_instance_uid
 

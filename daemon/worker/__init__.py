@@ -1,1 +1,1 @@
-"""A role's process: start, stop, loop, retry."""
+"""The process of a role: start, stop, loop, retry, leases."""

@@ -1,7 +1,7 @@
-"""What every role's process has in common: signals, logging, readiness, the parent's death.
+"""The process of a role: signals, logging, readiness, the death of the supervisor.
 
-A role is a module of this room with a `run(context)` that returns when `context.stop` is set.
-It is imported only in its own process, so the listener never loads what the analyst needs.
+A role is a module with a `run(context)` that returns when `context.stop` is set. Only its own
+process imports it, so that the listener does not load the libraries of the analyst.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from daemon.errors import ROOM_ERRORS
 from dicom_io.errors import CertificateDateError
 
 CANNOT_START = 3
-"""Exit status of a role that could not start and said why."""
+"""Exit status of a role that reported why it cannot start."""
 
 
 class RoleName(StrEnum):
-    """The roles, in the order in which the daemon starts them."""
+    """The roles, in the order in which the supervisor starts them."""
 
     LISTENER = "listener"
     ANALYST = "analyst"
@@ -38,82 +38,82 @@ class RoleName(StrEnum):
 
     @property
     def module(self) -> str:
-        """The module whose `run` is the role."""
+        """The module with the `run` of the role."""
         return "daemon.web.server" if self is RoleName.WEB else f"daemon.{self}"
 
 
 @dataclass(frozen=True, slots=True)
 class RoleContext:
-    """What a role is given to run with."""
+    """The arguments of a role."""
 
     config: Config
     worker: str
-    """Name under which the role holds leases; the supervisor frees them when it dies."""
+    """The name under which the role holds leases. The supervisor frees them when the role dies."""
     stop: threading.Event
     ready: Callable[[], None]
-    """To be called once, when the role can do its work."""
+    """The role calls this once, when it works."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Sent to the supervisor: the role works."""
+    """Message to the supervisor: the role works."""
 
 
 @dataclass(frozen=True, slots=True)
 class CannotStart:
-    """Sent to the supervisor: the role cannot work, and why, in one line.
+    """Message to the supervisor: the role cannot work. The reason is one line.
 
-    With `today` nothing is set up wrongly, and it may work later: the others do without it.
+    If the reason is `temporary`, the role may work later, and the supervisor keeps the other roles.
     """
 
     reason: str
-    today: bool = False
+    temporary: bool = False
 
 
 def role_process(
     role: RoleName, config: Config, worker: str, channel: "Connection[Ready | CannotStart, None]"
 ) -> None:
-    """Entry point of a role's process."""
+    """Run a role in a process of its own."""
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, setter(stop))
+    signal.signal(signal.SIGTERM, stop_handler(stop))
     # Ctrl-C reaches the whole process group; the supervisor alone decides when roles stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging()
     threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
 
-    def tell(message: Ready | CannotStart) -> None:
-        # Where the supervisor is gone, `stop` is set.
+    def send(message: Ready | CannotStart) -> None:
+        # A supervisor that has died cannot receive it; `stop` is set then.
         with contextlib.suppress(BrokenPipeError):
             channel.send(message)
 
-    context = RoleContext(config, worker, stop, lambda: tell(Ready()))
+    context = RoleContext(config, worker, stop, lambda: send(Ready()))
     try:
         module = importlib.import_module(role.module)
         silence_libraries()
         module.run(context)
     except ROOM_ERRORS as error:
-        tell(CannotStart(str(error), today=isinstance(error, CertificateDateError)))
+        send(CannotStart(str(error), temporary=isinstance(error, CertificateDateError)))
         sys.exit(CANNOT_START)
 
 
-def setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
-    """A handler of signals that has the event set, by a thread of its own.
+def stop_handler(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
+    """Return a signal handler that makes another thread set the event.
 
-    The main thread may hold the event's lock at the instant of the signal, and would wait for
-    itself. A SimpleQueue may be put to at any instant.
+    A handler that set the event itself could deadlock: the main thread may hold the event's lock
+    when the signal arrives. A SimpleQueue is safe to call from a handler.
     """
-    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def wait() -> None:
-        told.get()
+        signals.get()
         stop.set()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
-    return lambda number, _frame: told.put(number)
+    return lambda number, _frame: signals.put(number)
 
 
 def configure_logging() -> None:
-    """Log to stderr in UTC. Messages name instances by the store's number, never by patient."""
+    """Log to stderr in UTC. Messages name an instance by its number, never a patient."""
     formatter = logging.Formatter(
         "%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
     )
@@ -125,16 +125,16 @@ def configure_logging() -> None:
 
 
 def silence_libraries() -> None:
-    """Keep what libraries say about their input, and may quote of it, out of the log.
+    """Keep the messages of libraries about their input out of the log: they may quote the input.
 
-    To be repeated after they are imported: pydicom then sets a level of its own.
+    Call it again after the libraries are imported: pydicom then sets a level of its own.
     """
     for noisy in ("pydicom", "alembic", "highdicom"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # A warning of pydicom may quote the value that it complains about.
+    # A warning of pydicom may quote an invalid value.
     warnings.filterwarnings("ignore", module="pydicom")
-    # A destination that is down is said once, by the courier, with what to do about it; and of
-    # bytes that are no PDU the other would write a line for each, which spells out what they say.
+    # The courier logs once that a destination is down. The state machine would log every malformed
+    # PDU with its bytes.
     for silent in ("pynetdicom.transport", "pynetdicom.dul"):
         logging.getLogger(silent).setLevel(logging.CRITICAL)
 
@@ -146,13 +146,13 @@ def _stop_with_parent(stop: threading.Event) -> None:
         stop.set()
 
 
-def end_of(exitcode: int | None) -> str:
-    """The signal by its name, or the exit status, of what `multiprocessing` gives as exit code."""
+def exit_reason(exitcode: int | None) -> str:
+    """Return the name of the signal or the exit status for an exit code of `multiprocessing`."""
     if exitcode is None or exitcode >= 0:
         return f"exit status {exitcode}"
     number = -exitcode
     try:
         return f"signal {signal.Signals(number).name}"
     except ValueError:
-        # Of the real-time signals only the first and the last have names.
+        # Only the first and the last of the real-time signals have names.
         return f"signal {number}"

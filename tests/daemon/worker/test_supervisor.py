@@ -15,16 +15,16 @@ from daemon.config.fields import WebConfig
 from daemon.config.settings import Config
 from daemon.supervisor import Supervisor
 from daemon.worker.loop import Backoff
-from daemon.worker.role import RoleName, end_of
+from daemon.worker.role import RoleName, exit_reason
 from tests.servers.watching import children_of
 from tests.tools.ports import free_port
 from tests.tools.waiting import wait_until
 
 
 def test_an_end_is_named_by_its_signal_or_status() -> None:
-    assert end_of(-signal.SIGSEGV) == "signal SIGSEGV"
-    assert end_of(-(signal.SIGRTMIN + 2)) == f"signal {signal.SIGRTMIN + 2}"
-    assert end_of(3) == "exit status 3"
+    assert exit_reason(-signal.SIGSEGV) == "signal SIGSEGV"
+    assert exit_reason(-(signal.SIGRTMIN + 2)) == f"signal {signal.SIGRTMIN + 2}"
+    assert exit_reason(3) == "exit status 3"
 
 
 @contextmanager
