@@ -1,11 +1,11 @@
-"""The codes of audit messages: PS3.16 CID 400 to 405, and RFC 3881 where PS3.15 asks for it."""
+"""Codes of audit messages: PS3.16 CID 400 to 405, and RFC 3881 where PS3.15 requires it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class AuditCode:
-    """A coded value as the audit schema writes it (PS3.15 A.5.1 CodedValueType)."""
+    """A coded value of the audit schema (PS3.15 A.5.1 CodedValueType)."""
 
     value: str
     scheme: str
@@ -55,7 +55,7 @@ SOURCE = _dcm("110153", "Source Role ID")
 
 DESTINATION_MEDIA = _dcm("110154", "Destination Media")
 
-# Media (CID 405) and what identifies an object (CID 404, RFC 3881)
+# Media (CID 405) and identifiers of objects (CID 404, RFC 3881)
 MEDIA_URI = _dcm("110037", "URI")
 
 STUDY_UID = _dcm("110180", "Study Instance UID")
@@ -67,6 +67,6 @@ PATIENT_NUMBER = AuditCode("2", "RFC-3881", "Patient Number")
 URI = AuditCode("12", "RFC-3881", "URI")
 
 
-def own_code(value: str) -> AuditCode:
-    """The kind of an event in the audit trail, which says more than the standard's types."""
+def private_code(value: str) -> AuditCode:
+    """Return the kind of an event as a private code, more precise than the types of DICOM."""
     return AuditCode(value, "99CXRD", value.replace("_", " ").capitalize())

@@ -1,7 +1,7 @@
 """Audit messages as XML: the Audit Trail Message Format of PS3.15 A.5.
 
-The schema is that of PS3.15 A.5.1, which extends RFC 3881. It fixes the order of elements and
-says which are needed; A.5.3 says which participants an event has.
+The schema of PS3.15 A.5.1, which extends RFC 3881, fixes the order of elements and the required
+ones. A.5.3 lists the participants of each event.
 """
 
 import base64
@@ -14,12 +14,12 @@ from xml.etree import ElementTree as ET
 
 from dicom_io.audit_codes import AuditCode
 
-# What XML 1.0 cannot hold in any form (section 2.2, Char).
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Characters that XML 1.0 cannot hold in any form (section 2.2, Char).
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Action(StrEnum):
-    """What was done (EventActionCode)."""
+    """Action of the event (EventActionCode)."""
 
     CREATE = "C"
     READ = "R"
@@ -29,7 +29,7 @@ class Action(StrEnum):
 
 
 class Outcome(IntEnum):
-    """How it ended (EventOutcomeIndicator)."""
+    """Outcome of the event (EventOutcomeIndicator)."""
 
     SUCCESS = 0
     MINOR_FAILURE = 4
@@ -38,7 +38,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """Who took part (ActiveParticipant). `host` is a name or an address."""
+    """A participant of the event (ActiveParticipant). `host` is a name or an address."""
 
     user_id: str
     is_requestor: bool
@@ -51,9 +51,9 @@ class Participant:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantObject:
-    """What it was done to (ParticipantObjectIdentification).
+    """An object of the event (ParticipantObjectIdentification).
 
-    Where a SOP class is given the description names it, and the instance where that is given too.
+    The description names the SOP class if there is one, and the instance if there is one, too.
     """
 
     object_id: str
@@ -67,7 +67,7 @@ class ParticipantObject:
 
 @dataclass(frozen=True, slots=True)
 class AuditMessage:
-    """One event (AuditMessage); at least one participant."""
+    """One event (AuditMessage), with at least one participant."""
 
     event: AuditCode
     types: tuple[AuditCode, ...]
@@ -81,7 +81,7 @@ class AuditMessage:
 
 
 def to_xml(message: AuditMessage) -> str:
-    """The message on one line. Raises ValueError for a time without a zone (PS3.15 A.5.2.5)."""
+    """Return the message on one line. Raises ValueError if the time has no zone (A.5.2.5)."""
     if message.at.tzinfo is None:
         raise ValueError(f"an event's time without a time zone: {message.at}")
     root = ET.Element("AuditMessage")
@@ -102,8 +102,8 @@ def to_xml(message: AuditMessage) -> str:
     source = _add(root, "AuditSourceIdentification", AuditSourceID=message.source_id)
     # 4: application server process (PS3.15 A.5.1.2.1)
     _add(source, "AuditSourceTypeCode", **{"csd-code": "4"})
-    for one in message.objects:
-        _add_object(root, one)
+    for item in message.objects:
+        _add_object(root, item)
     text = ET.tostring(root, encoding="unicode").replace("\r", "&#13;").replace("\n", "&#10;")
     return f'<?xml version="1.0" encoding="UTF-8"?>{text}'
 
@@ -129,7 +129,7 @@ def _add_participant(root: ET.Element, participant: Participant) -> None:
 
 
 def _access_point_type(host: str) -> str:
-    """1: machine name, 2: IP address."""
+    """Return "1" for a machine name and "2" for an IP address."""
     if not host:
         return ""
     try:
@@ -139,22 +139,22 @@ def _access_point_type(host: str) -> str:
     return "2"
 
 
-def _add_object(root: ET.Element, one: ParticipantObject) -> None:
-    role = {} if one.role is None else {"ParticipantObjectTypeCodeRole": str(one.role)}
+def _add_object(root: ET.Element, item: ParticipantObject) -> None:
+    role = {} if item.role is None else {"ParticipantObjectTypeCodeRole": str(item.role)}
     element = _add(
         root,
         "ParticipantObjectIdentification",
-        ParticipantObjectID=one.object_id,
-        ParticipantObjectTypeCode=str(one.type_code),
+        ParticipantObjectID=item.object_id,
+        ParticipantObjectTypeCode=str(item.type_code),
         **role,
     )
-    _add_code(element, "ParticipantObjectIDTypeCode", one.id_type)
-    _add(element, "ParticipantObjectName").text = _plain(one.name)
-    if one.sop_class_uid:
+    _add_code(element, "ParticipantObjectIDTypeCode", item.id_type)
+    _add(element, "ParticipantObjectName").text = _plain(item.name)
+    if item.sop_class_uid:
         description = _add(element, "ParticipantObjectDescription")
-        sop_class = _add(description, "SOPClass", UID=one.sop_class_uid, NumberOfInstances="1")
-        if one.sop_instance_uid:
-            _add(sop_class, "Instance", UID=one.sop_instance_uid)
+        sop_class = _add(description, "SOPClass", UID=item.sop_class_uid, NumberOfInstances="1")
+        if item.sop_instance_uid:
+            _add(sop_class, "Instance", UID=item.sop_instance_uid)
 
 
 def _add_code(parent: ET.Element, name: str, code: AuditCode) -> None:
@@ -170,10 +170,10 @@ def _add(parent: ET.Element, name: str, **attributes: str) -> ET.Element:
 
 
 def _plain(text: str) -> str:
-    return _NO_XML.sub("\ufffd", text)
+    return _NOT_XML.sub("\ufffd", text)
 
 
 def hash_uri(digest: str) -> str:
-    """The name of a SHA-256 in hexadecimal as a URI (RFC 6920)."""
+    """Return the URI of a SHA-256 in hexadecimal (RFC 6920)."""
     encoded = base64.urlsafe_b64encode(bytes.fromhex(digest)).decode().rstrip("=")
     return f"ni:///sha-256;{encoded}"

@@ -1,7 +1,7 @@
-"""A synthetic chest film: for trying a node without anybody's X-ray, and for tests.
+"""Synthetic chest films, for the demo and for tests.
 
-The anatomy is drawn from ellipses as attenuation and turned into film by Beer–Lambert's law. It
-looks like a chest to a person and to the gate; what a model says of it means nothing.
+The anatomy is drawn from ellipses as attenuation and turned into film by the Beer-Lambert law. The
+gate accepts it as a chest. Findings of a model on it have no meaning.
 """
 
 import datetime
@@ -22,7 +22,7 @@ _GENERATOR = "cxrd phantom"
 
 
 class PhantomView(StrEnum):
-    """Projections the phantom can be drawn in (values of ViewPosition)."""
+    """Projections of the phantom (values of ViewPosition)."""
 
     PA = "PA"
     LL = "LL"
@@ -30,7 +30,7 @@ class PhantomView(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PhantomFilm:
-    """What to draw and whom to call it after; the same values always give the same bytes."""
+    """Drawing and patient of a film; the same values always give the same bytes."""
 
     patient_id: str
     study: str
@@ -44,7 +44,7 @@ class PhantomFilm:
 
 
 def draw(film: PhantomFilm) -> NDArray[np.uint16]:
-    """Display-true pixels of the film, shape (rows, columns), 0 black … 4095 white."""
+    """Return the pixels of the film as displayed, shape (rows, columns), 0 black, 4095 white."""
     y, x = np.mgrid[0 : film.rows, 0 : film.columns].astype(np.float32)
     x = (x / film.columns - 0.5) * 2.0
     y = (y / film.rows - 0.5) * 2.0
@@ -64,13 +64,13 @@ def _ellipse(
     radii: tuple[float, float],
     softness: float = 0.08,
 ) -> NDArray[np.float32]:
-    """1 inside, 0 outside, with an edge `softness` of the radius wide."""
+    """Return 1 inside and 0 outside, with an edge as wide as `softness` times the radius."""
     distance = np.hypot((x - centre[0]) / radii[0], (y - centre[1]) / radii[1])
     return _rising((1.0 - distance) / (softness / 2))
 
 
 def _rising(t: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The logistic function, kept from overflowing far from its step."""
+    """Return the logistic function of `t`, clipped so that it cannot overflow."""
     return np.asarray(1.0 / (1.0 + np.exp(np.clip(-t, -60.0, 60.0))), dtype=np.float32)
 
 
@@ -116,7 +116,7 @@ def _lateral(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float
 
 
 def build_film(film: PhantomFilm, acquired: datetime.datetime) -> bytes:
-    """The film as a Computed Radiography image (PS3.3 A.2), a whole DICOM file."""
+    """Return the film as a Computed Radiography image (PS3.3 A.2), a whole DICOM file."""
     uid = derived_uid(film.study, _GENERATOR, f"{film.view}/{film.seed}")
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage

@@ -17,7 +17,7 @@ from datetime import datetime
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
 from dicom_io import audit_codes as code
-from dicom_io.audit_codes import AuditCode, own_code
+from dicom_io.audit_codes import AuditCode, private_code
 from dicom_io.audit_message import (
     Action,
     AuditMessage,
@@ -80,7 +80,7 @@ class Reporter:
         event = self._event(row)
         return AuditMessage(
             event=event.event,
-            types=(*event.types, own_code(row.kind)),
+            types=(*event.types, private_code(row.kind)),
             action=event.action,
             at=datetime.fromisoformat(row.recorded_at),
             outcome=_outcome(row),

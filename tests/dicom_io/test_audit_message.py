@@ -31,7 +31,7 @@ def message(text: str = "x") -> AuditMessage:
     """A message that has everything, with `text` wherever text may stand."""
     return AuditMessage(
         event=audit_codes.INSTANCES_TRANSFERRED,
-        types=(audit_codes.own_code("instance_received"),),
+        types=(audit_codes.private_code("instance_received"),),
         action=Action.CREATE,
         at=AT,
         outcome=Outcome.MINOR_FAILURE,
