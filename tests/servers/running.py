@@ -16,6 +16,7 @@ from dicom_io.send.association import Destination
 from dicom_io.send.sender import Disposition, Sender, pair_of
 from storage.store import Store
 from tests.servers.dicom.pacs import NODE, PACS, SENDER
+from tests.tools.cli import cxrd, cxrd_process
 from tests.tools.ports import HOST, free_port
 from tests.tools.waiting import wait_until
 
@@ -133,10 +134,6 @@ class RunningDaemon:
                 assert result.disposition is Disposition.DELIVERED, result.detail
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Another `cxrd` command with the same configuration."""
-        return subprocess.run(
-            [sys.executable, "-m", "daemon", *arguments, "--config", str(self.config)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """Run another `cxrd` command with the same configuration."""
+        command = cxrd_process if arguments[0] == "serve" else cxrd
+        return command(*arguments, "--config", str(self.config), cwd=self.config.parent)

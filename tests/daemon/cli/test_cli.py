@@ -5,7 +5,7 @@ from pathlib import Path
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.store_rows import claim
-from tests.tools.cli import cxrd, one_line_of_error
+from tests.tools.cli import cxrd, cxrd_process, one_line_of_error
 
 
 def test_config_typo_is_one_line(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_config_typo_is_one_line(tmp_path: Path) -> None:
 
 def test_missing_bundle_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("model: {bundle: gone}\n")
-    done = cxrd("serve", "--only", "analyst", cwd=tmp_path)
+    done = cxrd_process("serve", "--only", "analyst", cwd=tmp_path)
     assert done.returncode == 1
     assert f"cxrd: no bundle at {tmp_path / 'gone'}" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
