@@ -28,7 +28,8 @@ from dicom_io.errors import NotDicomError
 from dicom_io.peer.peers import Peer
 from dicom_io.phantom import PhantomFilm, PhantomView, build_film
 from dicom_io.read.header import Header, read_dataset, read_header
-from dicom_io.receive.node import Node, ReceivedInstance, StoreStatus
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from dicom_io.report.text import report_text
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Disposition, Sender, pair_of

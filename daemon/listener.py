@@ -23,13 +23,9 @@ from daemon.receive.reception import Reception
 from daemon.worker.role import RoleContext
 from dicom_io.commitment.scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
-from dicom_io.receive.events import RefusedObject
-from dicom_io.receive.node import (
-    Limits,
-    Node,
-    Rejection,
-    RejectReason,
-)
+from dicom_io.receive.events import RefusedObject, Rejection, RejectReason
+from dicom_io.receive.limits import Limits
+from dicom_io.receive.node import Node
 from dicom_io.receive.server import Capacity
 from storage.files.spool import Spool
 from storage.store import Store

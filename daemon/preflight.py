@@ -27,6 +27,7 @@ from daemon.config.tls import (
 )
 from daemon.errors import ROOM_ERRORS
 from dicom_io.commitment.messages import COMMITMENT_CLASS
+from dicom_io.peer.listening import listen_problem
 from dicom_io.peer.peers import Caller
 from dicom_io.peer.tls import client_context
 from dicom_io.peer.tls_probe import probe
@@ -155,8 +156,8 @@ def _check_listener(config: Config, port: int, encrypted: bool) -> CheckResult:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return _check_port_in_use(config, port, encrypted, where)
-        reason = error.strerror or str(error)
-        return CheckResult("listener", False, f"{where} cannot be listened on: {reason}")
+        problem = listen_problem("listener", listener.host, port, error)
+        return CheckResult("listener", False, f"{where}: {problem}")
     return CheckResult("listener", True, f"{where} is free to listen on")
 
 
@@ -183,7 +184,7 @@ def _title_of_local_peer(config: Config) -> str | None:
     titles = (
         peer.ae_title
         for peer in config.callers
-        if peer.as_caller.admits(Caller(peer.ae_title, here))
+        if peer.as_caller.matches(Caller(peer.ae_title, here))
     )
     return next(titles, None)
 

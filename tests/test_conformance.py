@@ -21,7 +21,7 @@ from dicom_io.objects.codes import FINDING_CODES, PRIVATE_SCHEME_UID
 from dicom_io.receive.events import REJECT_CODES
 from dicom_io.receive.limits import AbortReason
 from dicom_io.receive.negotiation import RECEIVABLE_SYNTAXES, STORAGE_CLASSES
-from dicom_io.receive.node import StoreStatus
+from dicom_io.receive.store_request import StoreStatus
 from dicom_io.send.sender import classify
 from storage.audit.records import AuditKind, AuditRow
 

@@ -10,8 +10,7 @@ audit row, because both are in one transaction.
 import logging
 
 from daemon.audit.repeats import MERGE_SECONDS, STOP_SECONDS, RepeatRecorder
-from dicom_io.receive.events import Opening, RefusedObject
-from dicom_io.receive.node import Rejection
+from dicom_io.receive.events import AssociationOpened, RefusedObject, Rejection
 from storage.audit.records import AuditKind, AuditOutcome, subject_of
 from storage.audit.trail import Audit
 from storage.errors import StorageError
@@ -41,7 +40,7 @@ class NetworkAudit(RepeatRecorder[tuple[str, str], Rejection]):
         )
         self._audit = audit
 
-    def accepted(self, opening: Opening) -> None:
+    def accepted(self, opening: AssociationOpened) -> None:
         """Record an accepted association."""
         self._record(
             AuditKind.ASSOCIATION_ACCEPTED,

@@ -47,7 +47,7 @@ RESEND_FOR = frozenset(
 
 def peers_of(config: Config, caller: Caller) -> list[PeerConfig]:
     """Return the configured peers that match the caller."""
-    return [peer for peer in config.callers if peer.as_caller.admits(caller)]
+    return [peer for peer in config.callers if peer.as_caller.matches(caller)]
 
 
 def sent_as(instance: InstanceName) -> Reference:

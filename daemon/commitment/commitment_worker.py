@@ -22,7 +22,7 @@ from dicom_io.commitment.messages import (
     failure_text,
     new_transaction_uid,
 )
-from dicom_io.commitment.scu import CommitmentSession, report
+from dicom_io.commitment.scu import CommitmentSession, send_answer
 from dicom_io.errors import AssociationError
 from dicom_io.send.association import Destination
 from storage.errors import LeaseLostError, StorageError
@@ -132,7 +132,7 @@ class CommitmentWorker:
             tuple(sent_as(instance) for instance in order.instances),
         )
         with CommitmentSession(self._destination, self._take_answer) as session:
-            status = session.ask(request)
+            status = session.send(request)
             if status is None:
                 raise AssociationError(f"{self._name} gave no response", retryable=True)
             if status in _RETRYABLE:
@@ -169,7 +169,7 @@ class CommitmentWorker:
 
     def _answer(self, job: Job) -> None:
         answer = answer_to(job, self._queue.lease(job), self._store, self._spool)
-        status = report(self._destination, answer)
+        status = send_answer(self._destination, answer)
         if status is None:
             raise AssociationError(f"{self._name} gave no response", retryable=True)
         if status in _RETRYABLE:

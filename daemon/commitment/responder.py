@@ -16,8 +16,9 @@ from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
 from daemon.worker.loop import Backoff, Loop, from_now
 from daemon.worker.peer_queue import PeerQueue
+from dicom_io.commitment.answer_channel import AnswerChannel
 from dicom_io.commitment.messages import CommitmentAnswer, CommitmentRequest, MessageStatus
-from dicom_io.commitment.scp import AnswerChannel, CommitmentHandlers
+from dicom_io.commitment.scp import CommitmentHandlers
 from dicom_io.peer.peers import Caller
 from storage.errors import LeaseLostError, StorageError
 from storage.files.spool import Spool

@@ -4,7 +4,7 @@ import logging
 import uuid
 
 from dicom_io.gate.reasons import FAILURES
-from dicom_io.receive.node import ReceivedInstance, StoreStatus
+from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
 from storage.files.spool import Spool, StoredFile, received_path
 from storage.records import JobKind, NewInstance, Receipt, ReceiptOutcome

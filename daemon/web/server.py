@@ -1,6 +1,5 @@
 """Role: serves `app.py` over HTTP on loopback, over HTTPS to other machines."""
 
-import errno
 import ipaddress
 import logging
 import socket
@@ -18,6 +17,7 @@ from daemon.web.app import build_app
 from daemon.web.connection_limits import LimitedProtocol, RepeatFilter
 from daemon.web.sessions import Authenticator, load_token
 from daemon.worker.role import RoleContext
+from dicom_io.peer.listening import listen_problem
 from storage.files.spool import Spool
 from storage.store import Store
 
@@ -83,7 +83,7 @@ def listening_socket(web: WebConfig) -> socket.socket:
     except OSError as error:
         if listening is not None:
             listening.close()
-        raise RoleFailedError(_address_problem(web, error)) from error
+        raise RoleFailedError(listen_problem("web", web.host, web.port, error)) from error
     return listening
 
 
@@ -103,14 +103,6 @@ def _check_reachable(web: WebConfig) -> None:
 def _resolve(web: WebConfig) -> tuple[socket.AddressFamily, tuple[str, int]]:
     family, _, _, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
     return family, (str(address[0]), web.port)
-
-
-def _address_problem(web: WebConfig, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {web.port} on {web.host} is in use; stop the other program or set web.port"
-    if error.errno == errno.EACCES:
-        return f"port {web.port} needs more rights than this user has; set web.port above 1023"
-    return f"cannot listen on {web.host}:{web.port} ({error.strerror}); check web.host"
 
 
 def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:

@@ -1,7 +1,7 @@
-"""Storage commitment: what its messages say (PS3.4 Annex J, PS3.3 C.14).
+"""Messages of storage commitment (PS3.4 Annex J, PS3.3 C.14).
 
-One side asks "do you keep these instances?" (N-ACTION), the other says for each of them later
-whether it does (N-EVENT-REPORT). A transaction UID ties the two together.
+The SCU requests a commitment to keep some instances (N-ACTION). Later the SCP reports the result
+for each of them (N-EVENT-REPORT). Both messages carry the same transaction UID.
 """
 
 import uuid
@@ -18,22 +18,24 @@ COMMITMENT_CLASS = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model SOP Class."""
 
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
-"""Its well-known SOP Instance."""
+"""The well-known SOP Instance of that class."""
 
 REQUEST_ACTION = 1
 """Action Type ID of a request (PS3.4 table J.3-1)."""
 
 MAX_REFERENCES = 20_000
-"""In one sequence of a message; one study may have thousands of instances."""
+"""Items in one sequence of a message. A study may have thousands of instances."""
 
 ALL_COMMITTED = 1
 
 SOME_FAILED = 2
 """Event Type IDs of an answer (PS3.4 table J.3-3)."""
 
+_ERROR_COMMENT_LENGTH = 64
+
 
 class MessageStatus(IntEnum):
-    """Answer to one N-ACTION or N-EVENT-REPORT (PS3.7 Annex C)."""
+    """Status of the response to an N-ACTION or N-EVENT-REPORT (PS3.7 Annex C)."""
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
@@ -47,7 +49,7 @@ class MessageStatus(IntEnum):
 
 
 class FailureReason(IntEnum):
-    """Why an instance is not committed to (PS3.3 C.14.1.1)."""
+    """Reason for not committing to an instance (PS3.3 C.14.1.1)."""
 
     PROCESSING_FAILURE = 0x0110
     NO_SUCH_INSTANCE = 0x0112
@@ -85,7 +87,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentRequest:
-    """What an N-ACTION asks for."""
+    """The content of an N-ACTION."""
 
     transaction_uid: str
     references: tuple[Reference, ...]
@@ -93,7 +95,7 @@ class CommitmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentAnswer:
-    """What an N-EVENT-REPORT says."""
+    """The content of an N-EVENT-REPORT."""
 
     transaction_uid: str
     committed: tuple[Reference, ...]
@@ -101,23 +103,23 @@ class CommitmentAnswer:
 
     @property
     def event_type(self) -> int:
-        """Event Type ID that goes with it."""
+        """Return the Event Type ID of the message."""
         return SOME_FAILED if self.failed else ALL_COMMITTED
 
 
 def new_transaction_uid() -> str:
-    """A UID that no transaction had before: it may never be used again (PS3.4 J.3.2.1)."""
+    """Return a new UID, since a transaction UID may not be used twice (PS3.4 J.3.2.1)."""
     return f"2.25.{uuid.uuid4().int}"
 
 
 def failure_text(reason: int) -> str:
-    """A failure reason in words, with its code."""
+    """Return a failure reason as text with its code."""
     known = _FAILURE_TEXTS.get(reason)  # type: ignore[call-overload]
     return f"{known or 'failure reason'} (0x{reason:04X})"
 
 
 def build_request(request: CommitmentRequest) -> Dataset:
-    """The Action Information of a request (PS3.4 table J.3-2)."""
+    """Return the Action Information of a request (PS3.4 table J.3-2)."""
     ds = Dataset()
     ds.TransactionUID = request.transaction_uid
     ds.ReferencedSOPSequence = [_item(reference) for reference in request.references]
@@ -125,13 +127,13 @@ def build_request(request: CommitmentRequest) -> Dataset:
 
 
 def build_answer(answer: CommitmentAnswer) -> Dataset:
-    """The Event Information of an answer (PS3.4 table J.3-4)."""
+    """Return the Event Information of an answer (PS3.4 table J.3-4)."""
     ds = Dataset()
     ds.TransactionUID = answer.transaction_uid
     if answer.committed:
         ds.ReferencedSOPSequence = [_item(reference) for reference in answer.committed]
     if answer.failed:
-        ds.FailedSOPSequence = [_item(one.reference) for one in answer.failed]
+        ds.FailedSOPSequence = [_item(failure.reference) for failure in answer.failed]
         for item, failure in zip(ds.FailedSOPSequence, answer.failed, strict=True):
             item.FailureReason = failure.reason
     return ds
@@ -140,7 +142,10 @@ def build_answer(answer: CommitmentAnswer) -> Dataset:
 def read_request(
     sop_class_uid: str, sop_instance_uid: str, action_type: int | None, information: Dataset
 ) -> CommitmentRequest:
-    """What a received N-ACTION asks for. Raises MalformedMessageError with the status to answer."""
+    """Return the content of a received N-ACTION.
+
+    Raises MalformedMessageError with the status of the response.
+    """
     _require_push_model(sop_class_uid, sop_instance_uid)
     if action_type != REQUEST_ACTION:
         raise MalformedMessageError(
@@ -155,9 +160,9 @@ def read_request(
 def read_answer(
     sop_class_uid: str, sop_instance_uid: str, event_type: int | None, information: Dataset
 ) -> CommitmentAnswer:
-    """What a received N-EVENT-REPORT says.
+    """Return the content of a received N-EVENT-REPORT.
 
-    Raises MalformedMessageError with the status to answer.
+    Raises MalformedMessageError with the status of the response.
     """
     _require_push_model(sop_class_uid, sop_instance_uid)
     if event_type not in (ALL_COMMITTED, SOME_FAILED):
@@ -169,6 +174,15 @@ def read_answer(
     ]
     committed = _references(_sequence(information, "ReferencedSOPSequence"))
     return CommitmentAnswer(_transaction_uid(information), committed, tuple(failed))
+
+
+def status_response(status: IntEnum, comment: str = "") -> Dataset:
+    """Return a response with a status and, after an error, a short comment (PS3.7 C.4.2)."""
+    response = Dataset()
+    response.Status = int(status)
+    if comment:
+        response.ErrorComment = comment[:_ERROR_COMMENT_LENGTH]
+    return response
 
 
 def _require_push_model(sop_class_uid: str, sop_instance_uid: str) -> None:
@@ -199,8 +213,8 @@ def _references(sequence: Sequence[Dataset]) -> tuple[Reference, ...]:
         Reference(text(item, "ReferencedSOPClassUID"), text(item, "ReferencedSOPInstanceUID"))
         for item in sequence
     )
-    for one in references:
-        if not (is_uid(one.sop_class_uid) and is_uid(one.sop_instance_uid)):
+    for reference in references:
+        if not (is_uid(reference.sop_class_uid) and is_uid(reference.sop_instance_uid)):
             raise _invalid("an item of the sequence has no valid UIDs")
     return references
 
@@ -214,15 +228,3 @@ def _item(reference: Reference) -> Dataset:
 
 def _invalid(message: str) -> MalformedMessageError:
     return MalformedMessageError(message, MessageStatus.INVALID_ARGUMENT)
-
-
-_ERROR_COMMENT_LENGTH = 64
-
-
-def answer(status: IntEnum, comment: str = "") -> Dataset:
-    """The response, with what is wrong in a few words (PS3.7 C.4.2)."""
-    response = Dataset()
-    response.Status = int(status)
-    if comment:
-        response.ErrorComment = comment[:_ERROR_COMMENT_LENGTH]
-    return response

@@ -1,4 +1,4 @@
-"""Storage commitment on associations that we open: asking an archive, and answering a peer."""
+"""Storage commitment on associations that this node opens, to request or to report one."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from dicom_io.commitment.messages import (
     build_answer,
     build_request,
 )
-from dicom_io.commitment.scp import take_answer
+from dicom_io.commitment.scp import handle_event_report
 from dicom_io.errors import AssociationError
 from dicom_io.peer.peers import Caller
 from dicom_io.send.association import Destination, accepted_syntaxes, associate, proposals
@@ -27,11 +27,12 @@ _HANDLER_SECONDS = 10.0
 
 
 class CommitmentSession:
-    """An association with an archive that is asked for a commitment; a context manager.
+    """An association to request commitments from an archive; a context manager.
 
-    The archive may answer on it, before or after its response, or later on an association of its
-    own (PS3.4 J.3.3). `on_answer` is called, from another thread, with what comes on this one.
-    Entering raises AssociationError, not retryable where the archive does not offer the service.
+    The archive may answer on this association, before or after its response, or later on an
+    association of its own (PS3.4 J.3.3). `on_answer` is called, from another thread, with each
+    answer on this association. Entering raises AssociationError, which is not retryable if the
+    archive does not offer the service.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class CommitmentSession:
 
     def __enter__(self) -> Self:
         self._association = _associate(self._destination)
-        self._association.bind(evt.EVT_N_EVENT_REPORT, take_answer, [self._take])
+        self._association.bind(evt.EVT_N_EVENT_REPORT, handle_event_report, [self._record])
         return self
 
     def __exit__(
@@ -58,16 +59,16 @@ class CommitmentSession:
         trace: TracebackType | None,
     ) -> None:
         association, self._association = self._association, None
-        # pynetdicom can hang in a release that begins while one of its handlers ends.
+        # pynetdicom can hang in a release that starts while one of its handlers ends.
         for handler in self._handlers:
             handler.join(_HANDLER_SECONDS)
         if association is not None and association.is_established:
             association.release()
 
-    def ask(self, request: CommitmentRequest) -> int | None:
-        """Send the N-ACTION; the archive's status, or None where no response came.
+    def send(self, request: CommitmentRequest) -> int | None:
+        """Send the N-ACTION. Returns the archive's status, or None without a response.
 
-        Raises AssociationError where the archive responds to something else.
+        Raises AssociationError if the response is not one to this request.
         """
         association = self._association
         if association is None or not association.is_established:
@@ -81,11 +82,11 @@ class CommitmentSession:
         return _status_of(status.get("Status"))
 
     def wait(self, transaction_uid: str, seconds: float) -> bool:
-        """Whether the archive answered on this association, waiting so long at most."""
+        """Wait for an answer on this association. Returns False after `seconds` without one."""
         with self._changed:
             return self._changed.wait_for(lambda: transaction_uid in self._answered, seconds)
 
-    def _take(self, answer: CommitmentAnswer, _: Caller) -> MessageStatus:
+    def _record(self, answer: CommitmentAnswer, _: Caller) -> MessageStatus:
         status = self._on_answer(answer)
         with self._changed:
             self._handlers.append(threading.current_thread())
@@ -94,10 +95,10 @@ class CommitmentSession:
         return status
 
 
-def report(destination: Destination, answer: CommitmentAnswer) -> int | None:
-    """Answer a peer on a new association, as its SCP (PS3.7 D.3.3.4).
+def send_answer(destination: Destination, answer: CommitmentAnswer) -> int | None:
+    """Send an N-EVENT-REPORT to a peer on a new association, as its SCP (PS3.7 D.3.3.4).
 
-    The peer's status, or None where no response came. Raises AssociationError.
+    Returns the peer's status, or None without a response. Raises AssociationError.
     """
     association = _associate(destination, as_scp=True)
     try:

@@ -10,11 +10,12 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
+from pynetdicom import VerificationPresentationContexts
 
 PLAIN_SYNTAXES = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 """Uncompressed transfer syntaxes, which every DICOM program reads and writes."""
 
-VERIFICATION = "1.2.840.10008.1.1"
+VERIFICATION = str(VerificationPresentationContexts[0].abstract_syntax)
 
 REPORT_CLASS = str(Comprehensive3DSRStorage)
 

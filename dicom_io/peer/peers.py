@@ -1,42 +1,15 @@
-"""Who may send: AE titles, and where given the hosts and certificates they come with."""
+"""Peers that may open associations, and the callers compared with them."""
 
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """A node that may open associations.
-
-    `host` is an address or a name that resolves to one; None lets it call from anywhere. Several
-    peers may share an AE title. One that does not send may only answer what it was asked.
-    With `tls` it has to come over TLS, and with `certificates` (SHA-256 fingerprints, lower case)
-    has to show one of them.
-    """
-
-    ae_title: str
-    host: str | None = None
-    sends: bool = True
-    tls: bool = False
-    certificates: frozenset[str] = frozenset()
-
-    def admits(self, caller: "Caller") -> bool:
-        """Whether a caller is this peer: title, host, TLS and certificate."""
-        return (
-            self.ae_title == caller.ae_title
-            and (self.host is None or _same_host(self.host, caller.address))
-            and (caller.tls or not (self.tls or self.certificates))
-            and (not self.certificates or caller.certificate in self.certificates)
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the title it gives itself, and what the connection shows.
+    """The calling side of an association: the AE title it gives and what its connection shows.
 
-    `certificate` is the fingerprint of its verified client certificate, if it showed one.
+    `certificate` is the fingerprint of its verified client certificate, None without one.
     """
 
     ae_title: str
@@ -45,26 +18,43 @@ class Caller:
     certificate: str | None = None
 
 
-def is_known(peers: Sequence[Peer], ae_title: str, address: str) -> bool:
-    """Whether one of the peers has this AE title and may call from this address."""
-    return any(
-        peer.ae_title == ae_title and (peer.host is None or _same_host(peer.host, address))
-        for peer in peers
-    )
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A node that may open associations.
+
+    `host` is an address or a name that resolves to one; None allows any host. Several peers may
+    share an AE title. A peer with `sends=False` may report storage commitment, not store.
+    With `tls` the peer must use TLS. With `certificates` (SHA-256 fingerprints, lower case) it must
+    also show one of them.
+    """
+
+    ae_title: str
+    host: str | None = None
+    sends: bool = True
+    tls: bool = False
+    certificates: frozenset[str] = frozenset()
+
+    def has_address(self, address: str) -> bool:
+        """Return True if the peer may call from this address."""
+        return self.host is None or _is_same_host(self.host, address)
+
+    def matches(self, caller: Caller) -> bool:
+        """Return True if AE title, host, TLS and certificate of the caller are the peer's."""
+        return (
+            self.ae_title == caller.ae_title
+            and self.has_address(caller.address)
+            and (caller.tls or not (self.tls or self.certificates))
+            and (not self.certificates or caller.certificate in self.certificates)
+        )
 
 
-def is_admitted(peers: Sequence[Peer], caller: Caller) -> bool:
-    """Whether the caller is one of the peers."""
-    return any(peer.admits(caller) for peer in peers)
-
-
-def _same_host(host: str, address: str) -> bool:
+def _is_same_host(host: str, address: str) -> bool:
     caller = _plain(address)
-    return caller is not None and caller in {_plain(one) for one in _addresses(host)}
+    return caller is not None and caller in {_plain(found) for found in _addresses(host)}
 
 
 def _addresses(host: str) -> list[str]:
-    """Addresses of a host, looked up each time because they may change while the node runs."""
+    """Return the addresses of a host, looked up each time because they may change."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
@@ -73,7 +63,7 @@ def _addresses(host: str) -> list[str]:
 
 
 def _plain(address: str) -> IPv4Address | IPv6Address | None:
-    """An address without scope; an IPv4 one that came in over IPv6 counts as IPv4."""
+    """Return an address without its scope, an IPv4 address mapped to IPv6 as IPv4."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,6 +1,7 @@
 """The TLS handshake of each caller, in the thread of its own connection.
 
-pynetdicom would do it where it accepts connections: one silent client, and nobody else gets in.
+pynetdicom does the handshake in the thread that accepts connections, where one silent client would
+block all others.
 """
 
 import logging
@@ -20,37 +21,37 @@ log = logging.getLogger(__name__)
 _TLS_RECORD = b"\x16"
 """The first byte of a ClientHello's record (RFC 8446 5.1); a PDU of DICOM begins with 01."""
 
-_LEAST_SECONDS = 0.001
+_MIN_SECONDS = 0.001
 
 
 class TlsFault(StrEnum):
-    """Why a caller got no encrypted connection; the names are those of `RejectReason`."""
+    """Reason for a failed handshake; the names are those of `RejectReason`."""
 
-    PLAIN_CONNECTION = "it spoke no TLS"
-    NO_CERTIFICATE = "it showed no certificate"
-    WRONG_CERTIFICATE = "its certificate is not one to be trusted"
-    TLS_HANDSHAKE = "the two sides could not agree"
+    PLAIN_CONNECTION = "the connection is plain"
+    NO_CERTIFICATE = "the client showed no certificate"
+    WRONG_CERTIFICATE = "the client's certificate is not trusted"
+    TLS_HANDSHAKE = "no common protocol version or cipher suite"
 
 
 class Handshakes:
-    """Handshakes of at most `seconds` each; `on_failed` hears the host of each that fails, and why.
+    """Handshakes of at most `seconds` each; `on_failed` is called with host and fault of a failure.
 
-    A connection that is closed without a byte, as port probes do, is not reported.
+    A connection that is closed without a byte, as by a port probe, is not reported.
     """
 
     def __init__(self, seconds: float, on_failed: Callable[[str, TlsFault], None]) -> None:
         self._seconds = seconds
         self._on_failed = on_failed
-        self._under_way: set[socket.socket] = set()
+        self._running: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
-    def shake(self, client: ssl.SSLSocket, host: str) -> bool:
-        """Whether the connection is encrypted now; otherwise it is to be closed."""
+    def perform(self, client: ssl.SSLSocket, host: str) -> bool:
+        """Return True if the connection is encrypted now. If False, the caller must close it."""
         with self._lock:
             if self._stopped:
                 return False
-            self._under_way.add(client)
+            self._running.add(client)
         deadline = time.monotonic() + self._seconds
         try:
             client.settimeout(self._seconds)
@@ -60,8 +61,8 @@ class Handshakes:
             if first != _TLS_RECORD:
                 self._on_failed(host, TlsFault.PLAIN_CONNECTION)
                 return False
-            # A time limit of zero would mean not to wait at all.
-            client.settimeout(max(_LEAST_SECONDS, deadline - time.monotonic()))
+            # A timeout of zero would make the socket non-blocking.
+            client.settimeout(max(_MIN_SECONDS, deadline - time.monotonic()))
             client.do_handshake()
             client.settimeout(None)
         except OSError as error:
@@ -70,19 +71,19 @@ class Handshakes:
             return False
         finally:
             with self._lock:
-                self._under_way.discard(client)
+                self._running.discard(client)
         return True
 
     def stop(self) -> None:
-        """Cut off the handshakes under way, so that nobody waits for a silent client."""
+        """End the running handshakes, so that no thread waits for a silent client."""
         with self._lock:
             self._stopped = True
-            for client in self._under_way:
-                _shut(client)
+            for client in self._running:
+                _shut_down(client)
 
 
-def shown_by(association: Association) -> tuple[bool, str | None]:
-    """Whether the caller came over TLS, and the fingerprint of the certificate it showed."""
+def tls_identity(association: Association) -> tuple[bool, str | None]:
+    """Return True for a TLS connection, and the fingerprint of the peer's certificate."""
     connection = association.dul.socket
     client = connection.socket if connection is not None else None
     if not isinstance(client, ssl.SSLSocket):
@@ -99,8 +100,8 @@ def _fault(error: OSError) -> TlsFault:
     return TlsFault.TLS_HANDSHAKE
 
 
-def _shut(client: socket.socket) -> None:
+def _shut_down(client: socket.socket) -> None:
     try:
         socket.socket.shutdown(client, socket.SHUT_RDWR)
     except OSError:
-        log.debug("a connection ended by itself")
+        log.debug("the connection was closed already")

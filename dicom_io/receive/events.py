@@ -1,4 +1,4 @@
-"""What a node tells of itself beyond the objects it hands over: for the audit trail."""
+"""Events that a node reports for the audit trail."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,7 @@ from dicom_io.receive.limits import AbortReason
 
 
 class RejectReason(StrEnum):
-    """Why an association request, or the connection before it, was turned away."""
+    """Reason for rejecting an association request or the connection before it."""
 
     CALLING_AE_TITLE = "calling AE title is not a known sender"
     CALLING_HOST = "calling AE title is known, but not from this host"
@@ -24,21 +24,8 @@ class RejectReason(StrEnum):
     TOO_MANY = "too many associations at once"
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A request that was turned away, or an association or connection that was ended.
-
-    The AE titles are empty where none were given yet.
-    """
-
-    reason: RejectReason | AbortReason
-    calling_ae_title: str
-    called_ae_title: str
-    host: str
-
-
-# Result, source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 table 9-21). There is none for a
-# certificate; a handshake that failed leaves nobody to send one to.
+# Result, source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 table 9-21). The table has no code for
+# certificates. After a failed TLS handshake no A-ASSOCIATE-RJ can be sent.
 REJECT_CODES = {
     RejectReason.CALLING_AE_TITLE: (1, 1, 3),
     RejectReason.CALLING_HOST: (1, 1, 3),
@@ -53,7 +40,20 @@ REJECT_CODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class Rejection:
+    """A rejected request, or an association or connection that this side ended.
+
+    The AE titles are empty if the peer sent none, or sent them in a malformed request.
+    """
+
+    reason: RejectReason | AbortReason
+    calling_ae_title: str
+    called_ae_title: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationOpened:
     """An association that was accepted."""
 
     calling_ae_title: str
@@ -63,7 +63,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class RefusedObject:
-    """A C-STORE answered with a failure; the UIDs are the command's, whatever they are."""
+    """A C-STORE answered with a failure status; the UIDs are the command's and may be invalid."""
 
     status: int
     comment: str
@@ -73,10 +73,10 @@ class RefusedObject:
     host: str
 
 
-def opening(event: evt.Event) -> Opening:
-    """Of an `evt.EVT_ACCEPTED`."""
+def association_opened(event: evt.Event) -> AssociationOpened:
+    """Return the audit event of an `evt.EVT_ACCEPTED`."""
     request: Any = event.assoc.requestor.primitive
-    return Opening(
+    return AssociationOpened(
         calling_ae_title=str(request.calling_ae_title).strip(),
         called_ae_title=str(request.called_ae_title).strip(),
         host=str(event.assoc.requestor.address),
@@ -84,7 +84,7 @@ def opening(event: evt.Event) -> Opening:
 
 
 def refused_object(event: evt.Event) -> RefusedObject:
-    """Of an `evt.EVT_DIMSE_SENT` whose message is a C-STORE response."""
+    """Return the audit event of an `evt.EVT_DIMSE_SENT` whose message is a C-STORE response."""
     command = event.message.command_set
     return RefusedObject(
         status=int(command.Status),

@@ -1,4 +1,4 @@
-"""How much a peer may send and how long it may take; what happened to one that did not comply."""
+"""Limits on incoming connections, and the reasons for aborting one."""
 
 import threading
 import time
@@ -7,22 +7,22 @@ from enum import StrEnum
 from io import BytesIO
 
 MAX_REQUEST_BYTES = 256 << 10
-"""Of an A-ASSOCIATE-RQ: 128 presentation contexts with 30 syntaxes each take a third of it."""
+"""Size of an A-ASSOCIATE-RQ: 128 presentation contexts with 30 syntaxes each need a third of it."""
 
 MAX_COMMAND_BYTES = 16 << 10
 
 MAX_CONTROL_BYTES = 1 << 10
-"""Of the PDUs that release or abort; the standard has 4."""
+"""Size of a PDU that releases or aborts; the standard has 4 bytes."""
 
-LONGEST_MESSAGE_SECONDS = 3600.0
+MAX_MESSAGE_SECONDS = 3600.0
 
-SLOWEST_BYTES_PER_SECOND = 1024
+MIN_BYTES_PER_SECOND = 1024
 
-_DRAINED_TIMES = 4
+_DRAINED_OBJECTS = 4
 
 
 class AbortReason(StrEnum):
-    """Why a connection, an association or an object was ended or refused while it came."""
+    """Reason for ending a connection or association, or for refusing an object."""
 
     TOO_MANY_CONNECTIONS = "too many connections that have not asked for an association"
     NOT_DICOM = "what came first is not an association request"
@@ -36,13 +36,13 @@ class AbortReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one node holds and waits for at most.
+    """Memory, number of connections and timeouts of one node.
 
-    `request_seconds` is what a connection may take until its association request is complete,
-    `stall_seconds` how long less than SLOWEST_BYTES_PER_SECOND may come of something begun,
-    `idle_seconds` how long nothing may come between two messages. Connections without an
-    association count as waiting. A peer that vanished is noticed within about
-    twice `keepalive_seconds`.
+    `request_seconds` is the time from the connection to the complete association request.
+    A message that brings less than MIN_BYTES_PER_SECOND over `stall_seconds` is aborted.
+    `idle_seconds` is the longest silence between two messages.
+    `max_waiting` and `max_waiting_per_host` limit the connections without an association.
+    A peer that vanished is noticed within about twice `keepalive_seconds`.
     """
 
     max_instance_bytes: int = 512 << 20
@@ -56,12 +56,12 @@ class Limits:
 
     @property
     def max_drained_bytes(self) -> int:
-        """How much of a refused object is taken off the wire to be able to answer it."""
-        return _DRAINED_TIMES * self.max_instance_bytes
+        """Size up to which a refused object is read, so that its C-STORE can be answered."""
+        return _DRAINED_OBJECTS * self.max_instance_bytes
 
 
 class LimitError(Exception):
-    """A peer went beyond a limit: what it sends is not read any further."""
+    """A peer exceeded a limit; this side reads no more of its message."""
 
     def __init__(self, reason: AbortReason) -> None:
         super().__init__(reason.value)
@@ -69,7 +69,7 @@ class LimitError(Exception):
 
 
 class MemoryBudget:
-    """Bytes that all associations together hold of what they are receiving; thread-safe."""
+    """Bytes that all associations may hold of unfinished messages together; thread-safe."""
 
     def __init__(self, total: int) -> None:
         self._left = total
@@ -77,28 +77,28 @@ class MemoryBudget:
 
     @property
     def left(self) -> int:
-        """Bytes that may still be taken."""
+        """Bytes that can still be reserved."""
         return self._left
 
-    def take(self, count: int) -> bool:
-        """Take `count` bytes, or none where that many are not left."""
+    def reserve(self, count: int) -> bool:
+        """Reserve `count` bytes. Returns False, and reserves none, if fewer are left."""
         with self._lock:
             if count > self._left:
                 return False
             self._left -= count
             return True
 
-    def give_back(self, count: int) -> None:
-        """Return what was taken."""
+    def release(self, count: int) -> None:
+        """Return reserved bytes to the budget."""
         with self._lock:
             self._left += count
 
 
 class ReceivedData(BytesIO):
-    """The data set of one message while it comes.
+    """The data set of one message while it arrives.
 
-    Past a limit what was held is let go and `refusal` says why; the rest is counted and dropped,
-    so that the message can be answered. Raises LimitError where even that is too much.
+    Past a limit the held bytes are freed and `refusal` names the limit. The rest is counted and
+    dropped, so that the message can be answered. Raises LimitError past `max_drained_bytes`.
     """
 
     def __init__(self, limits: Limits, budget: MemoryBudget) -> None:
@@ -106,10 +106,10 @@ class ReceivedData(BytesIO):
         self.refusal: AbortReason | None = None
         self._limits = limits
         self._budget = budget
-        self._arrived = self._held = 0
+        self._arrived = self._reserved = 0
 
     def write(self, data: "bytes | memoryview", /) -> int:  # type: ignore[override]
-        """Hold the next bytes, or drop them."""
+        """Hold the next bytes, or drop them after a refusal."""
         count = len(data)
         self._arrived += count
         if self._arrived > self._limits.max_drained_bytes:
@@ -118,71 +118,71 @@ class ReceivedData(BytesIO):
             return count
         if self._arrived > self._limits.max_instance_bytes:
             self._refuse(AbortReason.TOO_LARGE)
-        elif not self._budget.take(count):
+        elif not self._budget.reserve(count):
             self._refuse(AbortReason.NO_MEMORY)
         else:
-            self._held += count
+            self._reserved += count
             super().write(data)
         return count
 
-    def forget(self) -> None:
-        """Free the bytes, and count them as held."""
+    def free(self) -> None:
+        """Free the bytes, but keep their share of the budget."""
         self.seek(0)
         self.truncate()
 
-    def let_go(self) -> None:
-        """Free the bytes and what they count for; may be called again."""
-        self.forget()
-        held, self._held = self._held, 0
-        self._budget.give_back(held)
+    def release(self) -> None:
+        """Free the bytes and their share of the budget. May be called again."""
+        self.free()
+        reserved, self._reserved = self._reserved, 0
+        self._budget.release(reserved)
 
     def __del__(self) -> None:
-        # Of a message that is dropped before anybody serves it, pynetdicom tells nobody.
-        self.let_go()
+        # pynetdicom drops some messages without serving them; no handler is called for these.
+        self.release()
 
     def _refuse(self, reason: AbortReason) -> None:
         self.refusal = reason
-        self.let_go()
+        self.release()
 
 
-class Pace:
-    """Notices a sender that brings less than `least` bytes in `seconds`, or takes for ever."""
+class StallTimer:
+    """Detects a sender that brings fewer than `least` bytes in `seconds`, or never finishes."""
 
     def __init__(self, seconds: float, least: float) -> None:
         self._seconds = seconds
         self._least = least
-        self.begin()
+        self.restart()
 
-    def begin(self) -> None:
-        """Something new begins."""
-        self._began = self._since = time.monotonic()
+    def restart(self) -> None:
+        """Start the time of a new message."""
+        self._started = self._window_started = time.monotonic()
         self._arrived = 0
 
-    def arrived(self, count: int) -> None:
-        """So many bytes have come."""
-        self._arrived += count
+    def count(self, arrived: int) -> None:
+        """Add bytes that have arrived."""
+        self._arrived += arrived
 
-    def forgive(self) -> None:
-        """It was this side that did not read."""
-        self._since = time.monotonic()
+    def restart_window(self) -> None:
+        """Restart the window: this side paused reading, the peer was not slow."""
+        self._window_started = time.monotonic()
 
     def check(self) -> None:
-        """Raise LimitError where what was begun comes too slowly."""
+        """Raise LimitError if the message arrives too slowly or takes too long."""
         now = time.monotonic()
-        if now - self._began > LONGEST_MESSAGE_SECONDS:
+        if now - self._started > MAX_MESSAGE_SECONDS:
             raise LimitError(AbortReason.TOO_SLOW)
-        if now - self._since < self._seconds:
+        if now - self._window_started < self._seconds:
             return
         if self._arrived < self._least:
             raise LimitError(AbortReason.TOO_SLOW)
-        self._since, self._arrived = now, 0
+        self._window_started, self._arrived = now, 0
 
 
-def request_pace(limits: Limits) -> Pace:
-    """For an association request: all of it in time, however fast it comes."""
-    return Pace(limits.request_seconds, float("inf"))
+def request_timer(limits: Limits) -> StallTimer:
+    """Return the timer of an association request: one window for all of it."""
+    return StallTimer(limits.request_seconds, float("inf"))
 
 
-def message_pace(limits: Limits) -> Pace:
-    """For what comes on an association."""
-    return Pace(limits.stall_seconds, limits.stall_seconds * SLOWEST_BYTES_PER_SECOND)
+def message_timer(limits: Limits) -> StallTimer:
+    """Return the timer of the messages on an association."""
+    return StallTimer(limits.stall_seconds, limits.stall_seconds * MIN_BYTES_PER_SECOND)

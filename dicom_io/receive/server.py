@@ -1,4 +1,4 @@
-"""An accepted association: served message by message, and gone without a trace when it ends."""
+"""The server of a node: it accepts connections within limits and serves their associations."""
 
 import errno
 import functools
@@ -8,12 +8,13 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, cast
 
 from pynetdicom import AE, evt
-from pynetdicom._globals import MODE_ACCEPTOR
+from pynetdicom._globals import APPLICATION_CONTEXT_NAME, MODE_ACCEPTOR
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_ACTION, N_EVENT_REPORT, DimseServiceType
 from pynetdicom.presentation import build_context
 from pynetdicom.service_class import ServiceClass, StorageServiceClass, VerificationServiceClass
@@ -21,111 +22,318 @@ from pynetdicom.service_class_n import StorageCommitmentServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
+from dicom_io.objects.classes import VERIFICATION
 from dicom_io.peer.tls_handshake import Handshakes, TlsFault
+from dicom_io.receive.events import RejectReason
 from dicom_io.receive.limits import AbortReason, Limits, MemoryBudget, ReceivedData
-from dicom_io.receive.negotiation import APPLICATION_CONTEXT, VERIFICATION_CLASS
-from dicom_io.receive.upper_layer import ServedAssociation, UpperLayer, Wire
+from dicom_io.receive.upper_layer import BoundedSocket, UpperLayer
 
 log = logging.getLogger(__name__)
 
+_NO_LIMIT = 1_000_000
 
-class AcceptedAssociation(ServedAssociation):
+_OUT_OF_FILES_SECONDS = 0.2
+
+_LOG_EVENTS = (evt.EVT_DIMSE_RECV, evt.EVT_DIMSE_SENT, evt.EVT_PDU_RECV, evt.EVT_PDU_SENT)
+"""Events to which pynetdicom binds handlers of its own, which format each message for the log."""
+
+OnAbort = Callable[[AbortReason | TlsFault, str, str, str], None]
+"""Called with the reason, the calling and called AE title (empty if unknown) and the host."""
+
+
+class PendingConnections:
+    """Counts the connections that have not requested an association; thread-safe."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._pending: dict[socket.socket, str] = {}
+        self._hosts: Counter[str] = Counter()
+
+    def add(self, connection: socket.socket, host: str) -> bool:
+        """Count one more connection. Returns False, and does not count it, at a limit."""
+        with self._lock:
+            if (
+                len(self._pending) >= self._limits.max_waiting
+                or self._hosts[host] >= self._limits.max_waiting_per_host
+            ):
+                return False
+            self._pending[connection] = host
+            self._hosts[host] += 1
+            return True
+
+    def remove(self, connection: socket.socket) -> None:
+        """Count a connection no longer: it requested an association or is closed.
+
+        May be called again.
+        """
+        with self._lock:
+            host = self._pending.pop(connection, None)
+            if host is not None:
+                self._hosts[host] -= 1
+                if not self._hosts[host]:
+                    del self._hosts[host]
+
+
+class Capacity:
+    """Memory, connections and associations of a node, or of several that share it; thread-safe."""
+
+    def __init__(self, limits: Limits, max_associations: int) -> None:
+        self.budget = MemoryBudget(limits.max_receiving_bytes)
+        self.pending = PendingConnections(limits)
+        self._max_associations = max_associations
+        self._open: set[AcceptedAssociation] = set()
+        self._lock = threading.Lock()
+
+    def add(self, association: "AcceptedAssociation") -> bool:
+        """Count one more association until it has ended. Returns False at the limit."""
+        with self._lock:
+            self._open = {counted for counted in self._open if counted.is_alive()}
+            if len(self._open) >= self._max_associations:
+                return False
+            self._open.add(association)
+            return True
+
+
+class AcceptedAssociation(Association):
     """An association, or a connection that may become one."""
+
+    dul: UpperLayer
 
     def __init__(self, entity: "BoundedEntity", connection: socket.socket) -> None:
         super().__init__(entity, MODE_ACCEPTOR)
         limits = entity.limits
-        self.being_served = 0
-        self._counting = threading.Lock()
         self._entity = entity
         self._connection = connection
-        self.dul = UpperLayer(self, limits, entity.budget, functools.partial(_report, self))
-        # The association's thread waits for its upper layer, which watches every time limit.
+        self._in_service = 0
+        self._counting = threading.Lock()
+        self.dul = UpperLayer(
+            self,
+            limits,
+            entity.capacity.budget,
+            functools.partial(_report_abort, self, entity.on_abort),
+            lambda: self._in_service,
+        )
+        # The association's thread waits for the upper layer, which has all the timeouts.
         self.acse_timeout = None
         self.network_timeout = limits.idle_seconds
         self.dul.artim_timer.timeout = limits.request_seconds
-        self.set_socket(Wire(self, connection, limits.stall_seconds))
+        self.set_socket(BoundedSocket(self, connection, limits.stall_seconds))
+        for event in _LOG_EVENTS:
+            for handler, _ in cast(list[Any], self.get_handlers(event)):
+                self.unbind(event, handler)
 
     @property
-    def entity(self) -> "BoundedEntity":
-        """What accepted it."""
-        return self._entity
+    def protocol_fault(self) -> RejectReason | None:
+        """Return the reason if the request is not a DICOM association request (PS3.8 9.3.2).
 
-    def has_asked(self) -> None:
-        """Its request was heard: it no longer counts as a connection that waits."""
-        self._entity.gate.leave(self._connection)
+        AE titles in such a request may be anything, and are not reported.
+        """
+        if not self.dul.is_protocol_version_1:
+            return RejectReason.PROTOCOL_VERSION
+        request: Any = self.requestor.primitive
+        if request.application_context_name != APPLICATION_CONTEXT_NAME:
+            return RejectReason.APPLICATION_CONTEXT
+        return None
+
+    def request_received(self) -> None:
+        """Count the connection no longer as one without an association request."""
+        self._entity.capacity.pending.remove(self._connection)
 
     def run_reactor(self) -> None:
-        """Serve the association until it has ended; leave nothing behind."""
+        """Serve the association until it has ended, then free its memory and its connection."""
         try:
             super().run_reactor()
-        except Exception as error:  # noqa: BLE001 - whatever a peer's bytes make pynetdicom raise
+        except Exception as error:  # noqa: BLE001 - a peer's bytes can make pynetdicom raise any
             log.debug("an association failed: %r", error)
-            self.dul.refuse(AbortReason.MALFORMED)
+            self.dul.abort(AbortReason.MALFORMED)
             self.dul.join(self._entity.limits.request_seconds)
         finally:
             self.dul.kill_dul()
-            self.has_asked()
+            self.request_received()
             while not self.dimse.msg_queue.empty():
-                _let_go(self.dimse.msg_queue.get_nowait()[1])
-
-    def _bind_defaults(self) -> None:
-        """Without the handlers that put every message into words for a log nobody keeps."""
-        for event in evt._INTERVENTION_EVENTS:
-            self.bind(event, evt.get_default_handler(event))
+                _release_data(self.dimse.msg_queue.get_nowait()[1])
 
     def _serve_request(self, msg: DimseServiceType, context_id: int) -> None:
         with self._counting:
-            self.being_served += 1
+            self._in_service += 1
         try:
             if _is_served(msg):
                 super()._serve_request(msg, context_id)
             else:
-                self.dul.refuse(refusal_of(msg) or AbortReason.MALFORMED)
+                self.dul.abort(refusal_of(msg) or AbortReason.MALFORMED)
         finally:
-            _let_go(msg)
+            _release_data(msg)
             with self._counting:
-                self.being_served -= 1
+                self._in_service -= 1
 
 
-def _report(association: AcceptedAssociation, reason: AbortReason) -> None:
+class _Handler(RequestHandler):
+    """Starts the association of one connection."""
+
+    server: "BoundedServer"
+
+    def handle(self) -> None:
+        """Create the association, bind the entity's handlers to it and start its threads."""
+        entity = self.server.ae
+        association = AcceptedAssociation(entity, cast(socket.socket, self.request))
+        association._server = self.server
+        # pynetdicom finds the associations of a server by this name.
+        association.name = f"AcceptorThread@{datetime.now():%Y%m%d%H%M%S}"  # noqa: DTZ005
+        association.requestor.address_info = self.remote
+        acceptor = association.acceptor
+        acceptor.address_info = self.local
+        acceptor.ae_title = self.server.ae_title
+        acceptor.maximum_length = entity.maximum_pdu_size
+        acceptor.implementation_class_uid = entity.implementation_class_uid
+        acceptor.implementation_version_name = entity.implementation_version_name
+        # The handler of EVT_REQUESTED replaces these by the contexts that the caller may use.
+        acceptor.supported_contexts = [build_context(VERIFICATION)]
+        for binding in entity.handlers:
+            association.bind(*binding)
+        association.start()
+
+
+class BoundedServer(ThreadedAssociationServer):
+    """Accepts connections; the accepting thread never waits for a peer."""
+
+    ae: "BoundedEntity"
+    daemon_threads = True
+    # With socketserver's five, a sixth simultaneous connection waits a second for its retry.
+    request_queue_size = 128
+
+    def serve_forever(self, poll_interval: float = 0.1) -> None:
+        """Accept connections until the server is shut down, which takes `poll_interval` seconds."""
+        super().serve_forever(poll_interval)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Return the next connection; the thread of the connection does the TLS handshake."""
+        try:
+            connection, address = cast(socket.socket, self.socket).accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                log.error("out of file descriptors: raise the limit (ulimit -n)")
+                time.sleep(_OUT_OF_FILES_SECONDS)
+            raise
+        try:
+            _set_keepalive(connection, self.ae.limits.keepalive_seconds)
+            if self.ssl_context is not None:
+                connection = self.ssl_context.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
+        except OSError:
+            # The peer has closed the connection already.
+            connection.close()
+            raise
+        return connection, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Return True, and count the connection as pending, if one more is allowed."""
+        host = _host(client_address)
+        if self.ae.capacity.pending.add(request, host):
+            return True
+        self.ae.on_abort(AbortReason.TOO_MANY_CONNECTIONS, "", "", host)
+        return False
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Do the TLS handshake, then start the threads of the association."""
+        try:
+            host = _host(client_address)
+            is_plain = not isinstance(request, ssl.SSLSocket)
+            if is_plain or self.ae.handshakes.perform(request, host):
+                self.finish_request(request, client_address)
+                return
+        except OSError as error:
+            log.debug("a connection failed: %r", error)
+        except RuntimeError as error:
+            log.error("no thread for a connection: %s", error)
+        self.ae.capacity.pending.remove(request)
+        self.shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log one line: no thread could be started for the connection."""
+        log.error("no thread for a connection from %s", _host(client_address))
+        self.ae.capacity.pending.remove(request)
+
+
+class BoundedEntity(AE):
+    """An application entity whose server and associations keep to `limits`.
+
+    `handlers` are (event, function) or (event, function, arguments) to bind to each association.
+    """
+
+    def __init__(
+        self,
+        ae_title: str,
+        limits: Limits,
+        capacity: Capacity,
+        on_abort: OnAbort,
+        handlers: Sequence[tuple[Any, ...]] = (),
+    ) -> None:
+        super().__init__(ae_title)
+        self.limits = limits
+        self.capacity = capacity
+        self.on_abort = on_abort
+        self.handlers = handlers
+        self.handshakes = Handshakes(
+            limits.request_seconds, lambda host, fault: on_abort(fault, "", "", host)
+        )
+        # 0 allows PDUs of any size, which makes large objects several times faster.
+        self.maximum_pdu_size = 0
+        # pynetdicom would count connections without an association too. `capacity` has the limit.
+        self.maximum_associations = _NO_LIMIT
+
+    def make_server(self, *arguments: Any, **options: Any) -> ThreadedAssociationServer:
+        """Return a BoundedServer, whatever server class is asked for."""
+        options |= {"server_class": BoundedServer, "request_handler": _Handler}
+        return cast(ThreadedAssociationServer, super().make_server(*arguments, **options))
+
+
+def refusal_of(message: DimseServiceType) -> AbortReason | None:
+    """Return the limit for which the data set of a message was dropped, or None."""
+    data = _received_data(message)
+    return data.refusal if data is not None else None
+
+
+def free_data(message: DimseServiceType) -> None:
+    """Free the data set of a message that was copied; it stays in the budget until the answer."""
+    data = _received_data(message)
+    if data is not None:
+        data.free()
+
+
+def _release_data(message: "DimseServiceType | None") -> None:
+    data = _received_data(message) if message is not None else None
+    if data is not None:
+        data.release()
+
+
+def _received_data(message: DimseServiceType) -> ReceivedData | None:
+    data = message._dataset
+    return data if isinstance(data, ReceivedData) else None
+
+
+def _report_abort(association: AcceptedAssociation, report: OnAbort, reason: AbortReason) -> None:
     request: Any = association.requestor.primitive
     calling = called = ""
-    # Of what is not DICOM no title is told: it may be anything.
-    if (
-        request
-        and association.dul.speaks_version_1
-        and request.application_context_name == APPLICATION_CONTEXT
-    ):
+    if request and association.protocol_fault is None:
         calling = str(request.calling_ae_title).strip()
         called = str(request.called_ae_title).strip()
-    association.entity.on_abort(reason, calling, called, str(association.requestor.address))
-
-
-def refusal_of(message: "DimseServiceType") -> AbortReason | None:
-    """Why the data set of a message was not held, if it was not."""
-    data = message._dataset
-    return data.refusal if isinstance(data, ReceivedData) else None
-
-
-def forget_bytes(message: "DimseServiceType") -> None:
-    """Free a data set of which there is a copy by now; it counts until the message is answered."""
-    if isinstance(message._dataset, ReceivedData):
-        message._dataset.forget()
+    report(reason, calling, called, str(association.requestor.address))
 
 
 def _is_served(message: DimseServiceType) -> bool:
-    """Whether pynetdicom hands it to the service that it is meant for.
+    """Return True if pynetdicom passes the message to the service that its command belongs to.
 
-    It chooses the service by the SOP class alone, so that a C-STORE of the Verification class
-    would be answered as a C-ECHO, with success.
+    pynetdicom chooses the service by the SOP class alone. It would answer a C-STORE of the
+    Verification class as a C-ECHO, with success.
     """
     if message.MessageIDBeingRespondedTo is not None:
         return True
     if not message.is_valid_request:
         return False
     if isinstance(message, C_STORE):
-        # One that was too large is answered, too.
+        # A C-STORE that was too large is served, too: its answer is a failure.
         return issubclass(_service(message.AffectedSOPClassUID), StorageServiceClass)
     if refusal_of(message) is not None:
         return False
@@ -143,193 +351,8 @@ def _service(sop_class_uid: str | None) -> type[ServiceClass]:
     return uid_to_service_class(str(sop_class_uid))
 
 
-def _let_go(message: "DimseServiceType | None") -> None:
-    if message is not None and isinstance(message._dataset, ReceivedData):
-        message._dataset.let_go()
-
-
-log = logging.getLogger(__name__)
-
-_NO_LIMIT = 1_000_000
-
-_OUT_OF_FILES_SECONDS = 0.2
-
-OnAbort = Callable[[AbortReason | TlsFault, str, str, str], None]
-"""Reason, calling and called AE title where known, host."""
-
-
-class Gate:
-    """Counts connections that have not asked for an association; thread-safe."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._lock = threading.Lock()
-        self._waiting: dict[socket.socket, str] = {}
-        self._hosts: Counter[str] = Counter()
-
-    def admit(self, connection: socket.socket, host: str) -> bool:
-        """Whether there is room for one more, which then counts until it leaves."""
-        with self._lock:
-            if (
-                len(self._waiting) >= self._limits.max_waiting
-                or self._hosts[host] >= self._limits.max_waiting_per_host
-            ):
-                return False
-            self._waiting[connection] = host
-            self._hosts[host] += 1
-            return True
-
-    def leave(self, connection: socket.socket) -> None:
-        """It has asked, or is closed; may be called again."""
-        with self._lock:
-            host = self._waiting.pop(connection, None)
-            if host is not None:
-                self._hosts[host] -= 1
-                if not self._hosts[host]:
-                    del self._hosts[host]
-
-
-class Capacity:
-    """What one node, or several that share it, may hold together; thread-safe."""
-
-    def __init__(self, limits: Limits, max_associations: int) -> None:
-        self.budget = MemoryBudget(limits.max_receiving_bytes)
-        self.gate = Gate(limits)
-        self._max_associations = max_associations
-        self._open: set[AcceptedAssociation] = set()
-        self._lock = threading.Lock()
-
-    def admit(self, association: AcceptedAssociation) -> bool:
-        """Whether there is room for one more, which then counts until it has ended."""
-        with self._lock:
-            self._open = {one for one in self._open if one.is_alive()}
-            if len(self._open) >= self._max_associations:
-                return False
-            self._open.add(association)
-            return True
-
-
-class _Handler(RequestHandler):
-    """Makes the association of a connection."""
-
-    server: "BoundedServer"
-
-    def _create_association(self) -> AcceptedAssociation:
-        entity = self.server.ae
-        association = AcceptedAssociation(entity, cast(socket.socket, self.request))
-        association._server = self.server
-        # By this name pynetdicom finds the associations of a server.
-        association.name = f"AcceptorThread@{datetime.now():%Y%m%d%H%M%S}"  # noqa: DTZ005
-        association.requestor.address_info = self.remote
-        acceptor = association.acceptor
-        acceptor.address_info = self.local
-        acceptor.ae_title = self.server.ae_title
-        acceptor.maximum_length = entity.maximum_pdu_size
-        acceptor.implementation_class_uid = entity.implementation_class_uid
-        acceptor.implementation_version_name = entity.implementation_version_name
-        # What is supported depends on who asks: the owner's handler of the request says it.
-        acceptor.supported_contexts = [build_context(VERIFICATION_CLASS)]
-        for event, bound in self.server._handlers.items():
-            # One where an answer is expected, any number where not.
-            for handler, arguments in [bound] if isinstance(bound, tuple) else bound:
-                association.bind(event, handler, arguments)
-        return association
-
-
-class BoundedServer(ThreadedAssociationServer):
-    """Accepts connections and never waits for one of them."""
-
-    ae: "BoundedEntity"
-    daemon_threads = True
-    # socketserver's own queue of five makes a sixth at once wait a second for its retry.
-    request_queue_size = 128
-
-    def serve_forever(self, poll_interval: float = 0.1) -> None:
-        """Accept connections until the server is shut down, which takes `poll_interval` seconds."""
-        super().serve_forever(poll_interval)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """The next connection; a TLS handshake is left to its thread."""
-        try:
-            connection, address = cast(socket.socket, self.socket).accept()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                log.error("no more files can be opened: raise the limit (ulimit -n)")
-                time.sleep(_OUT_OF_FILES_SECONDS)
-            raise
-        try:
-            _keep_alive(connection, self.ae.limits.keepalive_seconds)
-            if self.ssl_context is not None:
-                connection = self.ssl_context.wrap_socket(
-                    connection, server_side=True, do_handshake_on_connect=False
-                )
-        except OSError:
-            # It is closed already.
-            connection.close()
-            raise
-        return connection, address
-
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether one more connection may wait."""
-        host = _host(client_address)
-        if self.ae.gate.admit(request, host):
-            return True
-        self.ae.on_abort(AbortReason.TOO_MANY_CONNECTIONS, "", "", host)
-        return False
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Shake hands, then start the association's own threads."""
-        try:
-            host = _host(client_address)
-            plain = not isinstance(request, ssl.SSLSocket)
-            if plain or self.ae.handshakes.shake(request, host):
-                self.finish_request(request, client_address)
-                return
-        except OSError as error:
-            log.debug("a connection failed: %r", error)
-        except RuntimeError as error:
-            log.error("a connection gets no thread: %s", error)
-        self.ae.gate.leave(request)
-        self.shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """One line: the connection could not even be given a thread."""
-        log.error("a connection from %s could not be taken up", _host(client_address))
-        self.ae.gate.leave(request)
-
-    def _bind_defaults(self) -> None:
-        for event in evt._INTERVENTION_EVENTS:
-            self.bind(event, evt.get_default_handler(event))
-
-
-class BoundedEntity(AE):
-    """An application entity whose server and associations keep to `limits`."""
-
-    def __init__(
-        self, ae_title: str, limits: Limits, capacity: Capacity, on_abort: OnAbort
-    ) -> None:
-        super().__init__(ae_title)
-        self.limits = limits
-        self.budget = capacity.budget
-        self.gate = capacity.gate
-        self.on_abort = on_abort
-        self.handshakes = Handshakes(limits.request_seconds, self._on_no_tls)
-        # The one size that lets a sender use as large a PDU as it likes: several times faster.
-        self.maximum_pdu_size = 0
-        # pynetdicom counts bare connections too; the owner counts associations.
-        self.maximum_associations = _NO_LIMIT
-
-    def _on_no_tls(self, host: str, fault: TlsFault) -> None:
-        self.on_abort(fault, "", "", host)
-
-    def make_server(self, *arguments: Any, **options: Any) -> ThreadedAssociationServer:
-        """The bounded server, whichever is asked for."""
-        options |= {"server_class": BoundedServer, "request_handler": _Handler}
-        return cast(ThreadedAssociationServer, super().make_server(*arguments, **options))
-
-
-def _keep_alive(connection: socket.socket, seconds: int) -> None:
-    """Let the system ask a silent peer whether it still exists, and give up on one that is gone."""
+def _set_keepalive(connection: socket.socket, seconds: int) -> None:
+    """Let the system probe a silent peer and end the connection to one that is gone."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_KEEPIDLE"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)

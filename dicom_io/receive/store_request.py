@@ -1,4 +1,4 @@
-"""One C-STORE request: what came in, whether it agrees with itself, and the answer to it."""
+"""A C-STORE request: the received object, its checks and the status of the answer."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -11,7 +11,7 @@ from dicom_io.read.header import Header, is_uid, read_header
 
 
 class StoreStatus(IntEnum):
-    """Answer to one C-STORE (PS3.4 table B.2-1)."""
+    """Status of the response to a C-STORE (PS3.4 table B.2-1)."""
 
     SUCCESS = 0x0000
     OUT_OF_RESOURCES = 0xA700
@@ -21,11 +21,11 @@ class StoreStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedInstance:
-    """One object as it came in.
+    """One object as received.
 
-    `data` is a whole file: preamble and file meta information written here, then the data set
-    byte for byte as received. The UIDs and the transfer syntax are the command's and the
-    presentation context's, `header` is read from the data set and agrees with them.
+    `data` is a whole file: preamble and file meta information written here, then the data set byte
+    for byte as received. The UIDs are the command's, the transfer syntax is the presentation
+    context's. `header` is read from the data set, once, and agrees with them.
     """
 
     data: bytes
@@ -38,9 +38,9 @@ class ReceivedInstance:
 
 
 def received(event: evt.Event) -> ReceivedInstance:
-    """The instance of an `evt.EVT_C_STORE`.
+    """Return the instance of an `evt.EVT_C_STORE`.
 
-    Raises NotDicomError where command or data set carry no usable UIDs.
+    Raises NotDicomError if the command or the data set has no valid UIDs.
     """
     request: Any = event.request
     sop_class_uid = str(request.AffectedSOPClassUID or "")
@@ -63,7 +63,7 @@ def received(event: evt.Event) -> ReceivedInstance:
 
 
 def mismatch(event: evt.Event, instance: ReceivedInstance) -> str:
-    """How the data set contradicts the command or the presentation context, or nothing."""
+    """Return the contradiction of data set, command and presentation context, or an empty text."""
     if instance.sop_class_uid != str(event.context.abstract_syntax):
         return "SOP class differs from the presentation context"
     if instance.header.sop_class_uid != instance.sop_class_uid:

@@ -1,14 +1,11 @@
-"""Opening an association with a peer, and saying in words why there is none (PS3.8)."""
+"""Opens associations with peers, and explains failures (PS3.8)."""
 
 import logging
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pydicom.uid import (
-    UID,
-)
+from pydicom.uid import UID
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
@@ -17,9 +14,9 @@ from pynetdicom.presentation import PresentationContext
 from dicom_io.errors import AssociationError
 from dicom_io.objects.classes import MAX_CONTEXTS, PLAIN_SYNTAXES, VERIFICATION
 from dicom_io.peer.tls_probe import probe
-from dicom_io.send.request_response import Exchange
+from dicom_io.send.request_response import match_responses
 
-# (source, diagnostic) of an A-ASSOCIATE-RJ that says who must change what (PS3.8 table 9-21).
+# (source, diagnostic) of an A-ASSOCIATE-RJ for an unknown AE title (PS3.8 table 9-21).
 _CALLING_UNKNOWN = (1, 3)
 
 _CALLED_UNKNOWN = (1, 7)
@@ -29,9 +26,12 @@ _TRANSIENT = 2
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long to wait, in seconds: for the TCP connection, for the answer to an association
-    request or release, for the answer to one message once no more of it arrives at the other side,
-    and for anything at all."""
+    """Timeouts in seconds.
+
+    `connect` is for the TCP connection, `association` for the answer to an association request or
+    release. `response` is for the answer to a message, from the time when its last byte arrived at
+    the peer. `network` is for each read and write.
+    """
 
     connect: float = 10.0
     association: float = 30.0
@@ -41,7 +41,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where results go: `ae_title` is called, `calling_ae_title` is how this node names itself.
+    """A node to send to: its AE title and address, and the AE title that this node calls it with.
 
     With `tls` the connection is encrypted with that context.
     """
@@ -58,10 +58,10 @@ class Destination:
 def proposals(
     sop_classes: Iterable[str], also: Iterable[tuple[str, str]] = ()
 ) -> list[PresentationContext]:
-    """Presentation contexts: each class uncompressed, then each (class, transfer syntax) pair.
+    """Return a context for each class, uncompressed, and one for each (class, syntax) pair.
 
-    A compressed syntax gets a context of its own, so that accepting it is the peer's only choice.
-    Verification is always proposed. Raises ValueError for more than fit one association.
+    A compressed syntax has a context of its own, so that the peer cannot choose another for it.
+    Verification is always proposed. Raises ValueError if one association cannot hold all contexts.
     """
     extra = [pair for pair in dict.fromkeys(also) if pair[1] not in PLAIN_SYNTAXES]
     plain = dict.fromkeys([*sop_classes, *(pair[0] for pair in also)])
@@ -83,12 +83,12 @@ def associate(
     contexts: Sequence[PresentationContext],
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Association:
-    """Open an association; `roles` where this side is not the SCU of a class (PS3.7 D.3.3.4).
+    """Open an association; `roles` are for classes of which this side is the SCP (PS3.7 D.3.3.4).
 
     Raises AssociationError: retryable on a network fault or a transient rejection, not on a
-    permanent one or where none of the contexts was accepted.
+    permanent rejection or if none of the contexts was accepted.
     """
-    # Below WARNING pynetdicom prints whole messages, and with them patients' names.
+    # Below WARNING pynetdicom logs whole messages, which contain patient data.
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)
     ae = AE(ae_title=destination.calling_ae_title)
     ae.maximum_pdu_size = 0
@@ -97,16 +97,12 @@ def associate(
     ae.network_timeout = destination.timeouts.network
     seen: set[str] = set()
 
-    def note(event: evt.Event) -> None:
+    def record(event: evt.Event) -> None:
         seen.add(event.event.name)
 
     def prepare(event: evt.Event) -> None:
-        opened: Any = event.assoc.dul.socket
-        # pynetdicom waits without end for a peer that does not read; its time limits do not apply.
-        opened.socket.settimeout(destination.timeouts.network)
-        event.assoc.dimse = Exchange(
-            event.assoc, opened.socket, destination.name, destination.timeouts.response
-        )
+        timeouts = destination.timeouts
+        match_responses(event.assoc, destination.name, timeouts.response, timeouts.network)
 
     try:
         association = ae.associate(
@@ -117,14 +113,14 @@ def associate(
             ext_neg=list(roles),
             tls_args=(destination.tls, destination.host) if destination.tls else None,
             evt_handlers=[
-                (evt.EVT_CONN_OPEN, note),
+                (evt.EVT_CONN_OPEN, record),
                 (evt.EVT_CONN_OPEN, prepare),
-                (evt.EVT_ACCEPTED, note),
+                (evt.EVT_ACCEPTED, record),
             ],
         )
     except OSError as error:
         raise AssociationError(
-            f"no connection to {_where(destination)}: {error.strerror}; check the host name",
+            f"no connection to {_address(destination)}: {error.strerror}; check the host name",
             retryable=True,
         ) from error
     if not association.is_established:
@@ -133,7 +129,7 @@ def associate(
 
 
 def accepted_syntaxes(association: Association) -> dict[str, tuple[str, ...]]:
-    """Transfer syntaxes that the peer accepted, by SOP class."""
+    """Return the transfer syntaxes that the peer accepted, by SOP class."""
     accepted: dict[str, tuple[str, ...]] = {}
     for context in association.accepted_contexts:
         uid = str(context.abstract_syntax)
@@ -143,7 +139,7 @@ def accepted_syntaxes(association: Association) -> dict[str, tuple[str, ...]]:
 
 
 def uid_name(uid: str) -> str:
-    """Readable name of a registered UID, with the UID itself."""
+    """Return the name of a registered UID together with the UID, or the UID alone."""
     name = UID(uid).name
     return uid if name == uid else f"{name} ({uid})"
 
@@ -151,7 +147,7 @@ def uid_name(uid: str) -> str:
 def _failure(
     destination: Destination, association: Association, seen: set[str]
 ) -> AssociationError:
-    where = _where(destination)
+    where = _address(destination)
     if association.is_rejected:
         return _rejected(destination, where, association)
     if evt.EVT_ACCEPTED.name in seen:
@@ -161,7 +157,7 @@ def _failure(
             retryable=False,
         )
     if evt.EVT_CONN_OPEN.name in seen:
-        problem = _refused_over_tls(destination) or (
+        problem = _tls_problem(destination) or (
             "check that the port is its DICOM port and that TLS is set alike on both sides"
         )
         return AssociationError(
@@ -169,7 +165,7 @@ def _failure(
             retryable=True,
         )
     if destination.tls is not None:
-        problem = _refused_over_tls(destination) or "it stands now, so try again"
+        problem = _tls_problem(destination) or "it stands now, so try again"
         return AssociationError(
             f"no TLS connection to {where}: {problem}",
             retryable=True,
@@ -180,15 +176,15 @@ def _failure(
     )
 
 
-def _refused_over_tls(destination: Destination) -> str | None:
-    """Why there is no TLS connection: pynetdicom only logs it."""
+def _tls_problem(destination: Destination) -> str | None:
+    """Return the TLS problem of a new connection, since pynetdicom only logs its own."""
     if destination.tls is None:
         return None
     seconds = destination.timeouts.connect
     return probe(destination.host, destination.port, destination.tls, seconds).problem
 
 
-def _where(destination: Destination) -> str:
+def _address(destination: Destination) -> str:
     return f"{destination.name} ({destination.host}:{destination.port})"
 
 

@@ -1,7 +1,7 @@
-"""A request and its response on an association that we opened (PS3.7 9 and 10).
+"""A request and its response on an association that this node opened (PS3.7 9 and 10).
 
-pynetdicom takes whatever response comes next for the answer, and gives up so long after a request
-was queued, be it still on its way over a slow line.
+pynetdicom accepts the next response that arrives, to whatever request, and starts its timeout when
+a request is queued, even if the request is still on its way over a slow line.
 """
 
 import itertools
@@ -19,17 +19,17 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from dicom_io.errors import AssociationError
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 _BYTES_ACKED = struct.Struct("@120xQ")
 """`tcpi_bytes_acked` in Linux's `struct tcp_info`."""
 
 
-class Exchange(DIMSEServiceProvider):
+class MatchingProvider(DIMSEServiceProvider):
     """Numbers the requests of one association and waits for the response to each.
 
-    It waits for as long as bytes arrive at the other side, then for `seconds`. Meanwhile `on_wait`
-    is called about once a second; what it raises ends the association.
+    The wait ends `seconds` after the last byte has arrived at the peer. Meanwhile `on_wait` is
+    called about once a second; an exception in it ends the association.
     """
 
     def __init__(
@@ -44,36 +44,36 @@ class Exchange(DIMSEServiceProvider):
         self._request: Any = None
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
-        """Send a message. Raises AssociationError for a request that has a response already."""
+        """Send a message. Raises AssociationError if a response is already there."""
         if primitive.MessageIDBeingRespondedTo is None:
             if self.peek_msg()[1] is not None:
-                raise self._out_of_step("it came before the request")
+                raise self._mismatch("it came before the request")
             primitive.MessageID = next(self._numbers) % 0xFFFF + 1
             self._request = primitive
         super().send_msg(primitive, context_id)
 
     def get_msg(self, block: bool = False) -> tuple[Any, Any]:
-        """A message that is there, or None; with `block`, the response to the last request.
+        """Return a queued message, if any; with `block`, the response to the last request.
 
-        Raises AssociationError where what comes is no response to it.
+        Raises AssociationError if another message arrives.
         """
         if not block:
             return super().get_msg()
         context_id, message = self._wait()
         difference = "" if message is None else _difference(message, self._request)
         if difference:
-            raise self._out_of_step(difference)
+            raise self._mismatch(difference)
         return context_id, message
 
     def _wait(self) -> tuple[Any, Any]:
-        arrived, since = self._arrived(), time.monotonic()
+        acknowledged, since = self._acknowledged_bytes(), time.monotonic()
         while time.monotonic() - since < self._seconds:
             try:
-                return self.msg_queue.get(timeout=min(_LOOK_SECONDS, self._seconds))
+                return self.msg_queue.get(timeout=min(_POLL_SECONDS, self._seconds))
             except queue.Empty:
                 self._call_on_wait()
-            before, arrived = arrived, self._arrived()
-            if arrived != before:
+            before, acknowledged = acknowledged, self._acknowledged_bytes()
+            if acknowledged != before:
                 since = time.monotonic()
         return None, None
 
@@ -81,16 +81,16 @@ class Exchange(DIMSEServiceProvider):
         try:
             self.on_wait()
         except BaseException:
-            # An A-ABORT would wait its turn behind all that is still to be sent.
+            # An A-ABORT alone would be queued behind the rest of the request.
             with suppress(OSError):
                 socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
             self.assoc.abort()
             raise
 
-    def _arrived(self) -> int:
-        """How many bytes the other side's system has confirmed; 0 where this one does not say.
+    def _acknowledged_bytes(self) -> int:
+        """Return the number of bytes that the peer's system acknowledged, 0 if unknown.
 
-        What was written does not tell: the kernel takes megabytes at once.
+        The number of bytes written is no measure: the kernel buffers megabytes.
         """
         try:
             found = self._connection.getsockopt(
@@ -100,7 +100,7 @@ class Exchange(DIMSEServiceProvider):
         except (AttributeError, OSError, struct.error):
             return 0
 
-    def _out_of_step(self, difference: str) -> AssociationError:
+    def _mismatch(self, difference: str) -> AssociationError:
         self.assoc.abort()
         return AssociationError(
             f"{self._peer} gave a response that does not answer the request ({difference}), so the "
@@ -109,8 +109,18 @@ class Exchange(DIMSEServiceProvider):
         )
 
 
+def match_responses(
+    association: Association, peer: str, response_seconds: float, network_seconds: float
+) -> None:
+    """Give an association whose connection is open a MatchingProvider and a socket timeout."""
+    transport: Any = association.dul.socket
+    # pynetdicom waits without a timeout for a peer that does not read.
+    transport.socket.settimeout(network_seconds)
+    association.dimse = MatchingProvider(association, transport.socket, peer, response_seconds)
+
+
 def _difference(message: Any, request: Any) -> str:
-    """Why a message is not the response to a request, or nothing."""
+    """Return the reason why a message is not the response to a request, or an empty text."""
     if type(message) is not type(request):
         return "it is of another service"
     if message.MessageIDBeingRespondedTo != request.MessageID:

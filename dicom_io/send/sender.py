@@ -1,4 +1,4 @@
-"""The Storage SCU: sends objects and reads what the answer means (PS3.4 Annex B)."""
+"""The Storage SCU: sends objects and classifies the responses (PS3.4 Annex B)."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,41 +19,27 @@ from dicom_io.read.warnings_off import quietly
 from dicom_io.report.older_classes import report_for_destination
 from dicom_io.send.association import (
     Destination,
-    Timeouts,
     accepted_syntaxes,
     associate,
     proposals,
     uid_name,
 )
-from dicom_io.send.request_response import Exchange
+from dicom_io.send.request_response import MatchingProvider
 
-__all__ = [
-    "RESULT_CLASSES",
-    "Destination",
-    "Disposition",
-    "EchoResult",
-    "SendResult",
-    "Sender",
-    "Timeouts",
-    "classify",
-    "echo",
-    "pair_of",
-]
-
-# What pydicom and pynetdicom raise on an object that cannot be written.
+# Exceptions of pydicom and pynetdicom for an object that cannot be encoded.
 _ENCODER_ERRORS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 _SUCCESS = 0x0000
 
 _DUPLICATE = 0x0111
 
-_PASSING_FAULTS = frozenset({0x0110, 0x0213})
+_TRANSIENT_FAILURES = frozenset({0x0110, 0x0213})
 
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
 
 
 class Disposition(StrEnum):
-    """What to do with an object after an attempt to send it."""
+    """The next step for an object after an attempt to send it."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
@@ -62,10 +48,10 @@ class Disposition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """Outcome of one C-STORE; `status` is None where no answer came or nothing was sent.
+    """Outcome of one C-STORE; `status` is None if the object was not sent or not answered.
 
-    `sop_class_uid` and `sop_instance_uid` name what the destination was asked to store: a report
-    may go as another SOP class (`report_fallback`). Empty where the answer says nothing about it.
+    `sop_class_uid` and `sop_instance_uid` are those of the object sent: a report may be sent as
+    another SOP class (`report_fallback`). They are empty if the object was not sent.
     """
 
     status: int | None
@@ -77,11 +63,11 @@ class SendResult:
 
 @dataclass(frozen=True, slots=True)
 class EchoResult:
-    """What a destination answers before go-live.
+    """Result of a test of a destination.
 
-    `accepted` maps each SOP class proposed to the transfer syntaxes accepted for it; none means
-    refused. `diagnosis` says in one line what is wrong and what to set, or that all is well.
-    `retryable` says whether waiting may help.
+    `accepted` maps each proposed SOP class to the transfer syntaxes accepted for it; an empty tuple
+    means that the class is refused. `diagnosis` is one line with the problem and its remedy, or the
+    statement that all is well. `retryable` is True if the problem may pass by itself.
     """
 
     ok: bool
@@ -91,9 +77,9 @@ class EchoResult:
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """SOP classes that the destination would have to take and does not.
+        """Return the required SOP classes that the destination refuses.
 
-        One class for reports is enough.
+        One of the classes for reports is enough.
         """
         refused = tuple(uid for uid, syntaxes in self.accepted.items() if not syntaxes)
         if any(self.accepted.get(uid) for uid in REPORT_CLASSES):
@@ -102,11 +88,11 @@ class EchoResult:
 
 
 class Sender:
-    """One association with a destination, kept for many objects; a context manager.
+    """One association with a destination, used for many objects; a context manager.
 
     `sop_classes` are proposed uncompressed; `also` adds (SOP class, transfer syntax) pairs, for
-    example from `pair_of`. Entering raises AssociationError, or ValueError where more contexts
-    are asked for than one association holds.
+    example from `pair_of`. Entering raises AssociationError, or ValueError if one association
+    cannot hold all contexts.
     """
 
     def __init__(
@@ -136,23 +122,23 @@ class Sender:
 
     @property
     def is_open(self) -> bool:
-        """Whether objects can still be sent; False once the association broke."""
+        """Return True while objects can be sent, False after the association has ended."""
         return self._association is not None and self._association.is_established
 
     @property
     def accepted(self) -> dict[str, tuple[str, ...]]:
-        """Transfer syntaxes that the destination accepted, by SOP class."""
+        """Return the transfer syntaxes that the destination accepted, by SOP class."""
         return accepted_syntaxes(self._association) if self._association is not None else {}
 
     def send(
         self, source: bytes | Path, on_progress: Callable[[], object] = lambda: None
     ) -> SendResult:
-        """Send one object (a whole file) and classify the answer; never raises for the answer.
+        """Send one object (a whole file) and classify the response.
 
-        A report goes as the first SOP class of REPORT_CLASSES that was accepted. On a broken
-        association, or an answer to something else, the result is RETRY: open a new Sender.
-        `on_progress` is called about once a second, in this thread, until the answer is there or
-        is given up; what it raises ends the association.
+        A report is sent as the first SOP class of REPORT_CLASSES that was accepted. If the
+        association breaks, or another response arrives, the result is RETRY: open a new Sender.
+        `on_progress` is called about once a second, in this thread, until the response arrives or
+        times out. An exception in it ends the association and is raised.
         """
         association = self._association
         if association is None or not association.is_established:
@@ -169,7 +155,7 @@ class Sender:
             ds = _in_accepted_syntax(association, ds, header.sop_class_uid)
         except _ENCODER_ERRORS as error:
             return _unencodable(error)
-        cast(Exchange, association.dimse).on_wait = on_progress
+        cast(MatchingProvider, association.dimse).on_wait = on_progress
         result = _store(association, ds)
         return replace(
             result, sop_class_uid=header.sop_class_uid, sop_instance_uid=header.sop_instance_uid
@@ -177,20 +163,20 @@ class Sender:
 
 
 def pair_of(source: bytes | Path) -> tuple[str, str]:
-    """SOP class and transfer syntax of an object, to be proposed. Raises NotDicomError."""
+    """Return SOP class and transfer syntax of an object, to propose. Raises NotDicomError."""
     header = read_header(source)
     return header.sop_class_uid, header.transfer_syntax_uid
 
 
 def classify(status: int) -> Disposition:
-    """What a C-STORE status asks for (PS3.4 table B.2-1, PS3.7 Annex C).
+    """Return the next step after a C-STORE status (PS3.4 table B.2-1, PS3.7 Annex C).
 
-    Success, warnings and "duplicate SOP instance" mean that the destination has the object; lack
-    of resources and processing failures may pass; everything else needs a person.
+    After success, a warning and "duplicate SOP instance" the destination has the object. Lack of
+    resources and processing failures are retried. Other failures need the operator.
     """
     if status in {_SUCCESS, _DUPLICATE} or status in _WARNINGS or status >> 12 == 0xB:
         return Disposition.DELIVERED
-    if status in _PASSING_FAULTS or status >> 8 == 0xA7:
+    if status in _TRANSIENT_FAILURES or status >> 8 == 0xA7:
         return Disposition.RETRY
     return Disposition.PARK
 
@@ -201,7 +187,7 @@ def echo(
     sop_classes: Iterable[str] = RESULT_CLASSES,
     also: Iterable[tuple[str, str]] = (),
 ) -> EchoResult:
-    """C-ECHO, and which of the SOP classes the destination would take; raises nothing."""
+    """Send a C-ECHO and return the SOP classes that the destination accepts; errors included."""
     asked = tuple(sop_classes)
     pairs = tuple(also)
     try:
@@ -228,46 +214,46 @@ def _diagnose(
     status: int | None,
 ) -> EchoResult:
     if echoes and status != _SUCCESS:
-        said = "nothing" if status is None else f"0x{status:04X}"
+        response = "nothing" if status is None else f"0x{status:04X}"
         return EchoResult(
-            False, f"{destination.name} answered the C-ECHO with {said}", accepted, True
+            False, f"{destination.name} answered the C-ECHO with {response}", accepted, True
         )
     answer = EchoResult(True, f"{destination.name} answers and takes everything proposed", accepted)
     if answer.refused:
         named = ", ".join(uid_name(uid) for uid in answer.refused)
-        said = f"{destination.name} answers but refuses {named}; allow them there"
-        return replace(answer, ok=False, diagnosis=said)
+        diagnosis = f"{destination.name} answers but refuses {named}; allow them there"
+        return replace(answer, ok=False, diagnosis=diagnosis)
     report_class = next((uid for uid in REPORT_CLASSES if accepted.get(uid)), REPORT_CLASSES[0])
     if report_class != REPORT_CLASSES[0]:
-        said = f"{destination.name} answers; reports go there as {uid_name(report_class)}"
-        return replace(answer, diagnosis=said)
+        diagnosis = f"{destination.name} answers; reports go there as {uid_name(report_class)}"
+        return replace(answer, diagnosis=diagnosis)
     return answer
 
 
 def _refusal(association: Association, sop_class_uid: str, syntax: str) -> str:
-    """Why the object fits none of the accepted presentation contexts, or nothing."""
+    """Return the reason why no accepted context fits the object, or an empty text."""
     found = accepted_syntaxes(association).get(sop_class_uid, ())
     if not found:
         return f"the destination does not accept {uid_name(sop_class_uid)}"
-    if syntax in found or (_is_plain(syntax) and any(_is_plain(one) for one in found)):
+    if syntax in found or (_is_plain(syntax) and any(_is_plain(uid) for uid in found)):
         return ""
     return (
         f"the destination accepts {uid_name(sop_class_uid)}, but not as {uid_name(syntax)}; "
-        f"it takes {', '.join(uid_name(one) for one in found)}"
+        f"it takes {', '.join(uid_name(uid) for uid in found)}"
     )
 
 
 def _is_plain(syntax: str) -> bool:
-    """Whether pynetdicom can turn the syntax into another one of these while sending."""
+    """Return True if pynetdicom can convert the syntax to another plain syntax while sending."""
     return syntax in PLAIN_SYNTAXES or UID(syntax).is_deflated
 
 
 def _in_accepted_syntax(association: Association, ds: Dataset, sop_class_uid: str) -> Dataset:
-    """The object in a transfer syntax that was accepted, so that sending re-encodes nothing."""
+    """Return the object in an accepted transfer syntax, so that sending need not convert it."""
     found = accepted_syntaxes(association)[sop_class_uid]
     if str(ds.file_meta.TransferSyntaxUID) in found:
         return ds
-    ds.file_meta.TransferSyntaxUID = UID(next(one for one in found if _is_plain(one)))
+    ds.file_meta.TransferSyntaxUID = UID(next(uid for uid in found if _is_plain(uid)))
     encoded = BytesIO()
     with quietly():
         ds.save_as(encoded)
@@ -287,8 +273,8 @@ def _store(association: Association, ds: Dataset) -> SendResult:
     if status is None:
         return SendResult(None, Disposition.RETRY, "no answer: the association broke or timed out")
     comment = str(answer.get("ErrorComment", "") or "")
-    said = f"status 0x{int(status):04X}" + (f": {comment}" if comment else "")
-    return SendResult(int(status), classify(int(status)), said)
+    detail = f"status 0x{int(status):04X}" + (f": {comment}" if comment else "")
+    return SendResult(int(status), classify(int(status)), detail)
 
 
 def _unencodable(error: Exception) -> SendResult:

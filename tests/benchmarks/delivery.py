@@ -20,7 +20,8 @@ from daemon.config.settings import Config, CourierConfig
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.worker.role import RoleContext
 from dicom_io.peer.peers import Peer
-from dicom_io.receive.node import Node, StoreStatus
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import StoreStatus
 from storage.files.spool import Spool
 from storage.records import JobKind, JobState
 from storage.status import JobGroup

@@ -30,7 +30,9 @@ from daemon.receive.reception import Reception
 from dicom_io.audit_message import to_xml
 from dicom_io.objects.classes import VERIFICATION
 from dicom_io.read.header import read_header
-from dicom_io.receive.node import Node, Rejection, RejectReason, StoreStatus
+from dicom_io.receive.events import Rejection, RejectReason
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import StoreStatus
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender, pair_of
 from storage.audit.records import AuditKind, AuditRow, named_in, subject_of

@@ -155,7 +155,7 @@ def test_a_listener_of_an_unknown_host_is_named(tmp_path: Path, bundle: Path) ->
     )
     result = port_check(config)
     assert not result.passed
-    assert "cannot be listened on: " in result.detail
+    assert "cannot listen on " in result.detail
 
 
 @pytest.mark.parametrize("transport", list(SyslogTransport))

@@ -36,7 +36,8 @@ from dicom_io.commitment.messages import (
 )
 from dicom_io.objects.classes import REPORT_CLASS, REPORT_CLASSES
 from dicom_io.peer.peers import Caller, Peer
-from dicom_io.receive.node import Node, StoreStatus
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import StoreStatus
 from dicom_io.report.older_classes import fallback_uid
 from storage.errors import StoreUnavailableError
 from storage.files.spool import Spool

@@ -4,8 +4,8 @@ import pytest
 
 from daemon.config.destinations import classes_for, kinds_for, kinds_to_build, picture_contexts
 from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from dicom_io.objects.classes import RESULT_CLASSES
 from dicom_io.objects.compression import JPEG_BASELINE, RLE
-from dicom_io.send.sender import RESULT_CLASSES
 from storage.records import ObjectKind
 
 SC = "1.2.840.10008.5.1.4.1.1.7"

@@ -19,7 +19,8 @@ from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import build_capture
 from dicom_io.objects.source_header import Identity
 from dicom_io.peer.peers import Peer
-from dicom_io.receive.node import Node, ReceivedInstance, StoreStatus
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from dicom_io.report.older_classes import fallback_uid
 from storage.records import Job, JobState
 from tests.builders.objects import NOW, capture_content, full_header

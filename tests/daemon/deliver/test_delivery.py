@@ -13,7 +13,9 @@ from daemon.config.peers import PeerConfig, Product
 from daemon.config.settings import Config
 from daemon.courier import log_jobs_without_peer
 from dicom_io.peer.peers import Peer
-from dicom_io.receive.node import Node, Rejection, StoreStatus
+from dicom_io.receive.events import Rejection
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import StoreStatus
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender
 from storage.records import Job, JobKind, JobState

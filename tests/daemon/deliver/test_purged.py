@@ -8,7 +8,7 @@ from daemon.analyse.pipeline import Pipeline
 from daemon.config.settings import Config
 from daemon.receive.reception import Reception
 from dicom_io.read.header import read_dataset
-from dicom_io.receive.node import StoreStatus
+from dicom_io.receive.store_request import StoreStatus
 from storage.records import InstanceState, JobKind, JobState, ReceiptOutcome, StudyStatus
 from tests.builders.bench import Bench, everything_wanted, films_of
 from tests.builders.images.films import film, received

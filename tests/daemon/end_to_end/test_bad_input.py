@@ -18,7 +18,7 @@ from cxr_model.predict.bundle import Bundle
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.header import read_header
 from dicom_io.read.warnings_off import quietly
-from dicom_io.receive.node import StoreStatus
+from dicom_io.receive.store_request import StoreStatus
 from storage.records import InstanceState, JobKind, JobState
 from tests.builders.images.films import film
 from tests.builders.images.mutations import SYNTAXES, Mutation, mutations

@@ -7,7 +7,7 @@ import pytest
 
 from daemon.receive.reception import Reception
 from dicom_io.read.header import read_header
-from dicom_io.receive.node import StoreStatus
+from dicom_io.receive.store_request import StoreStatus
 from storage.files.spool import MARKER, Spool
 from storage.records import InstanceState, JobState
 from storage.store import Store

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from daemon.receive.reception import Reception
-from dicom_io.receive.node import StoreStatus
+from dicom_io.receive.store_request import StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
 from storage.files.spool import MARKER, Spool
 from storage.store import Store

@@ -18,8 +18,8 @@ from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.deliver.purge import PeriodicPurge
 from daemon.receive.orphans import log_swept, sweep_orphans
 from daemon.worker.role import RoleContext
+from dicom_io.commitment.answer_channel import AnswerChannel
 from dicom_io.commitment.messages import CommitmentRequest, MessageStatus
-from dicom_io.commitment.scp import AnswerChannel
 from dicom_io.peer.peers import Caller
 from storage.files.spool import Spool, received_path
 from storage.orphans import Sweep

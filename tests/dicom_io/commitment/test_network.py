@@ -9,6 +9,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pynetdicom import AE, build_context, build_role, evt
 
+from dicom_io.commitment.answer_channel import AnswerChannel
 from dicom_io.commitment.messages import (
     COMMITMENT_CLASS,
     CommitmentAnswer,
@@ -17,11 +18,11 @@ from dicom_io.commitment.messages import (
     MessageStatus,
     build_request,
 )
-from dicom_io.commitment.scp import AnswerChannel
-from dicom_io.commitment.scu import CommitmentSession, report
+from dicom_io.commitment.scu import CommitmentSession, send_answer
 from dicom_io.errors import AssociationError
 from dicom_io.peer.peers import Caller, Peer
-from dicom_io.receive.node import Node, ReceivedInstance, StoreStatus
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from tests.builders.images.films import chest_film, file_bytes
 from tests.servers.dicom.commitment_archive import (
     HOST,
@@ -63,7 +64,7 @@ def test_an_archive_is_asked_and_answers_on_the_same_association() -> None:
         running_archive(Archive(on_same_association=True)) as archive,
         CommitmentSession(commitment_destination(archive.port), ears.take) as session,
     ):
-        assert session.ask(REQUEST) == 0x0000
+        assert session.send(REQUEST) == 0x0000
         assert session.wait("2.25.1", 5.0)
     assert ears.answers == [COMMITTED]
     assert archive.statuses == [0x0000]
@@ -79,7 +80,7 @@ def test_an_answer_may_come_before_the_response() -> None:
         running_archive(early) as archive,
         CommitmentSession(commitment_destination(archive.port), ears.take) as session,
     ):
-        assert session.ask(REQUEST) == 0x0000
+        assert session.send(REQUEST) == 0x0000
         assert session.wait("2.25.1", 5.0)
     assert ears.answers == [COMMITTED]
 
@@ -93,7 +94,7 @@ def test_failures_come_with_their_reasons() -> None:
         running_archive(refusing) as archive,
         CommitmentSession(commitment_destination(archive.port), ears.take) as session,
     ):
-        session.ask(REQUEST)
+        session.send(REQUEST)
         assert session.wait("2.25.1", 5.0)
     assert [one.reason for one in ears.answers[0].failed] == [0x0112, 0x0112]
 
@@ -103,7 +104,7 @@ def test_an_archive_that_answers_elsewhere_is_not_waited_for_for_ever() -> None:
         running_archive(Archive()) as archive,
         CommitmentSession(commitment_destination(archive.port), Ears().take) as session,
     ):
-        assert session.ask(REQUEST) == 0x0000
+        assert session.send(REQUEST) == 0x0000
         assert not session.wait("2.25.1", 0.2)
 
 
@@ -112,7 +113,7 @@ def test_many_sessions_that_are_answered_at_once_all_end() -> None:
     with running_archive(Archive(on_same_association=True)) as archive:
         for _ in range(10):
             with CommitmentSession(commitment_destination(archive.port), ears.take) as session:
-                session.ask(REQUEST)
+                session.send(REQUEST)
                 assert session.wait("2.25.1", 5.0)
     assert len(ears.answers) == 10
 
@@ -122,7 +123,7 @@ def test_the_status_of_the_archive_is_handed_on() -> None:
         running_archive(Archive(replies=[0x0213])) as archive,
         CommitmentSession(commitment_destination(archive.port), Ears().take) as session,
     ):
-        assert session.ask(REQUEST) == 0x0213
+        assert session.send(REQUEST) == 0x0213
 
 
 def test_an_archive_without_the_service_is_named() -> None:
@@ -140,7 +141,7 @@ def test_an_archive_without_the_service_is_named() -> None:
 
 def test_a_peer_is_answered_on_a_new_association() -> None:
     with running_archive(Archive()) as modality:
-        assert report(commitment_destination(modality.port), COMMITTED) == 0x0000
+        assert send_answer(commitment_destination(modality.port), COMMITTED) == 0x0000
     (information,) = modality.answers
     assert information.TransactionUID == "2.25.1"
     assert len(information.ReferencedSOPSequence) == 2
@@ -148,7 +149,7 @@ def test_a_peer_is_answered_on_a_new_association() -> None:
 
 def test_the_status_of_the_peer_is_handed_on() -> None:
     with running_archive(Archive(replies=[0x0110])) as modality:
-        assert report(commitment_destination(modality.port), COMMITTED) == 0x0110
+        assert send_answer(commitment_destination(modality.port), COMMITTED) == 0x0110
 
 
 def test_a_node_takes_a_request_of_a_peer() -> None:

@@ -11,6 +11,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from dicom_io.errors import ObjectError
+from dicom_io.objects.classes import RESULT_CLASSES
 from dicom_io.objects.compression import (
     JPEG_2000,
     JPEG_BASELINE,
@@ -23,7 +24,6 @@ from dicom_io.objects.compression import (
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import build_capture
 from dicom_io.report.document import build_report
-from dicom_io.send.sender import RESULT_CLASSES
 from tests.builders.objects import capture_content, full_header, report_content
 from tests.tools.installed import require_tool
 from tests.tools.validation import validate

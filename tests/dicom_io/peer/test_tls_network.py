@@ -14,7 +14,7 @@ import pytest
 
 from dicom_io.commitment.messages import CommitmentAnswer, MessageStatus
 from dicom_io.commitment.scp import CommitmentHandlers
-from dicom_io.commitment.scu import report
+from dicom_io.commitment.scu import send_answer
 from dicom_io.peer.peers import Caller, Peer
 from dicom_io.peer.tls import (
     ClientCertificate,
@@ -25,8 +25,9 @@ from dicom_io.peer.tls import (
 )
 from dicom_io.peer.tls_handshake import TlsFault
 from dicom_io.peer.tls_probe import probe
+from dicom_io.receive.events import RejectReason
 from dicom_io.receive.limits import AbortReason, Limits
-from dicom_io.receive.node import Node, RejectReason
+from dicom_io.receive.node import Node
 from dicom_io.send.association import Destination, Timeouts
 from dicom_io.send.sender import Sender, echo
 from tests.builders.certificates import Authority
@@ -137,7 +138,7 @@ def test_who_answers_about_commitment_is_known_by_its_certificate(pki: Authority
     peers = [Peer("STORESCU")]
     context = client_context(pki.ca, pki.of("modality"))
     with tls_node(Inbox(), pki, peers=peers, commitment=handlers) as node:
-        assert report(destination(node, context), CommitmentAnswer("2.25.1", (), ())) == 0x0000
+        assert send_answer(destination(node, context), CommitmentAnswer("2.25.1", (), ())) == 0x0000
     shown = examine(pki.of("modality")).sha256
     assert callers == [Caller("STORESCU", HOST, tls=True, certificate=shown)]
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from dicom_io.receive.node import ReceivedInstance, StoreStatus
+from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from tests.builders.images.films import ROOT, chest_film, chest_values, data_set_bytes, file_bytes
 from tests.servers.dicom.raw_peer import (
     ABORT,

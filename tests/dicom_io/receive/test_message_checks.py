@@ -3,7 +3,7 @@ import struct
 import pytest
 from pydicom.uid import CTImageStorage
 
-from dicom_io.receive.message_checks import CommandError, checked
+from dicom_io.receive.message_checks import CommandError, checked_command_set
 from tests.servers.dicom.raw_peer import command, echo_elements, element, store_elements
 
 STORE = store_elements("1.2.3")
@@ -19,23 +19,23 @@ def with_value(number: int, value: bytes) -> bytes:
 
 @pytest.mark.parametrize("elements", [STORE, echo_elements()])
 def test_a_good_command_set_stays_as_it_is(elements: list[tuple[int, bytes]]) -> None:
-    assert checked(command(elements)) == command(elements)
+    assert checked_command_set(command(elements)) == command(elements)
 
 
 def test_elements_are_put_in_order_and_unknown_ones_left_out() -> None:
     shuffled = command([*reversed(STORE), (0x4000, b"xx"), (0x0902, b"a comment ")])
-    assert checked(shuffled) == command(STORE)
+    assert checked_command_set(shuffled) == command(STORE)
 
 
 def test_a_missing_or_wrong_group_length_is_mended() -> None:
     body = command(STORE)[12:]
-    assert checked(body) == command(STORE)
-    assert checked(element(0, b"\xff\xff\xff\x7f") + body) == command(STORE)
+    assert checked_command_set(body) == command(STORE)
+    assert checked_command_set(element(0, b"\xff\xff\xff\x7f") + body) == command(STORE)
 
 
 def test_an_instance_uid_that_no_standard_allows_is_left_to_its_receiver() -> None:
     odd = with_value(0x1000, b"1.02.abc")
-    assert checked(odd) == odd
+    assert checked_command_set(odd) == odd
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_an_instance_uid_that_no_standard_allows_is_left_to_its_receiver() -> No
 )
 def test_anything_else_is_refused(damaged: bytes) -> None:
     with pytest.raises(CommandError):
-        checked(damaged)
+        checked_command_set(damaged)
 
 
 def test_values_of_any_class_pass() -> None:
     of_ct = command(store_elements("1.2.3", CTImageStorage))
-    assert checked(of_ct) == of_ct
+    assert checked_command_set(of_ct) == of_ct

@@ -12,18 +12,19 @@ from typing import Any
 
 import pytest
 
-from dicom_io.peer.peers import Peer
+from dicom_io.peer.peers import Caller, Peer
 from dicom_io.peer.tls_handshake import Handshakes, TlsFault
+from dicom_io.receive.events import Rejection, RejectReason
 from dicom_io.receive.limits import (
     AbortReason,
     LimitError,
     Limits,
     MemoryBudget,
-    Pace,
     ReceivedData,
+    StallTimer,
 )
-from dicom_io.receive.node import Rejection, RejectReason, StoreStatus
 from dicom_io.receive.server import BoundedEntity, Capacity
+from dicom_io.receive.store_request import StoreStatus
 from tests.builders.images.films import ROOT, chest_film, data_set_bytes, file_bytes
 from tests.servers.dicom import raw_peer
 from tests.servers.dicom.raw_peer import (
@@ -372,22 +373,33 @@ def test_an_owner_that_fails_at_a_rejection_does_not_make_the_node_deaf(
         wait_until(lambda: not threads_of_connections(), seconds=5)
         with RawPeer(node.port) as peer:
             assert peer.associate().echo() == 0
-    assert "could not be recorded" in caplog.text
+    assert "rejection handler failed" in caplog.text
 
 
-def test_a_request_that_cannot_be_judged_is_not_accepted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(*_: object) -> None:
+class BrokenPeer(Peer):
+    """A peer that cannot be compared with a caller."""
+
+    def matches(self, caller: Caller) -> bool:
         raise RuntimeError("broken")
 
+
+class SlowPeer(Peer):
+    """A peer whose host takes a while to look up."""
+
+    def matches(self, caller: Caller) -> bool:
+        time.sleep(0.2)
+        return Peer.matches(self, caller)
+
+
+def test_a_request_that_cannot_be_checked_is_not_accepted() -> None:
     inbox = Inbox()
-    with running_node(inbox) as node:
-        monkeypatch.setattr(node, "_judge", fail)
-        with RawPeer(node.port) as peer:
-            peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
-            assert peer.next()[0] == ABORT
-            assert peer.seconds_until_closed() < 5
+    with (
+        running_node(inbox, peers=[BrokenPeer("STORESCU")]) as node,
+        RawPeer(node.port) as peer,
+    ):
+        peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
+        assert peer.next()[0] == ABORT
+        assert peer.seconds_until_closed() < 5
 
 
 @pytest.mark.parametrize("reject", [True, False])
@@ -443,7 +455,7 @@ def test_a_tls_handshake_has_one_time_limit_from_its_first_byte_on() -> None:
         late = threading.Timer(1.5, there.sendall, (b"\x16",))
         late.start()
         started = time.monotonic()
-        assert not Handshakes(2.0, lambda _, fault: faults.append(fault)).shake(client, HOST)
+        assert not Handshakes(2.0, lambda _, fault: faults.append(fault)).perform(client, HOST)
         assert time.monotonic() - started < 3
         late.join()
     assert faults == [TlsFault.TLS_HANDSHAKE]
@@ -488,17 +500,9 @@ def test_a_peer_that_speaks_later_versions_too_is_accepted() -> None:
         assert peer.associate(associate_rq(version=3)).echo() == 0
 
 
-def test_more_associations_than_allowed_cannot_slip_in_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Looking up a peer's host takes a while, in which others are judged, too."""
-
-    def slowly(*_: object) -> bool:
-        time.sleep(0.2)
-        return True
-
-    monkeypatch.setattr("dicom_io.receive.node.is_known", slowly)
-    with running_node(Inbox(), max_associations=2) as node:
+def test_more_associations_than_allowed_cannot_slip_in_at_once() -> None:
+    """While the host of one peer is looked up, requests of others are checked too."""
+    with running_node(Inbox(), max_associations=2, peers=[SlowPeer("STORESCU")]) as node:
         peers = [RawPeer(node.port) for _ in range(12)]
         for peer in peers:
             peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
@@ -559,7 +563,7 @@ def test_received_data_counts_what_it_holds() -> None:
     data.write(b"x" * 179)
     with pytest.raises(LimitError):
         data.write(b"x")
-    data.let_go()
+    data.release()
     assert budget.left == 100
 
 
@@ -569,8 +573,8 @@ def test_received_data_is_refused_where_the_total_is_used_up() -> None:
     first.write(b"x" * 80)
     second.write(b"x" * 21)
     assert second.refusal is AbortReason.NO_MEMORY
-    first.let_go()
-    first.let_go()
+    first.release()
+    first.release()
     assert budget.left == 100
 
 
@@ -605,14 +609,14 @@ def test_data_of_a_command_that_has_none_takes_no_room_for_good(
 
 
 def test_a_steady_sender_is_not_too_slow() -> None:
-    pace = Pace(0.1, 10)
+    timer = StallTimer(0.1, 10)
     for _ in range(4):
         time.sleep(0.06)
-        pace.arrived(10)
-        pace.check()
+        timer.count(10)
+        timer.check()
     time.sleep(0.11)
     with pytest.raises(LimitError, match="did not come in time"):
-        pace.check()
+        timer.check()
 
 
 @pytest.mark.parametrize(

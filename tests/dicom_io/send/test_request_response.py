@@ -16,11 +16,12 @@ from pydicom import dcmread
 from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_ACTION, N_EVENT_REPORT
 
+from dicom_io.commitment.answer_channel import pause_reactor
 from dicom_io.commitment.messages import build_request
-from dicom_io.commitment.scu import CommitmentSession, report
+from dicom_io.commitment.scu import CommitmentSession, send_answer
 from dicom_io.errors import AssociationError
-from dicom_io.send.association import associate, proposals
-from dicom_io.send.sender import Destination, Disposition, Sender, Timeouts, echo
+from dicom_io.send.association import Destination, Timeouts, associate, proposals
+from dicom_io.send.sender import Disposition, Sender, echo
 from tests.builders.images.films import chest_film, file_bytes
 from tests.servers.dicom.commitment_archive import HOST, Archive, running_archive
 from tests.servers.dicom.commitment_peers import (
@@ -112,9 +113,7 @@ def test_nothing_is_sent_that_has_a_response_already() -> None:
 
     with storage_archive(count) as there:
         association = associate(there, proposals([SC]))
-        association._reactor_checkpoint.clear()
-        while not association._is_paused:
-            time.sleep(0.001)
+        assert pause_reactor(association, time.monotonic() + 5)
         early = C_STORE()
         early.MessageIDBeingRespondedTo = 1
         early.Status = 0x0000
@@ -174,7 +173,7 @@ def test_a_request_for_commitment_is_answered_by_its_own_response() -> None:
         CommitmentSession(commitment_destination(there.port), Ears().take) as session,
         pytest.raises(AssociationError, match="Message ID 9 instead of 1"),
     ):
-        session.ask(REQUEST)
+        session.send(REQUEST)
 
 
 def test_an_answer_to_a_peer_is_answered_by_its_own_response() -> None:
@@ -182,7 +181,7 @@ def test_an_answer_to_a_peer_is_answered_by_its_own_response() -> None:
         running_archive(Confused()) as there,
         pytest.raises(AssociationError, match="Message ID 9 instead of 1"),
     ):
-        report(commitment_destination(there.port), COMMITTED)
+        send_answer(commitment_destination(there.port), COMMITTED)
 
 
 def test_an_answer_on_the_association_of_the_peer_has_its_own_response() -> None:

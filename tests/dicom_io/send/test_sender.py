@@ -19,21 +19,15 @@ from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
 from dicom_io.errors import AssociationError
-from dicom_io.objects.classes import REPORT_CLASSES
+from dicom_io.objects.classes import REPORT_CLASSES, RESULT_CLASSES
 from dicom_io.objects.encode import to_bytes
-from dicom_io.receive.node import Node, Peer, ReceivedInstance, StoreStatus
+from dicom_io.peer.peers import Peer
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from dicom_io.report.document import build_report
 from dicom_io.report.older_classes import fallback_uid
-from dicom_io.send.sender import (
-    RESULT_CLASSES,
-    Destination,
-    Disposition,
-    Sender,
-    Timeouts,
-    classify,
-    echo,
-    pair_of,
-)
+from dicom_io.send.association import Destination, Timeouts
+from dicom_io.send.sender import Disposition, Sender, classify, echo, pair_of
 from tests.builders.images.films import chest_film, data_set_bytes, file_bytes
 from tests.builders.objects import full_header, report_content
 from tests.servers.dicom.storage_archive import (

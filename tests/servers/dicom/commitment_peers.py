@@ -9,6 +9,7 @@ from pydicom import Dataset
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 
+from dicom_io.commitment.answer_channel import AnswerChannel
 from dicom_io.commitment.messages import (
     COMMITMENT_CLASS,
     COMMITMENT_INSTANCE,
@@ -17,9 +18,10 @@ from dicom_io.commitment.messages import (
     MessageStatus,
     Reference,
 )
-from dicom_io.commitment.scp import AnswerChannel, CommitmentHandlers
+from dicom_io.commitment.scp import CommitmentHandlers
 from dicom_io.peer.peers import Caller, Peer
-from dicom_io.receive.node import Node, StoreStatus
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import StoreStatus
 from dicom_io.send.association import Destination, Timeouts
 from tests.servers.dicom.commitment_archive import HOST, Archive
 from tests.servers.dicom.storage_node import CR

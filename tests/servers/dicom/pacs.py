@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from dicom_io.peer.peers import Peer
-from dicom_io.receive.node import Node, ReceivedInstance, StoreStatus
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from tests.tools.ports import HOST
 
 NODE = "CXRD"

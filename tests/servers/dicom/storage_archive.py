@@ -15,11 +15,8 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
-from dicom_io.send.sender import (
-    RESULT_CLASSES,
-    Destination,
-    Timeouts,
-)
+from dicom_io.objects.classes import RESULT_CLASSES
+from dicom_io.send.association import Destination, Timeouts
 from tests.builders.images.films import chest_film, file_bytes
 from tests.servers.dicom.raw_peer import ASSOCIATE_AC, USER_INFORMATION, item, pdu
 

@@ -11,9 +11,11 @@ from typing import Any
 from pynetdicom import AE, build_context
 from pynetdicom.dimse_primitives import C_STORE
 
+from dicom_io.commitment.answer_channel import pause_reactor, resume_reactor
 from dicom_io.peer.peers import Peer
-from dicom_io.receive.events import RefusedObject
-from dicom_io.receive.node import Node, ReceivedInstance, Rejection, StoreStatus
+from dicom_io.receive.events import RefusedObject, Rejection
+from dicom_io.receive.node import Node
+from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from tests.builders.images.films import ROOT
 from tests.tools.installed import require_tool
 
@@ -80,12 +82,10 @@ def store_raw(
     request.AffectedSOPClassUID = sop_class
     request.AffectedSOPInstanceUID = uid
     request.DataSet = BytesIO(data_set)
-    association._reactor_checkpoint.clear()
-    while not association._is_paused:
-        time.sleep(0.001)
+    assert pause_reactor(association, time.monotonic() + 5)
     association.dimse.send_msg(request, 1)
     _, response = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
+    resume_reactor(association)
     association.release()
     assert isinstance(response, C_STORE)
     return response
