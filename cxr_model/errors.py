@@ -1,17 +1,17 @@
-"""What can go wrong with a model, its data or its training.
+"""Errors of models, their data and their training.
 
     ModelError
-    ├── ImageError              an array that is not a greyscale image
-    ├── BundleError             a bundle that is missing, incomplete, altered or of another format
-    ├── CheckpointError         somebody else's checkpoint that cannot become a bundle
-    ├── DownloadError           published weights that could not be fetched whole and unaltered
-    ├── CalibrationError        calibration or scoring that cannot be done honestly on this data
-    ├── DeviceError             the asked-for device is not on this machine
-    └── DataError               label tables or image folders that cannot be used
-        ├── PatientOverlapError the same patient on both sides of a split
-        └── TrainingError       a training that cannot start, resume or go on
+    ├── ImageError              an array or a file that is not a greyscale image
+    ├── BundleError             a missing, incomplete or altered bundle, or one of another format
+    ├── CheckpointError         a checkpoint that cannot become a bundle
+    ├── DownloadError           published weights that could not be downloaded or verified
+    ├── CalibrationError        predictions that cannot be calibrated or scored
+    ├── DeviceError             a device that this machine does not have
+    └── DataError               unusable label tables or image folders
+        ├── PatientOverlapError a patient in two parts of a split
+        └── TrainingError       settings, data or a checkpoint that cannot train
 
-Every error carries ``retryable``: whether doing the same again, unchanged, can help.
+Every error has ``retryable``: True if the same call can succeed later.
 """
 
 from typing import ClassVar
@@ -24,38 +24,38 @@ class ModelError(Exception):
 
 
 class ImageError(ModelError):
-    """The array is not a greyscale image this package can analyse."""
+    """The array or the file is not a greyscale image that this package can analyse."""
 
 
 class BundleError(ModelError):
-    """The bundle is missing, incomplete, altered or of a format this software does not read."""
+    """The bundle is missing, incomplete or altered, or has an unknown format."""
 
 
 class CheckpointError(ModelError):
-    """The checkpoint cannot be turned into a bundle without guessing."""
+    """The checkpoint cannot be converted to a bundle with certainty."""
 
 
 class DownloadError(ModelError):
-    """The file could not be fetched; what has arrived is kept and the same call goes on from it."""
+    """The file could not be downloaded; received bytes are kept and the same call resumes."""
 
     retryable = True
 
 
 class CalibrationError(ModelError):
-    """The predictions cannot be calibrated or scored honestly."""
+    """The predictions cannot be calibrated or scored."""
 
 
 class DeviceError(ModelError):
-    """The device that was asked for is not available here."""
+    """The requested device is unavailable."""
 
 
 class DataError(ModelError):
-    """The label table or the image folder cannot be used."""
+    """The label table or the image folder is unusable."""
 
 
 class PatientOverlapError(DataError):
-    """The same patient is in two parts of a split that must be disjoint."""
+    """A patient is in two parts of a split that must be disjoint."""
 
 
 class TrainingError(DataError):
-    """The training cannot start, resume or go on with what it was given."""
+    """The training cannot start, resume or continue."""

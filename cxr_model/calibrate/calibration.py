@@ -1,4 +1,4 @@
-"""The calibration of all labels: fitted on some patients, applied to and scored on others."""
+"""Fits, stores and applies the calibration of all labels; refuses the patients of its fit."""
 
 import json
 from collections.abc import Mapping
@@ -6,36 +6,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
-from cxr_model.calibrate.choosing import DEFAULT_METHODS, Folds, Priors, choose
 from cxr_model.calibrate.fitting import fit_offset
 from cxr_model.calibrate.pooling import shared_priors
+from cxr_model.calibrate.selection import DEFAULT_METHODS, Folds, Priors, select
 from cxr_model.data.patients import PatientSet
 from cxr_model.data.predictions import Predictions, split_patients
 from cxr_model.errors import CalibrationError
+from cxr_model.predict.choices import Method
 from cxr_model.predict.curves import (
     Calibrator,
-    Floats,
-    Method,
+    calibrated_probabilities,
     calibrators_from_card,
     logit,
-    sigmoid,
 )
 
 FORMAT = "cxrd-calibration/1"
 
 FOLDS = 5
 
-#: Below so many outcomes of either kind a local site keeps the offset it had.
+#: Positives and negatives that a site needs to refit the offset of a label.
 LOCAL_MINIMUM = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """One curve per label, and which patients they were fitted on.
+    """A curve per label and the patients of the fit.
 
-    `report` holds, per label, what the choice was made on; it is kept for readers and not used.
+    `report` holds the evidence for the choice of each curve; it is informative only.
     """
 
     calibrators: Mapping[str, Calibrator]
@@ -43,21 +40,30 @@ class Calibration:
     report: Mapping[str, Mapping[str, Any]]
 
     def apply(self, predictions: Predictions) -> Predictions:
-        """The same images with calibrated probabilities.
+        """Return the same images with calibrated probabilities.
 
-        Raises PatientOverlapError when a curve was fitted on one of their patients, and
-        CalibrationError when a label has no curve.
+        Raises PatientOverlapError if a curve was fitted on one of the patients, CalibrationError
+        if a label has no curve.
         """
         self.fitted_on.refuse(predictions.patients)
-        probabilities = apply(self.calibrators, predictions.labels, predictions.probabilities)
-        return predictions.with_probabilities(probabilities)
+        return self.apply_to_fitted(predictions)
+
+    def apply_to_fitted(self, predictions: Predictions) -> Predictions:
+        """Calibrate as `apply` does, without the check of patients."""
+        missing = [label for label in predictions.labels if label not in self.calibrators]
+        if missing:
+            raise CalibrationError(f"the calibration has no curve for {missing[0]}")
+        logits = logit(predictions.probabilities)
+        return predictions.with_probabilities(
+            calibrated_probabilities(self.calibrators, predictions.labels, logits)
+        )
 
     def to_card(self) -> dict[str, dict[str, Any]]:
-        """The curves as a bundle's card keeps them."""
+        """Return the curves for the card of a bundle."""
         return {label: curve.to_json() for label, curve in self.calibrators.items()}
 
     def save(self, path: Path) -> None:
-        """Write JSON, into a folder that is made where there is none."""
+        """Write JSON; make the folder if it is missing."""
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "format": FORMAT,
@@ -69,7 +75,7 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read JSON. Raises CalibrationError when it is missing or not such a file."""
+        """Read the JSON of `save`. Raises CalibrationError if it is missing or malformed."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -86,25 +92,13 @@ class Calibration:
             raise CalibrationError(f"{path} is malformed: {error}") from error
 
 
-def apply(
-    calibrators: Mapping[str, Calibrator], labels: tuple[str, ...], probabilities: Floats
-) -> Floats:
-    """Calibrate probabilities (n, labels). Raises CalibrationError when a label has no curve."""
-    missing = [label for label in labels if label not in calibrators]
-    if missing:
-        raise CalibrationError(f"the calibration has no curve for {missing[0]}")
-    logits = logit(probabilities)
-    columns = [calibrators[label].apply(logits[:, i]) for i, label in enumerate(labels)]
-    return sigmoid(np.stack(columns, axis=1))
-
-
 def calibrate(
     predictions: Predictions, *, methods: tuple[Method, ...] = DEFAULT_METHODS, seed: int = 0
 ) -> Calibration:
-    """Choose and fit a curve per label on all of `predictions`.
+    """Select and fit a curve per label on all `predictions`.
 
-    Curves are drawn to what the labels have in common, see `pooling`. Raises DataError when there
-    are too few patients to cross-validate.
+    `pooling` shrinks the curves towards the common values of the labels. Raises DataError if
+    there are fewer patients than `FOLDS`.
     """
     logits, targets = logit(predictions.probabilities), predictions.targets
     folds = Folds(split_patients(predictions.patients, FOLDS, seed), predictions.patients)
@@ -117,17 +111,17 @@ def calibrate(
     report: dict[str, Mapping[str, Any]] = {}
     for column, label in enumerate(predictions.labels):
         priors = Priors(whole[column], [fold[column] for fold in left_in])
-        choice = choose(logits[:, column], targets[:, column], folds, priors, methods)
-        calibrators[label], report[label] = choice.calibrator, choice.report
+        selection = select(logits[:, column], targets[:, column], folds, priors, methods)
+        calibrators[label], report[label] = selection.calibrator, selection.report
     return Calibration(calibrators, PatientSet.of(predictions.patients), report)
 
 
 def refit_offsets(calibration: Calibration, local: Predictions) -> Calibration:
-    """Move each curve so that its mean fits a site's own outcomes; slopes and shapes stay.
+    """Refit the offset of each curve to the prevalence of a site; slopes and shapes stay.
 
-    A site's prevalence is rarely the one a model was calibrated at. A label with fewer than
-    `LOCAL_MINIMUM` positives or negatives keeps its curve. Raises PatientOverlapError when the
-    curves were fitted on one of these patients, CalibrationError when a label has no curve.
+    A label with fewer than `LOCAL_MINIMUM` positives or negatives keeps its curve. Raises
+    PatientOverlapError if the curves were fitted on one of the site's patients, CalibrationError
+    if a label has no curve.
     """
     calibrated = logit(calibration.apply(local).probabilities)
     calibrators, report = dict(calibration.calibrators), dict(calibration.report)

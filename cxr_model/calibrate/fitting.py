@@ -1,9 +1,10 @@
-"""Fitting one label's calibration curve to outcomes. Needs scikit-learn for isotonic only."""
+"""Fits the calibration curve of one label to outcomes."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.isotonic import IsotonicRegression
 
 from cxr_model.errors import CalibrationError
 from cxr_model.predict.curves import Beta, Floats, Isotonic, Platt, logit, sigmoid, softplus
@@ -12,38 +13,35 @@ _STEPS = 200
 
 _SMALLEST_SLOPE = 1e-3
 
-_NEXT_TO_NOTHING = 1e-6
+_FLAT_PRECISION = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """A normal prior on beta's (a, b, c): `mean` (3,) and inverse covariance `precision` (3, 3).
-
-    On Platt's (slope, intercept) it is the same prior where a = b.
-    """
+    """A normal prior on beta's (a, b, c): `mean` (3,) and inverse covariance `precision` (3, 3)."""
 
     mean: Floats
     precision: Floats
 
     def for_platt(self) -> "Prior":
-        """The prior where both slopes are one, over (slope, intercept)."""
+        """Return the prior over Platt's (slope, intercept): this one restricted to a = b."""
         both = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
         precision = both.T @ self.precision @ both
         mean = np.linalg.solve(precision, both.T @ self.precision @ self.mean)
         return Prior(mean, precision)
 
 
-#: Nothing is believed beforehand; the slopes start from 1.
-FLAT = Prior(np.array([1.0, 1.0, 0.0]), _NEXT_TO_NOTHING * np.eye(3))
+#: A flat prior; the slopes start at 1.
+FLAT = Prior(np.array([1.0, 1.0, 0.0]), _FLAT_PRECISION * np.eye(3))
 
-#: The network's own probability is believed until some hundred outcomes say otherwise.
+#: A prior on the network's own probability that about a hundred outcomes can overrule.
 NETWORK_PRIOR = Prior(np.array([1.0, 1.0, 0.0]), np.diag([5.0, 5.0, 10.0]))
 
 
 def smoothed_targets(targets: npt.ArrayLike) -> Floats:
-    """Outcomes drawn away from 0 and 1 by Platt's rule: (n₊+1)/(n₊+2) and 1/(n₋+2).
+    """Return outcomes smoothed by Platt's rule: (n₊+1)/(n₊+2) for 1 and 1/(n₋+2) for 0.
 
-    Raises CalibrationError for values other than 0 and 1, or when there are none.
+    Raises CalibrationError if `targets` is empty or holds values other than 0 and 1.
     """
     y = np.asarray(targets, dtype=np.float64)
     if y.ndim != 1 or y.size == 0 or not np.isin(y, (0.0, 1.0)).all():
@@ -54,10 +52,10 @@ def smoothed_targets(targets: npt.ArrayLike) -> Floats:
 
 
 def fit_platt(logits: npt.ArrayLike, targets: npt.ArrayLike, *, prior: Prior = FLAT) -> Platt:
-    """Platt's curve of highest likelihood, or posterior density, for smoothed targets.
+    """Fit Platt's curve to smoothed targets by maximum posterior density.
 
-    A `prior` steadies labels with few positives. Raises CalibrationError when the two differ in
-    length or an outcome is not 0 or 1.
+    A `prior` stabilises labels with few positives. Raises CalibrationError if the lengths differ
+    or an outcome is not 0 or 1.
     """
     x = _logits(logits, targets)
     slope, intercept = _minimise(x[:, None], smoothed_targets(targets), prior.for_platt())
@@ -65,10 +63,7 @@ def fit_platt(logits: npt.ArrayLike, targets: npt.ArrayLike, *, prior: Prior = F
 
 
 def fit_beta(logits: npt.ArrayLike, targets: npt.ArrayLike, *, prior: Prior = FLAT) -> Beta:
-    """The beta curve of highest likelihood or posterior density, with both slopes positive.
-
-    Targets, `prior` and errors are those of `fit_platt`.
-    """
+    """Fit a beta curve with positive slopes; arguments and errors as in `fit_platt`."""
     x = _logits(logits, targets)
     columns = np.stack([-softplus(-x), softplus(x)], axis=1)
     a, b, c = _minimise(columns, smoothed_targets(targets), prior)
@@ -76,26 +71,21 @@ def fit_beta(logits: npt.ArrayLike, targets: npt.ArrayLike, *, prior: Prior = FL
 
 
 def fit_isotonic(logits: npt.ArrayLike, targets: npt.ArrayLike) -> Isotonic:
-    """Isotonic regression of smoothed targets, each step replaced by its centre.
-
-    Errors are those of `fit_platt`.
-    """
-    from sklearn.isotonic import IsotonicRegression
-
+    """Fit a centred isotonic regression to smoothed targets; errors as in `fit_platt`."""
     x = _logits(logits, targets)
     levels = IsotonicRegression().fit_transform(x, smoothed_targets(targets))
-    # Rounded, because one step's level comes back with differences in the last bits.
+    # Rounded, because the level of one step differs in the last bits.
     values, inverse, counts = np.unique(
         np.round(levels, 10), return_inverse=True, return_counts=True
     )
     centres = np.bincount(inverse, weights=x) / counts
-    # Equal scores split between two steps would give knots on top of each other.
+    # Equal scores in two steps would give two knots at the same place.
     keep = np.concatenate([[True], np.diff(centres) > 1e-9])
     return Isotonic(tuple(centres[keep].tolist()), tuple(logit(values[keep]).tolist()))
 
 
 def fit_offset(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """What to add to calibrated logits so that they fit smoothed outcomes best."""
+    """Return the offset that fits calibrated logits to smoothed outcomes (maximum likelihood)."""
     x, t = _logits(logits, targets), smoothed_targets(targets)
     offset = 0.0
     for _ in range(_STEPS):
@@ -108,9 +98,9 @@ def fit_offset(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 
 def _minimise(columns: Floats, targets: Floats, prior: Prior) -> Floats:
-    """Newton's method with step halving on the cross-entropy; slopes stay positive.
+    """Minimise the cross-entropy by Newton's method with step halving; slopes stay positive.
 
-    `columns` (n, k) gets an intercept; `prior` is over the k slopes and the intercept.
+    An intercept is added to `columns` (n, k); `prior` is over the k slopes and the intercept.
     """
     design = np.concatenate([columns, np.ones((len(columns), 1))], axis=1)
     weights = prior.mean.copy()
@@ -119,7 +109,7 @@ def _minimise(columns: Floats, targets: Floats, prior: Prior) -> Floats:
     for _ in range(_STEPS):
         p = sigmoid(design @ weights)
         gradient = design.T @ (p - targets) + prior.precision @ (weights - prior.mean)
-        # A slope held at its bound is let go again once the loss falls inwards.
+        # A slope at its bound is released when the loss falls inwards.
         free = (weights > _SMALLEST_SLOPE) | (gradient < 0)
         free[-1] = True
         hessian = (design.T * (p * (1 - p))) @ design + prior.precision

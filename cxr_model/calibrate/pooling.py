@@ -1,10 +1,10 @@
-"""What one network's labels have in common, as priors for the curve of each.
+"""Priors for the curve of each label, pooled over all labels of a network.
 
-A network that is overconfident for one finding is so, by much the same factor, for the others: the
-labels estimate one another. Each label's slope, curvature and offset is drawn to the labels' common
-value as far as their spread allows (random effects; DerSimonian and Laird, "Meta-analysis in
-clinical trials", 1986). Spread and noise are told apart by standard errors over patients, because
-the films of one patient are not independent outcomes (Liang and Zeger, 1986).
+A network that is overconfident for one finding is overconfident for the others by a similar
+factor. Each label's slope, curvature and offset is therefore shrunk towards the labels' common
+value, as far as their spread allows (random effects; DerSimonian and Laird, "Meta-analysis in
+clinical trials", 1986). Spread is separated from noise by standard errors over patients, because
+the films of a patient are not independent outcomes (Liang and Zeger, 1986).
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,19 @@ import numpy.typing as npt
 from cxr_model.calibrate.fitting import NETWORK_PRIOR, Prior, fit_platt
 from cxr_model.predict.curves import Floats, sigmoid, softplus
 
-#: A label with fewer outcomes of either kind says nothing of the others; it only learns from them.
+#: Positives and negatives that a label needs to contribute to the common values.
 POOLING_MINIMUM = 10
 
-# Variances (slope, curvature, offset) where no label can say; and the least of any.
+# Variances of slope, curvature and offset if no label contributes.
 _UNKNOWN = np.array([0.1, 0.1, 0.1])
 
+# Smallest variance.
 _LEAST = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """Means and variances (3,) of slope, curvature and offset over a network's labels."""
+    """Means and variances (3,) of slope, curvature and offset over the labels of a network."""
 
     mean: Floats
     variance: Floats
@@ -35,11 +36,11 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one label's outcomes say of its slope, curvature and offset, (3,) each.
+    """Estimates of slope, curvature and offset from one label's outcomes, (3,) each.
 
-    The three are taken where the label's outcomes are decided, so that they are nearly
-    independent: the offset at the `centre` of the logits, the curvature apart from the slope.
-    `inflation` is how much larger variances over patients are than over films.
+    The parametrisation makes the three nearly independent: the offset is taken at the `centre` of
+    the logits, the curvature orthogonal to the slope. `inflation` is the ratio of variances over
+    patients to variances over films.
     """
 
     estimate: Floats
@@ -52,7 +53,7 @@ class Evidence:
 
     @classmethod
     def of(cls, logits: Floats, targets: Floats, patients: npt.NDArray[np.object_]) -> "Evidence":
-        """One Newton step from a cautious Platt curve; all (n,)."""
+        """Estimate by one Newton step from a shrunk Platt curve; all arguments are (n,)."""
         start = fit_platt(logits, targets, prior=NETWORK_PRIOR)
         p = sigmoid(start.apply(logits))
         weight = p * (1 - p)
@@ -60,7 +61,7 @@ class Evidence:
         moved, curve = logits - centre, _curvature(logits)
         curve_mean = float(np.average(curve, weights=weight))
         spread = float((weight * moved**2).sum())
-        # A network that always says the same has no slope to be estimated.
+        # A constant output has no slope.
         varies = spread > _LEAST
         curve_slope = float((weight * moved * curve).sum()) / spread if varies else 0.0
         design = np.stack(
@@ -68,8 +69,8 @@ class Evidence:
         )
         inverse = np.linalg.inv((design.T * weight) @ design + _LEAST * np.eye(3))
         scores = design * (targets - p)[:, None]
-        whose = np.unique(patients, return_inverse=True)[1]
-        by_patient = np.stack([np.bincount(whose, column) for column in scores.T], axis=1)
+        patient = np.unique(patients, return_inverse=True)[1]
+        by_patient = np.stack([np.bincount(patient, column) for column in scores.T], axis=1)
         robust = np.diag(inverse @ (by_patient.T @ by_patient) @ inverse)
         plain = np.diag(inverse)
         from_start = np.array([start.slope, 0.0, start.apply(centre) - centre])
@@ -85,7 +86,7 @@ class Evidence:
         )
 
     def prior(self, common: Common) -> Prior:
-        """`common` as a prior on this label's beta parameters a, b and c."""
+        """Return `common` as a prior on the label's beta parameters a, b and c."""
         slope, curve = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
         # The curve is slope (x - centre) + curvature (q - curve_mean - curve_slope (x - centre))
         # + offset + centre; Beta has it as a, b and c over the same x and q.
@@ -101,7 +102,7 @@ class Evidence:
 def shared_priors(
     logits: Floats, targets: Floats, patients: npt.NDArray[np.object_]
 ) -> list[Prior]:
-    """A prior per label for `fit_platt` and `fit_beta`; `logits` and `targets` are (n, labels)."""
+    """Return a prior per label for `fit_platt` and `fit_beta`; arrays are (n, labels)."""
     columns = range(logits.shape[1])
     labels = [Evidence.of(logits[:, i], targets[:, i], patients) for i in columns]
     common = pool([label for label in labels if label.is_informative])
@@ -109,10 +110,11 @@ def shared_priors(
 
 
 def pool(labels: Sequence[Evidence]) -> Common:
-    """The labels' common slope, curvature and offset, and how far labels differ in them.
+    """Return the common slope, curvature and offset of the labels, and their variance.
 
-    Offsets are drawn to 0, the network's own mean; an error of the mean that labels share widens
-    their spread and so is kept. Without labels the network is believed, as far as `_UNKNOWN` says.
+    Offsets are shrunk towards 0, the network's own mean; an error of the mean that labels share
+    widens the spread, so it survives. Without labels the common values are those of the network,
+    with the variances `_UNKNOWN`.
     """
     if not labels:
         return Common(np.array([1.0, 0.0, 0.0]), _UNKNOWN)
@@ -135,11 +137,11 @@ def _mean(estimates: Floats, weight: Floats) -> Floats:
 
 
 def _spread(distances: Floats, weight: Floats, freedom: int, scale: Floats) -> Floats:
-    """Variances between labels: what their distances exceed their errors by."""
+    """Return variances between labels: their squared distances in excess of their errors."""
     excess = (weight * distances**2).sum(axis=0) - freedom
     return np.asarray(np.maximum(excess, 0.0) / scale)
 
 
 def _curvature(logits: Floats) -> Floats:
-    """(ln p + ln(1 - p)) / 2: beta's slopes a and b differ by its coefficient."""
+    """Return (ln p + ln(1 - p)) / 2; its coefficient is the difference of beta's a and b."""
     return np.asarray(-(softplus(logits) + softplus(-logits)) / 2)

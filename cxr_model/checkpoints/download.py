@@ -1,4 +1,4 @@
-"""Fetching a file over HTTP: resumed where it broke off, checked, and there whole or not at all."""
+"""Downloads a file over HTTP: resumes a broken transfer, verifies the file, renames it last."""
 
 import hashlib
 import http.client
@@ -25,7 +25,7 @@ _RANGE_NOT_SATISFIABLE = 416
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a file is, and what it must be: `size` in bytes and `sha256`, as far as known."""
+    """URL of a file, with its `size` in bytes and its `sha256` if they are known."""
 
     url: str
     size: int | None = None
@@ -35,15 +35,14 @@ class Source:
 def fetch(
     source: Source, target: Path, *, progress: bool = True, timeout: float = _TIMEOUT
 ) -> None:
-    """Download `source` to `target`; nothing is done when it is there already.
+    """Download `source` to `target`; if `target` exists, only verify it.
 
-    What arrives is kept in ``<target>.part``. A connection that breaks is taken up again by HTTP
-    Range for as long as each attempt brings something; after that, the next call goes on from
-    there. The file takes its name only when size and sha256 are right. Without a sha256 to hold
-    it to, only https is trusted.
+    Received bytes are stored in ``<target>.part``. A broken connection is resumed by HTTP Range as
+    long as each attempt receives bytes; then the next call resumes. The file is renamed to
+    `target` after size and sha256 are verified. Without a sha256, the URL must be https.
 
-    Raises DownloadError, in one line, when the server cannot be reached, refuses, breaks off, or
-    serves another file.
+    Raises DownloadError, in one line, if the server is unavailable, refuses, breaks off or sends
+    another file.
     """
     if target.is_file():
         _verify(target, source)
@@ -86,7 +85,7 @@ def _receive(source: Source, part: Path, bar: "tqdm[Any]", timeout: float) -> No
 
 
 def _attempt(source: Source, part: Path, bar: "tqdm[Any]", timeout: float) -> int:
-    """Ask for what is missing and append it; returns how long the whole file is."""
+    """Request the missing bytes and append them; return the length of the whole file."""
     have = _length(part)
     headers = {"User-Agent": "cxrd", "Accept-Encoding": "identity"}
     if have:
@@ -102,7 +101,7 @@ def _attempt(source: Source, part: Path, bar: "tqdm[Any]", timeout: float) -> in
             )
         start, total = _extent(answer.headers.get("Content-Range"))
         if start is None or start > have:
-            start = 0  # the server sends the file from its beginning
+            start = 0  # the server ignored the range
         if total is None and answer.length is not None:
             total = start + answer.length
         bar.total, bar.n = total, start
@@ -116,7 +115,7 @@ def _attempt(source: Source, part: Path, bar: "tqdm[Any]", timeout: float) -> in
 
 
 def _extent(header: str | None) -> tuple[int | None, int | None]:
-    """The first byte sent and the whole length, as a Content-Range header names them."""
+    """Return the first byte and the whole length of a Content-Range header, None if unknown."""
     match = _RANGE.fullmatch(header or "")
     if match is None:
         return None, None

@@ -1,4 +1,4 @@
-"""Golden outputs: does an imported network still say what the original said of the same input?"""
+"""Compares the logits of an imported network with golden logits of the original."""
 
 import zipfile
 from pathlib import Path
@@ -14,19 +14,19 @@ from cxr_model.errors import CheckpointError
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 
-#: Largest difference of a logit that other hardware and library versions explain.
+#: Largest difference of a logit between hardware and library versions.
 TOLERANCE = 1e-4
 
 _NAMES = ("input", "logits")
 
 
 def check_golden(bundle: Bundle, path: Path, *, tolerance: float = TOLERANCE) -> float:
-    """Run the network on a golden input; returns the largest difference to the golden logits.
+    """Run the network on a golden input and return the largest difference to the golden logits.
 
-    The file is ``.npz`` or ``.safetensors`` and holds ``input`` (n, channels, rows, cols), as the
-    original network took it, and ``logits``, what it gave before any sigmoid: (n, 14) in NIH
-    order, or (n, 18) in torchxrayvision's. Raises CheckpointError when it is not such a file or a
-    logit differs by more than `tolerance`.
+    The file is ``.npz`` or ``.safetensors`` with the original network's ``input`` (n, channels,
+    rows, cols) and its ``logits`` before any sigmoid: (n, 14) in NIH order, or (n, 18) in
+    torchxrayvision's. Raises CheckpointError for any other file and if a logit differs by more
+    than `tolerance`.
     """
     inputs, expected = _read(path)
     channels = bundle.card.input.channels
@@ -38,11 +38,11 @@ def check_golden(bundle: Bundle, path: Path, *, tolerance: float = TOLERANCE) ->
     with torch.inference_mode():
         network = bundle.network.eval().cpu()
         found = network(torch.from_numpy(inputs)).logits.double().numpy()
-    differences = np.abs(found - expected)
-    # A NaN must not pass for a small difference.
-    worst = float(np.nan_to_num(differences, nan=np.inf).max())
+    # A NaN counts as an infinite difference.
+    differences = np.nan_to_num(np.abs(found - expected), nan=np.inf)
+    worst = float(differences.max())
     if not worst <= tolerance:
-        label = LABELS[int(np.nan_to_num(differences, nan=np.inf).max(axis=0).argmax())]
+        label = LABELS[int(differences.max(axis=0).argmax())]
         raise CheckpointError(
             f"the imported network is not the one of {path}: the logit of {label} differs by "
             f"{worst:.2g}, more than {tolerance:g}"

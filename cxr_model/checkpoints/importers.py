@@ -1,8 +1,8 @@
-"""Other people's DenseNet-121 checkpoints as bundles, strictly: every key fits or it refuses.
+"""Imports published DenseNet-121 checkpoints as bundles; every key must fit.
 
 Known layouts: torchxrayvision's networks of 18 outputs on one channel; the CheXNet
-reproductions of arnoweng and zoogzog (``*.pth.tar``) and of jrzech (a pickled module); and plain
-torchvision state dicts of 14 outputs, which are taken to be in the order of `LABELS`.
+reproductions of arnoweng and zoogzog (``*.pth.tar``) and of jrzech (a pickled module); plain
+torchvision state dicts of 14 outputs, assumed to be in the order of `LABELS`.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from cxr_model.checkpoints.unpickling import ModuleShell, read_checkpoint
 from cxr_model.errors import CheckpointError
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
-from cxr_model.predict.card import Card
+from cxr_model.predict.card import Card, timestamp
 from cxr_model.predict.network import DenseNet121
 from cxr_model.predict.transform import InputSpec
 
@@ -58,13 +58,13 @@ _DEFAULT_THRESHOLD = 0.5
 
 
 class Layout(StrEnum):
-    """Whose outputs these are, told apart by the shapes of the first and last layer."""
+    """Layout of a checkpoint's input and outputs, from the shapes of first and last layer."""
 
     TORCHXRAYVISION = "torchxrayvision"
     NIH14 = "nih14"
 
 
-# Grey in [0, 1] less one half over 1/2048 is torchxrayvision's range of -1024 to 1024.
+# (grey in [0, 1] - 1/2) / (1/2048) is torchxrayvision's range of -1024 to 1024.
 _INPUTS = {
     Layout.TORCHXRAYVISION: InputSpec(224, mean=(0.5,), std=(1 / 2048,)),
     Layout.NIH14: InputSpec(224),
@@ -73,7 +73,7 @@ _INPUTS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Imported:
-    """A checkpoint's weights under torchvision's keys; the first 14 outputs are in NIH order."""
+    """A checkpoint's network; its first 14 outputs are in NIH order."""
 
     network: DenseNet121
     layout: Layout
@@ -93,11 +93,10 @@ def import_bundle(
 ) -> Bundle:
     """Make a bundle of the checkpoint at `path`; its logits are those of the original network.
 
-    `allow_modules` admits files that are pickled modules; nothing in them is run. `sha256`, when
-    given, must be that of the file. `thresholds`, per label, are those published for a checkpoint
-    that does not hold its own. The probabilities are the network's own until the bundle is
-    calibrated. Raises CheckpointError when the file is another, cannot be read without running
-    code, or has a key missing, left over or of another shape.
+    `allow_modules` admits pickled modules; their code is not run. `sha256`, if given, must be that
+    of the file. `thresholds`, per label, are published ones for a checkpoint without thresholds.
+    The bundle is not calibrated. Raises CheckpointError if the file has another sha256, cannot be
+    read without running code, or has a missing, unexpected or misshapen key.
     """
     imported = import_network(path, allow_modules=allow_modules, sha256=sha256)
     if thresholds is not None:
@@ -105,7 +104,7 @@ def import_bundle(
     card = Card(
         name=name,
         version=version,
-        created=now.astimezone(UTC).isoformat(timespec="seconds"),
+        created=timestamp(now),
         intended_use=INTENDED_USE,
         input=_INPUTS[imported.layout],
         thresholds=imported.thresholds,
@@ -141,11 +140,11 @@ def import_network(
 
 
 def torchvision_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of the known layouts to those of today's torchvision.
+    """Rename the keys of the known layouts to torchvision's present ones.
 
-    Takes off ``module.`` and ``densenet121.``, writes ``norm.1`` as ``norm1`` and ``classifier.0``
-    as ``classifier``, and fills in the counters that torch before 0.4.1 did not have. Raises
-    CheckpointError when two keys become one.
+    Removes ``module.`` and ``densenet121.``, renames ``norm.1`` to ``norm1`` and ``classifier.0``
+    to ``classifier``, and adds the counters that torch before 0.4.1 did not have. Raises
+    CheckpointError if two keys become one.
     """
     renamed: dict[str, Tensor] = {}
     for key, value in _without_prefixes(state).items():
@@ -170,7 +169,7 @@ def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _state(content: Any) -> tuple[dict[str, Tensor], Any]:
-    """The tensors by name, and torchxrayvision's operating thresholds where there are any."""
+    """Return the tensors by name, and torchxrayvision's operating thresholds or None."""
     if isinstance(content, Mapping):
         for key in ("state_dict", "model"):
             if isinstance(content.get(key), Mapping | ModuleShell):
@@ -193,7 +192,7 @@ def _fill(state: dict[str, Tensor], op_thresholds: Any, digest: str) -> Imported
     thresholds = dict.fromkeys(LABELS, _DEFAULT_THRESHOLD)
     if layout is Layout.TORCHXRAYVISION:
         thresholds |= _operating_thresholds(op_thresholds)
-        # The labels first and in their order, then the outputs that are not read.
+        # The labels first, in NIH order, then the unused outputs.
         others = [name for name in TORCHXRAYVISION_LABELS if name not in LABELS]
         rows = [TORCHXRAYVISION_LABELS.index(name) for name in (*LABELS, *others)]
         for key in ("classifier.weight", "classifier.bias"):
@@ -245,7 +244,7 @@ def _shape(
 
 
 def _operating_thresholds(values: Any) -> dict[str, float]:
-    """torchxrayvision's own thresholds; NaN marks an output it never trained."""
+    """Return torchxrayvision's own thresholds per label; NaN marks an untrained output."""
     if values is None:
         return {}
     numbers = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
@@ -259,9 +258,9 @@ def _operating_thresholds(values: Any) -> dict[str, float]:
 
 
 def _map_scales(imported: Imported) -> dict[str, float]:
-    """Twice the evidence per cell that would bring the whole film to its threshold.
+    """Return twice the logit per cell that brings a film to its threshold, and at least 2.
 
-    Without films to look at this is the only scale the weights themselves give; at least 1.
+    Without films, the weights give no better scale.
     """
     bias = imported.network.label_bias.detach().double().tolist()
     scales = {}

@@ -1,9 +1,9 @@
-"""Weights others have published and that can be imported for all 14 findings.
+"""Published weights that can be imported for all 14 findings.
 
 torchxrayvision (Cohen et al., MIDL 2022; Apache-2.0) publishes its networks as release files on
-GitHub and, in the `model_urls` table of its `models.py`, the threshold of each output. It does
-not publish sizes or hashes: those below are of the release files as they were found, and a file
-that differs is refused. Its other networks lack some of the 14 findings.
+GitHub and the threshold of each output in the `model_urls` table of its `models.py`. It publishes
+no sizes or hashes: those below were computed from the release files, and a file that differs is
+refused. Its other networks lack some of the 14 findings.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ _RECIPE = "densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One network: its release file, what it was trained on, and its published thresholds.
+    """A published network: release file (a pickled module), training data and thresholds.
 
-    The files are pickled modules; `size` and `sha256` are None where they are not known.
+    `size` and `sha256` are None if they are unknown.
     """
 
     name: str
@@ -37,9 +37,9 @@ class Published:
     sha256: str | None = None
 
     def source(self, mirror: str | None = None, sha256: str | None = None) -> Source:
-        """Where to fetch it: the release, or a folder of the same files at `mirror`.
+        """Return the source of the file: the release, or `mirror`, a folder of the same files.
 
-        `sha256`, when given, takes the place of the known size and hash.
+        `sha256`, if given, replaces the known size and hash.
         """
         url = f"{(mirror or RELEASE).rstrip('/')}/{self.file}"
         if sha256 is not None:
@@ -48,16 +48,16 @@ class Published:
 
 
 def published(name: str) -> Published:
-    """The network of that name. Raises DownloadError for another name."""
-    for one in PUBLISHED:
-        if one.name == name:
-            return one
-    known = ", ".join(one.name for one in PUBLISHED)
+    """Return the network of that name. Raises DownloadError for an unknown name."""
+    for network in PUBLISHED:
+        if network.name == name:
+            return network
+    known = ", ".join(network.name for network in PUBLISHED)
     raise DownloadError(f"no published network is called {name!r}; known are {known}")
 
 
 def import_published(
-    one: Published,
+    network: Published,
     folder: Path,
     *,
     name: str | None,
@@ -68,27 +68,27 @@ def import_published(
     sha256: str | None = None,
     progress: bool = True,
 ) -> Bundle:
-    """Fetch `one` into `folder` and make a bundle of it, with the thresholds published for it.
+    """Download `network` to `folder` and make a bundle with its published thresholds.
 
-    A file whose sha256 is known needs no `allow_modules`. Raises DownloadError as `fetch` does and
-    CheckpointError as `import_bundle` does.
+    A file with a known sha256 needs no `allow_modules`. Raises DownloadError as `fetch` and
+    CheckpointError as `import_bundle`.
     """
-    source = one.source(mirror, sha256)
-    target = folder / one.file
+    source = network.source(mirror, sha256)
+    target = folder / network.file
     fetch(source, target, progress=progress)
     return import_bundle(
         target,
-        name=name or one.name,
+        name=name or network.name,
         version=version,
         now=now,
         allow_modules=allow_modules or source.sha256 is not None,
         sha256=source.sha256,
-        thresholds=one.thresholds,
+        thresholds=network.thresholds,
     )
 
 
 def _thresholds(*values: float) -> dict[str, float]:
-    # The first 14 outputs are those of NIH's findings, in torchxrayvision's order.
+    # The first 14 outputs are NIH's findings, in torchxrayvision's order.
     named = dict(zip(TORCHXRAYVISION_LABELS[: len(LABELS)], values, strict=True))
     return {label: named[label] for label in LABELS}
 

@@ -1,8 +1,8 @@
-"""Reading other people's pickled checkpoints without running anything of theirs.
+"""Reads pickled checkpoints of third parties without running their code.
 
-A pickle can call whatever it names. Here a name is looked up in a short list and nowhere else:
-tensors are rebuilt by torch's own functions, the layers of known networks become inert shells
-that only hold what was pickled into them, and any other name ends the reading.
+A pickle can call any function that it names. This reader allows a short list of names: tensors are
+rebuilt by torch's own functions, layers of known networks become inert shells that hold their
+pickled state, and any other name is an error.
 """
 
 import collections
@@ -21,22 +21,22 @@ from cxr_model.errors import CheckpointError
 
 
 class Shell:
-    """Stands for a pickled object of a known class; none of that class's code is run."""
+    """Placeholder of a pickled object of a known class; the code of that class is not run."""
 
     def __init__(self, *_: object, **__: object) -> None:
         self.state: Any = {}
 
     def __setstate__(self, state: Any) -> None:
-        """Keep what was pickled, as it was."""
+        """Store the pickled state unchanged."""
         self.state = state
 
     def attribute(self, name: str) -> Any:
-        """The pickled attribute, or None."""
+        """Return the pickled attribute, or None."""
         state = getattr(self, "state", None)
         return state.get(name) if isinstance(state, dict) else None
 
     def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers with the names a state dict would give them."""
+        """Yield parameters and buffers with their names in a state dict."""
         for table in ("_parameters", "_buffers"):
             for name, value in (self.attribute(table) or {}).items():
                 if isinstance(value, Tensor):
@@ -47,9 +47,9 @@ class Shell:
 
 
 class ModuleShell(Shell):
-    """Stands for a layer or network."""
+    """Placeholder of a layer or network."""
 
-    #: Asked for by torch when it reads its old file format: whether to write source patches.
+    #: Read by torch for its old file format; True would write source patches.
     dump_patches: ClassVar[bool] = False
 
 
@@ -73,8 +73,8 @@ def _module_names() -> Iterator[tuple[str, str]]:
     yield "torch.nn.parallel.data_parallel", "DataParallel"
 
 
-# What very old torch and numpy leave beside the weights; only its presence is known.
-_BYSTANDERS = (
+# Classes that very old torch and numpy store beside the weights; their content is not used.
+_IGNORED = (
     ("torch.nn.backends.thnn", "_get_thnn_function_backend"),
     ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "scalar"),
@@ -92,7 +92,7 @@ def _tensor_names() -> Iterator[tuple[tuple[str, str], Any]]:
         yield ("torch", f"{name}Storage"), getattr(torch, f"{name}Storage")
     yield ("torch", "Size"), torch.Size
     yield ("collections", "OrderedDict"), collections.OrderedDict
-    # Python 2's name and Python 3's: which of them is asked for depends on the protocol.
+    # The names of Python 2 and Python 3; the pickle protocol decides which is used.
     yield ("__builtin__", "set"), set
     yield ("builtins", "set"), set
 
@@ -104,13 +104,13 @@ _MODULES = frozenset(_module_names())
 
 def _restricted(allow_modules: bool) -> type[pickle.Unpickler]:
     class RestrictedUnpickler(pickle.Unpickler):
-        """Finds only what is listed above."""
+        """Finds the names listed above only."""
 
         def find_class(self, module: str, name: str) -> Any:
             key = (module, name)
             if key in _TENSORS:
                 return _TENSORS[key]
-            if key in _BYSTANDERS:
+            if key in _IGNORED:
                 return Shell
             if key not in _MODULES:
                 raise CheckpointError(
@@ -128,25 +128,25 @@ def _restricted(allow_modules: bool) -> type[pickle.Unpickler]:
 
 
 def read_checkpoint(path: Path, *, allow_modules: bool = False) -> Any:
-    """Read a file written by torch.save, of any version, on the CPU.
+    """Read a file of any version of torch.save, on the CPU.
 
-    Modules come back as `ModuleShell` and only where `allow_modules` says so. Raises
-    CheckpointError when the file cannot be read, or names anything else than tensors, plain
-    containers and the layers of the networks known here.
+    With `allow_modules` a module is returned as a `ModuleShell`; without it a module is an error.
+    Raises CheckpointError if the file cannot be read or names anything but tensors, plain
+    containers and layers of the known networks.
     """
     _refuse_script(path)
-    reader = _restricted(allow_modules)
+    unpickler = _restricted(allow_modules)
 
     def load(file: IO[bytes], **options: Any) -> Any:
-        return reader(file, **options).load()
+        return unpickler(file, **options).load()
 
-    pickling = SimpleNamespace(Unpickler=reader, load=load, __name__="restricted")
+    pickling = SimpleNamespace(Unpickler=unpickler, load=load, __name__="restricted")
     return _load(path, lambda: _torch_load(path, pickling))
 
 
 def _torch_load(path: Path, pickling: SimpleNamespace) -> Any:
     with warnings.catch_warnings():
-        # Old files carry their classes' source, which differs from that of the shells.
+        # Old files contain the source of their classes, and torch warns that it has changed.
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", pickle_module=pickling, weights_only=False)
 
@@ -176,7 +176,7 @@ def _load(path: Path, read: Callable[[], Any]) -> Any:
 
 
 def _refuse_script(path: Path) -> None:
-    """TorchScript archives hold code, which torch.load would set up to run."""
+    """Raise CheckpointError for a TorchScript archive: torch.load would prepare its code to run."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:

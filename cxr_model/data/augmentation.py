@@ -1,67 +1,52 @@
-"""Random changes a film may undergo while training: exposure, position, sharpness.
+"""Random changes to a film during training: exposure, position, sharpness.
 
-Never a mirror image: the heart lies on the left, and a flipped film shows another disease.
+A film is never mirrored: the heart lies on the left, and a flipped film shows another disease.
 """
-
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """How far each change may go; all zero leaves the film as it is."""
-
-    rotation: float = 10.0
-    scale: float = 0.12
-    shift: float = 0.06
-    gamma: float = 0.3
-    contrast: float = 0.2
-    brightness: float = 0.1
-    blur: float = 0.2
-    noise: float = 0.02
-    erase: float = 0.2
+from cxr_model.data.augmentation_settings import Augmentation
 
 
 def augment(
-    square: npt.NDArray[np.uint8], rng: np.random.Generator, how: Augmentation
+    square: npt.NDArray[np.uint8], rng: np.random.Generator, ranges: Augmentation
 ) -> npt.NDArray[np.uint8]:
     """Change a grey square (size, size) at random; the result depends on `rng` alone."""
-    film = _move(square, rng, how).astype(np.float32) / np.float32(255)
-    if rng.random() < how.blur:
+    film = _move(square, rng, ranges).astype(np.float32) / np.float32(255)
+    if rng.random() < ranges.blur:
         width = rng.uniform(0.3, 1.0) * len(square) / 100
         film = np.asarray(cv2.GaussianBlur(film, (0, 0), width), dtype=np.float32)
-    film = _expose(film, rng, how)
-    if rng.random() < how.erase:
+    film = _expose(film, rng, ranges)
+    if rng.random() < ranges.erase:
         _erase(film, rng)
     return np.round(np.clip(film, 0, 1) * 255).astype(np.uint8)
 
 
 def _move(
-    square: npt.NDArray[np.uint8], rng: np.random.Generator, how: Augmentation
+    square: npt.NDArray[np.uint8], rng: np.random.Generator, ranges: Augmentation
 ) -> npt.NDArray[np.uint8]:
     size = len(square)
     centre = (size - 1) / 2
-    angle = rng.uniform(-how.rotation, how.rotation)
-    zoom = 1 + rng.uniform(-how.scale, how.scale)
+    angle = rng.uniform(-ranges.rotation, ranges.rotation)
+    zoom = 1 + rng.uniform(-ranges.scale, ranges.scale)
     matrix = np.asarray(cv2.getRotationMatrix2D((centre, centre), angle, zoom), dtype=np.float64)
-    matrix[:, 2] += rng.uniform(-how.shift, how.shift, 2) * size
+    matrix[:, 2] += rng.uniform(-ranges.shift, ranges.shift, 2) * size
     # A slight change of aspect stands for the distance and inspiration of the patient.
-    matrix[0] *= 1 + rng.uniform(-how.scale, how.scale) / 2
+    matrix[0] *= 1 + rng.uniform(-ranges.scale, ranges.scale) / 2
     return np.asarray(cv2.warpAffine(square, matrix, (size, size)), dtype=np.uint8)
 
 
 def _expose(
-    film: npt.NDArray[np.float32], rng: np.random.Generator, how: Augmentation
+    film: npt.NDArray[np.float32], rng: np.random.Generator, ranges: Augmentation
 ) -> npt.NDArray[np.float32]:
-    gamma = np.exp(rng.uniform(-how.gamma, how.gamma))
-    gain = 1 + rng.uniform(-how.contrast, how.contrast)
-    offset = rng.uniform(-how.brightness, how.brightness)
+    gamma = np.exp(rng.uniform(-ranges.gamma, ranges.gamma))
+    gain = 1 + rng.uniform(-ranges.contrast, ranges.contrast)
+    offset = rng.uniform(-ranges.brightness, ranges.brightness)
     middle = film.mean()
     exposed = (film**gamma - middle) * gain + middle + offset
-    noise = rng.normal(0, rng.uniform(0, how.noise), film.shape) if how.noise else 0
+    noise = rng.normal(0, rng.uniform(0, ranges.noise), film.shape) if ranges.noise else 0
     return np.asarray(exposed + noise, dtype=np.float32)
 
 

@@ -1,12 +1,12 @@
-"""NIH ChestX-ray14 on disk: the official download, and any folder with a table of the same sense.
+"""Label tables and their films: NIH ChestX-ray14 as downloaded, or any folder with a simple table.
 
-Two layouts are read, told apart by the table's header:
+The header of the table tells the two layouts apart:
 
-* the official one: ``Data_Entry_2017*.csv`` and ``images_*/images/*.png``, with
-  ``train_val_list.txt`` and ``test_list.txt`` beside the table or the images where they are kept;
-* a simple one: columns ``file`` (relative to the image folder), ``patient_id``, ``labels``
-  (NIH names joined by ``|``) and, where known, ``image``, ``view``, ``sex``, ``age`` and
-  ``split`` (``train``, ``validation`` or ``held-out``).
+* official: ``Data_Entry_2017*.csv`` and ``images_*/images/*.png``; ``train_val_list.txt`` and
+  ``test_list.txt`` are read if they are beside the table or the images;
+* simple: columns ``file`` (relative to the image folder), ``patient_id``, ``labels`` (NIH names
+  joined by ``|``) and the optional ``image``, ``view``, ``sex``, ``age`` and ``split``
+  (``train``, ``validation`` or ``held-out``).
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ _SIMPLE = frozenset({"file", "patient_id", "labels"})
 
 
 class Part(StrEnum):
-    """One side of a split. `POOL` is for training or validation, as NIH's ``train_val`` is."""
+    """A part of a split. `POOL` is for training or validation, as NIH's ``train_val`` is."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -39,7 +39,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One labelled film. `labels` holds 1.0 or 0.0 per finding in the order of `LABELS`."""
+    """A labelled film. `labels` holds 1.0 or 0.0 per finding, in the order of `LABELS`."""
 
     path: Path
     image: str
@@ -53,7 +53,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """The films found on disk, and how many rows of the table have no image there."""
+    """The films of a table that are on disk, and the number of rows whose image is `missing`."""
 
     records: tuple[Record, ...]
     missing: int
@@ -62,8 +62,8 @@ class LabelTable:
 def load_labels(images: Path, labels: Path) -> LabelTable:
     """Read a label table and find its images under `images`.
 
-    `labels` is the table, or a folder with NIH's ``Data_Entry_2017*.csv``. Raises DataError when
-    there is no table, when it has neither layout, names an unknown finding or has no image on disk.
+    `labels` is the table, or a folder with NIH's ``Data_Entry_2017*.csv``. Raises DataError if the
+    table is missing, has neither layout, names an unknown finding or has no image on disk.
     """
     if not images.is_dir():
         raise DataError(f"no image folder at {images}")
@@ -85,7 +85,7 @@ def load_labels(images: Path, labels: Path) -> LabelTable:
 
 
 def load_soft_targets(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """Read ``image, prob_<label>…`` into one vector (14,) per image name. Raises DataError."""
+    """Read ``image, prob_<label>…`` into a vector (14,) per image name. Raises DataError."""
     table = _read_table(path)
     columns = [f"prob_{label}" for label in LABELS]
     lacking = {"image", *columns} - set(table.columns)
@@ -101,7 +101,10 @@ def load_soft_targets(path: Path) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def parse_findings(text: str) -> tuple[float, ...]:
-    """``Effusion|Mass`` to a vector in the order of `LABELS`. Raises DataError on other names."""
+    """Parse ``Effusion|Mass`` to a vector in the order of `LABELS`.
+
+    Raises DataError for a name that is not in `LABELS`.
+    """
     names = {name.strip() for name in text.split("|")} - _ABSENT
     unknown = names - set(LABELS)
     if unknown:
@@ -128,7 +131,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _official(table: pd.DataFrame, images: Path, beside: Path) -> Iterator[Record | None]:
-    # A glob per image would walk the folders 112,120 times.
+    # One walk of the folders; a glob per image would walk them 112,120 times.
     paths = {path.name: path for path in sorted(images.rglob("*.png"))}
     parts = _official_parts((beside, images))
     for row in table.to_dict("records"):

@@ -1,4 +1,4 @@
-"""Films as training and scoring read them: decoded, augmented, batched, in a reproducible order."""
+"""Datasets of films for training and scoring: decoded, augmented, batched, in a fixed order."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cxr_model.data.augmentation import Augmentation, augment
+from cxr_model.data.augmentation import augment
+from cxr_model.data.augmentation_settings import Augmentation
 from cxr_model.data.chestxray14 import Record
 from cxr_model.data.image_file import read_image
 from cxr_model.errors import DataError
@@ -20,19 +21,23 @@ from cxr_model.predict.transform import Geometry, InputSpec, normalise
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
-#: The class of a film that belongs to no pre-training folder.
+#: Class of a film that is not from a pre-training folder.
 NO_CLASS = -1
 
 
 class Draw(NamedTuple):
-    """Which film to read, and the seed of its changes; a negative seed asks for none."""
+    """A film to read (its index) and the seed of its changes; a negative seed means unchanged."""
 
     film: int
     seed: int
 
 
 class Batch(NamedTuple):
-    """`images` (N, C, S, S), `targets` (N, 14), `known` (N,) bool, `classes` (N,) or NO_CLASS."""
+    """A batch of N films.
+
+    `images` (N, C, S, S), `targets` (N, 14), `known` (N,) bool: True if the targets are labels;
+    `classes` (N,): the pre-training class or NO_CLASS.
+    """
 
     images: Tensor
     targets: Tensor
@@ -42,7 +47,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """One file with what is known of it: findings, or the class of its pre-training folder."""
+    """A file with its findings, or with the class of its pre-training folder."""
 
     path: Path
     targets: tuple[float, ...] | None
@@ -54,7 +59,7 @@ def labelled_films(
     soft: Mapping[str, npt.NDArray[np.float32]] | None = None,
     soft_weight: float = 0.0,
 ) -> list[Film]:
-    """Films with their labels, mixed with a teacher's probabilities where `soft` has any."""
+    """Return the films with their labels; mix in the probabilities of `soft`, by image name."""
     films = []
     for record in records:
         targets = np.asarray(record.labels)
@@ -65,7 +70,10 @@ def labelled_films(
 
 
 def class_films(folder: Path) -> tuple[list[Film], tuple[str, ...]]:
-    """Films of a folder with one sub-folder per class, and the classes' names. Raises DataError."""
+    """Return the films and the class names of a folder with one sub-folder per class.
+
+    Raises DataError unless there are at least two sub-folders and an image.
+    """
     if not folder.is_dir():
         raise DataError(f"no folder of pre-training images at {folder}")
     names = sorted(child.name for child in folder.iterdir() if child.is_dir())
@@ -81,7 +89,7 @@ def class_films(folder: Path) -> tuple[list[Film], tuple[str, ...]]:
 
 
 class FilmDataset(Dataset[Batch]):
-    """One film per draw; what comes out depends on the draw, never on which worker reads."""
+    """A dataset indexed by draws; an item depends on its draw alone, not on the worker."""
 
     def __init__(
         self, films: Sequence[Film], spec: InputSpec, augmentation: Augmentation | None = None
@@ -110,7 +118,7 @@ class FilmDataset(Dataset[Batch]):
 
 @dataclass(frozen=True, slots=True)
 class EpochDraws:
-    """Of `total` films, the first `labelled` and any `others` of the rest make an epoch."""
+    """Films of an epoch: the first `labelled` of `total`, and `others` of the remaining ones."""
 
     total: int
     labelled: int
@@ -118,23 +126,23 @@ class EpochDraws:
 
     @classmethod
     def of(cls, films: Sequence[Film], share: float) -> "EpochDraws":
-        """Draws in which films without labels, last in `films`, make up `share` at most."""
+        """Return draws of at most `share` films without labels; those are last in `films`."""
         labelled = sum(film.targets is not None for film in films)
         others = min(len(films) - labelled, round(labelled * share / (1 - share)))
         return cls(len(films), labelled, others)
 
     @property
     def count(self) -> int:
-        """How many films an epoch has."""
+        """Number of films in an epoch."""
         return self.labelled + self.others
 
 
 class EpochSampler(Sampler[list[Draw]]):
-    """The batches of one epoch, from `start` on: a function of seed and epoch alone.
+    """The batches of one epoch, from batch `start` on.
 
-    An epoch is each of the first `labelled` films once and, mixed in, `others` of those after
-    them, another choice each epoch. That it depends on nothing else lets a resumed training go on
-    with the very batch it was killed at.
+    An epoch has each labelled film once and, mixed in, a random choice of the other films, drawn
+    anew each epoch. The order depends on seed and epoch alone, so a resumed training continues
+    with the batch at which it was killed.
     """
 
     def __init__(
@@ -160,14 +168,14 @@ class EpochSampler(Sampler[list[Draw]]):
 def training_batches(
     dataset: FilmDataset, sampler: EpochSampler, workers: int
 ) -> DataLoader[Batch]:
-    """The augmented batches of one epoch."""
+    """Return the augmented batches of one epoch."""
     return DataLoader(dataset, batch_sampler=sampler, num_workers=workers)
 
 
 def scoring_batches(
     films: Sequence[Film], spec: InputSpec, batch_size: int, workers: int
 ) -> DataLoader[Batch]:
-    """Every film once, in order, unchanged."""
+    """Return batches of every film once, in order and without augmentation."""
     draws = [Draw(index, -1) for index in range(len(films))]
     batches = [draws[i : i + batch_size] for i in range(0, len(draws), batch_size)]
     return DataLoader(FilmDataset(films, spec), batch_sampler=batches, num_workers=workers)

@@ -1,4 +1,4 @@
-"""PNG and JPEG files to grey pixels, strictly: a damaged file is an error, not a half-grey film."""
+"""Reads PNG and JPEG files as grey pixels; a damaged file is an error, not a half-grey film."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ from cxr_model.errors import ImageError
 
 Grey = npt.NDArray[np.uint8]
 
-#: Far more than any film; what claims more is a decompression bomb or not an image.
+#: Far more than any film has; a larger image is a decompression bomb.
 MAX_PIXELS = 64_000_000
 
 MAX_BYTES = 512 * 2**20
@@ -32,19 +32,19 @@ _DAMAGED = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # where warnings are made errors
+    Image.DecompressionBombWarning,  # raised if warnings are errors
 )
 
 
 def read_image(path: Path) -> Grey:
-    """Decode a PNG or JPEG file to grey uint8 (rows, cols), as it should be seen.
+    """Decode a PNG or JPEG file to grey uint8 (rows, cols), for display.
 
     Colour and palette become luminance (ITU-R BT.601), transparency is laid over black, an EXIF
-    orientation is applied. 16-bit values are scaled by the number of bits that are in use: 12-bit
-    films are often kept in 16-bit files.
+    orientation is applied. 16-bit values are scaled by the number of bits in use, because 12-bit
+    films are often stored in 16-bit files.
 
-    Raises ImageError, with the file and what is wrong with it, when the file cannot be read, is
-    neither PNG nor JPEG, is truncated or damaged, or is too large to be a film.
+    Raises ImageError with the file's path and the reason if the file cannot be read, is neither
+    PNG nor JPEG, is truncated or damaged, or is larger than any film.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -63,7 +63,7 @@ def read_image(path: Path) -> Grey:
 
 
 def shortest_side(path: Path) -> int:
-    """Pixels of the shorter side, from the file's header alone. Raises ImageError."""
+    """Return the pixels of the shorter side, from the file's header alone. Raises ImageError."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
             return min(image.size)
@@ -78,7 +78,7 @@ def _decode(data: bytes) -> Grey:
             raise ImageError(f"{rows} x {columns} pixels are more than any film has")
         if image.format == "PNG" and _PNG_END not in data:
             raise ImageError("the PNG file is truncated")
-        # Loading a PNG does not look at its checksums, and verifying leaves nothing to load.
+        # load() skips a PNG's checksums; verify() checks them, but the image must be reopened.
         image.verify()
     with Image.open(BytesIO(data), formats=_FORMATS) as image:
         image.load()

@@ -1,4 +1,4 @@
-"""Which patients something was fitted on, without their names."""
+"""Sets of patients as salted digests: they detect an overlap without storing identifiers."""
 
 import base64
 import hashlib
@@ -18,10 +18,10 @@ _BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class PatientSet:
-    """Salted, shortened digests of patient identifiers: enough to see an overlap.
+    """Salted, shortened digests of patient identifiers.
 
-    The salt keeps equal patients of two files from being linked. It does not hide identifiers
-    that can be guessed one by one, so the file stays as confidential as the table it came from.
+    The salt prevents linking a patient between two files. An identifier can still be found by
+    trying candidates, so the file is as confidential as the table it came from.
     """
 
     salt: bytes
@@ -29,7 +29,7 @@ class PatientSet:
 
     @classmethod
     def of(cls, patients: Iterable[str], salt: bytes | None = None) -> Self:
-        """The set of these patients, under a new random salt unless one is given."""
+        """Return the set of these patients; without `salt` a new random one is used."""
         chosen = secrets.token_bytes(16) if salt is None else salt
         return cls(chosen, frozenset(_digest(chosen, patient) for patient in set(patients)))
 
@@ -37,7 +37,7 @@ class PatientSet:
         return len(self.digests)
 
     def joined(self, patients: Iterable[str]) -> "PatientSet":
-        """This set and `patients`, under the same salt."""
+        """Return this set with `patients` added, under the same salt."""
         return PatientSet(self.salt, self.digests | PatientSet.of(patients, self.salt).digests)
 
     def refuse(
@@ -45,7 +45,7 @@ class PatientSet:
         patients: npt.NDArray[np.object_] | Iterable[str],
         fitted: str = "the calibration",
     ) -> None:
-        """Raise PatientOverlapError, naming what was `fitted`, when one of `patients` is here."""
+        """Raise PatientOverlapError if the set has one of `patients`; `fitted` names its owner."""
         both = self.digests & PatientSet.of(patients, self.salt).digests
         if both:
             raise PatientOverlapError(
@@ -54,7 +54,7 @@ class PatientSet:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Salt and digests in base64."""
+        """Return the number of patients, and salt and digests in base64."""
         return {
             "patients": len(self.digests),
             "salt": base64.b64encode(self.salt).decode(),
@@ -63,7 +63,7 @@ class PatientSet:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read back what `to_json` gave; raises KeyError, TypeError or ValueError."""
+        """Read the output of `to_json`. Raises KeyError, TypeError or ValueError."""
         salt = base64.b64decode(content["salt"], validate=True)
         joined = base64.b64decode(content["digests"], validate=True)
         digests = frozenset(joined[i : i + _BYTES] for i in range(0, len(joined), _BYTES))

@@ -1,6 +1,6 @@
 """Tables of predictions with outcomes: ``image, patient_id, prob_<label>…, y_<label>…``."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cxr_model.data.chestxray14 import Record
 from cxr_model.errors import DataError
 from cxr_model.findings import LABELS
 
-#: Columns a table may carry besides, for results by group of images.
+#: Optional columns of a table, for results by group of images.
 GROUP_COLUMNS = ("view", "sex", "age")
 
 
@@ -20,8 +21,8 @@ GROUP_COLUMNS = ("view", "sex", "age")
 class Predictions:
     """Probabilities and outcomes of n images for some of the labels, in NIH order.
 
-    `probabilities` and `targets` are float64 of shape (n, labels); `patients` and `images` are
-    text of shape (n,); `groups` holds those of `GROUP_COLUMNS` the table had.
+    `probabilities` and `targets` are float64 (n, labels); `patients` and `images` are str (n,);
+    `groups` holds the table's columns of `GROUP_COLUMNS`.
     """
 
     labels: tuple[str, ...]
@@ -35,7 +36,7 @@ class Predictions:
         return len(self.images)
 
     def where(self, rows: npt.NDArray[np.bool_]) -> "Predictions":
-        """The rows where `rows` (n,) is true."""
+        """Return the rows where `rows` (n,) is True."""
         return Predictions(
             self.labels,
             self.images[rows],
@@ -46,11 +47,23 @@ class Predictions:
         )
 
     def with_probabilities(self, probabilities: npt.NDArray[np.float64]) -> "Predictions":
-        """The same images with other probabilities (n, labels)."""
+        """Return the same images with other probabilities (n, labels)."""
         return replace(self, probabilities=probabilities)
 
+    @classmethod
+    def of(cls, records: Sequence[Record], probabilities: npt.NDArray[np.float64]) -> Self:
+        """Join labelled films and their probabilities (n, 14)."""
+        return cls(
+            LABELS,
+            np.asarray([record.image for record in records], dtype=object),
+            np.asarray([record.patient_id for record in records], dtype=object),
+            probabilities,
+            np.asarray([record.labels for record in records], dtype=np.float64),
+            pd.DataFrame([{"view": r.view, "sex": r.sex, "age": r.age} for r in records]),
+        )
+
     def to_csv(self, path: Path, text: Callable[[str], str] = str) -> None:
-        """Write the table that `from_csv` reads; `text` makes names safe for a spreadsheet."""
+        """Write the table for `from_csv`; `text` converts names, e.g. for spreadsheet safety."""
         table = pd.DataFrame({"image": self.images, "patient_id": self.patients}).map(text)
         for prefix, values in (("prob", self.probabilities), ("y", self.targets)):
             names = [f"{prefix}_{label}" for label in self.labels]
@@ -64,8 +77,8 @@ class Predictions:
     def from_csv(cls, path: Path) -> Self:
         """Read a table, compressed or not.
 
-        Raises DataError when a column is missing, a label unknown, a probability outside [0, 1],
-        an outcome neither 0 nor 1, an image listed twice, or there are no rows.
+        Raises DataError if the table has no rows, a column is missing, a label is unknown, a
+        probability is outside [0, 1], an outcome is neither 0 nor 1, or an image is listed twice.
         """
         try:
             table = pd.read_csv(path, dtype={"image": str, "patient_id": str})
@@ -104,10 +117,10 @@ class Predictions:
 def split_patients(
     patients: npt.NDArray[np.object_], parts: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Deal whole patients into `parts` at random: the part (n,) of each image.
+    """Assign whole patients to `parts` at random and return the part (n,) of each image.
 
-    The same patients give the same parts in any order of the rows. Raises DataError when there
-    are fewer patients than parts.
+    The result does not depend on the order of the rows. Raises DataError if there are fewer
+    patients than parts.
     """
     names, inverse = np.unique(patients.astype(str), return_inverse=True)
     if len(names) < parts:

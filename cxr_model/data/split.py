@@ -1,4 +1,4 @@
-"""Patient-disjoint splits: no patient is ever on two sides."""
+"""Patient-disjoint splits into training, validation and held-out films."""
 
 import hashlib
 from collections import defaultdict
@@ -14,21 +14,21 @@ from cxr_model.findings import LABELS
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Films to fit on, to choose and calibrate on, and to score on."""
+    """Films for training, for selection and calibration (validation), and for scoring."""
 
     train: tuple[Record, ...]
     validation: tuple[Record, ...]
     held_out: tuple[Record, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a patient on two sides; raises PatientOverlapError."""
+        """Raise PatientOverlapError if a patient is in two parts."""
         check_disjoint(
             {"training": self.train, "validation": self.validation, "held-out": self.held_out}
         )
 
     @property
     def fingerprint(self) -> str:
-        """A sha256 over who is validated and held out; it names no patient."""
+        """sha256 over the validation and held-out patients; it does not reveal identifiers."""
         text = "\n".join(
             f"{part}:{patient}"
             for part, records in (("v", self.validation), ("h", self.held_out))
@@ -38,7 +38,7 @@ class Split:
 
 
 def check_disjoint(parts: Mapping[str, Iterable[Record]]) -> None:
-    """Raise PatientOverlapError, naming some patients, when two parts share any."""
+    """Raise PatientOverlapError with up to three patients if two parts share any."""
     seen: dict[str, str] = {}
     shared: dict[str, tuple[str, str]] = {}
     for name, records in parts.items():
@@ -62,14 +62,14 @@ def patient_split(
     seed: int,
     eligible: Callable[[Record], bool] | None = None,
 ) -> Split:
-    """Split by patient, keeping each label's share of patients alike where numbers allow.
+    """Split by patient and keep each label's share of patients similar in all parts.
 
-    Films that already carry a part keep it (NIH's official lists, a ``split`` column); films of
-    the pool are shared between training and validation. `validation` and `held_out` are fractions
-    of all patients. Only a patient whose every film is `eligible` may be validated or held out;
-    the others train. The same records and seed give the same split in any order of the records.
+    Films that already have a part keep it (NIH's official lists, a ``split`` column); films of the
+    pool are divided between training and validation. `validation` and `held_out` are fractions of
+    all patients. A patient with a film that is not `eligible` is used for training only. The split
+    depends on the records and the seed, not on the order of the records.
 
-    Raises PatientOverlapError when given parts share a patient, DataError when a part is empty.
+    Raises PatientOverlapError if given parts share a patient, DataError if a part is empty.
     """
     given = _given_parts(records)
     by_patient: dict[str, list[Record]] = defaultdict(list)
@@ -128,7 +128,7 @@ def _stratify(
         for part, count in counts.items():
             share = count / len(order)
             already = sum(1 for p in holders if chosen.get(p) is part)
-            # At least one: a label without positives cannot be scored at all.
+            # At least one, because a label without positives cannot be scored.
             need = max(round(share * len(holders)), 1 if count else 0) - already
             _choose(holders, part, min(need, left[part]), chosen, left)
     for part in counts:
@@ -155,6 +155,6 @@ def _choose(
 
 
 def positives(records: Iterable[Record]) -> dict[str, int]:
-    """How many films show each finding."""
+    """Return the number of films with each finding."""
     totals = np.sum([record.labels for record in records], axis=0)
     return {label: int(total) for label, total in zip(LABELS, totals, strict=True)}

@@ -1,4 +1,4 @@
-"""95 % intervals that respect patients: whole patients are drawn again, not images."""
+"""95 % intervals from resampled patients: all images of a patient are drawn together."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from cxr_model.evaluate.metrics import BINS, Floats, mass_bins, nll_terms, width
 
 RESAMPLES = 1000
 
-# Resamples computed at once: 50 of 11,000 rows are some megabytes per array.
+# Resamples per computation: 50 of 11,000 rows need some megabytes per array.
 _CHUNK = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Bounds between which 95 % of the resamples lie; NaN where a metric was never defined."""
+    """Bounds of 95 % of the resamples; NaN if the metric is undefined in all of them."""
 
     low: float
     high: float
@@ -24,9 +24,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resampling:
-    """How often each patient was drawn in each resample, and which patient each row is of.
+    """Resamples of patients.
 
-    `counts` is (resamples, patients), `rows` (n,) the patient's column.
+    `counts` (resamples, patients) is the number of times each patient was drawn, `rows` (n,) the
+    column of each row's patient.
     """
 
     counts: npt.NDArray[np.int32]
@@ -36,7 +37,7 @@ class Resampling:
     def of(
         cls, patients: npt.NDArray[np.object_], *, resamples: int = RESAMPLES, seed: int = 0
     ) -> "Resampling":
-        """Draw as many patients as there are, with replacement, `resamples` times."""
+        """Draw the number of patients with replacement, `resamples` times."""
         names, rows = np.unique(patients.astype(str), return_inverse=True)
         rng = np.random.default_rng(seed)
         draws = rng.integers(0, len(names), (resamples, len(names)))
@@ -44,7 +45,7 @@ class Resampling:
         return cls(counts.astype(np.int32), rows.astype(np.int64))
 
     def chunks(self, order: npt.NDArray[np.int64]) -> Iterator[Floats]:
-        """Weights (resamples, n) of the rows taken in `order`, some resamples at a time."""
+        """Yield weights (resamples, n) of the rows in `order`, for a chunk of resamples each."""
         columns = self.rows[order]
         for start in range(0, len(self.counts), _CHUNK):
             yield self.counts[start : start + _CHUNK].astype(np.float64)[:, columns]
@@ -52,7 +53,7 @@ class Resampling:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sorted:
-    """One label's rows from the least to the most probable, with what the metrics need."""
+    """Rows of a label sorted by probability, with the starts of ties and the bins."""
 
     p: Floats
     y: Floats
@@ -68,7 +69,7 @@ def bootstrap(
     threshold: float | None = None,
     bins: int = BINS,
 ) -> dict[str, Floats]:
-    """Each metric's value in each resample, (resamples,), by its name in `cxr_model.metrics`.
+    """Return the value of each metric in each resample, (resamples,), by its name in `metrics`.
 
     Bins are those of the whole sample. `threshold` adds sensitivity and specificity.
     """
@@ -84,7 +85,7 @@ def bootstrap(
 
 
 def interval(values: Floats) -> Interval:
-    """The 2.5th and 97.5th percentile of the values that are defined."""
+    """Return the 2.5th and 97.5th percentile of the defined values."""
     defined = values[np.isfinite(values)]
     if defined.size == 0:
         return Interval(float("nan"), float("nan"))
@@ -104,8 +105,8 @@ def _measure(weights: Floats, rows: _Sorted, threshold: float | None) -> dict[st
             "nll": weights @ nll_terms(rows.p, rows.y) / total,
             **_ranking(weights, rows),
         }
-        for name, which in rows.bins.items():
-            measured[name] = _ece(weights, rows, which) / total
+        for name, bin_of in rows.bins.items():
+            measured[name] = _ece(weights, rows, bin_of) / total
         if threshold is not None:
             called = (rows.p >= threshold).astype(np.float64)
             measured["sensitivity"] = weights @ (rows.y * called) / (weights @ rows.y)
@@ -115,7 +116,7 @@ def _measure(weights: Floats, rows: _Sorted, threshold: float | None) -> dict[st
 
 
 def _ranking(weights: Floats, rows: _Sorted) -> dict[str, Floats]:
-    """Weighted AUC and average precision; rows of equal probability are one step."""
+    """Return weighted AUC and average precision; rows of equal probability are one step."""
     ones = np.add.reduceat(weights * rows.y, rows.ties, axis=1)
     zeros = np.add.reduceat(weights * (1 - rows.y), rows.ties, axis=1)
     below = np.cumsum(zeros, axis=1)
@@ -130,7 +131,7 @@ def _ranking(weights: Floats, rows: _Sorted) -> dict[str, Floats]:
     }
 
 
-def _ece(weights: Floats, rows: _Sorted, which: npt.NDArray[np.int64]) -> Floats:
-    starts = np.flatnonzero(np.append(True, np.diff(which) != 0))
+def _ece(weights: Floats, rows: _Sorted, bin_of: npt.NDArray[np.int64]) -> Floats:
+    starts = np.flatnonzero(np.append(True, np.diff(bin_of) != 0))
     gaps = np.add.reduceat(weights * (rows.p - rows.y), starts, axis=1)
     return np.asarray(np.abs(gaps).sum(axis=1))

@@ -1,4 +1,4 @@
-"""Do the maps point where radiologists drew boxes? Pointing game and overlap per label."""
+"""Compares maps with radiologists' boxes: pointing game and overlap per label."""
 
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from cxr_model.findings import LABELS
 #: Rows and columns of the films the boxes of NIH ChestX-ray14 were drawn on.
 BOX_GRID = 1024
 
-# The published table calls this finding by a shorter name.
+# Shorter name of a finding in the published table.
 _OTHER_NAMES = {"Infiltrate": "Infiltration"}
 
 Map = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ Map = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A radiologist's box, in pixels of the original film from its top left corner."""
+    """A radiologist's box, in pixels of the original film; (x, y) is the top left corner."""
 
     image: str
     label: str
@@ -32,7 +32,7 @@ class Box:
     height: float
 
     def mask(self, rows: int, cols: int, *, grid: int = BOX_GRID) -> npt.NDArray[np.bool_]:
-        """The box on an image of (rows, cols) that shows a film of `grid` by `grid` pixels."""
+        """Return the box as a mask (rows, cols) of an image of the film of `grid` by `grid`."""
         inside = np.zeros((rows, cols), dtype=np.bool_)
         top, bottom = (round(v * rows / grid) for v in (self.y, self.y + self.height))
         left, right = (round(v * cols / grid) for v in (self.x, self.x + self.width))
@@ -42,11 +42,11 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Localisation:
-    """How maps of one label met `boxes` boxes.
+    """Agreement of the maps of a label with its boxes.
 
-    `pointing` is the share whose hottest pixel lies in the box; `chance` is the share of the film
-    the boxes cover, which a random point would score; `iou` is the mean overlap of the box with
-    the pixels hotter than half of the map's own maximum.
+    `boxes` is the number of films with a box; `pointing` the share of maps whose hottest pixel
+    lies in the box; `chance` the share of the film that the boxes cover, the score of a random
+    point; `iou` the mean overlap of the box with the pixels above half of the map's maximum.
     """
 
     boxes: int
@@ -58,8 +58,8 @@ class Localisation:
 def read_boxes(path: Path) -> tuple[Box, ...]:
     """Read a table in the layout of NIH's ``BBox_List_2017.csv``.
 
-    Its columns are taken by place: image, finding, x, y, width, height, and anything after.
-    Raises DataError for a file that cannot be read and for a row that is not such a box.
+    The first columns are image, finding, x, y, width and height; further ones are ignored.
+    Raises DataError for an unreadable file and for a row that is not a box of a known finding.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -74,9 +74,9 @@ def localise(
 ) -> dict[str, Localisation]:
     """Compare boxes with maps, per label in NIH order and for ``all``.
 
-    `contribution` gives the map of (image, label) on the image's pixels, (rows, cols), or None
-    where the image is not at hand. Boxes of one finding on one image count together, so that a
-    map is right when it points into any of them.
+    `contribution` returns the map of (image, label) on the image's pixels, (rows, cols), or None
+    if there is no map. The boxes of a finding on an image are united: a map is right if it
+    points into any of them.
     """
     hits: dict[str, list[tuple[bool, float, float]]] = {}
     for (image, label), group in _grouped(boxes).items():
@@ -85,7 +85,7 @@ def localise(
             masks = [box.mask(heat.shape[0], heat.shape[1]) for box in group]
             hits.setdefault(label, []).append(_compare(heat, np.logical_or.reduce(masks)))
     found = {label: _summary(hits[label]) for label in LABELS if label in hits}
-    together = [one for values in hits.values() for one in values]
+    together = [hit for values in hits.values() for hit in values]
     return found | ({"all": _summary(together)} if together else {})
 
 
@@ -95,9 +95,9 @@ def write_localisation(found: Mapping[str, Localisation], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["label", "boxes", "pointing", "chance", "iou"])
-        for label, one in found.items():
-            shares = (f"{share:.6f}" for share in (one.pointing, one.chance, one.iou))
-            writer.writerow([label, one.boxes, *shares])
+        for label, row in found.items():
+            shares = (f"{share:.6f}" for share in (row.pointing, row.chance, row.iou))
+            writer.writerow([label, row.boxes, *shares])
 
 
 def _compare(heat: Map, inside: npt.NDArray[np.bool_]) -> tuple[bool, float, float]:

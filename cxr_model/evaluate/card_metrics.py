@@ -1,73 +1,53 @@
-"""What a card says of a model's quality: AUC with intervals, and how its thresholds did."""
+"""The metrics on a card: some columns of the metrics table, rounded and as JSON."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cxr_model.evaluate.bootstrap import RESAMPLES, Resampling, bootstrap, interval
-from cxr_model.evaluate.metrics import auc, brier, sensitivity, specificity
-from cxr_model.evaluate.score_network import Scored
-from cxr_model.findings import LABELS
-
-Floats = npt.NDArray[np.float64]
+from cxr_model.data.predictions import Predictions
+from cxr_model.evaluate.bootstrap import RESAMPLES
+from cxr_model.evaluate.evaluation import MEAN, metrics_table
 
 _DIGITS = 4
 
 
-def measure(
-    scored: Scored,
-    probabilities: Floats,
-    thresholds: Mapping[str, float],
-    *,
-    resamples: int = RESAMPLES,
+def card_metrics(
+    calibrated: Predictions, thresholds: Mapping[str, float], *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Metrics per label and their mean, with 95 % intervals from resampled patients, as JSON.
+    """Return metrics per label and their mean, with 95 % intervals over resampled patients.
 
-    `probabilities` (n, 14) are calibrated. A metric that the films do not define is null, and the
-    mean is over the labels that have one.
+    A metric that the films do not define is None; the mean is over the labels that have one.
     """
-    resampling = Resampling.of(scored.patients.astype(object), resamples=resamples)
-    rows: dict[str, Any] = {}
-    drawn: list[Floats] = []
-    for i, label in enumerate(LABELS):
-        p, y = probabilities[:, i], scored.targets[:, i].astype(np.float64)
-        resampled = bootstrap(p, y, resampling)["auc"]
-        if np.isfinite(auc(p, y)):
-            drawn.append(resampled)
-        rows[label] = {
-            "positives": int(y.sum()),
-            "auc": _number(auc(p, y)),
-            "auc_95": _bounds(resampled),
-            "brier": _number(brier(p, y)),
-            "sensitivity": _number(sensitivity(p, y, thresholds[label])),
-            "specificity": _number(specificity(p, y, thresholds[label])),
+    table = metrics_table(calibrated, thresholds, resamples=resamples)
+    rows: dict[str, Any] = {row["label"]: row for row in table.to_dict("records")}
+    mean = rows.pop(MEAN)
+    labels: dict[str, Any] = {
+        label: {
+            "positives": int(row["positives"]),
+            "auc": _number(row["auc"]),
+            "auc_95": _bounds(row),
+            "brier": _number(row["brier"]),
+            "sensitivity": _number(row["sensitivity"]),
+            "specificity": _number(row["specificity"]),
         }
-    defined = [row["auc"] for row in rows.values() if row["auc"] is not None]
+        for label, row in rows.items()
+    }
+    defined = [row["auc"] for row in labels.values() if row["auc"] is not None]
     return {
-        "images": len(scored.targets),
-        "patients": len(np.unique(scored.patients)),
+        "images": len(calibrated),
+        "patients": len(np.unique(calibrated.patients)),
         "labels_in_mean": len(defined),
         "mean_auc": _number(float(np.mean(defined))) if defined else None,
-        "mean_auc_95": _bounds(_mean(drawn)) if drawn else None,
+        "mean_auc_95": _bounds(mean) if defined else None,
         "interval": f"95 %, percentiles of {resamples} resamples of whole patients",
-        "labels": rows,
+        "labels": labels,
     }
 
 
-def _mean(drawn: list[Floats]) -> Floats:
-    with warnings.catch_warnings():
-        # A resample in which no label is defined has no mean, and that is what NaN says.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(np.nanmean(np.stack(drawn), axis=0))
-
-
-def _bounds(values: Floats) -> list[float | None]:
-    bounds = interval(values)
-    return [_number(bounds.low), _number(bounds.high)]
+def _bounds(row: Mapping[str, Any]) -> list[float | None]:
+    return [_number(row["auc_low"]), _number(row["auc_high"])]
 
 
 def _number(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""From a table of predictions to metrics.csv, results by group of images, and diagrams."""
+"""Evaluates a table of predictions: metrics.csv, the same by group of images, diagrams."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +16,18 @@ from cxr_model.evaluate.bootstrap import RESAMPLES, Resampling, bootstrap, inter
 
 MEAN = "mean"
 
-#: What a metrics table begins with; more columns follow.
+#: First columns of a metrics table; more follow.
 COLUMNS = ("label", "n", "positives", "auc", "brier", "nll", "ece_mass", "ece_width")
 
-# Groups are many and small: fewer resamples give their intervals well enough.
+#: Group of images whose view, sex or age is missing or not one of the known values.
+UNKNOWN = "unknown"
+
+# Only these words are written to a table, whatever the cells contain.
+_VALUES = {"view": ("PA", "AP"), "sex": ("F", "M")}
+
+_AGES = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 120))
+
+# Groups are many and small, so fewer resamples suffice for their intervals.
 _GROUP_RESAMPLES = 200
 
 _WITH_INTERVAL = ("auc", "average_precision", "brier", "nll", "ece_mass")
@@ -40,9 +48,9 @@ _METRICS: Mapping[str, _Metric] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """Scores of `predictions`: `table` has a row per label and one `mean`.
+    """Scores of `predictions`: `table` has a row per label and a row `mean`.
 
-    `by_group` has the same rows for each group of images the table of predictions told apart.
+    `by_group` has the same rows for each group of images; it is empty without group columns.
     """
 
     predictions: Predictions
@@ -52,7 +60,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of one evaluation."""
+    """Files of an evaluation."""
 
     metrics: Path
     by_group: Path | None
@@ -68,21 +76,22 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
-    """Score predictions, calibrated first where a calibration is given.
+    """Score predictions, after applying `calibration` if it is given.
 
-    `thresholds`, per label and on the scale that is scored, add sensitivity and specificity.
-    Intervals are of 95 % over patients drawn again. Raises PatientOverlapError when the
-    calibration was fitted on one of these patients.
+    `thresholds`, per label and on the scored scale, add sensitivity and specificity. Intervals
+    are 95 % over resampled patients. Raises PatientOverlapError if the calibration was fitted on
+    one of the patients.
     """
     scored = predictions if calibration is None else calibration.apply(predictions)
     limits = thresholds or {}
-    table = _table(scored, limits, resamples, seed)
+    table = metrics_table(scored, limits, resamples=resamples, seed=seed)
     if calibration is not None:
         before = _uncalibrated(predictions)
         table = table.join(before, on="label")
     parts = []
+    fewer = min(resamples, _GROUP_RESAMPLES)
     for group, value, rows in groups(scored.groups):
-        part = _table(scored.where(rows), limits, min(resamples, _GROUP_RESAMPLES), seed)
+        part = metrics_table(scored.where(rows), limits, resamples=fewer, seed=seed)
         part.insert(0, "group", group)
         part.insert(1, "value", value)
         parts.append(part)
@@ -91,7 +100,7 @@ def evaluate(
 
 
 def write(evaluation: Evaluation, out: Path) -> Written:
-    """Write `out` (CSV) and, beside it under the same stem, groups, reliability and ROC."""
+    """Write `out` (CSV) and, beside it with the same stem, groups, reliability and ROC."""
     from cxr_model.evaluate.plots import reliability_diagrams, roc_curves
 
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -107,12 +116,17 @@ def write(evaluation: Evaluation, out: Path) -> Written:
     return Written(out, by_group, reliability, roc)
 
 
-def _table(
-    predictions: Predictions, thresholds: Mapping[str, float], resamples: int, seed: int
+def metrics_table(
+    predictions: Predictions,
+    thresholds: Mapping[str, float],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> pd.DataFrame:
+    """Return a row of metrics with intervals per label, and the row `mean`."""
     resampling = Resampling.of(predictions.patients, resamples=resamples, seed=seed)
     rows, drawn = [], []
-    for label, p, y in columns(predictions):
+    for label, p, y in _columns(predictions):
         threshold = thresholds.get(label)
         drawn.append(bootstrap(p, y, resampling, threshold=threshold))
         rows.append({"label": label, **_scores(p, y, threshold), **_bounds(drawn[-1])})
@@ -147,7 +161,7 @@ def _bounds(drawn: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:
 def _mean_row(
     rows: list[dict[str, Any]], drawn: list[dict[str, npt.NDArray[np.float64]]], n: int
 ) -> dict[str, Any]:
-    """Means over the labels where a metric is defined; resamples are averaged draw by draw."""
+    """Return means over the labels with a defined metric; resamples are averaged draw by draw."""
     frame = pd.DataFrame(rows)
     names = [
         *_METRICS,
@@ -156,9 +170,9 @@ def _mean_row(
     ]
     row: dict[str, Any] = {"label": MEAN, "n": n, "positives": int(frame["positives"].sum())}
     row |= {name: float(frame[name].mean()) for name in names}
-    shared = set.intersection(*(set(one) for one in drawn))
+    shared = set.intersection(*(set(values) for values in drawn))
     averaged = {
-        name: pd.DataFrame([one[name] for one in drawn]).mean().to_numpy() for name in shared
+        name: pd.DataFrame([values[name] for values in drawn]).mean().to_numpy() for name in shared
     }
     skilled = bool((frame["skill"] == "skill").any())
     row |= {"ece_bins": metrics.BINS, "skill": "skill" if skilled else "no skill"}
@@ -169,34 +183,26 @@ def _uncalibrated(predictions: Predictions) -> pd.DataFrame:
     names = ("brier", "nll", "ece_mass")
     rows = {
         label: {f"{name}_uncalibrated": _METRICS[name](p, y) for name in names}
-        for label, p, y in columns(predictions)
+        for label, p, y in _columns(predictions)
     }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.loc[MEAN] = frame.mean()
     return frame
 
 
-def columns(
+def _columns(
     predictions: Predictions,
 ) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Each label with its probabilities and outcomes, both (n,)."""
+    """Yield each label with its probabilities and outcomes, both (n,)."""
     for i, label in enumerate(predictions.labels):
         yield label, predictions.probabilities[:, i], predictions.targets[:, i]
 
 
-UNKNOWN = "unknown"
-
-# Only these words reach a table, whatever was in the cells.
-_VALUES = {"view": ("PA", "AP"), "sex": ("F", "M")}
-
-_AGES = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 120))
-
-
 def groups(table: pd.DataFrame) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
-    """Name of the grouping, name of the group and its rows (n,), for each that has rows.
+    """Yield column, group and rows (n,) of each group that has rows.
 
-    `table` may have the columns ``view``, ``sex`` and ``age`` (years); other values than the
-    usual ones are one group, ``unknown``.
+    `table` may have the columns ``view``, ``sex`` and ``age`` (years); all unusual values form the
+    group ``unknown``.
     """
     for column, values in _VALUES.items():
         if column in table:

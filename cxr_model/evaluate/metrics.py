@@ -1,4 +1,4 @@
-"""How good probabilities are: ranking, accuracy and calibration of one label.
+"""Metrics of one label: ranking, accuracy and calibration of its probabilities.
 
 Every function takes `probabilities` and `targets` (0 or 1) of shape (n,). A metric that the
 outcomes do not define (an AUC without positives) is NaN.
@@ -6,6 +6,12 @@ outcomes do not define (an AUC without positives) is NaN.
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    log_loss,
+    roc_auc_score,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -16,72 +22,61 @@ _TINY = 1e-15
 
 
 def auc(probabilities: Floats, targets: Floats) -> float:
-    """Chance that a positive has a higher probability than a negative; ties count half."""
-    positives = float(targets.sum())
-    negatives = len(targets) - positives
-    if positives == 0 or negatives == 0:
+    """Return the area under the ROC curve."""
+    if not 0 < targets.sum() < len(targets):
         return float("nan")
-    ranks = _mean_ranks(probabilities)
-    above = float(ranks[targets > 0].sum()) - positives * (positives + 1) / 2
-    return above / (positives * negatives)
+    return float(roc_auc_score(targets, probabilities))
 
 
 def average_precision(probabilities: Floats, targets: Floats) -> float:
-    """Precision at each distinct threshold, weighted by the recall it adds."""
-    positives = float(targets.sum())
-    if positives == 0:
-        return float("nan")
-    order = np.argsort(-probabilities, kind="stable")
-    last = np.append(np.diff(probabilities[order]) != 0, True)
-    found = np.cumsum(targets[order])[last]
-    called = np.flatnonzero(last) + 1
-    return float((np.diff(found, prepend=0.0) * found / called).sum() / positives)
+    """Return the precision at each distinct threshold, weighted by the recall it adds."""
+    return float(average_precision_score(targets, probabilities)) if targets.any() else float("nan")
 
 
 def brier(probabilities: Floats, targets: Floats) -> float:
-    """Mean squared distance of probability and outcome (Brier, 1950)."""
-    return float(((probabilities - targets) ** 2).mean())
+    """Return the mean squared difference of probability and outcome (Brier, 1950)."""
+    return float(brier_score_loss(targets, probabilities))
 
 
 def brier_skill(probabilities: Floats, targets: Floats) -> float:
-    """Part of the Brier score of always saying the prevalence that is saved; 0 is no skill."""
+    """Return 1 - Brier / (Brier of a constant prediction of the prevalence); 0 is no skill."""
     prevalence = float(targets.mean())
     reference = prevalence * (1 - prevalence)
     return float("nan") if reference == 0 else 1 - brier(probabilities, targets) / reference
 
 
 def nll(probabilities: Floats, targets: Floats) -> float:
-    """Mean negative log likelihood in nats; probabilities are kept 1e-15 from 0 and 1."""
-    return float(nll_terms(probabilities, targets).mean())
+    """Return the mean negative log likelihood in nats; probabilities are clipped by 1e-15."""
+    return float(log_loss(targets, _clipped(probabilities), labels=[0, 1]))
 
 
 def nll_terms(probabilities: Floats, targets: Floats) -> Floats:
-    """Each row's negative log likelihood, (n,)."""
-    p = np.clip(probabilities, _TINY, 1 - _TINY)
+    """Return the negative log likelihood of each row, (n,)."""
+    p = _clipped(probabilities)
     return np.asarray(-(targets * np.log(p) + (1 - targets) * np.log1p(-p)))
 
 
 def ece_mass(probabilities: Floats, targets: Floats, bins: int = BINS) -> float:
-    """Mean distance of predicted and observed share over bins of as many rows each."""
+    """Return the expected calibration error over bins with equal numbers of rows."""
     return _ece(probabilities, targets, mass_bins(probabilities, bins))
 
 
 def ece_width(probabilities: Floats, targets: Floats, bins: int = BINS) -> float:
-    """Mean distance of predicted and observed share over bins of equal width in [0, 1]."""
+    """Return the expected calibration error over bins of equal width in [0, 1]."""
     return _ece(probabilities, targets, width_bins(probabilities, bins))
 
 
 def ece_debiased(probabilities: Floats, targets: Floats, bins: int = BINS) -> float:
-    """Root mean squared calibration error over equal-mass bins less what noise alone gives.
+    """Return the root mean squared calibration error over equal-mass bins, corrected for noise.
 
-    Each bin's squared gap is reduced by the sampling variance of its observed share (Kumar, Liang
-    and Ma, "Verified uncertainty calibration", NeurIPS 2019); below zero counts as zero.
+    The squared gap of each bin is reduced by the sampling variance of its observed share (Kumar,
+    Liang and Ma, "Verified uncertainty calibration", NeurIPS 2019); a negative sum counts as zero.
     """
-    which = mass_bins(probabilities, bins)
-    counts = np.bincount(which).astype(np.float64)
+    bin_of = mass_bins(probabilities, bins)
+    counts = np.bincount(bin_of).astype(np.float64)
     filled = counts > 1
-    share = np.bincount(which, targets)[filled] / counts[filled]
-    predicted = np.bincount(which, probabilities)[filled] / counts[filled]
+    share = np.bincount(bin_of, targets)[filled] / counts[filled]
+    predicted = np.bincount(bin_of, probabilities)[filled] / counts[filled]
     noise = share * (1 - share) / (counts[filled] - 1)
     excess = (predicted - share) ** 2 - noise
     return float(np.sqrt(max(0.0, float((excess * counts[filled]).sum()) / len(targets))))
@@ -90,68 +85,65 @@ def ece_debiased(probabilities: Floats, targets: Floats, bins: int = BINS) -> fl
 def noise_floor(
     probabilities: Floats, bins: int = BINS, *, draws: int = 200, seed: int = 0
 ) -> float:
-    """Equal-mass ECE to be expected of these probabilities when they are exactly right.
+    """Return the expected equal-mass ECE of these probabilities if they are exactly right.
 
-    Outcomes are drawn from the probabilities themselves; a measured ECE near this says nothing
-    against them.
+    Outcomes are drawn from the probabilities themselves. A measured ECE near this value is no
+    evidence against the probabilities.
     """
     rng = np.random.default_rng(seed)
-    which = mass_bins(probabilities, bins)
+    bin_of = mass_bins(probabilities, bins)
     total = 0.0
     for _ in range(draws):
         drawn = (rng.random(len(probabilities)) < probabilities).astype(np.float64)
-        total += _ece(probabilities, drawn, which)
+        total += _ece(probabilities, drawn, bin_of)
     return total / draws
 
 
 def sensitivity(probabilities: Floats, targets: Floats, threshold: float) -> float:
-    """Share of positives at or above the threshold."""
+    """Return the share of positives at or above the threshold."""
     return _share(probabilities[targets > 0] >= threshold)
 
 
 def specificity(probabilities: Floats, targets: Floats, threshold: float) -> float:
-    """Share of negatives below the threshold."""
+    """Return the share of negatives below the threshold."""
     return _share(probabilities[targets == 0] < threshold)
 
 
 def no_skill(probabilities: Floats, targets: Floats) -> bool:
-    """Whether these are no better than always saying the prevalence.
+    """Return True if the probabilities are no better than a constant prediction.
 
-    The constant predictor has the best calibration error of all, so that error alone must never
-    pass for quality: without an AUC above one half or a saving in Brier score there is no skill.
+    A constant prediction of the prevalence has the lowest calibration error, so that error alone
+    does not show quality. Skill needs an AUC above one half and a gain in Brier score.
     """
     ranking, saving = auc(probabilities, targets), brier_skill(probabilities, targets)
     return not (ranking > 0.5 and saving > 0.0)
 
 
 def mass_bins(probabilities: Floats, bins: int) -> npt.NDArray[np.int64]:
-    """The equal-mass bin (n,) of each row; equal probabilities are never parted."""
+    """Return the equal-mass bin (n,) of each row; equal probabilities share a bin."""
     n = len(probabilities)
     order = np.argsort(probabilities, kind="stable")
     ordered = probabilities[order]
     first = np.searchsorted(ordered, ordered, side="left")
     sizes = np.full(bins, n // bins) + (np.arange(bins) < n % bins)
     by_rank = np.repeat(np.arange(bins), sizes)
-    which = np.empty(n, dtype=np.int64)
-    which[order] = by_rank[first]
-    return which
+    bin_of = np.empty(n, dtype=np.int64)
+    bin_of[order] = by_rank[first]
+    return bin_of
 
 
 def width_bins(probabilities: Floats, bins: int) -> npt.NDArray[np.int64]:
-    """The equal-width bin (n,) of each row; 1 belongs to the last."""
+    """Return the equal-width bin (n,) of each row; 1 belongs to the last bin."""
     return np.minimum((probabilities * bins).astype(np.int64), bins - 1)
 
 
-def _ece(probabilities: Floats, targets: Floats, which: npt.NDArray[np.int64]) -> float:
-    gaps = np.bincount(which, probabilities - targets)
+def _clipped(probabilities: Floats) -> Floats:
+    return np.clip(probabilities, _TINY, 1 - _TINY)
+
+
+def _ece(probabilities: Floats, targets: Floats, bin_of: npt.NDArray[np.int64]) -> float:
+    gaps = np.bincount(bin_of, probabilities - targets)
     return float(np.abs(gaps).sum() / len(targets))
-
-
-def _mean_ranks(values: Floats) -> Floats:
-    """Ranks from 1; equal values share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
 
 
 def _share(hits: npt.NDArray[np.bool_]) -> float:

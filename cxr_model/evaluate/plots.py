@@ -1,5 +1,6 @@
-"""Reliability diagrams and ROC curves, a small panel per label, and training curves, as PNG."""
+"""Draws reliability diagrams, ROC curves (a small panel per label) and training curves as PNG."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import roc_curve
 
 from cxr_model.data.predictions import Predictions
 from cxr_model.evaluate.metrics import BINS, mass_bins
@@ -25,10 +28,10 @@ _Z = 1.959964
 
 
 def reliability_diagrams(predictions: Predictions, table: pd.DataFrame, path: Path) -> None:
-    """Observed against predicted share per equal-mass bin, with 95 % Wilson intervals.
+    """Draw observed against predicted share per equal-mass bin, with 95 % Wilson intervals.
 
-    `table` is the metrics table of the same predictions: every calibration error is shown with
-    its noise floor, Brier score and AUC, because alone it flatters the constant predictor.
+    `table` is the metrics table of the same predictions. Each calibration error is shown with its
+    noise floor, Brier score and AUC, because a constant prediction has the lowest error.
     """
     figure, panels = _panels(len(predictions.labels))
     for i, (axes, label) in enumerate(zip(panels, predictions.labels, strict=True)):
@@ -42,7 +45,7 @@ def reliability_diagrams(predictions: Predictions, table: pd.DataFrame, path: Pa
 
 
 def roc_curves(predictions: Predictions, table: pd.DataFrame, path: Path) -> None:
-    """Sensitivity against 1 - specificity, with the AUC and its interval from `table`."""
+    """Draw sensitivity against 1 - specificity, with the AUC and its interval from `table`."""
     figure, panels = _panels(len(predictions.labels))
     for i, (axes, label) in enumerate(zip(panels, predictions.labels, strict=True)):
         row = table.loc[table["label"] == label].iloc[0]
@@ -56,7 +59,7 @@ def roc_curves(predictions: Predictions, table: pd.DataFrame, path: Path) -> Non
 
 
 def training_curves(log: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Loss on both sides, validation AUC and learning rate over the epochs of a training log."""
+    """Draw both losses, validation AUC and learning rate over the epochs of a training log."""
     epochs = [row["epoch"] for row in log]
     figure, panels = _panels(3)
     shown = (
@@ -93,12 +96,12 @@ def _title(axes: Axes, label: str, numbers: str) -> None:
 
 
 def _reliability(axes: Axes, p: Floats, y: Floats) -> None:
-    which = mass_bins(p, BINS)
-    counts = np.bincount(which)
+    bin_of = mass_bins(p, BINS)
+    counts = np.bincount(bin_of)
     filled = counts > 0
     n = counts[filled]
-    predicted = np.bincount(which, p)[filled] / n
-    observed = np.bincount(which, y)[filled] / n
+    predicted = np.bincount(bin_of, p)[filled] / n
+    observed = np.bincount(bin_of, y)[filled] / n
     low, high = _wilson(observed, n)
     top = max(0.02, 1.08 * float(max(predicted.max(), high.max())))
     axes.plot([0, top], [0, top], color=_FAINT, linewidth=0.8, linestyle="--")
@@ -109,15 +112,15 @@ def _reliability(axes: Axes, p: Floats, y: Floats) -> None:
 
 
 def _wilson(share: Floats, n: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Wilson's interval of a binomial share (Wilson, 1927)."""
+    """Return Wilson's interval of a binomial share (Wilson, 1927)."""
     centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
     return centre - half, centre + half
 
 
 def _roc(p: Floats, y: Floats) -> tuple[Floats, Floats]:
-    order = np.argsort(-p, kind="stable")
-    last = np.append(np.diff(p[order]) != 0, True)
-    true, false = np.cumsum(y[order])[last], np.cumsum(1 - y[order])[last]
-    with_start = [np.concatenate([[0.0], x / max(x[-1], 1.0)]) for x in (false, true)]
-    return with_start[0], with_start[1]
+    with warnings.catch_warnings():
+        # A rate without films is undefined; it is drawn as 0.
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        false, true, _ = roc_curve(y, p, drop_intermediate=False)
+    return np.nan_to_num(false), np.nan_to_num(true)

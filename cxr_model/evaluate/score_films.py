@@ -1,19 +1,17 @@
-"""What a bundle says of labelled films, as tables that can be evaluated and calibrated."""
+"""Runs a bundle over labelled films and returns tables for evaluation and calibration."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from cxr_model.data.chestxray14 import Record
-from cxr_model.data.image_file import read_image
+from cxr_model.data.image_file import read_image, shortest_side
 from cxr_model.data.predictions import Predictions
 from cxr_model.data.split import patient_split
-from cxr_model.errors import DataError
+from cxr_model.errors import DataError, ImageError
 from cxr_model.evaluate.boxes import Box, Localisation, Map, localise
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
@@ -24,9 +22,9 @@ from cxr_model.predict.predictor import BATCH, Predictor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredFilms:
-    """The same films twice: `calibrated`, and the network's own probabilities.
+    """Predictions for the same films, `calibrated` and `uncalibrated`.
 
-    `localisation` compares maps with boxes, per label and for ``all``; empty without boxes.
+    `localisation` compares maps with boxes, per label and for ``all``; it is empty without boxes.
     """
 
     calibrated: Predictions
@@ -41,7 +39,10 @@ def score_films(
     *,
     progress: bool = True,
 ) -> ScoredFilms:
-    """Predict every film. Raises DataError for one that cannot be read or is listed twice."""
+    """Predict every film.
+
+    Raises DataError for a film that is listed twice, ImageError for one that cannot be read.
+    """
     names = [record.image for record in records]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -59,18 +60,18 @@ def score_films(
                     maps[record.image] = prediction
             bar.update(len(batch))
     values = np.asarray(rows, dtype=np.float64)
-    calibrated = _table(records, values[:, :, 1])
     return ScoredFilms(
-        calibrated,
-        replace(calibrated, probabilities=sigmoid(values[:, :, 0])),
-        localise(boxes, _contribution(maps)),
+        calibrated=Predictions.of(records, values[:, :, 1]),
+        uncalibrated=Predictions.of(records, sigmoid(values[:, :, 0])),
+        localisation=localise(boxes, _contribution(maps)),
     )
 
 
 def held_out_films(bundle: Bundle, records: Sequence[Record]) -> tuple[Record, ...] | None:
-    """Of the table a bundle was trained with, the films it has not seen; None for another table.
+    """Return the films of the bundle's own training table that it has not seen.
 
-    The split is made again from the settings on the card and must be the very same one.
+    The split is recomputed from the settings on the card. Returns None if the fingerprint differs,
+    that is for another table.
     """
     recorded: Mapping[str, Any] = bundle.card.provenance.get("split", {})
     stages = bundle.card.provenance.get("stages", [])
@@ -84,22 +85,11 @@ def held_out_films(bundle: Bundle, records: Sequence[Record]) -> tuple[Record, .
             validation=settings["validation_fraction"],
             held_out=settings["held_out_fraction"],
             seed=recorded["seed"],
-            eligible=lambda record: not smallest or _shortest_side(record) >= smallest,
+            eligible=lambda record: not smallest or shortest_side(record.path) >= smallest,
         )
-    except (DataError, KeyError, TypeError):
+    except (DataError, ImageError, KeyError, TypeError):
         return None
     return split.held_out if split.fingerprint == recorded["fingerprint"] else None
-
-
-def _table(records: Sequence[Record], probabilities: Any) -> Predictions:
-    return Predictions(
-        LABELS,
-        np.asarray([record.image for record in records], dtype=object),
-        np.asarray([record.patient_id for record in records], dtype=object),
-        probabilities,
-        np.asarray([record.labels for record in records], dtype=np.float64),
-        pd.DataFrame([{"view": r.view, "sex": r.sex, "age": r.age} for r in records]),
-    )
 
 
 def _contribution(maps: Mapping[str, Prediction]) -> Callable[[str, str], Map | None]:
@@ -110,12 +100,3 @@ def _contribution(maps: Mapping[str, Prediction]) -> Callable[[str, str], Map | 
         return prediction.geometry.to_original(prediction.maps[LABELS.index(label)])
 
     return contribution
-
-
-def _shortest_side(record: Record) -> int:
-    try:
-        # The header is enough; decoding every film would take as long as predicting it.
-        with Image.open(record.path) as film:
-            return min(film.size)
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{record.path} is not an image that can be read") from error

@@ -1,4 +1,4 @@
-"""Logits, labels and map peaks of many films: what selection, calibration and scoring look at."""
+"""Runs a network over many films and returns logits, labels and maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,28 +10,35 @@ from torch.nn import functional
 
 from cxr_model.data.chestxray14 import Record
 from cxr_model.data.films import labelled_films, scoring_batches
+from cxr_model.evaluate.metrics import auc
 from cxr_model.predict.network import DenseNet121, contributions
 from cxr_model.predict.transform import InputSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """What the network said of N films.
+    """Outputs of a network for N films, with their labels.
 
-    `logits` (N, 14) float64, `targets` (N, 14) int64, `patients` (N,) str, `maps` (N, 14, h, w)
-    float32 of contributions per cell.
+    `logits` (N, 14) float64, `targets` (N, 14) float64, `maps` (N, 14, h, w) float32 of
+    contributions per cell.
     """
 
     logits: npt.NDArray[np.float64]
-    targets: npt.NDArray[np.int64]
-    patients: npt.NDArray[np.str_]
+    targets: npt.NDArray[np.float64]
     maps: npt.NDArray[np.float32]
 
     @property
     def loss(self) -> float:
         """Mean binary cross-entropy of the uncalibrated logits."""
-        logits, targets = torch.from_numpy(self.logits), torch.from_numpy(self.targets).double()
+        logits, targets = torch.from_numpy(self.logits), torch.from_numpy(self.targets)
         return float(functional.binary_cross_entropy_with_logits(logits, targets))
+
+    @property
+    def mean_auc(self) -> float:
+        """Mean AUC over the labels with positives and negatives; 0.5 if there is no such label."""
+        aucs = [auc(x, y) for x, y in zip(self.logits.T, self.targets.T, strict=True)]
+        defined = [value for value in aucs if np.isfinite(value)]
+        return float(np.mean(defined)) if defined else 0.5
 
 
 @torch.inference_mode()
@@ -43,7 +50,7 @@ def score(
     batch_size: int = 32,
     workers: int = 0,
 ) -> Scored:
-    """Run the network, in eval mode and where it lives, over `records` as they are."""
+    """Run the network in eval mode, on its device, over `records` without augmentation."""
     network.eval()
     device = network.classifier.weight.device
     logits, maps = [], []
@@ -54,7 +61,6 @@ def score(
         maps.append(contributions(output.features, network.label_weight).float().cpu())
     return Scored(
         logits=torch.cat(logits).numpy(),
-        targets=np.asarray([record.labels for record in records]).astype(np.int64),
-        patients=np.asarray([record.patient_id for record in records]),
+        targets=np.asarray([record.labels for record in records], dtype=np.float64),
         maps=torch.cat(maps).numpy(),
     )

@@ -1,4 +1,4 @@
-"""Cards and evaluations as text for a terminal."""
+"""Formats cards and evaluations as text for a terminal."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from cxr_model.evaluate.boxes import Localisation
 from cxr_model.evaluate.evaluation import MEAN
 from cxr_model.predict.bundle import Bundle
 
-# Of use to this software, or too long to read.
+# Entries of a card that only this software uses or that are too long to read.
 _NOT_SHOWN = frozenset({"log", "settings", "fingerprint", "patients_sha256", "positives"})
 
 _NO_SKILL = (
@@ -20,7 +20,7 @@ _NO_SKILL = (
 
 
 def bundle_text(bundle: Bundle) -> str:
-    """What a bundle is, what it is for, how it answers and how good it was measured to be."""
+    """Return a bundle's identity, intended use, thresholds, metrics and provenance as text."""
     card = bundle.card
     spec = card.input
     stored = f", weights {card.weights.dtype}" if card.weights else ""
@@ -42,7 +42,7 @@ def bundle_text(bundle: Bundle) -> str:
 
 
 def evaluation_text(table: pd.DataFrame) -> str:
-    """The scores of a metrics table; calibration error only beside all that puts it in place."""
+    """Return the scores of a metrics table; ECE stands beside AUC, Brier, NLL and noise floor."""
     header = ["label", "n", "positives", "AUC (95 %)", "Brier", "NLL", "ECE", "noise floor"]
     rows = [header]
     for row in table.to_dict("records"):
@@ -61,11 +61,11 @@ def evaluation_text(table: pd.DataFrame) -> str:
 
 
 def localisation_text(found: Mapping[str, Localisation]) -> str:
-    """How maps met the radiologists' boxes."""
+    """Return the agreement of maps with radiologists' boxes as text."""
     rows = [["label", "boxes", "pointing", "chance", "IoU"]]
-    for label, one in found.items():
-        shares = [f"{share:.3f}" for share in (one.pointing, one.chance, one.iou)]
-        rows.append([label, str(one.boxes), *shares])
+    for label, row in found.items():
+        shares = [f"{share:.3f}" for share in (row.pointing, row.chance, row.iou)]
+        rows.append([label, str(row.boxes), *shares])
     return "\n".join(_aligned(rows))
 
 
@@ -87,7 +87,7 @@ def _metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
         try:
             lines += ["", *_measured_lines(part, measured)]
         except (KeyError, TypeError, AttributeError):
-            # A card keeps metrics as they were written, by whatever wrote them.
+            # Metrics of another software's card have another layout; show them as they are.
             lines += ["", *_tree({part: measured}, "")]
     return lines[1:]
 
@@ -147,7 +147,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _aligned(rows: Iterator[list[str]] | list[list[str]]) -> list[str]:
-    """Columns as wide as their widest cell; the first to the left, the others to the right."""
+    """Return lines of columns as wide as their widest cell; the first column is left-aligned."""
     cells = list(rows)
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return [

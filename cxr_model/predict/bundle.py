@@ -1,4 +1,4 @@
-"""A model on disk: a folder of ``card.json`` and ``weights.safetensors``; nothing is unpickled."""
+"""A bundle, the model on disk: a folder with ``card.json`` and ``weights.safetensors``."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cxr_model.errors import BundleError
 from cxr_model.predict.card import Card, Weights
-from cxr_model.predict.network import DenseNet121
+from cxr_model.predict.network import DENSENET_121, Blocks, DenseNet121
 
 CARD_FILE = "card.json"
 
@@ -29,7 +29,7 @@ _DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A network with its card. `sha256` is that of the card's bytes, which pin the weights."""
+    """A network with its card. `sha256` is that of the card, which holds that of the weights."""
 
     network: DenseNet121
     card: Card
@@ -38,10 +38,10 @@ class Bundle:
 
     @classmethod
     def build(cls, network: DenseNet121, card: Card, *, dtype: str = "float16") -> Self:
-        """Join a network to its card; the network is rounded in place to what will be on disk.
+        """Join a network to its card and round the network in place to `dtype`.
 
-        Rounding here makes the model in memory the model that is saved: same outputs, same sha256.
-        Raises BundleError when card and network do not fit.
+        After rounding, the network in memory gives the same outputs as the one that is saved.
+        Raises BundleError if card and network do not fit.
         """
         card.check()
         data = save_tensors(_stored(network, dtype))
@@ -51,11 +51,11 @@ class Bundle:
         return cls(network.eval(), complete, _digest(complete), data)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, *, blocks: Blocks = DENSENET_121) -> Self:
         """Read and verify the bundle in folder `path`; the network is float32, in eval mode.
 
-        Raises BundleError when the folder or a file is missing, when the weights are not the ones
-        the card names, and when the card is of another format or label order.
+        Raises BundleError if the folder or a file is missing, if the weights are not those of the
+        card or not of `blocks`, and if the card has another format or label order.
         """
         if not path.is_dir():
             raise BundleError(f"no bundle at {path}: it is a folder with {CARD_FILE}")
@@ -65,34 +65,34 @@ class Bundle:
             data = _verified_weights(path, card)
             tensors = _tensors(data)
             unused = _outputs(tensors) - len(card.labels)
-            network = DenseNet121(len(card.labels), card.input.channels, max(0, unused))
+            network = DenseNet121(card.input.channels, max(0, unused), blocks)
             _fill(network, tensors, card)
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from error
         return cls(network.eval(), card, hashlib.sha256(card_bytes).hexdigest(), data)
 
     def save(self, path: Path) -> None:
-        """Write the bundle into folder `path`, each file whole or not at all, the card last."""
+        """Write the bundle to folder `path`: each file atomically, the card last."""
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / WEIGHTS_FILE, self._weights)
         write_atomically(path / CARD_FILE, self.card.to_bytes())
 
     def with_card(self, card: Card) -> "Bundle":
-        """The same weights under another card (new calibrators, thresholds or metrics)."""
+        """Return the same weights with another card (new calibrators, thresholds or metrics)."""
         card.check()
         complete = replace(card, weights=self.card.weights)
         return Bundle(self.network, complete, _digest(complete), self._weights)
 
 
 def round_weights(network: DenseNet121, dtype: str = "float16") -> None:
-    """Round a network in place to what a bundle of that `dtype` holds."""
+    """Round a network in place to the precision of a bundle of `dtype`."""
     network.load_state_dict(_stored(network, dtype))
 
 
 def _stored(network: DenseNet121, dtype: str) -> dict[str, Tensor]:
-    """The state dict as it is stored: kernels in `dtype`, vectors in float32.
+    """Return the state dict for storage: kernels in `dtype`, vectors in float32.
 
-    Vectors stay float32 because the running variances of batch norm leave float16's range.
+    Vectors stay float32 because running variances of batch norm exceed the range of float16.
     """
     if dtype not in _DTYPES:
         raise BundleError(f"weights are stored as {' or '.join(_DTYPES)}, not {dtype!r}")
@@ -104,7 +104,7 @@ def _stored(network: DenseNet121, dtype: str) -> dict[str, Tensor]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary file beside `path`, flush it to disk, then rename it over `path`."""
+    """Write to a temporary file beside `path`, fsync it, then rename it to `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

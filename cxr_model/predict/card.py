@@ -1,9 +1,10 @@
-"""The card of a bundle: what the model is, what it was trained on, and how to read its numbers."""
+"""The card of a bundle: identity, input, labels, calibration, thresholds, provenance, metrics."""
 
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from cxr_model.errors import BundleError
@@ -12,13 +13,13 @@ from cxr_model.predict.transform import InputSpec
 
 FORMAT = "cxrd-bundle/1"
 
-#: A value as JSON has it; calibrators, provenance and metrics are kept as they were written.
+#: A JSON object. Calibrators, provenance and metrics are kept exactly as read.
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The weights file a card belongs to: its name, its sha256 and how the kernels are stored."""
+    """The weights file of a card: name, sha256 and data type of the kernels."""
 
     file: str
     sha256: str
@@ -27,11 +28,11 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One bundle's card. `thresholds` are on the calibrated probability, per label.
+    """The card of a bundle.
 
-    `calibrators` are JSON objects, one per label, that `cxr_model.calibration` interprets;
-    `map_scales` is, per label, the logit contribution drawn as fully hot. `weights` is set when
-    the card is joined to its network.
+    `thresholds` holds a calibrated probability per label; `calibrators` a JSON object per label,
+    read by `curves.calibrators_from_card`; `map_scales` the logit contribution per label that is
+    drawn in the hottest colour. `Bundle.build` sets `weights`.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Card:
     weights: Weights | None = field(default=None)
 
     def to_bytes(self) -> bytes:
-        """The card as UTF-8 JSON with a fixed layout, so that its sha256 is stable."""
+        """Return the card as UTF-8 JSON in a fixed layout, so that its sha256 is stable."""
         content: Json = {
             "format": FORMAT,
             "name": self.name,
@@ -74,7 +75,7 @@ class Card:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read a card. Raises BundleError with one line on what is wrong with it."""
+        """Read a card. Raises BundleError with one line about the first fault."""
         try:
             content = json.loads(data)
         except ValueError as error:
@@ -115,7 +116,7 @@ class Card:
         )
 
     def check(self) -> None:
-        """Raise BundleError where the card contradicts this software or lacks a label."""
+        """Raise BundleError if a table of the card lacks a label or holds an impossible value."""
         if self.labels != LABELS:
             raise BundleError(
                 "the card's labels are not the 14 of NIH ChestX-ray14 in NIH order: "
@@ -136,6 +137,11 @@ class Card:
             scale = self.map_scales[label]
             if not (math.isfinite(scale) and scale > 0):
                 raise BundleError(f"the card's map scale of {label} is not a positive number")
+
+
+def timestamp(now: datetime) -> str:
+    """Return `now` in UTC as a card has it in `created`."""
+    return now.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _weights_to_json(weights: Weights | None) -> Json | None:

@@ -1,4 +1,4 @@
-"""Grad-CAM of every finding from one forward pass, and its drawing over the film."""
+"""Draws the map of a finding over its film, with a legend."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,10 +6,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from cxr_model.errors import ImageError
-from cxr_model.predict.network import contributions
+from cxr_model.predict.transform import check_image
 
 DISCLAIMER = "Research use only - not for diagnosis"
 
@@ -17,12 +16,12 @@ Grey = npt.NDArray[np.uint8]
 
 Rgb = npt.NDArray[np.uint8]
 
-# Drawn as fully hot a cell still lets a third of the film through: the eye must see what is there.
+# Even the hottest colour leaves a third of the film visible.
 _OPACITY = 0.65
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
-# Height in pixels of a capital of that font at scale 1.
+# Height in pixels of a capital letter of that font at scale 1.
 _CAPITAL = 21.0
 
 _SMALLEST_CAPITAL = 7.0
@@ -30,19 +29,8 @@ _SMALLEST_CAPITAL = 7.0
 _CAPITAL_PER_SIDE = 0.015
 
 
-def class_activation_maps(features: Tensor, weight: Tensor) -> Tensor:
-    """Maps of all classes in one matrix product: (N, labels, h, w).
-
-    `features` (N, 1024, h, w) are taken after the last ReLU, `weight` is the classifier's
-    (labels, 1024). Each map's mean plus the class's bias is the logit. Its positive part is
-    Grad-CAM times h * w (Selvaraju et al., "Grad-CAM", ICCV 2017: with a classifier on pooled
-    features it equals Zhou's class activation map).
-    """
-    return contributions(features, weight)
-
-
 class Legend(NamedTuple):
-    """What the legend says about the finding drawn."""
+    """Content of the legend."""
 
     label: str
     probability: float
@@ -51,7 +39,7 @@ class Legend(NamedTuple):
     model_name: str
 
     def lines(self) -> tuple[str, str, str, str]:
-        """Finding, numbers, model and disclaimer, each a line; the font knows ASCII only."""
+        """Return finding, numbers, model and disclaimer, a line each, in ASCII (the font's set)."""
         name = self.label.replace("_", " ")
         numbers = f"probability {self.probability:.3f} (threshold {self.threshold:.3f})"
         model = self.model_name.encode("ascii", "replace").decode()
@@ -60,7 +48,7 @@ class Legend(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The legend's box: pixels from (top, left), and the size its text is drawn in."""
+    """The box of the legend, in pixels, and the size of its text."""
 
     top: int
     left: int
@@ -71,12 +59,12 @@ class Panel:
 
     @property
     def rows(self) -> slice:
-        """The image rows it covers."""
+        """Image rows of the box."""
         return slice(self.top, self.top + self.height)
 
     @property
     def cols(self) -> slice:
-        """The image columns it covers."""
+        """Image columns of the box."""
         return slice(self.left, self.left + self.width)
 
 
@@ -90,13 +78,13 @@ def render(
     threshold: float,
     model_name: str,
 ) -> Rgb:
-    """Draw a finding's map in colour over its film: uint8 RGB of the film's own rows and columns.
+    """Draw a finding's map in colour over its film and return uint8 RGB of the film's size.
 
     `image` is uint8 (rows, cols); `contribution` float32 (rows, cols) is the map in logit
-    contributions on the same pixels; `scale` is the contribution drawn fully hot, the same for
-    every film, so that a weak map looks weak. Where the map is zero or negative the film is
-    unchanged. The legend covers the corner with the least in it. Raises ImageError when the two
-    arrays do not fit or the scale is not positive.
+    contributions on the same pixels; `scale` is the contribution of the hottest colour, the same
+    for every film, so that a weak map looks weak. The film is unchanged where the map is zero or
+    negative. The legend covers the emptiest corner. Raises ImageError if the two arrays do not
+    fit or the scale is not positive.
     """
     _check(image, contribution, scale)
     strength = _strength(contribution, scale)
@@ -109,14 +97,13 @@ def render(
 
 
 def overlay(image: Grey, contribution: npt.NDArray[np.float32], scale: float) -> Rgb:
-    """The same drawing without a legend, for a place that has its own text."""
+    """Draw as `render` does, without a legend."""
     _check(image, contribution, scale)
     return _overlay(image, _strength(contribution, scale))
 
 
 def _check(image: Grey, contribution: npt.NDArray[np.float32], scale: float) -> None:
-    if image.dtype != np.uint8 or image.ndim != 2 or image.size == 0:
-        raise ImageError(f"expected a greyscale uint8 image, got {image.dtype} {image.shape}")
+    check_image(image)
     if contribution.shape != image.shape:
         raise ImageError(f"a map of {contribution.shape} does not fit an image of {image.shape}")
     if not np.isfinite(contribution).all():
@@ -126,26 +113,26 @@ def _check(image: Grey, contribution: npt.NDArray[np.float32], scale: float) -> 
 
 
 def _strength(contribution: npt.NDArray[np.float32], scale: float) -> Grey:
-    """0 where the map is not positive, 255 at the scale and above."""
-    # cv2 saturates at both ends while it rounds.
+    """Return 0 where the map is not positive, up to 255 at `scale` and above."""
+    # convertScaleAbs rounds and saturates.
     plane = np.ascontiguousarray(np.maximum(contribution, 0), dtype=np.float32)
     return np.asarray(cv2.convertScaleAbs(plane, alpha=255.0 / scale), dtype=np.uint8)
 
 
 def _palette() -> npt.NDArray[np.uint8]:
-    """RGB (256, 3) from weak to strong."""
-    # Turbo without its dark violet end, which would pass for a shadow on the film.
+    """Return RGB (256, 3) from weak to strong."""
+    # Turbo without its dark violet end, which looks like a shadow on the film.
     ramp = np.linspace(28, 255, 256).round().astype(np.uint8)[:, None]
     return np.asarray(cv2.applyColorMap(ramp, cv2.COLORMAP_TURBO)[:, 0, ::-1], dtype=np.uint8)
 
 
 def _opacity() -> npt.NDArray[np.float64]:
-    """How much of the colour is laid over the film, (256,); 0 at 0."""
+    """Return the opacity of the colour over the film, (256,); 0 at 0."""
     return _OPACITY * (np.arange(256) / 255.0) ** 0.7
 
 
 def _overlay(image: Grey, strength: Grey) -> Rgb:
-    """Blend in 8 bits, a channel at a time: a film of 16 million pixels stays within memory."""
+    """Blend in 8 bits, one channel at a time, to save memory with films of 16 million pixels."""
     colour, opacity = _palette(), _opacity()
     kept = np.round(255.0 * (1.0 - opacity)).astype(np.uint8)
     film = cv2.multiply(image, cv2.LUT(strength, kept), scale=1.0 / 255.0)
@@ -155,12 +142,12 @@ def _overlay(image: Grey, strength: Grey) -> Rgb:
 
 
 def _place(legend: Legend, image: Grey, strength: Grey) -> Panel | None:
-    """The corner where the legend hides the least of map and film; None where it cannot fit."""
+    """Return the corner where the legend hides the least, or None if the film is too small."""
     rows, cols = image.shape
     capital = max(_SMALLEST_CAPITAL, _CAPITAL_PER_SIDE * min(rows, cols))
     width, height, scale, pitch = _measure(legend, capital)
     if width > cols:
-        # A narrow film gets smaller text rather than none.
+        # A narrow film gets smaller text.
         width, height, scale, pitch = _measure(legend, capital * cols / width * 0.98)
     if width > cols or height > rows:
         return None
@@ -170,7 +157,7 @@ def _place(legend: Legend, image: Grey, strength: Grey) -> Panel | None:
 
 
 def _measure(legend: Legend, capital: float) -> tuple[int, int, float, int]:
-    """Width, height, font scale and line pitch for capitals of that many pixels."""
+    """Return width, height, font scale and line pitch for capitals of `capital` pixels."""
     scale = capital / _CAPITAL
     pitch = max(3, round(capital * 1.75))
     widest = max(_text_width(line, scale) for line in (*legend.lines(), _bar_caption(legend)))
@@ -178,10 +165,10 @@ def _measure(legend: Legend, capital: float) -> tuple[int, int, float, int]:
 
 
 def _hidden(panel: Panel, image: Grey, strength: Grey) -> float:
-    """What the panel would hide; the map weighs most, then side markers and anatomy."""
+    """Return a cost for covering map (highest weight), side markers and anatomy."""
     heat = float(strength[panel.rows, panel.cols].mean())
     film = image[panel.rows, panel.cols]
-    # A side marker is small, sharp and bright beside its surroundings: it stands out of a median.
+    # A side marker is small and brighter than its surroundings: it exceeds a median filter.
     shrunk = cv2.resize(film, (96, 48), interpolation=cv2.INTER_AREA)
     marker = np.percentile(cv2.subtract(shrunk, cv2.medianBlur(shrunk, 15)), 99)
     return 4.0 * heat + float(film.mean()) + 2.0 * float(marker)
@@ -199,7 +186,7 @@ def _draw_legend(rgb: Rgb, panel: Panel, legend: Legend, peak: float) -> None:
 
 
 def _draw_bar(box: Rgb, panel: Panel, peak: float) -> None:
-    """The colours from 0 to the scale as they look on mid grey, and a tick at the map's peak."""
+    """Draw the colours from 0 to the scale on mid grey, and a tick at the map's peak."""
     margin = panel.pitch // 2
     top, bottom = int(2.4 * panel.pitch), int(3.1 * panel.pitch)
     length = panel.width - 2 * margin

@@ -1,7 +1,7 @@
-"""DenseNet-121 that gives features and logits in one forward pass.
+"""DenseNet-121 with features and logits from one forward pass.
 
-Huang et al., "Densely Connected Convolutional Networks", CVPR 2017. The layers are torchvision's,
-so the state dict has torchvision's keys and shapes and ImageNet weights fit as they are.
+Huang et al., "Densely Connected Convolutional Networks", CVPR 2017. The layers are torchvision's:
+the state dict has torchvision's keys and shapes, and ImageNet weights fit unchanged.
 """
 
 from typing import NamedTuple
@@ -9,67 +9,73 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import densenet121
+from torchvision.models import DenseNet
 
 from cxr_model.findings import LABELS
 
-FEATURES = 1024
+#: Layers of each of the four dense blocks.
+Blocks = tuple[int, int, int, int]
 
-STRIDE = 32
+DENSENET_121: Blocks = (6, 12, 24, 16)
+
+_GROWTH_RATE, _FIRST_FEATURES = 32, 64
 
 
 class NetworkOutput(NamedTuple):
-    """``logits`` (N, labels) and ``features`` (N, 1024, h, w), taken after the last ReLU."""
+    """``logits`` (N, 14) and ``features`` (N, 1024, h, w) after the last ReLU."""
 
     logits: Tensor
     features: Tensor
 
 
 class DenseNet121(nn.Module):
-    """torchvision's densenet121 with `labels` logits and no sigmoid.
+    """torchvision's densenet121 with a logit per label and no sigmoid.
 
     `channels` is 3 for networks that take the grey image three times (as ImageNet weights expect)
-    and 1 for networks trained on one channel. `unused` is how many outputs after the labels' the
-    classifier has kept from where it was trained: a matrix product of another width would round
-    the labels' logits otherwise.
+    and 1 for networks trained on one channel. `unused` is the number of further outputs that an
+    imported classifier keeps after the 14 labels: a matrix product of another width would round
+    the logits differently. Fewer layers in `blocks` make a smaller network, for tests.
     """
 
-    def __init__(self, labels: int = len(LABELS), channels: int = 3, unused: int = 0) -> None:
+    def __init__(self, channels: int = 3, unused: int = 0, blocks: Blocks = DENSENET_121) -> None:
         super().__init__()
-        self.labels = labels
-        layers = densenet121(weights=None, num_classes=labels + unused)
+        layers = DenseNet(_GROWTH_RATE, blocks, _FIRST_FEATURES, num_classes=len(LABELS) + unused)
         self.features: nn.Sequential = layers.features
         self.classifier: nn.Linear = layers.classifier
         if channels != 3:
-            self.features[0] = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+            self.features[0] = nn.Conv2d(
+                channels, _FIRST_FEATURES, 7, stride=2, padding=3, bias=False
+            )
 
     @property
     def channels(self) -> int:
-        """How many input channels the first convolution takes."""
+        """Input channels of the first convolution."""
         return int(self.features.get_parameter("conv0.weight").shape[1])
 
     @property
     def label_weight(self) -> Tensor:
-        """The classifier's weight of the labels, (labels, 1024)."""
-        return self.classifier.weight[: self.labels]
+        """Classifier weight of the labels, (14, 1024)."""
+        return self.classifier.weight[: len(LABELS)]
 
     @property
     def label_bias(self) -> Tensor:
-        """The classifier's bias of the labels, (labels,)."""
-        return self.classifier.bias[: self.labels]
+        """Classifier bias of the labels, (14,)."""
+        return self.classifier.bias[: len(LABELS)]
 
     def forward(self, x: Tensor) -> NetworkOutput:
-        """Map images (N, channels, H, W) to logits and the features they are the mean of."""
-        # The ReLU belongs to the features: maps taken before it do not add up to the logit.
+        """Map images (N, channels, H, W) to features and to logits of their mean."""
+        # Maps add up to the logit only if the features are taken after the ReLU.
         features = functional.relu(self.features(x), inplace=True)
-        logits = self.classifier(features.mean(dim=(2, 3)))[:, : self.labels]
+        logits = self.classifier(features.mean(dim=(2, 3)))[:, : len(LABELS)]
         return NetworkOutput(logits, features)
 
 
 def contributions(features: Tensor, weight: Tensor) -> Tensor:
-    """Each cell's part of each logit: (N, labels, h, w) from (N, 1024, h, w) and W (labels, 1024).
+    """Return each cell's part of each logit, (N, labels, h, w), in one matrix product.
 
-    The mean over the cells plus the classifier's bias is the logit; the ReLU of it is Grad-CAM
-    up to a constant (Selvaraju et al., 2017, appendix A: CAM is a special case).
+    `features` (N, 1024, h, w) are taken after the last ReLU, `weight` is the classifier's
+    (labels, 1024). The mean of a map plus the bias is the logit. The positive part of a map is
+    Grad-CAM times h * w (Selvaraju et al., "Grad-CAM", ICCV 2017: with a classifier on pooled
+    features it equals Zhou's class activation map).
     """
     return torch.einsum("nfhw,cf->nchw", features, weight)

@@ -11,7 +11,7 @@ from cxr_model.predict.transform import Geometry
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One label's answer: ``probability`` is calibrated, ``threshold`` is on the same scale."""
+    """The result for one label; ``probability`` and ``threshold`` are calibrated."""
 
     label: str
     logit: float
@@ -20,7 +20,7 @@ class Finding:
 
     @property
     def present(self) -> bool:
-        """Whether the probability reaches the threshold."""
+        """True if the probability reaches the threshold."""
         return self.probability >= self.threshold
 
 
@@ -28,9 +28,8 @@ class Finding:
 class Prediction:
     """All findings of one image, in the order of `LABELS`.
 
-    ``maps`` has shape (14, h, w), float32: each cell's contribution W_c·F to the logit, so that
-    ``maps[c].mean() + bias[c]`` is the logit of label c. ``geometry`` leads from that grid back to
-    the pixels of the image.
+    ``maps`` (14, h, w) float32 holds each cell's contribution W_c·F to the logit: the logit of
+    label c is ``maps[c].mean() + bias[c]``. ``geometry`` maps that grid back to the image's pixels.
     """
 
     findings: tuple[Finding, ...]
@@ -38,7 +37,7 @@ class Prediction:
     geometry: Geometry
 
     def finding(self, label: str) -> Finding:
-        """The finding of that label; raises KeyError for a name that is not one of `LABELS`."""
+        """Return the finding of `label`. Raises KeyError if `label` is not in `LABELS`."""
         for finding in self.findings:
             if finding.label == label:
                 return finding
@@ -46,12 +45,12 @@ class Prediction:
 
     @property
     def present(self) -> tuple[Finding, ...]:
-        """The findings at or above their threshold, most probable first."""
+        """Findings at or above their threshold, most probable first."""
         positive = [finding for finding in self.findings if finding.present]
         return tuple(sorted(positive, key=lambda finding: -finding.probability))
 
 
 def clinical_summary(prediction: Prediction) -> str:
-    """One line for a table: ``Effusion (0.62); Mass (0.31)``, most probable first."""
+    """Return a line for a table, most probable first: ``Effusion (0.62); Mass (0.31)``."""
     positive = [f"{finding.label} ({finding.probability:.2f})" for finding in prediction.present]
     return "; ".join(positive) or NO_FINDING

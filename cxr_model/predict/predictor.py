@@ -1,4 +1,4 @@
-"""A bundle at work: images in, calibrated findings and maps out."""
+"""Runs a bundle over images and returns calibrated findings and maps."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,33 +8,34 @@ import torch
 
 from cxr_model.errors import DeviceError
 from cxr_model.predict.bundle import Bundle
-from cxr_model.predict.curves import calibrators_from_card, sigmoid
-from cxr_model.predict.heatmap import class_activation_maps
+from cxr_model.predict.choices import Device
+from cxr_model.predict.curves import calibrated_probabilities, calibrators_from_card
+from cxr_model.predict.network import contributions
 from cxr_model.predict.prediction import Finding, Prediction
 from cxr_model.predict.transform import Geometry, preprocess
 
-#: More images at once are no faster on a CPU and only take memory.
+#: Larger batches are no faster on a CPU and take more memory.
 BATCH = 8
 
 Image = npt.NDArray[np.uint8]
 
 
 class Predictor:
-    """Runs a bundle's network; made once per process, it takes over the bundle's network."""
+    """Runs a bundle's network. It takes over that network: make one predictor per process."""
 
     def __init__(
         self,
         bundle: Bundle,
         *,
-        device: str = "auto",
+        device: str = Device.AUTO,
         threads: int | None = None,
         batch: int = BATCH,
     ) -> None:
-        """Move the network to `device`: ``auto`` is a GPU where there is one, else the CPU.
+        """Move the network to `device`, a `Device` or another name that torch knows.
 
-        `threads` sets torch's thread count for this whole process; None leaves it as it is.
-        Raises DeviceError when the device is not there, CalibrationError when the card's
-        calibrators cannot be read, ValueError when `threads` or `batch` is below 1.
+        `threads` sets torch's thread count for the whole process; None leaves it unchanged.
+        Raises DeviceError if the device is unavailable, CalibrationError if the card's
+        calibrators are malformed, ValueError if `threads` or `batch` is below 1.
         """
         if batch < 1 or (threads is not None and threads < 1):
             raise ValueError("threads and batch must be at least 1")
@@ -48,10 +49,10 @@ class Predictor:
         self._network.to(memory_format=torch.channels_last)
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
-        """One prediction per image, in order.
+        """Return a prediction per image, in order.
 
-        Each image is uint8 (rows, cols), 0 black to 255 white as it should be seen; sizes may
-        differ. Raises ImageError for an array that is not such an image.
+        Each image is uint8 (rows, cols), displayed with 0 black and 255 white; sizes may differ.
+        Raises ImageError for any other array.
         """
         return [
             prediction
@@ -62,7 +63,8 @@ class Predictor:
     def _predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
         inputs = [preprocess(image, self.bundle.card.input) for image in images]
         logits, maps = self._forward(torch.stack([tensor for tensor, _ in inputs]))
-        probabilities = self._calibrated(logits)
+        labels = self.bundle.card.labels
+        probabilities = calibrated_probabilities(self._calibrators, labels, logits)
         for row, (_, geometry) in enumerate(inputs):
             yield self._prediction(logits[row], probabilities[row], maps[row], geometry)
 
@@ -72,15 +74,8 @@ class Predictor:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         moved = batch.to(self.device).contiguous(memory_format=torch.channels_last)
         output = self._network(moved)
-        maps = class_activation_maps(output.features, self._network.label_weight)
+        maps = contributions(output.features, self._network.label_weight)
         return output.logits.double().cpu().numpy(), maps.float().cpu().numpy()
-
-    def _calibrated(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        columns = [
-            self._calibrators[label].apply(logits[:, i])
-            for i, label in enumerate(self.bundle.card.labels)
-        ]
-        return sigmoid(np.stack(columns, axis=1))
 
     def _prediction(
         self,
@@ -98,7 +93,7 @@ class Predictor:
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
+    if name == Device.AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)

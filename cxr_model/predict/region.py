@@ -1,4 +1,4 @@
-"""Where a map is hottest, as an outline on the film: reports hold it, viewers draw it."""
+"""Outlines the hottest region of a map on the film, for reports and viewers."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-#: The part of a map's own maximum from which on a pixel belongs to its region.
+#: Share of a map's maximum that a pixel of its region reaches.
 HOT_SHARE = 0.5
 
-# How far an outline may stray from the region's edge, as a part of the film's longer side.
+# Largest distance of the outline from the region's edge, as a share of the film's longer side.
 _TOLERANCE = 0.004
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One closed outline around the hottest point of a map.
+    """A closed outline around the hottest point of a map.
 
-    `points` are (column, row) in pixels of the film, at least three, each once. As PS3.3 C.18.6.1.2
-    has it, the centre of the top left pixel is (0.5, 0.5); `area` is in pixels.
+    `points` are (column, row) in pixels of the film, at least three, all different. The centre of
+    the top left pixel is (0.5, 0.5) (PS3.3 C.18.6.1.2). `area` is in pixels.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -26,10 +26,9 @@ class Region:
 
 
 def hot_region(contribution: npt.NDArray[np.float32], *, share: float = HOT_SHARE) -> Region | None:
-    """Outline the part around the maximum that reaches `share` of it; None where no map rises.
+    """Outline the region of `hot_mask`; return None if the map is nowhere positive.
 
-    `contribution` is float32 (rows, cols), a map of logit contributions on the film's own pixels.
-    Parts as hot that are not joined to the maximum are left out: one finding, one region.
+    `contribution` is float32 (rows, cols), a map of logit contributions on the film's pixels.
     """
     part = hot_mask(contribution, share=share)
     if part is None:
@@ -41,7 +40,11 @@ def hot_region(contribution: npt.NDArray[np.float32], *, share: float = HOT_SHAR
 def hot_mask(
     contribution: npt.NDArray[np.float32], *, share: float = HOT_SHARE
 ) -> npt.NDArray[np.uint8] | None:
-    """The same part pixel by pixel: uint8 (rows, cols), 1 inside and 0 outside."""
+    """Return the region around the maximum that reaches `share` of it: uint8, 1 inside.
+
+    Regions of that height which are not connected to the maximum are left out, so that a finding
+    has one region. Returns None if the map is nowhere positive.
+    """
     peak = float(contribution.max())
     if not peak > 0:
         return None
@@ -52,13 +55,13 @@ def hot_mask(
 
 
 def _outline(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Corners (n, 2), as (x, y), around the only part: through the centres of its edge pixels."""
+    """Return the corners (n, 2) as (x, y) of the outline, through the centres of edge pixels."""
     contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     (edge,) = contours
     simple = cv2.approxPolyDP(edge, _TOLERANCE * max(part.shape), closed=True)
     if len(simple) >= 3:
         return np.asarray(simple[:, 0] + 0.5, dtype=np.float64)
-    # A region as thin as a line has no area between the centres, but has one between its borders.
+    # A region one pixel wide has no area between pixel centres: use the borders of its pixels.
     x, y, width, height = cv2.boundingRect(edge)
     corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
     return np.asarray(corners, dtype=np.float64)

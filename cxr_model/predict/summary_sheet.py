@@ -1,8 +1,8 @@
-"""The summary sheet: all findings of one film on one page, to be taken in at a glance.
+"""The summary sheet: all findings of a film on one page.
 
-Left the film under the maps of its most probable findings, right all 14 with bars. Every bar has
-its threshold in the middle, so that a bar past the line is a finding however low the threshold; the
-numbers stand beside it. Nothing that names the patient is drawn.
+The left half shows the film with the maps of its most probable findings, the right half a bar and
+the numbers of all 14 findings. The middle of each bar is the threshold of its finding, so a bar
+that passes the line is a finding, even with a low threshold. The sheet never shows patient data.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,10 +65,10 @@ _DISCLAIMER = (
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """What the sheet says beside the findings; none of it may name a patient.
+    """Texts of the sheet beside the findings; they must not contain patient data.
 
-    `image` tells this film from others of its study, `model` names the model, its version and
-    hash, `operating_point` how its thresholds were chosen.
+    `image` identifies the film within its study; `model` is the model's name, version and hash;
+    `operating_point` is the rule of its thresholds.
     """
 
     image: str
@@ -79,10 +79,11 @@ class Captions:
 def draw_summary(
     film: Grey, prediction: Prediction, scales: Mapping[str, float], captions: Captions
 ) -> Rgb:
-    """Draw the sheet: uint8 RGB (HEIGHT, WIDTH, 3).
+    """Draw the sheet and return uint8 RGB (HEIGHT, WIDTH, 3).
 
-    `film` is uint8 (rows, cols), the image that `prediction` is about; `scales` is, per label, the
-    logit contribution drawn fully hot. Raises ImageError where the film is no grey image.
+    `film` is the image of `prediction`, uint8 (rows, cols); `scales` is the logit contribution per
+    label that is drawn in the hottest colour. Raises ImageError if the film is not a grey image or
+    has another size than that of the prediction.
     """
     check_image(film)
     if film.shape != (prediction.geometry.rows, prediction.geometry.cols):
@@ -102,11 +103,9 @@ def _draw_header(draw: ImageDraw.ImageDraw, prediction: Prediction, captions: Ca
     right = WIDTH - _MARGIN
     draw.text((right, 31), "RESEARCH USE ONLY", _AMBER, _font(34, bold=True), anchor="rm")
     count = len(prediction.present)
-    said = f"{count} of {len(LABELS)} findings at or above threshold"
-    if count == 0:
-        said = f"None of {len(LABELS)} findings at or above threshold"
+    text = f"{count or 'None'} of {len(LABELS)} findings at or above threshold"
     colour = _AMBER if count else _WHITE
-    draw.text((_MARGIN, 97), said, colour, _font(30, bold=True), anchor="lm")
+    draw.text((_MARGIN, 97), text, colour, _font(30, bold=True), anchor="lm")
     draw.text((right, 97), captions.image, _GREY, _font(24), anchor="rm")
 
 
@@ -117,7 +116,7 @@ def _draw_tiles(
     prediction: Prediction,
     scales: Mapping[str, float],
 ) -> None:
-    """The film once per finding shown, or once without a map where there is none."""
+    """Draw the film once per finding shown, or once without a map if no finding is present."""
     shown: Sequence[Finding | None] = prediction.present[:MOST_TILES] or (None,)
     columns = 1 if len(shown) <= 2 else 2
     rows = -(-len(shown) // columns)
@@ -140,21 +139,21 @@ def _tile(
     scales: Mapping[str, float],
     space: tuple[int, int],
 ) -> npt.NDArray[np.uint8]:
-    """The film, as large as fits into (width, height), under the finding's map: (rows, cols, 3)."""
+    """Return the film with the finding's map, scaled into (width, height): (rows, cols, 3)."""
     rows, cols = film.shape
     share = min(space[0] / cols, space[1] / rows)
     size = (max(1, round(cols * share)), max(1, round(rows * share)))
-    how = cv2.INTER_AREA if share < 1 else cv2.INTER_LINEAR
-    small = np.asarray(cv2.resize(film, size, interpolation=how), dtype=np.uint8)
+    method = cv2.INTER_AREA if share < 1 else cv2.INTER_LINEAR
+    small = np.asarray(cv2.resize(film, size, interpolation=method), dtype=np.uint8)
     if finding is None:
         return np.repeat(small[:, :, None], 3, axis=2)
     contribution = prediction.geometry.to_original(prediction.maps[LABELS.index(finding.label)])
-    fitted = np.asarray(cv2.resize(contribution, size, interpolation=how), dtype=np.float32)
+    fitted = np.asarray(cv2.resize(contribution, size, interpolation=method), dtype=np.float32)
     return overlay(small, fitted, scales[finding.label])
 
 
 def _draw_findings(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:
-    """Those present first, the most probable on top; then the others in their usual order."""
+    """Draw the present findings, most probable first, then the absent ones in NIH order."""
     absent = [finding for finding in prediction.findings if not finding.present]
     pitch = (_FOOTER - _HEADER - _HEAD) / len(LABELS)
     top = _HEADER + _HEAD
@@ -188,7 +187,7 @@ def _draw_finding(draw: ImageDraw.ImageDraw, finding: Finding, y: float, pitch: 
 
 
 def _bar_share(finding: Finding) -> float:
-    """Part of the bar that is filled: half of it below the threshold, half above."""
+    """Return the filled share of the bar; 0.5 is the threshold."""
     probability, threshold = finding.probability, finding.threshold
     if probability < threshold:
         return 0.5 * probability / threshold
@@ -209,7 +208,7 @@ def _draw_footer(draw: ImageDraw.ImageDraw, captions: Captions) -> None:
 
 
 def _fitting(draw: ImageDraw.ImageDraw, line: str) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The line in the largest font in which it fits the page, cut where none is small enough."""
+    """Return the line and the largest font in which it fits the page; cut it if none fits."""
     space = WIDTH - 2 * _MARGIN
     for size in range(20, 15, -1):
         if draw.textlength(line, _font(size)) <= space:
@@ -225,6 +224,6 @@ def _name(finding: Finding) -> str:
 
 @cache
 def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib, so that the sheet looks the same everywhere."""
+    """Return DejaVu Sans, which comes with matplotlib: the same on every machine."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / name, size)

@@ -1,4 +1,4 @@
-"""From a displayed image to the network's input, and from its grid back to the pixels."""
+"""Transforms an image to the network's input, and a map back to the image's pixels."""
 
 from dataclasses import dataclass
 
@@ -17,9 +17,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What the network takes: a square of `size` pixels, grey in [0, 1] minus `mean`, over `std`.
+    """Input of a network: a square of `size` pixels, (grey in [0, 1] - `mean`) / `std`.
 
-    One mean and std per channel; the grey image is repeated over as many channels as there are.
+    Each channel has a mean and a std; the grey image is repeated over the channels.
     """
 
     size: int
@@ -27,7 +27,7 @@ class InputSpec:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        """Refuse a specification no network can have; raises ValueError."""
+        """Raise ValueError for a specification that no network can have."""
         if self.size < 32:
             raise ValueError(f"input size {self.size} is below 32, the stride of the network")
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
@@ -37,13 +37,13 @@ class InputSpec:
 
     @property
     def channels(self) -> int:
-        """How many channels the network takes."""
+        """Number of input channels."""
         return len(self.mean)
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Where an image of `rows` × `cols` lies inside the padded square of `size` pixels."""
+    """Position of an image of `rows` × `cols` inside the padded square of `size` pixels."""
 
     rows: int
     cols: int
@@ -55,7 +55,7 @@ class Geometry:
 
     @classmethod
     def fit(cls, rows: int, cols: int, size: int) -> "Geometry":
-        """Scale the longer side to `size`, keep the aspect, centre the rest."""
+        """Scale the longer side to `size`, keep the aspect and centre the image."""
         scale = size / max(rows, cols)
         height = min(size, max(1, round(rows * scale)))
         width = min(size, max(1, round(cols * scale)))
@@ -63,7 +63,7 @@ class Geometry:
         return cls(rows, cols, size, top, left, height, width)
 
     def to_input(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Resize and pad (black) an image of (rows, cols) to (size, size)."""
+        """Resize an image of (rows, cols) and pad it with black to (size, size)."""
         shrink = self.height < self.rows or self.width < self.cols
         interpolation = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
         resized = cv2.resize(image, (self.width, self.height), interpolation=interpolation)
@@ -72,7 +72,7 @@ class Geometry:
         return padded
 
     def to_original(self, grid: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Spread a map (h, w) that covers the square over the original pixels: (rows, cols)."""
+        """Resize a map (h, w) of the square to the original pixels (rows, cols)."""
         if grid.ndim != 2:
             raise ImageError(f"a map has two dimensions, not {grid.ndim}")
         plane = np.ascontiguousarray(grid, dtype=np.float32)
@@ -80,13 +80,6 @@ class Geometry:
         content = square[self.top : self.top + self.height, self.left : self.left + self.width]
         full = cv2.resize(content, (self.cols, self.rows), interpolation=cv2.INTER_LINEAR)
         return np.asarray(full, dtype=np.float32)
-
-    def point_to_original(self, x: float, y: float) -> tuple[float, float]:
-        """Map a point of the square (pixel units, origin top left) to the original image."""
-        return (
-            (x - self.left) * self.cols / self.width,
-            (y - self.top) * self.rows / self.height,
-        )
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:
@@ -98,7 +91,7 @@ def check_image(image: npt.NDArray[np.uint8]) -> None:
 
 
 def normalise(square: npt.NDArray[np.uint8], spec: InputSpec) -> Tensor:
-    """Turn a grey square (size, size) into the float32 tensor (channels, size, size)."""
+    """Convert a grey square (size, size) to a float32 tensor (channels, size, size)."""
     mean = np.asarray(spec.mean, dtype=np.float32)[:, None, None]
     std = np.asarray(spec.std, dtype=np.float32)[:, None, None]
     grey = square.astype(np.float32)[None] / np.float32(255)
@@ -106,10 +99,10 @@ def normalise(square: npt.NDArray[np.uint8], spec: InputSpec) -> Tensor:
 
 
 def preprocess(image: npt.NDArray[np.uint8], spec: InputSpec) -> tuple[Tensor, Geometry]:
-    """Prepare one image for the network; the aspect is kept and the rest is padded black.
+    """Resize an image to the network's input, padded with black, and normalise it.
 
-    `image` is uint8 (rows, cols), 0 black to 255 white as it should be seen. Returns a float32
-    tensor (channels, size, size) and the geometry that leads back. Raises ImageError.
+    `image` is uint8 (rows, cols), displayed with 0 black and 255 white. Returns a float32 tensor
+    (channels, size, size) and the geometry for the way back. Raises ImageError.
     """
     check_image(image)
     geometry = Geometry.fit(image.shape[0], image.shape[1], spec.size)

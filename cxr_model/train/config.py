@@ -1,35 +1,31 @@
-"""What a training run is asked to do; the whole of it goes into the card."""
+"""Settings of a training run; all of them are written to the card."""
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from cxr_model.data.augmentation import Augmentation
+from cxr_model.data.augmentation_settings import Augmentation
 from cxr_model.errors import TrainingError
+from cxr_model.predict.choices import Device
+
+#: Specificity of the thresholds, unless the operator names another.
+SPECIFICITY = 0.85
 
 
 class Initialisation(StrEnum):
-    """Where the first weights come from, when not from a bundle."""
+    """First weights that are not those of a bundle."""
 
     SCRATCH = "scratch"
     IMAGENET = "imagenet"
 
 
-class Device(StrEnum):
-    """Where the training runs; AUTO takes a GPU when there is one."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
 class Precision(StrEnum):
-    """What the forward pass computes in; AUTO is mixed on a GPU and single on a CPU.
+    """Number format of the forward pass; AUTO is mixed on a GPU and single on a CPU.
 
-    BFLOAT16 is mixed too: faster on CPUs that compute in it (AVX-512 BF16, AMX), slower on others.
+    BFLOAT16 is mixed precision too. It is faster on CPUs with AVX-512 BF16 or AMX only.
     """
 
     AUTO = "auto"
@@ -38,78 +34,116 @@ class Precision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """Help text of a setting, and its name on the command line if that differs."""
+
+    help: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """Settings of one training stage.
+    """Settings of one training stage; the command line takes its options from here.
 
-    Paths: `images` and `labels` are read by `chestxray14.load_labels`; the bundle is written to
-    `out`, checkpoints and the CSV log to `work` (default: a folder beside `out`). `init` is a
-    bundle's folder or an `Initialisation`. `description` is what a reader of the card should know
-    of the data.
+    `teachers` work on the picture that the student sees, also on films without labels (Beyer et
+    al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022). `mixup` is
+    that of Zhang et al., "mixup", ICLR 2018. With `balance` 0 the probabilities are unbiased.
 
-    `min_side` leaves smaller training films out of this stage; patients with a film smaller than
-    `evaluation_min_side` pixels a side only ever train. `soft_targets` is a CSV of a teacher's
-    probabilities, mixed in with `soft_weight`. `pretrain_images` is a folder with one sub-folder
-    per class: a second head learns those classes from the same features and is then dropped; they
-    make up at most `pretrain_share` of an epoch.
-
-    `teachers` are bundles whose mean probability of the very picture the student sees makes up
-    `teacher_weight` of the loss, also for films without labels (Beyer et al., "Knowledge
-    distillation: a good teacher is patient and consistent", CVPR 2022). `mixup` above 0 blends
-    pairs of films by a share drawn from Beta(mixup, mixup) (Zhang et al., "mixup", ICLR 2018).
-
-    `balance` weights positives by (negatives / positives) ** balance: 0 leaves the probabilities
-    unbiased. `ema_decay` averages the weights over steps; validation and the bundle use the
-    average. `patience` stops after that many epochs without a better validation AUC, and the best
-    epoch is kept; without it the last epoch is. `stop_after` ends after that many epochs of the
-    schedule of `epochs`, also when it is given to a run that is resumed. `specificity` sets the
-    thresholds on the validation patients. `split_seed` keeps the split as it is while `seed` gives
-    the films another order and other changes; without it the split follows `seed`.
+    Validation and the bundle use the average of the weights (`ema_decay`). Without `patience` the
+    last epoch is kept. `stop_after` may change between a run and its resumption. `split_seed`
+    keeps the split while another `seed` changes the order of the films and their augmentation.
     """
 
-    images: Path
-    labels: Path
-    out: Path
-    work: Path | None = None
-    name: str = "cxrd-model"
-    version: str = "1"
-    description: str = ""
-    init: Path | Initialisation = Initialisation.SCRATCH
-    size: int = 224
-    epochs: int = 20
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    ema_decay: float = 0.999
-    balance: float = 0.0
-    min_side: int = 0
-    evaluation_min_side: int = 0
-    validation_fraction: float = 0.15
-    held_out_fraction: float = 0.20
-    soft_targets: Path | None = None
-    soft_weight: float = 0.5
-    pretrain_images: Path | None = None
-    pretrain_weight: float = 1.0
-    pretrain_share: float = 0.5
-    teachers: tuple[Path, ...] = ()
-    teacher_weight: float = 0.7
-    mixup: float = 0.0
+    images: Annotated[Path, Option("Folder of PNG or JPEG films.")]
+    labels: Annotated[
+        Path,
+        Option(
+            "Label table: NIH's Data_Entry_2017*.csv (or its folder), or a CSV with the columns "
+            "file, patient_id, labels (NIH names joined by |) and the optional image, view, sex, "
+            "age, split."
+        ),
+    ]
+    out: Annotated[Path, Option("Folder for the bundle.")]
+    work: Annotated[
+        Path | None,
+        Option(
+            "Folder for checkpoint, log.csv and curves.png; default: OUT.training. A stopped run "
+            "continues from there when it is started again with the same settings."
+        ),
+    ] = None
+    name: Annotated[str, Option("The model's name, shown in every report.")] = "cxrd-model"
+    version: Annotated[str, Option("The model's version.")] = "1"
+    description: Annotated[str, Option("Notes about the data, for readers of the card.")] = ""
+    init: Annotated[
+        Path | Initialisation,
+        Option("First weights: scratch, imagenet, or the folder of a bundle."),
+    ] = Initialisation.SCRATCH
+    size: Annotated[int, Option("Side of the network's input in pixels.")] = 224
+    epochs: Annotated[int, Option("Passes over the films.")] = 20
+    batch_size: Annotated[int, Option("Films per step.")] = 32
+    learning_rate: Annotated[float, Option("Highest learning rate.")] = 1e-3
+    weight_decay: Annotated[float, Option("Weight decay of AdamW.")] = 0.05
+    warmup: Annotated[float, Option("Share of the steps in which the learning rate rises.")] = 0.05
+    ema_decay: Annotated[float, Option("Decay of the moving average of the weights.")] = 0.999
+    balance: Annotated[
+        float, Option("Weigh positives by (negatives / positives) ** balance; 0: equal weights.")
+    ] = 0.0
+    min_side: Annotated[int, Option("Leave smaller films (pixels) out of the training.")] = 0
+    evaluation_min_side: Annotated[
+        int, Option("Use patients with a smaller film (pixels) for training only.")
+    ] = 0
+    validation_fraction: Annotated[
+        float, Option("Share of patients for selection and calibration.", "--validation")
+    ] = 0.15
+    held_out_fraction: Annotated[
+        float, Option("Share of patients for the final metrics.", "--held-out")
+    ] = 0.20
+    soft_targets: Annotated[
+        Path | None, Option("CSV of a teacher's probabilities: image, prob_<label>…")
+    ] = None
+    soft_weight: Annotated[float, Option("Share of the soft targets in a target.")] = 0.5
+    pretrain_images: Annotated[
+        Path | None,
+        Option("Folder with a sub-folder of films per class, for a second head during training."),
+    ] = None
+    pretrain_weight: Annotated[float, Option("Weight of the second head's loss.")] = 1.0
+    pretrain_share: Annotated[
+        float, Option("Largest share of an epoch's films that are for the second head.")
+    ] = 0.5
+    teachers: Annotated[
+        tuple[Path, ...],
+        Option("Bundle that teaches on every picture; repeat for an ensemble.", "--teacher"),
+    ] = ()
+    teacher_weight: Annotated[float, Option("Share of the teachers in the loss.")] = 0.7
+    mixup: Annotated[
+        float, Option("Blend pairs of films by Beta(mixup, mixup); 0: no blending.")
+    ] = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
-    patience: int | None = None
-    stop_after: int | None = None
-    specificity: float = 0.85
-    seed: int = 0
-    split_seed: int | None = None
-    workers: int = 0
-    threads: int | None = None
-    device: Device = Device.AUTO
-    precision: Precision = Precision.AUTO
-    checkpoint_seconds: float = 300.0
+    patience: Annotated[
+        int | None,
+        Option("Stop after this many epochs without a better AUC, and keep the best epoch."),
+    ] = None
+    stop_after: Annotated[int | None, Option("Stop after this many epochs of the schedule.")] = None
+    specificity: Annotated[
+        float, Option("Specificity of the thresholds on the validation patients.")
+    ] = SPECIFICITY
+    seed: Annotated[
+        int, Option("Seed of the split, the first weights and the order of the films.")
+    ] = 0
+    split_seed: Annotated[int | None, Option("Seed of the split; default: --seed.")] = None
+    workers: Annotated[int, Option("Processes that read films.")] = 0
+    threads: Annotated[int | None, Option("CPU threads; default: chosen by torch.")] = None
+    device: Annotated[Device, Option("auto uses a GPU if there is one.")] = Device.AUTO
+    precision: Annotated[
+        Precision,
+        Option("auto: mixed on a GPU, single on a CPU; bfloat16: mixed (CPUs with AVX-512 BF16)."),
+    ] = Precision.AUTO
+    checkpoint_seconds: Annotated[float, Option("Seconds between two checkpoints.")] = 300.0
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot train; raises TrainingError."""
-        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "size": self.size}
-        for name, value in positive.items():
+        """Raise TrainingError for settings that cannot train."""
+        for name in ("epochs", "batch_size", "size"):
+            value = getattr(self, name)
             if value < 1:
                 raise TrainingError(f"{name} must be at least 1, not {value}")
         shares = (self.validation_fraction, self.held_out_fraction)
@@ -119,8 +153,8 @@ class TrainingConfig:
             raise TrainingError(f"specificity must lie between 0 and 1, not {self.specificity}")
         if not 0 <= self.pretrain_share < 1:
             raise TrainingError("pretrain_share must be below 1: labelled films must be trained on")
-        weights = {"soft_weight": self.soft_weight, "teacher_weight": self.teacher_weight}
-        for name, share in weights.items():
+        for name in ("soft_weight", "teacher_weight"):
+            share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise TrainingError(f"{name} must lie between 0 and 1, not {share}")
         if self.mixup < 0:
@@ -128,14 +162,14 @@ class TrainingConfig:
 
     @property
     def work_folder(self) -> Path:
-        """Where checkpoints and the log are kept."""
+        """Folder of the checkpoint and the log."""
         return self.work or self.out.with_name(self.out.name + ".training")
 
     def settings(self) -> dict[str, Any]:
-        """Every setting that shapes the model, as JSON; folders by name, not by place."""
+        """Return every setting that shapes the model, as JSON; folders by name, without path."""
         values = asdict(self)
-        for elsewhere in ("out", "work", "workers", "threads", "device", "checkpoint_seconds"):
-            del values[elsewhere]
+        for name in ("out", "work", "workers", "threads", "device", "checkpoint_seconds"):
+            del values[name]
         values["teachers"] = [teacher.name for teacher in self.teachers]
         return {
             name: value.name if isinstance(value, Path) else value for name, value in values.items()
@@ -143,8 +177,8 @@ class TrainingConfig:
 
     @property
     def fingerprint(self) -> str:
-        """What a checkpoint must have in common with the run that resumes from it."""
+        """sha256 of the settings that a run and its resumption must share."""
         settings = self.settings()
-        # These decide no step, so they may change between a run and its resumption.
+        # These do not affect a step, so they may change between a run and its resumption.
         del settings["stop_after"], settings["description"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

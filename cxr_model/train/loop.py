@@ -1,4 +1,4 @@
-"""The state of a training on disk, so that a killed run goes on where it was."""
+"""The training loop, with checkpoints from which a killed run continues."""
 
 import csv
 import io
@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
@@ -31,6 +29,7 @@ from cxr_model.errors import TrainingError
 from cxr_model.evaluate.plots import training_curves
 from cxr_model.evaluate.score_network import Scored, score
 from cxr_model.predict.bundle import Bundle, write_atomically
+from cxr_model.predict.choices import Device
 from cxr_model.predict.network import DenseNet121
 from cxr_model.predict.transform import InputSpec
 from cxr_model.train.config import Precision, TrainingConfig
@@ -47,12 +46,21 @@ from cxr_model.train.optimisation import (
 
 CHECKPOINT_FILE = "checkpoint.pt"
 
+LOG_FILE = "log.csv"
+
+CURVES_FILE = "curves.png"
+
+_CLIP = 5.0
+
+# Errors of torch.load for a damaged file.
 _DAMAGE = (OSError, RuntimeError, ValueError, TypeError, EOFError, pickle.UnpicklingError)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """All that the next step depends on, and the log so far."""
+    """The state that the next step depends on, and the log so far."""
 
     fingerprint: str
     step: int
@@ -66,7 +74,7 @@ class Checkpoint:
     log: list[dict[str, float]]
 
     def save(self, folder: Path) -> None:
-        """Write to `folder`, whole or not at all."""
+        """Write to `folder`, atomically."""
         folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         content = {name: getattr(self, name) for name in self.__slots__}
@@ -75,9 +83,9 @@ class Checkpoint:
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
-    """Read the checkpoint of `folder`; None when there is none.
+    """Read the checkpoint of `folder`; return None if there is no such file.
 
-    Only tensors and plain values are unpickled. Raises TrainingError when the file is damaged or
+    Only tensors and plain values are unpickled. Raises TrainingError if the file is damaged or
     was written by a run with other settings or data.
     """
     path = folder / CHECKPOINT_FILE
@@ -96,17 +104,8 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
     return checkpoint
 
 
-LOG_FILE = "log.csv"
-
-CURVES_FILE = "curves.png"
-
-_CLIP = 5.0
-
-logger = logging.getLogger(__name__)
-
-
 class Trainer:
-    """Fits `network` to `films` and keeps the average weights that validate best, or the last."""
+    """Trains a network on films; keeps the best average weights (with patience) or the last."""
 
     def __init__(
         self,
@@ -128,7 +127,7 @@ class Trainer:
         if self._per_epoch == 0:
             raise TrainingError(f"{len(films)} films do not fill one batch of {config.batch_size}")
         self._steps = self._per_epoch * config.epochs
-        self._device = torch.device(pick_device(config))
+        self._device = torch.device(pick_device(config.device))
         torch.manual_seed(config.seed)
         student = Student(network, classes)
         self._student = student.to(self._device).to(memory_format=torch.channels_last)
@@ -146,7 +145,7 @@ class Trainer:
         self._log: list[dict[str, float]] = []
 
     def run(self) -> DenseNet121:
-        """Train to the end, resuming from a checkpoint where there is one; returns the network."""
+        """Train to the end, from the checkpoint if there is one, and return the network."""
         self._resume()
         while self._step < self._last_step() and not self._stalled():
             epoch = self._step // self._per_epoch
@@ -162,7 +161,7 @@ class Trainer:
 
     @property
     def log(self) -> tuple[Mapping[str, float], ...]:
-        """One row per epoch: losses, validation AUC, learning rate and images per second."""
+        """A row per epoch: losses, validation AUC, learning rate and images per second."""
         return tuple(self._log)
 
     def _last_step(self) -> int:
@@ -185,15 +184,15 @@ class Trainer:
             mininterval=5,
         )
         for batch in bar:
-            total += self._one_step(batch)
-            # The last step is saved when its epoch is closed, or a resumed run would not close it.
+            total += self._train_on(batch)
+            # The last step is saved with the closed epoch; else a resumed run would not close it.
             within = self._step % self._per_epoch > 0
             if within and time.monotonic() - saved > config.checkpoint_seconds:
                 self._save()
                 saved = time.monotonic()
         return total / max(1, len(sampler))
 
-    def _one_step(self, batch: Batch) -> float:
+    def _train_on(self, batch: Batch) -> float:
         config = self._config
         self._student.train()
         rate = learning_rate_at(self._step, self._steps, config.learning_rate, config.warmup)
@@ -237,7 +236,7 @@ class Trainer:
 
     def _close_epoch(self, epoch: int, loss: float, speed: float) -> None:
         scored = self._validate()
-        auc = mean_auc(scored)
+        auc = scored.mean_auc
         if auc > self._best_auc:
             self._best_auc, self._best_epoch = auc, epoch + 1
             self._best = {key: value.clone() for key, value in self._average.state.items()}
@@ -291,31 +290,19 @@ class Trainer:
         logger.info("resumed at step %d of %d", self._step, self._steps)
 
 
-def pick_device(config: TrainingConfig) -> str:
-    """The torch device the configuration means here. Raises TrainingError without that GPU."""
+def pick_device(device: Device) -> str:
+    """Return the name of the torch device. Raises TrainingError if there is no such GPU."""
     cuda = torch.cuda.is_available()
-    if config.device == "cuda" and not cuda:
+    if device is Device.CUDA and not cuda:
         raise TrainingError("no CUDA GPU is visible here; train with --device cpu")
-    return "cuda" if cuda and config.device != "cpu" else "cpu"
+    return "cuda" if cuda and device is not Device.CPU else "cpu"
 
 
 def mixed_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """The half precision a forward pass is computed in beside single, or None for single alone."""
+    """Return the half precision of a mixed forward pass, or None for single precision."""
     if precision is Precision.BFLOAT16:
         return torch.bfloat16
     return torch.float16 if precision is Precision.AUTO and device.type == "cuda" else None
-
-
-def mean_auc(scored: Scored) -> float:
-    """Mean AUC over the labels that have both positives and negatives; 0.5 when none has."""
-    columns = [
-        (target, logit)
-        for target, logit in zip(scored.targets.T, scored.logits.T, strict=True)
-        if 0 < target.sum() < len(target)
-    ]
-    if not columns:
-        return 0.5
-    return float(np.mean([roc_auc_score(target, logit) for target, logit in columns]))
 
 
 def write_log(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule, weight average and loss of the training loop."""
+"""Parts of the training loop: optimiser, schedule, weight average, loss, mixup and teachers."""
 
 import math
 from collections.abc import Sequence
@@ -12,22 +12,23 @@ from torch.nn import functional
 from cxr_model.data.films import NO_CLASS, Batch, Film
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
-from cxr_model.predict.network import FEATURES, DenseNet121
+from cxr_model.predict.network import DenseNet121
 from cxr_model.predict.transform import InputSpec
 
 _CLASSIFIER_STD = 0.01
 
 
 class Student(nn.Module):
-    """The network with, while it pre-trains, a second head for the classes of other films."""
+    """The network with an optional second head for the classes of the pre-training films."""
 
     def __init__(self, network: DenseNet121, classes: int) -> None:
         super().__init__()
         self.network = network
-        self.classes = nn.Linear(FEATURES, classes) if classes else None
+        features = network.classifier.in_features
+        self.classes = nn.Linear(features, classes) if classes else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits (N, 14), and logits (N, classes) where there is a second head."""
+        """Return logits (N, 14), and logits (N, classes) or None without a second head."""
         output = self.network(images)
         if self.classes is None:
             return output.logits, None
@@ -35,7 +36,7 @@ class Student(nn.Module):
 
 
 class Average:
-    """Exponential moving average of a network's weights and buffers, warmed up over the steps."""
+    """Exponential moving average of a network's weights and buffers, with a warm-up."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self._decay = decay
@@ -43,7 +44,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Move the average towards the network after step number `step` (from 1)."""
+        """Move the average towards the network after step `step`, counted from 1."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for key, value in network.state_dict().items():
             if value.dtype.is_floating_point:
@@ -55,7 +56,10 @@ class Average:
 def make_optimiser(
     student: nn.Module, learning_rate: float, weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW that decays kernels only: neither biases nor batch norm (Loshchilov & Hutter, 2019)."""
+    """Return AdamW with decay of kernels, not of biases and batch norm (Loshchilov & Hutter, 2019).
+
+    The first parameter group has the kernels, the second the vectors.
+    """
     kernels = [parameter for parameter in student.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in student.parameters() if parameter.ndim <= 1]
     groups = [
@@ -66,7 +70,7 @@ def make_optimiser(
 
 
 def learning_rate_at(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Linear warm-up over the share `warmup` of the steps, then a cosine to zero."""
+    """Return the rate: linear warm-up over the share `warmup` of the steps, then cosine to 0."""
     rising = max(1, round(warmup * steps))
     if step < rising:
         return peak * (step + 1) / rising
@@ -74,13 +78,13 @@ def learning_rate_at(step: int, steps: int, peak: float, warmup: float) -> float
 
 
 def positive_weights(films: Sequence[Film], balance: float) -> Tensor:
-    """(14,) weights (negatives / positives) ** balance of the positive terms of the loss."""
+    """Return weights (14,) of the positive terms: (negatives / positives) ** balance."""
     prevalence = _prevalence(films)
     return ((1 - prevalence) / prevalence) ** balance
 
 
 def start_at_prevalence(network: DenseNet121, films: Sequence[Film], balance: float) -> None:
-    """Set the classifier's biases so that an untrained network predicts each label's frequency."""
+    """Set the classifier's biases so that the untrained network predicts each label's frequency."""
     odds = _prevalence(films) / (1 - _prevalence(films)) * positive_weights(films, balance)
     with torch.no_grad():
         nn.init.normal_(network.classifier.weight, std=_CLASSIFIER_STD)
@@ -88,23 +92,23 @@ def start_at_prevalence(network: DenseNet121, films: Sequence[Film], balance: fl
 
 
 class Mix(NamedTuple):
-    """A share of each film and, for the rest, another film of the batch."""
+    """Mixup of a batch: `share` of each film, and for the rest the partner film (N,)."""
 
     share: float
     partners: Tensor
 
     def images(self, images: Tensor) -> Tensor:
-        """The blended pictures, of the shape given."""
+        """Return the blended pictures, of the same shape."""
         return images.lerp(images[self.partners], 1 - self.share)
 
     def partner_batch(self, batch: Batch) -> Batch:
-        """The same pictures with what is known of the other film of each pair."""
+        """Return the same pictures with the targets of the partner films."""
         p = self.partners
         return Batch(batch.images, batch.targets[p], batch.known[p], batch.classes[p])
 
 
 def draw_mix(films: int, alpha: float, seed: tuple[int, ...]) -> Mix:
-    """Pairs and share of one batch: a function of the seed alone."""
+    """Draw the pairs and the share of a batch; the result depends on the seed alone."""
     rng = np.random.default_rng(seed)
     return Mix(float(rng.beta(alpha, alpha)), torch.from_numpy(rng.permutation(films)))
 
@@ -116,7 +120,7 @@ def mixed_loss(
     weights: Tensor,
     class_weight: float,
 ) -> Tensor:
-    """`batch_loss` towards both films of each pair, by their share of the picture."""
+    """Return `batch_loss` for both films of each pair, weighted by their share."""
     loss = batch_loss(outputs, batch, weights, class_weight)
     if mix is None:
         return loss
@@ -127,7 +131,7 @@ def mixed_loss(
 def batch_loss(
     outputs: tuple[Tensor, Tensor | None], batch: Batch, weights: Tensor, class_weight: float
 ) -> Tensor:
-    """Mean binary cross-entropy over the labelled films, plus that of the second head's classes."""
+    """Return the mean binary cross-entropy of labelled films, plus the second head's loss."""
     logits, class_logits = outputs
     terms = functional.binary_cross_entropy_with_logits(
         logits, batch.targets, pos_weight=weights, reduction="none"
@@ -145,12 +149,12 @@ def batch_loss(
 
 def _prevalence(films: Sequence[Film]) -> Tensor:
     targets = torch.tensor([film.targets for film in films if film.targets is not None])
-    # One imagined positive and negative film keep a label without any finite.
+    # One additional positive and negative keep the odds finite.
     return (targets.sum(dim=0) + 1) / (len(targets) + 2)
 
 
 class Teachers:
-    """The mean of several networks, each given the picture in the size and scale it knows."""
+    """The mean of several networks; each gets the picture in its own size and scale."""
 
     def __init__(self, bundles: Sequence[Bundle], student: InputSpec, device: torch.device) -> None:
         self._student = student
@@ -161,13 +165,13 @@ class Teachers:
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Mean uncalibrated probabilities (N, 14) for the student's own input (N, C, S, S)."""
+        """Return mean uncalibrated probabilities (N, 14) for the student's input (N, C, S, S)."""
         grey = images[:, :1] * self._student.std[0] + self._student.mean[0]
-        opinions = []
-        for network, spec in self._teachers:
-            output = network(_as_input(grey, spec))
-            opinions.append(torch.sigmoid(output.logits.float()))
-        return torch.stack(opinions).mean(dim=0)
+        probabilities = [
+            torch.sigmoid(network(_as_input(grey, spec)).logits.float())
+            for network, spec in self._teachers
+        ]
+        return torch.stack(probabilities).mean(dim=0)
 
 
 def _as_input(grey: Tensor, spec: InputSpec) -> Tensor:

@@ -1,17 +1,18 @@
-"""`cxrd model`: bundles. No logic: each command reads its options, calls the room and prints.
+"""`cxrd model`: commands for bundles. Each command reads its options, calls `cxr_model` and prints.
 
-`cxr_model` is imported inside the commands, so that the help does not load a network.
+The commands import numeric libraries when they run, so that the help needs none.
 """
 
 import datetime
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.train import Device, DeviceOption, ThreadsOption, train
+from cxr_model.predict.choices import Device, Method
+from cxr_model.train.config import SPECIFICITY
+from daemon.cli.train import train
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,15 +24,6 @@ model_app = typer.Typer(
     no_args_is_help=True,
     help="Model bundles: show, train, calibrate, evaluate, import. Research use only.",
 )
-
-
-class Method(StrEnum):
-    """What `--method` can ask for."""
-
-    IDENTITY = "identity"
-    PLATT = "platt"
-    BETA = "beta"
-    ISOTONIC = "isotonic"
 
 
 model_app.command()(train)
@@ -48,7 +40,7 @@ def show(
         Path | None, typer.Argument(help="Folder of a bundle; default: the starter.")
     ] = None,
 ) -> None:
-    """Show what a bundle is, what it is for, and how good it was measured to be."""
+    """Show a bundle's identity, intended use, thresholds, metrics and provenance."""
     from cxr_model.evaluate.text import bundle_text
     from cxr_model.predict.bundle import STARTER, Bundle
 
@@ -65,36 +57,34 @@ def calibrate(
     method: Annotated[
         list[Method] | None,
         typer.Option(
-            help="Curves allowed; may be repeated. Default: beta, or platt where outcomes are few."
+            help="Allowed curves; repeat for more. Default: beta, or platt if outcomes are few."
         ),
     ] = None,
     local: PredictionsOption = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Bundle whose own probabilities PREDICTIONS holds.")
+        Path | None, typer.Option(help="Bundle that gave PREDICTIONS, before its calibration.")
     ] = None,
     bundle_out: Annotated[
-        Path | None, typer.Option(help="Write BUNDLE with these curves and new thresholds here.")
+        Path | None, typer.Option(help="Folder for BUNDLE with the new curves and thresholds.")
     ] = None,
     specificity: Annotated[
-        float, typer.Option(help="Of BUNDLE_OUT's thresholds, on these predictions.")
-    ] = 0.85,
-    seed: Annotated[int, typer.Option(help="Of the cross-validation over patients.")] = 0,
+        float, typer.Option(help="Specificity of the thresholds, on these predictions.")
+    ] = SPECIFICITY,
+    seed: Annotated[int, typer.Option(help="Seed of the cross-validation over patients.")] = 0,
 ) -> None:
-    """Fit a calibration curve per label; patients left out of the fit judge it.
+    """Fit a calibration curve per label; it is selected on patients left out of the fit.
 
-    --local names predictions of a site: only the offset of each curve is fitted to its prevalence.
+    With --local, predictions of a site, the offset of each curve is refitted to its prevalence.
     """
     from cxr_model.calibrate.calibration import calibrate as fit
     from cxr_model.calibrate.calibration import refit_offsets
-    from cxr_model.calibrate.choosing import DEFAULT_METHODS
+    from cxr_model.calibrate.selection import DEFAULT_METHODS
     from cxr_model.data.predictions import Predictions
-    from cxr_model.predict import curves as calibrators
 
     if (bundle is None) is not (bundle_out is None):
         raise UsageError("--bundle and --bundle-out belong together: give both or neither")
     fitted = Predictions.from_csv(predictions)
-    methods = tuple(calibrators.Method(one) for one in method) if method else DEFAULT_METHODS
-    calibration = fit(fitted, methods=methods, seed=seed)
+    calibration = fit(fitted, methods=tuple(method or DEFAULT_METHODS), seed=seed)
     if local is not None:
         fitted = Predictions.from_csv(local)
         calibration = refit_offsets(calibration, fitted)
@@ -113,10 +103,10 @@ def _write_recalibrated(
     fitted: "Predictions",
     specificity: float,
 ) -> None:
-    from cxr_model.calibrate.operating_point import recalibrated
+    from cxr_model.calibrate.operating_point import recalibrate_bundle
     from cxr_model.predict.bundle import Bundle
 
-    renewed = recalibrated(
+    renewed = recalibrate_bundle(
         Bundle.load(bundle), calibration, fitted, specificity=specificity, now=_now()
     )
     renewed.save(out)
@@ -125,15 +115,19 @@ def _write_recalibrated(
 
 @model_app.command()
 def evaluate(
-    out: Annotated[Path, typer.Option(help="The metrics.csv to write; diagrams lie beside it.")],
+    out: Annotated[
+        Path, typer.Option(help="The metrics.csv to write; diagrams are written beside it.")
+    ],
     predictions: PredictionsOption = None,
     calibration: Annotated[
         Path | None, typer.Option(help="calibration.json, fitted on other patients.")
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of films to predict first.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Their label table, as for train.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of films to predict.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label table of the films, as for train.")
+    ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Bundle that predicts them; default: the starter.")
+        Path | None, typer.Option(help="Bundle that predicts the films; default: the starter.")
     ] = None,
     boxes: Annotated[
         Path | None,
@@ -141,18 +135,20 @@ def evaluate(
     ] = None,
     every_film: Annotated[
         bool,
-        typer.Option("--every-film", help="Score also patients the bundle was trained on."),
+        typer.Option("--every-film", help="Score patients of the bundle's training, too."),
     ] = False,
-    device: DeviceOption = Device.AUTO,
-    threads: ThreadsOption = None,
+    device: Annotated[Device, typer.Option(help="auto uses a GPU if there is one.")] = Device.AUTO,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; default: chosen by torch.")
+    ] = None,
     resamples: Annotated[
-        int, typer.Option(min=2, help="Draws of patients the intervals come from.")
+        int, typer.Option(min=2, help="Resamples of patients for the intervals.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Of these draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
 ) -> None:
     """Measure AUC, Brier, NLL and calibration with 95 % intervals over patients.
 
-    Give --predictions, or --images and --labels. From images the predictions are also written, to
+    Give --predictions, or --images and --labels. With images, the predictions are written to
     OUT_predictions.csv and, before calibration, to OUT_uncalibrated.csv.
     """
     if predictions is not None and images is None and labels is None and boxes is None:
@@ -244,11 +240,11 @@ def import_checkpoint(
         str | None,
         typer.Option(
             help="Fetch published weights instead: densenet121-res224-all, -pc or -nih of "
-            "torchxrayvision. A transfer that broke off is taken up again."
+            "torchxrayvision. An interrupted download is resumed."
         ),
     ] = None,
     mirror: Annotated[
-        str | None, typer.Option(help="Address of a folder that holds the published files.")
+        str | None, typer.Option(help="URL of a folder with the published files.")
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="The model's name; default: that of the file or weights.")
@@ -256,26 +252,26 @@ def import_checkpoint(
     version: Annotated[str, typer.Option(help="The model's version.")] = "1",
     allow_modules: Annotated[
         bool,
-        typer.Option("--allow-modules", help="Read pickled modules too; nothing in them is run."),
+        typer.Option("--allow-modules", help="Read pickled modules, too, without running code."),
     ] = False,
-    sha256: Annotated[str | None, typer.Option(help="What the file's sha256 must be.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Required sha256 of the file.")] = None,
     golden: Annotated[
         Path | None,
         typer.Option(
-            help=".npz or .safetensors with `input` and the original network's `logits`: the "
-            "import is refused unless it gives the same."
+            help=".npz or .safetensors with `input` and the original network's `logits`; the "
+            "import is refused if its logits differ."
         ),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Largest difference of a golden logit.")] = 1e-4,
 ) -> None:
-    """Make a bundle of somebody else's checkpoint, strictly: every weight fits, or it refuses."""
+    """Make a bundle of a published checkpoint; refuse it unless every weight fits."""
     from cxr_model.checkpoints.golden import check_golden
     from cxr_model.checkpoints.importers import import_bundle
 
     if (file is None) is (download is None):
         raise UsageError("name a checkpoint FILE, or published weights with --download")
     if file is not None:
-        made = import_bundle(
+        bundle = import_bundle(
             file,
             name=name or file.name.split(".")[0],
             version=version,
@@ -284,16 +280,16 @@ def import_checkpoint(
             sha256=sha256,
         )
     else:
-        made = _downloaded(str(download), out, mirror, name, version, allow_modules, sha256)
+        bundle = _download(str(download), out, mirror, name, version, allow_modules, sha256)
     if golden is not None:
-        difference = check_golden(made, golden, tolerance=tolerance)
+        difference = check_golden(bundle, golden, tolerance=tolerance)
         typer.echo(f"golden logits: largest difference {difference:.2g}")
-    made.save(out)
-    typer.echo(f"bundle: {out}, sha256 {made.sha256}")
+    bundle.save(out)
+    typer.echo(f"bundle: {out}, sha256 {bundle.sha256}")
     typer.echo("not calibrated to your films yet: see docs/models.md. Research use only.")
 
 
-def _downloaded(
+def _download(
     download: str,
     out: Path,
     mirror: str | None,
@@ -306,7 +302,7 @@ def _downloaded(
 
     weights = published(download)
     folder = out.with_name(f"{out.name}.download")
-    typer.echo(f"fetching into {folder}, which can be deleted afterwards", err=True)
+    typer.echo(f"fetching into {folder}; it can be deleted afterwards", err=True)
     return import_published(
         weights,
         folder,

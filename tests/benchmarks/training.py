@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import torch
 
-from cxr_model.train.training import Device, Precision, TrainingConfig, train
+from cxr_model.predict.choices import Device
+from cxr_model.train.config import Precision, TrainingConfig
+from cxr_model.train.training import train
 from tests.benchmarks.inference import DENSENET121_MULTIPLY_ADDS_AT_224, MATRIX
 from tests.benchmarks.timing import in_turn, seconds
 

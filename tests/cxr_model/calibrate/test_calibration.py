@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_model.calibrate.calibration import Calibration, calibrate, refit_offsets
-from cxr_model.calibrate.choosing import Choice, Folds, Priors, choose
 from cxr_model.calibrate.fitting import (
     NETWORK_PRIOR,
     fit_beta,
@@ -23,13 +22,14 @@ from cxr_model.calibrate.fitting import (
     smoothed_targets,
 )
 from cxr_model.calibrate.pooling import shared_priors
+from cxr_model.calibrate.selection import Folds, Priors, Selection, select
 from cxr_model.data.predictions import Predictions, split_patients
 from cxr_model.errors import CalibrationError, DataError, PatientOverlapError
+from cxr_model.predict.choices import Method
 from cxr_model.predict.curves import (
     Beta,
     Identity,
     Isotonic,
-    Method,
     Platt,
     calibrator_from_json,
     logit,
@@ -53,7 +53,7 @@ def outcomes(
     return logits, (rng.random(n) < sigmoid(slope * logits + intercept)).astype(float)
 
 
-def chosen(logits: np.ndarray, y: np.ndarray, folds: np.ndarray | None = None) -> Choice:
+def chosen(logits: np.ndarray, y: np.ndarray, folds: np.ndarray | None = None) -> Selection:
     """What is chosen for one label alone, every film of another patient, in five folds."""
     folds = np.arange(len(y)) % 5 if folds is None else folds
     patients = np.arange(len(y)).astype(str).astype(object)
@@ -62,7 +62,7 @@ def chosen(logits: np.ndarray, y: np.ndarray, folds: np.ndarray | None = None) -
         return shared_priors(logits[rows, None], y[rows, None], patients[rows])[0]
 
     priors = Priors(prior(folds >= 0), [prior(folds != fold) for fold in range(5)])
-    return choose(logits, y, Folds(folds, patients), priors)
+    return select(logits, y, Folds(folds, patients), priors)
 
 
 def table(n: int = 600, *, first: int = 0, slope: float = 0.5, seed: int = 0) -> Predictions:

@@ -8,7 +8,7 @@ from cxr_model.findings import LABELS
 def test_the_threshold_is_the_lowest_of_its_specificity() -> None:
     rng = np.random.default_rng(0)
     probabilities = rng.random((200, 14))
-    targets = (rng.random((200, 14)) < 0.3).astype(np.int64)
+    targets = (rng.random((200, 14)) < 0.3).astype(np.float64)
     thresholds = thresholds_at_specificity(probabilities, targets, 0.95)
     for i, label in enumerate(LABELS):
         negatives = np.sort(probabilities[targets[:, i] == 0, i])
@@ -18,12 +18,12 @@ def test_the_threshold_is_the_lowest_of_its_specificity() -> None:
 
 
 def test_negatives_that_all_look_alike_stay_absent() -> None:
-    thresholds = thresholds_at_specificity(np.full((9, 14), 0.2), np.zeros((9, 14), np.int64), 0.9)
+    thresholds = thresholds_at_specificity(np.full((9, 14), 0.2), np.zeros((9, 14)), 0.9)
     assert set(thresholds.values()) == {0.6}
 
 
 def test_a_label_without_negatives_gets_one_half() -> None:
-    thresholds = thresholds_at_specificity(np.full((9, 14), 0.9), np.ones((9, 14), np.int64), 0.9)
+    thresholds = thresholds_at_specificity(np.full((9, 14), 0.9), np.ones((9, 14)), 0.9)
     assert set(thresholds.values()) == {0.5}
 
 

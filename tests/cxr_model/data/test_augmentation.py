@@ -1,6 +1,7 @@
 import numpy as np
 
-from cxr_model.data.augmentation import Augmentation, augment
+from cxr_model.data.augmentation import augment
+from cxr_model.data.augmentation_settings import Augmentation
 
 STILL = Augmentation(
     rotation=0, scale=0, shift=0, gamma=0, contrast=0, brightness=0, blur=0, noise=0, erase=0

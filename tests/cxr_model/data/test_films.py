@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_model.data.augmentation import Augmentation
+from cxr_model.data.augmentation_settings import Augmentation
 from cxr_model.data.chestxray14 import load_labels
 from cxr_model.data.films import (
     NO_CLASS,

@@ -7,7 +7,8 @@ import torch
 
 from cxr_model.errors import ImageError
 from cxr_model.findings import LABELS
-from cxr_model.predict.heatmap import class_activation_maps, overlay, render
+from cxr_model.predict.heatmap import overlay, render
+from cxr_model.predict.network import contributions
 from tests.builders.made_models import random_network
 
 
@@ -43,7 +44,7 @@ def test_maps_are_grad_cam_for_every_label() -> None:
     x = torch.randn(2, 3, 96, 64)
     with torch.no_grad():
         output = network(x)
-    maps = class_activation_maps(output.features, network.classifier.weight).detach()
+    maps = contributions(output.features, network.classifier.weight).detach()
     assert maps.shape == (2, len(LABELS), 3, 2)
     features = output.features.clone().requires_grad_()
     logits = network.classifier(features.mean(dim=(2, 3)))
@@ -59,7 +60,7 @@ def test_the_mean_of_a_map_and_the_bias_is_the_logit() -> None:
     network = random_network()
     with torch.no_grad():
         output = network(torch.randn(3, 3, 64, 64))
-        maps = class_activation_maps(output.features, network.classifier.weight)
+        maps = contributions(output.features, network.classifier.weight)
         rebuilt = maps.mean(dim=(2, 3)) + network.classifier.bias
     torch.testing.assert_close(rebuilt, output.logits, rtol=1e-4, atol=1e-4)
 

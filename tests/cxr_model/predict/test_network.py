@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.models import densenet121
 
-from cxr_model.predict.network import STRIDE, DenseNet121, contributions
+from cxr_model.predict.network import DenseNet121, contributions
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_logits_are_torchvisions(network: DenseNet121) -> None:
 
 def test_features_are_rectified_and_one_cell_per_stride(network: DenseNet121) -> None:
     with torch.inference_mode():
-        features = network(torch.randn(1, 3, 3 * STRIDE, 2 * STRIDE)).features
+        features = network(torch.randn(1, 3, 3 * 32, 2 * 32)).features
     assert features.shape == (1, 1024, 3, 2)
     assert features.min() >= 0
 

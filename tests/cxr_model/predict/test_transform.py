@@ -26,7 +26,8 @@ def test_geometry_keeps_the_aspect_and_stays_inside(rows: int, cols: int, size: 
 def test_a_hot_cell_lands_where_it_was_seen(rows: int, cols: int, cell: int) -> None:
     geometry = Geometry.fit(rows, cols, 224)
     y, x = divmod(cell, 7)
-    x_original, y_original = geometry.point_to_original(x * 32 + 16, y * 32 + 16)
+    x_original = (x * 32 + 16 - geometry.left) * cols / geometry.width
+    y_original = (y * 32 + 16 - geometry.top) * rows / geometry.height
     if not (0 <= x_original < cols and 0 <= y_original < rows):
         return
     grid = np.zeros((7, 7), np.float32)

@@ -12,10 +12,12 @@ from cxr_model.data.image_file import read_image
 from cxr_model.errors import BundleError, DataError, PatientOverlapError, TrainingError
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
+from cxr_model.predict.choices import Device
 from cxr_model.predict.network import DenseNet121
 from cxr_model.train import initialisation
+from cxr_model.train.config import Initialisation, Precision, TrainingConfig
 from cxr_model.train.loop import CHECKPOINT_FILE, CURVES_FILE, LOG_FILE, Trainer
-from cxr_model.train.training import Device, Initialisation, Precision, TrainingConfig, train
+from cxr_model.train.training import train
 from tests.builders.images.films_on_disk import make_film, simple_dataset, teacher_table
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -101,7 +103,7 @@ def test_a_killed_training_ends_like_one_that_was_not(
     settings: dict[str, Any] = {"epochs": 2, "patience": 5}
     whole = run(config_for(dataset, tmp_path / "whole", **settings))
     killed = config_for(dataset, tmp_path / "killed", checkpoint_seconds=0.0, **settings)
-    step = Trainer._one_step
+    step = Trainer._train_on
     steps = 0
 
     def dies_at_the_fourth(trainer: Trainer, batch: Any) -> float:
@@ -111,7 +113,7 @@ def test_a_killed_training_ends_like_one_that_was_not(
             raise KeyboardInterrupt
         return step(trainer, batch)
 
-    monkeypatch.setattr(Trainer, "_one_step", dies_at_the_fourth)
+    monkeypatch.setattr(Trainer, "_train_on", dies_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         run(killed)
     assert not killed.out.exists()
@@ -245,7 +247,7 @@ def test_small_films_only_train(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_imagenet_weights_keep_their_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    published = DenseNet121(labels=1000).state_dict()
+    published = DenseNet121(unused=1000 - len(LABELS)).state_dict()
     old = {
         key.replace("norm1", "norm.1").replace("conv2", "conv.2"): value
         for key, value in published.items()

@@ -1,4 +1,4 @@
-"""One label's calibration curve, judged by what it does for patients left out of its fit."""
+"""Selects the calibration curve of a label by its loss on patients left out of the fit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,20 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_model.calibrate.fitting import Prior, fit_beta, fit_isotonic, fit_platt
-from cxr_model.predict.curves import Calibrator, Floats, Identity, Method, sigmoid
+from cxr_model.predict.choices import Method
+from cxr_model.predict.curves import Calibrator, Floats, Identity, sigmoid
 
-#: With fewer outcomes of the rarer kind a third parameter follows the noise, and a curve must win
-#: clearly.
+#: Outcomes of the rarer kind below which a third parameter would follow the noise, and below which
+#: a curve must win clearly.
 FEW_OUTCOMES = 100
 
-#: By how many standard errors, over patients, a curve must lower the loss of patients left out. A
-#: curve drawn to what the labels have in common is the rule: only evidence against it counts.
+#: Gain in loss on left-out patients that a curve needs, in standard errors over patients. The
+#: pooled curve is the default, so only evidence against it counts.
 LEAST_GAIN = -0.5
 
 LEAST_GAIN_OF_FEW = 2.0
 
-#: Platt's curve is the beta curve without curvature; isotonic lost to both on patients it had not
-#: seen in every split tried.
+#: Platt's curve is the beta curve without curvature. Isotonic lost to both on unseen patients in
+#: every split tried.
 DEFAULT_METHODS = (Method.BETA, Method.PLATT)
 
 _PREFERENCE = (*DEFAULT_METHODS, Method.ISOTONIC, Method.IDENTITY)
@@ -29,22 +30,22 @@ _PREFERENCE = (*DEFAULT_METHODS, Method.ISOTONIC, Method.IDENTITY)
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """Which fold (n,) each film is left out in, and whose film it is (n,)."""
+    """The fold (n,) in which each film is left out, and the patient (n,) of each film."""
 
     of_film: npt.NDArray[np.int64]
     patients: npt.NDArray[np.object_]
 
     def standard_errors(self, gains: Floats) -> float:
-        """Sum of gains per film (n,) in standard errors over patients; 0 where there is no gain."""
-        whose = np.unique(self.patients, return_inverse=True)[1]
-        by_patient = np.bincount(whose, gains)
+        """Return the sum of gains per film (n,) in standard errors over patients, or 0."""
+        patient = np.unique(self.patients, return_inverse=True)[1]
+        by_patient = np.bincount(patient, gains)
         spread = float(np.sqrt((by_patient**2).sum()))
         return float(by_patient.sum()) / spread if spread > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """One label's prior from all patients, and from those that are not left out, per fold."""
+    """The prior of a label from all patients, and per fold from the patients left in."""
 
     whole: Prior
     left_in: Sequence[Prior]
@@ -52,31 +53,31 @@ class Priors:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Mean negative log likelihood and Brier score on patients left out."""
+    """Mean negative log likelihood and Brier score on left-out patients."""
 
     nll: float
     brier: float
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """The curve chosen for one label and the out-of-fold scores it was chosen by."""
+class Selection:
+    """The selected curve of a label and a report of its out-of-fold scores."""
 
     calibrator: Calibrator
     report: Mapping[str, Any]
 
 
-def choose(
+def select(
     logits: Floats,
     targets: Floats,
     folds: Folds,
     priors: Priors,
     methods: tuple[Method, ...] = DEFAULT_METHODS,
-) -> Choice:
-    """The richest of `methods` that the outcomes allow, unless patients left out speak against it.
+) -> Selection:
+    """Fit the richest of `methods` that the outcomes allow, or keep the network's probability.
 
-    `logits` and `targets` are (n,). Where the curve does not do for likelihood what is asked of it
-    above, or raises the Brier score by more than chance, the network's own probability stays.
+    `logits` and `targets` are (n,). The identity is selected if the curve's gain in likelihood on
+    left-out patients is below the limit above, or if its Brier score is worse by more than chance.
     """
     positives = int(targets.sum())
     rarer = min(positives, len(targets) - positives)
@@ -88,7 +89,7 @@ def choose(
     )
     least = LEAST_GAIN_OF_FEW if rarer < FEW_OUTCOMES else LEAST_GAIN
     wins = nll_gain >= least and brier_gain >= LEAST_GAIN
-    # Outcomes of one kind gain by every shift towards it: that is no evidence.
+    # If all outcomes are equal, every shift towards them is a gain: no evidence.
     chosen = method if wins and rarer > 0 else Method.IDENTITY
     report = {
         "images": len(targets),
@@ -100,12 +101,12 @@ def choose(
             for name, losses in ((Method.IDENTITY, own), (method, curved))
         },
     }
-    return Choice(_fit(chosen, logits, targets, priors.whole), report)
+    return Selection(_fit(chosen, logits, targets, priors.whole), report)
 
 
 def _candidate(methods: tuple[Method, ...], rarer: int) -> Method:
     ranked = sorted(methods, key=_PREFERENCE.index)
-    allowed = [one for one in ranked if one is not Method.BETA or rarer >= FEW_OUTCOMES]
+    allowed = [method for method in ranked if method is not Method.BETA or rarer >= FEW_OUTCOMES]
     return (allowed or ranked)[0]
 
 
@@ -132,6 +133,6 @@ def _left_out(
 
 
 def _losses(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
-    """Negative log likelihood and squared error of each film, (n,) each."""
+    """Return negative log likelihood and squared error of each film, (n,) each."""
     nll = np.logaddexp(0.0, logits) - targets * logits
     return np.asarray(nll), np.asarray((sigmoid(logits) - targets) ** 2)

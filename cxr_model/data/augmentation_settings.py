@@ -1,0 +1,21 @@
+"""Settings of the random changes to a film during training."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """Limits of each random change; with all at zero the film stays as it is.
+
+    `rotation` is in degrees, `shift` a share of the side; `blur` and `erase` are probabilities.
+    """
+
+    rotation: float = 10.0
+    scale: float = 0.12
+    shift: float = 0.06
+    gamma: float = 0.3
+    contrast: float = 0.2
+    brightness: float = 0.1
+    blur: float = 0.2
+    noise: float = 0.02
+    erase: float = 0.2

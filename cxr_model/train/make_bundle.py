@@ -1,0 +1,76 @@
+"""Makes the bundle of a trained network: calibration, thresholds, map scales and metrics."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from cxr_model.calibrate.calibration import calibrate
+from cxr_model.calibrate.operating_point import (
+    MAP_QUANTILE,
+    map_scales,
+    operating_point,
+    thresholds_at_specificity,
+)
+from cxr_model.data.predictions import Predictions
+from cxr_model.data.split import Split
+from cxr_model.evaluate.card_metrics import card_metrics
+from cxr_model.evaluate.score_network import score
+from cxr_model.findings import LABELS
+from cxr_model.predict.bundle import Bundle, round_weights
+from cxr_model.predict.card import Card, timestamp
+from cxr_model.predict.curves import calibrated_probabilities, sigmoid
+from cxr_model.predict.network import DenseNet121
+from cxr_model.predict.transform import InputSpec
+from cxr_model.train.config import TrainingConfig
+
+INTENDED_USE = (
+    "For trying the system, not for reading films. Research use only; not a medical device."
+)
+
+
+def make_bundle(
+    network: DenseNet121,
+    spec: InputSpec,
+    split: Split,
+    config: TrainingConfig,
+    provenance: Mapping[str, Any],
+    now: datetime,
+) -> Bundle:
+    """Calibrate and choose thresholds on the validation patients, measure on the held-out ones."""
+    # Calibration and metrics must be those of the rounded weights on disk.
+    round_weights(network)
+    size, workers = config.batch_size, config.workers
+    validation = score(network, split.validation, spec, batch_size=size, workers=workers)
+    held_out = score(network, split.held_out, spec, batch_size=size, workers=workers)
+    fitted = Predictions.of(split.validation, sigmoid(validation.logits))
+    calibration = calibrate(fitted, seed=config.seed)
+    # From the logits themselves: a probability near 0 or 1 would round them.
+    calibrated, unseen = (
+        Predictions.of(
+            records, calibrated_probabilities(calibration.calibrators, LABELS, scored.logits)
+        )
+        for records, scored in ((split.validation, validation), (split.held_out, held_out))
+    )
+    thresholds = thresholds_at_specificity(
+        calibrated.probabilities, calibrated.targets, config.specificity
+    )
+    card = Card(
+        name=config.name,
+        version=config.version,
+        created=timestamp(now),
+        intended_use=INTENDED_USE,
+        input=spec,
+        thresholds=thresholds,
+        operating_point={
+            **operating_point(config.specificity, "validation patients"),
+            "map_scale_quantile": MAP_QUANTILE,
+        },
+        calibrators=calibration.to_card(),
+        map_scales=map_scales(validation.maps),
+        provenance=provenance,
+        metrics={
+            "validation": card_metrics(calibrated, thresholds),
+            "held_out": card_metrics(unseen, thresholds),
+        },
+    )
+    return Bundle.build(network.cpu(), card)
