@@ -1,11 +1,19 @@
-# Everything a newcomer needs: `make demo` and `make test` set up .venv by themselves.
+# Everything that a newcomer needs: the targets set up .venv by themselves; `make` lists them.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check soak bench serve clean
+# Two test processes share two cores; more threads in each would only compete.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+IN_PARALLEL := --numprocesses 2 --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-full soak lint check bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -17,27 +25,30 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## the whole loop on this machine, in a temporary folder
+demo: $(READY)  ## run the whole loop on this machine, in a temporary folder
 	$(BIN)/cxrd demo
 
-serve: $(READY)  ## the daemon with config.yaml
+serve: $(READY)  ## run the daemon with config.yaml
 	$(BIN)/cxrd serve --config config.yaml
 
-test: $(READY)  ## the test suite, half of its files at a time: many tests wait more than they work
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+check: lint test  ## run everything that a change must pass
 
-lint: $(READY)  ## style and types
+lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check cxr_model daemon dicom_io storage tests
 	$(BIN)/mypy
 
-check: lint test  ## everything a change must pass
+test: $(READY)  ## run the quick tests and one test of each slow kind
+	$(PYTEST) $(IN_PARALLEL) -m 'not slow and not soak'
 
-soak: $(READY)  ## the tests that take many minutes
-	$(BIN)/python -m pytest -m soak -s
+test-full: $(READY)  ## run only the slow tests, which `make test` leaves out
+	$(PYTEST) $(IN_PARALLEL) -m 'slow and not soak'
 
-bench: $(READY)  ## measure; nothing is asserted
+soak: $(READY)  ## run the tests that take many minutes each
+	$(PYTEST) -m soak -s
+
+bench: $(READY)  ## measure speeds; asserts no result
 	$(BIN)/python -m tests.benchmarks
 
-clean:  ## remove what `make` has made
+clean:  ## remove what the targets have made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -28,8 +28,7 @@ from storage.status import JobGroup
 from storage.store import Store
 from tests.benchmarks.timing import in_turn
 from tests.builders.outbox import queue_report
-from tests.servers.dicom.pacs import NODE, PACS
-from tests.tools.ports import HOST, free_port
+from tests.tools.ports import HOST, NODE, PACS, free_port
 
 REPORTS = 40
 RUNS = 11

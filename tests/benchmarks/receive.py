@@ -19,9 +19,8 @@ from storage.files.spool import Spool
 from storage.store import Store
 from tests.benchmarks.timing import in_turn, seconds, show
 from tests.builders.images.films import film
-from tests.servers.dicom.pacs import SENDER
 from tests.tools.installed import require_tool
-from tests.tools.ports import HOST, free_port
+from tests.tools.ports import HOST, SENDER, free_port
 from tests.tools.waiting import wait_until
 
 FILMS = 20

@@ -15,8 +15,7 @@ from storage.records import Delivery, Job, JobKind, JobState, StudyStatus
 from storage.store import Store
 from tests.builders.objects import NOW, full_header, report_content
 from tests.builders.store_rows import claim, made_object, new_instance
-from tests.servers.dicom.pacs import PACS
-from tests.tools.ports import HOST
+from tests.tools.ports import HOST, PACS
 
 
 def queue_report(store: Store, spool: Spool, destination: str, number: int = 1) -> str:

@@ -37,9 +37,8 @@ from tests.servers.dicom.commitment_archive import (
     running_archive,
 )
 from tests.servers.dicom.commitment_peers import modality_association, send_n_action
-from tests.servers.dicom.pacs import NODE, SENDER
 from tests.servers.running import RunningDaemon
-from tests.tools.ports import HOST
+from tests.tools.ports import HOST, NODE, SENDER
 from tests.tools.waiting import wait_until
 
 TIMEOUTS = Timeouts(connect=5, association=5, response=30, network=30)

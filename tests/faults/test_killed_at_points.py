@@ -9,6 +9,8 @@ from tests.faults.life import CLAIM, Kill, die_at, kills_of, live, rounds
 from tests.faults.points import AFTER, BEFORE
 from tests.faults.site import ROLES, FaultSite, fault_site
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 FORKS = True
 
 KINDS = (
@@ -94,6 +96,7 @@ def nothing_lost(figures: dict[str, int]) -> bool:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_what_was_acknowledged_survives_a_kill_at_points_of_each_kind(site: FaultSite) -> None:
     for kills in SELECTION:
         assert die_at(site, kills) == []

@@ -7,6 +7,8 @@ import pytest
 from tests.faults.site import FaultSite
 from tests.faults.storm import Storm
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 FORKS = True
 
 

@@ -3,15 +3,20 @@
 import os
 import signal
 
+import pytest
+
 from dicom_io.read.header import read_header
 from tests.builders.images.films import film
 from tests.faults.points import BEFORE
 from tests.faults.site import ROLES, FaultSite, is_alive
 from tests.tools.waiting import wait_until
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 FORKS = False
 
 
+@pytest.mark.slow
 def test_an_analyst_that_slept_past_its_lease_records_nothing(site: FaultSite) -> None:
     image = film("asleep")
     site.daemon.arm("analyst: create spool/tmp", BEFORE, signal.SIGSTOP)
@@ -27,6 +32,7 @@ def test_an_analyst_that_slept_past_its_lease_records_nothing(site: FaultSite) -
     assert figures == {"acknowledged": 1, "lost": 0, "duplicates": 0, "orphans": 0}
 
 
+@pytest.mark.slow
 def test_a_daemon_may_follow_at_once_on_one_that_was_killed(site: FaultSite) -> None:
     first, second = film("before"), film("after")
     site.daemon.start()

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.servers.dicom.pacs import NODE
 from tests.servers.running import RunningDaemon
 from tests.tools.installed import require_tool
-from tests.tools.ports import HOST, free_port
+from tests.tools.ports import HOST, NODE, free_port
 from tests.tools.waiting import wait_until
 
 AE_TITLE = "ORTHANC"

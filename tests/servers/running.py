@@ -15,9 +15,8 @@ import yaml
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Disposition, Sender, pair_of
 from storage.store import Store
-from tests.servers.dicom.pacs import NODE, PACS, SENDER
 from tests.tools.cli import cxrd, cxrd_process
-from tests.tools.ports import HOST, free_port
+from tests.tools.ports import HOST, NODE, PACS, SENDER, free_port
 from tests.tools.waiting import wait_until
 
 

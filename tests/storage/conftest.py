@@ -26,7 +26,7 @@ def postgresql_socket() -> Iterator[str]:
         yield socket_folder
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.network)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database that nothing has been made in yet."""
     if request.param == "sqlite":

@@ -1,4 +1,4 @@
-"""Addresses of servers that a test starts on this machine."""
+"""Addresses and AE titles of the servers that a test starts on this machine."""
 
 import socket
 
@@ -10,3 +10,10 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+NODE = "CXRD"
+
+PACS = "TESTPACS"
+
+SENDER = "STORESCU"

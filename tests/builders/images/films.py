@@ -18,7 +18,7 @@ from pydicom.uid import (
 from dicom_io.phantom import PhantomFilm, build_film
 from dicom_io.read.header import read_header
 from dicom_io.receive.store_request import ReceivedInstance
-from tests.servers.dicom.pacs import SENDER
+from tests.tools.ports import SENDER
 
 ROOT = "1.2.826.0.1.3680043.10.1474"
 

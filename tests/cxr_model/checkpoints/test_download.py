@@ -17,6 +17,8 @@ from cxr_model.findings import LABELS
 from tests.builders.made_models import random_network
 from tests.servers.file_server import FileServer, serve
 
+pytestmark = pytest.mark.network
+
 CONTENT = bytes(range(256)) * 4000
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

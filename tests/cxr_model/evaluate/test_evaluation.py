@@ -131,6 +131,7 @@ def test_published_predictions_are_calibrated_on_unseen_patients(
     assert mean["ece_mass"] < mean["ece_mass_uncalibrated"]
 
 
+@pytest.mark.slow
 def test_published_predictions_keep_a_small_error_over_many_splits(shared_data: Path) -> None:
     """A single split is luck: its error moves by 0.0006 from one to the next."""
     predictions = Predictions.from_csv(shared_data / "nih" / "published_predictions.csv.gz")

@@ -41,6 +41,7 @@ def test_every_stage_held_out_the_same_patients(starter: Bundle) -> None:
         assert len({stage["settings"][setting] for stage in stages}) == 1
 
 
+@pytest.mark.slow
 def test_its_measured_auc_can_be_measured_again(starter: Bundle, shared_data: Path) -> None:
     records = load_labels(shared_data / "nih", shared_data / "nih" / "labels.csv").records
     unseen = held_out_films(starter, records)

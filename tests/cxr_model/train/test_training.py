@@ -97,6 +97,7 @@ def test_the_same_seed_gives_the_same_weights(trained: TrainingConfig, tmp_path:
     assert again.card.weights == Bundle.load(trained.out).card.weights
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_like_one_that_was_not(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_checkpoint_of_other_settings_is_refused(
         run(config_for(dataset, tmp_path / "out", work=work))
 
 
+@pytest.mark.slow
 def test_a_stage_goes_on_from_a_bundle_with_teacher_and_other_films(
     trained: TrainingConfig, dataset: Path, tmp_path: Path
 ) -> None:
@@ -177,6 +179,7 @@ def test_a_bundle_that_has_seen_the_held_out_patients_is_refused(
         run(replace(trained, out=tmp_path / "leak", init=trained.out, seed=6))
 
 
+@pytest.mark.slow
 def test_another_seed_can_keep_the_split(trained: TrainingConfig, tmp_path: Path) -> None:
     other = run(replace(trained, out=tmp_path / "other", seed=6, split_seed=trained.seed))
     first = Bundle.load(trained.out).card
@@ -184,6 +187,7 @@ def test_another_seed_can_keep_the_split(trained: TrainingConfig, tmp_path: Path
     assert other.card.weights != first.weights
 
 
+@pytest.mark.slow
 def test_a_student_follows_its_teachers(
     dataset: Path, trained: TrainingConfig, tmp_path: Path
 ) -> None:
@@ -226,6 +230,7 @@ def test_another_table_with_the_same_patients_is_no_way_around(
             run(replace(other, **learnt))
 
 
+@pytest.mark.slow
 def test_blended_films_and_half_precision_train_too(dataset: Path, tmp_path: Path) -> None:
     config = config_for(
         dataset, tmp_path / "bundle", mixup=0.4, precision=Precision.BFLOAT16, stop_after=1

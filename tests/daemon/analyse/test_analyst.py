@@ -28,7 +28,7 @@ from storage.records import (
 from tests.builders.bench import EVERYTHING, IN_JPEG, Bench, everything_wanted, films_of, open_bench
 from tests.builders.images.films import film
 from tests.builders.made_models import build_bundle
-from tests.servers.dicom.pacs import SENDER
+from tests.tools.ports import SENDER
 
 
 def test_report_goes_where_the_peer_wants_it_and_heatmaps_do_not(bench: Bench) -> None:

@@ -25,10 +25,11 @@ from dicom_io.send.association import Destination
 from dicom_io.send.sender import Disposition, Sender
 from storage.records import ObjectKind
 from tests.builders.images.film_matrix import Headers, build, cases, picture_of
-from tests.servers.dicom.pacs import NODE
 from tests.servers.orthanc import AE_TITLE, Orthanc
-from tests.tools.ports import HOST
+from tests.tools.ports import HOST, NODE
 from tests.tools.validation import check_readers, new_errors
+
+pytestmark = pytest.mark.network
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 
@@ -127,6 +128,14 @@ def check_all(
     return len(sent)
 
 
+def test_objects_of_a_film(
+    shared_data: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
+) -> None:
+    films = itertools.islice(made_films(shared_data, tmp_path), 1)
+    assert check_all(films, pipeline, sender, orthanc, tmp_path) > 10
+
+
+@pytest.mark.slow
 def test_objects_of_some_films(
     shared_data: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
 ) -> None:

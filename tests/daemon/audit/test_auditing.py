@@ -40,14 +40,16 @@ from storage.errors import StoreUnavailableError
 from storage.files.spool import Spool
 from storage.store import Store
 from tests.builders.images.films import film
-from tests.servers.dicom.pacs import SENDER, RecordingPacs
+from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.running import RunningDaemon
 from tests.servers.syslog_server import StreamServer
 from tests.tools.audit_schema import validated
 from tests.tools.cli import cxrd, one_line_of_error
 from tests.tools.paths import ROOT
-from tests.tools.ports import HOST, free_port
+from tests.tools.ports import HOST, SENDER, free_port
 from tests.tools.waiting import wait_until
+
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 SALT = "00" * 16
 
@@ -339,6 +341,7 @@ def test_the_page_names_every_kind() -> None:
     assert [kind for kind in AuditKind if f"`{kind}`" not in page] == []
 
 
+@pytest.mark.slow
 def test_a_running_daemon_tells_its_whole_life(
     tmp_path: Path, bundle: Path, pacs: RecordingPacs
 ) -> None:

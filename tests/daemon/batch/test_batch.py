@@ -187,6 +187,7 @@ def test_rows_that_are_there_are_not_repeated(
     assert summary.dashboard.exists()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_resumed(tmp_path: Path, bundle: Path) -> None:
     folder, out = tmp_path / "films", tmp_path / "out"
     folder.mkdir()

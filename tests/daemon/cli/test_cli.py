@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.store_rows import claim
 from tests.tools.cli import cxrd, cxrd_process, one_line_of_error
+
+pytestmark = pytest.mark.daemon
 
 
 def test_config_typo_is_one_line(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ from tests.builders.made_models import random_network
 from tests.servers.file_server import FileServer, serve
 from tests.tools.paths import ROOT
 
+pytestmark = pytest.mark.network
+
 
 @dataclasses.dataclass(frozen=True)
 class Done:

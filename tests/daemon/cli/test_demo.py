@@ -13,6 +13,8 @@ from PIL import Image
 from cxr_model.findings import LABELS
 from dicom_io.objects.codes import finding_code
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -18,6 +18,8 @@ from tests.servers.role import running_listener
 from tests.servers.syslog_server import Certificate, StreamServer, server_tls
 from tests.tools.ports import HOST, free_port
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 PICTURES = (Product.REPORT, Product.HEATMAP)
 
 

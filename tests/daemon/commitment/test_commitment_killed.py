@@ -23,6 +23,8 @@ from tests.servers.running import RunningDaemon
 from tests.tools.ports import HOST
 from tests.tools.waiting import wait_until
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 CLASSES = (REPORT_CLASS, HEATMAP_CLASS)
 
 STUDIES = 4
@@ -82,6 +84,7 @@ def committed(daemon: RunningDaemon) -> int:
         return sum(" committed " in row["deliveries"] for row in store.export.rows())
 
 
+@pytest.mark.slow
 def test_a_killed_courier_forgets_no_request(
     tmp_path: Path, bundle: Path, modality: Archive
 ) -> None:
@@ -105,6 +108,7 @@ def test_a_killed_courier_forgets_no_request(
         assert len(archive.requests) >= STUDIES
 
 
+@pytest.mark.slow
 def test_answers_and_inquiries_outlive_both_processes(
     tmp_path: Path, bundle: Path, modality: Archive
 ) -> None:

@@ -30,12 +30,13 @@ from dicom_io.send.association import Destination
 from dicom_io.send.sender import echo
 from storage.records import InstanceState, JobKind, JobState
 from tests.builders.images.films import film
-from tests.servers.dicom.pacs import NODE, PACS, SENDER
 from tests.servers.dicom.storage_node import store_raw
 from tests.servers.running import RunningDaemon
 from tests.servers.website import Site
-from tests.tools.ports import HOST
+from tests.tools.ports import HOST, NODE, PACS, SENDER
 from tests.tools.waiting import wait_until
+
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 CANARY = "KANARIE"
 

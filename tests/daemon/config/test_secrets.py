@@ -16,6 +16,8 @@ from tests.builders.certificates import Authority, run
 from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 SECRET = "s3cret-canary-of-the-node"  # noqa: S105 - of a test
 
 DATABASE = f"postgresql://cxrd:{SECRET}@{HOST}:1/cxrd"

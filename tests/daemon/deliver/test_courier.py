@@ -25,10 +25,11 @@ from dicom_io.report.older_classes import fallback_uid
 from storage.records import Job, JobState
 from tests.builders.objects import NOW, capture_content, full_header
 from tests.builders.outbox import Outbox, queue_object, queue_report
-from tests.servers.dicom.pacs import NODE, PACS
 from tests.servers.dicom.storage_archive import storage_archive
-from tests.tools.ports import HOST, free_port
+from tests.tools.ports import HOST, NODE, PACS, free_port
 from tests.tools.waiting import wait_until
+
+pytestmark = pytest.mark.network
 
 Answer = Callable[[ReceivedInstance], StoreStatus]
 

@@ -20,10 +20,11 @@ from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender
 from storage.records import Job, JobKind, JobState
 from tests.builders.outbox import Outbox, queue_report
-from tests.servers.dicom.pacs import NODE, PACS
 from tests.servers.dicom.storage_archive import storage_archive
-from tests.tools.ports import HOST, free_port
+from tests.tools.ports import HOST, NODE, PACS, free_port
 from tests.tools.waiting import wait_until
+
+pytestmark = pytest.mark.network
 
 QUEUED = 12
 

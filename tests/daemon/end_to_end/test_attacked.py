@@ -20,13 +20,14 @@ from tests.builders.images.films import (
     film,
 )
 from tests.builders.malformed_pdus import conversations, hold
-from tests.servers.dicom.pacs import SENDER
 from tests.servers.dicom.raw_peer import CR, EXPLICIT, VERIFICATION, RawPeer, associate_rq
 from tests.servers.running import RunningDaemon
 from tests.servers.watching import Holdings, deaths, holdings, spooled
 from tests.tools.installed import require_tool
-from tests.tools.ports import HOST
+from tests.tools.ports import HOST, SENDER
 from tests.tools.waiting import wait_until
+
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
 

@@ -22,10 +22,13 @@ from dicom_io.receive.store_request import StoreStatus
 from storage.records import InstanceState, JobKind, JobState
 from tests.builders.images.films import film
 from tests.builders.images.mutations import SYNTAXES, Mutation, mutations
-from tests.servers.dicom.pacs import PACS, RecordingPacs
+from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.dicom.raw_sender import raw_sender
 from tests.servers.running import RunningDaemon
+from tests.tools.ports import PACS
 from tests.tools.waiting import wait_until
+
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 CT, CR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1"
 
@@ -180,13 +183,15 @@ def _as_sent(files: Sequence[Path]) -> Iterator[Mutation]:
         yield Mutation(path.name, CR, uid, syntax, as_film)
 
 
-def test_mutations_end_in_named_states(tmp_path: Path, sparse: Path) -> None:
+@pytest.mark.parametrize("count", [8, pytest.param(60, marks=pytest.mark.slow)])
+def test_mutations_end_in_named_states(tmp_path: Path, sparse: Path, count: int) -> None:
     with all_products(tmp_path, sparse) as (daemon, pacs):
-        answers = send_all(daemon, list(mutations(seed=1, count=60)))
+        answers = send_all(daemon, list(mutations(seed=1, count=count)))
         settle(daemon, 200)
         print(check(daemon, pacs, answers, tmp_path))
 
 
+@pytest.mark.slow
 def test_malformed_files_end_in_named_states(
     tmp_path: Path, sparse: Path, shared_data: Path
 ) -> None:

@@ -18,6 +18,8 @@ from tests.servers.running import RunningDaemon
 from tests.tools.ports import HOST
 from tests.tools.waiting import wait_until
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 
 @pytest.fixture(scope="module")
 def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordingPacs]:

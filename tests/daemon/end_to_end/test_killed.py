@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from dicom_io.errors import AssociationError
 from dicom_io.read.header import read_header
 from storage.records import InstanceState, JobState
@@ -10,6 +12,8 @@ from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.running import RunningDaemon
 from tests.tools.ports import free_port
 from tests.tools.waiting import wait_until
+
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 STUDIES = 20
 
@@ -26,6 +30,7 @@ def kill_and_await_restart(daemon: RunningDaemon, role: str) -> None:
     wait_until(lambda: daemon.process_of(role) != old, f"a new {role}")
 
 
+@pytest.mark.slow
 def test_every_acknowledged_image_survives_a_killed_analyst(
     daemon: RunningDaemon, pacs: RecordingPacs
 ) -> None:
@@ -61,6 +66,7 @@ def test_killed_listener_and_courier_come_back(daemon: RunningDaemon, pacs: Reco
     wait_until(lambda: len(pacs.of("SR")) == 2, "both reports")
 
 
+@pytest.mark.slow
 def test_pacs_that_was_down_gets_everything(tmp_path: Path, bundle: Path) -> None:
     port = free_port()
     images = [film("down-1"), film("down-2")]
@@ -78,6 +84,7 @@ def test_pacs_that_was_down_gets_everything(tmp_path: Path, bundle: Path) -> Non
             assert set(pacs.counts.values()) == {1}
 
 
+@pytest.mark.slow
 def test_sigterm_drains_and_loses_nothing(daemon: RunningDaemon, pacs: RecordingPacs) -> None:
     images = [film(f"draining-{number}") for number in range(4)]
     daemon.send(*images)

@@ -27,6 +27,8 @@ from tests.tools.cli import cxrd, one_line_of_error
 from tests.tools.paths import ROOT
 from tests.tools.waiting import wait_until
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
@@ -238,6 +240,7 @@ def test_a_spool_that_is_not_mounted_is_named_and_nothing_is_put_in_its_place(
         assert store.results.instance(1).purged_at is None
 
 
+@pytest.mark.slow
 def test_a_spool_that_goes_and_comes_back_costs_nothing(
     daemon: RunningDaemon, pacs: RecordingPacs
 ) -> None:

@@ -25,13 +25,15 @@ from storage.audit.records import AuditKind
 from tests.builders.certificates import PAGE, Authority
 from tests.builders.certificates import run as run_openssl
 from tests.builders.images.films import film
-from tests.servers.dicom.pacs import NODE, RecordingPacs
+from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.orthanc import AE_TITLE, Orthanc, running_orthanc
 from tests.servers.role import running_listener
 from tests.servers.running import RunningDaemon
 from tests.tools.installed import require_tool
-from tests.tools.ports import HOST, free_port
+from tests.tools.ports import HOST, NODE, free_port
 from tests.tools.waiting import wait_until
+
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 
 @pytest.fixture
@@ -77,6 +79,7 @@ def echoscu(port: int, pki: Authority, credentials: Credentials | None) -> int:
     return subprocess.run([*map(str, command), str(port)], check=False).returncode
 
 
+@pytest.mark.slow
 def test_orthanc_and_the_node_exchange_over_tls_what_nobody_else_may(
     tls_orthanc: Orthanc, tmp_path: Path, bundle: Path, pki: Authority, strangers: Authority
 ) -> None:
@@ -230,6 +233,7 @@ def test_expired_certificate_closes_the_tls_port_alone(tmp_path: Path, pki: Auth
         listener_addresses(alone)
 
 
+@pytest.mark.slow
 def test_expired_web_certificate_stops_the_page_alone_until_it_is_renewed(
     tmp_path: Path, bundle: Path, pki: Authority
 ) -> None:

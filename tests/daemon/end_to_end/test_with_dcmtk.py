@@ -11,12 +11,13 @@ from dicom_io.objects.codes import finding_code
 from dicom_io.read.header import read_dataset, read_header
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Disposition, Sender, pair_of
-from tests.servers.dicom.pacs import NODE, SENDER
 from tests.servers.running import RunningDaemon
 from tests.tools.installed import require_tool
-from tests.tools.ports import HOST, free_port
+from tests.tools.ports import HOST, NODE, SENDER, free_port
 from tests.tools.validation import new_errors
 from tests.tools.waiting import wait_until
+
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 PACS = "DCMTKPACS"
 

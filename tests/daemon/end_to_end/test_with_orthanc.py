@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dicom_io.objects.classes import REPORT_CLASSES
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
@@ -17,11 +19,12 @@ from storage.store import Store
 from tests.builders.images.films import film
 from tests.builders.images.odd_headers import every_film
 from tests.builders.objects import NOW, report_content
-from tests.servers.dicom.pacs import NODE
 from tests.servers.orthanc import AE_TITLE, Orthanc
 from tests.servers.running import RunningDaemon
-from tests.tools.ports import HOST
+from tests.tools.ports import HOST, NODE
 from tests.tools.waiting import wait_until
+
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 
 def settled(store: Store) -> bool:
@@ -66,6 +69,7 @@ def test_orthanc_gets_all_results_in_the_study_it_sent(
     assert modalities == ["CR", "OT", "OT", "PR", "SEG", "SR"]
 
 
+@pytest.mark.slow
 def test_orthanc_commits_to_results_and_is_committed_to(
     orthanc: Orthanc, tmp_path: Path, bundle: Path
 ) -> None:
@@ -95,6 +99,7 @@ def test_orthanc_commits_to_results_and_is_committed_to(
     assert unknown["Failures"][0]["FailureReason"] == 0x0112
 
 
+@pytest.mark.slow
 def test_orthanc_stores_the_report_on_every_header_in_every_class(orthanc: Orthanc) -> None:
     destination = Destination("orthanc", AE_TITLE, HOST, orthanc.dicom_port, NODE)
     sent = set()

@@ -16,6 +16,8 @@ from daemon.config.settings import ModelConfig
 from dicom_io.gate.reasons import Reason
 from tests.builders.images.films import film
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 
 
@@ -36,6 +38,7 @@ def test_every_malformed_file_has_its_row_and_reason(
     assert set(reasons) <= set(Reason) - {Reason.ANALYSIS_FAILED}, reasons
 
 
+@pytest.mark.slow
 def test_a_film_that_cannot_be_read_in_time_costs_no_other(tmp_path: Path, bundle: Path) -> None:
     folder = tmp_path / "films"
     folder.mkdir()

@@ -12,11 +12,14 @@ from storage.files.spool import MARKER, Spool
 from storage.records import InstanceState, JobState
 from storage.store import Store
 from tests.builders.images.films import data_set_bytes, film, received
-from tests.servers.dicom.pacs import SENDER, RecordingPacs
+from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.dicom.raw_peer import RawPeer
 from tests.servers.running import RunningDaemon
 from tests.servers.watching import deaths, fill, small_disk, spooled
+from tests.tools.ports import SENDER
 from tests.tools.waiting import wait_until
+
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 DISK_MB = 24
 
@@ -93,6 +96,7 @@ def test_the_watermark_and_then_the_end_of_a_full_disk(tmp_path: Path, bundle: P
         assert deaths(daemon) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_to_the_last_byte(
     tmp_path: Path, bundle: Path, pacs: RecordingPacs
 ) -> None:
@@ -128,6 +132,7 @@ def test_a_disk_that_is_full_to_the_last_byte(
         assert deaths(daemon) == []
 
 
+@pytest.mark.slow
 def test_a_store_whose_disk_is_full(tmp_path: Path, bundle: Path) -> None:
     """The film has room, its row has not: SQLite's journal cannot grow."""
     with small_disk(tmp_path / "disk", 4) as disk:

@@ -17,8 +17,9 @@ from storage.files.spool import RECEIVED, Spool
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.images.films import film
-from tests.servers.dicom.pacs import SENDER
-from tests.tools.ports import HOST, free_port
+from tests.tools.ports import HOST, SENDER, free_port
+
+pytestmark = pytest.mark.network
 
 ASSOCIATIONS = 16
 

@@ -16,6 +16,8 @@ from tests.builders.certificates import Authority
 from tests.builders.store_rows import STUDY, new_instance
 from tests.servers.website import PEER_WORDS, Site, cells, fill, running_site
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 
 def test_page_shows_queue_destinations_images_and_model(site: Site, store: Store) -> None:
     parked = fill(store)

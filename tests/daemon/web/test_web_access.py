@@ -19,6 +19,8 @@ from tests.servers.website import Site
 from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 
 @pytest.mark.parametrize(
     ("path", "method", "host", "status"),

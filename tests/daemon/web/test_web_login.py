@@ -42,6 +42,8 @@ from tests.tools.clock import Clock
 from tests.tools.ports import HOST, free_port
 from tests.tools.waiting import wait_until
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 
 OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}

@@ -20,6 +20,8 @@ from tests.servers.watching import children_of
 from tests.tools.ports import free_port
 from tests.tools.waiting import wait_until
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 
 def test_an_end_is_named_by_its_signal_or_status() -> None:
     assert exit_reason(-signal.SIGSEGV) == "signal SIGSEGV"

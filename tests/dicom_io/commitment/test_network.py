@@ -44,6 +44,8 @@ from tests.servers.dicom.commitment_peers import (
 from tests.servers.dicom.storage_node import CR
 from tests.tools.waiting import wait_until
 
+pytestmark = pytest.mark.network
+
 NOTHING_ASKED = Dataset()
 
 NOTHING_ASKED.TransactionUID = "2.25.1"

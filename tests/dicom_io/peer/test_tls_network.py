@@ -35,6 +35,8 @@ from tests.builders.images.films import chest_film, file_bytes
 from tests.servers.dicom.storage_node import Inbox, echoscu, running_node
 from tests.tools.installed import require_tool
 
+pytestmark = pytest.mark.network
+
 HOST = "127.0.0.1"
 
 SHORT = Timeouts(5, 5, 5, 5)

@@ -22,6 +22,8 @@ from tests.servers.dicom.storage_node import Inbox, running_node
 from tests.servers.watching import threads_of_connections
 from tests.tools.waiting import wait_until
 
+pytestmark = pytest.mark.network
+
 FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
 
 LARGE = data_set_bytes(file_bytes(chest_film(chest_values(900, 801))))

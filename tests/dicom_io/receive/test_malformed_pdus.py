@@ -14,6 +14,8 @@ from tests.servers.dicom.storage_node import Inbox, running_node
 from tests.servers.watching import threads_of_connections
 from tests.tools.waiting import wait_until
 
+pytestmark = pytest.mark.network
+
 FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
 
 COUNT = 2 * max(len(BEFORE), len(WITHIN))

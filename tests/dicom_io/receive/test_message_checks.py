@@ -6,6 +6,8 @@ from pydicom.uid import CTImageStorage
 from dicom_io.receive.message_checks import CommandError, checked_command_set
 from tests.servers.dicom.raw_peer import command, echo_elements, element, store_elements
 
+pytestmark = pytest.mark.network
+
 STORE = store_elements("1.2.3")
 
 

@@ -28,6 +28,8 @@ from tests.servers.dicom.storage_node import CR, Inbox, echoscu, running_node, s
 from tests.tools.installed import require_tool
 from tests.tools.waiting import wait_until
 
+pytestmark = pytest.mark.network
+
 
 def storescu(
     node: Node, *files: Path, options: tuple[str, ...] = ()

@@ -49,6 +49,8 @@ from tests.servers.watching import threads_of_connections
 from tests.tools.installed import require_tool
 from tests.tools.waiting import wait_until
 
+pytestmark = pytest.mark.network
+
 FILM = data_set_bytes(file_bytes(chest_film()))
 
 UID = f"{ROOT}.1.1.1"

@@ -23,6 +23,8 @@ from tests.servers.dicom.storage_archive import FILM, destination
 from tests.tools.installed import require_tool
 from tests.tools.validation import OUTLINE, dump, validate
 
+pytestmark = pytest.mark.network
+
 OLDER = [str(ComprehensiveSRStorage), str(EnhancedSRStorage)]
 
 PREDECESSOR = ObjectReference(REPORT_CLASS, f"{STUDY}.7", f"{STUDY}.6", STUDY)

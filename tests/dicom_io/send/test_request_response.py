@@ -42,6 +42,8 @@ from tests.servers.dicom.storage_archive import (
     storage_archive,
 )
 
+pytestmark = pytest.mark.network
+
 PIECE = 16 * 1024
 
 

@@ -41,6 +41,8 @@ from tests.servers.dicom.storage_archive import (
 )
 from tests.tools.installed import require_tool
 
+pytestmark = pytest.mark.network
+
 
 def rejecting(result: int, source: int, diagnostic: int) -> Handler:
     def reject(event: Event) -> None:

@@ -9,13 +9,7 @@ from typing import Self
 from dicom_io.peer.peers import Peer
 from dicom_io.receive.node import Node
 from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
-from tests.tools.ports import HOST
-
-NODE = "CXRD"
-
-PACS = "TESTPACS"
-
-SENDER = "STORESCU"
+from tests.tools.ports import HOST, NODE, PACS
 
 
 class RecordingPacs:
