@@ -62,7 +62,7 @@ class Outbox:
     stop: threading.Event
     threads: list[threading.Thread]
 
-    def run_lane(
+    def deliver_to(
         self,
         name: str,
         port: int,

@@ -10,6 +10,6 @@ from tests.faults.site import FaultSite, fault_site
 
 @pytest.fixture
 def site(request: pytest.FixtureRequest, tmp_path: Path, bundle: Path) -> Iterator[FaultSite]:
-    """A daemon that is not started yet; `FORKS` of the module says how it starts its processes."""
+    """A daemon that is not started yet. `FORKS` of the module: True if roles are forked."""
     with fault_site(tmp_path / "node", bundle, forks=request.module.FORKS) as made:
         yield made

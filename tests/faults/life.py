@@ -1,4 +1,4 @@
-"""The life of one study, as a test drives it, and the points at which the daemon is killed."""
+"""The life of one study, and the points at which the daemon is killed during it."""
 
 import itertools
 import threading
@@ -15,12 +15,14 @@ CLAIM = "analyst: commit jobs.claim"
 _numbers = itertools.count(1)
 
 Kill = tuple[str, str]
-"""A point, and whether before or after it."""
+"""A point, and BEFORE or AFTER."""
 
 
 def live(site: FaultSite) -> None:
-    """Send an image, ask for commitment to it in both ways, send it again, and once it is damaged,
-    whatever dies meanwhile; until everything is settled."""
+    """Send an image, request commitment in both ways, send it again, damage it, send it again.
+
+    Processes may die at any time. Return when all work is done.
+    """
     number = next(_numbers)
     image = film(f"life-{number}")
     uid = read_header(image).study_instance_uid
@@ -41,7 +43,7 @@ def _damage(site: FaultSite, image: bytes) -> None:
 
 
 class Reviver(threading.Thread):
-    """Starts the daemon again whenever its supervisor is dead; a context manager."""
+    """Restarts the daemon when its supervisor is dead; a context manager."""
 
     def __init__(self, site: FaultSite) -> None:
         super().__init__(daemon=True)
@@ -67,7 +69,7 @@ def kills_of(points: Iterable[str]) -> list[Kill]:
 
 
 def rounds(kills: Sequence[Kill], of_each: int = 2) -> list[list[Kill]]:
-    """Kills of different roles are tried together, so many of each."""
+    """Group the kills: `of_each` kills of every role in one round."""
     by_role: dict[str, list[Kill]] = {}
     for kill in kills:
         by_role.setdefault(kill[0].split(":")[0], []).append(kill)
@@ -79,9 +81,9 @@ def rounds(kills: Sequence[Kill], of_each: int = 2) -> list[list[Kill]]:
 
 
 def die_at(site: FaultSite, kills: Sequence[Kill], lives: int = 3) -> list[Kill]:
-    """Live until the daemon has died at each of these, and is well again; those it never reached.
+    """Repeat `live` until the daemon has died at each point. Return the points never reached.
 
-    A supervisor frees what a dead role held only when one holds something, so that is arranged.
+    The supervisor frees leases only if a dead role held one: kill the analyst after a claim, too.
     """
     before = len(site.daemon.killed())
     for kill in kills:

@@ -1,13 +1,11 @@
-"""Fault points: places in the daemon's life where a test may have its process killed.
+"""Fault points: places where a test can kill a process of the daemon.
 
-`install` puts one before and after every write, fsync, rename, unlink and new folder below the data
-folder, every commit that changed something, and every DIMSE message sent. The product knows nothing
-of it: what it calls is wrapped. A point is named by its role, what is done and where:
-`listener: fsync file spool/tmp`.
+`install` puts a point before and after every write, fsync, rename, unlink and mkdir below the data
+folder, every commit that changed a row, and every DIMSE message sent. It wraps the functions that
+the product calls. The name of a point is role, action and place: `listener: fsync file spool/tmp`.
 
-Three places in the folder `FAULT_DIR` control it: `passed` is a list of what was passed and when,
-`armed/` holds a file per point that is to kill, with the signal to use, and `killed` is a list of
-the points that did.
+The folder `FAULT_DIR` holds `passed`, a list of the points passed with their times; `armed/`, a
+file per armed point with the signal to send; and `killed`, a list of the points that killed.
 """
 
 import hashlib
@@ -42,7 +40,7 @@ def armed_file(folder: Path, point: str, when: str) -> Path:
 
 
 class _Points:
-    """What a process does at its points."""
+    """The points of this process."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         self._folder = folder
@@ -50,8 +48,10 @@ class _Points:
         self._open, self._rename = os.open, os.rename
 
     def around(self, name: str, work: Callable[[], Any], drain: Callable[[], Any] = bool) -> Any:
-        """Do the work of a point, unless it or its end is where to die. One inside another is
-        part of it."""
+        """Do the work of a point; kill the process before or after it if the point is armed.
+
+        A point inside another point is part of it.
+        """
         if getattr(_inside, "point", False):
             return work()
         point = f"{role()}: {name}"
@@ -76,7 +76,7 @@ class _Points:
             os.kill(os.getpid(), self._signal(armed))
 
     def _is_due(self, armed: Path) -> bool:
-        """Whether this process is the one; no other is after it."""
+        """Return True if this process disarms the point first; only one process is killed."""
         try:
             self._rename(armed, armed.with_suffix(f".{os.getpid()}"))
         except FileNotFoundError:
@@ -95,7 +95,7 @@ class _Points:
             os.close(descriptor)
 
     def place(self, path: Any) -> str | None:
-        """Where a path is, as far as it matters; None outside of the data folder."""
+        """Return the first two folders of a path, or None outside of the data folder."""
         if isinstance(path, int):
             path = Path(f"/proc/self/fd/{path}").readlink()
         try:
@@ -106,7 +106,7 @@ class _Points:
 
 
 def install() -> None:
-    """Wrap what this process calls; nothing without the environment that says where."""
+    """Install the points if the environment names the folder."""
     if FOLDER not in os.environ:
         return
     points = _Points(Path(os.environ[FOLDER]), Path(os.environ[ROOT]))
@@ -201,12 +201,12 @@ def _wrap_commits(points: _Points) -> None:
 
 
 def _caller() -> str:
-    """The function of the store whose transaction this is."""
+    """Return the file and the function of the transaction, such as `jobs.claim`."""
     frame: Any = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if module.startswith("storage.") and module != "storage.tables.database":
-            return f"{module.removeprefix('storage.')}.{frame.f_code.co_name}"
+            return f"{module.rpartition('.')[2]}.{frame.f_code.co_name}"
         frame = frame.f_back
     return "elsewhere"
 

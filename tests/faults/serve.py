@@ -1,8 +1,7 @@
 """`cxrd` with fault points: `python -m tests.faults.serve serve --config …`.
 
-Processes that it starts import this module before anything else, so they have their points, too.
-With FORKS set they are forked from a process that has imported what they need, which takes
-a tenth of a second instead of several.
+Its processes import this module first, so that they have points, too. With FORKS set they are
+forked from a process with all imports done: a start takes 0.1 s instead of several seconds.
 """
 
 import multiprocessing
@@ -13,8 +12,8 @@ from tests.faults.points import FORKS, install, role
 install()
 
 
-def _be_quick() -> None:
-    """Restart what died after a second however often it did, and let leases run out soon."""
+def _shorten_waits() -> None:
+    """Restart a dead role after one second every time, and let leases expire soon."""
     from daemon import supervisor
     from daemon.commitment.commitment_worker import CommitmentWorker
     from daemon.commitment.responder import CommitmentResponder
@@ -26,7 +25,7 @@ def _be_quick() -> None:
         worker.lease_margin_seconds = 1.0
 
 
-_be_quick()
+_shorten_waits()
 
 
 def _fork_roles() -> None:

@@ -1,4 +1,4 @@
-"""A daemon with fault points between senders that repeat and destinations that remember."""
+"""A daemon with fault points between senders that retry and destinations that count."""
 
 import contextlib
 import hashlib
@@ -50,8 +50,8 @@ CLASSES = (REPORT_CLASS, "1.2.840.10008.5.1.4.1.1.7")
 
 
 @dataclass
-class Remembering(Archive):
-    """Keeps which report of which study came how often; answers requests until it is heard."""
+class CountingArchive(Archive):
+    """Counts the copies of each report; repeats an answer until it is accepted."""
 
     reports: dict[str, Counter[str]] = field(default_factory=dict)
     node_port: int = 0
@@ -89,12 +89,14 @@ class Remembering(Archive):
 
 
 class FaultyDaemon(RunningDaemon):
-    """`cxrd serve` that dies where it is told to."""
+    """`cxrd serve` that dies at armed points."""
 
     module = "tests.faults.serve"
     options = ("--only", "listener,analyst,courier")
 
-    def __init__(self, folder: Path, bundle: Path, plain: Remembering, archive: Archive) -> None:
+    def __init__(
+        self, folder: Path, bundle: Path, plain: CountingArchive, archive: Archive
+    ) -> None:
         receiving = {"host": HOST, "receives": ["report", "heatmap"]}
         changes: dict[str, Any] = {
             "study": {"quiet_seconds": 0.3},
@@ -163,17 +165,17 @@ class FaultyDaemon(RunningDaemon):
         return self._process.pid
 
     def children(self) -> list[int]:
-        """The roles' processes that are alive."""
+        """Return the live processes of the roles."""
         return [pid for role in ROLES if (pid := self.role_alive(role)) is not None]
 
     def role_alive(self, role: str) -> int | None:
-        """The role's process, if this supervisor has started it and it is alive."""
+        """Return the process of the role if this supervisor started it and it is alive."""
         log = self.log.rpartition(STARTED)[2]
         started = re.findall(rf"{role} started, process (\d+)", log)
         return int(started[-1]) if started and is_alive(int(started[-1])) else None
 
     def start(self) -> None:
-        """Start, and wait for a busy machine as long as it takes."""
+        """Start the daemon; wait longer on a busy machine."""
         with self.log_path.open("a", encoding="utf-8") as log:
             log.write(f"{STARTED}\n")
         self._starts = self.log.count(READY)
@@ -186,18 +188,18 @@ class FaultyDaemon(RunningDaemon):
 
     @property
     def is_ready(self) -> bool:
-        """Whether all roles of this supervisor have started."""
+        """Return True if all roles of this supervisor have started."""
         return self.is_running and READY in self.log.rpartition(STARTED)[2]
 
     def start_again(self) -> None:
-        """Start at once after the supervisor was killed; its roles may not have noticed."""
+        """Start at once after the supervisor was killed; its roles may still run."""
         assert self._process is not None
         self._process.wait(5)
         self.start()
 
     @contextlib.contextmanager
     def another(self, role: str) -> Iterator[None]:
-        """One more process of a role on the same store, under a supervisor of its own."""
+        """Run another process of a role on the same store, with its own supervisor."""
         command = [sys.executable, "-m", self.module, "serve", "--config", str(self.config)]
         with subprocess.Popen([*command, "--only", role], stderr=subprocess.DEVNULL) as process:
             try:
@@ -206,20 +208,20 @@ class FaultyDaemon(RunningDaemon):
                 process.terminate()
 
     def start_if_dead(self) -> None:
-        """Start again what was killed; what is killed while it starts is started once more."""
+        """Start the daemon until it runs: it may be killed while it starts."""
         while not self.is_running:
             with contextlib.suppress(AssertionError):
                 self.start()
 
 
 def _wait(seconds: float) -> bool:
-    """The pause of a sweep that nobody stops."""
+    """Wait, as a sweep does that is not stopped."""
     time.sleep(seconds)
     return False
 
 
 def is_alive(process: int) -> bool:
-    """Whether there is such a process of ours that has not ended."""
+    """Return True if this process of the daemon has not ended."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
         command = Path(f"/proc/{process}/cmdline").read_bytes()
@@ -234,11 +236,11 @@ def _lines(path: Path) -> list[str]:
 
 @dataclass
 class FaultSite:
-    """The daemon, its two destinations, and what the daemon has acknowledged."""
+    """The daemon, its two destinations, and the acknowledged images."""
 
     daemon: FaultyDaemon
-    plain: Remembering
-    archive: Remembering
+    plain: CountingArchive
+    archive: CountingArchive
     acknowledged: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -246,7 +248,7 @@ class FaultSite:
         return Spool(self.daemon.data / "spool")
 
     def send(self, image: bytes, seconds: float = BUSY_SECONDS) -> None:
-        """Send until it is acknowledged, as a modality does."""
+        """Send an image until it is acknowledged, as a modality does."""
         deadline = time.monotonic() + seconds
         while not self._try_to_send(image):
             assert time.monotonic() < deadline, "the image is not acknowledged"
@@ -262,7 +264,7 @@ class FaultSite:
             return False
 
     def inquire(self, image: bytes, transaction_uid: str, *, hold: bool) -> None:
-        """Ask the daemon to commit to an image until it says so, on this association or later."""
+        """Request commitment to an image until the daemon answers, on this association or later."""
         header = read_header(image)
         request = build_request(
             CommitmentRequest(
@@ -290,7 +292,7 @@ class FaultSite:
         return any(one.TransactionUID == transaction_uid for one in self.plain.answers)
 
     def wait_until_idle(self, studies: list[str], seconds: float = BUSY_SECONDS) -> None:
-        """Until each study has its report everywhere, and nothing is left to do."""
+        """Wait until each destination has each study's report and no job is left."""
         for destination in (self.plain, self.archive):
             wait_until(
                 lambda kept=destination.reports: all(uid in kept for uid in studies),  # type: ignore[misc]
@@ -310,7 +312,7 @@ class FaultSite:
             )
 
     def check(self) -> dict[str, int]:
-        """Every invariant, over everything acknowledged so far; the figures."""
+        """Check every invariant over all acknowledged images. Return the figures."""
         lost = duplicates = 0
         with self.daemon.store() as store:
             for uid, image in self.acknowledged.items():
@@ -360,10 +362,10 @@ class FaultSite:
 
 @contextlib.contextmanager
 def fault_site(folder: Path, bundle: Path, *, forks: bool = False) -> Iterator[FaultSite]:
-    """The destinations, listening, and the daemon, not yet started; `forks`: see `serve`."""
+    """Start the destinations; the daemon is not started yet. `forks`: see `serve`."""
     if forks:
         os.environ[FORKS] = "1"
-    plain, archive = Remembering(), Remembering()
+    plain, archive = CountingArchive(), CountingArchive()
     with running_archive(plain, classes=CLASSES), running_archive(archive, classes=CLASSES):
         daemon = FaultyDaemon(folder, bundle, plain, archive)
         plain.node_port = archive.node_port = daemon.port

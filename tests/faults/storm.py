@@ -1,4 +1,4 @@
-"""Kills at random moments, while several senders send and repeat what was not acknowledged."""
+"""Random kills while several senders send images until they are acknowledged."""
 
 import contextlib
 import os
@@ -16,13 +16,13 @@ from tests.faults.site import ROLES, FaultSite
 SUPERVISOR = "supervisor"
 EVERYTHING = "everything at once"
 ROLES_PER_SUPERVISOR = 45
-"""A supervisor takes longest to come back, so it dies once in so many kills."""
+"""One kill in this many is of the supervisor, which takes longest to start."""
 SENDERS = 3
 PACE_SECONDS = 8.0
 
 
 class Storm:
-    """Senders and a killer over one daemon; everything random follows from the seed."""
+    """Senders and kills on one daemon. All random choices follow from the seed."""
 
     def __init__(self, site: FaultSite, seed: int) -> None:
         self._site = site
@@ -34,7 +34,7 @@ class Storm:
         self.failures: list[str] = []
 
     def rage(self, kills: int) -> None:
-        """Until so many processes were killed; then the senders finish what they are at."""
+        """Kill this many processes. Then the senders finish their image."""
         senders = [threading.Thread(target=self._send, args=(number,)) for number in range(SENDERS)]
         with Reviver(self._site):
             for sender in senders:

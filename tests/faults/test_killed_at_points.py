@@ -1,4 +1,4 @@
-"""The daemon is killed before and after everything it writes, syncs, commits, answers and sends."""
+"""The daemon is killed before and after each write, fsync, commit, response and request."""
 
 from collections import Counter
 from pathlib import Path
@@ -45,7 +45,7 @@ SELECTION: tuple[tuple[Kill, ...], ...] = (
         ("analyst: write the rest spool/tmp", BEFORE),
         ("analyst: commit results.record_report", BEFORE),
         ("courier: send N_ACTION_RQ", BEFORE),
-        ("courier: commit commitments.next_step", AFTER),
+        ("courier: commit requests.next_step", AFTER),
     ),
     (
         ("listener: unlink spool/received", BEFORE),
@@ -56,8 +56,8 @@ SELECTION: tuple[tuple[Kill, ...], ...] = (
 )
 
 
-# The first leaves a file without a row, which the next start sets aside; the second starts the
-# listener again when the image has been sent once more, and what was set aside is deleted.
+# The first kill leaves a file without a row, which the next start sets aside. The second restarts
+# the listener after the image was sent again: the sweep then deletes the file set aside.
 TO_LOST_AND_FOUND = (
     ("listener: commit store.record_instance", BEFORE),
     ("listener: unlink spool/received", BEFORE),
@@ -65,13 +65,13 @@ TO_LOST_AND_FOUND = (
 NOT_AGAIN = frozenset(
     {
         # An archive that is slower than our association answers the listener instead.
-        "courier: commit commitments.record_answer",
+        "courier: commit requests.record_answer",
         "courier: send N_EVENT_REPORT_RSP",
-        # Made once.
+        # Created once.
         "listener: make folder spool/lost+found",
     }
 )
-"""What a life may not pass that another one did."""
+"""Points that not every life passes."""
 
 
 def kinds_in(points: set[str]) -> set[str]:
@@ -79,7 +79,7 @@ def kinds_in(points: set[str]) -> set[str]:
 
 
 def report(kills: Counter[Kill], figures: dict[str, int]) -> None:
-    """Kills by role and point, and what became of what was acknowledged."""
+    """Print the kills by role and point, and the figures."""
     print()
     for (point, when), count in sorted(kills.items()):
         print(f"  {count:4} {when:6} {point}")
@@ -97,7 +97,7 @@ def nothing_lost(figures: dict[str, int]) -> bool:
 
 @pytest.mark.timeout(240)
 @pytest.mark.slow
-def test_what_was_acknowledged_survives_a_kill_at_points_of_each_kind(site: FaultSite) -> None:
+def test_acknowledged_images_survive_a_kill_at_points_of_each_kind(site: FaultSite) -> None:
     for kills in SELECTION:
         assert die_at(site, kills) == []
         assert nothing_lost(site.check())
@@ -109,7 +109,7 @@ def test_what_was_acknowledged_survives_a_kill_at_points_of_each_kind(site: Faul
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_what_was_acknowledged_survives_a_kill_at_every_point(site: FaultSite) -> None:
+def test_acknowledged_images_survive_a_kill_at_every_point(site: FaultSite) -> None:
     site.daemon.start()
     passed_at_start = site.daemon.passed()
     live(site)
@@ -117,7 +117,7 @@ def test_what_was_acknowledged_survives_a_kill_at_every_point(site: FaultSite) -
     living = {point for _, point in site.daemon.passed()[len(passed_at_start) :]}
     assert die_at(site, [("listener: commit store.record_instance", BEFORE)]) == []
     assert die_at(site, [("supervisor: commit jobs._requeue", AFTER)]) == []
-    # What only a start passes is the next test's.
+    # The next test kills at the points that only a start passes.
     points = living | ({point for _, point in site.daemon.passed()} - starting)
     assert kinds_in(points) >= set(KINDS) - {"make folder"}
     unreached: list[Kill] = []
@@ -136,7 +136,7 @@ def test_what_was_acknowledged_survives_a_kill_at_every_point(site: FaultSite) -
 
 
 def first_start(folder: Path, bundle: Path, role: str, kill: Kill | None) -> FaultSite:
-    """Start a role for the first time, until it stands; then everything is as it should be."""
+    """Start a role for the first time until it runs. Check that no file is lost or orphaned."""
     with fault_site(folder, bundle, forks=True) as site:
         site.daemon.options = ("--only", role)
         if kill is not None:
@@ -150,7 +150,7 @@ def first_start(folder: Path, bundle: Path, role: str, kill: Kill | None) -> Fau
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_a_first_start_cut_short_anywhere_is_made_good(tmp_path: Path, bundle: Path) -> None:
+def test_a_first_start_killed_at_any_point_is_repaired(tmp_path: Path, bundle: Path) -> None:
     killed: Counter[Kill] = Counter()
     figures: dict[str, int] = {}
     for role in ROLES:

@@ -1,4 +1,4 @@
-"""Any process is killed at any moment, under load."""
+"""Random processes are killed at random times, under load."""
 
 import random
 

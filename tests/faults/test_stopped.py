@@ -1,4 +1,4 @@
-"""Processes that are not killed: stopped past their lease, or left without their supervisor."""
+"""Processes that outlive their lease or their supervisor."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ FORKS = False
 
 
 @pytest.mark.slow
-def test_an_analyst_that_slept_past_its_lease_records_nothing(site: FaultSite) -> None:
+def test_an_analyst_stopped_past_its_lease_records_nothing(site: FaultSite) -> None:
     image = film("asleep")
     site.daemon.arm("analyst: create spool/tmp", BEFORE, signal.SIGSTOP)
     site.daemon.start()
@@ -33,7 +33,7 @@ def test_an_analyst_that_slept_past_its_lease_records_nothing(site: FaultSite) -
 
 
 @pytest.mark.slow
-def test_a_daemon_may_follow_at_once_on_one_that_was_killed(site: FaultSite) -> None:
+def test_a_daemon_can_start_at_once_after_a_killed_one(site: FaultSite) -> None:
     first, second = film("before"), film("after")
     site.daemon.start()
     site.send(first)

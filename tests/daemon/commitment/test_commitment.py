@@ -1,4 +1,4 @@
-"""Storage commitment between the store and archives that answer in every way, or not at all."""
+"""Storage commitment with archives that commit, fail, refuse, or do not answer."""
 
 import dataclasses
 import threading
@@ -69,8 +69,8 @@ QUICK = CommitmentConfig(
 
 
 @dataclasses.dataclass
-class Lanes:
-    """A store, what works on it, and the peers it knows."""
+class Workers:
+    """A store and the workers on it."""
 
     store: Store
     spool: Spool
@@ -92,21 +92,21 @@ class Lanes:
         self.threads.append(thread)
 
     def deliver(self, peer: PeerConfig) -> None:
-        """Deliver to the archive, as the courier does."""
+        """Start delivering to the archive, as the courier does."""
         context = self._context(self.config(peer))
         self.start(DeliveryWorker(context, peer, self.spool, self.store).run)
 
     def commit(self, peer: PeerConfig, **commitment: float) -> Config:
-        """Ask and answer the peer, as the courier does."""
+        """Start requests and answers to the peer, as the courier does."""
         config = self.config(peer, **commitment)
-        lane = CommitmentWorker(
+        worker = CommitmentWorker(
             self._context(config),
             peer,
             destination_of(config, peer),
             self.spool,
             self.store,
         )
-        self.start(lane.run)
+        self.start(worker.run)
         return config
 
     def _context(self, config: Config) -> RoleContext:
@@ -117,7 +117,7 @@ class Lanes:
         return job
 
     def await_state(self, kind: JobKind, state: JobState) -> Job:
-        """Wait for the only job of this kind."""
+        """Wait until the only job of this kind is in this state."""
         wait_until(
             lambda: {job.state for job in self.store.jobs.list(kind=kind)} == {state},
             f"{kind} is {state}",
@@ -131,8 +131,8 @@ class Lanes:
 
 
 @pytest.fixture
-def lanes(tmp_path: Path, store: Store) -> Iterator[Lanes]:
-    opened = Lanes(store, Spool(tmp_path / "spool"), threading.Event(), [])
+def workers(tmp_path: Path, store: Store) -> Iterator[Workers]:
+    opened = Workers(store, Spool(tmp_path / "spool"), threading.Event(), [])
     yield opened
     opened.stop.set()
     for thread in opened.threads:
@@ -157,20 +157,22 @@ def modality_at(port: int | None) -> PeerConfig:
 
 
 @contextmanager
-def listening(lanes: Lanes, config: Config) -> Iterator[int]:
-    """Take in associations, as the listener does; the port."""
+def listening(workers: Workers, config: Config) -> Iterator[int]:
+    """Accept associations, as the listener does. Yield the port."""
     config = config.model_copy(update={"listener": ListenerConfig(port=free_port())})
-    desk = CommitmentResponder(config, "listener", lanes.spool, lanes.store)
-    lanes.start(lambda: desk.run(lanes.stop))
-    reception = Reception(lanes.spool, lanes.store, 30)
-    with open_node(config, reception, NetworkAudit(lanes.store.audit), desk.handlers) as node:
+    responder = CommitmentResponder(config, "listener", workers.spool, workers.store)
+    workers.start(lambda: responder.run(workers.stop))
+    reception = Reception(workers.spool, workers.store, 30)
+    with open_node(
+        config, reception, NetworkAudit(workers.store.audit), responder.handlers
+    ) as node:
         yield node.port
 
 
-def keep_film(lanes: Lanes, name: str = "asked for") -> Reference:
-    """Receive a film; how a peer names it."""
+def keep_film(workers: Workers, name: str = "asked for") -> Reference:
+    """Receive a film. Return the reference of a peer to it."""
     instance = received(film(name))
-    Reception(lanes.spool, lanes.store, 30).receive(instance)
+    Reception(workers.spool, workers.store, 30).receive(instance)
     return Reference(instance.sop_class_uid, instance.sop_instance_uid)
 
 
@@ -185,138 +187,138 @@ def failures(information: Dataset) -> dict[str, int]:
     }
 
 
-def test_an_archive_commits_to_what_it_got(lanes: Lanes) -> None:
-    uid = queue_report(lanes.store, lanes.spool, "archive")
+def test_an_archive_commits_to_the_objects_it_received(workers: Workers) -> None:
+    uid = queue_report(workers.store, workers.spool, "archive")
     with running_archive(Archive(on_same_association=True), classes=(REPORT_CLASS,)) as archive:
-        lanes.deliver(archive_at(archive.port))
-        lanes.commit(archive_at(archive.port))
-        lanes.await_state(JobKind.COMMIT, JobState.DONE)
-        lanes.stop.set()
+        workers.deliver(archive_at(archive.port))
+        workers.commit(archive_at(archive.port))
+        workers.await_state(JobKind.COMMIT, JobState.DONE)
+        workers.stop.set()
     assert archive.stored == [uid]
-    assert "committed" in lanes.delivered
+    assert "committed" in workers.delivered
     (request,) = archive.requests
     assert [item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence] == [uid]
 
 
-def test_an_archive_commits_to_the_older_class_that_it_got(lanes: Lanes) -> None:
+def test_an_archive_commits_to_the_older_class_it_received(workers: Workers) -> None:
     older = REPORT_CLASSES[1]
-    uid = queue_report(lanes.store, lanes.spool, "archive")
+    uid = queue_report(workers.store, workers.spool, "archive")
     with running_archive(Archive(on_same_association=True), classes=(older,)) as archive:
-        lanes.deliver(archive_at(archive.port))
-        lanes.commit(archive_at(archive.port))
-        lanes.await_state(JobKind.COMMIT, JobState.DONE)
-        lanes.stop.set()
+        workers.deliver(archive_at(archive.port))
+        workers.commit(archive_at(archive.port))
+        workers.await_state(JobKind.COMMIT, JobState.DONE)
+        workers.stop.set()
     assert archive.stored == [fallback_uid(uid, older)] != [uid]
     (request,) = archive.requests
     (item,) = request.ReferencedSOPSequence
     named = (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID)
     assert named == (older, archive.stored[0])
-    assert "committed" in lanes.delivered
+    assert "committed" in workers.delivered
 
 
-def test_an_archive_that_lost_the_object_gets_it_again(lanes: Lanes) -> None:
-    uid = queue_report(lanes.store, lanes.spool, "archive")
+def test_an_archive_that_lost_an_object_receives_it_again(workers: Workers) -> None:
+    uid = queue_report(workers.store, workers.spool, "archive")
     answers = [lambda information: all_failed(information, 0x0112), all_committed]
     forgetful = Archive(
         on_same_association=True, answer=lambda information: answers.pop(0)(information)
     )
     with running_archive(forgetful, classes=(REPORT_CLASS,)) as archive:
-        lanes.deliver(archive_at(archive.port))
-        lanes.commit(archive_at(archive.port))
-        wait_until(lambda: "committed" in lanes.delivered, "committed at last", 30)
-        lanes.stop.set()
+        workers.deliver(archive_at(archive.port))
+        workers.commit(archive_at(archive.port))
+        wait_until(lambda: "committed" in workers.delivered, "committed at last", 30)
+        workers.stop.set()
     assert archive.stored == [uid, uid]
     first, second = archive.requests
     assert first.TransactionUID != second.TransactionUID
 
 
-def test_an_archive_that_never_commits_is_left_to_a_person(lanes: Lanes) -> None:
-    queue_report(lanes.store, lanes.spool, "archive")
+def test_a_request_to_an_archive_that_never_commits_is_parked(workers: Workers) -> None:
+    queue_report(workers.store, workers.spool, "archive")
     stubborn = Archive(
         on_same_association=True, answer=lambda information: all_failed(information, 0x0112)
     )
     with running_archive(stubborn, classes=(REPORT_CLASS,)) as archive:
-        lanes.deliver(archive_at(archive.port))
-        lanes.commit(archive_at(archive.port))
-        job = lanes.await_state(JobKind.COMMIT, JobState.PARKED)
-        lanes.stop.set()
+        workers.deliver(archive_at(archive.port))
+        workers.commit(archive_at(archive.port))
+        job = workers.await_state(JobKind.COMMIT, JobState.PARKED)
+        workers.stop.set()
     assert job.last_error == (
         "archive does not commit to 1 object(s): no such object instance (0x0112)"
     )
     assert len(archive.stored) == 1 + QUICK.max_resends
 
 
-def test_an_archive_that_does_not_answer_is_asked_again_and_then_left(lanes: Lanes) -> None:
-    queue_report(lanes.store, lanes.spool, "archive")
+def test_a_request_without_an_answer_is_repeated_and_then_parked(workers: Workers) -> None:
+    queue_report(workers.store, workers.spool, "archive")
     with running_archive(Archive(), classes=(REPORT_CLASS,)) as archive:
-        lanes.deliver(archive_at(archive.port))
-        lanes.commit(archive_at(archive.port), answer_seconds=0.3, same_association_seconds=0.1)
-        job = lanes.await_state(JobKind.COMMIT, JobState.PARKED)
-        lanes.stop.set()
+        workers.deliver(archive_at(archive.port))
+        workers.commit(archive_at(archive.port), answer_seconds=0.3, same_association_seconds=0.1)
+        job = workers.await_state(JobKind.COMMIT, JobState.PARKED)
+        workers.stop.set()
     assert job.last_error == "archive answered none of 2 requests in time"
     assert len({request.TransactionUID for request in archive.requests}) == QUICK.max_requests
 
 
-def test_a_passing_failure_is_tried_again_under_the_same_uid(lanes: Lanes) -> None:
-    queue_report(lanes.store, lanes.spool, "archive")
+def test_a_temporary_failure_is_retried_with_the_same_uid(workers: Workers) -> None:
+    queue_report(workers.store, workers.spool, "archive")
     busy = Archive(on_same_association=True, replies=[0x0213, 0x0110])
     with running_archive(busy, classes=(REPORT_CLASS,)) as archive:
-        lanes.deliver(archive_at(archive.port))
-        lanes.commit(archive_at(archive.port))
-        lanes.await_state(JobKind.COMMIT, JobState.DONE)
-        lanes.stop.set()
+        workers.deliver(archive_at(archive.port))
+        workers.commit(archive_at(archive.port))
+        workers.await_state(JobKind.COMMIT, JobState.DONE)
+        workers.stop.set()
     assert len(archive.requests) == 3
     assert len({request.TransactionUID for request in archive.requests}) == 1
 
 
-def test_a_refusal_is_parked_with_its_status(lanes: Lanes) -> None:
-    queue_report(lanes.store, lanes.spool, "archive")
+def test_a_refusal_is_parked_with_its_status(workers: Workers) -> None:
+    queue_report(workers.store, workers.spool, "archive")
     with running_archive(Archive(replies=[0x0124]), classes=(REPORT_CLASS,)) as archive:
-        lanes.deliver(archive_at(archive.port))
-        lanes.commit(archive_at(archive.port))
-        job = lanes.await_state(JobKind.COMMIT, JobState.PARKED)
-        lanes.stop.set()
+        workers.deliver(archive_at(archive.port))
+        workers.commit(archive_at(archive.port))
+        job = workers.await_state(JobKind.COMMIT, JobState.PARKED)
+        workers.stop.set()
     assert job.last_error == "archive refused the request for commitment: status 0x0124"
 
 
-def test_an_archive_that_goes_down_is_asked_later(lanes: Lanes) -> None:
-    uid = queue_report(lanes.store, lanes.spool, "archive")
+def test_a_request_waits_for_an_archive_that_is_down(workers: Workers) -> None:
+    uid = queue_report(workers.store, workers.spool, "archive")
     peer = archive_at(free_port())
     assert peer.port is not None
     with running_archive(Archive(), peer.port, (REPORT_CLASS,)):
-        lanes.deliver(peer)
-        lanes.await_state(JobKind.DELIVER, JobState.DONE)
-    lanes.commit(peer)
+        workers.deliver(peer)
+        workers.await_state(JobKind.DELIVER, JobState.DONE)
+    workers.commit(peer)
     wait_until(
-        lambda: "check host and port" in (lanes.job(JobKind.COMMIT).last_error or ""), "a try"
+        lambda: "check host and port" in (workers.job(JobKind.COMMIT).last_error or ""), "a try"
     )
     with running_archive(Archive(on_same_association=True), peer.port) as archive:
-        lanes.await_state(JobKind.COMMIT, JobState.DONE)
-        lanes.stop.set()
+        workers.await_state(JobKind.COMMIT, JobState.DONE)
+        workers.stop.set()
     (request,) = archive.requests
     assert request.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == uid
 
 
-def test_an_archive_answers_by_calling_back(lanes: Lanes) -> None:
-    queue_report(lanes.store, lanes.spool, "archive")
+def test_an_archive_answers_by_calling_back(workers: Workers) -> None:
+    queue_report(workers.store, workers.spool, "archive")
     with running_archive(Archive(), classes=(REPORT_CLASS,)) as archive:
-        lanes.deliver(archive_at(archive.port))
-        config = lanes.commit(archive_at(archive.port), same_association_seconds=0.1)
+        workers.deliver(archive_at(archive.port))
+        config = workers.commit(archive_at(archive.port), same_association_seconds=0.1)
         wait_until(lambda: bool(archive.requests), "asked")
-        with listening(lanes, config) as port:
+        with listening(workers, config) as port:
             answer = all_committed(archive.requests[0])
             assert call_back(port, answer) == 0x0000
             assert call_back(port, answer) == 0x0000
             unknown = dataclasses.replace(answer, transaction_uid="2.25.404")
             assert call_back(port, unknown) == 0x0115
-        lanes.await_state(JobKind.COMMIT, JobState.DONE)
-        lanes.stop.set()
-    assert "committed" in lanes.delivered
+        workers.await_state(JobKind.COMMIT, JobState.DONE)
+        workers.stop.set()
+    assert "committed" in workers.delivered
 
 
 @pytest.mark.parametrize("offered", [True, False])
-def test_the_preflight_asks_for_the_service(
-    lanes: Lanes, tmp_path: Path, bundle: Path, offered: bool
+def test_the_preflight_checks_that_the_peer_offers_the_service(
+    workers: Workers, tmp_path: Path, bundle: Path, offered: bool
 ) -> None:
     without = Node(
         ae_title="ARCHIVE",
@@ -328,7 +330,7 @@ def test_the_preflight_asks_for_the_service(
     archive = Archive()
     with running_archive(archive, classes=(REPORT_CLASS,)) if offered else without:
         peer = archive_at(archive.port if offered else without.port)
-        config = lanes.config(peer).model_copy(
+        config = workers.config(peer).model_copy(
             update={"data_dir": tmp_path / "checked", "model": ModelConfig(bundle=str(bundle))}
         )
         checks = {check.name: check for check in run_checks(config)}
@@ -336,18 +338,18 @@ def test_the_preflight_asks_for_the_service(
     assert ("Storage Commitment" in checks["peer archive"].detail) is not offered
 
 
-def test_nobody_but_the_archive_answers(lanes: Lanes) -> None:
-    config = lanes.config(archive_at(free_port()), modality_at(None))
-    with listening(lanes, config) as port:
+def test_only_the_archive_may_answer(workers: Workers) -> None:
+    config = workers.config(archive_at(free_port()), modality_at(None))
+    with listening(workers, config) as port:
         answer = all_committed(request_for(Reference(REPORT_CLASS, "1.2.3")))
         assert call_back(port, answer, ae_title="MODALITY") == MessageStatus.NOT_AUTHORISED
         with modality_association(port, ae_title="ARCHIVE") as association:
             asked = send_n_action(association, request_for(Reference(REPORT_CLASS, "1.2.3")))
         assert asked == MessageStatus.NOT_AUTHORISED
-        lanes.stop.set()
+        workers.stop.set()
 
 
-def test_a_plain_caller_does_not_answer_for_a_pinned_peer_of_its_title(lanes: Lanes) -> None:
+def test_a_caller_without_the_pinned_certificate_may_not_answer(workers: Workers) -> None:
     pin = "a" * 64
     archive = PeerConfig(
         name="archive",
@@ -364,104 +366,106 @@ def test_a_plain_caller_does_not_answer_for_a_pinned_peer_of_its_title(lanes: La
         tls=TlsConfig(certificate=Path("c"), key=Path("k"), ca=Path("a")),
         peers=(archive, PeerConfig(name="modality", ae_title="PACS", host=HOST, sends=True)),
     )
-    desk = CommitmentResponder(config, "listener", lanes.spool, lanes.store)
+    responder = CommitmentResponder(config, "listener", workers.spool, workers.store)
     answer = CommitmentAnswer("2.25.1", (), ())
     for caller in (
         Caller("PACS", HOST),
         Caller("PACS", HOST, tls=True),
         Caller("PACS", HOST, tls=True, certificate="b" * 64),
     ):
-        assert desk.take_answer(answer, caller) is MessageStatus.NOT_AUTHORISED
+        assert responder.take_answer(answer, caller) is MessageStatus.NOT_AUTHORISED
     pinned = Caller("PACS", HOST, tls=True, certificate=pin)
-    assert desk.take_answer(answer, pinned) is MessageStatus.INVALID_ARGUMENT
+    assert responder.take_answer(answer, pinned) is MessageStatus.INVALID_ARGUMENT
 
 
-def test_a_peer_that_waits_is_told_what_is_kept(lanes: Lanes) -> None:
-    kept = keep_film(lanes)
+def test_a_waiting_peer_is_answered_on_its_association(workers: Workers) -> None:
+    kept = keep_film(workers)
     modality = Archive()
     with (
-        listening(lanes, lanes.config(modality_at(None))) as port,
+        listening(workers, workers.config(modality_at(None))) as port,
         modality_association(port, modality) as association,
     ):
         assert send_n_action(association, request_for(kept)) == MessageStatus.SUCCESS
-        lanes.await_state(JobKind.ANSWER, JobState.DONE)
-        lanes.stop.set()
+        workers.await_state(JobKind.ANSWER, JobState.DONE)
+        workers.stop.set()
     (answer,) = modality.answers
     assert answer.TransactionUID == "2.25.1"
     assert answer.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == kept.sop_instance_uid
     assert failures(answer) == {}
 
 
-def test_a_peer_that_went_is_called_back(lanes: Lanes) -> None:
-    kept = keep_film(lanes)
+def test_a_peer_that_released_is_called_back(workers: Workers) -> None:
+    kept = keep_film(workers)
     with running_archive(Archive(replies=[0x0213])) as modality:
         peer = modality_at(modality.port)
-        with listening(lanes, lanes.config(peer)) as port:
+        with listening(workers, workers.config(peer)) as port:
             with modality_association(port) as association:
                 assert send_n_action(association, request_for(kept)) == MessageStatus.SUCCESS
-            lanes.commit(peer)
-            lanes.await_state(JobKind.ANSWER, JobState.DONE)
-            lanes.stop.set()
+            workers.commit(peer)
+            workers.await_state(JobKind.ANSWER, JobState.DONE)
+            workers.stop.set()
     assert len(modality.answers) == 2, "once more after it had no room for the first"
     assert failures(modality.answers[-1]) == {}
 
 
-def test_an_inquiry_outlives_the_listener(lanes: Lanes) -> None:
-    kept = keep_film(lanes)
+def test_a_request_survives_the_listener(workers: Workers) -> None:
+    kept = keep_film(workers)
     with running_archive(Archive()) as modality:
         name = InstanceName(kept.sop_class_uid, kept.sop_instance_uid)
-        lanes.store.inquiries.record("modality", "2.25.1", [name], "killed", LEASE)
-        lanes.store.jobs.release("killed")
-        lanes.commit(modality_at(modality.port))
-        lanes.await_state(JobKind.ANSWER, JobState.DONE)
-        lanes.stop.set()
+        workers.store.inquiries.record("modality", "2.25.1", [name], "killed", LEASE)
+        workers.store.jobs.release("killed")
+        workers.commit(modality_at(modality.port))
+        workers.await_state(JobKind.ANSWER, JobState.DONE)
+        workers.stop.set()
     assert [answer.TransactionUID for answer in modality.answers] == ["2.25.1"]
 
 
-def test_a_peer_without_an_address_that_went_is_left_to_a_person(lanes: Lanes) -> None:
-    kept = keep_film(lanes)
-    with listening(lanes, lanes.config(modality_at(None))) as port:
+def test_the_answer_to_a_released_peer_without_an_address_is_parked(workers: Workers) -> None:
+    kept = keep_film(workers)
+    with listening(workers, workers.config(modality_at(None))) as port:
         with modality_association(port) as association:
             send_n_action(association, request_for(kept))
-        job = lanes.await_state(JobKind.ANSWER, JobState.PARKED)
-        lanes.stop.set()
+        job = workers.await_state(JobKind.ANSWER, JobState.PARKED)
+        workers.stop.set()
     assert "no host and port" in (job.last_error or "")
 
 
-def test_an_answer_left_behind_for_a_peer_without_an_address_is_parked(lanes: Lanes) -> None:
+def test_an_answer_of_an_earlier_process_to_a_peer_without_an_address_is_parked(
+    workers: Workers,
+) -> None:
     asked = [InstanceName(REPORT_CLASS, "1.2.3")]
-    lanes.store.inquiries.record("modality", "2.25.1", asked, "listener:1", LEASE)
-    lanes.store.jobs.release("listener:1")
-    with listening(lanes, lanes.config(modality_at(None))):
-        job = lanes.await_state(JobKind.ANSWER, JobState.PARKED)
-        lanes.stop.set()
+    workers.store.inquiries.record("modality", "2.25.1", asked, "listener:1", LEASE)
+    workers.store.jobs.release("listener:1")
+    with listening(workers, workers.config(modality_at(None))):
+        job = workers.await_state(JobKind.ANSWER, JobState.PARKED)
+        workers.stop.set()
     assert "no host and port" in (job.last_error or "")
 
 
-def test_what_is_not_as_it_was_received_is_not_committed_to(lanes: Lanes) -> None:
+def test_a_missing_altered_or_unreadable_file_is_not_committed(workers: Workers) -> None:
     good, missing, altered, unreadable = (
-        keep_film(lanes, name) for name in ("good", "missing", "altered", "unreadable")
+        keep_film(workers, name) for name in ("good", "missing", "altered", "unreadable")
     )
     unknown = Reference(good.sop_class_uid, "1.2.3.404")
     misnamed = Reference(REPORT_CLASS, good.sop_instance_uid)
     paths = {
-        one: lanes.store.inquiries.kept(one.sop_instance_uid)[0].spool_path
-        for one in (missing, altered, unreadable)
+        item: workers.store.inquiries.kept(item.sop_instance_uid)[0].spool_path
+        for item in (missing, altered, unreadable)
     }
-    lanes.spool.delete(paths[missing])
-    lanes.spool.delete(paths[unreadable])
-    lanes.spool.path(paths[unreadable]).mkdir()
-    lanes.spool.write(paths[altered], b"other bytes")
+    workers.spool.delete(paths[missing])
+    workers.spool.delete(paths[unreadable])
+    workers.spool.path(paths[unreadable]).mkdir()
+    workers.spool.write(paths[altered], b"other bytes")
     modality = Archive()
     with (
-        listening(lanes, lanes.config(modality_at(None))) as port,
+        listening(workers, workers.config(modality_at(None))) as port,
         modality_association(port, modality) as association,
     ):
         send_n_action(association, request_for(good, missing, altered, unreadable, unknown))
         send_n_action(association, request_for(misnamed, transaction_uid="2.25.2"))
         send_n_action(association, request_for(good, transaction_uid="2.25.2"))
         wait_until(lambda: len(modality.answers) == 3, "all answers", 30)
-        lanes.stop.set()
+        workers.stop.set()
     assert failures(modality.answers[0]) == {
         missing.sop_instance_uid: 0x0112,
         altered.sop_instance_uid: 0x0110,
@@ -472,41 +476,43 @@ def test_what_is_not_as_it_was_received_is_not_committed_to(lanes: Lanes) -> Non
     assert failures(modality.answers[2]) == {good.sop_instance_uid: 0x0131}
 
 
-def test_an_answer_that_cannot_be_found_out_now_waits_with_the_reason_and_is_given_later(
-    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+def test_an_answer_waits_with_its_reason_while_the_spool_is_unavailable(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = keep_film(lanes)
+    kept = keep_film(workers)
     with running_archive(Archive()) as modality:
         peer = modality_at(modality.port)
         with monkeypatch.context() as away:
             away.setattr(Spool, "verify", out_of_reach)
             with (
-                listening(lanes, lanes.config(peer)) as port,
+                listening(workers, workers.config(peer)) as port,
                 modality_association(port) as association,
             ):
                 send_n_action(association, request_for(kept))
-                put_off = lanes.await_state(JobKind.ANSWER, JobState.QUEUED)
-                lanes.commit(peer)
-                wait_until(lambda: lanes.job(JobKind.ANSWER).claims > put_off.claims, "a try", 30)
-                waiting = lanes.await_state(JobKind.ANSWER, JobState.QUEUED)
-        lanes.await_state(JobKind.ANSWER, JobState.DONE)
-        lanes.stop.set()
-    assert [job.last_error for job in (put_off, waiting)] == ["nothing is there"] * 2
+                postponed = workers.await_state(JobKind.ANSWER, JobState.QUEUED)
+                workers.commit(peer)
+                wait_until(
+                    lambda: workers.job(JobKind.ANSWER).claims > postponed.claims, "a try", 30
+                )
+                waiting = workers.await_state(JobKind.ANSWER, JobState.QUEUED)
+        workers.await_state(JobKind.ANSWER, JobState.DONE)
+        workers.stop.set()
+    assert [job.last_error for job in (postponed, waiting)] == ["nothing is there"] * 2
     assert failures(modality.answers[-1]) == {}
 
 
-def test_an_answer_that_fails_for_a_peer_without_an_address_is_left_to_a_person(
-    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_answer_to_a_peer_without_an_address_is_parked(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = keep_film(lanes)
+    kept = keep_film(workers)
     monkeypatch.setattr(Spool, "verify", out_of_reach)
     with (
-        listening(lanes, lanes.config(modality_at(None))) as port,
+        listening(workers, workers.config(modality_at(None))) as port,
         modality_association(port) as association,
     ):
         send_n_action(association, request_for(kept))
-        job = lanes.await_state(JobKind.ANSWER, JobState.PARKED)
-        lanes.stop.set()
+        job = workers.await_state(JobKind.ANSWER, JobState.PARKED)
+        workers.stop.set()
     assert "its answer failed: nothing is there" in (job.last_error or "")
 
 

@@ -1,4 +1,4 @@
-"""Storage commitment survives: processes are killed while requests and answers are under way."""
+"""Requests and answers for storage commitment survive killed processes."""
 
 import time
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def serving(folder: Path, bundle: Path, archive: Archive, modality: Archive) -> 
                 "commitment": True,
             },
         ],
-        # An archive whose answer meets a killed courier does not say it again by itself.
+        # An archive does not repeat an answer that met a killed courier.
         "commitment": {
             "delay_seconds": 0.5,
             "answer_seconds": 5,
@@ -79,15 +79,13 @@ def kill_and_await_restart(daemon: RunningDaemon, role: str) -> None:
 
 
 def committed(daemon: RunningDaemon) -> int:
-    """How many studies have a report that the archive committed to."""
+    """Return the number of studies with a committed report."""
     with daemon.store() as store:
         return sum(" committed " in row["deliveries"] for row in store.export.rows())
 
 
 @pytest.mark.slow
-def test_a_killed_courier_forgets_no_request(
-    tmp_path: Path, bundle: Path, modality: Archive
-) -> None:
+def test_a_killed_courier_loses_no_request(tmp_path: Path, bundle: Path, modality: Archive) -> None:
     with (
         running_archive(Archive(on_same_association=True), classes=CLASSES) as archive,
         serving(tmp_path, bundle, archive, modality) as daemon,
@@ -109,7 +107,7 @@ def test_a_killed_courier_forgets_no_request(
 
 
 @pytest.mark.slow
-def test_answers_and_inquiries_outlive_both_processes(
+def test_answers_and_requests_survive_both_processes(
     tmp_path: Path, bundle: Path, modality: Archive
 ) -> None:
     image = film("asked for")
@@ -137,7 +135,7 @@ def test_answers_and_inquiries_outlive_both_processes(
 
 
 def answered(daemon: RunningDaemon, archive: Archive) -> bool:
-    """Answer everything that the archive was asked, until the listener listens."""
+    """Answer every request to the archive. Return True if the listener accepted the answers."""
     try:
         statuses = [call_back(daemon.port, all_committed(request)) for request in archive.requests]
     except AssertionError:

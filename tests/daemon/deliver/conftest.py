@@ -13,7 +13,7 @@ from tests.builders.outbox import Outbox
 
 @pytest.fixture
 def outbox(tmp_path: Path, store: Store) -> Iterator[Outbox]:
-    """An empty outbox; its lanes have ended when the test ends."""
+    """An empty outbox; its workers stop when the test ends."""
     running = Outbox(store, Spool(tmp_path / "spool"), threading.Event(), [])
     yield running
     running.stop.set()

@@ -1,4 +1,4 @@
-"""The courier's lanes: what each answer of a destination does to the outbox."""
+"""Deliveries of the courier: the effect of each answer of a destination on the outbox."""
 
 import contextlib
 import sqlite3
@@ -38,16 +38,16 @@ def pacs(answer: Answer, ae_title: str = PACS) -> Node:
     return Node(ae_title=ae_title, host=HOST, port=0, peers=[Peer(NODE)], on_store=answer)
 
 
-def test_delivered_with_its_status(outbox: Outbox) -> None:
+def test_an_accepted_object_is_delivered(outbox: Outbox) -> None:
     uid = queue_report(outbox.store, outbox.spool, "pacs")
     with pacs(lambda _: StoreStatus.SUCCESS) as node:
-        outbox.run_lane("pacs", node.port)
+        outbox.deliver_to("pacs", node.port)
         wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
 
 
 @pytest.mark.parametrize("position", range(3))
-def test_report_goes_as_what_the_archive_takes_and_that_is_recorded(
+def test_a_report_is_sent_as_an_accepted_class_and_the_class_is_recorded(
     outbox: Outbox, tmp_path: Path, position: int
 ) -> None:
     taken = REPORT_CLASSES[position:]
@@ -64,7 +64,7 @@ def test_report_goes_as_what_the_archive_takes_and_that_is_recorded(
     server = ae.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
     assert server is not None
     try:
-        outbox.run_lane("pacs", int(server.server_address[1]))
+        outbox.deliver_to("pacs", int(server.server_address[1]))
         wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
     finally:
@@ -76,14 +76,14 @@ def test_report_goes_as_what_the_archive_takes_and_that_is_recorded(
 
 
 @pytest.mark.parametrize("status", [StoreStatus.SOP_CLASS_MISMATCH, StoreStatus.CANNOT_UNDERSTAND])
-def test_refused_object_is_parked_with_its_status_and_the_next_one_goes(
+def test_a_refused_object_is_parked_with_its_status_and_the_next_is_delivered(
     outbox: Outbox, status: StoreStatus
 ) -> None:
     refused = queue_report(outbox.store, outbox.spool, "pacs", number=1)
     accepted = queue_report(outbox.store, outbox.spool, "pacs", number=2)
     answers = {refused: status, accepted: StoreStatus.SUCCESS}
     with pacs(lambda received: answers[received.sop_instance_uid]) as node:
-        outbox.run_lane("pacs", node.port)
+        outbox.deliver_to("pacs", node.port)
         wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "the refused one is parked")
         wait_until(lambda: f"{accepted}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
@@ -92,33 +92,33 @@ def test_refused_object_is_parked_with_its_status_and_the_next_one_goes(
     assert f"0x{int(status):04X}" in (parked.last_error or "")
 
 
-def test_lack_of_resources_is_tried_until_it_passes(outbox: Outbox) -> None:
+def test_out_of_resources_is_retried_until_it_passes(outbox: Outbox) -> None:
     uid = queue_report(outbox.store, outbox.spool, "pacs")
     answers = [StoreStatus.OUT_OF_RESOURCES, StoreStatus.OUT_OF_RESOURCES, StoreStatus.SUCCESS]
     with pacs(lambda _: answers.pop(0)) as node:
-        outbox.run_lane("pacs", node.port)
+        outbox.deliver_to("pacs", node.port)
         wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
     assert answers == []
 
 
-def test_object_that_must_wait_does_not_hold_up_the_others(outbox: Outbox) -> None:
+def test_an_object_that_waits_does_not_delay_the_next(outbox: Outbox) -> None:
     full = queue_report(outbox.store, outbox.spool, "pacs", number=1)
     fits = queue_report(outbox.store, outbox.spool, "pacs", number=2)
     answers = {full: StoreStatus.OUT_OF_RESOURCES, fits: StoreStatus.SUCCESS}
     with pacs(lambda received: answers[received.sop_instance_uid]) as node:
-        outbox.run_lane("pacs", node.port)
+        outbox.deliver_to("pacs", node.port)
         wait_until(lambda: f"{fits}@pacs" in _subjects(outbox, JobState.DONE), "delivered", 15)
         outbox.stop.set()
     assert f"{full}@pacs" not in _subjects(outbox, JobState.DONE)
 
 
-def test_a_spool_that_is_away_is_waited_for_and_no_delivery_parked(outbox: Outbox) -> None:
+def test_deliveries_wait_for_an_unmounted_spool_and_are_not_parked(outbox: Outbox) -> None:
     uids = [queue_report(outbox.store, outbox.spool, "pacs", number=n) for n in range(3)]
     spool = outbox.spool.path("tmp").parent
     spool.rename(spool.with_name("aside"))
     with pacs(lambda _: StoreStatus.SUCCESS) as node:
-        outbox.run_lane("pacs", node.port)
+        outbox.deliver_to("pacs", node.port)
         wait_until(
             lambda: any("mount" in (job.last_error or "") for job in outbox.jobs(JobState.QUEUED)),
             "a delivery waits for the spool",
@@ -131,7 +131,7 @@ def test_a_spool_that_is_away_is_waited_for_and_no_delivery_parked(outbox: Outbo
     assert outbox.jobs(JobState.PARKED) == []
 
 
-def test_an_object_that_alone_cannot_be_read_is_parked_in_the_end(
+def test_an_unreadable_object_is_parked_after_some_attempts(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daemon.deliver.delivery_worker.MAX_READS", 3)
@@ -142,7 +142,7 @@ def test_an_object_that_alone_cannot_be_read_is_parked_in_the_end(
     path.unlink()
     path.mkdir()
     with pacs(lambda _: StoreStatus.SUCCESS) as node:
-        outbox.run_lane("pacs", node.port)
+        outbox.deliver_to("pacs", node.port)
         wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "parked")
         wait_until(lambda: f"{second}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
@@ -151,62 +151,60 @@ def test_an_object_that_alone_cannot_be_read_is_parked_in_the_end(
     assert "Is a directory" in (parked.last_error or "")
 
 
-def test_permanent_reject_parks_and_says_what_to_set(outbox: Outbox) -> None:
+def test_a_permanent_rejection_parks_with_the_title_to_set(outbox: Outbox) -> None:
     queue_report(outbox.store, outbox.spool, "pacs")
     with pacs(lambda _: StoreStatus.SUCCESS, ae_title="OTHERNAME") as node:
-        outbox.run_lane("pacs", node.port)
+        outbox.deliver_to("pacs", node.port)
         wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "parked")
         outbox.stop.set()
     assert PACS in (outbox.jobs(JobState.PARKED)[0].last_error or "")
 
 
-def test_dead_destination_delays_nobody_else(outbox: Outbox) -> None:
+def test_a_dead_destination_delays_no_other_destination(outbox: Outbox) -> None:
     dead = [queue_report(outbox.store, outbox.spool, "dead", number=n) for n in range(3)]
     live = [queue_report(outbox.store, outbox.spool, "live", number=n) for n in range(10, 13)]
-    outbox.run_lane("dead", free_port())
+    outbox.deliver_to("dead", free_port())
     with pacs(lambda _: StoreStatus.SUCCESS) as node:
-        outbox.run_lane("live", node.port)
+        outbox.deliver_to("live", node.port)
         wanted = {f"{uid}@live" for uid in live}
         wait_until(lambda: wanted <= _subjects(outbox, JobState.DONE), "the live one has all", 15)
         wait_until(lambda: any(job.last_error for job in outbox.jobs(JobState.QUEUED)), "a try")
         outbox.stop.set()
-    # The dead one's lane may be in the middle of its next try.
+    # The worker of the dead destination may be in the middle of its next attempt.
     left = {f"{uid}@dead" for uid in dead}
     wait_until(lambda: _subjects(outbox, JobState.QUEUED) == left, "all of its jobs to wait")
 
 
-def test_a_job_is_held_while_its_object_goes_slowly(
-    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A lease of four seconds, for an answer that takes seven.
-    monkeypatch.setattr(DeliveryWorker, "lease_margin_seconds", -26.0)
+def test_a_slow_delivery_keeps_its_lease(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A lease of two seconds, for an answer that takes four.
+    monkeypatch.setattr(DeliveryWorker, "lease_margin_seconds", -28.0)
     uid = queue_report(outbox.store, outbox.spool, "pacs")
     arrived, taken_away = threading.Event(), list[Job]()
 
     def slowly(_: ReceivedInstance) -> StoreStatus:
         arrived.set()
-        deadline = time.monotonic() + 7
+        deadline = time.monotonic() + 4
         while time.monotonic() < deadline:
             taken_away.extend(outbox.store.jobs.reclaim())
             time.sleep(0.05)
         return StoreStatus.SUCCESS
 
     with pacs(slowly) as node:
-        outbox.run_lane("pacs", node.port, timeout_seconds=10.0)
+        outbox.deliver_to("pacs", node.port, timeout_seconds=10.0)
         assert arrived.wait(20)
         wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
     assert taken_away == []
 
 
-def test_missing_file_is_parked_and_the_next_one_goes(outbox: Outbox) -> None:
+def test_a_missing_file_is_parked_and_the_next_is_delivered(outbox: Outbox) -> None:
     gone = queue_report(outbox.store, outbox.spool, "pacs", number=1)
     kept = queue_report(outbox.store, outbox.spool, "pacs", number=2)
     record = outbox.store.results.object(gone)
     assert record is not None
     outbox.spool.delete(record.spool_path)
     with pacs(lambda _: StoreStatus.SUCCESS) as node:
-        outbox.run_lane("pacs", node.port)
+        outbox.deliver_to("pacs", node.port)
         wait_until(lambda: f"{kept}@pacs" in _subjects(outbox, JobState.DONE), "the other one")
         outbox.stop.set()
     assert _subjects(outbox, JobState.PARKED) == {f"{gone}@pacs"}
@@ -224,7 +222,7 @@ PLAIN = PLAIN_SYNTAXES[0]
         (PictureSyntax.JPEG_BASELINE, JPEG_BASELINE),
     ],
 )
-def test_pictures_go_as_preferred_or_else_uncompressed(
+def test_pictures_are_sent_as_preferred_or_uncompressed(
     outbox: Outbox, preference: PictureSyntax, syntax: str, accepts: bool
 ) -> None:
     uid = _queue_picture(outbox, syntax)
@@ -236,14 +234,14 @@ def test_pictures_go_as_preferred_or_else_uncompressed(
 
     taken = (PLAIN, syntax) if accepts else (PLAIN,)
     with storage_archive(keep, syntaxes=taken) as destination:
-        outbox.run_lane("pacs", destination.port, preference)
+        outbox.deliver_to("pacs", destination.port, preference)
         wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
     assert came == [(uid, syntax if accepts else PLAIN)]
 
 
 def _queue_picture(outbox: Outbox, syntax: str) -> str:
-    """A heatmap as it is kept: uncompressed, but for the lossy copy."""
+    """Queue a heatmap as it is stored: uncompressed, except the lossy copy."""
     identity = Identity("2.25.71", "2.25.72", 1, 1, NOW)
     picture = build_capture(capture_content(full_header(), identity=identity))
     data = to_bytes(picture)

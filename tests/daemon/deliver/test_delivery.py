@@ -1,4 +1,4 @@
-"""Delivery under attack: what never succeeds neither loops, nor blocks others, nor gets lost."""
+"""Delivery of objects that never succeed: they do not loop, block other objects or get lost."""
 
 import datetime
 import socket
@@ -49,8 +49,8 @@ def queue(outbox: Outbox, count: int = QUEUED) -> list[str]:
     return [queue_report(outbox.store, outbox.spool, "pacs", number=n) for n in range(count)]
 
 
-def _named(event: Event) -> str:
-    """The object that a C-STORE request brings."""
+def _uid_of(event: Event) -> str:
+    """Return the SOP Instance UID of a C-STORE request."""
     return str(event.file_meta.MediaStorageSOPInstanceUID)
 
 
@@ -58,13 +58,13 @@ def count(outbox: Outbox, state: JobState) -> int:
     return len(outbox.jobs(state))
 
 
-def test_a_permanent_rejection_pauses_the_lane_and_spares_the_rest_of_the_queue(
+def test_a_permanent_rejection_delays_and_keeps_the_rest_of_the_queue(
     outbox: Outbox,
 ) -> None:
     queue(outbox)
     rejected: list[Rejection] = []
     with pacs(ae_title="OTHERNAME", rejected=rejected) as node:
-        outbox.run_lane("pacs", node.port, retry_seconds=60)
+        outbox.deliver_to("pacs", node.port, retry_seconds=60)
         wait_until(lambda: count(outbox, JobState.PARKED) == 1, "one is parked")
         time.sleep(1.0)
         assert len(rejected) == 1
@@ -72,12 +72,12 @@ def test_a_permanent_rejection_pauses_the_lane_and_spares_the_rest_of_the_queue(
     assert count(outbox, JobState.QUEUED) == QUEUED - 1
 
 
-def test_after_the_mend_the_queue_flows_and_a_retry_brings_what_was_parked(
+def test_after_the_fix_the_queue_is_delivered_and_parked_jobs_can_be_retried(
     outbox: Outbox,
 ) -> None:
     queue(outbox)
     with pacs(ae_title="OTHERNAME") as node:
-        outbox.run_lane("pacs", node.port)
+        outbox.deliver_to("pacs", node.port)
         wait_until(lambda: count(outbox, JobState.PARKED) >= 2, "two are parked")
         port = node.port
     with pacs(port):
@@ -90,23 +90,23 @@ def test_after_the_mend_the_queue_flows_and_a_retry_brings_what_was_parked(
         outbox.stop.set()
 
 
-def test_a_transient_rejection_is_tried_again_and_parks_nothing(outbox: Outbox) -> None:
+def test_a_transient_rejection_is_retried_and_parks_no_job(outbox: Outbox) -> None:
     queue(outbox, 3)
     rejected: list[Rejection] = []
     with pacs(most=1, rejected=rejected) as node:
         other = Destination("pacs", PACS, HOST, node.port, NODE)
         with Sender(other):
-            outbox.run_lane("pacs", node.port)
+            outbox.deliver_to("pacs", node.port)
             wait_until(lambda: len(rejected) >= 2, "two rejections")
             assert count(outbox, JobState.PARKED) == 0
         wait_until(lambda: count(outbox, JobState.DONE) == 3 * 3, "delivered")
         outbox.stop.set()
 
 
-def test_a_destination_that_stays_silent_is_tried_again(outbox: Outbox) -> None:
+def test_a_silent_destination_is_retried(outbox: Outbox) -> None:
     queue(outbox, 2)
     with socket.create_server((HOST, 0)) as silent:
-        outbox.run_lane("pacs", silent.getsockname()[1], timeout_seconds=0.3)
+        outbox.deliver_to("pacs", silent.getsockname()[1], timeout_seconds=0.3)
         wait_until(
             lambda: any(job.last_error for job in outbox.jobs(JobState.QUEUED)), "a failed try"
         )
@@ -114,13 +114,13 @@ def test_a_destination_that_stays_silent_is_tried_again(outbox: Outbox) -> None:
     assert count(outbox, JobState.PARKED) == 0
 
 
-def test_an_object_that_breaks_every_association_is_tried_ever_less_often(
+def test_the_backoff_of_an_object_that_breaks_every_association_grows(
     outbox: Outbox,
 ) -> None:
     (poison,) = queue(outbox, 1)
 
     def answer(event: Event) -> int:
-        if _named(event) == poison:
+        if _uid_of(event) == poison:
             assert event.assoc.dul.socket is not None
             event.assoc.dul.socket.close()
         return 0x0000
@@ -129,7 +129,7 @@ def test_an_object_that_breaks_every_association_is_tried_ever_less_often(
         return next(job for job in outbox.store.jobs.list() if job.subject == f"{poison}@pacs")
 
     with storage_archive(answer) as destination:
-        outbox.run_lane("pacs", destination.port, retry_seconds=0.2)
+        outbox.deliver_to("pacs", destination.port, retry_seconds=0.2)
         for number in range(1, 4):
             uid = queue_report(outbox.store, outbox.spool, "pacs", number)
             wait_until(lambda: poisoned().attempts >= number, "another try")  # noqa: B023
@@ -140,11 +140,11 @@ def test_an_object_that_breaks_every_association_is_tried_ever_less_often(
             )
         wait_until(lambda: poisoned().state is JobState.QUEUED, "the try has ended")
         outbox.stop.set()
-    # 0.4 s less a quarter: though the good ones went well, this one's wait has doubled.
+    # 0.4 s less a quarter: the wait has doubled although other objects were delivered.
     assert poisoned().not_before - poisoned().updated_at > datetime.timedelta(seconds=0.29)
 
 
-def test_an_object_whose_bytes_have_changed_is_parked_and_not_sent(outbox: Outbox) -> None:
+def test_an_altered_object_is_parked_and_not_sent(outbox: Outbox) -> None:
     altered, kept = queue(outbox, 2)
     record = outbox.store.results.object(altered)
     assert record is not None
@@ -155,11 +155,11 @@ def test_an_object_whose_bytes_have_changed_is_parked_and_not_sent(outbox: Outbo
     sent = []
 
     def answer(event: Event) -> int:
-        sent.append(_named(event))
+        sent.append(_uid_of(event))
         return 0x0000
 
     with storage_archive(answer) as destination:
-        outbox.run_lane("pacs", destination.port)
+        outbox.deliver_to("pacs", destination.port)
         wait_until(lambda: sent == [kept], "the other one is delivered")
         outbox.stop.set()
     (parked,) = outbox.jobs(JobState.PARKED)
@@ -167,10 +167,10 @@ def test_an_object_whose_bytes_have_changed_is_parked_and_not_sent(outbox: Outbo
     assert "has changed since it was written" in (parked.last_error or "")
 
 
-def test_a_purged_object_asked_for_by_hand_is_parked_with_the_day(outbox: Outbox) -> None:
+def test_a_retried_delivery_of_a_purged_object_is_parked_with_the_day(outbox: Outbox) -> None:
     (uid,) = queue(outbox, 1)
     with storage_archive() as destination:
-        outbox.run_lane("pacs", destination.port)
+        outbox.deliver_to("pacs", destination.port)
         wait_until(lambda: count(outbox, JobState.DONE) == 3, "delivered")
         future = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
         assert len(list(outbox.store.retention.purge(outbox.spool, future, ()))) == 1
@@ -181,7 +181,7 @@ def test_a_purged_object_asked_for_by_hand_is_parked_with_the_day(outbox: Outbox
     assert "was purged on 20" in (outbox.jobs(JobState.PARKED)[0].last_error or "")
 
 
-def test_deliveries_to_a_destination_that_was_removed_are_named_and_kept(
+def test_deliveries_to_a_removed_destination_are_logged_and_kept(
     outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue(outbox, 3)
@@ -194,17 +194,17 @@ def test_deliveries_to_a_destination_that_was_removed_are_named_and_kept(
 
 
 @pytest.mark.parametrize(
-    ("kind", "what"), [(JobKind.COMMIT, "request(s)"), (JobKind.ANSWER, "answer(s) to a request")]
+    ("kind", "jobs"), [(JobKind.COMMIT, "request(s)"), (JobKind.ANSWER, "answer(s) to a request")]
 )
-def test_what_waits_for_a_peer_that_is_not_asked_any_more_is_named(
-    outbox: Outbox, caplog: pytest.LogCaptureFixture, kind: JobKind, what: str
+def test_jobs_for_a_peer_without_commitment_are_logged(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture, kind: JobKind, jobs: str
 ) -> None:
     peer = PeerConfig(
         name="pacs", ae_title=PACS, host=HOST, port=free_port(), receives=(Product.REPORT,)
     )
     outbox.store.jobs.enqueue(kind, "study@pacs", lane="pacs")
     log_jobs_without_peer(Config(peers=(peer,)), outbox.store)
-    assert f"1 {what} for commitment wait for pacs, for which" in caplog.text
+    assert f"1 {jobs} for commitment wait for pacs, for which" in caplog.text
     caplog.clear()
     asked = peer.model_copy(update={"commitment": True})
     log_jobs_without_peer(Config(peers=(asked,)), outbox.store)

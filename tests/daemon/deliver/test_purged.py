@@ -1,4 +1,4 @@
-"""After a purge: an image that comes late, one that comes again, and work asked for by hand."""
+"""After a purge: a new image, a repeated image, and jobs retried by an operator."""
 
 import datetime
 
@@ -25,7 +25,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 
 def deliver(bench: Bench) -> int:
-    """Deliver everything, and say how many objects that was."""
+    """Deliver every object. Return their number."""
     delivered = 0
     while job := bench.store.jobs.claim([JobKind.DELIVER], "courier", LEASE):
         bench.store.results.record_delivery(job, 0x0000)
@@ -50,7 +50,7 @@ def purge(bench: Bench) -> None:
     assert len(list(bench.store.retention.purge(bench.spool, before, ()))) == 1
 
 
-def test_an_image_that_comes_late_is_reported_and_the_report_says_what_is_gone(
+def test_the_report_on_a_late_image_lists_the_purged_image(
     bench: Bench,
 ) -> None:
     uid = purged_study(bench)
@@ -71,7 +71,7 @@ def test_an_image_that_comes_late_is_reported_and_the_report_says_what_is_gone(
     assert [job.subject for job in queued] == [f"{report.sop_instance_uid}@pacs"]
 
 
-def test_an_image_that_comes_again_is_kept_again_and_its_result_stands(bench: Bench) -> None:
+def test_a_repeated_image_is_stored_again_and_its_result_stands(bench: Bench) -> None:
     uid = purged_study(bench)
     before = bench.study(uid)
     bench.receive(film("purged"))
@@ -91,7 +91,7 @@ def test_an_image_that_comes_again_is_kept_again_and_its_result_stands(bench: Be
     assert len(films_of(bench, report)) == 2
 
 
-def test_what_another_model_finds_in_an_image_that_comes_again_is_delivered(
+def test_results_of_another_model_on_a_repeated_image_are_delivered(
     bench: Bench, pipeline: Pipeline, other: Pipeline
 ) -> None:
     everything_wanted(bench, pipeline)
@@ -113,7 +113,7 @@ def test_what_another_model_finds_in_an_image_that_comes_again_is_delivered(
     assert deliver(bench) == of_one
 
 
-def test_work_on_what_is_purged_is_parked_and_says_so(bench: Bench) -> None:
+def test_a_retried_analysis_of_a_purged_image_is_parked(bench: Bench) -> None:
     uid = purged_study(bench)
     findings = bench.study(uid).instances[0].findings
     for job in bench.store.jobs.list(state=JobState.DONE):
@@ -129,7 +129,7 @@ def test_work_on_what_is_purged_is_parked_and_says_so(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("place", ["recorded", "verified"])
-def test_a_duplicate_whose_first_copy_is_purged_meanwhile_is_not_acknowledged(
+def test_a_duplicate_is_refused_if_its_first_copy_is_purged_at_the_same_time(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
 

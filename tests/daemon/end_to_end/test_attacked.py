@@ -1,4 +1,4 @@
-"""The running daemon under what a network can bring: it stays up and goes on with its work."""
+"""The running daemon under malformed, repeated and parallel traffic: it keeps working."""
 
 import concurrent.futures
 import subprocess
@@ -38,7 +38,7 @@ ALLOWED_GROWTH = 1.05
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[RunningDaemon]:
-    """One for all the attacks, which may not wear it out; its results go nowhere."""
+    """One daemon for all attacks, without a destination."""
     receives = {"peers": [{"name": "sender", "ae_title": SENDER, "sends": True}]}
     with RunningDaemon(tmp_path_factory.mktemp("attacked"), bundle, 0, receives) as running:
         yield running
@@ -49,7 +49,7 @@ def listener(daemon: RunningDaemon) -> Holdings:
 
 
 def await_no_more_than(daemon: RunningDaemon, before: Holdings) -> None:
-    """Until every thread and file that came with a connection has gone with it."""
+    """Wait until the threads and files of all connections are closed."""
 
     def gone() -> bool:
         now = listener(daemon)
@@ -100,7 +100,7 @@ def test_two_thousand_malformed_pdus_do_no_harm(daemon: RunningDaemon) -> None:
 
 
 def in_parallel(daemon: RunningDaemon, folder: Path, senders: int, each: int) -> float:
-    """Send from as many processes at once; the seconds from the first byte to the last analysis."""
+    """Send from parallel processes. Return the seconds until the last analysis."""
     command = [require_tool("storescu"), "-aet", SENDER, "-aec", "CXRD", HOST, str(daemon.port)]
     batches = []
     for sender in range(senders):
@@ -121,7 +121,7 @@ def in_parallel(daemon: RunningDaemon, folder: Path, senders: int, each: int) ->
     with daemon.store() as store:
         for path in folder.glob("*.dcm"):
             study = store.results.study(read_header(path).study_instance_uid)
-            assert [one.state for one in study.instances] == [InstanceState.ANALYSED]
+            assert [instance.state for instance in study.instances] == [InstanceState.ANALYSED]
     assert deaths(daemon) == []
     return seconds
 
@@ -137,8 +137,8 @@ def test_sixty_four_parallel_senders(daemon: RunningDaemon, tmp_path: Path) -> N
     print(f"\n64 senders x 20 images: 1280 of 1280 analysed, {seconds:.0f} s after the first byte")
 
 
-def kept_of(daemon: RunningDaemon, image: bytes) -> tuple[int, int]:
-    """How many revisions there are of an image, and how many jobs to analyse them."""
+def stored_of(daemon: RunningDaemon, image: bytes) -> tuple[int, int]:
+    """Return the numbers of an image's revisions and of their ANALYSE jobs."""
     with daemon.store() as store:
         study = store.results.study(read_header(image).study_instance_uid)
         numbers = {str(instance.id) for instance in study.instances}
@@ -156,12 +156,12 @@ def test_the_same_object_on_sixteen_associations_is_kept_once(daemon: RunningDae
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         list(pool.map(send, [image] * 16))
-    wait_until(lambda: has_a_file_for_each_row(daemon), "no file too many")
-    assert kept_of(daemon, image) == (1, 1)
+    wait_until(lambda: has_a_file_for_each_row(daemon), "each file has a row")
+    assert stored_of(daemon, image) == (1, 1)
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         list(pool.map(send, [image, other] * 8))
-    wait_until(lambda: has_a_file_for_each_row(daemon), "no file too many")
-    assert kept_of(daemon, image) == (2, 2)
+    wait_until(lambda: has_a_file_for_each_row(daemon), "each file has a row")
+    assert stored_of(daemon, image) == (2, 2)
     assert deaths(daemon) == []
 
 
@@ -172,7 +172,7 @@ def has_a_file_for_each_row(daemon: RunningDaemon) -> bool:
 
 
 def visits(daemon: RunningDaemon, count: int) -> None:
-    """So many associations with an echo, and as many connections without a word."""
+    """Open `count` associations with an echo, and as many connections without data."""
     request = associate_rq(contexts=[(1, VERIFICATION, [EXPLICIT]), (3, CR, [EXPLICIT])])
 
     def visit(_: int) -> None:
@@ -185,7 +185,7 @@ def visits(daemon: RunningDaemon, count: int) -> None:
 
 
 def grown(daemon: RunningDaemon, warm_up: int, count: int) -> float:
-    """How much larger the listener is after `count` associations and as many probes."""
+    """Return the growth of the listener's memory after `count` associations and probes."""
     visits(daemon, warm_up)
     time.sleep(1)
     before = listener(daemon)
@@ -195,13 +195,13 @@ def grown(daemon: RunningDaemon, warm_up: int, count: int) -> float:
     return listener(daemon).resident / before.resident
 
 
-def test_associations_and_probes_leave_nothing(daemon: RunningDaemon) -> None:
+def test_associations_and_probes_leak_nothing(daemon: RunningDaemon) -> None:
     assert grown(daemon, 100, 200) < ALLOWED_GROWTH
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
-def test_two_thousand_associations_and_probes_leave_nothing(daemon: RunningDaemon) -> None:
+def test_two_thousand_associations_and_probes_leak_nothing(daemon: RunningDaemon) -> None:
     ratio = grown(daemon, 300, 2000)
     print(f"\n2000 associations and 2000 probes: the listener's memory is {ratio:.3f} of before")
     assert ratio < ALLOWED_GROWTH

@@ -1,4 +1,4 @@
-"""Whatever comes over the network ends in a status or in a named state, and nothing stops."""
+"""Malformed objects: each is answered with a status or ends in a named state."""
 
 import csv
 import dataclasses
@@ -41,7 +41,7 @@ ANSWERS = frozenset({*StoreStatus})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of what was sent: answers by status, acknowledged objects by reason."""
+    """The answers by status, and the acknowledged objects by reason."""
 
     answers: Counter[int]
     reasons: Counter[str]
@@ -54,7 +54,7 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def sparse(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The random bundle with thresholds that let few findings through: less to draw."""
+    """The random bundle with thresholds that few findings reach: fewer objects to draw."""
     loaded = Bundle.load(bundle)
     thresholds = {label: 0.5 if number < 3 else 0.999999 for number, label in enumerate(LABELS)}
     folder = tmp_path_factory.mktemp("sparse") / "bundle"
@@ -65,7 +65,7 @@ def sparse(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def all_products(tmp_path: Path, bundle: Path) -> Iterator[tuple[RunningDaemon, RecordingPacs]]:
-    """A daemon that makes everything it can of every image."""
+    """Run a daemon that makes every kind of object."""
     with RecordingPacs(tmp_path / "pacs") as pacs:
         peers: list[dict[str, Any]] = [
             {"name": "sender", "ae_title": "STORESCU", "sends": True},
@@ -119,7 +119,7 @@ def settle(daemon: RunningDaemon, seconds: float) -> None:
 def check(
     daemon: RunningDaemon, pacs: RecordingPacs, answers: Counter[int], folder: Path
 ) -> Outcome:
-    """Nothing crashed, nothing is stuck, everything has a name; then a good image comes."""
+    """Check that no role crashed, no job is parked, and a good image is still reported."""
     out = folder / "export.csv"
     exported = daemon.run("export", "--out", str(out))
     assert exported.returncode == 0, exported.stderr
@@ -133,7 +133,7 @@ def check(
     failed = [row["detail"] for row in rows if row["reason"] == Reason.ANALYSIS_FAILED]
     assert not failed, f"{failed[:5]}\n{daemon.log[-6000:]}"
     assert set(reasons) <= {InstanceState.ANALYSED, *Reason}
-    # What came twice with the same bytes is kept once.
+    # A second object with the same bytes is stored once.
     copies = daemon.log.count("duplicate, revision")
     assert reasons.total() + copies == answers[StoreStatus.SUCCESS]
     with daemon.store() as store:
@@ -154,7 +154,7 @@ def check(
 
 
 def malformed(folder: Path) -> Iterator[Mutation]:
-    """Every file as it is, and as a chest film, so that it gets past the first question."""
+    """Yield every file as it is, and as a chest film, which passes the gate."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     assert len(files) == 342
     with quietly():
@@ -169,7 +169,7 @@ def _as_sent(files: Sequence[Path]) -> Iterator[Mutation]:
             with path.open("rb") as file:
                 read_preamble(file, force=False)
                 meta = _read_file_meta_info(file)
-                # With nothing behind the header the whole file is sent: bytes are what it is about.
+                # A file without a data set is sent whole.
                 data = file.read() or data
             declared = str(meta.get("TransferSyntaxUID", ""))
             syntax = declared if declared in SYNTAXES else EXPLICIT

@@ -1,4 +1,4 @@
-"""Images in by C-STORE, reports and heatmaps out: the running daemon as a PACS sees it."""
+"""The running daemon between a sender and a PACS."""
 
 import csv
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordingPacs]:
 def daemon(
     tmp_path_factory: pytest.TempPathFactory, bundle: Path, pacs: RecordingPacs
 ) -> Iterator[RunningDaemon]:
-    """One daemon for all tests here: none of them harms it, each has studies of its own."""
+    """One daemon for all tests of this file; each test has its own studies."""
     with RunningDaemon(tmp_path_factory.mktemp("node"), bundle, pacs.port) as running:
         yield running
 
@@ -159,14 +159,14 @@ def test_log_names_no_patient(daemon: RunningDaemon, pacs: RecordingPacs) -> Non
     assert "Phantom" not in daemon.log
 
 
-def test_second_daemon_on_the_port_says_so(daemon: RunningDaemon) -> None:
+def test_a_second_daemon_reports_the_port_in_use(daemon: RunningDaemon) -> None:
     done = daemon.run("serve", "--only", "listener")
     assert done.returncode == 1
     assert f"port {daemon.port} on 127.0.0.1 is in use" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
-def test_preflight_finds_all_well(daemon: RunningDaemon) -> None:
+def test_the_preflight_passes(daemon: RunningDaemon) -> None:
     done = daemon.run("check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "answers: the daemon is running" in done.stdout

@@ -1,4 +1,4 @@
-"""Acknowledged stays acknowledged: roles are killed, the PACS is down, the daemon is stopped."""
+"""No acknowledged image is lost: roles are killed, the PACS is down, the daemon is stopped."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Backup, restore and damage as a person meets them: the commands, and a daemon around them."""
+"""Backup, restore, purge and damage: the commands of the operator."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A folder with data of two studies, one of them delivered, and a configuration."""
+    """A folder with a configuration and two studies, one of them delivered."""
     (tmp_path / "config.yaml").write_text("retention: {days: 0.000000001}\n")
     spool = Spool(tmp_path / "data" / "spool")
     url = f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}"
@@ -50,7 +50,7 @@ def house(tmp_path: Path) -> Path:
 
 
 def restore_commands(folder: str) -> str:
-    """The documented commands, with this backup's name, less the one that starts the daemon."""
+    """Return the documented commands for this backup, without the start of the daemon."""
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     found = re.search(r"<!-- restore -->\n\n```console\n(.*?)```", page, re.DOTALL)
     assert found
@@ -75,7 +75,7 @@ LEASES = {
     "analyst": {"lease_seconds": 5},
     "courier": {"retry_seconds": 0.5, "retry_max_seconds": 2, "network_timeout_seconds": 5},
 }
-"""What was running when the backup was made is taken up when its lease has run out."""
+"""A job that ran during the backup is done after its lease expires."""
 
 
 def test_a_backup_made_under_load_is_restored_and_its_work_goes_on(
@@ -118,7 +118,7 @@ def _back_up_and_restore(daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: P
         assert store.jobs.list(state=JobState.PARKED) == ()
 
 
-def test_the_trail_tells_whether_a_backup_was_made(house: Path) -> None:
+def test_the_audit_trail_records_each_backup(house: Path) -> None:
     (house / "file").write_text("x")
     config = load_config(house / "config.yaml")
     assert cxrd("backup", "--to", "file/backups", cwd=house).returncode == 1
@@ -136,12 +136,12 @@ def test_the_trail_tells_whether_a_backup_was_made(house: Path) -> None:
 
 
 @pytest.mark.parametrize("days", ["1e7", ".inf", ".nan"])
-def test_a_retention_that_reaches_back_before_all_dates_is_refused(house: Path, days: str) -> None:
+def test_a_retention_longer_than_the_calendar_is_refused(house: Path, days: str) -> None:
     (house / "config.yaml").write_text(f"retention: {{days: {days}}}\n")
     assert "retention.days" in one_line_of_error(cxrd("purge", cwd=house))
 
 
-def test_purge_shows_what_would_go_and_then_lets_it_go(house: Path) -> None:
+def test_a_dry_run_lists_the_studies_that_purge_deletes(house: Path) -> None:
     shown = cxrd("purge", "--dry-run", cwd=house).stdout.splitlines()
     assert shown[0].startswith("study of instance 1: 1 image(s), 1 object(s)")
     assert shown[1].startswith("1 study(ies) would be purged")
@@ -150,7 +150,7 @@ def test_purge_shows_what_would_go_and_then_lets_it_go(house: Path) -> None:
     assert "0 study(ies) would be purged" in cxrd("purge", "--dry-run", cwd=house).stdout
 
 
-def test_the_courier_names_damaged_files_and_purges(
+def test_the_courier_logs_damaged_files_and_purges(
     house: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -186,12 +186,12 @@ def test_a_purge_does_not_run_under_a_backup(house: Path) -> None:
         assert store.results.instance(1).purged_at is None
 
 
-def test_purge_without_days_says_that_everything_is_kept(house: Path) -> None:
+def test_purge_without_retention_days_is_an_error(house: Path) -> None:
     (house / "config.yaml").write_text("{}\n")
     assert "retention.days is not set" in one_line_of_error(cxrd("purge", cwd=house))
 
 
-def test_backup_and_verify_say_what_is_damaged_and_fail(house: Path) -> None:
+def test_backup_and_verify_name_the_damage_and_fail(house: Path) -> None:
     assert cxrd("backup", "--to", "backups", cwd=house).returncode == 1  # altered below
     (made,) = (house / "backups").glob("cxrd-*")
     checked = cxrd("backup", "--verify", str(made), cwd=house)
@@ -203,7 +203,7 @@ def test_backup_and_verify_say_what_is_damaged_and_fail(house: Path) -> None:
     assert cxrd("verify", "--quick", cwd=house).returncode == 0
 
 
-def test_backup_needs_to_be_told_what_to_do(house: Path) -> None:
+def test_backup_needs_a_folder(house: Path) -> None:
     assert "--to" in one_line_of_error(cxrd("backup", cwd=house))
     assert "not a whole backup" in one_line_of_error(cxrd("backup", "--verify", ".", cwd=house))
 
@@ -224,7 +224,7 @@ def test_a_damaged_store_is_not_started_and_not_touched(house: Path, damage: str
 
 @pytest.mark.parametrize("mount_point", [False, True])
 @pytest.mark.parametrize("command", ["serve", "verify", "check", "purge", "backup --to backups"])
-def test_a_spool_that_is_not_mounted_is_named_and_nothing_is_put_in_its_place(
+def test_an_unmounted_spool_is_an_error_and_not_created(
     house: Path, command: str, mount_point: bool
 ) -> None:
     spool = house / "data" / "spool"
@@ -241,7 +241,7 @@ def test_a_spool_that_is_not_mounted_is_named_and_nothing_is_put_in_its_place(
 
 
 @pytest.mark.slow
-def test_a_spool_that_goes_and_comes_back_costs_nothing(
+def test_an_unmounted_spool_that_returns_loses_no_image(
     daemon: RunningDaemon, pacs: RecordingPacs
 ) -> None:
     images = [film(f"mounted-again-{number}") for number in range(3)]
@@ -250,7 +250,10 @@ def test_a_spool_that_goes_and_comes_back_costs_nothing(
     spool.rename(daemon.data / "away")
     for role in ("listener", "analyst", "courier"):
         daemon.kill(role)
-    wait_until(lambda: daemon.log.count("mount its volume") > len(images), "work meets no spool")
+    wait_until(
+        lambda: daemon.log.count("mount its volume") > len(images),
+        "each role logs the unmounted spool",
+    )
     assert daemon.run("verify").returncode == 1
     assert not spool.exists()
     (daemon.data / "away").rename(spool)

@@ -1,4 +1,4 @@
-"""The running daemon over TLS with Orthanc and dcmtk, and what `cxrd check` says of TLS."""
+"""The running daemon over TLS with Orthanc and dcmtk, and the TLS checks of `cxrd check`."""
 
 import json
 import re
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 @pytest.fixture
 def tls_orthanc(tmp_path: Path, pki: Authority) -> Iterator[Orthanc]:
-    """With the keys that docs/security.md names, and the certificates of the test."""
+    """Return a configuration with the keys of docs/security.md and the certificates of the test."""
     (settings,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     own = pki.of("pacs")
     files = {"pacs.pem": own.certificate, "pacs.key": own.key, "ca.pem": pki.ca}
@@ -80,7 +80,7 @@ def echoscu(port: int, pki: Authority, credentials: Credentials | None) -> int:
 
 
 @pytest.mark.slow
-def test_orthanc_and_the_node_exchange_over_tls_what_nobody_else_may(
+def test_only_orthanc_and_the_node_exchange_over_tls(
     tls_orthanc: Orthanc, tmp_path: Path, bundle: Path, pki: Authority, strangers: Authority
 ) -> None:
     pin = examine(pki.of("pacs")).sha256
@@ -130,7 +130,7 @@ def test_plain_and_tls_side_by_side(tmp_path: Path, pki: Authority) -> None:
         assert echoscu(tls_port, pki, None) != 0
 
 
-def test_check_names_what_is_wrong_with_a_destination(
+def test_check_names_the_problem_of_a_destination(
     tmp_path: Path, bundle: Path, pki: Authority, strangers: Authority
 ) -> None:
     port = free_port()
@@ -157,7 +157,7 @@ def test_check_names_what_is_wrong_with_a_destination(
     assert "set tls: false" in said
 
 
-def test_certificate_that_ends_soon_is_warned_of(tmp_path: Path, pki: Authority) -> None:
+def test_a_certificate_that_expires_soon_is_a_warning(tmp_path: Path, pki: Authority) -> None:
     def warned(days: int) -> tuple[list[str], CheckResult]:
         soon = pki.issue(f"in-{days}-days", days=days)
         tls = TlsConfig(certificate=soon.certificate, key=soon.key, ca=pki.ca)
@@ -179,7 +179,7 @@ def test_certificate_that_ends_soon_is_warned_of(tmp_path: Path, pki: Authority)
 
 
 @pytest.mark.parametrize("days", [20, -1])
-def test_certificate_shown_to_the_syslog_server_is_warned_of(
+def test_an_expiring_certificate_for_the_syslog_server_is_a_warning(
     tmp_path: Path, pki: Authority, days: int
 ) -> None:
     soon = pki.issue("syslog", days=days)
@@ -191,7 +191,7 @@ def test_certificate_shown_to_the_syslog_server_is_warned_of(
     assert ending_soon(Config(data_dir=tmp_path, syslog=nowhere)) == []
 
 
-def test_certificate_shown_to_the_syslog_server_need_be_a_clients_only(
+def test_the_certificate_for_the_syslog_server_may_be_for_clients_only(
     tmp_path: Path, pki: Authority
 ) -> None:
     def shown(usage: str) -> Config:

@@ -54,7 +54,7 @@ def received(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def daemon(
     tmp_path_factory: pytest.TempPathFactory, bundle: Path, received: Path
 ) -> Iterator[RunningDaemon]:
-    """The daemon, delivering to dcmtk's storescp."""
+    """A daemon that delivers to storescp of dcmtk."""
     port = free_port()
     command = [require_tool("storescp"), "-aet", PACS, "-od", str(received), str(port)]
     peers = [
@@ -100,7 +100,7 @@ def storescu(daemon: RunningDaemon, *arguments: str) -> subprocess.CompletedProc
 
 
 def objects_of(received: Path, study_instance_uid: str, prefix: str) -> list[Path]:
-    """Objects of a study that storescp has written whole; it names them after their class."""
+    """Return the complete files of a study; storescp names them after their class."""
     return [
         path
         for path in received.glob(f"{prefix}.*")
@@ -138,7 +138,7 @@ def _undelivered(daemon: RunningDaemon) -> bool:
 
 
 def _check_dump(report: Path, daemon: RunningDaemon) -> None:
-    """dsrdump, with long values printed whole, shows what a reader of the report must see."""
+    """Check the findings and the model in the output of dsrdump."""
     done = subprocess.run(
         [require_tool("dsrdump"), "+Pl", str(report)], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The running daemon against a real PACS: Orthanc sends a film and gets back what was found."""
+"""The running daemon with Orthanc as its PACS."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 
 def settled(store: Store) -> bool:
-    """Whether the archive was asked for something, and nothing is left to ask."""
+    """Return True if there are commitment requests and all are done."""
     return {job.state for job in store.jobs.list(kind=JobKind.COMMIT)} == {JobState.DONE}
 
 
@@ -70,7 +70,7 @@ def test_orthanc_gets_all_results_in_the_study_it_sent(
 
 
 @pytest.mark.slow
-def test_orthanc_commits_to_results_and_is_committed_to(
+def test_orthanc_and_the_daemon_commit_to_each_other(
     orthanc: Orthanc, tmp_path: Path, bundle: Path
 ) -> None:
     changes = {
@@ -93,9 +93,9 @@ def test_orthanc_commits_to_results_and_is_committed_to(
         kept = orthanc.ask_for_commitment(name)
         unknown = orthanc.ask_for_commitment(name, (header.sop_class_uid, "1.2.3.404"))
     assert kept["Status"] == "Success"
-    assert [one["SOPInstanceUID"] for one in kept["Success"]] == [header.sop_instance_uid]
+    assert [item["SOPInstanceUID"] for item in kept["Success"]] == [header.sop_instance_uid]
     assert unknown["Status"] == "Failure"
-    assert [one["SOPInstanceUID"] for one in unknown["Failures"]] == ["1.2.3.404"]
+    assert [item["SOPInstanceUID"] for item in unknown["Failures"]] == ["1.2.3.404"]
     assert unknown["Failures"][0]["FailureReason"] == 0x0112
 
 
@@ -115,4 +115,4 @@ def test_orthanc_stores_the_report_on_every_header_in_every_class(orthanc: Ortha
                 assert result.sop_class_uid == sop_class
                 sent.add(str(report.SOPInstanceUID))
     stored = orthanc.call("/instances?expand")
-    assert {one["MainDicomTags"]["SOPInstanceUID"] for one in stored} == sent
+    assert {item["MainDicomTags"]["SOPInstanceUID"] for item in stored} == sent

@@ -1,4 +1,4 @@
-"""`cxrd analyse` and `cxrd demo` with files that are no films."""
+"""`cxrd analyse` and `cxrd demo` with files that are not films."""
 
 import csv
 import datetime
@@ -39,7 +39,7 @@ def test_every_malformed_file_has_its_row_and_reason(
 
 
 @pytest.mark.slow
-def test_a_film_that_cannot_be_read_in_time_costs_no_other(tmp_path: Path, bundle: Path) -> None:
+def test_a_film_that_needs_too_much_memory_delays_no_other(tmp_path: Path, bundle: Path) -> None:
     folder = tmp_path / "films"
     folder.mkdir()
     (folder / "large.dcm").write_bytes(film("large", rows=6000, columns=5000))
@@ -50,15 +50,15 @@ def test_a_film_that_cannot_be_read_in_time_costs_no_other(tmp_path: Path, bundl
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         (b"GIF89a" * 50, "not a DICOM object"),
         (b"\xff" * 5000, "not a DICOM object"),
         (None, "No such file or directory"),
     ],
 )
-def test_the_demo_says_in_one_line_what_is_wrong_with_a_file(
-    tmp_path: Path, content: bytes | None, said: str
+def test_the_demo_reports_a_bad_file_in_one_line(
+    tmp_path: Path, content: bytes | None, problem: str
 ) -> None:
     path = tmp_path / "bad.dcm"
     if content is not None:
@@ -74,4 +74,4 @@ def test_the_demo_says_in_one_line_what_is_wrong_with_a_file(
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"cxrd: {path}: ")
-    assert said in line
+    assert problem in line

@@ -1,4 +1,4 @@
-"""The running daemon on a small file system that fills up, and has room again."""
+"""The running daemon on a small file system that fills up and is freed again."""
 
 import os
 from pathlib import Path
@@ -35,17 +35,17 @@ def status_of_sending(daemon: RunningDaemon, image: bytes) -> int:
 def states_of(daemon: RunningDaemon, image: bytes) -> list[InstanceState]:
     uid = read_header(image).study_instance_uid
     with daemon.store() as store:
-        return [one.state for one in store.results.study(uid).instances]
+        return [instance.state for instance in store.results.study(uid).instances]
 
 
 def await_analysis(daemon: RunningDaemon, image: bytes) -> None:
     wait_until(
         lambda: states_of(daemon, image) == [InstanceState.ANALYSED],
-        "what was acknowledged is analysed",
+        "every acknowledged image is analysed",
     )
 
 
-def found_no_room(line: str) -> bool:
+def is_disk_full(line: str) -> bool:
     return " analyst: " in line and "no space left" in line
 
 
@@ -53,10 +53,10 @@ def images_of(study: str, count: int) -> list[bytes]:
     return [film(f"{study}-{number}") for number in range(count)]
 
 
-def test_a_write_that_finds_the_disk_full_half_way(
+def test_a_disk_that_fills_up_during_a_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The room was there when it was asked for, and is not when the bytes come."""
+    """The disk has free space at the check and is full at the write."""
     image = film("half way")
     with (
         small_disk(tmp_path / "disk", 2) as disk,
@@ -74,7 +74,7 @@ def test_a_write_that_finds_the_disk_full_half_way(
         assert reception.receive(received(image)) is StoreStatus.SUCCESS
 
 
-def test_the_watermark_and_then_the_end_of_a_full_disk(tmp_path: Path, bundle: Path) -> None:
+def test_no_instance_is_accepted_below_the_free_space_limit(tmp_path: Path, bundle: Path) -> None:
     changes = {**SENDS_ONLY, "spool": {"min_free_mb": 4}}
     with (
         small_disk(tmp_path / "node" / "data", DISK_MB) as disk,
@@ -100,8 +100,8 @@ def test_the_watermark_and_then_the_end_of_a_full_disk(tmp_path: Path, bundle: P
 def test_a_disk_that_is_full_to_the_last_byte(
     tmp_path: Path, bundle: Path, pacs: RecordingPacs
 ) -> None:
-    """Bytes, rows and results all find no room; none is lost, nothing is left behind."""
-    # What could not be put back waits for its lease to end.
+    """Files, rows and results cannot be written; no image is lost and no file is left."""
+    # A job that cannot be put back waits until its lease expires.
     changes = {"spool": {"min_free_mb": 0}, "analyst": {"lease_seconds": 6}}
     with (
         small_disk(tmp_path / "node" / "data", DISK_MB) as disk,
@@ -110,12 +110,15 @@ def test_a_disk_that_is_full_to_the_last_byte(
         acknowledged, refused = images_of("acknowledged", 4), images_of("refused", 4)
         for image in acknowledged:
             assert status_of_sending(daemon, image) == StoreStatus.SUCCESS
-        # Room for a few of the many objects to come, and for half a film.
+        # Free space for a few objects and half a film.
         ballast = fill(disk, leave_bytes=50_000)
         statuses = [status_of_sending(daemon, image) for image in refused]
         assert set(statuses) == {StoreStatus.OUT_OF_RESOURCES}
         fill(disk)
-        wait_until(lambda: any(map(found_no_room, daemon.log.splitlines())), "a worker's complaint")
+        wait_until(
+            lambda: any(map(is_disk_full, daemon.log.splitlines())),
+            "the analyst logs the full disk",
+        )
         assert [states_of(daemon, image) for image in refused] == [[]] * len(refused)
         assert [name for name in spooled(daemon) if name.startswith("tmp/")] == []
         received = [name for name in spooled(daemon) if name.startswith("received/")]
@@ -134,7 +137,7 @@ def test_a_disk_that_is_full_to_the_last_byte(
 
 @pytest.mark.slow
 def test_a_store_whose_disk_is_full(tmp_path: Path, bundle: Path) -> None:
-    """The film has room, its row has not: SQLite's journal cannot grow."""
+    """The film can be written; its row cannot: the journal of SQLite cannot grow."""
     with small_disk(tmp_path / "disk", 4) as disk:
         url = f"sqlite:///{disk / 'cxrd.sqlite'}"
         changes = {**SENDS_ONLY, "database_url": url}

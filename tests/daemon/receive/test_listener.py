@@ -1,4 +1,4 @@
-"""Reception: success is answered only for what is kept, and a refusal leaves nothing behind."""
+"""Reception: SUCCESS means that an instance is stored; a refused instance leaves no file."""
 
 import errno
 import os
@@ -46,7 +46,7 @@ def test_success_means_file_row_and_jobs(room: Room) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "altered"])
-def test_sending_again_mends_what_was_damaged(room: Room, damage: str) -> None:
+def test_a_second_copy_restores_a_damaged_file(room: Room, damage: str) -> None:
     image = film("damaged")
     reception = Reception(room.spool, room.store, 30)
     reception.receive(received(image))
@@ -60,7 +60,7 @@ def test_sending_again_mends_what_was_damaged(room: Room, damage: str) -> None:
     assert len(room.files) == 1
 
 
-def test_duplicate_is_acknowledged_and_kept_once(room: Room) -> None:
+def test_a_duplicate_is_acknowledged_and_stored_once(room: Room) -> None:
     reception = Reception(room.spool, room.store, 30)
     for _ in range(3):
         assert reception.receive(received(film("again"))) is StoreStatus.SUCCESS
@@ -76,7 +76,7 @@ def test_full_disk_is_answered_with_out_of_resources(room: Room) -> None:
     assert room.store.jobs.list() == ()
 
 
-def test_a_spool_that_is_away_is_answered_with_out_of_resources_and_not_replaced(
+def test_an_unmounted_spool_is_answered_with_out_of_resources_and_not_created(
     room: Room,
 ) -> None:
     reception = Reception(Spool(room.folder / "spool", create=False), room.store, 30)
@@ -106,9 +106,7 @@ def test_a_store_that_was_deleted_under_the_listener_acknowledges_nothing(
     assert len(room.files) == 1
 
 
-def test_failed_transaction_takes_the_file_back(
-    room: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_transaction_deletes_the_file(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise StoreUnavailableError("the database is locked")
 
@@ -118,7 +116,7 @@ def test_failed_transaction_takes_the_file_back(
     assert room.files == []
 
 
-def test_file_stays_when_nobody_can_say_whether_the_row_was_written(
+def test_the_file_stays_if_the_commit_may_have_succeeded(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **_options: object) -> None:
@@ -131,14 +129,14 @@ def test_file_stays_when_nobody_can_say_whether_the_row_was_written(
     assert len(room.files) == 1
 
 
-def fail_once(monkeypatch: pytest.MonkeyPatch, code: int, is_it: Callable[[Path], bool]) -> None:
-    """The first fsync of such a file or folder fails, and the system forgets that it did."""
+def fail_once(monkeypatch: pytest.MonkeyPatch, code: int, matches: Callable[[Path], bool]) -> None:
+    """Make the first fsync of a matching path fail. The next one succeeds, as Linux does."""
     real = os.fsync
     failed: list[Path] = []
 
     def fsync(descriptor: int) -> None:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        if is_it(path) and not failed:
+        if matches(path) and not failed:
             failed.append(path)
             raise OSError(code, os.strerror(code))
         real(descriptor)
@@ -155,11 +153,11 @@ def is_folder_of_a_finished_file(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-@pytest.mark.parametrize("is_it", [is_unfinished_file, is_folder_of_a_finished_file])
-def test_what_could_not_be_synced_is_refused_and_written_anew(
-    room: Room, monkeypatch: pytest.MonkeyPatch, code: int, is_it: Callable[[Path], bool]
+@pytest.mark.parametrize("matches", [is_unfinished_file, is_folder_of_a_finished_file])
+def test_an_instance_that_was_not_synced_is_refused_and_written_again(
+    room: Room, monkeypatch: pytest.MonkeyPatch, code: int, matches: Callable[[Path], bool]
 ) -> None:
-    fail_once(monkeypatch, code, is_it)
+    fail_once(monkeypatch, code, matches)
     reception = Reception(room.spool, room.store, 30)
     image = film("unsynced")
 
@@ -169,9 +167,7 @@ def test_what_could_not_be_synced_is_refused_and_written_anew(
     assert [path.read_bytes() for path in room.files] == [image]
 
 
-def test_first_copy_that_cannot_be_read_is_replaced(
-    room: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_first_copy_is_replaced(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     image = film("bad sector")
     reception = Reception(room.spool, room.store, 30)
     reception.receive(received(image))

@@ -1,4 +1,4 @@
-"""What the configuration says about limits reaches the node and the system."""
+"""Limits of the configuration reach the node and the system."""
 
 import resource
 
@@ -30,7 +30,7 @@ def test_one_instance_must_fit_into_the_total(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "set_to", "is_said"),
+    ("soft", "hard", "set_to", "is_logged"),
     [
         (20_000, 20_000, None, False),
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, False),
@@ -39,17 +39,17 @@ def test_one_instance_must_fit_into_the_total(monkeypatch: pytest.MonkeyPatch) -
         (256, 300, 300, True),
     ],
 )
-def test_files_enough_for_every_connection_are_asked_for(
+def test_the_limit_of_open_files_is_raised_for_every_connection(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     soft: int,
     hard: int,
     set_to: int | None,
-    is_said: bool,
+    is_logged: bool,
 ) -> None:
     seen: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, values: seen.append(values))
     allow_open_files(ListenerConfig(max_associations=64))
     assert seen == ([] if set_to is None else [(set_to, hard)])
-    assert ("raise the limit" in caplog.text) is is_said
+    assert ("raise the limit" in caplog.text) is is_logged

@@ -31,14 +31,14 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def port(spool: Spool, store: Store) -> Iterator[int]:
-    """The port of a node that keeps what it is sent."""
+    """Port of a node that stores instances."""
     config = Config(listener=ListenerConfig(port=free_port()))
     with open_node(config, Reception(spool, store, 30), NetworkAudit(store.audit)) as node:
         yield node.port
 
 
 def send_at_once(port: int, images: Sequence[bytes]) -> list[Disposition]:
-    """Each on an association of its own, begun when all are open."""
+    """Send each image on its own association, after all associations are open."""
     open_together = threading.Barrier(len(images))
 
     def send(image: bytes) -> Disposition:
@@ -62,24 +62,26 @@ def test_the_same_bytes_on_sixteen_associations_are_one_file_and_one_job(
     assert set(send_at_once(port, [image] * ASSOCIATIONS)) == {Disposition.DELIVERED}
     assert len(files(spool)) == 1
     assert len(store.jobs.list(kind=JobKind.ANALYSE)) == 1
-    spool.verify(*kept_as(store, 1))
+    spool.verify(*path_and_digest(store, 1))
 
 
-def test_other_bytes_under_the_same_uid_are_all_kept(port: int, spool: Spool, store: Store) -> None:
+def test_other_bytes_under_the_same_uid_are_new_revisions(
+    port: int, spool: Spool, store: Store
+) -> None:
     images = [film("same", seed=7), altered(film("same", seed=7))] * (ASSOCIATIONS // 2)
     assert set(send_at_once(port, images)) == {Disposition.DELIVERED}
     assert len(files(spool)) == 2
     assert len(store.jobs.list(kind=JobKind.ANALYSE)) == 2
     for number in (1, 2):
-        spool.verify(*kept_as(store, number))
+        spool.verify(*path_and_digest(store, number))
     assert [store.results.instance(number).revision for number in (1, 2)] == [1, 2]
 
 
 def altered(image: bytes) -> bytes:
-    """Another last pixel."""
+    """Return the image with another last pixel."""
     return image[:-2] + bytes([image[-2] ^ 1]) + image[-1:]
 
 
-def kept_as(store: Store, number: int) -> tuple[str, str]:
+def path_and_digest(store: Store, number: int) -> tuple[str, str]:
     instance = store.results.instance(number)
     return instance.spool_path, instance.sha256

@@ -1,4 +1,4 @@
-"""A signal stops the daemon at whatever instant it comes."""
+"""A signal stops the daemon at any instant."""
 
 import signal
 import subprocess
@@ -16,12 +16,12 @@ with stop_on_signals() as stop:
 
 
 def stopped_by(name: str) -> bool:
-    """Whether the signal is heeded that comes while the main thread holds the event's lock."""
+    """Return True if a signal stops the daemon while the main thread holds the event's lock."""
     command = [sys.executable, "-c", HOLD_THE_LOCK.format(name=name)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     return done.stdout == "True\n"
 
 
-def test_a_signal_that_comes_while_the_event_is_looked_at_stops_the_daemon() -> None:
+def test_a_signal_stops_the_daemon_while_the_main_thread_holds_the_lock() -> None:
     assert stopped_by(signal.SIGTERM.name)
     assert stopped_by(signal.SIGINT.name)

@@ -1,4 +1,4 @@
-"""A role that ends is started again, whatever stands in the way for a moment."""
+"""A role that ends is started again, also after a failed start."""
 
 import os
 import resource
@@ -23,7 +23,7 @@ from tests.tools.waiting import wait_until
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 
-def test_an_end_is_named_by_its_signal_or_status() -> None:
+def test_an_exit_is_named_by_its_signal_or_status() -> None:
     assert exit_reason(-signal.SIGSEGV) == "signal SIGSEGV"
     assert exit_reason(-(signal.SIGRTMIN + 2)) == f"signal {signal.SIGRTMIN + 2}"
     assert exit_reason(3) == "exit status 3"
@@ -41,7 +41,7 @@ def no_file_more() -> Iterator[None]:
 
 @contextmanager
 def supervised(folder: Path) -> Iterator[list[RoleName]]:
-    """The web role alone, run by a thread of this process; the roles that are ready."""
+    """Run a supervisor of the web role in a thread. Yield the roles that are ready."""
     config = Config(data_dir=folder / "data", web=WebConfig(port=free_port()))
     stop, ready = threading.Event(), list[RoleName]()
     errors: list[BaseException] = []
@@ -52,7 +52,7 @@ def supervised(folder: Path) -> Iterator[list[RoleName]]:
 
         try:
             Supervisor(config, [RoleName.WEB]).run(stop, on_ready)
-        except BaseException as error:  # noqa: BLE001 - whatever ends the daemon
+        except BaseException as error:  # noqa: BLE001 - any error ends the daemon
             errors.append(error)
 
     thread = threading.Thread(target=run)
@@ -65,7 +65,7 @@ def supervised(folder: Path) -> Iterator[list[RoleName]]:
         assert errors == []
 
 
-def test_a_role_for_which_there_is_no_process_yet_is_started_later(
+def test_a_role_whose_process_cannot_start_is_started_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(supervisor_module, "RESTART", Backoff(0.2, 0.2))
