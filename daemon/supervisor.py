@@ -196,7 +196,7 @@ class Supervisor:
             log.info("%d job(s) of dead workers are queued again", len(reclaimed))
         clock = self._wall() - self._monotonic()
         if clock < self._clock - CLOCK_TOLERANCE.total_seconds():
-            moved = store.jobs.put_clock_right()
+            moved = store.jobs.shift_to_clock()
             if moved:
                 log.warning("the clock was set back; %d job(s) are due earlier", moved)
         self._clock = clock

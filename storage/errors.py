@@ -1,32 +1,32 @@
-"""What can go wrong in the store.
+"""Errors of the store.
 
 StorageError
 ├── OutOfSpaceError           retryable: the disk, the quota or the low-space watermark is reached
-├── StoreUnavailableError     retryable: the database is locked, restarting or out of reach
+├── StoreUnavailableError     retryable: the database is locked, restarting or unreachable
 ├── SchemaError               the store is missing, older or newer than this software
 ├── SpoolError                retryable: the operating system refused to read or write a file
-│   ├── SpoolUnavailableError the spool is not mounted, or none of its files can be used
+│   ├── SpoolUnavailableError the spool is not mounted, or its disk fails for all files
 │   └── UnsafePathError       not retryable: a path would leave the spool
-├── IntegrityError            a spooled file is missing or is not what was written
-├── TrailAlteredError         the audit trail is not as it was written
+├── IntegrityError            a spooled file is missing or altered
+├── TrailAlteredError         the audit trail was altered
 ├── UnknownRecordError        no such instance, object or delivery
 │   └── UnknownJobError       no such job
-├── JobRunningError           the job is in a worker's hands just now
-└── LeaseLostError            the job was given to another worker: nothing was recorded
+├── JobRunningError           a worker is running the job
+└── LeaseLostError            another worker has the job: no result was recorded
 """
 
 from typing import ClassVar
 
 
 class StorageError(Exception):
-    """Base of every error of this package; its text is one line for the operator."""
+    """Base of all errors of this package. The text is one line for the operator."""
 
     retryable: ClassVar[bool] = False
-    """Whether doing the same again later can succeed without anybody's help."""
+    """True if a retry may succeed without action by the operator."""
 
 
 class OutOfSpaceError(StorageError):
-    """There is no room to keep what was given."""
+    """The disk is full, or its quota or the low-space watermark is reached."""
 
     retryable = True
 
@@ -38,7 +38,7 @@ class StoreUnavailableError(StorageError):
 
 
 class SchemaError(StorageError):
-    """The database's tables are not the ones this version works with."""
+    """The database has the tables of another version, or no tables."""
 
 
 class SpoolError(StorageError):
@@ -48,7 +48,7 @@ class SpoolError(StorageError):
 
 
 class SpoolUnavailableError(SpoolError):
-    """No file can be read or written just now, which is the fault of none of them."""
+    """The spool as a whole is unavailable, not a single file."""
 
 
 class UnsafePathError(SpoolError):
@@ -58,11 +58,11 @@ class UnsafePathError(SpoolError):
 
 
 class IntegrityError(StorageError):
-    """A spooled file is gone or its bytes have changed."""
+    """A spooled file is missing, or its bytes have changed."""
 
 
 class TrailAlteredError(StorageError):
-    """The audit trail is not as it was written; `number` is the first row of which that is true."""
+    """The audit trail was altered; `number` is the first altered row."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -70,11 +70,11 @@ class TrailAlteredError(StorageError):
 
 
 class UnknownRecordError(StorageError):
-    """What was asked for is not in the store."""
+    """An instance, object or delivery is not in the store."""
 
 
 class UnknownJobError(UnknownRecordError):
-    """There is no job of this number."""
+    """The store has no job with this number."""
 
 
 class JobRunningError(StorageError):
@@ -82,4 +82,4 @@ class JobRunningError(StorageError):
 
 
 class LeaseLostError(StorageError):
-    """The caller no longer holds the job, so nothing it brought was recorded."""
+    """The caller no longer holds the job; its result was not recorded."""

@@ -1,4 +1,4 @@
-"""The audit table: one row per received instance, and CSV files that are safe to open."""
+"""The audit table: one row per revision of a received instance, also as a CSV file."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from storage.records import FindingRecord, InstanceState, ObjectKind
 from storage.tables.database import Database
 from storage.tables.schema import deliveries, instances, jobs, objects
 
-_PAGE_ROWS = 500
+PAGE_ROWS = 500
 
 _BEFORE_LABELS = (
     "received_at",
@@ -43,13 +43,13 @@ _AFTER_LABELS = ("findings", "report_sop_instance_uid", "deliveries", "purged_at
 
 
 def columns(labels: Sequence[str]) -> list[str]:
-    """The header of the audit table, with a probability column for each label."""
+    """Return the header of the audit table, with a probability column for each label."""
     return [*_BEFORE_LABELS, *(f"prob_{label}" for label in labels), *_AFTER_LABELS]
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFilter:
-    """Which instances: received from `since` (included) to `until` (not), of one study or state."""
+    """Limits of an export: received from `since` to before `until`, one study, one state."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -57,37 +57,36 @@ class ExportFilter:
     state: InstanceState | None = None
 
 
-_EVERYTHING = ExportFilter()
+_NO_FILTER = ExportFilter()
 
 
 class Export:
-    """The store as table rows."""
+    """The instances as table rows."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, page_rows: int = PAGE_ROWS) -> None:
         self._database = database
+        self._page_rows = page_rows
 
-    def write_csv(
-        self, path: Path, labels: Sequence[str], which: ExportFilter = _EVERYTHING
-    ) -> int:
-        """Write the audit table of these instances and return its number of rows.
+    def write_csv(self, path: Path, labels: Sequence[str], which: ExportFilter = _NO_FILTER) -> int:
+        """Write the audit table of these instances; return the number of rows.
 
-        Raises OutOfSpaceError, SpoolError or another StorageError, and then writes nothing.
+        Raises OutOfSpaceError, SpoolError or another StorageError; then no file is written.
         """
         return write_csv(path, columns(labels), self.rows(labels, which))
 
     def rows(
-        self, labels: Sequence[str] = (), which: ExportFilter = _EVERYTHING
+        self, labels: Sequence[str] = (), which: ExportFilter = _NO_FILTER
     ) -> Iterator[dict[str, str]]:
-        """One row per revision of each instance, oldest first, with the keys of `columns`.
+        """Yield one row per revision of each instance, oldest first, with the keys of `columns`.
 
-        Rows are read a page at a time, so that a slow reader holds nothing up.
+        Rows are read in pages, so that a slow caller keeps no transaction open.
         """
         query = _instances_query(which)
         while True:
             with self._database.reading() as connection:
-                page = _load_page(connection, query.limit(_PAGE_ROWS))
+                page = _load_page(connection, query.limit(self._page_rows))
             yield from (_row(page, instance, labels) for instance in page.instances)
-            if len(page.instances) < _PAGE_ROWS:
+            if len(page.instances) < self._page_rows:
                 return
             last = page.instances[-1]
             place = tuple_(instances.c.received_at, instances.c.id)
@@ -96,7 +95,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Some instances and what belongs to them."""
+    """Some instances with their findings, and the reports and deliveries of their studies."""
 
     instances: Sequence[Row[Any]]
     findings: Mapping[int, Sequence[FindingRecord]]
@@ -159,12 +158,12 @@ def _load_deliveries(
     )
     found = defaultdict(list)
     for row in connection.execute(query):
-        how = f"delivered {_text(row.delivered_at)}" if row.delivered_at else row.state.value
+        status = f"delivered {_text(row.delivered_at)}" if row.delivered_at else row.state.value
         if row.sop_class_uid and row.sop_class_uid != row.made_as:
-            how += f" as {row.sop_class_uid}"
+            status += f" as {row.sop_class_uid}"
         if row.committed_at:
-            how += f" committed {_text(row.committed_at)}"
-        found[row.sop_instance_uid].append(f"{row.destination}={how}")
+            status += f" committed {_text(row.committed_at)}"
+        found[row.sop_instance_uid].append(f"{row.destination}={status}")
     return found
 
 
@@ -183,7 +182,7 @@ def _row(page: _Page, instance: Row[Any], labels: Sequence[str]) -> dict[str, st
 
 
 def _report_of(instance: Row[Any], reports: Sequence[Row[Any]]) -> str:
-    """The newest report made with this revision: after its analysis, before a later revision."""
+    """Return the UID of the newest report made from this revision, not from a later revision."""
     if instance.analysed_at is None:
         return ""
     made_with_it = [

@@ -1,16 +1,16 @@
-"""Files that no row names: what killed processes left behind, told from what is being recorded.
+"""Orphans: spool files without a database row, left by killed processes.
 
-A file is in the spool before its row is in the database, so a process killed in between leaves a
-file that nobody will look for. Whoever writes one holds its folder (`Spool.recording`) until the
-row is committed; a sweep takes only files of folders that nobody holds, and asks for their rows
-once more when it has the folder to itself.
+A file is in the spool before its row is in the database, so a process that is killed in between
+leaves an orphan. A writer holds the lock of the file's folder (`Spool.recording`) until the row is
+committed. A sweep takes only files of folders without a writer: it locks the folder and looks for
+the rows again.
 
-What was made here is deleted: the job that made it makes it again. What was received is set aside:
-it was never acknowledged, so its sender has it, unless the database is older than the spool
-because it was restored from a backup. Once the same bytes are in the spool by a row of their own,
-what was set aside is deleted.
+An orphaned object is deleted: its job makes it again. An orphaned received file is moved to
+LOST_AND_FOUND: it was not acknowledged, so its sender still has it, unless the database was
+restored from a backup and is older than the spool. It is deleted when the same bytes are in the
+spool with a row.
 
-Nothing is deleted while somebody makes a backup, which may still want it.
+No file is deleted during a backup, which may still copy it.
 """
 
 import contextlib
@@ -20,110 +20,130 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import IntegrityError, SpoolError, StorageError
-from storage.files.lock import turn
+from storage.files.lock import try_lock
 from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool
 from storage.store import Store
 
-_TRIES = 20
+MAX_TRIES = 20
+"""Attempts to lock a folder that is in use, before its files are left to the next sweep."""
 
 _WAIT_SECONDS = 0.1
 
 
 @dataclass(slots=True)
 class Swept:
-    """How many files were deleted, set aside, and found where they are set aside.
+    """Numbers of files of one sweep.
 
-    `unfinished` and `unnamed` were deleted: temporary files, and objects that no row names.
-    `kept_elsewhere` were deleted of those set aside. `busy` were left for the next time, as were
-    the `batches_failed`, of which `failure` tells the last one's reason.
+    Attributes:
+        temporary: temporary files deleted.
+        objects: orphaned objects deleted.
+        set_aside: orphaned received files moved to LOST_AND_FOUND.
+        duplicates: files deleted from LOST_AND_FOUND, because the same bytes have a row.
+        waiting: files left in LOST_AND_FOUND.
+        busy: files in folders that stayed in use, left to the next sweep.
+        failed_batches: batches left to the next sweep after an error.
+        failure: the error of the last failed batch.
     """
 
-    unfinished: int = 0
-    unnamed: int = 0
+    temporary: int = 0
+    objects: int = 0
     set_aside: int = 0
-    kept_elsewhere: int = 0
+    duplicates: int = 0
     waiting: int = 0
     busy: int = 0
-    batches_failed: int = 0
+    failed_batches: int = 0
     failure: str = ""
 
 
 class Sweep:
-    """One look at every file of a spool, beside any number of processes that work with it.
+    """Sweeps of a spool that other processes use meanwhile. Memory use is constant.
 
-    Memory does not grow with the spool. `pause` is called between batches with the seconds to wait,
-    and says whether to stop.
+    `lock` is the lock of backups. `pause` is called between batches with the seconds to wait; it
+    returns True to stop the sweep.
     """
 
     def __init__(
-        self, spool: Spool, store: Store, lock: Path, pause: Callable[[float], bool]
+        self,
+        spool: Spool,
+        store: Store,
+        lock: Path,
+        pause: Callable[[float], bool],
+        max_tries: int = MAX_TRIES,
     ) -> None:
-        """`lock` is the one that whoever makes a backup holds."""
         self._spool = spool
         self._store = store
         self._lock = lock
         self._pause = pause
+        self._max_tries = max_tries
 
     def run(self) -> Swept:
-        """Sweep until done or told to stop. Raises StorageError where nothing can be listed."""
-        swept = Swept(unfinished=self._spool.sweep_temporary())
+        """Sweep all files, or until `pause` returns True.
+
+        Raises StorageError if the files cannot be listed.
+        """
+        swept = Swept(temporary=self._spool.sweep_temporary())
         for area in (RECEIVED, OBJECTS, LOST_AND_FOUND):
-            for batch in self._spool.listed(area):
+            for batch in self._spool.batches(area):
                 try:
-                    self._look_at(area, batch, swept)
+                    self._sweep_batch(area, batch, swept)
                 except StorageError as error:
-                    swept.batches_failed += 1
+                    swept.failed_batches += 1
                     swept.failure = str(error)
                 if self._pause(0.0):
                     return swept
         return swept
 
-    def _look_at(self, area: str, paths: Sequence[str], swept: Swept) -> None:
+    def _sweep_batch(self, area: str, paths: Sequence[str], swept: Swept) -> None:
         if area == LOST_AND_FOUND:
-            self._look_through(paths, swept)
-        elif unnamed := self._store.unnamed(paths):
-            self._clear(area, unnamed, swept)
+            self._delete_duplicates(paths, swept)
+        elif orphans := self._store.unreferenced(paths):
+            self._clear(area, orphans, swept)
 
     def _clear(self, area: str, paths: Sequence[str], swept: Swept) -> None:
-        for _ in range(_TRIES):
-            with self._spool.alone(paths[0]) as alone, self._turn(area) as mine:
-                if alone and mine:
-                    self._clear_alone(area, self._store.unnamed(paths, settled=True), swept)
+        """Lock the folder of the paths, then remove those that are still orphans."""
+        for _ in range(self._max_tries):
+            with self._spool.exclusive(paths[0]) as is_held, self._backup_lock(area) as may_delete:
+                if is_held and may_delete:
+                    orphans = self._store.unreferenced(paths, wait_for_writers=True)
+                    self._remove(area, orphans, swept)
                     return
             if self._pause(_WAIT_SECONDS):
                 break
         swept.busy += len(paths)
 
-    def _turn(self, area: str) -> AbstractContextManager[bool]:
-        """Whether files of this area may be taken: received ones are moved, not deleted."""
-        return contextlib.nullcontext(enter_result=True) if area == RECEIVED else turn(self._lock)
+    def _backup_lock(self, area: str) -> AbstractContextManager[bool]:
+        """Lock out backups while objects are deleted. Received files are moved, not deleted."""
+        if area == RECEIVED:
+            return contextlib.nullcontext(enter_result=True)
+        return try_lock(self._lock)
 
-    def _clear_alone(self, area: str, paths: Sequence[str], swept: Swept) -> None:
+    def _remove(self, area: str, paths: Sequence[str], swept: Swept) -> None:
         if area == OBJECTS:
             for path in paths:
                 self._spool.delete(path)
-            swept.unnamed += len(paths)
+            swept.objects += len(paths)
         elif paths:
             swept.set_aside += self._spool.set_aside(paths)
 
-    def _look_through(self, paths: Sequence[str], swept: Swept) -> None:
-        """Delete of what was set aside that of which another copy is named by a row."""
+    def _delete_duplicates(self, paths: Sequence[str], swept: Swept) -> None:
+        """Delete files of LOST_AND_FOUND whose bytes are also in a file with a row."""
         digests = {}
         for path in paths:
             try:
                 digests[path] = self._spool.digest(path)
             except IntegrityError:
-                continue  # a person took it away
+                continue  # the operator removed it
             except SpoolError:
                 swept.waiting += 1
             if self._pause(0.0):
                 return
-        kept = {one.sha256: one for one in self._store.holders(set(digests.values()))}
-        with turn(self._lock) as mine:
+        files = self._store.kept_files_by_digest(set(digests.values()))
+        kept = {file.sha256: file.spool_path for file in files}
+        with try_lock(self._lock) as may_delete:
             for path, sha256 in digests.items():
-                if mine and sha256 in kept and self._is_intact(kept[sha256].spool_path, sha256):
+                if may_delete and sha256 in kept and self._is_intact(kept[sha256], sha256):
                     self._spool.delete(path)
-                    swept.kept_elsewhere += 1
+                    swept.duplicates += 1
                 else:
                     swept.waiting += 1
 

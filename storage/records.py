@@ -1,4 +1,4 @@
-"""The value objects that go into the store and come out of it. All datetimes are aware, in UTC."""
+"""The value objects of the store. All datetimes are aware and in UTC."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from enum import StrEnum
 
 
 class JobKind(StrEnum):
-    """What a job does, and what its subject names."""
+    """The kinds of jobs, with the meaning of their subject and lane."""
 
-    ANALYSE = "analyse"  # subject: the instance's number
+    ANALYSE = "analyse"  # subject: the number of the instance
     REPORT = "report"  # subject: the StudyInstanceUID
     DELIVER = "deliver"  # subject: SOPInstanceUID@destination; lane: the destination
     COMMIT = "commit"  # subject: StudyInstanceUID@destination; lane: the destination
@@ -17,7 +17,7 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The states of a job; `storage.queue.jobs` has the transitions."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -27,16 +27,16 @@ class JobState(StrEnum):
 
 
 class ReceiptOutcome(StrEnum):
-    """What a received instance is to the store."""
+    """The results of recording a received instance."""
 
     NEW = "new"
     DUPLICATE = "duplicate"
     REVISION = "revision"
-    KEPT_AGAIN = "kept_again"  # the same bytes, which had been purged
+    KEPT_AGAIN = "kept_again"  # the same bytes as a purged revision
 
 
 class InstanceState(StrEnum):
-    """What has become of an instance."""
+    """The states of an instance."""
 
     RECEIVED = "received"
     ANALYSED = "analysed"
@@ -44,20 +44,20 @@ class InstanceState(StrEnum):
 
 
 class ObjectKind(StrEnum):
-    """What an object made here is."""
+    """The kinds of objects made here."""
 
     REPORT = "report"
     HEATMAP = "heatmap"
     SUMMARY = "summary"
     PRESENTATION_STATE = "presentation_state"
     SEGMENTATION = "segmentation"
-    # Lossy copies, each an object of its own beside the picture it was made from.
+    # Lossy copies: objects of their own beside their originals.
     HEATMAP_JPEG = "heatmap_jpeg"
     SUMMARY_JPEG = "summary_jpeg"
 
 
 class StudyStatus(StrEnum):
-    """How reporting a study ended."""
+    """The results of reporting a study."""
 
     REPORTED = "reported"
     NO_ELIGIBLE_IMAGE = "no_eligible_image"
@@ -66,8 +66,10 @@ class StudyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it was when read. `generation` counts its touches, `claims` its claims: a worker
-    holds the job only as long as `claims` in the store is the one it was given.
+    """A job as read from the store.
+
+    `generation` counts its touches, `claims` its claims. A worker holds the job while `claims` in
+    the store is the number that the worker got with its claim.
     """
 
     id: int
@@ -88,7 +90,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """An instance whose bytes are in the spool and that is to be acknowledged."""
+    """A received instance whose file is in the spool, before its acknowledgement."""
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -107,7 +109,7 @@ class NewInstance:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What `Store.record_instance` made of an instance."""
+    """The result of `Store.record_instance`."""
 
     outcome: ReceiptOutcome
     instance_id: int
@@ -116,10 +118,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class FindingRecord:
-    """The answer to one label: the raw logit, the calibrated probability, and the cut-off.
+    """The result for one label: the raw logit, the calibrated probability and the threshold.
 
-    `region` outlines where its map is hottest: corners as (column, row) in pixels of the stored
-    image; None where none is drawn.
+    `region` outlines the hottest area of its map: corners as (column, row) in pixels of the stored
+    image; None if no outline is drawn.
     """
 
     label: str
@@ -132,9 +134,9 @@ class FindingRecord:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """A DICOM object made here. All but a report name their instance, a heatmap its label too.
+    """A DICOM object made here.
 
-    Once `purged_at` is set its file is gone.
+    A report has no `instance_id`; a heatmap also has a `label`. After `purged_at` its file is gone.
     """
 
     sop_instance_uid: str
@@ -151,7 +153,7 @@ class ObjectRecord:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisRecord:
-    """What the model said about an instance, and which model it was."""
+    """The result of analysing an instance, and the identity of the model."""
 
     analysed_at: datetime
     model_name: str
@@ -164,9 +166,9 @@ class AnalysisRecord:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One revision of a received instance with everything known about it.
+    """One revision of a received instance with its results.
 
-    Once `purged_at` is set its file is gone; the rest stays as a record.
+    After `purged_at` its file is gone; the row stays as a record.
     """
 
     id: int
@@ -203,8 +205,8 @@ class Instance:
 class StudyResults:
     """A study: the latest revision of each instance, and its reports, oldest first.
 
-    `pending` counts those instances that still wait for an analysis under way or queued.
-    `status` is None until the study was reported for the first time.
+    `pending` counts the instances with a queued or running analysis. `status` is None before the
+    first report.
     """
 
     study_instance_uid: str
@@ -217,7 +219,7 @@ class StudyResults:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An object that is to go to a destination."""
+    """An object to be sent to a destination."""
 
     sop_instance_uid: str
     destination: str
@@ -225,7 +227,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class PendingDelivery:
-    """What a DELIVER job has to send, and where to."""
+    """The object and the destination of a DELIVER job."""
 
     object: ObjectRecord
     destination: str
@@ -233,7 +235,7 @@ class PendingDelivery:
 
 @dataclass(frozen=True, slots=True)
 class InstanceName:
-    """An instance as storage commitment names it."""
+    """An instance as a storage commitment message names it."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -241,7 +243,7 @@ class InstanceName:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentOrder:
-    """A request for commitment that is to be sent; it is in the store before it is."""
+    """A request for commitment to be sent. It is in the store before it is sent."""
 
     transaction_uid: str
     instances: tuple[InstanceName, ...]
@@ -249,11 +251,13 @@ class CommitmentOrder:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentStep:
-    """What a COMMIT job has to do next.
+    """The next step of a COMMIT job.
 
-    `unanswered` requests were closed just now because no answer came in time. `order` is to be
-    sent, if there is one; `answer_by` is when the next answer to one sent before is due. `refused`
-    holds the failure reasons of objects for which nothing more is tried by itself.
+    Attributes:
+        unanswered: number of requests just closed because their answer is overdue.
+        order: the request to send, if there is one.
+        answer_by: when the next answer to a sent request is due.
+        refused: failure reasons of the objects that are not sent again automatically.
     """
 
     unanswered: int
@@ -264,7 +268,7 @@ class CommitmentStep:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentOutcome:
-    """How many objects an answer committed to, had sent again, and left to a person."""
+    """The numbers of objects committed to, sent again, and left to the operator by an answer."""
 
     committed: int
     sent_again: int
@@ -273,8 +277,10 @@ class CommitmentOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """A peer's request for our commitment. `reuses_uid` says that its transaction UID had been
-    used for another request before."""
+    """A peer's request for our commitment.
+
+    `reuses_uid` is True if the peer used its transaction UID for another request before.
+    """
 
     peer: str
     transaction_uid: str
@@ -284,7 +290,7 @@ class Inquiry:
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """One revision of a received instance: its class, and the file that must be as it was."""
+    """The file of one revision of a received instance, with its SOP class and its digest."""
 
     sop_class_uid: str
     spool_path: str

@@ -1,8 +1,7 @@
-"""What an operator sees at a glance: counts, the newest images, what keeps a lane from moving.
+"""The status of the store for operators: counts, the newest images, the errors of lanes.
 
-Nothing here names a patient, a study or an object; only the text of an error may quote what another
-node said. Each query reads an index once, or a few rows: it may be asked every few seconds of a
-large store.
+No result names a patient, a study or an object; only an error text may quote a peer. Each query
+reads an index once, or a few rows: a large store can answer it every few seconds.
 """
 
 from collections.abc import Collection
@@ -18,13 +17,13 @@ from storage.tables.schema import findings, instances, jobs
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 
 _NEWEST_JOBS = 100
-"""How many jobs of a lane and state are looked at for an error. A job that failed is due later
-than those that wait for their first attempt, so it is among the last."""
+"""Jobs of a lane and state that are searched for an error. A failed job is due later than jobs that
+wait for their first attempt, so it is among the newest."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobGroup:
-    """What jobs are counted by; `lane` is None for those that have none."""
+    """The key of a job count; `lane` is None for jobs without a lane."""
 
     kind: JobKind
     state: JobState
@@ -33,7 +32,7 @@ class JobGroup:
 
 @dataclass(frozen=True, slots=True)
 class RecentInstance:
-    """A received image; `positives` is None unless it was analysed."""
+    """A received image; `positives` counts its findings and is None before its analysis."""
 
     id: int
     received_at: datetime
@@ -46,7 +45,7 @@ class RecentInstance:
 
 @dataclass(frozen=True, slots=True)
 class LaneError:
-    """Why a job of a lane did not succeed when last tried."""
+    """The error of the last failed attempt in a lane."""
 
     error: str
     at: datetime
@@ -54,7 +53,7 @@ class LaneError:
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Which model an analysis was made with."""
+    """The model of an analysis."""
 
     name: str
     version: str
@@ -62,14 +61,14 @@ class ModelIdentity:
 
 
 class Status:
-    """The store as an operator asks about it. Reads only."""
+    """Read-only status queries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def job_counts(self) -> dict[JobGroup, int]:
-        """How many jobs there are in each group; groups that are empty are left out."""
-        # Counting by condition reads the index once, in order; grouping by kind would sort it all.
+        """Return the number of jobs in each group, without empty groups."""
+        # Conditional counts read the index once, in order. GROUP BY kind would sort all jobs.
         of_kind = [func.count().filter(jobs.c.kind == kind) for kind in JobKind]
         query = select(jobs.c.state, jobs.c.lane, *of_kind).group_by(jobs.c.state, jobs.c.lane)
         with self._database.reading() as connection:
@@ -82,14 +81,14 @@ class Status:
         }
 
     def instance_counts(self) -> dict[InstanceState, int]:
-        """How many revisions of instances are in each state, where there are none too."""
+        """Return the number of instance revisions in each state, with zeros."""
         in_state = [func.count().filter(instances.c.state == state) for state in InstanceState]
         with self._database.reading() as connection:
             counts = connection.execute(select(*in_state)).one()
         return dict(zip(InstanceState, counts, strict=True))
 
     def recent_instances(self, limit: int) -> tuple[RecentInstance, ...]:
-        """The images received last, newest first."""
+        """Return the images received last, newest first."""
         present = (
             select(func.count())
             .where(findings.c.instance_id == instances.c.id, findings.c.present)
@@ -114,7 +113,7 @@ class Status:
         return tuple(RecentInstance(**row) for row in rows)
 
     def lane_errors(self, lanes: Collection[str]) -> dict[str, LaneError]:
-        """The last error in each of these lanes, of a job that is still to be done or parked."""
+        """Return the last error of an unfinished or parked job in each of these lanes."""
         found = {}
         with self._database.reading() as connection:
             for lane in lanes:
@@ -128,7 +127,7 @@ class Status:
         return found
 
     def latest_model(self) -> ModelIdentity | None:
-        """The model behind the findings of the image received last, once there is one."""
+        """Return the model of the newest image with findings, or None."""
         with_findings = select(func.max(findings.c.instance_id)).scalar_subquery()
         query = select(
             instances.c.model_name, instances.c.model_version, instances.c.model_sha256

@@ -48,8 +48,7 @@ class ImageAnalyser:
             self._store.jobs.fail(job, reason, None)
             log.error("job %d is parked: %s", job.id, reason)
             return
-        self._spool.verify(instance.spool_path, instance.sha256)
-        data = self._spool.read(instance.spool_path)
+        data = self._spool.read(instance.spool_path, instance.sha256)
         analysed_at = self._analysis_time(instance)
         # A sender that was removed from the configuration has no rules of its own.
         rules = self._rules.get(instance.calling_ae_title, DEFAULT_RULES)

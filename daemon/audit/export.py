@@ -13,7 +13,7 @@ from daemon.audit.messages import Reporter
 from daemon.audit.users import current_user
 from daemon.config.settings import Config
 from dicom_io.audit_message import to_xml
-from storage.audit.chain import is_itself
+from storage.audit.chain import hash_matches
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.errors import StorageError, TrailAlteredError
 from storage.files.durable import durable_file
@@ -60,7 +60,7 @@ def _write_messages(
     written = 0
     with durable_file(path, path.parent) as file:
         for row in store.audit.rows(since, until):
-            if not is_itself(row):
+            if not hash_matches(row):
                 raise TrailAlteredError(
                     row.number, f"row {row.number} was altered: export the trail as CSV to see it"
                 )

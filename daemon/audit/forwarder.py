@@ -15,9 +15,9 @@ from daemon.audit.syslog import NOTICE, WARNING, SyslogConnection, frame
 from daemon.config.settings import Config
 from daemon.worker.loop import Backoff, Loop
 from dicom_io.audit_message import Outcome, to_xml
-from storage.audit.chain import EMPTY, is_itself
+from storage.audit.chain import EMPTY_HEAD, hash_matches
 from storage.audit.records import AuditKind, AuditOutcome, AuditRow, named_in
-from storage.audit.trail import moment
+from storage.audit.trail import timestamp
 from storage.store import Store
 
 log = logging.getLogger("audit")
@@ -84,7 +84,7 @@ class Forwarder:
 
     def _message(self, row: AuditRow) -> bytes:
         try:
-            if not is_itself(row):
+            if not hash_matches(row):
                 raise ValueError("its hash does not match its cells")
             message = self._reporter.message(row, self._patient_id(row))
         except ValueError as error:
@@ -110,13 +110,13 @@ def _alarm(number: int) -> AuditRow:
     """Return a row to send in place of an altered row."""
     return AuditRow(
         number=number,
-        recorded_at=moment(datetime.datetime.now(datetime.UTC)),
+        recorded_at=timestamp(datetime.datetime.now(datetime.UTC)),
         kind=AuditKind.SECURITY_ALERT,
         outcome=AuditOutcome.FAILURE,
         actor="",
         host="",
         subject="",
         detail=f"row {number} of the audit trail was altered before it was sent",
-        previous_hash=EMPTY.hash,
-        hash=EMPTY.hash,
+        previous_hash=EMPTY_HEAD.hash,
+        hash=EMPTY_HEAD.hash,
     )

@@ -14,7 +14,7 @@ from daemon.config.settings import load_config
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from storage.upkeep.retention import OldStudy
+    from storage.upkeep.old_studies import OldStudy
 
 store_app = typer.Typer()
 
@@ -84,7 +84,7 @@ def backup(
 
 
 def _verify_backup(folder: Path) -> None:
-    from storage.upkeep.backup_check import check_backup
+    from storage.upkeep.backup import check_backup
 
     intact, faults = check_backup(folder)
     for fault in faults:

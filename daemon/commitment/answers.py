@@ -67,7 +67,7 @@ def take_answer(
     committed = {reference.sop_instance_uid for reference in answer.committed}
     failed = {failure.reference.sop_instance_uid: failure.reason for failure in answer.failed}
     try:
-        requested = store.commitments.asked(answer.transaction_uid)
+        requested = store.commitments.requested(answer.transaction_uid)
         ours = {sent_as(item).sop_instance_uid: item.sop_instance_uid for item in requested}
         outcome = store.commitments.record_answer(
             peers,
@@ -118,7 +118,7 @@ def answer_to(job: Job, lease: Lease, store: Store, spool: Spool) -> CommitmentA
 
 
 def _failure_reason(instance: InstanceName, store: Store, spool: Spool) -> FailureReason | None:
-    kept = store.inquiries.kept(instance.sop_instance_uid)
+    kept = store.kept_files(instance.sop_instance_uid)
     if not kept:
         return FailureReason.NO_SUCH_INSTANCE
     of_class = [copy for copy in kept if copy.sop_class_uid == instance.sop_class_uid]

@@ -91,8 +91,7 @@ class DeliveryWorker:
             )
             return
         try:
-            self._spool.verify(delivery.object.spool_path, delivery.object.sha256)
-            data = self._spool.read(delivery.object.spool_path)
+            data = self._spool.read(delivery.object.spool_path, delivery.object.sha256)
         except SpoolUnavailableError:
             raise
         except StorageError as error:

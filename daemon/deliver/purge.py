@@ -12,10 +12,11 @@ from daemon.config.settings import Config
 from daemon.errors import UsageError
 from daemon.worker.loop import Backoff, Loop
 from daemon.worker.role import RoleContext
-from storage.files.lock import turn_within
+from storage.files.lock import hold_lock
 from storage.files.spool import Spool
 from storage.store import Store
-from storage.upkeep.retention import OldStudy, Purged
+from storage.upkeep.old_studies import OldStudy
+from storage.upkeep.retention import Purged
 
 log = logging.getLogger("housekeeping")
 
@@ -89,7 +90,7 @@ def purge(
     """
     purging = store.retention.purge(spool, _purge_before(config), _committing_peers(config), actor)
     while True:
-        with turn_within(config.maintenance_lock, lock_seconds):
+        with hold_lock(config.maintenance_lock, lock_seconds):
             purged = next(purging, None)
         if purged is None:
             return

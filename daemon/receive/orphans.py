@@ -27,7 +27,7 @@ def sweep_orphans(spool: Spool, store: Store, lock: Path, stop: threading.Event)
     def step() -> float:
         swept = sweep.run()
         log_swept(swept)
-        return RETRY_SECONDS if swept.batches_failed else DAY_SECONDS
+        return RETRY_SECONDS if swept.failed_batches else DAY_SECONDS
 
     Loop("sweep of the spool", log, stop, Backoff(RETRY_SECONDS, RETRY_SECONDS)).run(step)
 
@@ -36,9 +36,9 @@ def log_swept(swept: Swept) -> None:
     """Log the result of a sweep."""
     log.info(
         "swept: %d unfinished, %d object(s) without a result, %d duplicate(s) deleted; %d busy",
-        swept.unfinished,
-        swept.unnamed,
-        swept.kept_elsewhere,
+        swept.temporary,
+        swept.objects,
+        swept.duplicates,
         swept.busy,
     )
     if swept.set_aside:
@@ -51,7 +51,7 @@ def log_swept(swept: Swept) -> None:
     before = swept.waiting - swept.set_aside
     if before > 0:
         log.warning("%d other file(s) wait in %s of the spool", before, LOST_AND_FOUND)
-    if swept.batches_failed:
+    if swept.failed_batches:
         log.error(
-            "%d part(s) of the spool could not be swept: %s", swept.batches_failed, swept.failure
+            "%d part(s) of the spool could not be swept: %s", swept.failed_batches, swept.failure
         )

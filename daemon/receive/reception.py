@@ -73,7 +73,7 @@ class Reception:
         first copy is purged at the same time, so that neither copy is left.
         """
         uid = received.header.sop_instance_uid
-        copies = [kept for kept in self._store.inquiries.kept(uid) if kept.sha256 == stored.sha256]
+        copies = [kept for kept in self._store.kept_files(uid) if kept.sha256 == stored.sha256]
         is_restored = False
         for kept in copies:
             try:
@@ -83,7 +83,7 @@ class Reception:
                 self._spool.write(kept.spool_path, received.data)
                 is_restored = True
         paths = {kept.spool_path for kept in copies}
-        if not paths & {kept.spool_path for kept in self._store.inquiries.kept(uid)}:
+        if not paths & {kept.spool_path for kept in self._store.kept_files(uid)}:
             for path in paths:
                 self._delete_unless_named(path)
             raise StoreUnavailableError("the first copy was purged just now: send it again")
@@ -94,7 +94,7 @@ class Reception:
     def _delete_unless_named(self, path: str) -> None:
         """Delete a file unless a row names it: a failed commit may have succeeded."""
         try:
-            if self._store.unnamed([path], settled=True):
+            if self._store.unreferenced([path], wait_for_writers=True):
                 self._spool.delete(path)
         except StorageError as error:
             log.error("a file without a row may stay in the spool until a sweep: %s", error)

@@ -83,7 +83,7 @@ class StudyReporter:
 
         An image with a damaged file is analysed again first: its own analysis records the damage.
         """
-        images = read_images(study, self._model, self._read)
+        images = read_images(study, self._model, self._spool.read)
         damaged = [item for item in study.instances if item.id in images.unreadable]
         unrecorded = self._not_given_up(damaged)
         if unrecorded:
@@ -93,15 +93,11 @@ class StudyReporter:
         elif self._is_reported(study, images.unreadable):
             self._finish(job, StudyStatus.UNCHANGED, "the images are already reported")
         else:
-            report = built_report(report_content(study, images, self._algorithm, self._read))
+            report = built_report(report_content(study, images, self._algorithm, self._spool.read))
             reported = [item for item in study.instances if item.id in images.described]
             with written_objects(self._spool, [report], study.instances[0]) as records:
                 deliveries = self._deliveries(records, reported)
                 self._finish(job, StudyStatus.REPORTED, "", records, deliveries)
-
-    def _read(self, path: str, sha256: str) -> bytes:
-        self._spool.verify(path, sha256)
-        return self._spool.read(path)
 
     def _outdated(self, study: StudyResults) -> list[Instance]:
         """Return the images that this model has not analysed and can still analyse."""

@@ -1,10 +1,10 @@
-"""How the rows of the audit trail hang together, and which of them was altered first.
+"""The hash chain of the audit trail, and its verification.
 
 The hash of a row is the SHA-256, in lower-case hexadecimal, of the netstrings of its cells in the
 order previous_hash, number, recorded_at, kind, outcome, actor, host, subject, detail. A netstring
 is the length of the UTF-8 text in bytes, in decimal, a colon, the bytes, and a comma
-(https://cr.yp.to/proto/netstrings.txt): no two rows have the same. The first row is number 1, its
-previous hash 64 zeros.
+(https://cr.yp.to/proto/netstrings.txt), so that different cells never give the same text. The first
+row has number 1 and a previous hash of 64 zeros.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ from storage.audit.records import AuditHead, AuditRow
 from storage.errors import TrailAlteredError
 from storage.tables.database import DamagedText
 
-EMPTY = AuditHead(0, "0" * 64)
+EMPTY_HEAD = AuditHead(0, "0" * 64)
 """The head of a trail without rows."""
 
 
-def digest(previous_hash: str, number: int, *cells: str) -> str:
-    """The hash of a row: `cells` are recorded_at, kind, outcome, actor, host, subject, detail."""
+def row_hash(previous_hash: str, number: int, *cells: str) -> str:
+    """Return the hash of a row. `cells` are recorded_at to detail, in the order above."""
     hashed = hashlib.sha256()
     for cell in (previous_hash, str(number), *cells):
         encoded = cell.encode()
@@ -27,16 +27,16 @@ def digest(previous_hash: str, number: int, *cells: str) -> str:
     return hashed.hexdigest()
 
 
-def follow(rows: Iterable[AuditRow], noted: AuditHead | None = None) -> AuditHead:
-    """Walk a whole trail, oldest row first, and return its head.
+def verify_rows(rows: Iterable[AuditRow], noted: AuditHead | None = None) -> AuditHead:
+    """Verify a whole trail, oldest row first, and return its head.
 
-    Raises TrailAlteredError, which names the first altered row; with `noted`, also where the
-    trail does not hold that head.
+    Raises TrailAlteredError with the first altered row; with `noted`, also if the trail does not
+    contain that head.
     """
-    head = EMPTY
-    if noted is not None and noted.number == 0 and noted != EMPTY:
+    head = EMPTY_HEAD
+    if noted is not None and noted.number == 0 and noted != EMPTY_HEAD:
         raise TrailAlteredError(
-            1, f"no trail has the head that was noted: before row 1 it is {EMPTY}"
+            1, f"no trail has the head that was noted: before row 1 it is {EMPTY_HEAD}"
         )
     for row in rows:
         _check(row, head)
@@ -62,7 +62,7 @@ def _check(row: AuditRow, last: AuditHead) -> None:
         raise TrailAlteredError(row.number, f"row {row.number} was inserted before row 1")
     if row.number != number:
         raise TrailAlteredError(number, f"row {number} is missing: row {row.number} comes next")
-    follows, unaltered = row.previous_hash == last.hash, is_itself(row)
+    follows, unaltered = row.previous_hash == last.hash, hash_matches(row)
     if follows and unaltered:
         return
     if follows:
@@ -77,16 +77,16 @@ def _check(row: AuditRow, last: AuditHead) -> None:
         )
     if number == 1:
         raise TrailAlteredError(1, "row 1 was not the first: what came before it is gone")
-    # The hash of this row is right, so it still tells what the one before it was.
+    # This row is unaltered, so its previous hash is the hash of the original row before it.
     raise TrailAlteredError(
         last.number, f"row {last.number} was replaced: row {number} follows another one"
     )
 
 
-def is_itself(row: AuditRow) -> bool:
-    """Whether the hash of a row is that of its cells. None of them may be other than text."""
+def hash_matches(row: AuditRow) -> bool:
+    """Return True if the hash of a row is that of its cells, and every cell is undamaged text."""
     cells = (row.recorded_at, row.kind, row.outcome, row.actor, row.host, row.subject, row.detail)
     for cell in (row.previous_hash, *cells):
         if not isinstance(cell, str) or isinstance(cell, DamagedText):
             return False
-    return digest(row.previous_hash, row.number, *cells) == row.hash
+    return row_hash(row.previous_hash, row.number, *cells) == row.hash

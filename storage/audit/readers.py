@@ -1,4 +1,4 @@
-"""How far those who read the audit trail, such as a syslog server, have come."""
+"""The position of each consumer of the audit trail, such as a syslog server."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,16 +10,16 @@ from storage.tables.schema import audit_readers
 
 
 class AuditReaders:
-    """Readers by name. One process at a time reads for each, under a lease."""
+    """Readers by name. One process at a time reads for a reader, under a lease."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._now = clock
 
     def hold(self, name: str, holder: str, lease: timedelta) -> int | None:
-        """The number of the last row that was read, 0 for none; None while another one reads.
+        """Take or renew the lease of a reader; return the number of the last row it read, or 0.
 
-        Who is given a number reads for this reader until the lease ends, or is renewed by this.
+        Returns None while another process holds the lease.
         """
         now = self._now()
         new = {"name": name, "number": 0, "holder": holder, "held_until": now}
@@ -40,7 +40,7 @@ class AuditReaders:
         return number
 
     def advance(self, name: str, holder: str, number: int) -> bool:
-        """Note that the rows up to `number` were read; False where another one reads now."""
+        """Record that the rows up to `number` were read; return False without the lease."""
         statement = (
             update(audit_readers)
             .where(audit_readers.c.name == name, audit_readers.c.holder == holder)
@@ -50,7 +50,7 @@ class AuditReaders:
             return connection.execute(statement).rowcount == 1
 
     def release(self, holder: str) -> None:
-        """Let others read at once for whom a process that has ended was reading."""
+        """End the leases of a process that has exited, so that another process can read at once."""
         statement = (
             update(audit_readers)
             .where(audit_readers.c.holder == holder, audit_readers.c.held_until > self._now())

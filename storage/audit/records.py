@@ -6,7 +6,7 @@ from typing import Self
 
 
 class AuditKind(StrEnum):
-    """What happened."""
+    """The kinds of audited events."""
 
     APPLICATION_STARTED = "application_started"
     APPLICATION_STOPPED = "application_stopped"
@@ -34,7 +34,7 @@ class AuditKind(StrEnum):
 
 
 class AuditOutcome(StrEnum):
-    """Whether what was tried came about."""
+    """The outcome of an event."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -42,11 +42,16 @@ class AuditOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """What is to be recorded; never a patient's name or number.
+    """An event to record. It must not contain a patient's name or number.
 
-    `actor` is the other party (a calling AE title, a destination's name), the user of a command,
-    or the worker; `host` the address it came from. `subject` names what it was done to, see
-    `subject_of`; `detail` says more in words.
+    Attributes:
+        kind: the kind of event.
+        outcome: success or failure.
+        actor: the peer (calling AE title or destination name), the user of a command, or the
+            worker.
+        host: the address of the actor.
+        subject: the study, instance, job … of the event; see `subject_of`.
+        detail: free text.
     """
 
     kind: AuditKind
@@ -59,7 +64,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One row of the trail, as it is in the database.
+    """One row of the trail, as stored in the database.
 
     `recorded_at` is UTC, written as 2026-03-01T12:00:00.000000Z.
     """
@@ -78,7 +83,7 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class AuditHead:
-    """The last row of a trail. Noted elsewhere, it is what later trails are compared with."""
+    """The last row of a trail. An operator notes it elsewhere, to verify later trails with it."""
 
     number: int
     hash: str
@@ -96,9 +101,9 @@ class AuditHead:
 
 
 def subject_of(**names: object) -> str:
-    """Names of what an event is about: `study=1.2.3 instance=1.2.3.4`; empty ones are left out.
+    """Return the subject of an event: `study=1.2.3 instance=1.2.3.4`, without empty values.
 
-    White space in a name, which none has that is valid, is dropped.
+    White space is removed from the values; a valid UID has no white space.
     """
     words = {
         name: "".join(str(value).split()) for name, value in names.items() if value is not None
@@ -107,6 +112,6 @@ def subject_of(**names: object) -> str:
 
 
 def named_in(subject: str) -> dict[str, str]:
-    """The names in a subject, by what they name."""
+    """Return the values of a subject by name; the inverse of `subject_of`."""
     pairs = (word.partition("=") for word in subject.split(" "))
     return {name: value for name, found, value in pairs if found}

@@ -1,7 +1,7 @@
-"""The audit trail: what happened, in rows that are only ever added, each hashed with the last.
+"""The audit trail: an append-only table of events, in which each row is hashed with the last.
 
-Rows are numbered from 1 without a gap. The row of what the store itself records is committed in
-the same transaction as what it tells of: neither is there without the other.
+Rows are numbered from 1 without a gap. The row of an event in the store is committed in the
+transaction of that event: both are in the store, or neither.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,31 +10,34 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, select, text
 
-from storage.audit.chain import EMPTY, digest, follow
+from storage.audit.chain import EMPTY_HEAD, row_hash, verify_rows
 from storage.audit.records import AuditEntry, AuditHead, AuditKind, AuditOutcome, AuditRow
 from storage.files.csv_file import write_csv
 from storage.tables.database import Database
 from storage.tables.schema import audit_events, storable
 
-_PAGE_ROWS = 1000
+PAGE_ROWS = 1000
 
-# What strangers may write into the trail is not as long as they like.
+# Limits for cells with text from peers.
 _NAME_LENGTH = 255
 
 _SUBJECT_LENGTH = 1000
 
-# Any number, as long as every process that adds to the trail takes the same.
+# An arbitrary number, the same for every process that adds to the trail.
 _APPEND_LOCK = 0x63787261
 
 COLUMNS = tuple(column.name for column in audit_events.c)
 
 
 class Audit:
-    """The trail of one store."""
+    """The audit trail of a store."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], datetime], page_rows: int = PAGE_ROWS
+    ) -> None:
         self._database = database
         self._now = clock
+        self._page_rows = page_rows
 
     def record(
         self,
@@ -46,7 +49,7 @@ class Audit:
         subject: str = "",
         detail: str = "",
     ) -> None:
-        """Add a row of its own; once this returns, it is on disk. See `AuditEntry`."""
+        """Add a row in its own transaction; it is on disk when this returns. See `AuditEntry`."""
         entry = AuditEntry(kind, outcome, actor, host, subject, detail)
         with self._database.writing() as connection:
             append(connection, entry, self._now())
@@ -54,12 +57,12 @@ class Audit:
     def rows(
         self, since: datetime | None = None, until: datetime | None = None
     ) -> Iterator[AuditRow]:
-        """The rows recorded from `since` (included) to `until` (not), in their order.
+        """Yield the rows recorded from `since` to before `until`, in their order.
 
-        They are read a page at a time, so that a slow reader holds nothing up.
+        Rows are read in pages, so that a slow caller keeps no transaction open.
         """
         after: int | None = None
-        while page := self.page(after, _PAGE_ROWS, since=since, until=until):
+        while page := self.page(after, self._page_rows, since=since, until=until):
             yield from page
             after = page[-1].number
 
@@ -71,20 +74,20 @@ class Audit:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> tuple[AuditRow, ...]:
-        """At most `limit` rows of a higher number than `after`, or from the very first."""
+        """Return at most `limit` rows after the row `after`, or from the first row on."""
         query = select(audit_events)
         if after is not None:
             query = query.where(audit_events.c.number > after)
         if since is not None:
-            query = query.where(audit_events.c.recorded_at >= moment(since))
+            query = query.where(audit_events.c.recorded_at >= timestamp(since))
         if until is not None:
-            query = query.where(audit_events.c.recorded_at < moment(until))
+            query = query.where(audit_events.c.recorded_at < timestamp(until))
         with self._database.reading() as connection:
             rows = connection.execute(query.order_by(audit_events.c.number).limit(limit))
             return tuple(AuditRow(*row) for row in rows)
 
     def latest(self, kind: AuditKind, host: str) -> AuditRow | None:
-        """The newest row of a kind from a host, if there is one."""
+        """Return the newest row of a kind from a host, or None."""
         query = (
             select(audit_events)
             .where(audit_events.c.kind == kind, audit_events.c.host == host)
@@ -96,22 +99,22 @@ class Audit:
         return AuditRow(*row) if row else None
 
     def head(self) -> AuditHead:
-        """Where the trail ends now."""
+        """Return the current head of the trail."""
         with self._database.reading() as connection:
             return _head(connection)
 
     def verify(self, noted: AuditHead | None = None) -> AuditHead:
-        """Check every row, in constant memory, and return the head.
+        """Verify every row in constant memory and return the head.
 
-        Raises TrailAlteredError, which names the first altered row, and where the trail does not
-        hold the head that was noted earlier.
+        Raises TrailAlteredError with the first altered row, also if the trail does not contain the
+        head `noted` earlier.
         """
-        return follow(self.rows(), noted)
+        return verify_rows(self.rows(), noted)
 
     def write_csv(
         self, path: Path, since: datetime | None = None, until: datetime | None = None
     ) -> int:
-        """Write these rows and return their number; see `storage.export.write_csv`."""
+        """Write these rows as CSV; return their number. See `storage.files.csv_file.write_csv`."""
         return write_csv(
             path,
             COLUMNS,
@@ -123,16 +126,16 @@ class Audit:
 
 
 def append(connection: Connection, entry: AuditEntry, now: datetime) -> None:
-    """Add a row inside a wider transaction, as its last statement.
+    """Add a row inside a transaction, as its last statement.
 
-    The last, because whoever adds a row holds up all others until it commits: one that then
-    waited for a row of another table could wait for somebody who waits for it.
+    From here until the commit, no other transaction can add a row. A later statement that waits
+    for a row lock could deadlock with such a transaction.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _APPEND_LOCK})
     last = _head(connection)
     cells = {
-        "recorded_at": moment(now),
+        "recorded_at": timestamp(now),
         "kind": entry.kind,
         "outcome": entry.outcome,
         "actor": storable(entry.actor)[:_NAME_LENGTH],
@@ -146,17 +149,17 @@ def append(connection: Connection, entry: AuditEntry, now: datetime) -> None:
             number=number,
             **cells,
             previous_hash=last.hash,
-            hash=digest(last.hash, number, *cells.values()),
+            hash=row_hash(last.hash, number, *cells.values()),
         )
     )
 
 
-def moment(value: datetime) -> str:
-    """A time as the trail writes it; text order is the order in time."""
+def timestamp(value: datetime) -> str:
+    """Return a time in the format of the trail, in which text order is time order."""
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _head(connection: Connection) -> AuditHead:
     query = select(audit_events.c.number, audit_events.c.hash)
     row = connection.execute(query.order_by(audit_events.c.number.desc()).limit(1)).one_or_none()
-    return AuditHead(*row) if row else EMPTY
+    return AuditHead(*row) if row else EMPTY_HEAD

@@ -1,8 +1,8 @@
-"""What peers ask this store to commit to: storage commitment as the one who keeps.
+"""Inquiries: storage commitment requests from peers (PS3.4 J.3).
 
-An inquiry is in the store before it is accepted. Its ANSWER job begins in the hands of the
-process that took it in, which may still answer on the peer's own association; when that process
-is done with it or dies, whoever serves the peer's lane answers.
+An inquiry is in the store before it is accepted. Its ANSWER job is first held by the process that
+received it, which may answer on the peer's association. If that process releases the job or dies,
+the worker of the peer's lane answers.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.errors import UnknownRecordError
 from storage.queue.transitions import settle
-from storage.records import Inquiry, InstanceName, Job, JobKind, JobState, KeptFile
+from storage.records import Inquiry, InstanceName, Job, JobKind, JobState
 from storage.tables.database import Database, insert
-from storage.tables.schema import commitment_inquiries, instances, jobs
+from storage.tables.schema import commitment_inquiries, jobs
 
 
 class Inquiries:
@@ -31,18 +31,18 @@ class Inquiries:
         self,
         peer: str,
         transaction_uid: str,
-        asked: Sequence[InstanceName],
+        instances: Sequence[InstanceName],
         worker: str,
         lease: timedelta,
     ) -> Job:
-        """Keep a request; once this returns, it may be accepted. The result is held by `worker`.
+        """Record a request before it is accepted; return its ANSWER job, held by `worker`.
 
-        The same request once more is answered once more. Another one under a transaction UID that
-        the peer has used is kept as what it is, to be answered with the reason.
+        A repeated request is answered again. Another request under a transaction UID that the peer
+        has used before is recorded with `reuses_uid`, and is answered with that failure reason.
         """
         now = self._now()
-        # In one order: the same question may come with its items in another.
-        instance_pairs = sorted([one.sop_class_uid, one.sop_instance_uid] for one in asked)
+        # Sorted: a repeated request may name its instances in another order.
+        pairs = sorted([item.sop_class_uid, item.sop_instance_uid] for item in instances)
         with self._database.writing() as connection:
             earlier = connection.execute(
                 select(commitment_inquiries)
@@ -52,14 +52,14 @@ class Inquiries:
                 )
                 .order_by(commitment_inquiries.c.id)
             ).all()
-            number = next((row.id for row in earlier if row.instances == instance_pairs), None)
+            number = next((row.id for row in earlier if row.instances == pairs), None)
             if number is None:
                 number = connection.scalar(
                     plain_insert(commitment_inquiries)
                     .values(
                         peer=peer,
                         transaction_uid=transaction_uid,
-                        instances=instance_pairs,
+                        instances=pairs,
                         reuses_uid=bool(earlier),
                         received_at=now,
                     )
@@ -69,7 +69,7 @@ class Inquiries:
         return Job(**row._mapping)
 
     def get(self, job: Job) -> Inquiry:
-        """What an ANSWER job has to answer; raises UnknownRecordError."""
+        """Return the inquiry of an ANSWER job. Raises UnknownRecordError."""
         query = select(commitment_inquiries).where(commitment_inquiries.c.id == int(job.subject))
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
@@ -82,20 +82,8 @@ class Inquiries:
             reuses_uid=row.reuses_uid,
         )
 
-    def kept(self, sop_instance_uid: str) -> tuple[KeptFile, ...]:
-        """Every revision of this instance that is kept; none where it never came or was purged."""
-        query = (
-            select(instances.c.sop_class_uid, instances.c.spool_path, instances.c.sha256)
-            .where(
-                instances.c.sop_instance_uid == sop_instance_uid, instances.c.purged_at.is_(None)
-            )
-            .order_by(instances.c.revision)
-        )
-        with self._database.reading() as connection:
-            return tuple(KeptFile(*row) for row in connection.execute(query))
-
     def record_answered(self, job: Job) -> None:
-        """The peer has the answer. Raises LeaseLostError."""
+        """Record that the peer has the answer. Raises LeaseLostError."""
         now = self._now()
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=now)
@@ -121,7 +109,7 @@ def _hold(
     now: datetime,
     lease_until: datetime,
 ) -> Row[tuple[object, ...]]:
-    """The job, new or not, in the hands of this worker: one that had it records nothing more."""
+    """Claim the ANSWER job for a worker, adding it if needed. An earlier claim loses its lease."""
     claimed = {
         "state": JobState.RUNNING,
         "attempts": 1,

@@ -1,1 +1,1 @@
-"""The spool: durable files, locks, CSV files."""
+"""Files: the spool, durable writes, locks, CSV."""

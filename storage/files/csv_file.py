@@ -1,4 +1,4 @@
-"""CSV files whose cells no spreadsheet runs as a formula."""
+"""CSV files with every formula neutralised, so that a spreadsheet shows it as text."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
 
 _NUMBER = re.compile(r"[+-]?(\d++(\.\d*+)?+|\.\d++)([eE][+-]?\d++)?+")
 
-# A formula after what may stand between two cells, where a program takes that for their end.
+# A formula after a semicolon, tab or line break, where some programs begin another cell.
 _INNER_FORMULA = re.compile(
     r"""(?<![\s;"])(?=[\s"]*?[;\t\r\n])[\s;"]++(?=[=+\-@＝＋－＠])"""
     rf"(?!{_NUMBER.pattern}(?:[;\t\r\n]|\Z))"
@@ -21,19 +21,19 @@ _INNER_FORMULA = re.compile(
 
 
 def neutralise(cell: str) -> str:
-    """The cell as a spreadsheet will show it rather than run it: a formula gets a quote first.
+    """Return the cell with a quote before each formula, so that a spreadsheet shows it as text.
 
-    So does one inside the cell, where a program that separates cells by semicolons or tabs would
-    begin another one. A plain number is no formula, signed or not.
+    A formula inside the cell gets a quote, too, if a program that separates cells by semicolons or
+    tabs would begin a cell there. A plain number, signed or not, is not a formula.
     """
     quote = "'" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else ""
     return quote + _INNER_FORMULA.sub(r"\g<0>'", cell)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, str]]) -> int:
-    """Write rows (UTF-8 with every cell neutralised) and return how many there were.
+    """Write rows as UTF-8 with every cell neutralised; return their number.
 
-    The file appears complete or not at all. Raises OutOfSpaceError or SpoolError.
+    The file appears when it is complete. Raises OutOfSpaceError or SpoolError.
     """
     written = 0
     with durable_file(path, path.parent) as file:

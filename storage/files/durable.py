@@ -1,4 +1,4 @@
-"""Files that are there completely after a power cut, or not at all."""
+"""Durable files: after a power cut a file is complete or absent."""
 
 import contextlib
 import errno
@@ -11,18 +11,18 @@ from typing import BinaryIO
 
 from storage.errors import OutOfSpaceError, SpoolError, StorageError
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @contextlib.contextmanager
 def durable_file(target: Path, temporary_folder: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes `target`'s place when the block ends well.
+    """Yield a file to write, which replaces `target` after the block.
 
     Temporary file (0600) → flush → fsync → rename → fsync of the folder. `temporary_folder` must
-    be on the same file system. When the block or any step up to the rename fails, the temporary
-    file is removed and `target` is as it was. A failed fsync is never tried again on the same file:
-    the next attempt writes another one from the start. The temporary file is locked while it is
-    written, see `remove_if_abandoned`.
+    be on the same file system. If the block or a step before the rename fails, the temporary file
+    is removed and `target` is unchanged. A failed fsync is not retried on the same file: the next
+    attempt writes a new file. The temporary file is locked while it is written, see
+    `remove_if_abandoned`.
 
     Raises OutOfSpaceError or SpoolError.
     """
@@ -33,21 +33,21 @@ def durable_file(target: Path, temporary_folder: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(temporary, target)  # noqa: PTH105 - named as the system call it is
+                os.replace(temporary, target)  # noqa: PTH105 - the name of the system call
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        # The file is whole from here on and stays even when this fails: another thread may just
-        # have put its like there and had that acknowledged.
+        # The file is complete and stays even if this step fails: another thread may have written
+        # the same file and acknowledged it.
         sync_folder(target.parent)
 
 
 def remove_if_abandoned(temporary: Path) -> bool:
-    """Remove a temporary file whose writer is gone; False where that lives, or it is no file."""
+    """Remove a temporary file whose writer has exited; return True if it was removed."""
     with folder_locked(temporary.parent, fcntl.LOCK_EX):
         try:
-            # Open for writing, as network file systems ask for it.
+            # Network file systems require a file open for writing.
             with temporary.open("r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 temporary.unlink()
@@ -57,7 +57,7 @@ def remove_if_abandoned(temporary: Path) -> bool:
 
 
 def _open_locked(temporary: Path) -> int:
-    """A new file and its lock in one step: nobody who looks for abandoned files comes between."""
+    """Create and lock a file while the folder is locked, so that no sweep sees it unlocked."""
     with folder_locked(temporary.parent, fcntl.LOCK_SH):
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
@@ -70,9 +70,9 @@ def _open_locked(temporary: Path) -> int:
 
 @contextlib.contextmanager
 def folder_locked(folder: Path, operation: int) -> Iterator[None]:
-    """Hold `fcntl.LOCK_SH` or `LOCK_EX` on a folder; the system lets go when the process ends.
+    """Hold `fcntl.LOCK_SH` or `LOCK_EX` on a folder; the lock ends with the process.
 
-    With `LOCK_NB` BlockingIOError is raised where others hold it, instead of waiting for them.
+    With `LOCK_NB` it raises BlockingIOError instead of waiting for other holders.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -83,11 +83,11 @@ def folder_locked(folder: Path, operation: int) -> Iterator[None]:
 
 
 def make_folder(folder: Path, root: Path | None = None) -> None:
-    """Create a folder (0700) and its parents so that they, too, survive a power cut.
+    """Create a folder (0700) and its parents, durably.
 
-    Where `root` is given, only those below it, and never `root` itself. Names that are there
-    already are synced as well: who made them may have been killed before that. What this user may
-    not write to is not of such making.
+    With `root` only folders below `root` are created. Existing folders are synced, too: the process
+    that created them may have been killed before its sync. Folders in a parent that this user
+    cannot write to were not created by us and are not synced.
     """
     with os_errors_named(folder):
         for ancestor in reversed([folder, *folder.parents]):
@@ -100,7 +100,7 @@ def make_folder(folder: Path, root: Path | None = None) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable: a rename is only safe once its folder is synced."""
+    """Make the names in a folder durable. A rename is durable after the sync of its folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -110,7 +110,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def os_errors_named(path: Path) -> Iterator[None]:
-    """Turn what the operating system reports about `path` into this package's errors."""
+    """Raise an OSError inside the block as a StorageError that names `path`."""
     try:
         yield
     except OSError as error:
@@ -118,7 +118,7 @@ def os_errors_named(path: Path) -> Iterator[None]:
 
 
 def os_error_named(error: OSError, path: Path) -> StorageError:
-    """This package's error for what the operating system reports about `path`."""
-    if error.errno in _NO_ROOM:
+    """Return the StorageError for an OSError; its text names `path`."""
+    if error.errno in _DISK_FULL:
         return OutOfSpaceError(f"no space left for {path}: free some, then it is tried again")
     return SpoolError(f"{path}: {error.strerror or error}: check its disk and permissions")

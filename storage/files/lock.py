@@ -1,4 +1,4 @@
-"""One at a time, over all processes of a machine: a lock that its holder's death frees."""
+"""A lock between processes of one machine (flock), released when its holder exits."""
 
 import contextlib
 import fcntl
@@ -14,23 +14,23 @@ _POLL_SECONDS = 0.1
 
 
 @contextlib.contextmanager
-def turn(lock: Path) -> Iterator[bool]:
-    """Whether it is this caller's turn, which lasts as long as the block."""
+def try_lock(lock: Path) -> Iterator[bool]:
+    """Take the lock for the block and yield True, or yield False if it has another holder."""
     with os_errors_named(lock):
         descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        yield _is_taken(descriptor)
+        yield _flock(descriptor)
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
-def turn_within(lock: Path, seconds: float) -> Iterator[None]:
-    """Wait for the turn; raises StoreUnavailableError where another still has it then."""
+def hold_lock(lock: Path, seconds: float) -> Iterator[None]:
+    """Take the lock for the block. Raises StoreUnavailableError if that takes over `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
-        with turn(lock) as mine:
-            if mine:
+        with try_lock(lock) as held:
+            if held:
                 yield
                 return
         if time.monotonic() > deadline:
@@ -40,7 +40,7 @@ def turn_within(lock: Path, seconds: float) -> Iterator[None]:
         time.sleep(_POLL_SECONDS)
 
 
-def _is_taken(descriptor: int) -> bool:
+def _flock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,7 +1,7 @@
 """The spool: a folder of DICOM files, each written once and completely.
 
-A file in it tells it from a folder that only has its name, such as the mount point of a volume that
-is not there: without it no file is missing, and none is written.
+A marker file shows that the spool volume is mounted. Without it the spool reports no file as
+missing and writes no file.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from storage.files.durable import (
     sync_folder,
 )
 
-_Read = TypeVar("_Read")
+_Result = TypeVar("_Result")
 
 RECEIVED = "received"
 
@@ -41,17 +41,18 @@ OBJECTS = "objects"
 LOST_AND_FOUND = "lost+found"
 
 MARKER = "cxrd-spool"
+"""Name of the marker file."""
 
 MARK = b"cxrd keeps files here: without this one it takes the folder for an empty mount point.\n"
 
 _TEMPORARY = "tmp"
 
-_BATCH = 500
+BATCH_FILES = 500
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that is safely on disk; `path` is relative to the spool, `size` in bytes."""
+    """A file on disk; `path` is relative to the spool, `size` is in bytes."""
 
     path: str
     size: int
@@ -59,21 +60,20 @@ class StoredFile:
 
 
 def received_path(study_instance_uid: str, sop_instance_uid: str, reception: str) -> str:
-    """Where received bytes are kept.
+    """Return the spool path of a received file.
 
-    `reception` tells this reception from any other of the same instance (a UUID, say), so that
-    nothing is overwritten and taking one copy back cannot take another's bytes away. Paths are
-    made of a hash only: a UID as sent may hold any character, and a path shows up in logs and
-    listings where no identifier should.
+    `reception` is unique to this reception (a UUID), so that two receptions of an instance neither
+    overwrite nor delete each other's file. The path holds only a hash: a UID from a peer may
+    contain any character, and logs and listings must not show identifiers.
     """
     return _fan_out(RECEIVED, study_instance_uid, sop_instance_uid, reception)
 
 
 def object_path(sop_instance_uid: str, data: bytes) -> str:
-    """Where an object made here is kept.
+    """Return the spool path of an object made here.
 
-    The same object made with other bytes, on another day say, has another path: a worker that
-    lost its lease and does not know it yet cannot overwrite what was recorded of its successor.
+    The path depends on the bytes, which may differ for the same object on another day. So a worker
+    that lost its lease unnoticed cannot overwrite the file that its successor recorded.
     """
     return _fan_out(OBJECTS, sop_instance_uid, hashlib.sha256(data).hexdigest())
 
@@ -84,7 +84,7 @@ def _fan_out(folder: str, *identifiers: str) -> str:
 
 
 def make_spool(root: Path) -> None:
-    """Make the folder and the file that marks it, where they are not there."""
+    """Create the spool folder and its marker file if they are missing."""
     temporary = root / _TEMPORARY
     make_folder(temporary)
     if not is_marked(root):
@@ -93,7 +93,7 @@ def make_spool(root: Path) -> None:
 
 
 def is_marked(root: Path) -> bool:
-    """Whether this folder is a spool. Raises SpoolError where that cannot be found out."""
+    """Return True if the folder holds the marker file. Raises SpoolError if that is unknown."""
     with os_errors_named(root):
         try:
             (root / MARKER).stat()
@@ -106,17 +106,17 @@ class Spool:
     """Files below one root folder, named by relative POSIX paths.
 
     Safe to share between threads and processes. Files are 0600 and folders 0700. A file is written
-    before the row that names it; whoever does so is `recording` it, and who looks for files that
-    no row names has their folder `alone`.
+    before the row that names it: its writer holds the shared lock of its folder (`recording`)
+    until the row is committed. The orphan sweep holds the exclusive lock (`exclusive`).
 
-    Whatever keeps all files from being used, and not one of them, is a SpoolUnavailableError.
+    A fault of all files, not of a single file, raises SpoolUnavailableError.
     """
 
     def __init__(self, root: Path, min_free_bytes: int = 0, *, create: bool = True) -> None:
         """Open the spool; `min_free_bytes` stay free on its disk.
 
-        With `create` a missing one is made. Only who starts the daemon may know that none is
-        missed; who works in it leaves that be.
+        `create` makes a missing spool. Roles of a running daemon do not create it: they cannot
+        tell a new spool from an unmounted volume.
         """
         self._root = root.resolve()
         self._min_free_bytes = min_free_bytes
@@ -126,7 +126,7 @@ class Spool:
             make_spool(self._root)
 
     def path(self, relative: str) -> Path:
-        """The absolute path; raises UnsafePathError when it is not inside the spool."""
+        """Return the absolute path. Raises UnsafePathError for a path outside the spool."""
         try:
             absolute = (self._root / relative).resolve()
         except (ValueError, RuntimeError) as error:
@@ -136,10 +136,10 @@ class Spool:
         return absolute
 
     def write(self, relative: str, data: bytes | memoryview) -> StoredFile:
-        """Keep `data`; once this returns it survives a crash of the process or the machine.
+        """Write a file; when this returns it survives a crash of the process or the machine.
 
-        A file already there is replaced in one step. Raises OutOfSpaceError, SpoolError or
-        UnsafePathError, and then what was there is as it was and nothing half-written is left.
+        An existing file is replaced in one step. Raises OutOfSpaceError, SpoolError or
+        UnsafePathError; then an existing file is unchanged and no partial file is left.
         """
         target = self.path(relative)
         size = memoryview(data).nbytes
@@ -149,27 +149,34 @@ class Spool:
             self._prepare_folder(target.parent)
             with durable_file(target, self._temporary) as file:
                 file.write(data)
-            # It may have gone since, and then the file is where nobody will look for it.
+            # If the volume was unmounted meanwhile, the file is in the mount point below it.
             self._require_marked()
         stored = target.relative_to(self._root).as_posix()
         return StoredFile(stored, size, hashlib.sha256(data).hexdigest())
 
-    def read(self, relative: str) -> bytes:
-        """The whole file; raises IntegrityError when it is missing."""
-        return self._reading(relative, Path.read_bytes)
+    def read(self, relative: str, sha256: str) -> bytes:
+        """Return the bytes of a file. Raises IntegrityError if it is missing or altered.
 
-    def size(self, relative: str) -> int:
-        """The bytes of a file; raises IntegrityError when it is missing."""
-        return self._reading(relative, lambda path: path.stat().st_size)
+        The digest is that of the returned bytes: the file is read once.
+        """
+        data = self._read(relative, Path.read_bytes)
+        self._require_digest(relative, hashlib.sha256(data).hexdigest(), sha256)
+        return data
 
     def verify(self, relative: str, sha256: str) -> None:
-        """Raise IntegrityError unless the file is there with the bytes it was written with."""
-        if self.digest(relative) != sha256:
-            path = self.path(relative)
-            raise IntegrityError(f"{path} has changed since it was written: restore it")
+        """Raise IntegrityError if a file is missing or altered, without keeping it in memory."""
+        self._require_digest(relative, self.digest(relative), sha256)
+
+    def digest(self, relative: str) -> str:
+        """Return the SHA-256 of a file. Raises IntegrityError if it is missing."""
+        return self._read(relative, file_sha256)
+
+    def size(self, relative: str) -> int:
+        """Return the size of a file in bytes. Raises IntegrityError if it is missing."""
+        return self._read(relative, lambda path: path.stat().st_size)
 
     def delete(self, relative: str) -> None:
-        """Remove a file; one that is already gone is no error."""
+        """Delete a file; a missing file is not an error."""
         path = self.path(relative)
         with os_errors_named(path):
             try:
@@ -179,9 +186,10 @@ class Spool:
 
     @contextlib.contextmanager
     def recording(self, *relatives: str) -> Iterator[None]:
-        """Hold these files, which may not be there yet, until their rows are committed.
+        """Hold the shared locks of the folders of these files until their rows are committed.
 
-        Any number of threads and processes may; a sweep takes nothing from their folders meanwhile.
+        The files need not exist. Any number of threads and processes may hold a folder; a sweep
+        skips it meanwhile.
         """
         with contextlib.ExitStack() as stack:
             for folder in {self.path(relative).parent for relative in relatives}:
@@ -191,23 +199,24 @@ class Spool:
             yield
 
     @contextlib.contextmanager
-    def alone(self, relative: str) -> Iterator[bool]:
-        """Whether nobody was recording a file in this one's folder; nobody begins to meanwhile."""
+    def exclusive(self, relative: str) -> Iterator[bool]:
+        """Lock the folder of a file against `recording`; yield False if it is in use."""
         folder = self.path(relative).parent
         with contextlib.ExitStack() as stack:
             with os_errors_named(folder):
                 try:
                     lock = folder_locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     stack.enter_context(lock)
-                    is_alone = True
+                    is_held = True
                 except BlockingIOError:
-                    is_alone = False
-            yield is_alone
+                    is_held = False
+            yield is_held
 
-    def listed(self, area: str) -> Iterator[tuple[str, ...]]:
-        """The paths of all files of RECEIVED, OBJECTS or LOST_AND_FOUND, each batch of one folder.
+    def batches(self, area: str, batch_files: int = BATCH_FILES) -> Iterator[tuple[str, ...]]:
+        """Yield the paths of all files of RECEIVED, OBJECTS or LOST_AND_FOUND.
 
-        Files that come or go meanwhile may be missed.
+        The files of a batch are in one folder. Files that are added or removed meanwhile may be
+        missed.
         """
         top = self.path(area)
         with os_errors_named(top):
@@ -221,13 +230,13 @@ class Spool:
                         for entry in entries
                         if entry.is_file(follow_symlinks=False)
                     )
-                    while batch := tuple(islice(paths, _BATCH)):
+                    while batch := tuple(islice(paths, batch_files)):
                         yield batch
 
     def set_aside(self, relatives: Iterable[str]) -> int:
-        """Move received files of one folder to LOST_AND_FOUND, for a person to look at.
+        """Move received files of one folder to LOST_AND_FOUND; return their number.
 
-        How many those were: whoever wrote one may take it back meanwhile.
+        A file that its writer deletes meanwhile is skipped.
         """
         aside = self.path(LOST_AND_FOUND)
         self._prepare_folder(aside)
@@ -235,28 +244,24 @@ class Spool:
         with os_errors_named(aside):
             for path in map(self.path, relatives):
                 with contextlib.suppress(FileNotFoundError):
-                    os.replace(path, aside / path.name)  # noqa: PTH105 - as the call is named
+                    os.replace(path, aside / path.name)  # noqa: PTH105 - the name of the call
                     moved.append(path)
             sync_folder(aside)
             for folder in {path.parent for path in moved}:
                 sync_folder(folder)
         return len(moved)
 
-    def digest(self, relative: str) -> str:
-        """The SHA-256 of a file; raises IntegrityError when it is missing."""
-        return self._reading(relative, _digest)
-
     def sweep_temporary(self) -> int:
-        """Remove what a killed process left half-written, and say how many files that was.
+        """Delete the temporary files of killed processes; return their number.
 
-        Files that a living process is writing are left alone.
+        Files of running writers stay.
         """
         with os_errors_named(self._temporary):
             self._prepare_folder(self._temporary)
             return sum(remove_if_abandoned(path) for path in self._temporary.iterdir())
 
     def free_bytes(self) -> int:
-        """What is free on the spool's disk; raises SpoolError when it cannot be asked."""
+        """Return the free bytes of the spool's disk. Raises SpoolError."""
         with os_errors_named(self._root):
             return shutil.disk_usage(self._root).free
 
@@ -269,7 +274,7 @@ class Spool:
             )
 
     def _prepare_folder(self, folder: Path) -> None:
-        """Create a folder and sync its name, once per process even where it exists."""
+        """Create a folder and sync its name, once per process even if it exists."""
         self._require_marked()
         with os_errors_named(folder):
             if folder in self._durable_folders and folder.is_dir():
@@ -277,10 +282,16 @@ class Spool:
         make_folder(folder, self._root)
         self._durable_folders.add(folder)
 
-    def _reading(self, relative: str, read: Callable[[Path], _Read]) -> _Read:
-        """What `read` makes of a file; one that fails is tried again once all others can be read.
+    def _require_digest(self, relative: str, found: str, expected: str) -> None:
+        if found != expected:
+            path = self.path(relative)
+            raise IntegrityError(f"{path} has changed since it was written: restore it")
 
-        So a volume that comes back between the two looks has no file missing.
+    def _read(self, relative: str, read: Callable[[Path], _Result]) -> _Result:
+        """Return `read(path)`; retry it once after a failure, when the spool can be read.
+
+        Without the retry, a volume that is mounted between the failure and the check of the marker
+        file would have missing files.
         """
         path = self.path(relative)
         try:
@@ -292,12 +303,14 @@ class Spool:
         except OSError as error:
             self._require_readable()
             if isinstance(error, FileNotFoundError):
-                raise _missing(path) from error
+                raise IntegrityError(
+                    f"{path} is missing: restore it, or discard the job that needs it"
+                ) from error
             raise os_error_named(error, path) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Tell what keeps one file from being written from what keeps all of them."""
+        """Raise SpoolUnavailableError instead of SpoolError if no file can be written."""
         try:
             yield
         except SpoolUnavailableError:
@@ -307,12 +320,12 @@ class Spool:
             raise
 
     def _require_marked(self) -> None:
-        with self._for_all():
+        with self._marker_errors():
             (self._root / MARKER).stat()
 
     def _require_readable(self) -> None:
-        with self._for_all(), (self._root / MARKER).open("rb") as file:
-            # Read from the disk: what the system remembers of it says nothing of the other files.
+        with self._marker_errors(), (self._root / MARKER).open("rb") as file:
+            # Read from the disk: a cached marker file does not prove that others can be read.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             file.read()
 
@@ -328,7 +341,8 @@ class Spool:
             probe.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _for_all(self) -> Iterator[None]:
+    def _marker_errors(self) -> Iterator[None]:
+        """Raise an OSError at the marker file as SpoolUnavailableError."""
         try:
             yield
         except FileNotFoundError as error:
@@ -339,10 +353,7 @@ class Spool:
             raise SpoolUnavailableError(str(os_error_named(error, self._root))) from error
 
 
-def _digest(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, as lower-case hexadecimal digits. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _missing(path: Path) -> IntegrityError:
-    return IntegrityError(f"{path} is missing: restore it, or discard the job that needs it")

@@ -1,1 +1,1 @@
-"""Received instances and their results."""
+"""Received instances, their results and their deliveries."""

@@ -1,10 +1,10 @@
-"""Reading instances, studies and objects inside a transaction."""
+"""Queries for instances, studies, objects and their files, for use inside a transaction."""
 
 from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, select, text, union_all
 
 from storage.records import (
     FindingRecord,
@@ -12,23 +12,27 @@ from storage.records import (
     InstanceState,
     JobKind,
     JobState,
+    KeptFile,
     ObjectKind,
     ObjectRecord,
     StudyResults,
 )
 from storage.tables.schema import findings, instances, jobs, objects, studies
 
+_WRITERS_TIMEOUT_SECONDS = 5
+"""Limits how long the table locks of one waiting caller delay all writers."""
+
 _OBJECT_COLUMNS = [column for column in objects.c if column.name not in ("id", "created_at")]
 
 
 def load_instance(connection: Connection, instance_id: int) -> Instance | None:
-    """One revision of an instance, if it is there."""
+    """Return one revision of an instance, or None."""
     found = load_instances(connection, instances.c.id == instance_id)
     return found[0] if found else None
 
 
 def load_instances(connection: Connection, which: ColumnElement[bool]) -> tuple[Instance, ...]:
-    """Instances with their findings and objects, in the order they were received."""
+    """Return instances with their findings and objects, in the order of their reception."""
     rows = connection.execute(select(instances).where(which).order_by(instances.c.id)).mappings()
     by_id: dict[int, dict[str, Any]] = {row["id"]: dict(row) for row in rows}
     found = load_findings(connection, by_id)
@@ -46,7 +50,7 @@ def load_instances(connection: Connection, which: ColumnElement[bool]) -> tuple[
 def load_findings(
     connection: Connection, instance_ids: Collection[int]
 ) -> dict[int, list[FindingRecord]]:
-    """The findings of each of these instances, in the order they were recorded."""
+    """Return the findings of each instance, in the order of their recording."""
     query = (
         select(findings)
         .where(findings.c.instance_id.in_(instance_ids))
@@ -72,16 +76,16 @@ def _region(stored: list[list[float]] | None) -> tuple[tuple[float, float], ...]
 
 
 def load_object(connection: Connection, sop_instance_uid: str) -> ObjectRecord | None:
-    """One object made here, if it is there."""
+    """Return an object made here, or None."""
     query = select(*_OBJECT_COLUMNS).where(objects.c.sop_instance_uid == sop_instance_uid)
     row = connection.execute(query).mappings().one_or_none()
     return ObjectRecord(**row) if row else None
 
 
 def load_study(connection: Connection, study_instance_uid: str) -> StudyResults:
-    """The latest revision of each instance of a study, and its reports.
+    """Return the latest revision of each instance of a study, and the study's reports.
 
-    One that came in another study under the same UID takes nothing away from this one.
+    A later revision in another study does not supersede an instance of this study.
     """
     newer = instances.alias()
     is_latest = ~(
@@ -116,7 +120,7 @@ def load_study(connection: Connection, study_instance_uid: str) -> StudyResults:
 
 
 def _count_pending(connection: Connection, which: ColumnElement[bool]) -> int:
-    """How many will still be analysed; a parked or discarded analysis is not waited for."""
+    """Return the number of instances with a queued or running analysis."""
     query = (
         select(func.count())
         .select_from(instances)
@@ -145,3 +149,40 @@ def _load_objects(
     for row in connection.execute(query).mappings():
         made[row["instance_id"]].append(ObjectRecord(**row))
     return made
+
+
+def load_kept_files(connection: Connection, which: ColumnElement[bool]) -> tuple[KeptFile, ...]:
+    """Return the files of these received instances, without purged revisions."""
+    query = (
+        select(instances.c.sop_class_uid, instances.c.spool_path, instances.c.sha256)
+        .where(which, instances.c.purged_at.is_(None))
+        .order_by(instances.c.revision)
+    )
+    return tuple(KeptFile(*row) for row in connection.execute(query))
+
+
+def unreferenced_paths(
+    connection: Connection, spool_paths: Collection[str], *, wait_for_writers: bool
+) -> tuple[str, ...]:
+    """Return the spool paths that no row names."""
+    query = union_all(
+        *(
+            select(table.c.spool_path).where(table.c.spool_path.in_(spool_paths))
+            for table in (instances, objects)
+        )
+    )
+    if wait_for_writers:
+        _await_writers(connection)
+    named = set(connection.scalars(query))
+    return tuple(path for path in spool_paths if path not in named)
+
+
+def _await_writers(connection: Connection) -> None:
+    """Wait for open transactions that add rows with a spool path.
+
+    A PostgreSQL server may still commit for a client that is gone. SQLite commits in the calling
+    process, or does not commit.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL lock_timeout = '{_WRITERS_TIMEOUT_SECONDS}s'"))
+        connection.execute(text("LOCK TABLE instances, objects IN SHARE MODE"))

@@ -1,7 +1,7 @@
-"""What became of instances, studies and objects: results and the outbox.
+"""Results of instances, studies and objects, and the outbox of deliveries.
 
-Each `record_…` method settles the job that produced the result in the same transaction: either
-both are in the store or neither, and a worker that lost its lease records nothing.
+Each `record_…` method settles the job of the result in the same transaction: both are in the store,
+or neither. A worker that lost its lease gets LeaseLostError and records no result.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ class Results:
         self._now = clock
 
     def instance(self, instance_id: int) -> Instance:
-        """One revision of an instance; raises UnknownRecordError."""
+        """Return one revision of an instance. Raises UnknownRecordError."""
         with self._database.reading() as connection:
             found = load_instance(connection, instance_id)
         if found is None:
@@ -51,12 +51,12 @@ class Results:
         return found
 
     def study(self, study_instance_uid: str) -> StudyResults:
-        """All of a study; one never heard of has no instances."""
+        """Return a study. An unknown study has no instances."""
         with self._database.reading() as connection:
             return load_study(connection, study_instance_uid)
 
     def patient_id(self, study_instance_uid: str) -> str:
-        """The Patient ID of a study's newest instance; nothing where there is none."""
+        """Return the Patient ID of a study's newest instance, or an empty text."""
         query = (
             select(instances.c.patient_id)
             .where(instances.c.study_instance_uid == study_instance_uid)
@@ -67,12 +67,12 @@ class Results:
             return connection.scalar(query) or ""
 
     def object(self, sop_instance_uid: str) -> ObjectRecord | None:
-        """An object made here, if there is one of this UID."""
+        """Return the object with this UID made here, or None."""
         with self._database.reading() as connection:
             return load_object(connection, sop_instance_uid)
 
     def delivery(self, job: Job) -> PendingDelivery:
-        """What a DELIVER job has to send; raises UnknownRecordError."""
+        """Return the delivery of a DELIVER job. Raises UnknownRecordError."""
         query = select(deliveries).where(deliveries.c.job_id == job.id)
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
@@ -82,17 +82,16 @@ class Results:
         return PendingDelivery(found, row.destination)
 
     def record_analysis(self, job: Job, instance_id: int, analysis: AnalysisRecord) -> None:
-        """The instance is analysed; its study is reported anew if it was reported before.
+        """Record an analysis. A study that was reported before is reported again.
 
-        The objects are kept but not delivered: that is for `record_report`. A repeated analysis
-        replaces the findings. Raises LeaseLostError.
+        The objects are recorded without deliveries, which `record_report` adds. A repeated
+        analysis replaces the findings. Raises LeaseLostError.
         """
         now = self._now()
         with self._database.writing() as connection:
-            _lock_study_of(connection, instance_id)
-            settle(connection, job, JobState.DONE, now=now)
-            instance = _end_instance(
+            instance = _end_analysis(
                 connection,
+                job,
                 instance_id,
                 now,
                 state=InstanceState.ANALYSED,
@@ -110,23 +109,22 @@ class Results:
             ]
             if rows:
                 connection.execute(plain_insert(findings), rows)
-            # Those of an earlier model stay for their deliveries, but show this analysis no more.
+            # Objects of an earlier analysis stay for their deliveries, without their instance.
             connection.execute(
                 update(objects).where(objects.c.instance_id == instance_id).values(instance_id=None)
             )
-            _keep_objects(connection, analysis.objects, now)
-            append(connection, _analysed(job, instance, analysis), now)
+            _record_objects(connection, analysis.objects, now)
+            append(connection, _analysis_entry(job, instance, analysis), now)
 
     def record_refusal(
         self, job: Job, instance_id: int, reason: str, detail: str, notes: Sequence[str] = ()
     ) -> None:
-        """The instance is not analysed, for this named reason. Raises LeaseLostError."""
+        """Record that an instance is not analysed, with the reason. Raises LeaseLostError."""
         now = self._now()
         with self._database.writing() as connection:
-            _lock_study_of(connection, instance_id)
-            settle(connection, job, JobState.DONE, now=now)
-            instance = _end_instance(
+            instance = _end_analysis(
                 connection,
+                job,
                 instance_id,
                 now,
                 state=InstanceState.NOT_ANALYSED,
@@ -155,16 +153,15 @@ class Results:
         objects: Sequence[ObjectRecord] = (),
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        """The study's report, its objects and every delivery of them, in one transaction.
+        """Record a study's report, its objects and their deliveries.
 
-        A delivery that was asked for before is left as it is, sent or not. UNCHANGED leaves the
-        study's earlier status standing, which is REPORTED once there is a report. Raises
-        LeaseLostError.
+        An existing delivery is unchanged, sent or not. UNCHANGED keeps the study's earlier status,
+        or restores REPORTED if the study has a report. Raises LeaseLostError.
         """
         now = self._now()
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=now)
-            _keep_objects(connection, objects, now)
+            _record_objects(connection, objects, now)
             for delivery in deliveries:
                 _queue_delivery(connection, delivery, now)
             row = {
@@ -176,7 +173,7 @@ class Results:
             statement = insert(connection, studies).values(row)
             if status is StudyStatus.UNCHANGED:
                 connection.execute(statement.on_conflict_do_nothing())
-                connection.execute(_reported_again(study_instance_uid, now))
+                connection.execute(_restore_reported(study_instance_uid, now))
             else:
                 connection.execute(
                     statement.on_conflict_do_update(index_elements=["study_instance_uid"], set_=row)
@@ -201,10 +198,10 @@ class Results:
         *,
         commit_after: timedelta | None = None,
     ) -> None:
-        """The destination has the object, as an instance of `sop_class_uid`.
+        """Record that the destination has the object, as an instance of `sop_class_uid`.
 
-        With `commit_after` the destination is asked to commit to what it has of the study, once
-        nothing more was delivered for so long. Raises LeaseLostError.
+        With `commit_after`, commitment is requested for the study's objects at the destination,
+        that long after the last delivery. Raises LeaseLostError.
         """
         now = self._now()
         with self._database.writing() as connection:
@@ -216,11 +213,11 @@ class Results:
             )
             if commit_after is not None:
                 enqueue_commitment(connection, job, now, now + commit_after)
-            append(connection, _delivered(connection, job, dimse_status, sop_class_uid), now)
+            append(connection, _delivery_entry(connection, job, dimse_status, sop_class_uid), now)
 
 
-def _reported_again(study: str, now: datetime) -> Update:
-    """What was said of a study since its report no longer holds."""
+def _restore_reported(study: str, now: datetime) -> Update:
+    """Return the statement that restores REPORTED for a study with a report."""
     reports = select(objects.c.id).where(
         objects.c.study_instance_uid == study, objects.c.kind == ObjectKind.REPORT
     )
@@ -235,19 +232,19 @@ def _reported_again(study: str, now: datetime) -> Update:
     )
 
 
-def _lock_study_of(connection: Connection, instance_id: int) -> None:
+def _end_analysis(
+    connection: Connection, job: Job, instance_id: int, now: datetime, **values: object
+) -> str:
+    """Settle the job, set the result of its instance, and reopen the report of the study.
+
+    Returns the instance's subject for the audit trail.
+    """
     study = connection.scalar(
         select(instances.c.study_instance_uid).where(instances.c.id == instance_id)
     )
     if study is not None:
         lock_study(connection, study)
-
-
-def _end_instance(connection: Connection, instance_id: int, now: datetime, **values: object) -> str:
-    """Give the instance its outcome, and have its study reported anew if that was done before.
-
-    Returns its names for the audit trail.
-    """
+    settle(connection, job, JobState.DONE, now=now)
     row = connection.execute(
         update(instances)
         .where(instances.c.id == instance_id)
@@ -262,9 +259,9 @@ def _end_instance(connection: Connection, instance_id: int, now: datetime, **val
     if row is None:
         raise UnknownRecordError(f"there is no instance {instance_id} in the store")
     connection.execute(delete(findings).where(findings.c.instance_id == instance_id))
-    # A report under way may have read the study already.
-    begun = (JobState.RUNNING, JobState.DONE, JobState.PARKED)
-    reopen(connection, JobKind.REPORT, row.study_instance_uid, now=now, ended=begun)
+    # A running report may have read the study before this change.
+    started = (JobState.RUNNING, JobState.DONE, JobState.PARKED)
+    reopen(connection, JobKind.REPORT, row.study_instance_uid, now=now, ended=started)
     return subject_of(
         study=row.study_instance_uid,
         instance=row.sop_instance_uid,
@@ -273,8 +270,8 @@ def _end_instance(connection: Connection, instance_id: int, now: datetime, **val
     )
 
 
-def _analysed(job: Job, instance: str, analysis: AnalysisRecord) -> AuditEntry:
-    present = [f"{one.label} {one.probability:.2f}" for one in analysis.findings if one.present]
+def _analysis_entry(job: Job, instance: str, analysis: AnalysisRecord) -> AuditEntry:
+    present = [f"{item.label} {item.probability:.2f}" for item in analysis.findings if item.present]
     model = f"{analysis.model_name} {analysis.model_version}, sha256 {analysis.model_sha256}"
     return AuditEntry(
         AuditKind.INSTANCE_ANALYSED,
@@ -284,7 +281,7 @@ def _analysed(job: Job, instance: str, analysis: AnalysisRecord) -> AuditEntry:
     )
 
 
-def _delivered(
+def _delivery_entry(
     connection: Connection, job: Job, dimse_status: int | None, sop_class_uid: str | None
 ) -> AuditEntry:
     row = connection.execute(
@@ -304,8 +301,8 @@ def _delivered(
     )
 
 
-def _keep_objects(connection: Connection, records: Sequence[ObjectRecord], now: datetime) -> None:
-    """Add the objects; the row of one made before follows the file that was just written."""
+def _record_objects(connection: Connection, records: Sequence[ObjectRecord], now: datetime) -> None:
+    """Add objects; the row of an object made before gets its new file."""
     for record in records:
         statement = insert(connection, objects).values(**asdict(record), created_at=now)
         new = statement.excluded

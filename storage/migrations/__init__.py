@@ -1,1 +1,1 @@
-"""Building and upgrading the tables; `storage.schema` has them as they are now."""
+"""The migrations of the tables; `storage.tables.schema` describes the current tables."""

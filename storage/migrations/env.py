@@ -1,4 +1,4 @@
-"""Alembic runs this to upgrade the database on the connection it was handed."""
+"""Run by Alembic to upgrade the database on the connection of its caller."""
 
 from alembic import context
 

@@ -1,12 +1,12 @@
-"""The queue: one row per kind and subject, claimed under a lease, settled exactly once.
+"""The job queue: one row per kind and subject, claimed under a lease, settled once per claim.
 
     queued → running → done
-       ↑        ├────→ parked      (gave up; waits for a person)
-       └────────┴────→ queued      (retry, postponed, or its worker is gone)
+       ↑        ├────→ parked      (failed; waits for the operator)
+       └────────┴────→ queued      (retry, postponed, or its worker has exited)
 
-Touching a job asks for it again. A touch that comes while the job runs is not lost: when that
-run is settled, however it ended, the job is queued once more. A worker holds its job through the
-number of the claim; once the job was taken away, nothing that worker brings is recorded.
+A touch requests a job again. A touch of a running job queues the job again when the run is settled,
+whatever its result. A worker identifies its claim by the claim number. After the lease was lost,
+the results of that worker are not recorded.
 """
 
 from collections.abc import Callable, Collection
@@ -18,18 +18,19 @@ from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, upd
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.audit.trail import append
 from storage.errors import JobRunningError, UnknownJobError
-from storage.queue.transitions import UNCLAIMED, enqueue, held, settle
+from storage.queue.transitions import UNCLAIMED, enqueue, is_held, settle
 from storage.records import Job, JobKind, JobState
 from storage.tables.database import Database
 from storage.tables.schema import jobs, objects
 
 CLOCK_TOLERANCE = timedelta(seconds=60)
+"""Clock difference allowed between machines that share a store."""
 
-_Row = TypeVarTuple("_Row")
+_Columns = TypeVarTuple("_Columns")
 
 
 class Jobs:
-    """The queue as workers and people see it."""
+    """The queue, for workers and operators."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -43,7 +44,7 @@ class Jobs:
         not_before: datetime | None = None,
         lane: str | None = None,
     ) -> None:
-        """Add a job, due now unless told, or touch the one there is."""
+        """Add a job, due now by default, or touch the existing job."""
         now = self._now()
         with self._database.writing() as connection:
             enqueue(connection, kind, subject, now=now, not_before=not_before or now, lane=lane)
@@ -51,14 +52,14 @@ class Jobs:
     def claim(
         self, kinds: Collection[JobKind], worker: str, lease: timedelta, lane: str | None = None
     ) -> Job | None:
-        """Take the job that has been due longest, of any lane unless one is named.
+        """Claim the job that is due longest, in any lane or in the given lane.
 
-        No two workers get the same job, and none waits for another. The attempt counts from here,
-        so that a job which kills its workers can be told.
+        Two workers never get the same job, and a worker does not wait for another. The claim counts
+        as an attempt, so that a job that kills its workers is recognised.
         """
         now = self._now()
         due = (
-            _in_turn(select(jobs.c.id), kinds, lane)
+            _first_due(select(jobs.c.id), kinds, lane)
             .where(jobs.c.not_before <= now)
             .with_for_update(skip_locked=True)
         )
@@ -80,33 +81,30 @@ class Jobs:
         return Job(**row) if row else None
 
     def heartbeat(self, job: Job, lease: timedelta) -> bool:
-        """Hold the job for `lease` from now; False when it was taken away."""
-        statement = update(jobs).where(held(job)).values(lease_until=self._now() + lease)
+        """Renew the lease of a job from now; return False if the lease is lost."""
+        statement = update(jobs).where(is_held(job)).values(lease_until=self._now() + lease)
         with self._database.writing() as connection:
             return connection.execute(statement).rowcount == 1
 
     def finish(self, job: Job) -> None:
-        """The job is done. Raises LeaseLostError."""
+        """Settle the job as done. Raises LeaseLostError."""
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=self._now())
 
     def fail(self, job: Job, error: str, retry_at: datetime | None, *, audited: str = "") -> None:
-        """The run failed: try again then, or park the job. Raises LeaseLostError.
+        """Settle a failed run: retry the job at `retry_at`, or park it. Raises LeaseLostError.
 
-        `audited` is what the audit trail says of the reason: nothing that may name a patient.
+        `audited` is the reason for the audit trail, which must not name a patient.
         """
         now = self._now()
         state = JobState.PARKED if retry_at is None else JobState.QUEUED
         with self._database.writing() as connection:
             settle(connection, job, state, now=now, not_before=retry_at, error=error)
             if state is JobState.PARKED:
-                append(connection, parked(connection, job, audited), now)
+                append(connection, parked_entry(connection, job, audited), now)
 
     def postpone(self, job: Job, until: datetime, error: str | None = None) -> None:
-        """It is too early for the job, for a reason or none; this was no attempt.
-
-        Raises LeaseLostError.
-        """
+        """Queue the job again for `until`, without counting an attempt. Raises LeaseLostError."""
         with self._database.writing() as connection:
             settle(
                 connection,
@@ -119,13 +117,13 @@ class Jobs:
             )
 
     def reclaim(self) -> tuple[Job, ...]:
-        """Queue the jobs whose lease has run out, and return them."""
+        """Queue the jobs with an expired lease, and return them."""
         now = self._now()
         overdue = or_(jobs.c.lease_until < now, jobs.c.lease_until.is_(None))
         return self._requeue(overdue, "its worker stopped answering", now)
 
     def release(self, worker: str) -> int:
-        """Queue what a worker that has ended still held, and say how many jobs that was."""
+        """Queue the jobs held by a worker that has exited; return their number."""
         return len(self._requeue(jobs.c.worker == worker, "its worker ended", self._now()))
 
     def _requeue(self, which: ColumnElement[bool], error: str, now: datetime) -> tuple[Job, ...]:
@@ -138,11 +136,10 @@ class Jobs:
         with self._database.writing() as connection:
             return tuple(Job(**row) for row in connection.execute(statement).mappings())
 
-    def put_clock_right(self) -> int:
-        """Bring forward what was timed by a clock that was set back since; how many jobs that was.
+    def shift_to_clock(self) -> int:
+        """Shift jobs scheduled before the clock was set back; return their number.
 
-        A job written in what is now the future keeps its wait and its lease, counted from now.
-        Machines that share a store may differ by a minute.
+        A job that was updated in the future keeps its wait and its lease, counted from now.
         """
         now = self._now()
         query = select(jobs).where(
@@ -155,7 +152,7 @@ class Jobs:
                 step = row.updated_at - now
                 moved += connection.execute(
                     update(jobs)
-                    # Unless it was claimed, or its claim ended, since it was read.
+                    # Skips a job that was claimed or settled since it was read.
                     .where(
                         jobs.c.id == row.id,
                         jobs.c.state == row.state,
@@ -170,26 +167,26 @@ class Jobs:
         return moved
 
     def retry(self, job_id: int, actor: str = "") -> Job:
-        """Queue a job afresh, whatever became of it. Raises UnknownJobError, JobRunningError.
+        """Queue a job again, with its attempts reset. Raises UnknownJobError, JobRunningError.
 
-        `actor` is the person who wants it.
+        `actor` is the user, for the audit trail.
         """
         now = self._now()
         fresh = {"state": JobState.QUEUED, "attempts": 0, "not_before": now}
         return self._change(job_id, fresh, now, AuditKind.JOB_RETRIED, actor)
 
     def discard(self, job_id: int, actor: str = "") -> Job:
-        """Set a job aside for good. Raises UnknownJobError, JobRunningError.
+        """Discard a job permanently. Raises UnknownJobError, JobRunningError.
 
-        `actor` is the person who wants it.
+        `actor` is the user, for the audit trail.
         """
-        fate = {"state": JobState.DISCARDED}
-        return self._change(job_id, fate, self._now(), AuditKind.JOB_DISCARDED, actor)
+        discarded = {"state": JobState.DISCARDED}
+        return self._change(job_id, discarded, self._now(), AuditKind.JOB_DISCARDED, actor)
 
     def subjects(
         self, kind: JobKind, among: Collection[str], states: Collection[JobState]
     ) -> frozenset[str]:
-        """Which of these subjects have a job of this kind in one of the states."""
+        """Return those of the subjects that have a job of this kind in one of the states."""
         query = select(jobs.c.subject).where(
             jobs.c.kind == kind, jobs.c.subject.in_(among), jobs.c.state.in_(states)
         )
@@ -197,7 +194,7 @@ class Jobs:
             return frozenset(connection.scalars(query))
 
     def get(self, job_id: int) -> Job:
-        """One job; raises UnknownJobError."""
+        """Return one job. Raises UnknownJobError."""
         with self._database.reading() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().first()
         if row is None:
@@ -207,7 +204,7 @@ class Jobs:
     def list(
         self, state: JobState | None = None, kind: JobKind | None = None, limit: int | None = 100
     ) -> tuple[Job, ...]:
-        """The newest jobs, of one state or kind if told."""
+        """Return the newest jobs, of all states and kinds or of one."""
         query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
         if state is not None:
             query = query.where(jobs.c.state == state)
@@ -217,14 +214,14 @@ class Jobs:
             return tuple(Job(**row) for row in connection.execute(query).mappings())
 
     def counts(self) -> dict[tuple[JobKind, JobState], int]:
-        """How many jobs there are of each kind in each state; what there is none of is left out."""
+        """Return the number of jobs of each kind in each state, without zeros."""
         query = select(jobs.c.kind, jobs.c.state, func.count()).group_by(jobs.c.kind, jobs.c.state)
         with self._database.reading() as connection:
             return {(kind, state): n for kind, state, n in connection.execute(query)}
 
     def next_due(self, kinds: Collection[JobKind], lane: str | None = None) -> datetime | None:
-        """When the next queued job falls due, which may be past; None when nothing is queued."""
-        query = _in_turn(select(jobs.c.not_before), kinds, lane)
+        """Return when the next queued job is due, possibly in the past, or None without a job."""
+        query = _first_due(select(jobs.c.not_before), kinds, lane)
         with self._database.reading() as connection:
             return connection.scalar(query)
 
@@ -242,7 +239,10 @@ class Jobs:
             if row is not None:
                 changed = Job(**row)
                 entry = AuditEntry(
-                    kind, actor=actor, subject=_names(connection, changed), detail=changed.kind
+                    kind,
+                    actor=actor,
+                    subject=_audit_subject(connection, changed),
+                    detail=changed.kind,
                 )
                 append(connection, entry, now)
                 return changed
@@ -250,19 +250,19 @@ class Jobs:
         raise JobRunningError(f"{job.kind} job {job.id} is running: try again when it is not")
 
 
-def parked(connection: Connection, job: Job, reason: str) -> AuditEntry:
-    """What the audit trail says of a job that waits for a person now."""
+def parked_entry(connection: Connection, job: Job, reason: str) -> AuditEntry:
+    """Return the audit entry of a job that was just parked."""
     return AuditEntry(
         AuditKind.JOB_PARKED,
         AuditOutcome.FAILURE,
         actor=job.lane or job.worker or "",
-        subject=_names(connection, job),
+        subject=_audit_subject(connection, job),
         detail=f"{job.kind}: {reason}" if reason else job.kind,
     )
 
 
-def _names(connection: Connection, job: Job) -> str:
-    """What a job is about."""
+def _audit_subject(connection: Connection, job: Job) -> str:
+    """Return the subject of a job for the audit trail."""
     uid = job.subject.partition("@")[0]
     match job.kind:
         case JobKind.DELIVER:
@@ -276,8 +276,10 @@ def _names(connection: Connection, job: Job) -> str:
             return subject_of(job=job.id)
 
 
-def _in_turn(query: Select[*_Row], kinds: Collection[JobKind], lane: str | None) -> Select[*_Row]:
-    """The queued job of these kinds, and of this lane if one is named, that is due first."""
+def _first_due(
+    query: Select[*_Columns], kinds: Collection[JobKind], lane: str | None
+) -> Select[*_Columns]:
+    """Limit a query to the first due job that is queued, of these kinds and this lane, if given."""
     query = query.where(jobs.c.state == JobState.QUEUED, jobs.c.kind.in_(kinds))
     if lane is not None:
         query = query.where(jobs.c.lane == lane)

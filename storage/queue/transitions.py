@@ -1,4 +1,4 @@
-"""How a job moves from state to state: statements for use inside a wider transaction."""
+"""State changes of jobs: statements for use inside a transaction."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -15,10 +15,10 @@ UNCLAIMED: dict[str, Any] = {"worker": None, "lease_until": None}
 
 
 def lock_study(connection: Connection, study: str) -> None:
-    """Let no other transaction change the study until this one ends.
+    """Lock a study against other transactions until this transaction ends.
 
-    Whoever receives, analyses or purges does so before locking any row, and so holds its REPORT
-    job, too. A new study has none yet: on a server the name is locked as well.
+    A transaction that receives, analyses or purges takes this lock before any row lock. The lock is
+    the row of the study's REPORT job. A new study has no such row, so a server also locks the UID.
     """
     if connection.dialect.name == "postgresql":
         name = literal(study, jobs.c.subject.type)
@@ -39,7 +39,7 @@ def enqueue(
     not_before: datetime,
     lane: str | None = None,
 ) -> None:
-    """Add a job due at `not_before`, or touch the one there is."""
+    """Add a job due at `not_before`, or touch the existing job."""
     new = _new_job(kind, subject, now=now, not_before=not_before, lane=lane)
     connection.execute(
         insert(connection, jobs)
@@ -51,7 +51,7 @@ def enqueue(
 def enqueue_once(
     connection: Connection, kind: JobKind, subject: str, *, now: datetime, lane: str | None = None
 ) -> int | None:
-    """Add a job due now and return its number; None when there is one, which is left as it is."""
+    """Add a job due now and return its number; return None if the job exists, and leave it."""
     new = _new_job(kind, subject, now=now, not_before=now, lane=lane)
     added: int | None = connection.scalar(
         insert(connection, jobs).values(new).on_conflict_do_nothing().returning(jobs.c.id)
@@ -67,9 +67,10 @@ def reopen(
     now: datetime,
     ended: Collection[JobState],
 ) -> None:
-    """Touch a job that is in one of these states; one still to run is left as it is.
+    """Touch a job in one of the states `ended`; leave a job in another state.
 
-    One that runs and was told meanwhile to wait, for a quiet time, does not run again before that.
+    A running job that was touched with a later `not_before`, such as the end of the quiet time,
+    keeps that time.
     """
     waits = and_(jobs.c.state == JobState.RUNNING, jobs.c.not_before > now)
     not_before = case((waits, jobs.c.not_before), else_=literal(now, jobs.c.not_before.type))
@@ -90,7 +91,7 @@ def settle(
     attempts: int | None = None,
     error: str | None = None,
 ) -> None:
-    """End a run: `state` next, unless the job was touched meanwhile. Raises LeaseLostError."""
+    """End a run with `state`, or queue a job touched meanwhile. Raises LeaseLostError."""
     outcome = {
         jobs.c.state: (state, JobState.QUEUED),
         jobs.c.not_before: (not_before or job.not_before, jobs.c.not_before),
@@ -99,11 +100,11 @@ def settle(
     was_touched = jobs.c.generation != job.generation
     settled = connection.execute(
         update(jobs)
-        .where(held(job))
+        .where(is_held(job))
         .values(
             {
-                column: case((was_touched, if_touched), else_=literal(usually, column.type))
-                for column, (usually, if_touched) in outcome.items()
+                column: case((was_touched, touched), else_=literal(untouched, column.type))
+                for column, (untouched, touched) in outcome.items()
             }
         )
         .values(last_error=error, updated_at=now, **UNCLAIMED)
@@ -112,8 +113,8 @@ def settle(
         raise LeaseLostError(f"job {job.id} was given to another worker: nothing was recorded")
 
 
-def held(job: Job) -> ColumnElement[bool]:
-    """The condition that this very claim still holds the job."""
+def is_held(job: Job) -> ColumnElement[bool]:
+    """Return the condition that the claim of `job` still holds the job."""
     return and_(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING, jobs.c.claims == job.claims)
 
 

@@ -1,1 +1,1 @@
-"""Tables, their versions, transactions."""
+"""Tables, their migration, and transactions."""

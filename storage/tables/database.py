@@ -1,4 +1,4 @@
-"""The connection to SQLite or PostgreSQL, and transactions on it."""
+"""Connections to SQLite or PostgreSQL, and transactions."""
 
 import contextlib
 import threading
@@ -26,7 +26,7 @@ BUSY_TIMEOUT_SECONDS = 30.0
 
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
-# Parameters name patients, and an error's text is logged.
+# Error texts are logged, and parameters may name patients.
 _ENGINE_OPTIONS: dict[str, Any] = {"hide_parameters": True, "max_overflow": 20}
 
 _POSTGRESQL_DISK_FULL = "53100"
@@ -38,11 +38,11 @@ _UNCLEAR = (
 
 
 class DamagedText(str):
-    """A cell whose bytes are no UTF-8, with U+FFFD for what cannot be read; no row is kept so."""
+    """A damaged cell: bytes that are not UTF-8 are U+FFFD. The store writes no such cell."""
 
 
 def parse_url(url: str) -> URL:
-    """The parts of a store's URL. Raises StorageError, which quotes nothing of it."""
+    """Parse a store's URL. Raises StorageError without the URL, which may hold a password."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -56,12 +56,12 @@ def parse_url(url: str) -> URL:
 
 
 def open_engine(url: str, *, create: bool = True) -> Engine:
-    """An engine for `sqlite:///PATH` or `postgresql://…`; each process opens its own.
+    """Return an engine for `sqlite:///PATH` or `postgresql://…`; each process opens its own.
 
     SQLite runs in WAL mode with synchronous=FULL, so that a commit is on disk when it returns.
-    With `create` a missing SQLite file is made (0600, in a folder of 0700: it names patients).
+    `create` makes a missing SQLite file (0600, in a folder of 0700: it names patients).
 
-    Raises StorageError for a URL that cannot be used and SchemaError for a missing file.
+    Raises StorageError for an unusable URL and SchemaError for a missing file.
     """
     parsed = parse_url(url)
     try:
@@ -99,7 +99,7 @@ def _open_sqlite(url: URL, *, create: bool) -> Engine:
 
 
 def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
-    """Set the connection up, and stop sqlite3 from beginning transactions of its own accord."""
+    """Set up a connection, without the implicit transactions of sqlite3."""
     connection.isolation_level = None
     connection.text_factory = _text
     for pragma in _PRAGMAS:
@@ -114,13 +114,13 @@ def _text(cell: bytes) -> str:
 
 
 def _begin_sqlite_transaction(connection: Connection) -> None:
-    """A writer takes the write lock at once: one that reads first cannot wait for it later."""
+    """Begin with the write lock for a writer: a transaction that reads first cannot wait for it."""
     reads = connection.get_execution_options().get("reads_only", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that can say what to do on a conflict, in the connection's dialect."""
+    """Return an INSERT of the connection's dialect, which supports ON CONFLICT."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
@@ -129,8 +129,8 @@ def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.I
 class Database:
     """Short transactions on one engine, for any number of threads.
 
-    Whatever fails inside leaves nothing behind; what the database reports becomes a StorageError
-    that names the store and what to do.
+    An error rolls the transaction back. A database error is raised as a StorageError that names the
+    store and a remedy.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -143,50 +143,50 @@ class Database:
                 else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             )
         )
-        self._write_turn = threading.Lock()
+        self._write_lock = threading.Lock()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction whose queries all see the same moment."""
-        with self._errors_named(), self._snapshots.begin() as connection:
+        """Yield a connection in a transaction whose queries all see the same snapshot."""
+        with self._storage_errors(), self._snapshots.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is durable when the block has ended well."""
-        with self._turn(), self._errors_named(), self.engine.begin() as connection:
+        """Yield a connection in a transaction that is committed durably after the block."""
+        with self._exclusive(), self._storage_errors(), self.engine.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """SQLite has one writer at a time: this process's threads queue here, not by polling."""
+    def _exclusive(self) -> Iterator[None]:
+        """Queue the writing threads of this process: SQLite has one writer, and would poll."""
         if not self._is_sqlite:
             yield
             return
-        if not self._write_turn.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+        if not self._write_lock.acquire(timeout=BUSY_TIMEOUT_SECONDS):
             raise StoreUnavailableError("the store is busy: its disk may be too slow")
         try:
             yield
         finally:
-            self._write_turn.release()
+            self._write_lock.release()
 
     @contextlib.contextmanager
-    def _errors_named(self) -> Iterator[None]:
+    def _storage_errors(self) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:
-            raise self._named(error) from error
+            raise self._storage_error(error) from error
 
-    def _named(self, error: SQLAlchemyError) -> StorageError:
+    def _storage_error(self, error: SQLAlchemyError) -> StorageError:
         cause = error.orig if isinstance(error, StatementError) else error
         url = self.engine.url
-        text, store = _words(cause, url), f"the store {_name(url)}"
-        if _says_disk_full(cause):
+        text, store = _driver_text(cause, url), f"the store {_store_name(url)}"
+        if _is_disk_full(cause):
             return OutOfSpaceError(f"no space left for {store}: free some and try again")
-        if isinstance(error, PoolTimeoutError) or _says_locked(cause):
+        if isinstance(error, PoolTimeoutError) or _is_locked(cause):
             return StoreUnavailableError(f"{store} is busy ({text}): try again")
-        if not isinstance(error, (OperationalError, InterfaceError)) and not _says_corrupt(cause):
-            # Only the kind of error: the text may quote the row, and that names a patient.
+        if not isinstance(error, (OperationalError, InterfaceError)) and not _is_corrupt(cause):
+            # Names only the kind of error: its text may quote a row with a patient's name.
             kind = type(cause).__name__
             return StorageError(f"{store} refused what it was asked ({kind}): please report this")
         if self._is_sqlite:
@@ -197,16 +197,26 @@ class Database:
         return StoreUnavailableError(f"{store} does not answer ({text}): is the server running?")
 
 
-def _name(url: URL) -> str:
-    """Which store it is, and nothing that may be secret."""
+@contextlib.contextmanager
+def open_database(url: str, *, create: bool = False) -> Iterator[Database]:
+    """Open the database at a store's URL for the block; see `open_engine`."""
+    database = Database(open_engine(url, create=create))
+    try:
+        yield database
+    finally:
+        database.engine.dispose()
+
+
+def _store_name(url: URL) -> str:
+    """Return the file or server and database of a store, without user and password."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     hosts = url.host or ",".join(url.normalized_query.get("host", ()))
     return f"{url.get_backend_name()}://{hosts}/{url.database or ''}"
 
 
-def _words(cause: BaseException | None, url: URL) -> str:
-    """What the driver says on one line, less passwords; nothing where it quotes a cell."""
+def _driver_text(cause: BaseException | None, url: URL) -> str:
+    """Return the driver's message without passwords, or its type if it quotes a cell."""
     text = " ".join(str(cause).split())
     if "with text" in text:
         return type(cause).__name__
@@ -218,18 +228,18 @@ def _words(cause: BaseException | None, url: URL) -> str:
     return text
 
 
-def _says_disk_full(cause: BaseException | None) -> bool:
+def _is_disk_full(cause: BaseException | None) -> bool:
     return _code(cause) in ("SQLITE_FULL", _POSTGRESQL_DISK_FULL)
 
 
-def _says_locked(cause: BaseException | None) -> bool:
+def _is_locked(cause: BaseException | None) -> bool:
     return _code(cause).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
-def _says_corrupt(cause: BaseException | None) -> bool:
+def _is_corrupt(cause: BaseException | None) -> bool:
     return _code(cause).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def _code(cause: BaseException | None) -> str:
-    """SQLite's or PostgreSQL's name of what went wrong."""
+    """Return SQLite's name or PostgreSQL's SQLSTATE of an error."""
     return getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""

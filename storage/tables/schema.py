@@ -1,4 +1,4 @@
-"""The tables. `storage.migrations` builds them in a database; a test holds the two together."""
+"""The tables. `storage.migrations` creates them; a test compares the two."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -26,13 +26,13 @@ from storage.records import InstanceState, JobKind, JobState, ObjectKind, StudyS
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC. SQLite keeps no offset, so it is put back when read."""
+    """An aware datetime in UTC. SQLite stores no offset, so reading adds UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert to UTC; a naive datetime is a mistake of the caller."""
+        """Convert to UTC. Raises ValueError for a naive datetime."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -40,33 +40,33 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Name the zone of what was stored."""
+        """Add or convert to UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class StorableText(TypeDecorator[str]):
-    """Text as senders write it, less what no database keeps: NULs and broken code points.
+    """Text from peers, without the characters that databases reject: NULs and lone surrogates.
 
-    A stray byte in a patient's header must not keep the image from being received.
+    So an invalid byte in a header does not prevent the reception of an image.
     """
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Drop NULs and replace lone surrogates."""
+        """Remove NULs and replace lone surrogates."""
         return None if value is None else storable(value)
 
 
 def storable(value: str) -> str:
-    """The text as every database gives it back."""
+    """Return the text without NULs and with lone surrogates replaced."""
     return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _named(enum: type[StrEnum]) -> Enum:
-    """A column of an enum's values, as plain text that a person can read in the database."""
+    """Return the column type for an enum: its values as plain text."""
     return Enum(
         enum,
         native_enum=False,
@@ -75,7 +75,7 @@ def _named(enum: type[StrEnum]) -> Enum:
     )
 
 
-# SQLite numbers its rows by itself only where the type is spelt INTEGER.
+# SQLite numbers rows automatically only with the type name INTEGER.
 _RowNumber = BigInteger().with_variant(Integer(), "sqlite")
 
 metadata = MetaData(
@@ -105,7 +105,7 @@ jobs = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     UniqueConstraint("kind", "subject"),
-    # A claim reads its index in order and stops at the first row that fits.
+    # A claim reads an index in order and stops at the first matching row.
     Index("ix_jobs_due", "state", "not_before", "id", "kind"),
     Index("ix_jobs_due_in_lane", "state", "lane", "not_before", "id", "kind"),
 )
@@ -137,9 +137,9 @@ instances = Table(
     Column("model_name", StorableText),
     Column("model_version", StorableText),
     Column("model_sha256", StorableText),
-    # From then on the row is a record only; `spool_path` is empty once the file is gone.
+    # When the row became a mere record; `spool_path` is empty after the file was deleted.
     Column("purged_at", UtcDateTime),
-    # When the same bytes came once more after they had been purged.
+    # When the same bytes were received last after their first reception.
     Column("received_again_at", UtcDateTime),
     UniqueConstraint("sop_instance_uid", "revision"),
     UniqueConstraint("sop_instance_uid", "sha256"),
@@ -212,9 +212,9 @@ commitment_requests = Table(
     Column("study_instance_uid", StorableText, nullable=False),
     Column("destination", StorableText, nullable=False),
     Column("requested_at", UtcDateTime, nullable=False),
-    # None until the archive took the request.
+    # None until the archive accepted the request.
     Column("answer_by", UtcDateTime),
-    # When it was answered, or no longer waited for.
+    # When the request was answered or its answer was overdue.
     Column("closed_at", UtcDateTime),
     Column("answered_at", UtcDateTime),
     Index("ix_commitment_requests_study", "study_instance_uid", "destination"),
@@ -232,7 +232,7 @@ commitment_items = Table(
     Column("sop_instance_uid", StorableText, primary_key=True),
     Column("sop_class_uid", StorableText, nullable=False),
     Column("failure_reason", Integer),
-    # True from the failure that is not followed by another try until its job is parked.
+    # True from the last failure, after which the object is not sent again, until the job is parked.
     Column("given_up", Boolean, nullable=False),
     Index("ix_commitment_items_object", "sop_instance_uid"),
 )
@@ -243,7 +243,7 @@ commitment_inquiries = Table(
     Column("id", _RowNumber, primary_key=True),
     Column("peer", StorableText, nullable=False),
     Column("transaction_uid", StorableText, nullable=False),
-    # [[SOP Class UID, SOP Instance UID], …] as asked
+    # [[SOP Class UID, SOP Instance UID], …], sorted
     Column("instances", JSON, nullable=False),
     Column("reuses_uid", Boolean, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
@@ -251,7 +251,7 @@ commitment_inquiries = Table(
     Index("ix_commitment_inquiries_transaction", "transaction_uid", "peer"),
 )
 
-# Text throughout: a row is hashed as it is stored (storage.audit_chain).
+# Every cell is text: a row is hashed as it is stored (storage.audit.chain).
 audit_events = Table(
     "audit_events",
     metadata,
@@ -267,7 +267,7 @@ audit_events = Table(
     Column("hash", StorableText, nullable=False),
 )
 
-# How far each reader of the trail has come, and who is reading on its behalf.
+# The last row read by each reader of the trail, and the process that holds its lease.
 audit_readers = Table(
     "audit_readers",
     metadata,

@@ -1,4 +1,4 @@
-"""Bringing a database's tables to this version, or saying why that cannot be."""
+"""Upgrade of a database's tables to this version."""
 
 from alembic import command
 from alembic.config import Config
@@ -9,27 +9,27 @@ from sqlalchemy import Connection, text
 from storage.errors import SchemaError
 from storage.tables.database import Database
 
-# Any number, as long as every process that upgrades this store takes the same.
+# An arbitrary number, the same for every process that upgrades the store.
 _UPGRADE_LOCK = 0x63787264
 
 
 def migrate(database: Database) -> None:
-    """Create the tables or bring them up to date, in one transaction; safe to do at once twice.
+    """Create or upgrade the tables in one transaction. Two processes may do so at the same time.
 
-    Raises SchemaError when a newer version of this software has upgraded the database already.
+    Raises SchemaError if the tables are those of a newer version.
     """
     with database.writing() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-        config = _config()
+        config = alembic_config()
         _refuse_unknown(connection, ScriptDirectory.from_config(config))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
 def require_current(database: Database) -> None:
-    """Raise SchemaError unless the tables are the ones of this version."""
-    scripts = ScriptDirectory.from_config(_config())
+    """Raise SchemaError unless the tables are those of this version."""
+    scripts = ScriptDirectory.from_config(alembic_config())
     with database.reading() as connection:
         _refuse_unknown(connection, scripts)
         if _revision(connection) != scripts.get_current_head():
@@ -38,7 +38,8 @@ def require_current(database: Database) -> None:
             )
 
 
-def _config() -> Config:
+def alembic_config() -> Config:
+    """Return the Alembic configuration that names the migrations of the store."""
     config = Config()
     config.set_main_option("script_location", "storage:migrations")
     return config

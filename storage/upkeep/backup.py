@@ -1,14 +1,14 @@
-"""A copy of the store and of every file it names, made while the daemon runs.
+"""Backups: a copy of the store and of every file it names, made while the daemon runs.
 
-The store is copied as it was at one moment, and the files that its rows name at that moment after
-it: files are written before their rows, so all are there. Whoever removes spooled files for good
-waits meanwhile. A backup is made under a temporary name and renamed when all of it is on disk.
+The store is copied in one transaction, then the files that its rows name. Files are written before
+their rows, so every file is there. A purge waits for the backup. A backup is made under a temporary
+name and renamed when all of it is on disk.
 
     cxrd-20260301T120000Z/
-        backup.json      what this is, and what could not be copied
-        SHA256SUMS       of every file below, for `sha256sum --check`, too
+        backup.json      summary, with the files that could not be copied
+        SHA256SUMS       digest of every file below, also for `sha256sum --check`
         store.sqlite     or store.pgdump
-        spool/           as in data_dir; a hard link to what the backup before holds intact
+        spool/           as in data_dir; files of the previous backup are hard links
 """
 
 import contextlib
@@ -24,23 +24,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, NullPool, create_engine, select, text
+from sqlalchemy.exc import DatabaseError
 
 from storage.errors import IntegrityError, StorageError
 from storage.files.durable import make_folder, os_errors_named, sync_folder
-from storage.files.lock import turn_within
-from storage.files.spool import MARK, MARKER, Spool
-from storage.tables.database import Database, open_engine
+from storage.files.lock import hold_lock
+from storage.files.spool import MARK, MARKER, Spool, file_sha256
+from storage.tables.database import Database, open_database
 from storage.tables.schema import instances, objects
 from storage.tables.upgrade import require_current
 
-FORMAT = 1
-
-FACTS, SUMS, SPOOL = "backup.json", "SHA256SUMS", "spool"
-
-SQLITE_COPY, POSTGRESQL_COPY = "store.sqlite", "store.pgdump"
-
 WAIT_SECONDS = 60.0
+"""Time limit for the wait for another backup or a purge."""
+
+_FORMAT = 1
+
+_SUMMARY, _SUMS, _SPOOL = "backup.json", "SHA256SUMS", "spool"
+
+_SQLITE_COPY, _POSTGRESQL_COPY = "store.sqlite", "store.pgdump"
 
 _PART, _LOCK = ".part", ".lock"
 
@@ -50,8 +52,8 @@ _CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class NamedFile:
-    """A spooled file that a row names; `owner` says whose it is without naming a patient."""
+class _NamedFile:
+    """A spooled file that a row names. `owner` is `instance NUMBER` or `object NUMBER`."""
 
     owner: str
     path: str
@@ -60,9 +62,10 @@ class NamedFile:
 
 @dataclass(frozen=True, slots=True)
 class BackupSummary:
-    """What a backup holds. `linked` files were not copied: the backup before holds them.
+    """Contents of a backup: file counts and their size in bytes.
 
-    `damaged` names whose files could not be copied as they should be; they are left out.
+    `linked` files are hard links to the previous backup. `damaged` names the owners of files that
+    are damaged or missing in the spool and left out of the backup.
     """
 
     format: int
@@ -75,35 +78,38 @@ class BackupSummary:
 
 
 def back_up(
-    database_url: str, spool: Spool, into: Path, lock: Path, now: datetime
+    database_url: str,
+    spool: Spool,
+    into: Path,
+    lock: Path,
+    now: datetime,
+    *,
+    wait_seconds: float = WAIT_SECONDS,
 ) -> tuple[Path, BackupSummary]:
-    """Make a backup in a new folder below `into`; the folder, and what it holds.
+    """Make a backup in a new folder below `into`; return the folder and a summary.
 
-    A damaged, unreadable or missing file does not keep the rest from being copied. Raises
-    SchemaError, StoreUnavailableError where another backup or a purge is under way,
-    OutOfSpaceError or another StorageError, and then leaves nothing behind.
+    A damaged, unreadable or missing file is left out; the others are copied. Raises SchemaError,
+    StoreUnavailableError if another backup or a purge still runs after `wait_seconds`,
+    OutOfSpaceError or another StorageError. After an error no folder is left.
     """
     target = into / f"cxrd-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-    database = Database(open_engine(database_url, create=False))
-    try:
+    with open_database(database_url) as database:
         require_current(database)
         make_folder(into)
         with (
-            turn_within(lock, WAIT_SECONDS),
-            turn_within(into / _LOCK, WAIT_SECONDS),
-            _made_whole(target) as folder,
+            hold_lock(lock, wait_seconds),
+            hold_lock(into / _LOCK, wait_seconds),
+            _complete_folder(target) as folder,
         ):
             summary = _fill(folder, database, spool, _latest(into), now)
-    finally:
-        database.engine.dispose()
     return target, summary
 
 
-def named_files(connection: Connection) -> list[NamedFile]:
-    """Every file that is kept, by the rows."""
+def _named_files(connection: Connection) -> list[_NamedFile]:
+    """Return every file that a row names, without purged files."""
     return [
-        NamedFile(f"{what} {row.id}", row.spool_path, row.sha256)
-        for what, table in (("instance", instances), ("object", objects))
+        _NamedFile(f"{name} {row.id}", row.spool_path, row.sha256)
+        for name, table in (("instance", instances), ("object", objects))
         for row in connection.execute(
             select(table.c.id, table.c.spool_path, table.c.sha256)
             .where(table.c.purged_at.is_(None))
@@ -113,15 +119,15 @@ def named_files(connection: Connection) -> list[NamedFile]:
 
 
 @contextlib.contextmanager
-def _made_whole(target: Path) -> Iterator[Path]:
-    """A folder to fill that gets its name when the block ends well, or is removed."""
+def _complete_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder; rename it to `target` after the block, or remove it on an error."""
     if target.exists():
         raise StorageError(f"{target} is there already: try again in a second")
     folder = target.with_name(target.name + _PART)
     with os_errors_named(target):
-        for left in target.parent.glob(f"{_NAMED_BY_TIME}{_PART}"):
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left)
+        for abandoned in target.parent.glob(f"{_NAMED_BY_TIME}{_PART}"):
+            if abandoned.is_dir() and not abandoned.is_symlink():
+                shutil.rmtree(abandoned)
         try:
             folder.mkdir(mode=0o700)
             yield folder
@@ -138,20 +144,20 @@ def _fill(
     folder: Path, database: Database, spool: Spool, previous: Path | None, now: datetime
 ) -> BackupSummary:
     with database.reading() as connection:
-        named = named_files(connection)
+        named = _named_files(connection)
         store = _copy_store(connection, folder)
-    sums = {store: _sha256(folder / store)}
+    sums = {store: file_sha256(folder / store)}
     size = (folder / store).stat().st_size
-    had = _held_by(previous)
-    # There even where nothing was received yet, so that one way to restore fits all.
-    (folder / SPOOL).mkdir(mode=0o700)
-    _write(folder / SPOOL / MARKER, MARK.decode())
+    linkable = _files_of(previous)
+    # An empty store has a spool folder, too: every backup is restored the same way.
+    (folder / _SPOOL).mkdir(mode=0o700)
+    _write(folder / _SPOOL / MARKER, MARK.decode())
     damaged, linked = [], 0
     for file in named:
-        name = f"{SPOOL}/{file.path}"
+        name = f"{_SPOOL}/{file.path}"
         target = folder / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        earlier = had.get(name)
+        earlier = linkable.get(name)
         if earlier is not None and _link(earlier, target, file.sha256):
             linked += 1
         elif not _copy(spool.path(file.path), target, file.sha256):
@@ -160,26 +166,26 @@ def _fill(
         sums[name] = file.sha256
         size += target.stat().st_size
     summary = BackupSummary(
-        FORMAT, now.isoformat(), store, len(sums) - 1, linked, size, tuple(damaged)
+        _FORMAT, now.isoformat(), store, len(sums) - 1, linked, size, tuple(damaged)
     )
-    _write(folder / SUMS, "".join(f"{sha256}  {name}\n" for name, sha256 in sums.items()))
-    _write(folder / FACTS, json.dumps(asdict(summary), indent=1) + "\n")
+    _write(folder / _SUMS, "".join(f"{sha256}  {name}\n" for name, sha256 in sums.items()))
+    _write(folder / _SUMMARY, json.dumps(asdict(summary), indent=1) + "\n")
     return summary
 
 
 def _copy_store(connection: Connection, folder: Path) -> str:
-    """Copy the store as this transaction sees it."""
+    """Copy the store as this transaction sees it; return the name of the copy."""
     if connection.dialect.name == "postgresql":
         return _dump_postgresql(connection, folder)
-    target = folder / SQLITE_COPY
+    target = folder / _SQLITE_COPY
     target.touch(mode=0o600)
     source: Any = connection.connection.driver_connection
     with contextlib.closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
-        # One file, complete without the two that accompany a store in use.
+        # Makes the copy one complete file, without a -wal and a -shm file beside it.
         copy.execute("PRAGMA journal_mode = DELETE")
     _sync(target)
-    return SQLITE_COPY
+    return _SQLITE_COPY
 
 
 def _dump_postgresql(connection: Connection, folder: Path) -> str:
@@ -192,9 +198,9 @@ def _dump_postgresql(connection: Connection, folder: Path) -> str:
     url = connection.engine.url
     snapshot = connection.scalar(text("SELECT pg_export_snapshot()"))
     address = url.set(drivername="postgresql", password=None).render_as_string()
-    target = folder / POSTGRESQL_COPY
+    target = folder / _POSTGRESQL_COPY
     target.touch(mode=0o600)
-    done = subprocess.run(  # noqa: S603 - the program found above, and our own arguments
+    done = subprocess.run(  # noqa: S603 - the program found above, with our own arguments
         [
             program,
             "--format=custom",
@@ -209,26 +215,26 @@ def _dump_postgresql(connection: Connection, folder: Path) -> str:
         check=False,
     )
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise StorageError(f"pg_dump failed ({said}): no backup was made")
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise StorageError(f"pg_dump failed ({reason}): no backup was made")
     _sync(target)
-    return POSTGRESQL_COPY
+    return _POSTGRESQL_COPY
 
 
-def _held_by(previous: Path | None) -> dict[str, Path]:
-    """The files of the backup before, which may be damaged itself, by their names in it."""
+def _files_of(previous: Path | None) -> dict[str, Path]:
+    """Return the files of the previous backup by name; none if its list cannot be read."""
     if previous is None:
         return {}
     try:
-        return {name: previous / name for name in read_sums(previous)}
+        return {name: previous / name for name in _read_sums(previous)}
     except (IntegrityError, OSError):
         return {}
 
 
 def _link(source: Path, target: Path, sha256: str) -> bool:
-    """Share a file of the backup before that has this hash still; False where that cannot be."""
+    """Link to a file of the previous backup; return False if it is damaged or cannot be linked."""
     try:
-        if _sha256(source) != sha256:
+        if file_sha256(source) != sha256:
             return False
         os.link(source, target)
     except OSError:
@@ -237,11 +243,11 @@ def _link(source: Path, target: Path, sha256: str) -> bool:
 
 
 def _copy(source: Path, target: Path, sha256: str) -> bool:
-    """Copy a file that must have this hash; False, and no copy, where it cannot be read so."""
+    """Copy a file with this digest; return False if it is damaged or unreadable."""
     digest = hashlib.sha256()
     descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as copy:
-        for chunk in _readable(source):
+        for chunk in _chunks(source):
             digest.update(chunk)
             copy.write(chunk)
         copy.flush()
@@ -252,32 +258,18 @@ def _copy(source: Path, target: Path, sha256: str) -> bool:
     return False
 
 
-def _readable(source: Path) -> Iterator[bytes]:
-    """A file up to where it cannot be read any further."""
+def _chunks(source: Path) -> Iterator[bytes]:
+    """Yield a file in chunks, up to its end or a read error."""
     with contextlib.suppress(OSError), source.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
 
 
 def _latest(into: Path) -> Path | None:
-    """The newest whole backup in this folder."""
-    found = sorted(path.parent for path in into.glob(f"cxrd-*/{FACTS}"))
-    whole = [path for path in found if path.suffix != _PART]
-    return whole[-1] if whole else None
-
-
-def read_sums(folder: Path) -> dict[str, str]:
-    """The hash of every file of a backup. Raises IntegrityError where it is none."""
-    try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-        return {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise IntegrityError(f"{folder} is not a whole backup: use another one") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the newest complete backup in a folder."""
+    found = sorted(path.parent for path in into.glob(f"cxrd-*/{_SUMMARY}"))
+    complete = [path for path in found if path.suffix != _PART]
+    return complete[-1] if complete else None
 
 
 def _write(path: Path, content: str) -> None:
@@ -289,3 +281,77 @@ def _write(path: Path, content: str) -> None:
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def check_backup(folder: Path) -> tuple[int, tuple[str, ...]]:
+    """Check every file of a backup by its digest, and the rows of a SQLite store in it.
+
+    Returns the number of intact files, and a line for each fault. Raises IntegrityError if the
+    folder is not a complete backup, SpoolError if it cannot be read.
+    """
+    with os_errors_named(folder):
+        sums = _read_sums(folder)
+        try:
+            summary = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
+            store, files = str(summary["store"]), int(summary["files"])
+            damaged = list(summary["damaged"])
+        except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
+            raise _incomplete(folder) from error
+        wrong = [f"left out when it was made: {owner}" for owner in damaged]
+        listed = len(sums.keys() - {store})
+        if listed != files or store not in sums:
+            wrong.append(
+                f"{_SUMS} lists {listed} file(s), of {files} and the store: it was altered"
+            )
+        good = 0
+        for name, sha256 in sums.items():
+            fault = _fault(folder / name, sha256)
+            good += fault is None
+            wrong += [f"{fault}: {name}"] if fault else []
+        if store == _SQLITE_COPY:
+            wrong += _faults_of_store(folder / _SQLITE_COPY, sums, len(damaged))
+    return good, tuple(wrong)
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    """Return the digest of every file of a backup. Raises IntegrityError for another folder."""
+    try:
+        lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
+        return {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise _incomplete(folder) from error
+
+
+def _incomplete(folder: Path) -> IntegrityError:
+    return IntegrityError(f"{folder} is not a whole backup: use another one")
+
+
+def _fault(path: Path, sha256: str) -> str | None:
+    try:
+        found = file_sha256(path)
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+    return None if found == sha256 else "altered"
+
+
+def _faults_of_store(path: Path, sums: dict[str, str], left_out: int) -> Iterator[str]:
+    """Yield the faults inside the copy of a SQLite store, opened read-only."""
+    address = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    engine = create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool
+    )
+    try:
+        with engine.connect() as connection:
+            verdict = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+            if verdict != "ok":
+                yield f"the store in it is damaged: {verdict}"
+            missing = sum(
+                sums.get(f"{_SPOOL}/{file.path}") != file.sha256
+                for file in _named_files(connection)
+            )
+            if missing != left_out:
+                yield f"{missing} row(s) of the store in it name a file that is not in it"
+    except DatabaseError as error:
+        yield f"the store in it is damaged: {error.orig}"

@@ -1,7 +1,7 @@
-"""Are the store and the spool as they were left? Looked at before anything is written to them.
+"""Integrity checks of the store and the spool, before the daemon writes to them.
 
-A store that is damaged, or gone while its files are there, is not opened: what a start would write
-into it could be the last of it. Nothing here writes.
+A damaged store, or a missing store with files in the spool, is not opened: a write could destroy
+the rest of it. These checks only read.
 """
 
 import contextlib
@@ -17,29 +17,31 @@ from sqlalchemy import inspect, select
 from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
 from storage.files.durable import os_errors_named
 from storage.files.spool import MARKER, Spool, is_marked
-from storage.tables.database import Database, open_engine, parse_url
+from storage.tables.database import Database, open_database, parse_url
 from storage.tables.schema import instances, objects
 
 START_SECONDS = 10.0
-"""How long the check at the start may take. A store too large for it is checked up to there."""
+"""Time limit for the check at the start. A large store is checked only in part."""
 
-_STEPS_BETWEEN_LOOKS = 10_000
+_STEPS_PER_TIME_CHECK = 10_000
 
-_PAGE_ROWS = 1000
+PAGE_ROWS = 1000
 
-_MEND = "keep a copy of it, then restore a backup as docs/operations.md says; nothing was changed"
+_RESTORE_HINT = (
+    "keep a copy of it, then restore a backup as docs/operations.md says; nothing was changed"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A spooled file that is not as it was written; `what` is an instance or an object."""
+    """A spooled file that is missing or altered; `owner` is `instance` or `object`."""
 
-    what: str
+    owner: str
     number: int
     problem: str
 
     def __str__(self) -> str:
-        if self.what == "instance":
+        if self.owner == "instance":
             return (
                 f"instance {self.number}: its file {self.problem}: have it sent again, "
                 "which puts the file back, or restore it from a backup"
@@ -50,26 +52,28 @@ class Fault:
 def require_sound(
     database_url: str, spool_root: Path, seconds: float | None = START_SECONDS
 ) -> bool:
-    """Whether all of the store could be checked in `seconds`; with None, indexes are, too.
+    """Check the store; return True if the check finished within `seconds`.
 
-    A server's own checks are left to it. Raises IntegrityError where the store is damaged, or gone
-    although it had files.
+    Without a time limit (None), the check includes the indexes. A PostgreSQL server checks itself.
+    Raises IntegrityError if the store is damaged, or missing while the spool has received files.
     """
     in_time = True
     try:
         url = parse_url(database_url)
     except StorageError:
-        return in_time  # opening it says what is wrong
+        return in_time  # `Store.open` raises the error of a bad URL
     if url.get_backend_name() == "sqlite" and url.database:
         path = Path(url.database)
         if path.is_dir():
-            raise IntegrityError(f"the store {path} is a folder: move it away, then {_MEND}")
+            raise IntegrityError(
+                f"the store {path} is a folder: move it away, then {_RESTORE_HINT}"
+            )
         found = path.exists() and path.stat().st_size > 0
         if found:
             in_time = check_sqlite(
                 path, seconds, pragma="quick_check" if seconds else "integrity_check"
             )
-            # A daemon whose store was deleted makes a new file, which has a header and no more.
+            # A daemon whose store was deleted makes a new file with a header and no tables.
             found = _sqlite_has_tables(path)
         store = f"the store {path} is {'empty' if path.exists() else 'missing'}"
     elif url.get_backend_name() == "postgresql":
@@ -77,7 +81,7 @@ def require_sound(
         store = "the database has no tables"
     else:
         return in_time
-    if not found and _has_files(spool_root):
+    if not found and _has_received_files(spool_root):
         raise IntegrityError(
             f"{store}, but {spool_root} holds images that were received: restore a backup as "
             "docs/operations.md says, or move that folder away to begin anew"
@@ -86,65 +90,64 @@ def require_sound(
 
 
 def check_sqlite(path: Path, seconds: float | None, *, pragma: str = "quick_check") -> bool:
-    """Whether all of a SQLite file could be checked in time; None waits for as long as it takes.
+    """Check a SQLite file; return True if the check finished within `seconds` (None: no limit).
 
-    Raises IntegrityError where it is damaged.
+    Raises IntegrityError if the file is damaged.
     """
     deadline = time.monotonic() + seconds if seconds is not None else None
     try:
-        with contextlib.closing(_connect_to_read(path)) as database:
+        with contextlib.closing(_connect_read_only(path)) as database:
             if deadline is not None:
                 database.set_progress_handler(
-                    lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS
+                    lambda: time.monotonic() > deadline, _STEPS_PER_TIME_CHECK
                 )
             (verdict,) = database.execute(f"PRAGMA {pragma}(1)").fetchone()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             return False
-        raise IntegrityError(f"the store {path} cannot be read ({error}): {_MEND}") from error
+        raise IntegrityError(
+            f"the store {path} cannot be read ({error}): {_RESTORE_HINT}"
+        ) from error
     except sqlite3.DatabaseError as error:
-        raise IntegrityError(f"the store {path} is damaged ({error}): {_MEND}") from error
+        raise IntegrityError(f"the store {path} is damaged ({error}): {_RESTORE_HINT}") from error
     if verdict != "ok":
-        said = " ".join(str(verdict).split())
-        raise IntegrityError(f"the store {path} is damaged ({said}): {_MEND}")
+        problem = " ".join(str(verdict).split())
+        raise IntegrityError(f"the store {path} is damaged ({problem}): {_RESTORE_HINT}")
     return True
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    # Where there is no log, nobody has the store open, and then SQLite need not make a new one.
-    alone = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{alone}", uri=True)
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    # Without a write-ahead log no process has the store open; `immutable` then creates no log.
+    immutable = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{immutable}", uri=True)
 
 
 def _sqlite_has_tables(path: Path) -> bool:
     query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
-    with contextlib.closing(_connect_to_read(path)) as database:
+    with contextlib.closing(_connect_read_only(path)) as database:
         return bool(database.execute(query, (instances.name,)).fetchone()[0])
 
 
 def _has_tables(database_url: str) -> bool:
-    database = Database(open_engine(database_url, create=False))
-    try:
-        with database.reading() as connection:
-            return inspect(connection).has_table(instances.name)
-    finally:
-        database.engine.dispose()
+    with open_database(database_url) as database, database.reading() as connection:
+        return inspect(connection).has_table(instances.name)
 
 
-def _has_files(spool_root: Path) -> bool:
+def _has_received_files(spool_root: Path) -> bool:
     return next(spool_root.glob("received/*/*"), None) is not None
 
 
 class Integrity:
-    """What the rows say against what is in the spool."""
+    """Comparison of the rows with the files in the spool."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, page_rows: int = PAGE_ROWS) -> None:
         self._database = database
+        self._page_rows = page_rows
 
     def require_spool(self, root: Path) -> None:
-        """Raise IntegrityError where files are kept and `root` is not the spool that has them.
+        """Raise IntegrityError if rows name files and `root` is not their spool.
 
-        The files themselves will do: an earlier version did not mark its spool.
+        Without a marker file, one named file is enough: an earlier version wrote no marker.
         """
         if is_marked(root):
             return
@@ -165,18 +168,18 @@ class Integrity:
             )
 
     def faults(self, spool: Spool, *, read: bool) -> Iterator[Fault]:
-        """Every file that is missing or altered; with `read` by its hash, otherwise by its size.
+        """Yield a fault for each missing or altered file.
 
-        Rows are read a page at a time, so that a slow reader holds nothing up. Raises
-        SpoolUnavailableError where no file can be looked at.
+        With `read` files are compared by their digest, otherwise by their size. Rows are read in
+        pages, so that a slow caller keeps no transaction open. Raises SpoolUnavailableError.
         """
-        for what, table in (("instance", instances), ("object", objects)):
+        for owner, table in (("instance", instances), ("object", objects)):
             last = 0
             while rows := self._page(table, last):
                 for row in rows:
                     problem = _problem(spool, row, read=read)
-                    if problem is not None and self._is_kept(table, row):
-                        yield Fault(what, row.id, problem)
+                    if problem is not None and self._names_file(table, row):
+                        yield Fault(owner, row.id, problem)
                 last = rows[-1].id
 
     def _page(self, table: Any, after: int) -> list[Any]:
@@ -184,13 +187,13 @@ class Integrity:
             select(table.c.id, table.c.spool_path, table.c.size, table.c.sha256)
             .where(table.c.purged_at.is_(None), table.c.id > after)
             .order_by(table.c.id)
-            .limit(_PAGE_ROWS)
+            .limit(self._page_rows)
         )
         with self._database.reading() as connection:
             return list(connection.execute(query))
 
-    def _is_kept(self, table: Any, row: Any) -> bool:
-        """Whether the row still names that file: it may have been purged or made anew meanwhile."""
+    def _names_file(self, table: Any, row: Any) -> bool:
+        """Return True if the row still names the file: a purge or a new file may change that."""
         query = select(table.c.id).where(
             table.c.id == row.id, table.c.purged_at.is_(None), table.c.sha256 == row.sha256
         )

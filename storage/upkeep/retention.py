@@ -1,18 +1,17 @@
-"""What has been delivered and is old enough: its files go, its rows stay as a record.
+"""Retention: a purge deletes the files of old, delivered studies. The rows stay as a record.
 
-A study goes as a whole, in two steps. First its rows are marked in one transaction, which looks
-once more whether it may go; then its files are removed, and only then do the rows stop naming
-them. Killed in between, the rows still say which files are to go, and the next purge removes them.
+A study is purged in two steps. First one transaction checks again that the study may be purged and
+marks its rows. Then its files are deleted, and the rows stop naming them. After a crash in between,
+the marked rows still name the files, and the next purge deletes them.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, literal, select, update
+from sqlalchemy import ColumnElement, Row, Select, Table, and_, func, literal, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
@@ -22,44 +21,22 @@ from storage.files.spool import Spool
 from storage.queue.transitions import lock_study
 from storage.tables.database import Database
 from storage.tables.schema import instances, objects
-from storage.upkeep.retention_rows import (
+from storage.upkeep.old_studies import (
     AT_REST,
-    marked_studies,
-    old_studies,
-    to_remove,
+    OldStudy,
+    hold_of,
+    load_old_studies,
+    select_old_studies,
     work_is_open,
 )
 
-_BATCH = 1000
-"""Paths in one statement: databases take only so many."""
-
-
-class Hold(StrEnum):
-    """Why a study stays although it is old enough."""
-
-    WORK_OPEN = "work is queued, running or parked"
-    NOT_DELIVERED = "results were not delivered"
-    NOT_COMMITTED = "results were not committed to"
-
-
-@dataclass(frozen=True, slots=True)
-class OldStudy:
-    """A study of which nothing was received, delivered or committed to since the day asked for.
-
-    `number` is that of its first image that is kept; `size` counts the bytes of images and
-    objects; `hold` is None where it may go.
-    """
-
-    number: int
-    images: int
-    objects: int
-    size: int
-    hold: Hold | None
+_BATCH_PATHS = 1000
+"""Paths in one statement: databases limit the number of parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What was removed of a study, which goes by the number of its first image; `size` in bytes."""
+    """Files deleted of a study. `number` is the number of its first image, `size` is in bytes."""
 
     number: int
     images: int
@@ -68,60 +45,59 @@ class Purged:
 
 
 class Retention:
-    """Finds what may go and lets it go. Several processes may do so at once."""
+    """Lists and purges old studies. Several processes may do so at the same time."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._now = clock
 
     def old_studies(self, before: datetime, committers: Collection[str]) -> tuple[OldStudy, ...]:
-        """Every study that is older than `before`, whether it may go or not, oldest first.
+        """Return the studies older than `before`, also those that must stay, oldest first.
 
-        `committers` names the destinations that commit to what they are sent.
+        `committers` names the destinations that commit to the objects they receive.
         """
         with self._database.reading() as connection:
-            rows = connection.execute(old_studies(before, committers)).all()
-            return tuple(_old_study(connection, row) for row in rows)
+            return load_old_studies(connection, before, committers)
 
     def purge(
         self, spool: Spool, before: datetime, committers: Collection[str], actor: str = ""
     ) -> Iterator[Purged]:
-        """Purge what may go, a study at a time, after what an earlier purge has left to remove.
+        """Purge old studies one by one, after the files left by an interrupted purge.
 
-        The caller may stop between two studies. `actor` is the worker or the person who wants it,
-        for the audit trail. Raises SpoolError in the end where a file could not be removed: its
-        study is left to the next purge.
+        The caller may stop between two studies. `actor` is the worker or the user, for the audit
+        trail. Raises SpoolError at the end if a file could not be deleted: its study is left to the
+        next purge.
         """
         with self._database.reading() as connection:
-            left = connection.scalars(marked_studies()).all()
-            old = connection.execute(old_studies(before, committers)).all()
+            unfinished = connection.scalars(_marked_studies()).all()
+            old = connection.execute(select_old_studies(before, committers)).all()
         marked = (
             row.study_instance_uid for row in old if self._mark(row, before, committers, actor)
         )
-        stuck = []
-        for study in chain(left, marked):
+        errors = []
+        for study in chain(unfinished, marked):
             try:
                 purged = self._remove(study, spool)
             except SpoolError as error:
-                stuck.append(error)
+                errors.append(error)
                 continue
             if purged is not None:
                 yield purged
-        if stuck:
-            raise SpoolError(f"files of {len(stuck)} study(ies) are not removed: {stuck[0]}")
+        if errors:
+            raise SpoolError(f"files of {len(errors)} study(ies) are not removed: {errors[0]}")
 
     def _mark(
         self, found: Row[Any], before: datetime, committers: Collection[str], actor: str
     ) -> bool:
-        """Make rows a mere record, unless the study may not go, or no longer."""
-        if _hold(found) is not None:
+        """Mark the rows of a study as purged; return False if the study must stay."""
+        if hold_of(found) is not None:
             return False
         study = found.study_instance_uid
         now = self._now()
         with self._database.writing() as connection:
             lock_study(connection, study)
-            row = connection.execute(old_studies(before, committers, study)).one_or_none()
-            if row is None or _hold(row) is not None:
+            row = connection.execute(select_old_studies(before, committers, study)).one_or_none()
+            if row is None or hold_of(row) is not None:
                 return False
             for table in (instances, objects):
                 connection.execute(
@@ -129,14 +105,14 @@ class Retention:
                     .where(table.c.study_instance_uid == study, table.c.purged_at.is_(None))
                     .values(purged_at=now)
                 )
-            append(connection, _purged(row, actor), now)
+            append(connection, _audit_entry(row, actor), now)
         return True
 
     def _remove(self, study: str, spool: Spool) -> Purged | None:
-        """Remove the files of marked rows.
+        """Delete the files of marked rows.
 
-        None where work on the study is under way, which may be writing one of its objects anew:
-        it is left for later. No transaction waits for the disk.
+        Returns None if work on the study is queued or running, which may write an object again;
+        the study is left to a later purge. No transaction is open while files are deleted.
         """
         with self._database.reading() as connection:
             if connection.scalar(select(work_is_open(literal(study), AT_REST))):
@@ -144,22 +120,22 @@ class Retention:
             received, made = (
                 connection.scalars(
                     select(table.c.spool_path).where(
-                        table.c.study_instance_uid == study, to_remove(table)
+                        table.c.study_instance_uid == study, _names_purged_file(table)
                     )
                 ).all()
                 for table in (instances, objects)
             )
-        # What comes again is received under another path; an object is made again under the same.
+        # An image received again has a new path. An object made again has the same path.
         _unlink(spool, received)
-        removed = [*received, *(path for path in made if self._unlink_alone(spool, path))]
+        removed = [*received, *(path for path in made if self._unlink_unused(spool, path))]
         return self._forget(study, removed)
 
-    def _unlink_alone(self, spool: Spool, path: str) -> bool:
-        """Remove an object, unless it is just being made again, or was."""
+    def _unlink_unused(self, spool: Spool, path: str) -> bool:
+        """Delete an object's file; return False if the object was or is being made again."""
         if not spool.path(path).parent.exists():
             return True
-        with spool.alone(path) as alone:
-            if not alone:
+        with spool.exclusive(path) as is_held:
+            if not is_held:
                 return False
             with self._database.reading() as connection:
                 is_kept = select(objects.c.id).where(
@@ -171,18 +147,18 @@ class Retention:
         return True
 
     def _forget(self, study: str, removed: Sequence[str]) -> Purged | None:
-        """Let marked rows no longer name the files that were removed."""
+        """Clear the paths of the deleted files in the marked rows; return the totals."""
         sizes: dict[Table, list[int]] = {instances: [], objects: []}
         with self._database.writing() as connection:
             lock_study(connection, study)
-            for start in range(0, len(removed), _BATCH):
+            for start in range(0, len(removed), _BATCH_PATHS):
                 for table, found in sizes.items():
                     found += connection.scalars(
                         update(table)
                         .where(
                             table.c.study_instance_uid == study,
-                            to_remove(table),
-                            table.c.spool_path.in_(removed[start : start + _BATCH]),
+                            _names_purged_file(table),
+                            table.c.spool_path.in_(removed[start : start + _BATCH_PATHS]),
                         )
                         .values(spool_path="")
                         .returning(table.c.size)
@@ -196,7 +172,7 @@ class Retention:
         return Purged(number or 0, len(images), len(made), sum(images) + sum(made))
 
 
-def _purged(row: Row[Any], actor: str) -> AuditEntry:
+def _audit_entry(row: Row[Any], actor: str) -> AuditEntry:
     return AuditEntry(
         AuditKind.PURGED,
         actor=actor,
@@ -214,18 +190,15 @@ def _unlink(spool: Spool, paths: Collection[str]) -> None:
                 sync_folder(folder)
 
 
-def _old_study(connection: Connection, row: Row[Any]) -> OldStudy:
-    made = connection.execute(
-        select(func.count(), func.coalesce(func.sum(objects.c.size), 0)).where(
-            objects.c.study_instance_uid == row.study_instance_uid, objects.c.purged_at.is_(None)
-        )
-    ).one()
-    return OldStudy(row.number, row.images, made[0], int(row.size + made[1]), _hold(row))
+def _marked_studies() -> Select[tuple[str]]:
+    """Return a query for the studies with marked rows that still name a file."""
+    of_images, of_objects = (
+        select(table.c.study_instance_uid).where(_names_purged_file(table))
+        for table in (instances, objects)
+    )
+    found = of_images.union(of_objects).subquery()
+    return select(found.c.study_instance_uid)
 
 
-def _hold(row: Row[Any]) -> Hold | None:
-    if row.work_open:
-        return Hold.WORK_OPEN
-    if row.not_delivered:
-        return Hold.NOT_DELIVERED
-    return Hold.NOT_COMMITTED if row.not_committed else None
+def _names_purged_file(table: Table) -> ColumnElement[bool]:
+    return and_(table.c.purged_at.is_not(None), table.c.spool_path != "")

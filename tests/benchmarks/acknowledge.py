@@ -23,7 +23,7 @@ def run() -> None:
 
             def keep(*, audited: bool) -> float:
                 uid = f"1.2.{next(numbers)}"
-                skipped = nullcontext() if audited else mock.patch("storage.store.append")
+                skipped = nullcontext() if audited else mock.patch("storage.images.receipt.append")
                 with skipped:
                     return 1e3 * seconds(lambda: _keep(spool, store, uid))
 

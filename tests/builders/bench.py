@@ -88,7 +88,7 @@ def everything_wanted(bench: Bench, pipeline: Pipeline) -> None:
 
 def films_of(bench: Bench, report: ObjectRecord) -> list[str]:
     """The films of the report's sections, in their order."""
-    content = read_dataset(bench.spool.read(report.spool_path)).ContentSequence
+    content = read_dataset(bench.spool.read(report.spool_path, report.sha256)).ContentSequence
     return [
         str(item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
         for item in content

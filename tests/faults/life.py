@@ -38,7 +38,7 @@ def live(site: FaultSite) -> None:
 
 def _damage(site: FaultSite, image: bytes) -> None:
     with site.daemon.store() as store:
-        (kept,) = store.inquiries.kept(read_header(image).sop_instance_uid)
+        (kept,) = store.kept_files(read_header(image).sop_instance_uid)
     site.spool.path(kept.spool_path).write_bytes(b"damaged")
 
 

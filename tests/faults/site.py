@@ -316,7 +316,7 @@ class FaultSite:
         lost = duplicates = 0
         with self.daemon.store() as store:
             for uid, image in self.acknowledged.items():
-                kept = store.inquiries.kept(uid)
+                kept = store.kept_files(uid)
                 lost += len(kept) != 1 or not self._is_intact(kept[0], image)
                 study = store.results.study(read_header(image).study_instance_uid)
                 states = [one.state for one in study.instances]
@@ -327,11 +327,11 @@ class FaultSite:
             swept = Sweep(self.spool, store, self.daemon.data / "maintenance.lock", _wait).run()
             assert swept.busy == 0
             orphans = sum(
-                len(store.unnamed(batch))
+                len(store.unreferenced(batch))
                 for area in (RECEIVED, OBJECTS)
-                for batch in self.spool.listed(area)
+                for batch in self.spool.batches(area)
             )
-            assert list(self.spool.listed(LOST_AND_FOUND)) == []
+            assert list(self.spool.batches(LOST_AND_FOUND)) == []
             assert list(self.spool.path("tmp").iterdir()) == []
             orphans += self._rows_without_files(store)
             assert {state for _, state in store.jobs.counts()} <= {JobState.DONE}
@@ -343,7 +343,7 @@ class FaultSite:
         }
 
     def _is_intact(self, kept: KeptFile, image: bytes) -> bool:
-        data = self.spool.read(kept.spool_path)
+        data = self.spool.path(kept.spool_path).read_bytes()
         is_same = data_set_bytes(data) == data_set_bytes(image)
         return is_same and hashlib.sha256(data).hexdigest() == kept.sha256
 

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import export
 from storage.errors import OutOfSpaceError, StorageError
-from storage.export import ExportFilter, columns
+from storage.export import Export, ExportFilter, columns
 from storage.files.csv_file import neutralise, write_csv
 from storage.records import Delivery, InstanceState, JobKind, StudyStatus
 from storage.store import Store
+from storage.tables.database import open_database
 from tests.builders.store_rows import STUDY, analyse, claim, made_object, new_instance
 from tests.tools.clock import Clock
 
@@ -144,13 +144,14 @@ def test_rows_are_picked_by_time_study_and_state(store: Store, clock: Clock) -> 
     assert picked(ExportFilter(state=InstanceState.ANALYSED)) == []
 
 
-def test_pages_join_without_a_gap(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "_PAGE_ROWS", 3)
+def test_pages_join_without_a_gap(store: Store, database_url: str) -> None:
     uids = [f"1.{number}" for number in range(9)]
     for uid in uids:
         store.record_instance(new_instance(uid), 0)
 
-    assert [row["sop_instance_uid"] for row in store.export.rows()] == uids
+    with open_database(database_url) as database:
+        rows = list(Export(database, page_rows=3).rows())
+    assert [row["sop_instance_uid"] for row in rows] == uids
 
 
 def test_the_file_holds_the_rows_with_nothing_that_runs(store: Store, tmp_path: Path) -> None:

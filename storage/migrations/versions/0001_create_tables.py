@@ -15,7 +15,7 @@ _name = sa.String(32)
 
 
 def upgrade() -> None:
-    """Create everything."""
+    """Create all tables."""
     _create_jobs()
     _create_instances()
     _create_findings()

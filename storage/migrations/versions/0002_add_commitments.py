@@ -1,4 +1,4 @@
-"""Add storage commitment: what we ask archives for, and what peers ask us for."""
+"""Add storage commitment: our requests to archives and the inquiries of peers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ _moment = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Create the three tables, and note on each delivery when it was committed to."""
+    """Create the three tables, and the time of its commitment for each delivery."""
     op.add_column("deliveries", sa.Column("committed_at", _moment))
     _create_commitment_requests()
     _create_commitment_items()

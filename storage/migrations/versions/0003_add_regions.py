@@ -1,4 +1,4 @@
-"""Keep where the map of a finding is hottest."""
+"""Add the outline of a finding's hottest area."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,5 +9,5 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the column; findings of before have no region."""
+    """Add the column; earlier findings have no region."""
     op.add_column("findings", sa.Column("region", sa.JSON))

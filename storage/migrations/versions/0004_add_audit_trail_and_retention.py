@@ -1,5 +1,7 @@
-"""Add the audit trail, whose rows the database itself refuses to change or to remove; note when
-files were purged, and find the row that names a file."""
+"""Add the audit trail, the time of a purge, and an index of file paths.
+
+The database refuses to change or delete rows of the audit trail.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,7 +23,7 @@ _SQLITE = (
     CREATE TRIGGER audit_events_keep_delete BEFORE DELETE ON audit_events
     BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END
     """,
-    # Without this INSERT OR REPLACE would remove a row, and fire no trigger for it.
+    # Without this trigger INSERT OR REPLACE would delete a row without firing the delete trigger.
     """
     CREATE TRIGGER audit_events_number BEFORE INSERT ON audit_events
     WHEN NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM audit_events)
@@ -56,7 +58,7 @@ _POSTGRESQL = (
 
 
 def upgrade() -> None:
-    """Create the tables, what keeps the trail from being changed, the columns and the indexes."""
+    """Create the tables, the triggers that protect the trail, the columns and the indexes."""
     op.create_table(
         "audit_events",
         sa.Column("number", _row_number, autoincrement=False, nullable=False),

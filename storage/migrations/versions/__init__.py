@@ -1,1 +1,1 @@
-"""One module per change to the tables, oldest first."""
+"""One module per migration, oldest first."""

@@ -103,7 +103,7 @@ def test_every_object_made_is_one_of_its_own_and_of_the_study(
     (instance,) = bench.study(uid).instances
     series = defaultdict(set)
     for record in instance.objects:
-        data = bench.spool.read(record.spool_path)
+        data = bench.spool.read(record.spool_path, record.sha256)
         header = read_header(data)
         assert (header.sop_instance_uid, header.sop_class_uid, header.study_instance_uid) == (
             record.sop_instance_uid,
@@ -191,21 +191,21 @@ def test_report_lists_the_image_that_was_not_analysed(bench: Bench) -> None:
     states = sorted(str(item.reason or item.state) for item in bench.study(uid).instances)
     assert states == ["LATERAL_VIEW", "analysed"]
     (report,) = bench.study(uid).reports
-    assert b"LATERAL_VIEW" in bench.spool.read(report.spool_path)
+    assert b"LATERAL_VIEW" in bench.spool.read(report.spool_path, report.sha256)
 
 
 def test_doing_it_all_again_makes_nothing_new(bench: Bench) -> None:
     uid = bench.receive(film("again"))
     bench.work()
     before = bench.study(uid)
-    files = {record.spool_path: bench.spool.read(record.spool_path) for record in before.reports}
+    files = {made: bench.spool.read(made.spool_path, made.sha256) for made in before.reports}
     for job in bench.store.jobs.list(state=JobState.DONE):
         bench.store.jobs.retry(job.id)
     bench.work()
     after = bench.study(uid)
     assert after.reports == before.reports
     assert after.instances[0].objects == before.instances[0].objects
-    assert all(bench.spool.read(path) == data for path, data in files.items())
+    assert {made: bench.spool.read(made.spool_path, made.sha256) for made in files} == files
 
 
 def test_findings_that_are_present_keep_the_outline_of_their_map(bench: Bench) -> None:
@@ -218,7 +218,8 @@ def test_findings_that_are_present_keep_the_outline_of_their_map(bench: Bench) -
         assert finding.region is not None
         assert all(0 < x < 224 and 0 < y < 256 for x, y in finding.region)
     assert all(f.region is None for f in instance.findings if not f.present)
-    content = read_dataset(bench.spool.read(bench.study(uid).reports[0].spool_path)).ContentSequence
+    (report,) = bench.study(uid).reports
+    content = read_dataset(bench.spool.read(report.spool_path, report.sha256)).ContentSequence
     groups = content[-1].ContentSequence
     outlined = [any(item.ValueType == "SCOORD" for item in g.ContentSequence) for g in groups]
     assert outlined == [True] * len(present) + [False] * (len(groups) - len(present))
@@ -250,7 +251,9 @@ def test_own_results_that_come_back_ask_for_no_new_report(bench: Bench) -> None:
     bench.work()
     (report,) = bench.study(uid).reports
     (instance,) = bench.study(uid).instances
-    returned = [bench.spool.read(made.spool_path) for made in (report, *instance.objects)]
+    returned = [
+        bench.spool.read(made.spool_path, made.sha256) for made in (report, *instance.objects)
+    ]
     bench.receive(*returned)
     bench.work()
     study = bench.study(uid)
@@ -259,7 +262,7 @@ def test_own_results_that_come_back_ask_for_no_new_report(bench: Bench) -> None:
     bench.receive(film("echoed", seed=2))
     bench.work()
     latest = bench.study(uid).reports[-1]
-    assert b"OWN_RESULT" not in bench.spool.read(latest.spool_path)
+    assert b"OWN_RESULT" not in bench.spool.read(latest.spool_path, latest.sha256)
 
 
 def test_altered_file_is_not_analysed_and_says_so(bench: Bench) -> None:
@@ -295,7 +298,7 @@ def test_image_with_a_damaged_file_is_named_and_analysed_once_it_is_sent_again(
 
     (mended,) = bench.study(uid).instances
     assert (mended.id, mended.state) == (instance.id, InstanceState.ANALYSED)
-    assert bench.spool.read(mended.spool_path) == image
+    assert bench.spool.read(mended.spool_path, mended.sha256) == image
     assert bench.study(uid).status is StudyStatus.REPORTED
 
 
@@ -447,7 +450,8 @@ def test_an_image_that_a_new_model_fails_at_keeps_its_result_and_holds_no_other_
     harmed, late = study.instances
     assert (harmed.state, harmed.findings) == (InstanceState.ANALYSED, first.findings)
     assert films_of(bench, study.reports[-1]) == [late.sop_instance_uid]
-    report = bench.spool.read(study.reports[-1].spool_path)
+    made = study.reports[-1]
+    report = bench.spool.read(made.spool_path, made.sha256)
     assert f"{harmed.sop_instance_uid}: ANALYSIS_FAILED".encode() in report
     assert b"it was analysed with another model, and the analysis with this one failed" in report
 
@@ -469,4 +473,4 @@ def test_images_of_another_model_are_analysed_again_before_the_report(
     study = bench.study(uid)
     assert study.instances[0].model_sha256 == other.algorithm.sha256
     (report,) = study.reports
-    assert other.algorithm.sha256.encode() in bench.spool.read(report.spool_path)
+    assert other.algorithm.sha256.encode() in bench.spool.read(report.spool_path, report.sha256)

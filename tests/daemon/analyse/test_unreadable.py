@@ -47,7 +47,8 @@ def test_a_film_reported_before_holds_up_no_film_that_comes_late(bench: Bench, h
     kept, late = study.instances
     assert study.status is StudyStatus.REPORTED
     assert films_of(bench, study.reports[-1]) == [late.sop_instance_uid]
-    data = bench.spool.read(study.reports[-1].spool_path)
+    report = study.reports[-1]
+    data = bench.spool.read(report.spool_path, report.sha256)
     assert f"{first.sop_instance_uid}: UNREADABLE_OBJECT".encode() in data
     assert b"its file was damaged or lost before this report" in data
     assert (kept.state, kept.findings) == (InstanceState.ANALYSED, first.findings)
@@ -104,7 +105,7 @@ def test_a_damaged_film_is_no_reason_to_report_again_what_was_reported(bench: Be
     first, _ = bench.study(uid).instances
     before = bench.study(uid).reports
     damage(bench, first, "missing")
-    bench.receive(bench.spool.read(before[0].spool_path))
+    bench.receive(bench.spool.read(before[0].spool_path, before[0].sha256))
     bench.work()
     assert bench.study(uid).reports == before
 
@@ -125,7 +126,7 @@ def test_files_out_of_reach_are_waited_for(bench: Bench, monkeypatch: pytest.Mon
         raise StoreUnavailableError("nothing is there")
 
     with monkeypatch.context() as away:
-        away.setattr(Spool, "verify", fail)
+        away.setattr(Spool, "read", fail)
         for _ in range(3):
             bench.clock.advance(bench.config.study.quiet_seconds + 600)
             assert bench.analyst.work_once()
@@ -153,4 +154,5 @@ def test_an_earlier_report_that_is_damaged_or_lost_holds_no_later_one_up(
     bench.work()
     report = bench.study(uid).reports[1]
     assert len(films_of(bench, report)) == 2
-    assert "PredecessorDocumentsSequence" not in read_dataset(bench.spool.read(report.spool_path))
+    data = bench.spool.read(report.spool_path, report.sha256)
+    assert "PredecessorDocumentsSequence" not in read_dataset(data)

@@ -283,7 +283,7 @@ def test_a_row_of_which_no_message_can_be_made_stops_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(store, "a")
-    monkeypatch.setattr("storage.audit.trail.moment", lambda _: "yesterday")
+    monkeypatch.setattr("storage.audit.trail.timestamp", lambda _: "yesterday")
     record(store, "b")
     monkeypatch.undo()
     record(store, "c")

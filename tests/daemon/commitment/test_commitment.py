@@ -449,7 +449,7 @@ def test_a_missing_altered_or_unreadable_file_is_not_committed(workers: Workers)
     unknown = Reference(good.sop_class_uid, "1.2.3.404")
     misnamed = Reference(REPORT_CLASS, good.sop_instance_uid)
     paths = {
-        item: workers.store.inquiries.kept(item.sop_instance_uid)[0].spool_path
+        item: workers.store.kept_files(item.sop_instance_uid)[0].spool_path
         for item in (missing, altered, unreadable)
     }
     workers.spool.delete(paths[missing])

@@ -64,7 +64,7 @@ def test_the_report_on_a_late_image_lists_the_purged_image(
     assert gone.findings
     report = study.reports[-1]
     assert films_of(bench, report) == [late.sop_instance_uid]
-    data = bench.spool.read(report.spool_path)
+    data = bench.spool.read(report.spool_path, report.sha256)
     assert f"{gone.sop_instance_uid}: PURGED: it was analysed for an earlier".encode() in data
     assert "PredecessorDocumentsSequence" not in read_dataset(data)
     queued = [job for job in bench.store.jobs.list(state=JobState.QUEUED) if job.lane]
@@ -80,7 +80,7 @@ def test_a_repeated_image_is_stored_again_and_its_result_stands(bench: Bench) ->
     after = bench.study(uid)
     (instance,) = after.instances
     assert instance.purged_at is None
-    assert bench.spool.read(instance.spool_path) == film("purged")
+    assert bench.spool.read(instance.spool_path, instance.sha256) == film("purged")
     assert instance.findings == before.instances[0].findings
     assert len(after.reports) == 1
     assert after.status is StudyStatus.REPORTED

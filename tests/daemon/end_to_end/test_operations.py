@@ -14,7 +14,7 @@ from daemon.deliver.purge import PeriodicPurge, purge
 from daemon.worker.role import RoleContext
 from storage.audit.records import AuditKind
 from storage.errors import StoreUnavailableError
-from storage.files.lock import turn
+from storage.files.lock import try_lock
 from storage.files.spool import MARKER, Spool
 from storage.records import JobKind, JobState
 from storage.store import Store
@@ -178,7 +178,7 @@ def test_a_purge_does_not_run_under_a_backup(house: Path) -> None:
     config = load_config(house / "config.yaml")
     with (
         Store.open(config.resolved_database_url, migrate=False) as store,
-        turn(config.maintenance_lock) as mine,
+        try_lock(config.maintenance_lock) as mine,
     ):
         assert mine
         with pytest.raises(StoreUnavailableError, match="another backup or purge"):

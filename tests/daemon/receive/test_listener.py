@@ -41,7 +41,7 @@ def test_success_means_file_row_and_jobs(room: Room) -> None:
     image = film("kept")
     assert Reception(room.spool, room.store, 30).receive(received(image)) is StoreStatus.SUCCESS
     instance = room.store.results.instance(1)
-    assert room.spool.read(instance.spool_path) == image
+    assert room.spool.read(instance.spool_path, instance.sha256) == image
     assert sorted(job.kind for job in room.store.jobs.list()) == ["analyse", "report"]
 
 
@@ -50,13 +50,14 @@ def test_a_second_copy_restores_a_damaged_file(room: Room, damage: str) -> None:
     image = film("damaged")
     reception = Reception(room.spool, room.store, 30)
     reception.receive(received(image))
-    path = room.store.results.instance(1).spool_path
+    instance = room.store.results.instance(1)
+    path = instance.spool_path
     if damage == "missing":
         room.spool.delete(path)
     else:
         room.spool.write(path, b"other bytes")
     assert reception.receive(received(image)) is StoreStatus.SUCCESS
-    assert room.spool.read(path) == image
+    assert room.spool.read(path, instance.sha256) == image
     assert len(room.files) == 1
 
 
@@ -123,7 +124,7 @@ def test_the_file_stays_if_the_commit_may_have_succeeded(
         raise StorageError("the answer to COMMIT was lost")
 
     monkeypatch.setattr(room.store, "record_instance", fail)
-    monkeypatch.setattr(room.store, "unnamed", fail)
+    monkeypatch.setattr(room.store, "unreferenced", fail)
     status = Reception(room.spool, room.store, 30).receive(received(film("unknown")))
     assert status is StoreStatus.OUT_OF_RESOURCES
     assert len(room.files) == 1

@@ -52,7 +52,7 @@ def send_at_once(port: int, images: Sequence[bytes]) -> list[Disposition]:
 
 
 def files(spool: Spool) -> list[str]:
-    return [path for batch in spool.listed(RECEIVED) for path in batch]
+    return [path for batch in spool.batches(RECEIVED) for path in batch]
 
 
 def test_the_same_bytes_on_sixteen_associations_are_one_file_and_one_job(

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from storage.audit import trail as audit
-from storage.audit.chain import EMPTY, digest
+from storage.audit.chain import EMPTY_HEAD, row_hash
 from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow, named_in
+from storage.audit.trail import COLUMNS, Audit
 from storage.errors import LeaseLostError, StorageError, TrailAlteredError
 from storage.records import Delivery, InstanceName, JobKind, StudyStatus
 from storage.store import Store
-from storage.tables.database import Database, open_engine
+from storage.tables.database import open_database
 from tests.builders.store_rows import LEASE, STUDY, analyse, claim, made_object, new_instance
 from tests.tools.clock import Clock
 
@@ -47,7 +47,7 @@ def test_a_row_says_what_was_recorded(store: Store) -> None:
         host="10.0.0.9",
         subject="job=5",
         detail="wrong token",
-        previous_hash=EMPTY.hash,
+        previous_hash=EMPTY_HEAD.hash,
         hash="",
     )
     assert store.audit.head() == store.audit.verify() == AuditHead(1, row.hash)
@@ -57,7 +57,8 @@ def test_the_hash_is_the_one_that_is_documented(store: Store) -> None:
     store.audit.record(AuditKind.BACKED_UP, actor="jörg")
     (row,) = store.audit.rows()
     canonical = (
-        f"64:{EMPTY.hash},1:1,27:2026-03-01T12:00:00.000000Z,9:backed_up,7:success,5:jörg,0:,0:,0:,"
+        f"64:{EMPTY_HEAD.hash},1:1,27:2026-03-01T12:00:00.000000Z,9:backed_up,7:success,5:jörg,"
+        "0:,0:,0:,"
     )
     assert row.hash == hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -78,7 +79,7 @@ def test_what_strangers_write_is_cut_short(store: Store) -> None:
 
 
 def test_an_empty_trail_is_whole(store: Store) -> None:
-    assert store.audit.verify() == EMPTY
+    assert store.audit.verify() == EMPTY_HEAD
     assert store.audit.latest(AuditKind.LOGIN, "") is None
 
 
@@ -197,7 +198,7 @@ def test_an_instance_that_cannot_be_audited_is_not_recorded(
     def fail(*_: object) -> None:
         raise StorageError("the trail cannot be written")
 
-    monkeypatch.setattr("storage.store.append", fail)
+    monkeypatch.setattr("storage.images.receipt.append", fail)
     with pytest.raises(StorageError, match="the trail cannot be written"):
         store.record_instance(new_instance(), 0)
     assert store.jobs.list() == ()
@@ -216,11 +217,13 @@ def test_an_instance_that_cannot_be_audited_is_not_recorded(
 def test_the_database_refuses_to_alter_the_trail(
     filled: Store, database_url: str, statement: str
 ) -> None:
-    database = Database(open_engine(database_url))
     before = list(filled.audit.rows())
-    with pytest.raises(StorageError), database.writing() as connection:
+    with (
+        open_database(database_url) as database,
+        pytest.raises(StorageError),
+        database.writing() as connection,
+    ):
         connection.execute(text(statement))
-    database.engine.dispose()
     assert list(filled.audit.rows()) == before
 
 
@@ -228,12 +231,14 @@ def test_sqlite_does_not_replace_a_row(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     with Store.open(url, migrate=True) as store:
         store.audit.record(AuditKind.LOGIN, actor="x")
-        database = Database(open_engine(url))
-        with pytest.raises(StorageError), database.writing() as connection:
+        with (
+            open_database(url) as database,
+            pytest.raises(StorageError),
+            database.writing() as connection,
+        ):
             connection.execute(
                 text("INSERT OR REPLACE INTO audit_events SELECT * FROM audit_events")
             )
-        database.engine.dispose()
         store.audit.verify()
 
 
@@ -294,14 +299,14 @@ def swap_two_rows(rows: list[AuditRow]) -> list[AuditRow]:
 
 def rehashed(row: AuditRow) -> AuditRow:
     cells = (row.recorded_at, row.kind, row.outcome, row.actor, row.host, row.subject, row.detail)
-    return replace(row, hash=digest(row.previous_hash, row.number, *cells))
+    return replace(row, hash=row_hash(row.previous_hash, row.number, *cells))
 
 
 def rechained(rows: list[AuditRow]) -> list[AuditRow]:
     """A forgery that leaves nothing to be seen but in a head noted before."""
     chained: list[AuditRow] = []
     for row in rows:
-        last = chained[-1].hash if chained else EMPTY.hash
+        last = chained[-1].hash if chained else EMPTY_HEAD.hash
         chained.append(rehashed(replace(row, previous_hash=last)))
     return chained
 
@@ -338,22 +343,20 @@ def test_the_first_altered_row_is_named(
 
 def overwrite(database_url: str, rows: list[AuditRow]) -> None:
     """Put other rows into the trail, as one who owns the database can."""
-    database = Database(open_engine(database_url))
-    with database.writing() as connection:
+    with open_database(database_url) as database, database.writing() as connection:
         if connection.dialect.name == "sqlite":
             for trigger in ("keep_update", "keep_delete", "number"):
                 connection.execute(text(f"DROP TRIGGER audit_events_{trigger}"))
         else:
             connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER USER"))
         connection.execute(text("DELETE FROM audit_events"))
-        names = ", ".join(audit.COLUMNS)
-        values = ", ".join(f":{name}" for name in audit.COLUMNS)
+        names = ", ".join(COLUMNS)
+        values = ", ".join(f":{name}" for name in COLUMNS)
         for row in rows:
             connection.execute(
                 text(f"INSERT INTO audit_events ({names}) VALUES ({values})"),  # noqa: S608
-                {name: getattr(row, name) for name in audit.COLUMNS},
+                {name: getattr(row, name) for name in COLUMNS},
             )
-    database.engine.dispose()
 
 
 @pytest.mark.parametrize("value", ["x'00ff'", "CAST(x'ff' AS TEXT)"])
@@ -364,11 +367,9 @@ def test_a_cell_that_is_no_text_is_named(tmp_path: Path, cell: str, value: str) 
     with Store.open(url, migrate=True) as store:
         store.audit.record(AuditKind.LOGIN, actor="\ufffd", detail="\ufffd")
         store.audit.record(AuditKind.LOGIN)
-        database = Database(open_engine(url))
-        with database.writing() as connection:
+        with open_database(url) as database, database.writing() as connection:
             connection.execute(text("DROP TRIGGER audit_events_keep_update"))
             connection.execute(text(f"UPDATE audit_events SET {cell} = {value} WHERE number = 1"))  # noqa: S608
-        database.engine.dispose()
         with pytest.raises(TrailAlteredError, match="row 1 ") as caught:
             store.audit.verify()
         assert caught.value.number == 1
@@ -380,11 +381,9 @@ def test_a_trail_whose_last_hash_is_no_text_goes_on(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     with Store.open(url, migrate=True) as store:
         store.audit.record(AuditKind.LOGIN)
-        database = Database(open_engine(url))
-        with database.writing() as connection:
+        with open_database(url) as database, database.writing() as connection:
             connection.execute(text("DROP TRIGGER audit_events_keep_update"))
             connection.execute(text("UPDATE audit_events SET hash = CAST(x'ff' AS TEXT)"))
-        database.engine.dispose()
         store.audit.record(AuditKind.LOGIN)
         with pytest.raises(TrailAlteredError, match="row 1 was altered"):
             store.audit.verify()
@@ -416,11 +415,11 @@ def test_a_head_noted_before_is_found_in_a_longer_trail(filled: Store) -> None:
     noted = filled.audit.head()
     filled.audit.record(AuditKind.BACKED_UP)
     assert filled.audit.verify(AuditHead.parse(f" {noted}\n")).number == 7
-    assert filled.audit.verify(EMPTY).number == 7
+    assert filled.audit.verify(EMPTY_HEAD).number == 7
 
 
 def test_no_trail_begins_at_another_head_than_the_empty_one(filled: Store) -> None:
-    assert filled.audit.verify(EMPTY) == filled.audit.head()
+    assert filled.audit.verify(EMPTY_HEAD) == filled.audit.head()
     with pytest.raises(TrailAlteredError, match="no trail has the head that was noted"):
         filled.audit.verify(AuditHead(0, "1" * 64))
 
@@ -436,14 +435,15 @@ _CELLS = st.lists(st.text(max_size=4), min_size=7, max_size=7)
 
 @given(_CELLS, _CELLS)
 def test_other_cells_have_another_hash(one: list[str], other: list[str]) -> None:
-    same = digest(EMPTY.hash, 1, *one) == digest(EMPTY.hash, 1, *other)
+    same = row_hash(EMPTY_HEAD.hash, 1, *one) == row_hash(EMPTY_HEAD.hash, 1, *other)
     assert same == (one == other)
 
 
-def test_pages_join_without_a_gap(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "_PAGE_ROWS", 2)
-    assert [row.number for row in filled.audit.rows()] == [1, 2, 3, 4, 5, 6]
-    assert filled.audit.verify().number == 6
+def test_pages_join_without_a_gap(filled: Store, database_url: str, clock: Clock) -> None:
+    with open_database(database_url) as database:
+        trail = Audit(database, clock, page_rows=2)
+        assert [row.number for row in trail.rows()] == [1, 2, 3, 4, 5, 6]
+        assert trail.verify() == filled.audit.head()
 
 
 def test_rows_are_picked_by_time(filled: Store, clock: Clock) -> None:
@@ -465,7 +465,7 @@ def test_the_file_holds_the_rows_with_nothing_that_runs(store: Store, tmp_path: 
     path = tmp_path / "trail.csv"
     assert store.audit.write_csv(path) == 4
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert lines[0] == ",".join(audit.COLUMNS)
+    assert lines[0] == ",".join(COLUMNS)
     assert all(line.split(",")[4].startswith("'") for line in lines[1:])
 
 

@@ -58,13 +58,13 @@ def test_every_revision_of_an_instance_is_named(store: Store) -> None:
     changed = new_instance("1.1", content="other pixels", spool_path="received/bb/bb.dcm")
     store.record_instance(changed, 0)
 
-    kept = store.inquiries.kept("1.1")
+    kept = store.kept_files("1.1")
 
     assert kept == (
         KeptFile(CLASS, "received/aa/aa.dcm", new_instance("1.1").sha256),
         KeptFile(CLASS, "received/bb/bb.dcm", changed.sha256),
     )
-    assert store.inquiries.kept("1.2") == ()
+    assert store.kept_files("1.2") == ()
 
 
 def test_a_job_without_an_inquiry_is_an_error(store: Store) -> None:

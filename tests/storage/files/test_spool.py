@@ -1,4 +1,4 @@
-"""The spool keeps a file completely or not at all."""
+"""The spool: a file is complete or absent, and a damaged file is refused."""
 
 import errno
 import hashlib
@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,31 +34,31 @@ def files_in(spool: Spool) -> set[Path]:
     return files - {spool.path(MARKER)}
 
 
-def test_what_was_written_is_read_back(spool: Spool) -> None:
+def test_a_written_file_is_read_back(spool: Spool) -> None:
     stored = spool.write("received/ab/x.dcm", b"DICM")
 
-    assert spool.read(stored.path) == b"DICM"
+    assert spool.read(stored.path, stored.sha256) == b"DICM"
     assert (stored.path, stored.size) == ("received/ab/x.dcm", 4)
     assert stored.sha256 == hashlib.sha256(b"DICM").hexdigest()
     assert files_in(spool) == {spool.path(stored.path)}
     spool.verify(stored.path, stored.sha256)
 
 
-def test_a_view_of_wide_items_is_kept_whole(spool: Spool) -> None:
+def test_a_memoryview_with_wide_items_is_written_completely(spool: Spool) -> None:
     stored = spool.write("x", memoryview(b"abcdefgh").cast("H"))
 
     assert stored.size == 8
-    assert spool.read("x") == b"abcdefgh"
+    assert spool.read("x", stored.sha256) == b"abcdefgh"
 
 
 def test_writing_again_replaces_the_file(spool: Spool) -> None:
     spool.write("x", b"old")
-    spool.write("x", b"new and longer")
+    stored = spool.write("x", b"new and longer")
 
-    assert spool.read("x") == b"new and longer"
+    assert spool.read("x", stored.sha256) == b"new and longer"
 
 
-def test_only_the_owner_may_look(spool: Spool) -> None:
+def test_only_the_owner_can_read_files_and_folders(spool: Spool) -> None:
     path = spool.path(spool.write("received/ab/x.dcm", b"").path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -68,7 +69,7 @@ def test_only_the_owner_may_look(spool: Spool) -> None:
 @pytest.mark.parametrize(
     "relative", ["../x", "/etc/passwd", "a/../../x", "", ".", "a\0b", "link/x"]
 )
-def test_a_path_out_of_the_spool_is_refused(spool: Spool, tmp_path: Path, relative: str) -> None:
+def test_a_path_outside_the_spool_is_refused(spool: Spool, tmp_path: Path, relative: str) -> None:
     (tmp_path / "spool" / "link").symlink_to(tmp_path)
 
     with pytest.raises(UnsafePathError):
@@ -77,10 +78,10 @@ def test_a_path_out_of_the_spool_is_refused(spool: Spool, tmp_path: Path, relati
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("step", ["fsync", "replace", "open"])
-def test_a_full_disk_leaves_nothing_behind(
+def test_a_failed_write_on_a_full_disk_changes_no_file(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, step: str, code: int
 ) -> None:
-    spool.write("kept", b"as it was")
+    stored = spool.write("kept", b"as it was")
 
     def fail(*_arguments: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -92,10 +93,12 @@ def test_a_full_disk_leaves_nothing_behind(
 
     assert caught.value.retryable
     assert files_in(spool) == {spool.path("kept")}
-    assert spool.read("kept") == b"as it was"
+    assert spool.read("kept", stored.sha256) == b"as it was"
 
 
-def test_a_failing_disk_is_no_full_one(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_io_error_is_not_reported_as_a_full_disk(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_descriptor: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -108,23 +111,23 @@ def test_a_failing_disk_is_no_full_one(spool: Spool, monkeypatch: pytest.MonkeyP
     assert files_in(spool) == set()
 
 
-def test_the_file_is_synced_before_its_name_and_the_name_after(
+def test_the_file_is_synced_before_the_rename_and_the_folder_after_it(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
     fsync, replace = os.fsync, os.replace
 
-    def note_fsync(descriptor: int) -> None:
+    def record_fsync(descriptor: int) -> None:
         is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         steps.append("folder" if is_folder else "file")
         fsync(descriptor)
 
-    def note_replace(source: Path, target: Path) -> None:
+    def record_replace(source: Path, target: Path) -> None:
         steps.append("rename")
         replace(source, target)
 
-    monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(os, "replace", note_replace)
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "replace", record_replace)
     spool.write("objects/ab/x.dcm", b"x")
     first = steps.copy()
     steps.clear()
@@ -135,7 +138,7 @@ def test_the_file_is_synced_before_its_name_and_the_name_after(
     assert steps == ["file", "rename", "folder"]
 
 
-def test_the_watermark_is_kept_free(tmp_path: Path) -> None:
+def test_a_write_below_the_watermark_is_refused(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", min_free_bytes=2**62)
 
     with pytest.raises(OutOfSpaceError, match="are to stay free"):
@@ -151,31 +154,53 @@ def test_free_bytes_are_those_of_its_disk(spool: Spool, tmp_path: Path) -> None:
         spool.free_bytes()
 
 
-def test_a_changed_or_missing_file_is_told(spool: Spool) -> None:
+@pytest.mark.parametrize("use", [Spool.read, Spool.verify])
+def test_an_altered_or_missing_file_is_refused(
+    spool: Spool, use: Callable[[Spool, str, str], object]
+) -> None:
     stored = spool.write("x", b"x")
+    use(spool, "x", stored.sha256)
     spool.path("x").write_bytes(b"y")
 
     with pytest.raises(IntegrityError, match="has changed"):
-        spool.verify("x", stored.sha256)
+        use(spool, "x", stored.sha256)
     spool.delete("x")
     spool.delete("x")
     with pytest.raises(IntegrityError, match="is missing"):
-        spool.verify("x", stored.sha256)
-    with pytest.raises(IntegrityError, match="is missing"):
-        spool.read("x")
+        use(spool, "x", stored.sha256)
+
+
+def test_read_verifies_the_bytes_that_it_returns(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = spool.write("x", b"x")
+    read_bytes = Path.read_bytes
+    reads = []
+
+    def alter_then_read(path: Path) -> bytes:
+        reads.append(path)
+        path.write_bytes(b"y")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", alter_then_read)
+    with pytest.raises(IntegrityError, match="has changed"):
+        spool.read("x", stored.sha256)
+    assert reads == [spool.path("x")]
 
 
 _HANGING_WRITER = """
 import os, sys, time
 from pathlib import Path
-from storage.spool import Spool
+from storage.files.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 os.replace = lambda *_: (print("writing", flush=True), time.sleep(60))
 spool.write("received/x", b"half of an image")
 """
 
 
-def test_a_killed_writer_leaves_only_what_the_sweep_removes(spool: Spool, tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_only_a_temporary_file_that_the_sweep_removes(
+    spool: Spool, tmp_path: Path
+) -> None:
     command = [sys.executable, "-c", _HANGING_WRITER, str(tmp_path / "spool")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
@@ -189,7 +214,7 @@ def test_a_killed_writer_leaves_only_what_the_sweep_removes(spool: Spool, tmp_pa
     assert files_in(spool) == set()
 
 
-def test_threads_writing_one_name_leave_one_whole_file(spool: Spool) -> None:
+def test_threads_that_write_the_same_path_leave_one_complete_file(spool: Spool) -> None:
     contents = [bytes([number]) * 10_000 for number in range(8)]
     threads = [threading.Thread(target=spool.write, args=("a/x", data)) for data in contents]
     for thread in threads:
@@ -197,7 +222,7 @@ def test_threads_writing_one_name_leave_one_whole_file(spool: Spool) -> None:
     for thread in threads:
         thread.join()
 
-    assert spool.read("a/x") in contents
+    assert spool.path("a/x").read_bytes() in contents
     assert files_in(spool) == {spool.path("a/x")}
 
 
@@ -209,10 +234,11 @@ def test_paths_show_no_identifier_and_differ_by_reception(spool: Spool) -> None:
     assert received_path("1.2", "3.4", "x") != received_path("1", "2.3.4", "x")
     assert "1.2.3" not in object_path("1.2.3", b"x")
     assert object_path("1.2.3", b"x") != object_path("1.2.3", b"another time")
-    assert spool.read(spool.write(first, b"x").path) == b"x"
+    stored = spool.write(first, b"x")
+    assert spool.read(stored.path, stored.sha256) == b"x"
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_spool_that_cannot_be_created_is_reported_on_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(StorageError, match="file") as caught:
@@ -220,18 +246,18 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_names_made_by_a_process_that_died_are_synced_by_the_next(
+def test_folders_created_by_a_killed_process_are_synced_by_the_next(
     spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool.path("received/ab").mkdir(parents=True)
     synced = []
     fsync = os.fsync
 
-    def note(descriptor: int) -> None:
+    def record(descriptor: int) -> None:
         synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "fsync", record)
     Spool(tmp_path / "spool").write("received/ab/x.dcm", b"x")
 
     root = tmp_path / "spool"

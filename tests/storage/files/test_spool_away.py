@@ -1,6 +1,7 @@
-"""A spool whose volume is not there: no file is missing, none is written, and nothing is made."""
+"""An unavailable spool: its files are not reported as missing, and nothing is written."""
 
 import errno
+import hashlib
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from storage.files.durable import make_folder
 from storage.files.spool import MARKER, Spool
 
 PATH = "received/ab/x.dcm"
+
+SHA256 = hashlib.sha256(b"x").hexdigest()
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def record(spool: Spool) -> None:
 
 
 USES: dict[str, Callable[[Spool], object]] = {
-    "read": lambda spool: spool.read(PATH),
+    "read": lambda spool: spool.read(PATH, SHA256),
     "size": lambda spool: spool.size(PATH),
     "digest": lambda spool: spool.digest(PATH),
     "write": lambda spool: spool.write(PATH, b"y"),
@@ -48,6 +51,7 @@ USES: dict[str, Callable[[Spool], object]] = {
 
 @contextmanager
 def away(root: Path) -> Iterator[None]:
+    """Unmount the spool for the block."""
     aside = root.with_name("aside")
     root.rename(aside)
     yield
@@ -58,11 +62,11 @@ def away(root: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("mount_point", [False, True])
 @pytest.mark.parametrize("use", USES)
-def test_nothing_is_missing_or_made_while_it_is_away(
+def test_an_unmounted_spool_is_unavailable_and_stays_unwritten(
     spool: Spool, root: Path, use: str, mount_point: bool
 ) -> None:
     if use.startswith("write"):
-        USES[use](spool)  # as one who has written there before
+        USES[use](spool)  # the folder is known to this process
     with away(root):
         if mount_point:
             root.mkdir()
@@ -73,9 +77,7 @@ def test_nothing_is_missing_or_made_while_it_is_away(
     USES[use](spool)
 
 
-def test_what_an_unmarked_start_left_below_the_mount_point_is_not_used(
-    spool: Spool, root: Path
-) -> None:
+def test_folders_in_the_mount_point_are_not_written_to(spool: Spool, root: Path) -> None:
     with away(root):
         (root / "tmp").mkdir(parents=True)
         (root / "received" / "ab").mkdir(parents=True)
@@ -84,50 +86,52 @@ def test_what_an_unmarked_start_left_below_the_mount_point_is_not_used(
         (root / "tmp").rmdir()
         (root / "received" / "ab").rmdir()
         (root / "received").rmdir()
-    assert spool.read(PATH) == b"x"
+    assert spool.read(PATH, SHA256) == b"x"
 
 
-def test_opening_it_makes_nothing_unless_asked_to(root: Path) -> None:
+def test_the_spool_is_created_only_on_request(root: Path) -> None:
     Spool(root, create=False)
     assert not root.exists()
     Spool(root)
     assert (root / MARKER).is_file()
 
 
-def test_a_volume_that_comes_back_between_two_looks_has_no_file_missing(
+def test_a_volume_mounted_after_a_failed_read_has_no_missing_file(
     spool: Spool, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aside = root.with_name("aside")
     root.rename(aside)
-    look = Spool._require_readable
+    read_bytes = Path.read_bytes
 
-    def come_back(self: Spool) -> None:
-        aside.rename(root)
-        monkeypatch.undo()
-        look(self)
+    def read_then_mount(path: Path) -> bytes:
+        try:
+            return read_bytes(path)
+        finally:
+            if aside.exists():
+                aside.rename(root)
 
-    monkeypatch.setattr(Spool, "_require_readable", come_back)
-    assert spool.read(PATH) == b"x"
+    monkeypatch.setattr(Path, "read_bytes", read_then_mount)
+    assert spool.read(PATH, SHA256) == b"x"
 
 
-def test_a_file_that_goes_where_all_others_are_is_missing(spool: Spool) -> None:
+def test_a_deleted_file_of_a_mounted_spool_is_missing(spool: Spool) -> None:
     spool.delete(PATH)
     with pytest.raises(IntegrityError, match="is missing"):
-        spool.read(PATH)
+        spool.read(PATH, SHA256)
 
 
-def test_a_file_that_alone_cannot_be_read_is_told_from_a_spool_of_which_none_can(
+def test_a_single_unreadable_file_does_not_make_the_spool_unavailable(
     spool: Spool, root: Path
 ) -> None:
     (root / PATH).unlink()
     (root / PATH).mkdir()
     with pytest.raises(SpoolError, match="Is a directory") as caught:
-        spool.read(PATH)
+        spool.read(PATH, SHA256)
     assert caught.value.retryable
     assert not isinstance(caught.value, SpoolUnavailableError)
 
 
-def test_a_folder_that_alone_cannot_be_written_to_is_told_from_a_spool_of_which_none_can(
+def test_a_single_unwritable_folder_does_not_make_the_spool_unavailable(
     spool: Spool, root: Path
 ) -> None:
     (root / "objects").touch()
@@ -148,17 +152,17 @@ def no_more_open_files() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("use", ["read", "digest", "write", "recording"])
-def test_too_many_open_files_are_the_fault_of_none_of_them(spool: Spool, use: str) -> None:
+def test_too_many_open_files_make_the_spool_unavailable(spool: Spool, use: str) -> None:
     with (
         pytest.raises(SpoolUnavailableError, match="Too many open files"),
         no_more_open_files(),
     ):
         USES[use](spool)
-    assert spool.read(PATH) == b"x"
+    assert spool.read(PATH, SHA256) == b"x"
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EROFS])
-def test_a_disk_that_takes_no_file_is_the_fault_of_none_of_them(
+def test_a_disk_that_rejects_every_write_makes_the_spool_unavailable(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def fail(*_arguments: object) -> None:
@@ -172,7 +176,7 @@ def test_a_disk_that_takes_no_file_is_the_fault_of_none_of_them(
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
-def test_a_disk_that_gives_no_file_is_the_fault_of_none_of_them(
+def test_a_disk_that_rejects_every_read_makes_the_spool_unavailable(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
@@ -184,19 +188,19 @@ def test_a_disk_that_gives_no_file_is_the_fault_of_none_of_them(
         for use in ("read", "digest"):
             with pytest.raises(SpoolUnavailableError, match=os.strerror(code)):
                 USES[use](spool)
-    assert spool.read(PATH) == b"x"
+    assert spool.read(PATH, SHA256) == b"x"
 
 
-def test_a_spool_that_came_back_as_another_tree_is_written_to(spool: Spool, root: Path) -> None:
+def test_a_replaced_spool_folder_is_written_to(spool: Spool, root: Path) -> None:
     spool.write(PATH, b"x")
     root.rename(root.with_name("aside"))
     root.mkdir()
     (root / MARKER).touch()
     spool.write(PATH, b"y")
-    assert spool.read(PATH) == b"y"
+    assert spool.read(PATH, hashlib.sha256(b"y").hexdigest()) == b"y"
 
 
-def test_a_folder_is_made_below_the_spool_and_never_the_spool_itself(root: Path) -> None:
+def test_make_folder_creates_folders_below_the_root_only(root: Path) -> None:
     with pytest.raises(SpoolError, match="No such file"):
         make_folder(root / "received" / "ab", root)
     assert not root.exists()

@@ -1,4 +1,4 @@
-"""The acknowledging transaction: an instance and its jobs, or nothing."""
+"""The acknowledging transaction records an instance with its jobs, or neither."""
 
 import dataclasses
 import multiprocessing
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from storage import store as store_module
 from storage.errors import StorageError, UnknownRecordError
 from storage.records import InstanceState, JobKind, JobState, Receipt, ReceiptOutcome
 from storage.store import Store
+from storage.tables.database import open_database
 from storage.tables.schema import instances
 from tests.builders.store_rows import STUDY, claim, new_instance
 from tests.servers.postgresql_server import emptied_database
@@ -106,27 +106,31 @@ def test_processes_with_the_same_images_record_each_once(database_url: str) -> N
     assert outcomes == {ReceiptOutcome.NEW: 10, ReceiptOutcome.DUPLICATE: 10}
 
 
-def test_an_instance_without_its_job_is_not_recorded(
+def test_an_instance_without_its_jobs_is_not_recorded(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
         raise StorageError("no job")
 
-    monkeypatch.setattr(store_module, "enqueue", fail)
+    monkeypatch.setattr("storage.images.receipt.enqueue", fail)
     with pytest.raises(StorageError, match="no job"):
         store.record_instance(new_instance(), 0)
     monkeypatch.undo()
 
     path = new_instance().spool_path
-    assert store.unnamed([path], settled=True) == (path,)
+    assert store.unreferenced([path], wait_for_writers=True) == (path,)
     assert store.record_instance(new_instance(), 0).outcome is ReceiptOutcome.NEW
 
 
-def test_a_caller_can_ask_whether_its_file_is_needed(store: Store) -> None:
+def test_unreferenced_paths_are_found(store: Store) -> None:
     store.record_instance(new_instance(spool_path="received/aa/one"), 0)
 
     paths = ["received/aa/two", "received/aa/one"]
-    assert store.unnamed(paths) == store.unnamed(paths, settled=True) == ("received/aa/two",)
+    assert (
+        store.unreferenced(paths)
+        == store.unreferenced(paths, wait_for_writers=True)
+        == ("received/aa/two",)
+    )
 
 
 def test_a_new_image_revives_a_study_whose_report_was_set_aside(store: Store) -> None:
@@ -148,7 +152,7 @@ def test_an_unknown_instance_is_told(store: Store) -> None:
 _RECORDER = """
 import sys
 from storage.store import Store
-from tests.storage.builders import new_instance
+from tests.builders.store_rows import new_instance
 store = Store.open(sys.argv[1], migrate=False)
 number = 0
 while True:
@@ -176,12 +180,12 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     assert len(queued - found) <= 1
 
 
-def test_a_commit_that_a_server_is_still_at_is_waited_for(
+def test_an_open_transaction_on_a_server_is_waited_for(
     postgresql_socket: str, clock: Clock
 ) -> None:
     url = emptied_database(postgresql_socket)
     with Store.open(url, clock=clock, migrate=True) as store, ThreadPoolExecutor(1) as other:
-        with store._database.writing() as connection:
+        with open_database(url) as database, database.writing() as connection:
             connection.execute(
                 instances.insert().values(
                     **dataclasses.asdict(new_instance(spool_path="received/aa/in-doubt")),
@@ -191,7 +195,9 @@ def test_a_commit_that_a_server_is_still_at_is_waited_for(
                     notes=[],
                 )
             )
-            asked = other.submit(store.unnamed, ["received/aa/in-doubt"], settled=True)
+            query = other.submit(
+                store.unreferenced, ["received/aa/in-doubt"], wait_for_writers=True
+            )
             with pytest.raises(TimeoutError):
-                asked.result(0.5)
-        assert asked.result(5) == ()
+                query.result(0.5)
+        assert query.result(5) == ()

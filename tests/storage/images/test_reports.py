@@ -51,7 +51,7 @@ def test_a_report_and_its_deliveries_are_one_transaction(store: Store, clock: Cl
     }
 
 
-@pytest.mark.parametrize("fails_at", ["_keep_objects", "enqueue_once", "settle"])
+@pytest.mark.parametrize("fails_at", ["_record_objects", "enqueue_once", "settle"])
 def test_a_report_that_fails_half_way_leaves_nothing(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, fails_at: str
 ) -> None:

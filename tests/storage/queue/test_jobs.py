@@ -10,6 +10,7 @@ from storage.errors import LeaseLostError
 from storage.queue import jobs as jobs_module
 from storage.records import Job, JobKind, JobState
 from storage.store import Store
+from storage.tables.database import open_database
 from storage.tables.schema import jobs
 from tests.builders.store_rows import LEASE, STUDY, claim, receive
 from tests.servers.postgresql_server import emptied_database
@@ -216,9 +217,9 @@ def test_a_clock_that_was_set_back_holds_nothing_up(store: Store, clock: Clock) 
     clock.advance(-24 * 3600)
     assert store.jobs.reclaim() == ()
 
-    assert store.jobs.put_clock_right() == 3
+    assert store.jobs.shift_to_clock() == 3
 
-    assert store.jobs.put_clock_right() == 0
+    assert store.jobs.shift_to_clock() == 0
     assert store.jobs.get(held.id).lease_until == clock.now + LEASE
     assert claim(store, JobKind.REPORT).subject == STUDY
     assert store.jobs.claim([JobKind.REPORT], "worker", LEASE) is None
@@ -227,10 +228,10 @@ def test_a_clock_that_was_set_back_holds_nothing_up(store: Store, clock: Clock) 
     assert {job.id for job in store.jobs.reclaim()} >= {held.id}
 
 
-def test_a_lease_without_an_end_is_taken_back(store: Store) -> None:
+def test_a_running_job_without_a_lease_is_reclaimed(store: Store, database_url: str) -> None:
     store.jobs.enqueue(JobKind.ANALYSE, "1")
     held = claim(store, JobKind.ANALYSE)
-    with store._database.writing() as connection:
+    with open_database(database_url) as database, database.writing() as connection:
         connection.execute(jobs.update().values(lease_until=None))
     assert [job.id for job in store.jobs.reclaim()] == [held.id]
 
@@ -252,7 +253,7 @@ def test_a_job_claimed_while_the_clock_is_put_right_keeps_its_lease(
             return update(table)
 
         monkeypatch.setattr(jobs_module, "update", claim_first)
-        assert store.jobs.put_clock_right() == 0
+        assert store.jobs.shift_to_clock() == 0
         (job,) = store.jobs.list()
         assert (job.state, job.lease_until) == (JobState.RUNNING, clock.now + LEASE)
 
@@ -260,4 +261,4 @@ def test_a_job_claimed_while_the_clock_is_put_right_keeps_its_lease(
 def test_clocks_of_machines_may_differ_a_little(store: Store, clock: Clock) -> None:
     receive(store, "1.1")
     clock.advance(-30)
-    assert store.jobs.put_clock_right() == 0
+    assert store.jobs.shift_to_clock() == 0

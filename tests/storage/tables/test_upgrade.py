@@ -100,7 +100,7 @@ def write(database: Database, rows: Rows) -> None:
 
 
 def test_a_store_is_kept_of_every_revision_but_the_newest() -> None:
-    known = ScriptDirectory.from_config(upgrade._config())
+    known = ScriptDirectory.from_config(upgrade.alembic_config())
     released = {script.revision for script in known.walk_revisions()}
     assert released - {known.get_current_head()} <= set(REVISIONS) <= released
 

@@ -1,4 +1,4 @@
-"""A backup holds one moment of the store and every file it names, or does not exist."""
+"""A backup holds a snapshot of the store and every file it names, or does not exist."""
 
 import contextlib
 import json
@@ -15,20 +15,18 @@ from pathlib import Path
 import pytest
 
 from storage.errors import IntegrityError, StorageError, StoreUnavailableError
-from storage.files.lock import turn
+from storage.files.lock import try_lock
 from storage.files.spool import MARKER, Spool
 from storage.records import JobKind
 from storage.store import Store
-from storage.upkeep import backup as backup_module
-from storage.upkeep.backup import BackupSummary, back_up
-from storage.upkeep.backup_check import check_backup
+from storage.upkeep.backup import WAIT_SECONDS, BackupSummary, back_up, check_backup
 from tests.builders.store_rows import claim, new_instance
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 class House:
-    """A store and a spool in a folder, and a place for their backups."""
+    """A store and a spool in a folder, and a folder for their backups."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.url = url
@@ -49,8 +47,11 @@ class House:
         )
         self._store.record_instance(instance, 0)
 
-    def back_up(self, hours: float = 0) -> tuple[Path, BackupSummary]:
-        return back_up(self.url, self.spool, self.into, self.lock, NOW + timedelta(hours=hours))
+    def back_up(
+        self, hours: float = 0, wait_seconds: float = WAIT_SECONDS
+    ) -> tuple[Path, BackupSummary]:
+        now = NOW + timedelta(hours=hours)
+        return back_up(self.url, self.spool, self.into, self.lock, now, wait_seconds=wait_seconds)
 
     def purge(self) -> int:
         while job := self._store.jobs.claim([JobKind.ANALYSE], "me", timedelta(seconds=9)):
@@ -79,7 +80,7 @@ def sqlite_house(tmp_path: Path) -> Iterator[House]:
         yield made
 
 
-def test_a_backup_holds_every_file_and_says_so(house: House) -> None:
+def test_a_backup_holds_and_lists_every_file(house: House) -> None:
     for number in range(5):
         house.receive(number)
 
@@ -99,7 +100,7 @@ def test_a_backup_holds_every_file_and_says_so(house: House) -> None:
     assert [path.name for path in house.into.glob("cxrd-*")] == [folder.name]
 
 
-def test_the_next_backup_copies_only_what_is_new(house: House) -> None:
+def test_the_next_backup_copies_only_new_files(house: House) -> None:
     house.receive(1)
     first, _ = house.back_up()
     house.receive(2)
@@ -112,7 +113,7 @@ def test_the_next_backup_copies_only_what_is_new(house: House) -> None:
     assert check_backup(second) == (3, ())
 
 
-def test_what_was_purged_is_no_longer_backed_up(house: House) -> None:
+def test_purged_files_are_not_backed_up(house: House) -> None:
     house.receive(1)
     assert house.purge() == 1
     house.receive(2)
@@ -121,7 +122,7 @@ def test_what_was_purged_is_no_longer_backed_up(house: House) -> None:
     assert check_backup(folder) == (2, ())
 
 
-def test_a_backup_made_while_images_come_names_no_file_that_it_lacks(house: House) -> None:
+def test_a_backup_during_reception_is_complete(house: House) -> None:
     stop = threading.Event()
     received: list[int] = []
 
@@ -149,7 +150,7 @@ def test_a_backup_made_while_images_come_names_no_file_that_it_lacks(house: Hous
     assert backups[-1][1].files > backups[0][1].files > 0
 
 
-def test_damaged_and_missing_files_are_named_and_the_rest_is_copied(house: House) -> None:
+def test_damaged_and_missing_files_are_named_and_left_out(house: House) -> None:
     for number in range(4):
         house.receive(number)
     house.spool.path("received/1/1.dcm").write_bytes(b"altered")
@@ -165,26 +166,27 @@ def test_damaged_and_missing_files_are_named_and_the_rest_is_copied(house: House
     )
 
 
-def test_a_backup_that_fails_leaves_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_backup_leaves_no_folder(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.receive(1)
 
-    def fail(*_: object) -> bool:
+    def fail(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(backup_module, "_copy", fail)
-    with pytest.raises(StorageError, match="no space left"):
-        house.back_up()
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(os, "fsync", fail)
+        with pytest.raises(StorageError, match="no space left"):
+            house.back_up()
     assert list(house.into.glob("cxrd-*")) == []
 
 
-def test_a_backup_of_a_new_store_has_a_spool_to_restore(house: House) -> None:
+def test_a_backup_of_a_new_store_has_a_spool(house: House) -> None:
     folder, summary = house.back_up()
     assert summary.files == 0
     assert list((folder / "spool").iterdir()) == [folder / "spool" / MARKER]
     assert check_backup(folder) == (1, ())
 
 
-def test_what_others_left_is_not_taken_for_half_a_backup(house: House) -> None:
+def test_only_abandoned_backups_are_removed(house: House) -> None:
     house.receive(1)
     download = house.into / "download.part" / "precious"
     download.parent.mkdir(parents=True)
@@ -198,7 +200,9 @@ def test_what_others_left_is_not_taken_for_half_a_backup(house: House) -> None:
     assert len(list(house.into.glob("*.part"))) == 3
 
 
-def test_what_cannot_be_removed_is_one_line(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abandoned_backup_that_cannot_be_removed_is_reported_on_one_line(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house.receive(1)
     (house.into / "cxrd-20260301T110000Z.part").mkdir(parents=True)
 
@@ -210,7 +214,7 @@ def test_what_cannot_be_removed_is_one_line(house: House, monkeypatch: pytest.Mo
         house.back_up()
 
 
-def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_copied(house: House) -> None:
+def test_an_unreadable_file_is_named_and_left_out(house: House) -> None:
     for number in range(3):
         house.receive(number)
     unreadable = house.spool.path("received/1/1.dcm")
@@ -224,7 +228,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_copied(house: House
     assert (good, wrong) == (3, ("left out when it was made: instance 2",))
 
 
-def test_what_rots_in_a_backup_is_not_carried_into_the_next(house: House) -> None:
+def test_a_damaged_file_of_a_backup_is_not_linked_into_the_next(house: House) -> None:
     for number in range(3):
         house.receive(number)
     first, _ = house.back_up()
@@ -236,7 +240,7 @@ def test_what_rots_in_a_backup_is_not_carried_into_the_next(house: House) -> Non
     assert check_backup(second) == (4, ())
 
 
-def test_a_backup_whose_list_is_gone_hinders_no_later_one(house: House) -> None:
+def test_a_backup_without_its_list_does_not_prevent_the_next(house: House) -> None:
     house.receive(1)
     first, _ = house.back_up()
     (first / "SHA256SUMS").unlink()
@@ -247,7 +251,7 @@ def test_a_backup_whose_list_is_gone_hinders_no_later_one(house: House) -> None:
     assert check_backup(second) == (2, ())
 
 
-def test_a_list_that_was_cut_short_is_found_out(house: House) -> None:
+def test_a_shortened_list_is_detected(house: House) -> None:
     for number in range(2):
         house.receive(number)
     folder, _ = house.back_up()
@@ -259,7 +263,7 @@ def test_a_list_that_was_cut_short_is_found_out(house: House) -> None:
     assert "SHA256SUMS lists 1 file(s), of 2 and the store: it was altered" in wrong
 
 
-def test_what_a_killed_backup_left_is_never_taken_for_one(house: House) -> None:
+def test_an_abandoned_backup_is_removed_and_never_used(house: House) -> None:
     house.receive(1)
     half = house.into / "cxrd-20260301T110000Z.part"
     half.mkdir(parents=True)
@@ -273,19 +277,16 @@ def test_what_a_killed_backup_left_is_never_taken_for_one(house: House) -> None:
         check_backup(house.into)
 
 
-def test_a_backup_waits_for_a_purge_and_says_so(
-    sqlite_house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backup_module, "WAIT_SECONDS", 0.2)
-    with turn(sqlite_house.lock) as mine:
-        assert mine
+def test_a_backup_waits_for_a_purge(sqlite_house: House) -> None:
+    with try_lock(sqlite_house.lock) as held:
+        assert held
         with pytest.raises(StoreUnavailableError, match="try again"):
-            sqlite_house.back_up()
+            sqlite_house.back_up(wait_seconds=0.2)
     sqlite_house.back_up()
 
 
 @pytest.mark.parametrize("damage", ["altered", "missing", "store", "row"])
-def test_a_damaged_backup_is_found_out(sqlite_house: House, damage: str) -> None:
+def test_a_damaged_backup_is_detected(sqlite_house: House, damage: str) -> None:
     sqlite_house.receive(1)
     folder, _ = sqlite_house.back_up()
     store, image = folder / "store.sqlite", folder / "spool/received/1/1.dcm"
@@ -302,7 +303,7 @@ def test_a_damaged_backup_is_found_out(sqlite_house: House, damage: str) -> None
     assert wrong
 
 
-def test_without_pg_dump_the_error_says_what_to_do(
+def test_without_pg_dump_the_error_names_a_remedy(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if database_url.startswith("sqlite"):

@@ -24,7 +24,9 @@ from storage.records import (
     StudyStatus,
 )
 from storage.store import Store
-from storage.upkeep.retention import Hold, Purged
+from storage.tables.database import open_database
+from storage.upkeep.old_studies import Hold
+from storage.upkeep.retention import Purged
 from tests.builders.store_rows import LEASE, STUDY, analysis, claim, made_object, new_instance
 from tests.servers.postgresql_server import emptied_database
 from tests.tools.clock import Clock
@@ -32,6 +34,17 @@ from tests.tools.clock import Clock
 DAYS = 7
 
 COMMITTERS = ("ARCHIVE",)
+
+
+class KilledError(BaseException):
+    """Simulates SIGKILL: the process executes no further statement."""
+
+
+class KillingSpool(Spool):
+    """A spool whose process is killed at the first deletion."""
+
+    def delete(self, relative: str) -> None:
+        raise KilledError
 
 
 @dataclasses.dataclass
@@ -78,9 +91,14 @@ class House:
         self.report("PACS")
         self.deliver()
 
-    def purge(self) -> list[Purged]:
+    def purge(self, spool: Spool | None = None) -> list[Purged]:
         before = self.clock.now - timedelta(days=DAYS)
-        return list(self.store.retention.purge(self.spool, before, COMMITTERS))
+        return list(self.store.retention.purge(spool or self.spool, before, COMMITTERS))
+
+    def mark(self) -> None:
+        """Purge in a process that is killed before it deletes a file."""
+        with pytest.raises(KilledError):
+            self.purge(KillingSpool(self.spool.path("x").parent, create=False))
 
     def hold(self) -> Hold | None:
         (old,) = self.store.retention.old_studies(self.clock.now - timedelta(days=DAYS), COMMITTERS)
@@ -308,10 +326,6 @@ def test_an_archive_that_commits_has_to_have_done_so(house: House) -> None:
     assert len(house.purge()) == 1
 
 
-class KilledError(BaseException):
-    """Stands for SIGKILL: nothing that follows in the process happens."""
-
-
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_purge_that_is_killed_between_two_files_is_finished_by_the_next(
     house: House, monkeypatch: pytest.MonkeyPatch, after: int
@@ -334,24 +348,18 @@ def test_a_purge_that_is_killed_between_two_files_is_finished_by_the_next(
 
     assert len(house.files) == 3 - after
     assert house.store.results.instance(1).purged_at is not None
-    assert house.store.inquiries.kept("1.1") == ()
+    assert house.store.kept_files("1.1") == ()
     assert len(house.purge()) == 1
     assert house.files == []
 
 
 def test_a_study_that_comes_to_life_while_it_is_purged_keeps_its_new_files(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House,
 ) -> None:
     house.delivered()
     house.days_pass()
-    remove = house.store.retention._remove
-
-    def late_image_first(study: str, spool: Spool) -> Purged | None:
-        monkeypatch.undo()
-        house.receive("1.2")
-        return remove(study, spool)
-
-    monkeypatch.setattr(house.store.retention, "_remove", late_image_first)
+    house.mark()
+    house.receive("1.2")
     assert house.purge() == []
     house.analyse(heatmap="5.2")
     house.report("PACS", uid="9.10")
@@ -374,7 +382,7 @@ def test_an_image_sent_again_is_kept_again_and_not_analysed_again(house: House) 
     assert (instance.purged_at, instance.received_again_at) == (None, house.clock.now)
     assert instance.spool_path == stored.path
     assert [job.kind for job in house.store.jobs.list(state=JobState.QUEUED)] == [JobKind.REPORT]
-    assert len(house.store.inquiries.kept("1.1")) == 1
+    assert len(house.store.kept_files("1.1")) == 1
     # Its days count anew.
     house.store.jobs.finish(claim(house.store, JobKind.REPORT))
     assert house.purge() == []
@@ -384,13 +392,11 @@ def test_an_image_sent_again_is_kept_again_and_not_analysed_again(house: House) 
 
 
 def test_an_image_sent_again_before_its_file_was_removed_is_kept_in_a_new_one(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House,
 ) -> None:
     house.delivered()
     house.days_pass()
-    monkeypatch.setattr(house.store.retention, "_remove", lambda *_: None)
-    house.purge()
-    monkeypatch.undo()
+    house.mark()
 
     stored = house.spool.write("received/again", b"pixels")
     receipt = house.store.record_instance(new_instance("1.1", spool_path=stored.path), 0)
@@ -524,17 +530,15 @@ def test_a_parked_analysis_is_queued_when_the_image_is_sent_again(
 
 
 def test_an_image_that_comes_again_waits_for_a_removal_and_not_the_other_way_round(
-    postgresql_socket: str, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgresql_socket: str, clock: Clock, tmp_path: Path
 ) -> None:
     url = emptied_database(postgresql_socket)
     with Store.open(url, clock=clock, migrate=True) as store, ThreadPoolExecutor(1) as other:
         house = House(store, Spool(tmp_path / "spool"), clock)
         house.delivered()
         house.days_pass()
-        monkeypatch.setattr(store.retention, "_remove", lambda *_: None)
-        house.purge()
-        monkeypatch.undo()
-        with store._database.writing() as connection:
+        house.mark()
+        with open_database(url) as database, database.writing() as connection:
             lock_study(connection, STUDY)
             image = new_instance("1.1", spool_path="received/again")
             again = other.submit(store.record_instance, image, 0)
@@ -546,9 +550,9 @@ def test_an_image_that_comes_again_waits_for_a_removal_and_not_the_other_way_rou
 
 def test_a_peer_is_told_that_what_was_purged_is_not_kept(house: House) -> None:
     house.delivered()
-    assert len(house.store.inquiries.kept("1.1")) == 1
+    assert len(house.store.kept_files("1.1")) == 1
     house.days_pass()
     house.purge()
-    assert house.store.inquiries.kept("1.1") == ()
+    assert house.store.kept_files("1.1") == ()
     asked = [InstanceName("1.2", "1.1")]
     assert house.store.inquiries.record("peer", "2.25.9", asked, "me", LEASE).id > 0

@@ -1,10 +1,23 @@
-"""Which studies may be purged: conditions and queries for use inside a wider transaction."""
+"""Old studies, and the conditions that hold them back from a purge."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, Text, and_, cast, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Text,
+    and_,
+    cast,
+    func,
+    or_,
+    select,
+)
 
 from storage.records import InstanceState, JobKind, JobState, ObjectKind
 from storage.tables.schema import deliveries, instances, jobs, objects
@@ -14,23 +27,62 @@ CLOSED = (JobState.DONE, JobState.DISCARDED)
 AT_REST = (*CLOSED, JobState.PARKED)
 
 
-def to_remove(table: Table) -> ColumnElement[bool]:
-    return and_(table.c.purged_at.is_not(None), table.c.spool_path != "")
+class Hold(StrEnum):
+    """Reason to keep an old study."""
+
+    WORK_OPEN = "work is queued, running or parked"
+    NOT_DELIVERED = "results were not delivered"
+    NOT_COMMITTED = "results were not committed to"
 
 
-def marked_studies() -> Select[tuple[str]]:
-    """Those whose rows are a mere record but still name files."""
-    of_images, of_objects = (
-        select(table.c.study_instance_uid).where(to_remove(table)) for table in (instances, objects)
-    )
-    found = of_images.union(of_objects).subquery()
-    return select(found.c.study_instance_uid)
+@dataclass(frozen=True, slots=True)
+class OldStudy:
+    """A study without an image received, or an object delivered or committed to, since a given day.
+
+    `number` is the number of its first kept image; `size` counts the bytes of images and objects;
+    `hold` is None if the study may be purged.
+    """
+
+    number: int
+    images: int
+    objects: int
+    size: int
+    hold: Hold | None
 
 
-def old_studies(
+def load_old_studies(
+    connection: Connection, before: datetime, committers: Collection[str]
+) -> tuple[OldStudy, ...]:
+    """Return the studies older than `before`, oldest first."""
+    rows = connection.execute(select_old_studies(before, committers)).all()
+    return tuple(_old_study(connection, row) for row in rows)
+
+
+def _old_study(connection: Connection, row: Row[Any]) -> OldStudy:
+    made = connection.execute(
+        select(func.count(), func.coalesce(func.sum(objects.c.size), 0)).where(
+            objects.c.study_instance_uid == row.study_instance_uid, objects.c.purged_at.is_(None)
+        )
+    ).one()
+    return OldStudy(row.number, row.images, made[0], int(row.size + made[1]), hold_of(row))
+
+
+def hold_of(row: Row[Any]) -> Hold | None:
+    """Return the reason to keep the study of a row of `select_old_studies`."""
+    if row.work_open:
+        return Hold.WORK_OPEN
+    if row.not_delivered:
+        return Hold.NOT_DELIVERED
+    return Hold.NOT_COMMITTED if row.not_committed else None
+
+
+def select_old_studies(
     before: datetime, committers: Collection[str], study: str | None = None
 ) -> Select[tuple[Any, ...]]:
-    """The studies older than `before`, or that one if it is, and what still holds each."""
+    """Return a query for all studies older than `before`, or for one, with the reasons to keep it.
+
+    `committers` names the destinations that commit to the objects they receive.
+    """
     received_at = func.coalesce(instances.c.received_again_at, instances.c.received_at)
     old = (
         select(
@@ -54,14 +106,14 @@ def old_studies(
             _is_not_delivered(uid).label("not_delivered"),
             _is_not_committed(uid, committers).label("not_committed"),
         )
-        .where(~_has_moved_since(uid, before))
+        .where(~_changed_since(uid, before))
         .order_by(found.c.number)
     )
 
 
 def work_is_open(study: ColumnElement[str], closed: Collection[JobState]) -> ColumnElement[bool]:
-    """Whether any job of the study is in another state than these."""
-    # Said by what it is not, so that no index of states is read for each study in turn.
+    """Return the condition that a job of the study is in a state other than `closed`."""
+    # With NOT IN the database reads the jobs of the study, not an index of states per study.
     is_open = jobs.c.state.not_in(closed)
     reports = select(jobs.c.id).where(
         is_open, jobs.c.kind == JobKind.REPORT, jobs.c.subject == study
@@ -86,21 +138,21 @@ def work_is_open(study: ColumnElement[str], closed: Collection[JobState]) -> Col
         .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
         .where(is_open, jobs.c.kind == JobKind.COMMIT, objects.c.study_instance_uid == study)
     )
-    return or_(*(one.exists() for one in (reports, analyses, sent, commitments)))
+    return or_(*(query.exists() for query in (reports, analyses, sent, commitments)))
 
 
 def _is_not_delivered(study: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether results are kept here that reached nobody, or not all whom they were meant for.
+    """Return the condition that a result of the study is not delivered to all its destinations.
 
-    A kind of object that is sent at all is sent of every image, once the study is reported: one of
-    it without a delivery waits for that. Those of an earlier model do not.
+    If any object of a kind has a delivery, every image's object of that kind must have a delivery;
+    an object without one waits for the next report. Objects of an earlier model do not wait.
 
-    A delivery that a person discarded is not waited for, nor an analysis.
+    A discarded delivery or analysis does not hold the study.
     """
     of_study = objects.c.study_instance_uid == study
     made = select(objects.c.id).where(of_study, objects.c.purged_at.is_(None)).exists()
-    asked_for = select(deliveries.c.job_id).join(objects).where(of_study)
-    missing = asked_for.join(jobs).where(
+    requested = select(deliveries.c.job_id).join(objects).where(of_study)
+    missing = requested.join(jobs).where(
         deliveries.c.delivered_at.is_(None), jobs.c.state != JobState.DISCARDED
     )
     given_up = select(jobs.c.id).where(
@@ -108,7 +160,7 @@ def _is_not_delivered(study: ColumnElement[str]) -> ColumnElement[bool]:
         jobs.c.subject == cast(instances.c.id, Text),
         jobs.c.state == JobState.DISCARDED,
     )
-    not_looked_at = select(instances.c.id).where(
+    unanalysed = select(instances.c.id).where(
         instances.c.study_instance_uid == study,
         instances.c.state == InstanceState.RECEIVED,
         ~given_up.exists(),
@@ -130,17 +182,17 @@ def _is_not_delivered(study: ColumnElement[str]) -> ColumnElement[bool]:
         ~own.exists(),
     )
     return or_(
-        and_(made, ~asked_for.exists()),
+        and_(made, ~requested.exists()),
         unreported.exists(),
         missing.exists(),
-        not_looked_at.exists(),
+        unanalysed.exists(),
     )
 
 
 def _is_not_committed(
     study: ColumnElement[str], committers: Collection[str]
 ) -> ColumnElement[bool]:
-    """Whether a destination that commits has not done so. A person may discard that job, too."""
+    """Return the condition that a committer has not committed, and its job is not discarded."""
     given_up = select(jobs.c.id).where(
         jobs.c.kind == JobKind.COMMIT,
         jobs.c.subject == objects.c.study_instance_uid + "@" + deliveries.c.destination,
@@ -160,7 +212,8 @@ def _is_not_committed(
     )
 
 
-def _has_moved_since(study: ColumnElement[str], before: datetime) -> ColumnElement[bool]:
+def _changed_since(study: ColumnElement[str], before: datetime) -> ColumnElement[bool]:
+    """Return the condition that an object was delivered or committed to at or after `before`."""
     return (
         select(deliveries.c.job_id)
         .join(objects)

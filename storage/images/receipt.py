@@ -1,0 +1,151 @@
+"""The acknowledging transaction: a received instance and its jobs, or neither.
+
+A purged revision comes back when the same bytes are received again.
+"""
+
+from collections.abc import Collection
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select, update
+
+from storage.audit.records import AuditEntry, AuditKind, subject_of
+from storage.audit.trail import append
+from storage.queue.transitions import enqueue, lock_study, reopen
+from storage.records import (
+    InstanceState,
+    JobKind,
+    JobState,
+    NewInstance,
+    Receipt,
+    ReceiptOutcome,
+)
+from storage.tables.database import insert
+from storage.tables.schema import instances
+
+
+def record_instance(
+    connection: Connection,
+    instance: NewInstance,
+    quiet_time: timedelta,
+    host: str,
+    retried: Collection[str],
+    now: datetime,
+) -> Receipt:
+    """Add the instance and its jobs inside a transaction; see `Store.record_instance`."""
+    lock_study(connection, instance.study_instance_uid)
+    known, receipt = _add(connection, instance, now)
+    subject = str(receipt.instance_id)
+    if known is None or known.reason in retried or _awaits_first_analysis(known):
+        enqueue(connection, JobKind.ANALYSE, subject, now=now, not_before=now)
+    else:
+        reopen(connection, JobKind.ANALYSE, subject, now=now, ended=(JobState.PARKED,))
+    if receipt.outcome is not ReceiptOutcome.DUPLICATE:
+        study = instance.study_instance_uid
+        enqueue(connection, JobKind.REPORT, study, now=now, not_before=now + quiet_time)
+    append(connection, _audit_entry(instance, receipt, host), now)
+    return receipt
+
+
+def _add(
+    connection: Connection, instance: NewInstance, now: datetime
+) -> tuple[Row[Any] | None, Receipt]:
+    """Add a revision, or update the row of the same bytes.
+
+    Returns that row as it was before, if there is one, and the receipt. Repeats after each
+    conflict with another transaction.
+    """
+    while True:
+        known = _find_same_bytes(connection, instance)
+        if known is None:
+            receipt = _insert_revision(connection, instance, now)
+        else:
+            receipt = _receive_again(connection, known, instance, now)
+        if receipt is not None:
+            return known, receipt
+
+
+def _find_same_bytes(connection: Connection, instance: NewInstance) -> Row[Any] | None:
+    """Return the revision of the instance that has these bytes."""
+    query: Select[tuple[Any, ...]] = select(
+        instances.c.id,
+        instances.c.revision,
+        instances.c.state,
+        instances.c.reason,
+        instances.c.purged_at,
+    ).where(
+        instances.c.sop_instance_uid == instance.sop_instance_uid,
+        instances.c.sha256 == instance.sha256,
+    )
+    return connection.execute(query).one_or_none()
+
+
+def _awaits_first_analysis(known: Row[Any]) -> bool:
+    """Return True if the revision was purged before its first analysis."""
+    return known.purged_at is not None and known.state is InstanceState.RECEIVED
+
+
+def _receive_again(
+    connection: Connection, known: Row[Any], instance: NewInstance, now: datetime
+) -> Receipt | None:
+    """Restart the retention time of a revision; return None on a conflict.
+
+    A purged revision gets the file just received: its old file may be about to be removed.
+    """
+    is_purged = known.purged_at is not None
+    values: dict[str, Any] = {"received_again_at": now}
+    if is_purged:
+        values |= {"spool_path": instance.spool_path, "purged_at": None}
+    updated = connection.execute(
+        update(instances)
+        .where(
+            instances.c.id == known.id, instances.c.purged_at.is_not_distinct_from(known.purged_at)
+        )
+        .values(values)
+    )
+    if updated.rowcount == 0:
+        return None
+    outcome = ReceiptOutcome.KEPT_AGAIN if is_purged else ReceiptOutcome.DUPLICATE
+    return Receipt(outcome, known.id, known.revision)
+
+
+def _insert_revision(
+    connection: Connection, instance: NewInstance, now: datetime
+) -> Receipt | None:
+    """Add the next revision; return None if another transaction took its number or its bytes."""
+    next_revision = (
+        select(func.coalesce(func.max(instances.c.revision), 0) + 1)
+        .where(instances.c.sop_instance_uid == instance.sop_instance_uid)
+        .scalar_subquery()
+    )
+    row = connection.execute(
+        insert(connection, instances)
+        .values(
+            **asdict(instance),
+            revision=next_revision,
+            received_at=now,
+            state=InstanceState.RECEIVED,
+            notes=[],
+        )
+        .on_conflict_do_nothing()
+        .returning(instances.c.id, instances.c.revision)
+    ).one_or_none()
+    if row is None:
+        return None
+    outcome = ReceiptOutcome.NEW if row.revision == 1 else ReceiptOutcome.REVISION
+    return Receipt(outcome, row.id, row.revision)
+
+
+def _audit_entry(instance: NewInstance, receipt: Receipt, host: str) -> AuditEntry:
+    return AuditEntry(
+        AuditKind.INSTANCE_RECEIVED,
+        actor=instance.calling_ae_title,
+        host=host,
+        subject=subject_of(
+            study=instance.study_instance_uid,
+            instance=instance.sop_instance_uid,
+            sop_class=instance.sop_class_uid,
+        ),
+        detail=f"{receipt.outcome}, revision {receipt.revision}, sha256 {instance.sha256}",
+    )
