@@ -18,6 +18,7 @@ from dicom_io.gate.header_check import assess
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.classes import PLAIN_SYNTAXES, RESULT_CLASSES, VERIFICATION
 from dicom_io.objects.codes import FINDING_CODES, PRIVATE_SCHEME_UID
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.receive.events import REJECT_CODES
 from dicom_io.receive.limits import AbortReason
 from dicom_io.receive.negotiation import RECEIVABLE_SYNTAXES, STORAGE_CLASSES
@@ -62,7 +63,10 @@ def columns(name: str, *which: int) -> list[Row]:
 def is_analysed(sop_class: str) -> bool:
     ds = Dataset()
     ds.SOPClassUID = UID(sop_class)
-    return assess(ds).reason not in (Reason.UNSUPPORTED_SOP_CLASS, Reason.FOR_PROCESSING)
+    return assess(ImageHeader.of(ds)).reason not in (
+        Reason.UNSUPPORTED_SOP_CLASS,
+        Reason.FOR_PROCESSING,
+    )
 
 
 def test_storage_classes() -> None:

@@ -13,7 +13,7 @@ from dicom_io.gate.header_check import Rules, assess
 from dicom_io.gate.pixel_check import assess_image
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.bounded_parser import refuse_excess
-from dicom_io.read.header import read_dataset
+from dicom_io.read.image_header import read_image
 from dicom_io.read.orientation import Pose
 from dicom_io.read.pixels import display_pixels
 from dicom_io.read.warnings_off import quietly
@@ -53,15 +53,15 @@ def gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
 
 def _gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
     try:
-        dataset = read_dataset(data)
-        verdict = assess(dataset, rules)
+        header = read_image(data)
+        verdict = assess(header, rules)
         if verdict.reason is not None:
             return Refusal(verdict.reason, verdict.detail, verdict.notes)
-        refuse_excess(dataset)
+        refuse_excess(header.dataset)
     except NotDicomError as error:
         return Refusal(Reason.UNREADABLE_OBJECT, str(error))
     try:
-        image = display_pixels(dataset)
+        image = display_pixels(header)
     except UndecodablePixelsError as error:
         return Refusal(Reason.UNDECODABLE_PIXELS, str(error), verdict.notes)
     notes = verdict.notes + image.notes

@@ -26,8 +26,6 @@ from cxr_model.predict.region import Region
 from cxr_model.predict.summary_sheet import Captions, draw_summary
 from cxr_model.predict.transform import Geometry
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
-
-# Named here, too, for the code that runs the pipeline.
 from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
 from daemon.analyse.result_objects import (
     BuiltObject,
@@ -41,7 +39,7 @@ from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.presentation_state import unsupported_reason
-from dicom_io.read.header import read_head
+from dicom_io.read.image_header import read_image_header
 from dicom_io.read.orientation import AS_STORED, Pose
 from storage.records import ObjectKind
 
@@ -125,16 +123,19 @@ class Pipeline:
         if isinstance(film, Refusal):
             return film
         try:
-            head = read_head(data)
+            header = read_image_header(data)
         except NotDicomError as error:
             return Refusal(Reason.UNREADABLE_OBJECT, str(error), film.notes)
-        prediction = self.predict(film.pixels, film.pose)
-        problem = unsupported_reason(head) if ObjectKind.PRESENTATION_STATE in kinds else ""
+        upright = film.pose.to_display(film.pixels)
+        seen = self.predict(upright)
+        prediction = on_stored_grid(seen, film.pose, *film.pixels.shape)
+        notes = list(film.notes)
+        problem = unsupported_reason(header) if ObjectKind.PRESENTATION_STATE in kinds else ""
         if problem:
             kinds = frozenset(kinds) - {ObjectKind.PRESENTATION_STATE}
-            film = replace(film, notes=(*film.notes, f"no presentation state: {problem}"))
+            notes.append(f"no presentation state: {problem}")
         builder = ObjectBuilder(
-            head, film.shown, prediction, self.algorithm, revision, content_datetime
+            header, film.shown, prediction, self.algorithm, revision, content_datetime
         )
         objects: list[BuiltObject] = []
         if ObjectKind.HEATMAP in kinds:
@@ -142,12 +143,11 @@ class Pipeline:
                 objects.extend(builder.heatmap(drawing, kinds))
         optional: dict[ObjectKind, Callable[[], Iterator[BuiltObject]]] = {
             ObjectKind.SUMMARY: lambda: builder.summary(
-                self.summary(film, film_name(head), prediction), kinds
+                self.summary(upright, film_name(header), seen), kinds
             ),
             ObjectKind.PRESENTATION_STATE: builder.presentation_state,
             ObjectKind.SEGMENTATION: builder.segmentation,
         }
-        notes = list(film.notes)
         for kind, make in optional.items():
             if kind not in kinds:
                 continue
@@ -173,17 +173,18 @@ class Pipeline:
             for prediction, (pixels, pose) in zip(predictions, films, strict=True)
         ]
 
-    def summary(self, film: Film, name: str, prediction: Prediction) -> NDArray[np.uint8]:
-        """The summary sheet of a film of that name, uint8 (rows, cols, 3); the film is upright."""
+    def summary(self, upright: GreyImage, name: str, prediction: Prediction) -> NDArray[np.uint8]:
+        """Draw the summary sheet of an upright film, uint8 (rows, cols, 3), titled by its name.
+
+        Maps and geometry of the prediction are those of the upright film.
+        """
         card = self.card
         captions = Captions(
             image=name,
             model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
             operating_point=_operating_point(card),
         )
-        upright = film.pose.to_display(film.pixels)
-        seen = on_upright_grid(prediction, film.pose, *upright.shape)
-        return draw_summary(upright, seen, card.map_scales, captions)
+        return draw_summary(upright, prediction, card.map_scales, captions)
 
     def heatmaps(self, pixels: GreyImage, prediction: Prediction) -> Iterator[Drawing]:
         """One overlay per finding at or above its threshold; absent findings get none."""
@@ -251,13 +252,4 @@ def on_stored_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) 
         prediction,
         maps=pose.to_stored(prediction.maps),
         geometry=Geometry(rows, columns, box.size, top, left, height, width),
-    )
-
-
-def on_upright_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) -> Prediction:
-    """The other way round: maps and geometry of the film as it is read, (rows, columns)."""
-    return replace(
-        prediction,
-        maps=pose.turned(prediction.maps),
-        geometry=Geometry.fit(rows, columns, prediction.geometry.size),
     )

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import numpy as np
@@ -12,6 +12,7 @@ from cxr_model.findings import LABELS
 from cxr_model.predict.prediction import Finding, Prediction
 from cxr_model.predict.region import Region, hot_mask, hot_region
 from dicom_io.objects.algorithm import Algorithm
+from dicom_io.objects.classes import HEATMAP_CLASS, PRESENTATION_CLASS, SEGMENTATION_CLASS
 from dicom_io.objects.compression import jpeg_copy
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.presentation_state import (
@@ -28,7 +29,7 @@ from dicom_io.objects.secondary_capture import (
 from dicom_io.objects.segmentation import SegmentationContent, SegmentedFinding, build_segmentation
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import derived_uid, heatmap_uid, series_uid
-from dicom_io.read.header import Dataset, number, text
+from dicom_io.read.image_header import ImageHeader, first_number
 from storage.records import ObjectKind
 
 SERIES_NUMBERS = {
@@ -39,6 +40,14 @@ SERIES_NUMBERS = {
     ObjectKind.SEGMENTATION: 9904,
     ObjectKind.HEATMAP_JPEG: 9905,
     ObjectKind.SUMMARY_JPEG: 9906,
+}
+
+
+_SOP_CLASSES = {
+    ObjectKind.HEATMAP: HEATMAP_CLASS,
+    ObjectKind.SUMMARY: HEATMAP_CLASS,
+    ObjectKind.PRESENTATION_STATE: PRESENTATION_CLASS,
+    ObjectKind.SEGMENTATION: SEGMENTATION_CLASS,
 }
 
 
@@ -62,9 +71,9 @@ class Drawing:
 
 
 class _Placed(TypedDict):
-    """What the content of every object has in common."""
+    """The arguments that the content of every object takes."""
 
-    source: Dataset
+    source: ImageHeader
     algorithm: Algorithm
     identity: Identity
 
@@ -73,20 +82,20 @@ class ObjectBuilder:
     """Builds the objects of one film; all UIDs follow from the film, the model and the kind.
 
     `source` needs no pixels; `shown` are the stored values that take part in its contrast.
-    `content_datetime` is aware and its zone the site's. Other pixels under the same UID, a higher
-    `revision`, are another source: their objects are other objects.
+    `content_datetime` is aware and in the site's time zone. A higher `revision` means other pixels
+    under the same UID: they are another source and their objects are other objects.
     """
 
     def __init__(
         self,
-        source: Dataset,
+        source: ImageHeader,
         shown: NDArray[np.int64] | None,
         prediction: Prediction,
         algorithm: Algorithm,
         revision: int,
         content_datetime: datetime.datetime,
     ) -> None:
-        uid = str(source.SOPInstanceUID)
+        uid = source.uids["SOPInstanceUID"]
         self._source = source
         self._shown = shown
         self._prediction = prediction
@@ -98,77 +107,78 @@ class ObjectBuilder:
             for finding in prediction.present
             if (region := hot_region(self._map(finding))) is not None
         }
-        """Where, by label, the maps of the findings present are hottest."""
+        """By label of a finding present, the region where its map is hottest."""
 
     def heatmap(self, drawing: Drawing, kinds: Collection[ObjectKind]) -> Iterator[BuiltObject]:
-        """The heatmap of one finding, and its lossy copy where that is among `kinds`."""
+        """Build the heatmap of one finding, and its lossy copy if that is among `kinds`."""
         finding = drawing.finding
-        uid = heatmap_uid(self._key, self._algorithm.sha256, finding.label)
-        dataset = build_capture(
-            CaptureContent(
-                rgb=drawing.rgb,
-                label=finding.label,
-                probability=finding.probability,
-                threshold=finding.threshold,
-                **self._placed(ObjectKind.HEATMAP, uid, LABELS.index(finding.label) + 1),
-            )
+        placed = self._placed(
+            ObjectKind.HEATMAP,
+            heatmap_uid(self._key, self._algorithm.sha256, finding.label),
+            LABELS.index(finding.label) + 1,
         )
-        yield _built(dataset, ObjectKind.HEATMAP, finding.label)
+        content = CaptureContent(
+            rgb=drawing.rgb,
+            label=finding.label,
+            probability=finding.probability,
+            threshold=finding.threshold,
+            **placed,
+        )
+        data = to_bytes(build_capture(content))
+        heatmap = _built(placed, ObjectKind.HEATMAP, data, finding.label)
+        yield heatmap
         if ObjectKind.HEATMAP_JPEG in kinds:
-            yield self._jpeg(dataset, ObjectKind.HEATMAP_JPEG, finding.label)
+            yield self._jpeg(heatmap, ObjectKind.HEATMAP_JPEG)
 
     def summary(
         self, rgb: NDArray[np.uint8], kinds: Collection[ObjectKind]
     ) -> Iterator[BuiltObject]:
-        """The summary sheet, and its lossy copy where that is among `kinds`."""
-        dataset = build_summary(
-            SummaryContent(
-                rgb=rgb,
-                positive=[finding.label for finding in self._prediction.present],
-                **self._placed(ObjectKind.SUMMARY),
-            )
-        )
-        yield _built(dataset, ObjectKind.SUMMARY, None)
+        """Build the summary sheet, and its lossy copy if that is among `kinds`."""
+        placed = self._placed(ObjectKind.SUMMARY)
+        positive = [finding.label for finding in self._prediction.present]
+        data = to_bytes(build_summary(SummaryContent(rgb=rgb, positive=positive, **placed)))
+        summary = _built(placed, ObjectKind.SUMMARY, data)
+        yield summary
         if ObjectKind.SUMMARY_JPEG in kinds:
-            yield self._jpeg(dataset, ObjectKind.SUMMARY_JPEG, None)
+            yield self._jpeg(summary, ObjectKind.SUMMARY_JPEG)
 
     def presentation_state(self) -> Iterator[BuiltObject]:
-        """The outlines of all findings present; none where no map rises."""
+        """Build the outlines of all findings present; yields no object if no map rises."""
         outlined = [
             OutlinedFinding(finding.label, finding.probability, self.regions[finding.label].points)
             for finding in self._prediction.present
             if finding.label in self.regions
         ]
         if outlined:
-            kind = ObjectKind.PRESENTATION_STATE
-            dataset = build_presentation_state(
-                PresentationContent(findings=outlined, shown=self._shown, **self._placed(kind))
-            )
-            yield _built(dataset, kind, None)
+            placed = self._placed(ObjectKind.PRESENTATION_STATE)
+            content = PresentationContent(findings=outlined, shown=self._shown, **placed)
+            data = to_bytes(build_presentation_state(content))
+            yield _built(placed, ObjectKind.PRESENTATION_STATE, data)
 
     def segmentation(self) -> Iterator[BuiltObject]:
-        """The regions of all findings present; none where no map rises."""
+        """Build the regions of all findings present; yields no object if no map rises."""
         segmented = [
             SegmentedFinding(finding.label, finding.probability, mask)
             for finding in self._prediction.present
             if (mask := hot_mask(self._map(finding))) is not None
         ]
         if segmented:
-            kind = ObjectKind.SEGMENTATION
-            dataset = build_segmentation(
-                SegmentationContent(findings=segmented, **self._placed(kind))
-            )
-            yield _built(dataset, kind, None)
+            placed = self._placed(ObjectKind.SEGMENTATION)
+            data = to_bytes(build_segmentation(SegmentationContent(findings=segmented, **placed)))
+            yield _built(placed, ObjectKind.SEGMENTATION, data)
 
     def _placed(
         self, kind: ObjectKind, uid: str | None = None, number: int | None = None
     ) -> _Placed:
-        """Where an object stands; by default the only one of its kind on this film."""
+        """Return source, algorithm and identity of an object.
+
+        Without `uid` and `number` the object is the only one of its kind on this film.
+        """
         return _Placed(
             source=self._source,
             algorithm=self._algorithm,
             identity=Identity(
-                sop_instance_uid=uid or self._uid(kind),
+                sop_instance_uid=uid or derived_uid(self._key, self._algorithm.sha256, kind.value),
                 series_instance_uid=self._series_uid(kind),
                 series_number=SERIES_NUMBERS[kind],
                 instance_number=number or _film_number(self._source),
@@ -177,47 +187,44 @@ class ObjectBuilder:
             ),
         )
 
-    def _jpeg(self, picture: Dataset, kind: ObjectKind, label: str | None) -> BuiltObject:
-        uid = derived_uid(str(picture.SOPInstanceUID), self._algorithm.sha256, "jpeg")
+    def _jpeg(self, picture: BuiltObject, kind: ObjectKind) -> BuiltObject:
+        """Build the lossy copy of a picture."""
+        uid = derived_uid(picture.sop_instance_uid, self._algorithm.sha256, "jpeg")
         data = jpeg_copy(
-            picture,
+            picture.data,
             sop_instance_uid=uid,
             series_instance_uid=self._series_uid(kind),
             series_number=SERIES_NUMBERS[kind],
         )
-        return BuiltObject(uid, str(picture.SOPClassUID), kind, label, data)
+        return replace(picture, sop_instance_uid=uid, kind=kind, data=data)
 
     def _map(self, finding: Finding) -> NDArray[np.float32]:
         grid = self._prediction.maps[LABELS.index(finding.label)]
         return self._prediction.geometry.to_original(grid)
 
-    def _uid(self, kind: ObjectKind) -> str:
-        return derived_uid(self._key, self._algorithm.sha256, kind.value)
-
     def _series_uid(self, kind: ObjectKind) -> str:
-        study = str(self._source.StudyInstanceUID)
+        study = self._source.uids["StudyInstanceUID"]
         return series_uid(study, self._algorithm.sha256, kind.value)
 
 
-def film_name(source: Dataset) -> str:
-    """How a film is told from others of its study, without naming the patient."""
-    named = (("series", "SeriesNumber"), ("image", "InstanceNumber"))
+def film_name(source: ImageHeader) -> str:
+    """Return a name that tells a film from others of its study without naming the patient."""
+    named = (("series", source.series_number), ("image", source.instance_number))
     parts = [
         f"{word} {int(value)}"
-        for word, keyword in named
-        if (value := number(source, keyword)) is not None
+        for word, written in named
+        if (value := first_number(written)) is not None
     ]
-    view = text(source, "ViewPosition").upper()
+    view = source.view_position.upper()
     return ", ".join([*parts, *([view] if view in {"PA", "AP"} else [])])
 
 
-def _film_number(source: Dataset) -> int:
-    """The film's InstanceNumber, so that objects made of several films sort as these do."""
-    value = number(source, "InstanceNumber")
+def _film_number(source: ImageHeader) -> int:
+    """Return the film's InstanceNumber, so that objects of several films sort as the films do."""
+    value = first_number(source.instance_number)
     return int(value) if value is not None and 1 <= value < 2**31 else 1
 
 
-def _built(dataset: Dataset, kind: ObjectKind, label: str | None) -> BuiltObject:
-    return BuiltObject(
-        str(dataset.SOPInstanceUID), str(dataset.SOPClassUID), kind, label, to_bytes(dataset)
-    )
+def _built(placed: _Placed, kind: ObjectKind, data: bytes, label: str | None = None) -> BuiltObject:
+    uid = placed["identity"].sop_instance_uid
+    return BuiltObject(uid, _SOP_CLASSES[kind], kind, label, data)

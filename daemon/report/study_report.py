@@ -8,10 +8,12 @@ from daemon.analyse.result_objects import SERIES_NUMBERS, BuiltObject
 from dicom_io.errors import NotDicomError
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
+from dicom_io.objects.classes import REPORT_CLASS
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import report_uid, series_uid
-from dicom_io.read.header import number, read_head, read_header
+from dicom_io.read.header import read_header
+from dicom_io.read.image_header import first_number, read_image_header
 from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
 from dicom_io.report.document import ReportContent, build_report
 from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
@@ -147,19 +149,15 @@ def report_content(
 
 def built_report(content: ReportContent) -> BuiltObject:
     """Build the Structured Report of a study (PS3.16 TID 1500)."""
-    dataset = build_report(content)
-    return BuiltObject(
-        str(dataset.SOPInstanceUID),
-        str(dataset.SOPClassUID),
-        ObjectKind.REPORT,
-        None,
-        to_bytes(dataset),
-    )
+    data = to_bytes(build_report(content))
+    uid = content.identity.sop_instance_uid
+    return BuiltObject(uid, REPORT_CLASS, ObjectKind.REPORT, None, data)
 
 
 def _place(image: ReportedImage) -> tuple[float, float, str]:
     """Return the position of the image in its study."""
-    series, instance = (number(image.dataset, f"{of}Number") for of in ("Series", "Instance"))
+    header = image.header
+    series, instance = first_number(header.series_number), first_number(header.instance_number)
     return series or 0.0, instance or 0.0, image.reference().sop_instance_uid
 
 
@@ -175,7 +173,7 @@ def _reported(item: Instance, model_sha256: str, read: ReadFile) -> ReportedImag
         if record.kind is ObjectKind.HEATMAP
     }
     return ReportedImage(
-        dataset=read_head(read(item.spool_path, item.sha256)),
+        header=read_image_header(read(item.spool_path, item.sha256)),
         findings=[
             ReportedFinding(
                 label=finding.label,

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from pydicom import Dataset
 from pydicom.uid import UID
 
 from dicom_io.errors import MalformedMessageError, NotDicomError
-from dicom_io.read.header import Dataset, all_items, is_uid, number, text
+from dicom_io.read.header import all_items, is_uid, number, text
 
 COMMITMENT_CLASS = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model SOP Class."""

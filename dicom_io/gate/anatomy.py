@@ -2,11 +2,14 @@
 
 import datetime
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 from pydicom import Dataset
 
 from dicom_io.read.header import items, text
+from dicom_io.read.image_header import ImageHeader
 
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -31,6 +34,8 @@ _OTHER_PART = re.compile(
 )
 
 _DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName")
+
+_WORDS = (*_DESCRIPTIONS, "AcquisitionDeviceProcessingDescription")
 
 _LATERAL_WORDS = frozenset({"LL", "RL", "LAT", "LLAT", "RLAT"})
 
@@ -59,56 +64,84 @@ class View(Enum):
     UNKNOWN = "not said"
 
 
-def body_part(ds: Dataset) -> tuple[Part, str]:
-    """Body part and what says so.
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """Body part and view with the attribute that tells each, and the patient's age in years.
 
-    Coded attributes come first; descriptions are asked only where those say nothing, because
-    "CHEST PAIN, HIP FRACTURE" may stand in the description of either.
+    `part_source` and `view_source` are empty where the header does not tell. `body_part` is
+    BodyPartExamined as it is written.
     """
-    named = text(ds, "BodyPartExamined")
+
+    part: Part
+    part_source: str
+    view: View
+    view_source: str
+    body_part: str
+    age: float | None
+
+
+def anatomy_of(header: ImageHeader) -> Anatomy:
+    """Read from an image's header what it shows."""
+    ds = header.dataset
+    words = {keyword: text(ds, keyword) for keyword in _WORDS}
+    body_part = text(ds, "BodyPartExamined")
+    return Anatomy(
+        *_part(body_part, words, items(ds, "AnatomicRegionSequence")),
+        *_view(header, words, items(ds, "ViewCodeSequence")),
+        body_part,
+        age_in_years(ds),
+    )
+
+
+def _part(named: str, words: Mapping[str, str], regions: Sequence[Dataset]) -> tuple[Part, str]:
+    """Return the body part and its source.
+
+    Coded attributes go before descriptions, because "CHEST PAIN, HIP FRACTURE" may stand in the
+    description of either part.
+    """
     part = _part_of(named)
     if part is not Part.UNKNOWN:
         return part, f"BodyPartExamined is {named[:32]!r}"
-    for region in items(ds, "AnatomicRegionSequence"):
+    for region in regions:
         meaning = text(region, "CodeMeaning")
         if text(region, "CodeValue") in _CHEST_CODES or _part_of(meaning) is Part.CHEST:
             return Part.CHEST, "AnatomicRegionSequence says chest"
         if _part_of(meaning) is Part.OTHER:
             return Part.OTHER, f"AnatomicRegionSequence is {meaning[:32]!r}"
-    words = _words(" ".join(text(ds, keyword) for keyword in _DESCRIPTIONS))
-    other = sorted(word for word in words if _OTHER_PART.fullmatch(word))
-    if other and not any(_names_chest(word) for word in words):
+    described = _words(" ".join(words[keyword] for keyword in _DESCRIPTIONS))
+    other = sorted(word for word in described if _OTHER_PART.fullmatch(word))
+    if other and not any(_names_chest(word) for word in described):
         return Part.OTHER, f"the descriptions name {other[0]} and no chest"
     return Part.UNKNOWN, ""
 
 
-def view(ds: Dataset) -> tuple[View, str]:
-    """View and what says so; the first attribute that tells is believed.
+def _view(
+    header: ImageHeader, words: Mapping[str, str], codes: Sequence[Dataset]
+) -> tuple[View, str]:
+    """Return the view and its source; the first attribute that names a view decides.
 
-    StudyDescription is not asked: a study "PA and lateral" has one film of each.
+    StudyDescription does not count: a study "PA and lateral" has one film of each.
     """
-    position = text(ds, "ViewPosition")
-    found = _view_of(position)
+    found = _view_of(header.view_position)
     if found is not View.UNKNOWN:
-        return found, f"ViewPosition is {position[:32]!r}"
-    for code in items(ds, "ViewCodeSequence"):
+        return found, f"ViewPosition is {header.view_position[:32]!r}"
+    for code in codes:
         meaning = text(code, "CodeMeaning")
         found = _view_of(meaning)
         if found is not View.UNKNOWN:
             return found, f"ViewCodeSequence is {meaning[:32]!r}"
-    if runs_front_to_back(ds):
+    if runs_front_to_back(header):
         return View.LATERAL, "PatientOrientation runs from front to back"
     for keyword in ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription"):
-        found = _view_of(text(ds, keyword))
+        found = _view_of(words[keyword])
         if found is not View.UNKNOWN:
             return found, f"{keyword} says {found.value}"
     return View.UNKNOWN, ""
 
 
-def runs_front_to_back(ds: Dataset) -> bool:
-    """Whether rows or columns run so, as on a lateral film (PS3.3 C.7.6.1.1.1)."""
-    directions = text(ds, "PatientOrientation").split("\\")
-    return any(direction[:1] in {"A", "P"} for direction in directions)
+def runs_front_to_back(header: ImageHeader) -> bool:
+    """Return True if rows or columns run so, as on a lateral film (PS3.3 C.7.6.1.1.1)."""
+    return any(direction[:1] in {"A", "P"} for direction in header.orientation.split("\\"))
 
 
 def _words(value: str) -> frozenset[str]:

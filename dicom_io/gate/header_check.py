@@ -7,7 +7,6 @@ chest radiograph is a reason to refuse. A peer's `Rules` may ask for more.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pydicom import Dataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -15,12 +14,11 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicom_io.gate.anatomy import Part, View, age_in_years, body_part, runs_front_to_back, view
+from dicom_io.gate.anatomy import Anatomy, Part, View, anatomy_of, runs_front_to_back
 from dicom_io.gate.pixel_check import LONGEST_ASPECT
-
-# Named here, too, for the code that asks the gate.
 from dicom_io.gate.reasons import MIN_SIDE, Reason, Verdict
-from dicom_io.read.header import items, number, numbers, text
+from dicom_io.read.header import items, number, text
+from dicom_io.read.image_header import ImageHeader
 
 # Pixels a side; below this the low resolution is noted.
 _LOW_RESOLUTION_SIDE = 512
@@ -57,19 +55,17 @@ class Rules:
 DEFAULT_RULES = Rules()
 
 
-def assess(ds: Dataset, rules: Rules = DEFAULT_RULES) -> Verdict:
-    """Judge a dataset by its header; pixels are not decoded."""
-    part, part_source = body_part(ds)
-    seen_view, view_source = view(ds)
-    age = age_in_years(ds)
+def assess(header: ImageHeader, rules: Rules = DEFAULT_RULES) -> Verdict:
+    """Judge an image by its header; pixels are not decoded."""
+    anatomy = anatomy_of(header)
     refusal = (
-        _origin_refusal(ds)
-        or _kind_refusal(ds, part, seen_view)
-        or _content_refusal(part, part_source, seen_view, view_source)
-        or _pixel_refusal(ds)
-        or _rule_refusal(ds, rules, part, seen_view, age)
+        _origin_refusal(header)
+        or _kind_refusal(header, anatomy)
+        or _content_refusal(anatomy)
+        or _pixel_refusal(header)
+        or _rule_refusal(header, rules, anatomy)
     )
-    notes = (*_notes(ds, part, seen_view, view_source), *_age_notes(age, rules))
+    notes = (*_notes(header, anatomy), *_age_notes(anatomy.age, rules))
     if refusal is None:
         return Verdict(None, notes=notes)
     return Verdict(refusal[0], refusal[1], notes)
@@ -78,8 +74,9 @@ def assess(ds: Dataset, rules: Rules = DEFAULT_RULES) -> Verdict:
 _Refusal = tuple[Reason, str] | None
 
 
-def _origin_refusal(ds: Dataset) -> _Refusal:
-    """Results of this software come back from the PACS; reading them would never end."""
+def _origin_refusal(header: ImageHeader) -> _Refusal:
+    """Refuse a result of this software that a PACS sends back: analysing it would never end."""
+    ds = header.dataset
     for item in (ds, *items(ds, "ContributingEquipmentSequence")):
         for keyword in ("Manufacturer", "ManufacturerModelName"):
             if text(item, keyword).upper() == _OWN_NAME:
@@ -91,95 +88,97 @@ def _origin_refusal(ds: Dataset) -> _Refusal:
         return Reason.OWN_RESULT, "SeriesDescription says AI heatmap"
     research = text(ds, "ContentQualification").upper() == "RESEARCH"
     derived = text(ds, "ImageType").upper().startswith("DERIVED")
-    if research and derived and text(ds, "SOPClassUID") == SecondaryCaptureImageStorage:
+    if research and derived and _is_secondary_capture(header):
         return Reason.OWN_RESULT, "a derived Secondary Capture for research"
     return None
 
 
-def _kind_refusal(ds: Dataset, part: Part, seen_view: View) -> _Refusal:
-    sop_class = text(ds, "SOPClassUID")
-    modality = text(ds, "Modality").upper()
+def _kind_refusal(header: ImageHeader, anatomy: Anatomy) -> _Refusal:
+    sop_class = header.uids["SOPClassUID"]
+    modality = header.modality.upper()
     if sop_class == DigitalXRayImageStorageForProcessing:
         return Reason.FOR_PROCESSING, "SOP class is DX for processing"
     if sop_class in _RADIOGRAPH_CLASSES:
-        if text(ds, "PresentationIntentType").upper() == "FOR PROCESSING":
+        if text(header.dataset, "PresentationIntentType").upper() == "FOR PROCESSING":
             return Reason.FOR_PROCESSING, "PresentationIntentType is FOR PROCESSING"
         if modality in _RADIOGRAPH_MODALITIES | _VAGUE_MODALITIES:
             return None
         return Reason.NOT_RADIOGRAPH, f"Modality is {modality[:16]!r}"
-    if sop_class != SecondaryCaptureImageStorage:
+    if not _is_secondary_capture(header):
         return Reason.UNSUPPORTED_SOP_CLASS, f"SOP class {sop_class[:64] or 'is absent'}"
-    # Anything at all can be a Secondary Capture, so a vague one needs a sign of being a film.
-    marked = part is Part.CHEST or seen_view is not View.UNKNOWN
+    # A Secondary Capture can be any picture, so a vague one needs a sign of being a film.
+    marked = anatomy.part is Part.CHEST or anatomy.view is not View.UNKNOWN
     if modality in _RADIOGRAPH_MODALITIES or (modality in _VAGUE_MODALITIES and marked):
         return None
     return Reason.NOT_RADIOGRAPH, f"Secondary Capture with Modality {modality[:16]!r}"
 
 
-def _content_refusal(part: Part, part_source: str, seen_view: View, view_source: str) -> _Refusal:
-    if part is Part.OTHER:
-        return Reason.NOT_CHEST, part_source
-    if seen_view is View.LATERAL:
-        return Reason.LATERAL_VIEW, view_source
-    if seen_view is View.OBLIQUE:
-        return Reason.OBLIQUE_VIEW, view_source
+def _is_secondary_capture(header: ImageHeader) -> bool:
+    return header.uids["SOPClassUID"] == SecondaryCaptureImageStorage
+
+
+def _content_refusal(anatomy: Anatomy) -> _Refusal:
+    if anatomy.part is Part.OTHER:
+        return Reason.NOT_CHEST, anatomy.part_source
+    if anatomy.view is View.LATERAL:
+        return Reason.LATERAL_VIEW, anatomy.view_source
+    if anatomy.view is View.OBLIQUE:
+        return Reason.OBLIQUE_VIEW, anatomy.view_source
     return None
 
 
-def _pixel_refusal(ds: Dataset) -> _Refusal:
-    if "PixelData" not in ds:
+def _pixel_refusal(header: ImageHeader) -> _Refusal:
+    if "PixelData" not in header.dataset:
         return Reason.NO_PIXELS, "no PixelData"
-    frames = number(ds, "NumberOfFrames")
+    frames = number(header.dataset, "NumberOfFrames")
     if frames is not None and frames > 1:
         return Reason.MULTI_FRAME, f"{frames:.0f} frames"
-    sides = [side for side in (number(ds, "Rows"), number(ds, "Columns")) if side is not None]
+    sides = _sides(header)
     if sides and min(sides) < MIN_SIDE:
         return Reason.TOO_SMALL, f"a side of {min(sides):.0f} pixels"
     if sides and max(sides) > 2 * LONGEST_ASPECT * min(sides):
-        # Pixels may be up to twice as long as wide; with those the rendered image is judged.
+        # A pixel may be up to twice as long as wide; the rendered image is judged with that.
         return Reason.IMPLAUSIBLE_SHAPE, f"{sides[0]:.0f} x {sides[-1]:.0f} pixels"
     return None
 
 
-def _rule_refusal(
-    ds: Dataset, rules: Rules, part: Part, seen_view: View, age: float | None
-) -> _Refusal:
-    """What only this peer's rules refuse."""
-    if not rules.accept_secondary_capture and text(ds, "SOPClassUID") == (
-        SecondaryCaptureImageStorage
-    ):
+def _sides(header: ImageHeader) -> list[float]:
+    return [side for side in (header.rows, header.columns) if side is not None]
+
+
+def _rule_refusal(header: ImageHeader, rules: Rules, anatomy: Anatomy) -> _Refusal:
+    """Refuse an image that only the rules of its sender refuse."""
+    if not rules.accept_secondary_capture and _is_secondary_capture(header):
         return Reason.SECONDARY_CAPTURE, "accept_secondary_capture is false for this sender"
-    if rules.require_body_part and part is Part.UNKNOWN:
+    if rules.require_body_part and anatomy.part is Part.UNKNOWN:
         return Reason.BODY_PART_NOT_SAID, "no attribute names the body part"
-    if rules.require_view and seen_view is View.UNKNOWN:
+    if rules.require_view and anatomy.view is View.UNKNOWN:
         return Reason.VIEW_NOT_SAID, "no attribute names the view"
     youngest = rules.minimum_age_years
-    if youngest is not None and age is not None and age < youngest:
+    if youngest is not None and anatomy.age is not None and anatomy.age < youngest:
         return Reason.PATIENT_TOO_YOUNG, f"younger than {youngest} years"
     return None
 
 
-def _notes(ds: Dataset, part: Part, seen_view: View, view_source: str) -> list[str]:
-    notes = []
-    if not text(ds, "BodyPartExamined"):
-        notes.append("BodyPartExamined is absent")
-    elif part is Part.UNKNOWN:
-        notes.append("BodyPartExamined does not name a part")
-    if seen_view is View.UNKNOWN:
-        notes.append("the view is not said (no usable ViewPosition)")
-    elif seen_view is View.DECUBITUS:
-        notes.append(f"{view_source}: the model was made for upright and supine films")
-    elif not text(ds, "ViewPosition"):
-        notes.append(f"ViewPosition is absent; {view_source}")
-    if seen_view is View.FRONTAL and runs_front_to_back(ds):
-        notes.append(f"{view_source}, but PatientOrientation runs from front to back")
-    spacing = numbers(ds, "PixelSpacing") or numbers(ds, "ImagerPixelSpacing")
+def _notes(header: ImageHeader, anatomy: Anatomy) -> Iterator[str]:
+    if not anatomy.body_part:
+        yield "BodyPartExamined is absent"
+    elif anatomy.part is Part.UNKNOWN:
+        yield "BodyPartExamined does not name a part"
+    if anatomy.view is View.UNKNOWN:
+        yield "the view is not said (no usable ViewPosition)"
+    elif anatomy.view is View.DECUBITUS:
+        yield f"{anatomy.view_source}: the model was made for upright and supine films"
+    elif not header.view_position:
+        yield f"ViewPosition is absent; {anatomy.view_source}"
+    if anatomy.view is View.FRONTAL and runs_front_to_back(header):
+        yield f"{anatomy.view_source}, but PatientOrientation runs from front to back"
+    spacing = header.spacings["PixelSpacing"] or header.spacings["ImagerPixelSpacing"]
     if len(spacing) != 2 or min(spacing) <= 0:
-        notes.append("PixelSpacing is absent or unusable")
-    sides = [side for side in (number(ds, "Rows"), number(ds, "Columns")) if side is not None]
+        yield "PixelSpacing is absent or unusable"
+    sides = _sides(header)
     if sides and MIN_SIDE <= min(sides) < _LOW_RESOLUTION_SIDE:
-        notes.append("low resolution")
-    return notes
+        yield "low resolution"
 
 
 def _age_notes(age: float | None, rules: Rules) -> Iterator[str]:

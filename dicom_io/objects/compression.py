@@ -31,7 +31,6 @@ from dicom_io.errors import ObjectError
 from dicom_io.objects.algorithm import short_text
 from dicom_io.objects.classes import PLAIN_SYNTAXES
 from dicom_io.objects.codes import LOSSY_COMPRESSION, UNCOMPRESSED_PREDECESSOR
-from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import series_item, source_item
 from dicom_io.objects.source_header import reference_item
 from dicom_io.read.header import header_of, numbers, read_dataset, text
@@ -108,21 +107,21 @@ def uncompressed(data: bytes) -> bytes:
 
 
 def jpeg_copy(
-    picture: Dataset, *, sop_instance_uid: str, series_instance_uid: str, series_number: int
+    picture: bytes, *, sop_instance_uid: str, series_instance_uid: str, series_number: int
 ) -> bytes:
     """Return a copy of a built Secondary Capture in JPEG baseline, as a whole file.
 
     The copy is an object of its own, with the given UIDs. Raises ObjectError if the encoder fails.
     """
-    encoded = _jpeg(picture)
-    ratio = len(picture.PixelData) / len(encoded)
-    ds = read_dataset(to_bytes(picture))
+    ds = read_dataset(picture)
+    encoded = _jpeg(ds)
+    ratio = len(ds.PixelData) / len(encoded)
+    _add_predecessor(ds)
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
     ds.SeriesInstanceUID = series_instance_uid
     ds.SeriesNumber = series_number
-    _add_predecessor(ds, picture)
     ds.DerivationDescription = short_text(
-        f"JPEG baseline, quality {_JPEG_QUALITY}, {ratio:.1f}:1. {picture.DerivationDescription}"
+        f"JPEG baseline, quality {_JPEG_QUALITY}, {ratio:.1f}:1. {ds.DerivationDescription}"
     )
     _add_lossy_step(ds, ratio)
     ds.PhotometricInterpretation = "YBR_FULL_422"
@@ -148,18 +147,18 @@ def _jpeg(picture: Dataset) -> bytes:
     return bytes(encoded.tobytes())
 
 
-def _add_predecessor(ds: Dataset, picture: Dataset) -> None:
-    reference = reference_item(picture.SOPClassUID, picture.SOPInstanceUID)
+def _add_predecessor(ds: Dataset) -> None:
+    reference = reference_item(ds.SOPClassUID, ds.SOPInstanceUID)
     ds.SourceImageSequence = [
-        *picture.SourceImageSequence,
+        *ds.SourceImageSequence,
         source_item(reference, UNCOMPRESSED_PREDECESSOR, same_grid=True),
     ]
     ds.ReferencedSeriesSequence = [
-        *picture.ReferencedSeriesSequence,
-        series_item(reference, picture.SeriesInstanceUID),
+        *ds.ReferencedSeriesSequence,
+        series_item(reference, ds.SeriesInstanceUID),
     ]
     ds.DerivationCodeSequence = [
-        *picture.get("DerivationCodeSequence", ()),
+        *ds.get("DerivationCodeSequence", ()),
         LOSSY_COMPRESSION.item(),
     ]
 

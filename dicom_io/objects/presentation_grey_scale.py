@@ -7,13 +7,14 @@ can move. A film with a lookup table or a sigmoid gets its whole curve as one ta
 ignore a sigmoid in a presentation state.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_io.read.decode import Layout, layout_of
-from dicom_io.read.grey_scale import Window, grey_values, modality_values
-from dicom_io.read.header import items, number, numbers, text
+from dicom_io.read.decode import Layout
+from dicom_io.read.grey_scale import GreyScale, Window
 
 MAX_BITS = 16
 """Bits that a lookup table can hold."""
@@ -21,34 +22,28 @@ MAX_BITS = 16
 _TOP = 65535
 
 
-def add_grey_scale(ds: Dataset, source: Dataset, shown: NDArray[np.int64]) -> None:
+def add_grey_scale(ds: Dataset, layout: Layout, scale: GreyScale, shown: NDArray[np.int64]) -> None:
     """Add Modality LUT, Softcopy VOI LUT and Softcopy Presentation LUT (PS3.3 C.11.1, 8, 6).
 
     `shown` are the stored values that determine the contrast of the film.
     """
-    layout = layout_of(source)
-    tables = items(source, "VOILUTSequence") or items(source, "ModalityLUTSequence")
-    voi: Dataset | None
-    if tables or _voi_function(source) == "SIGMOID":
-        voi = _curve(source, shown, layout)
+    if scale.has_tables or scale.function == "SIGMOID":
+        ds.SoftcopyVOILUTSequence = [_curve(layout, scale, shown)]
     else:
-        _add_rescale(ds, source)
-        voi = _window(source, shown, layout)
-    if voi is not None:
-        ds.SoftcopyVOILUTSequence = [voi]
-    inverse = text(source, "PresentationLUTShape").upper() == "INVERSE"
-    inverted = inverse or layout.photometric == "MONOCHROME1"
-    ds.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
+        _add_rescale(ds, scale)
+        window = _linear_window(scale, shown)
+        if window is not None:
+            ds.SoftcopyVOILUTSequence = [_window_item(window)]
+    ds.PresentationLUTShape = "INVERSE" if scale.is_inverted else "IDENTITY"
 
 
-def _curve(source: Dataset, shown: NDArray[np.int64], layout: Layout) -> Dataset:
+def _curve(layout: Layout, scale: GreyScale, shown: NDArray[np.int64]) -> Dataset:
     """Return a table from every possible stored value to 16 bits of grey."""
     low = -(1 << layout.bits_stored - 1) if layout.signed else 0
     stored = np.arange(low, low + (1 << layout.bits_stored), dtype=np.float64)
-    modality, _ = modality_values(stored, source, layout)
     occurring = np.zeros(stored.shape, dtype=bool)
     occurring[shown - low] = True
-    grey, _ = grey_values(modality, occurring, source, layout)
+    grey, _ = scale.voi(scale.modality(stored), occurring)
     count = len(stored) & 0xFFFF  # 0 stands for 65536 (C.11.1.1)
     table = Dataset()
     if low < 0:
@@ -63,40 +58,27 @@ def _curve(source: Dataset, shown: NDArray[np.int64], layout: Layout) -> Dataset
     return item
 
 
-def _voi_function(source: Dataset) -> str:
-    return text(source, "VOILUTFunction").partition("\\")[0].upper()
-
-
-def _add_rescale(ds: Dataset, source: Dataset) -> None:
-    slope, intercept = number(source, "RescaleSlope"), number(source, "RescaleIntercept")
-    slope = 1.0 if slope is None else slope
-    intercept = 0.0 if intercept is None else intercept
-    if slope == 0 or not np.isfinite([slope, intercept]).all() or (slope, intercept) == (1.0, 0.0):
+def _add_rescale(ds: Dataset, scale: GreyScale) -> None:
+    if (scale.slope, scale.intercept) == (1.0, 0.0):
         return
-    ds.RescaleIntercept = f"{intercept:.10g}"
-    ds.RescaleSlope = f"{slope:.10g}"
+    ds.RescaleIntercept = f"{scale.intercept:.10g}"
+    ds.RescaleSlope = f"{scale.slope:.10g}"
     ds.RescaleType = "US"
 
 
-def _window(source: Dataset, shown: NDArray[np.int64], layout: Layout) -> Dataset | None:
-    """Return the first window of the film if it is valid, else a window over its values."""
-    centres, widths = numbers(source, "WindowCenter"), numbers(source, "WindowWidth")
-    if centres and widths:
-        function = "LINEAR_EXACT" if _voi_function(source) == "LINEAR_EXACT" else "LINEAR"
-        window = Window(centres[0], widths[0], function)
-        if np.isfinite([window.centre, window.width]).all() and window.is_valid:
-            return _window_item(window)
-    return _full_range(source, shown, layout)
-
-
-def _full_range(source: Dataset, shown: NDArray[np.int64], layout: Layout) -> Dataset | None:
-    extremes = np.array([shown.min(), shown.max()], dtype=np.float64)
-    values, _ = modality_values(extremes, source, layout)
-    grey, _ = grey_values(values, np.ones(2, dtype=bool), source, layout)
+def _linear_window(scale: GreyScale, shown: NDArray[np.int64]) -> Window | None:
+    """Return the window of the film if it has one, else a window over its values."""
+    if scale.window is not None:
+        function = "LINEAR_EXACT" if scale.function == "LINEAR_EXACT" else "LINEAR"
+        window = replace(scale.window, function=function)
+        if window.is_valid:
+            return window
+    values = scale.modality(np.array([shown.min(), shown.max()], dtype=np.float64))
+    grey, _ = scale.voi(values, np.ones(2, dtype=bool))
     low, high = float(values.min()), float(values.max())
     if low == high or (grey.min(), grey.max()) != (0.0, 1.0):
         return None
-    return _window_item(Window((low + high + 1) / 2, high - low + 1, "LINEAR"))
+    return Window((low + high + 1) / 2, high - low + 1, "LINEAR")
 
 
 def _window_item(window: Window) -> Dataset:

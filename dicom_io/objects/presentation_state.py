@@ -30,8 +30,8 @@ from dicom_io.objects.source_header import (
     source_reference,
     start_object,
 )
-from dicom_io.read.decode import layout_of
-from dicom_io.read.header import numbers
+from dicom_io.read.image_header import ImageHeader
+from dicom_io.read.orientation import usable_pair
 from dicom_io.read.shutter import display_shutter
 from dicom_io.read.warnings_off import quietly
 
@@ -99,17 +99,17 @@ class PresentationContent:
     `shown` are the stored values that determine its contrast, as in `DisplayImage.shown`.
     """
 
-    source: Dataset
+    source: ImageHeader
     shown: NDArray[np.int64] | None
     findings: Sequence[OutlinedFinding]
     algorithm: Algorithm
     identity: Identity
 
 
-def unsupported_reason(source: Dataset) -> str:
+def unsupported_reason(source: ImageHeader) -> str:
     """Return the reason why the image cannot have a presentation state; empty if it can."""
     try:
-        layout = layout_of(source)
+        layout = source.layout
     except UndecodablePixelsError as error:
         return str(error)
     if not layout.is_grey:
@@ -137,7 +137,7 @@ def build_presentation_state(content: PresentationContent) -> Dataset:
         _add_relationship(ds, source)
         _add_displayed_area(ds, source)
         _add_shutter(ds, source)
-        add_grey_scale(ds, source, content.shown)
+        add_grey_scale(ds, source.layout, source.grey_scale, content.shown)
         _add_annotations(ds, content)
     return ds
 
@@ -151,7 +151,7 @@ def _add_identification(ds: Dataset) -> None:
     ds.PresentationCreationTime = ds.ContentTime
 
 
-def _add_relationship(ds: Dataset, source: Dataset) -> None:
+def _add_relationship(ds: Dataset, source: ImageHeader) -> None:
     """Add Presentation State Relationship (PS3.3 C.11.11)."""
     series = Dataset()
     series.ReferencedImageSequence = [source_reference(source)]
@@ -159,14 +159,17 @@ def _add_relationship(ds: Dataset, source: Dataset) -> None:
     ds.ReferencedSeriesSequence = [series]
 
 
-def _add_displayed_area(ds: Dataset, source: Dataset) -> None:
+def _add_displayed_area(ds: Dataset, source: ImageHeader) -> None:
     """Add the Displayed Area: the whole film, scaled to fit (PS3.3 C.10.4)."""
     area = Dataset()
     area.DisplayedAreaTopLeftHandCorner = [1, 1]
-    area.DisplayedAreaBottomRightHandCorner = [int(source.Columns), int(source.Rows)]
+    area.DisplayedAreaBottomRightHandCorner = [source.layout.columns, source.layout.rows]
     area.PresentationSizeMode = "SCALE TO FIT"
-    spacing = _pair(source, "PixelSpacing") or _pair(source, "ImagerPixelSpacing")
-    aspect = _pair(source, "PixelAspectRatio")
+    pairs = {keyword: usable_pair(values) for keyword, values in source.spacings.items()}
+    spacing, aspect = (
+        pairs["PixelSpacing"] or pairs["ImagerPixelSpacing"],
+        pairs["PixelAspectRatio"],
+    )
     if spacing is not None:
         area.PresentationPixelSpacing = [f"{distance:.10g}" for distance in spacing]
     elif aspect is not None and all(side == int(side) for side in aspect):
@@ -176,21 +179,15 @@ def _add_displayed_area(ds: Dataset, source: Dataset) -> None:
     ds.DisplayedAreaSelectionSequence = [area]
 
 
-def _add_shutter(ds: Dataset, source: Dataset) -> None:
+def _add_shutter(ds: Dataset, source: ImageHeader) -> None:
     """Repeat the Display Shutter of the film, which the state overrides (PS3.3 C.7.6.11)."""
-    shapes = display_shutter(source, int(source.Rows), int(source.Columns))
+    shapes = display_shutter(source.dataset, source.layout.rows, source.layout.columns)
     if not shapes:
         return
     ds.ShutterShape = list(dict.fromkeys(shapes))
     ds.ShutterPresentationValue = 0
     for keyword in itertools.chain.from_iterable(_SHUTTERS[shape] for shape in shapes):
-        carry_over(source, ds, keyword)
-
-
-def _pair(source: Dataset, keyword: str) -> tuple[float, float] | None:
-    values = numbers(source, keyword)
-    usable = len(values) == 2 and bool(np.isfinite(values).all()) and min(values) > 0
-    return (values[0], values[1]) if usable else None
+        carry_over(source.dataset, ds, keyword)
 
 
 def _add_annotations(ds: Dataset, content: PresentationContent) -> None:
@@ -216,13 +213,13 @@ def _add_annotations(ds: Dataset, content: PresentationContent) -> None:
     ds.GraphicAnnotationSequence = annotations
 
 
-def _film(source: Dataset) -> Dataset:
+def _film(source: ImageHeader) -> Dataset:
     """Return the attributes of the source that highdicom reads for an annotation."""
     film = Dataset()
     film.SOPClassUID = required_uid(source, "SOPClassUID")
     film.SOPInstanceUID = required_uid(source, "SOPInstanceUID")
     film.SeriesInstanceUID = required_uid(source, "SeriesInstanceUID")
-    film.Rows, film.Columns = int(source.Rows), int(source.Columns)
+    film.Rows, film.Columns = source.layout.rows, source.layout.columns
     return film
 
 

@@ -33,8 +33,8 @@ from dicom_io.objects.source_header import (
     source_reference,
     start_object,
 )
-from dicom_io.read.header import number, patient_orientation, text
-from dicom_io.read.orientation import pose_of
+from dicom_io.read.header import text
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.warnings_off import quietly
 
 _LOSSY_SYNTAXES = frozenset(
@@ -46,7 +46,7 @@ _LOSSY_SYNTAXES = frozenset(
 class CaptureContent:
     """One heatmap: `rgb` is uint8 (rows, cols, 3), drawn on `source` for the finding `label`."""
 
-    source: Dataset
+    source: ImageHeader
     rgb: NDArray[np.uint8]
     label: str
     probability: float
@@ -62,7 +62,7 @@ class SummaryContent:
     The pixel grid of the sheet is not that of the film.
     """
 
-    source: Dataset
+    source: ImageHeader
     rgb: NDArray[np.uint8]
     positive: Sequence[str]
     algorithm: Algorithm
@@ -87,7 +87,7 @@ def build_capture(content: CaptureContent) -> Dataset:
     without its identifying UIDs.
     """
     meaning = finding_code(content.label).concept.meaning
-    grid = (number(content.source, "Rows"), number(content.source, "Columns"))
+    grid = (content.source.rows, content.source.columns)
     wording = _Wording(
         "AI heatmap - research use only",
         f"Grad-CAM overlay for {meaning}: probability {content.probability:.4f}, threshold "
@@ -130,23 +130,25 @@ def _picture(content: CaptureContent | SummaryContent, wording: _Wording) -> Dat
     return ds
 
 
-def _add_general_image(ds: Dataset, source: Dataset, wording: _Wording) -> None:
+def _add_general_image(ds: Dataset, source: ImageHeader, wording: _Wording) -> None:
     ds.ConversionType = "WSD"
     ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     body_part_chest(ds)
     ds.BurnedInAnnotation = "YES"
     ds.RecognizableVisualFeatures = "NO"
-    directions = patient_orientation(source) if wording.on_source_grid else None
+    directions = source.directions if wording.on_source_grid else None
     ds.PatientOrientation = list(directions) if directions is not None else None
-    aspect = pose_of(source)[0].aspect if wording.on_source_grid else 1.0
+    aspect = source.pose[0].aspect if wording.on_source_grid else 1.0
     if aspect != 1.0:
         ds.PixelAspectRatio = [round(1000 * aspect), 1000]
-    requests = request_items(source)
+    requests = request_items(source.dataset)
     if requests:
         ds.RequestAttributesSequence = requests
 
 
-def _add_derivation(ds: Dataset, source: Dataset, algorithm: Algorithm, wording: _Wording) -> None:
+def _add_derivation(
+    ds: Dataset, source: ImageHeader, algorithm: Algorithm, wording: _Wording
+) -> None:
     """Add General Reference and Common Instance Reference (PS3.3 C.12.4, C.12.2)."""
     ds.DerivationDescription = short_text(
         f"{wording.derivation} Model {algorithm.name} {algorithm.version}, bundle sha256 "
@@ -179,16 +181,15 @@ def series_item(reference: Dataset, series_instance_uid: str) -> Dataset:
     return series
 
 
-def add_lossy_history(ds: Dataset, source: Dataset) -> None:
+def add_lossy_history(ds: Dataset, source: ImageHeader) -> None:
     """Mark an object as lossy if its source was ever lossy (PS3.3 C.7.6.1.1.5)."""
-    syntax = text(getattr(source, "file_meta", Dataset()), "TransferSyntaxUID")
-    if text(source, "LossyImageCompression") != "01" and syntax not in _LOSSY_SYNTAXES:
+    if source.lossy_compression != "01" and source.transfer_syntax not in _LOSSY_SYNTAXES:
         ds.LossyImageCompression = "00"
         return
     ds.LossyImageCompression = "01"
     for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        if text(source, keyword):
-            carry_over(source, ds, keyword)
+        if text(source.dataset, keyword):
+            carry_over(source.dataset, ds, keyword)
 
 
 def _add_pixels(ds: Dataset, rgb: NDArray[np.uint8]) -> None:

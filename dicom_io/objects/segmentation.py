@@ -32,7 +32,7 @@ from dicom_io.objects.source_header import (
     start_object,
 )
 from dicom_io.objects.uids import derived_uid, tracking_uid
-from dicom_io.read.header import number, patient_orientation, text
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.warnings_off import quietly
 
 _KIND = ObjectType(SegmentationStorage, "SEG", "AI segmentation - research use only")
@@ -51,7 +51,7 @@ class SegmentedFinding:
 class SegmentationContent:
     """Regions to write as segments of the film with the header `source`."""
 
-    source: Dataset
+    source: ImageHeader
     findings: Sequence[SegmentedFinding]
     algorithm: Algorithm
     identity: Identity
@@ -68,7 +68,7 @@ def build_segmentation(content: SegmentationContent) -> Dataset:
     with quietly():
         ds = start_object(source, _KIND, content.identity, content.algorithm)
         body_part_chest(ds)
-        ds.PatientOrientation = list(patient_orientation(source) or ()) or None
+        ds.PatientOrientation = list(source.directions or ()) or None
         ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
         ds.ContentCreatorName = None
         add_lossy_history(ds, source)
@@ -83,7 +83,7 @@ def build_segmentation(content: SegmentationContent) -> Dataset:
 def _check_masks(content: SegmentationContent) -> None:
     if not content.findings:
         raise ObjectError("no segmentation: there is no region to segment")
-    grid = (number(content.source, "Rows"), number(content.source, "Columns"))
+    grid = (content.source.rows, content.source.columns)
     for finding in content.findings:
         mask = finding.mask
         if mask.dtype != np.uint8 or mask.shape != grid or not mask.any() or mask.max() > 1:
@@ -95,7 +95,7 @@ def _check_masks(content: SegmentationContent) -> None:
 def _highdicom_segmentation(content: SegmentationContent) -> Dataset:
     """Return highdicom's segmentation, from the attributes that highdicom demands."""
     return Segmentation(
-        source_images=[_minimal_source(content.source)],
+        source_images=[_minimal_source(content.source, content.findings[0].mask.shape)],
         pixel_array=np.stack([finding.mask for finding in content.findings], axis=-1)[None],
         segmentation_type="BINARY",
         segment_descriptions=[
@@ -116,7 +116,7 @@ def _highdicom_segmentation(content: SegmentationContent) -> Dataset:
     )
 
 
-def _minimal_source(source: Dataset) -> Dataset:
+def _minimal_source(source: ImageHeader, shape: tuple[int, ...]) -> Dataset:
     minimal = Dataset()
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         setattr(minimal, keyword, required_uid(source, keyword))
@@ -131,8 +131,8 @@ def _minimal_source(source: Dataset) -> Dataset:
         "StudyTime",
     ):
         setattr(minimal, keyword, None)
-    minimal.Modality = text(source, "Modality")
-    minimal.Rows, minimal.Columns = int(source.Rows), int(source.Columns)
+    minimal.Modality = source.modality
+    minimal.Rows, minimal.Columns = shape
     # No PixelSpacing: highdicom would write pixel measures without a slice thickness, which a
     # projection does not have and which highdicom's reader demands. The source has the spacing.
     return minimal

@@ -22,7 +22,8 @@ from dicom_io.errors import ObjectError
 from dicom_io.objects.algorithm import Algorithm, add_equipment
 from dicom_io.objects.uids import device_uid
 from dicom_io.read.bounded_parser import PARSER_ERRORS
-from dicom_io.read.header import LONGEST_TEXT, items, text
+from dicom_io.read.header import LONGEST_TEXT, items
+from dicom_io.read.image_header import ImageHeader
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1).
 _TYPE_2 = (
@@ -79,7 +80,7 @@ class ObjectType:
 
 
 def start_object(
-    source: Dataset, kind: ObjectType, identity: Identity, algorithm: Algorithm
+    source: ImageHeader, kind: ObjectType, identity: Identity, algorithm: Algorithm
 ) -> Dataset:
     """Return a dataset with patient, study, series, equipment and SOP Common filled.
 
@@ -87,16 +88,16 @@ def start_object(
     object as a new study, and if `content_datetime` has no time zone.
     """
     ds = Dataset()
-    character_set = _character_set(source)
+    character_set = _character_set(source.character_set)
     if character_set is not None:
         ds.SpecificCharacterSet = character_set
     # pydicom decodes the raw elements with this encoding when they are read from the object.
     ds.set_original_encoding(False, True, convert_encodings(character_set))
     for keyword in _TYPE_2:
-        carry_over(source, ds, keyword)
+        carry_over(source.dataset, ds, keyword)
     for keyword in _COPIED_IF_PRESENT:
-        if keyword in source:
-            carry_over(source, ds, keyword)
+        if keyword in source.dataset:
+            carry_over(source.dataset, ds, keyword)
     ds.StudyInstanceUID = required_uid(source, "StudyInstanceUID")
     ds.Modality = kind.modality
     ds.SeriesInstanceUID = identity.series_instance_uid
@@ -106,7 +107,7 @@ def start_object(
     ds.SOPClassUID = kind.sop_class_uid
     ds.SOPInstanceUID = identity.sop_instance_uid
     ds.InstanceNumber = identity.instance_number
-    _add_times(ds, local_time(source, identity.content_datetime, identity.timezone))
+    _add_times(ds, local_time(source.timezone_offset, identity.content_datetime, identity.timezone))
     ds.InstanceCreatorUID = device_uid(algorithm.sha256)
     ds.ContentQualification = "RESEARCH"
     return ds
@@ -125,22 +126,22 @@ def reference_item(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
     return item
 
 
-def source_reference(source: Dataset) -> Dataset:
+def source_reference(source: ImageHeader) -> Dataset:
     """Return an item that names the source image; ObjectError if a UID is missing."""
     return reference_item(
         required_uid(source, "SOPClassUID"), required_uid(source, "SOPInstanceUID")
     )
 
 
-def required_uid(source: Dataset, keyword: str) -> UID:
+def required_uid(source: ImageHeader, keyword: str) -> UID:
     """Return a UID of the source. Raises ObjectError if it is missing or empty."""
-    value = text(source, keyword)
+    value = source.uids[keyword]
     if not value:
         raise ObjectError(f"the source image has no {keyword}: no object can refer to it")
     return UID(value)
 
 
-def local_time(source: Dataset, moment: datetime, zone: tzinfo | None) -> datetime:
+def local_time(offset_from_utc: str, moment: datetime, zone: tzinfo | None) -> datetime:
     """Return the moment in the time zone of the source's dates and times.
 
     TimezoneOffsetFromUTC (PS3.3 C.12.1) governs every date and time of an object, including the
@@ -149,7 +150,7 @@ def local_time(source: Dataset, moment: datetime, zone: tzinfo | None) -> dateti
     """
     if moment.tzinfo is None:
         raise ObjectError("content_datetime has no time zone; pass an aware datetime")
-    match = _OFFSET.fullmatch(text(source, "TimezoneOffsetFromUTC"))
+    match = _OFFSET.fullmatch(offset_from_utc)
     if match is not None:
         offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
         if offset <= timedelta(hours=14):
@@ -234,8 +235,7 @@ def _add_times(ds: Dataset, created: datetime) -> None:
     ds.TimezoneOffsetFromUTC = f"{created:%z}"[:5]
 
 
-def _character_set(source: Dataset) -> str | list[str] | None:
-    value = text(source, "SpecificCharacterSet")
+def _character_set(value: str) -> str | list[str] | None:
     if not value:
         return None
     terms = value.split("\\")

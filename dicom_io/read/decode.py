@@ -85,14 +85,17 @@ class Layout:
         return self.photometric in {"MONOCHROME1", "MONOCHROME2"}
 
 
-def layout_of(ds: Dataset) -> Layout:
-    """Read and check the layout. Raises UndecodablePixelsError where it makes no image."""
+def layout_of(ds: Dataset, rows: float | None, columns: float | None) -> Layout:
+    """Return the checked layout of an image with these values of Rows and Columns.
+
+    Raises UndecodablePixelsError unless the layout makes one image that can be decoded.
+    """
     allocated = _whole(ds, "BitsAllocated")
     stored = _whole(ds, "BitsStored", allocated)
     photometric = text(ds, "PhotometricInterpretation").upper()
     layout = Layout(
-        rows=_whole(ds, "Rows"),
-        columns=_whole(ds, "Columns"),
+        rows=_as_whole(rows, "Rows"),
+        columns=_as_whole(columns, "Columns"),
         samples=_whole(ds, "SamplesPerPixel", 1),
         bits_allocated=allocated,
         bits_stored=stored,
@@ -161,7 +164,10 @@ def _sample_bits(
 
 
 def _whole(ds: Dataset, keyword: str, default: int | None = None) -> int:
-    value = number(ds, keyword)
+    return _as_whole(number(ds, keyword), keyword, default)
+
+
+def _as_whole(value: float | None, keyword: str, default: int | None = None) -> int:
     if value is not None and value == int(value):
         return int(value)
     if default is not None and value is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.uid import UID
 
 from dicom_io.read.decode import Layout
 from dicom_io.read.header import items, number, numbers, text
@@ -63,64 +64,157 @@ class Window:
         return np.clip((values - (self.centre - 0.5)) / (self.width - 1.0) + 0.5, 0.0, 1.0)
 
 
-def modality_values(values: Values, ds: Dataset, layout: Layout) -> tuple[Values, tuple[str, ...]]:
-    """Apply the Modality LUT Sequence, else Rescale Slope and Intercept (PS3.3 C.11.1)."""
-    table = _lookup_table(ds, "ModalityLUTSequence", layout)
-    if table is not None:
-        return table(values), ()
+@dataclass(frozen=True, slots=True)
+class GreyScale:
+    """The chain from stored values to grey levels that an image's header states (PS3.4 N.2).
+
+    `padding` is the range of stored values that stand for pixels outside the film. `slope` and
+    `intercept` apply where there is no `modality_table`; `window` applies where there is no
+    `voi_table`. `has_tables` is True if the header holds a lookup table, even an unusable one.
+    `notes` name what is unusable or unknown; `polarity_notes` belong behind the notes of `voi`.
+    """
+
+    bits_stored: int
+    padding: tuple[float, float] | None
+    modality_table: LookupTable | None
+    slope: float
+    intercept: float
+    voi_table: LookupTable | None
+    window: Window | None
+    function: str
+    has_tables: bool
+    is_inverted: bool
+    notes: tuple[str, ...]
+    polarity_notes: tuple[str, ...]
+
+    def is_padding(self, values: Values) -> NDArray[np.bool_]:
+        """Mark the stored values that stand for pixels outside the film."""
+        if self.padding is None:
+            return np.zeros(values.shape, dtype=bool)
+        return (values >= self.padding[0]) & (values <= self.padding[1])
+
+    def modality(self, values: Values) -> Values:
+        """Apply the Modality LUT Sequence, else Rescale Slope and Intercept (PS3.3 C.11.1)."""
+        if self.modality_table is not None:
+            return self.modality_table(values)
+        return values * self.slope + self.intercept
+
+    def voi(self, values: Values, shown: NDArray[np.bool_]) -> tuple[Values, tuple[str, ...]]:
+        """Map modality values to 0…1 as the VOI LUT module says (PS3.3 C.11.2), with notes.
+
+        A VOI LUT Sequence goes before a window: the standard leaves the choice, and the table is
+        the tone curve that the vendor made for this image. Of several windows or tables the first
+        counts, which vendors use for the default view. Without either, an 8-bit image is shown as
+        it is and any other from the smallest to the largest value among `shown`.
+        """
+        if self.voi_table is not None:
+            return np.clip(self.voi_table(values) / self.voi_table.top, 0.0, 1.0), ()
+        if self.window is not None:
+            return self.window(values), ()
+        return self._full_range(values, values[shown])
+
+    def _full_range(self, values: Values, visible: Values) -> tuple[Values, tuple[str, ...]]:
+        low, high = float(visible.min()), float(visible.max())
+        if self.bits_stored == _BYTE_BITS and low >= 0 and high <= 255:
+            return np.clip(values / 255.0, 0.0, 1.0), ()
+        note = "no window or VOI LUT: shown from the smallest to the largest value"
+        if high == low:
+            return np.zeros_like(values), (note,)
+        return np.clip((values - low) / (high - low), 0.0, 1.0), (note,)
+
+
+def grey_scale_of(ds: Dataset, transfer_syntax: UID, layout: Layout) -> GreyScale:
+    """Read the grey scale of a dataset."""
+    tables = {
+        keyword: items(ds, keyword)[:1] for keyword in ("ModalityLUTSequence", "VOILUTSequence")
+    }
+    modality_table, voi_table = (
+        _lookup_table(found, transfer_syntax, layout) for found in tables.values()
+    )
+    slope, intercept, rescale_notes = _rescale(ds)
+    function = text(ds, "VOILUTFunction").partition("\\")[0].upper() or "LINEAR"
+    window, window_notes = _window(ds, function)
+    is_inverted, polarity_notes = _polarity(ds, layout)
+    return GreyScale(
+        bits_stored=layout.bits_stored,
+        padding=_padding(ds, layout),
+        modality_table=modality_table,
+        slope=slope,
+        intercept=intercept,
+        voi_table=voi_table,
+        window=window,
+        function=function,
+        has_tables=any(tables.values()),
+        is_inverted=is_inverted,
+        notes=(
+            *(rescale_notes if modality_table is None else ()),
+            *(window_notes if voi_table is None else ()),
+        ),
+        polarity_notes=polarity_notes,
+    )
+
+
+def _padding(ds: Dataset, layout: Layout) -> tuple[float, float] | None:
+    """Return the range of padding values (PS3.3 C.7.5.1.1.2)."""
+    value = number(ds, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = number(ds, "PixelPaddingRangeLimit")
+    ends = [_as_pixel(end, layout) for end in (value, value if limit is None else limit)]
+    return min(ends), max(ends)
+
+
+def _as_pixel(value: float, layout: Layout) -> float:
+    """Correct a value written as unsigned where the pixels are signed, or the reverse."""
+    span = float(1 << layout.bits_allocated)
+    if layout.signed and value >= span / 2:
+        return value - span
+    return value + span if not layout.signed and value < 0 else value
+
+
+def _rescale(ds: Dataset) -> tuple[float, float, tuple[str, ...]]:
+    """Return slope, intercept and notes; an unusable pair counts as 1 and 0."""
     slope = number(ds, "RescaleSlope")
     intercept = number(ds, "RescaleIntercept")
     slope = 1.0 if slope is None else slope
     intercept = 0.0 if intercept is None else intercept
     if slope == 0 or not np.isfinite([slope, intercept]).all():
-        return values, ("RescaleSlope or RescaleIntercept is unusable and was ignored",)
-    return values * slope + intercept, ()
+        return 1.0, 0.0, ("RescaleSlope or RescaleIntercept is unusable and was ignored",)
+    return slope, intercept, ()
 
 
-def grey_values(
-    values: Values, shown: NDArray[np.bool_], ds: Dataset, layout: Layout
-) -> tuple[Values, tuple[str, ...]]:
-    """Map modality values to 0…1 as the VOI LUT module says (PS3.3 C.11.2).
-
-    A VOI LUT Sequence goes before a window: the standard leaves the choice, and the table is the
-    tone curve that the vendor made for this image. Of several windows or tables the first counts,
-    which vendors use for the default view. With neither, 8-bit images are shown as they are and
-    others from the smallest to the largest value among `shown`.
-    """
-    table = _lookup_table(ds, "VOILUTSequence", layout)
-    if table is not None:
-        return np.clip(table(values) / table.top, 0.0, 1.0), ()
+def _window(ds: Dataset, function: str) -> tuple[Window | None, tuple[str, ...]]:
+    """Return the first window unless it is absent or unusable, and notes."""
     centres, widths = numbers(ds, "WindowCenter"), numbers(ds, "WindowWidth")
     if centres and widths:
-        function = text(ds, "VOILUTFunction").partition("\\")[0].upper() or "LINEAR"
         window = Window(centres[0], widths[0], function)
         if np.isfinite([window.centre, window.width]).all() and window.is_valid:
             known = function in {"LINEAR", "LINEAR_EXACT", "SIGMOID"}
             unknown = (f"VOILUTFunction {function!r} is unknown and was taken as LINEAR",)
-            return window(values), () if known else unknown
-    remarks = ("the window is unusable and was ignored",) if centres or widths else ()
-    scaled, how = _full_range(values, shown, layout)
-    return scaled, (*remarks, *how)
+            return window, () if known else unknown
+    return None, ("the window is unusable and was ignored",) if centres or widths else ()
 
 
-def _full_range(
-    values: Values, shown: NDArray[np.bool_], layout: Layout
-) -> tuple[Values, tuple[str, ...]]:
-    visible = values[shown]
-    if layout.bits_stored == _BYTE_BITS and visible.min() >= 0 and visible.max() <= 255:
-        return np.clip(values / 255.0, 0.0, 1.0), ()
-    low, high = float(visible.min()), float(visible.max())
-    note = "no window or VOI LUT: shown from the smallest to the largest value"
-    if high == low:
-        return np.zeros_like(values), (note,)
-    return np.clip((values - low) / (high - low), 0.0, 1.0), (note,)
+def _polarity(ds: Dataset, layout: Layout) -> tuple[bool, tuple[str, ...]]:
+    """Return True if the image is shown inverted, and notes.
+
+    MONOCHROME1 means that the smallest value is white (PS3.3 C.7.6.3.1.2). Presentation LUT Shape
+    INVERSE states the same of the same image (C.8.11.3), so the two never add up.
+    """
+    if layout.photometric == "MONOCHROME1":
+        return True, ()
+    if text(ds, "PresentationLUTShape").upper() == "INVERSE":
+        return True, ("MONOCHROME2 with PresentationLUTShape INVERSE: shown inverted",)
+    return False, ()
 
 
-def _lookup_table(ds: Dataset, keyword: str, layout: Layout) -> LookupTable | None:
-    """The first usable item of a LUT sequence."""
-    for item in items(ds, keyword)[:1]:
+def _lookup_table(
+    first: tuple[Dataset, ...], transfer_syntax: UID, layout: Layout
+) -> LookupTable | None:
+    """Read the table of the first item of a LUT sequence; None if it is absent or unusable."""
+    for item in first:
         descriptor = numbers(item, "LUTDescriptor")
-        entries = _entries(item, ds, descriptor)
+        entries = _entries(item, transfer_syntax, descriptor)
         if len(entries):
             return LookupTable(
                 first=_signed_first(int(descriptor[1]), layout),
@@ -130,8 +224,8 @@ def _lookup_table(ds: Dataset, keyword: str, layout: Layout) -> LookupTable | No
     return None
 
 
-def _entries(item: Dataset, ds: Dataset, descriptor: tuple[float, ...]) -> Values:
-    """LUT Data, whatever its VR: words, or bytes that hold words or bytes."""
+def _entries(item: Dataset, transfer_syntax: UID, descriptor: tuple[float, ...]) -> Values:
+    """Return LUT Data of any VR: words, or bytes that hold words or bytes."""
     nothing = np.zeros(0)
     if len(descriptor) != 3 or "LUTData" not in item:
         return nothing
@@ -142,7 +236,7 @@ def _entries(item: Dataset, ds: Dataset, descriptor: tuple[float, ...]) -> Value
         return np.array(numbers(item, "LUTData")[:count], dtype=np.float64)
     if len(data) in {count, count + count % 2} and int(descriptor[2]) <= _BYTE_BITS:
         return np.frombuffer(data, "u1")[:count].astype(np.float64)
-    order = "<" if ds.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    order = "<" if transfer_syntax.is_little_endian else ">"
     words = np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2")
     return words[:count].astype(np.float64)
 

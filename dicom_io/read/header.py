@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-# Named here for the code outside this room, which does not import pydicom.
-from pydicom import Dataset as Dataset
+from pydicom import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -36,8 +35,8 @@ _UID = re.compile(r"[0-9.]{1,64}")
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
-# Longer values are neither numbers nor sequences that are looked into.
-_LONGEST_VALUE = 1 << 20
+LONGEST_VALUE = 1 << 20
+"""Bytes of a value that is read as numbers or as a sequence; a longer value counts as absent."""
 
 _MOST_ITEMS = 1000
 
@@ -67,8 +66,6 @@ _IDENTIFYING = tuple(
         "SeriesInstanceUID",
     )
 )
-
-_REPEATED_FIRST, _REPEATED_LAST = 0x5000, 0x60FF
 
 _Value = TypeVar("_Value")
 
@@ -170,20 +167,6 @@ def read_dataset(source: bytes | Path, *, with_pixels: bool = True) -> Dataset:
     return ds
 
 
-def read_head(source: bytes | Path) -> Dataset:
-    """The header that new objects are made from: what no object of ours refers to is left out.
-
-    Without pixels, overlays, curves, private elements and values of more than a mebibyte. Raises
-    NotDicomError as `read_dataset` does.
-    """
-    ds = read_dataset(source, with_pixels=False)
-    for tag in list(ds.keys()):
-        repeated = _REPEATED_FIRST <= tag.group <= _REPEATED_LAST
-        if tag.is_private or repeated or raw_length(ds, tag) > _LONGEST_VALUE:
-            del ds[tag]
-    return ds
-
-
 def read_information(data: bytes, *, implicit_vr: bool, little_endian: bool) -> Dataset:
     """Parse the bare data set of a message, whose syntax was negotiated.
 
@@ -219,7 +202,7 @@ def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
             return ()
         return tuple(float(str(part)) for part in _as_list(value))
 
-    return _read(ds, keyword, _LONGEST_VALUE, read, ())
+    return _read(ds, keyword, LONGEST_VALUE, read, ())
 
 
 def number(ds: Dataset, keyword: str) -> float | None:
@@ -237,7 +220,7 @@ def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
             return ()
         return tuple(item for item in value if isinstance(item, Dataset))
 
-    return _read(ds, keyword, _LONGEST_VALUE, read, ())
+    return _read(ds, keyword, LONGEST_VALUE, read, ())
 
 
 def all_items(ds: Dataset, keyword: str, *, most: int) -> tuple[Dataset, ...]:
@@ -305,12 +288,3 @@ def _complete_file_meta(ds: Dataset) -> None:
         ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     else:
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-
-
-_ORIENTATION = re.compile(r"([APLRHF]{1,3})\\([APLRHF]{1,3})")
-
-
-def patient_orientation(source: Dataset) -> tuple[str, str] | None:
-    """Directions of rows and columns (PS3.3 C.7.6.1.1.1), where the source names both legally."""
-    match = _ORIENTATION.fullmatch(text(source, "PatientOrientation"))
-    return (match[1], match[2]) if match is not None else None

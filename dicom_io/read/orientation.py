@@ -5,17 +5,19 @@ FieldOfViewHorizontalFlip (C.8.11.4) tell what the unit has already done to make
 never applied again.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
 
-from dicom_io.read.header import numbers, patient_orientation, text
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+"""Attributes that give the size of a pixel or its aspect ratio, in the order of preference."""
 
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+_ORIENTATION = re.compile(r"([APLRHF]{1,3})\\([APLRHF]{1,3})")
 
 _SQUARE_WITHIN = 0.01
 
@@ -69,11 +71,6 @@ class Pose:
         turned = self._reversed(upright)
         return np.ascontiguousarray(np.swapaxes(turned, -1, -2) if self.transposed else turned)
 
-    def turned(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """Arrays over the stored film (…, rows, columns) over the upright one."""
-        swapped = np.swapaxes(stored, -1, -2) if self.transposed else stored
-        return np.ascontiguousarray(self._reversed(swapped))
-
     def _reversed(self, array: NDArray[Any]) -> NDArray[Any]:
         rows = slice(None, None, -1 if self.rows_reversed else 1)
         columns = slice(None, None, -1 if self.columns_reversed else 1)
@@ -83,12 +80,32 @@ class Pose:
 AS_STORED = Pose()
 
 
-def pose_of(ds: Dataset) -> tuple[Pose, tuple[str, ...]]:
-    """How the film lies by its header; and remarks. What the header does not say is upright."""
-    aspect, notes = _aspect(ds)
-    directions = patient_orientation(ds)
+def directions_of(orientation: str) -> tuple[str, str] | None:
+    """Return the directions of rows and columns in a value of PatientOrientation.
+
+    Returns None unless both directions are legal (PS3.3 C.7.6.1.1.1).
+    """
+    match = _ORIENTATION.fullmatch(orientation)
+    return (match[1], match[2]) if match is not None else None
+
+
+def usable_pair(values: tuple[float, ...]) -> tuple[float, float] | None:
+    """Return the vertical and horizontal value of a spacing if both are finite and positive."""
+    usable = len(values) == 2 and bool(np.isfinite(values).all()) and min(values) > 0
+    return (values[0], values[1]) if usable else None
+
+
+def pose_of(
+    orientation: str, spacings: Mapping[str, tuple[float, ...]]
+) -> tuple[Pose, tuple[str, ...]]:
+    """Return the pose of an image with these values of PatientOrientation and `SPACINGS`.
+
+    The second value holds notes. An image without a usable orientation counts as upright.
+    """
+    aspect, notes = _aspect(spacings)
+    directions = directions_of(orientation)
     if directions is None:
-        missing = "is not usable" if text(ds, "PatientOrientation") else "is absent"
+        missing = "is not usable" if orientation else "is absent"
         return Pose(aspect=aspect), (
             *notes,
             f"PatientOrientation {missing}: taken as upright and not mirrored",
@@ -102,16 +119,18 @@ def pose_of(ds: Dataset) -> tuple[Pose, tuple[str, ...]]:
     pose = Pose(transposed, row != _ROW, column != _COLUMN, aspect)
     if pose.is_turned:
         how = "mirrored" if pose.is_mirrored else "rotated"
-        written = text(ds, "PatientOrientation")
-        notes = (*notes, f"stored {how} by PatientOrientation {written}: read upright")
+        notes = (*notes, f"stored {how} by PatientOrientation {orientation}: read upright")
     return pose, notes
 
 
-def _aspect(ds: Dataset) -> tuple[float, tuple[str, ...]]:
-    """Height over width of a pixel; each attribute gives the vertical value first."""
-    for keyword in _SPACINGS:
-        pair = numbers(ds, keyword)
-        if len(pair) != 2 or not (np.isfinite(pair).all() and min(pair) > 0):
+def _aspect(spacings: Mapping[str, tuple[float, ...]]) -> tuple[float, tuple[str, ...]]:
+    """Return the height of a pixel over its width by the first usable spacing, and notes.
+
+    Each attribute gives the vertical value first.
+    """
+    for keyword, values in spacings.items():
+        pair = usable_pair(values)
+        if pair is None:
             continue
         aspect = pair[0] / pair[1]
         if abs(aspect - 1.0) <= _SQUARE_WITHIN:

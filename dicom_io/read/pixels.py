@@ -13,10 +13,10 @@ from pydicom import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from dicom_io.errors import UndecodablePixelsError
-from dicom_io.read.decode import Layout, layout_of, stored_values
-from dicom_io.read.grey_scale import Values, grey_values, modality_values
-from dicom_io.read.header import number, text
-from dicom_io.read.orientation import Pose, pose_of
+from dicom_io.read.decode import Layout, stored_values
+from dicom_io.read.grey_scale import GreyScale, Values
+from dicom_io.read.image_header import ImageHeader
+from dicom_io.read.orientation import Pose
 from dicom_io.read.shutter import Mask, visible_pixels
 from dicom_io.read.warnings_off import quietly
 
@@ -53,93 +53,59 @@ class DisplayImage:
     notes: tuple[str, ...]
 
 
-def display_pixels(ds: Dataset) -> DisplayImage:
-    """Decode and render one single-frame image.
+def display_pixels(header: ImageHeader) -> DisplayImage:
+    """Decode and render the single frame of an image.
 
-    Raises UndecodablePixelsError where there are no pixels, no decoder reads them, or the header
-    declares more than `dicom_io.decode.MAX_SAMPLES`.
+    Raises UndecodablePixelsError if the image has no pixels, no decoder reads them, or the header
+    declares more than `MAX_SAMPLES` of them.
     """
-    layout = layout_of(ds)
-    stored, notes = stored_values(ds, layout)
-    seen, shutter_notes = visible_pixels(ds, layout.rows, layout.columns)
+    layout = header.layout
+    stored, notes = stored_values(header.dataset, layout)
+    seen, shutter_notes = visible_pixels(header.dataset, layout.rows, layout.columns)
     coloured, shown = 0.0, None
     if layout.is_grey:
-        grey, shown, more = _render_grey(stored, seen, ds, layout)
+        grey, shown, more = _render_grey(stored, seen, header.grey_scale)
     else:
-        grey, coloured, more = _render_colour(stored, ds, layout)
+        grey, coloured, more = _render_colour(stored, header.dataset, layout)
     if seen is not None:
         grey[~seen] = 0
-    pose, pose_notes = pose_of(ds)
+    pose, pose_notes = header.pose
     every_note = (*notes, *more, *shutter_notes, *pose_notes)
     return DisplayImage(grey, pose, seen, shown, coloured, every_note)
 
 
 def _render_grey(
-    stored: NDArray[np.integer], seen: Mask | None, ds: Dataset, layout: Layout
+    stored: NDArray[np.integer], seen: Mask | None, scale: GreyScale
 ) -> tuple[Grey, NDArray[np.int64] | None, tuple[str, ...]]:
     low, high = int(stored.min()), int(stored.max())
     everywhere = np.ones(stored.shape, dtype=bool) if seen is None else seen
     if high - low >= _LARGEST_TABLE:
-        grey, _, notes = _chain(stored.astype(np.float64), everywhere, ds, layout)
+        grey, _, notes = _grey_levels(stored.astype(np.float64), everywhere, scale)
         return grey, None, notes
     index = stored.astype(np.int64) - low
     occurring = np.bincount(index[everywhere], minlength=high - low + 1) > 0
     values = np.arange(low, high + 1, dtype=np.int64)
-    table, shown, notes = _chain(values.astype(np.float64), occurring, ds, layout)
+    table, shown, notes = _grey_levels(values.astype(np.float64), occurring, scale)
     return table[index], values[shown], notes
 
 
-def _chain(
-    values: Values, occurring: NDArray[np.bool_], ds: Dataset, layout: Layout
+def _grey_levels(
+    values: Values, occurring: NDArray[np.bool_], scale: GreyScale
 ) -> tuple[Grey, NDArray[np.bool_], tuple[str, ...]]:
-    """Stored values to grey levels, and which of them take part in the contrast.
+    """Map stored values to grey levels, mark those that take part in the contrast, and note.
 
-    `occurring` marks those that are seen in the image.
+    `occurring` marks the values of pixels that no shutter hides.
     """
-    padding = _padding(values, ds, layout)
+    padding = scale.is_padding(values)
     shown = occurring & ~padding
     if not shown.any():
         padding, shown = np.zeros_like(padding), occurring
-    modality, first_notes = modality_values(values, ds, layout)
-    grey, notes = grey_values(modality, shown, ds, layout)
-    inverted, last_notes = _polarity(ds, layout)
-    grey = 1.0 - grey if inverted else grey
+    grey, notes = scale.voi(scale.modality(values), shown)
+    grey = 1.0 - grey if scale.is_inverted else grey
     # Padding is outside the image and takes no part in its contrast (PS3.3 C.7.5.1.1.2).
     grey = np.where(padding, 0.0, grey)
-    every_note = (*first_notes, *notes, *last_notes)
+    every_note = (*scale.notes, *notes, *scale.polarity_notes)
     return np.rint(grey * 255.0).astype(np.uint8), shown, every_note
-
-
-def _padding(values: Values, ds: Dataset, layout: Layout) -> NDArray[np.bool_]:
-    """Which values stand for pixels outside the film (PS3.3 C.7.5.1.1.2)."""
-    value = number(ds, "PixelPaddingValue")
-    if value is None:
-        return np.zeros(values.shape, dtype=bool)
-    limit = number(ds, "PixelPaddingRangeLimit")
-    ends = [_as_pixel(end, layout) for end in (value, value if limit is None else limit)]
-    return (values >= min(ends)) & (values <= max(ends))
-
-
-def _as_pixel(value: float, layout: Layout) -> float:
-    """A value written as unsigned where the pixels are signed, or the other way round."""
-    span = float(1 << layout.bits_allocated)
-    if layout.signed and value >= span / 2:
-        return value - span
-    return value + span if not layout.signed and value < 0 else value
-
-
-def _polarity(ds: Dataset, layout: Layout) -> tuple[bool, tuple[str, ...]]:
-    """Whether the image is shown inverted.
-
-    MONOCHROME1 means that the smallest value is white (PS3.3 C.7.6.3.1.2). Presentation LUT Shape
-    INVERSE states the same of the same image (C.8.11.3), so the two never add up.
-    """
-    inverse = text(ds, "PresentationLUTShape").upper() == "INVERSE"
-    if layout.photometric == "MONOCHROME1":
-        return True, ()
-    if inverse:
-        return True, ("MONOCHROME2 with PresentationLUTShape INVERSE: shown inverted",)
-    return False, ()
 
 
 def _render_colour(

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydicom.dataset import Dataset
-
 from dicom_io.objects.source_header import required_uid
+from dicom_io.read.image_header import ImageHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +44,17 @@ class ReportedFinding:
 class ReportedImage:
     """An analysed image: header (pixels not needed), findings, and notes of the decoder."""
 
-    dataset: Dataset
+    header: ImageHeader
     findings: Sequence[ReportedFinding]
     notes: Sequence[str] = ()
 
     def reference(self) -> ObjectReference:
         """Return a reference to the image. Raises ObjectError if a UID is missing."""
         return ObjectReference(
-            required_uid(self.dataset, "SOPClassUID"),
-            required_uid(self.dataset, "SOPInstanceUID"),
-            required_uid(self.dataset, "SeriesInstanceUID"),
-            required_uid(self.dataset, "StudyInstanceUID"),
+            required_uid(self.header, "SOPClassUID"),
+            required_uid(self.header, "SOPInstanceUID"),
+            required_uid(self.header, "SeriesInstanceUID"),
+            required_uid(self.header, "StudyInstanceUID"),
         )
 
 

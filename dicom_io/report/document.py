@@ -60,7 +60,7 @@ def build_report(content: ReportContent) -> Dataset:
     not a number from 0 to 1, or an outline has fewer than three corners.
     """
     _check(content)
-    first = content.sources[0].dataset
+    first = content.sources[0].header
     with quietly():
         ds = start_object(first, _KIND, content.identity, content.algorithm)
         ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
@@ -73,12 +73,12 @@ def build_report(content: ReportContent) -> Dataset:
 def _check(content: ReportContent) -> None:
     if not content.sources:
         raise ObjectError("a report needs at least one analysed image")
-    studies = {required_uid(image.dataset, "StudyInstanceUID") for image in content.sources}
+    studies = {required_uid(image.header, "StudyInstanceUID") for image in content.sources}
     if len(studies) > 1:
         raise ObjectError(f"a report covers one study, but its images belong to {len(studies)}")
     for image in content.sources:
         if not image.findings:
-            uid = required_uid(image.dataset, "SOPInstanceUID")
+            uid = required_uid(image.header, "SOPInstanceUID")
             raise ObjectError(f"image {uid} is reported without any finding")
         for finding in image.findings:
             _check_finding(finding)
@@ -105,7 +105,7 @@ def _add_document(ds: Dataset, content: ReportContent) -> None:
     ds.CurrentRequestedProcedureEvidenceSequence = _by_study(_evidence(content))
     if content.predecessor is not None:
         ds.PredecessorDocumentsSequence = _by_study([content.predecessor])
-    source = content.sources[0].dataset
+    source = content.sources[0].header.dataset
     requests = request_items(source)
     if requests:
         ds.ReferencedRequestSequence = [_request(item, source) for item in requests]
@@ -124,7 +124,7 @@ def _author(algorithm: Algorithm) -> Dataset:
 
 
 def _evidence(content: ReportContent) -> Iterable[ObjectReference]:
-    study = required_uid(content.sources[0].dataset, "StudyInstanceUID")
+    study = required_uid(content.sources[0].header, "StudyInstanceUID")
     for image in content.sources:
         yield image.reference()
     for skipped in content.not_analysed:

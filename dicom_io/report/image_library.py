@@ -16,11 +16,10 @@ from highdicom.sr import (
     RelationshipTypeValues,
     TextContentItem,
 )
-from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_io.read.header import number, patient_orientation, text
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import ReportedImage
 
 _PIXELS = Code("{pixels}", "UCUM", "Pixels")
@@ -62,12 +61,12 @@ def source_image_item(image: ReportedImage) -> ImageContentItem:
 
 def _entry(image: ReportedImage) -> ImageContentItem:
     item = source_image_item(image)
-    item.ContentSequence = ContentSequence(list(_descriptors(image.dataset)))
+    item.ContentSequence = ContentSequence(list(_descriptors(image.header)))
     return item
 
 
-def _descriptors(header: Dataset) -> Iterator[ContentItem]:
-    modality = _MODALITIES.get(text(header, "Modality"))
+def _descriptors(header: ImageHeader) -> Iterator[ContentItem]:
+    modality = _MODALITIES.get(header.modality)
     if modality is not None:
         yield CodeContentItem(
             name=codes.DCM.Modality, value=modality, relationship_type=_ACQUISITION
@@ -76,20 +75,18 @@ def _descriptors(header: Dataset) -> Iterator[ContentItem]:
     yield CodeContentItem(
         name=codes.DCM.TargetRegion, value=codes.cid4031.Chest, relationship_type=_ACQUISITION
     )
-    view = _VIEWS.get(text(header, "ViewPosition"))
+    view = _VIEWS.get(header.view_position)
     if view is not None:
         yield CodeContentItem(name=codes.DCM.ImageView, value=view, relationship_type=_ACQUISITION)
-    for name, keyword in (
-        (codes.DCM.PixelDataRows, "Rows"),
-        (codes.DCM.PixelDataColumns, "Columns"),
+    for name, value in (
+        (codes.DCM.PixelDataRows, header.rows),
+        (codes.DCM.PixelDataColumns, header.columns),
     ):
-        value = number(header, keyword)
         if value is not None and value.is_integer():
             yield _pixel_count(name, int(value))
-    directions = patient_orientation(header)
-    if directions is not None:
+    if header.directions is not None:
         names = (codes.DCM.PatientOrientationRow, codes.DCM.PatientOrientationColumn)
-        for name, direction in zip(names, directions, strict=True):
+        for name, direction in zip(names, header.directions, strict=True):
             yield TextContentItem(name=name, value=direction, relationship_type=_ACQUISITION)
 
 

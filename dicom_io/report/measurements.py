@@ -36,7 +36,6 @@ from dicom_io.objects import codes
 from dicom_io.objects.algorithm import Algorithm, plain
 from dicom_io.objects.codes import Concept, FindingCode, finding_code
 from dicom_io.objects.uids import tracking_uid
-from dicom_io.read.header import number
 from dicom_io.report.content import ObjectReference, Outline, ReportedFinding, ReportedImage
 
 _DECIMALS = 6
@@ -114,7 +113,7 @@ def _number(
 
 
 def _border(image: ReportedImage) -> CoordinatesForMeasurement | None:
-    rows, columns = number(image.dataset, "Rows"), number(image.dataset, "Columns")
+    rows, columns = image.header.rows, image.header.columns
     if not rows or not columns:
         return None
     corners = ((0.0, 0.0), (columns, 0.0), (columns, rows), (0.0, rows))

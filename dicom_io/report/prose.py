@@ -9,13 +9,12 @@ from highdicom.sr import (
     RelationshipTypeValues,
     TextContentItem,
 )
-from pydicom.dataset import Dataset
 
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects import codes
 from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, Algorithm, plain
 from dicom_io.objects.codes import Concept, finding_code
-from dicom_io.read.header import text
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import NotAnalysed, ReportedFinding, ReportedImage
 from dicom_io.report.image_library import source_image_item
 
@@ -28,7 +27,7 @@ def summary(
     """Yield a summary of the study, the research notice and the operating point."""
     sentences = [f"{_count(len(images), 'frontal chest radiograph')} analysed by AI."]
     sentences += [
-        f"{_title(number, image.dataset)}: {_positives(image.findings)}"
+        f"{_title(number, image.header)}: {_positives(image.findings)}"
         for number, image in enumerate(images, 1)
     ]
     if not_analysed:
@@ -47,7 +46,7 @@ def summary(
 def sections(images: Sequence[ReportedImage]) -> Iterator[ContentItem]:
     """Yield a Findings container per image: the image, findings in words, decoder notes."""
     for number, image in enumerate(images, 1):
-        title = _title(number, image.dataset)
+        title = _title(number, image.header)
         section = ContainerContentItem(name=codes.FINDINGS.code, relationship_type=_CONTAINS)
         section.ContentSequence = ContentSequence(
             [
@@ -72,10 +71,13 @@ def omissions(not_analysed: Sequence[NotAnalysed]) -> Iterator[ContentItem]:
         )
 
 
-def _title(number: int, header: Dataset) -> str:
+def _title(number: int, header: ImageHeader) -> str:
     """Return the number of the image in the report and its view, series and instance number."""
-    keywords = {"": "ViewPosition", "series ": "SeriesNumber", "instance ": "InstanceNumber"}
-    shown = {name: text(header, keyword) for name, keyword in keywords.items()}
+    shown = {
+        "": header.view_position,
+        "series ": header.series_number,
+        "instance ": header.instance_number,
+    }
     place = ", ".join(f"{name}{value}" for name, value in shown.items() if value)
     return f"Image {number} ({place})" if place else f"Image {number}"
 

@@ -41,7 +41,7 @@ def measurement_report(
     ]
     tree = MeasurementReport(
         observation_context=_observation_context(algorithm),
-        procedure_reported=_procedures(image.dataset for image in images),
+        procedure_reported=_procedures(image.header.dataset for image in images),
         imaging_measurements=groups,
     )
     root = tree[0]

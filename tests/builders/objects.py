@@ -15,6 +15,7 @@ from dicom_io.objects.codes import FINDING_CODES
 from dicom_io.objects.secondary_capture import CaptureContent
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import heatmap_uid, report_uid, series_uid
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import NotAnalysed, ReportedFinding, ReportedImage
 from dicom_io.report.document import ReportContent
 
@@ -105,7 +106,7 @@ def report_content(*headers: Dataset, **changes: object) -> ReportContent:
     """A report on these headers; keyword arguments replace fields of ReportContent."""
     study = str(headers[0].StudyInstanceUID)
     fields: dict[str, object] = {
-        "sources": [ReportedImage(header, findings()) for header in headers],
+        "sources": [ReportedImage(ImageHeader.of(header), findings()) for header in headers],
         "not_analysed": [],
         "algorithm": ALGORITHM,
         "predecessor": None,
@@ -125,7 +126,7 @@ def capture_content(header: Dataset, **changes: object) -> CaptureContent:
     rows, columns = header.get("Rows", 64), header.get("Columns", 48)
     ramp = np.arange(rows * columns * 3, dtype=np.uint32).reshape(rows, columns, 3)
     fields: dict[str, object] = {
-        "source": header,
+        "source": ImageHeader.of(header),
         "rgb": (ramp % 251).astype(np.uint8),
         "label": "Effusion",
         "probability": 0.75,

@@ -16,6 +16,7 @@ from dicom_io.gate.reasons import Reason
 from dicom_io.objects.encode import to_bytes
 from dicom_io.phantom import PhantomView
 from dicom_io.read.header import read_dataset, read_header
+from dicom_io.read.image_header import read_image
 from storage.errors import OutOfSpaceError, StoreUnavailableError
 from storage.files.spool import Spool
 from storage.records import (
@@ -112,7 +113,7 @@ def test_every_object_made_is_one_of_its_own_and_of_the_study(
         )
         series[header.series_instance_uid].add(record.kind)
         # What comes back from the PACS must not be analysed.
-        assert assess(read_dataset(data)).reason is Reason.OWN_RESULT
+        assert assess(read_image(data)).reason is Reason.OWN_RESULT
     assert all(len(kinds) == 1 for kinds in series.values())
     assert len(series) == 6
 

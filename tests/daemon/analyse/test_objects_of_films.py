@@ -18,6 +18,7 @@ from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import derived_uid
 from dicom_io.read.header import read_dataset
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import ReportedFinding, ReportedImage
 from dicom_io.report.document import ReportContent
 from dicom_io.report.older_classes import as_class
@@ -74,7 +75,7 @@ def objects_of(pipeline: Pipeline, film: bytes) -> Iterator[BuiltObject]:
         for finding in outcome.prediction.findings
     ]
     content = ReportContent(
-        sources=[ReportedImage(header, findings, outcome.notes)],
+        sources=[ReportedImage(ImageHeader.of(header), findings, outcome.notes)],
         not_analysed=[],
         algorithm=pipeline.algorithm,
         predecessor=None,

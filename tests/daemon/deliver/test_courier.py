@@ -247,7 +247,7 @@ def _queue_picture(outbox: Outbox, syntax: str) -> str:
     data = to_bytes(picture)
     if syntax == JPEG_BASELINE:
         data = jpeg_copy(
-            picture, sop_instance_uid="2.25.71", series_instance_uid="2.25.72", series_number=1
+            data, sop_instance_uid="2.25.71", series_instance_uid="2.25.72", series_number=1
         )
     return queue_object(outbox.store, outbox.spool, "pacs", "2.25.71", data)
 

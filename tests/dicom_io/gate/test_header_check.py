@@ -21,6 +21,7 @@ from dicom_io.gate.header_check import assess
 from dicom_io.gate.pixel_check import assess_image, assess_pixels, looks_inverted
 from dicom_io.gate.reasons import MIN_SIDE, Reason, Verdict
 from dicom_io.read.header import read_dataset
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.pixels import display_pixels
 from tests.builders.images.films import chest_film, chest_values
 
@@ -36,7 +37,7 @@ def code(value: str, meaning: str) -> Dataset:
 
 
 def judge(sop_class: str = ComputedRadiographyImageStorage, **attributes: Any) -> Verdict:
-    return assess(chest_film(sop_class=sop_class, **attributes))
+    return assess(ImageHeader.of(chest_film(sop_class=sop_class, **attributes)))
 
 
 def test_every_reason_explains_itself_in_one_sentence() -> None:
@@ -134,8 +135,11 @@ def test_contradicting_attributes_are_named(
 def test_an_object_without_or_with_few_pixels_is_refused() -> None:
     empty = chest_film()
     del empty.PixelData
-    assert assess(empty).reason is Reason.NO_PIXELS
-    assert assess(chest_film(chest_values(MIN_SIDE - 1, 400))).reason is Reason.TOO_SMALL
+    assert assess(ImageHeader.of(empty)).reason is Reason.NO_PIXELS
+    assert (
+        assess(ImageHeader.of(chest_film(chest_values(MIN_SIDE - 1, 400)))).reason
+        is Reason.TOO_SMALL
+    )
 
 
 def test_missing_attributes_are_noted() -> None:
@@ -143,7 +147,7 @@ def test_missing_attributes_are_noted() -> None:
     assert verdict.is_eligible
     for word in ("BodyPartExamined", "ViewPosition", "PixelSpacing"):
         assert any(word in note for note in verdict.notes)
-    clean = assess(chest_film(chest_values(600, 600)))
+    clean = assess(ImageHeader.of(chest_film(chest_values(600, 600))))
     assert clean == Verdict(None)
 
 
@@ -162,7 +166,7 @@ def test_missing_attributes_are_noted() -> None:
 def test_children_are_noted_not_refused(age: str, child: bool) -> None:
     ds = chest_film()
     ds.add_new("PatientAge", "LO", age)
-    verdict = assess(ds)
+    verdict = assess(ImageHeader.of(ds))
     assert verdict.is_eligible
     assert any("younger" in note for note in verdict.notes) is child
 
@@ -221,8 +225,8 @@ REAL = {
 @pytest.mark.parametrize(("number", "reason"), REAL.items())
 def test_the_real_files(shared_data: Path, number: str, reason: Reason | None) -> None:
     ds = read_dataset(next((shared_data / "dicom" / "real").glob(f"{number}_*")))
-    assert assess(ds).reason is reason
+    assert assess(ImageHeader.of(ds)).reason is reason
     if reason is None:
-        verdict = assess_image(display_pixels(ds))
+        verdict = assess_image(display_pixels(ImageHeader.of(ds)))
         assert verdict.is_eligible
         assert bool(verdict.notes) is (number == "02")

@@ -11,6 +11,7 @@ from dicom_io.gate.anatomy import age_in_years
 from dicom_io.gate.header_check import Rules, assess
 from dicom_io.gate.pixel_check import assess_image
 from dicom_io.gate.reasons import Reason
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.pixels import display_pixels
 from tests.builders.images.films import chest_film, chest_values
 from tests.tools.paths import ROOT
@@ -36,24 +37,26 @@ def test_a_rule_refuses_what_is_otherwise_read(
     rules: Rules, attributes: dict[str, Any], reason: Reason
 ) -> None:
     film = chest_film(**attributes)
-    assert assess(film).is_eligible
-    verdict = assess(film, rules)
+    assert assess(ImageHeader.of(film)).is_eligible
+    verdict = assess(ImageHeader.of(film), rules)
     assert verdict.reason is reason
     assert verdict.detail
     strict = Rules(16, require_body_part=True, require_view=True, accept_secondary_capture=False)
-    assert assess(chest_film(PatientAge="016Y"), strict).is_eligible
+    assert assess(ImageHeader.of(chest_film(PatientAge="016Y")), strict).is_eligible
 
 
 def test_an_age_that_is_not_said_is_noted_where_one_is_asked_for() -> None:
-    verdict = assess(chest_film(), Rules(minimum_age_years=18))
+    verdict = assess(ImageHeader.of(chest_film()), Rules(minimum_age_years=18))
     assert verdict.is_eligible
     assert "the patient's age is not said" in verdict.notes
-    assert "the patient's age is not said" not in assess(chest_film()).notes
+    assert "the patient's age is not said" not in assess(ImageHeader.of(chest_film())).notes
 
 
 def test_what_the_model_cannot_read_is_named_before_what_a_rule_refuses() -> None:
     lateral = chest_film(ViewPosition="LL", PatientAge="003Y")
-    assert assess(lateral, Rules(minimum_age_years=18)).reason is Reason.LATERAL_VIEW
+    assert (
+        assess(ImageHeader.of(lateral), Rules(minimum_age_years=18)).reason is Reason.LATERAL_VIEW
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,10 +89,10 @@ def test_a_picture_in_colour_is_no_film() -> None:
     grey = chest_values(200, 160, 8)
     tinted = np.stack([grey, grey, grey], -1)
     tinted[::20, :, 2] = 0
-    film = display_pixels(chest_film(tinted, bits_stored=8, photometric="RGB"))
+    film = display_pixels(ImageHeader.of(chest_film(tinted, bits_stored=8, photometric="RGB")))
     assert assess_image(film).is_eligible
     tinted[:100, :, 2] = 0
-    heatmap = display_pixels(chest_film(tinted, bits_stored=8, photometric="RGB"))
+    heatmap = display_pixels(ImageHeader.of(chest_film(tinted, bits_stored=8, photometric="RGB")))
     verdict = assess_image(heatmap)
     assert verdict.reason is Reason.COLOUR_IMAGE
     assert "%" in verdict.detail
@@ -98,11 +101,11 @@ def test_a_picture_in_colour_is_no_film() -> None:
 def test_an_absurd_shape_is_refused_before_it_is_decoded() -> None:
     film = chest_film()
     film.Rows, film.Columns = 2000, 200
-    assert assess(film).reason is Reason.IMPLAUSIBLE_SHAPE
+    assert assess(ImageHeader.of(film)).reason is Reason.IMPLAUSIBLE_SHAPE
 
 
 def test_a_frontal_view_that_the_orientation_contradicts_is_noted() -> None:
-    verdict = assess(chest_film(ViewPosition="PA", PatientOrientation=["A", "F"]))
+    verdict = assess(ImageHeader.of(chest_film(ViewPosition="PA", PatientOrientation=["A", "F"])))
     assert verdict.is_eligible
     assert any("from front to back" in note for note in verdict.notes)
 

@@ -47,7 +47,7 @@ def picture(header: Dataset | None = None) -> Dataset:
 
 def as_jpeg(source: Dataset) -> bytes:
     return jpeg_copy(
-        source, sop_instance_uid="2.25.77", series_instance_uid="2.25.78", series_number=9
+        to_bytes(source), sop_instance_uid="2.25.77", series_instance_uid="2.25.78", series_number=9
     )
 
 

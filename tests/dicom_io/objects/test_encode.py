@@ -8,6 +8,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_io.errors import ObjectError
 from dicom_io.objects.encode import IMPLEMENTATION_CLASS_UID, to_bytes
 from dicom_io.objects.secondary_capture import build_capture
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import ReportedImage
 from dicom_io.report.document import build_report
 from dicom_io.report.text import report_text
@@ -45,8 +46,8 @@ def test_a_report_reads_as_text_without_the_patient() -> None:
     content = report_content(
         full_header(),
         sources=[
-            ReportedImage(full_header(1), findings()),
-            ReportedImage(full_header(2), findings(())),
+            ReportedImage(ImageHeader.of(full_header(1)), findings()),
+            ReportedImage(ImageHeader.of(full_header(2)), findings(())),
         ],
         not_analysed=[LATERAL],
     )

@@ -27,6 +27,7 @@ from dicom_io.objects.presentation_state import (
 )
 from dicom_io.objects.source_header import Identity
 from dicom_io.read.header import read_dataset
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.pixels import display_pixels
 from dicom_io.read.shutter import visible_pixels
 from tests.builders.images.films import chest_film, chest_values, file_bytes, lut_item
@@ -125,8 +126,8 @@ def content(
     source: Dataset, findings: Sequence[OutlinedFinding] = (TRIANGLE, SQUARE)
 ) -> PresentationContent:
     return PresentationContent(
-        source=source,
-        shown=display_pixels(source).shown,
+        source=ImageHeader.of(source),
+        shown=display_pixels(ImageHeader.of(source)).shown,
         findings=findings,
         algorithm=ALGORITHM,
         identity=Identity("2.25.41", "2.25.42", 903, 1, NOW),
@@ -152,7 +153,7 @@ def test_dcmtk_shows_the_film_as_it_was_read(name: str, tmp_path: Path) -> None:
     # dcmtk writes what lies under a shutter, too.
     seen, _ = visible_pixels(source, source.Rows, source.Columns)
     inside &= True if seen is None else seen
-    difference = np.abs(theirs.astype(int) - display_pixels(source).array)[inside]
+    difference = np.abs(theirs.astype(int) - display_pixels(ImageHeader.of(source)).array)[inside]
     assert difference.max() <= 1
 
 
@@ -253,7 +254,7 @@ def test_a_state_of_a_real_film_adds_no_error(name: str, shared_data: Path, tmp_
 def test_a_colour_image_has_no_grey_state() -> None:
     colour = np.repeat(chest_values(bits=8)[..., None], 3, axis=2)
     source = film(values=colour, bits_stored=8, photometric="RGB")
-    assert unsupported_reason(source) == "the image is RGB, not greyscale"
+    assert unsupported_reason(ImageHeader.of(source)) == "the image is RGB, not greyscale"
     with pytest.raises(ObjectError, match="not greyscale"):
         build_presentation_state(content(source))
 

@@ -32,7 +32,8 @@ from dicom_io.objects.secondary_capture import (
 )
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import derived_uid
-from dicom_io.read.header import read_dataset, text
+from dicom_io.read.header import read_dataset
+from dicom_io.read.image_header import ImageHeader
 from tests.builders.objects import (
     ALGORITHM,
     NOW,
@@ -74,8 +75,8 @@ def test_a_damaged_header_gives_a_readable_object_or_a_named_reason(shared_data:
     for path in sorted((shared_data / "dicom" / "malformed").glob("*/*.dcm")):
         rgb = np.zeros((8, 8, 3), dtype=np.uint8)
         with contextlib.suppress(NotDicomError, ObjectError):
-            header = read_dataset(path, with_pixels=False)
-            uid = text(header, "SOPInstanceUID")
+            header = ImageHeader.of(read_dataset(path, with_pixels=False))
+            uid = header.uids["SOPInstanceUID"]
             content = replace(capture_content(full_header()), source=header, rgb=rgb)
             identity = replace(
                 content.identity, sop_instance_uid=derived_uid(uid, SHA256, "heatmap")
@@ -204,7 +205,7 @@ def test_an_unknown_label_is_refused() -> None:
 
 def summary_content(header: Dataset, positive: tuple[str, ...] = ("Effusion",)) -> SummaryContent:
     return SummaryContent(
-        source=header,
+        source=ImageHeader.of(header),
         rgb=np.full((30, 40, 3), 9, dtype=np.uint8),
         positive=positive,
         algorithm=ALGORITHM,
@@ -255,7 +256,7 @@ def test_a_summary_that_comes_back_is_known_as_a_result(
     positive: tuple[str, ...], tmp_path: Path
 ) -> None:
     ds = read_dataset(summary_file(summary_content(full_header(), positive), tmp_path))
-    assert assess(ds).reason is Reason.OWN_RESULT
+    assert assess(ImageHeader.of(ds)).reason is Reason.OWN_RESULT
 
 
 def test_pixels_that_are_not_square_are_not_square_in_the_heatmap(tmp_path: Path) -> None:
@@ -279,7 +280,9 @@ def test_an_element_of_a_wrong_type_is_left_out(vr: str) -> None:
     assert not ds.get("LossyImageCompressionRatio")
     assert 0x00401001 not in ds.RequestAttributesSequence[0]
     assert ds.RequestAttributesSequence[0].ScheduledProcedureStepID == "SPS-1"
-    jpeg_copy(ds, sop_instance_uid="2.25.1", series_instance_uid="2.25.2", series_number=1)
+    jpeg_copy(
+        to_bytes(ds), sop_instance_uid="2.25.1", series_instance_uid="2.25.2", series_number=1
+    )
     to_bytes(ds)
 
 

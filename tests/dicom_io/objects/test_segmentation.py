@@ -14,6 +14,7 @@ from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.segmentation import SegmentationContent, SegmentedFinding, build_segmentation
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import tracking_uid
+from dicom_io.read.image_header import ImageHeader
 from tests.builders.images.films import chest_film
 from tests.builders.objects import ALGORITHM, NOW, SHA256, bare_header, full_header
 from tests.tools.validation import new_errors, validate
@@ -38,7 +39,7 @@ def content(
     source: Dataset, findings: Sequence[SegmentedFinding] | None = None
 ) -> SegmentationContent:
     return SegmentationContent(
-        source=source,
+        source=ImageHeader.of(source),
         findings=regions(source) if findings is None else findings,
         algorithm=ALGORITHM,
         identity=Identity("2.25.51", "2.25.52", 904, 1, NOW),

@@ -11,7 +11,8 @@ from dicom_io.errors import NotDicomError
 from dicom_io.objects.source_header import carry_over, copy_decoded
 from dicom_io.read import bounded_parser as parsing
 from dicom_io.read.bounded_parser import refuse_excess
-from dicom_io.read.header import items, numbers, read_dataset, read_head, read_header, text
+from dicom_io.read.header import items, numbers, read_dataset, read_header, text
+from dicom_io.read.image_header import read_image_header
 from tests.builders.images.films import chest_film, data_set_bytes, file_bytes
 from tests.builders.images.mutations import elements
 
@@ -89,7 +90,7 @@ def test_a_large_private_value_is_stepped_over_and_left_out() -> None:
     film = film_with(element((0x0019, 0x1010), b"UN", bytes(5_000_000)))
     assert read_header(film).modality == "CR"
     assert (0x0019, 0x1010) in read_dataset(film)
-    head = read_head(film)
+    head = read_image_header(film).dataset
     assert (0x0019, 0x1010) not in head
     assert "PixelData" not in head
     assert head.Rows == 200
@@ -100,7 +101,7 @@ def test_a_header_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -
     film = film_with(element((0x0019, 0x1010), b"UN", bytes(2_000_000)))
     assert read_header(film).modality == "CR"
     with pytest.raises(NotDicomError, match="header is larger than 1 MiB"):
-        read_head(film)
+        read_image_header(film)
 
 
 def test_only_the_start_of_a_deflated_object_is_unpacked_for_its_header(
@@ -114,7 +115,7 @@ def test_only_the_start_of_a_deflated_object_is_unpacked_for_its_header(
     monkeypatch.setattr(parsing, "MAX_HEADER_BYTES", 1 << 20)
     monkeypatch.setattr(parsing, "MAX_INFLATED_BYTES", 10 << 20)
     assert read_header(bomb).modality == "CR"
-    assert read_head(bomb).Rows == 200
+    assert read_image_header(bomb).rows == 200
     with pytest.raises(NotDicomError, match="unpacks to more than 10 MiB"):
         read_dataset(bomb)
 

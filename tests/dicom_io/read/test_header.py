@@ -20,6 +20,7 @@ from dicom_io.errors import DicomError, NotDicomError
 from dicom_io.gate.header_check import assess
 from dicom_io.read import bounded_parser as parsing
 from dicom_io.read.header import is_uid, items, number, numbers, read_dataset, read_header, text
+from dicom_io.read.image_header import ImageHeader, read_image
 from dicom_io.read.pixels import display_pixels
 from dicom_io.read.warnings_off import quietly
 from tests.builders.images.films import ROOT, chest_film, data_set_bytes, file_bytes
@@ -54,7 +55,7 @@ def test_a_header_is_read_in_every_encoding(syntax: str, tmp_path: Path) -> None
 def test_neither_preamble_nor_file_meta_is_needed(syntax: str) -> None:
     bare = data_set_bytes(file_bytes(chest_film(syntax=syntax)))
     assert read_header(bare).transfer_syntax_uid == syntax
-    assert display_pixels(read_dataset(bare)).array.max() == 255
+    assert display_pixels(read_image(bare)).array.max() == 255
 
 
 def test_absent_attributes_are_empty() -> None:
@@ -220,8 +221,8 @@ def walk_through(data: bytes) -> Any:
     """Everything that is done with an object before it is analysed."""
     read_header(data)
     ds = read_dataset(data)
-    assess(ds)
-    return display_pixels(ds)
+    assess(ImageHeader.of(ds))
+    return display_pixels(ImageHeader.of(ds))
 
 
 def test_malformed_files_raise_only_our_errors(shared_data: Path) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dicom_io.read.orientation import AS_STORED, Pose, pose_of
+from dicom_io.read.image_header import ImageHeader
+from dicom_io.read.orientation import AS_STORED, Pose
 from tests.builders.images.films import chest_film, lie_as
 
 ORIENTATIONS = ("L\\F", "R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
@@ -20,7 +21,7 @@ def numbered(rows: int = 5, columns: int = 7) -> NDArray[np.uint8]:
 def test_every_way_a_film_can_lie_is_made_upright_and_back(orientation: str) -> None:
     upright = numbered()
     stored = lie_as(upright, orientation)
-    pose, _ = pose_of(chest_film(PatientOrientation=orientation.split("\\")))
+    pose, _ = ImageHeader.of(chest_film(PatientOrientation=orientation.split("\\"))).pose
     assert (pose.to_display(stored) == upright).all()
     assert (pose.to_stored(upright) == stored).all()
     maps = np.stack([upright, upright + 100])
@@ -29,7 +30,7 @@ def test_every_way_a_film_can_lie_is_made_upright_and_back(orientation: str) -> 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_a_mirrored_or_rotated_film_is_said(orientation: str) -> None:
-    pose, notes = pose_of(chest_film(PatientOrientation=orientation.split("\\")))
+    pose, notes = ImageHeader.of(chest_film(PatientOrientation=orientation.split("\\"))).pose
     assert pose.is_mirrored is (orientation in MIRRORED)
     said = " ".join(notes)
     assert ("mirrored" in said) is (orientation in MIRRORED)
@@ -38,7 +39,7 @@ def test_a_mirrored_or_rotated_film_is_said(orientation: str) -> None:
 
 @pytest.mark.parametrize("value", [None, ["L", "X"], ["L"], "PA"])
 def test_without_a_usable_orientation_the_film_counts_as_upright(value: list[str] | None) -> None:
-    pose, notes = pose_of(chest_film(PatientOrientation=value))
+    pose, notes = ImageHeader.of(chest_film(PatientOrientation=value)).pose
     assert pose == AS_STORED
     assert len(notes) == 1
     assert "taken as upright and not mirrored" in notes[0]
@@ -46,18 +47,18 @@ def test_without_a_usable_orientation_the_film_counts_as_upright(value: list[str
 
 @pytest.mark.parametrize("value", [["A", "F"], ["P", "F"], ["L", "R"], ["L", "L"], ["L", "P"]])
 def test_directions_of_no_frontal_film_turn_nothing(value: list[str]) -> None:
-    assert pose_of(chest_film(PatientOrientation=value)) == (AS_STORED, ())
+    assert ImageHeader.of(chest_film(PatientOrientation=value)).pose == (AS_STORED, ())
 
 
 def test_oblique_directions_count_by_their_first_letter() -> None:
-    pose, _ = pose_of(chest_film(PatientOrientation=["RA", "FP"]))
+    pose, _ = ImageHeader.of(chest_film(PatientOrientation=["RA", "FP"])).pose
     assert pose == Pose(columns_reversed=True)
 
 
 def test_what_the_unit_has_done_already_is_not_done_again() -> None:
     flipped = chest_film(PatientOrientation=["L", "F"], FieldOfViewHorizontalFlip="YES")
     flipped.FieldOfViewRotation = 90
-    assert pose_of(flipped) == (AS_STORED, ())
+    assert ImageHeader.of(flipped).pose == (AS_STORED, ())
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_what_the_unit_has_done_already_is_not_done_again() -> None:
     [([0.2, 0.1], (100, 40)), ([0.1, 0.2], (50, 80)), ([0.1, 0.1005], (100, 80))],
 )
 def test_pixels_are_made_square_by_shrinking(spacing: list[float], shape: tuple[int, int]) -> None:
-    pose, _ = pose_of(chest_film(PixelSpacing=spacing))
+    pose, _ = ImageHeader.of(chest_film(PixelSpacing=spacing)).pose
     assert pose.to_display(numbered(100, 80)).shape == shape
 
 
@@ -81,6 +82,6 @@ def test_pixels_are_made_square_by_shrinking(spacing: list[float], shape: tuple[
 def test_the_first_usable_spacing_tells_the_shape_of_a_pixel(
     attributes: dict[str, Any], aspect: float
 ) -> None:
-    pose, notes = pose_of(chest_film(PatientOrientation=["L", "F"], **attributes))
+    pose, notes = ImageHeader.of(chest_film(PatientOrientation=["L", "F"], **attributes)).pose
     assert pose.aspect == pytest.approx(aspect)
     assert bool(notes) is (aspect != 1.0 or attributes["PixelSpacing"] == [0.1, 100])

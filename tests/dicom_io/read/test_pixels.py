@@ -28,6 +28,7 @@ from pydicom.uid import (
 from dicom_io.errors import UndecodablePixelsError
 from dicom_io.read.codestream import Codestream, read_j2k, read_jpeg
 from dicom_io.read.header import read_dataset
+from dicom_io.read.image_header import ImageHeader, read_image
 from dicom_io.read.pixels import display_pixels
 from tests.builders.images.films import chest_film, chest_values, file_bytes, lut_item
 from tests.tools.installed import require_tool
@@ -45,7 +46,7 @@ def window(centre: float, width: float, function: str | None = None) -> dict[str
 
 def seen(ds: Dataset) -> NDArray[np.uint8]:
     """The rendering after a trip through a file."""
-    return display_pixels(read_dataset(file_bytes(ds))).array
+    return display_pixels(read_image(file_bytes(ds))).array
 
 
 def brightness(x: Any, voi: dict[str, Any], low: float, high: float) -> Any:
@@ -197,7 +198,7 @@ def test_signed_padding_written_as_unsigned_is_recognised() -> None:
 )
 def test_an_unusable_window_is_noted_and_the_full_range_shown(broken: dict[str, Any]) -> None:
     stored = chest_values(40, 40, 12)
-    image = display_pixels(read_dataset(file_bytes(chest_film(stored, **broken))))
+    image = display_pixels(read_image(file_bytes(chest_film(stored, **broken))))
     assert np.abs(image.array - expected(stored, {}, False, 1, 0)).max() <= 1
     assert any("window is unusable" in note for note in image.notes)
 
@@ -231,8 +232,8 @@ def test_jpeg_as_dcmtk_writes_and_reads_it(tmp_path: Path, option: str) -> None:
     source.write_bytes(file_bytes(chest_film(bits_stored=8 if option == "+eb" else 12)))
     subprocess.run([require_tool("dcmcjpeg"), option, source, packed], check=True)
     subprocess.run([require_tool("dcmdjpeg"), packed, unpacked], check=True)
-    ours = display_pixels(read_dataset(packed)).array.astype(int)
-    assert np.abs(ours - display_pixels(read_dataset(unpacked)).array).max() <= 1
+    ours = display_pixels(read_image(packed)).array.astype(int)
+    assert np.abs(ours - display_pixels(read_image(unpacked)).array).max() <= 1
 
 
 @pytest.mark.parametrize("bits", [6, 7, 8, 12])
@@ -244,7 +245,7 @@ def test_lossless_jpeg_of_any_depth_is_decoded(tmp_path: Path, option: str, bits
     subprocess.run([require_tool("dcmcjpeg"), option, source, packed], check=True)
     # GDCM ends the process where it is told fewer bits than the compressed image has.
     assert (
-        display_pixels(read_dataset(packed)).array == display_pixels(read_dataset(source)).array
+        display_pixels(read_image(packed)).array == display_pixels(read_image(source)).array
     ).all()
 
 
@@ -353,7 +354,7 @@ def test_a_bad_header_is_one_clear_line(attributes: dict[str, Any], message: str
     for keyword, value in attributes.items():
         setattr(ds, keyword, value)
     with pytest.raises(UndecodablePixelsError, match=message) as caught:
-        display_pixels(ds)
+        display_pixels(ImageHeader.of(ds))
     assert "\n" not in str(caught.value)
     assert not caught.value.retryable
 
@@ -363,9 +364,9 @@ def test_absent_pixels_and_layout_are_named() -> None:
     del no_pixels.PixelData
     del no_rows.Rows
     with pytest.raises(UndecodablePixelsError, match="no Pixel Data"):
-        display_pixels(no_pixels)
+        display_pixels(ImageHeader.of(no_pixels))
     with pytest.raises(UndecodablePixelsError, match="no usable Rows"):
-        display_pixels(no_rows)
+        display_pixels(ImageHeader.of(no_rows))
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless], ids=lambda uid: uid.name)
@@ -374,7 +375,7 @@ def test_a_compressed_image_of_another_size_than_declared_is_refused(syntax: str
     ds.compress(syntax, generate_instance_uid=False)
     ds.Rows = ds.Columns = 128
     with pytest.raises(UndecodablePixelsError, match="compressed image is 400 x 400"):
-        display_pixels(ds)
+        display_pixels(ImageHeader.of(ds))
 
 
 def test_a_compressed_image_of_other_components_than_declared_is_refused() -> None:
@@ -383,7 +384,7 @@ def test_a_compressed_image_of_other_components_than_declared_is_refused() -> No
     film.compress(JPEG2000Lossless, generate_instance_uid=False)
     film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
     with pytest.raises(UndecodablePixelsError, match="has 3 components, the header says 1"):
-        display_pixels(film)
+        display_pixels(ImageHeader.of(film))
 
 
 @pytest.mark.parametrize("declared", [6, 12, 16])
@@ -397,11 +398,11 @@ def test_a_compressed_image_of_another_depth_than_declared_ends_nothing(
     assert ds.file_meta.TransferSyntaxUID == JPEGLosslessSV1
     ds.BitsAllocated = 8 if declared < 8 else 16
     ds.BitsStored, ds.HighBit = declared, declared - 1
-    notes = display_pixels(ds).notes
+    notes = display_pixels(ImageHeader.of(ds)).notes
     assert any("8 bits per sample" in note for note in notes) is (declared > 8)
     ds.BitsAllocated = 8
     ds.BitsStored, ds.HighBit = 8, 7
-    assert display_pixels(ds).array.max() == 255
+    assert display_pixels(ImageHeader.of(ds)).array.max() == 255
 
 
 @pytest.mark.parametrize("option", ["+e1", "+ee", "+eb"])
@@ -415,7 +416,7 @@ def test_damage_before_the_scan_of_a_jpeg_ends_nothing(tmp_path: Path, option: s
         for value in (0x00, 0x05, 0xFF):
             ds.PixelData = encapsulate([frame[:at] + bytes([value]) + frame[at + 1 :]])
             with contextlib.suppress(UndecodablePixelsError):
-                display_pixels(ds)
+                display_pixels(ImageHeader.of(ds))
 
 
 @pytest.mark.timeout(5)
@@ -426,7 +427,7 @@ def test_cut_off_compressed_pixels_raise_only_our_error(syntax: str, cut: int) -
     ds.compress(syntax, generate_instance_uid=False)
     ds.PixelData = ds.PixelData[:cut]
     with pytest.raises(UndecodablePixelsError):
-        display_pixels(ds)
+        display_pixels(ImageHeader.of(ds))
 
 
 def test_a_codestream_names_its_layout_in_its_first_bytes() -> None:
@@ -450,7 +451,7 @@ def test_a_codestream_names_its_layout_in_its_first_bytes() -> None:
 def test_the_callers_dataset_stays_as_it_was() -> None:
     ds = chest_film(photometric="MONOCHROME1", **window(2000, 1000))
     before = ds.to_json()
-    display_pixels(ds)
+    display_pixels(ImageHeader.of(ds))
     assert ds.to_json() == before
 
 
@@ -465,7 +466,7 @@ def test_damaged_real_files_raise_only_named_errors(shared_data: Path) -> None:
     ):
         ds = read_dataset(next(real.glob(f"{number}_*")))
         if readable:
-            assert display_pixels(ds).array.std() > 20
+            assert display_pixels(ImageHeader.of(ds)).array.std() > 20
         else:
             with pytest.raises(UndecodablePixelsError):
-                display_pixels(ds)
+                display_pixels(ImageHeader.of(ds))

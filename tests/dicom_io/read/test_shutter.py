@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from dicom_io.gate.pixel_check import assess_image
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.header import read_dataset
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.pixels import display_pixels
 from dicom_io.read.shutter import display_shutter, visible_pixels
 from tests.builders.images.films import chest_film, chest_values
@@ -98,7 +99,7 @@ def test_a_shape_that_cannot_be_meant_is_noted_and_ignored(attributes: dict[str,
 def test_edges_of_a_real_film_that_are_no_pixels_hide_nothing(shared_data: Path) -> None:
     ds = read_dataset(next((shared_data / "dicom" / "real").glob("03_*")))
     assert ds.CollimatorLeftVerticalEdge == -184
-    image = display_pixels(ds)
+    image = display_pixels(ImageHeader.of(ds))
     assert image.seen is None
     assert any("CollimatorShape RECTANGULAR cannot be followed" in note for note in image.notes)
 
@@ -117,9 +118,11 @@ def test_what_is_hidden_is_black_and_takes_no_part_in_the_contrast(photometric: 
     glare[:, :20] = 255 if photometric == "RGB" else 4095
     inner = edges("Shutter", 21, COLUMNS, 1, ROWS)
     bits = 8 if photometric == "RGB" else 12
-    image = display_pixels(chest_film(glare, bits_stored=bits, photometric=photometric, **inner))
+    image = display_pixels(
+        ImageHeader.of(chest_film(glare, bits_stored=bits, photometric=photometric, **inner))
+    )
     alone = display_pixels(
-        chest_film(values[:, 20:].copy(), bits_stored=bits, photometric=photometric)
+        ImageHeader.of(chest_film(values[:, 20:].copy(), bits_stored=bits, photometric=photometric))
     )
     assert (image.array[:, :20] == 0).all()
     assert (image.array[:, 20:] == alone.array).all()
@@ -129,7 +132,11 @@ def test_what_is_hidden_is_black_and_takes_no_part_in_the_contrast(photometric: 
 def test_a_blank_image_stays_blank_behind_a_shutter() -> None:
     grey = np.full((300, 300), 2000)
     image = display_pixels(
-        chest_film(grey, WindowCenter=2048, WindowWidth=4096, **edges("Shutter", 1, 200, 1, 300))
+        ImageHeader.of(
+            chest_film(
+                grey, WindowCenter=2048, WindowWidth=4096, **edges("Shutter", 1, 200, 1, 300)
+            )
+        )
     )
     assert image.array.max() > 100
     assert assess_image(image).reason is Reason.BLANK_IMAGE
@@ -143,4 +150,4 @@ def test_shapes_that_leave_nothing_together_are_not_both_followed() -> None:
     assert mask.mean() == pytest.approx(60 / COLUMNS)
     assert "CollimatorShape RECTANGULAR would leave 0% of the image and was ignored" in notes
     assert display_shutter(film, ROWS, COLUMNS) == ("RECTANGULAR",)
-    assert assess_image(display_pixels(film)).reason is None
+    assert assess_image(display_pixels(ImageHeader.of(film))).reason is None

@@ -20,6 +20,7 @@ from dicom_io.objects.codes import ABSENT, FINDING_CODES, GRAD_CAM, PRESENT, PRI
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import heatmap_uid, series_uid, tracking_uid
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import ObjectReference, ReportedFinding, ReportedImage
 from dicom_io.report.document import ReportContent, build_report
 from tests.builders.objects import (
@@ -71,8 +72,8 @@ def full_content() -> ReportContent:
     return report_content(
         full_header(),
         sources=[
-            ReportedImage(full_header(1), first, ["PixelSpacing is missing"]),
-            ReportedImage(full_header(2), findings(())),
+            ReportedImage(ImageHeader.of(full_header(1)), first, ["PixelSpacing is missing"]),
+            ReportedImage(ImageHeader.of(full_header(2)), findings(())),
         ],
         not_analysed=[LATERAL],
         predecessor=ObjectReference(Comprehensive3DSRStorage, f"{STUDY}.7", f"{STUDY}.6", STUDY),
@@ -228,7 +229,7 @@ def test_every_image_has_a_group_per_finding_with_its_numbers(
     assert len(by_uid) == 28
     for image in full_content.sources:
         for finding in image.findings:
-            uid = tracking_uid(str(image.dataset.SOPInstanceUID), SHA256, finding.label)
+            uid = tracking_uid(image.header.uids["SOPInstanceUID"], SHA256, finding.label)
             group = by_uid[uid]
             code = FINDING_CODES[finding.label]
             assert group.finding_type == code.concept.code
@@ -246,7 +247,7 @@ def test_every_image_has_a_group_per_finding_with_its_numbers(
             assert evaluation.name == code.concept.code
             assert evaluation.value == (PRESENT if finding.present else ABSENT).code
             [source] = named(group[0].ContentSequence, "Source of Measurement")
-            assert source.referenced_sop_instance_uid == image.dataset.SOPInstanceUID
+            assert source.referenced_sop_instance_uid == image.header.uids["SOPInstanceUID"]
 
 
 def named(content: Any, name: str) -> list[Any]:
@@ -416,7 +417,7 @@ def procedures(ds: Dataset) -> list[str]:
 def test_the_procedure_reported_is_the_imaging_procedure() -> None:
     assert procedures(build_report(report_content(full_header()))) == ["RPID2503"]
     assert procedures(build_report(report_content(bare_header()))) == ["399208008"]
-    twice = [ReportedImage(full_header(n), findings()) for n in (1, 2)]
+    twice = [ReportedImage(ImageHeader.of(full_header(n)), findings()) for n in (1, 2)]
     assert procedures(build_report(report_content(full_header(), sources=twice))) == ["RPID2503"]
 
 
@@ -448,7 +449,7 @@ def test_text_from_outside_fits_any_character_set(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"sources": []}, "at least one analysed image"),
-        ({"sources": [ReportedImage(bare_header(), [])]}, "without any finding"),
+        ({"sources": [ReportedImage(ImageHeader.of(bare_header()), [])]}, "without any finding"),
         (
             {"identity": Identity("2.25.1", "2.25.2", 1, 1, NOW.replace(tzinfo=None))},
             "no time zone",
@@ -464,15 +465,17 @@ def test_content_that_makes_no_report_is_refused(changes: Any, message: str) -> 
 @pytest.mark.parametrize("field", ["probability", "threshold"])
 def test_a_number_that_is_no_probability_is_refused(field: str, value: float) -> None:
     probability, threshold = (value, 0.5) if field == "probability" else (0.5, value)
+    header = ImageHeader.of(bare_header())
     broken = [ReportedFinding("Atelectasis", probability, threshold, present=True)]
     with pytest.raises(ObjectError, match=f"{field} of Atelectasis"):
-        build_report(report_content(bare_header(), sources=[ReportedImage(bare_header(), broken)]))
+        build_report(report_content(bare_header(), sources=[ReportedImage(header, broken)]))
 
 
 def test_an_outline_that_encloses_nothing_is_refused() -> None:
+    header = ImageHeader.of(bare_header())
     line = [ReportedFinding("Mass", 0.75, 0.5, present=True, outline=OUTLINE[:2])]
     with pytest.raises(ObjectError, match="outline of Mass has 2 corners"):
-        build_report(report_content(bare_header(), sources=[ReportedImage(bare_header(), line)]))
+        build_report(report_content(bare_header(), sources=[ReportedImage(header, line)]))
 
 
 @pytest.mark.parametrize(
@@ -482,6 +485,8 @@ def test_a_source_without_identity_is_refused(keyword: str) -> None:
     header = bare_header()
     content = report_content(header)
     delattr(header, keyword)
+    image = ReportedImage(ImageHeader.of(header), findings())
+    content = replace(content, sources=[image])
     with pytest.raises(ObjectError, match=keyword):
         build_report(content)
 

@@ -12,6 +12,7 @@ from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
 
 from dicom_io.objects.classes import REPORT_CLASS, REPORT_CLASSES
 from dicom_io.objects.encode import to_bytes
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import ObjectReference, ReportedImage
 from dicom_io.report.document import ReportContent, build_report
 from dicom_io.report.older_classes import as_class, fallback_uid, report_for_destination
@@ -36,7 +37,7 @@ def content() -> ReportContent:
     outlined = [replace(f, outline=OUTLINE if f.present else None) for f in findings()]
     return report_content(
         full_header(),
-        sources=[ReportedImage(full_header(), outlined)],
+        sources=[ReportedImage(ImageHeader.of(full_header()), outlined)],
         predecessor=PREDECESSOR,
     )
 

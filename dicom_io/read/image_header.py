@@ -1,0 +1,116 @@
+"""The header of one image as a frozen value: each attribute is read from the dataset once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from dicom_io.read.bounded_parser import raw_length
+from dicom_io.read.decode import Layout, layout_of
+from dicom_io.read.grey_scale import GreyScale, grey_scale_of
+from dicom_io.read.header import LONGEST_VALUE, number, numbers, read_dataset, text
+from dicom_io.read.orientation import SPACINGS, Pose, directions_of, pose_of
+
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+
+_REPEATED_FIRST, _REPEATED_LAST = 0x5000, 0x60FF
+
+
+@dataclass(frozen=True, eq=False)
+class ImageHeader:
+    """The attributes that gate, decoder, object builders and report share.
+
+    A text is stripped, and empty where the attribute is absent or malformed; a number or a list
+    of numbers is None or empty then. `orientation` is PatientOrientation as it is written.
+    `spacings` has the values of the four attributes that give a pixel's size or aspect ratio.
+
+    `dataset` is the parsed object. An attribute that a builder copies as raw bytes is not among the
+    fields, because reading an attribute decodes it in the dataset.
+    """
+
+    dataset: Dataset
+    uids: Mapping[str, str]
+    transfer_syntax: UID
+    character_set: str
+    timezone_offset: str
+    modality: str
+    view_position: str
+    series_number: str
+    instance_number: str
+    rows: float | None
+    columns: float | None
+    orientation: str
+    spacings: Mapping[str, tuple[float, ...]]
+    lossy_compression: str
+
+    @classmethod
+    def of(cls, ds: Dataset) -> Self:
+        """Read the header of a dataset. Never raises."""
+        return cls(
+            dataset=ds,
+            uids={keyword: text(ds, keyword) for keyword in _UIDS},
+            transfer_syntax=UID(text(getattr(ds, "file_meta", Dataset()), "TransferSyntaxUID")),
+            character_set=text(ds, "SpecificCharacterSet"),
+            timezone_offset=text(ds, "TimezoneOffsetFromUTC"),
+            modality=text(ds, "Modality"),
+            view_position=text(ds, "ViewPosition"),
+            series_number=text(ds, "SeriesNumber"),
+            instance_number=text(ds, "InstanceNumber"),
+            rows=number(ds, "Rows"),
+            columns=number(ds, "Columns"),
+            orientation=text(ds, "PatientOrientation"),
+            spacings={keyword: numbers(ds, keyword) for keyword in SPACINGS},
+            lossy_compression=text(ds, "LossyImageCompression"),
+        )
+
+    @cached_property
+    def directions(self) -> tuple[str, str] | None:
+        """Directions of rows and columns (PS3.3 C.7.6.1.1.1); None unless both are legal."""
+        return directions_of(self.orientation)
+
+    @cached_property
+    def pose(self) -> tuple[Pose, tuple[str, ...]]:
+        """How the stored image becomes upright, and notes."""
+        return pose_of(self.orientation, self.spacings)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The layout of the pixels. Raises UndecodablePixelsError unless it makes one image."""
+        return layout_of(self.dataset, self.rows, self.columns)
+
+    @cached_property
+    def grey_scale(self) -> GreyScale:
+        """The way from stored values to grey levels. Raises as `layout` does."""
+        return grey_scale_of(self.dataset, self.transfer_syntax, self.layout)
+
+
+def first_number(written: str) -> float | None:
+    """Return the first of the numbers that a text holds; None unless each value is a number."""
+    try:
+        values = [float(value) for value in written.split("\\")]
+    except ValueError:
+        return None
+    return values[0]
+
+
+def read_image(source: bytes | Path) -> ImageHeader:
+    """Parse an image with its pixels. Raises NotDicomError as `read_dataset` does."""
+    return ImageHeader.of(read_dataset(source))
+
+
+def read_image_header(source: bytes | Path) -> ImageHeader:
+    """Parse the header that new objects are made from.
+
+    Pixels, overlays, curves, private elements and values of more than a mebibyte are left out: no
+    object made here refers to them. Raises NotDicomError as `read_dataset` does.
+    """
+    ds = read_dataset(source, with_pixels=False)
+    for tag in list(ds.keys()):
+        repeated = _REPEATED_FIRST <= tag.group <= _REPEATED_LAST
+        if tag.is_private or repeated or raw_length(ds, tag) > LONGEST_VALUE:
+            del ds[tag]
+    return ImageHeader.of(ds)
