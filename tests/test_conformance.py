@@ -1,4 +1,4 @@
-"""The tables of the Conformance Statement are what the code does; a failure names the rows."""
+"""The tables of the Conformance Statement match the code; a failure names the rows."""
 
 import re
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ Row = tuple[str, ...]
 
 
 def table(name: str) -> list[Row]:
-    """The rows under a table's comment, without the header, each cell without its backquotes."""
+    """Return the rows below the comment of a table, without header and without backquotes."""
     found = re.search(rf"<!-- table: {name} -->\n\n((?:\|.*\n)+)", PAGE)
     assert found, f"docs/conformance.md has no table {name}"
     _, _, *rows = found[1].splitlines()
@@ -49,15 +49,15 @@ def table(name: str) -> list[Row]:
 
 
 def compare(name: str, documented: Sequence[Row], actual: Sequence[Row]) -> None:
-    """Fail with the rows that the table lacks and those that it has too many."""
+    """Fail with the missing and the surplus rows of the table."""
     missing, surplus = set(actual) - set(documented), set(documented) - set(actual)
     assert not missing, f"table {name} of docs/conformance.md lacks {sorted(missing)}"
-    assert not surplus, f"table {name} of docs/conformance.md has what is not so: {sorted(surplus)}"
+    assert not surplus, f"table {name} of docs/conformance.md has surplus rows {sorted(surplus)}"
     assert len(documented) == len(set(documented)), f"table {name} has a row twice"
 
 
-def columns(name: str, *which: int) -> list[Row]:
-    return [tuple(row[column] for column in which) for row in table(name)]
+def columns(name: str, *indexes: int) -> list[Row]:
+    return [tuple(row[column] for column in indexes) for row in table(name)]
 
 
 def is_analysed(sop_class: str) -> bool:
@@ -95,7 +95,8 @@ def test_sent_syntaxes() -> None:
 
 def test_picture_syntaxes() -> None:
     peers = [
-        PeerConfig(name="x", ae_title="X", sends=True, picture_syntax=one) for one in PictureSyntax
+        PeerConfig(name="x", ae_title="X", sends=True, picture_syntax=syntax)
+        for syntax in PictureSyntax
     ]
     syntaxes = [(peer.picture_syntax.value, picture_syntax(peer)) for peer in peers]
     actual = [(name, syntax) for name, syntax in syntaxes if syntax is not None]
@@ -119,9 +120,9 @@ def test_every_status_of_a_store_is_read_as_documented() -> None:
     patterns = [(re.compile(row[0][2:].replace("x", ".")), row[1]) for row in rows]
     wrong = {}
     for status in range(0x10000):
-        said = next(text for pattern, text in patterns if pattern.fullmatch(f"{status:04X}"))
-        if said != classify(status):
-            wrong[f"0x{status:04X}"] = (said, str(classify(status)))
+        documented = next(text for pattern, text in patterns if pattern.fullmatch(f"{status:04X}"))
+        if documented != classify(status):
+            wrong[f"0x{status:04X}"] = (documented, str(classify(status)))
     assert not wrong, f"table store-scu: status: (documented, actual) {wrong}"
 
 
@@ -159,7 +160,7 @@ def test_audit_messages() -> None:
         subject = "" if kind is AuditKind.INSTANCE_REFUSED else "study=1.2 object=1.3"
         row = AuditRow(1, "2026-01-01T00:00:00Z", kind, "success", "", "", subject, "", "", "00")
         message = Reporter("CXRD", "host").message(row)
-        types = ", ".join(one.value for one in message.types if one.scheme == "DCM")
+        types = ", ".join(code.value for code in message.types if code.scheme == "DCM")
         actual.append((kind.value, message.event.meaning, message.event.value, types))
     compare("audit-messages", table("audit-messages"), actual)
 

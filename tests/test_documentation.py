@@ -1,4 +1,4 @@
-"""What the pages say stays true."""
+"""The pages match the code."""
 
 import re
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_reasons_named_in_the_readme_exist() -> None:
     assert named <= set(Reason)
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_lead_to_existing_files() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

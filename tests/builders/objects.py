@@ -44,7 +44,7 @@ LATERAL = NotAnalysed(
 
 
 def bare_header(number: int = 1) -> Dataset:
-    """A header with nothing but its identity, as some archives send it."""
+    """A header with only its UIDs, as some archives send it."""
     ds = Dataset()
     ds.SOPClassUID = ComputedRadiographyImageStorage
     ds.SOPInstanceUID = f"{STUDY}.1.{number}"

@@ -1,4 +1,4 @@
-"""Audit messages are what PS3.15 A.5 says, whatever text goes into them."""
+"""Audit messages follow PS3.15 A.5, with any text in them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ SOP_CLASS = "1.2.840.10008.5.1.4.1.1.1.1"
 
 
 def message(text: str = "x") -> AuditMessage:
-    """A message that has everything, with `text` wherever text may stand."""
+    """A message with every element, and with `text` in each element that holds free text."""
     return AuditMessage(
         event=audit_codes.INSTANCES_TRANSFERRED,
         types=(audit_codes.private_code("instance_received"),),
@@ -54,7 +54,7 @@ def message(text: str = "x") -> AuditMessage:
     )
 
 
-def test_a_message_is_written_as_the_schema_says() -> None:
+def test_a_message_follows_the_schema() -> None:
     root = validated(to_xml(message()))
 
     event = root.find("EventIdentification")
@@ -79,7 +79,7 @@ def test_a_message_is_written_as_the_schema_says() -> None:
     sop_class = study.find("ParticipantObjectDescription/SOPClass")
     assert sop_class is not None
     assert sop_class.attrib == {"UID": SOP_CLASS, "NumberOfInstances": "1"}
-    assert [one.get("UID") for one in sop_class] == ["1.2.3.4"]
+    assert [instance.get("UID") for instance in sop_class] == ["1.2.3.4"]
 
 
 @given(st.text(min_size=1))
@@ -92,7 +92,7 @@ def test_no_text_breaks_a_message_or_its_line(prefix: str, text: str) -> None:
     assert len(first.get("UserID", "")) == len(prefix + text)
 
 
-def test_a_time_without_a_zone_is_a_mistake() -> None:
+def test_a_time_without_a_zone_is_refused() -> None:
     naive = replace(message(), at=AT.replace(tzinfo=None))
     with pytest.raises(ValueError, match="time zone"):
         to_xml(naive)
@@ -108,13 +108,13 @@ def test_codes_are_those_of_the_standard() -> None:
             assert known[code.value] == code.meaning
 
 
-def test_a_hash_has_a_name() -> None:
+def test_the_uri_of_a_hash_is_that_of_rfc_6920() -> None:
     # The example of RFC 6920 section 8.1: "Hello World!"
     digest = "7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069"
     assert hash_uri(digest) == "ni:///sha-256;f4OxZX_x_FO5LcGBSKHWXfwtSx-j1ncoSt3SABJtkGk"
 
 
-def test_the_schema_check_sees_a_breach() -> None:
+def test_the_schema_check_finds_a_violation() -> None:
     whole = to_xml(message())
     for old, new in (
         (' UserIsRequestor="true"', ""),

@@ -1,7 +1,7 @@
-"""The audit message schema of PS3.15 A.5.1.1 (RELAX NG there), as far as messages made here use it.
+"""The used part of the audit message schema of PS3.15 A.5.1.1 (RELAX NG in the standard).
 
-Per element: its children as a regular expression over their names, the attributes it must have and
-those it may have, each with the pattern of its value.
+A rule per element: its children as a regular expression over their names, its required and its
+optional attributes, each with the pattern of its value.
 """
 
 import re
@@ -15,14 +15,14 @@ UID = r"[0-2](\.(0|[1-9][0-9]*))+"
 
 @dataclass(frozen=True)
 class Rule:
-    """What an element holds."""
+    """Children and attributes of an element."""
 
     children: str = ""
-    needs: dict[str, str] = field(default_factory=dict)
-    may: dict[str, str] = field(default_factory=dict)
+    required: dict[str, str] = field(default_factory=dict)
+    optional: dict[str, str] = field(default_factory=dict)
 
 
-CODED = Rule(needs=CODE, may={"displayName": ".*"})
+CODED = Rule(required=CODE, optional={"displayName": ".*"})
 
 SCHEMA = {
     "AuditMessage": Rule(
@@ -31,19 +31,19 @@ SCHEMA = {
     ),
     "EventIdentification": Rule(
         "EventID (EventTypeCode )*(EventOutcomeDescription )?",
-        needs={
+        required={
             "EventDateTime": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)",
             "EventOutcomeIndicator": "0|4|8|12",
         },
-        may={"EventActionCode": "[CRUDE]"},
+        optional={"EventActionCode": "[CRUDE]"},
     ),
     "EventID": CODED,
     "EventTypeCode": CODED,
     "EventOutcomeDescription": Rule(),
     "ActiveParticipant": Rule(
         "(RoleIDCode )*(MediaIdentifier )?",
-        needs={"UserID": ".*", "UserIsRequestor": "true|false"},
-        may={
+        required={"UserID": ".*", "UserIsRequestor": "true|false"},
+        optional={
             "AlternativeUserID": ".*",
             "UserName": ".*",
             "NetworkAccessPointID": ".*",
@@ -55,15 +55,15 @@ SCHEMA = {
     "MediaType": CODED,
     "AuditSourceIdentification": Rule(
         "(AuditSourceTypeCode )*",
-        needs={"AuditSourceID": r"\S.*"},
-        may={"AuditEnterpriseSiteID": ".*"},
+        required={"AuditSourceID": r"\S.*"},
+        optional={"AuditEnterpriseSiteID": ".*"},
     ),
-    "AuditSourceTypeCode": Rule(needs={"csd-code": "[1-9]"}),
+    "AuditSourceTypeCode": Rule(required={"csd-code": "[1-9]"}),
     "ParticipantObjectIdentification": Rule(
         "ParticipantObjectIDTypeCode (ParticipantObjectName |ParticipantObjectQuery )"
         "(ParticipantObjectDetail )*(ParticipantObjectDescription )*",
-        needs={"ParticipantObjectID": r"\S.*"},
-        may={
+        required={"ParticipantObjectID": r"\S.*"},
+        optional={
             "ParticipantObjectTypeCode": "[1-4]",
             "ParticipantObjectTypeCodeRole": "[1-9]|1[0-9]|2[0-6]",
             "ParticipantObjectDataLifeCycle": "[1-9]|1[0-5]",
@@ -76,13 +76,13 @@ SCHEMA = {
         "(MPPS )*(Accession )*(SOPClass )*(ParticipantObjectContainsStudy )?"
         "(Encrypted )?(Anonymized )?"
     ),
-    "SOPClass": Rule("(Instance )*", needs={"NumberOfInstances": r"\d+"}, may={"UID": UID}),
-    "Instance": Rule(needs={"UID": UID}),
+    "SOPClass": Rule("(Instance )*", required={"NumberOfInstances": r"\d+"}, optional={"UID": UID}),
+    "Instance": Rule(required={"UID": UID}),
 }
 
 
 def validated(xml: str) -> ET.Element:
-    """The message, which must be well-formed and as the schema says."""
+    """Return the message; fail if it is not well-formed or does not follow the schema."""
     root = ET.fromstring(xml)  # noqa: S314 - made by the code under test
     assert root.tag == "AuditMessage"
     for element in root.iter():
@@ -94,9 +94,9 @@ def _check(element: ET.Element) -> None:
     rule = SCHEMA[element.tag]
     children = "".join(f"{child.tag} " for child in element)
     assert re.fullmatch(rule.children, children), f"{element.tag} holds {children}"
-    missing = rule.needs.keys() - element.attrib.keys()
+    missing = rule.required.keys() - element.attrib.keys()
     assert not missing, f"{element.tag} lacks {missing}"
-    patterns = rule.needs | rule.may
+    patterns = rule.required | rule.optional
     for name, value in element.attrib.items():
         assert name in patterns, f"{element.tag} has {name}"
         assert re.fullmatch(patterns[name], value, re.DOTALL), f"{element.tag}/@{name}: {value!r}"

@@ -16,7 +16,7 @@ def _verdict(path: Path) -> list[str]:
 
 
 def validate(path: Path) -> list[str]:
-    """Error lines of dciodvfy on a file; an empty list means a valid object."""
+    """Return the error lines of dciodvfy on a file; an empty list means a valid object."""
     lines = _verdict(path)
     assert any(line and not line.startswith((" ", "Warning", "Error")) for line in lines), (
         f"dciodvfy did not recognise the IOD: {lines}"
@@ -25,12 +25,12 @@ def validate(path: Path) -> list[str]:
 
 
 def warnings(path: Path) -> list[str]:
-    """Warning lines of dciodvfy on a file."""
+    """Return the warning lines of dciodvfy on a file."""
     return [line.strip() for line in _verdict(path) if line.strip().startswith("Warning")]
 
 
 def new_errors(path: Path, source: Path) -> list[str]:
-    """Errors of an object that the source it was made from does not have itself."""
+    """Return the errors of an object that its source does not have."""
     known = {line for line in _verdict(source) if line.startswith("Error")}
     return [line for line in validate(path) if line not in known]
 
@@ -45,7 +45,7 @@ def dump(path: Path) -> str:
 
 
 def check_readers(path: Path, absent: int = 13) -> None:
-    """dsrdump and highdicom both read the report, with so many of its findings absent."""
+    """Check that dsrdump and highdicom read 14 findings, with `absent` of them absent."""
     assert dump(path).count('"Absent"') == absent
     read: Any = highdicom.sr.srread(path)
     outlined = read.content.get_planar_roi_measurement_groups()

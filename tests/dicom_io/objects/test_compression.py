@@ -34,7 +34,7 @@ PLAIN = str(ExplicitVRLittleEndian)
 
 
 def drawn(rows: int = 64, columns: int = 48) -> np.ndarray:
-    """A grey ramp with a coloured patch: smooth, as films under heatmaps are."""
+    """A grey ramp with a coloured patch, as smooth as a film under a heatmap."""
     y, x = np.mgrid[0:rows, 0:columns]
     rgb = np.repeat((x * 4 + y)[..., None] % 256, 3, axis=2).astype(np.uint8)
     rgb[10:40, 10:30] = (220, 60, 20)
@@ -110,7 +110,7 @@ def test_a_jpeg_copy_is_another_instance_that_names_its_predecessor() -> None:
     assert len(original.SourceImageSequence) == 1
 
 
-def test_a_jpeg_copy_says_what_was_lost() -> None:
+def test_a_jpeg_copy_records_ratio_and_method() -> None:
     ds = read(as_jpeg(picture()))
     assert ds.LossyImageCompression == "01"
     assert ds.LossyImageCompressionMethod == "ISO_10918_1"
@@ -140,7 +140,7 @@ def test_the_jpeg_stream_is_sampled_as_its_header_says() -> None:
     stream = pydicom.encaps.get_frame(ds.PixelData, 0, number_of_frames=1)
     start = stream.index(b"\xff\xc0")
     sampling = [stream[start + 11 + 3 * component] for component in range(3)]
-    # Two luminance samples across for one of each chrominance: 4:2:2.
+    # Two luminance samples per row for each chrominance sample: 4:2:2.
     assert sampling == [0x21, 0x11, 0x11]
 
 
@@ -165,12 +165,8 @@ def test_dcmtk_decodes_the_jpeg_copy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("syntax", [RLE, JPEG_2000])
 def test_a_destination_gets_its_preferred_syntax_only_where_it_accepted_it(syntax: str) -> None:
     data = to_bytes(picture())
-    assert (
-        read(
-            picture_for_destination(data, syntax, {SC: (PLAIN, syntax)})
-        ).file_meta.TransferSyntaxUID
-        == syntax
-    )
+    preferred = read(picture_for_destination(data, syntax, {SC: (PLAIN, syntax)}))
+    assert preferred.file_meta.TransferSyntaxUID == syntax
     assert picture_for_destination(data, syntax, {SC: (PLAIN,)}) == data
     assert picture_for_destination(data, None, {SC: (PLAIN, syntax)}) == data
     assert picture_for_destination(data, syntax, {}) == data
@@ -186,14 +182,10 @@ def test_a_jpeg_that_is_refused_goes_uncompressed_and_stays_marked_as_lossy() ->
     np.testing.assert_array_equal(ds.pixel_array, pixel_array(read(data)))
 
 
-def test_what_is_no_picture_is_left_alone() -> None:
+def test_an_object_that_is_not_a_picture_is_returned_unchanged() -> None:
     report = to_bytes(build_report(report_content(full_header())))
-    assert (
-        picture_for_destination(
-            report, JPEG_2000, dict.fromkeys(RESULT_CLASSES, (PLAIN, JPEG_2000))
-        )
-        == report
-    )
+    accepted = dict.fromkeys(RESULT_CLASSES, (PLAIN, JPEG_2000))
+    assert picture_for_destination(report, JPEG_2000, accepted) == report
 
 
 @pytest.mark.parametrize(

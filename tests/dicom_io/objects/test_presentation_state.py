@@ -150,7 +150,7 @@ def test_dcmtk_shows_the_film_as_it_was_read(name: str, tmp_path: Path) -> None:
     theirs = cv2.imread(str(shown), cv2.IMREAD_GRAYSCALE)
     assert theirs is not None
     inside = source.pixel_array != FILMS[name].get("PixelPaddingValue", -1)
-    # dcmtk writes what lies under a shutter, too.
+    # dcmtk also writes the pixels under a shutter.
     seen, _ = visible_pixels(source, source.Rows, source.Columns)
     inside &= True if seen is None else seen
     difference = np.abs(theirs.astype(int) - display_pixels(ImageHeader.of(source)).array)[inside]
@@ -182,8 +182,8 @@ def test_each_finding_is_outlined_and_named_on_a_layer_of_its_own() -> None:
     assert corners == [[30, 40], [60.5, 40], [60.5, 90.5], [30, 40]]
     texts = [item.TextObjectSequence[0].UnformattedTextValue for item in (effusion, thickening)]
     assert texts == ["Pleural effusion 0.62", "Pleural thickening 0.42"]
-    [said] = notice.TextObjectSequence
-    assert "RESEARCH USE ONLY" in said.UnformattedTextValue
+    [line] = notice.TextObjectSequence
+    assert "RESEARCH USE ONLY" in line.UnformattedTextValue
     assert ds.GraphicLayerSequence[2].GraphicLayerDescription == "starter 1.2.0"
 
 
@@ -203,7 +203,7 @@ def test_captions_stay_on_the_film_and_apart() -> None:
         assert 0 <= left < right <= 160
         assert 0 <= top < bottom <= 200
     tops = sorted((box[1], box[3]) for box in boxes)
-    assert all(one[1] <= other[0] for one, other in pairwise(tops))
+    assert all(upper[1] <= lower[0] for upper, lower in pairwise(tops))
 
 
 def test_the_state_refers_to_the_film_and_shows_all_of_it() -> None:
@@ -265,7 +265,7 @@ def test_more_bits_than_a_table_holds_are_refused() -> None:
         build_presentation_state(content(source))
 
 
-def test_nothing_to_draw_is_refused() -> None:
+def test_a_state_without_outlines_is_refused() -> None:
     with pytest.raises(ObjectError, match="no region"):
         build_presentation_state(content(film(), []))
 

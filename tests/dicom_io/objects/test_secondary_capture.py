@@ -63,7 +63,7 @@ def test_dciodvfy_finds_no_error(header: Any, tmp_path: Path) -> None:
     assert validate(written(capture_content(header()), tmp_path)) == []
 
 
-def test_dciodvfy_warns_only_of_the_device_uid_it_is_too_old_for(tmp_path: Path) -> None:
+def test_dciodvfy_warns_only_of_the_device_uid(tmp_path: Path) -> None:
     lines = warnings(written(capture_content(full_header()), tmp_path))
     assert [
         line for line in lines if "(0x0018,0x1002)" not in line and "Extended" not in line
@@ -96,7 +96,7 @@ def test_a_heatmap_of_a_real_film_adds_no_error(
     assert new_errors(written(capture_content(header), tmp_path), source) == []
 
 
-def test_a_name_comes_out_unchanged(tmp_path: Path) -> None:
+def test_a_name_is_kept_unchanged(tmp_path: Path) -> None:
     [korean] = get_charset_files("chrI2.dcm")
     header = pydicom.dcmread(korean)
     path = written(capture_content(header), tmp_path)
@@ -104,7 +104,7 @@ def test_a_name_comes_out_unchanged(tmp_path: Path) -> None:
     assert validate(path) == []
 
 
-def test_pixels_come_back_as_they_went_in() -> None:
+def test_pixels_are_stored_unchanged() -> None:
     content = capture_content(full_header())
     ds = read_back(content)
     assert ds.PhotometricInterpretation == "RGB"
@@ -118,7 +118,7 @@ def test_an_odd_number_of_pixels_is_padded() -> None:
     np.testing.assert_array_equal(ds.pixel_array, rgb[0:1])
 
 
-def test_the_picture_says_what_it_is() -> None:
+def test_the_attributes_describe_the_heatmap() -> None:
     ds = read_back(capture_content(full_header()))
     assert ds.SOPClassUID == SecondaryCaptureImageStorage
     assert (ds.Modality, ds.ConversionType, ds.BodyPartExamined) == ("OT", "WSD", "CHEST")
@@ -227,7 +227,7 @@ def test_dciodvfy_finds_no_error_in_a_summary(
     assert validate(summary_file(summary_content(header(), positive), tmp_path)) == []
 
 
-def test_a_summary_says_what_it_is(tmp_path: Path) -> None:
+def test_the_attributes_describe_the_summary(tmp_path: Path) -> None:
     ds = pydicom.dcmread(summary_file(summary_content(full_header()), tmp_path))
     assert ds.SeriesDescription == "AI summary - research use only"
     assert (ds.Modality, ds.BurnedInAnnotation, ds.ContentQualification) == (
@@ -245,14 +245,14 @@ def test_a_summary_says_what_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ds.pixel_array, np.full((30, 40, 3), 9))
 
 
-def test_a_summary_without_a_map_does_not_claim_one(tmp_path: Path) -> None:
+def test_a_summary_without_a_map_names_no_derivation(tmp_path: Path) -> None:
     ds = pydicom.dcmread(summary_file(summary_content(full_header(), ()), tmp_path))
     assert "DerivationCodeSequence" not in ds
     assert "At or above threshold: none." in ds.DerivationDescription
 
 
 @pytest.mark.parametrize("positive", [(), ("Effusion",)])
-def test_a_summary_that_comes_back_is_known_as_a_result(
+def test_a_received_summary_is_recognised_as_a_result(
     positive: tuple[str, ...], tmp_path: Path
 ) -> None:
     ds = read_dataset(summary_file(summary_content(full_header(), positive), tmp_path))

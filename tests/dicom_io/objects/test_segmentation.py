@@ -146,11 +146,11 @@ def test_the_source_is_not_changed() -> None:
     ],
     ids=["empty", "another grid", "another value", "another type"],
 )
-def test_what_is_no_mask_of_the_film_is_refused(wrong: np.ndarray) -> None:
+def test_a_mask_that_does_not_fit_the_film_is_refused(wrong: np.ndarray) -> None:
     with pytest.raises(ObjectError, match="no mask of the film"):
         build_segmentation(content(bare(), [SegmentedFinding("Mass", 0.5, wrong)]))
 
 
-def test_nothing_to_segment_is_refused() -> None:
+def test_a_segmentation_without_regions_is_refused() -> None:
     with pytest.raises(ObjectError, match="no region"):
         build_segmentation(content(bare(), []))

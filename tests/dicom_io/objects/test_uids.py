@@ -29,7 +29,7 @@ def test_a_derived_uid_never_changes_between_releases() -> None:
     assert derived_uid("1.2.3", SHA256, "report") == "2.25.170122327165531014328538439265478498793"
 
 
-def test_parts_cannot_run_into_each_other() -> None:
+def test_the_hash_separates_its_parts() -> None:
     assert derived_uid("1.2.3", "4", "x") != derived_uid("1.2.34", "", "x")
 
 
@@ -47,6 +47,6 @@ def test_every_kind_of_object_of_one_image_has_its_own_uid() -> None:
     assert len(uids) == 8
 
 
-def test_a_report_is_named_by_its_images_and_not_by_their_order() -> None:
+def test_a_report_uid_depends_on_the_images_but_not_on_their_order() -> None:
     assert report_uid("1.2", ["a", "b"], SHA256) == report_uid("1.2", ["b", "a", "a"], SHA256)
     assert report_uid("1.2", ["a", "b"], SHA256) != report_uid("1.2", ["a"], SHA256)

@@ -40,7 +40,7 @@ PARAMETERS = "Algorithm Parameters"
 
 REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
 
-# The other files pydicom ships for this hold no study.
+# The other character set files of pydicom contain no study.
 CHARACTER_SETS = [name for name in get_charset_files("*.dcm") if "SQEncoding" not in name]
 
 
@@ -64,7 +64,7 @@ def texts(ds: Dataset, name: str) -> list[str]:
 
 @pytest.fixture
 def full_content() -> ReportContent:
-    """Two images, an outlined finding with its heatmap, a predecessor, notes, and an omission."""
+    """Two images, an outlined finding with heatmap, a predecessor, notes, a skipped object."""
     uid = heatmap_uid(f"{STUDY}.1.1", SHA256, "Effusion")
     series = series_uid(STUDY, SHA256, "heatmap")
     heatmap = ObjectReference("1.2.840.10008.5.1.4.1.1.7", uid, series, STUDY)
@@ -90,7 +90,7 @@ def test_dciodvfy_finds_no_error_in_a_report_with_everything(
 ) -> None:
     path = written(full_content, tmp_path)
     assert validate(path) == []
-    # A private code is unknown to any validator, and this one predates DeviceUID in the item.
+    # No validator knows the private code, and dciodvfy predates DeviceUID in this item.
     expected = re.compile(
         rf"99CXRD|Coding Scheme UID|\(0x0018,0x1002\)|Standard Extended|{PRIVATE_SCHEME}"
     )
@@ -118,7 +118,7 @@ def test_a_name_in_any_character_set_keeps_its_bytes(source: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("source", CHARACTER_SETS, ids=lambda p: Path(p).stem)
-def test_a_name_somebody_has_read_before_is_still_the_same(source: str) -> None:
+def test_a_name_that_was_decoded_before_is_kept(source: str) -> None:
     header = pydicom.dcmread(source)
     header.decode()
     name = pydicom.dcmread(source).PatientName
@@ -138,7 +138,7 @@ def test_a_multi_byte_character_set_that_stands_alone_is_made_legal(tmp_path: Pa
     assert validate(path) == []
 
 
-def test_too_long_and_odd_values_of_the_source_stay_as_they_are() -> None:
+def test_invalid_values_of_the_source_are_kept() -> None:
     header = full_header()
     buffer = BytesIO()
     header.save_as(buffer, implicit_vr=False, little_endian=True)
@@ -212,7 +212,7 @@ def test_times_are_in_the_zone_of_the_site_where_the_source_names_none() -> None
 
 
 @pytest.mark.parametrize("offset", ["+2400", "0200", "local"])
-def test_an_offset_that_is_none_is_ignored(offset: str) -> None:
+def test_an_invalid_offset_is_ignored(offset: str) -> None:
     header = bare_header()
     header.add_new("TimezoneOffsetFromUTC", "SH", offset)
     assert build_report(report_content(header)).TimezoneOffsetFromUTC == "+0000"
@@ -261,7 +261,7 @@ def test_an_outlined_finding_is_a_closed_polyline_on_its_film(
     assert group.finding_type == FINDING_CODES["Effusion"].concept.code
     assert group.roi.graphic_type.value == "POLYLINE"
     assert group.roi.value.tolist() == [list(point) for point in (*OUTLINE, OUTLINE[0])]
-    # Viewers look for the film as the only item below the coordinate.
+    # Viewers expect the film as the only item below the coordinate.
     [film] = group.roi.ContentSequence
     assert film.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == f"{STUDY}.1.1"
     picture, meaning = named(group[0].ContentSequence, GRAD_CAM.meaning)
@@ -283,36 +283,36 @@ def test_a_finding_without_outline_is_inferred_from_the_whole_film(
 def test_findings_that_are_present_come_first(full_content: ReportContent) -> None:
     ds = build_report(full_content)
     [measurements] = named(ds.ContentSequence, "Imaging Measurements")
-    said = [
+    labels = [
         str(named(group.ContentSequence, "Tracking Identifier")[0].TextValue)
         for group in measurements.ContentSequence
     ]
-    assert said[:3] == [
+    assert labels[:3] == [
         "Image 1: Pleural effusion",
         "Image 1: Atelectasis",
         "Image 1: Cardiomegaly",
     ]
-    assert said[14] == "Image 2: Atelectasis"
+    assert labels[14] == "Image 2: Atelectasis"
 
 
-def test_the_library_says_what_each_film_shows() -> None:
+def test_the_image_library_describes_each_film() -> None:
     header = full_header()
     header.ViewPosition = "PA"
     [library] = named(build_report(report_content(header)).ContentSequence, "Image Library")
     [entry] = library.ContentSequence[0].ContentSequence
-    said = {
+    descriptors = {
         item.ConceptNameCodeSequence[0].CodeMeaning: item.ConceptCodeSequence[0].CodeMeaning
         for item in entry.ContentSequence
         if item.ValueType == "CODE"
     }
-    assert said == {
+    assert descriptors == {
         "Modality": "Digital Radiography",
         "Target Region": "Chest",
         "Image View": "postero-anterior",
     }
 
 
-def test_operating_point_and_version_of_the_calibration_are_said() -> None:
+def test_operating_point_and_version_of_the_calibration_are_named() -> None:
     algorithm = replace(
         ALGORITHM, operating_point="specificity 0.85", calibration_version="0a1b2c3d4e5f"
     )
@@ -320,8 +320,8 @@ def test_operating_point_and_version_of_the_calibration_are_said() -> None:
     ds = build_report(content)
     assert texts(ds, "CAD Operating Point Description") == ["specificity 0.85"]
     for group in read_back(content).content.get_image_measurement_groups():
-        said = [str(item.TextValue) for item in named(group[0].ContentSequence, PARAMETERS)]
-        assert "Calibration: Platt scaling per label, version 0a1b2c3d4e5f" in said
+        lines = [str(item.TextValue) for item in named(group[0].ContentSequence, PARAMETERS)]
+        assert "Calibration: Platt scaling per label, version 0a1b2c3d4e5f" in lines
     [equipment] = ds.ContributingEquipmentSequence
     assert "version 0a1b2c3d4e5f" in equipment.ContributionDescription
 
@@ -330,13 +330,13 @@ def test_every_group_names_its_algorithm(full_content: ReportContent) -> None:
     report = read_back(full_content).content
     groups = report.get_image_measurement_groups() + report.get_planar_roi_measurement_groups()
     for group in groups:
-        said = [
+        lines = [
             str(item.TextValue) for item in group[0].ContentSequence if item.ValueType == "TEXT"
         ]
-        assert {"starter", "1.2.0", "cxrd project"} <= set(said)
-        assert f"Model bundle sha256: {SHA256}" in said
-        assert "Calibration: Platt scaling per label" in said
-        assert any(text.startswith("RESEARCH USE ONLY") for text in said)
+        assert {"starter", "1.2.0", "cxrd project"} <= set(lines)
+        assert f"Model bundle sha256: {SHA256}" in lines
+        assert "Calibration: Platt scaling per label" in lines
+        assert any(text.startswith("RESEARCH USE ONLY") for text in lines)
 
 
 def references(sequence: Any) -> Iterator[tuple[str, str, str]]:
@@ -350,7 +350,7 @@ def references(sequence: Any) -> Iterator[tuple[str, str, str]]:
                 )
 
 
-def test_evidence_lists_analysed_images_heatmaps_and_what_was_not_analysed(
+def test_evidence_lists_analysed_images_other_objects_and_heatmaps(
     full_content: ReportContent,
 ) -> None:
     ds = read_back(full_content)
@@ -367,7 +367,7 @@ def test_evidence_lists_analysed_images_heatmaps_and_what_was_not_analysed(
     ]
 
 
-def test_the_root_says_in_words_what_was_found_and_what_was_not_analysed(
+def test_the_summary_names_findings_and_objects_not_analysed(
     full_content: ReportContent,
 ) -> None:
     ds = build_report(full_content)
@@ -400,7 +400,7 @@ def test_each_image_has_a_section_with_its_positives_and_negatives(
     assert texts(second, "Comment") == []
 
 
-def test_a_reason_nobody_explained_is_still_said() -> None:
+def test_a_reason_without_explanation_is_still_named() -> None:
     skipped = replace(LATERAL, reason="OF_A_LATER_VERSION", detail="odd")
     ds = build_report(report_content(full_header(), not_analysed=[skipped]))
     assert texts(ds, "Comment")[-1] == f"Not analysed: {STUDY}.2.9: OF_A_LATER_VERSION: odd"
@@ -456,14 +456,14 @@ def test_text_from_outside_fits_any_character_set(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_content_that_makes_no_report_is_refused(changes: Any, message: str) -> None:
+def test_incomplete_content_is_refused(changes: Any, message: str) -> None:
     with pytest.raises(ObjectError, match=message):
         build_report(report_content(bare_header(), **changes))
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
 @pytest.mark.parametrize("field", ["probability", "threshold"])
-def test_a_number_that_is_no_probability_is_refused(field: str, value: float) -> None:
+def test_a_number_outside_0_to_1_is_refused(field: str, value: float) -> None:
     probability, threshold = (value, 0.5) if field == "probability" else (0.5, value)
     header = ImageHeader.of(bare_header())
     broken = [ReportedFinding("Atelectasis", probability, threshold, present=True)]
@@ -471,7 +471,7 @@ def test_a_number_that_is_no_probability_is_refused(field: str, value: float) ->
         build_report(report_content(bare_header(), sources=[ReportedImage(header, broken)]))
 
 
-def test_an_outline_that_encloses_nothing_is_refused() -> None:
+def test_an_outline_of_two_corners_is_refused() -> None:
     header = ImageHeader.of(bare_header())
     line = [ReportedFinding("Mass", 0.75, 0.5, present=True, outline=OUTLINE[:2])]
     with pytest.raises(ObjectError, match="outline of Mass has 2 corners"):
@@ -498,7 +498,7 @@ def test_images_of_two_studies_are_refused() -> None:
         build_report(report_content(bare_header(), other))
 
 
-def test_building_reads_no_clock() -> None:
+def test_the_dates_come_from_the_content_and_not_from_a_clock() -> None:
     identity = Identity("2.25.1", "2.25.2", 1, 1, datetime(2031, 1, 1, tzinfo=NOW.tzinfo))
     ds = build_report(report_content(bare_header(), identity=identity))
     assert (ds.InstanceCreationDate, ds.ContentDate) == ("20310101", "20310101")

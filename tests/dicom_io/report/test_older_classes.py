@@ -19,9 +19,9 @@ from dicom_io.report.older_classes import as_class, fallback_uid, report_for_des
 from dicom_io.report.text import report_text
 from dicom_io.send.sender import Disposition, Sender, echo
 from tests.builders.objects import STUDY, findings, full_header, report_content
-from tests.dicom_io.send.test_sender import free_port
 from tests.servers.dicom.storage_archive import FILM, destination
 from tests.tools.installed import require_tool
+from tests.tools.ports import free_port
 from tests.tools.validation import OUTLINE, dump, validate
 
 pytestmark = pytest.mark.network
@@ -59,7 +59,7 @@ def test_the_older_classes_hold_the_whole_report(
 
 
 @pytest.mark.parametrize("sop_class", OLDER)
-def test_another_class_is_another_instance_always_the_same(
+def test_a_fallback_is_another_instance_with_the_same_bytes_each_time(
     content: ReportContent, sop_class: str
 ) -> None:
     report = build_report(content)
@@ -74,7 +74,9 @@ def test_another_class_is_another_instance_always_the_same(
 
 
 @pytest.mark.parametrize("sop_class", OLDER)
-def test_it_names_the_predecessor_of_its_own_class(content: ReportContent, sop_class: str) -> None:
+def test_a_fallback_names_the_predecessor_of_its_class(
+    content: ReportContent, sop_class: str
+) -> None:
     [study] = as_class(build_report(content), sop_class).PredecessorDocumentsSequence
     [document] = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
     assert document.ReferencedSOPClassUID == sop_class
@@ -84,7 +86,7 @@ def test_it_names_the_predecessor_of_its_own_class(content: ReportContent, sop_c
     assert document.ReferencedSOPInstanceUID == sent_before.SOPInstanceUID
 
 
-def test_only_a_report_that_is_not_taken_is_changed(content: ReportContent) -> None:
+def test_only_a_report_that_is_not_accepted_is_converted(content: ReportContent) -> None:
     report = to_bytes(build_report(content))
     assert report_for_destination(report, REPORT_CLASSES) is report
     assert report_for_destination(report, []) is report
@@ -98,7 +100,7 @@ def test_only_a_report_that_is_not_taken_is_changed(content: ReportContent) -> N
     ("sop_class", "name"),
     [(OLDER[0], "ComprehensiveSRStorage"), (OLDER[1], "EnhancedSRStorage")],
 )
-def test_dcmtk_that_knows_only_an_older_class_stores_the_report(
+def test_a_dcmtk_archive_that_accepts_an_older_class_stores_the_report(
     content: ReportContent, sop_class: str, name: str, tmp_path: Path
 ) -> None:
     profile = tmp_path / "storescp.cfg"

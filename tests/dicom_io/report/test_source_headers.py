@@ -1,4 +1,4 @@
-"""Headers as they come: every one makes a valid report that leaves the patient as he was."""
+"""Reports on films with odd headers: each report is valid and keeps the patient data."""
 
 import subprocess
 import warnings
@@ -22,7 +22,7 @@ from tests.tools.validation import check_readers, new_errors, validate
 
 
 def report_on(film: bytes, folder: Path) -> Path:
-    """The report on a film that came as these bytes, as a file."""
+    """Write the report on a film, given as bytes, to a file; return its path."""
     assert assess(read_image(film)).is_eligible
     header = read_dataset(film, with_pixels=False)
     path = folder / "report.dcm"
@@ -31,7 +31,7 @@ def report_on(film: bytes, folder: Path) -> Path:
 
 
 def name_groups(ds: Dataset) -> tuple[str, str, str]:
-    """The component groups of the name: alphabetic, ideographic, phonetic (PS3.5 6.2.1)."""
+    """Return the component groups: alphabetic, ideographic, phonetic (PS3.5 6.2.1)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         name = ds.PatientName
@@ -39,7 +39,7 @@ def name_groups(ds: Dataset) -> tuple[str, str, str]:
 
 
 def name_by_dcmtk(path: Path) -> str | None:
-    """The name as dcmdump converts it to UTF-8; None where it knows not the character set."""
+    """Return the name in UTF-8 by dcmdump; None if dcmdump does not know the character set."""
     command = [require_tool("dcmdump"), "+U8", "+P", "PatientName", str(path)]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60)
     return done.stdout.decode() if done.returncode == 0 else None
@@ -64,7 +64,7 @@ def test_a_film_in_any_character_set_keeps_its_name(source: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_header_as_it_comes_makes_a_valid_report(variant: str, tmp_path: Path) -> None:
+def test_a_film_with_an_odd_header_gives_a_valid_report(variant: str, tmp_path: Path) -> None:
     source = chest_film()
     VARIANTS[variant](source)
     film = file_bytes(source)
@@ -78,9 +78,7 @@ def test_a_header_as_it_comes_makes_a_valid_report(variant: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("fault", FAULTY)
-def test_a_fault_of_the_identity_is_copied_and_nothing_else_is_wrong(
-    fault: str, tmp_path: Path
-) -> None:
+def test_a_fault_of_the_identity_is_copied_and_adds_no_error(fault: str, tmp_path: Path) -> None:
     source = chest_film()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
