@@ -39,8 +39,9 @@ class RunningDaemon:
             "listener": {"port": self.port},
             "web": {"port": free_port()},
             "model": {"bundle": str(bundle), "threads": 1},
-            "study": {"quiet_seconds": 1.0},
-            "courier": {"retry_seconds": 0.5, "retry_max_seconds": 2},
+            "study": {"quiet_seconds": 0.3},
+            "analyst": {"retry_seconds": 0.2},
+            "courier": {"retry_seconds": 0.1, "retry_max_seconds": 1},
             "spool": {"min_free_mb": 1},
             "peers": [
                 {"name": "sender", "ae_title": SENDER, "sends": True},
@@ -52,8 +53,9 @@ class RunningDaemon:
                     "receives": ["report", "heatmap"],
                 },
             ],
-            **(changes or {}),
         }
+        for name, value in (changes or {}).items():
+            values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
         self.config.write_text(yaml.safe_dump(values), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0

@@ -4,11 +4,9 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
 from daemon.config.peers import PictureSyntax
@@ -18,29 +16,22 @@ from dicom_io.objects.compression import JPEG_2000, JPEG_BASELINE, RLE, jpeg_cop
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import build_capture
 from dicom_io.objects.source_header import Identity
-from dicom_io.peer.peers import Peer
-from dicom_io.receive.node import Node
 from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from dicom_io.report.older_classes import fallback_uid
 from storage.records import Job, JobState
 from tests.builders.objects import NOW, capture_content, full_header
 from tests.builders.outbox import Outbox, queue_object, queue_report
+from tests.servers.dicom.pacs import pacs_node
 from tests.servers.dicom.storage_archive import storage_archive
-from tests.tools.ports import HOST, NODE, PACS, free_port
+from tests.tools.ports import PACS, free_port
 from tests.tools.waiting import wait_until
 
 pytestmark = pytest.mark.network
 
-Answer = Callable[[ReceivedInstance], StoreStatus]
-
-
-def pacs(answer: Answer, ae_title: str = PACS) -> Node:
-    return Node(ae_title=ae_title, host=HOST, port=0, peers=[Peer(NODE)], on_store=answer)
-
 
 def test_an_accepted_object_is_delivered(outbox: Outbox) -> None:
     uid = queue_report(outbox.store, outbox.spool, "pacs")
-    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+    with pacs_node(lambda _: StoreStatus.SUCCESS) as node:
         outbox.deliver_to("pacs", node.port)
         wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
@@ -52,25 +43,18 @@ def test_a_report_is_sent_as_an_accepted_class_and_the_class_is_recorded(
 ) -> None:
     taken = REPORT_CLASSES[position:]
     uid = queue_report(outbox.store, outbox.spool, "pacs")
-    ae = AE(ae_title=PACS)
-    for sop_class in taken:
-        ae.add_supported_context(sop_class)
     arrived: list[str] = []
 
     def keep(event: Event) -> int:
         arrived.append(str(event.file_meta.MediaStorageSOPInstanceUID))
         return 0x0000
 
-    server = ae.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
-    assert server is not None
-    try:
-        outbox.deliver_to("pacs", int(server.server_address[1]))
+    with storage_archive(keep, classes=taken) as destination:
+        outbox.deliver_to("pacs", destination.port)
         wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
-    finally:
-        ae.shutdown()
     assert arrived == [fallback_uid(uid, taken[0])]
-    with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite")) as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / "cxrd.sqlite")) as database:
         recorded = database.execute("SELECT sop_instance_uid, sop_class_uid FROM deliveries")
         assert recorded.fetchall() == [(uid, taken[0])]
 
@@ -82,7 +66,7 @@ def test_a_refused_object_is_parked_with_its_status_and_the_next_is_delivered(
     refused = queue_report(outbox.store, outbox.spool, "pacs", number=1)
     accepted = queue_report(outbox.store, outbox.spool, "pacs", number=2)
     answers = {refused: status, accepted: StoreStatus.SUCCESS}
-    with pacs(lambda received: answers[received.sop_instance_uid]) as node:
+    with pacs_node(lambda received: answers[received.sop_instance_uid]) as node:
         outbox.deliver_to("pacs", node.port)
         wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "the refused one is parked")
         wait_until(lambda: f"{accepted}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
@@ -95,7 +79,7 @@ def test_a_refused_object_is_parked_with_its_status_and_the_next_is_delivered(
 def test_out_of_resources_is_retried_until_it_passes(outbox: Outbox) -> None:
     uid = queue_report(outbox.store, outbox.spool, "pacs")
     answers = [StoreStatus.OUT_OF_RESOURCES, StoreStatus.OUT_OF_RESOURCES, StoreStatus.SUCCESS]
-    with pacs(lambda _: answers.pop(0)) as node:
+    with pacs_node(lambda _: answers.pop(0)) as node:
         outbox.deliver_to("pacs", node.port)
         wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
         outbox.stop.set()
@@ -106,7 +90,7 @@ def test_an_object_that_waits_does_not_delay_the_next(outbox: Outbox) -> None:
     full = queue_report(outbox.store, outbox.spool, "pacs", number=1)
     fits = queue_report(outbox.store, outbox.spool, "pacs", number=2)
     answers = {full: StoreStatus.OUT_OF_RESOURCES, fits: StoreStatus.SUCCESS}
-    with pacs(lambda received: answers[received.sop_instance_uid]) as node:
+    with pacs_node(lambda received: answers[received.sop_instance_uid]) as node:
         outbox.deliver_to("pacs", node.port)
         wait_until(lambda: f"{fits}@pacs" in _subjects(outbox, JobState.DONE), "delivered", 15)
         outbox.stop.set()
@@ -117,7 +101,7 @@ def test_deliveries_wait_for_an_unmounted_spool_and_are_not_parked(outbox: Outbo
     uids = [queue_report(outbox.store, outbox.spool, "pacs", number=n) for n in range(3)]
     spool = outbox.spool.path("tmp").parent
     spool.rename(spool.with_name("aside"))
-    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+    with pacs_node(lambda _: StoreStatus.SUCCESS) as node:
         outbox.deliver_to("pacs", node.port)
         wait_until(
             lambda: any("mount" in (job.last_error or "") for job in outbox.jobs(JobState.QUEUED)),
@@ -141,7 +125,7 @@ def test_an_unreadable_object_is_parked_after_some_attempts(
     path = outbox.spool.path(made.spool_path)
     path.unlink()
     path.mkdir()
-    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+    with pacs_node(lambda _: StoreStatus.SUCCESS) as node:
         outbox.deliver_to("pacs", node.port)
         wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "parked")
         wait_until(lambda: f"{second}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
@@ -153,7 +137,7 @@ def test_an_unreadable_object_is_parked_after_some_attempts(
 
 def test_a_permanent_rejection_parks_with_the_title_to_set(outbox: Outbox) -> None:
     queue_report(outbox.store, outbox.spool, "pacs")
-    with pacs(lambda _: StoreStatus.SUCCESS, ae_title="OTHERNAME") as node:
+    with pacs_node(lambda _: StoreStatus.SUCCESS, ae_title="OTHERNAME") as node:
         outbox.deliver_to("pacs", node.port)
         wait_until(lambda: bool(outbox.jobs(JobState.PARKED)), "parked")
         outbox.stop.set()
@@ -164,7 +148,7 @@ def test_a_dead_destination_delays_no_other_destination(outbox: Outbox) -> None:
     dead = [queue_report(outbox.store, outbox.spool, "dead", number=n) for n in range(3)]
     live = [queue_report(outbox.store, outbox.spool, "live", number=n) for n in range(10, 13)]
     outbox.deliver_to("dead", free_port())
-    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+    with pacs_node(lambda _: StoreStatus.SUCCESS) as node:
         outbox.deliver_to("live", node.port)
         wanted = {f"{uid}@live" for uid in live}
         wait_until(lambda: wanted <= _subjects(outbox, JobState.DONE), "the live one has all", 15)
@@ -189,7 +173,7 @@ def test_a_slow_delivery_keeps_its_lease(outbox: Outbox, monkeypatch: pytest.Mon
             time.sleep(0.05)
         return StoreStatus.SUCCESS
 
-    with pacs(slowly) as node:
+    with pacs_node(slowly) as node:
         outbox.deliver_to("pacs", node.port, timeout_seconds=10.0)
         assert arrived.wait(20)
         wait_until(lambda: f"{uid}@pacs" in _subjects(outbox, JobState.DONE), "delivered")
@@ -203,7 +187,7 @@ def test_a_missing_file_is_parked_and_the_next_is_delivered(outbox: Outbox) -> N
     record = outbox.store.results.object(gone)
     assert record is not None
     outbox.spool.delete(record.spool_path)
-    with pacs(lambda _: StoreStatus.SUCCESS) as node:
+    with pacs_node(lambda _: StoreStatus.SUCCESS) as node:
         outbox.deliver_to("pacs", node.port)
         wait_until(lambda: f"{kept}@pacs" in _subjects(outbox, JobState.DONE), "the other one")
         outbox.stop.set()

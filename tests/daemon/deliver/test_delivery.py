@@ -3,8 +3,6 @@
 import datetime
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from pynetdicom.events import Event
@@ -12,14 +10,12 @@ from pynetdicom.events import Event
 from daemon.config.peers import PeerConfig, Product
 from daemon.config.settings import Config
 from daemon.courier import log_jobs_without_peer
-from dicom_io.peer.peers import Peer
 from dicom_io.receive.events import Rejection
-from dicom_io.receive.node import Node
-from dicom_io.receive.store_request import StoreStatus
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender
 from storage.records import Job, JobKind, JobState
 from tests.builders.outbox import Outbox, queue_report
+from tests.servers.dicom.pacs import pacs_node
 from tests.servers.dicom.storage_archive import storage_archive
 from tests.tools.ports import HOST, NODE, PACS, free_port
 from tests.tools.waiting import wait_until
@@ -27,22 +23,6 @@ from tests.tools.waiting import wait_until
 pytestmark = pytest.mark.network
 
 QUEUED = 12
-
-
-@contextmanager
-def pacs(
-    port: int = 0, ae_title: str = PACS, most: int = 32, rejected: list[Rejection] | None = None
-) -> Iterator[Node]:
-    with Node(
-        ae_title=ae_title,
-        host=HOST,
-        port=port,
-        peers=[Peer(NODE)],
-        on_store=lambda _: StoreStatus.SUCCESS,
-        on_rejected=(rejected if rejected is not None else []).append,
-        max_associations=most,
-    ) as node:
-        yield node
 
 
 def queue(outbox: Outbox, count: int = QUEUED) -> list[str]:
@@ -63,7 +43,7 @@ def test_a_permanent_rejection_delays_and_keeps_the_rest_of_the_queue(
 ) -> None:
     queue(outbox)
     rejected: list[Rejection] = []
-    with pacs(ae_title="OTHERNAME", rejected=rejected) as node:
+    with pacs_node(ae_title="OTHERNAME", on_rejected=rejected.append) as node:
         outbox.deliver_to("pacs", node.port, retry_seconds=60)
         wait_until(lambda: count(outbox, JobState.PARKED) == 1, "one is parked")
         time.sleep(1.0)
@@ -76,11 +56,11 @@ def test_after_the_fix_the_queue_is_delivered_and_parked_jobs_can_be_retried(
     outbox: Outbox,
 ) -> None:
     queue(outbox)
-    with pacs(ae_title="OTHERNAME") as node:
+    with pacs_node(ae_title="OTHERNAME") as node:
         outbox.deliver_to("pacs", node.port)
         wait_until(lambda: count(outbox, JobState.PARKED) >= 2, "two are parked")
         port = node.port
-    with pacs(port):
+    with pacs_node(port=port):
         wait_until(lambda: count(outbox, JobState.QUEUED) == 0, "the rest is delivered")
         parked = outbox.jobs(JobState.PARKED)
         assert 2 <= len(parked) < QUEUED
@@ -93,7 +73,7 @@ def test_after_the_fix_the_queue_is_delivered_and_parked_jobs_can_be_retried(
 def test_a_transient_rejection_is_retried_and_parks_no_job(outbox: Outbox) -> None:
     queue(outbox, 3)
     rejected: list[Rejection] = []
-    with pacs(most=1, rejected=rejected) as node:
+    with pacs_node(max_associations=1, on_rejected=rejected.append) as node:
         other = Destination("pacs", PACS, HOST, node.port, NODE)
         with Sender(other):
             outbox.deliver_to("pacs", node.port)
@@ -189,7 +169,9 @@ def test_deliveries_to_a_removed_destination_are_logged_and_kept(
         name="new", ae_title=PACS, host=HOST, port=free_port(), receives=(Product.REPORT,)
     )
     log_jobs_without_peer(Config(peers=(here,)), outbox.store)
-    assert "3 delivery(ies) wait for pacs, for which the configuration has no" in caplog.text
+    assert (
+        "3 delivery(ies) wait for pacs, which has no such role in the configuration" in caplog.text
+    )
     assert count(outbox, JobState.QUEUED) == 3
 
 
@@ -204,7 +186,7 @@ def test_jobs_for_a_peer_without_commitment_are_logged(
     )
     outbox.store.jobs.enqueue(kind, "study@pacs", lane="pacs")
     log_jobs_without_peer(Config(peers=(peer,)), outbox.store)
-    assert f"1 {jobs} for commitment wait for pacs, for which" in caplog.text
+    assert f"1 {jobs} for commitment wait for pacs, which has" in caplog.text
     caplog.clear()
     asked = peer.model_copy(update={"commitment": True})
     log_jobs_without_peer(Config(peers=(asked,)), outbox.store)

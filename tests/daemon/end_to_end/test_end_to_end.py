@@ -32,7 +32,9 @@ def daemon(
     tmp_path_factory: pytest.TempPathFactory, bundle: Path, pacs: RecordingPacs
 ) -> Iterator[RunningDaemon]:
     """One daemon for all tests of this file; each test has its own studies."""
-    with RunningDaemon(tmp_path_factory.mktemp("node"), bundle, pacs.port) as running:
+    # Three associations of one study must follow each other within the quiet time.
+    changes = {"study": {"quiet_seconds": 1.0}}
+    with RunningDaemon(tmp_path_factory.mktemp("node"), bundle, pacs.port, changes) as running:
         yield running
 
 

@@ -73,7 +73,7 @@ def run_restore(in_folder: Path, backup: str) -> None:
 
 LEASES = {
     "analyst": {"lease_seconds": 5},
-    "courier": {"retry_seconds": 0.5, "retry_max_seconds": 2, "network_timeout_seconds": 5},
+    "courier": {"network_timeout_seconds": 5},
 }
 """A job that ran during the backup is done after its lease expires."""
 

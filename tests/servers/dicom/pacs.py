@@ -2,14 +2,36 @@
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from dicom_io.peer.peers import Peer
+from dicom_io.receive.events import Rejection
 from dicom_io.receive.node import Node
 from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from tests.tools.ports import HOST, NODE, PACS
+
+
+def pacs_node(
+    on_store: Callable[[ReceivedInstance], StoreStatus] = lambda _: StoreStatus.SUCCESS,
+    port: int = 0,
+    ae_title: str = PACS,
+    *,
+    max_associations: int = 32,
+    on_rejected: Callable[[Rejection], None] = lambda _: None,
+) -> Node:
+    """Return a Storage SCP, not yet started, that answers as `on_store` says."""
+    return Node(
+        ae_title=ae_title,
+        host=HOST,
+        port=port,
+        peers=[Peer(NODE)],
+        on_store=on_store,
+        on_rejected=on_rejected,
+        max_associations=max_associations,
+    )
 
 
 class RecordingPacs:
@@ -22,9 +44,7 @@ class RecordingPacs:
         self.modalities: dict[str, str] = {}
         self.studies: dict[str, str] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        self._node = Node(
-            ae_title=PACS, host=HOST, port=port, peers=[Peer(NODE)], on_store=self._keep
-        )
+        self._node = pacs_node(self._keep, port)
 
     def __enter__(self) -> Self:
         self._node.start()
