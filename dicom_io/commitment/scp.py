@@ -1,6 +1,5 @@
 """Handlers of the two storage commitment messages, N-ACTION and N-EVENT-REPORT."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -42,7 +41,6 @@ class CommitmentHandlers:
 
     def bindings(self) -> list[tuple[Any, ...]]:
         """Return the event handlers of an acceptor."""
-        logging.getLogger("pynetdicom.association").addFilter(_is_worth_logging)
         return [
             (evt.EVT_N_ACTION, self._on_n_action),
             (evt.EVT_N_EVENT_REPORT, handle_event_report, [self.on_answer]),
@@ -95,8 +93,3 @@ def _information(event: evt.Event, encoded: BytesIO | None) -> Dataset:
         )
     except NotDicomError as error:
         raise MalformedMessageError(str(error), MessageStatus.INVALID_ARGUMENT) from error
-
-
-def _is_worth_logging(record: logging.LogRecord) -> bool:
-    """Return False for the response to an `AnswerChannel`, which pynetdicom does not expect."""
-    return "unexpected N_EVENT_REPORT" not in record.getMessage()

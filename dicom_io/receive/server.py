@@ -158,6 +158,9 @@ class AcceptedAssociation(Association):
         with self._counting:
             self._in_service += 1
         try:
+            if isinstance(msg, N_EVENT_REPORT) and msg.MessageIDBeingRespondedTo is not None:
+                # An AnswerChannel has read the response. pynetdicom would warn about it.
+                return
             if _is_served(msg):
                 super()._serve_request(msg, context_id)
             else:

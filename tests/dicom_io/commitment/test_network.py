@@ -236,7 +236,9 @@ def test_a_handler_that_raises_never_means_success() -> None:
         assert send_n_action(association, build_request(REQUEST)) == 0x0110
 
 
-def test_a_peer_that_waits_is_answered_on_its_own_association() -> None:
+def test_a_peer_that_waits_is_answered_on_its_own_association(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     desk, modality = Desk(), Archive()
     with (
         commitment_node(desk) as listening,
@@ -248,6 +250,7 @@ def test_a_peer_that_waits_is_answered_on_its_own_association() -> None:
         assert desk.channels[0].send(answer, 5.0) == 0x0000
     (information,) = modality.answers
     assert information.FailedSOPSequence[0].FailureReason == 0x0112
+    assert "unexpected" not in caplog.text
 
 
 def test_a_peer_that_went_on_is_not_answered_there() -> None:
