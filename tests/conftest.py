@@ -1,21 +1,41 @@
 """Fixtures every test folder shares."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.builders.certificates import Authority, authority
+from tests.builders.data.folder import write_data
 from tests.builders.made_models import build_bundle
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+REAL_DATA = Path(
+    os.environ.get("TEST_DATA_FOLDER", Path(__file__).resolve().parents[2] / "shared" / "data")
+)
+"""Folder of real images and DICOM files; it lies beside the checkout unless a variable names it."""
+
+KINDS = ["made", *([pytest.param("real", marks=pytest.mark.slow)] if REAL_DATA.is_dir() else [])]
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Folder of real images and DICOM files that lies beside the checkout, where there is one."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip(f"no folder of real data at {SHARED_DATA}")
-    return SHARED_DATA
+def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of made data, laid out like the real data."""
+    return write_data(tmp_path_factory.mktemp("data") / "made")
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def data_folder(request: pytest.FixtureRequest) -> Path:
+    """Folder of data: made data always and real data, where there is a folder of it."""
+    folder: Path = REAL_DATA if request.param == "real" else request.getfixturevalue("made_data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real data, for tests whose numbers are those of that data."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no folder of real data at {REAL_DATA}")
+    return REAL_DATA
 
 
 @pytest.fixture(scope="session")

@@ -89,8 +89,8 @@ def test_soft_targets_that_are_not_probabilities(tmp_path: Path, value: str, mes
         load_soft_targets(path)
 
 
-def test_real_table(shared_data: Path) -> None:
-    loaded = load_labels(shared_data / "nih", shared_data / "nih" / "labels.csv")
+def test_real_table(real_data: Path) -> None:
+    loaded = load_labels(real_data / "nih", real_data / "nih" / "labels.csv")
     assert (len(loaded.records), loaded.missing) == (2471, 0)
     counts = positives(loaded.records)
     assert (counts["Pneumonia"], counts["Hernia"]) == (509, 26)

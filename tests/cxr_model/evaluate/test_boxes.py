@@ -49,8 +49,8 @@ def test_without_maps_there_is_nothing() -> None:
     assert localise([Box("a", "Mass", 0, 0, 5, 5)], lambda *_: None) == {}
 
 
-def test_the_published_table_is_read(shared_data: Path) -> None:
-    boxes = read_boxes(shared_data / "nih" / "boxes.csv")
+def test_the_published_table_is_read(data_folder: Path) -> None:
+    boxes = read_boxes(data_folder / "nih" / "boxes.csv")
     assert len(boxes) > 60
     assert boxes[0].label == "Atelectasis"
     assert all(0 <= box.x < 1024 and box.y + box.height <= 1024.5 for box in boxes)

@@ -115,9 +115,9 @@ def test_calibration_is_scored_on_other_patients_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_published_predictions_are_calibrated_on_unseen_patients(
-    shared_data: Path, seed: int
+    data_folder: Path, seed: int
 ) -> None:
-    predictions = Predictions.from_csv(shared_data / "nih" / "published_predictions.csv.gz")
+    predictions = Predictions.from_csv(data_folder / "nih" / "published_predictions.csv.gz")
     halves = split_patients(predictions.patients, 2, seed=seed)
     fitted, unseen = predictions.where(halves == 0), predictions.where(halves == 1)
     result = evaluate(unseen, calibration=calibrate(fitted), resamples=10)
@@ -132,9 +132,9 @@ def test_published_predictions_are_calibrated_on_unseen_patients(
 
 
 @pytest.mark.slow
-def test_published_predictions_keep_a_small_error_over_many_splits(shared_data: Path) -> None:
+def test_published_predictions_keep_a_small_error_over_many_splits(data_folder: Path) -> None:
     """A single split is luck: its error moves by 0.0006 from one to the next."""
-    predictions = Predictions.from_csv(shared_data / "nih" / "published_predictions.csv.gz")
+    predictions = Predictions.from_csv(data_folder / "nih" / "published_predictions.csv.gz")
     errors, before = [], []
     for seed in range(10):
         halves = split_patients(predictions.patients, 2, seed=seed)

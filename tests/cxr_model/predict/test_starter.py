@@ -42,8 +42,8 @@ def test_every_stage_held_out_the_same_patients(starter: Bundle) -> None:
 
 
 @pytest.mark.slow
-def test_its_measured_auc_can_be_measured_again(starter: Bundle, shared_data: Path) -> None:
-    records = load_labels(shared_data / "nih", shared_data / "nih" / "labels.csv").records
+def test_its_measured_auc_can_be_measured_again(starter: Bundle, real_data: Path) -> None:
+    records = load_labels(real_data / "nih", real_data / "nih" / "labels.csv").records
     unseen = held_out_films(starter, records)
     assert unseen is not None
     measured = score(starter.network, unseen, starter.card.input).mean_auc

@@ -44,17 +44,17 @@ def sender(orthanc: Orthanc) -> Iterator[Sender]:
         yield opened
 
 
-def made_films(shared_data: Path, scratch: Path) -> Iterator[tuple[str, bytes]]:
+def made_films(data_folder: Path, scratch: Path) -> Iterator[tuple[str, bytes]]:
     """The films of the matrix."""
-    pictures = sorted((shared_data / "nih" / "full").glob("*.png"))
-    headers = Headers(shared_data / "dicom")
+    pictures = sorted((data_folder / "nih" / "full").glob("*.png"))
+    headers = Headers(data_folder / "dicom")
     for case in CASES:
         picture = picture_of(pictures[case.source % len(pictures)])
         yield str(case), build(case, picture, headers.row(case.source), scratch)
 
 
-def real_films(shared_data: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted((shared_data / "dicom" / "real").glob("0[1-4]*")):
+def real_films(data_folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted((data_folder / "dicom" / "real").glob("0[1-4]*")):
         yield path.name, path.read_bytes()
 
 
@@ -130,25 +130,25 @@ def check_all(
 
 
 def test_objects_of_a_film(
-    shared_data: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
+    data_folder: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
 ) -> None:
-    films = itertools.islice(made_films(shared_data, tmp_path), 1)
+    films = itertools.islice(made_films(data_folder, tmp_path), 1)
     assert check_all(films, pipeline, sender, orthanc, tmp_path) > 10
 
 
 @pytest.mark.slow
 def test_objects_of_some_films(
-    shared_data: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
+    data_folder: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
 ) -> None:
-    some = itertools.islice(made_films(shared_data, tmp_path), 0, None, 90)
-    films = itertools.chain(some, real_films(shared_data))
+    some = itertools.islice(made_films(data_folder, tmp_path), 0, None, 90)
+    films = itertools.chain(some, real_films(data_folder))
     assert check_all(films, pipeline, sender, orthanc, tmp_path) > 100
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_objects_of_every_film(
-    shared_data: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
+    data_folder: Path, pipeline: Pipeline, sender: Sender, orthanc: Orthanc, tmp_path: Path
 ) -> None:
-    count = check_all(made_films(shared_data, tmp_path), pipeline, sender, orthanc, tmp_path)
+    count = check_all(made_films(data_folder, tmp_path), pipeline, sender, orthanc, tmp_path)
     print(f"{len(CASES)} films: {count} objects valid, read and stored")

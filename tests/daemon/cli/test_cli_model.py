@@ -305,9 +305,9 @@ def test_a_bundle_takes_the_curves_and_new_thresholds(
 
 
 def test_published_predictions_reach_the_goals_on_other_patients(
-    run: Run, shared_data: Path, tmp_path: Path
+    run: Run, data_folder: Path, tmp_path: Path
 ) -> None:
-    table = pd.read_csv(shared_data / "nih" / "published_predictions.csv.gz", dtype=str)
+    table = pd.read_csv(data_folder / "nih" / "published_predictions.csv.gz", dtype=str)
     halves = split_patients(table["patient_id"].to_numpy(dtype=object), 2, seed=5)
     for half, name in enumerate(("fit", "score")):
         table[halves == half].to_csv(tmp_path / f"{name}.csv", index=False)

@@ -193,10 +193,10 @@ def test_mutations_end_in_named_states(tmp_path: Path, sparse: Path, count: int)
 
 @pytest.mark.slow
 def test_malformed_files_end_in_named_states(
-    tmp_path: Path, sparse: Path, shared_data: Path
+    tmp_path: Path, sparse: Path, data_folder: Path
 ) -> None:
     with all_products(tmp_path, sparse) as (daemon, pacs):
-        answers = send_all(daemon, list(malformed(shared_data / "dicom" / "malformed"))[::7])
+        answers = send_all(daemon, list(malformed(data_folder / "dicom" / "malformed"))[::7])
         settle(daemon, 200)
         print(check(daemon, pacs, answers, tmp_path))
 
@@ -204,10 +204,10 @@ def test_malformed_files_end_in_named_states(
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_five_thousand_mutations_and_every_malformed_file(
-    tmp_path: Path, sparse: Path, shared_data: Path
+    tmp_path: Path, sparse: Path, data_folder: Path
 ) -> None:
     with all_products(tmp_path, sparse) as (daemon, pacs):
-        files = list(malformed(shared_data / "dicom" / "malformed"))
+        files = list(malformed(data_folder / "dicom" / "malformed"))
         answers = send_all(daemon, files)
         print(f"342 malformed files, each twice: {Outcome(answers, Counter())}")
         answers += send_all(daemon, mutations(seed=2, count=5000))

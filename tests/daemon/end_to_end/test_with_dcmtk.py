@@ -76,8 +76,8 @@ def daemon(
             storescp.terminate()
 
 
-def real_file(shared_data: Path, number: str) -> Path:
-    (path,) = (shared_data / "dicom" / "real").glob(f"{number}_*")
+def real_file(data_folder: Path, number: str) -> Path:
+    (path,) = (data_folder / "dicom" / "real").glob(f"{number}_*")
     return path
 
 
@@ -110,9 +110,9 @@ def objects_of(received: Path, study_instance_uid: str, prefix: str) -> list[Pat
 
 @pytest.mark.parametrize("number", CHEST_FILMS)
 def test_storescu_to_storescp(
-    daemon: RunningDaemon, received: Path, shared_data: Path, number: str
+    daemon: RunningDaemon, received: Path, data_folder: Path, number: str
 ) -> None:
-    film = real_file(shared_data, number)
+    film = real_file(data_folder, number)
     done = storescu(daemon, CHEST_FILMS[number], str(film))
     assert done.returncode == 0, done.stderr
     study = read_header(film).study_instance_uid
@@ -159,9 +159,9 @@ def _check_dump(report: Path, daemon: RunningDaemon) -> None:
 
 
 def test_storescu_that_combines_its_transfer_syntaxes(
-    daemon: RunningDaemon, shared_data: Path
+    daemon: RunningDaemon, data_folder: Path
 ) -> None:
-    film = real_file(shared_data, "01")
+    film = real_file(data_folder, "01")
     done = storescu(daemon, "+C", JPEG_BASELINE, str(film))
     assert done.returncode == 0, done.stderr
 
@@ -176,12 +176,12 @@ def test_echo_and_a_stranger(daemon: RunningDaemon) -> None:
     assert "Calling AE Title Not Recognized" in done.stderr
 
 
-def test_every_real_file_ends_in_a_named_state(daemon: RunningDaemon, shared_data: Path) -> None:
+def test_every_real_file_ends_in_a_named_state(daemon: RunningDaemon, data_folder: Path) -> None:
     destination = Destination("cxrd", NODE, HOST, daemon.port, SENDER)
     ends: dict[str, str | None] = {}
     sent: dict[str, str] = {}
     for number in REAL_FILES:
-        data = real_file(shared_data, number).read_bytes()
+        data = real_file(data_folder, number).read_bytes()
         with Sender(destination, sop_classes=(), also=[pair_of(data)]) as sender:
             result = sender.send(data)
         if result.disposition is Disposition.DELIVERED:

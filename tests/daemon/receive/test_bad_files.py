@@ -29,9 +29,9 @@ def rows_of(folder: Path, out: Path, bundle: Path, limits: DecoderLimits) -> lis
 
 
 def test_every_malformed_file_has_its_row_and_reason(
-    shared_data: Path, tmp_path: Path, bundle: Path
+    data_folder: Path, tmp_path: Path, bundle: Path
 ) -> None:
-    folder = shared_data / "dicom" / "malformed"
+    folder = data_folder / "dicom" / "malformed"
     rows = rows_of(folder, tmp_path / "out", bundle, DecoderLimits())
     assert len({row["Image_ID"] for row in rows}) == len(rows) == 342
     reasons = Counter(row["Reason"] for row in rows)

@@ -193,8 +193,8 @@ def test_content_is_judged() -> None:
     assert any("inverted" in note for note in inverted.notes)
 
 
-def test_inverted_polarity_is_told_on_real_images(shared_data: Path) -> None:
-    folder = shared_data / "nih"
+def test_inverted_polarity_is_told_on_real_images(real_data: Path) -> None:
+    folder = real_data / "nih"
     files = pd.read_csv(folder / "labels.csv")["file"][::10]
     arrays = [cv2.imread(str(folder / file), cv2.IMREAD_GRAYSCALE) for file in files]
     films = [np.asarray(array, dtype=np.uint8) for array in arrays if array is not None]
@@ -223,8 +223,8 @@ REAL = {
 
 
 @pytest.mark.parametrize(("number", "reason"), REAL.items())
-def test_the_real_files(shared_data: Path, number: str, reason: Reason | None) -> None:
-    ds = read_dataset(next((shared_data / "dicom" / "real").glob(f"{number}_*")))
+def test_the_real_files(data_folder: Path, number: str, reason: Reason | None) -> None:
+    ds = read_dataset(next((data_folder / "dicom" / "real").glob(f"{number}_*")))
     assert assess(ImageHeader.of(ds)).reason is reason
     if reason is None:
         verdict = assess_image(display_pixels(ImageHeader.of(ds)))

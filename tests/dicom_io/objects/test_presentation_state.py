@@ -244,8 +244,8 @@ def test_the_same_content_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("name", ["01_", "02_", "03_"])
-def test_a_state_of_a_real_film_adds_no_error(name: str, shared_data: Path, tmp_path: Path) -> None:
-    [path] = (shared_data / "dicom" / "real").glob(f"{name}*")
+def test_a_state_of_a_real_film_adds_no_error(name: str, data_folder: Path, tmp_path: Path) -> None:
+    [path] = (data_folder / "dicom" / "real").glob(f"{name}*")
     state = tmp_path / "state.dcm"
     state.write_bytes(to_bytes(build_presentation_state(content(read_dataset(path)))))
     assert new_errors(state, path) == []

@@ -70,9 +70,9 @@ def test_dciodvfy_warns_only_of_the_device_uid(tmp_path: Path) -> None:
     ] == []
 
 
-def test_a_damaged_header_gives_a_readable_object_or_a_named_reason(shared_data: Path) -> None:
+def test_a_damaged_header_gives_a_readable_object_or_a_named_reason(data_folder: Path) -> None:
     built = 0
-    for path in sorted((shared_data / "dicom" / "malformed").glob("*/*.dcm")):
+    for path in sorted((data_folder / "dicom" / "malformed").glob("*/*.dcm")):
         rgb = np.zeros((8, 8, 3), dtype=np.uint8)
         with contextlib.suppress(NotDicomError, ObjectError):
             header = ImageHeader.of(read_dataset(path, with_pixels=False))
@@ -89,9 +89,9 @@ def test_a_damaged_header_gives_a_readable_object_or_a_named_reason(shared_data:
 
 @pytest.mark.parametrize("name", REAL_CHESTS)
 def test_a_heatmap_of_a_real_film_adds_no_error(
-    name: str, shared_data: Path, tmp_path: Path
+    name: str, data_folder: Path, tmp_path: Path
 ) -> None:
-    [source] = (shared_data / "dicom" / "real").glob(f"{name}*")
+    [source] = (data_folder / "dicom" / "real").glob(f"{name}*")
     header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
     assert new_errors(written(capture_content(header), tmp_path), source) == []
 

@@ -65,9 +65,9 @@ def test_dciodvfy_finds_no_error(header: Callable[[], Dataset], tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["01_", "03_", "04_"])
 def test_a_segmentation_of_a_real_film_adds_no_error(
-    name: str, shared_data: Path, tmp_path: Path
+    name: str, data_folder: Path, tmp_path: Path
 ) -> None:
-    [source] = (shared_data / "dicom" / "real").glob(f"{name}*")
+    [source] = (data_folder / "dicom" / "real").glob(f"{name}*")
     header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
     path = tmp_path / "segmentation.dcm"
     path.write_bytes(to_bytes(build_segmentation(content(header))))

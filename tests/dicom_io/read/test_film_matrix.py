@@ -74,8 +74,8 @@ class Studio:
 
 
 @pytest.fixture(scope="module")
-def studio(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Studio:
-    return Studio(shared_data, tmp_path_factory.mktemp("films"))
+def studio(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    return Studio(data_folder, tmp_path_factory.mktemp("films"))
 
 
 def test_the_matrix_has_every_pair() -> None:

@@ -154,8 +154,8 @@ def test_uids_behind_much_else_are_found_in_a_deflated_object(size: int) -> None
     assert read_header(deflated(before + content)).modality == "CR"
 
 
-def test_a_name_in_japanese_does_not_stop_the_reading(shared_data: Path) -> None:
-    file = next((shared_data / "dicom" / "real").glob("15_*"))
+def test_a_name_in_japanese_does_not_stop_the_reading(data_folder: Path) -> None:
+    file = next((data_folder / "dicom" / "real").glob("15_*"))
     assert read_header(file).modality == "CR"
     assert "^" in text(read_dataset(file), "PatientName")
 
@@ -225,8 +225,8 @@ def walk_through(data: bytes) -> Any:
     return display_pixels(ImageHeader.of(ds))
 
 
-def test_malformed_files_raise_only_our_errors(shared_data: Path) -> None:
-    files = [path for path in (shared_data / "dicom" / "malformed").rglob("*") if path.is_file()]
+def test_malformed_files_raise_only_our_errors(data_folder: Path) -> None:
+    files = [path for path in (data_folder / "dicom" / "malformed").rglob("*") if path.is_file()]
     assert len(files) > 300
     for path in files:
         try:

@@ -455,8 +455,8 @@ def test_the_callers_dataset_stays_as_it_was() -> None:
     assert ds.to_json() == before
 
 
-def test_damaged_real_files_raise_only_named_errors(shared_data: Path) -> None:
-    real = shared_data / "dicom" / "real"
+def test_damaged_real_files_raise_only_named_errors(data_folder: Path) -> None:
+    real = data_folder / "dicom" / "real"
     for number, readable in (
         ("01", True),
         ("03", True),

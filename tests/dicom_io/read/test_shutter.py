@@ -96,8 +96,8 @@ def test_a_shape_that_cannot_be_meant_is_noted_and_ignored(attributes: dict[str,
     assert "was ignored" in notes[0]
 
 
-def test_edges_of_a_real_film_that_are_no_pixels_hide_nothing(shared_data: Path) -> None:
-    ds = read_dataset(next((shared_data / "dicom" / "real").glob("03_*")))
+def test_edges_of_a_real_film_that_are_no_pixels_hide_nothing(data_folder: Path) -> None:
+    ds = read_dataset(next((data_folder / "dicom" / "real").glob("03_*")))
     assert ds.CollimatorLeftVerticalEdge == -184
     image = display_pixels(ImageHeader.of(ds))
     assert image.seen is None

@@ -99,9 +99,9 @@ def test_dciodvfy_finds_no_error_in_a_report_with_everything(
 
 @pytest.mark.parametrize("name", REAL_CHESTS)
 def test_a_report_on_a_real_film_adds_no_error(
-    name: str, shared_data: Path, tmp_path: Path
+    name: str, data_folder: Path, tmp_path: Path
 ) -> None:
-    [source] = (shared_data / "dicom" / "real").glob(f"{name}*")
+    [source] = (data_folder / "dicom" / "real").glob(f"{name}*")
     header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
     assert new_errors(written(report_content(header), tmp_path), source) == []
 
