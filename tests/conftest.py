@@ -54,5 +54,5 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def strangers(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Another CA with certificates of the same names, which nobody here trusts."""
+    """Another CA with certificates of the same names, which no configuration trusts."""
     return authority(tmp_path_factory.mktemp("pki") / "strangers")

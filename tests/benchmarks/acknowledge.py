@@ -1,4 +1,4 @@
-"""Acknowledging: what stands between a C-STORE and its answer, with the audit row and without."""
+"""Acknowledging: the work between a C-STORE and its answer, with and without the audit row."""
 
 import tempfile
 from contextlib import nullcontext

@@ -1,7 +1,7 @@
-"""Delivery: how long the live destination takes beside a dead one, against without it.
+"""Delivery: time to serve a live destination, beside a dead destination and alone.
 
-In three ways a destination can be dead: nobody listens on its port; its address never answers;
-it takes the connection and stays silent.
+A dead destination has a closed port, has an address that never answers, or accepts the connection
+and stays silent.
 """
 
 import contextlib
@@ -64,13 +64,13 @@ def run() -> None:
 
 @contextlib.contextmanager
 def _silent_port() -> Iterator[int]:
-    """A port that takes connections and never says anything."""
+    """Open a port that accepts connections and never answers."""
     with socket.create_server((HOST, 0), backlog=100) as server:
         yield int(server.getsockname()[1])
 
 
 def _queue(folder: Path) -> None:
-    """As many reports for the one as for the other; only one side has somebody to work on them."""
+    """Queue as many reports for the live destination as for the dead one."""
     spool = Spool(folder / "spool")
     with Store.open(f"sqlite:///{folder}/cxrd.sqlite", migrate=True) as store:
         for number in range(REPORTS):
@@ -79,7 +79,7 @@ def _queue(folder: Path) -> None:
 
 
 def _deliver(queued: Path, dead: tuple[str, int] | None) -> float:
-    """Seconds until the live destination has everything, as much waiting for the dead one."""
+    """Return the seconds until the live destination has every report queued for it."""
     stop = threading.Event()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "data"

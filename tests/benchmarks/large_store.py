@@ -1,4 +1,4 @@
-"""A store with 100,000 images behind it: how long the daemon takes to start, and the status page.
+"""Start of the daemon and of the status page over a store of 100,000 images.
 
 Each image is a study of its own with 14 findings, a report and a heatmap, both delivered, and
 their files. Beside it, what looks at everything: the check at the start, the files, the purge.
@@ -146,7 +146,7 @@ def _one_study(store: Store) -> None:
 
 
 def _multiply(database: sqlite3.Connection, table: str, count: int) -> None:
-    """Copy the rows of one study for each of `count` others: numbers and UIDs move on with it."""
+    """Copy the rows of one study `count` times, each with numbers and UIDs of its own."""
     cursor = database.execute(f"SELECT * FROM {table}")  # noqa: S608
     names = [column[0] for column in cursor.description]
     rows = cursor.fetchall()

@@ -1,4 +1,4 @@
-"""The queue: how long a claim takes with few and with many finished jobs behind it.
+"""The queue: time of a claim with few and with many finished jobs in the table.
 
 Both stores are claimed from in turn, round after round, each round from the same state: a disk
 that is slow for a while is slow for both, and one slow moment does not make a percentile.
@@ -59,7 +59,7 @@ def _claim(store: Store) -> None:
 
 
 def _filled(url: str, done: int) -> Store:
-    """A store with that many finished jobs, and the few that are claimed again and again."""
+    """Open a store with so many finished jobs and the few jobs that every round claims."""
     store = Store.open(url, migrate=True)
     for number in range(CLAIMS):
         store.jobs.enqueue(JobKind.ANALYSE, f"due-{number}")
@@ -68,7 +68,7 @@ def _filled(url: str, done: int) -> Store:
 
 
 def _make_due(engine: Engine) -> None:
-    """Queue what was claimed again, and begin with an empty log, so that all rounds are alike."""
+    """Queue the claimed jobs again and empty the log, so that all rounds are alike."""
     with engine.begin() as connection:
         connection.execute(
             text("UPDATE jobs SET state = 'queued' WHERE state = 'running' AND kind = 'analyse'")

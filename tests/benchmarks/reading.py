@@ -1,4 +1,4 @@
-"""Reading: gate and decode a film in this process, and in a process that may die of it.
+"""Decoding: gate and decode a film in this process and in a decoder process.
 
 What the second costs more is carrying the object there and the picture back.
 """

@@ -1,4 +1,4 @@
-"""Measuring in turn: what is compared runs alternately, so that a drifting machine is fair."""
+"""Timing of several sides in turn, so that a drifting machine affects all alike."""
 
 import statistics
 import time
@@ -17,7 +17,7 @@ def in_turn(runs: int, **sides: Callable[[], float]) -> dict[str, list[float]]:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """Return the seconds that a call takes."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started

@@ -39,7 +39,7 @@ class Bench:
         return read_header(images[0]).study_instance_uid
 
     def work(self) -> None:
-        """Work until nothing is due, the quiet time and all waits over."""
+        """Work until no job is left, with the quiet time and all retry times over."""
         for _ in range(10):
             self.clock.advance(self.config.study.quiet_seconds + 600)
             while self.analyst.work_once():
@@ -87,7 +87,7 @@ def everything_wanted(bench: Bench, pipeline: Pipeline) -> None:
 
 
 def films_of(bench: Bench, report: ObjectRecord) -> list[str]:
-    """The films of the report's sections, in their order."""
+    """Return the films of the report's sections in their order."""
     content = read_dataset(bench.spool.read(report.spool_path, report.sha256)).ContentSequence
     return [
         str(item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)

@@ -17,7 +17,7 @@ DAYS = 397
 
 
 def commands(name: str) -> str:
-    """The shell commands that the page shows under this name."""
+    """Return the shell commands that the page shows under this name."""
     text = PAGE.read_text(encoding="utf-8")
     found = re.search(rf"<!-- run: {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
     assert found, f"docs/security.md has no commands {name}"
@@ -25,7 +25,7 @@ def commands(name: str) -> str:
 
 
 def run(folder: Path, script: str) -> str:
-    """Run shell commands in the folder; what they print."""
+    """Run shell commands in the folder and return their output."""
     require_tool("openssl")
     done = subprocess.run(
         ["/bin/sh", "-euc", script], cwd=folder, capture_output=True, text=True, check=False
@@ -36,7 +36,7 @@ def run(folder: Path, script: str) -> str:
 
 @dataclass(frozen=True)
 class Authority:
-    """A CA in a folder of its own, and what it has issued."""
+    """A CA and its certificates, in a folder."""
 
     folder: Path
 
@@ -53,7 +53,7 @@ class Authority:
 
 
 def authority(folder: Path) -> Authority:
-    """A new CA with certificates for this node and two peers."""
+    """Make a CA with certificates for this node and two peers."""
     folder.mkdir(parents=True)
     issued = "\n".join(f"issue {name} '{HERE}' {DAYS}" for name in ("cxrd", "pacs", "modality"))
     run(folder, commands("ca") + issued)

@@ -1,4 +1,4 @@
-"""Random networks and bundles for the tests of this folder."""
+"""Random networks and bundles."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ PLATT = {"method": "platt", "slope": SLOPE, "intercept": INTERCEPT}
 
 
 def random_network(channels: int = 3, seed: int = 0) -> DenseNet121:
-    """A network whose logits differ visibly between images, in eval mode."""
+    """Return a network in eval mode whose logits differ visibly between images."""
     torch.manual_seed(seed)
     network = DenseNet121(channels=channels)
     torch.nn.init.normal_(network.classifier.weight, std=0.5)
@@ -28,7 +28,7 @@ def random_network(channels: int = 3, seed: int = 0) -> DenseNet121:
 def random_bundle(
     size: int = 64, *, calibrator: dict[str, Any] | None = None, seed: int = 0
 ) -> Bundle:
-    """A bundle around `random_network`, all labels calibrated alike, thresholds at 0.3."""
+    """Return a bundle of `random_network`: labels calibrated alike, thresholds of 0.3."""
     card = Card(
         name="random",
         version="1",

@@ -1,4 +1,4 @@
-"""Conversations that are not DICOM, made from a seed: what `RawPeer` sends, step by step."""
+"""Conversations that are not DICOM, made from a seed, for a `RawPeer` to send."""
 
 import contextlib
 import random
@@ -47,7 +47,7 @@ LENGTHS = (0, 1, 2, 3, 5, 0x7F, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF)
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What is sent; `associated` says whether a good association comes first."""
+    """Bytes to send in steps; `associated` opens a proper association before them."""
 
     name: str
     associated: bool
@@ -55,7 +55,7 @@ class Conversation:
 
 
 def conversations(seed: int, count: int, uid: str, data_set: bytes) -> Iterator[Conversation]:
-    """`count` conversations, every kind in its turn, around one object that is good in itself."""
+    """Yield `count` conversations, each kind in turn, around one valid object."""
     chance = random.Random(seed)
     for number in range(count):
         if number % 2:
@@ -389,7 +389,7 @@ WITHIN: tuple[Callable[[Random, str, bytes], list[bytes]], ...] = (
 
 
 def hold(conversation: Conversation, port: int, *, listen_seconds: float = 0.1) -> None:
-    """Say all of it whether it is answered or not, listen for a moment, and go.
+    """Send every step without waiting for answers, listen for a moment and close.
 
     A node that has as many associations as it may have is asked again, as a sender would.
     """
@@ -398,19 +398,19 @@ def hold(conversation: Conversation, port: int, *, listen_seconds: float = 0.1) 
             if conversation.associated and not is_accepted(peer):
                 time.sleep(AGAIN_SECONDS)
                 continue
-            _say(conversation, peer, listen_seconds)
+            _send_steps(conversation, peer, listen_seconds)
         return
 
 
 def is_accepted(peer: RawPeer) -> bool:
-    """Whether a proper request is accepted; rejected it may be only for a while."""
+    """Return True if a proper request is accepted; any rejection must be transient."""
     peer.send(pdu(ASSOCIATE_RQ, associate_rq()))
     kind, body = peer.next()
     assert kind == ASSOCIATE_AC or (kind, body[1]) == (ASSOCIATE_RJ, TRANSIENT), (kind, body)
     return kind == ASSOCIATE_AC
 
 
-def _say(conversation: Conversation, peer: RawPeer, listen_seconds: float) -> None:
+def _send_steps(conversation: Conversation, peer: RawPeer, listen_seconds: float) -> None:
     for part in conversation.sent:
         peer.send(part)
     peer.socket.shutdown(socket.SHUT_WR)

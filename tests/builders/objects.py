@@ -54,7 +54,7 @@ def bare_header(number: int = 1) -> Dataset:
 
 
 def full_header(number: int = 1) -> Dataset:
-    """A digital chest radiograph's header with everything a report can take over."""
+    """Return a digital chest radiograph's header with every attribute that a report copies."""
     ds = bare_header(number)
     ds.SOPClassUID = DigitalXRayImageStorageForPresentation
     ds.SpecificCharacterSet = "ISO_IR 100"
@@ -95,7 +95,7 @@ def _request() -> Dataset:
 
 
 def findings(positive: Sequence[str] = ("Effusion",)) -> list[ReportedFinding]:
-    """All 14 findings, the named ones present."""
+    """Return all 14 findings, the named ones present."""
     return [
         ReportedFinding(label, 0.75 if label in positive else 0.125, 0.5, label in positive)
         for label in FINDING_CODES
@@ -103,7 +103,7 @@ def findings(positive: Sequence[str] = ("Effusion",)) -> list[ReportedFinding]:
 
 
 def report_content(*headers: Dataset, **changes: object) -> ReportContent:
-    """A report on these headers; keyword arguments replace fields of ReportContent."""
+    """Return a report on these headers; keyword arguments replace fields of ReportContent."""
     study = str(headers[0].StudyInstanceUID)
     fields: dict[str, object] = {
         "sources": [ReportedImage(ImageHeader.of(header), findings()) for header in headers],
@@ -122,7 +122,7 @@ def report_content(*headers: Dataset, **changes: object) -> ReportContent:
 
 
 def capture_content(header: Dataset, **changes: object) -> CaptureContent:
-    """A heatmap of an effusion on this header."""
+    """Return a heatmap of an effusion on this header."""
     rows, columns = header.get("Rows", 64), header.get("Columns", 48)
     ramp = np.arange(rows * columns * 3, dtype=np.uint32).reshape(rows, columns, 3)
     fields: dict[str, object] = {

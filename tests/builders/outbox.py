@@ -1,4 +1,4 @@
-"""Puts an object into the outbox without a model: for tests of what delivers it."""
+"""Objects in the outbox, made without a model, and lanes that deliver them."""
 
 import dataclasses
 import threading
@@ -19,7 +19,7 @@ from tests.tools.ports import HOST, PACS
 
 
 def queue_report(store: Store, spool: Spool, destination: str, number: int = 1) -> str:
-    """Queue a real report for `destination`; its SOP Instance UID."""
+    """Queue a real report for `destination` and return its SOP Instance UID."""
     uid = f"2.25.7{number}"
     identity = Identity(uid, f"{uid}.1", 9900, 1, NOW)
     report = build_report(report_content(full_header(), identity=identity))
@@ -29,7 +29,7 @@ def queue_report(store: Store, spool: Spool, destination: str, number: int = 1) 
 def queue_object(
     store: Store, spool: Spool, destination: str, uid: str, data: bytes, number: int = 1
 ) -> str:
-    """Queue an object of this SOP Instance UID, a whole file, for `destination`; the UID."""
+    """Queue a file with this SOP Instance UID for `destination` and return the UID."""
     study = f"2.25.8{number}"
     stored = spool.write(object_path(uid, data), data)
     source = new_instance(f"2.25.9{number}", study_instance_uid=study)
@@ -55,7 +55,7 @@ def queue_object(
 
 @dataclasses.dataclass
 class Outbox:
-    """A store with reports to deliver, and lanes that do it while the test watches."""
+    """A store with reports to deliver, and the lanes that deliver them."""
 
     store: Store
     spool: Spool

@@ -1,4 +1,4 @@
-"""Records with sensible values, of which a test names those it is about."""
+"""Records with sensible values; a test names only the values that matter to it."""
 
 import dataclasses
 import hashlib
@@ -71,7 +71,7 @@ def analysis(
 
 
 def claim(store: Store, kind: JobKind, worker: str = "worker") -> Job:
-    """Claim a job that must be there."""
+    """Claim a job; fail if there is none."""
     job = store.jobs.claim([kind], worker, LEASE)
     assert job is not None
     return job

@@ -1,4 +1,4 @@
-"""A small random model, a daemon around it and a PACS that remembers: what end-to-end tests use."""
+"""A daemon and its parts, with a PACS that records each object."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.servers.website import Site, running_site
 
 @pytest.fixture
 def pacs(tmp_path: Path) -> Iterator[RecordingPacs]:
-    """A PACS that accepts everything, listening."""
+    """A running PACS that accepts everything."""
     with RecordingPacs(tmp_path / "pacs") as running:
         yield running
 

@@ -47,6 +47,7 @@ def test_a_daemon_can_start_at_once_after_a_killed_one(site: FaultSite) -> None:
     assert site.check() == {"acknowledged": 2, "lost": 0, "duplicates": 0, "orphans": 0}
 
 
+@pytest.mark.slow
 def test_a_second_daemon_is_refused_and_does_no_harm(site: FaultSite) -> None:
     site.daemon.start()
     image = film("undisturbed")

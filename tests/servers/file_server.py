@@ -1,4 +1,4 @@
-"""A web server on loopback that serves one file, with Range, and breaks off when it is told to."""
+"""A web server on loopback that serves one file, with Range, and can break off an answer."""
 
 import re
 from collections.abc import Iterator

@@ -36,7 +36,7 @@ class Orthanc:
         self.settings_path.write_text(json.dumps(settings), encoding="utf-8")
 
     def call(self, path: str, body: bytes | None = None, method: str | None = None) -> Any:
-        """One REST call; POST where there is a body and nothing else is asked for."""
+        """Make a REST call: a GET, or a POST if there is a body, unless `method` names another."""
         url = f"http://{HOST}:{self._http_port}{path}"
         request = urllib.request.Request(url, body, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -49,7 +49,7 @@ class Orthanc:
         self.call("/modalities/cxrd", json.dumps(modality).encode(), "PUT")
 
     def ask_for_commitment(self, *instances: tuple[str, str]) -> dict[str, Any]:
-        """Ask the daemon to commit to (SOP class, SOP instance) pairs; its answer."""
+        """Ask the daemon to commit to (SOP class, SOP instance) pairs and return its answer."""
         body = json.dumps({"DicomInstances": instances}).encode()
         asked = self.call("/modalities/cxrd/storage-commitment", body)
         report: dict[str, Any] = {}

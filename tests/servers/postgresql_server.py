@@ -18,7 +18,7 @@ _START_SECONDS = 20
 
 @contextlib.contextmanager
 def postgresql_server() -> Iterator[str]:
-    """Run a server; yields the folder of its socket. Skips where it cannot be run."""
+    """Run a server and yield the folder of its socket; skip the test if it cannot run."""
     programs = _find_programs()
     # Not below pytest's folder: the path of a Unix socket holds about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="cxrd-pg-"))
@@ -48,7 +48,7 @@ def postgresql_server() -> Iterator[str]:
             _await_server(server, folder)
             yield str(folder)
         finally:
-            # An immediate shutdown: any other waits for clients, or for data nobody will read.
+            # An immediate shutdown: the other kinds wait for clients or write data out.
             server.send_signal(signal.SIGQUIT)
             server.wait(_START_SECONDS)
     finally:
@@ -80,7 +80,7 @@ def _find_programs() -> Path:
 
 
 def _account(folder: Path) -> int | None:
-    """The server refuses to run as root, so it is given its own account there."""
+    """Return the account to run the server with: it refuses to run as root."""
     if os.getuid() != 0:
         return None
     try:

@@ -13,7 +13,7 @@ from storage.store import Store
 
 @contextmanager
 def running_listener(config: Config) -> Iterator[None]:
-    """The role in this process."""
+    """Run the listener until the block ends."""
     Store.open(config.resolved_database_url, migrate=True).close()
     make_spool(config.spool_dir)
     ready, stop = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""The real daemon as a child process, a PACS that remembers, and ways to wait for both."""
+"""The real daemon as a child process."""
 
 import os
 import re
@@ -97,7 +97,7 @@ class RunningDaemon:
         return self.log.count("cxrd is ready") == self._starts
 
     def stop(self) -> tuple[int, float]:
-        """SIGTERM; the exit status and the seconds it took."""
+        """Send SIGTERM and return the exit status and the seconds until then."""
         assert self._process is not None
         started = time.monotonic()
         if self._process.poll() is None:
@@ -114,7 +114,7 @@ class RunningDaemon:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def process_of(self, role: str) -> int:
-        """Process number of the role's latest process."""
+        """Return the number of the role's latest process."""
         return int(re.findall(rf"{role} started, process (\d+)", self.log)[-1])
 
     def kill(self, role: str) -> None:
@@ -124,7 +124,7 @@ class RunningDaemon:
         return Store.open(f"sqlite:///{self.data / 'cxrd.sqlite'}", migrate=False)
 
     def send(self, *objects: bytes) -> None:
-        """Send objects in one association; each must be acknowledged."""
+        """Send objects in one association; fail unless each is acknowledged."""
         destination = Destination(
             name="cxrd", ae_title=NODE, host=HOST, port=self.port, calling_ae_title=SENDER
         )

@@ -1,4 +1,4 @@
-"""Syslog servers that remember, on loopback: UDP, TCP and TLS."""
+"""Syslog servers on loopback that keep messages: UDP, TCP and TLS."""
 
 import contextlib
 import re
@@ -23,7 +23,7 @@ HEADER = re.compile(
 
 @dataclass(frozen=True)
 class Received:
-    """One syslog message taken apart."""
+    """Parts of a syslog message."""
 
     priority: int
     at: str
@@ -39,7 +39,7 @@ class Received:
 
 
 class _Server:
-    """What both kinds share."""
+    """A server that keeps the messages that it receives."""
 
     def __init__(self) -> None:
         self.messages: list[bytes] = []
@@ -180,7 +180,7 @@ class Certificate:
 
 
 def self_signed(folder: Path, name: str, address: str = HOST) -> Certificate:
-    """A certificate for an address; it is its own authority."""
+    """Make a self-signed certificate for an address."""
     made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
     command = [require_tool("openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
     subprocess.run(
@@ -197,7 +197,7 @@ def self_signed(folder: Path, name: str, address: str = HOST) -> Certificate:
 
 
 def server_tls(own: Certificate, client: Certificate | None = None) -> ssl.SSLContext:
-    """The server's side; with `client` only that client may connect."""
+    """Return the TLS settings of a server; with `client`, only that client may connect."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(own.certificate, own.key)
     if client is not None:

@@ -1,4 +1,4 @@
-"""What a process of the daemon holds, as the system sees it; small file systems to fill."""
+"""Resources of the daemon's processes, and small file systems to fill."""
 
 import contextlib
 import os
@@ -34,13 +34,13 @@ def holdings(process: int) -> Holdings:
 
 
 def deaths(daemon: RunningDaemon) -> list[str]:
-    """The lines of the log that say that something went wrong inside."""
+    """Return the lines of the log that report an internal fault."""
     bad = ("Traceback", "restarting in", "Exception", "ResourceWarning")
     return [line for line in daemon.log.splitlines() if any(word in line for word in bad)]
 
 
 def spooled(daemon: RunningDaemon) -> set[str]:
-    """The files kept in the spool, relative to it, unfinished ones too."""
+    """Return the paths of all files in the spool, relative to it."""
     root = daemon.data / "spool"
     files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     return files - {MARKER}
@@ -48,7 +48,7 @@ def spooled(daemon: RunningDaemon) -> set[str]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A file system of its own at `folder`; the test skips where none may be mounted."""
+    """Mount a file system at `folder`; skip the test if it cannot be mounted."""
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", str(folder)]
     try:
@@ -63,7 +63,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def fill(disk: Path, leave_bytes: int = 0) -> Path:
-    """Leave so much room on a disk; deleting the file that is returned gives the rest back."""
+    """Fill a disk up to `leave_bytes` and return the file to delete to free it."""
     ballast = disk / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
         while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize) > leave_bytes:
@@ -72,13 +72,13 @@ def fill(disk: Path, leave_bytes: int = 0) -> Path:
 
 
 def threads_of_connections() -> list[threading.Thread]:
-    """The threads a node has for its connections: one serves, one reads and writes."""
+    """Return the threads of a node's connections, of which each has two."""
     names = ("AcceptedAssociation", "UpperLayer")
     return [one for one in threading.enumerate() if type(one).__name__ in names]
 
 
 def children_of(parent: int) -> set[int]:
-    """The decoder processes of a process; multiprocessing has a tracker of resources besides."""
+    """Return the decoder processes of a process, without multiprocessing's resource tracker."""
     listed = subprocess.run(
         ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The web role in this process, over a store that a test fills, and what it answers."""
+"""The web role in this process, over a store that a test fills."""
 
 import datetime
 import http.client
@@ -31,7 +31,7 @@ PEER_WORDS = "patient DOE^JANE is not known"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """An HTTP answer."""
 
     status: int
     headers: dict[str, str]
@@ -40,7 +40,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Site:
-    """The role, running in this process, and the folder that it reads."""
+    """The running role and the folder that it reads."""
 
     port: int
     data: Path
@@ -48,11 +48,11 @@ class Site:
 
     @property
     def token(self) -> str:
-        """The token that the role made at its start."""
+        """Return the token that the role made at its start."""
         return (self.data / TOKEN_FILE).read_text().strip()
 
     def ask(self, path: str = "/", method: str = "GET", host: str = "localhost") -> Answer:
-        """Ask with the token, as a program does; forms come from the page itself."""
+        """Ask with the token, as a program does."""
         headers = {"Authorization": f"Bearer {self.token}", "Origin": f"http://{host}"}
         return self.ask_with(headers, path, method, host)
 
@@ -64,7 +64,7 @@ class Site:
         host: str = "localhost",
         body: bytes = b"",
     ) -> Answer:
-        """Ask with just these headers."""
+        """Ask with these headers only."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
         try:
             connection.putrequest(method, path, skip_host=True)
@@ -81,7 +81,7 @@ class Site:
             connection.close()
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of one sample."""
+        """Return the value of a sample."""
         (value,) = [
             sample.value
             for family in text_string_to_metric_families(self.ask("/metrics").text)
@@ -115,7 +115,7 @@ def running_site(data: Path, **sections: Any) -> Iterator[Site]:
 
 
 def fill(store: Store) -> int:
-    """An analysed, a refused and a waiting image; a parked delivery, whose number this is."""
+    """Add an analysed, a refused and a waiting image; return the number of a parked delivery."""
     for uid in ("1.2.840.1", "1.2.840.2", "1.2.840.3"):
         store.record_instance(
             new_instance(uid, patient_id="PAT4711", accession_number="ACC4712"), 0
@@ -138,7 +138,7 @@ def fill(store: Store) -> int:
 
 
 def cells(page: str) -> list[list[str]]:
-    """The text of each table row."""
+    """Return the text of each cell, by table row."""
     rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
     return [
         [

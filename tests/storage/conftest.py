@@ -28,7 +28,7 @@ def postgresql_socket() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.network)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database that nothing has been made in yet."""
+    """URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     socket_folder = request.getfixturevalue("postgresql_socket")

@@ -53,7 +53,7 @@ def _environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _as_a_process(command: list[str], cwd: Path) -> Iterator[tuple[io.StringIO, io.StringIO]]:
-    """Give a command what a process has of its own, and take back what it changes of that."""
+    """Isolate a command's folder, arguments, environment, output, umask and logging."""
     out, err = io.StringIO(), io.StringIO()
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Stands still until a test moves it; starts on 1 March 2026 unless told otherwise."""
+    """A clock that stands still until a test moves it; it starts on 1 March 2026 by default."""
 
     def __init__(self, now: datetime = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)) -> None:
         self.now = now

@@ -1,4 +1,4 @@
-"""Outside programs the interoperability tests talk to."""
+"""Programs that the interoperability tests talk to."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import pytest
 
 
 def require_tool(name: str) -> str:
-    """Path of an installed program; without it the test skips, or fails on CI.
+    """Return the path of an installed program; skip the test, or fail on CI, if it is absent.
 
     The virtual environment is left out of the search: pynetdicom installs a `storescu`
     there that takes other options than dcmtk's.

@@ -103,7 +103,7 @@ DATA: dict[int, Element] = {
 
 @dataclass(frozen=True)
 class Parts:
-    """What a file is made of; a case replaces some of it."""
+    """Parts of a file; a case replaces some of them."""
 
     preamble: bytes = b"\0" * 128 + b"DICM"
     meta: dict[int, Element] = field(default_factory=lambda: dict(META))

@@ -1,4 +1,4 @@
-"""Films as PACS send them: one picture in every form that a header and a codec can give it.
+"""Films as PACS send them: a picture in every form that headers and codecs allow.
 
 A case is stored so that the equations of PS3.3 C.11 give its picture back: the picture itself is
 what the display must be, whatever the form.
@@ -144,7 +144,7 @@ def _with_loss() -> Iterator[tuple[str, str, str, str]]:
 
 
 class Headers:
-    """Rows of the tables of real headers, as attributes for frontal films."""
+    """Rows of the tables of headers, as attributes for frontal films."""
 
     def __init__(self, folder: Path) -> None:
         openi = pd.read_csv(folder / "openi_headers.csv.gz", dtype=str, low_memory=False)
@@ -152,7 +152,7 @@ class Headers:
         self._rsna = pd.read_csv(folder / "rsna_headers.csv.gz", dtype=str)
 
     def row(self, number: int) -> dict[str, Any]:
-        """What is not about pixels, of one real CR, DX or Secondary Capture film."""
+        """Return the attributes of a film, without those of its pixels."""
         if number % 3 == 2:
             row = self._rsna.iloc[number * 101 % len(self._rsna)]
             names = ("Modality", "ConversionType", "PatientSex", "BodyPartExamined", "ViewPosition")
@@ -182,7 +182,7 @@ class Headers:
 
 
 def build(case: Case, picture: Picture, header: dict[str, Any], scratch: Path) -> bytes:
-    """The file of a case that is to be seen as `picture` (rows, columns) when it stands upright."""
+    """Return the file of a case whose display is `picture` (rows, columns) once upright."""
     lying = lie_as(picture, case.orientation or "L\\F")
     wanted = lying.astype(np.float64) / 255.0
     if case.photometric == "MONOCHROME1":
@@ -308,7 +308,7 @@ SHAPE = (480, 416)
 
 
 def picture_of(path: Path) -> Picture:
-    """A real film, smaller, that uses every level from black to white."""
+    """Return a smaller picture of a film that uses every level from black to white."""
     whole = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     assert whole is not None
     small = cv2.resize(whole, SHAPE[::-1], interpolation=cv2.INTER_AREA).astype(np.float64)

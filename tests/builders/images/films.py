@@ -124,9 +124,9 @@ def lut_item(
 
 
 def file_bytes(ds: Dataset) -> bytes:
-    """The film as a DICOM file."""
+    """Return the film as a DICOM file."""
     buffer = BytesIO()
-    # The pixels are in this order already; only `dcmwrite` may be told to leave them as they are.
+    # The pixels are in this order already; only `dcmwrite` can be told to keep them.
     dcmwrite(
         buffer,
         ds,
@@ -138,13 +138,13 @@ def file_bytes(ds: Dataset) -> bytes:
 
 
 def data_set_bytes(file: bytes) -> bytes:
-    """What follows the file meta information."""
+    """Return the bytes behind the file meta information."""
     length = int.from_bytes(file[140:144], "little")
     return file[144 + length :]
 
 
 def film(study: str, **drawn: Any) -> bytes:
-    """A small synthetic film of that study."""
+    """Return a small synthetic film of a study."""
     values = {"patient_id": study, "study": study, "rows": 256, "columns": 224, **drawn}
     return build_film(PhantomFilm(**values), datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
 

@@ -1,4 +1,4 @@
-"""Films damaged on purpose, each by a seed: in their bytes, and attribute by attribute."""
+"""Films damaged on purpose, by a seed: in their bytes or in their attributes."""
 
 import random
 import struct
@@ -41,7 +41,7 @@ from tests.builders.images.films import (
 from tests.tools.installed import require_tool
 
 _JPEG = {JPEGLosslessSV1: "+e1", JPEGExtended12Bit: "+ee", JPEGBaseline8Bit: "+eb"}
-"""What dcmtk's dcmcjpeg encodes, by its options; pydicom encodes the rest."""
+"""Transfer syntaxes that dcmtk's dcmcjpeg encodes, with its options; pydicom encodes the rest."""
 
 SYNTAXES = (
     ImplicitVRLittleEndian,
@@ -104,7 +104,7 @@ _STRANGE = (
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A data set as it goes over the network, and what the command says about it."""
+    """A data set as it goes over the network, with the UIDs of its command."""
 
     name: str
     sop_class_uid: str
@@ -214,7 +214,7 @@ def _as_jpeg(number: int, syntax: str) -> Dataset:
 
 
 def mutations(seed: int, count: int) -> Iterator[Mutation]:
-    """`count` films, each damaged in another way; the same seed gives the same ones."""
+    """Yield `count` films, each damaged in another way; a seed always gives the same films."""
     for number in range(1, count + 1):
         rng = random.Random(seed * 1_000_003 + number)
         syntax = rng.choice(SYNTAXES)
@@ -255,10 +255,10 @@ def _insert(data: bytes, rng: random.Random, _syntax: str) -> bytes:
 
 
 def _change_element(data: bytes, rng: random.Random, syntax: str) -> bytes:
-    """One or more elements at top level deleted, doubled, retyped, filled or lied about."""
+    """Delete, double, retype, fill or misdescribe elements at top level."""
     parts = list(elements(data, syntax))
     for _ in range(rng.choice([1, 1, 1, 3])):
-        # One that is deleted, or cut to nothing, is not changed again.
+        # A deleted or emptied element is not changed again.
         at = rng.choice([place for place, part in enumerate(parts) if len(part) > 12])
         parts[at] = rng.choice(_ELEMENT_CHANGES)(parts[at], rng, syntax)
     return b"".join(parts)
@@ -288,7 +288,7 @@ def _value_at(data: bytes, at: int, syntax: str, order: str) -> tuple[int, int]:
 
 
 def _with_value(part: bytes, value: bytes, syntax: str, said: int | None = None) -> bytes:
-    """The element with another value, whose length may be a lie."""
+    """Return the element with another value and a length that may be false."""
     order = ">" if syntax == ExplicitVRBigEndian else "<"
     length = len(value) if said is None else said
     start, _ = _value_at(part, 0, syntax, order)
@@ -356,7 +356,7 @@ _ELEMENT_CHANGES: tuple[Callable[[bytes, random.Random, str], bytes], ...] = (
 
 
 def _nest(data: bytes, rng: random.Random, syntax: str) -> bytes:
-    """A sequence in the place of one that is read, deep or long or without an end."""
+    """Return a deep, long or unterminated sequence under the tag of a sequence that is read."""
     keyword = rng.choice(
         ["RequestAttributesSequence", "ContributingEquipmentSequence", "VOILUTSequence"]
     )

@@ -50,6 +50,7 @@ def test_every_acknowledged_image_survives_a_killed_analyst(
     assert daemon.log.count("analyst stopped: signal SIGKILL") == 2
 
 
+@pytest.mark.slow
 def test_killed_listener_and_courier_come_back(daemon: RunningDaemon, pacs: RecordingPacs) -> None:
     daemon.send(film("before"))
     for role in ("listener", "courier"):

@@ -78,6 +78,7 @@ LEASES = {
 """A job that ran during the backup is done after its lease expires."""
 
 
+@pytest.mark.slow
 def test_a_backup_made_under_load_is_restored_and_its_work_goes_on(
     bundle: Path, pacs: RecordingPacs, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ def test_a_disk_that_fills_up_during_a_write(
         assert reception.receive(received(image)) is StoreStatus.SUCCESS
 
 
+@pytest.mark.slow
 def test_no_instance_is_accepted_below_the_free_space_limit(tmp_path: Path, bundle: Path) -> None:
     changes = {**SENDS_ONLY, "spool": {"min_free_mb": 4}}
     with (

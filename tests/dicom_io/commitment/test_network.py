@@ -34,8 +34,8 @@ from tests.servers.dicom.commitment_archive import (
 from tests.servers.dicom.commitment_peers import (
     COMMITTED,
     REQUEST,
-    Desk,
-    Ears,
+    AnswerRecorder,
+    CommitmentRecorder,
     commitment_destination,
     commitment_node,
     modality_association,
@@ -51,7 +51,7 @@ NOTHING_ASKED = Dataset()
 NOTHING_ASKED.TransactionUID = "2.25.1"
 
 
-class BrokenDesk(Desk):
+class BrokenRecorder(CommitmentRecorder):
     """Takes nothing in."""
 
     def on_request(
@@ -61,14 +61,14 @@ class BrokenDesk(Desk):
 
 
 def test_an_archive_is_asked_and_answers_on_the_same_association() -> None:
-    ears = Ears()
+    recorder = AnswerRecorder()
     with (
         running_archive(Archive(on_same_association=True)) as archive,
-        CommitmentSession(commitment_destination(archive.port), ears.take) as session,
+        CommitmentSession(commitment_destination(archive.port), recorder.take) as session,
     ):
         assert session.send(REQUEST) == 0x0000
         assert session.wait("2.25.1", 5.0)
-    assert ears.answers == [COMMITTED]
+    assert recorder.answers == [COMMITTED]
     assert archive.statuses == [0x0000]
     (information,) = archive.requests
     assert information.TransactionUID == "2.25.1"
@@ -76,54 +76,54 @@ def test_an_archive_is_asked_and_answers_on_the_same_association() -> None:
 
 
 def test_an_answer_may_come_before_the_response() -> None:
-    ears = Ears()
+    recorder = AnswerRecorder()
     early = Archive(on_same_association=True, before_response=True)
     with (
         running_archive(early) as archive,
-        CommitmentSession(commitment_destination(archive.port), ears.take) as session,
+        CommitmentSession(commitment_destination(archive.port), recorder.take) as session,
     ):
         assert session.send(REQUEST) == 0x0000
         assert session.wait("2.25.1", 5.0)
-    assert ears.answers == [COMMITTED]
+    assert recorder.answers == [COMMITTED]
 
 
 def test_failures_come_with_their_reasons() -> None:
-    ears = Ears()
+    recorder = AnswerRecorder()
     refusing = Archive(
         on_same_association=True, answer=lambda information: all_failed(information, 0x0112)
     )
     with (
         running_archive(refusing) as archive,
-        CommitmentSession(commitment_destination(archive.port), ears.take) as session,
+        CommitmentSession(commitment_destination(archive.port), recorder.take) as session,
     ):
         session.send(REQUEST)
         assert session.wait("2.25.1", 5.0)
-    assert [one.reason for one in ears.answers[0].failed] == [0x0112, 0x0112]
+    assert [one.reason for one in recorder.answers[0].failed] == [0x0112, 0x0112]
 
 
 def test_an_archive_that_answers_elsewhere_is_not_waited_for_for_ever() -> None:
     with (
         running_archive(Archive()) as archive,
-        CommitmentSession(commitment_destination(archive.port), Ears().take) as session,
+        CommitmentSession(commitment_destination(archive.port), AnswerRecorder().take) as session,
     ):
         assert session.send(REQUEST) == 0x0000
         assert not session.wait("2.25.1", 0.2)
 
 
 def test_many_sessions_that_are_answered_at_once_all_end() -> None:
-    ears = Ears()
+    recorder = AnswerRecorder()
     with running_archive(Archive(on_same_association=True)) as archive:
         for _ in range(10):
-            with CommitmentSession(commitment_destination(archive.port), ears.take) as session:
+            with CommitmentSession(commitment_destination(archive.port), recorder.take) as session:
                 session.send(REQUEST)
                 assert session.wait("2.25.1", 5.0)
-    assert len(ears.answers) == 10
+    assert len(recorder.answers) == 10
 
 
 def test_the_status_of_the_archive_is_handed_on() -> None:
     with (
         running_archive(Archive(replies=[0x0213])) as archive,
-        CommitmentSession(commitment_destination(archive.port), Ears().take) as session,
+        CommitmentSession(commitment_destination(archive.port), AnswerRecorder().take) as session,
     ):
         assert session.send(REQUEST) == 0x0213
 
@@ -137,7 +137,7 @@ def test_an_archive_without_the_service_is_named() -> None:
         on_store=lambda _: StoreStatus.SUCCESS,
     )
     with listening, pytest.raises(AssociationError, match="storage commitment") as caught:
-        CommitmentSession(commitment_destination(listening.port), Ears().take).__enter__()
+        CommitmentSession(commitment_destination(listening.port), AnswerRecorder().take).__enter__()
     assert not caught.value.retryable
 
 
@@ -155,22 +155,25 @@ def test_the_status_of_the_peer_is_handed_on() -> None:
 
 
 def test_a_node_takes_a_request_of_a_peer() -> None:
-    desk = Desk()
-    with commitment_node(desk) as listening, modality_association(listening.port) as association:
+    recorder = CommitmentRecorder()
+    with (
+        commitment_node(recorder) as listening,
+        modality_association(listening.port) as association,
+    ):
         assert send_n_action(association, build_request(REQUEST)) == 0x0000
-    assert desk.requests == [(REQUEST, Caller("MODALITY", HOST))]
+    assert recorder.requests == [(REQUEST, Caller("MODALITY", HOST))]
 
 
 @pytest.mark.parametrize("with_role", [True, False])
 def test_a_node_takes_the_answer_of_an_archive_that_calls_back(with_role: bool) -> None:
-    desk = Desk()
-    with commitment_node(desk) as listening:
+    recorder = CommitmentRecorder()
+    with commitment_node(recorder) as listening:
         assert call_back(listening.port, COMMITTED, with_role=with_role) == 0x0000
-    assert desk.answers == [(COMMITTED, Caller("ARCHIVE", HOST))]
+    assert recorder.answers == [(COMMITTED, Caller("ARCHIVE", HOST))]
 
 
 def test_the_role_that_an_archive_proposes_is_accepted() -> None:
-    with commitment_node(Desk()) as listening:
+    with commitment_node(CommitmentRecorder()) as listening:
         for scu_role, scp_role in ((False, True), (True, True), (True, False)):
             association = AE(ae_title="ARCHIVE").associate(
                 HOST,
@@ -184,7 +187,7 @@ def test_the_role_that_an_archive_proposes_is_accepted() -> None:
 
 
 def test_who_only_answers_may_not_send() -> None:
-    with commitment_node(Desk()) as listening:
+    with commitment_node(CommitmentRecorder()) as listening:
         association = AE(ae_title="ARCHIVE").associate(
             HOST, listening.port, contexts=[build_context(CR), build_context(COMMITMENT_CLASS)]
         )
@@ -204,25 +207,28 @@ def test_who_only_answers_may_not_send() -> None:
 def test_a_request_that_is_none_is_refused_with_the_reason(
     information: Dataset, changes: dict[str, Any], status: int
 ) -> None:
-    desk = Desk()
-    with commitment_node(desk) as listening, modality_association(listening.port) as association:
+    recorder = CommitmentRecorder()
+    with (
+        commitment_node(recorder) as listening,
+        modality_association(listening.port) as association,
+    ):
         assert send_n_action(association, information, **changes) == status
         assert send_n_action(association, build_request(REQUEST)) == 0x0000
-    assert len(desk.requests) == 1
+    assert len(recorder.requests) == 1
 
 
 def test_an_answer_that_is_none_is_refused_with_the_reason() -> None:
-    desk = Desk()
-    with commitment_node(desk) as listening:
+    recorder = CommitmentRecorder()
+    with commitment_node(recorder) as listening:
         assert call_back(listening.port, CommitmentAnswer("", REQUEST.references)) == 0x0115
-    assert desk.answers == []
+    assert recorder.answers == []
 
 
 @pytest.mark.parametrize(
     "status", [MessageStatus.NOT_AUTHORISED, MessageStatus.RESOURCE_LIMITATION]
 )
 def test_what_the_handler_says_is_the_response(status: MessageStatus) -> None:
-    with commitment_node(Desk(status)) as listening:
+    with commitment_node(CommitmentRecorder(status)) as listening:
         with modality_association(listening.port) as association:
             assert send_n_action(association, build_request(REQUEST)) == status
         assert call_back(listening.port, COMMITTED) == status
@@ -230,7 +236,7 @@ def test_what_the_handler_says_is_the_response(status: MessageStatus) -> None:
 
 def test_a_handler_that_raises_never_means_success() -> None:
     with (
-        commitment_node(BrokenDesk()) as listening,
+        commitment_node(BrokenRecorder()) as listening,
         modality_association(listening.port) as association,
     ):
         assert send_n_action(association, build_request(REQUEST)) == 0x0110
@@ -239,31 +245,31 @@ def test_a_handler_that_raises_never_means_success() -> None:
 def test_a_peer_that_waits_is_answered_on_its_own_association(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    desk, modality = Desk(), Archive()
+    recorder, modality = CommitmentRecorder(), Archive()
     with (
-        commitment_node(desk) as listening,
+        commitment_node(recorder) as listening,
         modality_association(listening.port, modality) as association,
     ):
         send_n_action(association, build_request(REQUEST))
-        assert desk.channels[0].is_open
+        assert recorder.channels[0].is_open
         answer = CommitmentAnswer("2.25.1", (), (Failure(REQUEST.references[0], 0x0112),))
-        assert desk.channels[0].send(answer, 5.0) == 0x0000
+        assert recorder.channels[0].send(answer, 5.0) == 0x0000
     (information,) = modality.answers
     assert information.FailedSOPSequence[0].FailureReason == 0x0112
     assert "unexpected" not in caplog.text
 
 
 def test_a_peer_that_went_on_is_not_answered_there() -> None:
-    desk = Desk()
-    with commitment_node(desk) as listening:
+    recorder = CommitmentRecorder()
+    with commitment_node(recorder) as listening:
         with modality_association(listening.port) as association:
             send_n_action(association, build_request(REQUEST))
-        wait_until(lambda: not desk.channels[0].is_open, seconds=5)
-        assert desk.channels[0].send(COMMITTED, 5.0) is None
+        wait_until(lambda: not recorder.channels[0].is_open, seconds=5)
+        assert recorder.channels[0].send(COMMITTED, 5.0) is None
 
 
 def test_a_peer_that_leaves_instead_of_responding_holds_nothing_up() -> None:
-    desk = Desk()
+    recorder = CommitmentRecorder()
     released = threading.Event()
 
     def leave(event: evt.Event) -> tuple[int, None]:
@@ -272,7 +278,7 @@ def test_a_peer_that_leaves_instead_of_responding_holds_nothing_up() -> None:
         return 0x0000, None
 
     association = AE(ae_title="MODALITY").associate
-    with commitment_node(desk) as listening:
+    with commitment_node(recorder) as listening:
         held = association(
             HOST,
             listening.port,
@@ -281,13 +287,13 @@ def test_a_peer_that_leaves_instead_of_responding_holds_nothing_up() -> None:
         )
         send_n_action(held, build_request(REQUEST))
         started = time.monotonic()
-        assert desk.channels[0].send(COMMITTED, 20.0) is None
+        assert recorder.channels[0].send(COMMITTED, 20.0) is None
         assert time.monotonic() - started < 10
     assert released.is_set()
 
 
 def test_answers_and_stores_on_one_association_do_not_mix() -> None:
-    desk, modality = Desk(), Archive()
+    recorder, modality = CommitmentRecorder(), Archive()
     film = dcmread(BytesIO(file_bytes(chest_film())))
 
     def slowly(_: ReceivedInstance) -> StoreStatus:
@@ -295,14 +301,14 @@ def test_answers_and_stores_on_one_association_do_not_mix() -> None:
         return StoreStatus.SUCCESS
 
     with (
-        commitment_node(desk, on_store=slowly) as listening,
+        commitment_node(recorder, on_store=slowly) as listening,
         modality_association(listening.port, modality) as association,
     ):
         send_n_action(association, build_request(REQUEST))
         sent: list[int | None] = []
 
         def answer_often() -> None:
-            sent.extend(desk.channels[0].send(COMMITTED, 5.0) for _ in range(5))
+            sent.extend(recorder.channels[0].send(COMMITTED, 5.0) for _ in range(5))
 
         answering = threading.Thread(target=answer_often)
         answering.start()
@@ -313,8 +319,11 @@ def test_answers_and_stores_on_one_association_do_not_mix() -> None:
 
 
 def test_stopping_the_node_does_not_wait_for_those_who_asked() -> None:
-    desk = Desk()
-    with commitment_node(desk) as listening, modality_association(listening.port) as association:
+    recorder = CommitmentRecorder()
+    with (
+        commitment_node(recorder) as listening,
+        modality_association(listening.port) as association,
+    ):
         send_n_action(association, build_request(REQUEST))
         started = time.monotonic()
         listening.stop()

@@ -27,8 +27,8 @@ from tests.servers.dicom.commitment_archive import HOST, Archive, running_archiv
 from tests.servers.dicom.commitment_peers import (
     COMMITTED,
     REQUEST,
-    Desk,
-    Ears,
+    AnswerRecorder,
+    CommitmentRecorder,
     commitment_destination,
     commitment_node,
     modality_association,
@@ -172,7 +172,7 @@ class Confused(Archive):
 def test_a_request_for_commitment_is_answered_by_its_own_response() -> None:
     with (
         running_archive(Confused()) as there,
-        CommitmentSession(commitment_destination(there.port), Ears().take) as session,
+        CommitmentSession(commitment_destination(there.port), AnswerRecorder().take) as session,
         pytest.raises(AssociationError, match="Message ID 9 instead of 1"),
     ):
         session.send(REQUEST)
@@ -187,14 +187,14 @@ def test_an_answer_to_a_peer_is_answered_by_its_own_response() -> None:
 
 
 def test_an_answer_on_the_association_of_the_peer_has_its_own_response() -> None:
-    desk, modality = Desk(), Confused()
+    recorder, modality = CommitmentRecorder(), Confused()
     with (
-        commitment_node(desk) as listening,
+        commitment_node(recorder) as listening,
         modality_association(listening.port, modality) as association,
     ):
         send_n_action(association, build_request(REQUEST))
-        assert desk.channels[0].send(COMMITTED, 5.0) == 0x0110
-        assert desk.channels[0].send(COMMITTED, 5.0) == 0x0110
+        assert recorder.channels[0].send(COMMITTED, 5.0) == 0x0110
+        assert recorder.channels[0].send(COMMITTED, 5.0) == 0x0110
     first, second = modality.numbers
     assert first != second
 

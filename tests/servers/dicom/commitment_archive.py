@@ -1,4 +1,4 @@
-"""A peer that speaks storage commitment in every way allowed, and some that are not."""
+"""A Storage Commitment SCP whose answers a test sets, allowed or not."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ def send_report(association: Association, answer: CommitmentAnswer) -> int | Non
 def call_back(
     port: int, answer: CommitmentAnswer, *, ae_title: str = "ARCHIVE", with_role: bool = True
 ) -> int | None:
-    """Open an association as an archive does, and answer on it."""
+    """Open an association as an archive does and answer on it."""
     roles = [build_role(COMMITMENT_CLASS, scp_role=True)] if with_role else []
     association = AE(ae_title=ae_title).associate(
         HOST, port, contexts=[build_context(COMMITMENT_CLASS)], ext_neg=list(roles)
@@ -86,7 +86,7 @@ class Archive:
         return status, None
 
     def _report(self, association: Association, information: Dataset) -> None:
-        # The other side may be gone by now.
+        # The peer may have closed the association by now.
         with suppress(RuntimeError):
             self.statuses.append(send_report(association, self.answer(information)))
 
@@ -103,7 +103,7 @@ class Archive:
 def running_archive(
     archive: Archive, port: int = 0, classes: tuple[str, ...] = ()
 ) -> Iterator[Archive]:
-    """Let the archive listen."""
+    """Run the archive and yield it."""
     ae = AE(ae_title="ARCHIVE")
     contexts = [build_context(uid) for uid in (COMMITMENT_CLASS, "1.2.840.10008.1.1", *classes)]
     for context in contexts[:1]:

@@ -32,8 +32,8 @@ COMMITTED = CommitmentAnswer("2.25.1", REQUEST.references)
 
 
 @dataclass
-class Desk:
-    """Keeps what a node hands over."""
+class CommitmentRecorder:
+    """Requests and answers that a node reports."""
 
     status: MessageStatus = MessageStatus.SUCCESS
     requests: list[tuple[CommitmentRequest, Caller]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Desk:
 
 
 @contextmanager
-def commitment_node(desk: Desk, **options: Any) -> Iterator[Node]:
+def commitment_node(recorder: CommitmentRecorder, **options: Any) -> Iterator[Node]:
     settings: dict[str, Any] = {"on_store": lambda _: StoreStatus.SUCCESS, **options}
     with Node(
         ae_title="CXRD",
@@ -61,7 +61,7 @@ def commitment_node(desk: Desk, **options: Any) -> Iterator[Node]:
         port=0,
         peers=[Peer("MODALITY"), Peer("ARCHIVE", sends=False)],
         require_called_ae_title=False,
-        commitment=CommitmentHandlers(desk.on_request, desk.on_answer),
+        commitment=CommitmentHandlers(recorder.on_request, recorder.on_answer),
         **settings,
     ) as listening:
         yield listening
@@ -71,7 +71,7 @@ def commitment_node(desk: Desk, **options: Any) -> Iterator[Node]:
 def modality_association(
     port: int, archive: Archive | None = None, ae_title: str = "MODALITY"
 ) -> Iterator[Association]:
-    """An association of a modality, which takes answers on it where it has an archive's ears."""
+    """Open an association of a modality; `archive` records the answers on it."""
     handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, archive.on_event)] if archive else []
     association = AE(ae_title=ae_title).associate(
         HOST,
@@ -103,8 +103,8 @@ def commitment_destination(port: int) -> Destination:
 
 
 @dataclass
-class Ears:
-    """Takes in what an archive answers on our association."""
+class AnswerRecorder:
+    """Answers of an archive on our association."""
 
     answers: list[CommitmentAnswer] = field(default_factory=list)
 

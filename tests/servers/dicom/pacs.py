@@ -35,7 +35,7 @@ def pacs_node(
 
 
 class RecordingPacs:
-    """A Storage SCP that counts how often each object came and keeps the last of each."""
+    """A Storage SCP that counts each object's arrivals and keeps the last copy."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self._folder = folder
@@ -72,15 +72,15 @@ class RecordingPacs:
         return StoreStatus.SUCCESS
 
     def of(self, modality: str) -> list[Path]:
-        """Files of the objects of one modality."""
+        """Return the files of the objects of a modality."""
         with self._lock:
             uids = [uid for uid, value in self.modalities.items() if value == modality]
         return [self._folder / f"{uid}.dcm" for uid in uids]
 
     def reports_of(self, study_instance_uid: str) -> list[Path]:
-        """Files of a study's reports; they come after its heatmaps."""
+        """Return the files of a study's reports; they come after its heatmaps."""
         return [path for path in self.of("SR") if self.studies[path.stem] == study_instance_uid]
 
     def heatmaps_of(self, study_instance_uid: str) -> list[Path]:
-        """Files of a study's heatmaps."""
+        """Return the files of a study's heatmaps."""
         return [path for path in self.of("OT") if self.studies[path.stem] == study_instance_uid]

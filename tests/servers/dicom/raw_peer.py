@@ -1,4 +1,4 @@
-"""A peer made of bytes: what it sends need not be DICOM."""
+"""A peer that sends any bytes, DICOM or not."""
 
 import socket
 import struct
@@ -22,7 +22,7 @@ ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT 
 COMMAND, LAST = 1, 2
 
 CLOSED = 0
-"""What `RawPeer.next` gives for the end of the connection, as no PDU has this type."""
+"""Type that `RawPeer.next` returns at the end of the connection; no PDU has it."""
 
 Element = tuple[int, bytes]
 
@@ -58,7 +58,7 @@ def associate_rq(
     version: int = 1,
     items: bytes | None = None,
 ) -> bytes:
-    """The body of an A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
+    """Return the body of an A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
     fixed = struct.pack(">H2x16s16s32x", version, called.ljust(16), calling.ljust(16))
     if items is None:
         items = item(0x10, b"1.2.840.10008.3.1.1.1")
@@ -79,7 +79,7 @@ def uid_value(uid: str) -> bytes:
 
 
 def store_elements(uid: str, sop_class: str = CR) -> list[Element]:
-    """Command set of a C-STORE-RQ without its group length."""
+    """Return the command set of a C-STORE-RQ without its group length."""
     return [
         (0x0002, uid_value(sop_class)),
         (0x0100, b"\x01\0"),
@@ -105,7 +105,7 @@ def command(elements: Iterable[Element]) -> bytes:
 
 
 def status_of(body: bytes) -> int:
-    """Status of the response in a P-DATA-TF."""
+    """Return the status of the response in a P-DATA-TF."""
     place = body.index(struct.pack("<HHI", 0, 0x0900, 2))
     return int.from_bytes(body[place + 8 : place + 10], "little")
 
@@ -137,7 +137,7 @@ class RawPeer:
         return self
 
     def next(self) -> tuple[int, bytes]:
-        """Type and body of the next PDU."""
+        """Return type and body of the next PDU."""
         header = self._read(6)
         if len(header) < 6:
             return CLOSED, b""
@@ -145,7 +145,7 @@ class RawPeer:
         return int(kind), self._read(length)
 
     def store(self, uid: str, data_set: bytes, *, fragment: int = 1 << 20) -> int:
-        """Send one object; the status of the answer."""
+        """Send an object and return the status of the answer."""
         self.begin_store(uid)
         for start in range(0, len(data_set), fragment):
             part = data_set[start : start + fragment]
@@ -165,7 +165,7 @@ class RawPeer:
         return status_of(body)
 
     def seconds_until_closed(self) -> float:
-        """Read whatever comes until the other side closes, and say how long that took."""
+        """Read until the other side closes and return the seconds until then."""
         started = time.monotonic()
         while self.next()[0] != CLOSED:
             continue

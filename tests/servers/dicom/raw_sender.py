@@ -1,4 +1,4 @@
-"""C-STORE of any bytes at all: what a sound sender would not put on the wire."""
+"""C-STORE of any bytes, valid or not."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,14 +24,14 @@ FRAGMENT = 1 << 20
 
 
 class RawSender:
-    """An association that sends data sets as they are."""
+    """An association that sends data sets unchanged."""
 
     def __init__(self, peer: RawPeer, contexts: dict[tuple[str, str], int]) -> None:
         self._peer = peer
         self._contexts = contexts
 
     def send(self, sop_class: str, syntax: str, uid: str, data_set: bytes) -> int | None:
-        """The status of the answer, None where none came."""
+        """Send an object; return the status of the answer, or None if the peer aborted."""
         number = self._contexts[sop_class, syntax]
         request = command(store_elements(uid, sop_class))
         self._peer.send(pdu(P_DATA, pdv(number, COMMAND | LAST, request)))
@@ -44,7 +44,7 @@ class RawSender:
 
 @contextmanager
 def raw_sender(port: int, pairs: Iterable[tuple[str, str]]) -> Iterator[RawSender]:
-    """An association for these SOP classes and transfer syntaxes."""
+    """Open an association for pairs of SOP class and transfer syntax."""
     contexts = {pair: 2 * place + 1 for place, pair in enumerate(dict.fromkeys(pairs))}
     asked = [(number, sop_class, [syntax]) for (sop_class, syntax), number in contexts.items()]
     with RawPeer(port, ANSWER_SECONDS) as peer:

@@ -39,7 +39,7 @@ def storage_archive(
     on_echo: Handler = lambda _: 0x0000,
     verification: bool = True,
 ) -> Iterator[Destination]:
-    """A PACS that answers as told."""
+    """Run a Storage SCP with these answers and yield it as a destination."""
     ae = AE(ae_title="PACS")
     for uid in classes:
         ae.add_supported_context(uid, list(syntaxes))
@@ -53,7 +53,7 @@ def storage_archive(
     try:
         yield destination(int(server.server_address[1]))
     finally:
-        # One that was just rejected is still closing; to abort it as well is a fault of its own.
+        # A rejected association may still be closing, and to abort it then raises an error.
         deadline = time.monotonic() + 2
         while ae.active_associations and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -76,7 +76,7 @@ FILM = file_bytes(chest_film(sop_class=SC))
 
 
 def accept_and_read_no_more(listening: socket.socket) -> socket.socket:
-    """Accept whatever is proposed, then take nothing off the connection."""
+    """Accept an association with all its contexts, then stop reading."""
     connection, _ = listening.accept()
     header = connection.recv(6, socket.MSG_WAITALL)
     request = connection.recv(struct.unpack(">BxI", header)[1], socket.MSG_WAITALL)

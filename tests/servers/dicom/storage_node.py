@@ -24,7 +24,7 @@ CR = "1.2.840.10008.5.1.4.1.1.1"
 
 @dataclass
 class Inbox:
-    """Keeps what a node hands over."""
+    """Instances, rejections and refusals that a node reports."""
 
     instances: list[ReceivedInstance] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
