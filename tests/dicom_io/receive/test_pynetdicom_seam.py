@@ -51,6 +51,8 @@ from dicom_io.objects.classes import VERIFICATION
 from tests.servers.dicom import raw_peer
 from tests.tools.paths import ROOT
 
+pytestmark = pytest.mark.network
+
 REQUIREMENT = "pynetdicom>=3.0,<3.1"
 """The versions that the list below was written for."""
 
