@@ -12,6 +12,7 @@ from PIL import Image
 
 from cxr_model.findings import LABELS
 from dicom_io.objects.codes import finding_code
+from tests.tools.cli import cxrd
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
@@ -64,11 +65,6 @@ def test_heatmaps_and_table_are_where_it_says(shown: str, kept: Path) -> None:
 
 def test_folder_in_use_is_refused(kept: Path, shown: str) -> None:
     assert shown
-    done = subprocess.run(
-        [sys.executable, "-m", "daemon", "demo", "--keep", str(kept)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = cxrd("demo", "--keep", str(kept), cwd=kept.parent)
     assert done.returncode == 1
     assert done.stderr.strip() == f"cxrd: {kept} is not empty; name a new folder with --keep"

@@ -2,9 +2,6 @@
 
 import csv
 import datetime
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,8 +12,7 @@ from daemon.batch.analyse_files import analyse_files
 from daemon.config.settings import ModelConfig
 from dicom_io.gate.reasons import Reason
 from tests.builders.images.films import film
-
-pytestmark = [pytest.mark.daemon, pytest.mark.network]
+from tests.tools.cli import cxrd, one_line_of_error
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 
@@ -63,15 +59,8 @@ def test_the_demo_reports_a_bad_file_in_one_line(
     path = tmp_path / "bad.dcm"
     if content is not None:
         path.write_bytes(content)
-    done = subprocess.run(
-        [sys.executable, "-m", "daemon", "demo", str(path)],
-        env={name: value for name, value in os.environ.items() if name[:5] != "CXRD_"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
+    done = cxrd("demo", str(path), cwd=tmp_path)
     assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    line = one_line_of_error(done)
     assert line.startswith(f"cxrd: {path}: ")
     assert problem in line
