@@ -32,7 +32,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"`?make ([a-z]+)`?", README):
+    for target in re.findall(r"`?make ([a-z-]+)`?", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
