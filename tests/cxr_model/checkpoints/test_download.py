@@ -1,4 +1,4 @@
-"""Fetching weights: resumed, checked, and there whole or not at all."""
+"""Downloads of weights: resumed, verified, and complete or absent."""
 
 import hashlib
 import socket
@@ -14,6 +14,7 @@ from cxr_model.checkpoints.importers import TORCHXRAYVISION_LABELS
 from cxr_model.checkpoints.published import PUBLISHED, Published, import_published, published
 from cxr_model.errors import DownloadError
 from cxr_model.findings import LABELS
+from cxr_model.predict.network import DENSENET_121
 from tests.builders.made_models import random_network
 from tests.servers.file_server import FileServer, serve
 
@@ -35,19 +36,21 @@ def server() -> Iterator[FileServer]:
         yield running
 
 
-def source(server: FileServer, *, size: int | None = len(CONTENT), sha256: str = SHA256) -> Source:
+def source_of(
+    server: FileServer, *, size: int | None = len(CONTENT), sha256: str = SHA256
+) -> Source:
     return Source(f"{server.url}/weights.pt", size, sha256)
 
 
-def get(what: Source, folder: Path) -> Path:
+def get(source: Source, folder: Path) -> Path:
     target = folder / "kept" / "weights.pt"
-    fetch(what, target, progress=False, timeout=5)
+    fetch(source, target, progress=False, timeout=5)
     return target
 
 
-def error_of(what: Source, folder: Path) -> str:
+def error_of(source: Source, folder: Path) -> str:
     with pytest.raises(DownloadError) as caught:
-        get(what, folder)
+        get(source, folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -62,37 +65,37 @@ def test_a_file_arrives_whole(
     server: FileServer, tmp_path: Path, size: int | None, length: bool
 ) -> None:
     server.length = length
-    target = get(source(server, size=size), tmp_path)
+    target = get(source_of(server, size=size), tmp_path)
     assert target.read_bytes() == CONTENT
     assert [path.name for path in target.parent.iterdir()] == ["weights.pt"]
 
 
-def test_what_is_there_is_checked_and_not_fetched_again(server: FileServer, tmp_path: Path) -> None:
-    target = get(source(server), tmp_path)
-    get(source(server), tmp_path)
-    assert server.starts == [0]
-    target.write_bytes(CONTENT[:-1] + b"x")
-    assert "sha256" in error_of(source(server), tmp_path)
-
-
-def test_a_connection_that_breaks_is_taken_up_where_it_was(
+def test_an_existing_file_is_verified_and_not_downloaded_again(
     server: FileServer, tmp_path: Path
 ) -> None:
+    target = get(source_of(server), tmp_path)
+    get(source_of(server), tmp_path)
+    assert server.starts == [0]
+    target.write_bytes(CONTENT[:-1] + b"x")
+    assert "sha256" in error_of(source_of(server), tmp_path)
+
+
+def test_a_broken_connection_is_resumed(server: FileServer, tmp_path: Path) -> None:
     server.cuts = [300_000, 200_000]
-    target = get(source(server), tmp_path)
+    target = get(source_of(server), tmp_path)
     assert target.read_bytes() == CONTENT
     assert server.starts == [0, 300_000, 500_000]
 
 
-def test_the_next_call_goes_on_where_the_last_one_ended(server: FileServer, tmp_path: Path) -> None:
+def test_the_next_call_resumes_the_download(server: FileServer, tmp_path: Path) -> None:
     server.cuts = [300_000, 0]
-    message = error_of(source(server), tmp_path)
+    message = error_of(source_of(server), tmp_path)
     assert "broke off after 0.3 of 1.0 MB" in message
     assert "the same command goes on from there" in message
     assert part_of(tmp_path).read_bytes() == CONTENT[:300_000]
     assert not (tmp_path / "kept" / "weights.pt").exists()
     server.starts.clear()
-    assert get(source(server), tmp_path).read_bytes() == CONTENT
+    assert get(source_of(server), tmp_path).read_bytes() == CONTENT
     assert server.starts == [300_000]
 
 
@@ -100,15 +103,15 @@ def test_a_server_without_ranges_starts_anew(server: FileServer, tmp_path: Path)
     server.ranges = False
     part_of(tmp_path).parent.mkdir()
     part_of(tmp_path).write_bytes(b"x" * 1000)
-    assert get(source(server), tmp_path).read_bytes() == CONTENT
+    assert get(source_of(server), tmp_path).read_bytes() == CONTENT
 
 
 def test_a_part_of_another_file_is_thrown_away(server: FileServer, tmp_path: Path) -> None:
     part_of(tmp_path).parent.mkdir()
     part_of(tmp_path).write_bytes(b"x" * 1000)
-    assert "its sha256 is" in error_of(source(server), tmp_path)
+    assert "its sha256 is" in error_of(source_of(server), tmp_path)
     assert not part_of(tmp_path).exists()
-    assert get(source(server), tmp_path).read_bytes() == CONTENT
+    assert get(source_of(server), tmp_path).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("extra", [b"", b"too long"])
@@ -118,29 +121,29 @@ def test_a_part_that_is_already_complete_or_too_long(
 ) -> None:
     part_of(tmp_path).parent.mkdir()
     part_of(tmp_path).write_bytes(CONTENT + extra)
-    assert get(source(server, size=size), tmp_path).read_bytes() == CONTENT
+    assert get(source_of(server, size=size), tmp_path).read_bytes() == CONTENT
 
 
 def test_another_file_is_refused_and_deleted(server: FileServer, tmp_path: Path) -> None:
-    message = error_of(source(server, sha256="0" * 64), tmp_path)
+    message = error_of(source_of(server, sha256="0" * 64), tmp_path)
     assert f"its sha256 is {SHA256}, not {'0' * 64}" in message
     assert list((tmp_path / "kept").iterdir()) == []
 
 
 def test_another_size_is_refused(server: FileServer, tmp_path: Path) -> None:
-    assert "bytes, not 1023000" in error_of(source(server, size=len(CONTENT) - 1000), tmp_path)
+    assert "bytes, not 1023000" in error_of(source_of(server, size=len(CONTENT) - 1000), tmp_path)
     assert list((tmp_path / "kept").iterdir()) == []
 
 
 @pytest.mark.parametrize(("status", "reason"), [(404, "404 Not Found"), (503, "503 Service")])
-def test_a_refusal_is_said_in_the_servers_words(
+def test_a_refusal_has_the_status_of_the_server(
     server: FileServer, tmp_path: Path, status: int, reason: str
 ) -> None:
     server.status = status
-    assert f"the server answered {reason}" in error_of(source(server), tmp_path)
+    assert f"the server answered {reason}" in error_of(source_of(server), tmp_path)
 
 
-def test_no_network_is_one_line(tmp_path: Path) -> None:
+def test_an_unavailable_server_is_one_line(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -156,10 +159,10 @@ def test_without_a_sha256_only_https_is_trusted(server: FileServer, tmp_path: Pa
 
 
 def test_published_networks_have_a_threshold_for_every_finding() -> None:
-    for one in PUBLISHED:
-        assert tuple(one.thresholds) == LABELS
-        assert all(0 < value < 0.5 for value in one.thresholds.values())
-        assert one.source().url.startswith("https://github.com/mlmed/torchxrayvision/")
+    for network in PUBLISHED:
+        assert tuple(network.thresholds) == LABELS
+        assert all(0 < value < 0.5 for value in network.thresholds.values())
+        assert network.source().url.startswith("https://github.com/mlmed/torchxrayvision/")
     assert published("densenet121-res224-all").thresholds["Cardiomegaly"] == 0.050318155
     with pytest.raises(DownloadError, match="known are densenet121-res224-all"):
         published("all")
@@ -167,7 +170,7 @@ def test_published_networks_have_a_threshold_for_every_finding() -> None:
 
 def test_published_weights_become_a_bundle_with_their_thresholds(tmp_path: Path) -> None:
     """The file here is a state dict with 18 outputs; the published ones are pickled modules."""
-    network = random_network(channels=1)
+    network = random_network(channels=1, blocks=DENSENET_121)
     state = network.state_dict()
     rows = [LABELS.index(name) if name in LABELS else 0 for name in TORCHXRAYVISION_LABELS]
     for key in ("classifier.weight", "classifier.bias"):

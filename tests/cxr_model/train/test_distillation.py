@@ -1,4 +1,4 @@
-"""Teachers: what they say is their own, whatever size and scale the student works in."""
+"""Teachers give their own probabilities for a student of any input size and scale."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.builders.made_models import random_bundle
 CPU = torch.device("cpu")
 
 
-def said_alone(bundle: Bundle, square: np.ndarray) -> torch.Tensor:
+def own_probabilities(bundle: Bundle, square: np.ndarray) -> torch.Tensor:
     with torch.no_grad():
         logits = bundle.network(normalise(square, bundle.card.input)[None]).logits
     return torch.sigmoid(logits)
@@ -23,7 +23,7 @@ def test_the_mean_of_two_teachers() -> None:
     spec = one.card.input
     square = np.random.default_rng(0).integers(0, 255, (spec.size, spec.size), dtype=np.uint8)
     teachers = Teachers([one, other], spec, CPU)
-    expected = (said_alone(one, square) + said_alone(other, square)) / 2
+    expected = (own_probabilities(one, square) + own_probabilities(other, square)) / 2
     torch.testing.assert_close(teachers.probabilities(normalise(square, spec)[None]), expected)
 
 
@@ -33,7 +33,7 @@ def test_a_teacher_gets_its_own_scale() -> None:
     square = np.random.default_rng(0).integers(0, 255, (spec.size, spec.size), dtype=np.uint8)
     student = InputSpec(spec.size, mean=(0.5,), std=(1 / 2048,))
     taught = Teachers([teacher], student, CPU).probabilities(normalise(square, student)[None])
-    torch.testing.assert_close(taught, said_alone(teacher, square), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(taught, own_probabilities(teacher, square), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2])
@@ -44,4 +44,4 @@ def test_a_teacher_gets_its_own_size(factor: float) -> None:
     flat = np.full((size, size), 90, dtype=np.uint8)
     taught = Teachers([teacher], student, CPU).probabilities(normalise(flat, student)[None])
     same = np.full((teacher.card.input.size,) * 2, 90, dtype=np.uint8)
-    torch.testing.assert_close(taught, said_alone(teacher, same), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(taught, own_probabilities(teacher, same), rtol=1e-3, atol=1e-4)

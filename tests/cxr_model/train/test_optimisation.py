@@ -1,3 +1,5 @@
+"""Learning rate, loss, mixup, weight decay and weight average of the training loop."""
+
 import itertools
 import math
 from pathlib import Path
@@ -6,7 +8,6 @@ import pytest
 import torch
 
 from cxr_model.data.films import NO_CLASS, Batch, Film
-from cxr_model.predict.network import DenseNet121
 from cxr_model.train.optimisation import (
     Average,
     Mix,
@@ -18,6 +19,7 @@ from cxr_model.train.optimisation import (
     positive_weights,
     start_at_prevalence,
 )
+from tests.builders.made_models import random_network
 
 FILMS = [Film(Path("x"), (1.0,) + (0.0,) * 13)] * 4 + [Film(Path("x"), (0.0,) * 14)] * 14
 
@@ -26,12 +28,12 @@ def test_the_learning_rate_rises_then_falls_to_zero() -> None:
     rates = [learning_rate_at(step, 100, 1.0, 0.1) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == rates[10] == 1.0
-    assert all(one > next_ for one, next_ in itertools.pairwise(rates[10:]))
+    assert all(rate > later for rate, later in itertools.pairwise(rates[10:]))
     assert rates[-1] < 1e-3
 
 
 def test_an_untrained_network_predicts_the_prevalence() -> None:
-    network = DenseNet121()
+    network = random_network()
     start_at_prevalence(network, FILMS, balance=0.0)
     probabilities = torch.sigmoid(network.classifier.bias.detach())
     assert float(probabilities[0]) == pytest.approx(5 / 20)
@@ -93,14 +95,15 @@ def test_a_mix_follows_from_its_seed() -> None:
 
 
 def test_only_kernels_decay() -> None:
-    kernels, vectors = make_optimiser(DenseNet121(), 1e-3, 0.05).param_groups
+    network = random_network()
+    kernels, vectors = make_optimiser(network, 1e-3, 0.05).param_groups
     assert (kernels["weight_decay"], vectors["weight_decay"]) == (0.05, 0.0)
     assert all(parameter.ndim > 1 for parameter in kernels["params"])
-    assert len(kernels["params"]) + len(vectors["params"]) == len(list(DenseNet121().parameters()))
+    assert len(kernels["params"]) + len(vectors["params"]) == len(list(network.parameters()))
 
 
 def test_the_average_follows_the_network() -> None:
-    network = DenseNet121()
+    network = random_network()
     average = Average(network, 0.9)
     start = network.classifier.bias.detach().clone()
     with torch.no_grad():

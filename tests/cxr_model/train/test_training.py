@@ -1,13 +1,19 @@
+"""Training: from films and labels to a bundle, resumed, in stages and with teachers."""
+
 import csv
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
+from cxr_model.data import films
 from cxr_model.data.image_file import read_image
 from cxr_model.errors import BundleError, DataError, PatientOverlapError, TrainingError
 from cxr_model.findings import LABELS
@@ -16,9 +22,10 @@ from cxr_model.predict.choices import Device
 from cxr_model.predict.network import DenseNet121
 from cxr_model.train import initialisation
 from cxr_model.train.config import Initialisation, Precision, TrainingConfig
-from cxr_model.train.loop import CHECKPOINT_FILE, CURVES_FILE, LOG_FILE, Trainer
+from cxr_model.train.loop import CHECKPOINT_FILE, CURVES_FILE, LOG_FILE
 from cxr_model.train.training import train
 from tests.builders.images.films_on_disk import make_film, simple_dataset, teacher_table
+from tests.builders.made_models import NARROW, random_network
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -31,7 +38,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_for(dataset: Path, out: Path, **changes: Any) -> TrainingConfig:
-    """One epoch of two steps of 24 films of 32 pixels."""
+    """Return settings for an epoch of two steps of 24 films of 32 pixels."""
     config = TrainingConfig(
         images=dataset,
         labels=dataset / "labels.csv",
@@ -46,7 +53,11 @@ def config_for(dataset: Path, out: Path, **changes: Any) -> TrainingConfig:
 
 
 def run(config: TrainingConfig) -> Bundle:
-    return train(config, now=lambda: NOW, progress=False)
+    return train(config, now=lambda: NOW, progress=False, blocks=NARROW)
+
+
+def load(folder: Path) -> Bundle:
+    return Bundle.load(folder, blocks=NARROW)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +67,8 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Training
     return config
 
 
-def test_the_bundle_says_how_it_was_made(trained: TrainingConfig) -> None:
-    card = Bundle.load(trained.out).card
+def test_the_card_has_the_provenance(trained: TrainingConfig) -> None:
+    card = load(trained.out).card
     assert card.created == "2026-01-02T03:04:05+00:00"
     split = card.provenance["split"]
     assert split["patients"] == {"train": 26, "validation": 6, "held_out": 8}
@@ -69,7 +80,7 @@ def test_the_bundle_says_how_it_was_made(trained: TrainingConfig) -> None:
 
 
 def test_the_metrics_are_those_of_the_held_out_patients(trained: TrainingConfig) -> None:
-    metrics = Bundle.load(trained.out).card.metrics
+    metrics = load(trained.out).card.metrics
     held_out = metrics["held_out"]
     assert (held_out["images"], held_out["patients"]) == (16, 8)
     assert held_out["labels_in_mean"] == 2
@@ -94,32 +105,40 @@ def test_the_curves_are_drawn(trained: TrainingConfig) -> None:
 
 def test_the_same_seed_gives_the_same_weights(trained: TrainingConfig, tmp_path: Path) -> None:
     again = run(replace(trained, out=tmp_path / "again"))
-    assert again.card.weights == Bundle.load(trained.out).card.weights
+    assert again.card.weights == load(trained.out).card.weights
+
+
+def interrupted_after(count: int) -> Callable[[Path], npt.NDArray[np.uint8]]:
+    """Return a `read_image` that raises KeyboardInterrupt after `count` films."""
+    reads = itertools.count()
+
+    def read(path: Path) -> npt.NDArray[np.uint8]:
+        if next(reads) >= count:
+            raise KeyboardInterrupt
+        return read_image(path)
+
+    return read
 
 
 @pytest.mark.slow
 def test_a_killed_training_ends_like_one_that_was_not(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings: dict[str, Any] = {"epochs": 2, "patience": 5}
     whole = run(config_for(dataset, tmp_path / "whole", **settings))
     killed = config_for(dataset, tmp_path / "killed", checkpoint_seconds=0.0, **settings)
-    step = Trainer._train_on
-    steps = 0
-
-    def dies_at_the_fourth(trainer: Trainer, batch: Any) -> float:
-        nonlocal steps
-        steps += 1
-        if steps == 4:
-            raise KeyboardInterrupt
-        return step(trainer, batch)
-
-    monkeypatch.setattr(Trainer, "_train_on", dies_at_the_fourth)
-    with pytest.raises(KeyboardInterrupt):
-        run(killed)
+    with monkeypatch.context() as patch:
+        # Three steps of 24 films and a validation of 12 films come before the fourth step.
+        patch.setattr(films, "read_image", interrupted_after(3 * 24 + 12))
+        with pytest.raises(KeyboardInterrupt):
+            run(killed)
     assert not killed.out.exists()
-    resumed = run(killed)
-    assert steps == 5
+    with caplog.at_level("INFO"):
+        resumed = run(killed)
+    assert "resumed at step 3 of 4" in caplog.text
     assert resumed.card.weights == whole.card.weights
     assert resumed.card.metrics == whole.card.metrics
 
@@ -169,7 +188,7 @@ def test_a_stage_goes_on_from_a_bundle_with_teacher_and_other_films(
     assert second["films_with_soft_targets"] == 26
     assert second["pretraining_classes"] == ["normal", "pneumonia"]
     assert bundle.card.input.size == 64
-    assert set(bundle.network.state_dict()) == set(DenseNet121().state_dict())
+    assert set(bundle.network.state_dict()) == set(random_network().state_dict())
 
 
 def test_a_bundle_that_has_seen_the_held_out_patients_is_refused(
@@ -182,7 +201,7 @@ def test_a_bundle_that_has_seen_the_held_out_patients_is_refused(
 @pytest.mark.slow
 def test_another_seed_can_keep_the_split(trained: TrainingConfig, tmp_path: Path) -> None:
     other = run(replace(trained, out=tmp_path / "other", seed=6, split_seed=trained.seed))
-    first = Bundle.load(trained.out).card
+    first = load(trained.out).card
     assert other.card.provenance["split"] == first.provenance["split"]
     assert other.card.weights != first.weights
 
@@ -191,7 +210,7 @@ def test_another_seed_can_keep_the_split(trained: TrainingConfig, tmp_path: Path
 def test_a_student_follows_its_teachers(
     dataset: Path, trained: TrainingConfig, tmp_path: Path
 ) -> None:
-    sure = Bundle.load(trained.out)
+    sure = load(trained.out)
     with torch.no_grad():
         sure.network.classifier.weight.zero_()
         sure.network.classifier.bias.fill_(3.0)
@@ -205,7 +224,7 @@ def test_a_student_follows_its_teachers(
     )
     (stage,) = taught.card.provenance["stages"]
     assert stage["settings"]["teachers"] == ["sure", "bundle"]
-    assert stage["teachers_sha256"] == [Bundle.load(path).sha256 for path in teachers]
+    assert stage["teachers_sha256"] == [load(path).sha256 for path in teachers]
     # Each step moves a bias by about the learning rate, towards what it is taught.
     change = taught.network.classifier.bias - alone.network.classifier.bias
     assert float(change.detach().mean()) > 0.001
@@ -218,7 +237,7 @@ def test_a_teacher_that_has_seen_the_held_out_patients_is_refused(
         run(replace(trained, out=tmp_path / "leak", teachers=(trained.out,), seed=6))
 
 
-def test_another_table_with_the_same_patients_is_no_way_around(
+def test_a_patient_of_another_table_is_recognised(
     dataset: Path, trained: TrainingConfig, tmp_path: Path
 ) -> None:
     rows = (dataset / "labels.csv").read_text().splitlines()
