@@ -1,4 +1,4 @@
-"""Calibration: curves that rise, fitted on some patients and judged on others."""
+"""Calibration: rising curves, fitted on some patients and scored on others."""
 
 import itertools
 import json
@@ -47,14 +47,14 @@ CURVES = [
 def outcomes(
     n: int, *, slope: float, intercept: float, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits, and outcomes drawn from slope * logit + intercept."""
+    """Return logits, and outcomes drawn from slope * logit + intercept."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(-1.5, 1.5, n)
     return logits, (rng.random(n) < sigmoid(slope * logits + intercept)).astype(float)
 
 
-def chosen(logits: np.ndarray, y: np.ndarray, folds: np.ndarray | None = None) -> Selection:
-    """What is chosen for one label alone, every film of another patient, in five folds."""
+def select_curve(logits: np.ndarray, y: np.ndarray, folds: np.ndarray | None = None) -> Selection:
+    """Select a curve for a single label with a film per patient, in five folds."""
     folds = np.arange(len(y)) % 5 if folds is None else folds
     patients = np.arange(len(y)).astype(str).astype(object)
 
@@ -66,7 +66,7 @@ def chosen(logits: np.ndarray, y: np.ndarray, folds: np.ndarray | None = None) -
 
 
 def table(n: int = 600, *, first: int = 0, slope: float = 0.5, seed: int = 0) -> Predictions:
-    """Two labels, three images a patient, overconfident by 1 / slope."""
+    """Return two labels, three images per patient, overconfident by 1 / slope."""
     columns: dict[str, object] = {
         "image": [f"{first + i}.png" for i in range(n)],
         "patient_id": [str((first + i) // 3) for i in range(n)],
@@ -141,7 +141,7 @@ def test_smoothed_targets_follow_platt() -> None:
     np.testing.assert_allclose(smoothed_targets([1, 0, 0, 0]), [2 / 3, 0.2, 0.2, 0.2])
 
 
-def test_priors_steady_a_label_with_few_positives() -> None:
+def test_a_prior_stabilises_a_label_with_few_positives() -> None:
     logits, y = outcomes(400, slope=1.0, intercept=0.0, seed=3)
     y[:] = 0
     y[:2] = 1
@@ -149,7 +149,7 @@ def test_priors_steady_a_label_with_few_positives() -> None:
     assert abs(shrunk.slope - 1) < abs(free.slope - 1)
 
 
-def test_a_score_that_points_the_wrong_way_still_gives_a_rising_curve() -> None:
+def test_a_reversed_score_still_gives_a_rising_curve() -> None:
     logits, y = outcomes(3000, slope=-1.0, intercept=-1.0)
     assert 0 < fit_platt(logits, y).slope < 0.01
     beta = fit_beta(logits, y)
@@ -199,65 +199,65 @@ def test_the_file_names_no_patient(tmp_path: Path) -> None:
     assert "DOE" not in (tmp_path / "c.json").read_text()
 
 
-def test_the_guard_keeps_what_calibration_would_worsen() -> None:
+def test_a_label_that_calibration_would_worsen_stays_uncalibrated() -> None:
     logits, y = outcomes(1000, slope=1.0, intercept=0.0)
     folds = np.arange(1000) % 5
-    # Each fold has a prevalence of its own: what four folds teach is wrong in the fifth.
+    # The first fold has another prevalence, so a fit to the other folds is wrong for it.
     y[folds == 0] = 1 - np.arange(200) % 2
-    choice = chosen(logits, y, folds)
+    choice = select_curve(logits, y, folds)
     scores = choice.report["left_out"]
     assert scores["beta"]["brier"] > scores["identity"]["brier"]
     assert choice.calibrator.method is Method.IDENTITY
 
 
-def test_a_network_far_off_is_calibrated_all_the_same() -> None:
+def test_a_network_with_a_large_offset_is_calibrated() -> None:
     logits, y = outcomes(4000, slope=1.0, intercept=-2.0)
     far_off = logits - 8.0
-    choice = chosen(far_off, y)
+    choice = select_curve(far_off, y)
     assert choice.report["chosen"] == "beta"
     assert choice.report["gain_in_standard_errors"]["nll"] > 10
     assert sigmoid(choice.calibrator.apply(far_off)).mean() == pytest.approx(y.mean(), rel=0.01)
 
 
-def test_a_handful_of_positives_changes_little() -> None:
+def test_few_positives_keep_the_identity() -> None:
     logits, y = outcomes(2000, slope=0.8, intercept=-4.5)
     assert 5 < y.sum() < 30
-    assert chosen(logits - 4.5, y).calibrator == Identity()
+    assert select_curve(logits - 4.5, y).calibrator == Identity()
 
 
-def test_a_handful_of_positives_is_enough_where_the_network_is_far_off() -> None:
+def test_few_positives_suffice_for_a_large_offset() -> None:
     logits, y = outcomes(2000, slope=1.0, intercept=-3.5)
     assert 5 < y.sum() < 100
-    curve = chosen(logits, y).calibrator
+    curve = select_curve(logits, y).calibrator
     assert curve.method is Method.PLATT
     calibrated = sigmoid(curve.apply(logits))
     assert calibrated.mean() == pytest.approx(y.mean(), rel=0.2)
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_outcomes_of_one_kind_are_no_evidence(flip: bool) -> None:
+def test_equal_outcomes_keep_the_identity(flip: bool) -> None:
     logits, _ = outcomes(600, slope=1.0, intercept=0.0)
     y = np.full(600, float(flip))
-    assert chosen(logits, y).calibrator == Identity()
+    assert select_curve(logits, y).calibrator == Identity()
 
 
-def test_few_negatives_are_as_little_as_few_positives() -> None:
+def test_few_negatives_count_like_few_positives() -> None:
     logits, y = outcomes(600, slope=0.8, intercept=0.0)
     y[:] = 1
     y[np.argsort(logits)[:5]] = 0
-    mirrored = chosen(-logits, 1 - y).report
-    found = chosen(logits, y).report
+    mirrored = select_curve(-logits, 1 - y).report
+    found = select_curve(logits, y).report
     assert found["chosen"] == mirrored["chosen"]
     assert set(found["left_out"]) == {"identity", "platt"}
 
 
 @pytest.mark.parametrize("methods", list(itertools.permutations(["identity", "platt", "beta"])))
 def test_the_order_of_the_methods_allowed_does_not_matter(methods: tuple[str, ...]) -> None:
-    fitted = calibrate(table(3000, slope=0.4), methods=tuple(Method(one) for one in methods))
+    fitted = calibrate(table(3000, slope=0.4), methods=tuple(map(Method, methods)))
     assert {curve.method for curve in fitted.calibrators.values()} == {Method.BETA}
 
 
-def test_folds_keep_patients_whole_and_need_enough_of_them() -> None:
+def test_folds_keep_patients_together() -> None:
     patients = np.array([str(i // 4) for i in range(400)], dtype=object)
     folds = split_patients(patients, 5, seed=0)
     assert all(len(set(folds[patients == name])) == 1 for name in set(patients))
@@ -268,7 +268,7 @@ def test_folds_keep_patients_whole_and_need_enough_of_them() -> None:
         split_patients(np.array(["a", "b", "c"], dtype=object), 5, seed=0)
 
 
-def test_a_local_refit_moves_offsets_only_and_only_where_outcomes_allow() -> None:
+def test_a_local_refit_changes_offsets_of_labels_with_enough_outcomes() -> None:
     general = calibrate(table(3000))
     local = table(900, first=9000, seed=5)
     targets = local.targets.copy()
@@ -304,7 +304,7 @@ def test_an_offset_makes_the_mean_fit() -> None:
         ({"patient_id": [None, "1"]}, "empty"),
     ],
 )
-def test_a_table_that_cannot_be_used_says_why(
+def test_an_unusable_table_is_refused_with_the_reason(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     columns = {"image": ["a", "b"], "patient_id": ["1", "2"], "prob_Mass": [0.1, 0.2]}
@@ -314,7 +314,7 @@ def test_a_table_that_cannot_be_used_says_why(
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "cxrd-calibration/1"}'])
-def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_malformed_calibration_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(CalibrationError):
         Calibration.load(tmp_path / "c.json")

@@ -1,3 +1,5 @@
+"""Thresholds at a specificity, and the scales of heatmaps."""
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ def test_the_threshold_is_the_lowest_of_its_specificity() -> None:
         assert (negatives < next_lower).mean() < 0.95
 
 
-def test_negatives_that_all_look_alike_stay_absent() -> None:
+def test_equal_negatives_stay_absent() -> None:
     thresholds = thresholds_at_specificity(np.full((9, 14), 0.2), np.zeros((9, 14)), 0.9)
     assert set(thresholds.values()) == {0.6}
 

@@ -1,4 +1,4 @@
-"""Pooling: labels of one network estimate one another, as far as they are alike."""
+"""Pooling: the labels of a network share slope, curvature and offset as far as they agree."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ LABELS, FILMS = 12, 3000
 def network(
     slopes: np.ndarray, offsets: np.ndarray, *, prevalence: float = -1.5, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits and outcomes (films, labels) of a network with these errors, and its patients."""
+    """Return logits and outcomes (films, labels) of a network with these errors, and patients."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(prevalence, 1.5, (FILMS, len(slopes)))
     centre = logits.mean(axis=0)
@@ -26,7 +26,7 @@ def evidence(logits: np.ndarray, y: np.ndarray, patients: np.ndarray) -> list[Ev
     return [Evidence.of(logits[:, i], y[:, i], patients) for i in range(logits.shape[1])]
 
 
-def test_what_all_labels_share_is_found() -> None:
+def test_the_common_values_of_equal_labels_are_found() -> None:
     common = pool(evidence(*network(np.full(LABELS, 0.7), np.zeros(LABELS))))
     slope, curvature, offset = common.mean
     assert slope == pytest.approx(0.7, abs=0.03)
@@ -35,7 +35,7 @@ def test_what_all_labels_share_is_found() -> None:
     assert common.variance[0] < 0.03**2
 
 
-def test_what_labels_do_not_share_is_not_drawn_together() -> None:
+def test_different_labels_have_a_large_spread() -> None:
     spread = np.linspace(-1, 1, LABELS)
     common = pool(evidence(*network(0.9 + 0.5 * spread, 2.0 * spread)))
     assert np.sqrt(common.variance[0]) == pytest.approx(0.5 * spread.std(), rel=0.3)
@@ -69,17 +69,17 @@ def test_a_firm_prior_is_the_curve_itself() -> None:
     assert curve.a - curve.b == pytest.approx(0.3, abs=1e-3)
     at_centre = float(curve.apply(label.centre))
     assert at_centre - label.centre == pytest.approx(
-        -0.2 + 0.3 * (at_curve(label.centre) - label.curve_mean), abs=1e-3
+        -0.2 + 0.3 * (curvature(label.centre) - label.curve_mean), abs=1e-3
     )
     platt = fit_platt(logits[:, 0], y[:, 0], prior=label.prior(firm))
     assert platt.slope == pytest.approx(0.8, abs=0.15)
 
 
-def at_curve(logit: float) -> float:
+def curvature(logit: float) -> float:
     return -float(np.logaddexp(0, logit) + np.logaddexp(0, -logit)) / 2
 
 
-def test_labels_without_outcomes_believe_the_network() -> None:
+def test_labels_without_outcomes_keep_the_networks_probability() -> None:
     logits, y, patients = network(np.full(3, 0.5), np.zeros(3))
     y[:] = 0
     y[:4] = 1
@@ -88,7 +88,7 @@ def test_labels_without_outcomes_believe_the_network() -> None:
         np.testing.assert_allclose(prior.mean, [1.0, 1.0, 0.0], atol=1e-9)
 
 
-def test_a_constant_label_teaches_nobody() -> None:
+def test_a_constant_label_does_not_affect_the_common_values() -> None:
     logits, y, patients = network(np.full(LABELS, 0.7), np.zeros(LABELS))
     expected = pool(evidence(logits[:, 1:], y[:, 1:], patients))
     logits[:, 0] = -2.0

@@ -1,4 +1,4 @@
-"""Importers: other people's layouts give the same logits, and nothing of theirs is run."""
+"""Importers: published layouts give the same logits, and no pickled code is run."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ NOW = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def original(outputs: int = 14, channels: int = 3) -> nn.Module:
-    """torchvision's network with random weights and statistics, in eval mode."""
+    """Return torchvision's network with random weights and statistics, in eval mode."""
     torch.manual_seed(1)
     network = densenet121(weights=None, num_classes=outputs)
     if channels != 3:
@@ -47,7 +47,7 @@ def original(outputs: int = 14, channels: int = 3) -> nn.Module:
 
 
 def old_keys(state: dict[str, Tensor], *, counters: bool = False) -> dict[str, Tensor]:
-    """The names CheXNet reproductions saved with torch 0.3."""
+    """Return the state under the names of CheXNet reproductions saved with torch 0.3."""
     renamed = OrderedDict()
     for key, value in state.items():
         if "num_batches_tracked" in key and not counters:
@@ -61,15 +61,14 @@ def old_keys(state: dict[str, Tensor], *, counters: bool = False) -> dict[str, T
 def difference(
     path: Path, network: nn.Module, rows: list[int] | None = None, **options: Any
 ) -> float:
-    """Largest difference in logits of the imported network to the original."""
+    """Return the largest difference in logits of the imported network to the original."""
     imported = import_network(path, **options).network
     largest = 0.0
     for films in (1, 2, 3, 8):
         x = torch.randn(films, imported.channels, 64, 64)
         with torch.no_grad():
-            theirs = network(x)
-            theirs = theirs if rows is None else theirs[:, rows]
-            largest = max(largest, float((imported(x).logits - theirs).abs().max()))
+            logits = network(x) if rows is None else network(x)[:, rows]
+            largest = max(largest, float((imported(x).logits - logits).abs().max()))
     return largest
 
 
@@ -114,7 +113,7 @@ def test_a_pickled_module_only_when_allowed(tmp_path: Path, nih: nn.Module, zipp
 
 @pytest.fixture
 def torchxrayvision() -> Iterator[type[nn.Module]]:
-    """A class that pickles under the name torchxrayvision's network has."""
+    """Yield a class that pickles under the name of torchxrayvision's network."""
 
     class DenseNet(nn.Module):
         def __init__(self, op_threshs: Tensor | None) -> None:
@@ -203,7 +202,7 @@ def test_the_bundle_keeps_the_logits_and_names_its_source(tmp_path: Path, nih: n
         ({"epoch": 3}, "'epoch' holds int"),
     ],
 )
-def test_a_key_too_many_or_too_few_is_named(
+def test_a_missing_unexpected_or_misshapen_key_is_named(
     tmp_path: Path, nih: nn.Module, change: dict[str, Any], message: str
 ) -> None:
     state = {**nih.state_dict(), **change}
@@ -243,7 +242,7 @@ def test_no_code_in_a_checkpoint_is_run(tmp_path: Path, zipped: bool, allow_modu
     assert not struck.exists()
 
 
-def test_a_network_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
+def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
     from torchvision.models import resnet18
 
     torch.save(resnet18(weights=None), tmp_path / "resnet.pt")
@@ -252,7 +251,7 @@ def test_a_network_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04broken", b"\x80\x02}."])
-def test_junk_is_refused_with_one_line(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_is_refused_with_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "junk.pt").write_bytes(content)
     with pytest.raises(CheckpointError) as caught:
         import_network(tmp_path / "junk.pt")

@@ -1,3 +1,5 @@
+"""Label tables in both layouts, their splits, and the errors of unusable tables."""
+
 from pathlib import Path
 
 import numpy as np

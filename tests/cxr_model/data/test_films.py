@@ -1,3 +1,5 @@
+"""Films of training and scoring: targets, classes, epochs and batches."""
+
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +51,7 @@ def test_folders_become_classes(tmp_path: Path) -> None:
     assert all(film.targets is None for film in films)
 
 
-def test_one_folder_is_no_task(tmp_path: Path) -> None:
+def test_a_single_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least two sub-folders"):
         class_films(folders(tmp_path, "normal"))
 
@@ -57,11 +59,11 @@ def test_one_folder_is_no_task(tmp_path: Path) -> None:
 def test_a_film_depends_on_its_draw_alone(tmp_path: Path) -> None:
     films, _ = class_films(folders(tmp_path, "a", "b"))
     dataset = FilmDataset(films, SPEC, Augmentation())
-    one, again, other, plain = (dataset[Draw(4, seed)] for seed in (7, 7, 8, -1))
-    assert torch.equal(one.images, again.images)
-    assert not torch.equal(one.images, other.images)
+    first, again, other, plain = (dataset[Draw(4, seed)] for seed in (7, 7, 8, -1))
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
     assert torch.equal(plain.images, FilmDataset(films, SPEC)[Draw(4, 7)].images)
-    assert (int(one.classes), bool(one.known)) == (1, False)
+    assert (int(first.classes), bool(first.known)) == (1, False)
 
 
 def test_an_epoch_is_every_labelled_film_once_and_a_share_of_others() -> None:

@@ -1,3 +1,5 @@
+"""PNG and JPEG files as grey pixels; damaged files are refused."""
+
 from io import BytesIO
 from pathlib import Path
 
@@ -23,7 +25,7 @@ def test_grey_is_kept_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "LA"])
-def test_grey_in_other_clothes(tmp_path: Path, mode: str) -> None:
+def test_grey_in_another_mode(tmp_path: Path, mode: str) -> None:
     grey = Image.fromarray(RAMP)
     image = grey.quantize(256) if mode == "P" else grey.convert(mode)
     assert np.array_equal(read_image(save(tmp_path / "a.png", image)), RAMP)
@@ -50,7 +52,7 @@ def test_eight_bits_in_a_wide_file_are_not_stretched(tmp_path: Path) -> None:
     assert np.array_equal(read, RAMP)
 
 
-def test_jpeg_is_turned_as_its_camera_was_held(tmp_path: Path) -> None:
+def test_a_jpeg_is_turned_by_its_exif_orientation(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     read = read_image(save(tmp_path / "a.jpg", Image.fromarray(RAMP), exif=exif, quality=95))
@@ -85,7 +87,9 @@ def test_altered_byte_of_a_png_is_noticed(tmp_path: Path) -> None:
     ("data", "words"),
     [(b"", "empty"), (b"GIF89a" + bytes(50), "not a PNG"), (b"\x89PNG\r\n", "header")],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, data: bytes, words: str) -> None:
+def test_an_unreadable_file_is_refused_with_the_reason(
+    tmp_path: Path, data: bytes, words: str
+) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(data)
     with pytest.raises(ImageError, match=words):
@@ -100,7 +104,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [8_100, 14_000])
-def test_bombs_are_not_unpacked(tmp_path: Path, side: int) -> None:
+def test_decompression_bombs_are_refused(tmp_path: Path, side: int) -> None:
     assert side * side > MAX_PIXELS
     path = save(tmp_path / "bomb.png", Image.new("1", (side, side)))
     assert path.stat().st_size < 100_000

@@ -1,3 +1,5 @@
+"""Splits keep patients together and labels balanced."""
+
 from pathlib import Path
 
 import pytest
@@ -28,9 +30,9 @@ FILMS = st.lists(
 def test_no_patient_is_on_two_sides(
     films: list[tuple[int, int | None]], seed: int, small: set[int]
 ) -> None:
-    # Thirty patients more, so that every side has someone.
-    everyone = [*films, *((patient, None) for patient in range(100, 130))]
-    records = [record(patient, i, label) for i, (patient, label) in enumerate(everyone)]
+    # Thirty more patients, so that no part is empty.
+    rows = [*films, *((patient, None) for patient in range(100, 130))]
+    records = [record(patient, i, label) for i, (patient, label) in enumerate(rows)]
     ineligible = {str(patient) for patient in small}
     split = patient_split(
         records,
@@ -40,19 +42,19 @@ def test_no_patient_is_on_two_sides(
         eligible=lambda entry: entry.patient_id not in ineligible,
     )
     sides = [patients_of(side) for side in (split.train, split.validation, split.held_out)]
-    everybody = sides[0] | sides[1] | sides[2]
-    assert sum(map(len, sides)) == len(everybody)
+    all_patients = sides[0] | sides[1] | sides[2]
+    assert sum(map(len, sides)) == len(all_patients)
     assert len(split.train) + len(split.validation) + len(split.held_out) == len(records)
-    assert ineligible & everybody <= sides[0]
+    assert ineligible & all_patients <= sides[0]
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:
     records = [record(patient, 0, patient % 14) for patient in range(60)]
-    one = patient_split(records, validation=0.2, held_out=0.2, seed=3)
+    first = patient_split(records, validation=0.2, held_out=0.2, seed=3)
     other = patient_split(records[::-1], validation=0.2, held_out=0.2, seed=3)
-    assert one.fingerprint == other.fingerprint
+    assert first.fingerprint == other.fingerprint
     assert patient_split(records, validation=0.2, held_out=0.2, seed=4).fingerprint != (
-        one.fingerprint
+        first.fingerprint
     )
 
 

@@ -1,4 +1,4 @@
-"""The pointing game: maps against radiologists' boxes."""
+"""Maps compared with radiologists' boxes."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from cxr_model.evaluate.boxes import Box, localise, read_boxes
 
 
 def spot(row: int, col: int) -> np.ndarray:
-    """A map of 64 x 64 with one hot square of 8 pixels a side."""
+    """Return a map of 64 x 64 with a hot square of 8 pixels a side."""
     heat = np.zeros((64, 64), dtype=np.float32)
     heat[row : row + 8, col : col + 8] = 1.0
     return heat
@@ -45,7 +45,7 @@ def test_a_map_without_heat_points_nowhere() -> None:
     assert found["Mass"].iou == 0.0
 
 
-def test_without_maps_there_is_nothing() -> None:
+def test_without_maps_there_is_no_result() -> None:
     assert localise([Box("a", "Mass", 0, 0, 5, 5)], lambda *_: None) == {}
 
 
@@ -62,7 +62,7 @@ def test_the_short_name_of_infiltration_is_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", ["a.png,Mass,1,2,3", "a.png,Mass,1,2,x,4", "a.png,Cough,1,2,3,4"])
-def test_a_row_that_is_no_box_is_named_by_its_line(tmp_path: Path, row: str) -> None:
+def test_a_malformed_row_is_named_by_its_line(tmp_path: Path, row: str) -> None:
     (tmp_path / "b.csv").write_text(f"header\n{row}\n")
     with pytest.raises(DataError, match="line 2"):
         read_boxes(tmp_path / "b.csv")

@@ -1,3 +1,5 @@
+"""Findings and their summary."""
+
 import subprocess
 import sys
 

@@ -1,4 +1,4 @@
-"""The predictor: calibrated findings and maps that belong to the image they came from."""
+"""The predictor returns calibrated findings and maps of each image."""
 
 import math
 
@@ -31,12 +31,12 @@ def test_predictions_come_in_order_and_do_not_depend_on_the_batch(
     together = Predictor(made_bundle, device="cpu", batch=2).predict(images)
     alone = [Predictor(made_bundle, device="cpu").predict([image])[0] for image in images]
     assert len(together) == len(images)
-    for one, other, image in zip(together, alone, images, strict=True):
-        assert (one.geometry.rows, one.geometry.cols) == image.shape
-        assert tuple(finding.label for finding in one.findings) == LABELS
+    for joint, single, image in zip(together, alone, images, strict=True):
+        assert (joint.geometry.rows, joint.geometry.cols) == image.shape
+        assert tuple(finding.label for finding in joint.findings) == LABELS
         np.testing.assert_allclose(
-            [finding.logit for finding in one.findings],
-            [finding.logit for finding in other.findings],
+            [finding.logit for finding in joint.findings],
+            [finding.logit for finding in single.findings],
             atol=1e-4,
         )
     assert abs(together[0].findings[0].logit - together[1].findings[0].logit) > 1e-3
@@ -73,7 +73,7 @@ def test_threads_are_set_only_when_asked_for(made_bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
-def test_a_device_that_is_not_there_is_refused(made_bundle: Bundle, device: str) -> None:
+def test_an_unavailable_device_is_refused(made_bundle: Bundle, device: str) -> None:
     with pytest.raises(DeviceError, match="no device"):
         Predictor(made_bundle, device=device)
 
@@ -82,7 +82,7 @@ def test_no_images_give_no_predictions(made_bundle: Bundle) -> None:
     assert Predictor(made_bundle, device="cpu").predict([]) == []
 
 
-def test_an_array_that_is_no_greyscale_image_is_refused(made_bundle: Bundle) -> None:
+def test_a_colour_image_is_refused(made_bundle: Bundle) -> None:
     with pytest.raises(ImageError):
         Predictor(made_bundle, device="cpu").predict([np.zeros((4, 4, 3), np.uint8)])
 

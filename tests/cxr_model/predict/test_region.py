@@ -1,3 +1,5 @@
+"""The hottest region of a map and its outline."""
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +53,7 @@ def test_a_single_pixel_has_a_region_with_an_area(place: tuple[int, int]) -> Non
     assert all(0 <= y <= 20 for y in ys)
 
 
-def test_the_mask_has_the_pixels_that_the_outline_is_around() -> None:
+def test_the_mask_has_the_pixels_inside_the_outline() -> None:
     heat = blob(200, 200, 50, 50, 10.0) + 0.9 * blob(200, 200, 150, 150, 10.0)
     mask, region = hot_mask(heat), hot_region(heat)
     assert mask is not None

@@ -1,4 +1,4 @@
-"""The model that comes with the package is what its card says it is."""
+"""The starter model agrees with its card."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_it_is_small_enough_to_ship() -> None:
     assert (STARTER / WEIGHTS_FILE).stat().st_size <= 15_000_000
 
 
-def test_its_card_is_plain_about_what_it_is_for(starter: Bundle) -> None:
+def test_its_card_states_the_intended_use(starter: Bundle) -> None:
     card = starter.card
     assert "not for reading films" in card.intended_use
     assert card.provenance["description"]
@@ -52,8 +52,10 @@ def test_its_measured_auc_can_be_measured_again(starter: Bundle, real_data: Path
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_a_blank_film_has_no_hot_corner(starter: Bundle, grey: int) -> None:
-    """Padding and position alone must not look like evidence; the gate refuses such films, too."""
-    (said,) = Predictor(starter, device="cpu").predict([np.full((512, 512), grey, dtype=np.uint8)])
+    """Padding and position alone must not look like evidence."""
+    (prediction,) = Predictor(starter, device="cpu").predict(
+        [np.full((512, 512), grey, dtype=np.uint8)]
+    )
     scales = np.asarray([starter.card.map_scales[label] for label in starter.card.labels])
-    corners = said.maps[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    corners = prediction.maps[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     assert (corners / scales[:, None]).max() < 0.75

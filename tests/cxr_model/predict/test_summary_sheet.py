@@ -1,4 +1,4 @@
-"""The sheet shows what the prediction says, and nothing else."""
+"""The summary sheet shows the findings, the bars and the maps of a prediction."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ CAPTIONS = Captions(
 
 SCALES = dict.fromkeys(LABELS, 1.0)
 
-# Where the sheet has what.
+# Areas of the sheet.
 TILES = (slice(132, 838), slice(32, 540))
 
 LIST = (slice(162, 838), slice(568, WIDTH))
@@ -28,7 +28,7 @@ AMBER = np.array([255, 176, 0])
 def prediction(
     probabilities: Mapping[str, float], rows: int = 300, cols: int = 240, threshold: float = 0.3
 ) -> Prediction:
-    """These probabilities and 0.1 for the rest; every map rises in the top left quarter."""
+    """Return these probabilities, 0.1 for other labels, and maps hot in the top left quarter."""
     findings = tuple(
         Finding(label, 0.0, probabilities.get(label, 0.1), threshold) for label in LABELS
     )
@@ -41,18 +41,18 @@ def film(rows: int = 300, cols: int = 240) -> np.ndarray:
     return np.full((rows, cols), 90, dtype=np.uint8)
 
 
-def sheet(said: Prediction, image: np.ndarray | None = None) -> np.ndarray:
-    return draw_summary(film() if image is None else image, said, SCALES, CAPTIONS)
+def sheet(shown: Prediction, image: np.ndarray | None = None) -> np.ndarray:
+    return draw_summary(film() if image is None else image, shown, SCALES, CAPTIONS)
 
 
 def amber_rows(rgb: np.ndarray) -> list[bool]:
-    """Per row of the list, whether anything in it is drawn in the colour of a finding."""
+    """Return per row of the list True if it has pixels in the colour of a finding."""
     amber = (rgb[LIST] == AMBER).all(axis=2).any(axis=1)
     return [bool(row.any()) for row in np.array_split(amber, len(LABELS))]
 
 
 def bar_lengths(rgb: np.ndarray) -> list[int]:
-    """Per row of the list, how many pixels of the bar are filled."""
+    """Return per row of the list the filled pixels of the bar."""
     middles = np.linspace(162, 838, 2 * len(LABELS) + 1)[1::2].astype(int)
     unfilled = np.array([88, 92, 100])
     return [int((rgb[y + 6, 880:1056] != unfilled).any(axis=1).sum()) for y in middles]
@@ -91,7 +91,7 @@ def test_the_same_bar_means_the_same_distance_from_each_threshold() -> None:
     assert low[0] == max(low)
     absent = [label for label in LABELS if label != "Mass"]
     assert high[mass] == pytest.approx(44, abs=3)
-    # At the low threshold everything else, at 0.1, is a finding and comes before it.
+    # At the low threshold every other label, at 0.1, is a finding and comes first.
     assert low[len(absent)] == pytest.approx(44, abs=3)
 
 
@@ -102,8 +102,8 @@ def coloured(rgb: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("positive", "tiles"), [(1, 1), (2, 2), (3, 3), (4, 4), (9, 4)])
 def test_the_film_is_shown_under_each_of_the_strongest_maps(positive: int, tiles: int) -> None:
-    said = prediction({label: 0.9 - 0.01 * i for i, label in enumerate(LABELS[:positive])})
-    heat = coloured(sheet(said))
+    shown = prediction({label: 0.9 - 0.01 * i for i, label in enumerate(LABELS[:positive])})
+    heat = coloured(sheet(shown))
     down = np.diff(np.concatenate([[0], heat.any(axis=1).astype(int)]))
     across = np.diff(np.concatenate([[0], heat.any(axis=0).astype(int)]))
     rows, columns = int((down == 1).sum()), int((across == 1).sum())
@@ -116,7 +116,7 @@ def test_without_findings_the_film_has_no_colour() -> None:
     assert (rgb[TILES] == 90).all(axis=2).sum() > 100_000
 
 
-def test_the_map_is_where_it_was() -> None:
+def test_the_map_is_in_its_place() -> None:
     heat = coloured(sheet(prediction({"Mass": 0.9})))
     shown = (sheet(prediction({}))[TILES] == 90).all(axis=2)
     rows, cols = np.nonzero(shown)
@@ -135,8 +135,8 @@ def test_every_line_stays_on_the_page() -> None:
 
 
 def test_the_same_prediction_gives_the_same_sheet() -> None:
-    said = prediction({"Mass": 0.9})
-    np.testing.assert_array_equal(sheet(said), sheet(said))
+    shown = prediction({"Mass": 0.9})
+    np.testing.assert_array_equal(sheet(shown), sheet(shown))
 
 
 def test_a_prediction_of_another_film_is_refused() -> None:

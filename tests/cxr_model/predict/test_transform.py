@@ -1,3 +1,5 @@
+"""Images to network input, and maps back to the pixels of the image."""
+
 import numpy as np
 import pytest
 import torch
@@ -39,7 +41,7 @@ def test_a_hot_cell_lands_where_it_was_seen(rows: int, cols: int, cell: int) -> 
     assert np.abs(at - (y_original, x_original)).max() <= tolerance
 
 
-def test_there_and_back_again() -> None:
+def test_an_image_survives_the_way_to_the_input_and_back() -> None:
     rows, cols = 300, 180
     y, x = np.mgrid[:rows, :cols]
     image = (x / cols * 100 + y / rows * 100).astype(np.uint8)
@@ -79,7 +81,7 @@ def test_one_channel_in_hounsfield_like_units() -> None:
     "image",
     [np.zeros((4, 4), np.float32), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8)],
 )
-def test_what_is_not_a_grey_image_is_refused(image: np.ndarray) -> None:
+def test_an_array_that_is_not_a_grey_image_is_refused(image: np.ndarray) -> None:
     with pytest.raises(ImageError, match="greyscale uint8"):
         preprocess(image, InputSpec(32))
 

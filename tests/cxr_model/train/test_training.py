@@ -120,7 +120,6 @@ def interrupted_after(count: int) -> Callable[[Path], npt.NDArray[np.uint8]]:
     return read
 
 
-@pytest.mark.slow
 def test_a_killed_training_ends_like_one_that_was_not(
     dataset: Path,
     tmp_path: Path,
@@ -163,7 +162,6 @@ def test_a_checkpoint_of_other_settings_is_refused(
         run(config_for(dataset, tmp_path / "out", work=work))
 
 
-@pytest.mark.slow
 def test_a_stage_goes_on_from_a_bundle_with_teacher_and_other_films(
     trained: TrainingConfig, dataset: Path, tmp_path: Path
 ) -> None:
@@ -198,7 +196,6 @@ def test_a_bundle_that_has_seen_the_held_out_patients_is_refused(
         run(replace(trained, out=tmp_path / "leak", init=trained.out, seed=6))
 
 
-@pytest.mark.slow
 def test_another_seed_can_keep_the_split(trained: TrainingConfig, tmp_path: Path) -> None:
     other = run(replace(trained, out=tmp_path / "other", seed=6, split_seed=trained.seed))
     first = load(trained.out).card
@@ -206,7 +203,6 @@ def test_another_seed_can_keep_the_split(trained: TrainingConfig, tmp_path: Path
     assert other.card.weights != first.weights
 
 
-@pytest.mark.slow
 def test_a_student_follows_its_teachers(
     dataset: Path, trained: TrainingConfig, tmp_path: Path
 ) -> None:
@@ -249,7 +245,6 @@ def test_a_patient_of_another_table_is_recognised(
             run(replace(other, **learnt))
 
 
-@pytest.mark.slow
 def test_blended_films_and_half_precision_train_too(dataset: Path, tmp_path: Path) -> None:
     config = config_for(
         dataset, tmp_path / "bundle", mixup=0.4, precision=Precision.BFLOAT16, stop_after=1

@@ -2,11 +2,11 @@
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +18,37 @@ from safetensors.numpy import save_file
 
 from cxr_model.checkpoints.golden import TOLERANCE
 from cxr_model.data.predictions import split_patients
+from cxr_model.errors import TrainingError
 from cxr_model.evaluate.evaluation import COLUMNS
 from cxr_model.findings import LABELS
 from cxr_model.predict import curves as calibrators
 from cxr_model.predict.bundle import Bundle
+from cxr_model.predict.choices import Device
+from cxr_model.predict.network import DENSENET_121
 from cxr_model.predict.predictor import Predictor
-from cxr_model.train.config import TrainingConfig
-from daemon.cli.main import main
+from cxr_model.train import training
+from cxr_model.train.config import Initialisation, Precision, TrainingConfig
 from daemon.cli.model import calibrate
 from daemon.cli.train import train
 from tests.builders.images.films_on_disk import simple_dataset
 from tests.builders.made_models import random_network
 from tests.servers.file_server import FileServer, serve
+from tests.tools.cli import cxrd, cxrd_process, one_line_of_error
 from tests.tools.paths import ROOT
 
 pytestmark = pytest.mark.network
 
 
-@dataclasses.dataclass(frozen=True)
-class Done:
-    """How a command ended and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line that says why it failed."""
-        assert self.code == 1, self.out + self.err
-        assert self.out == ""
-        (line,) = self.err.strip().splitlines()
-        assert line.startswith("cxrd: ")
-        return line
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `cxrd model` in this process."""
+    return cxrd("model", *map(str, arguments), cwd=Path.cwd())
 
 
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """`cxrd model …` in this process."""
-
-    def command(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["cxrd", "model", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        written = capsys.readouterr()
-        return Done(int(ended.value.code or 0), written.out, written.err)
-
-    return command
+def error_of(*arguments: object) -> str:
+    """Run `cxrd model`, which must fail without output, and return its line of error."""
+    done = run(*arguments)
+    assert done.stdout == ""
+    return one_line_of_error(done)
 
 
 @pytest.fixture(scope="module")
@@ -79,56 +60,38 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle `cxrd model train` made in one short epoch, in a process of its own."""
+    """Folder of a bundle that a process of `cxrd model train` made in one short epoch."""
     out = tmp_path_factory.mktemp("trained") / "bundle"
-    options = [
-        "--size",
-        "32",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "24",
-        "--seed",
-        "6",
-        "--split-seed",
-        "5",
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-    ]
-    command = ["train", "--images", str(films), "--labels", str(films / "labels.csv")]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "daemon",
-            "model",
-            *command,
-            "--out",
-            str(out),
-            *options,
-            "--name",
-            "short",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = cxrd_process(
+        *("model", "train", "--images", str(films), "--labels", str(films / "labels.csv")),
+        *("--out", str(out), "--name", "short", "--size", "32", "--epochs", "1"),
+        *("--batch-size", "24", "--seed", "6", "--split-seed", "5"),
+        *("--device", "cpu", "--threads", "1"),
+        cwd=films,
     )
     assert done.returncode == 0, done.stderr
     assert "short 1, created" in done.stdout
     return out
 
 
-def predictions(path: Path, n: int = 600, *, first_patient: int = 0, seed: int = 0) -> Path:
-    """A table of all 14 labels whose probabilities are too low by a factor of two in odds."""
+SOME_LABELS = ("Effusion", "Mass", "Hernia")
+
+
+def predictions(
+    path: Path,
+    n: int = 600,
+    *,
+    first_patient: int = 0,
+    seed: int = 0,
+    labels: tuple[str, ...] = SOME_LABELS,
+) -> Path:
+    """Write a table of predictions with probabilities that are too low by a factor 2 in odds."""
     rng = np.random.default_rng(seed)
     table: dict[str, Any] = {
         "image": [f"{first_patient}-{i}.png" for i in range(n)],
         "patient_id": [str(first_patient + i // 2) for i in range(n)],
     }
-    chances = {label: rng.beta(1.0, 3.0, n) for label in LABELS}
+    chances = {label: rng.beta(1.0, 3.0, n) for label in labels}
     table |= {f"prob_{label}": p / (2 - p) for label, p in chances.items()}
     table |= {f"y_{label}": (rng.random(n) < p).astype(int) for label, p in chances.items()}
     pd.DataFrame(table).to_csv(path, index=False)
@@ -147,16 +110,15 @@ def test_the_help_loads_no_network() -> None:
         "try:\n main()\nexcept SystemExit: pass\n"
         "sys.exit(bool({'torch', 'pandas', 'cv2'} & set(sys.modules)))"
     )
-    root = ROOT
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     for name in ("show", "train", "calibrate", "evaluate", "import"):
         assert name in done.stdout
 
 
-def test_the_help_shows_the_defaults_of_the_room() -> None:
+def test_train_offers_every_setting_with_its_default() -> None:
     shown = {
         name: parameter.default for name, parameter in inspect.signature(train).parameters.items()
     }
@@ -170,38 +132,67 @@ def test_the_help_shows_the_defaults_of_the_room() -> None:
         assert shown_specificity == fields["specificity"]
 
 
-def test_a_trained_bundle_is_shown_with_its_intervals(run: Run, trained: Path) -> None:
+def test_options_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs: list[TrainingConfig] = []
+
+    def stop(config: TrainingConfig, **_: object) -> None:
+        configs.append(config)
+        raise TrainingError("stopped")
+
+    monkeypatch.setattr(training, "train", stop)
+    needed: dict[str, Any] = {name: tmp_path / name for name in ("images", "labels", "out")}
+    options = [text for name, path in needed.items() for text in (f"--{name}", path)]
+    assert error_of("train", *options) == "cxrd: stopped"
+    error_of(
+        *("train", *options, "--init", "imagenet", "--teacher", "a", "--teacher", "b"),
+        *("--validation", 0.1, "--held-out", 0.3, "--patience", 4, "--precision", "bfloat16"),
+    )
+    error_of("train", *options, "--init", "models/mine", "--work", "w", "--device", "cpu")
+    assert configs == [
+        TrainingConfig(**needed),
+        TrainingConfig(
+            **needed,
+            init=Initialisation.IMAGENET,
+            teachers=(Path("a"), Path("b")),
+            validation_fraction=0.1,
+            held_out_fraction=0.3,
+            patience=4,
+            precision=Precision.BFLOAT16,
+        ),
+        TrainingConfig(**needed, init=Path("models/mine"), work=Path("w"), device=Device.CPU),
+    ]
+
+
+def test_a_trained_bundle_is_shown_with_its_intervals(trained: Path) -> None:
     shown = run("show", trained)
-    assert shown.code == 0
+    assert shown.returncode == 0
     bundle = Bundle.load(trained)
-    assert bundle.sha256 in shown.out
-    assert bundle.card.intended_use in shown.out
+    assert bundle.sha256 in shown.stdout
+    assert bundle.card.intended_use in shown.stdout
     held_out = bundle.card.metrics["held_out"]
     low, high = held_out["mean_auc_95"]
-    assert f"mean AUC {held_out['mean_auc']:.3f} ({low:.3f} to {high:.3f})" in shown.out
-    assert f"specificity {bundle.card.operating_point['specificity']};" in shown.out
+    assert f"mean AUC {held_out['mean_auc']:.3f} ({low:.3f} to {high:.3f})" in shown.stdout
+    assert f"specificity {bundle.card.operating_point['specificity']};" in shown.stdout
     for label in LABELS:
-        assert shown.out.count(f"\n{label} ") == 3
+        assert shown.stdout.count(f"\n{label} ") == 3
 
 
-def test_metrics_of_another_shape_are_shown_as_they_are(
-    run: Run, bundle: Path, tmp_path: Path
-) -> None:
+def test_metrics_of_another_shape_are_shown_as_they_are(bundle: Path, tmp_path: Path) -> None:
     made = Bundle.load(bundle)
     metrics = {"held_out": {"films": 3, "auc": {"Mass": 0.75, "Hernia": None}}}
     made.with_card(dataclasses.replace(made.card, metrics=metrics)).save(tmp_path / "b")
     shown = run("show", tmp_path / "b")
-    assert "held out:\n  films: 3\n  auc: Mass 0.75; Hernia None" in shown.out
+    assert "held out:\n  films: 3\n  auc: Mass 0.75; Hernia None" in shown.stdout
 
 
 def test_only_patients_a_bundle_has_not_seen_are_scored(
-    run: Run, trained: Path, films: Path, tmp_path: Path
+    trained: Path, films: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "made" / "metrics.csv"
     films_of = ["--images", films, "--labels", films / "labels.csv", "--bundle", trained]
     done = run("evaluate", *films_of, "--out", out, "--resamples", 50)
-    assert done.code == 0, done.err
-    assert "of 80 films only the 16 of held-out patients are scored" in done.err
+    assert done.returncode == 0, done.stderr
+    assert "of 80 films only the 16 of held-out patients are scored" in done.stderr
     rows = rows_of(out)
     measured = Bundle.load(trained).card.metrics["held_out"]["labels"]["Effusion"]
     assert rows["Effusion"]["n"] == "16"
@@ -210,14 +201,14 @@ def test_only_patients_a_bundle_has_not_seen_are_scored(
         measured["specificity"], abs=1e-3
     )
     every = run("evaluate", *films_of, "--out", out, "--resamples", 50, "--every-film")
-    assert every.code == 0
+    assert every.returncode == 0
     assert rows_of(out)["Effusion"]["n"] == "80"
-    assert "no skill: " in every.out
+    assert "no skill: " in every.stdout
 
 
-def test_predictions_from_films_can_be_used_again(
-    run: Run, bundle: Path, films: Path, tmp_path: Path
-) -> None:
+def test_predictions_from_films_can_be_used_again(bundle: Path, tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    simple_dataset(films, patients=8)
     table = pd.read_csv(films / "labels.csv", dtype=str)
     table["image"] = ["=cmd()" if i == 0 else name for i, name in enumerate(table["image"])]
     table.to_csv(tmp_path / "labels.csv", index=False)
@@ -229,7 +220,7 @@ def test_predictions_from_films_can_be_used_again(
         *("--bundle", bundle, "--boxes", tmp_path / "boxes.csv"),
         *("--out", out, "--resamples", 20, "--device", "cpu"),
     )
-    assert done.code == 0, done.err
+    assert done.returncode == 0, done.stderr
     (effusion, together) = rows_of(tmp_path / "m_localisation.csv").values()
     assert (effusion["boxes"], effusion["chance"]) == ("1", "0.500000")
     assert together["label"] == "all"
@@ -241,7 +232,7 @@ def test_predictions_from_films_can_be_used_again(
         *("evaluate", "--predictions", tmp_path / "m_predictions.csv"),
         *("--out", out, "--resamples", 20),
     )
-    assert again.code == 0, again.err
+    assert again.returncode == 0, again.stderr
     for label, row in rows_of(out).items():
         assert row["auc"] == before[label]["auc"]
         assert row["nll"] == before[label]["nll"]
@@ -252,44 +243,40 @@ def test_predictions_from_films_can_be_used_again(
     np.testing.assert_allclose(written["prob_Mass"], expected, atol=1e-9)
 
 
-def test_a_calibration_improves_other_patients_and_refuses_its_own(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_calibration_improves_other_patients_and_refuses_its_own(tmp_path: Path) -> None:
     fitted = predictions(tmp_path / "a.csv")
     others = predictions(tmp_path / "b.csv", first_patient=5000, seed=1)
     curves = tmp_path / "made" / "calibration.json"
     done = run("calibrate", "--predictions", fitted, "--out", curves, "--method", "platt")
-    assert done.code == 0, done.err
-    assert "Hernia               platt" in done.out
+    assert done.returncode == 0, done.stderr
+    assert "Hernia               platt" in done.stdout
     scoring = ["evaluate", "--calibration", curves, "--out", tmp_path / "m.csv", "--resamples", 20]
-    assert run(*scoring, "--predictions", others).code == 0
+    assert run(*scoring, "--predictions", others).returncode == 0
     mean = rows_of(tmp_path / "m.csv")["mean"]
     assert float(mean["nll"]) < float(mean["nll_uncalibrated"])
     assert float(mean["ece_mass"]) < 0.6 * float(mean["ece_mass_uncalibrated"])
-    assert "fitted on 300 of these patients" in run(*scoring, "--predictions", fitted).error
+    assert "fitted on 300 of these patients" in error_of(*scoring, "--predictions", fitted)
 
 
-def test_a_site_moves_the_offsets(run: Run, tmp_path: Path) -> None:
+def test_predictions_of_a_site_refit_the_offsets(tmp_path: Path) -> None:
     fitted = predictions(tmp_path / "a.csv")
     site = predictions(tmp_path / "site.csv", first_patient=5000, seed=2)
     made = [tmp_path / "all.json", tmp_path / "site.json"]
     for out, options in zip(made, ([], ["--local", site]), strict=True):
-        assert run("calibrate", "--predictions", fitted, "--out", out, *options).code == 0
+        assert run("calibrate", "--predictions", fitted, "--out", out, *options).returncode == 0
     assert '"local"' not in made[0].read_text()
-    assert made[1].read_text().count('"local"') == len(LABELS)
+    assert made[1].read_text().count('"local"') == len(SOME_LABELS)
 
 
-def test_a_bundle_takes_the_curves_and_new_thresholds(
-    run: Run, bundle: Path, tmp_path: Path
-) -> None:
-    fitted = predictions(tmp_path / "a.csv")
+def test_a_bundle_takes_the_curves_and_new_thresholds(bundle: Path, tmp_path: Path) -> None:
+    fitted = predictions(tmp_path / "a.csv", labels=LABELS)
     done = run(
         *("calibrate", "--predictions", fitted, "--out", tmp_path / "c.json", "--method", "platt"),
         *("--bundle", bundle, "--bundle-out", tmp_path / "new", "--specificity", 0.8),
     )
-    assert done.code == 0, done.err
+    assert done.returncode == 0, done.stderr
     old, new = Bundle.load(bundle), Bundle.load(tmp_path / "new")
-    assert new.sha256 in done.out
+    assert new.sha256 in done.stdout
     assert new.card.provenance["recalibrated"]["from_sha256"] == old.sha256
     assert new.card.operating_point["specificity"] == 0.8
     film = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
@@ -299,25 +286,27 @@ def test_a_bundle_takes_the_curves_and_new_thresholds(
     assert after.logit == before.logit
     curve = calibrators.calibrator_from_json(new.card.calibrators["Mass"])
     assert after.probability == pytest.approx(float(calibrators.sigmoid(curve.apply(after.logit))))
-    assert "metrics       none" in run("show", tmp_path / "new").out
-    alone = run("calibrate", "--predictions", fitted, "--out", tmp_path / "c", "--bundle", bundle)
-    assert "--bundle and --bundle-out belong together" in alone.error
+    assert "metrics       none" in run("show", tmp_path / "new").stdout
+    alone = error_of(
+        "calibrate", "--predictions", fitted, "--out", tmp_path / "c", "--bundle", bundle
+    )
+    assert "--bundle and --bundle-out belong together" in alone
 
 
 def test_published_predictions_reach_the_goals_on_other_patients(
-    run: Run, data_folder: Path, tmp_path: Path
+    data_folder: Path, tmp_path: Path
 ) -> None:
     table = pd.read_csv(data_folder / "nih" / "published_predictions.csv.gz", dtype=str)
     halves = split_patients(table["patient_id"].to_numpy(dtype=object), 2, seed=5)
     for half, name in enumerate(("fit", "score")):
         table[halves == half].to_csv(tmp_path / f"{name}.csv", index=False)
     curves, out = tmp_path / "calibration.json", tmp_path / "metrics.csv"
-    assert run("calibrate", "--predictions", tmp_path / "fit.csv", "--out", curves).code == 0
+    assert run("calibrate", "--predictions", tmp_path / "fit.csv", "--out", curves).returncode == 0
     done = run(
         *("evaluate", "--predictions", tmp_path / "score.csv", "--calibration", curves),
         *("--out", out, "--resamples", 20),
     )
-    assert done.code == 0, done.err
+    assert done.returncode == 0, done.stderr
     with out.open(newline="") as file:
         assert tuple(next(csv.reader(file))[: len(COLUMNS)]) == COLUMNS
     rows = rows_of(out)
@@ -329,38 +318,47 @@ def test_published_predictions_reach_the_goals_on_other_patients(
     assert mean["nll"] <= 0.1520
     assert mean["ece_mass"] < mean["ece_mass_uncalibrated"]
     assert mean["auc_low"] < mean["auc"] < mean["auc_high"]
-    assert f"{mean['brier']:.4f}" in done.out.splitlines()[-3]
+    assert f"{mean['brier']:.4f}" in done.stdout.splitlines()[-3]
 
 
-def test_saying_the_prevalence_of_everybody_is_no_skill(run: Run, tmp_path: Path) -> None:
+def test_a_constant_prediction_is_no_skill(tmp_path: Path) -> None:
     table = pd.read_csv(predictions(tmp_path / "a.csv"))
-    for label in LABELS:
+    for label in SOME_LABELS:
         table[f"prob_{label}"] = table[f"y_{label}"].mean()
     table.to_csv(tmp_path / "constant.csv", index=False)
     out = tmp_path / "m.csv"
     done = run(
         "evaluate", "--predictions", tmp_path / "constant.csv", "--out", out, "--resamples", 20
     )
-    assert done.code == 0, done.err
+    assert done.returncode == 0, done.stderr
     rows = rows_of(out)
     assert float(rows["mean"]["ece_mass"]) < 1e-6
     assert {row["skill"] for row in rows.values()} == {"no skill"}
-    assert f"no skill: {', '.join(LABELS)}" in done.out
+    assert f"no skill: {', '.join(SOME_LABELS)}" in done.stdout
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("theirs") / "chexnet.pt"
-    torch.save(random_network().state_dict(), path)
+    path = tmp_path_factory.mktemp("checkpoint") / "chexnet.pt"
+    torch.save(random_network(blocks=DENSENET_121).state_dict(), path)
     return path
 
 
-def golden_of(path: Path, change: float = 0.0) -> Path:
+@functools.cache
+def golden_outputs() -> tuple[np.ndarray, np.ndarray]:
+    """Return images and their logits from the network of `checkpoint`."""
     images = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
     with torch.inference_mode():
-        logits = random_network()(torch.from_numpy(images)).logits.numpy()
+        output = random_network(blocks=DENSENET_121)(torch.from_numpy(images))
+    return images, output.logits.numpy()
+
+
+def golden_file(path: Path, change: float = 0.0) -> Path:
+    """Write golden outputs to a file; `change` is added to a logit."""
+    images, logits = golden_outputs()
+    logits = logits.copy()
     logits[1, LABELS.index("Mass")] += change
-    content = {"input": images, "logits": logits}
+    content: dict[str, Any] = {"input": images, "logits": logits}
     if path.suffix == ".npz":
         np.savez(path, **content)
     else:
@@ -369,20 +367,18 @@ def golden_of(path: Path, change: float = 0.0) -> Path:
 
 
 @pytest.mark.parametrize("name", ["golden.npz", "golden.safetensors"])
-def test_an_import_is_held_to_golden_outputs(
-    run: Run, checkpoint: Path, tmp_path: Path, name: str
-) -> None:
+def test_an_import_is_held_to_golden_outputs(checkpoint: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "bundle"
-    done = run("import", checkpoint, "--out", out, "--golden", golden_of(tmp_path / name))
-    assert done.code == 0, done.err
-    assert "golden logits: largest difference" in done.out
+    done = run("import", checkpoint, "--out", out, "--golden", golden_file(tmp_path / name))
+    assert done.returncode == 0, done.stderr
+    assert "golden logits: largest difference" in done.stdout
     assert Bundle.load(out).card.name == "chexnet"
-    wrong = golden_of(tmp_path / name, change=10 * TOLERANCE)
-    refused = run("import", checkpoint, "--out", tmp_path / "no", "--golden", wrong)
-    assert "the logit of Mass differs by 0.001, more than 0.0001" in refused.error
+    wrong = golden_file(tmp_path / name, change=10 * TOLERANCE)
+    refused = error_of("import", checkpoint, "--out", tmp_path / "no", "--golden", wrong)
+    assert "the logit of Mass differs by 0.001, more than 0.0001" in refused
     assert not (tmp_path / "no").exists()
     wide = run("import", checkpoint, "--out", out, "--golden", wrong, "--tolerance", 0.1)
-    assert wide.code == 0
+    assert wide.returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -396,63 +392,56 @@ def test_an_import_is_held_to_golden_outputs(
         (None, "cannot be read as golden outputs"),
     ],
 )
-def test_a_golden_file_that_says_nothing_is_refused(
-    run: Run, checkpoint: Path, tmp_path: Path, content: dict[str, Any] | None, message: str
+def test_an_unusable_golden_file_is_refused(
+    checkpoint: Path, tmp_path: Path, content: dict[str, Any] | None, message: str
 ) -> None:
     golden = tmp_path / "golden.npz"
     if content is None:
         golden.write_text("no archive")
     else:
         np.savez(golden, **content)
-    done = run("import", checkpoint, "--out", tmp_path / "bundle", "--golden", golden)
-    assert message in done.error
+    error = error_of("import", checkpoint, "--out", tmp_path / "bundle", "--golden", golden)
+    assert message in error
 
 
 def test_published_weights_come_from_a_mirror(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    torch.save(random_network().state_dict(), tmp_path / "w.pt")
+    torch.save(random_network(blocks=DENSENET_121).state_dict(), tmp_path / "w.pt")
     content = (tmp_path / "w.pt").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     command = ["import", "--download", "densenet121-res224-nih", "--out", tmp_path / "bundle"]
     with serve(FileServer(content)) as server:
         done = run(*command, "--mirror", server.url, "--sha256", digest)
-        assert done.code == 0, done.err
+        assert done.returncode == 0, done.stderr
         assert Bundle.load(tmp_path / "bundle").card.thresholds["Hernia"] == 0.0004403434
-        assert "fetching into" in done.err
+        assert "fetching into" in done.stderr
         refused = run(*command, "--mirror", server.url, "--sha256", "0" * 64)
-    assert refused.code == 1
-    assert "is not the file it should be" in refused.err.splitlines()[-1]
+    assert refused.returncode == 1
+    assert "is not the file it should be" in refused.stderr.splitlines()[-1]
 
 
-def test_what_cannot_be_done_is_one_line(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+def test_an_error_is_one_line(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     table = predictions(tmp_path / "a.csv", n=40)
-    assert "no bundle at" in run("show", tmp_path / "none").error
-    assert (
-        "no image folder"
-        in run("train", "--images", tmp_path / "none", "--labels", table, "--out", out).error
+    assert "no bundle at" in error_of("show", tmp_path / "none")
+    assert "no image folder" in error_of(
+        "train", "--images", tmp_path / "none", "--labels", table, "--out", out
     )
-    assert (
-        "specificity must lie"
-        in run(
-            *("train", "--images", tmp_path, "--labels", table, "--out", out),
-            *("--specificity", "2"),
-        ).error
+    assert "specificity must lie" in error_of(
+        *("train", "--images", tmp_path, "--labels", table, "--out", out),
+        *("--specificity", "2"),
     )
-    assert "none.csv" in run("calibrate", "--predictions", "none.csv", "--out", out).error
-    assert (
-        "none.json"
-        in run(
-            *("evaluate", "--predictions", table, "--calibration", "none.json", "--out", out)
-        ).error
+    assert "none.csv" in error_of("calibrate", "--predictions", "none.csv", "--out", out)
+    assert "none.json" in error_of(
+        *("evaluate", "--predictions", table, "--calibration", "none.json", "--out", out)
     )
-    assert "give either --predictions" in run("evaluate", "--out", out).error
-    assert "name a checkpoint FILE" in run("import", "--out", out).error
-    assert "known are densenet121" in run("import", "--download", "all", "--out", out).error
-    assert "has sha256" in run("import", checkpoint, "--out", out, "--sha256", "0" * 64).error
+    assert "give either --predictions" in error_of("evaluate", "--out", out)
+    assert "name a checkpoint FILE" in error_of("import", "--out", out)
+    assert "known are densenet121" in error_of("import", "--download", "all", "--out", out)
+    assert "has sha256" in error_of("import", checkpoint, "--out", out, "--sha256", "0" * 64)
     (tmp_path / "file").write_text("")
-    blocked = run("calibrate", "--predictions", table, "--out", tmp_path / "file" / "c.json")
-    assert "/file" in blocked.error
+    blocked = error_of("calibrate", "--predictions", table, "--out", tmp_path / "file" / "c.json")
+    assert "/file" in blocked
     assert not out.exists()
