@@ -14,8 +14,7 @@ from cxr_model.errors import CalibrationError
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import timestamp
-
-Floats = npt.NDArray[np.float64]
+from cxr_model.predict.curves import Floats
 
 #: Share of the map cells of all images that lie below the hottest colour.
 MAP_QUANTILE = 0.99

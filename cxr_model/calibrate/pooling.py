@@ -1,10 +1,10 @@
 """Priors for the curve of each label, pooled over all labels of a network.
 
-A network that is overconfident for one finding is overconfident for the others by a similar
-factor. Each label's slope, curvature and offset is therefore shrunk towards the labels' common
-value, as far as their spread allows (random effects; DerSimonian and Laird, "Meta-analysis in
-clinical trials", 1986). Spread is separated from noise by standard errors over patients, because
-the films of a patient are not independent outcomes (Liang and Zeger, 1986).
+A network is overconfident by a similar factor for all findings. Each label's slope, curvature and
+offset is therefore shrunk towards the labels' common value, as far as their spread allows (random
+effects; DerSimonian and Laird, "Meta-analysis in clinical trials", 1986). Spread is separated from
+noise by standard errors over patients, because the films of a patient are not independent outcomes
+(Liang and Zeger, 1986).
 """
 
 from collections.abc import Sequence

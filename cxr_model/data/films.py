@@ -118,7 +118,7 @@ class FilmDataset(Dataset[Batch]):
 
 @dataclass(frozen=True, slots=True)
 class EpochDraws:
-    """Films of an epoch: the first `labelled` of `total`, and `others` of the remaining ones."""
+    """Films of an epoch: the first `labelled` of `total`, and a number of unlabelled films."""
 
     total: int
     labelled: int

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cxr_model.evaluate.metrics import BINS, Floats, mass_bins, nll_terms, width_bins
+from cxr_model.evaluate.metrics import BINS, mass_bins, nll_terms, width_bins
+from cxr_model.predict.curves import Floats
 
 RESAMPLES = 1000
 

@@ -13,6 +13,7 @@ from cxr_model.calibrate.calibration import Calibration
 from cxr_model.data.predictions import Predictions
 from cxr_model.evaluate import metrics
 from cxr_model.evaluate.bootstrap import RESAMPLES, Resampling, bootstrap, interval
+from cxr_model.predict.curves import Floats
 
 MEAN = "mean"
 
@@ -32,7 +33,7 @@ _GROUP_RESAMPLES = 200
 
 _WITH_INTERVAL = ("auc", "average_precision", "brier", "nll", "ece_mass")
 
-_Metric = Callable[[metrics.Floats, metrics.Floats], float]
+_Metric = Callable[[Floats, Floats], float]
 
 _METRICS: Mapping[str, _Metric] = {
     "auc": metrics.auc,
@@ -135,9 +136,7 @@ def metrics_table(
     return table[[*COLUMNS, *(name for name in table.columns if name not in COLUMNS)]]
 
 
-def _scores(
-    p: npt.NDArray[np.float64], y: npt.NDArray[np.float64], threshold: float | None
-) -> dict[str, Any]:
+def _scores(p: Floats, y: Floats, threshold: float | None) -> dict[str, Any]:
     row: dict[str, Any] = {"n": len(y), "positives": int(y.sum())}
     row |= {name: function(p, y) for name, function in _METRICS.items()}
     row |= {"noise_floor": metrics.noise_floor(p), "ece_bins": metrics.BINS}
@@ -149,7 +148,7 @@ def _scores(
     return row
 
 
-def _bounds(drawn: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:
+def _bounds(drawn: Mapping[str, Floats]) -> dict[str, float]:
     names = [*_WITH_INTERVAL, *(n for n in ("sensitivity", "specificity") if n in drawn)]
     bounds = {}
     for name in names:
@@ -158,9 +157,7 @@ def _bounds(drawn: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:
     return bounds
 
 
-def _mean_row(
-    rows: list[dict[str, Any]], drawn: list[dict[str, npt.NDArray[np.float64]]], n: int
-) -> dict[str, Any]:
+def _mean_row(rows: list[dict[str, Any]], drawn: list[dict[str, Floats]], n: int) -> dict[str, Any]:
     """Return means over the labels with a defined metric; resamples are averaged draw by draw."""
     frame = pd.DataFrame(rows)
     names = [
@@ -192,7 +189,7 @@ def _uncalibrated(predictions: Predictions) -> pd.DataFrame:
 
 def _columns(
     predictions: Predictions,
-) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+) -> Iterator[tuple[str, Floats, Floats]]:
     """Yield each label with its probabilities and outcomes, both (n,)."""
     for i, label in enumerate(predictions.labels):
         yield label, predictions.probabilities[:, i], predictions.targets[:, i]

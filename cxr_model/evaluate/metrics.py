@@ -13,7 +13,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-Floats = npt.NDArray[np.float64]
+from cxr_model.predict.curves import Floats
 
 #: Bins of a calibration error. Its noise floor grows with the root of their number.
 BINS = 10

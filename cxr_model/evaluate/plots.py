@@ -14,8 +14,7 @@ from sklearn.metrics import roc_curve
 
 from cxr_model.data.predictions import Predictions
 from cxr_model.evaluate.metrics import BINS, mass_bins
-
-Floats = npt.NDArray[np.float64]
+from cxr_model.predict.curves import Floats
 
 _COLUMNS = 5
 

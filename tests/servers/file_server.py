@@ -30,8 +30,8 @@ def serve(server: FileServer) -> Iterator[FileServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            start = int(asked.group(1)) if asked and server.ranges else 0
+            range_ = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            start = int(range_.group(1)) if range_ and server.ranges else 0
             size = len(server.content)
             if server.status != 200:
                 self.send_error(server.status)

@@ -56,8 +56,8 @@ def official_dataset(folder: Path, patients: int = 8, lists: bool = True) -> Pat
         for patient in range(patients):
             image = f"{patient:08d}_000.png"
             names.append(image)
-            where = folder / f"images_{patient % 2 + 1:03d}" / "images" / image
-            make_film(where, patient % 2 == 0, rng)
+            path = folder / f"images_{patient % 2 + 1:03d}" / "images" / image
+            make_film(path, patient % 2 == 0, rng)
             found = LABELS[patient % 14] if patient % 2 == 0 else "No Finding"
             writer.writerow([image, found, 0, patient, "058Y", "M", "AP", 1024, 1024])
     if lists:

@@ -1,4 +1,4 @@
-"""Calibration: rising curves, fitted on some patients and scored on others."""
+"""Calibration: rising curves, fitted and scored on different patients."""
 
 import itertools
 import json

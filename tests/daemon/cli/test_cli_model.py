@@ -36,8 +36,6 @@ from tests.servers.file_server import FileServer, serve
 from tests.tools.cli import cxrd, cxrd_process, one_line_of_error
 from tests.tools.paths import ROOT
 
-pytestmark = pytest.mark.network
-
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run `cxrd model` in this process."""
@@ -404,6 +402,7 @@ def test_an_unusable_golden_file_is_refused(
     assert message in error
 
 
+@pytest.mark.network
 def test_published_weights_come_from_a_mirror(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
