@@ -12,7 +12,7 @@ from dicom_io.errors import NotDicomError, UndecodablePixelsError
 from dicom_io.gate.header_check import Rules, assess
 from dicom_io.gate.pixel_check import assess_image
 from dicom_io.gate.reasons import Reason
-from dicom_io.read.bounded_parser import refuse_excess
+from dicom_io.read.bounded_parser import refuse_oversized_sequences
 from dicom_io.read.image_header import read_image
 from dicom_io.read.orientation import Pose
 from dicom_io.read.pixels import display_pixels
@@ -57,7 +57,7 @@ def _gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
         verdict = assess(header, rules)
         if verdict.reason is not None:
             return Refusal(verdict.reason, verdict.detail, verdict.notes)
-        refuse_excess(header.dataset)
+        refuse_oversized_sequences(header.dataset)
     except NotDicomError as error:
         return Refusal(Reason.UNREADABLE_OBJECT, str(error))
     try:

@@ -1,4 +1,4 @@
-"""What a header says about body part and view, in the words that real equipment writes."""
+"""Body part, view and patient age by an image's header, in the words that equipment writes."""
 
 import datetime
 import re
@@ -17,7 +17,7 @@ _CHEST_STEMS = ("CHEST", "THORA", "TORAX", "TÓRAX", "TORAC", "LUNG", "PULM", "P
 
 _CHEST_CHARACTER = "胸"
 
-# Words that make "thoracic …" something else than the chest.
+# Words that turn "thoracic …" into the spine.
 _SPINE_STEMS = ("SPINE", "SPINAL", "VERTEB", "THORACOLUMB", "THORACICSPINE", "WIRBEL")
 
 _SAYS_NOTHING = frozenset(
@@ -47,7 +47,7 @@ _DECUBITUS_WORDS = frozenset({"LLD", "RLD"})
 
 
 class Part(Enum):
-    """Body part, as far as the header tells."""
+    """Body part by the header."""
 
     CHEST = "chest"
     OTHER = "another part"
@@ -55,7 +55,7 @@ class Part(Enum):
 
 
 class View(Enum):
-    """Direction of the beam, as far as the header tells."""
+    """Direction of the beam by the header."""
 
     FRONTAL = "frontal"
     LATERAL = "lateral"
@@ -66,10 +66,10 @@ class View(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """Body part and view with the attribute that tells each, and the patient's age in years.
+    """Body part and view, each with its source in words, and the patient's age in years.
 
-    `part_source` and `view_source` are empty where the header does not tell. `body_part` is
-    BodyPartExamined as it is written.
+    `part_source` and `view_source` are empty if the header does not name part or view. `body_part`
+    is BodyPartExamined as it is written.
     """
 
     part: Part
@@ -81,7 +81,7 @@ class Anatomy:
 
 
 def anatomy_of(header: ImageHeader) -> Anatomy:
-    """Read from an image's header what it shows."""
+    """Read body part, view and age from an image's header."""
     ds = header.dataset
     words = {keyword: text(ds, keyword) for keyword in _WORDS}
     body_part = text(ds, "BodyPartExamined")
@@ -170,28 +170,28 @@ def _view_of(value: str) -> View:
         return View.OBLIQUE
     lateral = words & _LATERAL_WORDS or any(word.startswith("LATERAL") for word in words)
     if lateral:
-        # A text that names both views does not tell which of them this film is.
+        # A text that names both views does not tell the view of this film.
         return View.UNKNOWN if frontal else View.LATERAL
     return View.FRONTAL if frontal else View.UNKNOWN
 
 
-# Age String (PS3.5 6.2); some archives leave the unit out and mean years.
+# Age String (PS3.5 6.2); archives that omit the unit mean years.
 _AGE = re.compile(r"(\d{1,3})([DWMY]?)")
 
 _PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0, "": 1.0}
 
-_TAKEN = ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
+_FILM_DATES = ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
 
 _OLDEST = 130
 
 
 def age_in_years(ds: Dataset) -> float | None:
-    """PatientAge, else the time from PatientBirthDate to the film; None where neither tells."""
+    """Return PatientAge, else the years from PatientBirthDate to the film; None if both fail."""
     match = _AGE.fullmatch(text(ds, "PatientAge").upper())
     if match is not None:
         return int(match[1]) / _PER_YEAR[match[2]]
     born = _date(text(ds, "PatientBirthDate"))
-    taken = next(filter(None, (_date(text(ds, keyword)) for keyword in _TAKEN)), None)
+    taken = next(filter(None, (_date(text(ds, keyword)) for keyword in _FILM_DATES)), None)
     if born is None or taken is None:
         return None
     years = (taken - born).days / 365.25

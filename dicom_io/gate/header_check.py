@@ -1,7 +1,7 @@
-"""May this instance be analysed? Yes, or a named reason why not.
+"""Decides by the header if an image may be analysed.
 
-A missing attribute is only noted, since real films lack many; one that contradicts a frontal
-chest radiograph is a reason to refuse. A peer's `Rules` may ask for more.
+A missing attribute is only noted, since real films lack many. An attribute that contradicts a
+frontal chest radiograph is a reason to refuse. A peer's `Rules` may demand more.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from dicom_io.gate.reasons import MIN_SIDE, Reason, Verdict
 from dicom_io.read.header import items, number, text
 from dicom_io.read.image_header import ImageHeader
 
-# Pixels a side; below this the low resolution is noted.
+# Pixels per side below which low resolution is noted.
 _LOW_RESOLUTION_SIDE = 512
 
 _ADULT_YEARS = 16
@@ -41,9 +41,9 @@ _OWN_NAME = "CXRD"
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one peer's films must meet beyond what the model needs; the default asks nothing more.
+    """The demands on one peer's films beyond the needs of the model; none by default.
 
-    A patient whose age is not said is not refused by `minimum_age_years`, only noted.
+    `minimum_age_years` does not refuse a patient of unknown age; the missing age is noted.
     """
 
     minimum_age_years: int | None = None

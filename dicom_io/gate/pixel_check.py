@@ -1,4 +1,4 @@
-"""Does a rendered image look like a film? Yes, or a named reason why not."""
+"""Decides by the rendered pixels if an image is a film."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +8,15 @@ from dicom_io.read.pixels import DisplayImage, Grey
 
 LONGEST_ASPECT = 3.0
 
-# Grey levels between the 1st and the 99th percentile that an image has at least.
+# The least grey levels between the 1st and the 99th percentile.
 _LEAST_CONTRAST = 8.0
 
-# A coloured mark or logo on a film is less than this share of it.
+# The largest share of coloured pixels; a coloured mark or logo is smaller.
 _MOST_COLOUR = 0.05
 
 
 def assess_image(image: DisplayImage) -> Verdict:
-    """Judge an image as it stands upright, by those of its pixels that are meant to be seen."""
+    """Judge an image in its upright pose by its visible pixels."""
     if image.coloured > _MOST_COLOUR:
         return Verdict(Reason.COLOUR_IMAGE, f"{image.coloured:.0%} of the pixels are coloured")
     seen = image.array if image.seen is None else image.array[image.seen]
@@ -43,11 +43,11 @@ def _assess(upright: Grey, seen: Grey) -> Verdict:
 
 
 def looks_inverted(array: NDArray[np.uint8]) -> bool:
-    """Whether lungs are clearly brighter than both mediastinum and abdomen.
+    """Return True if the lungs are clearly brighter than both mediastinum and abdomen.
 
-    Measured on the 2,471 images of ChestX-ray14 at hand: true for 2 of them as they are, one of
-    which is indeed a negative, and for 94.6 % when inverted; on 732 films of children for none
-    and for 99.6 %.
+    Measured on 2,471 images of ChestX-ray14: True for 2 images as they are, one of which is a
+    negative, and for 94.6 % of the inverted images. On 732 films of children: True for 0 and for
+    99.6 %.
     """
     rows, columns = array.shape
     scaled = array.astype(np.float32) / 255.0

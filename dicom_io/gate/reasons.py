@@ -1,14 +1,14 @@
-"""Why an instance is not analysed: the named reasons, and the verdict that carries one."""
+"""The named reasons against an analysis, and the verdict that carries one."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 MIN_SIDE = 128
-"""Below this many pixels a side there is no film to read."""
+"""Pixels per side of the smallest film that is analysed."""
 
 
 class Reason(StrEnum):
-    """Why an instance is not analysed; `explanation` says it in a sentence."""
+    """A reason against an analysis; `explanation` is a sentence for people."""
 
     UNSUPPORTED_SOP_CLASS = "UNSUPPORTED_SOP_CLASS"
     FOR_PROCESSING = "FOR_PROCESSING"
@@ -34,12 +34,12 @@ class Reason(StrEnum):
 
     @property
     def explanation(self) -> str:
-        """One sentence for people who read a report or a list."""
+        """One sentence for the readers of a report or a list."""
         return _EXPLANATIONS[self]
 
 
 FAILURES = frozenset({Reason.DECODER_FAILED, Reason.ANALYSIS_FAILED})
-"""Those that say nothing of the image: another attempt at the same bytes may end well."""
+"""Reasons that do not judge the image: another attempt at the same bytes may succeed."""
 
 _EXPLANATIONS = {
     Reason.UNSUPPORTED_SOP_CLASS: "Only CR, DX for presentation and Secondary Capture are read.",
@@ -68,7 +68,7 @@ _EXPLANATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Outcome of a check; `reason` is None where the image may be analysed."""
+    """Outcome of a check; `reason` is None if the image may be analysed."""
 
     reason: Reason | None
     detail: str = ""
@@ -76,5 +76,5 @@ class Verdict:
 
     @property
     def is_eligible(self) -> bool:
-        """Whether nothing speaks against the analysis."""
+        """True if the image may be analysed."""
         return self.reason is None

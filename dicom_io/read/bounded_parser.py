@@ -1,8 +1,7 @@
-"""Bytes of strangers → a pydicom dataset, in bounded time and memory.
+"""Parses untrusted bytes into a pydicom dataset, in bounded time and memory.
 
-pydicom's parser asks for the bytes of a header one after the other, sequences of undefined length
-included: whoever hands them out sees how much work an object is. So an object is measured while it
-is parsed, and refused when it turns out to be too much of it.
+pydicom reads the bytes of a header piece by piece, including sequences of undefined length. The
+stream that it reads counts reads and bytes, and refuses the object when a limit is exceeded.
 """
 
 import struct
@@ -24,23 +23,25 @@ from dicom_io.errors import NotDicomError
 from dicom_io.read.warnings_off import quietly
 
 MAX_INFLATED_BYTES = 1 << 30
-"""The largest object that a deflated one may unpack to."""
+"""Bytes that a deflated object may inflate to."""
 
 MAX_HEADER_BYTES = 64 << 20
-"""What a header may take that is read without its pixels, without the values skipped."""
+"""Bytes of a header that is read without pixels; values that the parser skips do not count."""
 
 MAX_READS = 500_000
-"""How often the parser may ask for bytes: two or three times for each element and item."""
+"""Reads that the parser may make of one object: it makes two or three per element or item."""
 
 MAX_DEPTH = 32
-"""How deep sequences may be nested in an object that is analysed."""
+"""Levels of nested sequences in an object to analyse."""
 
 MAX_IN_SEQUENCES = 5_000
-"""How many elements and items the sequences of such an object may have: some are copied into every
-object that is made of it. Films have a few hundred."""
+"""Elements and items in the sequences of an object to analyse.
+
+Some sequences are copied into each object built from it. Films have a few hundred elements.
+"""
 
 MAX_SEQUENCE_BYTES = 4 << 20
-"""What the values in those sequences may take, lookup tables included."""
+"""Bytes of the values in the sequences of an object to analyse, including lookup tables."""
 
 StopWhen = Callable[[BaseTag, str | None, int], bool]
 
@@ -59,25 +60,25 @@ PARSER_ERRORS = (
     struct.error,
     zlib.error,
 )
-"""What pydicom raises on input that is not what it claims to be."""
+"""Exceptions that pydicom raises on malformed input."""
 
 _PREAMBLE = 128
 
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
-# Where a deflated object names its transfer syntax, however broken the elements before it are.
+# Bytes that are searched for the transfer syntax of an object with malformed File Meta Information.
 _LONGEST_GUESS = 4096
 
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
-# (0008,0005) as both byte orders write it, and the longest value that names character sets.
+# Tag and group length of (0008,0005) in both byte orders, and the longest legitimate value.
 _CHARACTER_SET = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")
 
 _LONGEST_CHARACTER_SET = 1024
 
 
 def at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    """Stop before the pixel data."""
+    """Return True at the pixel data, where parsing stops."""
     return tag in _PIXEL_TAGS
 
 
@@ -91,15 +92,15 @@ def parse_file(
 ) -> Dataset:
     """Parse an object with or without preamble and file meta information (PS3.10 7.1).
 
-    Without `stop_when` the whole of it is read; of the elements at top level `only` some, or all.
-    Of a deflated object `max_inflated` bytes are unpacked, or as much as may be read. The result
-    has `file_meta`, which may be empty. Raises NotDicomError where the bytes cannot be parsed or
-    are more work than an object may be.
+    Without `stop_when` the whole object is read. `only` restricts the elements kept at top level. A
+    deflated object is inflated up to `max_inflated` bytes, by default up to the read limit.
+    The result has `file_meta`, which may be empty. Raises NotDicomError if the bytes cannot be
+    parsed or exceed a limit.
     """
     most = None if stop_when is None else MAX_HEADER_BYTES
     deflated = is_deflated(data)
     plain = _inflated(data, max_inflated or most) if deflated else data
-    source = _Measured(plain, max_reads, most)
+    source = _LimitedStream(plain, max_reads, most)
 
     def parse() -> Dataset:
         return read_partial(
@@ -115,22 +116,22 @@ def parse_file(
 
 
 def parse_message(data: bytes, *, implicit_vr: bool, little_endian: bool) -> Dataset:
-    """Parse the bare data set of a message, whose syntax was negotiated.
+    """Parse the bare data set of a message in the negotiated transfer syntax.
 
-    Raises NotDicomError where the bytes are no data set.
+    Raises NotDicomError if the bytes are not a data set.
     """
-    source = _Measured(data, MAX_READS, MAX_HEADER_BYTES)
+    source = _LimitedStream(data, MAX_READS, MAX_HEADER_BYTES)
     return _parsed(lambda: read_dataset(cast(BinaryIO, source), implicit_vr, little_endian), source)
 
 
-def refuse_excess(ds: Dataset) -> None:
-    """Raise NotDicomError where sequences are nested too deep, or there is too much in them.
+def refuse_oversized_sequences(ds: Dataset) -> None:
+    """Raise NotDicomError if sequences are nested too deep or hold too many elements or bytes.
 
-    Every sequence is parsed for it, so this belongs where it may take time.
+    Parses every sequence, so call it only where that time is acceptable.
     """
     level, elements, size = [ds], 0, 0
     for _ in range(MAX_DEPTH):
-        level = [item for one in level for item in _items_of_all(one)]
+        level = [item for parent in level for item in _items_of_all(parent)]
         elements += len(level) + sum(len(item) for item in level)
         if elements > MAX_IN_SEQUENCES:
             raise NotDicomError(f"its sequences have more than {MAX_IN_SEQUENCES} elements")
@@ -143,13 +144,13 @@ def refuse_excess(ds: Dataset) -> None:
 
 
 def raw_length(ds: Dataset, tag: BaseTag) -> int:
-    """How many bytes a value has that was read and not looked at yet; 0 for others."""
+    """Return the length in bytes of a value that is not decoded yet; 0 for a decoded value."""
     element = ds.get_item(tag, keep_deferred=True)
     return len(element.value or b"") if isinstance(element, RawDataElement) else 0
 
 
 def _items_of_all(ds: Dataset) -> Iterator[Dataset]:
-    """The items of every sequence that can be parsed; what cannot be counts as absent."""
+    """Yield the items of every sequence; a sequence that cannot be parsed counts as absent."""
     for tag in list(ds.keys()):
         vr = ds.get_item(tag, keep_deferred=True).VR
         if vr == "SQ" or (vr in (None, "UN") and _is_sequence(tag)):
@@ -166,8 +167,8 @@ def _is_sequence(tag: BaseTag) -> bool:
     return dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"
 
 
-class _Measured(BytesIO):
-    """Bytes that are handed out until it is too much."""
+class _LimitedStream(BytesIO):
+    """A stream that refuses reads beyond a number of reads or bytes."""
 
     def __init__(self, data: bytes, max_reads: int, max_bytes: int | None) -> None:
         super().__init__(data)
@@ -185,7 +186,7 @@ class _Measured(BytesIO):
             self._bytes_left -= len(data)
             if self._bytes_left < 0:
                 self._refuse(f"its header is larger than {MAX_HEADER_BYTES >> 20} MiB")
-        # pydicom splits and checks a character set at once, however long it is.
+        # pydicom splits a character set at once, whatever its length.
         if len(data) > _LONGEST_CHARACTER_SET and self._start in _CHARACTER_SET:
             self._refuse("its SpecificCharacterSet is no list of character sets")
         if len(data) == 8:
@@ -197,7 +198,7 @@ class _Measured(BytesIO):
         raise ValueError(excess)
 
 
-def _parsed(parse: Callable[[], Dataset], source: _Measured) -> Dataset:
+def _parsed(parse: Callable[[], Dataset], source: _LimitedStream) -> Dataset:
     try:
         with quietly():
             return parse()
@@ -213,9 +214,10 @@ def _parsed(parse: Callable[[], Dataset], source: _Measured) -> Dataset:
 
 
 def is_deflated(data: bytes) -> bool:
-    """Whether the object is deflated (PS3.5 A.5).
+    """Return True if the object is deflated (PS3.5 A.5).
 
-    Raises NotDicomError where it says so and cannot be unpacked for lack of File Meta Information.
+    Raises NotDicomError if it is deflated and its File Meta Information is malformed, because then
+    the start of the data set is unknown.
     """
     start = _end_of_file_meta(data)
     if start is None and _DEFLATED in data[:_LONGEST_GUESS]:
@@ -224,10 +226,10 @@ def is_deflated(data: bytes) -> bool:
 
 
 def _inflated(data: bytes, most: int | None) -> bytes:
-    """A deflated object as one in explicit little endian.
+    """Return a deflated object as an object in explicit little endian.
 
-    Only as many bytes as `most` are unpacked. Without a limit, one that unpacks to more than an
-    object may have is refused while it is counted.
+    Inflates about `most` bytes. Without `most`, raises NotDicomError as soon as the object exceeds
+    MAX_INFLATED_BYTES.
     """
     start = _end_of_file_meta(data) or 0
     meta = data[:start].replace(
@@ -250,7 +252,7 @@ def _inflated(data: bytes, most: int | None) -> bytes:
 
 
 def _end_of_file_meta(data: bytes) -> int | None:
-    """Offset of the data set by the File Meta Information Group Length (PS3.10 7.1)."""
+    """Return the offset of the data set by File Meta Information Group Length (PS3.10 7.1)."""
     element = data[_PREAMBLE + 4 : _PREAMBLE + 16]
     if data[_PREAMBLE : _PREAMBLE + 4] != b"DICM" or element[:8] != b"\x02\0\0\0UL\x04\0":
         return None

@@ -1,4 +1,4 @@
-"""What a compressed image says of itself in its first bytes."""
+"""Reads the layout of a compressed image from the header of its codestream."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ _J2K_START = b"\xff\x4f\xff\x51"
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """Rows, columns, components and bits per sample by a compressed image's own header."""
+    """Rows, columns, components and bits per sample in the header of a compressed image."""
 
     rows: int
     columns: int
@@ -30,10 +30,10 @@ class Codestream:
 
 
 def read_jpeg(frame: bytes) -> Codestream | None:
-    """The frame header of a JPEG or JPEG-LS image (ITU-T T.81 B.2.2).
+    """Read the frame header of a JPEG or JPEG-LS image (ITU-T T.81 B.2.2).
 
-    None where the segments before the scan are not sound: GDCM ends the whole process on stray
-    bytes between them and on a JFIF or Adobe segment of a kind it does not know.
+    Returns None if the segments before the scan are malformed. GDCM ends the whole process on stray
+    bytes between segments and on a JFIF or Adobe segment of an unknown kind.
     """
     found = None
     at = 2
@@ -56,14 +56,14 @@ def read_jpeg(frame: bytes) -> Codestream | None:
 
 
 def _is_unknown_application(marker: int, body: bytes) -> bool:
-    """Whether a JFIF segment is not of version 1, or an Adobe one names no known transform."""
+    """Return True for a JFIF segment not of version 1 or an Adobe segment of unknown transform."""
     if marker == _APP0 and body.startswith(b"JFIF\0"):
         return body[5:6] != b"\x01"
     return marker == _APP14 and body.startswith(b"Adobe") and body[11:12] not in _ADOBE_TRANSFORMS
 
 
 def read_j2k(frame: bytes) -> Codestream | None:
-    """The SIZ segment of a JPEG 2000 codestream (ITU-T T.800 A.5.1); None where it has none."""
+    """Read the SIZ segment of a JPEG 2000 codestream (ITU-T T.800 A.5.1); None if it is absent."""
     start = frame.find(_J2K_START)
     if start < 0 or start + 43 > len(frame):
         return None

@@ -1,18 +1,15 @@
-"""Pixel Data as numbers: the declared layout is checked before anything is unpacked.
+"""Decodes Pixel Data into numbers, after a check of the declared layout.
 
-GDCM ends the whole process where a JPEG image's precision is not the one it was told, so a decoder
-is told what the compressed image says of itself; the header says which of its bits count.
+GDCM ends the whole process if the precision of a JPEG image differs from the declared one. The
+decoder therefore gets the precision from the codestream; the DICOM header decides which bits count.
 """
 
 import copy
-import struct
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from pydicom import Dataset
 from pydicom.encaps import encapsulate, generate_fragments
-from pydicom.errors import BytesLengthException
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     JPEG2000TransferSyntaxes,
@@ -25,12 +22,13 @@ from pydicom.uid import (
 )
 
 from dicom_io.errors import UndecodablePixelsError
+from dicom_io.read.bounded_parser import PARSER_ERRORS
 from dicom_io.read.codestream import Codestream, read_j2k, read_jpeg
 from dicom_io.read.header import number, text
 from dicom_io.read.warnings_off import quietly
 
-# The largest image that is unpacked, samples; the largest detectors have a sixth of it.
 MAX_SAMPLES = 100_000_000
+"""Samples in the largest image that is decoded; the largest detectors have a sixth of them."""
 
 _PHOTOMETRICS = {
     "MONOCHROME1": 1,
@@ -49,26 +47,13 @@ _LOSSY_JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 _HTJ2K_PREFIX = "1.2.840.10008.1.2.4.20"
 
-# pydicom, its plugins and the libraries below them agree on no exception type.
-_DECODER_ERRORS = (
-    BytesLengthException,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+# pydicom, its plugins and the libraries below them share no exception type.
+_DECODER_ERRORS = (*PARSER_ERRORS, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the header describes the pixels (PS3.3 C.7.6.3)."""
+    """Layout of the pixels as the header declares it (PS3.3 C.7.6.3)."""
 
     rows: int
     columns: int
@@ -81,7 +66,7 @@ class Layout:
 
     @property
     def is_grey(self) -> bool:
-        """Whether a sample is a grey value, not a colour or an index of one."""
+        """True if a sample is a grey value, not a colour or an index into a palette."""
         return self.photometric in {"MONOCHROME1", "MONOCHROME2"}
 
 
@@ -110,10 +95,10 @@ def layout_of(ds: Dataset, rows: float | None, columns: float | None) -> Layout:
 
 
 def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Decode the one frame; colour comes as RGB.
+    """Decode the only frame; a colour image is returned as RGB.
 
-    Returns an integer array (rows, columns) or (rows, columns, 3), and remarks. Raises
-    UndecodablePixelsError with the reason in one line, MemoryError where there is too little.
+    Returns an integer array (rows, columns) or (rows, columns, 3), and notes. Raises
+    UndecodablePixelsError with the reason in one line, and MemoryError.
     """
     if "PixelData" not in ds:
         raise UndecodablePixelsError("the object has no Pixel Data")
@@ -142,10 +127,11 @@ def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, tuple[str, .
 def _sample_bits(
     array: np.ndarray, layout: Layout, stream: Codestream | None, lossy: bool
 ) -> np.ndarray:
-    """The bits that the header says are the sample (PS3.5 8.1.1).
+    """Return the bits that the header declares as the sample (PS3.5 8.1.1).
 
-    Those above may hold an overlay, those below nothing; an encoder may have dropped the latter.
-    What a lossy codec has put above is a white that overshot, so there it stays white.
+    Bits above the sample may hold an overlay. Bits below it are unused, and an encoder may have
+    dropped them. A lossy codec sets bits above the sample where white overshot: such a value is
+    clipped to white.
     """
     top = layout.high_bit + 1
     depth = top if stream is None else min(top, stream.precision)
@@ -200,10 +186,10 @@ def _layout_problem(layout: Layout, frames: int) -> str:
 
 
 def _only_frame(ds: Dataset) -> bytes:
-    """The one compressed frame; nothing where the syntax does not compress.
+    """Return the only compressed frame; empty if the transfer syntax does not compress.
 
-    All fragments are its own (PS3.5 A.4): what an offset table says of them is not looked at, so
-    that a wrong one does no harm.
+    All fragments belong to the frame (PS3.5 A.4). The offset table is ignored, so that a wrong one
+    does no harm.
     """
     if not ds.file_meta.TransferSyntaxUID.is_encapsulated:
         return b""
@@ -213,7 +199,7 @@ def _only_frame(ds: Dataset) -> bytes:
 
 
 def _codestream(ds: Dataset, frame: bytes) -> Codestream | None:
-    """What the compressed frame says of itself; None where the syntax has no such header."""
+    """Read the header of the compressed frame; None if the transfer syntax has no such header."""
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
         read = read_jpeg
@@ -228,7 +214,7 @@ def _codestream(ds: Dataset, frame: bytes) -> Codestream | None:
 
 
 def _check_codestream(stream: Codestream | None, layout: Layout) -> None:
-    """Refuse a compressed frame that is not the image declared, before it is unpacked."""
+    """Raise ValueError if the compressed frame differs from the declared layout."""
     if stream is None:
         return
     if (stream.rows, stream.columns) != (layout.rows, layout.columns):
@@ -249,7 +235,7 @@ def _check_codestream(stream: Codestream | None, layout: Layout) -> None:
 
 
 def _as_encoded(ds: Dataset, layout: Layout, frame: bytes, stream: Codestream | None) -> Dataset:
-    """The dataset with the depth that the pixels are encoded in, so that every bit comes out."""
+    """Return a copy of the dataset with the encoded bit depth, so that no bit is lost."""
     ready = ds.copy()
     if frame:
         ready.PixelData = encapsulate([frame], has_bot=False)
@@ -259,7 +245,7 @@ def _as_encoded(ds: Dataset, layout: Layout, frame: bytes, stream: Codestream | 
                 del ready[keyword]
     syntax = ds.file_meta.TransferSyntaxUID
     depth = layout.high_bit + 1
-    # Added and not set: pydicom would first try to understand the value that is there.
+    # add_new replaces an element; setting an attribute would first decode the present value.
     if stream is not None and syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
         ready.add_new("BitsAllocated", "US", 8 if stream.precision <= 8 else 16)
         fills = syntax in JPEGTransferSyntaxes and stream.precision <= 8
@@ -273,19 +259,19 @@ def _as_encoded(ds: Dataset, layout: Layout, frame: bytes, stream: Codestream | 
         ready.add_new(keyword, "US", value)
     ready.add_new("PhotometricInterpretation", "CS", layout.photometric)
     if syntax == JPEGExtended12Bit and depth > 8:
-        # GDCM reads the process from the image itself and knows this one, but pydicom does not
-        # ask it for more than 8 bits under this name.
+        # GDCM supports this process and detects it from the image, but pydicom does not pass it
+        # images of more than 8 bits under this transfer syntax.
         ready.file_meta = copy.copy(ds.file_meta)
         ready.file_meta.TransferSyntaxUID = JPEGLossless
     return ready
 
 
 def _plugin_for(ds: Dataset, stream: Codestream | None) -> str:
-    """The decoder to use; an empty name stands for each in turn.
+    """Return the name of the decoder to use; empty to try each in turn.
 
-    pyjpegls may spend ten seconds on a cut-off JPEG-LS image that GDCM refuses at once, and GDCM
-    ends the process on some damaged lossy JPEG images that Pillow refuses; only GDCM reads more
-    than 8 bits of those.
+    pyjpegls may spend ten seconds on a truncated JPEG-LS image that GDCM refuses at once. GDCM ends
+    the process on some damaged lossy JPEG images that Pillow refuses, but only GDCM decodes lossy
+    JPEG of more than 8 bits.
     """
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax in JPEGLSTransferSyntaxes:
@@ -295,10 +281,10 @@ def _plugin_for(ds: Dataset, stream: Codestream | None) -> str:
 
 
 def _reason(ds: Dataset, error: Exception) -> str:
-    # pydicom heads the reasons of its plugins, one a line, with a line that says nothing.
+    # pydicom lists the error of each plugin on a line of its own, below a headline.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # One of the plugins meets its library's answer to a broken image with a fault of its own.
-    telling = [line for line in lines if not line.endswith(":") and "'NoneType'" not in line]
-    reason = telling[0] if telling else type(error).__name__
+    # One plugin fails with an error about NoneType if its library rejects an image.
+    causes = [line for line in lines if not line.endswith(":") and "'NoneType'" not in line]
+    reason = causes[0] if causes else type(error).__name__
     syntax = ds.file_meta.TransferSyntaxUID
     return f"{syntax.name} pixel data cannot be decoded: {reason.partition(' - ')[0][:160]}"

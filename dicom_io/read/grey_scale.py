@@ -1,6 +1,6 @@
-"""From stored grey values to the values of interest: Modality LUT, VOI LUT and windows.
+"""The grey scale of an image: padding, Modality LUT, VOI LUT or window, and polarity.
 
-Every function takes and returns float64 arrays of any shape and treats each value on its own.
+Values are float64 arrays of any shape; each value is mapped on its own.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _FULL_BITS = 16
 
 @dataclass(frozen=True, slots=True)
 class LookupTable:
-    """A LUT of PS3.3 C.11.1.1: `entries[0]` is for `first` and everything below it.
+    """A lookup table (PS3.3 C.11.1.1): `entries[0]` belongs to `first` and all values below it.
 
     `top` is the largest value that the declared number of bits can hold.
     """
@@ -32,8 +32,8 @@ class LookupTable:
     top: float
 
     def __call__(self, values: Values) -> Values:
-        """Look the values up; those beyond either end take the nearest entry."""
-        # int64: an index of the LUT's own 8 or 16 bits wraps around in longer tables.
+        """Look the values up; a value beyond either end takes the nearest entry."""
+        # int64, because an index of 8 or 16 bits would wrap around in a longer table.
         index = np.rint(values).astype(np.int64) - self.first
         return self.entries[np.clip(index, 0, len(self.entries) - 1)]
 
@@ -48,7 +48,7 @@ class Window:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the width is one that the function allows."""
+        """True if the function allows the width."""
         return self.width >= 1 if self.function == "LINEAR" else self.width > 0
 
     def __call__(self, values: Values) -> Values:
@@ -71,7 +71,7 @@ class GreyScale:
     `padding` is the range of stored values that stand for pixels outside the film. `slope` and
     `intercept` apply where there is no `modality_table`; `window` applies where there is no
     `voi_table`. `has_tables` is True if the header holds a lookup table, even an unusable one.
-    `notes` name what is unusable or unknown; `polarity_notes` belong behind the notes of `voi`.
+    `notes` name unusable or unknown values; `polarity_notes` follow the notes of `voi`.
     """
 
     bits_stored: int
@@ -102,7 +102,7 @@ class GreyScale:
     def voi(self, values: Values, shown: NDArray[np.bool_]) -> tuple[Values, tuple[str, ...]]:
         """Map modality values to 0…1 as the VOI LUT module says (PS3.3 C.11.2), with notes.
 
-        A VOI LUT Sequence goes before a window: the standard leaves the choice, and the table is
+        A VOI LUT Sequence goes before a window. The standard leaves the choice, and the table is
         the tone curve that the vendor made for this image. Of several windows or tables the first
         counts, which vendors use for the default view. Without either, an 8-bit image is shown as
         it is and any other from the smallest to the largest value among `shown`.
@@ -229,7 +229,7 @@ def _entries(item: Dataset, transfer_syntax: UID, descriptor: tuple[float, ...])
     nothing = np.zeros(0)
     if len(descriptor) != 3 or "LUTData" not in item:
         return nothing
-    # Zero stands for 65536; a signed reading of the descriptor makes large counts negative.
+    # Zero stands for 65536; a descriptor that is read as signed has large counts negative.
     count = (int(descriptor[0]) & 0xFFFF) or 1 << _FULL_BITS
     data = item.LUTData
     if not isinstance(data, bytes):
@@ -242,12 +242,12 @@ def _entries(item: Dataset, transfer_syntax: UID, descriptor: tuple[float, ...])
 
 
 def _signed_first(first: int, layout: Layout) -> int:
-    """First input value mapped, which is signed where the pixels are."""
+    """Return the first mapped input value, which is signed if the pixels are signed."""
     return first - (1 << _FULL_BITS) if layout.signed and first >= 1 << 15 else first
 
 
 def _top(bits: int, entries: Values) -> float:
-    """Largest output value; a declared depth that the entries do not fit is not believed."""
+    """Return the largest output value; a declared depth that the entries exceed is ignored."""
     needed = max(1, int(entries.max()).bit_length())
     depth = bits if needed <= bits <= _FULL_BITS else needed
     return float((1 << depth) - 1)

@@ -1,7 +1,7 @@
-"""Reading DICOM objects as they come: without preamble, deflated, with broken values.
+"""Reads DICOM objects of any form: without preamble, deflated, with malformed values.
 
-`text`, `number`, `numbers` and `items` read one attribute and never raise: a value that cannot
-be understood counts as absent. `all_items` is for what must not be taken for absent.
+`text`, `number`, `numbers` and `items` read one attribute and never raise: a malformed value counts
+as absent. `all_items` raises for a malformed sequence.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from dicom_io.read.bounded_parser import (
 from dicom_io.read.warnings_off import quietly
 
 LONGEST_TEXT = 1 << 14
-"""A longer value, in bytes as it was read, is no text that anybody wrote."""
+"""Bytes of a value that is read as text; a longer value counts as absent."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -42,14 +42,14 @@ _MOST_ITEMS = 1000
 
 _LONGEST_MESSAGE_SEQUENCE = 4 << 20
 
-# Identifying a strange object may take the listener this many reads, about half a second.
+# Reads that the listener may spend on identifying an object: about half a second.
 _IDENTIFYING_READS = 100_000
 
-# So much of a deflated object has what identifies it. Where it has not, more is unpacked, and that
-# may be a bomb: one at a time, as nothing else counts its memory.
-_UNPACKED_FIRST, _UNPACKED_AT_MOST = 1 << 20, 16 << 20
+# The first bytes of a deflated object usually identify it. If not, more is inflated. That may be a
+# bomb whose memory is not counted elsewhere, so a lock lets one object be inflated at a time.
+_INFLATED_FIRST, _INFLATED_AT_MOST = 1 << 20, 16 << 20
 
-_UNPACKING = threading.Lock()
+_INFLATING = threading.Lock()
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
@@ -89,10 +89,10 @@ class Header:
 
 
 def read_header(source: bytes | Path) -> Header:
-    """Identify the object by the few attributes that do, and read as little else as possible.
+    """Read the attributes that identify an object, and as little else as possible.
 
-    Raises NotDicomError where the object cannot be parsed or carries no usable SOP Class UID
-    or SOP Instance UID.
+    Raises NotDicomError if the object cannot be parsed or has no valid SOP Class UID or SOP
+    Instance UID.
     """
     data = _read_file(source) if isinstance(source, Path) else source
 
@@ -109,16 +109,16 @@ def read_header(source: bytes | Path) -> Header:
 
     deflated = is_deflated(data)
     try:
-        ds = parse(_past_identification, _UNPACKED_FIRST)
+        ds = parse(_past_identification, _INFLATED_FIRST)
     except NotDicomError:
         if not deflated:
             raise
-        # What was unpacked may have ended within an element.
+        # The inflated bytes may end within an element.
         ds = Dataset()
     if not all(keyword in ds for keyword in _UIDS):
-        # Elements come in ascending order (PS3.5 7.1); these may not.
-        with _UNPACKING if deflated else contextlib.nullcontext():
-            ds = parse(at_pixels, _UNPACKED_AT_MOST)
+        # The elements are not in ascending order, although PS3.5 7.1 demands it.
+        with _INFLATING if deflated else contextlib.nullcontext():
+            ds = parse(at_pixels, _INFLATED_AT_MOST)
     if "SOPClassUID" not in ds:
         raise NotDicomError("not a DICOM object: it has no SOP Class UID")
     return header_of(ds)
@@ -129,9 +129,9 @@ def _past_identification(tag: BaseTag, _vr: str | None, _length: int) -> bool:
 
 
 def header_of(ds: Dataset) -> Header:
-    """Pick the identifying attributes from a dataset that `read_dataset` returned.
+    """Return the identifying attributes of a dataset that `read_dataset` returned.
 
-    Raises NotDicomError where SOP Class UID or SOP Instance UID is absent or no UID at all.
+    Raises NotDicomError if SOP Class UID or SOP Instance UID is absent or not a UID.
     """
     header = Header(
         sop_class_uid=text(ds, "SOPClassUID"),
@@ -156,8 +156,8 @@ def header_of(ds: Dataset) -> Header:
 def read_dataset(source: bytes | Path, *, with_pixels: bool = True) -> Dataset:
     """Parse a DICOM object, with or without preamble and file meta information (PS3.10 7.1).
 
-    The result always has `file_meta.TransferSyntaxUID`. Raises NotDicomError where the file
-    cannot be read, the bytes are not one DICOM object, or it is more than an object may be.
+    The result always has `file_meta.TransferSyntaxUID`. Raises NotDicomError if the file cannot be
+    read, the bytes are not a DICOM object, or the object exceeds a limit of `bounded_parser`.
     """
     data = _read_file(source) if isinstance(source, Path) else source
     ds = parse_file(data, stop_when=None if with_pixels else at_pixels)
@@ -168,20 +168,20 @@ def read_dataset(source: bytes | Path, *, with_pixels: bool = True) -> Dataset:
 
 
 def read_information(data: bytes, *, implicit_vr: bool, little_endian: bool) -> Dataset:
-    """Parse the bare data set of a message, whose syntax was negotiated.
+    """Parse the bare data set of a message in the negotiated transfer syntax.
 
-    Raises NotDicomError where the bytes are no data set.
+    Raises NotDicomError if the bytes are not a data set.
     """
     return parse_message(data, implicit_vr=implicit_vr, little_endian=little_endian)
 
 
 def is_uid(value: str) -> bool:
-    """Whether the value has the characters and the length of a UID (PS3.5 9.1)."""
+    """Return True if the value has the characters and the length of a UID (PS3.5 9.1)."""
     return _UID.fullmatch(value) is not None
 
 
 def text(ds: Dataset, keyword: str) -> str:
-    """Value of an attribute as stripped text; several values are joined by a backslash."""
+    """Return an attribute as stripped text; several values are joined by a backslash."""
 
     def read() -> str:
         value = ds.get(keyword)
@@ -194,7 +194,7 @@ def text(ds: Dataset, keyword: str) -> str:
 
 
 def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
-    """Values of a numeric attribute; empty where absent or not numeric."""
+    """Return the values of a numeric attribute; empty if it is absent or not numeric."""
 
     def read() -> tuple[float, ...]:
         value = ds.get(keyword)
@@ -206,13 +206,13 @@ def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def number(ds: Dataset, keyword: str) -> float | None:
-    """First value of a numeric attribute."""
+    """Return the first value of a numeric attribute; None if it is absent or not numeric."""
     values = numbers(ds, keyword)
     return values[0] if values else None
 
 
 def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
-    """Items of a sequence attribute; none where there are too many to mean anything."""
+    """Return the items of a sequence; empty if it is absent or has more than 1000 items."""
 
     def read() -> tuple[Dataset, ...]:
         value = ds.get(keyword) or ()
@@ -224,9 +224,9 @@ def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
 
 
 def all_items(ds: Dataset, keyword: str, *, most: int) -> tuple[Dataset, ...]:
-    """Every item of a sequence that a message stands or falls with; none where it is absent.
+    """Return every item of a sequence; empty if it is absent.
 
-    Raises NotDicomError where it is no sequence of at most `most` items.
+    Raises NotDicomError if the attribute is not a sequence of at most `most` items.
     """
     try:
         with quietly():

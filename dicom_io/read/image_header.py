@@ -1,4 +1,4 @@
-"""The header of one image as a frozen value: each attribute is read from the dataset once."""
+"""The header of an image as a frozen value; each attribute is read from the dataset once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ _REPEATED_FIRST, _REPEATED_LAST = 0x5000, 0x60FF
 class ImageHeader:
     """The attributes that gate, decoder, object builders and report share.
 
-    A text is stripped, and empty where the attribute is absent or malformed; a number or a list
-    of numbers is None or empty then. `orientation` is PatientOrientation as it is written.
-    `spacings` has the values of the four attributes that give a pixel's size or aspect ratio.
+    A text is stripped; it is empty if the attribute is absent or malformed. A number is then None,
+    and a list of numbers empty. `orientation` is PatientOrientation as it is written. `spacings`
+    holds the values of the four attributes that give the size or aspect ratio of a pixel.
 
-    `dataset` is the parsed object. An attribute that a builder copies as raw bytes is not among the
-    fields, because reading an attribute decodes it in the dataset.
+    `dataset` is the parsed object. Attributes that builders copy as raw bytes are not fields,
+    because reading an attribute decodes it in the dataset.
     """
 
     dataset: Dataset
@@ -69,12 +69,12 @@ class ImageHeader:
 
     @cached_property
     def directions(self) -> tuple[str, str] | None:
-        """Directions of rows and columns (PS3.3 C.7.6.1.1.1); None unless both are legal."""
+        """The directions of rows and columns (PS3.3 C.7.6.1.1.1); None unless both are legal."""
         return directions_of(self.orientation)
 
     @cached_property
     def pose(self) -> tuple[Pose, tuple[str, ...]]:
-        """How the stored image becomes upright, and notes."""
+        """The steps from the stored to the upright image, and notes."""
         return pose_of(self.orientation, self.spacings)
 
     @cached_property
@@ -84,7 +84,7 @@ class ImageHeader:
 
     @cached_property
     def grey_scale(self) -> GreyScale:
-        """The way from stored values to grey levels. Raises as `layout` does."""
+        """The steps from stored values to grey levels. Raises as `layout` does."""
         return grey_scale_of(self.dataset, self.transfer_syntax, self.layout)
 
 

@@ -1,8 +1,8 @@
-"""How a film lies in its pixels, and how it stands when it is read.
+"""The pose of an image: the way from its stored pixels to the upright picture and back.
 
 PatientOrientation (PS3.3 C.7.6.1.1.1) describes the stored pixels. FieldOfViewRotation and
-FieldOfViewHorizontalFlip (C.8.11.4) tell what the unit has already done to make them, so they are
-never applied again.
+FieldOfViewHorizontalFlip (C.8.11.4) describe steps that the X-ray unit has already applied to them,
+so they are ignored.
 """
 
 import re
@@ -30,7 +30,7 @@ _ROW, _COLUMN = "L", "F"
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """What makes stored pixels upright: a transposition, then reversals.
+    """The steps from stored pixels to the upright picture: a transposition, then reversals.
 
     `aspect` is the height of a stored pixel over its width.
     """
@@ -42,16 +42,16 @@ class Pose:
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether the stored film is a mirror image, whatever its rotation."""
+        """True if the stored film is a mirror image; rotation does not matter."""
         return self.transposed ^ self.columns_reversed ^ self.rows_reversed
 
     @property
     def is_turned(self) -> bool:
-        """Whether the stored film does not stand as it is read."""
+        """True if the stored film is rotated or mirrored."""
         return self.transposed or self.columns_reversed or self.rows_reversed
 
     def to_display(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The film (rows, columns) as it is read: head up, the patient's left at the right.
+        """Return the film (rows, columns) upright: head up, the patient's left at the right.
 
         Pixels that are not square are made square by shrinking the finer direction.
         """
@@ -67,7 +67,7 @@ class Pose:
         return np.ascontiguousarray(self._reversed(turned))
 
     def to_stored(self, upright: NDArray[Any]) -> NDArray[Any]:
-        """Arrays over the upright film (…, rows, columns) back over the stored one."""
+        """Map an array over the upright film (…, rows, columns) to the stored film."""
         turned = self._reversed(upright)
         return np.ascontiguousarray(np.swapaxes(turned, -1, -2) if self.transposed else turned)
 

@@ -1,8 +1,8 @@
-"""A dataset's pixels as they should be seen: 0 is black, 255 is white.
+"""Renders the pixels of an image for display: 0 is black, 255 is white.
 
-The chain is that of PS3.4 N.2: stored values, Modality LUT, VOI LUT or window, polarity. All of
-it maps one stored value to one grey level, so it is computed once for each value that occurs and
-then looked up for every pixel. Overlays are never drawn.
+The chain is that of PS3.4 N.2: stored values, Modality LUT, VOI LUT or window, polarity. It maps
+one stored value to one grey level, so it is computed once for each value that occurs and then
+looked up for every pixel. Overlays are not drawn.
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,14 @@ from dicom_io.read.warnings_off import quietly
 
 Grey = NDArray[np.uint8]
 
-# Above this many different values the chain runs on the pixels themselves.
+# Above this range of values the chain runs on the pixels themselves.
 _LARGEST_TABLE = 1 << 20
 
-# Luma of ITU-R BT.601, which YBR_FULL is defined by (PS3.3 C.7.6.3.1.2).
+# Luma of ITU-R BT.601, by which YBR_FULL is defined (PS3.3 C.7.6.3.1.2).
 _LUMA = np.array([0.299, 0.587, 0.114])
 
-# Channels further apart than this, of 1, make a colour and not a grey that a codec has tinted.
+# A pixel whose channels differ by more than this part of the range is coloured. A codec tints grey
+# by less.
 _COLOUR_DISTANCE = 0.1
 
 _LUT_ERRORS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
@@ -36,13 +37,13 @@ _LUT_ERRORS = (AttributeError, LookupError, NotImplementedError, TypeError, Valu
 
 @dataclass(frozen=True, slots=True)
 class DisplayImage:
-    """`array`: uint8 (rows, columns), 0 black to 255 white as it should be seen.
+    """A rendered image. `array` is uint8 (rows, columns) from 0, black, to 255, white.
 
-    It lies on the stored grid: `pose` makes it upright. `seen` marks the pixels that a shutter or
-    collimator leaves, None for all; the others are black. `shown` are the stored values that take
-    part in the contrast, ascending; None for colour and where there are more than 2^20 of them.
-    `coloured` is the share of pixels that are not grey. `notes` say in words what was missing or
-    contradictory on the way.
+    The array lies on the stored grid; `pose` makes it upright. `seen` marks the pixels that shutter
+    and collimator leave, None for all; hidden pixels are black. `shown` are the stored values that
+    determine the contrast, ascending; None for colour and for a range of more than 2^20 values.
+    `coloured` is the share of pixels that are not grey. `notes` name missing or contradictory
+    attributes.
     """
 
     array: Grey

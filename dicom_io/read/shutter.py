@@ -1,8 +1,7 @@
-"""What of an image is meant to be seen: display shutter (PS3.3 C.7.6.11), collimator (C.8.7.3).
+"""Display shutter (PS3.3 C.7.6.11) and collimator (C.8.7.3): which pixels of an image are visible.
 
-Both name the same shapes in pixels, the upper left one being 1\\1. Of several shapes each hides
-what lies outside it. A shape that leaves next to nothing was meant for another image, or for none:
-it is not followed.
+Both name the same shapes in pixels; the upper left pixel is 1\\1. Each of several shapes hides the
+pixels outside it. A shape that leaves less than a quarter of the image is an error and is ignored.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,18 +19,18 @@ _Shape = Callable[[Dataset, str, int, int], Mask | None]
 
 _LEAST_SEEN = 0.25
 
-# How far outside the image, in image sizes, an edge of a rectangle may lie; further away it was
-# not counted in pixels from the upper left corner.
+# An edge of a rectangle may lie this part of the image's size outside the image. An edge further
+# away is not counted in pixels from the upper left corner.
 _BEYOND = 0.05
 
 _EDGES = ("LeftVerticalEdge", "RightVerticalEdge", "UpperHorizontalEdge", "LowerHorizontalEdge")
 
-# Beyond this many times the image's size a coordinate is no coordinate.
+# A coordinate beyond this many times the image's size is invalid.
 _FARTHEST = 4
 
 
 def visible_pixels(ds: Dataset, rows: int, columns: int) -> tuple[Mask | None, tuple[str, ...]]:
-    """Which pixels of (rows, columns) may be seen, None for all; and remarks."""
+    """Return a mask (rows, columns) of the visible pixels, None if all are visible, and notes."""
     seen, _, notes = _follow(ds, rows, columns)
     hidden = 1.0 - float(seen.mean())
     if hidden >= 0.01:
@@ -40,13 +39,13 @@ def visible_pixels(ds: Dataset, rows: int, columns: int) -> tuple[Mask | None, t
 
 
 def display_shutter(ds: Dataset, rows: int, columns: int) -> tuple[str, ...]:
-    """The shapes of the display shutter that `visible_pixels` follows, by their defined terms."""
+    """Return the shapes of the display shutter that `visible_pixels` applies, by defined term."""
     _, followed, _ = _follow(ds, rows, columns)
     return tuple(name for kind, name in followed if kind == "Shutter")
 
 
 def _follow(ds: Dataset, rows: int, columns: int) -> tuple[Mask, list[tuple[str, str]], list[str]]:
-    """What may be seen, the shapes that say so, and why others are not followed."""
+    """Return the visible pixels, the applied shapes by kind and name, and notes on ignored ones."""
     seen = np.ones((rows, columns), dtype=bool)
     followed: list[tuple[str, str]] = []
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""Keeps what pydicom has to say about bad input off the console and out of the logs."""
+"""Suppresses pydicom warnings, which may quote patient data."""
 
 import logging
 import threading
@@ -9,17 +9,18 @@ from typing import TextIO
 
 _SILENT = logging.CRITICAL + 1
 
-# A broken object can be warned about once for each of a million values.
+# A malformed object can cause a warning for each of a million values.
 _MOST_KEPT = 100
 
 _Kept = list[warnings.WarningMessage]
 
 
-class _Silence:
-    """One for the process, because warning filters and log levels are: on while anybody is inside.
+class _Suppression:
+    """Collects warnings for the threads inside; other threads still show theirs.
 
-    The first to enter switches it on and the last to leave off, so nobody waits for anybody's
-    work. Whoever is not inside still shows warnings as before.
+    Warning filters and log levels belong to the process, so there is one instance. The first thread
+    to enter switches the suppression on and the last to leave switches it off. Threads do not wait
+    for each other.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ class _Silence:
         self._kept = threading.local()
 
     def enter(self) -> _Kept:
-        """Collect what this thread is warned of from now on."""
+        """Collect the warnings of this thread from now on."""
         kept: _Kept = []
         with self._lock:
             self._inside += 1
@@ -39,7 +40,7 @@ class _Silence:
         return kept
 
     def leave(self) -> None:
-        """Stop collecting what was begun last."""
+        """End the last collection of this thread."""
         self._stack().pop()
         with self._lock:
             self._inside -= 1
@@ -79,19 +80,18 @@ class _Silence:
         logger.setLevel(_SILENT)
 
 
-_SILENCE = _Silence()
+_SUPPRESSION = _Suppression()
 
 
 @contextmanager
 def quietly() -> Iterator[list[warnings.WarningMessage]]:
     """Collect the first warnings raised in the block instead of showing or logging them.
 
-    A warning of pydicom can quote the value that it complains about, which may name a patient.
-    What matters is raised as an error by the code that runs inside. Threads do not wait for
-    each other here.
+    A pydicom warning can quote the value that it complains about, which may name a patient. Code
+    inside the block raises an error for a problem that matters. Threads do not wait for each other.
     """
-    kept = _SILENCE.enter()
+    kept = _SUPPRESSION.enter()
     try:
         yield kept
     finally:
-        _SILENCE.leave()
+        _SUPPRESSION.leave()

@@ -10,7 +10,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from dicom_io.errors import NotDicomError
 from dicom_io.objects.source_header import carry_over, copy_decoded
 from dicom_io.read import bounded_parser as parsing
-from dicom_io.read.bounded_parser import refuse_excess
+from dicom_io.read.bounded_parser import refuse_oversized_sequences
 from dicom_io.read.header import items, numbers, read_dataset, read_header, text
 from dicom_io.read.image_header import read_image_header
 from tests.builders.images.films import chest_film, data_set_bytes, file_bytes
@@ -137,13 +137,13 @@ def nested(depth: int) -> Dataset:
 
 
 def test_depth_and_number_of_what_is_in_sequences_are_limited() -> None:
-    refuse_excess(nested(parsing.MAX_DEPTH - 1))
+    refuse_oversized_sequences(nested(parsing.MAX_DEPTH - 1))
     with pytest.raises(NotDicomError, match="nested more than 32 deep"):
-        refuse_excess(nested(parsing.MAX_DEPTH + 1))
+        refuse_oversized_sequences(nested(parsing.MAX_DEPTH + 1))
     many = Dataset()
     many.ContentSequence = [Dataset() for _ in range(parsing.MAX_IN_SEQUENCES + 1)]
     with pytest.raises(NotDicomError, match="more than 5000 elements"):
-        refuse_excess(many)
+        refuse_oversized_sequences(many)
     long = film_with(
         element(
             LATE,
@@ -157,7 +157,7 @@ def test_depth_and_number_of_what_is_in_sequences_are_limited() -> None:
         )
     )
     with pytest.raises(NotDicomError, match="take more than 4 MiB"):
-        refuse_excess(read_dataset(long))
+        refuse_oversized_sequences(read_dataset(long))
 
 
 def test_a_value_too_long_for_any_text_counts_as_absent() -> None:
