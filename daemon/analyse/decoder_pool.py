@@ -1,11 +1,12 @@
-"""Reader processes kept warm, and what becomes of an image that one of them dies of."""
+"""A pool of warm decoder processes; an image that ends its process is refused."""
 
 import logging
 import multiprocessing
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from daemon.analyse.decoder_process import (
@@ -14,7 +15,7 @@ from daemon.analyse.decoder_process import (
     UnexpectedError,
     receive_outcome,
     run_decoder,
-    send_question,
+    send_request,
 )
 from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.config.settings import AnalystConfig
@@ -26,112 +27,58 @@ from dicom_io.gate.reasons import Reason
 log = logging.getLogger("reader")
 
 START_SECONDS = 120.0
-"""A reader that is not ready after this long is taken as unable to start."""
+"""Time for a decoder to start."""
 
 TRIES = 2
-"""A reader may be killed from outside: an image is blamed when the second one dies, too."""
+"""Decoders that must die of an image before it is refused, as one may be killed from outside."""
 
-# What a reader that closed its channel is given to end.
-_LAST_SECONDS = 1.0
+# Time for a decoder to exit after it has closed its channel.
+_EXIT_SECONDS = 1.0
 
-_spawn = multiprocessing.get_context("spawn")
+_SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderLimits:
-    """What one image may take: seconds by the clock, and MiB of memory of its process."""
+    """Limits of one image: wall clock seconds, and MiB of memory of its process."""
 
     seconds: float = 30.0
     memory_mb: int = 2048
 
     @classmethod
     def of(cls, config: AnalystConfig) -> "DecoderLimits":
-        """The limits that the configuration sets."""
+        """Return the limits that the configuration sets."""
         return cls(config.decode_seconds, config.decode_memory_mb)
 
 
 DEFAULT_LIMITS = DecoderLimits()
 
 
-class DecoderPool:
-    """As many readers as are asked at the same time; used by any number of threads.
+class DecoderStopped(Exception):  # noqa: N818 - an outcome, not an error
+    """A decoder ended without an outcome; the text gives the reason.
 
-    A reader is kept for the next question, ends when this object is given up and dies with this
-    process, however that ends.
+    `is_final` is True if another decoder would end the same way.
     """
-
-    def __init__(self, limits: DecoderLimits) -> None:
-        self._limits = limits
-        self._idle: list[_Decoder] = []
-        self._lock = threading.Lock()
-
-    def warm_up(self) -> None:
-        """Have one reader ready. Raises DecoderError where none can be started."""
-        self._give_back(self._take())
-
-    def gate_and_decode(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
-        """Gate and decode one DICOM object in a process of its own.
-
-        What kills its reader, or takes more than the limits, is refused as DECODER_FAILED. Raises
-        DecoderError where no reader can be started, which is nobody's image's fault.
-        """
-        problem = ""
-        for _ in range(TRIES):
-            # Idle ones may have died meanwhile: the second try gets a new one.
-            reader = _Decoder(self._limits) if problem else self._take()
-            try:
-                outcome = reader.ask(data, rules)
-            except UnexpectedError as error:
-                self._give_back(reader)
-                log.error("reading an image ended in %s at\n%s", error, error.place.rstrip())
-                problem = f"reading the image ended in an unexpected {error}"
-                break
-            except _Stopped as stopped:
-                problem = str(stopped)
-                if stopped.is_final:
-                    break
-            else:
-                self._give_back(reader)
-                return outcome
-        return Refusal(Reason.DECODER_FAILED, problem)
-
-    def _take(self) -> "_Decoder":
-        with self._lock:
-            while self._idle:
-                reader = self._idle.pop()
-                if reader.is_alive:
-                    return reader
-                reader.end()
-        return _Decoder(self._limits)
-
-    def _give_back(self, reader: "_Decoder") -> None:
-        if reader.is_expired:
-            # It was killed just after it had answered.
-            reader.end()
-            return
-        with self._lock:
-            self._idle.append(reader)
-
-
-class _Stopped(Exception):  # noqa: N818 - an outcome, not an error
-    """A reader did not answer; the text says why. Final: another one would not either."""
 
     def __init__(self, message: str, *, is_final: bool) -> None:
         super().__init__(message)
         self.is_final = is_final
 
 
-class _Decoder:
-    """One process and the channel to it."""
+class Decoder:
+    """One decoder process and the channel to it.
 
-    def __init__(self, limits: DecoderLimits) -> None:
+    The process ends with this process. Raises DecoderError if it cannot be started.
+    """
+
+    def __init__(self, limits: DecoderLimits, context: SpawnContext = _SPAWN) -> None:
         self._limits = limits
         self.is_expired = False
         self._channel: Connection[Any, Any]
         try:
-            self._channel, theirs = _spawn.Pipe()
+            self._channel, theirs = context.Pipe()
             with theirs:
-                self._process: SpawnProcess = _spawn.Process(
+                self._process: SpawnProcess = context.Process(
                     target=run_decoder,
                     args=(theirs, limits.memory_mb, limits.seconds),
                     name="cxrd-reader",
@@ -147,38 +94,50 @@ class _Decoder:
 
     @property
     def is_alive(self) -> bool:
+        """True if the process runs."""
         return self._process.is_alive()
 
-    def ask(self, data: bytes, rules: Rules) -> Film | Refusal:
-        """The answer, or _Stopped with the process ended."""
-        limit = threading.Timer(self._limits.seconds, self._expire)
-        limit.start()
+    def decode(self, data: bytes, rules: Rules) -> Film | Refusal:
+        """Return the outcome of an object.
+
+        Raises DecoderStopped with the process ended, or UnexpectedError with the process alive.
+        """
+        timer = threading.Timer(self._limits.seconds, self._expire)
+        timer.start()
         try:
             try:
-                send_question(self._channel, data, rules)
-                return receive_outcome(self._channel, self._limits.memory_mb * 2**20)
+                self.send(data, rules)
+                return self.receive()
             finally:
-                limit.cancel()
-                # One that is about to kill does so before anybody else is given this reader.
-                limit.join()
+                timer.cancel()
+                # A timer that has fired kills the process before another thread gets this decoder.
+                timer.join()
         except OutOfMemoryError:
             self.end()
-            raise _Stopped(
+            raise DecoderStopped(
                 f"reading the image takes more than the {self._limits.memory_mb} MiB of "
                 "analyst.decode_memory_mb",
                 is_final=True,
             ) from None
         except (EOFError, OSError, ValueError, LookupError, TypeError):
-            status = self._last_words()
+            status = self._end_and_explain()
             if self.is_expired:
-                raise _Stopped(
+                raise DecoderStopped(
                     f"reading the image took more than the {self._limits.seconds:g} s of "
                     "analyst.decode_seconds",
                     is_final=True,
                 ) from None
-            raise _Stopped(
+            raise DecoderStopped(
                 f"reading the image ended its process: {status}", is_final=False
             ) from None
+
+    def send(self, data: bytes, rules: Rules) -> None:
+        """Send an object to the process."""
+        send_request(self._channel, data, rules)
+
+    def receive(self) -> Film | Refusal:
+        """Wait for the outcome of the object sent. Raises as `receive_outcome` does."""
+        return receive_outcome(self._channel, self._limits.memory_mb * 2**20)
 
     def end(self) -> None:
         """End the process."""
@@ -187,14 +146,14 @@ class _Decoder:
         self._process.join()
         self._process.close()
 
-    def _last_words(self) -> str:
-        """End the process that closed its channel; how it ended by itself, where it did."""
-        self._process.join(_LAST_SECONDS)
+    def _end_and_explain(self) -> str:
+        """End a process that has closed its channel, and return its exit reason."""
+        self._process.join(_EXIT_SECONDS)
         self._process.kill()
         self._process.join()
-        end = exit_reason(self._process.exitcode)
+        reason = exit_reason(self._process.exitcode)
         self.end()
-        return end
+        return reason
 
     def _expire(self) -> None:
         self.is_expired = True
@@ -206,8 +165,70 @@ class _Decoder:
                 return
         except (EOFError, OSError):
             pass
-        status = self._last_words()
+        status = self._end_and_explain()
         raise DecoderError(
             f"no reader of images can be started ({status}); "
             "is analyst.decode_memory_mb too small, or this machine out of memory?"
         )
+
+
+class DecoderPool:
+    """One decoder per concurrent call, for any number of threads.
+
+    A decoder is kept for the next call and ends with this process. `start` starts a decoder.
+    """
+
+    def __init__(
+        self, limits: DecoderLimits, start: Callable[[DecoderLimits], Decoder] = Decoder
+    ) -> None:
+        self._limits = limits
+        self._start = start
+        self._idle: list[Decoder] = []
+        self._lock = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Start one decoder ahead of the first image. Raises DecoderError if it cannot start."""
+        self._give_back(self._take())
+
+    def gate_and_decode(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
+        """Gate and decode one DICOM object in a process of its own.
+
+        An object that kills its decoder or exceeds a limit is refused as DECODER_FAILED. Raises
+        DecoderError if no decoder can be started, which does not depend on the image.
+        """
+        problem = ""
+        for _ in range(TRIES):
+            # An idle decoder may have died meanwhile, so the second try starts a new one.
+            decoder = self._start(self._limits) if problem else self._take()
+            try:
+                outcome = decoder.decode(data, rules)
+            except UnexpectedError as error:
+                self._give_back(decoder)
+                log.error("decoding an image raised %s at\n%s", error, error.place.rstrip())
+                problem = f"reading the image ended in an unexpected {error}"
+                break
+            except DecoderStopped as stopped:
+                problem = str(stopped)
+                if stopped.is_final:
+                    break
+            else:
+                self._give_back(decoder)
+                return outcome
+        return Refusal(Reason.DECODER_FAILED, problem)
+
+    def _take(self) -> Decoder:
+        with self._lock:
+            while self._idle:
+                decoder = self._idle.pop()
+                if decoder.is_alive:
+                    return decoder
+                decoder.end()
+        return self._start(self._limits)
+
+    def _give_back(self, decoder: Decoder) -> None:
+        if decoder.is_expired:
+            # The timer killed the process just after it had sent its outcome.
+            decoder.end()
+            return
+        with self._lock:
+            self._idle.append(decoder)

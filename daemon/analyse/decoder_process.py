@@ -1,8 +1,8 @@
-"""A process that reads objects and may die of one: the only place where pixels are decoded.
+"""The decoder process: gates and decodes objects outside the analyst's process.
 
-A native decoder can end its process, or never return, on a damaged image; here that costs the
-image and nothing else. Questions and answers are JSON and plain bytes: nothing that comes out of
-a reader is unpickled.
+A native decoder can end its process, or never return, on a damaged image. Here that only loses the
+image. Requests and outcomes are JSON and plain bytes, so that the analyst unpickles no data of a
+decoder process.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ LARGEST_SIDE = 65535
 
 
 class OutOfMemoryError(Exception):
-    """The reader's answer to an image that needs more memory than it may have."""
+    """The decoder reports that an image needs more memory than its limit."""
 
 
 class UnexpectedError(Exception):
-    """The reader's answer to an image that ran into a fault of ours: its type, and its place."""
+    """The decoder reports an unexpected exception: its type as text, and its place."""
 
     def __init__(self, kind: str, place: str) -> None:
         super().__init__(kind)
@@ -45,37 +45,36 @@ class UnexpectedError(Exception):
 
 
 def run_decoder(channel: "Connection[Any, Any]", memory_mb: int, seconds: float) -> None:
-    """Entry point: answer questions until the channel closes, the parent dies or an image kills."""
-    _end_with_parent()
+    """Answer requests until the channel closes; the entry point of the process."""
+    end_with_parent()
     _limit(memory_mb)
     channel.send_bytes(READY)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             rules = Rules(**json.loads(channel.recv_bytes()))
-            # Should the parent not be there to stop it: the default of SIGALRM ends the process,
-            # whatever native code is at work.
+            # If the parent cannot stop this process, SIGALRM ends it, even in native code.
             signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
             try:
                 send_outcome(channel, gate_and_decode(channel.recv_bytes(), rules))
             except MemoryError:
                 channel.send_bytes(json.dumps({"out_of_memory": True}).encode())
                 return
-            except Exception as error:  # noqa: BLE001 - one bad image must not stop the reader
-                # The text may quote the image's header: of it, only the place is told.
+            except Exception as error:  # noqa: BLE001 - one bad image must not stop the decoder
+                # Only the place is reported, because the text may quote the image's header.
                 place = "".join(traceback.format_tb(error.__traceback__))
                 answer = {"unexpected": type(error).__name__, "place": place}
                 channel.send_bytes(json.dumps(answer).encode())
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def send_question(channel: "Connection[Any, Any]", data: bytes, rules: Rules) -> None:
-    """Ask a reader about an object."""
+def send_request(channel: "Connection[Any, Any]", data: bytes, rules: Rules) -> None:
+    """Send an object and the rules of its sender to a decoder process."""
     channel.send_bytes(json.dumps(dataclasses.asdict(rules)).encode())
     channel.send_bytes(data)
 
 
 def send_outcome(channel: "Connection[Any, Any]", outcome: Film | Refusal) -> None:
-    """Answer a question: whole, or not at all where memory runs out on the way to it."""
+    """Send an outcome. Raises MemoryError before the first byte if memory runs out."""
     if isinstance(outcome, Refusal):
         channel.send_bytes(json.dumps(dataclasses.asdict(outcome)).encode())
         return
@@ -96,10 +95,11 @@ def send_outcome(channel: "Connection[Any, Any]", outcome: Film | Refusal) -> No
 
 
 def receive_outcome(channel: "Connection[Any, Any]", most_bytes: int) -> Film | Refusal:
-    """The answer to a question, of which no part may be longer than `most_bytes`.
+    """Return the outcome that a decoder sends, in parts of at most `most_bytes`.
 
-    Raises OutOfMemoryError or UnexpectedError as the reader says, EOFError or OSError where it is
-    gone or sends too much, ValueError, LookupError or TypeError where what it sends is no answer.
+    Raises OutOfMemoryError or UnexpectedError if the decoder reports it, EOFError or OSError if the
+    decoder has ended or sends too much, ValueError, LookupError or TypeError if the outcome is
+    malformed.
     """
     answer = json.loads(channel.recv_bytes(most_bytes))
     if "unexpected" in answer:
@@ -112,24 +112,24 @@ def receive_outcome(channel: "Connection[Any, Any]", most_bytes: int) -> Film | 
     rows, columns = answer["shape"]
     if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
         raise ValueError(f"no image has {rows} rows and {columns} columns")
-    # A bytearray, so that the array may be written to.
+    # A bytearray makes the array writeable.
     data = bytearray(channel.recv_bytes(most_bytes))
     pixels = np.frombuffer(data, np.uint8).reshape(rows, columns)
     shown = np.frombuffer(channel.recv_bytes(most_bytes), np.int64) if answer["has_shown"] else None
     return Film(pixels, notes, Pose(**answer["pose"]), shown)
 
 
-def _end_with_parent() -> None:
-    """Let the system end this process with its parent, even from within native code.
+def end_with_parent() -> None:
+    """Make the system end this process with its parent, even in native code.
 
-    The parent's end of this pipe is never written to again: all that can be signalled of it is
-    that it closed, and SIGIO ends a process that does not handle it.
+    The parent writes no more to its end of this pipe, so SIGIO can only mean that the pipe closed.
+    SIGIO ends a process that does not handle it.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Ctrl-C reaches the whole process group; what is being read is for the parent to decide.
+    # Ctrl-C reaches the whole process group; the parent decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
     flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
@@ -137,7 +137,7 @@ def _end_with_parent() -> None:
 
 
 def _limit(memory_mb: int) -> None:
-    """Bound what an image can take, and keep what native code prints out of the log."""
+    """Limit the resources of this process, and keep the output of native code out of the log."""
     cv2.setNumThreads(1)
     silence = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
@@ -153,7 +153,7 @@ def _limit(memory_mb: int) -> None:
 
 
 def _data_bytes() -> int:
-    """What this process has by itself: the stacks of its threads, a library's buffers."""
+    """Return the data size of this process before any image, such as stacks and buffers."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[5]
     except OSError:

@@ -1,6 +1,6 @@
-"""May an object be analysed, and what does it look like? The gate and the decoder in one call.
+"""The gate and the decoder in one call: from the bytes of an object to a film or a refusal.
 
-It runs in a reader's process (`reader`), so it loads neither the network nor what builds objects.
+Runs in a decoder process, so it loads neither the network nor the object builders.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ GreyImage = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An image that is not analysed: the named reason, and what it was about this image."""
+    """An image that is not analysed: the named reason, and its cause in this image."""
 
     reason: Reason
     detail: str
@@ -32,11 +32,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """An image that passed the gate: its display-true pixels and what was noted on the way.
+    """An image that passed the gate: its display-true pixels and the notes of gate and decoder.
 
-    `pixels` (rows, cols) lie as they are stored, and so does everything drawn on them; `pose`
-    makes them upright for the network. `shown` are the stored values that take part in the
-    contrast, None where the image is not of grey values or has more than 20 bits of them.
+    `pixels` (rows, cols) lie as they are stored, as do all pictures drawn on them; `pose` makes
+    them upright for the network. `shown` are the stored values that determine the contrast, None
+    for colour and for a range of more than 2^20 values.
     """
 
     pixels: GreyImage

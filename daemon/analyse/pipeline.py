@@ -1,6 +1,6 @@
-"""Image → findings → heatmaps → DICOM objects. Pure: no network, no store, no clock.
+"""Image → findings → heatmaps → DICOM objects, without network connection, store or clock.
 
-The daemon and the batch run this same code; the one feeds it received instances, the other files.
+The daemon runs it on received instances, the batch on files.
 """
 
 import datetime
@@ -44,10 +44,10 @@ from dicom_io.read.orientation import AS_STORED, Pose
 from storage.records import ObjectKind
 
 MANUFACTURER = "cxrd"
-"""Written into every object; the gate knows its own results by it."""
+"""Written into every object; the gate recognises results of this software by it."""
 
-# What making an object of an odd header ends in.
-_NOT_MADE = (
+# Exceptions raised while building an object from a malformed header.
+_BUILD_ERRORS = (
     ObjectError,
     ImageError,
     ArithmeticError,
@@ -62,9 +62,9 @@ _DEFAULT_KINDS = frozenset({ObjectKind.HEATMAP})
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What the model says about a film, with the objects that show its positive findings.
+    """The findings of a film, the notes on it, and the objects that show the positive findings.
 
-    `regions` outline, by label, where the maps of those present are hottest.
+    `regions` hold, by label of a finding present, the region where its map is hottest.
     """
 
     prediction: Prediction
@@ -74,7 +74,7 @@ class Analysis:
 
 
 class Pipeline:
-    """A loaded model and everything that follows from it."""
+    """A loaded model and the steps from an image to its result."""
 
     def __init__(self, predictor: Predictor, decoders: DecoderPool) -> None:
         self._predictor = predictor
@@ -83,9 +83,9 @@ class Pipeline:
 
     @classmethod
     def open(cls, config: ModelConfig, limits: DecoderLimits = DEFAULT_LIMITS) -> Self:
-        """Load the configured bundle; images are read within the limits.
+        """Load the configured bundle; images are decoded within the limits.
 
-        Raises ModelError where the bundle cannot be used.
+        Raises ModelError if the bundle cannot be used.
         """
         path = STARTER if config.bundle == STARTER_BUNDLE else Path(config.bundle)
         predictor = Predictor(
@@ -99,11 +99,11 @@ class Pipeline:
         return self._predictor.bundle.card
 
     def warm_up(self) -> None:
-        """Start what the first image would have to wait for. Raises DecoderError."""
+        """Start a decoder ahead of the first image. Raises DecoderError if it cannot start."""
         self._decoders.warm_up()
 
     def gate_and_decode(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
-        """Gate and decode one DICOM object, in a process of its own; no network is run."""
+        """Gate and decode one DICOM object in a process of its own, without prediction."""
         return self._decoders.gate_and_decode(data, rules)
 
     def analyse(
@@ -114,10 +114,10 @@ class Pipeline:
         rules: Rules = DEFAULT_RULES,
         kinds: Collection[ObjectKind] = _DEFAULT_KINDS,
     ) -> Analysis | Refusal:
-        """Take one DICOM object to its result, by its sender's rules, with objects of these kinds.
+        """Analyse one DICOM object by its sender's rules and build the objects of these kinds.
 
-        `content_datetime` is written into the objects; its zone is taken for the site's where the
-        image names none. A kind that cannot be made of this image is named in the notes.
+        `content_datetime` is written into the objects; its zone counts as the site's if the image
+        names none. A kind that cannot be built from this image is named in the notes.
         """
         film = self.gate_and_decode(data, rules)
         if isinstance(film, Refusal):
@@ -127,8 +127,8 @@ class Pipeline:
         except NotDicomError as error:
             return Refusal(Reason.UNREADABLE_OBJECT, str(error), film.notes)
         upright = film.pose.to_display(film.pixels)
-        seen = self.predict(upright)
-        prediction = on_stored_grid(seen, film.pose, *film.pixels.shape)
+        upright_prediction = self.predict(upright)
+        prediction = on_stored_grid(upright_prediction, film.pose, *film.pixels.shape)
         notes = list(film.notes)
         problem = unsupported_reason(header) if ObjectKind.PRESENTATION_STATE in kinds else ""
         if problem:
@@ -143,29 +143,29 @@ class Pipeline:
                 objects.extend(builder.heatmap(drawing, kinds))
         optional: dict[ObjectKind, Callable[[], Iterator[BuiltObject]]] = {
             ObjectKind.SUMMARY: lambda: builder.summary(
-                self.summary(upright, film_name(header), seen), kinds
+                self.summary(upright, film_name(header), upright_prediction), kinds
             ),
             ObjectKind.PRESENTATION_STATE: builder.presentation_state,
             ObjectKind.SEGMENTATION: builder.segmentation,
         }
-        for kind, make in optional.items():
+        for kind, build in optional.items():
             if kind not in kinds:
                 continue
             try:
-                objects.extend(make())
-            except _NOT_MADE as error:
-                # The text may quote the header; the findings are there without this object.
+                objects.extend(build())
+            except _BUILD_ERRORS as error:
+                # The note names only the type, because the text may quote the header.
                 notes.append(f"no {kind.replace('_', ' ')}: {type(error).__name__}")
         return Analysis(prediction, tuple(notes), tuple(objects), builder.regions)
 
     def predict(self, pixels: GreyImage, pose: Pose = AS_STORED) -> Prediction:
-        """Calibrated findings of one display-true image (rows, cols)."""
+        """Return the calibrated findings of one display-true image (rows, cols)."""
         return self.predict_all([(pixels, pose)])[0]
 
     def predict_all(self, films: Sequence[tuple[GreyImage, Pose]]) -> list[Prediction]:
-        """Calibrated findings of several images, in their order; less work than one by one.
+        """Return the calibrated findings of several images, in their order, in one batch.
 
-        The network sees each film upright; maps and geometry are those of the pixels as given.
+        The network gets each film upright; maps and geometry are those of the pixels as given.
         """
         predictions = self._predictor.predict([pose.to_display(pixels) for pixels, pose in films])
         return [
@@ -187,7 +187,7 @@ class Pipeline:
         return draw_summary(upright, prediction, card.map_scales, captions)
 
     def heatmaps(self, pixels: GreyImage, prediction: Prediction) -> Iterator[Drawing]:
-        """One overlay per finding at or above its threshold; absent findings get none."""
+        """Draw one overlay per finding at or above its threshold; an absent finding gets none."""
         card = self._predictor.bundle.card
         for finding in prediction.present:
             grid = prediction.maps[LABELS.index(finding.label)]
@@ -204,7 +204,7 @@ class Pipeline:
             yield Drawing(finding, rgb)
 
     def self_test(self) -> float:
-        """Largest difference, in logits, between mean(map) + bias and the logit; about 0."""
+        """Return the largest difference between mean(map) + bias and the logit; it is about 0."""
         ramp = np.tile(np.linspace(0, 255, 256, dtype=np.uint8), (256, 1))
         prediction = self.predict(ramp)
         bias = self._predictor.bundle.network.label_bias.tolist()
@@ -231,7 +231,7 @@ def _algorithm(bundle: Bundle) -> Algorithm:
 
 
 def _operating_point(card: Card) -> str:
-    """How the thresholds were chosen; the rule is a sentence of its own, the rest has names."""
+    """Return in words how the thresholds were chosen; the rule stands without its key."""
     return ", ".join(
         str(value) if key == "rule" else f"{key.replace('_', ' ')} {value}"
         for key, value in card.operating_point.items()
@@ -239,7 +239,7 @@ def _operating_point(card: Card) -> str:
 
 
 def on_stored_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) -> Prediction:
-    """The prediction of an upright film, with maps and geometry of its stored (rows, columns)."""
+    """Return the prediction of an upright film with maps and geometry of its stored grid."""
     box = prediction.geometry
     top, left, height, width = box.top, box.left, box.height, box.width
     if pose.columns_reversed:

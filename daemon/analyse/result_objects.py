@@ -1,4 +1,4 @@
-"""A film's findings → pictures, presentation state and segmentation that show them."""
+"""Builds the pictures, presentation state and segmentation that show a film's findings."""
 
 import datetime
 from collections.abc import Collection, Iterator, Mapping

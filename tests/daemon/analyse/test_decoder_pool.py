@@ -1,4 +1,4 @@
-"""A reader may crash, hang or run out of memory: it costs the image, and nothing else."""
+"""A decoder process that crashes, hangs or runs out of memory only loses the image."""
 
 import dataclasses
 import errno
@@ -10,21 +10,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from daemon.analyse import decoder_pool
-from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
-from daemon.analyse.decoder_process import (
-    UnexpectedError,
-    receive_outcome,
-    send_outcome,
-    send_question,
-)
+from daemon.analyse.decoder_pool import TRIES, Decoder, DecoderLimits, DecoderPool
+from daemon.analyse.decoder_process import UnexpectedError, receive_outcome, send_outcome
 from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
 from daemon.errors import DecoderError
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
@@ -66,7 +60,7 @@ def signal_all(number: int) -> set[int]:
     ],
     ids=["good", "no view", "lateral", "blank", "junk"],
 )
-def test_a_reader_answers_what_reading_here_would(
+def test_a_decoder_process_gives_the_outcome_of_a_local_call(
     pool: DecoderPool, data: bytes, rules: Rules
 ) -> None:
     here, there = gate_and_decode(data, rules), pool.gate_and_decode(data, rules)
@@ -82,7 +76,7 @@ def test_a_reader_answers_what_reading_here_would(
     assert there.pixels.flags.writeable
 
 
-def test_threads_are_answered_each_their_own(pool: DecoderPool) -> None:
+def test_each_thread_gets_its_own_outcome(pool: DecoderPool) -> None:
     sides = [200 + number for number in range(12)]
     films = [file_bytes(chest_film(chest_values(side, side))) for side in sides]
     with ThreadPoolExecutor(3) as threads:
@@ -90,31 +84,30 @@ def test_threads_are_answered_each_their_own(pool: DecoderPool) -> None:
     assert [answer.pixels.shape[0] for answer in answers if isinstance(answer, Film)] == sides
 
 
-def test_a_reader_killed_from_outside_is_replaced(pool: DecoderPool) -> None:
+def test_a_decoder_killed_from_outside_is_replaced(pool: DecoderPool) -> None:
     assert signal_all(signal.SIGKILL)
     assert isinstance(pool.gate_and_decode(GOOD), Film)
 
 
-def test_an_image_that_crashes_every_reader_is_refused_by_the_signal(
-    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
+def test_an_image_that_crashes_every_decoder_is_refused_with_the_signal() -> None:
+    crashed = []
 
-    def send_and_crash(channel: "Connection[Any, Any]", data: bytes, rules: Rules) -> None:
-        send_question(channel, data, rules)
-        asked.append(signal_all(signal.SIGSEGV))
+    class CrashingDecoder(Decoder):
+        def send(self, data: bytes, rules: Rules) -> None:
+            super().send(data, rules)
+            if data == LARGE:
+                crashed.append(signal_all(signal.SIGSEGV))
 
-    monkeypatch.setattr(decoder_pool, "send_question", send_and_crash)
+    pool = DecoderPool(DecoderLimits(seconds=20), start=CrashingDecoder)
     refusal = pool.gate_and_decode(LARGE)
     assert refusal == Refusal(
         Reason.DECODER_FAILED, "reading the image ended its process: signal SIGSEGV"
     )
-    assert len(asked) == decoder_pool.TRIES
-    monkeypatch.undo()
+    assert len(crashed) == TRIES
     assert isinstance(pool.gate_and_decode(GOOD), Film)
 
 
-def test_a_reader_that_hangs_is_stopped_and_the_image_refused() -> None:
+def test_a_decoder_that_hangs_is_stopped_and_the_image_refused() -> None:
     pool = DecoderPool(DecoderLimits(seconds=0.5))
     others = children_of(os.getpid())
     pool.warm_up()
@@ -129,24 +122,26 @@ def test_a_reader_that_hangs_is_stopped_and_the_image_refused() -> None:
     assert stopped not in children_of(os.getpid())
 
 
-def test_a_reader_killed_just_after_its_answer_is_given_no_other_image(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pool = DecoderPool(DecoderLimits(seconds=3))
+def test_a_decoder_killed_just_after_its_outcome_gets_no_other_image() -> None:
+    late: set[int] = set()
+
+    class LateDecoder(Decoder):
+        is_alive = True
+        """On a loaded machine a killed process may still count as alive."""
+
+        def receive(self) -> Film | Refusal:
+            outcome = super().receive()
+            while late:
+                wait_until(is_gone(late.pop()), "the time of the decoder is over", 10)
+            return outcome
+
+    pool = DecoderPool(DecoderLimits(seconds=3), start=LateDecoder)
     others = children_of(os.getpid())
     pool.warm_up()
-    (own,) = children_of(os.getpid()) - others
-
-    def receive_late(channel: "Connection[Any, Any]", most_bytes: int) -> Film | Refusal:
-        outcome = receive_outcome(channel, most_bytes)
-        wait_until(is_gone(own), "the reader's time is over", 10)
-        return outcome
-
-    with monkeypatch.context() as slow:
-        slow.setattr(decoder_pool, "receive_outcome", receive_late)
-        assert isinstance(pool.gate_and_decode(GOOD), Film)
-    # Killed and not yet seen to be dead, as a machine under load may have it.
-    monkeypatch.setattr(decoder_pool._Decoder, "is_alive", True)
+    late |= children_of(os.getpid()) - others
+    assert len(late) == 1
+    assert isinstance(pool.gate_and_decode(GOOD), Film)
+    assert not late
     assert isinstance(pool.gate_and_decode(GOOD), Film)
 
 
@@ -160,15 +155,15 @@ def test_an_image_that_takes_too_much_memory_is_refused() -> None:
 
 
 @pytest.mark.parametrize("step", ["Pipe", "Process"])
-def test_a_system_that_gives_no_process_is_no_fault_of_the_image(
-    monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+def test_a_process_that_cannot_start_is_not_blamed_on_the_image(step: str) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    monkeypatch.setattr(decoder_pool._spawn, step, refuse)
+    context = SpawnContext()
+    setattr(context, step, refuse)
+    pool = DecoderPool(DecoderLimits(), start=lambda limits: Decoder(limits, context))
     with pytest.raises(DecoderError, match="out of memory"):
-        DecoderPool(DecoderLimits()).gate_and_decode(GOOD)
+        pool.gate_and_decode(GOOD)
 
 
 class _NoRoom(np.ndarray[Any, Any]):
@@ -176,7 +171,7 @@ class _NoRoom(np.ndarray[Any, Any]):
         raise MemoryError
 
 
-def test_an_answer_that_memory_runs_out_on_is_not_begun() -> None:
+def test_an_outcome_is_not_sent_in_part_when_memory_runs_out() -> None:
     ours, theirs = multiprocessing.Pipe()
     shown = np.zeros(5, np.int64).view(_NoRoom)
     with pytest.raises(MemoryError):
@@ -185,7 +180,7 @@ def test_an_answer_that_memory_runs_out_on_is_not_begun() -> None:
 
 
 @pytest.mark.parametrize("shape", [[-1, 4], [0, 4], [4, 70000], [4, 5], ["4", 4], 4, [4, 4, 1]])
-def test_an_answer_of_another_shape_than_an_image_is_none(shape: object) -> None:
+def test_an_outcome_of_an_impossible_shape_is_refused(shape: object) -> None:
     ours, theirs = multiprocessing.Pipe()
     answer = {
         "notes": [],
@@ -199,14 +194,14 @@ def test_an_answer_of_another_shape_than_an_image_is_none(shape: object) -> None
         receive_outcome(ours, 1000)
 
 
-def test_no_more_is_taken_from_a_reader_than_it_may_have() -> None:
+def test_an_outcome_beyond_the_size_limit_is_refused() -> None:
     ours, theirs = multiprocessing.Pipe()
     theirs.send_bytes(b" " * 1001)
     with pytest.raises(OSError, match="bad message length"):
         receive_outcome(ours, 1000)
 
 
-def test_a_fault_of_ours_is_told_by_its_kind_and_place_alone() -> None:
+def test_an_unexpected_error_carries_only_its_type_and_place() -> None:
     ours, theirs = multiprocessing.Pipe()
     theirs.send_bytes(json.dumps({"unexpected": "KeyError", "place": "line 3"}).encode())
     with pytest.raises(UnexpectedError, match="KeyError") as caught:
@@ -216,10 +211,10 @@ def test_a_fault_of_ours_is_told_by_its_kind_and_place_alone() -> None:
 
 STUCK = """
 import multiprocessing, re, sys, time
-from daemon.analyse.decoder_process import _end_with_parent
+from daemon.analyse.decoder_process import end_with_parent
 
 def stuck():
-    _end_with_parent()
+    end_with_parent()
     print("stuck", flush=True)
     re.match("(a+)+$", "a" * 60 + "b")  # native code that holds the interpreter
 
@@ -239,7 +234,7 @@ def children():
     return [process.pid for process in multiprocessing.active_children()]
 
 if __name__ == "__main__":
-    # A shell's background job is born deaf to it.
+    # A background job of a shell starts with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     pool = DecoderPool(DecoderLimits())
     pool.warm_up()
@@ -277,19 +272,19 @@ def is_gone(pid: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize(("script", "lines"), [(STUCK, 2), (IDLE, 1)], ids=["stuck", "idle"])
-def test_a_reader_dies_with_its_parent(tmp_path: Path, script: str, lines: int) -> None:
+def test_a_decoder_ends_with_its_parent(tmp_path: Path, script: str, lines: int) -> None:
     with start(script, tmp_path) as parent:
         assert parent.stdout is not None
         said = [parent.stdout.readline() for _ in range(lines)]
-        reader = int(next(line for line in said if line.strip().isdigit()))
+        decoder = int(next(line for line in said if line.strip().isdigit()))
         parent.kill()
-        wait_until(is_gone(reader), "the reader has ended", 10)
+        wait_until(is_gone(decoder), "the decoder has ended", 10)
 
 
-def test_ctrl_c_does_not_reach_a_reader(tmp_path: Path) -> None:
+def test_ctrl_c_does_not_reach_a_decoder(tmp_path: Path) -> None:
     with start(IDLE, tmp_path) as parent:
         assert parent.stdout is not None
-        reader = int(parent.stdout.readline())
+        decoder = int(parent.stdout.readline())
         os.killpg(parent.pid, signal.SIGINT)
         assert parent.stdout.readline() == "True\n"
-    wait_until(is_gone(reader), "the reader has ended", 10)
+    wait_until(is_gone(decoder), "the decoder has ended", 10)
