@@ -3,7 +3,6 @@
 import datetime
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ from dicom_io.objects.secondary_capture import (
     build_summary,
 )
 from dicom_io.objects.segmentation import SegmentationContent, SegmentedFinding, build_segmentation
-from dicom_io.objects.source_header import Identity
+from dicom_io.objects.source_header import Envelope, Identity
 from dicom_io.objects.uids import derived_uid, heatmap_uid, series_uid
 from dicom_io.read.image_header import ImageHeader, first_number
 from storage.records import ObjectKind
@@ -70,14 +69,6 @@ class Drawing:
     rgb: NDArray[np.uint8]
 
 
-class _Placed(TypedDict):
-    """The arguments that the content of every object takes."""
-
-    source: ImageHeader
-    algorithm: Algorithm
-    identity: Identity
-
-
 class ObjectBuilder:
     """Builds the objects of one film; all UIDs follow from the film, the model and the kind.
 
@@ -112,20 +103,20 @@ class ObjectBuilder:
     def heatmap(self, drawing: Drawing, kinds: Collection[ObjectKind]) -> Iterator[BuiltObject]:
         """Build the heatmap of one finding, and its lossy copy if that is among `kinds`."""
         finding = drawing.finding
-        placed = self._placed(
+        envelope = self._envelope(
             ObjectKind.HEATMAP,
             heatmap_uid(self._key, self._algorithm.sha256, finding.label),
             LABELS.index(finding.label) + 1,
         )
         content = CaptureContent(
+            envelope,
             rgb=drawing.rgb,
             label=finding.label,
             probability=finding.probability,
             threshold=finding.threshold,
-            **placed,
         )
         data = to_bytes(build_capture(content))
-        heatmap = _built(placed, ObjectKind.HEATMAP, data, finding.label)
+        heatmap = _built(envelope, ObjectKind.HEATMAP, data, finding.label)
         yield heatmap
         if ObjectKind.HEATMAP_JPEG in kinds:
             yield self._jpeg(heatmap, ObjectKind.HEATMAP_JPEG)
@@ -134,10 +125,10 @@ class ObjectBuilder:
         self, rgb: NDArray[np.uint8], kinds: Collection[ObjectKind]
     ) -> Iterator[BuiltObject]:
         """Build the summary sheet, and its lossy copy if that is among `kinds`."""
-        placed = self._placed(ObjectKind.SUMMARY)
+        envelope = self._envelope(ObjectKind.SUMMARY)
         positive = [finding.label for finding in self._prediction.present]
-        data = to_bytes(build_summary(SummaryContent(rgb=rgb, positive=positive, **placed)))
-        summary = _built(placed, ObjectKind.SUMMARY, data)
+        data = to_bytes(build_summary(SummaryContent(envelope, rgb, positive)))
+        summary = _built(envelope, ObjectKind.SUMMARY, data)
         yield summary
         if ObjectKind.SUMMARY_JPEG in kinds:
             yield self._jpeg(summary, ObjectKind.SUMMARY_JPEG)
@@ -150,10 +141,10 @@ class ObjectBuilder:
             if finding.label in self.regions
         ]
         if outlined:
-            placed = self._placed(ObjectKind.PRESENTATION_STATE)
-            content = PresentationContent(findings=outlined, shown=self._shown, **placed)
+            envelope = self._envelope(ObjectKind.PRESENTATION_STATE)
+            content = PresentationContent(envelope, self._shown, outlined)
             data = to_bytes(build_presentation_state(content))
-            yield _built(placed, ObjectKind.PRESENTATION_STATE, data)
+            yield _built(envelope, ObjectKind.PRESENTATION_STATE, data)
 
     def segmentation(self) -> Iterator[BuiltObject]:
         """Build the regions of all findings present; yields no object if no map rises."""
@@ -163,18 +154,18 @@ class ObjectBuilder:
             if (mask := hot_mask(self._map(finding))) is not None
         ]
         if segmented:
-            placed = self._placed(ObjectKind.SEGMENTATION)
-            data = to_bytes(build_segmentation(SegmentationContent(findings=segmented, **placed)))
-            yield _built(placed, ObjectKind.SEGMENTATION, data)
+            envelope = self._envelope(ObjectKind.SEGMENTATION)
+            data = to_bytes(build_segmentation(SegmentationContent(envelope, segmented)))
+            yield _built(envelope, ObjectKind.SEGMENTATION, data)
 
-    def _placed(
+    def _envelope(
         self, kind: ObjectKind, uid: str | None = None, number: int | None = None
-    ) -> _Placed:
+    ) -> Envelope:
         """Return source, algorithm and identity of an object.
 
         Without `uid` and `number` the object is the only one of its kind on this film.
         """
-        return _Placed(
+        return Envelope(
             source=self._source,
             algorithm=self._algorithm,
             identity=Identity(
@@ -225,6 +216,8 @@ def _film_number(source: ImageHeader) -> int:
     return int(value) if value is not None and 1 <= value < 2**31 else 1
 
 
-def _built(placed: _Placed, kind: ObjectKind, data: bytes, label: str | None = None) -> BuiltObject:
-    uid = placed["identity"].sop_instance_uid
+def _built(
+    envelope: Envelope, kind: ObjectKind, data: bytes, label: str | None = None
+) -> BuiltObject:
+    uid = envelope.identity.sop_instance_uid
     return BuiltObject(uid, _SOP_CLASSES[kind], kind, label, data)

@@ -18,11 +18,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
 from dicom_io.errors import ObjectError, UndecodablePixelsError
-from dicom_io.objects.algorithm import Algorithm, long_string
+from dicom_io.objects.algorithm import long_string
 from dicom_io.objects.codes import finding_code
 from dicom_io.objects.presentation_grey_scale import MAX_BITS, add_grey_scale
 from dicom_io.objects.source_header import (
-    Identity,
+    Envelope,
     ObjectType,
     body_part_chest,
     carry_over,
@@ -94,16 +94,14 @@ class OutlinedFinding:
 
 @dataclass(frozen=True, slots=True)
 class PresentationContent:
-    """Outlines to draw on the film with the header `source`.
+    """Outlines to draw on the film.
 
     `shown` are the stored values that determine its contrast, as in `DisplayImage.shown`.
     """
 
-    source: ImageHeader
+    envelope: Envelope
     shown: NDArray[np.int64] | None
     findings: Sequence[OutlinedFinding]
-    algorithm: Algorithm
-    identity: Identity
 
 
 def unsupported_reason(source: ImageHeader) -> str:
@@ -125,13 +123,13 @@ def build_presentation_state(content: PresentationContent) -> Dataset:
     Raises ObjectError if there is no outline, `unsupported_reason` refuses the image, an outline
     leaves the film, a label is unknown, or the source lacks an identifying UID.
     """
-    source = content.source
+    source = content.envelope.source
     problem = unsupported_reason(source) if content.findings else "there is no region to draw"
     if problem or content.shown is None:
         problem = problem or "the values of its pixels are not known"
         raise ObjectError(f"no presentation state: {problem}")
     with quietly():
-        ds = start_object(source, _KIND, content.identity, content.algorithm)
+        ds = start_object(content.envelope, _KIND)
         body_part_chest(ds)
         _add_identification(ds)
         _add_relationship(ds, source)
@@ -192,7 +190,7 @@ def _add_shutter(ds: Dataset, source: ImageHeader) -> None:
 
 def _add_annotations(ds: Dataset, content: PresentationContent) -> None:
     """Add a layer per finding with outline and caption, and one for the notice (PS3.3 C.10.5)."""
-    film = _film(content.source)
+    film = _film(content.envelope.source)
     captions = [_caption(finding) for finding in content.findings]
     boxes = list(_caption_boxes(content.findings, captions, int(film.Rows), int(film.Columns)))
     layers, annotations = [], []
@@ -205,7 +203,8 @@ def _add_annotations(ds: Dataset, content: PresentationContent) -> None:
         )
         layers.append(layer)
         annotations.append(_annotation(film, layer, finding, captions[order], boxes[order]))
-    model = long_string(f"{content.algorithm.name} {content.algorithm.version}")
+    algorithm = content.envelope.algorithm
+    model = long_string(f"{algorithm.name} {algorithm.version}")
     notice = _layer(_NOTICE_LAYER, len(layers) + 1, model, _NOTICE_COLOUR)
     layers.append(notice)
     annotations.append(_notice(film, notice))

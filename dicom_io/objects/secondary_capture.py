@@ -24,7 +24,7 @@ from dicom_io.errors import ObjectError
 from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, Algorithm, plain, short_text
 from dicom_io.objects.codes import FINDING_CODES, GRAD_CAM, SOURCE_IMAGE, Concept, finding_code
 from dicom_io.objects.source_header import (
-    Identity,
+    Envelope,
     ObjectType,
     body_part_chest,
     carry_over,
@@ -44,15 +44,13 @@ _LOSSY_SYNTAXES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CaptureContent:
-    """One heatmap: `rgb` is uint8 (rows, cols, 3), drawn on `source` for the finding `label`."""
+    """One heatmap: `rgb` is uint8 (rows, cols, 3), drawn on the source for the finding `label`."""
 
-    source: ImageHeader
+    envelope: Envelope
     rgb: NDArray[np.uint8]
     label: str
     probability: float
     threshold: float
-    algorithm: Algorithm
-    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +60,9 @@ class SummaryContent:
     The pixel grid of the sheet is not that of the film.
     """
 
-    source: ImageHeader
+    envelope: Envelope
     rgb: NDArray[np.uint8]
     positive: Sequence[str]
-    algorithm: Algorithm
-    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,7 @@ def build_capture(content: CaptureContent) -> Dataset:
     without its identifying UIDs.
     """
     meaning = finding_code(content.label).concept.meaning
-    grid = (content.source.rows, content.source.columns)
+    grid = (content.envelope.source.rows, content.envelope.source.columns)
     wording = _Wording(
         "AI heatmap - research use only",
         f"Grad-CAM overlay for {meaning}: probability {content.probability:.4f}, threshold "
@@ -119,12 +115,12 @@ def _picture(content: CaptureContent | SummaryContent, wording: _Wording) -> Dat
     rgb = content.rgb
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise ObjectError(f"a picture is uint8 (rows, cols, 3), not {rgb.dtype} {rgb.shape}")
-    source = content.source
+    source = content.envelope.source
     kind = ObjectType(SecondaryCaptureImageStorage, "OT", wording.series)
     with quietly():
-        ds = start_object(source, kind, content.identity, content.algorithm)
+        ds = start_object(content.envelope, kind)
         _add_general_image(ds, source, wording)
-        _add_derivation(ds, source, content.algorithm, wording)
+        _add_derivation(ds, source, content.envelope.algorithm, wording)
         add_lossy_history(ds, source)
         _add_pixels(ds, rgb)
     return ds

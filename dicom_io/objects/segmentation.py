@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from dicom_io.errors import ObjectError
-from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, Algorithm, long_string, plain
+from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, long_string, plain
 from dicom_io.objects.codes import (
     ABNORMAL_STRUCTURE,
     ARTIFICIAL_INTELLIGENCE,
@@ -25,7 +25,7 @@ from dicom_io.objects.codes import (
 )
 from dicom_io.objects.secondary_capture import add_lossy_history
 from dicom_io.objects.source_header import (
-    Identity,
+    Envelope,
     ObjectType,
     body_part_chest,
     required_uid,
@@ -49,12 +49,10 @@ class SegmentedFinding:
 
 @dataclass(frozen=True, slots=True)
 class SegmentationContent:
-    """Regions to write as segments of the film with the header `source`."""
+    """Regions to write as segments of the film."""
 
-    source: ImageHeader
+    envelope: Envelope
     findings: Sequence[SegmentedFinding]
-    algorithm: Algorithm
-    identity: Identity
 
 
 def build_segmentation(content: SegmentationContent) -> Dataset:
@@ -63,10 +61,10 @@ def build_segmentation(content: SegmentationContent) -> Dataset:
     Raises ObjectError if there is no region, a mask does not fit the film, a label is unknown, or
     the source lacks an identifying UID.
     """
-    source = content.source
+    source = content.envelope.source
     _check_masks(content)
     with quietly():
-        ds = start_object(source, _KIND, content.identity, content.algorithm)
+        ds = start_object(content.envelope, _KIND)
         body_part_chest(ds)
         ds.PatientOrientation = list(source.directions or ()) or None
         ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
@@ -83,7 +81,7 @@ def build_segmentation(content: SegmentationContent) -> Dataset:
 def _check_masks(content: SegmentationContent) -> None:
     if not content.findings:
         raise ObjectError("no segmentation: there is no region to segment")
-    grid = (content.source.rows, content.source.columns)
+    grid = (content.envelope.source.rows, content.envelope.source.columns)
     for finding in content.findings:
         mask = finding.mask
         if mask.dtype != np.uint8 or mask.shape != grid or not mask.any() or mask.max() > 1:
@@ -94,22 +92,23 @@ def _check_masks(content: SegmentationContent) -> None:
 
 def _highdicom_segmentation(content: SegmentationContent) -> Dataset:
     """Return highdicom's segmentation, from the attributes that highdicom demands."""
+    algorithm, identity = content.envelope.algorithm, content.envelope.identity
     return Segmentation(
-        source_images=[_minimal_source(content.source, content.findings[0].mask.shape)],
+        source_images=[_minimal_source(content.envelope.source, content.findings[0].mask.shape)],
         pixel_array=np.stack([finding.mask for finding in content.findings], axis=-1)[None],
         segmentation_type="BINARY",
         segment_descriptions=[
-            _segment(number, finding, content)
+            _segment(number, finding, content.envelope)
             for number, finding in enumerate(content.findings, start=1)
         ],
-        series_instance_uid=content.identity.series_instance_uid,
-        series_number=content.identity.series_number,
-        sop_instance_uid=content.identity.sop_instance_uid,
-        instance_number=content.identity.instance_number,
-        manufacturer=long_string(content.algorithm.manufacturer),
-        manufacturer_model_name=long_string(content.algorithm.name),
-        software_versions=long_string(content.algorithm.version),
-        device_serial_number=content.algorithm.sha256,
+        series_instance_uid=identity.series_instance_uid,
+        series_number=identity.series_number,
+        sop_instance_uid=identity.sop_instance_uid,
+        instance_number=identity.instance_number,
+        manufacturer=long_string(algorithm.manufacturer),
+        manufacturer_model_name=long_string(algorithm.name),
+        software_versions=long_string(algorithm.version),
+        device_serial_number=algorithm.sha256,
         content_label="AI_REGIONS",
         content_description="Regions of AI findings, research use only",
         omit_empty_frames=False,
@@ -138,11 +137,9 @@ def _minimal_source(source: ImageHeader, shape: tuple[int, ...]) -> Dataset:
     return minimal
 
 
-def _segment(
-    number: int, finding: SegmentedFinding, content: SegmentationContent
-) -> SegmentDescription:
+def _segment(number: int, finding: SegmentedFinding, envelope: Envelope) -> SegmentDescription:
     coded = finding_code(finding.label)
-    algorithm = content.algorithm
+    algorithm = envelope.algorithm
     segment = SegmentDescription(
         segment_number=number,
         segment_label=f"{coded.concept.meaning} {finding.probability:.2f}",
@@ -156,7 +153,7 @@ def _segment(
             source=long_string(algorithm.manufacturer),
         ),
         tracking_uid=tracking_uid(
-            required_uid(content.source, "SOPInstanceUID"), algorithm.sha256, finding.label
+            required_uid(envelope.source, "SOPInstanceUID"), algorithm.sha256, finding.label
         ),
         tracking_id=finding.label,
         anatomic_regions=[coded.site.code],

@@ -71,6 +71,15 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Envelope:
+    """The parts that every object made from one image has: source, algorithm and identity."""
+
+    source: ImageHeader
+    algorithm: Algorithm
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectType:
     """SOP class, modality and series description of one kind of object."""
 
@@ -79,14 +88,13 @@ class ObjectType:
     series_description: str
 
 
-def start_object(
-    source: ImageHeader, kind: ObjectType, identity: Identity, algorithm: Algorithm
-) -> Dataset:
+def start_object(envelope: Envelope, kind: ObjectType) -> Dataset:
     """Return a dataset with patient, study, series, equipment and SOP Common filled.
 
     Raises ObjectError if the source has no StudyInstanceUID, because the archive would file the
     object as a new study, and if `content_datetime` has no time zone.
     """
+    source, algorithm, identity = envelope.source, envelope.algorithm, envelope.identity
     ds = Dataset()
     character_set = _character_set(source.character_set)
     if character_set is not None:

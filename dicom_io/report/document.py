@@ -15,6 +15,7 @@ from dicom_io.errors import ObjectError
 from dicom_io.objects.algorithm import Algorithm, long_string
 from dicom_io.objects.codes import private_scheme_item
 from dicom_io.objects.source_header import (
+    Envelope,
     Identity,
     ObjectType,
     copy_decoded,
@@ -62,7 +63,7 @@ def build_report(content: ReportContent) -> Dataset:
     _check(content)
     first = content.sources[0].header
     with quietly():
-        ds = start_object(first, _KIND, content.identity, content.algorithm)
+        ds = start_object(Envelope(first, content.algorithm, content.identity), _KIND)
         ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
         _add_document(ds, content)
         for element in measurement_report(content.sources, content.not_analysed, content.algorithm):

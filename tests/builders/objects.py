@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -12,8 +15,9 @@ from pydicom.uid import (
 
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.codes import FINDING_CODES
+from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import CaptureContent
-from dicom_io.objects.source_header import Identity
+from dicom_io.objects.source_header import Envelope, Identity
 from dicom_io.objects.uids import heatmap_uid, report_uid, series_uid
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import NotAnalysed, ReportedFinding, ReportedImage
@@ -121,23 +125,35 @@ def report_content(*headers: Dataset, **changes: object) -> ReportContent:
     return ReportContent(**(fields | changes))  # type: ignore[arg-type]
 
 
-def capture_content(header: Dataset, **changes: object) -> CaptureContent:
+def envelope(header: Dataset, identity: Identity) -> Envelope:
+    """Return the envelope of an object made from the image with this header."""
+    return Envelope(ImageHeader.of(header), ALGORITHM, identity)
+
+
+def capture_content(
+    header: Dataset, rgb: np.ndarray | None = None, identity: Identity | None = None
+) -> CaptureContent:
     """Return a heatmap of an effusion on this header."""
     rows, columns = header.get("Rows", 64), header.get("Columns", 48)
     ramp = np.arange(rows * columns * 3, dtype=np.uint32).reshape(rows, columns, 3)
-    fields: dict[str, object] = {
-        "source": ImageHeader.of(header),
-        "rgb": (ramp % 251).astype(np.uint8),
-        "label": "Effusion",
-        "probability": 0.75,
-        "threshold": 0.5,
-        "algorithm": ALGORITHM,
-        "identity": Identity(
-            heatmap_uid(str(header.SOPInstanceUID), SHA256, "Effusion"),
-            series_uid(str(header.StudyInstanceUID), SHA256, "heatmap"),
-            902,
-            1,
-            NOW,
-        ),
-    }
-    return CaptureContent(**(fields | changes))  # type: ignore[arg-type]
+    default = Identity(
+        heatmap_uid(str(header.SOPInstanceUID), SHA256, "Effusion"),
+        series_uid(str(header.StudyInstanceUID), SHA256, "heatmap"),
+        902,
+        1,
+        NOW,
+    )
+    pixels = (ramp % 251).astype(np.uint8) if rgb is None else rgb
+    return CaptureContent(envelope(header, identity or default), pixels, "Effusion", 0.75, 0.5)
+
+
+def written(ds: Dataset, folder: Path) -> Path:
+    """Write an object to a file in the folder; return its path."""
+    path = folder / "object.dcm"
+    path.write_bytes(to_bytes(ds))
+    return path
+
+
+def read_back(ds: Dataset) -> Dataset:
+    """Encode an object and read it again."""
+    return pydicom.dcmread(BytesIO(to_bytes(ds)))

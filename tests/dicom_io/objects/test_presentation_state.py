@@ -1,14 +1,12 @@
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -31,7 +29,7 @@ from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.pixels import display_pixels
 from dicom_io.read.shutter import visible_pixels
 from tests.builders.images.films import chest_film, chest_values, file_bytes, lut_item
-from tests.builders.objects import ALGORITHM, NOW
+from tests.builders.objects import NOW, envelope, read_back, written
 from tests.tools.installed import require_tool
 from tests.tools.validation import new_errors, validate
 
@@ -125,17 +123,12 @@ def film(**changes: Any) -> Dataset:
 def content(
     source: Dataset, findings: Sequence[OutlinedFinding] = (TRIANGLE, SQUARE)
 ) -> PresentationContent:
-    return PresentationContent(
-        source=ImageHeader.of(source),
-        shown=display_pixels(ImageHeader.of(source)).shown,
-        findings=findings,
-        algorithm=ALGORITHM,
-        identity=Identity("2.25.41", "2.25.42", 903, 1, NOW),
-    )
+    made = envelope(source, Identity("2.25.41", "2.25.42", 903, 1, NOW))
+    return PresentationContent(made, display_pixels(made.source).shown, findings)
 
 
 def built(source: Dataset, findings: Sequence[OutlinedFinding] = (TRIANGLE, SQUARE)) -> Dataset:
-    return pydicom.dcmread(BytesIO(to_bytes(build_presentation_state(content(source, findings)))))
+    return read_back(build_presentation_state(content(source, findings)))
 
 
 @pytest.mark.parametrize("name", FILMS)
@@ -225,16 +218,14 @@ def test_the_state_refers_to_the_film_and_shows_all_of_it() -> None:
 
 def test_dcmtk_finds_the_state_consistent(tmp_path: Path) -> None:
     tool = require_tool("dcmpschk")
-    path = tmp_path / "state.dcm"
-    path.write_bytes(to_bytes(build_presentation_state(content(film()))))
+    path = written(build_presentation_state(content(film())), tmp_path)
     done = subprocess.run([tool, str(path)], capture_output=True, text=True, check=False)
     assert "Test passed" in done.stdout + done.stderr
 
 
 def test_a_film_without_a_name_gives_a_valid_state(tmp_path: Path) -> None:
-    path = tmp_path / "state.dcm"
     source = film(**MISSING, PatientName=None)
-    path.write_bytes(to_bytes(build_presentation_state(content(source))))
+    path = written(build_presentation_state(content(source)), tmp_path)
     assert validate(path) == []
 
 
@@ -246,8 +237,7 @@ def test_the_same_content_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize("name", ["01_", "02_", "03_"])
 def test_a_state_of_a_real_film_adds_no_error(name: str, data_folder: Path, tmp_path: Path) -> None:
     [path] = (data_folder / "dicom" / "real").glob(f"{name}*")
-    state = tmp_path / "state.dcm"
-    state.write_bytes(to_bytes(build_presentation_state(content(read_dataset(path)))))
+    state = written(build_presentation_state(content(read_dataset(path))), tmp_path)
     assert new_errors(state, path) == []
 
 

@@ -25,7 +25,6 @@ from dicom_io.gate.reasons import Reason
 from dicom_io.objects.compression import jpeg_copy
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import (
-    CaptureContent,
     SummaryContent,
     build_capture,
     build_summary,
@@ -35,36 +34,28 @@ from dicom_io.objects.uids import derived_uid
 from dicom_io.read.header import read_dataset
 from dicom_io.read.image_header import ImageHeader
 from tests.builders.objects import (
-    ALGORITHM,
     NOW,
     SHA256,
     STUDY,
     bare_header,
     capture_content,
+    envelope,
     full_header,
+    read_back,
+    written,
 )
 from tests.tools.validation import new_errors, validate, warnings
 
 REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
 
 
-def written(content: CaptureContent, folder: Path) -> Path:
-    path = folder / "heatmap.dcm"
-    path.write_bytes(to_bytes(build_capture(content)))
-    return path
-
-
-def read_back(content: CaptureContent) -> Dataset:
-    return pydicom.dcmread(BytesIO(to_bytes(build_capture(content))))
-
-
 @pytest.mark.parametrize("header", [full_header, bare_header])
 def test_dciodvfy_finds_no_error(header: Any, tmp_path: Path) -> None:
-    assert validate(written(capture_content(header()), tmp_path)) == []
+    assert validate(written(build_capture(capture_content(header())), tmp_path)) == []
 
 
 def test_dciodvfy_warns_only_of_the_device_uid(tmp_path: Path) -> None:
-    lines = warnings(written(capture_content(full_header()), tmp_path))
+    lines = warnings(written(build_capture(capture_content(full_header())), tmp_path))
     assert [
         line for line in lines if "(0x0018,0x1002)" not in line and "Extended" not in line
     ] == []
@@ -77,11 +68,12 @@ def test_a_damaged_header_gives_a_readable_object_or_a_named_reason(data_folder:
         with contextlib.suppress(NotDicomError, ObjectError):
             header = ImageHeader.of(read_dataset(path, with_pixels=False))
             uid = header.uids["SOPInstanceUID"]
-            content = replace(capture_content(full_header()), source=header, rgb=rgb)
+            content = capture_content(full_header(), rgb)
             identity = replace(
-                content.identity, sop_instance_uid=derived_uid(uid, SHA256, "heatmap")
+                content.envelope.identity, sop_instance_uid=derived_uid(uid, SHA256, "heatmap")
             )
-            ds = read_back(replace(content, identity=identity))
+            of_header = replace(content.envelope, source=header, identity=identity)
+            ds = read_back(build_capture(replace(content, envelope=of_header)))
             np.testing.assert_array_equal(ds.pixel_array, rgb)
             built += 1
     assert built > 100
@@ -93,33 +85,33 @@ def test_a_heatmap_of_a_real_film_adds_no_error(
 ) -> None:
     [source] = (data_folder / "dicom" / "real").glob(f"{name}*")
     header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
-    assert new_errors(written(capture_content(header), tmp_path), source) == []
+    assert new_errors(written(build_capture(capture_content(header)), tmp_path), source) == []
 
 
 def test_a_name_is_kept_unchanged(tmp_path: Path) -> None:
     [korean] = get_charset_files("chrI2.dcm")
     header = pydicom.dcmread(korean)
-    path = written(capture_content(header), tmp_path)
+    path = written(build_capture(capture_content(header)), tmp_path)
     assert pydicom.dcmread(path).PatientName == "Hong^Gildong=洪^吉洞=홍^길동"
     assert validate(path) == []
 
 
 def test_pixels_are_stored_unchanged() -> None:
     content = capture_content(full_header())
-    ds = read_back(content)
+    ds = read_back(build_capture(content))
     assert ds.PhotometricInterpretation == "RGB"
     np.testing.assert_array_equal(ds.pixel_array, content.rgb)
 
 
 def test_an_odd_number_of_pixels_is_padded() -> None:
     rgb = np.full((1, 1, 3), 7, dtype=np.uint8)
-    ds = read_back(capture_content(full_header(), rgb=rgb))
+    ds = read_back(build_capture(capture_content(full_header(), rgb=rgb)))
     assert len(ds.PixelData) == 4
     np.testing.assert_array_equal(ds.pixel_array, rgb[0:1])
 
 
 def test_the_attributes_describe_the_heatmap() -> None:
-    ds = read_back(capture_content(full_header()))
+    ds = read_back(build_capture(capture_content(full_header())))
     assert ds.SOPClassUID == SecondaryCaptureImageStorage
     assert (ds.Modality, ds.ConversionType, ds.BodyPartExamined) == ("OT", "WSD", "CHEST")
     assert list(ds.ImageType) == ["DERIVED", "SECONDARY", "OTHER"]
@@ -137,7 +129,7 @@ def test_the_attributes_describe_the_heatmap() -> None:
 
 
 def test_the_source_is_referenced() -> None:
-    ds = read_back(capture_content(full_header()))
+    ds = read_back(build_capture(capture_content(full_header())))
     [source] = ds.SourceImageSequence
     assert source.ReferencedSOPInstanceUID == f"{STUDY}.1.1"
     assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
@@ -147,9 +139,12 @@ def test_the_source_is_referenced() -> None:
 
 
 def test_orientation_is_claimed_only_on_the_grid_of_the_source() -> None:
-    assert list(read_back(capture_content(full_header())).PatientOrientation) == ["L", "F"]
+    assert list(read_back(build_capture(capture_content(full_header()))).PatientOrientation) == [
+        "L",
+        "F",
+    ]
     larger = np.zeros((100, 48, 3), dtype=np.uint8)
-    ds = read_back(capture_content(full_header(), rgb=larger))
+    ds = read_back(build_capture(capture_content(full_header(), rgb=larger)))
     assert not ds.PatientOrientation
     assert ds.SourceImageSequence[0].SpatialLocationsPreserved == "NO"
 
@@ -161,10 +156,10 @@ def test_lossy_sources_make_lossy_heatmaps(tmp_path: Path) -> None:
     header.LossyImageCompressionRatio = [10, 2]
     header.LossyImageCompressionMethod = ["ISO_10918_1", "ISO_15444_1"]
     content = capture_content(header)
-    ds = read_back(content)
+    ds = read_back(build_capture(content))
     assert ds.LossyImageCompression == "01"
     assert list(ds.LossyImageCompressionRatio) == [10, 2]
-    assert validate(written(content, tmp_path)) == []
+    assert validate(written(build_capture(content), tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -204,19 +199,9 @@ def test_an_unknown_label_is_refused() -> None:
 
 
 def summary_content(header: Dataset, positive: tuple[str, ...] = ("Effusion",)) -> SummaryContent:
-    return SummaryContent(
-        source=ImageHeader.of(header),
-        rgb=np.full((30, 40, 3), 9, dtype=np.uint8),
-        positive=positive,
-        algorithm=ALGORITHM,
-        identity=Identity("2.25.61", "2.25.62", 902, 2, NOW),
-    )
-
-
-def summary_file(content: SummaryContent, folder: Path) -> Path:
-    path = folder / "summary.dcm"
-    path.write_bytes(to_bytes(build_summary(content)))
-    return path
+    identity = Identity("2.25.61", "2.25.62", 902, 2, NOW)
+    rgb = np.full((30, 40, 3), 9, dtype=np.uint8)
+    return SummaryContent(envelope(header, identity), rgb, positive)
 
 
 @pytest.mark.parametrize("header", [full_header, bare_header])
@@ -224,11 +209,11 @@ def summary_file(content: SummaryContent, folder: Path) -> Path:
 def test_dciodvfy_finds_no_error_in_a_summary(
     header: Any, positive: tuple[str, ...], tmp_path: Path
 ) -> None:
-    assert validate(summary_file(summary_content(header(), positive), tmp_path)) == []
+    assert validate(written(build_summary(summary_content(header(), positive)), tmp_path)) == []
 
 
 def test_the_attributes_describe_the_summary(tmp_path: Path) -> None:
-    ds = pydicom.dcmread(summary_file(summary_content(full_header()), tmp_path))
+    ds = pydicom.dcmread(written(build_summary(summary_content(full_header())), tmp_path))
     assert ds.SeriesDescription == "AI summary - research use only"
     assert (ds.Modality, ds.BurnedInAnnotation, ds.ContentQualification) == (
         "OT",
@@ -246,7 +231,7 @@ def test_the_attributes_describe_the_summary(tmp_path: Path) -> None:
 
 
 def test_a_summary_without_a_map_names_no_derivation(tmp_path: Path) -> None:
-    ds = pydicom.dcmread(summary_file(summary_content(full_header(), ()), tmp_path))
+    ds = pydicom.dcmread(written(build_summary(summary_content(full_header(), ())), tmp_path))
     assert "DerivationCodeSequence" not in ds
     assert "At or above threshold: none." in ds.DerivationDescription
 
@@ -255,14 +240,14 @@ def test_a_summary_without_a_map_names_no_derivation(tmp_path: Path) -> None:
 def test_a_received_summary_is_recognised_as_a_result(
     positive: tuple[str, ...], tmp_path: Path
 ) -> None:
-    ds = read_dataset(summary_file(summary_content(full_header(), positive), tmp_path))
+    ds = read_dataset(written(build_summary(summary_content(full_header(), positive)), tmp_path))
     assert assess(ImageHeader.of(ds)).reason is Reason.OWN_RESULT
 
 
 def test_pixels_that_are_not_square_are_not_square_in_the_heatmap(tmp_path: Path) -> None:
     header = full_header()
     header.PixelSpacing = [0.1, 0.2]
-    path = written(capture_content(header), tmp_path)
+    path = written(build_capture(capture_content(header)), tmp_path)
     assert list(pydicom.dcmread(path).PixelAspectRatio) == [500, 1000]
     assert validate(path) == []
 

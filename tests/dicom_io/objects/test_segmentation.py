@@ -14,9 +14,16 @@ from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.segmentation import SegmentationContent, SegmentedFinding, build_segmentation
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import tracking_uid
-from dicom_io.read.image_header import ImageHeader
 from tests.builders.images.films import chest_film
-from tests.builders.objects import ALGORITHM, NOW, SHA256, bare_header, full_header
+from tests.builders.objects import (
+    NOW,
+    SHA256,
+    bare_header,
+    envelope,
+    full_header,
+    read_back,
+    written,
+)
 from tests.tools.validation import new_errors, validate
 
 
@@ -39,15 +46,13 @@ def content(
     source: Dataset, findings: Sequence[SegmentedFinding] | None = None
 ) -> SegmentationContent:
     return SegmentationContent(
-        source=ImageHeader.of(source),
-        findings=regions(source) if findings is None else findings,
-        algorithm=ALGORITHM,
-        identity=Identity("2.25.51", "2.25.52", 904, 1, NOW),
+        envelope(source, Identity("2.25.51", "2.25.52", 904, 1, NOW)),
+        regions(source) if findings is None else findings,
     )
 
 
 def built(source: Dataset) -> Dataset:
-    return pydicom.dcmread(BytesIO(to_bytes(build_segmentation(content(source)))))
+    return read_back(build_segmentation(content(source)))
 
 
 def bare() -> Dataset:
@@ -58,8 +63,7 @@ def bare() -> Dataset:
 
 @pytest.mark.parametrize("header", [full_header, bare, chest_film])
 def test_dciodvfy_finds_no_error(header: Callable[[], Dataset], tmp_path: Path) -> None:
-    path = tmp_path / "segmentation.dcm"
-    path.write_bytes(to_bytes(build_segmentation(content(header()))))
+    path = written(build_segmentation(content(header())), tmp_path)
     assert validate(path) == []
 
 
@@ -69,8 +73,7 @@ def test_a_segmentation_of_a_real_film_adds_no_error(
 ) -> None:
     [source] = (data_folder / "dicom" / "real").glob(f"{name}*")
     header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
-    path = tmp_path / "segmentation.dcm"
-    path.write_bytes(to_bytes(build_segmentation(content(header))))
+    path = written(build_segmentation(content(header)), tmp_path)
     assert new_errors(path, source) == []
 
 

@@ -33,6 +33,7 @@ from tests.builders.objects import (
     findings,
     full_header,
     report_content,
+    written,
 )
 from tests.tools.validation import OUTLINE, dump, new_errors, validate, warnings
 
@@ -42,12 +43,6 @@ REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
 
 # The other character set files of pydicom contain no study.
 CHARACTER_SETS = [name for name in get_charset_files("*.dcm") if "SQEncoding" not in name]
-
-
-def written(content: ReportContent, folder: Path) -> Path:
-    path = folder / "report.dcm"
-    path.write_bytes(to_bytes(build_report(content)))
-    return path
 
 
 def read_back(content: ReportContent) -> Any:
@@ -82,13 +77,13 @@ def full_content() -> ReportContent:
 
 @pytest.mark.parametrize("header", [full_header, bare_header])
 def test_dciodvfy_finds_no_error(header: Any, tmp_path: Path) -> None:
-    assert validate(written(report_content(header()), tmp_path)) == []
+    assert validate(written(build_report(report_content(header())), tmp_path)) == []
 
 
 def test_dciodvfy_finds_no_error_in_a_report_with_everything(
     full_content: ReportContent, tmp_path: Path
 ) -> None:
-    path = written(full_content, tmp_path)
+    path = written(build_report(full_content), tmp_path)
     assert validate(path) == []
     # No validator knows the private code, and dciodvfy predates DeviceUID in this item.
     expected = re.compile(
@@ -103,14 +98,14 @@ def test_a_report_on_a_real_film_adds_no_error(
 ) -> None:
     [source] = (data_folder / "dicom" / "real").glob(f"{name}*")
     header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
-    assert new_errors(written(report_content(header), tmp_path), source) == []
+    assert new_errors(written(build_report(report_content(header)), tmp_path), source) == []
 
 
 @pytest.mark.parametrize("source", CHARACTER_SETS, ids=lambda p: Path(p).stem)
 def test_a_name_in_any_character_set_keeps_its_bytes(source: str, tmp_path: Path) -> None:
     header = pydicom.dcmread(source)
     raw = header.get_item("PatientName").value
-    path = written(report_content(header), tmp_path)
+    path = written(build_report(report_content(header)), tmp_path)
     built = pydicom.dcmread(path)
     assert built.get_item("PatientName").value == raw
     assert built.PatientName == pydicom.dcmread(source).PatientName
@@ -130,7 +125,7 @@ def test_a_multi_byte_character_set_that_stands_alone_is_made_legal(tmp_path: Pa
     header = pydicom.dcmread(japanese)
     header.SpecificCharacterSet = "ISO 2022 IR 87"
     name = header.get_item("PatientName").value
-    path = written(report_content(header), tmp_path)
+    path = written(build_report(report_content(header)), tmp_path)
     built = pydicom.dcmread(path)
     assert list(built.SpecificCharacterSet) == ["", "ISO 2022 IR 87"]
     assert built.get_item("PatientName").value == name
@@ -424,7 +419,7 @@ def test_the_procedure_reported_is_the_imaging_procedure() -> None:
 def test_dsrdump_shows_model_use_and_all_findings(
     full_content: ReportContent, tmp_path: Path
 ) -> None:
-    shown = dump(written(full_content, tmp_path))
+    shown = dump(written(build_report(full_content), tmp_path))
     assert "RESEARCH USE ONLY" in shown
     assert f"Model bundle sha256: {SHA256}" in shown
     assert 'TEXT:(,,"Algorithm Version")="1.2.0"' in shown
@@ -440,7 +435,7 @@ def test_text_from_outside_fits_any_character_set(tmp_path: Path) -> None:
         algorithm=replace(ALGORITHM, name="Zürich\\3 ~ 東京", intended_use="étude"),
         not_analysed=[replace(LATERAL, detail="vue «de côté»")],
     )
-    path = written(content, tmp_path)
+    path = written(build_report(content), tmp_path)
     assert validate(path) == []
     assert pydicom.dcmread(path).ManufacturerModelName == "Z?rich/3 - ??"
 

@@ -18,7 +18,7 @@ from dicom_io.report.document import ReportContent, build_report
 from dicom_io.report.older_classes import as_class, fallback_uid, report_for_destination
 from dicom_io.report.text import report_text
 from dicom_io.send.sender import Disposition, Sender, echo
-from tests.builders.objects import STUDY, findings, full_header, report_content
+from tests.builders.objects import STUDY, findings, full_header, report_content, written
 from tests.servers.dicom.storage_archive import FILM, destination
 from tests.tools.installed import require_tool
 from tests.tools.ports import free_port
@@ -47,8 +47,7 @@ def test_the_older_classes_hold_the_whole_report(
     content: ReportContent, sop_class: str, tmp_path: Path
 ) -> None:
     report = build_report(content)
-    path = tmp_path / "report.dcm"
-    path.write_bytes(to_bytes(as_class(report, sop_class)))
+    path = written(as_class(report, sop_class), tmp_path)
     assert validate(path) == []
     assert report_text(pydicom.dcmread(path)) == report_text(report)
     read: Any = highdicom.sr.srread(path)

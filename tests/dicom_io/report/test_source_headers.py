@@ -10,13 +10,12 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_io.gate.header_check import assess
-from dicom_io.objects.encode import to_bytes
 from dicom_io.read.header import read_dataset
 from dicom_io.read.image_header import read_image
 from dicom_io.report.document import build_report
 from tests.builders.images.films import chest_film, file_bytes
 from tests.builders.images.odd_headers import CHARACTER_SETS, FAULTY, TYPE_2, VARIANTS, film_of
-from tests.builders.objects import report_content
+from tests.builders.objects import report_content, written
 from tests.tools.installed import require_tool
 from tests.tools.validation import check_readers, new_errors, validate
 
@@ -25,9 +24,7 @@ def report_on(film: bytes, folder: Path) -> Path:
     """Write the report on a film, given as bytes, to a file; return its path."""
     assert assess(read_image(film)).is_eligible
     header = read_dataset(film, with_pixels=False)
-    path = folder / "report.dcm"
-    path.write_bytes(to_bytes(build_report(report_content(header))))
-    return path
+    return written(build_report(report_content(header)), folder)
 
 
 def name_groups(ds: Dataset) -> tuple[str, str, str]:
