@@ -98,7 +98,7 @@ class Commitments:
 
         `committed` holds SOP Instance UIDs; `failed` maps other UIDs to failure reasons. An object
         that failed for a reason in `resend_for` is delivered again after `resend_wait(failures)`,
-        at most `max_resends` times. A repeated answer changes nothing. An answer to a closed
+        at most `max_resends` times. A repeated answer has no effect. An answer to a closed
         request still commits objects; its failures are ignored.
         """
         now = self._now()

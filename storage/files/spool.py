@@ -325,7 +325,7 @@ class Spool:
 
     def _require_readable(self) -> None:
         with self._marker_errors(), (self._root / MARKER).open("rb") as file:
-            # Read from the disk: a cached marker file does not prove that others can be read.
+            # Read from the disk: a cached marker file does not prove that the disk can be read.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             file.read()
 

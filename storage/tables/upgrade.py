@@ -13,10 +13,11 @@ from storage.tables.database import Database
 _UPGRADE_LOCK = 0x63787264
 
 
-def migrate(database: Database) -> None:
-    """Create or upgrade the tables in one transaction. Two processes may do so at the same time.
+def migrate(database: Database, revision: str = "head") -> None:
+    """Create the tables or upgrade them to `revision`, in one transaction.
 
-    Raises SchemaError if the tables are those of a newer version.
+    Two processes may do so at the same time. Raises SchemaError if the tables are those of a newer
+    version.
     """
     with database.writing() as connection:
         if connection.dialect.name == "postgresql":
@@ -24,7 +25,7 @@ def migrate(database: Database) -> None:
         config = alembic_config()
         _refuse_unknown(connection, ScriptDirectory.from_config(config))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
 
 def require_current(database: Database) -> None:

@@ -88,7 +88,7 @@ def back_up(
 ) -> tuple[Path, BackupSummary]:
     """Make a backup in a new folder below `into`; return the folder and a summary.
 
-    A damaged, unreadable or missing file is left out; the others are copied. Raises SchemaError,
+    A damaged, unreadable or missing file is left out; the rest is copied. Raises SchemaError,
     StoreUnavailableError if another backup or a purge still runs after `wait_seconds`,
     OutOfSpaceError or another StorageError. After an error no folder is left.
     """

@@ -78,12 +78,12 @@ def claim(store: Store, kind: JobKind, worker: str = "worker") -> Job:
 
 
 def receive(store: Store, *uids: str) -> list[int]:
-    """Record images of one study and return their numbers."""
+    """Record images of one study; return their numbers."""
     return [store.record_instance(new_instance(uid), 0).instance_id for uid in uids]
 
 
 def analyse(store: Store, at: datetime) -> Job:
-    """Do the next analysis."""
+    """Record the result of the next ANALYSE job; return the job."""
     job = claim(store, JobKind.ANALYSE)
     store.results.record_analysis(job, int(job.subject), analysis(at))
     return job

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL server on a Unix socket, where the program is installed."""
+"""A temporary PostgreSQL server on a Unix socket, if the program is installed."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ _START_SECONDS = 20
 def postgresql_server() -> Iterator[str]:
     """Run a server and yield the folder of its socket; skip the test if it cannot run."""
     programs = _find_programs()
-    # Not below pytest's folder: the path of a Unix socket holds about 100 characters.
+    # Outside pytest's folder, because a Unix socket path is limited to about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="cxrd-pg-"))
     try:
         account = _account(folder)
@@ -56,7 +56,7 @@ def postgresql_server() -> Iterator[str]:
 
 
 def emptied_database(socket_folder: str) -> str:
-    """Empty the server's one database and return its URL."""
+    """Empty the server's database and return its URL."""
     with _connect(socket_folder) as connection:
         connection.execute("SET lock_timeout = '10s'")
         connection.execute("DROP SCHEMA public CASCADE")

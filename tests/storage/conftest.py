@@ -1,4 +1,4 @@
-"""A store of each kind of database, on a clock that the test moves."""
+"""Fixtures: a store on SQLite and on PostgreSQL, with a clock that the test sets."""
 
 import contextlib
 import importlib.util

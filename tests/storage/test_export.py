@@ -1,4 +1,4 @@
-"""The audit table says what happened to every image, and no cell of it runs."""
+"""The audit table holds a row for every image, with formulas neutralised in its CSV file."""
 
 import contextlib
 import csv
@@ -35,7 +35,7 @@ def end_report(store: Store, uid: str) -> None:
     )
 
 
-def test_an_image_of_another_study_under_the_same_uid_takes_no_report_away(
+def test_an_instance_in_another_study_keeps_the_report_of_this_study(
     store: Store, clock: Clock
 ) -> None:
     store.record_instance(new_instance("1.1"), 0)
@@ -48,7 +48,7 @@ def test_an_image_of_another_study_under_the_same_uid_takes_no_report_away(
     assert [row["report_sop_instance_uid"] for row in store.export.rows(LABELS)] == ["9.9", ""]
 
 
-def test_a_row_tells_the_whole_life_of_an_image(store: Store, clock: Clock) -> None:
+def test_a_row_holds_reception_analysis_report_and_deliveries(store: Store, clock: Clock) -> None:
     store.record_instance(new_instance("1.1"), 0)
     clock.advance(1)
     analyse(store, clock.now)
@@ -91,7 +91,7 @@ def test_a_row_tells_the_whole_life_of_an_image(store: Store, clock: Clock) -> N
     }
 
 
-def test_a_row_tells_which_class_was_sent_where_it_is_another(store: Store, clock: Clock) -> None:
+def test_a_row_names_the_sop_class_sent_if_it_differs(store: Store, clock: Clock) -> None:
     store.record_instance(new_instance("1.1"), 0)
     analyse(store, clock.now)
     end_report(store, "9.9")
@@ -107,7 +107,7 @@ def test_a_row_tells_which_class_was_sent_where_it_is_another(store: Store, cloc
     assert row["deliveries"] == f"ARCHIVE={when};PACS={when} as {older}"
 
 
-def test_an_image_names_the_report_it_is_in(store: Store, clock: Clock) -> None:
+def test_a_row_names_the_report_made_from_its_revision(store: Store, clock: Clock) -> None:
     store.record_instance(new_instance("1.1", content="first"), 0)
     analyse(store, clock.now)
     end_report(store, "9.1")
@@ -123,7 +123,7 @@ def test_an_image_names_the_report_it_is_in(store: Store, clock: Clock) -> None:
     assert named == ["9.1", "9.2", ""]
 
 
-def test_rows_are_picked_by_time_study_and_state(store: Store, clock: Clock) -> None:
+def test_rows_are_filtered_by_time_study_and_state(store: Store, clock: Clock) -> None:
     begin = clock.now
     for uid in ("1.1", "1.2", "1.3"):
         store.record_instance(new_instance(uid, study_instance_uid=f"study {uid}"), 0)
@@ -131,17 +131,17 @@ def test_rows_are_picked_by_time_study_and_state(store: Store, clock: Clock) -> 
     job = claim(store, JobKind.ANALYSE)
     store.results.record_refusal(job, int(job.subject), "LATERAL_VIEW", "")
 
-    def picked(which: ExportFilter) -> list[str]:
+    def uids(which: ExportFilter) -> list[str]:
         return [row["sop_instance_uid"] for row in store.export.rows(which=which)]
 
     minute = timedelta(seconds=60)
-    assert picked(ExportFilter()) == ["1.1", "1.2", "1.3"]
-    assert picked(ExportFilter(since=begin + minute)) == ["1.2", "1.3"]
-    assert picked(ExportFilter(until=begin + minute)) == ["1.1"]
-    assert picked(ExportFilter(since=begin + minute, until=begin + 2 * minute)) == ["1.2"]
-    assert picked(ExportFilter(study_instance_uid="study 1.3")) == ["1.3"]
-    assert picked(ExportFilter(state=InstanceState.NOT_ANALYSED)) == ["1.1"]
-    assert picked(ExportFilter(state=InstanceState.ANALYSED)) == []
+    assert uids(ExportFilter()) == ["1.1", "1.2", "1.3"]
+    assert uids(ExportFilter(since=begin + minute)) == ["1.2", "1.3"]
+    assert uids(ExportFilter(until=begin + minute)) == ["1.1"]
+    assert uids(ExportFilter(since=begin + minute, until=begin + 2 * minute)) == ["1.2"]
+    assert uids(ExportFilter(study_instance_uid="study 1.3")) == ["1.3"]
+    assert uids(ExportFilter(state=InstanceState.NOT_ANALYSED)) == ["1.1"]
+    assert uids(ExportFilter(state=InstanceState.ANALYSED)) == []
 
 
 def test_pages_join_without_a_gap(store: Store, database_url: str) -> None:
@@ -154,7 +154,9 @@ def test_pages_join_without_a_gap(store: Store, database_url: str) -> None:
     assert [row["sop_instance_uid"] for row in rows] == uids
 
 
-def test_the_file_holds_the_rows_with_nothing_that_runs(store: Store, tmp_path: Path) -> None:
+def test_the_csv_file_holds_every_row_with_formulas_neutralised(
+    store: Store, tmp_path: Path
+) -> None:
     evil = '=HYPERLINK("http://x","y")'
     store.record_instance(replace(new_instance(), patient_id=evil, accession_number="-1"), 0)
     path = tmp_path / "audit.csv"
@@ -168,7 +170,7 @@ def test_the_file_holds_the_rows_with_nothing_that_runs(store: Store, tmp_path: 
     assert row["accession_number"] == "-1"
 
 
-def test_a_cell_that_is_no_text_does_not_stop_the_file(tmp_path: Path) -> None:
+def test_a_damaged_cell_does_not_stop_the_export(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     with Store.open(url, migrate=True) as store:
         store.record_instance(new_instance(), 0)
@@ -217,7 +219,7 @@ def test_a_formula_is_neutralised(cell: str) -> None:
         ("a;-1 +cmd|' /C'!A0", "a;'-1 +cmd|' /C'!A0"),
     ],
 )
-def test_a_formula_that_would_begin_another_cell_is_neutralised(cell: str, shown: str) -> None:
+def test_a_formula_inside_a_cell_is_neutralised(cell: str, shown: str) -> None:
     assert neutralise(cell) == shown
 
 
@@ -238,12 +240,12 @@ def test_a_formula_that_would_begin_another_cell_is_neutralised(cell: str, shown
         'a "-b',
     ],
 )
-def test_other_cells_are_left_as_they_are(cell: str) -> None:
+def test_cells_without_a_formula_are_unchanged(cell: str) -> None:
     assert neutralise(cell) == cell
 
 
 @given(st.text())
-def test_no_cell_begins_like_a_formula_unless_it_is_a_number(cell: str) -> None:
+def test_only_a_number_begins_like_a_formula(cell: str) -> None:
     shown = neutralise(cell)
     if shown[:1] in set("=+-@\t\r\n"):
         float(shown)
@@ -251,13 +253,13 @@ def test_no_cell_begins_like_a_formula_unless_it_is_a_number(cell: str) -> None:
 
 
 @given(st.text("=+-@;\t\r\n\" a1'", max_size=12))
-def test_no_part_of_a_cell_begins_like_a_formula_unless_it_is_a_number(cell: str) -> None:
+def test_only_a_number_begins_like_a_formula_inside_a_cell(cell: str) -> None:
     for part in re.split("[;\t\r\n]", neutralise(cell))[1:]:
         if part.lstrip(' "')[:1] in set("=+-@"):
             float(part)
 
 
-def test_a_full_disk_leaves_the_former_file(
+def test_a_failed_export_keeps_the_previous_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "audit.csv"
@@ -273,7 +275,7 @@ def test_a_full_disk_leaves_the_former_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_rows_that_fail_half_way_leave_no_file(tmp_path: Path) -> None:
+def test_an_error_during_an_export_leaves_no_file(tmp_path: Path) -> None:
     def rows() -> Iterator[dict[str, str]]:
         yield {"a": "1"}
         raise StorageError("the store went away")

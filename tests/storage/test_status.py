@@ -1,4 +1,4 @@
-"""The store at a glance: counts, the newest images, and what keeps a lane from moving."""
+"""The status of the store: counts, the newest images, and the errors of lanes."""
 
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ from tests.tools.clock import Clock
 
 
 def queue_deliveries(store: Store, clock: Clock, number: int, *destinations: str) -> None:
-    """A reported study with that many objects for each destination."""
+    """Report a study with `number` objects for each destination."""
     receive(store, "1.1")
     analyse(store, clock.now)
     objects = [made_object(f"2.25.{index}") for index in range(number)]
@@ -106,7 +106,7 @@ def test_error_of_a_lane_is_found_behind_a_long_queue(store: Store, clock: Clock
     assert store.status.lane_errors(["pacs"])["pacs"].error == "no answer"
 
 
-def test_error_is_forgotten_once_delivered(store: Store, clock: Clock) -> None:
+def test_error_of_a_lane_ends_with_a_delivery(store: Store, clock: Clock) -> None:
     queue_deliveries(store, clock, 1, "pacs")
     fail(store, clock, "pacs", "no answer", 0)
     job = store.jobs.claim([JobKind.DELIVER], "courier", LEASE, lane="pacs")

@@ -1,4 +1,4 @@
-"""Who reads the trail reads alone, and goes on where it was."""
+"""One process reads the trail for a reader, from the last position on."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ from tests.builders.store_rows import LEASE
 from tests.tools.clock import Clock
 
 
-def test_a_reader_goes_on_where_it_was(store: Store) -> None:
+def test_a_reader_continues_after_the_last_row_read(store: Store) -> None:
     readers = store.audit_readers
     assert readers.hold("syslog", "one", LEASE) == 0
     assert readers.advance("syslog", "one", 7)
@@ -15,7 +15,7 @@ def test_a_reader_goes_on_where_it_was(store: Store) -> None:
     assert readers.hold("another", "one", LEASE) == 0
 
 
-def test_one_process_reads_at_a_time(store: Store, clock: Clock) -> None:
+def test_one_process_at_a_time_holds_a_reader(store: Store, clock: Clock) -> None:
     readers = store.audit_readers
     readers.hold("syslog", "one", LEASE)
     assert readers.hold("syslog", "other", LEASE) is None
@@ -27,7 +27,7 @@ def test_one_process_reads_at_a_time(store: Store, clock: Clock) -> None:
     assert readers.hold("syslog", "one", timedelta(seconds=1)) is None
 
 
-def test_what_a_dead_process_held_is_free_at_once(store: Store) -> None:
+def test_a_released_reader_is_free_at_once(store: Store) -> None:
     readers = store.audit_readers
     readers.hold("syslog", "one", LEASE)
     readers.release("other")

@@ -1,4 +1,4 @@
-"""The audit trail: what is recorded, that it stays, and that any change to it is named."""
+"""The audit trail records events, refuses changes, and names the first altered row."""
 
 import hashlib
 import multiprocessing
@@ -28,7 +28,7 @@ def kinds(store: Store) -> list[str]:
     return [row.kind for row in store.audit.rows()]
 
 
-def test_a_row_says_what_was_recorded(store: Store) -> None:
+def test_a_row_holds_the_recorded_event(store: Store) -> None:
     store.audit.record(
         AuditKind.LOGIN,
         outcome=AuditOutcome.FAILURE,
@@ -53,7 +53,7 @@ def test_a_row_says_what_was_recorded(store: Store) -> None:
     assert store.audit.head() == store.audit.verify() == AuditHead(1, row.hash)
 
 
-def test_the_hash_is_the_one_that_is_documented(store: Store) -> None:
+def test_the_hash_is_computed_as_documented(store: Store) -> None:
     store.audit.record(AuditKind.BACKED_UP, actor="jörg")
     (row,) = store.audit.rows()
     canonical = (
@@ -63,14 +63,14 @@ def test_the_hash_is_the_one_that_is_documented(store: Store) -> None:
     assert row.hash == hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def test_what_no_database_keeps_is_hashed_as_it_is_kept(store: Store) -> None:
+def test_text_is_hashed_as_it_is_stored(store: Store) -> None:
     store.audit.record(AuditKind.ASSOCIATION_REFUSED, actor="A\0B\ud800", detail="é\N{FACE PALM}")
     (row,) = store.audit.rows()
     assert (row.actor, row.detail) == ("AB?", "é\N{FACE PALM}")
     store.audit.verify()
 
 
-def test_what_strangers_write_is_cut_short(store: Store) -> None:
+def test_long_texts_from_peers_are_shortened(store: Store) -> None:
     long = "\N{FACE PALM}" * 5000
     store.audit.record(AuditKind.LOGIN, actor=long, host=long, subject=long)
     (row,) = store.audit.rows()
@@ -78,12 +78,12 @@ def test_what_strangers_write_is_cut_short(store: Store) -> None:
     store.audit.verify()
 
 
-def test_an_empty_trail_is_whole(store: Store) -> None:
+def test_an_empty_trail_is_valid(store: Store) -> None:
     assert store.audit.verify() == EMPTY_HEAD
     assert store.audit.latest(AuditKind.LOGIN, "") is None
 
 
-def test_the_life_of_an_image_is_in_the_trail(store: Store, clock: Clock) -> None:
+def test_every_step_of_an_image_is_in_the_trail(store: Store, clock: Clock) -> None:
     image = new_instance()
     store.record_instance(image, 0, host="10.0.0.7")
     store.record_instance(image, 0, host="10.0.0.7")
@@ -148,7 +148,7 @@ def test_the_life_of_an_image_is_in_the_trail(store: Store, clock: Clock) -> Non
     store.audit.verify()
 
 
-def test_commitment_is_in_the_trail_both_ways(store: Store, clock: Clock) -> None:
+def test_commitments_received_and_given_are_in_the_trail(store: Store, clock: Clock) -> None:
     store.record_instance(new_instance(), 0)
     analyse(store, clock.now)
     report = claim(store, JobKind.REPORT)
@@ -180,7 +180,7 @@ def test_commitment_is_in_the_trail_both_ways(store: Store, clock: Clock) -> Non
     assert given.subject == "transaction=8.8"
 
 
-def test_what_was_not_recorded_is_not_in_the_trail(store: Store, clock: Clock) -> None:
+def test_a_rolled_back_change_is_not_in_the_trail(store: Store, clock: Clock) -> None:
     store.record_instance(new_instance(), 0)
     lost = claim(store, JobKind.ANALYSE)
     clock.advance(LEASE.total_seconds() + 1)
@@ -244,7 +244,7 @@ def test_sqlite_does_not_replace_a_row(tmp_path: Path) -> None:
 
 @pytest.fixture
 def filled(store: Store, clock: Clock) -> Store:
-    """A trail of six rows."""
+    """Return a store with a trail of six rows."""
     for number in range(6):
         clock.advance(1)
         store.audit.record(AuditKind.LOGIN, actor=f"user {number}", host="10.0.0.1")
@@ -303,7 +303,7 @@ def rehashed(row: AuditRow) -> AuditRow:
 
 
 def rechained(rows: list[AuditRow]) -> list[AuditRow]:
-    """A forgery that leaves nothing to be seen but in a head noted before."""
+    """Return the rows with new hashes, a forgery that only a noted head reveals."""
     chained: list[AuditRow] = []
     for row in rows:
         last = chained[-1].hash if chained else EMPTY_HEAD.hash
@@ -342,7 +342,7 @@ def test_the_first_altered_row_is_named(
 
 
 def overwrite(database_url: str, rows: list[AuditRow]) -> None:
-    """Put other rows into the trail, as one who owns the database can."""
+    """Replace the rows of the trail, as the owner of the database can."""
     with open_database(database_url) as database, database.writing() as connection:
         if connection.dialect.name == "sqlite":
             for trigger in ("keep_update", "keep_delete", "number"):
@@ -361,8 +361,7 @@ def overwrite(database_url: str, rows: list[AuditRow]) -> None:
 
 @pytest.mark.parametrize("value", ["x'00ff'", "CAST(x'ff' AS TEXT)"])
 @pytest.mark.parametrize("cell", ["recorded_at", "actor", "detail", "previous_hash", "hash"])
-def test_a_cell_that_is_no_text_is_named(tmp_path: Path, cell: str, value: str) -> None:
-    """Not even where it reads like what was there."""
+def test_a_row_with_a_damaged_cell_is_named(tmp_path: Path, cell: str, value: str) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     with Store.open(url, migrate=True) as store:
         store.audit.record(AuditKind.LOGIN, actor="\ufffd", detail="\ufffd")
@@ -377,7 +376,7 @@ def test_a_cell_that_is_no_text_is_named(tmp_path: Path, cell: str, value: str) 
         assert store.audit.write_csv(tmp_path / "trail.csv") == 3
 
 
-def test_a_trail_whose_last_hash_is_no_text_goes_on(tmp_path: Path) -> None:
+def test_rows_are_added_after_a_row_with_a_damaged_hash(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     with Store.open(url, migrate=True) as store:
         store.audit.record(AuditKind.LOGIN)
@@ -389,7 +388,7 @@ def test_a_trail_whose_last_hash_is_no_text_goes_on(tmp_path: Path) -> None:
             store.audit.verify()
 
 
-def test_a_tail_cut_off_is_seen_by_a_head_noted_before(filled: Store, database_url: str) -> None:
+def test_removed_last_rows_are_detected_with_a_noted_head(filled: Store, database_url: str) -> None:
     noted = filled.audit.head()
     overwrite(database_url, list(filled.audit.rows())[:4])
 
@@ -399,9 +398,7 @@ def test_a_tail_cut_off_is_seen_by_a_head_noted_before(filled: Store, database_u
     assert caught.value.number == 5
 
 
-def test_a_trail_written_anew_is_seen_by_a_head_noted_before(
-    filled: Store, database_url: str
-) -> None:
+def test_a_rewritten_trail_is_detected_with_a_noted_head(filled: Store, database_url: str) -> None:
     rows = list(filled.audit.rows())
     noted = AuditHead(4, rows[3].hash)
     overwrite(database_url, rechained(change_a_cell(rows)))
@@ -411,21 +408,21 @@ def test_a_trail_written_anew_is_seen_by_a_head_noted_before(
         filled.audit.verify(noted)
 
 
-def test_a_head_noted_before_is_found_in_a_longer_trail(filled: Store) -> None:
+def test_a_noted_head_is_found_in_a_longer_trail(filled: Store) -> None:
     noted = filled.audit.head()
     filled.audit.record(AuditKind.BACKED_UP)
     assert filled.audit.verify(AuditHead.parse(f" {noted}\n")).number == 7
     assert filled.audit.verify(EMPTY_HEAD).number == 7
 
 
-def test_no_trail_begins_at_another_head_than_the_empty_one(filled: Store) -> None:
+def test_a_noted_head_with_number_0_must_be_the_empty_head(filled: Store) -> None:
     assert filled.audit.verify(EMPTY_HEAD) == filled.audit.head()
     with pytest.raises(TrailAlteredError, match="no trail has the head that was noted"):
         filled.audit.verify(AuditHead(0, "1" * 64))
 
 
 @pytest.mark.parametrize("text", ["", "5", "5:abc", "x:" + "0" * 64, "-1:" + "0" * 64])
-def test_what_is_no_head_is_refused(text: str) -> None:
+def test_a_malformed_head_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="NUMBER:HASH"):
         AuditHead.parse(text)
 
@@ -434,7 +431,7 @@ _CELLS = st.lists(st.text(max_size=4), min_size=7, max_size=7)
 
 
 @given(_CELLS, _CELLS)
-def test_other_cells_have_another_hash(one: list[str], other: list[str]) -> None:
+def test_different_cells_have_different_hashes(one: list[str], other: list[str]) -> None:
     same = row_hash(EMPTY_HEAD.hash, 1, *one) == row_hash(EMPTY_HEAD.hash, 1, *other)
     assert same == (one == other)
 
@@ -446,7 +443,7 @@ def test_pages_join_without_a_gap(filled: Store, database_url: str, clock: Clock
         assert trail.verify() == filled.audit.head()
 
 
-def test_rows_are_picked_by_time(filled: Store, clock: Clock) -> None:
+def test_rows_are_filtered_by_time(filled: Store, clock: Clock) -> None:
     since, until = clock.now - timedelta(seconds=3), clock.now
     assert [row.number for row in filled.audit.rows(since, until)] == [3, 4, 5]
 
@@ -459,7 +456,9 @@ def test_the_newest_row_of_a_kind_is_found(filled: Store) -> None:
     assert filled.audit.latest(AuditKind.LOGIN, "10.0.0.2") is None
 
 
-def test_the_file_holds_the_rows_with_nothing_that_runs(store: Store, tmp_path: Path) -> None:
+def test_the_csv_file_holds_every_row_with_formulas_neutralised(
+    store: Store, tmp_path: Path
+) -> None:
     for title in ("=cmd|'/C calc'!A0", "@SUM(1+1)*cmd", "+1-1", "\t=1+1"):
         store.audit.record(AuditKind.ASSOCIATION_REFUSED, actor=title)
     path = tmp_path / "trail.csv"
@@ -476,7 +475,7 @@ def _add_rows(url: str, worker: int) -> None:
             store.record_instance(new_instance(f"1.{worker}.{number}"), 0)
 
 
-def test_processes_that_add_at_once_leave_a_whole_trail(database_url: str) -> None:
+def test_processes_that_add_rows_at_once_leave_a_valid_trail(database_url: str) -> None:
     with Store.open(database_url, migrate=True) as store:
         with ProcessPoolExecutor(8, multiprocessing.get_context("spawn")) as pool:
             list(pool.map(_add_rows, [database_url] * 8, range(8)))

@@ -1,4 +1,4 @@
-"""Peers ask what is kept: their requests are kept first, answered once, and outlive a process."""
+"""Inquiries of peers are recorded before they are accepted, and answered once per request."""
 
 import pytest
 
@@ -12,7 +12,7 @@ CLASS = "1.2.840.10008.5.1.4.1.1.1.1"
 ASKED = [InstanceName(CLASS, "1.1"), InstanceName(CLASS, "1.2")]
 
 
-def test_a_request_is_kept_and_held_by_who_took_it_in(store: Store) -> None:
+def test_an_inquiry_is_recorded_with_a_job_held_by_its_receiver(store: Store) -> None:
     job = store.inquiries.record("modality", "2.25.1", ASKED, "listener", LEASE)
 
     assert store.inquiries.get(job) == Inquiry("modality", "2.25.1", tuple(ASKED), False)
@@ -20,7 +20,7 @@ def test_a_request_is_kept_and_held_by_who_took_it_in(store: Store) -> None:
     assert store.jobs.claim([JobKind.ANSWER], "courier", LEASE) is None
 
 
-def test_a_listener_that_dies_leaves_the_answer_to_the_courier(store: Store) -> None:
+def test_the_courier_answers_after_the_listener_died(store: Store) -> None:
     held = store.inquiries.record("modality", "2.25.1", ASKED, "listener", LEASE)
 
     store.jobs.release("listener")
@@ -30,12 +30,12 @@ def test_a_listener_that_dies_leaves_the_answer_to_the_courier(store: Store) -> 
         store.inquiries.record_answered(held)
 
 
-def test_the_same_request_again_is_answered_again(store: Store) -> None:
+def test_a_repeated_request_is_answered_again(store: Store) -> None:
     first = store.inquiries.record("modality", "2.25.1", ASKED, "listener", LEASE)
     store.inquiries.record_answered(first)
     assert store.jobs.get(first.id).state is JobState.DONE
 
-    # In whatever order it names its instances.
+    # The repeated request names its instances in another order.
     second = store.inquiries.record("modality", "2.25.1", ASKED[::-1], "listener", LEASE)
 
     assert second.id == first.id
@@ -43,7 +43,7 @@ def test_the_same_request_again_is_answered_again(store: Store) -> None:
     store.inquiries.record_answered(second)
 
 
-def test_another_request_under_the_same_uid_is_told_apart(store: Store) -> None:
+def test_another_request_under_the_same_uid_reuses_the_uid(store: Store) -> None:
     store.inquiries.record("modality", "2.25.1", ASKED, "listener", LEASE)
 
     other = store.inquiries.record("modality", "2.25.1", ASKED[:1], "listener", LEASE)
@@ -53,7 +53,7 @@ def test_another_request_under_the_same_uid_is_told_apart(store: Store) -> None:
     assert store.inquiries.get(elsewhere).reuses_uid is False
 
 
-def test_every_revision_of_an_instance_is_named(store: Store) -> None:
+def test_the_file_of_every_revision_is_kept(store: Store) -> None:
     receive(store, "1.1")
     changed = new_instance("1.1", content="other pixels", spool_path="received/bb/bb.dcm")
     store.record_instance(changed, 0)

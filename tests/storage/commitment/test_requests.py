@@ -1,4 +1,4 @@
-"""Asking archives to commit to what they were sent: each step, each answer, each restart."""
+"""Commitment requests to archives: every step, answer and restart."""
 
 import dataclasses
 from datetime import timedelta
@@ -32,7 +32,7 @@ AFTER = timedelta(seconds=5)
 
 
 def deliver(store: Store, clock: Clock, *uids: str) -> None:
-    """Make these objects and deliver them to the archive, which is to commit to them."""
+    """Report these objects and deliver them to an archive that commits."""
     receive(store, "1.1")
     analyse(store, clock.now)
     store.results.record_report(
@@ -43,11 +43,11 @@ def deliver(store: Store, clock: Clock, *uids: str) -> None:
         [made_object(uid) for uid in uids],
         [Delivery(uid, PACS) for uid in uids],
     )
-    deliver_what_is_due(store)
+    deliver_due_jobs(store)
     clock.advance(5)
 
 
-def deliver_what_is_due(store: Store, sop_class_uid: str | None = None) -> int:
+def deliver_due_jobs(store: Store, sop_class_uid: str | None = None) -> int:
     count = 0
     while job := store.jobs.claim([JobKind.DELIVER], "courier", LEASE):
         store.results.record_delivery(job, 0, sop_class_uid, commit_after=AFTER)
@@ -61,7 +61,7 @@ def commit_job(store: Store) -> Job:
 
 
 def ask(store: Store, clock: Clock, transaction_uid: str = "2.25.1") -> CommitmentStep:
-    """Do the job's next step as a courier that gets through does."""
+    """Do the next step of the COMMIT job, as a courier with a connection does."""
     job = claim(store, JobKind.COMMIT)
     step = store.commitments.next_step(job, transaction_uid)
     if step.order is not None:
@@ -84,7 +84,7 @@ def answer(
     destination: str = PACS,
     **failed: int,
 ) -> CommitmentOutcome | None:
-    """Take in an answer; failed instances are given as u1=…"""
+    """Record an answer. Failed instances are given as u1=REASON."""
     return store.commitments.record_answer(
         [destination],
         transaction_uid,
@@ -100,7 +100,9 @@ def committed(store: Store) -> str:
     return next(iter(store.export.rows()))["deliveries"]
 
 
-def test_what_was_delivered_is_asked_for_once_it_is_quiet(store: Store, clock: Clock) -> None:
+def test_commitment_is_requested_some_time_after_the_last_delivery(
+    store: Store, clock: Clock
+) -> None:
     deliver(store, clock, "9.1", "9.2")
     clock.advance(-1)
     assert store.jobs.claim([JobKind.COMMIT], "courier", LEASE) is None
@@ -117,7 +119,7 @@ def test_what_was_delivered_is_asked_for_once_it_is_quiet(store: Store, clock: C
     assert (commit_job(store).subject, commit_job(store).lane) == (f"{STUDY}@{PACS}", PACS)
 
 
-def test_nothing_is_asked_of_those_who_shall_not_commit(store: Store, clock: Clock) -> None:
+def test_no_commitment_is_requested_from_other_destinations(store: Store, clock: Clock) -> None:
     receive(store, "1.1")
     analyse(store, clock.now)
     report = claim(store, JobKind.REPORT)
@@ -130,10 +132,10 @@ def test_nothing_is_asked_of_those_who_shall_not_commit(store: Store, clock: Clo
     assert store.jobs.list(kind=JobKind.COMMIT) == ()
 
 
-def test_the_class_that_was_sent_is_the_one_asked_for(store: Store, clock: Clock) -> None:
+def test_a_request_names_the_sop_class_sent(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1")
     store.jobs.retry(store.jobs.list(kind=JobKind.DELIVER)[0].id)
-    deliver_what_is_due(store, "1.2.840.10008.5.1.4.1.1.88.33")
+    deliver_due_jobs(store, "1.2.840.10008.5.1.4.1.1.88.33")
     clock.advance(5)
 
     step = ask(store, clock)
@@ -154,7 +156,7 @@ def test_a_commitment_is_recorded_with_its_time(store: Store, clock: Clock) -> N
     assert commit_job(store).state is JobState.DONE
 
 
-def test_the_same_answer_again_changes_nothing(store: Store, clock: Clock) -> None:
+def test_a_repeated_answer_changes_nothing(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1")
     ask(store, clock)
     answer(store, "9.1")
@@ -166,7 +168,9 @@ def test_the_same_answer_again_changes_nothing(store: Store, clock: Clock) -> No
     assert committed(store) == before
 
 
-def test_nobody_answers_for_another(store: Store, clock: Clock) -> None:
+def test_an_answer_of_another_destination_or_transaction_is_ignored(
+    store: Store, clock: Clock
+) -> None:
     deliver(store, clock, "9.1")
     ask(store, clock)
 
@@ -176,30 +180,30 @@ def test_nobody_answers_for_another(store: Store, clock: Clock) -> None:
     assert "committed" not in committed(store)
 
 
-def test_what_is_missing_is_sent_again_and_asked_for_again(store: Store, clock: Clock) -> None:
+def test_a_missing_object_is_sent_and_requested_again(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1", "9.2")
     ask(store, clock)
 
     assert answer(store, "9.1", u2=NO_SUCH_INSTANCE) == CommitmentOutcome(1, 1, 0)
 
     assert ask(store, clock, "2.25.2").order is None, "not before it has arrived"
-    assert deliver_what_is_due(store) == 0, "not before its wait is over"
+    assert deliver_due_jobs(store) == 0, "not before its wait is over"
     clock.advance(10)
-    assert deliver_what_is_due(store) == 1
+    assert deliver_due_jobs(store) == 1
     clock.advance(5)
     step = ask(store, clock, "2.25.2")
     assert step.order is not None
-    assert [one.sop_instance_uid for one in step.order.instances] == ["9.2"]
+    assert [item.sop_instance_uid for item in step.order.instances] == ["9.2"]
 
 
-def test_sending_again_is_bounded_and_ends_with_a_person(store: Store, clock: Clock) -> None:
+def test_resends_are_limited_and_end_with_a_parked_job(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1")
     for number in (1, 2):
         uid = f"2.25.{number}"
         ask(store, clock, uid)
         assert answer(store, transaction_uid=uid, u1=NO_SUCH_INSTANCE) == CommitmentOutcome(0, 1, 0)
         clock.advance(10 * number)
-        deliver_what_is_due(store)
+        deliver_due_jobs(store)
         clock.advance(5)
     ask(store, clock, "2.25.3")
 
@@ -218,7 +222,9 @@ def test_sending_again_is_bounded_and_ends_with_a_person(store: Store, clock: Cl
     assert commit_job(store).state is JobState.DONE
 
 
-def test_what_sending_again_cannot_mend_is_not_sent_again(store: Store, clock: Clock) -> None:
+def test_an_object_with_another_failure_reason_is_not_sent_again(
+    store: Store, clock: Clock
+) -> None:
     deliver(store, clock, "9.1", "9.2")
     ask(store, clock)
 
@@ -227,10 +233,10 @@ def test_what_sending_again_cannot_mend_is_not_sent_again(store: Store, clock: C
     assert ask(store, clock).refused == (CLASS_CONFLICT,)
     assert commit_job(store).state is JobState.PARKED
     clock.advance(1000)
-    assert deliver_what_is_due(store) == 0
+    assert deliver_due_jobs(store) == 0
 
 
-def test_an_object_that_the_answer_leaves_out_is_not_committed(store: Store, clock: Clock) -> None:
+def test_an_object_missing_from_the_answer_is_not_committed(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1", "9.2")
     ask(store, clock)
 
@@ -239,9 +245,7 @@ def test_an_object_that_the_answer_leaves_out_is_not_committed(store: Store, clo
     assert [job.state for job in store.jobs.list(kind=JobKind.DELIVER)].count(JobState.QUEUED) == 1
 
 
-def test_a_request_that_may_not_have_got_through_is_sent_as_it_was(
-    store: Store, clock: Clock
-) -> None:
+def test_an_unsent_request_is_sent_again_unchanged(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1")
     first = store.commitments.next_step(claim(store, JobKind.COMMIT, "killed"), "2.25.1").order
     store.jobs.release("killed")
@@ -252,7 +256,7 @@ def test_a_request_that_may_not_have_got_through_is_sent_as_it_was(
     assert again == first
 
 
-def test_without_an_answer_in_time_it_is_asked_anew(store: Store, clock: Clock) -> None:
+def test_an_overdue_answer_leads_to_a_new_request(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1")
     ask(store, clock)
     clock.advance(59)
@@ -266,7 +270,7 @@ def test_without_an_answer_in_time_it_is_asked_anew(store: Store, clock: Clock) 
     assert step.order.transaction_uid == "2.25.2"
 
 
-def test_a_late_answer_counts_where_it_is_good(store: Store, clock: Clock) -> None:
+def test_a_late_answer_commits_objects_but_reports_no_failure(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1", "9.2")
     ask(store, clock)
     clock.advance(60)
@@ -274,11 +278,11 @@ def test_a_late_answer_counts_where_it_is_good(store: Store, clock: Clock) -> No
 
     assert answer(store, "9.1", u2=NO_SUCH_INSTANCE) == CommitmentOutcome(1, 0, 0)
 
-    assert deliver_what_is_due(store) == 0
+    assert deliver_due_jobs(store) == 0
     assert answer(store, "9.1", "9.2", transaction_uid="2.25.2") == CommitmentOutcome(2, 0, 0)
 
 
-def test_what_is_delivered_meanwhile_gets_a_request_of_its_own(store: Store, clock: Clock) -> None:
+def test_an_object_delivered_later_gets_its_own_request(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1")
     ask(store, clock)
     more = dataclasses.replace(made_object("9.2"))
@@ -292,13 +296,13 @@ def test_what_is_delivered_meanwhile_gets_a_request_of_its_own(store: Store, clo
         [more],
         [Delivery("9.2", PACS)],
     )
-    deliver_what_is_due(store)
+    deliver_due_jobs(store)
     clock.advance(5)
 
     step = ask(store, clock, "2.25.2")
 
     assert step.order is not None
-    assert [one.sop_instance_uid for one in step.order.instances] == ["9.2"]
+    assert [item.sop_instance_uid for item in step.order.instances] == ["9.2"]
     answer(store, "9.2", transaction_uid="2.25.2")
     waiting = ask(store, clock, "2.25.3")
     assert (waiting.order, waiting.answer_by) == (None, clock.now + timedelta(seconds=55))
@@ -316,7 +320,7 @@ def test_an_answer_while_the_job_runs_is_not_lost(store: Store, clock: Clock) ->
     assert commit_job(store).state is JobState.DONE
 
 
-def test_giving_up_needs_the_job(store: Store, clock: Clock) -> None:
+def test_give_up_requires_the_lease(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1")
     ask(store, clock)
     answer(store, u1=CLASS_CONFLICT)

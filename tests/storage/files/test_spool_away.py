@@ -1,4 +1,4 @@
-"""An unavailable spool: its files are not reported as missing, and nothing is written."""
+"""An unavailable spool reports no file as missing and writes no file."""
 
 import errno
 import hashlib

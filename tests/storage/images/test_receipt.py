@@ -23,7 +23,7 @@ from tests.tools.clock import Clock
 from tests.tools.paths import ROOT
 
 
-def test_a_new_instance_is_queued_and_its_study_after_a_quiet_time(
+def test_a_new_instance_queues_its_analysis_and_the_report_after_the_quiet_time(
     store: Store, clock: Clock
 ) -> None:
     receipt = store.record_instance(new_instance(), quiet_seconds=30)
@@ -36,7 +36,7 @@ def test_a_new_instance_is_queued_and_its_study_after_a_quiet_time(
     assert report.not_before == clock.now + timedelta(seconds=30)
 
 
-def test_what_was_recorded_is_what_was_given(store: Store, clock: Clock) -> None:
+def test_an_instance_is_recorded_with_all_its_values(store: Store, clock: Clock) -> None:
     given = new_instance(patient_id="Ünïcode^名前")
     receipt = store.record_instance(given, 0)
 
@@ -46,13 +46,13 @@ def test_what_was_recorded_is_what_was_given(store: Store, clock: Clock) -> None
     assert found.received_at == clock.now
 
 
-def test_a_stray_byte_in_a_header_does_not_refuse_the_image(store: Store) -> None:
+def test_an_invalid_byte_in_a_header_does_not_refuse_the_image(store: Store) -> None:
     receipt = store.record_instance(new_instance(patient_id="P\0 1\udc80"), 0)
 
     assert store.results.instance(receipt.instance_id).patient_id == "P 1?"
 
 
-def test_the_same_bytes_again_queue_nothing(store: Store, clock: Clock) -> None:
+def test_a_duplicate_queues_no_job(store: Store, clock: Clock) -> None:
     first = store.record_instance(new_instance(), 30)
     before = store.jobs.list()
     clock.advance(10)
@@ -63,7 +63,7 @@ def test_the_same_bytes_again_queue_nothing(store: Store, clock: Clock) -> None:
     assert store.jobs.list() == before
 
 
-def test_other_bytes_are_a_revision_and_older_ones_still_duplicates(store: Store) -> None:
+def test_other_bytes_are_a_revision_and_known_bytes_a_duplicate(store: Store) -> None:
     first = store.record_instance(new_instance(content="a"), 0)
     second = store.record_instance(new_instance(content="b"), 0)
     again = store.record_instance(new_instance(content="a"), 0)
@@ -73,7 +73,7 @@ def test_other_bytes_are_a_revision_and_older_ones_still_duplicates(store: Store
     assert len(store.jobs.list(kind=JobKind.ANALYSE)) == 2
 
 
-def test_one_of_sixteen_threads_with_one_image_is_first(store: Store) -> None:
+def test_of_sixteen_threads_with_one_image_one_records_a_new_instance(store: Store) -> None:
     with ThreadPoolExecutor(16) as pool:
         receipts = list(pool.map(lambda _: store.record_instance(new_instance(), 0), range(16)))
 
@@ -133,7 +133,7 @@ def test_unreferenced_paths_are_found(store: Store) -> None:
     )
 
 
-def test_a_new_image_revives_a_study_whose_report_was_set_aside(store: Store) -> None:
+def test_a_new_image_reports_a_study_with_a_discarded_report(store: Store) -> None:
     store.record_instance(new_instance("1.1"), 0)
     (report,) = store.jobs.list(kind=JobKind.REPORT)
     store.jobs.discard(report.id)
@@ -144,7 +144,7 @@ def test_a_new_image_revives_a_study_whose_report_was_set_aside(store: Store) ->
     assert claim(store, JobKind.REPORT).id == report.id
 
 
-def test_an_unknown_instance_is_told(store: Store) -> None:
+def test_an_unknown_instance_raises_an_error(store: Store) -> None:
     with pytest.raises(UnknownRecordError):
         store.results.instance(1)
 
@@ -162,7 +162,7 @@ while True:
 """
 
 
-def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+def test_acknowledged_instances_survive_a_kill(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     Store.open(url, migrate=True).close()
     command = [sys.executable, "-c", _RECORDER, url]

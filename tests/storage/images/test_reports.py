@@ -1,4 +1,4 @@
-"""A report, its objects and their deliveries: the outbox is filled in one transaction."""
+"""A report, its objects and their deliveries are recorded in one transaction."""
 
 import dataclasses
 from datetime import timedelta
@@ -52,7 +52,7 @@ def test_a_report_and_its_deliveries_are_one_transaction(store: Store, clock: Cl
 
 
 @pytest.mark.parametrize("fails_at", ["_record_objects", "enqueue_once", "settle"])
-def test_a_report_that_fails_half_way_leaves_nothing(
+def test_a_failed_report_leaves_no_change(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, fails_at: str
 ) -> None:
     receive(store, "1.1")
@@ -82,7 +82,7 @@ def test_a_report_that_fails_half_way_leaves_nothing(
     assert store.jobs.list(kind=JobKind.DELIVER) == ()
 
 
-def test_what_was_sent_before_is_not_sent_again(store: Store, clock: Clock) -> None:
+def test_an_existing_delivery_is_unchanged(store: Store, clock: Clock) -> None:
     receive(store, "1.1")
     analyse(store, clock.now)
     report(store, "PACS")
@@ -96,7 +96,7 @@ def test_what_was_sent_before_is_not_sent_again(store: Store, clock: Clock) -> N
     assert len(store.results.study(STUDY).reports) == 1
 
 
-def test_an_object_made_anew_is_known_by_the_file_that_is_there(store: Store, clock: Clock) -> None:
+def test_an_object_made_again_has_its_new_file(store: Store, clock: Clock) -> None:
     receive(store, "1.1")
     analyse(store, clock.now)
     report(store)
@@ -129,7 +129,7 @@ def test_a_job_without_a_delivery_has_nothing_to_deliver(store: Store) -> None:
         store.results.delivery(claim(store, JobKind.ANALYSE))
 
 
-def test_unchanged_leaves_the_status_standing(store: Store, clock: Clock) -> None:
+def test_unchanged_keeps_the_status(store: Store, clock: Clock) -> None:
     receive(store, "1.1")
     analyse(store, clock.now)
     report(store)
@@ -142,7 +142,7 @@ def test_unchanged_leaves_the_status_standing(store: Store, clock: Clock) -> Non
     assert (study.status, study.detail) == (StudyStatus.REPORTED, "")
 
 
-def test_a_report_that_stands_again_is_told(store: Store, clock: Clock) -> None:
+def test_unchanged_restores_the_status_reported(store: Store, clock: Clock) -> None:
     receive(store, "1.1")
     analyse(store, clock.now)
     report(store)
@@ -154,9 +154,7 @@ def test_a_report_that_stands_again_is_told(store: Store, clock: Clock) -> None:
     assert (study.status, study.detail) == (StudyStatus.REPORTED, "")
 
 
-def test_an_image_analysed_after_its_study_was_reported_asks_for_a_report(
-    store: Store, clock: Clock
-) -> None:
+def test_an_analysis_after_the_report_queues_the_report_again(store: Store, clock: Clock) -> None:
     receive(store, "1.1")
     parked = claim(store, JobKind.ANALYSE)
     store.jobs.fail(parked, "cannot", None)
@@ -169,7 +167,7 @@ def test_an_image_analysed_after_its_study_was_reported_asks_for_a_report(
 
 
 @pytest.mark.parametrize("ends", ["record", "postpone", "park"])
-def test_an_image_analysed_while_its_study_is_reported_asks_for_another_report(
+def test_an_analysis_during_the_report_queues_the_report_again(
     store: Store, clock: Clock, ends: str
 ) -> None:
     _, second = receive(store, "1.1", "1.2")
@@ -199,9 +197,7 @@ def test_an_image_analysed_while_its_study_is_reported_asks_for_another_report(
     assert store.jobs.next_due([JobKind.REPORT]) is None
 
 
-def test_an_image_analysed_while_its_study_is_reported_does_not_cut_a_new_quiet_time_short(
-    store: Store, clock: Clock
-) -> None:
+def test_an_analysis_during_the_report_keeps_a_new_quiet_time(store: Store, clock: Clock) -> None:
     receive(store, "1.1")
     job = claim(store, JobKind.REPORT)
     store.record_instance(new_instance("1.2"), quiet_seconds=30)
@@ -211,14 +207,14 @@ def test_an_image_analysed_while_its_study_is_reported_does_not_cut_a_new_quiet_
     assert store.jobs.next_due([JobKind.REPORT]) == clock.now + timedelta(seconds=30)
 
 
-def test_an_analysis_does_not_cut_the_quiet_time_short(store: Store, clock: Clock) -> None:
+def test_an_analysis_keeps_the_quiet_time(store: Store, clock: Clock) -> None:
     store.record_instance(new_instance("1.1"), quiet_seconds=30)
     analyse(store, clock.now)
 
     assert store.jobs.next_due([JobKind.REPORT]) == clock.now + timedelta(seconds=30)
 
 
-def test_reports_and_deliveries_by_a_worker_that_lost_its_lease_do_not_count(
+def test_a_worker_without_its_lease_records_no_report_or_delivery(
     store: Store, clock: Clock
 ) -> None:
     receive(store, "1.1")

@@ -1,4 +1,4 @@
-"""A result and the end of its job are one thing: both are recorded, once, or neither is."""
+"""A result is recorded in the transaction that settles its job."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ from tests.builders.store_rows import (
 from tests.tools.clock import Clock
 
 
-def test_an_analysis_is_kept_whole_and_ends_its_job(store: Store, clock: Clock) -> None:
+def test_an_analysis_is_recorded_completely_and_ends_its_job(store: Store, clock: Clock) -> None:
     (number,) = receive(store, "1.1")
     job = claim(store, JobKind.ANALYSE)
     heatmap = made_object("9.1", ObjectKind.HEATMAP, number)
@@ -40,7 +40,7 @@ def test_an_analysis_is_kept_whole_and_ends_its_job(store: Store, clock: Clock) 
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ObjectKind if kind is not ObjectKind.REPORT])
-def test_every_kind_of_object_is_kept(store: Store, clock: Clock, kind: ObjectKind) -> None:
+def test_every_kind_of_object_is_recorded(store: Store, clock: Clock, kind: ObjectKind) -> None:
     (number,) = receive(store, "1.1")
     made = made_object("9.1", kind, number)
     given = analysis(clock.now, objects=[made])
@@ -79,9 +79,7 @@ def test_a_repeated_analysis_replaces_the_first(store: Store, clock: Clock) -> N
     assert store.results.instance(number).model_name is None
 
 
-def test_objects_of_an_earlier_model_are_not_those_of_a_later_one(
-    store: Store, clock: Clock
-) -> None:
+def test_a_later_analysis_replaces_the_objects_of_an_instance(store: Store, clock: Clock) -> None:
     number = store.record_instance(new_instance(), quiet_seconds=0).instance_id
     by_model = {uid: made_object(uid, ObjectKind.HEATMAP, number) for uid in ("9.1", "9.2")}
     for uid in ("9.1", "9.2", "9.1"):
@@ -91,7 +89,9 @@ def test_objects_of_an_earlier_model_are_not_those_of_a_later_one(
         assert store.results.instance(number).objects == (by_model[uid],)
 
 
-def test_a_study_shows_its_latest_revisions_and_what_is_pending(store: Store, clock: Clock) -> None:
+def test_a_study_shows_its_latest_revisions_and_pending_analyses(
+    store: Store, clock: Clock
+) -> None:
     receive(store, "1.1", "1.2")
     store.record_instance(new_instance("1.1", content="corrected"), 0)
     store.record_instance(new_instance("5.5", study_instance_uid="5"), 0)
@@ -109,7 +109,7 @@ def test_a_study_shows_its_latest_revisions_and_what_is_pending(store: Store, cl
     assert store.results.study("unheard of").instances == ()
 
 
-def test_a_study_keeps_an_instance_that_came_in_another_study_under_the_same_uid(
+def test_a_study_keeps_an_instance_received_later_in_another_study(
     store: Store,
 ) -> None:
     receive(store, "1.1")
@@ -123,9 +123,7 @@ def test_a_study_keeps_an_instance_that_came_in_another_study_under_the_same_uid
 
 
 @pytest.mark.parametrize("give_up", ["park", "discard"])
-def test_a_study_does_not_wait_for_an_analysis_that_was_given_up(
-    store: Store, give_up: str
-) -> None:
+def test_a_parked_or_discarded_analysis_is_not_pending(store: Store, give_up: str) -> None:
     receive(store, "1.1")
     job = claim(store, JobKind.ANALYSE)
     store.jobs.fail(job, "cannot", None)
@@ -144,7 +142,7 @@ def record_refusal(store: Store, clock: Clock, job: Job) -> None:
 
 
 @pytest.mark.parametrize("record", [record_analysis, record_refusal])
-def test_an_instance_is_not_ended_by_a_worker_that_lost_its_lease(
+def test_a_worker_without_its_lease_records_no_result(
     store: Store, clock: Clock, record: Callable[[Store, Clock, Job], None]
 ) -> None:
     (number,) = receive(store, "1.1")
@@ -160,7 +158,7 @@ def test_an_instance_is_not_ended_by_a_worker_that_lost_its_lease(
     record(store, clock, claim(store, JobKind.ANALYSE))
 
 
-def test_the_patient_of_a_study_is_that_of_its_newest_instance(store: Store) -> None:
+def test_the_patient_id_of_a_study_is_that_of_its_newest_instance(store: Store) -> None:
     store.record_instance(new_instance("1.1", patient_id="old"), 0)
     store.record_instance(new_instance("1.2", patient_id="new"), 0)
     assert store.results.patient_id("1.2.3") == "new"

@@ -1,4 +1,4 @@
-"""The queue hands each job to one worker at a time and loses none."""
+"""One worker at a time holds a job, and no job is lost."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,7 +30,7 @@ def test_a_claimed_job_is_held_under_a_lease(store: Store, clock: Clock) -> None
     assert store.jobs.claim(ALL, "b", LEASE) is None
 
 
-def test_the_job_due_longest_comes_first_and_none_early(store: Store, clock: Clock) -> None:
+def test_the_job_due_longest_is_claimed_first_and_no_job_early(store: Store, clock: Clock) -> None:
     store.jobs.enqueue(JobKind.ANALYSE, "late", not_before=clock.now + timedelta(seconds=5))
     store.jobs.enqueue(JobKind.ANALYSE, "second")
     store.jobs.enqueue(JobKind.ANALYSE, "third")
@@ -42,7 +42,7 @@ def test_the_job_due_longest_comes_first_and_none_early(store: Store, clock: Clo
     assert claim(store, JobKind.ANALYSE).subject == "late"
 
 
-def test_only_the_kinds_and_the_lane_asked_for_are_claimed(store: Store) -> None:
+def test_only_the_requested_kinds_and_lane_are_claimed(store: Store) -> None:
     store.jobs.enqueue(JobKind.DELIVER, "x@one", lane="one")
     store.jobs.enqueue(JobKind.DELIVER, "x@two", lane="two")
 
@@ -64,7 +64,7 @@ def test_a_finished_job_is_done(store: Store) -> None:
     assert store.jobs.claim(ALL, "a", LEASE) is None
 
 
-def test_a_failed_job_comes_back_later_with_its_error(store: Store, clock: Clock) -> None:
+def test_a_failed_job_is_queued_again_with_its_error(store: Store, clock: Clock) -> None:
     store.jobs.enqueue(JobKind.ANALYSE, "1")
     later = clock.now + timedelta(seconds=30)
 
@@ -77,7 +77,7 @@ def test_a_failed_job_comes_back_later_with_its_error(store: Store, clock: Clock
     assert claim(store, JobKind.ANALYSE).attempts == 2
 
 
-def test_a_job_that_is_given_up_is_parked(store: Store) -> None:
+def test_a_job_without_a_retry_is_parked(store: Store) -> None:
     store.jobs.enqueue(JobKind.ANALYSE, "1")
     store.jobs.fail(claim(store, JobKind.ANALYSE), "0xA900", None)
 
@@ -86,7 +86,7 @@ def test_a_job_that_is_given_up_is_parked(store: Store) -> None:
     assert store.jobs.claim(ALL, "a", LEASE) is None
 
 
-def test_postponing_is_no_attempt(store: Store, clock: Clock) -> None:
+def test_a_postponed_run_is_not_an_attempt(store: Store, clock: Clock) -> None:
     store.jobs.enqueue(JobKind.REPORT, "1.2")
     store.jobs.postpone(claim(store, JobKind.REPORT), clock.now + timedelta(seconds=5))
 
@@ -96,7 +96,7 @@ def test_postponing_is_no_attempt(store: Store, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("end", [JobState.DONE, JobState.PARKED, JobState.DISCARDED, None])
-def test_touching_a_job_asks_for_it_again(store: Store, clock: Clock, end: JobState | None) -> None:
+def test_a_touch_queues_a_job_again(store: Store, clock: Clock, end: JobState | None) -> None:
     store.jobs.enqueue(JobKind.REPORT, "1.2")
     if end is JobState.DISCARDED:
         store.jobs.discard(store.jobs.list()[0].id)
@@ -132,7 +132,7 @@ def postpone(store: Store, job: Job) -> None:
 
 
 @pytest.mark.parametrize("end", [finish, retry_soon, park, postpone])
-def test_a_touch_while_the_job_runs_is_not_lost(
+def test_a_touch_of_a_running_job_queues_it_again(
     store: Store, clock: Clock, end: Callable[[Store, Job], None]
 ) -> None:
     store.jobs.enqueue(JobKind.REPORT, "1.2")
@@ -151,7 +151,7 @@ def test_a_touch_while_the_job_runs_is_not_lost(
     assert store.jobs.get(running.id).state is JobState.DONE
 
 
-def test_a_heartbeat_keeps_the_lease_and_without_it_the_job_comes_back(
+def test_a_heartbeat_renews_the_lease_and_an_expired_lease_queues_the_job(
     store: Store, clock: Clock
 ) -> None:
     store.jobs.enqueue(JobKind.ANALYSE, "1")
@@ -171,7 +171,7 @@ def test_a_heartbeat_keeps_the_lease_and_without_it_the_job_comes_back(
 
 @pytest.mark.parametrize("taken_again", [False, True])
 @pytest.mark.parametrize("end", [finish, retry_soon, park, postpone])
-def test_a_worker_whose_lease_was_lost_changes_nothing(
+def test_a_worker_without_its_lease_changes_nothing(
     store: Store, clock: Clock, end: Callable[[Store, Job], None], taken_again: bool
 ) -> None:
     store.jobs.enqueue(JobKind.ANALYSE, "1")
@@ -188,7 +188,7 @@ def test_a_worker_whose_lease_was_lost_changes_nothing(
     assert store.jobs.get(lost.id) == before
 
 
-def test_a_late_worker_may_finish_what_nobody_took_away(store: Store, clock: Clock) -> None:
+def test_a_late_worker_can_finish_a_job_that_was_not_reclaimed(store: Store, clock: Clock) -> None:
     store.jobs.enqueue(JobKind.ANALYSE, "1")
     late = claim(store, JobKind.ANALYSE)
     clock.advance(3600)
@@ -197,7 +197,7 @@ def test_a_late_worker_may_finish_what_nobody_took_away(store: Store, clock: Clo
     assert store.jobs.get(late.id).state is JobState.DONE
 
 
-def test_a_worker_that_ended_gives_back_only_its_own(store: Store) -> None:
+def test_release_queues_only_the_jobs_of_the_worker(store: Store) -> None:
     for subject in "123":
         store.jobs.enqueue(JobKind.ANALYSE, subject)
     mine = [claim(store, JobKind.ANALYSE, worker="a") for _ in range(2)]
@@ -209,7 +209,7 @@ def test_a_worker_that_ended_gives_back_only_its_own(store: Store) -> None:
     assert store.jobs.get(other.id).state is JobState.RUNNING
 
 
-def test_a_clock_that_was_set_back_holds_nothing_up(store: Store, clock: Clock) -> None:
+def test_jobs_are_shifted_after_the_clock_was_set_back(store: Store, clock: Clock) -> None:
     clock.advance(24 * 3600)
     receive(store, "1.1")
     store.jobs.enqueue(JobKind.REPORT, "later", not_before=clock.now + timedelta(seconds=30))
@@ -236,7 +236,7 @@ def test_a_running_job_without_a_lease_is_reclaimed(store: Store, database_url: 
     assert [job.id for job in store.jobs.reclaim()] == [held.id]
 
 
-def test_a_job_claimed_while_the_clock_is_put_right_keeps_its_lease(
+def test_a_job_claimed_during_the_shift_keeps_its_lease(
     postgresql_socket: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = emptied_database(postgresql_socket)
@@ -258,7 +258,7 @@ def test_a_job_claimed_while_the_clock_is_put_right_keeps_its_lease(
         assert (job.state, job.lease_until) == (JobState.RUNNING, clock.now + LEASE)
 
 
-def test_clocks_of_machines_may_differ_a_little(store: Store, clock: Clock) -> None:
+def test_a_small_clock_difference_shifts_no_job(store: Store, clock: Clock) -> None:
     receive(store, "1.1")
     clock.advance(-30)
     assert store.jobs.shift_to_clock() == 0

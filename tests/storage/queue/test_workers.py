@@ -1,4 +1,4 @@
-"""The queue as a whole: many workers share it, and people look at it."""
+"""The queue shared by several workers, and its use by operators."""
 
 import multiprocessing
 import re
@@ -23,7 +23,7 @@ from tests.tools.clock import Clock
 ALL = (JobKind.ANALYSE, JobKind.REPORT, JobKind.DELIVER)
 
 
-def test_a_person_may_retry_or_discard_what_does_not_run(store: Store, clock: Clock) -> None:
+def test_a_job_that_is_not_running_can_be_retried_or_discarded(store: Store, clock: Clock) -> None:
     store.jobs.enqueue(JobKind.DELIVER, "x@one", lane="one")
     running = claim(store, JobKind.DELIVER)
     for change in (store.jobs.retry, store.jobs.discard):
@@ -41,7 +41,7 @@ def test_a_person_may_retry_or_discard_what_does_not_run(store: Store, clock: Cl
         store.jobs.get(running.id + 1)
 
 
-def test_the_queue_can_be_looked_at(store: Store, clock: Clock) -> None:
+def test_jobs_are_listed_and_counted(store: Store, clock: Clock) -> None:
     soon = clock.now + timedelta(seconds=5)
     store.jobs.enqueue(JobKind.ANALYSE, "1")
     store.jobs.enqueue(JobKind.DELIVER, "x@one", lane="one", not_before=soon)
@@ -69,7 +69,7 @@ def _claim_all(url: str, worker: str) -> list[int]:
     return claimed
 
 
-def test_two_processes_share_the_jobs_without_doing_one_twice(database_url: str) -> None:
+def test_two_processes_never_claim_the_same_job(database_url: str) -> None:
     with Store.open(database_url, migrate=True) as store:
         for number in range(200):
             store.jobs.enqueue(JobKind.ANALYSE, str(number))
@@ -83,7 +83,7 @@ def test_two_processes_share_the_jobs_without_doing_one_twice(database_url: str)
     assert set(counted.values()) == {1}
 
 
-def test_threads_of_one_store_share_the_jobs(store: Store) -> None:
+def test_threads_of_one_store_never_claim_the_same_job(store: Store) -> None:
     for number in range(40):
         store.jobs.enqueue(JobKind.ANALYSE, str(number))
 
@@ -96,17 +96,17 @@ def test_threads_of_one_store_share_the_jobs(store: Store) -> None:
 
 @contextmanager
 def statements() -> Iterator[list[tuple[str, Any]]]:
-    """What is executed on any database meanwhile, with its parameters."""
+    """Yield a list of the statements executed during the block, with their parameters."""
     executed: list[tuple[str, Any]] = []
 
-    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+    def record(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
         executed.append((statement, parameters))
 
-    event.listen(Engine, "before_cursor_execute", note)
+    event.listen(Engine, "before_cursor_execute", record)
     try:
         yield executed
     finally:
-        event.remove(Engine, "before_cursor_execute", note)
+        event.remove(Engine, "before_cursor_execute", record)
 
 
 def test_a_claim_reads_no_finished_jobs(database_url: str, store: Store) -> None:
@@ -124,7 +124,7 @@ def test_a_claim_reads_no_finished_jobs(database_url: str, store: Store) -> None
     with statements() as executed:
         assert store.jobs.claim([JobKind.DELIVER], "a", LEASE, lane="one") is None
         assert store.jobs.claim(ALL, "a", LEASE) is None
-    claims = [one for one in executed if one[0].startswith("UPDATE jobs")]
+    claims = [entry for entry in executed if entry[0].startswith("UPDATE jobs")]
     assert len(claims) == 2
     for statement, parameters in claims:
         with database.writing() as connection:

@@ -1,7 +1,7 @@
-"""A filled store as SQL: `python -m tests.storage.release` keeps one of this revision.
+"""Filled stores as SQL: `python -m tests.storage.tables.release` writes that of this revision.
 
-Run it once for each new revision, with the code of that revision, and keep the file: a store of
-every released revision must be upgraded with what is in it. A file that is there is not touched.
+Run it once for each new revision, with the code of that revision. The upgrade tests use the file of
+every released revision. An existing file is not changed.
 """
 
 import contextlib
@@ -50,18 +50,18 @@ def main() -> None:
 
 
 def revisions() -> Iterator[str]:
-    """Those that a filled store is kept of, oldest first."""
+    """Yield the revisions with a file, oldest first."""
     yield from sorted(path.stem for path in FOLDER.glob("*.sql"))
 
 
 def restore(revision: str, path: Path) -> None:
-    """Make the SQLite store that was kept of this revision."""
+    """Create the SQLite store of a revision."""
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.executescript((FOLDER / f"{revision}.sql").read_text(encoding="utf-8"))
 
 
 def fill(store: Store, at: datetime) -> None:
-    """One study in every state that it can be in, another still waiting, and a job running."""
+    """Record a study with instances and jobs in every state, and another with a running job."""
     first, second = receive(store, "1.1", "1.2")
     heatmap = made_object("5.1", ObjectKind.HEATMAP, first)
     job = claim(store, JobKind.ANALYSE)
@@ -83,15 +83,15 @@ def fill(store: Store, at: datetime) -> None:
     parked = store.jobs.claim([JobKind.DELIVER], "courier", LEASE, lane="ARCHIVE")
     assert parked is not None
     store.jobs.fail(parked, "status 0xA900: not wanted", None)
-    ask_for_commitment(store, at)
+    record_commitments(store, at)
     store.record_instance(new_instance("2.1", study_instance_uid="1.2.4"), 0)
     analyse(store, at)
     store.record_instance(new_instance("2.1", "other pixels", study_instance_uid="1.2.4"), 0)
     claim(store, JobKind.ANALYSE, "analyst")
 
 
-def ask_for_commitment(store: Store, at: datetime) -> None:
-    """One request that half was committed to, and a peer's inquiry that was answered."""
+def record_commitments(store: Store, at: datetime) -> None:
+    """Record a request with one committed and one failed object, and an answered inquiry."""
     step = store.commitments.next_step(claim(store, JobKind.COMMIT), "2.25.1")
     assert step.order is not None
     store.commitments.record_sent("2.25.1", at + timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""Opening a store, its tables, and what is said when that is not possible."""
+"""Opening a store, its tables and transactions, and the errors of an unusable database."""
 
 import contextlib
 import sqlite3
@@ -19,13 +19,13 @@ from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnav
 from storage.records import JobKind
 from storage.store import Store
 from storage.tables import upgrade
-from storage.tables.database import Database, open_engine
+from storage.tables.database import Database, open_database, open_engine
 from storage.tables.schema import metadata
 from storage.upkeep.integrity import require_sound
 from tests.builders.store_rows import new_instance
 
 
-def test_migrating_builds_exactly_the_tables_of_the_schema(database_url: str) -> None:
+def test_the_migrations_create_the_tables_of_the_schema(database_url: str) -> None:
     Store.open(database_url, migrate=True).close()
 
     engine = open_engine(database_url)
@@ -36,7 +36,7 @@ def test_migrating_builds_exactly_the_tables_of_the_schema(database_url: str) ->
     assert differences == []
 
 
-def test_migrating_again_keeps_what_is_there(database_url: str) -> None:
+def test_a_second_migration_keeps_every_row(database_url: str) -> None:
     with Store.open(database_url, migrate=True) as store:
         store.record_instance(new_instance(), 0)
 
@@ -44,14 +44,9 @@ def test_migrating_again_keeps_what_is_there(database_url: str) -> None:
         assert len(store.jobs.list()) == 2
 
 
-def test_findings_of_before_regions_were_kept_have_none(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    to_head = command.upgrade
-    monkeypatch.setattr(command, "upgrade", lambda config, _: to_head(config, "0001"))
+def test_findings_of_an_older_version_have_no_region(database_url: str) -> None:
     database = Database(open_engine(database_url))
-    upgrade.migrate(database)
-    monkeypatch.undo()
+    upgrade.migrate(database, "0001")
     with database.writing() as connection:
         connection.execute(
             text(
@@ -76,7 +71,7 @@ def test_findings_of_before_regions_were_kept_have_none(
     database.engine.dispose()
 
 
-def test_many_may_open_a_new_store_at_once(database_url: str) -> None:
+def test_several_threads_can_create_a_store_at_once(database_url: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         stores = list(pool.map(lambda _: Store.open(database_url, migrate=True), range(8)))
 
@@ -97,14 +92,14 @@ def test_a_store_of_a_newer_version_is_refused(database_url: str) -> None:
             Store.open(database_url, migrate=migrate)
 
 
-def test_an_empty_store_is_only_opened_by_one_who_may_build_it(database_url: str) -> None:
+def test_an_empty_store_is_refused_without_migration(database_url: str) -> None:
     open_engine(database_url).dispose()
 
     with pytest.raises(SchemaError, match="cxrd serve"):
         Store.open(database_url, migrate=False)
 
 
-def test_a_failed_migration_leaves_nothing(
+def test_a_failed_migration_leaves_no_table(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database(open_engine(database_url))
@@ -126,13 +121,13 @@ def test_a_failed_migration_leaves_nothing(
     database.engine.dispose()
 
 
-def test_a_missing_file_is_not_created_by_a_reader(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_created_without_migration(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="no store at"):
         Store.open(f"sqlite:///{tmp_path}/none.db", migrate=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(b"not a database at all" * 100)
 
@@ -160,16 +155,14 @@ def test_a_url_that_cannot_hold_a_store_is_refused(url: str) -> None:
         "postgresql://u:x@h:retword/db",
     ],
 )
-def test_a_password_that_makes_a_url_unclear_is_refused_and_not_quoted(
-    tmp_path: Path, url: str
-) -> None:
+def test_an_ambiguous_url_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
     with pytest.raises(StorageError, match="@ is written %40") as caught:
         Store.open(url, migrate=False)
     assert "ret" not in str(caught.value)
     assert require_sound(url, tmp_path)
 
 
-def test_an_at_sign_in_the_path_of_a_file_is_none_of_a_password(tmp_path: Path) -> None:
+def test_an_at_sign_in_a_file_path_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "a@b@c" / "store.db"
     Store.open(f"sqlite:///{path}", migrate=True).close()
     assert path.exists()
@@ -182,7 +175,7 @@ def test_an_at_sign_in_the_path_of_a_file_is_none_of_a_password(tmp_path: Path) 
         "postgresql+psycopg:///db?host={}&user=user&password=secret%40x",
     ],
 )
-def test_a_server_out_of_reach_may_be_tried_again(tmp_path: Path, url: str) -> None:
+def test_an_unreachable_server_is_a_retryable_error(tmp_path: Path, url: str) -> None:
     pytest.importorskip("psycopg")
 
     with pytest.raises(StoreUnavailableError, match="server running") as caught:
@@ -191,7 +184,7 @@ def test_a_server_out_of_reach_may_be_tried_again(tmp_path: Path, url: str) -> N
     assert "secret" not in str(caught.value)
 
 
-def test_what_a_driver_says_of_a_password_is_not_passed_on(
+def test_a_password_in_a_driver_message_is_hidden(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     psycopg = pytest.importorskip("psycopg")
@@ -206,25 +199,23 @@ def test_what_a_driver_says_of_a_password_is_not_passed_on(
         assert "s3cret" not in str(caught.value)
 
 
-def test_sqlite_is_durable_and_for_the_owner_only(tmp_path: Path) -> None:
+def test_sqlite_is_durable_and_private_to_the_owner(tmp_path: Path) -> None:
     path = tmp_path / "made" / "store.db"
     with Store.open(f"sqlite:///{path}", migrate=True) as store:
         store.record_instance(new_instance(), 0)
         modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-        database = Database(open_engine(f"sqlite:///{path}"))
-        with database.reading() as connection:
+        with open_database(f"sqlite:///{path}") as database, database.reading() as connection:
             settings = [
                 connection.exec_driver_sql(f"PRAGMA {name}").scalar()
                 for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             ]
-        database.engine.dispose()
 
     assert settings == ["wal", 2, 1, 30_000]
     assert modes == {0o600}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_a_store_locked_by_another_program_may_be_tried_again(
+def test_a_store_locked_by_another_program_is_a_retryable_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.tables.database.BUSY_TIMEOUT_SECONDS", 0.05)
@@ -238,7 +229,7 @@ def test_a_store_locked_by_another_program_may_be_tried_again(
         store.record_instance(new_instance(), 0)
 
 
-def test_a_full_database_says_so_and_keeps_nothing_of_the_instance(tmp_path: Path) -> None:
+def test_a_full_database_records_no_part_of_an_instance(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     Store.open(url, migrate=True).close()
     database = Database(open_engine(url))
@@ -254,7 +245,7 @@ def test_a_full_database_says_so_and_keeps_nothing_of_the_instance(tmp_path: Pat
     store.close()
 
 
-def test_a_writer_that_reads_first_does_not_fail_another(tmp_path: Path) -> None:
+def test_two_writers_that_read_first_both_succeed(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     Store.open(url, migrate=True).close()
     databases = [Database(open_engine(url)) for _ in range(2)]
@@ -278,29 +269,27 @@ def test_a_writer_that_reads_first_does_not_fail_another(tmp_path: Path) -> None
         database.engine.dispose()
 
 
-def test_times_come_back_aware_and_in_utc(store: Store) -> None:
-    moment = datetime(2026, 3, 1, 14, 30, tzinfo=timezone(timedelta(hours=2)))
-    store.jobs.enqueue(JobKind.REPORT, "1.2", not_before=moment)
+def test_times_are_read_aware_and_in_utc(store: Store) -> None:
+    local_time = datetime(2026, 3, 1, 14, 30, tzinfo=timezone(timedelta(hours=2)))
+    store.jobs.enqueue(JobKind.REPORT, "1.2", not_before=local_time)
 
     (job,) = store.jobs.list()
-    assert job.not_before == moment
+    assert job.not_before == local_time
     assert job.not_before.tzinfo is UTC
     with pytest.raises(StorageError):
-        store.jobs.enqueue(JobKind.REPORT, "1.2", not_before=moment.replace(tzinfo=None))
+        store.jobs.enqueue(JobKind.REPORT, "1.2", not_before=local_time.replace(tzinfo=None))
 
 
 DAMAGED = "CAST(x'5345435245540a81' AS TEXT)"
-"""SECRET, a line break, and a byte that is no UTF-8."""
+"""The text SECRET, a line break, and a byte that is not UTF-8."""
 
 
-def test_a_damaged_cell_is_read_as_far_as_it_can_be(tmp_path: Path) -> None:
+def test_the_readable_part_of_a_damaged_cell_is_returned(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     with Store.open(url, migrate=True) as store:
         store.record_instance(new_instance(), 0)
-        database = Database(open_engine(url))
-        with database.writing() as connection:
+        with open_database(url) as database, database.writing() as connection:
             connection.execute(text(f"UPDATE instances SET patient_id = {DAMAGED}"))  # noqa: S608
-        database.engine.dispose()
         assert store.results.instance(1).patient_id == "SECRET\n\ufffd"
 
 

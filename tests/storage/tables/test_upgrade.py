@@ -1,4 +1,4 @@
-"""A store of every released revision is upgraded with all that is in it, or stays as it was."""
+"""An upgrade keeps every row of a store of any released revision, or changes no row."""
 
 import os
 import signal
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
@@ -18,7 +17,7 @@ from storage.errors import SchemaError
 from storage.records import InstanceState, JobKind, JobState, StudyStatus
 from storage.store import Store
 from storage.tables import upgrade
-from storage.tables.database import Database, open_engine
+from storage.tables.database import Database, open_database
 from tests.builders.store_rows import STUDY, analyse, claim, new_instance
 from tests.storage.tables.release import restore, revisions
 from tests.tools.paths import ROOT
@@ -35,7 +34,7 @@ def revision(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def kept(revision: str, tmp_path: Path) -> Iterator[Rows]:
-    """The rows of a store that was kept of a revision."""
+    """Yield the rows of the filled store of a revision."""
     path = tmp_path / "kept.sqlite"
     restore(revision, path)
     engine = create_engine(f"sqlite:///{path}")
@@ -45,23 +44,19 @@ def kept(revision: str, tmp_path: Path) -> Iterator[Rows]:
 
 
 @pytest.fixture
-def old_store(revision: str, kept: Rows, database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a database of that revision with those rows in it."""
+def old_store(revision: str, kept: Rows, database_url: str) -> str:
+    """Return the URL of a database of that revision with those rows."""
     if database_url.startswith("sqlite"):
         restore(revision, Path(database_url.removeprefix("sqlite:///")))
         return database_url
-    to_head = command.upgrade
-    monkeypatch.setattr(command, "upgrade", lambda config, _: to_head(config, revision))
-    database = Database(open_engine(database_url))
-    upgrade.migrate(database)
-    monkeypatch.undo()
-    write(database, kept)
-    database.engine.dispose()
+    with open_database(database_url) as database:
+        upgrade.migrate(database, revision)
+        write(database, kept)
     return database_url
 
 
 def read(connection: Connection) -> Rows:
-    """Every row of every table, in the order of their keys; alembic's own table left out."""
+    """Return every row of every table in key order, without Alembic's table."""
     metadata = MetaData()
     metadata.reflect(connection)
     return {
@@ -77,7 +72,7 @@ def read(connection: Connection) -> Rows:
 
 
 def _aware(value: object) -> object:
-    """SQLite keeps no time zone; all times in a store are in UTC."""
+    """Return times in UTC, the zone of all times in a store; SQLite stores none."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     return value
@@ -99,7 +94,7 @@ def write(database: Database, rows: Rows) -> None:
                 )
 
 
-def test_a_store_is_kept_of_every_revision_but_the_newest() -> None:
+def test_a_filled_store_of_every_released_revision_exists() -> None:
     known = ScriptDirectory.from_config(upgrade.alembic_config())
     released = {script.revision for script in known.walk_revisions()}
     assert released - {known.get_current_head()} <= set(REVISIONS) <= released
@@ -108,10 +103,8 @@ def test_a_store_is_kept_of_every_revision_but_the_newest() -> None:
 def test_an_upgrade_keeps_every_row(old_store: str, kept: Rows) -> None:
     Store.open(old_store, migrate=True).close()
 
-    database = Database(open_engine(old_store))
-    with database.reading() as connection:
+    with open_database(old_store) as database, database.reading() as connection:
         upgraded = read(connection)
-    database.engine.dispose()
     assert sum(map(len, kept.values())) > 20
     for table, rows in kept.items():
         shared = [{name: row[name] for name in rows[0]} for row in upgraded[table]] if rows else []
@@ -119,7 +112,7 @@ def test_an_upgrade_keeps_every_row(old_store: str, kept: Rows) -> None:
         assert len(upgraded[table]) == len(rows)
 
 
-def test_work_goes_on_in_an_upgraded_store(old_store: str) -> None:
+def test_jobs_continue_in_an_upgraded_store(old_store: str) -> None:
     with Store.open(old_store, migrate=True) as store:
         assert store.jobs.release("analyst") == 1
         analyse(store, datetime.now(UTC))
@@ -135,7 +128,7 @@ def test_work_goes_on_in_an_upgraded_store(old_store: str) -> None:
         assert store.record_instance(new_instance("3.1"), 0).revision == 1
 
 
-def test_an_older_store_is_not_upgraded_by_a_mere_reader(old_store: str) -> None:
+def test_an_older_store_is_refused_without_migration(old_store: str) -> None:
     with pytest.raises(SchemaError, match="cxrd serve"):
         Store.open(old_store, migrate=False)
 
@@ -153,7 +146,7 @@ Store.open(sys.argv[1], migrate=True)
 """
 
 
-def test_an_upgrade_that_is_killed_leaves_the_store_as_it_was(old_store: str, kept: Rows) -> None:
+def test_a_killed_upgrade_leaves_the_store_unchanged(old_store: str, kept: Rows) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DIE_BEFORE_THE_COMMIT, old_store],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -161,8 +154,6 @@ def test_an_upgrade_that_is_killed_leaves_the_store_as_it_was(old_store: str, ke
     )
     assert done.returncode == -signal.SIGKILL
 
-    database = Database(open_engine(old_store))
-    with database.reading() as connection:
+    with open_database(old_store) as database, database.reading() as connection:
         assert read(connection) == kept
-    database.engine.dispose()
     Store.open(old_store, migrate=True).close()

@@ -1,4 +1,4 @@
-"""What is delivered and old is purged, and nothing else; a kill in between is made good."""
+"""A purge deletes the files of old, delivered studies only, also after an interruption."""
 
 import dataclasses
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class KillingSpool(Spool):
 
 @dataclasses.dataclass
 class House:
-    """A store, its spool and its clock, and one study in them."""
+    """A store with its spool and its clock, and one study."""
 
     store: Store
     spool: Spool
@@ -74,7 +74,7 @@ class House:
     def report(self, *destinations: str, uid: str = "9.9") -> None:
         stored = self.spool.write(f"objects/{uid}", b"report")
         record = dataclasses.replace(made_object(uid), spool_path=stored.path, size=stored.size)
-        sent = [Delivery(one, to) for one in ("5.1", uid) for to in destinations]
+        sent = [Delivery(made, to) for made in ("5.1", uid) for to in destinations]
         self.store.results.record_report(
             claim(self.store, JobKind.REPORT), STUDY, StudyStatus.REPORTED, "", [record], sent
         )
@@ -84,8 +84,8 @@ class House:
             after = timedelta(0) if commit else None
             self.store.results.record_delivery(job, 0x0000, commit_after=after)
 
-    def delivered(self) -> None:
-        """One image, analysed, reported and delivered."""
+    def deliver_study(self) -> None:
+        """Receive, analyse, report and deliver one image."""
         self.receive()
         self.analyse()
         self.report("PACS")
@@ -119,8 +119,8 @@ def house(store: Store, clock: Clock, tmp_path: Path) -> House:
     return House(store, Spool(tmp_path / "spool"), clock)
 
 
-def test_files_of_what_is_delivered_and_old_go_and_the_rows_stay(house: House) -> None:
-    house.delivered()
+def test_a_purge_deletes_the_files_of_an_old_study_and_keeps_the_rows(house: House) -> None:
+    house.deliver_study()
     house.days_pass()
     assert house.hold() is None
 
@@ -137,8 +137,8 @@ def test_files_of_what_is_delivered_and_old_go_and_the_rows_stay(house: House) -
     assert house.purge() == []
 
 
-def test_what_another_study_waits_for_holds_nothing_up(house: House) -> None:
-    house.delivered()
+def test_open_work_of_another_study_does_not_hold_a_study(house: House) -> None:
+    house.deliver_study()
     waiting = new_instance("2.1", study_instance_uid="9.8", spool_path="received/2.1")
     house.store.record_instance(waiting, 0)
     house.days_pass()
@@ -151,14 +151,14 @@ def test_what_another_study_waits_for_holds_nothing_up(house: House) -> None:
     assert house.store.results.instance(2).purged_at is None
 
 
-def test_what_is_not_old_stays(house: House) -> None:
-    house.delivered()
+def test_a_recent_study_stays(house: House) -> None:
+    house.deliver_study()
     house.days_pass(DAYS - 1)
     assert house.purge() == []
     assert len(house.files) == 3
 
 
-def test_days_count_from_the_delivery(house: House) -> None:
+def test_the_age_counts_from_the_delivery(house: House) -> None:
     house.receive()
     house.analyse()
     house.report("PACS")
@@ -194,7 +194,7 @@ def half_delivered(house: House) -> None:
     house.store.results.record_delivery(claim(house.store, JobKind.DELIVER), 0x0000)
 
 
-def refused_by_the_destination(house: House) -> None:
+def refused_by_destination(house: House) -> None:
     half_delivered(house)
     house.store.jobs.fail(claim(house.store, JobKind.DELIVER), "status 0xA900", None)
 
@@ -205,12 +205,12 @@ def parked_report(house: House) -> None:
 
 
 def late_image(house: House) -> None:
-    house.delivered()
+    house.deliver_study()
     house.receive("1.2")
 
 
 def being_sent_again(house: House) -> None:
-    house.delivered()
+    house.deliver_study()
     (job,) = [job for job in house.store.jobs.list() if job.subject == "9.9@PACS"]
     house.store.jobs.retry(job.id)
 
@@ -223,13 +223,13 @@ def being_sent_again(house: House) -> None:
         unreported,
         undelivered,
         half_delivered,
-        refused_by_the_destination,
+        refused_by_destination,
         parked_report,
         late_image,
         being_sent_again,
     ],
 )
-def test_nothing_goes_while_work_is_open(house: House, unfinished: Callable[[House], None]) -> None:
+def test_a_study_with_open_work_stays(house: House, unfinished: Callable[[House], None]) -> None:
     unfinished(house)
     house.days_pass()
     before = house.files
@@ -238,7 +238,7 @@ def test_nothing_goes_while_work_is_open(house: House, unfinished: Callable[[Hou
     assert house.files == before
 
 
-def test_results_that_were_meant_for_nobody_stay(house: House) -> None:
+def test_results_without_any_delivery_stay(house: House) -> None:
     house.receive()
     house.analyse()
     house.report()
@@ -247,10 +247,10 @@ def test_results_that_were_meant_for_nobody_stay(house: House) -> None:
     assert house.purge() == []
 
 
-def test_a_result_that_no_report_delivered_stays_although_others_of_the_study_went(
+def test_an_undelivered_result_holds_a_study_with_other_deliveries(
     house: House,
 ) -> None:
-    house.delivered()
+    house.deliver_study()
     house.receive("1.2")
     house.analyse(heatmap="5.2")
     job = claim(house.store, JobKind.REPORT)
@@ -260,7 +260,7 @@ def test_a_result_that_no_report_delivered_stays_although_others_of_the_study_we
     assert house.purge() == []
 
 
-def test_what_a_destination_does_not_receive_is_not_waited_for(house: House) -> None:
+def test_a_kind_of_object_without_any_delivery_does_not_hold_a_study(house: House) -> None:
     house.receive()
     house.analyse()
     stored = house.spool.write("objects/9.9", b"report")
@@ -274,7 +274,7 @@ def test_what_a_destination_does_not_receive_is_not_waited_for(house: House) -> 
     assert len(house.purge()) == 1
 
 
-def test_a_study_without_results_has_nothing_to_deliver_and_goes(house: House) -> None:
+def test_a_study_without_results_is_purged(house: House) -> None:
     number = house.receive()
     house.store.results.record_refusal(
         claim(house.store, JobKind.ANALYSE), number, "LATERAL_VIEW", ""
@@ -286,15 +286,15 @@ def test_a_study_without_results_has_nothing_to_deliver_and_goes(house: House) -
     assert house.store.results.instance(number).reason == "LATERAL_VIEW"
 
 
-def test_what_a_person_gave_up_is_not_waited_for(house: House) -> None:
-    refused_by_the_destination(house)
+def test_a_discarded_delivery_does_not_hold_a_study(house: House) -> None:
+    refused_by_destination(house)
     (parked,) = house.store.jobs.list(state=JobState.PARKED)
     house.store.jobs.discard(parked.id)
     house.days_pass()
     assert len(house.purge()) == 1
 
 
-def test_an_archive_that_commits_has_to_have_done_so(house: House) -> None:
+def test_a_missing_commitment_holds_a_study(house: House) -> None:
     house.receive()
     house.analyse()
     house.report("PACS", "ARCHIVE")
@@ -327,10 +327,10 @@ def test_an_archive_that_commits_has_to_have_done_so(house: House) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_a_purge_that_is_killed_between_two_files_is_finished_by_the_next(
+def test_a_killed_purge_is_finished_by_the_next(
     house: House, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    house.delivered()
+    house.deliver_study()
     house.days_pass()
     delete = Spool.delete
     deleted: list[str] = []
@@ -353,10 +353,10 @@ def test_a_purge_that_is_killed_between_two_files_is_finished_by_the_next(
     assert house.files == []
 
 
-def test_a_study_that_comes_to_life_while_it_is_purged_keeps_its_new_files(
+def test_a_study_with_a_new_image_during_its_purge_keeps_the_new_files(
     house: House,
 ) -> None:
-    house.delivered()
+    house.deliver_study()
     house.days_pass()
     house.mark()
     house.receive("1.2")
@@ -364,13 +364,13 @@ def test_a_study_that_comes_to_life_while_it_is_purged_keeps_its_new_files(
     house.analyse(heatmap="5.2")
     house.report("PACS", uid="9.10")
     house.deliver()
-    # What was marked goes once the work is done; what came since is kept.
+    # The marked files are deleted after the work is done; the new files are kept.
     assert house.purge() == [Purged(number=1, images=1, objects=2, size=6 + 7 + 6)]
     assert [path.split("/")[1][:4] for path in house.files] == ["5.2", "9.10", "1.2-"]
 
 
-def test_an_image_sent_again_is_kept_again_and_not_analysed_again(house: House) -> None:
-    house.delivered()
+def test_a_purged_image_sent_again_is_kept_and_not_analysed(house: House) -> None:
+    house.deliver_study()
     house.days_pass()
     house.purge()
 
@@ -383,7 +383,7 @@ def test_an_image_sent_again_is_kept_again_and_not_analysed_again(house: House) 
     assert instance.spool_path == stored.path
     assert [job.kind for job in house.store.jobs.list(state=JobState.QUEUED)] == [JobKind.REPORT]
     assert len(house.store.kept_files("1.1")) == 1
-    # Its days count anew.
+    # Its age counts from the second reception.
     house.store.jobs.finish(claim(house.store, JobKind.REPORT))
     assert house.purge() == []
     house.days_pass()
@@ -391,10 +391,10 @@ def test_an_image_sent_again_is_kept_again_and_not_analysed_again(house: House) 
     assert house.files == []
 
 
-def test_an_image_sent_again_before_its_file_was_removed_is_kept_in_a_new_one(
+def test_an_image_sent_again_before_its_file_is_deleted_has_a_new_file(
     house: House,
 ) -> None:
-    house.delivered()
+    house.deliver_study()
     house.days_pass()
     house.mark()
 
@@ -409,10 +409,10 @@ def test_an_image_sent_again_before_its_file_was_removed_is_kept_in_a_new_one(
     assert kept.spool_path in house.files
 
 
-def test_an_image_sent_again_while_its_file_is_removed_is_kept(
+def test_an_image_sent_again_while_its_file_is_deleted_has_a_new_file(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.delivered()
+    house.deliver_study()
     house.days_pass()
     delete = Spool.delete
 
@@ -430,8 +430,8 @@ def test_an_image_sent_again_while_its_file_is_removed_is_kept(
     assert house.files == ["received/again"]
 
 
-def test_an_object_that_is_being_made_again_stays(house: House) -> None:
-    house.delivered()
+def test_an_object_that_is_being_written_again_stays(house: House) -> None:
+    house.deliver_study()
     house.days_pass()
     with house.spool.recording("objects/5.1"):
         assert house.purge() == [Purged(number=1, images=1, objects=0, size=6)]
@@ -440,10 +440,10 @@ def test_an_object_that_is_being_made_again_stays(house: House) -> None:
     assert house.files == []
 
 
-def test_a_purge_keeps_no_other_waiting_for_the_disk(
+def test_a_purge_holds_no_transaction_while_it_deletes_files(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.delivered()
+    house.deliver_study()
     house.days_pass()
     delete = Spool.delete
     received: list[Receipt] = []
@@ -458,7 +458,7 @@ def test_a_purge_keeps_no_other_waiting_for_the_disk(
     assert len(received) == 3
 
 
-def test_a_file_that_cannot_be_removed_holds_no_other_study_up(house: House) -> None:
+def test_a_file_that_cannot_be_deleted_does_not_hold_another_study(house: House) -> None:
     paths = []
     for study in ("7.0", "7.1"):
         stored = house.spool.write(f"received/{study}", b"pixels")
@@ -485,8 +485,8 @@ def test_a_file_that_cannot_be_removed_holds_no_other_study_up(house: House) -> 
     assert [purged.number for purged in house.purge()] == [1]
 
 
-def test_a_duplicate_makes_the_days_count_anew(house: House) -> None:
-    house.delivered()
+def test_a_duplicate_restarts_the_age(house: House) -> None:
+    house.deliver_study()
     house.days_pass()
     receipt = house.store.record_instance(new_instance("1.1"), 0)
     assert receipt.outcome is ReceiptOutcome.DUPLICATE
@@ -496,9 +496,7 @@ def test_a_duplicate_makes_the_days_count_anew(house: House) -> None:
 
 
 @pytest.mark.parametrize("is_purged", [False, True])
-def test_a_failed_analysis_is_tried_again_when_the_image_is_sent_again(
-    house: House, is_purged: bool
-) -> None:
+def test_an_image_sent_again_repeats_a_failed_analysis(house: House, is_purged: bool) -> None:
     number = house.receive()
     job = claim(house.store, JobKind.ANALYSE)
     house.store.results.record_refusal(job, number, "ANALYSIS_FAILED", "")
@@ -516,10 +514,8 @@ def test_a_failed_analysis_is_tried_again_when_the_image_is_sent_again(
 
 
 @pytest.mark.parametrize("is_purged", [False, True])
-def test_a_parked_analysis_is_queued_when_the_image_is_sent_again(
-    house: House, is_purged: bool
-) -> None:
-    house.delivered()
+def test_an_image_sent_again_queues_a_parked_analysis(house: House, is_purged: bool) -> None:
+    house.deliver_study()
     if is_purged:
         house.days_pass()
         house.purge()
@@ -529,13 +525,13 @@ def test_a_parked_analysis_is_queued_when_the_image_is_sent_again(
     assert claim(house.store, JobKind.ANALYSE).subject == "1"
 
 
-def test_an_image_that_comes_again_waits_for_a_removal_and_not_the_other_way_round(
+def test_an_image_sent_again_waits_for_the_lock_of_the_study(
     postgresql_socket: str, clock: Clock, tmp_path: Path
 ) -> None:
     url = emptied_database(postgresql_socket)
     with Store.open(url, clock=clock, migrate=True) as store, ThreadPoolExecutor(1) as other:
         house = House(store, Spool(tmp_path / "spool"), clock)
-        house.delivered()
+        house.deliver_study()
         house.days_pass()
         house.mark()
         with open_database(url) as database, database.writing() as connection:
@@ -548,8 +544,8 @@ def test_an_image_that_comes_again_waits_for_a_removal_and_not_the_other_way_rou
         assert again.result(5).outcome is ReceiptOutcome.KEPT_AGAIN
 
 
-def test_a_peer_is_told_that_what_was_purged_is_not_kept(house: House) -> None:
-    house.delivered()
+def test_a_purged_instance_has_no_kept_file(house: House) -> None:
+    house.deliver_study()
     assert len(house.store.kept_files("1.1")) == 1
     house.days_pass()
     house.purge()
