@@ -33,9 +33,9 @@ from dicom_io.peer.tls import client_context
 from dicom_io.peer.tls_probe import probe
 from dicom_io.send.association import Destination, Timeouts
 from dicom_io.send.sender import echo
-from storage.files.durable import durable_file, make_folder, os_errors_named
+from storage.files.durable import durable_file, make_folder, storage_errors
 from storage.store import Store
-from storage.upkeep.integrity import require_sound
+from storage.upkeep.integrity import check_store
 
 MAP_TOLERANCE = 1e-3
 """Greatest difference of mean(map) + bias and the logit that rounding alone can cause."""
@@ -88,7 +88,7 @@ def _guarded(name: str, check: Callable[[], CheckResult]) -> CheckResult:
 
 def _check_disk(config: Config) -> CheckResult:
     make_folder(config.data_dir)
-    with os_errors_named(config.data_dir):
+    with storage_errors(config.data_dir):
         folder = config.spool_dir if config.spool_dir.exists() else config.data_dir
         written = folder / "preflight"
         with durable_file(written, folder) as file:
@@ -109,7 +109,7 @@ def _check_permissions(config: Config) -> CheckResult:
 
 
 def _check_store(config: Config) -> CheckResult:
-    require_sound(config.resolved_database_url, config.spool_dir)
+    check_store(config.resolved_database_url, config.spool_dir)
     with Store.open(config.resolved_database_url, migrate=True) as store:
         store.integrity.require_spool(config.spool_dir)
         jobs = sum(store.jobs.counts().values())

@@ -33,7 +33,7 @@ from storage.errors import StorageError
 from storage.files.spool import make_spool
 from storage.queue.jobs import CLOCK_TOLERANCE
 from storage.store import Store
-from storage.upkeep.integrity import require_sound
+from storage.upkeep.integrity import check_store
 
 log = logging.getLogger("supervisor")
 
@@ -103,7 +103,7 @@ class Supervisor:
         """
         for line in (*readable_by_others(self._config), *ending_soon(self._config)):
             log.warning("%s", line)
-        if not require_sound(self._config.resolved_database_url, self._config.spool_dir):
+        if not check_store(self._config.resolved_database_url, self._config.spool_dir):
             log.warning("the store is too large to be checked at each start: use `cxrd verify`")
         with Store.open(self._config.resolved_database_url, migrate=True) as store:
             store.integrity.require_spool(self._config.spool_dir)

@@ -112,7 +112,8 @@ class Store:
         - Other bytes under a known SOP Instance UID are a new revision.
         - The same bytes are a duplicate, which queues no report. They are analysed again if their
           analysis is parked, or if it was refused for one of the reasons `retried`.
-        - The same bytes of a purged revision are kept again, and the study is reported again.
+        - The same bytes of a purged revision are kept again, and the study is reported again. They
+          are analysed if they were purged before their first analysis.
 
         `host` is the sender's address, for the audit trail. Raises StorageError, also if the
         store's file was deleted or replaced: such a record would be lost when the process ends.

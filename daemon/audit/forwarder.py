@@ -16,7 +16,7 @@ from daemon.config.settings import Config
 from daemon.worker.loop import Backoff, Loop
 from dicom_io.audit_message import Outcome, to_xml
 from storage.audit.chain import EMPTY_HEAD, hash_matches
-from storage.audit.records import AuditKind, AuditOutcome, AuditRow, named_in
+from storage.audit.records import AuditKind, AuditOutcome, AuditRow, parse_subject
 from storage.audit.trail import timestamp
 from storage.store import Store
 
@@ -94,7 +94,7 @@ class Forwarder:
         return frame(to_xml(message), severity=severity, at=message.at, host=self._reporter.host)
 
     def _patient_id(self, row: AuditRow) -> str:
-        study = named_in(row.subject).get("study")
+        study = parse_subject(row.subject).get("study")
         if not self._syslog.patient_ids or study is None:
             return ""
         return self._store.results.patient_id(study)

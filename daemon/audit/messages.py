@@ -26,7 +26,7 @@ from dicom_io.audit_message import (
     ParticipantObject,
     hash_uri,
 )
-from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow, named_in
+from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow, parse_subject
 from storage.records import ReceiptOutcome
 
 _SYSTEM, _PERSON = 2, 1
@@ -91,7 +91,7 @@ class Reporter:
         )
 
     def _event(self, row: AuditRow) -> _Event:
-        names = named_in(row.subject)
+        names = parse_subject(row.subject)
         match row.kind:
             case AuditKind.APPLICATION_STARTED:
                 return self._application(code.APPLICATION_START)
@@ -249,7 +249,7 @@ def _changed_keys(detail: str) -> list[str]:
 
 
 def _study(row: AuditRow) -> tuple[ParticipantObject, ...]:
-    names = named_in(row.subject)
+    names = parse_subject(row.subject)
     study = ParticipantObject(
         names["study"],
         code.STUDY_UID,

@@ -36,7 +36,7 @@ from daemon.config.settings import ModelConfig
 from dicom_io.gate.pixel_check import assess_pixels
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.orientation import AS_STORED, Pose
-from storage.files.durable import os_errors_named
+from storage.files.durable import storage_errors
 
 _MAX_BYTES = 2**30
 """A larger file is no film, and reading it would exhaust the memory."""
@@ -249,7 +249,7 @@ def _write_atomically(path: Path, data: bytes) -> None:
     The temporary name is always the same, so that the next run replaces a leftover.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    with os_errors_named(path):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(data)

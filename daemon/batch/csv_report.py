@@ -18,7 +18,7 @@ from daemon.errors import UsageError
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
 from storage.files.csv_file import neutralise
-from storage.files.durable import os_errors_named
+from storage.files.durable import storage_errors
 
 REPORT_FILE = "final_clinical_report.csv"
 
@@ -123,7 +123,7 @@ def cell(text: str) -> str:
 
 def read_rows(path: Path) -> Iterator[tuple[Row, str]]:
     """Yield each row with the sha256 of its model. Raises UsageError or StorageError."""
-    with os_errors_named(path), path.open(newline="", encoding="utf-8") as file:
+    with storage_errors(path), path.open(newline="", encoding="utf-8") as file:
         try:
             reader = csv.reader(file)
             if tuple(next(reader, COLUMNS)) != COLUMNS:
@@ -150,12 +150,12 @@ class Report:
         """
         self.path = folder / REPORT_FILE
         self._algorithm = algorithm
-        with os_errors_named(self.path):
+        with storage_errors(self.path):
             (folder / HEATMAP_FOLDER).mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+b")
         try:
             self._lock()
-            with os_errors_named(self.path):
+            with storage_errors(self.path):
                 _cut_torn_row(self._file)
             self._states = self._read()
         except BaseException:
@@ -166,7 +166,7 @@ class Report:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with os_errors_named(self.path):
+        with storage_errors(self.path):
             self._file.close()
 
     def holds(self, image_id: str) -> bool:
@@ -187,7 +187,7 @@ class Report:
     def _write(self, cells: Sequence[str]) -> None:
         line = io.StringIO(newline="")
         csv.writer(line).writerow(cells)
-        with os_errors_named(self.path):
+        with storage_errors(self.path):
             self._file.write(line.getvalue().encode("utf-8"))
             self._file.flush()
 

@@ -19,7 +19,7 @@ from cxr_model.predict.card import Card
 from daemon.batch import charts
 from daemon.batch.csv_report import Row, State
 from dicom_io.gate.reasons import Reason
-from storage.files.durable import os_errors_named
+from storage.files.durable import storage_errors
 
 DASHBOARD_FILE = "dashboard.html"
 
@@ -116,7 +116,7 @@ def write_dashboard(
 ) -> None:
     """Write the page, whole or not at all. Raises StorageError."""
     page = render_dashboard(overview, card, sha256, now)
-    with os_errors_named(path):
+    with storage_errors(path):
         write_atomically(path, page.encode("utf-8"))
 
 

@@ -144,10 +144,10 @@ def verify(
     """Check the store, and the SHA-256 of every file it names."""
     from storage.files.spool import Spool
     from storage.store import Store
-    from storage.upkeep.integrity import require_sound
+    from storage.upkeep.integrity import check_store
 
     settings = load_config(config)
-    require_sound(settings.resolved_database_url, settings.spool_dir, None)
+    check_store(settings.resolved_database_url, settings.spool_dir, None)
     faults = 0
     with Store.open(settings.resolved_database_url, migrate=False) as store:
         store.integrity.require_spool(settings.spool_dir)

@@ -111,7 +111,7 @@ def subject_of(**names: object) -> str:
     return " ".join(f"{name}={word}" for name, word in words.items() if word)
 
 
-def named_in(subject: str) -> dict[str, str]:
+def parse_subject(subject: str) -> dict[str, str]:
     """Return the values of a subject by name; the inverse of `subject_of`."""
     pairs = (word.partition("=") for word in subject.split(" "))
     return {name: value for name, found, value in pairs if found}

@@ -1,4 +1,4 @@
-"""The audit trail: an append-only table of events, in which each row is hashed with the last.
+"""The audit trail: an append-only table of events, each hashed with the previous row.
 
 Rows are numbered from 1 without a gap. The row of an event in the store is committed in the
 transaction of that event: both are in the store, or neither.

@@ -27,7 +27,7 @@ def durable_file(target: Path, temporary_folder: Path) -> Iterator[BinaryIO]:
     Raises OutOfSpaceError or SpoolError.
     """
     temporary = temporary_folder / f".{secrets.token_hex(16)}.part"
-    with os_errors_named(target):
+    with storage_errors(target):
         try:
             with os.fdopen(_open_locked(temporary), "wb") as file:
                 yield file
@@ -89,7 +89,7 @@ def make_folder(folder: Path, root: Path | None = None) -> None:
     that created them may have been killed before its sync. Folders in a parent that this user
     cannot write to were not created by us and are not synced.
     """
-    with os_errors_named(folder):
+    with storage_errors(folder):
         for ancestor in reversed([folder, *folder.parents]):
             if root is not None and root not in ancestor.parents:
                 continue
@@ -109,15 +109,15 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def os_errors_named(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Raise an OSError inside the block as a StorageError that names `path`."""
     try:
         yield
     except OSError as error:
-        raise os_error_named(error, path) from error
+        raise storage_error(error, path) from error
 
 
-def os_error_named(error: OSError, path: Path) -> StorageError:
+def storage_error(error: OSError, path: Path) -> StorageError:
     """Return the StorageError for an OSError; its text names `path`."""
     if error.errno in _DISK_FULL:
         return OutOfSpaceError(f"no space left for {path}: free some, then it is tried again")

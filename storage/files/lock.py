@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from storage.errors import StoreUnavailableError
-from storage.files.durable import os_errors_named
+from storage.files.durable import storage_errors
 
 _POLL_SECONDS = 0.1
 
@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.1
 @contextlib.contextmanager
 def try_lock(lock: Path) -> Iterator[bool]:
     """Take the lock for the block and yield True, or yield False if it has another holder."""
-    with os_errors_named(lock):
+    with storage_errors(lock):
         descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         yield _flock(descriptor)

@@ -26,9 +26,9 @@ from storage.files.durable import (
     durable_file,
     folder_locked,
     make_folder,
-    os_error_named,
-    os_errors_named,
     remove_if_abandoned,
+    storage_error,
+    storage_errors,
     sync_folder,
 )
 
@@ -94,7 +94,7 @@ def make_spool(root: Path) -> None:
 
 def is_marked(root: Path) -> bool:
     """Return True if the folder holds the marker file. Raises SpoolError if that is unknown."""
-    with os_errors_named(root):
+    with storage_errors(root):
         try:
             (root / MARKER).stat()
         except FileNotFoundError:
@@ -178,7 +178,7 @@ class Spool:
     def delete(self, relative: str) -> None:
         """Delete a file; a missing file is not an error."""
         path = self.path(relative)
-        with os_errors_named(path):
+        with storage_errors(path):
             try:
                 path.unlink()
             except FileNotFoundError:
@@ -193,7 +193,7 @@ class Spool:
         """
         with contextlib.ExitStack() as stack:
             for folder in {self.path(relative).parent for relative in relatives}:
-                with self._writing(), os_errors_named(folder):
+                with self._writing(), storage_errors(folder):
                     self._prepare_folder(folder)
                     stack.enter_context(folder_locked(folder, fcntl.LOCK_SH))
             yield
@@ -203,7 +203,7 @@ class Spool:
         """Lock the folder of a file against `recording`; yield False if it is in use."""
         folder = self.path(relative).parent
         with contextlib.ExitStack() as stack:
-            with os_errors_named(folder):
+            with storage_errors(folder):
                 try:
                     lock = folder_locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     stack.enter_context(lock)
@@ -219,7 +219,7 @@ class Spool:
         missed.
         """
         top = self.path(area)
-        with os_errors_named(top):
+        with storage_errors(top):
             if not top.is_dir():
                 return
             for folder in [top, *sorted(path for path in top.iterdir() if path.is_dir())]:
@@ -241,7 +241,7 @@ class Spool:
         aside = self.path(LOST_AND_FOUND)
         self._prepare_folder(aside)
         moved = []
-        with os_errors_named(aside):
+        with storage_errors(aside):
             for path in map(self.path, relatives):
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(path, aside / path.name)  # noqa: PTH105 - the name of the call
@@ -256,13 +256,13 @@ class Spool:
 
         Files of running writers stay.
         """
-        with os_errors_named(self._temporary):
+        with storage_errors(self._temporary):
             self._prepare_folder(self._temporary)
             return sum(remove_if_abandoned(path) for path in self._temporary.iterdir())
 
     def free_bytes(self) -> int:
         """Return the free bytes of the spool's disk. Raises SpoolError."""
-        with os_errors_named(self._root):
+        with storage_errors(self._root):
             return shutil.disk_usage(self._root).free
 
     def _check_space(self, size: int) -> None:
@@ -276,7 +276,7 @@ class Spool:
     def _prepare_folder(self, folder: Path) -> None:
         """Create a folder and sync its name, once per process even if it exists."""
         self._require_marked()
-        with os_errors_named(folder):
+        with storage_errors(folder):
             if folder in self._durable_folders and folder.is_dir():
                 return
         make_folder(folder, self._root)
@@ -306,7 +306,7 @@ class Spool:
                 raise IntegrityError(
                     f"{path} is missing: restore it, or discard the job that needs it"
                 ) from error
-            raise os_error_named(error, path) from error
+            raise storage_error(error, path) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -337,7 +337,7 @@ class Spool:
                 file.write(MARK)
         except SpoolError as error:
             raise SpoolUnavailableError(str(error)) from error
-        with os_errors_named(probe):
+        with storage_errors(probe):
             probe.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -350,7 +350,7 @@ class Spool:
                 f"the spool is not at {self._root}, where {MARKER} is missing: mount its volume"
             ) from error
         except OSError as error:
-            raise SpoolUnavailableError(str(os_error_named(error, self._root))) from error
+            raise SpoolUnavailableError(str(storage_error(error, self._root))) from error
 
 
 def file_sha256(path: Path) -> str:

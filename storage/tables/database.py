@@ -20,7 +20,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnavailableError
-from storage.files.durable import make_folder, os_errors_named, sync_folder
+from storage.files.durable import make_folder, storage_errors, sync_folder
 
 BUSY_TIMEOUT_SECONDS = 30.0
 
@@ -86,7 +86,7 @@ def _open_sqlite(url: URL, *, create: bool) -> Engine:
     path = Path(url.database)
     if create:
         make_folder(path.parent)
-        with os_errors_named(path):
+        with storage_errors(path):
             if not path.exists():
                 path.touch(mode=0o600)
             sync_folder(path.parent)
@@ -114,7 +114,7 @@ def _text(cell: bytes) -> str:
 
 
 def _begin_sqlite_transaction(connection: Connection) -> None:
-    """Begin with the write lock for a writer: a transaction that reads first cannot wait for it."""
+    """Begin a transaction; a writer locks at once, because SQLite cannot wait after a read."""
     reads = connection.get_execution_options().get("reads_only", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
@@ -159,7 +159,7 @@ class Database:
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Queue the writing threads of this process: SQLite has one writer, and would poll."""
+        """Let one thread of this process write at a time. SQLite itself would wait by polling."""
         if not self._is_sqlite:
             yield
             return

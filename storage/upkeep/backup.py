@@ -28,7 +28,7 @@ from sqlalchemy import Connection, NullPool, create_engine, select, text
 from sqlalchemy.exc import DatabaseError
 
 from storage.errors import IntegrityError, StorageError
-from storage.files.durable import make_folder, os_errors_named, sync_folder
+from storage.files.durable import make_folder, storage_errors, sync_folder
 from storage.files.lock import hold_lock
 from storage.files.spool import MARK, MARKER, Spool, file_sha256
 from storage.tables.database import Database, open_database
@@ -124,7 +124,7 @@ def _complete_folder(target: Path) -> Iterator[Path]:
     if target.exists():
         raise StorageError(f"{target} is there already: try again in a second")
     folder = target.with_name(target.name + _PART)
-    with os_errors_named(target):
+    with storage_errors(target):
         for abandoned in target.parent.glob(f"{_NAMED_BY_TIME}{_PART}"):
             if abandoned.is_dir() and not abandoned.is_symlink():
                 shutil.rmtree(abandoned)
@@ -289,7 +289,7 @@ def check_backup(folder: Path) -> tuple[int, tuple[str, ...]]:
     Returns the number of intact files, and a line for each fault. Raises IntegrityError if the
     folder is not a complete backup, SpoolError if it cannot be read.
     """
-    with os_errors_named(folder):
+    with storage_errors(folder):
         sums = _read_sums(folder)
         try:
             summary = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import inspect, select
 
 from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
-from storage.files.durable import os_errors_named
+from storage.files.durable import storage_errors
 from storage.files.spool import MARKER, Spool, is_marked
 from storage.tables.database import Database, open_database, parse_url
 from storage.tables.schema import instances, objects
@@ -49,9 +49,7 @@ class Fault:
         return f"object {self.number}: its file {self.problem}: restore it from a backup"
 
 
-def require_sound(
-    database_url: str, spool_root: Path, seconds: float | None = START_SECONDS
-) -> bool:
+def check_store(database_url: str, spool_root: Path, seconds: float | None = START_SECONDS) -> bool:
     """Check the store; return True if the check finished within `seconds`.
 
     Without a time limit (None), the check includes the indexes. A PostgreSQL server checks itself.
@@ -156,7 +154,7 @@ class Integrity:
             last = 0
             while rows := self._page(table, last):
                 names_any = True
-                with os_errors_named(root):
+                with storage_errors(root):
                     if any((root / row.spool_path).exists() for row in rows):
                         return
                 last = rows[-1].id

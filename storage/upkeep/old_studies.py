@@ -24,7 +24,7 @@ from storage.tables.schema import deliveries, instances, jobs, objects
 
 CLOSED = (JobState.DONE, JobState.DISCARDED)
 
-AT_REST = (*CLOSED, JobState.PARKED)
+INACTIVE = (*CLOSED, JobState.PARKED)
 
 
 class Hold(StrEnum):
@@ -37,7 +37,7 @@ class Hold(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OldStudy:
-    """A study without an image received, or an object delivered or committed to, since a given day.
+    """A study without a reception, a delivery or a commitment since a given day.
 
     `number` is the number of its first kept image; `size` counts the bytes of images and objects;
     `hold` is None if the study may be purged.

@@ -16,13 +16,13 @@ from sqlalchemy import ColumnElement, Row, Select, Table, and_, func, literal, s
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.errors import SpoolError
-from storage.files.durable import os_errors_named, sync_folder
+from storage.files.durable import storage_errors, sync_folder
 from storage.files.spool import Spool
 from storage.queue.transitions import lock_study
 from storage.tables.database import Database
 from storage.tables.schema import instances, objects
 from storage.upkeep.old_studies import (
-    AT_REST,
+    INACTIVE,
     OldStudy,
     hold_of,
     load_old_studies,
@@ -115,7 +115,7 @@ class Retention:
         the study is left to a later purge. No transaction is open while files are deleted.
         """
         with self._database.reading() as connection:
-            if connection.scalar(select(work_is_open(literal(study), AT_REST))):
+            if connection.scalar(select(work_is_open(literal(study), INACTIVE))):
                 return None
             received, made = (
                 connection.scalars(
@@ -186,7 +186,7 @@ def _unlink(spool: Spool, paths: Collection[str]) -> None:
         spool.delete(path)
     for folder in {spool.path(path).parent for path in paths}:
         if folder.exists():
-            with os_errors_named(folder):
+            with storage_errors(folder):
                 sync_folder(folder)
 
 

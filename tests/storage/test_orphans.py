@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StoreUnavailableError
-from storage.files.durable import os_errors_named
+from storage.files.durable import storage_errors
 from storage.files.lock import try_lock
 from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool, object_path, received_path
 from storage.orphans import Sweep, Swept
@@ -242,7 +242,7 @@ def test_a_missing_or_unreadable_file_set_aside_is_skipped(
         if path == gone:
             spool.delete(gone)
         if path == unreadable:
-            with os_errors_named(spool.path(path)):
+            with storage_errors(spool.path(path)):
                 raise PermissionError
         return digest(path)
 

@@ -35,7 +35,7 @@ from dicom_io.receive.node import Node
 from dicom_io.receive.store_request import StoreStatus
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender, pair_of
-from storage.audit.records import AuditKind, AuditRow, named_in, subject_of
+from storage.audit.records import AuditKind, AuditRow, parse_subject, subject_of
 from storage.errors import StoreUnavailableError
 from storage.files.spool import Spool
 from storage.store import Store
@@ -202,7 +202,7 @@ def test_a_refused_object_is_in_the_trail(store: Store, tmp_path: Path) -> None:
     (row,) = [row for row in store.audit.rows() if row.kind == AuditKind.INSTANCE_REFUSED]
     header = read_header(image)
     assert (row.outcome, row.actor, row.host) == ("failure", SENDER, HOST)
-    assert named_in(row.subject) == {
+    assert parse_subject(row.subject) == {
         "instance": header.sop_instance_uid,
         "sop_class": header.sop_class_uid,
     }
@@ -211,7 +211,7 @@ def test_a_refused_object_is_in_the_trail(store: Store, tmp_path: Path) -> None:
 
 def test_a_name_with_white_space_cannot_forge_another() -> None:
     subject = subject_of(instance="1.2 study=9.9\n", sop_class=None)
-    assert named_in(subject) == {"instance": "1.2study=9.9"}
+    assert parse_subject(subject) == {"instance": "1.2study=9.9"}
 
 
 def test_a_trail_that_cannot_be_written_is_logged_and_shuts_nobody_out(

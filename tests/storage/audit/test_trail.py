@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from storage.audit.chain import EMPTY_HEAD, row_hash
-from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow, named_in
+from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow, parse_subject
 from storage.audit.trail import COLUMNS, Audit
 from storage.errors import LeaseLostError, StorageError, TrailAlteredError
 from storage.records import Delivery, InstanceName, JobKind, StudyStatus
@@ -174,7 +174,7 @@ def test_commitments_received_and_given_are_in_the_trail(store: Store, clock: Cl
     answered, given = list(store.audit.rows())[-2:]
     assert (answered.kind, answered.outcome) == ("commitment_received", "failure")
     assert answered.actor == "PACS"
-    assert named_in(answered.subject) == {"study": STUDY, "transaction": "7.7"}
+    assert parse_subject(answered.subject) == {"study": STUDY, "transaction": "7.7"}
     assert answered.detail == "0 committed, 0 sent again, 1 refused"
     assert (given.kind, given.actor) == ("commitment_given", "CT1")
     assert given.subject == "transaction=8.8"

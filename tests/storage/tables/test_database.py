@@ -21,7 +21,7 @@ from storage.store import Store
 from storage.tables import upgrade
 from storage.tables.database import Database, open_database, open_engine
 from storage.tables.schema import metadata
-from storage.upkeep.integrity import require_sound
+from storage.upkeep.integrity import check_store
 from tests.builders.store_rows import new_instance
 
 
@@ -159,7 +159,7 @@ def test_an_ambiguous_url_is_refused_without_its_password(tmp_path: Path, url: s
     with pytest.raises(StorageError, match="@ is written %40") as caught:
         Store.open(url, migrate=False)
     assert "ret" not in str(caught.value)
-    assert require_sound(url, tmp_path)
+    assert check_store(url, tmp_path)
 
 
 def test_an_at_sign_in_a_file_path_is_accepted(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
 from storage.files.spool import MARKER, Spool
 from storage.store import Store
 from storage.tables.database import open_database
-from storage.upkeep.integrity import PAGE_ROWS, Integrity, check_sqlite, require_sound
+from storage.upkeep.integrity import PAGE_ROWS, Integrity, check_sqlite, check_store
 from tests.builders.store_rows import new_instance
 
 ROWS = 300
@@ -37,7 +37,7 @@ def house(tmp_path: Path) -> Path:
 
 
 def check(folder: Path) -> None:
-    require_sound(f"sqlite:///{folder}/cxrd.sqlite", folder / "spool")
+    check_store(f"sqlite:///{folder}/cxrd.sqlite", folder / "spool")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -57,7 +57,7 @@ def test_the_store_of_a_killed_daemon_passes_and_is_unchanged(house: Path) -> No
 
 
 def test_a_new_store_passes(tmp_path: Path) -> None:
-    require_sound(f"sqlite:///{tmp_path}/none.sqlite", tmp_path / "spool")
+    check_store(f"sqlite:///{tmp_path}/none.sqlite", tmp_path / "spool")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,12 +158,12 @@ def test_an_empty_database_is_refused_if_the_spool_has_images(
 ) -> None:
     if database_url.startswith("sqlite"):
         pytest.skip("for PostgreSQL")
-    require_sound(database_url, tmp_path / "spool")
+    check_store(database_url, tmp_path / "spool")
     Spool(tmp_path / "spool").write("received/aa/aa.dcm", b"pixels")
     with pytest.raises(StorageError, match="restore a backup"):
-        require_sound(database_url, tmp_path / "spool")
+        check_store(database_url, tmp_path / "spool")
     Store.open(database_url, migrate=True).close()
-    require_sound(database_url, tmp_path / "spool")
+    check_store(database_url, tmp_path / "spool")
 
 
 @contextlib.contextmanager
