@@ -1,4 +1,4 @@
-"""The commands as a person types them: what was asked happens, or one line says why not."""
+"""`cxrd` commands: each does its work, or prints the reason in one line."""
 
 from pathlib import Path
 
@@ -26,19 +26,27 @@ def test_missing_bundle_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_unknown_role_is_one_line(tmp_path: Path) -> None:
-    line = one_line_of_error(cxrd("serve", "--only", "listner", cwd=tmp_path))
-    assert "no role is called 'listner'; the roles are listener" in line
+def test_unknown_role_is_one_line_on_stderr_of_the_process(tmp_path: Path) -> None:
+    done = cxrd_process("serve", "--only", "listner", cwd=tmp_path)
+    assert "no role is called 'listner'; the roles are listener" in one_line_of_error(done)
+    assert done.stdout == ""
 
 
-def test_commands_on_a_store_that_is_not_there_say_so(tmp_path: Path) -> None:
-    for command in (["jobs", "list"], ["export", "--out", "audit.csv"]):
-        assert "cxrd.sqlite" in one_line_of_error(cxrd(*command, cwd=tmp_path))
+@pytest.mark.parametrize("command", [["jobs", "list"], ["export", "--out", "audit.csv"]])
+def test_missing_store_is_one_line(tmp_path: Path, command: list[str]) -> None:
+    assert "cxrd.sqlite" in one_line_of_error(cxrd(*command, cwd=tmp_path))
 
 
 def states(folder: Path) -> list[str]:
+    """Return the sorted states of the deliveries."""
     with Store.open(f"sqlite:///{folder / 'data' / 'cxrd.sqlite'}", migrate=False) as store:
         return sorted(job.state for job in store.jobs.list() if job.lane)
+
+
+def test_process_lists_parked_jobs_and_succeeds(parked: Path) -> None:
+    listed = cxrd_process("jobs", "list", "--state", "parked", cwd=parked)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "deliver to pacs" in listed.stdout
 
 
 def test_parked_jobs_are_listed_shown_and_retried(parked: Path) -> None:
@@ -54,13 +62,13 @@ def test_parked_jobs_are_listed_shown_and_retried(parked: Path) -> None:
     assert states(parked) == ["queued", "queued"]
 
 
-def test_what_a_peer_says_does_not_act_on_the_terminal(tmp_path: Path) -> None:
+def test_control_characters_of_a_peer_are_not_printed(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True) as store:
         store.jobs.enqueue(JobKind.REPORT, "1.2")
         job = claim(store, JobKind.REPORT)
-        said = "status 0xA700: \x1b]0;x\x07\x1b[2Jdone\nstate done\u202e\x9b1m, \u00fcber"
-        store.jobs.fail(job, said, None)
+        error = "status 0xA700: \x1b]0;x\x07\x1b[2Jdone\nstate done\u202e\x9b1m, \u00fcber"
+        store.jobs.fail(job, error, None)
     shown = "status 0xA700: \ufffd]0;x\ufffd\ufffd[2Jdone\ufffdstate done\ufffd\ufffd1m, \u00fcber"
     for command in (["list"], ["show", str(job.id)]):
         done = cxrd("jobs", *command, cwd=tmp_path)
@@ -74,8 +82,8 @@ def test_discarded_job_stays_as_a_record(parked: Path) -> None:
     assert states(parked) == ["discarded", "queued"]
     lines = cxrd("jobs", "list", cwd=parked).stdout.strip().splitlines()
     numbers = [line.split()[0] for line in lines if "deliver to" in line]
-    said = cxrd("jobs", "discard", *numbers, cwd=parked)
-    assert said.stdout == "".join(f"job {number} is discarded\n" for number in numbers)
+    done = cxrd("jobs", "discard", *numbers, cwd=parked)
+    assert done.stdout == "".join(f"job {number} is discarded\n" for number in numbers)
     assert states(parked) == ["discarded", "discarded"]
 
 
