@@ -1,4 +1,4 @@
-"""What happens at the listener and at the terminal is in the audit trail."""
+"""The audit trail contains the events of the listener, the commands and the configuration."""
 
 import contextlib
 import json
@@ -71,8 +71,8 @@ def listening(store: Store, folder: Path, **listener: object) -> Iterator[Node]:
         yield node
 
 
-def ask(node: Node, calling: str, called: str = "CXRD") -> bool:
-    """Ask for an association; whether it was accepted."""
+def associate(node: Node, calling: str, called: str = "CXRD") -> bool:
+    """Request an association. Returns True if it was accepted."""
     ae = AE(ae_title=calling)
     ae.add_requested_context(VERIFICATION)
     association = ae.associate(HOST, node.port, ae_title=called)
@@ -82,19 +82,19 @@ def ask(node: Node, calling: str, called: str = "CXRD") -> bool:
     return accepted
 
 
-def said(store: Store) -> list[tuple[str, str, str, str, str]]:
+def cells_of(store: Store) -> list[tuple[str, str, str, str, str]]:
     return [(row.kind, row.outcome, row.actor, row.host, row.detail) for row in store.audit.rows()]
 
 
-def test_who_may_in_and_who_may_not_is_in_the_trail(store: Store, tmp_path: Path) -> None:
+def test_accepted_and_refused_associations_are_in_the_trail(store: Store, tmp_path: Path) -> None:
     with listening(store, tmp_path, check_called_ae_title=True, max_associations=1) as node:
-        assert ask(node, SENDER)
-        assert not ask(node, "STRANGER")
-        assert not ask(node, "ELSEWHERE")
-        assert not ask(node, SENDER, called="OTHER")
+        assert associate(node, SENDER)
+        assert not associate(node, "STRANGER")
+        assert not associate(node, "ELSEWHERE")
+        assert not associate(node, SENDER, called="OTHER")
 
     refused = "association_refused"
-    assert said(store) == [
+    assert cells_of(store) == [
         ("association_accepted", "success", SENDER, HOST, "called CXRD"),
         (
             refused,
@@ -119,7 +119,7 @@ def stranger(host: str, reason: RejectReason = RejectReason.CALLING_AE_TITLE) ->
     return Rejection(reason, "STRANGER", "CXRD", host)
 
 
-def test_rejections_of_one_host_are_counted_and_nobody_waits_for_the_trail(
+def test_rejections_of_one_host_are_counted_without_waiting_for_the_trail(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_write, record = threading.Event(), store.audit.record
@@ -147,7 +147,7 @@ def test_rejections_of_one_host_are_counted_and_nobody_waits_for_the_trail(
     ]
 
 
-def test_of_rejections_the_first_is_recorded_and_of_those_counted_what_they_share(
+def test_the_first_rejection_is_recorded_and_a_count_names_shared_titles(
     store: Store,
 ) -> None:
     reason = RejectReason.CALLING_AE_TITLE
@@ -157,17 +157,17 @@ def test_of_rejections_the_first_is_recorded_and_of_those_counted_what_they_shar
                 audit.rejected(Rejection(reason, title, f"TO {title}", host))
     for row in store.audit.rows():
         validated(to_xml(Reporter("CXRD", "node", {}).message(row)))
-    words = "calling AE title is not a known sender"
-    told = sorted((row.host, row.number, row.actor, row.detail) for row in store.audit.rows())
-    assert [(host, actor, detail) for host, _, actor, detail in told] == [
-        ("192.0.2.1", "A", f"called TO A: {words}"),
-        ("192.0.2.1", "", f"{words} (2 times)"),
-        ("192.0.2.2", "D", f"called TO D: {words}"),
-        ("192.0.2.2", "E", f"called TO E: {words} (2 times)"),
+    reason_text = "calling AE title is not a known sender"
+    rows = sorted((row.host, row.number, row.actor, row.detail) for row in store.audit.rows())
+    assert [(host, actor, detail) for host, _, actor, detail in rows] == [
+        ("192.0.2.1", "A", f"called TO A: {reason_text}"),
+        ("192.0.2.1", "", f"{reason_text} (2 times)"),
+        ("192.0.2.2", "D", f"called TO D: {reason_text}"),
+        ("192.0.2.2", "E", f"called TO E: {reason_text} (2 times)"),
     ]
 
 
-def test_hosts_that_are_not_told_apart_are_counted_without_one(
+def test_hosts_beyond_the_limit_are_counted_together(
     store: Store,
 ) -> None:
     with NetworkAudit(store.audit, most_keys=1) as audit:
@@ -179,17 +179,14 @@ def test_hosts_that_are_not_told_apart_are_counted_without_one(
     validated(to_xml(Reporter("CXRD", "node", {}).message(row)))
 
 
-def test_a_host_that_goes_on_is_counted_again_and_one_that_ends_forgotten(store: Store) -> None:
+def test_a_host_that_continues_is_counted_again_and_a_silent_host_is_forgotten(
+    store: Store,
+) -> None:
     with NetworkAudit(store.audit, merge_seconds=0.1) as audit:
         for count in (1, 2):
             audit.rejected(stranger("192.0.2.1"))
-            deadline = time.monotonic() + 10
-            while len(said(store)) < count and time.monotonic() < deadline:
-                time.sleep(0.02)
-            assert len(said(store)) == count
-        while audit.counted_keys and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert audit.counted_keys == 0
+            wait_until(lambda n=count: len(cells_of(store)) == n, "a row", 10)  # type: ignore[misc]
+        wait_until(lambda: audit.counted_keys == 0, "the host is forgotten", 10)
 
 
 def test_a_refused_object_is_in_the_trail(store: Store, tmp_path: Path) -> None:
@@ -214,7 +211,7 @@ def test_a_name_with_white_space_cannot_forge_another() -> None:
     assert parse_subject(subject) == {"instance": "1.2study=9.9"}
 
 
-def test_a_trail_that_cannot_be_written_is_logged_and_shuts_nobody_out(
+def test_an_unwritable_trail_is_logged_and_associations_are_accepted(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -222,7 +219,7 @@ def test_a_trail_that_cannot_be_written_is_logged_and_shuts_nobody_out(
 
     monkeypatch.setattr(store.audit, "record", fail)
     with listening(store, tmp_path) as node:
-        assert ask(node, SENDER)
+        assert associate(node, SENDER)
     assert "association_accepted from 127.0.0.1 as 'STORESCU' is not in the audit trail" in (
         caplog.text
     )
@@ -237,7 +234,7 @@ def test_the_configuration_is_recorded_once(store: Store) -> None:
     assert json.loads(row.detail)["effective"]["listener.port"] == 11112
 
 
-def test_what_changed_in_the_configuration_is_recorded(store: Store) -> None:
+def test_changes_of_the_configuration_are_recorded(store: Store) -> None:
     record_configuration(store.audit, Config())
     changed = record_configuration(
         store.audit,
@@ -258,7 +255,7 @@ def test_what_changed_in_the_configuration_is_recorded(store: Store) -> None:
     store.audit.verify()
 
 
-def test_a_changed_secret_is_noticed_and_not_told(store: Store) -> None:
+def test_a_changed_secret_is_recorded_without_its_value(store: Store) -> None:
     url = "postgresql+psycopg://cxrd:{}@db.example/cxrd"
     for password in ("hunter2", "hunter2", "hunter3"):
         config = Config(database_url=SecretStr(url.format(password)))
@@ -277,7 +274,7 @@ def test_secrets_are_hashed() -> None:
     assert (described["web.port"], described["web.key"]) == (1, None)
 
 
-def test_an_altered_record_of_the_configuration_is_not_believed(store: Store) -> None:
+def test_an_altered_record_of_the_configuration_is_ignored(store: Store) -> None:
     store.audit.record(AuditKind.CONFIGURATION_CHANGED, host=socket.gethostname(), detail="no JSON")
     assert record_configuration(store.audit, Config()) == {}
     assert len(list(store.audit.rows())) == 2
@@ -288,7 +285,7 @@ def rows_of(folder: Path) -> list[AuditRow]:
         return list(store.audit.rows())
 
 
-def test_what_a_person_does_is_in_the_trail_by_name(parked: Path) -> None:
+def test_commands_are_in_the_trail_with_the_user(parked: Path) -> None:
     number = cxrd("jobs", "list", "--state", "parked", cwd=parked).stdout.split()[0]
     assert cxrd("jobs", "retry", number, cwd=parked).returncode == 0
     assert cxrd("jobs", "discard", number, cwd=parked).returncode == 0
@@ -302,7 +299,7 @@ def test_what_a_person_does_is_in_the_trail_by_name(parked: Path) -> None:
     assert rows[3].detail == f"2 row(s) to {parked / 'all.csv'}"
 
 
-def test_verify_prints_the_head_and_takes_it_back(parked: Path) -> None:
+def test_verify_prints_the_head_and_accepts_it(parked: Path) -> None:
     done = cxrd("audit", "verify", cwd=parked)
     assert done.returncode == 0, done.stderr
     head = done.stdout.split()[-1]
@@ -323,7 +320,7 @@ def test_verify_names_the_altered_row(parked: Path) -> None:
     assert "row 2 was altered" in one_line_of_error(cxrd("audit", "verify", cwd=parked))
 
 
-def test_the_page_shows_how_to_check_the_chain_with_other_tools(parked: Path) -> None:
+def test_the_script_in_the_docs_checks_the_chain(parked: Path) -> None:
     page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     command = [sys.executable, "-c", script]
@@ -336,13 +333,13 @@ def test_the_page_shows_how_to_check_the_chain_with_other_tools(parked: Path) ->
     assert "AssertionError: row 2" in broken.stderr
 
 
-def test_the_page_names_every_kind() -> None:
+def test_the_docs_name_every_kind() -> None:
     page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     assert [kind for kind in AuditKind if f"`{kind}`" not in page] == []
 
 
 @pytest.mark.slow
-def test_a_running_daemon_tells_its_whole_life(
+def test_the_trail_covers_the_life_of_a_daemon(
     tmp_path: Path, bundle: Path, pacs: RecordingPacs
 ) -> None:
     with (
@@ -359,8 +356,8 @@ def test_a_running_daemon_tells_its_whole_life(
         daemon.kill("courier")
         wait_until(lambda: daemon.log.count("courier started") == 2, "the courier is back")
         wait_until(
-            lambda: any("object_delivered" in one.xml for one in syslog.received),
-            "the syslog server was told of the delivery",
+            lambda: any("object_delivered" in message.xml for message in syslog.received),
+            "the syslog server received the delivery",
         )
         assert daemon.stop()[0] == 0
         with daemon.store() as store:
@@ -380,6 +377,6 @@ def test_a_running_daemon_tells_its_whole_life(
     assert found["object_delivered"].actor == "pacs"
     assert found["role_failed"].detail == "courier stopped: signal SIGKILL"
     assert "audited" not in "".join(row.subject + row.detail for row in rows)
-    for one in syslog.received:
-        validated(one.xml)
-        assert "audited" not in one.xml
+    for message in syslog.received:
+        validated(message.xml)
+        assert "audited" not in message.xml

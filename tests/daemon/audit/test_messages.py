@@ -1,4 +1,4 @@
-"""Every row of the trail has a message as PS3.15 A.5.3 wants it."""
+"""Every row of the trail becomes a message of PS3.15 A.5.3."""
 
 import csv
 import os
@@ -13,13 +13,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from pydantic import SecretStr
-from typer.testing import CliRunner
 
 from daemon.audit.configuration import record_configuration
 from daemon.audit.export import export_csv, export_messages
 from daemon.audit.messages import Reporter
 from daemon.audit.users import current_user
-from daemon.cli.main import app
 from daemon.config.peers import PeerConfig, Product
 from daemon.config.settings import Config
 from dicom_io.audit_message import to_xml
@@ -29,7 +27,7 @@ from storage.errors import StorageError, StoreUnavailableError, TrailAlteredErro
 from storage.records import ReceiptOutcome
 from storage.store import Store
 from tests.tools.audit_schema import validated
-from tests.tools.cli import cxrd
+from tests.tools.cli import cxrd, one_line_of_error
 
 REPORTER = Reporter(
     "CXRD",
@@ -59,19 +57,19 @@ def row(kind: AuditKind, *, outcome: AuditOutcome = AuditOutcome.SUCCESS, **cell
     )
 
 
-def told(of: AuditRow, patient_id: str = "") -> ET.Element:
-    return validated(to_xml(REPORTER.message(of, patient_id)))
+def message_of(audited: AuditRow, patient_id: str = "") -> ET.Element:
+    return validated(to_xml(REPORTER.message(audited, patient_id)))
 
 
 def event_of(root: ET.Element) -> tuple[str, str, str, list[str]]:
-    """Code, action, outcome, and codes of the types."""
+    """Return code, action, outcome, and the codes of the types."""
     event = root.find("EventIdentification")
     assert event is not None
     return (
         event.find("EventID").attrib["csd-code"],  # type: ignore[union-attr]
         event.attrib["EventActionCode"],
         event.attrib["EventOutcomeIndicator"],
-        [one.attrib["csd-code"] for one in event.findall("EventTypeCode")],
+        [element.attrib["csd-code"] for element in event.findall("EventTypeCode")],
     )
 
 
@@ -112,11 +110,11 @@ def test_every_kind_has_the_message_of_the_standard(
     kind: AuditKind, cells: Mapping[str, Any], expected: tuple[str, str, str, list[str]]
 ) -> None:
     code, action, outcome, types = expected
-    of = row(kind, **cells)
-    root = told(of)
+    audited = row(kind, **cells)
+    root = message_of(audited)
     assert event_of(root) == (code, action, outcome, [*types, kind])
     *_, last = root.findall("ParticipantObjectIdentification")
-    assert AuditHead.parse(last.findtext("ParticipantObjectName", "")) == AuditHead(7, of.hash)
+    assert AuditHead.parse(last.findtext("ParticipantObjectName", "")) == AuditHead(7, audited.hash)
 
 
 @pytest.mark.parametrize(
@@ -129,17 +127,17 @@ def test_every_kind_has_the_message_of_the_standard(
         (AuditKind.ROLE_FAILED, "8"),
     ],
 )
-def test_a_failure_says_how_bad_it_is(kind: AuditKind, indicator: str) -> None:
-    root = told(row(kind, outcome=AuditOutcome.FAILURE, detail="the reason"))
+def test_a_failure_has_its_severity(kind: AuditKind, indicator: str) -> None:
+    root = message_of(row(kind, outcome=AuditOutcome.FAILURE, detail="the reason"))
     assert event_of(root)[2] == indicator
     assert root.findtext("EventIdentification/EventOutcomeDescription") == "the reason"
 
 
-def test_no_kind_is_without_a_message() -> None:
+def test_every_kind_has_a_valid_message() -> None:
     for kind in AuditKind:
         for subject in ("", STUDY, SENT):
-            told(row(kind, subject=subject, detail="new, revision 1"))
-    told(row("of_a_later_version"))  # type: ignore[arg-type]
+            message_of(row(kind, subject=subject, detail="new, revision 1"))
+    message_of(row("of_a_later_version"))  # type: ignore[arg-type]
 
 
 ACTIONS = {
@@ -151,9 +149,9 @@ ACTIONS = {
 
 
 @pytest.mark.parametrize("receipt", ReceiptOutcome)
-def test_a_received_instance_says_what_it_was_to_us(receipt: ReceiptOutcome) -> None:
+def test_a_received_instance_has_the_action_of_its_receipt(receipt: ReceiptOutcome) -> None:
     detail = f"{receipt}, revision 1, sha256 ab"
-    root = told(row(AuditKind.INSTANCE_RECEIVED, subject=STUDY, detail=detail))
+    root = message_of(row(AuditKind.INSTANCE_RECEIVED, subject=STUDY, detail=detail))
     assert event_of(root)[1] == ACTIONS[receipt]
     sender, receiver = participants(root)
     assert sender == {
@@ -176,15 +174,15 @@ def test_a_received_instance_says_what_it_was_to_us(receipt: ReceiptOutcome) -> 
 
 def participants(root: ET.Element) -> list[dict[str, Any]]:
     found = []
-    for one in root.findall("ActiveParticipant"):
-        roles = [role.attrib["csd-code"] for role in one.findall("RoleIDCode")]
-        found.append({**one.attrib, "role": ",".join(roles)})
+    for participant in root.findall("ActiveParticipant"):
+        roles = [role.attrib["csd-code"] for role in participant.findall("RoleIDCode")]
+        found.append({**participant.attrib, "role": ",".join(roles)})
     return found
 
 
-def test_a_delivery_names_the_destination_and_where_it_is() -> None:
+def test_a_delivery_names_the_destination_and_its_address() -> None:
     own, destination = participants(
-        told(row(AuditKind.OBJECT_DELIVERED, actor="pacs", host="", subject=SENT))
+        message_of(row(AuditKind.OBJECT_DELIVERED, actor="pacs", host="", subject=SENT))
     )
     assert (own["role"], own["UserIsRequestor"]) == ("110153", "true")
     assert destination == {
@@ -197,28 +195,30 @@ def test_a_delivery_names_the_destination_and_where_it_is() -> None:
     }
 
 
-def test_findings_and_values_of_the_configuration_stay_here(store: Store) -> None:
-    analysed = told(row(AuditKind.INSTANCE_ANALYSED, subject=STUDY, detail="Mass 0.80; model x"))
+def test_findings_and_configuration_values_are_not_in_messages(store: Store) -> None:
+    analysed = message_of(
+        row(AuditKind.INSTANCE_ANALYSED, subject=STUDY, detail="Mass 0.80; model x")
+    )
     assert "Mass" not in ET.tostring(analysed, encoding="unicode")
 
     record_configuration(store.audit, Config())
     record_configuration(store.audit, Config(database_url=SecretStr("sqlite:////elsewhere.db")))
     *_, changed = store.audit.rows()
-    root = told(changed)
+    root = message_of(changed)
     description = root.findtext("EventIdentification/EventOutcomeDescription")
     assert description == "changed: database_url"
     assert "elsewhere" not in ET.tostring(root, encoding="unicode")
 
 
-def test_the_patient_id_is_an_object_where_it_is_given() -> None:
-    root = told(row(AuditKind.INSTANCE_RECEIVED, subject=STUDY, detail="new"), "PID-7")
+def test_a_given_patient_id_is_an_object() -> None:
+    root = message_of(row(AuditKind.INSTANCE_RECEIVED, subject=STUDY, detail="new"), "PID-7")
     _, patient, _ = root.findall("ParticipantObjectIdentification")
     assert patient.attrib["ParticipantObjectID"] == "PID-7"
     assert patient.attrib["ParticipantObjectTypeCodeRole"] == "1"
     assert "PID-7" not in to_xml(REPORTER.message(row(AuditKind.LOGIN), "PID-7"))
 
 
-def test_the_account_is_not_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_account_does_not_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "somebody.else")
     monkeypatch.setenv("USER", "somebody.else")
     assert current_user() == pwd.getpwuid(os.getuid()).pw_name
@@ -255,7 +255,9 @@ def test_the_trail_is_exported_as_messages(parked: Path) -> None:
     assert event_of(validated(lines[0]))[0] == "110104"
 
 
-def test_an_export_may_be_of_some_time_or_fail(store: Store, tmp_path: Path) -> None:
+def test_an_export_of_a_time_span_and_a_failed_export_are_recorded(
+    store: Store, tmp_path: Path
+) -> None:
     store.audit.record(AuditKind.LOGIN, actor="x")
     future = datetime(2999, 1, 1, tzinfo=UTC)
     assert export_csv(store, tmp_path / "none.csv", future, None) == 0
@@ -269,20 +271,19 @@ def test_an_export_may_be_of_some_time_or_fail(store: Store, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("command", [["export"], ["audit", "export"]])
-def test_nothing_is_exported_where_the_trail_takes_no_row(
+def test_an_export_that_cannot_be_recorded_writes_no_file(
     parked: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise StoreUnavailableError("the store is busy")
 
-    monkeypatch.chdir(parked)
     monkeypatch.setattr(Audit, "record", fail)
-    done = CliRunner().invoke(app, [*command, "--out", "all.csv"])
-    assert isinstance(done.exception, StoreUnavailableError)
+    done = cxrd(*command, "--out", "all.csv", cwd=parked)
+    assert one_line_of_error(done) == "cxrd: the store is busy"
     assert not (parked / "all.csv").exists()
 
 
-def test_no_message_is_made_of_an_altered_row(store: Store, tmp_path: Path) -> None:
+def test_an_altered_row_fails_the_export_as_messages(store: Store, tmp_path: Path) -> None:
     store.audit.record(AuditKind.LOGIN, actor="x")
     with closing(sqlite3.connect(tmp_path / "cxrd.sqlite")) as database:
         database.execute("DROP TRIGGER audit_events_keep_update")

@@ -1,4 +1,4 @@
-"""The audit trail reaches a syslog server, whole and in order, whatever becomes of the server."""
+"""The audit trail reaches a syslog server completely and in order, despite its failures."""
 
 import socket
 import threading
@@ -70,10 +70,10 @@ def record(store: Store, *actors: str) -> None:
 
 
 def rows_in(received: list[Received]) -> list[int]:
-    """The numbers of the rows, as each message names its own in its last object."""
+    """Return the numbers of the rows; the last object of each message names its row."""
     numbers = []
-    for one in received:
-        *_, row = validated(one.xml).findall("ParticipantObjectIdentification")
+    for message in received:
+        *_, row = validated(message.xml).findall("ParticipantObjectIdentification")
         numbers.append(AuditHead.parse(row.findtext("ParticipantObjectName", "")).number)
     return numbers
 
@@ -98,12 +98,12 @@ def test_rows_arrive_in_order_over_every_transport(
     received = server.received
     assert rows_in(received) == [1, 2, 3, 4]
     # Facility 10; notice, and warning for the failure (PS3.15 A.6, A.7).
-    assert [one.priority for one in received] == [85, 85, 84, 85]
-    assert {one.host for one in received} == {socket.gethostname()}
+    assert [message.priority for message in received] == [85, 85, 84, 85]
+    assert {message.host for message in received} == {socket.gethostname()}
     assert received[0].at == next(store.audit.rows()).recorded_at.replace("Z", "+00:00")
 
 
-def test_what_was_sent_is_not_sent_again(store: Store) -> None:
+def test_sent_rows_are_not_sent_again(store: Store) -> None:
     record(store, "a", "b")
     with StreamServer() as server:
         first = forwarder(store, syslog(server.port))
@@ -129,14 +129,14 @@ def test_a_server_that_is_down_loses_nothing(store: Store) -> None:
     assert rows_in(server.received) == [1, 2, 3]
 
 
-def test_a_server_that_hangs_up_is_sent_it_again(store: Store) -> None:
+def test_rows_are_sent_again_after_a_hangup(store: Store) -> None:
     record(store, *(str(number) for number in range(150)))
     with StreamServer(hangs_up_after=70) as server, running_forwarder(store, syslog(server.port)):
         wait_until(lambda: len(server.messages) >= 220, "everything came", 20)
     assert rows_in(server.received) == [*range(1, 71), *range(1, 151)]
 
 
-def test_a_server_that_speaks_tls_does_not_count_as_told_in_plain(
+def test_rows_sent_without_tls_to_a_tls_server_are_sent_again(
     store: Store, own: Certificate
 ) -> None:
     record(store, "a")
@@ -154,7 +154,7 @@ def test_a_server_that_speaks_tls_does_not_count_as_told_in_plain(
     assert rows_in(server.received) == [1]
 
 
-def test_a_server_that_refuses_us_after_the_handshake_does_not_count_as_told(
+def test_rows_refused_after_the_handshake_are_sent_again(
     store: Store, own: Certificate, tmp_path: Path
 ) -> None:
     record(store, "a")
@@ -173,7 +173,7 @@ def test_a_server_that_refuses_us_after_the_handshake_does_not_count_as_told(
         wait_until(lambda: len(server.messages) == 1, "it came", 10)
 
 
-def test_a_server_that_hangs_up_on_a_later_batch_is_sent_that_again(store: Store) -> None:
+def test_a_later_batch_is_sent_again_after_a_hangup(store: Store) -> None:
     record(store, "a")
     with StreamServer(hangs_up_after=2) as server:
         sender = forwarder(store, syslog(server.port))
@@ -188,7 +188,7 @@ def test_a_server_that_hangs_up_on_a_later_batch_is_sent_that_again(store: Store
     assert rows_in(server.received) == [1, 2, 2]
 
 
-def test_what_a_server_says_is_passed_over() -> None:
+def test_data_from_a_server_is_ignored() -> None:
     with closing(socket.create_server((HOST, 0))) as talker:
         connection = SyslogConnection(syslog(talker.getsockname()[1]), 2)
         with closing(talker.accept()[0]) as other:
@@ -200,13 +200,13 @@ def test_what_a_server_says_is_passed_over() -> None:
         connection.close()
 
 
-def test_a_server_that_does_not_read_does_not_count_as_told(store: Store) -> None:
+def test_rows_that_a_server_does_not_read_are_sent_again(store: Store) -> None:
     record(store, *(str(number) for number in range(100)))
-    with closing(socket.socket()) as deaf:
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        deaf.bind((HOST, 0))
-        deaf.listen()
-        config = syslog(deaf.getsockname()[1])
+    with closing(socket.socket()) as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        silent.bind((HOST, 0))
+        silent.listen()
+        config = syslog(silent.getsockname()[1])
         sender = forwarder(store, config)
         with pytest.raises(SyslogError, match="does not take in what is sent"):
             sender.forward()
@@ -233,7 +233,7 @@ def test_one_of_two_couriers_sends(store: Store) -> None:
         wait_until(lambda: len(server.messages) == 3, "all came", 10)
 
 
-def test_a_stranger_in_the_place_of_the_server_is_told_nothing(
+def test_a_server_with_a_wrong_certificate_receives_no_row(
     store: Store, own: Certificate, tmp_path: Path
 ) -> None:
     record(store, "a")
@@ -271,7 +271,7 @@ def test_a_server_may_ask_for_our_certificate(
         ({"host": "syslog.invalid"}, "cannot be reached"),
     ],
 )
-def test_what_is_wrong_is_one_line(more: dict[str, Any], message: str) -> None:
+def test_an_error_is_one_line(more: dict[str, Any], message: str) -> None:
     with StreamServer() as server:
         config = syslog(server.port, "tls").model_copy(update=more)
         with pytest.raises(SyslogError, match=message) as caught:
@@ -279,7 +279,7 @@ def test_what_is_wrong_is_one_line(more: dict[str, Any], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_row_of_which_no_message_can_be_made_stops_nothing(
+def test_a_malformed_row_does_not_stop_the_others(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(store, "a")
@@ -318,7 +318,7 @@ def test_an_altered_row_is_an_alarm(store: Store, tmp_path: Path, change: str) -
 
 
 @pytest.mark.parametrize("patient_ids", [False, True])
-def test_patients_are_named_only_where_that_is_asked_for(store: Store, patient_ids: bool) -> None:
+def test_the_patient_id_is_sent_only_if_configured(store: Store, patient_ids: bool) -> None:
     store.record_instance(new_instance(patient_id="PID-7"), 0)
     with StreamServer() as server:
         sender = forwarder(store, syslog(server.port, patient_ids=patient_ids))
@@ -331,7 +331,7 @@ def test_patients_are_named_only_where_that_is_asked_for(store: Store, patient_i
     validated(message.xml)
 
 
-def test_a_damaged_number_of_a_patient_stops_nothing(store: Store, tmp_path: Path) -> None:
+def test_a_damaged_patient_id_does_not_stop_the_row(store: Store, tmp_path: Path) -> None:
     store.record_instance(new_instance(patient_id="PID-7"), 0)
     database = Database(open_engine(f"sqlite:///{tmp_path / 'cxrd.sqlite'}"))
     with database.writing() as connection:

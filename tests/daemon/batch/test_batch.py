@@ -1,4 +1,4 @@
-"""`cxrd analyse`: what it writes, what it survives, and what it says."""
+"""`cxrd analyse`: its files, its errors, and resumed runs."""
 
 import csv
 import datetime
@@ -17,20 +17,19 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from typer.testing import CliRunner
 
 from cxr_model.findings import LABELS
 from daemon.analyse.pipeline import Pipeline
 from daemon.batch.analyse_files import Batch, Summary, analyse_files, map_in_order
 from daemon.batch.csv_report import COLUMNS, Report, Row, read_rows
 from daemon.batch.find_files import InputFile, find_files
-from daemon.cli.main import app
 from daemon.config.settings import ModelConfig
 from daemon.errors import UsageError
 from dicom_io.gate.reasons import Reason
 from dicom_io.phantom import PhantomFilm, PhantomView, draw
 from storage.errors import SpoolError
 from tests.builders.images.films import film
+from tests.tools.cli import cxrd
 from tests.tools.waiting import wait_until
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
@@ -60,8 +59,8 @@ def picture(seed: int) -> Image.Image:
 
 
 def analyse(folder: Path, out: Path, bundle: Path) -> tuple[Summary, list[str]]:
-    said: list[str] = []
-    return analyse_files([folder], out, model(bundle), now=NOW, echo=said.append), said
+    lines: list[str] = []
+    return analyse_files([folder], out, model(bundle), now=NOW, echo=lines.append), lines
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
@@ -72,13 +71,12 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 def command(folder: Path, out: Path, bundle: Path) -> list[str]:
     config = out.parent / "config.yaml"
     config.write_text(yaml.safe_dump({"model": {"bundle": str(bundle), "threads": 1}}))
-    arguments = ["analyse", str(folder), "--out", str(out), "--config", str(config)]
-    return [sys.executable, "-m", "daemon", *arguments]
+    return ["analyse", str(folder), "--out", str(out), "--config", str(config)]
 
 
 def test_report_heatmaps_and_dashboard(films: Path, tmp_path: Path, bundle: Path) -> None:
-    summary, said = analyse(films, tmp_path / "out", bundle)
-    assert (summary.analysed, summary.refused, summary.unreadable, said) == (9, 0, 0, [])
+    summary, lines = analyse(films, tmp_path / "out", bundle)
+    assert (summary.analysed, summary.refused, summary.unreadable, lines) == (9, 0, 0, [])
     rows = rows_of(tmp_path / "out")
     names = [*(f"{n}.png" for n in range(7)), "7.jpg", "ward/1.2.840.8"]
     assert [row["Image_ID"] for row in rows] == sorted(names[:8]) + names[8:]
@@ -106,7 +104,7 @@ def files_in(out: Path) -> set[str]:
     }
 
 
-def test_overlapped_run_says_what_a_plain_loop_says(
+def test_overlapped_run_gives_the_rows_of_a_plain_loop(
     films: Path, tmp_path: Path, pipeline: Pipeline
 ) -> None:
     files = find_files([films], tmp_path / "none")
@@ -126,9 +124,7 @@ def test_damaged_files_have_a_row_and_the_rest_is_done(
         (films / name).write_bytes(data[: len(data) * 2 // 3])
     (films / "8.dcm").write_bytes(b"")
     (films / "9.png").symlink_to(films / "gone")
-    done = subprocess.run(
-        command(films, tmp_path / "out", bundle), capture_output=True, text=True, check=False
-    )
+    done = cxrd(*command(films, tmp_path / "out", bundle), cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "6 analysed, 0 not analysed, 5 unreadable" in done.stdout
@@ -153,8 +149,8 @@ def test_refused_with_a_reason_is_no_failure(tmp_path: Path, bundle: Path) -> No
     folder.mkdir()
     (folder / "side.dcm").write_bytes(film("study", view=PhantomView.LL))
     Image.new("L", (300, 300), 9).save(folder / "blank.png")
-    done = CliRunner().invoke(app, command(folder, tmp_path / "out", bundle)[3:])
-    assert done.exit_code == 0, done.output
+    done = cxrd(*command(folder, tmp_path / "out", bundle), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert "0 analysed, 2 not analysed, 0 unreadable" in done.stdout
     blank, side = rows_of(tmp_path / "out")
     assert (blank["Reason"], side["Reason"]) == ("BLANK_IMAGE", "LATERAL_VIEW")
@@ -162,7 +158,7 @@ def test_refused_with_a_reason_is_no_failure(tmp_path: Path, bundle: Path) -> No
     assert {side[label] for label in LABELS} == {""}
 
 
-def test_a_file_that_breaks_the_reader_stops_nobody(
+def test_a_file_that_breaks_the_reader_does_not_stop_the_run(
     films: Path, tmp_path: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_data: bytes) -> None:
@@ -174,7 +170,7 @@ def test_a_file_that_breaks_the_reader_stops_nobody(
     assert "never seen before" in rows[-1].detail
 
 
-def test_rows_that_are_there_are_not_repeated(
+def test_existing_rows_are_not_repeated(
     films: Path, tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     analyse(films, tmp_path / "out", bundle)
@@ -195,7 +191,10 @@ def test_killed_at_any_moment_and_resumed(tmp_path: Path, bundle: Path) -> None:
         picture(number % 5).save(folder / f"{number:02}.png")
     report = out / "final_clinical_report.csv"
     for wanted in (3, 20):
-        child = subprocess.Popen(command(folder, out, bundle), stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "daemon", *command(folder, out, bundle)],
+            stderr=subprocess.DEVNULL,
+        )
         try:
             wait_until(
                 lambda n=wanted: report.exists() and report.read_bytes().count(b"\n") > n,  # type: ignore[misc]
@@ -245,9 +244,7 @@ def test_no_row_without_its_heatmaps(films: Path, tmp_path: Path, bundle: Path) 
     assert analyse(films, tmp_path / "out", bundle)[0].analysed == 9
 
 
-def test_report_belongs_to_one_run_at_a_time_and_to_one_model(
-    tmp_path: Path, pipeline: Pipeline
-) -> None:
+def test_report_belongs_to_one_run_and_one_model(tmp_path: Path, pipeline: Pipeline) -> None:
     with Report(tmp_path, pipeline.algorithm) as report:
         with pytest.raises(UsageError, match="another run"):
             Report(tmp_path, pipeline.algorithm)
@@ -267,7 +264,7 @@ def test_report_belongs_to_one_run_at_a_time_and_to_one_model(
         Report(tmp_path, pipeline.algorithm)
 
 
-def test_names_are_no_formulas_and_stay_on_one_line(tmp_path: Path, bundle: Path) -> None:
+def test_names_are_neutralised_and_stay_on_one_line(tmp_path: Path, bundle: Path) -> None:
     folder, out = tmp_path / "films", tmp_path / "out"
     folder.mkdir()
     names = ["=cmd.png", "two\nlines.png", "Rönt gen;1.png", "x" * 240 + ".png"]
@@ -288,7 +285,7 @@ def test_names_are_no_formulas_and_stay_on_one_line(tmp_path: Path, bundle: Path
     assert len(rows_of(out)) == 5
 
 
-def test_only_so_much_is_ahead() -> None:
+def test_only_a_limited_number_of_items_is_taken_ahead() -> None:
     lock, started, taken = threading.Lock(), 0, 0
 
     def work(item: int) -> int:
@@ -311,7 +308,7 @@ def test_only_so_much_is_ahead() -> None:
         assert list(results) == list(range(1, 100))
 
 
-def test_what_is_an_image(tmp_path: Path) -> None:
+def test_images_are_found_by_name_or_content(tmp_path: Path) -> None:
     for name in ("a.PNG", "b.jpeg", "1.2.840.1", "plain", "notes.txt", ".hidden.png", "table.csv"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "film.IMA").write_bytes(bytes(128) + b"DICM")
@@ -325,7 +322,7 @@ def test_what_is_an_image(tmp_path: Path) -> None:
     assert [file.is_raster for file in found] == [False, True, True, False, False]
 
 
-def test_paths_that_cannot_be_used(tmp_path: Path) -> None:
+def test_unusable_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         find_files([tmp_path / "none"], tmp_path)
     with pytest.raises(UsageError, match="no image found"):
@@ -337,7 +334,7 @@ def test_paths_that_cannot_be_used(tmp_path: Path) -> None:
         find_files([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
 
 
-def test_reading_a_file_that_vanished(tmp_path: Path, pipeline: Pipeline) -> None:
+def test_vanished_file_has_a_row(tmp_path: Path, pipeline: Pipeline) -> None:
     (row,) = Batch(pipeline, tmp_path).run([InputFile(tmp_path / "gone.dcm", "gone.dcm")])
     assert row.reason is Reason.UNREADABLE_OBJECT
     assert row.cells(pipeline.algorithm)[COLUMNS.index("Status")] == "not_analysed"

@@ -1,4 +1,4 @@
-"""The page `cxrd analyse` draws from its report."""
+"""The dashboard that `cxrd analyse` makes from its report."""
 
 import datetime
 import re
@@ -52,7 +52,7 @@ def page(rows: Iterable[Row], card: Card) -> str:
 
 
 class Tree(HTMLParser):
-    """Checks that every element is closed, and collects what a reader and a browser see."""
+    """Checks that every element is closed, and collects tags, attributes and words."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def test_overview_counts_rows() -> None:
     ]
 
 
-def test_page_is_whole_and_says_what_it_must(card: Card) -> None:
+def test_page_is_complete(card: Card) -> None:
     tree = Tree(page(ROWS, card))
     words = re.sub(r"\s+", " ", tree.words)
     for text in (
@@ -113,14 +113,14 @@ def test_page_is_whole_and_says_what_it_must(card: Card) -> None:
     ):
         assert text in words, text
     assert tree.tags.count("svg") == 1 + 1 + 14
-    said = [value for tag, name, value in tree.attributes if (tag, name) == ("svg", "aria-label")]
-    assert len(said) == 16
-    assert said[0].startswith("Images with each finding, of 3: Mass 2, Pleural Thickening 1,")
-    assert said[1] == "No finding: 1; One or more findings: 2, of 3"
-    assert any(text.startswith("Mass: 2 of 3 images at or above the threshold") for text in said)
+    labels = [value for tag, name, value in tree.attributes if (tag, name) == ("svg", "aria-label")]
+    assert len(labels) == 16
+    assert labels[0].startswith("Images with each finding, of 3: Mass 2, Pleural Thickening 1,")
+    assert labels[1] == "No finding: 1; One or more findings: 2, of 3"
+    assert any(text.startswith("Mass: 2 of 3 images at or above the threshold") for text in labels)
 
 
-def test_nothing_is_loaded_from_anywhere(card: Card) -> None:
+def test_page_loads_no_resource(card: Card) -> None:
     text = page(ROWS, card)
     tree = Tree(text)
     assert not {"script", "link", "iframe", "img", "object"} & set(tree.tags)
@@ -131,7 +131,7 @@ def test_nothing_is_loaded_from_anywhere(card: Card) -> None:
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_what_files_and_cards_say_is_escaped(card: Card) -> None:
+def test_text_of_files_and_cards_is_escaped(card: Card) -> None:
     attack = "<script>alert(1)</script>\"'"
     hostile = replace(
         card,
@@ -157,7 +157,7 @@ def test_page_without_an_analysed_image(card: Card) -> None:
         assert "svg" not in tree.tags
 
 
-def test_many_refusals_are_not_all_listed(card: Card) -> None:
+def test_a_limited_number_of_refusals_is_listed(card: Card) -> None:
     rows = [Row(f"{n}.dcm", reason=Reason.NOT_CHEST) for n in range(1234)]
     tree = Tree(page(rows, card))
     assert tree.tags.count("li") == 51
@@ -186,7 +186,7 @@ def test_calibration_error_is_never_shown_alone(card: Card) -> None:
 
 
 @pytest.mark.parametrize("metrics", [{"held_out": []}, {"held_out": {"labels": 3}}, {"x": 1}])
-def test_card_of_another_make(card: Card, metrics: dict[str, Any]) -> None:
+def test_card_with_other_types_gives_a_page(card: Card, metrics: dict[str, Any]) -> None:
     Tree(page(ROWS, replace(card, metrics=metrics, provenance={"split": 3})))
 
 
@@ -228,7 +228,7 @@ def test_share() -> None:
     assert charts.share(0, 0) == "–"
 
 
-def test_page_replaces_the_one_before(tmp_path: Path, card: Card) -> None:
+def test_page_replaces_the_previous_page(tmp_path: Path, card: Card) -> None:
     for rows in (ROWS, ROWS[:1]):
         write_dashboard(tmp_path / "dashboard.html", Overview.of(rows), card, SHA256, NOW)
     assert [path.name for path in tmp_path.iterdir()] == ["dashboard.html"]

@@ -1,7 +1,8 @@
-"""`cxrd check` proposes to each destination what it would be sent."""
+"""`cxrd check`: the result of each check."""
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,25 @@ pytestmark = [pytest.mark.daemon, pytest.mark.network]
 PICTURES = (Product.REPORT, Product.HEATMAP)
 
 
-def checked(folder: Path, bundle: Path, port: int, receives: tuple[Product, ...]) -> CheckResult:
-    """What the check says of a destination that prefers RLE."""
+def configuration(folder: Path, bundle: Path, **sections: Any) -> Config:
+    """Return a configuration without peers on a free port, changed by `sections`."""
+    values = {"listener": ListenerConfig(port=free_port()), "peers": (), **sections}
+    return Config(data_dir=folder, model=ModelConfig(bundle=str(bundle), threads=1), **values)
+
+
+def results_of(config: Config, name: str) -> list[CheckResult]:
+    return [result for result in run_checks(config) if result.name == name]
+
+
+def result_of(config: Config, name: str) -> CheckResult:
+    (result,) = results_of(config, name)
+    return result
+
+
+def destination_check(
+    folder: Path, bundle: Path, port: int, receives: tuple[Product, ...]
+) -> CheckResult:
+    """Check a destination that prefers RLE."""
     peer = PeerConfig(
         name="archive",
         ae_title="PACS",
@@ -34,39 +52,28 @@ def checked(folder: Path, bundle: Path, port: int, receives: tuple[Product, ...]
         receives=receives,
         picture_syntax=PictureSyntax.RLE,
     )
-    config = Config(
-        data_dir=folder,
-        model=ModelConfig(bundle=str(bundle), threads=1),
-        listener=ListenerConfig(port=free_port()),
-        peers=(peer,),
-    )
-    *_, last = run_checks(config)
+    *_, last = run_checks(configuration(folder, bundle, peers=(peer,)))
     return last
 
 
 @pytest.mark.parametrize("takes_rle", [True, False])
-def test_a_refused_picture_syntax_is_said_and_no_fault(
+def test_an_unaccepted_picture_syntax_is_named_and_passes(
     tmp_path: Path, bundle: Path, takes_rle: bool
 ) -> None:
     syntaxes = (*PLAIN_SYNTAXES, *((RLE,) if takes_rle else ()))
     with storage_archive(classes=(REPORT_CLASS, HEATMAP_CLASS), syntaxes=syntaxes) as destination:
-        result = checked(tmp_path, bundle, destination.port, PICTURES)
+        result = destination_check(tmp_path, bundle, destination.port, PICTURES)
     assert result.passed
     assert ("pictures go uncompressed" in result.detail) is not takes_rle
 
 
-def test_a_class_that_would_be_sent_and_is_refused_is_named(tmp_path: Path, bundle: Path) -> None:
+def test_an_unaccepted_sop_class_is_named(tmp_path: Path, bundle: Path) -> None:
     with storage_archive(classes=(REPORT_CLASS, HEATMAP_CLASS)) as destination:
-        wanted = (*PICTURES, Product.SEGMENTATION)
-        result = checked(tmp_path, bundle, destination.port, wanted)
+        receives = (*PICTURES, Product.SEGMENTATION)
+        result = destination_check(tmp_path, bundle, destination.port, receives)
     assert not result.passed
     assert "Segmentation Storage" in result.detail
     assert "Presentation State" not in result.detail
-
-
-def port_check(config: Config) -> CheckResult:
-    (result,) = [one for one in run_checks(config) if one.name == "listener"]
-    return result
 
 
 def pinned(pki: Authority, *more: PeerConfig) -> tuple[PeerConfig, ...]:
@@ -74,25 +81,28 @@ def pinned(pki: Authority, *more: PeerConfig) -> tuple[PeerConfig, ...]:
     return PeerConfig(name="a", ae_title="A", sends=True, certificate_sha256=pin), *more
 
 
-def test_a_running_daemon_is_asked_as_a_peer_that_may_call_in_plain(
+def test_a_running_daemon_is_called_as_a_peer_that_may_call_without_tls(
     tmp_path: Path, bundle: Path, pki: Authority
 ) -> None:
-    """The first peer has a pin, the second another host."""
+    """The first peer has a pinned certificate, the second another host."""
     elsewhere = PeerConfig(name="b", ae_title="B", sends=True, host="192.0.2.7")
-    strict = Config(
-        data_dir=tmp_path,
-        model=ModelConfig(bundle=str(bundle), threads=1),
+    strict = configuration(
+        tmp_path,
+        bundle,
         listener=ListenerConfig(port=free_port(), tls=True, tls_port=free_port()),
         tls=TlsConfig(certificate=pki.of("cxrd").certificate, key=pki.of("cxrd").key, ca=pki.ca),
         peers=pinned(pki, elsewhere),
     )
-    anyone = PeerConfig(name="c", ae_title="C", sends=True)
-    config = strict.model_copy(update={"peers": (*strict.peers, anyone)})
-    with running_listener(config):
-        for one, said in ((config, "answers: the daemon is running"), (strict, "probably by this")):
-            results = [result for result in run_checks(one) if result.name == "listener"]
+    from_anywhere = PeerConfig(name="c", ae_title="C", sends=True)
+    open_config = strict.model_copy(update={"peers": (*strict.peers, from_anywhere)})
+    with running_listener(open_config):
+        for config, detail in (
+            (open_config, "answers: the daemon is running"),
+            (strict, "probably by this daemon"),
+        ):
+            results = results_of(config, "listener")
             assert [result.passed for result in results] == [True, True]
-            assert said in results[0].detail
+            assert detail in results[0].detail
             assert "answers: the daemon is running" in results[1].detail
 
 
@@ -100,11 +110,11 @@ def test_a_running_daemon_is_asked_as_a_peer_that_may_call_in_plain(
 def test_a_running_daemon_is_known_by_its_own_certificate(
     tmp_path: Path, bundle: Path, pki: Authority, strangers: Authority, asked: ClientCertificate
 ) -> None:
-    """Whoever's certificates it asks for, and whoever has issued its own."""
+    """Its CA and its demand for client certificates do not matter."""
     own = strangers.of("cxrd")
-    config = Config(
-        data_dir=tmp_path,
-        model=ModelConfig(bundle=str(bundle), threads=1),
+    config = configuration(
+        tmp_path,
+        bundle,
         listener=ListenerConfig(port=free_port(), tls=True),
         tls=TlsConfig(
             certificate=own.certificate, key=own.key, ca=pki.ca, client_certificate=asked
@@ -112,16 +122,16 @@ def test_a_running_daemon_is_known_by_its_own_certificate(
         peers=(PeerConfig(name="any", ae_title="A", sends=True),),
     )
     with running_listener(config):
-        assert port_check(config).passed
+        assert result_of(config, "listener").passed
         other = pki.of("cxrd")
         tls = config.tls.model_copy(update={"certificate": other.certificate, "key": other.key})
-        result = port_check(config.model_copy(update={"tls": tls}))
+        result = result_of(config.model_copy(update={"tls": tls}), "listener")
     assert not result.passed
     assert "taken by another program" in result.detail
 
 
 def has_ipv6() -> bool:
-    """Many containers have none."""
+    """Return True if this machine has IPv6; many containers have not."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -131,50 +141,43 @@ def has_ipv6() -> bool:
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize("host", ["::1", "::"])
-def test_a_listener_of_ipv6_is_looked_at_as_it_listens(
-    tmp_path: Path, bundle: Path, host: str
-) -> None:
-    config = Config(
-        data_dir=tmp_path,
-        model=ModelConfig(bundle=str(bundle), threads=1),
+def test_a_listener_of_ipv6_is_checked(tmp_path: Path, bundle: Path, host: str) -> None:
+    config = configuration(
+        tmp_path,
+        bundle,
         listener=ListenerConfig(host=host, port=free_port()),
         peers=(PeerConfig(name="here", ae_title="A", host="::1", sends=True),),
     )
-    free = port_check(config)
+    free = result_of(config, "listener")
     assert free.passed
     assert f"CXRD at [{host}]:{config.listener.port} is free to listen on" in free.detail
     with running_listener(config):
-        taken = port_check(config)
+        taken = result_of(config, "listener")
     assert taken.passed
     assert "answers: the daemon is running" in taken.detail
 
 
 def test_a_listener_of_an_unknown_host_is_named(tmp_path: Path, bundle: Path) -> None:
-    config = Config(
-        data_dir=tmp_path,
-        model=ModelConfig(bundle=str(bundle), threads=1),
-        listener=ListenerConfig(host="no.such.invalid", port=free_port()),
-    )
-    result = port_check(config)
+    listener = ListenerConfig(host="no.such.invalid", port=free_port())
+    config = configuration(tmp_path, bundle, listener=listener)
+    result = result_of(config, "listener")
     assert not result.passed
     assert "cannot listen on " in result.detail
 
 
 @pytest.mark.parametrize("transport", list(SyslogTransport))
 @pytest.mark.parametrize("patient_ids", [True, False])
-def test_patient_ids_that_would_go_in_clear_fail_the_check(
+def test_unencrypted_patient_ids_fail_the_check(
     tmp_path: Path, bundle: Path, transport: SyslogTransport, patient_ids: bool
 ) -> None:
-    config = Config(
-        data_dir=tmp_path,
-        model=ModelConfig(bundle=str(bundle), threads=1),
-        listener=ListenerConfig(port=free_port()),
+    config = configuration(
+        tmp_path,
+        bundle,
         syslog=SyslogConfig(
             host=HOST, port=free_port(), transport=transport, patient_ids=patient_ids
         ),
-        peers=(),
     )
-    failed = [one.detail for one in run_checks(config) if one.name == "syslog" and not one.passed]
+    failed = [result.detail for result in results_of(config, "syslog") if not result.passed]
     in_clear = [detail for detail in failed if "patient_ids is true" in detail]
     expected = patient_ids and transport is not SyslogTransport.TLS
     assert len(in_clear) == int(expected)
@@ -182,34 +185,26 @@ def test_patient_ids_that_would_go_in_clear_fail_the_check(
         assert f"{transport} sends them in clear: set transport to tls" in in_clear[0]
 
 
-def test_the_certificate_for_the_syslog_server_is_looked_at(
+def test_the_certificate_for_the_syslog_server_is_checked(
     tmp_path: Path, bundle: Path, pki: Authority
 ) -> None:
     soon = pki.issue("syslog-soon", days=20)
-    config = Config(
-        data_dir=tmp_path,
-        model=ModelConfig(bundle=str(bundle), threads=1),
-        listener=ListenerConfig(port=free_port()),
+    config = configuration(
+        tmp_path,
+        bundle,
         syslog=SyslogConfig(
             host=HOST, port=free_port(), certificate=soon.certificate, key=soon.key
         ),
-        peers=(),
     )
-    (result,) = [one for one in run_checks(config) if one.name == "certificates"]
+    result = result_of(config, "certificates")
     assert not result.passed
     assert result.detail.startswith("syslog.certificate ends in ")
 
 
-def test_a_syslog_server_that_is_not_there_is_named(tmp_path: Path, bundle: Path) -> None:
+def test_an_unreachable_syslog_server_is_named(tmp_path: Path, bundle: Path) -> None:
     def syslog(port: int) -> CheckResult:
-        config = Config(
-            data_dir=tmp_path,
-            model=ModelConfig(bundle=str(bundle), threads=1),
-            listener=ListenerConfig(port=free_port()),
-            syslog=SyslogConfig(host=HOST, port=port, transport=SyslogTransport.TCP),
-            peers=(),
-        )
-        return next(result for result in run_checks(config) if result.name == "syslog")
+        section = SyslogConfig(host=HOST, port=port, transport=SyslogTransport.TCP)
+        return result_of(configuration(tmp_path, bundle, syslog=section), "syslog")
 
     with StreamServer() as server:
         assert syslog(server.port).passed
@@ -222,16 +217,10 @@ def test_a_syslog_server_that_wants_a_certificate_is_named(
     tmp_path: Path, bundle: Path, pki: Authority
 ) -> None:
     own, client = (
-        Certificate(one.certificate, one.key) for one in (pki.of("pacs"), pki.of("cxrd"))
+        Certificate(pki.of(name).certificate, pki.of(name).key) for name in ("pacs", "cxrd")
     )
     with StreamServer(server_tls(own, client), looks_seconds=0.2) as server:
-        config = Config(
-            data_dir=tmp_path,
-            model=ModelConfig(bundle=str(bundle), threads=1),
-            listener=ListenerConfig(port=free_port()),
-            syslog=SyslogConfig(host=HOST, port=server.port, ca=pki.ca),
-            peers=(),
-        )
-        (result,) = [one for one in run_checks(config) if one.name == "syslog"]
+        section = SyslogConfig(host=HOST, port=server.port, ca=pki.ca)
+        result = result_of(configuration(tmp_path, bundle, syslog=section), "syslog")
     assert not result.passed
     assert "want a client certificate" in result.detail

@@ -1,4 +1,4 @@
-"""The configuration: complete, closed to typos, and clear about what is wrong."""
+"""The configuration: complete defaults, and one clear line for each mistake."""
 
 import dataclasses
 import os
@@ -29,7 +29,7 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_shipped_file_says_exactly_the_defaults() -> None:
+def test_shipped_file_contains_exactly_the_defaults() -> None:
     values = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     assert Config(**values) == Config()
 
@@ -182,7 +182,7 @@ def test_mistake_is_named_in_one_line(tmp_path: Path, mistake: Mistake) -> None:
     assert "\n" not in message
 
 
-def test_keys_that_are_merged_in_may_be_overridden(tmp_path: Path) -> None:
+def test_merged_keys_may_be_overridden(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "peers:\n"
@@ -203,7 +203,7 @@ def test_keys_that_are_merged_in_may_be_overridden(tmp_path: Path) -> None:
     assert [peer.rules.require_view for peer in peers] == [False, False, False, True, True]
 
 
-def test_tls_of_a_destination_alone_is_use_enough(tmp_path: Path) -> None:
+def test_tls_of_a_destination_alone_uses_the_certificates(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "tls: {certificate: a, key: b, ca: c}\n"
@@ -268,11 +268,11 @@ def test_relative_paths_belong_to_the_file(tmp_path: Path) -> None:
     assert config.resolved_database_url == f"sqlite:///{tmp_path}/kept/cxrd.sqlite"
 
 
-def test_starter_is_no_path(tmp_path: Path) -> None:
+def test_starter_is_not_resolved_as_a_path(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "")).model.bundle == "starter"
 
 
-def test_who_calls_and_who_is_called_for_commitment(tmp_path: Path) -> None:
+def test_callers_and_committers(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "peers:\n"

@@ -1,4 +1,4 @@
-"""What a peer lists under `receives` decides what is built and where it goes."""
+"""`receives` of the peers decides which objects are built and where they are sent."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def peer(
     )
 
 
-def test_a_peer_gets_what_it_lists_the_report_last() -> None:
+def test_a_peer_gets_the_listed_kinds_and_the_report_last() -> None:
     assert kinds_for(peer(*Product)) == [
         ObjectKind.HEATMAP,
         ObjectKind.SUMMARY,
@@ -36,9 +36,9 @@ def test_a_peer_gets_what_it_lists_the_report_last() -> None:
 
 
 def test_a_peer_that_prefers_jpeg_gets_the_lossy_copies_instead() -> None:
-    wants = peer(*Product, syntax=PictureSyntax.JPEG_BASELINE)
-    assert kinds_for(wants)[:2] == [ObjectKind.HEATMAP_JPEG, ObjectKind.SUMMARY_JPEG]
-    assert picture_contexts(wants) == [(SC, JPEG_BASELINE)]
+    jpeg_peer = peer(*Product, syntax=PictureSyntax.JPEG_BASELINE)
+    assert kinds_for(jpeg_peer)[:2] == [ObjectKind.HEATMAP_JPEG, ObjectKind.SUMMARY_JPEG]
+    assert picture_contexts(jpeg_peer) == [(SC, JPEG_BASELINE)]
 
 
 def test_every_product_is_of_a_class_that_is_proposed() -> None:
@@ -67,7 +67,7 @@ def test_only_pictures_have_a_preferred_syntax() -> None:
         ),
     ],
 )
-def test_what_some_peer_wants_is_built_and_what_that_names(
+def test_listed_kinds_and_their_references_are_built(
     peers: list[PeerConfig], built: set[ObjectKind]
 ) -> None:
     assert kinds_to_build(peers) == built

@@ -1,7 +1,7 @@
-"""What others may see of patients: nothing in any log, page or error, and no file.
+"""Patient data stays out of logs, pages, errors and files that other users can read.
 
-One daemon runs through all that goes well and wrong, under a umask that hides nothing, with
-values in every identifying attribute that stand nowhere else.
+One daemon meets successes and failures under umask 0. Every identifying attribute of its images
+holds a canary: a value that occurs nowhere else.
 """
 
 import io
@@ -22,7 +22,6 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from daemon.config import permissions
 from daemon.config.permissions import readable_by_others
 from daemon.config.settings import Config, ModelConfig, load_config
 from daemon.errors import ConfigError
@@ -79,7 +78,7 @@ TEXT_ATTRIBUTES = (
 
 
 def marked(number: int) -> Dataset:
-    """A film of a study of its own, with canaries in all that may identify."""
+    """Return a film of its own study, with canaries in all identifying attributes."""
     ds = dcmread(io.BytesIO(film(f"study{number}")))
     for index, name in enumerate(TEXT_ATTRIBUTES):
         setattr(ds, name, f"{CANARY}{index}")
@@ -99,14 +98,14 @@ def encoded(ds: Dataset) -> bytes:
 
 
 def wrong_values(number: int) -> bytes:
-    """A film that has words where dates belong, as some senders write them."""
+    """Return a film with words in place of dates, as some senders write them."""
     ds = marked(number)
     ds.StudyDate = BIRTH_DATE
     return encoded(ds).replace(BIRTH_DATE.encode(), f"{CANARY} ".encode())
 
 
 def undecodable(number: int) -> bytes:
-    """A film that says it is JPEG, and holds words."""
+    """Return a film with words in place of JPEG data."""
     ds = marked(number)
     ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     ds.PixelData = encapsulate([b"\xff\xd8" + CANARY.encode() * 50])
@@ -115,7 +114,7 @@ def undecodable(number: int) -> bytes:
 
 
 def truncated(number: int) -> bytes:
-    """A film of which half of the pixels are there."""
+    """Return a film with half of its pixels."""
     ds = marked(number)
     ds.PixelData = ds.PixelData[: len(ds.PixelData) // 4 * 2]
     return encoded(ds)
@@ -128,8 +127,8 @@ def lateral(number: int) -> bytes:
 
 
 @contextmanager
-def talkative_pacs() -> Iterator[int]:
-    """An archive that refuses in words that name the patient: some for good, some for now."""
+def pacs_that_names_patients() -> Iterator[int]:
+    """An archive that refuses objects, permanently or not, with comments that name the patient."""
     answers = iter(range(10_000))
 
     def refuse(_: evt.Event) -> Dataset:
@@ -150,12 +149,12 @@ def talkative_pacs() -> Iterator[int]:
 
 
 class Run:
-    """The daemon after all of it, still running, and what its commands said."""
+    """The running daemon, and the output of the commands."""
 
     def __init__(self, daemon: RunningDaemon, folder: Path) -> None:
         self.daemon = daemon
         self.folder = folder
-        self.said: dict[str, str] = {}
+        self.output: dict[str, str] = {}
 
     @property
     def site(self) -> Site:
@@ -166,19 +165,19 @@ class Run:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("private")
-    with talkative_pacs() as port:
-        daemon = RunningDaemon(folder / "node", bundle, port, _changes(port))
+    with pacs_that_names_patients() as port:
+        daemon = RunningDaemon(folder / "node", bundle, port, _peers(port))
         umask = os.umask(0)
         try:
             with daemon:
-                done = Run(daemon, folder)
-                _do_all(done)
-                yield done
+                run = Run(daemon, folder)
+                _exercise(run)
+                yield run
         finally:
             os.umask(umask)
 
 
-def _changes(port: int) -> dict[str, Any]:
+def _peers(port: int) -> dict[str, Any]:
     archive = {"name": "pacs", "ae_title": PACS, "host": HOST, "port": port, "commitment": True}
     return {
         "peers": [
@@ -188,7 +187,7 @@ def _changes(port: int) -> dict[str, Any]:
     }
 
 
-def _do_all(run: Run) -> None:
+def _exercise(run: Run) -> None:
     daemon = run.daemon
     objects = [encoded(marked(1)), wrong_values(2), undecodable(3), truncated(4), lateral(5)]
     daemon.send(*objects)
@@ -204,14 +203,14 @@ def _do_all(run: Run) -> None:
     out = run.folder / "out"
     for name, arguments in {
         "check": ["check"],
-        "export": ["export", "--out", str(run.folder / "export" / "rows.csv")],
-        "export anew": ["export", "--out", str(run.folder / "rows.csv")],
+        "export to a missing folder": ["export", "--out", str(run.folder / "none" / "rows.csv")],
+        "export": ["export", "--out", str(run.folder / "rows.csv")],
         "no job": ["jobs", "show", "4711"],
         "analyse": ["analyse", str(run.folder), "--out", str(out)],
     }.items():
-        said = daemon.run(*arguments)
-        assert "Traceback" not in said.stderr
-        run.said[name] = said.stdout + said.stderr
+        done = daemon.run(*arguments)
+        assert "Traceback" not in done.stderr
+        run.output[name] = done.stdout + done.stderr
 
 
 def _ended(store: Any, number: int) -> bool:
@@ -223,7 +222,7 @@ def _ended(store: Any, number: int) -> bool:
 
 
 def _send_nonsense(daemon: RunningDaemon) -> None:
-    """What is refused at the door, each with canaries in it."""
+    """Send malformed objects and PDUs that contain canaries."""
     named = encoded(marked(8))
     node: Any = daemon
     for data_set in (
@@ -272,14 +271,14 @@ def test_no_page_names_a_patient(run: Run, path: str) -> None:
     assert canaries_in(run.site.ask(path).text) == []
 
 
-def test_no_command_names_a_patient_unasked(run: Run) -> None:
-    for name, said in run.said.items():
-        assert said, name
-        assert canaries_in(said) == [], name
+def test_no_command_prints_a_patient(run: Run) -> None:
+    for name, output in run.output.items():
+        assert output, name
+        assert canaries_in(output) == [], name
 
 
-def test_canaries_were_there_to_be_found(run: Run) -> None:
-    """The run is worth nothing unless the tables, which may name patients, do."""
+def test_canaries_are_in_the_store_and_the_export(run: Run) -> None:
+    """The other tests prove nothing unless the daemon stored the canaries."""
     (row, *_) = _rows(run)
     assert CANARY in row["patient_id"]
     assert canaries_in((run.folder / "rows.csv").read_text())
@@ -293,14 +292,17 @@ def _open_to_others(folder: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("what", "at_least"), [("node/data", 20), ("out", 3), ("rows.csv", 1), ("export", 0)]
-)
-def test_nothing_written_is_open_to_others(run: Run, what: str, at_least: int) -> None:
-    place = run.folder / what
-    assert len([place, *place.rglob("*")]) > at_least - 1
-    if place.exists():
-        assert _open_to_others(place) == []
+@pytest.mark.parametrize(("written", "at_least"), [("node/data", 20), ("out", 3), ("rows.csv", 1)])
+def test_written_files_are_closed_to_other_users(run: Run, written: str, at_least: int) -> None:
+    place = run.folder / written
+    assert len([place, *place.rglob("*")]) >= at_least
+    assert place.exists()
+    assert _open_to_others(place) == []
+
+
+def test_an_export_to_a_missing_folder_creates_nothing(run: Run) -> None:
+    assert run.output["export to a missing folder"].startswith("cxrd: ")
+    assert not (run.folder / "none").exists()
 
 
 def _loosen(folder: Path, mode: int) -> Callable[[], list[str]]:
@@ -311,7 +313,7 @@ def _loosen(folder: Path, mode: int) -> Callable[[], list[str]]:
     return lambda: readable_by_others(Config(data_dir=folder))
 
 
-def test_file_that_others_may_read_is_warned_of(tmp_path: Path) -> None:
+def test_file_that_others_may_read_causes_a_warning(tmp_path: Path) -> None:
     assert _loosen(tmp_path / "closed", 0o640)() == []
     (line,) = _loosen(tmp_path / "open", 0o644)()
     assert "web_token can be read by every user: chmod" in line
@@ -333,35 +335,35 @@ syslog: {host: h, certificate: s.pem, key: s.key, key_password_file: syslog.pw, 
 
 SECRETS = ("url", "k.pem", "tls.pw", "w.key", "web.pw", "token", "s.key", "syslog.pw")
 
-BELIEVED = ("config.yaml", "c.pem", "ca.pem", "w.pem", "s.pem", "syslog.ca")
+TRUSTED = ("config.yaml", "c.pem", "ca.pem", "w.pem", "s.pem", "syslog.ca")
 
 
-def _named(folder: Path, name: str, mode: int) -> list[str]:
-    """What is said where one of the files that the configuration names has this mode."""
-    for one in (*SECRETS, *BELIEVED):
-        (folder / one).write_text(f"sqlite:///{folder / 'data' / 'x'}")
-        (folder / one).chmod(0o600)
+def _warnings_of(folder: Path, name: str, mode: int) -> list[str]:
+    """Return the warnings if one of the files that the configuration names has this mode."""
+    for each in (*SECRETS, *TRUSTED):
+        (folder / each).write_text(f"sqlite:///{folder / 'data' / 'x'}")
+        (folder / each).chmod(0o600)
     (folder / "data").mkdir(mode=0o700)
     (folder / "config.yaml").write_text(NAMED)
     (folder / name).chmod(mode)
     return readable_by_others(load_config(folder / "config.yaml"))
 
 
-@pytest.mark.parametrize("name", SECRETS + BELIEVED)
+@pytest.mark.parametrize("name", SECRETS + TRUSTED)
 def test_no_named_file_may_be_changed_by_others(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=f"/{name} can be changed by every user"):
-        _named(tmp_path, name, 0o602)
+        _warnings_of(tmp_path, name, 0o602)
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_every_named_secret_that_others_may_read_is_said(tmp_path: Path, name: str) -> None:
-    (line,) = _named(tmp_path, name, 0o604)
+def test_a_named_secret_that_others_may_read_causes_a_warning(tmp_path: Path, name: str) -> None:
+    (line,) = _warnings_of(tmp_path, name, 0o604)
     assert f"/{name} can be read by every user" in line
 
 
-@pytest.mark.parametrize("name", BELIEVED)
-def test_what_is_no_secret_may_be_read(tmp_path: Path, name: str) -> None:
-    assert _named(tmp_path, name, 0o604) == []
+@pytest.mark.parametrize("name", TRUSTED)
+def test_a_certificate_may_be_read_by_others(tmp_path: Path, name: str) -> None:
+    assert _warnings_of(tmp_path, name, 0o604) == []
 
 
 @pytest.mark.parametrize(
@@ -388,7 +390,7 @@ GiveTo = Callable[[int, Path], None]
 
 @pytest.fixture
 def give_to(monkeypatch: pytest.MonkeyPatch) -> GiveTo:
-    """Gives a path to a user, as nobody but root could."""
+    """Pretends that a user owns a path; only root could really change the owner."""
     given: dict[Path, int] = {}
 
     def owned(status: os.stat_result, path: Path) -> os.stat_result:
@@ -406,27 +408,31 @@ def give_to(monkeypatch: pytest.MonkeyPatch) -> GiveTo:
     return lambda user, path: given.update({path: user})
 
 
-@pytest.mark.parametrize("name", ["data", *SECRETS, *BELIEVED])
-def test_nothing_that_is_looked_at_may_belong_to_another(
+def owned_by(user: int) -> os.stat_result:
+    return os.stat_result([0, 0, 0, 0, user, 0, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("name", ["data", *SECRETS, *TRUSTED])
+def test_no_named_file_may_belong_to_another_user(
     tmp_path: Path, name: str, give_to: GiveTo
 ) -> None:
     give_to(4711, tmp_path / name)
     with pytest.raises(ConfigError, match=rf"/{name} belongs to user 4711.*: run cxrd as that us"):
-        _named(tmp_path, "config.yaml", 0o600)
+        _warnings_of(tmp_path, "config.yaml", 0o600)
 
 
-def test_root_may_own_what_is_looked_at(
+def test_root_may_own_named_files(
     tmp_path: Path, give_to: GiveTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("data", *SECRETS, *BELIEVED):
+    for name in ("data", *SECRETS, *TRUSTED):
         give_to(0, tmp_path / name)
     monkeypatch.setattr(os, "geteuid", lambda: 4712)
-    monkeypatch.setattr(permissions, "_owner_of_new_file", lambda _: 4712)
-    assert _named(tmp_path, "config.yaml", 0o600) == []
+    monkeypatch.setattr(os, "fstat", lambda _: owned_by(4712))
+    assert _warnings_of(tmp_path, "config.yaml", 0o600) == []
 
 
 @pytest.mark.parametrize("given", ["web_token", "elsewhere"])
-def test_neither_a_link_nor_where_it_leads_may_belong_to_another(
+def test_neither_a_link_nor_its_target_may_belong_to_another_user(
     tmp_path: Path, given: str, give_to: GiveTo
 ) -> None:
     tmp_path.chmod(0o700)
@@ -437,7 +443,7 @@ def test_neither_a_link_nor_where_it_leads_may_belong_to_another(
         readable_by_others(Config(data_dir=tmp_path))
 
 
-def test_mount_that_gives_every_file_to_one_user_is_no_other_users(
+def test_mount_that_gives_every_file_to_one_user_is_accepted(
     tmp_path: Path, give_to: GiveTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give_to(4711, tmp_path)
@@ -445,11 +451,11 @@ def test_mount_that_gives_every_file_to_one_user_is_no_other_users(
     config = Config(data_dir=tmp_path)
     with pytest.raises(ConfigError, match="belongs to user 4711"):
         readable_by_others(config)
-    monkeypatch.setattr(os, "fstat", lambda _: os.stat_result([0, 0, 0, 0, 4711, 0, 0, 0, 0, 0]))
+    monkeypatch.setattr(os, "fstat", lambda _: owned_by(4711))
     assert readable_by_others(config) == []
 
 
-def test_folder_that_all_may_put_files_in_is_refused(tmp_path: Path) -> None:
+def test_folder_in_which_all_users_may_create_files_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
     with pytest.raises(ConfigError, match="is open to the files of every user: use a folder"):
         readable_by_others(Config(data_dir=tmp_path))

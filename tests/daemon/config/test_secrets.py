@@ -1,18 +1,19 @@
-"""Passwords and tokens come from environment or file, and are shown nowhere."""
+"""Passwords and tokens come from the environment or a file, and are never shown."""
 
 import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from daemon.analyse.pipeline import Pipeline
-from daemon.cli.main import main
 from daemon.config.settings import ModelConfig, load_config
 from daemon.errors import ConfigError, UsageError
 from tests.builders.certificates import Authority, run
+from tests.tools.cli import cxrd, cxrd_process
 from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port
 
@@ -47,7 +48,7 @@ def test_secrets_come_from_files_beside_the_configuration(tmp_path: Path) -> Non
         assert section.credentials.certificate == tmp_path / "a.pem"
     assert config.web.token_file == tmp_path / "token"
     assert SECRET not in f"{config!r} {config} {config.tls.credentials!r}"
-    assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301 - how roles are given it
+    assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301 - passed to roles so
 
 
 def test_secrets_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +85,29 @@ def test_file_of_a_secret_that_cannot_be_used_is_one_line(
     assert SECRET not in str(caught.value)
 
 
+Failing = Callable[..., str]
+
+
+@pytest.fixture
+def failing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Failing:
+    """Runs a command that fails, and returns its output; the model, which has no secret, is out."""
+
+    def no_model(_: ModelConfig) -> Pipeline:
+        raise UsageError("no model in this test")
+
+    def command(*arguments: str, **variables: str) -> str:
+        monkeypatch.setattr(Pipeline, "open", no_model)
+        done = cxrd(*arguments, cwd=tmp_path, variables=variables)
+        assert done.returncode != 0
+        shown = done.stdout + done.stderr + "".join(capfd.readouterr())
+        assert shown
+        return shown
+
+    return command
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -103,72 +127,31 @@ def test_file_of_a_secret_that_cannot_be_used_is_one_line(
 )
 @pytest.mark.parametrize("command", [["check"], ["jobs", "list"]])
 def test_no_error_shows_a_secret(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    text: str,
-    command: list[str],
+    tmp_path: Path, failing: Failing, text: str, command: list[str]
 ) -> None:
-    path = write(tmp_path, f"{text}\n")
-    assert SECRET[:5] not in failing(monkeypatch, capfd, path, *command)
-
-
-def failing(
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    config: Path,
-    *command: str,
-) -> str:
-    """What a command says before it fails, in this process."""
-    monkeypatch.setattr(sys, "argv", ["cxrd", *command, "--config", str(config)])
-    monkeypatch.setattr(Pipeline, "open", _no_model)
-    umask = os.umask(0o022)
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main()
-    finally:
-        os.umask(umask)
-    assert ended.value.code != 0
-    shown = "".join(capfd.readouterr())
-    assert shown
-    return shown
-
-
-def _no_model(_: ModelConfig) -> Pipeline:
-    """A model takes seconds to load and has no secrets."""
-    raise UsageError("no model in this test")
+    write(tmp_path, f"{text}\n")
+    assert SECRET[:5] not in failing(*command)
 
 
 def test_wrong_password_of_a_key_is_not_shown(
-    tmp_path: Path,
-    pki: Authority,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path, pki: Authority, failing: Failing
 ) -> None:
     run(
         tmp_path,
         f"openssl pkey -in '{pki.of('cxrd').key}' -aes256 -passout pass:right -out locked.key",
     )
-    path = write(
+    write(
         tmp_path,
         f"tls: {{certificate: {pki.of('cxrd').certificate}, key: locked.key, ca: {pki.ca}}}\n"
         f"listener: {{tls: true, port: {free_port()}}}\nweb: {{port: {free_port()}}}\npeers: []\n",
     )
-    monkeypatch.setenv("CXRD_TLS__KEY_PASSWORD", SECRET)
-    checked = failing(monkeypatch, capfd, path, "check")
-    served = subprocess.run(
-        [sys.executable, "-m", "daemon", "serve"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    password = {"CXRD_TLS__KEY_PASSWORD": SECRET}
+    checked = failing("check", **password)
+    served = cxrd_process("serve", cwd=tmp_path, variables=password)
     assert served.returncode == 1
-    for said in (checked, served.stderr):
-        assert f"the password of {tmp_path / 'locked.key'} is not right" in said
-        assert SECRET not in said
+    for output in (checked, served.stderr):
+        assert f"the password of {tmp_path / 'locked.key'} is not right" in output
+        assert SECRET not in output
 
 
 def test_process_list_shows_no_secret(tmp_path: Path) -> None:
@@ -196,8 +179,8 @@ def test_process_list_shows_no_secret(tmp_path: Path) -> None:
         finally:
             daemon.terminate()
         log += daemon.stderr.read()
-    assert sum(b"daemon" in one or b"spawn_main" in one for one in commands) >= 3
-    assert not any(SECRET.encode() in one for one in commands)
+    assert sum(b"daemon" in line or b"spawn_main" in line for line in commands) >= 3
+    assert not any(SECRET.encode() in line for line in commands)
     assert SECRET not in log
 
 

@@ -1,4 +1,4 @@
-"""What the status page, health and metrics say."""
+"""Contents of the status page, health and metrics."""
 
 import json
 import re
@@ -43,11 +43,11 @@ def test_page_shows_queue_destinations_images_and_model(site: Site, store: Store
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/healthz"])
-def test_nothing_names_a_patient(site: Site, store: Store, path: str) -> None:
+def test_no_page_names_a_patient(site: Site, store: Store, path: str) -> None:
     fill(store)
     text = site.ask(path).text
-    for secret in ("PAT4711", "ACC4712", STUDY, "1.2.840.", "4713", PEER_WORDS):
-        assert secret not in text
+    for private in ("PAT4711", "ACC4712", STUDY, "1.2.840.", "4713", PEER_WORDS):
+        assert private not in text
 
 
 def test_empty_store_has_a_readable_page(site: Site) -> None:
@@ -58,12 +58,12 @@ def test_empty_store_has_a_readable_page(site: Site) -> None:
     assert "<h2>Parked</h2>" not in answer.text
 
 
-def test_no_destination_is_said(tmp_path: Path, store: Store) -> None:
+def test_page_says_that_there_is_no_destination(tmp_path: Path, store: Store) -> None:
     with running_site(tmp_path, peers=[]) as site:
         assert "No peer receives anything" in site.ask().text
 
 
-def test_what_senders_wrote_is_text(site: Site, store: Store) -> None:
+def test_text_of_senders_is_escaped(site: Site, store: Store) -> None:
     store.record_instance(new_instance(calling_ae_title="<b>&'\"", modality="<script>"), 0)
     page = site.ask().text
     assert "<script" not in page
@@ -71,7 +71,7 @@ def test_what_senders_wrote_is_text(site: Site, store: Store) -> None:
     assert "&lt;script&gt;" in page
 
 
-def test_page_asks_for_nothing_the_policy_forbids(site: Site, store: Store) -> None:
+def test_page_contains_only_what_the_policy_allows(site: Site, store: Store) -> None:
     fill(store)
     page = site.ask().text
     assert re.findall(r"(?:src|href)=\"([^\"]*)\"", page) == ["style.css", "healthz", "metrics"]
@@ -90,14 +90,14 @@ def test_newest_fifty_images_are_shown(site: Site, store: Store) -> None:
     assert shown == [str(number) for number in range(55, 5, -1)]
 
 
-def test_healthy(site: Site) -> None:
+def test_health_is_ok_and_leaves_no_file(site: Site) -> None:
     answer = site.ask("/healthz")
     assert answer.status == 200
     assert json.loads(answer.text) == {"status": "ok", "checks": {"store": "ok", "spool": "ok"}}
     assert not list((site.data / "spool").rglob("health*"))
 
 
-def test_health_is_looked_at_once_a_second(tmp_path: Path, store: Store) -> None:
+def test_health_is_checked_once_a_second(tmp_path: Path, store: Store) -> None:
     now = 0.0
     spool = Spool(tmp_path / "spool")
     health = Health(store, spool, lambda: now)
@@ -123,7 +123,7 @@ def test_low_disk_space_is_unhealthy_and_on_the_page(tmp_path: Path, store: Stor
     assert "the disk has room" not in page.text
 
 
-def test_broken_store_is_unhealthy_and_said_in_one_line(site: Site) -> None:
+def test_broken_store_is_unhealthy_and_named_in_one_line(site: Site) -> None:
     with sqlite3.connect(site.data / "cxrd.sqlite") as connection:
         connection.execute("ALTER TABLE jobs RENAME TO lost")
     connection.close()
@@ -139,7 +139,7 @@ def test_broken_store_is_unhealthy_and_said_in_one_line(site: Site) -> None:
         assert broken.text.count("\n") == 1
 
 
-def test_metrics(site: Site, store: Store) -> None:
+def test_metrics_count_jobs_and_images(site: Site, store: Store) -> None:
     fill(store)
     assert site.metric("cxrd_jobs", kind="deliver", state="queued") == 2
     assert site.metric("cxrd_jobs", kind="deliver", state="parked") == 1
@@ -175,5 +175,5 @@ def test_metrics_of_an_empty_store_are_zeros(site: Site) -> None:
         ("10.1.2.3:104 does not answer", "10.1.2.3:104 does not answer"),
     ],
 )
-def test_errors_lose_what_may_identify(error: str, shown: str) -> None:
+def test_errors_lose_identifying_text(error: str, shown: str) -> None:
     assert redact(error) == shown

@@ -1,4 +1,4 @@
-"""Who may ask the web role, where it listens, and how it stops."""
+"""Access to the web role, its address, and its stop."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def test_every_answer_carries_the_headers(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_nothing_can_be_changed(site: Site, method: str) -> None:
+def test_other_methods_than_get_are_refused(site: Site, method: str) -> None:
     for path in ("/", "/healthz", "/metrics"):
         assert site.ask(path, method).status == 405
 
@@ -65,17 +65,17 @@ def test_nothing_can_be_changed(site: Site, method: str) -> None:
         ("", False),
     ],
 )
-def test_only_loopback_may_be_named_by_default(host: str, allowed: bool) -> None:
+def test_only_loopback_names_are_allowed_by_default(host: str, allowed: bool) -> None:
     assert is_own_name(host) is allowed
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])  # noqa: S104 - to be refused
-def test_address_that_others_can_reach_needs_tls(host: str) -> None:
+def test_address_that_other_machines_can_reach_needs_tls(host: str) -> None:
     with pytest.raises(ConfigError, match=r"in clear: set web\.certificate and web\.key"):
         listening_socket(WebConfig(host=host, port=free_port()))
 
 
-def test_address_for_all_needs_names() -> None:
+def test_unspecified_address_needs_names() -> None:
     certificate, key = Path("a"), Path("b")
     everywhere = WebConfig(host="0.0.0.0", certificate=certificate, key=key)  # noqa: S104
     with pytest.raises(ConfigError, match=r"list the names of this machine under web\.allowed_h"):
@@ -99,12 +99,12 @@ def test_unknown_host_is_one_line() -> None:
         listening_socket(WebConfig(host="no.such.invalid"))
 
 
-def test_address_is_written_as_browsers_take_it() -> None:
+def test_url_has_brackets_around_ipv6() -> None:
     assert WebConfig().url == "http://127.0.0.1:8080/"
     assert WebConfig(host="::1", port=81).url == "http://[::1]:81/"
 
 
-def test_role_stops_at_once_though_a_visitor_stays(site: Site) -> None:
+def test_role_stops_at_once_with_an_open_connection(site: Site) -> None:
     with socket.create_connection((HOST, site.port)) as visitor:
         visitor.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert visitor.recv(100).startswith(b"HTTP/1.1 200")
@@ -114,7 +114,7 @@ def test_role_stops_at_once_though_a_visitor_stays(site: Site) -> None:
     assert time.monotonic() - started < 2
 
 
-def test_served_page_is_named_and_stops_with_the_daemon(tmp_path: Path) -> None:
+def test_log_names_the_page_which_stops_with_the_daemon(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"web": {"port": port}}))
     daemon = subprocess.Popen(

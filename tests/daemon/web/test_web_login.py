@@ -1,4 +1,4 @@
-"""The token: nothing without it, sessions that open and end, and no way round."""
+"""The token, sessions, throttling, connection limits and the audit of logins."""
 
 import json
 import logging
@@ -75,7 +75,7 @@ def session_of(answer: Answer) -> dict[str, str]:
         {"Cookie": "\x01;;=;"},
     ],
 )
-def test_without_token_nothing_is_answered(
+def test_request_without_token_is_refused(
     site: Site, store: Store, path: str, headers: dict[str, str]
 ) -> None:
     answer = site.ask_with(headers, path)
@@ -85,12 +85,12 @@ def test_without_token_nothing_is_answered(
     assert site.ask_with({**headers, **BROWSER}, path).text.count('name="token"') == 1
 
 
-def test_without_token_health_says_only_how_it_is(site: Site) -> None:
+def test_health_without_token_gives_only_the_status(site: Site) -> None:
     answer = site.ask_with({}, "/healthz")
     assert (answer.status, json.loads(answer.text)) == (200, {"status": "ok"})
 
 
-def test_token_opens_a_session_that_logging_out_ends(site: Site) -> None:
+def test_token_opens_a_session_and_logout_ends_it(site: Site) -> None:
     answer = log_in(site, site.token)
     assert (answer.status, answer.headers["location"]) == (303, "./")
     cookie = answer.headers["set-cookie"]
@@ -128,7 +128,7 @@ def test_form_of_another_site_is_refused(site: Site, headers: dict[str, str]) ->
     assert site.ask_with(session).status == 200
 
 
-def test_wrong_token_is_said_and_too_many_are_slowed(site: Site) -> None:
+def test_wrong_token_is_refused_and_too_many_are_throttled(site: Site) -> None:
     answer = log_in(site, "wrong", **BROWSER)
     assert (answer.status, "That is not the token" in answer.text) == (401, True)
     assert "set-cookie" not in answer.headers
@@ -139,7 +139,7 @@ def test_wrong_token_is_said_and_too_many_are_slowed(site: Site) -> None:
     assert site.ask_with(session).status == 200
 
 
-def test_wrong_tokens_lock_nobody_out_who_has_the_right_one(site: Site) -> None:
+def test_right_token_is_accepted_after_wrong_ones(site: Site) -> None:
     for _ in range(2 * FAILURES):
         log_in(site, "wrong")
     assert log_in(site, site.token).status == 303
@@ -151,7 +151,7 @@ def test_long_form_is_refused(site: Site) -> None:
     assert log_in(site, "x" * 5000).status == 413
 
 
-def test_odd_forms_are_no_token(site: Site) -> None:
+def test_malformed_forms_are_refused(site: Site) -> None:
     for body in (b"", b"token", b"token=", b"\xff\xfe", b"other=1"):
         answer = site.ask_with(OWN, "/login", "POST", body=body)
         assert answer.status == 401
@@ -163,11 +163,11 @@ def test_forms_are_only_posted(site: Site, path: str) -> None:
     assert site.ask(path, "PUT").status == 405
 
 
-def test_access_forgets_sessions_and_failures_in_time() -> None:
-    heard: list[tuple[str, LoginOutcome]] = []
+def test_sessions_and_failures_expire() -> None:
+    reported: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
     authenticator = Authenticator(
-        SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock.seconds
+        SecretStr(TOKEN), lambda host, outcome: reported.append((host, outcome)), clock.seconds
     )
     outcome, session = authenticator.log_in(TOKEN, "a")
     cookie = Headers({"cookie": f"{COOKIE}={session}"})
@@ -182,7 +182,7 @@ def test_access_forgets_sessions_and_failures_in_time() -> None:
     assert authenticator.log_in("wrong", "a")[0] is LoginOutcome.REFUSED
     clock.advance(FAILURE_SECONDS)
     assert authenticator.log_in("wrong", "b")[0] is LoginOutcome.REFUSED
-    assert heard == [
+    assert reported == [
         ("a", LoginOutcome.ACCEPTED),
         *[("b", LoginOutcome.REFUSED)] * FAILURES,
         *[("b", LoginOutcome.THROTTLED)] * (FAILURES + 1),
@@ -191,11 +191,11 @@ def test_access_forgets_sessions_and_failures_in_time() -> None:
     ]
 
 
-def test_bearer_is_heard_of_once_an_hour_and_host() -> None:
-    heard: list[tuple[str, LoginOutcome]] = []
+def test_bearer_is_reported_once_an_hour_per_host() -> None:
+    reported: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
     authenticator = Authenticator(
-        SecretStr(TOKEN), lambda host, outcome: heard.append((host, outcome)), clock.seconds
+        SecretStr(TOKEN), lambda host, outcome: reported.append((host, outcome)), clock.seconds
     )
     bearer = Headers({"authorization": f"Bearer {TOKEN}"})
     for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"):
@@ -203,15 +203,15 @@ def test_bearer_is_heard_of_once_an_hour_and_host() -> None:
     clock.advance(BEARER_SECONDS)
     assert authenticator.accepts(bearer, "10.0.0.1")
     hosts = ["10.0.0.1", "10.0.0.2", "2001:db8::1", "10.0.0.1"]
-    assert heard == [(host, LoginOutcome.BEARER) for host in hosts]
+    assert reported == [(host, LoginOutcome.BEARER) for host in hosts]
 
 
-def test_bearers_of_countless_hosts_are_not_each_heard_of() -> None:
-    heard: list[str] = []
-    authenticator = Authenticator(SecretStr(TOKEN), lambda host, _: heard.append(host))
+def test_bearers_of_many_hosts_are_reported_together() -> None:
+    reported: list[str] = []
+    authenticator = Authenticator(SecretStr(TOKEN), lambda host, _: reported.append(host))
     for number in range(2 * MOST_HOSTS):
         assert authenticator.accepts(Headers({"authorization": f"Bearer {TOKEN}"}), f"host{number}")
-    assert len(heard) == MOST_HOSTS + 1
+    assert len(reported) == MOST_HOSTS + 1
 
 
 def test_one_host_is_throttled_under_all_its_addresses() -> None:
@@ -223,7 +223,7 @@ def test_one_host_is_throttled_under_all_its_addresses() -> None:
     assert authenticator.log_in("wrong", "10.0.0.1")[0] is LoginOutcome.REFUSED
 
 
-def test_countless_hosts_are_throttled_together() -> None:
+def test_many_hosts_are_throttled_together() -> None:
     authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
     for number in range(MOST_HOSTS + FAILURES):
         assert authenticator.log_in("wrong", f"host{number}")[0] is LoginOutcome.REFUSED
@@ -244,7 +244,7 @@ def test_countless_hosts_are_throttled_together() -> None:
         ("unknown", "unknown"),
     ],
 )
-def test_addresses_of_one_host_are_known(address: str, host: str) -> None:
+def test_addresses_are_grouped_by_client(address: str, host: str) -> None:
     assert client_of(address) == host
 
 
@@ -261,7 +261,7 @@ def test_addresses_of_one_host_are_known(address: str, host: str) -> None:
         ["MINE", "other=1"],
     ],
 )
-def test_cookies_of_other_pages_lock_nobody_out(cookies: list[str]) -> None:
+def test_session_is_found_among_cookies_of_other_pages(cookies: list[str]) -> None:
     authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
     _, session = authenticator.log_in(TOKEN, "a")
     raw = [
@@ -270,16 +270,16 @@ def test_cookies_of_other_pages_lock_nobody_out(cookies: list[str]) -> None:
     assert authenticator.accepts(Headers(raw=raw), "a")
 
 
-def test_refused_bearer_and_logout_are_heard_of() -> None:
-    heard: list[LoginOutcome] = []
-    authenticator = Authenticator(SecretStr(TOKEN), lambda _, outcome: heard.append(outcome))
+def test_refused_bearer_and_logout_are_reported() -> None:
+    reported: list[LoginOutcome] = []
+    authenticator = Authenticator(SecretStr(TOKEN), lambda _, outcome: reported.append(outcome))
     assert authenticator.accepts(Headers({"authorization": f"Bearer {TOKEN}"}), "a")
     assert not authenticator.accepts(Headers({"authorization": "Bearer wrong"}), "a")
     _, session = authenticator.log_in(TOKEN, "a")
     cookie = Headers({"cookie": f"{COOKIE}={session}"})
     authenticator.log_out(cookie, "a")
     authenticator.log_out(cookie, "a")
-    assert heard == [
+    assert reported == [
         LoginOutcome.BEARER,
         LoginOutcome.REFUSED,
         LoginOutcome.ACCEPTED,
@@ -287,7 +287,7 @@ def test_refused_bearer_and_logout_are_heard_of() -> None:
     ]
 
 
-def test_oldest_session_ends_where_there_are_too_many() -> None:
+def test_oldest_session_ends_beyond_the_limit() -> None:
     authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
     sessions = [authenticator.log_in(TOKEN, "a")[1] for _ in range(MAX_SESSIONS + 1)]
     is_open = [
@@ -296,7 +296,7 @@ def test_oldest_session_ends_where_there_are_too_many() -> None:
     assert is_open == [False] + [True] * MAX_SESSIONS
 
 
-def test_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+def test_token_is_created_once_and_private(tmp_path: Path) -> None:
     config = Config(data_dir=tmp_path)
     token = load_token(config).get_secret_value()
     assert len(token) >= 40
@@ -321,7 +321,7 @@ def test_token_file_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 
 
 @contextmanager
-def impatient_site(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Site]:
+def site_with_short_timeout(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Site]:
     monkeypatch.setattr(connection_limits, "REQUEST_SECONDS", 0.5)
     with running_site(folder) as site:
         yield site
@@ -336,11 +336,11 @@ def impatient_site(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Si
         b"Content-Length: 100\r\n\r\ntoken",
     ],
 )
-def test_slow_visitor_is_cut_off(
+def test_slow_request_is_aborted(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
     with (
-        impatient_site(monkeypatch, tmp_path) as site,
+        site_with_short_timeout(monkeypatch, tmp_path) as site,
         socket.create_connection((HOST, site.port)) as visitor,
     ):
         visitor.sendall(begun)
@@ -350,7 +350,7 @@ def test_slow_visitor_is_cut_off(
         assert site.ask("/healthz").status == 200
 
 
-def test_silent_visitor_over_tls_is_cut_off(
+def test_silent_tls_connection_is_aborted(
     tmp_path: Path, store: Store, pki: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = pki.of("cxrd")
@@ -416,7 +416,7 @@ def test_bearer_is_audited(site: Site, store: Store) -> None:
     assert login_rows(store) == [(HOST, "accepted as a bearer")]
 
 
-def test_wrong_tokens_of_a_host_are_recorded_at_once_and_then_counted(
+def test_first_wrong_token_is_recorded_at_once_and_repeats_are_counted(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -443,7 +443,7 @@ def test_wrong_tokens_of_a_host_are_recorded_at_once_and_then_counted(
     assert said == [f"login from {host}: {detail}" for host, detail in rows]
 
 
-def test_wrong_tokens_are_counted_after_a_while_and_then_forgotten(store: Store) -> None:
+def test_counted_wrong_tokens_are_recorded_and_a_silent_host_is_forgotten(store: Store) -> None:
     rows = [("10.0.0.1", "refused"), ("10.0.0.1", "refused (2 times)")]
     with LoginAudit(store.audit, merge_seconds=0.5) as audit:
         for _ in range(3):
@@ -454,7 +454,7 @@ def test_wrong_tokens_are_counted_after_a_while_and_then_forgotten(store: Store)
         wait_until(lambda: login_rows(store) == [*rows, rows[0]], "it is recorded at once")
 
 
-def test_wrong_tokens_of_countless_hosts_are_counted_together(store: Store) -> None:
+def test_wrong_tokens_of_many_hosts_are_counted_together(store: Store) -> None:
     with LoginAudit(store.audit) as audit:
         for number in range(MOST_HOSTS + 500):
             audit.on_login(f"host{number}", LoginOutcome.REFUSED)
@@ -463,7 +463,7 @@ def test_wrong_tokens_of_countless_hosts_are_counted_together(store: Store) -> N
     assert rows[-1] == (f"host{MOST_HOSTS + 499}", f"refused (499 times, from {OTHER_HOSTS})")
 
 
-def test_what_a_hanging_store_did_not_take_is_said_at_the_end(
+def test_logins_lost_in_a_hanging_store_are_logged(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
@@ -476,7 +476,7 @@ def test_what_a_hanging_store_did_not_take_is_said_at_the_end(
     assert "6 login(s) are not in the audit trail: the store does not answer" in caplog.text
 
 
-def test_warning_is_said_once_a_minute_and_an_error_always() -> None:
+def test_warning_is_logged_once_a_minute_and_an_error_always() -> None:
     clock = Clock()
     repeats = RepeatFilter(clock.seconds)
 
@@ -490,7 +490,7 @@ def test_warning_is_said_once_a_minute_and_an_error_always() -> None:
     assert said(logging.WARNING) == "Invalid. (3 more before)"
 
 
-def test_requests_that_are_none_do_not_fill_the_log(
+def test_malformed_requests_do_not_fill_the_log(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(20):
