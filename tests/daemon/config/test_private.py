@@ -32,6 +32,7 @@ from tests.builders.images.films import film
 from tests.servers.dicom.storage_node import store_raw
 from tests.servers.running import RunningDaemon
 from tests.servers.website import Site
+from tests.tools.cli import cxrd_process
 from tests.tools.ports import HOST, NODE, PACS, SENDER
 from tests.tools.waiting import wait_until
 
@@ -208,7 +209,7 @@ def _exercise(run: Run) -> None:
         "no job": ["jobs", "show", "4711"],
         "analyse": ["analyse", str(run.folder), "--out", str(out)],
     }.items():
-        done = daemon.run(*arguments)
+        done = cxrd_process(*arguments, "--config", daemon.config, cwd=run.folder)
         assert "Traceback" not in done.stderr
         run.output[name] = done.stdout + done.stderr
 
