@@ -37,7 +37,7 @@ FIXTURES = {
 }
 """Fixtures of a conftest that need a marker."""
 
-COMMANDS = re.compile(r'"-m",\s+"daemon",\s+"(serve|demo)"')
+COMMANDS = re.compile(r'"-m",\s+"daemon",\s+"(serve|demo)"|cxrd_process\("demo"')
 
 MODULES = sorted((ROOT / "tests").rglob("test_*.py"))
 
