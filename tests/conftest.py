@@ -23,7 +23,8 @@ def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data") / "made")
 
 
-@pytest.fixture(scope="session", params=KINDS)
+# Not of the session: pytest would then tear a module's tests apart, and its fixtures with them.
+@pytest.fixture(scope="module", params=KINDS)
 def data_folder(request: pytest.FixtureRequest) -> Path:
     """Folder of data: made data always and real data, where there is a folder of it."""
     folder: Path = REAL_DATA if request.param == "real" else request.getfixturevalue("made_data")

@@ -36,6 +36,8 @@ from tests.servers.file_server import FileServer, serve
 from tests.tools.cli import cxrd, cxrd_process, one_line_of_error
 from tests.tools.paths import ROOT
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run `cxrd model` in this process."""
@@ -183,6 +185,7 @@ def test_metrics_of_another_shape_are_shown_as_they_are(bundle: Path, tmp_path: 
     assert "held out:\n  films: 3\n  auc: Mass 0.75; Hernia None" in shown.stdout
 
 
+@pytest.mark.slow
 def test_only_patients_a_bundle_has_not_seen_are_scored(
     trained: Path, films: Path, tmp_path: Path
 ) -> None:
