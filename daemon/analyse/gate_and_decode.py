@@ -16,7 +16,7 @@ from dicom_io.read.bounded_parser import refuse_oversized_sequences
 from dicom_io.read.image_header import read_image
 from dicom_io.read.orientation import Pose
 from dicom_io.read.pixels import display_pixels
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 
 GreyImage = NDArray[np.uint8]
 
@@ -45,13 +45,9 @@ class Film:
     shown: NDArray[np.int64] | None = None
 
 
+@suppressed_warnings()
 def gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
     """Gate and decode one DICOM object."""
-    with quietly():
-        return _gate_and_decode(data, rules)
-
-
-def _gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
     try:
         header = read_image(data)
         verdict = assess(header, rules)

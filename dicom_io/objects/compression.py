@@ -34,7 +34,7 @@ from dicom_io.objects.codes import LOSSY_COMPRESSION, UNCOMPRESSED_PREDECESSOR
 from dicom_io.objects.secondary_capture import series_item, source_item
 from dicom_io.objects.source_header import reference_item
 from dicom_io.read.header import header_of, numbers, read_dataset, text
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 
 RLE = str(RLELossless)
 
@@ -84,7 +84,7 @@ def losslessly_compressed(data: bytes, syntax: str) -> bytes:
     """Return the same instance in RLE or JPEG 2000 Lossless. Raises ObjectError."""
     ds = read_dataset(data)
     try:
-        with quietly():
+        with suppressed_warnings():
             ds.PhotometricInterpretation = _PHOTOMETRICS[syntax]
             ds.compress(UID(syntax), generate_instance_uid=False)
     except _CODEC_ERRORS as error:
@@ -99,7 +99,7 @@ def uncompressed(data: bytes) -> bytes:
     """
     ds = read_dataset(data)
     try:
-        with quietly():
+        with suppressed_warnings():
             ds.decompress(generate_instance_uid=False)
     except _CODEC_ERRORS as error:
         raise ObjectError(f"the picture cannot be decoded ({type(error).__name__})") from error
@@ -169,7 +169,7 @@ def _add_lossy_step(ds: Dataset, ratio: float) -> None:
     methods = [name for name in text(ds, "LossyImageCompressionMethod").split("\\") if name]
     if len(ratios) != len(methods) or not np.isfinite(ratios).all():
         ratios, methods = [], []
-    with quietly():
+    with suppressed_warnings():
         ds.LossyImageCompression = "01"
         ds.LossyImageCompressionRatio = MultiValue(str, [f"{x:.4g}" for x in (*ratios, ratio)])
         ds.LossyImageCompressionMethod = [*methods, "ISO_10918_1"]
@@ -177,6 +177,6 @@ def _add_lossy_step(ds: Dataset, ratio: float) -> None:
 
 def _file(ds: Dataset) -> bytes:
     buffer = BytesIO()
-    with quietly():
+    with suppressed_warnings():
         dcmwrite(buffer, ds, enforce_file_format=True)
     return buffer.getvalue()

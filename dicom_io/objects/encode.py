@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_io.objects.uids import derived_uid
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 
 IMPLEMENTATION_CLASS_UID = UID(derived_uid("cxrd", "", "implementation"))
 
@@ -28,6 +28,6 @@ def to_bytes(ds: Dataset) -> bytes:
     whole.file_meta = meta
     whole.preamble = b"\0" * 128
     buffer = BytesIO()
-    with quietly():
+    with suppressed_warnings():
         dcmwrite(buffer, whole, enforce_file_format=True)
     return buffer.getvalue()

@@ -33,7 +33,7 @@ from dicom_io.objects.source_header import (
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.orientation import usable_pair
 from dicom_io.read.shutter import display_shutter
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 
 _KIND = ObjectType(
     GrayscaleSoftcopyPresentationStateStorage, "PR", "AI regions - research use only"
@@ -128,7 +128,7 @@ def build_presentation_state(content: PresentationContent) -> Dataset:
     if problem or content.shown is None:
         problem = problem or "the values of its pixels are not known"
         raise ObjectError(f"no presentation state: {problem}")
-    with quietly():
+    with suppressed_warnings():
         ds = start_object(content.envelope, _KIND)
         body_part_chest(ds)
         _add_identification(ds)

@@ -35,7 +35,7 @@ from dicom_io.objects.source_header import (
 )
 from dicom_io.read.header import text
 from dicom_io.read.image_header import ImageHeader
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 
 _LOSSY_SYNTAXES = frozenset(
     {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, JPEG2000MC, HTJ2K}
@@ -117,7 +117,7 @@ def _picture(content: CaptureContent | SummaryContent, wording: _Wording) -> Dat
         raise ObjectError(f"a picture is uint8 (rows, cols, 3), not {rgb.dtype} {rgb.shape}")
     source = content.envelope.source
     kind = ObjectType(SecondaryCaptureImageStorage, "OT", wording.series)
-    with quietly():
+    with suppressed_warnings():
         ds = start_object(content.envelope, kind)
         _add_general_image(ds, source, wording)
         _add_derivation(ds, source, content.envelope.algorithm, wording)

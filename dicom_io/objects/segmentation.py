@@ -33,7 +33,7 @@ from dicom_io.objects.source_header import (
 )
 from dicom_io.objects.uids import derived_uid, tracking_uid
 from dicom_io.read.image_header import ImageHeader
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 
 _KIND = ObjectType(SegmentationStorage, "SEG", "AI segmentation - research use only")
 
@@ -63,7 +63,7 @@ def build_segmentation(content: SegmentationContent) -> Dataset:
     """
     source = content.envelope.source
     _check_masks(content)
-    with quietly():
+    with suppressed_warnings():
         ds = start_object(content.envelope, _KIND)
         body_part_chest(ds)
         ds.PatientOrientation = list(source.directions or ()) or None

@@ -20,7 +20,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicom_io.errors import NotDicomError
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 
 MAX_INFLATED_BYTES = 1 << 30
 """Bytes that a deflated object may inflate to."""
@@ -155,7 +155,7 @@ def _items_of_all(ds: Dataset) -> Iterator[Dataset]:
         vr = ds.get_item(tag, keep_deferred=True).VR
         if vr == "SQ" or (vr in (None, "UN") and _is_sequence(tag)):
             try:
-                with quietly():
+                with suppressed_warnings():
                     value = ds[tag].value
             except PARSER_ERRORS:
                 continue
@@ -200,7 +200,7 @@ class _LimitedStream(BytesIO):
 
 def _parsed(parse: Callable[[], Dataset], source: _LimitedStream) -> Dataset:
     try:
-        with quietly():
+        with suppressed_warnings():
             return parse()
     except PARSER_ERRORS as error:
         if source.excess:

@@ -25,7 +25,7 @@ from dicom_io.errors import UndecodablePixelsError
 from dicom_io.read.bounded_parser import PARSER_ERRORS
 from dicom_io.read.codestream import Codestream, read_j2k, read_jpeg
 from dicom_io.read.header import number, text
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 
 MAX_SAMPLES = 100_000_000
 """Samples in the largest image that is decoded; the largest detectors have a sixth of them."""
@@ -103,7 +103,7 @@ def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, tuple[str, .
     if "PixelData" not in ds:
         raise UndecodablePixelsError("the object has no Pixel Data")
     try:
-        with quietly() as warned:
+        with suppressed_warnings() as warned:
             frame = _only_frame(ds)
             stream = _codestream(ds, frame)
             _check_codestream(stream, layout)

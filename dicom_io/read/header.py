@@ -26,7 +26,7 @@ from dicom_io.read.bounded_parser import (
     parse_message,
     raw_length,
 )
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 
 LONGEST_TEXT = 1 << 14
 """Bytes of a value that is read as text; a longer value counts as absent."""
@@ -229,7 +229,7 @@ def all_items(ds: Dataset, keyword: str, *, most: int) -> tuple[Dataset, ...]:
     Raises NotDicomError if the attribute is not a sequence of at most `most` items.
     """
     try:
-        with quietly():
+        with suppressed_warnings():
             too_long = raw_length(ds, Tag(keyword)) > _LONGEST_MESSAGE_SEQUENCE
             value = () if too_long or keyword not in ds else ds[keyword].value or ()
             found = tuple(item for item in value if isinstance(item, Dataset))
@@ -246,7 +246,7 @@ def _read(
     ds: Dataset, keyword: str, longest: int, read: Callable[[], _Value], absent: _Value
 ) -> _Value:
     try:
-        with quietly():
+        with suppressed_warnings():
             return read() if raw_length(ds, Tag(keyword)) <= longest else absent
     except PARSER_ERRORS:
         return absent
@@ -274,7 +274,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _complete_file_meta(ds: Dataset) -> None:
-    with quietly():
+    with suppressed_warnings():
         try:
             declared = ds.file_meta.get("TransferSyntaxUID")
         except PARSER_ERRORS:

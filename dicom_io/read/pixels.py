@@ -18,7 +18,7 @@ from dicom_io.read.grey_scale import GreyScale, Values
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.orientation import Pose
 from dicom_io.read.shutter import Mask, visible_pixels
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 
 Grey = NDArray[np.uint8]
 
@@ -115,7 +115,7 @@ def _render_colour(
     colour, top = stored, float((1 << layout.bits_stored) - 1)
     if layout.photometric == "PALETTE COLOR":
         try:
-            with quietly():
+            with suppressed_warnings():
                 colour = apply_color_lut(stored, ds)[..., :3]
         except _LUT_ERRORS as error:
             raise UndecodablePixelsError("the colour palette is missing or broken") from error

@@ -84,7 +84,7 @@ _SUPPRESSION = _Suppression()
 
 
 @contextmanager
-def quietly() -> Iterator[list[warnings.WarningMessage]]:
+def suppressed_warnings() -> Iterator[list[warnings.WarningMessage]]:
     """Collect the first warnings raised in the block instead of showing or logging them.
 
     A pydicom warning can quote the value that it complains about, which may name a patient. Code

@@ -25,7 +25,7 @@ from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ, A_RELEASE_RP, A_RELEASE_R
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 from dicom_io.receive.limits import (
     MAX_COMMAND_BYTES,
     MAX_CONTROL_BYTES,
@@ -169,7 +169,7 @@ class TolerantStateMachine(StateMachine):
         if (event, self.current_state) == ("Evt18", "Sta2"):
             self.dul.report_abort(AbortReason.NO_REQUEST)
         try:
-            with quietly() if event == "Evt6" else contextlib.nullcontext():
+            with suppressed_warnings() if event == "Evt6" else contextlib.nullcontext():
                 self.transition(ACTIONS[action][1](self.dul))
         except Exception as error:  # noqa: BLE001 - a peer's bytes can make pynetdicom raise any
             log.debug("action %s failed: %r", action, error)
@@ -352,7 +352,7 @@ class UpperLayer(DULServiceProvider):
             raise LimitError(AbortReason.TOO_LARGE)
         pdu, body = A_ASSOCIATE_RQ(), self._read(length)
         check_request_items(body)
-        with quietly():
+        with suppressed_warnings():
             pdu.decode(bytes(self._header) + body)
         # Each bit stands for a version (PS3.8 9.3.2). pynetdicom would reject a request for other
         # versions by itself, and the rejection would not be reported.
@@ -423,7 +423,7 @@ class UpperLayer(DULServiceProvider):
         """Pass the last fragment of a command or data set to the DIMSE provider."""
         primitive = P_DATA()
         primitive.presentation_data_value_list.append((context, bytes([control]) + fragment))
-        with quietly():
+        with suppressed_warnings():
             self.assoc.dimse.receive_primitive(primitive)
 
     def _read(self, count: int) -> bytes:

@@ -26,7 +26,7 @@ from dicom_io.objects.source_header import (
 )
 from dicom_io.objects.uids import device_uid
 from dicom_io.read.header import text
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
 from dicom_io.report.tree import measurement_report
 
@@ -62,7 +62,7 @@ def build_report(content: ReportContent) -> Dataset:
     """
     _check(content)
     first = content.sources[0].header
-    with quietly():
+    with suppressed_warnings():
         ds = start_object(Envelope(first, content.algorithm, content.identity), _KIND)
         ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
         _add_document(ds, content)

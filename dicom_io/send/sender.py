@@ -15,7 +15,7 @@ from pynetdicom.association import Association
 from dicom_io.errors import AssociationError, NotDicomError
 from dicom_io.objects.classes import PLAIN_SYNTAXES, REPORT_CLASSES, RESULT_CLASSES, VERIFICATION
 from dicom_io.read.header import header_of, read_dataset, read_header
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 from dicom_io.report.older_classes import report_for_destination
 from dicom_io.send.association import (
     Destination,
@@ -255,7 +255,7 @@ def _in_accepted_syntax(association: Association, ds: Dataset, sop_class_uid: st
         return ds
     ds.file_meta.TransferSyntaxUID = UID(next(uid for uid in found if _is_plain(uid)))
     encoded = BytesIO()
-    with quietly():
+    with suppressed_warnings():
         ds.save_as(encoded)
     return read_dataset(encoded.getvalue())
 

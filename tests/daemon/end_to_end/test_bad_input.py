@@ -17,7 +17,7 @@ from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.header import read_header
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 from dicom_io.receive.store_request import StoreStatus
 from storage.records import InstanceState, JobKind, JobState
 from tests.builders.images.films import film
@@ -92,7 +92,7 @@ def all_products(tmp_path: Path, bundle: Path) -> Iterator[tuple[RunningDaemon, 
 def send_all(daemon: RunningDaemon, sent: Iterable[Mutation]) -> Counter[int]:
     answers: Counter[int] = Counter()
     pairs = itertools.product((CT, CR, DX), SYNTAXES)
-    with quietly(), raw_sender(daemon.port, pairs) as sender:
+    with suppressed_warnings(), raw_sender(daemon.port, pairs) as sender:
         for one in sent:
             status = sender.send(one.sop_class_uid, one.syntax, one.sop_instance_uid, one.data_set)
             assert status is not None, f"{one.name} got no answer"
@@ -157,7 +157,7 @@ def malformed(folder: Path) -> Iterator[Mutation]:
     """Yield every file as it is, and as a chest film, which passes the gate."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     assert len(files) == 342
-    with quietly():
+    with suppressed_warnings():
         yield from _as_sent(files)
 
 

@@ -22,7 +22,7 @@ from dicom_io.read import bounded_parser as parsing
 from dicom_io.read.header import is_uid, items, number, numbers, read_dataset, read_header, text
 from dicom_io.read.image_header import ImageHeader, read_image
 from dicom_io.read.pixels import display_pixels
-from dicom_io.read.warnings_off import quietly
+from dicom_io.read.warnings_off import suppressed_warnings
 from tests.builders.images.films import ROOT, chest_film, data_set_bytes, file_bytes
 
 
@@ -160,12 +160,12 @@ def test_a_name_in_japanese_does_not_stop_the_reading(data_folder: Path) -> None
     assert "^" in text(read_dataset(file), "PatientName")
 
 
-def test_quietly_restores_the_filters_from_many_threads() -> None:
+def test_many_threads_restore_the_warning_filters() -> None:
     before = list(warnings.filters)
 
     def work() -> None:
         for _ in range(200):
-            with quietly() as caught:
+            with suppressed_warnings() as caught:
                 warnings.warn("hidden", stacklevel=1)
             assert [str(one.message) for one in caught] == ["hidden"]
 
@@ -177,11 +177,11 @@ def test_quietly_restores_the_filters_from_many_threads() -> None:
     assert list(warnings.filters) == before
 
 
-def test_nobody_waits_for_another_who_is_quiet() -> None:
+def test_threads_with_suppressed_warnings_do_not_wait_for_each_other() -> None:
     inside, done = threading.Event(), threading.Event()
 
     def stay() -> None:
-        with quietly():
+        with suppressed_warnings():
             inside.set()
             done.wait(10)
 
@@ -202,7 +202,7 @@ def test_what_others_are_warned_of_meanwhile_is_not_collected() -> None:
     kept: list[warnings.WarningMessage] = []
 
     def stay() -> None:
-        with quietly() as caught:
+        with suppressed_warnings() as caught:
             inside.set()
             done.wait(10)
         kept.extend(caught)
