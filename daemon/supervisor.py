@@ -53,7 +53,7 @@ POLL_SECONDS = 0.2
 RECLAIM_SECONDS = 5.0
 """The time between searches for expired leases, of any worker on any machine."""
 
-_spawn = multiprocessing.get_context("spawn")
+SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(slots=True)
@@ -81,11 +81,13 @@ class Supervisor:
         config: Config,
         roles: Sequence[RoleName],
         *,
+        restart: Backoff = RESTART,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._children = [_Child(role) for role in roles]
+        self._restart = restart
         self._monotonic = monotonic
         self._wall = wall
         # With infinity the first check shifts jobs: the clock may have been set back before.
@@ -149,9 +151,9 @@ class Supervisor:
         child.worker = f"{socket.gethostname()}:{child.role}:{uuid.uuid4().hex[:12]}"
         child.reason = ""
         try:
-            child.channel, sender = _spawn.Pipe(duplex=False)
+            child.channel, sender = SPAWN.Pipe(duplex=False)
             with sender:
-                process = _spawn.Process(
+                process = SPAWN.Process(
                     target=role_process,
                     args=(child.role, self._config, child.worker, sender),
                     name=f"cxrd-{child.role}",
@@ -224,7 +226,7 @@ class Supervisor:
 
     def _wait_to_restart(self, child: _Child, store: Store, reason: str) -> None:
         child.failures += 1
-        wait = RESTART.seconds(child.failures)
+        wait = self._restart.seconds(child.failures)
         log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
         child.restart_at = self._monotonic() + wait
         if child.reason == "" or child.reason != child.recorded:

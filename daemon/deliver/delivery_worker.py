@@ -21,12 +21,12 @@ log = logging.getLogger("courier")
 
 POLL_SECONDS = 0.25
 
-MAX_READS = 10
-"""After this many attempts to read its object, a delivery is parked."""
-
 
 class DeliveryWorker:
     """Delivers the objects queued for one destination, in the order of the queue."""
+
+    max_reads = 10
+    """A delivery is parked after this many attempts to read its object."""
 
     lease_margin_seconds = 30.0
     """Added to the network timeouts, so that a slow delivery keeps its lease."""
@@ -118,7 +118,7 @@ class DeliveryWorker:
         """Retry if another read of this one object may succeed; park the job otherwise."""
         if self._store.results.delivery(job).object.spool_path != delivery.object.spool_path:
             self._queue.retry(job, "the object is being made anew", POLL_SECONDS)
-        elif error.retryable and job.attempts < MAX_READS:
+        elif error.retryable and job.attempts < self.max_reads:
             self._queue.retry(job, str(error), self._backoff.seconds(job.attempts))
         else:
             self._queue.park(job, str(error))

@@ -1,12 +1,10 @@
-"""Objects in the outbox, made without a model, and lanes that deliver them."""
+"""Objects in the outbox, made without a model, and workers that deliver them."""
 
 import dataclasses
-import threading
 
 from daemon.config.peers import PeerConfig, PictureSyntax, Product
 from daemon.config.settings import Config, CourierConfig
 from daemon.deliver.delivery_worker import DeliveryWorker
-from daemon.worker.role import RoleContext
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.report.document import build_report
@@ -15,6 +13,7 @@ from storage.records import Delivery, Job, JobKind, JobState, StudyStatus
 from storage.store import Store
 from tests.builders.objects import NOW, full_header, report_content
 from tests.builders.store_rows import claim, made_object, new_instance
+from tests.servers.workers import Workers
 from tests.tools.ports import HOST, PACS
 
 
@@ -53,14 +52,8 @@ def queue_object(
     return uid
 
 
-@dataclasses.dataclass
-class Outbox:
-    """A store with reports to deliver, and the lanes that deliver them."""
-
-    store: Store
-    spool: Spool
-    stop: threading.Event
-    threads: list[threading.Thread]
+class Outbox(Workers):
+    """A store with objects to deliver, and the workers that deliver them."""
 
     def deliver_to(
         self,
@@ -71,6 +64,7 @@ class Outbox:
         retry_seconds: float = 0.2,
         timeout_seconds: float = 5.0,
     ) -> None:
+        """Start delivering to one destination."""
         peer = PeerConfig(
             name=name,
             ae_title=PACS,
@@ -85,11 +79,8 @@ class Outbox:
             network_timeout_seconds=timeout_seconds,
         )
         config = Config(peers=(peer,), courier=courier)
-        context = RoleContext(config, f"worker-{name}", self.stop, lambda: None)
-        lane = DeliveryWorker(context, peer, self.spool, self.store)
-        thread = threading.Thread(target=lane.run)
-        thread.start()
-        self.threads.append(thread)
+        context = self.context(config, f"worker-{name}")
+        self.start(DeliveryWorker(context, peer, self.spool, self.store).run)
 
     def jobs(self, state: JobState) -> list[Job]:
         return list(self.store.jobs.list(state=state))

@@ -33,7 +33,7 @@ def _fork_roles() -> None:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["daemon.analyst", "daemon.listener", "daemon.courier"])
-    supervisor._spawn = context  # type: ignore[assignment]
+    supervisor.SPAWN = context  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

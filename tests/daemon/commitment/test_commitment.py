@@ -1,9 +1,8 @@
 """Storage commitment with archives that commit, fail, refuse, or do not answer."""
 
 import dataclasses
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.listener import open_node
 from daemon.preflight import run_checks
 from daemon.receive.reception import Reception
-from daemon.worker.role import RoleContext
 from dicom_io.commitment.messages import (
     CommitmentAnswer,
     CommitmentRequest,
@@ -54,6 +52,7 @@ from tests.servers.dicom.commitment_archive import (
     running_archive,
 )
 from tests.servers.dicom.commitment_peers import modality_association, send_n_action
+from tests.servers.workers import Workers
 from tests.tools.ports import HOST, free_port
 from tests.tools.waiting import wait_until
 
@@ -68,14 +67,8 @@ QUICK = CommitmentConfig(
 )
 
 
-@dataclasses.dataclass
-class Workers:
-    """A store and the workers on it."""
-
-    store: Store
-    spool: Spool
-    stop: threading.Event
-    threads: list[threading.Thread]
+class CommitmentWorkers(Workers):
+    """The workers of the courier for one peer."""
 
     def config(self, *peers: PeerConfig, **commitment: float) -> Config:
         return Config(
@@ -86,21 +79,16 @@ class Workers:
             commitment=QUICK.model_copy(update=commitment),
         )
 
-    def start(self, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target)
-        thread.start()
-        self.threads.append(thread)
-
     def deliver(self, peer: PeerConfig) -> None:
         """Start delivering to the archive, as the courier does."""
-        context = self._context(self.config(peer))
+        context = self.context(self.config(peer))
         self.start(DeliveryWorker(context, peer, self.spool, self.store).run)
 
     def commit(self, peer: PeerConfig, **commitment: float) -> Config:
         """Start requests and answers to the peer, as the courier does."""
         config = self.config(peer, **commitment)
         worker = CommitmentWorker(
-            self._context(config),
+            self.context(config),
             peer,
             destination_of(config, peer),
             self.spool,
@@ -108,9 +96,6 @@ class Workers:
         )
         self.start(worker.run)
         return config
-
-    def _context(self, config: Config) -> RoleContext:
-        return RoleContext(config, "courier", self.stop, lambda: None)
 
     def job(self, kind: JobKind) -> Job:
         (job,) = self.store.jobs.list(kind=kind)
@@ -131,13 +116,9 @@ class Workers:
 
 
 @pytest.fixture
-def workers(tmp_path: Path, store: Store) -> Iterator[Workers]:
-    opened = Workers(store, Spool(tmp_path / "spool"), threading.Event(), [])
-    yield opened
-    opened.stop.set()
-    for thread in opened.threads:
-        thread.join(20)
-        assert not thread.is_alive()
+def workers(tmp_path: Path, store: Store) -> Iterator[CommitmentWorkers]:
+    with closing(CommitmentWorkers(store, Spool(tmp_path / "spool"))) as opened:
+        yield opened
 
 
 def archive_at(port: int) -> PeerConfig:
@@ -157,7 +138,7 @@ def modality_at(port: int | None) -> PeerConfig:
 
 
 @contextmanager
-def listening(workers: Workers, config: Config) -> Iterator[int]:
+def listening(workers: CommitmentWorkers, config: Config) -> Iterator[int]:
     """Accept associations, as the listener does. Yield the port."""
     config = config.model_copy(update={"listener": ListenerConfig(port=free_port())})
     responder = CommitmentResponder(config, "listener", workers.spool, workers.store)
@@ -169,7 +150,7 @@ def listening(workers: Workers, config: Config) -> Iterator[int]:
         yield node.port
 
 
-def keep_film(workers: Workers, name: str = "asked for") -> Reference:
+def keep_film(workers: CommitmentWorkers, name: str = "asked for") -> Reference:
     """Receive a film. Return the reference of a peer to it."""
     instance = received(film(name))
     Reception(workers.spool, workers.store, 30).receive(instance)
@@ -187,7 +168,7 @@ def failures(information: Dataset) -> dict[str, int]:
     }
 
 
-def test_an_archive_commits_to_the_objects_it_received(workers: Workers) -> None:
+def test_an_archive_commits_to_the_objects_it_received(workers: CommitmentWorkers) -> None:
     uid = queue_report(workers.store, workers.spool, "archive")
     with running_archive(Archive(on_same_association=True), classes=(REPORT_CLASS,)) as archive:
         workers.deliver(archive_at(archive.port))
@@ -200,7 +181,7 @@ def test_an_archive_commits_to_the_objects_it_received(workers: Workers) -> None
     assert [item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence] == [uid]
 
 
-def test_an_archive_commits_to_the_older_class_it_received(workers: Workers) -> None:
+def test_an_archive_commits_to_the_older_class_it_received(workers: CommitmentWorkers) -> None:
     older = REPORT_CLASSES[1]
     uid = queue_report(workers.store, workers.spool, "archive")
     with running_archive(Archive(on_same_association=True), classes=(older,)) as archive:
@@ -216,7 +197,7 @@ def test_an_archive_commits_to_the_older_class_it_received(workers: Workers) -> 
     assert "committed" in workers.delivered
 
 
-def test_an_archive_that_lost_an_object_receives_it_again(workers: Workers) -> None:
+def test_an_archive_that_lost_an_object_receives_it_again(workers: CommitmentWorkers) -> None:
     uid = queue_report(workers.store, workers.spool, "archive")
     answers = [lambda information: all_failed(information, 0x0112), all_committed]
     forgetful = Archive(
@@ -232,7 +213,7 @@ def test_an_archive_that_lost_an_object_receives_it_again(workers: Workers) -> N
     assert first.TransactionUID != second.TransactionUID
 
 
-def test_a_request_to_an_archive_that_never_commits_is_parked(workers: Workers) -> None:
+def test_a_request_to_an_archive_that_never_commits_is_parked(workers: CommitmentWorkers) -> None:
     queue_report(workers.store, workers.spool, "archive")
     stubborn = Archive(
         on_same_association=True, answer=lambda information: all_failed(information, 0x0112)
@@ -248,7 +229,9 @@ def test_a_request_to_an_archive_that_never_commits_is_parked(workers: Workers) 
     assert len(archive.stored) == 1 + QUICK.max_resends
 
 
-def test_a_request_without_an_answer_is_repeated_and_then_parked(workers: Workers) -> None:
+def test_a_request_without_an_answer_is_repeated_and_then_parked(
+    workers: CommitmentWorkers,
+) -> None:
     queue_report(workers.store, workers.spool, "archive")
     with running_archive(Archive(), classes=(REPORT_CLASS,)) as archive:
         workers.deliver(archive_at(archive.port))
@@ -259,7 +242,7 @@ def test_a_request_without_an_answer_is_repeated_and_then_parked(workers: Worker
     assert len({request.TransactionUID for request in archive.requests}) == QUICK.max_requests
 
 
-def test_a_temporary_failure_is_retried_with_the_same_uid(workers: Workers) -> None:
+def test_a_temporary_failure_is_retried_with_the_same_uid(workers: CommitmentWorkers) -> None:
     queue_report(workers.store, workers.spool, "archive")
     busy = Archive(on_same_association=True, replies=[0x0213, 0x0110])
     with running_archive(busy, classes=(REPORT_CLASS,)) as archive:
@@ -271,7 +254,7 @@ def test_a_temporary_failure_is_retried_with_the_same_uid(workers: Workers) -> N
     assert len({request.TransactionUID for request in archive.requests}) == 1
 
 
-def test_a_refusal_is_parked_with_its_status(workers: Workers) -> None:
+def test_a_refusal_is_parked_with_its_status(workers: CommitmentWorkers) -> None:
     queue_report(workers.store, workers.spool, "archive")
     with running_archive(Archive(replies=[0x0124]), classes=(REPORT_CLASS,)) as archive:
         workers.deliver(archive_at(archive.port))
@@ -281,7 +264,7 @@ def test_a_refusal_is_parked_with_its_status(workers: Workers) -> None:
     assert job.last_error == "archive refused the request for commitment: status 0x0124"
 
 
-def test_a_request_waits_for_an_archive_that_is_down(workers: Workers) -> None:
+def test_a_request_waits_for_an_archive_that_is_down(workers: CommitmentWorkers) -> None:
     uid = queue_report(workers.store, workers.spool, "archive")
     peer = archive_at(free_port())
     assert peer.port is not None
@@ -299,7 +282,7 @@ def test_a_request_waits_for_an_archive_that_is_down(workers: Workers) -> None:
     assert request.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == uid
 
 
-def test_an_archive_answers_by_calling_back(workers: Workers) -> None:
+def test_an_archive_answers_by_calling_back(workers: CommitmentWorkers) -> None:
     queue_report(workers.store, workers.spool, "archive")
     with running_archive(Archive(), classes=(REPORT_CLASS,)) as archive:
         workers.deliver(archive_at(archive.port))
@@ -318,7 +301,7 @@ def test_an_archive_answers_by_calling_back(workers: Workers) -> None:
 
 @pytest.mark.parametrize("offered", [True, False])
 def test_the_preflight_checks_that_the_peer_offers_the_service(
-    workers: Workers, tmp_path: Path, bundle: Path, offered: bool
+    workers: CommitmentWorkers, tmp_path: Path, bundle: Path, offered: bool
 ) -> None:
     without = Node(
         ae_title="ARCHIVE",
@@ -338,7 +321,7 @@ def test_the_preflight_checks_that_the_peer_offers_the_service(
     assert ("Storage Commitment" in checks["peer archive"].detail) is not offered
 
 
-def test_only_the_archive_may_answer(workers: Workers) -> None:
+def test_only_the_archive_may_answer(workers: CommitmentWorkers) -> None:
     config = workers.config(archive_at(free_port()), modality_at(None))
     with listening(workers, config) as port:
         answer = all_committed(request_for(Reference(REPORT_CLASS, "1.2.3")))
@@ -349,7 +332,7 @@ def test_only_the_archive_may_answer(workers: Workers) -> None:
         workers.stop.set()
 
 
-def test_a_caller_without_the_pinned_certificate_may_not_answer(workers: Workers) -> None:
+def test_a_caller_without_the_pinned_certificate_may_not_answer(workers: CommitmentWorkers) -> None:
     pin = "a" * 64
     archive = PeerConfig(
         name="archive",
@@ -378,7 +361,7 @@ def test_a_caller_without_the_pinned_certificate_may_not_answer(workers: Workers
     assert responder.take_answer(answer, pinned) is MessageStatus.INVALID_ARGUMENT
 
 
-def test_a_waiting_peer_is_answered_on_its_association(workers: Workers) -> None:
+def test_a_waiting_peer_is_answered_on_its_association(workers: CommitmentWorkers) -> None:
     kept = keep_film(workers)
     modality = Archive()
     with (
@@ -394,7 +377,7 @@ def test_a_waiting_peer_is_answered_on_its_association(workers: Workers) -> None
     assert failures(answer) == {}
 
 
-def test_a_peer_that_released_is_called_back(workers: Workers) -> None:
+def test_a_peer_that_released_is_called_back(workers: CommitmentWorkers) -> None:
     kept = keep_film(workers)
     with running_archive(Archive(replies=[0x0213])) as modality:
         peer = modality_at(modality.port)
@@ -408,7 +391,7 @@ def test_a_peer_that_released_is_called_back(workers: Workers) -> None:
     assert failures(modality.answers[-1]) == {}
 
 
-def test_a_request_survives_the_listener(workers: Workers) -> None:
+def test_a_request_survives_the_listener(workers: CommitmentWorkers) -> None:
     kept = keep_film(workers)
     with running_archive(Archive()) as modality:
         name = InstanceName(kept.sop_class_uid, kept.sop_instance_uid)
@@ -420,7 +403,9 @@ def test_a_request_survives_the_listener(workers: Workers) -> None:
     assert [answer.TransactionUID for answer in modality.answers] == ["2.25.1"]
 
 
-def test_the_answer_to_a_released_peer_without_an_address_is_parked(workers: Workers) -> None:
+def test_the_answer_to_a_released_peer_without_an_address_is_parked(
+    workers: CommitmentWorkers,
+) -> None:
     kept = keep_film(workers)
     with listening(workers, workers.config(modality_at(None))) as port:
         with modality_association(port) as association:
@@ -431,7 +416,7 @@ def test_the_answer_to_a_released_peer_without_an_address_is_parked(workers: Wor
 
 
 def test_an_answer_of_an_earlier_process_to_a_peer_without_an_address_is_parked(
-    workers: Workers,
+    workers: CommitmentWorkers,
 ) -> None:
     asked = [InstanceName(REPORT_CLASS, "1.2.3")]
     workers.store.inquiries.record("modality", "2.25.1", asked, "listener:1", LEASE)
@@ -442,7 +427,7 @@ def test_an_answer_of_an_earlier_process_to_a_peer_without_an_address_is_parked(
     assert "no host and port" in (job.last_error or "")
 
 
-def test_a_missing_altered_or_unreadable_file_is_not_committed(workers: Workers) -> None:
+def test_a_missing_altered_or_unreadable_file_is_not_committed(workers: CommitmentWorkers) -> None:
     good, missing, altered, unreadable = (
         keep_film(workers, name) for name in ("good", "missing", "altered", "unreadable")
     )
@@ -477,7 +462,7 @@ def test_a_missing_altered_or_unreadable_file_is_not_committed(workers: Workers)
 
 
 def test_an_answer_waits_with_its_reason_while_the_spool_is_unavailable(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch
+    workers: CommitmentWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = keep_film(workers)
     with running_archive(Archive()) as modality:
@@ -502,7 +487,7 @@ def test_an_answer_waits_with_its_reason_while_the_spool_is_unavailable(
 
 
 def test_a_failed_answer_to_a_peer_without_an_address_is_parked(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch
+    workers: CommitmentWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = keep_film(workers)
     monkeypatch.setattr(Spool, "verify", out_of_reach)

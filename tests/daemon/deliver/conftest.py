@@ -1,6 +1,6 @@
 """Deliveries in this process."""
 
-import threading
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +14,5 @@ from tests.builders.outbox import Outbox
 @pytest.fixture
 def outbox(tmp_path: Path, store: Store) -> Iterator[Outbox]:
     """An empty outbox; its workers stop when the test ends."""
-    running = Outbox(store, Spool(tmp_path / "spool"), threading.Event(), [])
-    yield running
-    running.stop.set()
-    for thread in running.threads:
-        thread.join(20)
-        assert not thread.is_alive()
+    with contextlib.closing(Outbox(store, Spool(tmp_path / "spool"))) as opened:
+        yield opened

@@ -118,7 +118,7 @@ def test_deliveries_wait_for_an_unmounted_spool_and_are_not_parked(outbox: Outbo
 def test_an_unreadable_object_is_parked_after_some_attempts(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.deliver.delivery_worker.MAX_READS", 3)
+    monkeypatch.setattr(DeliveryWorker, "max_reads", 3)
     first, second = (queue_report(outbox.store, outbox.spool, "pacs", number=n) for n in (1, 2))
     made = outbox.store.results.object(first)
     assert made is not None

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from daemon import supervisor as supervisor_module
 from daemon.config.fields import WebConfig
 from daemon.config.settings import Config
 from daemon.supervisor import Supervisor
@@ -51,7 +50,7 @@ def supervised(folder: Path) -> Iterator[list[RoleName]]:
             ready.extend(working)
 
         try:
-            Supervisor(config, [RoleName.WEB]).run(stop, on_ready)
+            Supervisor(config, [RoleName.WEB], restart=Backoff(0.2, 0.2)).run(stop, on_ready)
         except BaseException as error:  # noqa: BLE001 - any error ends the daemon
             errors.append(error)
 
@@ -66,9 +65,8 @@ def supervised(folder: Path) -> Iterator[list[RoleName]]:
 
 
 def test_a_role_whose_process_cannot_start_is_started_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(supervisor_module, "RESTART", Backoff(0.2, 0.2))
     caplog.set_level("INFO", "supervisor")
     with supervised(tmp_path) as ready:
         wait_until(lambda: ready == [RoleName.WEB], "the role works")
