@@ -15,7 +15,6 @@ NEEDS = {
         "tests.servers.role",
         "tests.servers.running.RunningDaemon",
         "tests.servers.website",
-        "tests.tools.cli.cxrd_process",
     },
     "network": {
         "socket",
@@ -37,7 +36,8 @@ FIXTURES = {
 }
 """Fixtures of a conftest that need a marker."""
 
-COMMANDS = re.compile(r'"-m",\s+"daemon",\s+"(serve|demo)"|cxrd_process\("demo"')
+COMMANDS = re.compile(r'(?:"-m",\s+"daemon",|cxrd_process\()\s*"(?:serve|demo)"')
+"""Starts of the daemon as a process."""
 
 MODULES = sorted((ROOT / "tests").rglob("test_*.py"))
 

@@ -9,7 +9,7 @@ from storage.store import Store
 from tests.builders.store_rows import claim
 from tests.tools.cli import cxrd, cxrd_process, one_line_of_error
 
-pytestmark = pytest.mark.daemon
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 
 def test_config_typo_is_one_line(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from tests.servers.file_server import FileServer, serve
 from tests.tools.cli import cxrd, cxrd_process, one_line_of_error
 from tests.tools.paths import ROOT
 
-pytestmark = [pytest.mark.daemon, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
