@@ -199,7 +199,7 @@ class ObjectBuilder:
 
 
 def film_name(source: ImageHeader) -> str:
-    """Return a name that tells a film from others of its study without naming the patient."""
+    """Return the series, number and view of a film in words, without naming the patient."""
     named = (("series", source.series_number), ("image", source.instance_number))
     parts = [
         f"{word} {int(value)}"

@@ -1,4 +1,4 @@
-"""The analyst: each instance ends in one named state, whatever its analysis runs into."""
+"""The analyst brings each instance to one named state, even if its analysis fails."""
 
 import datetime
 from collections import Counter, defaultdict
@@ -32,7 +32,7 @@ from tests.builders.made_models import build_bundle
 from tests.tools.ports import SENDER
 
 
-def test_report_goes_where_the_peer_wants_it_and_heatmaps_do_not(bench: Bench) -> None:
+def test_a_peer_that_lists_only_reports_gets_no_heatmaps(bench: Bench) -> None:
     uid = bench.receive(film("wanted"))
     bench.work()
     study = bench.study(uid)
@@ -73,7 +73,7 @@ def test_each_peer_gets_the_kinds_it_lists(bench: Bench, pipeline: Pipeline) -> 
 
 
 @pytest.mark.parametrize("wanted", [Product.HEATMAP, Product.SUMMARY])
-def test_a_peer_that_prefers_jpeg_since_the_analysis_gets_the_uncompressed_pictures(
+def test_a_peer_that_prefers_jpeg_after_the_analysis_gets_uncompressed_pictures(
     bench: Bench, pipeline: Pipeline, wanted: Product
 ) -> None:
     bench.config = bench.config.model_copy(update={"peers": (EVERYTHING,)})
@@ -95,7 +95,7 @@ def test_a_peer_that_prefers_jpeg_since_the_analysis_gets_the_uncompressed_pictu
     }
 
 
-def test_every_object_made_is_one_of_its_own_and_of_the_study(
+def test_every_object_has_a_uid_of_its_own_and_belongs_to_the_study(
     bench: Bench, pipeline: Pipeline
 ) -> None:
     everything_wanted(bench, pipeline)
@@ -118,7 +118,7 @@ def test_every_object_made_is_one_of_its_own_and_of_the_study(
     assert len(series) == 6
 
 
-def test_all_objects_are_made_again_byte_for_byte(bench: Bench, pipeline: Pipeline) -> None:
+def test_objects_built_again_are_identical(bench: Bench, pipeline: Pipeline) -> None:
     everything_wanted(bench, pipeline)
     uid = bench.receive(film("identical"))
     bench.work()
@@ -154,7 +154,7 @@ def test_study_is_not_reported_before_it_is_quiet(bench: Bench) -> None:
     assert bench.study(uid).status is None
 
 
-def test_a_study_whose_analyses_were_discarded_says_so(bench: Bench) -> None:
+def test_a_study_with_discarded_analyses_has_a_reason(bench: Bench) -> None:
     uid = bench.receive(film("discarded"))
     (job,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
     bench.store.jobs.discard(job.id)
@@ -166,7 +166,7 @@ def test_a_study_whose_analyses_were_discarded_says_so(bench: Bench) -> None:
     )
 
 
-def test_a_film_under_the_uid_of_one_in_another_study_leaves_both_to_be_reported(
+def test_films_of_two_studies_with_one_uid_are_both_reported(
     bench: Bench,
 ) -> None:
     first = film("first")
@@ -186,7 +186,7 @@ def test_a_film_under_the_uid_of_one_in_another_study_leaves_both_to_be_reported
     assert len(made) == len(bench.study(studies[0]).instances[0].objects) * 2 + 2
 
 
-def test_report_lists_the_image_that_was_not_analysed(bench: Bench) -> None:
+def test_a_report_lists_an_image_that_was_not_analysed(bench: Bench) -> None:
     uid = bench.receive(film("mixed"), film("mixed", view=PhantomView.LL, seed=2))
     bench.work()
     states = sorted(str(item.reason or item.state) for item in bench.study(uid).instances)
@@ -195,7 +195,7 @@ def test_report_lists_the_image_that_was_not_analysed(bench: Bench) -> None:
     assert b"LATERAL_VIEW" in bench.spool.read(report.spool_path, report.sha256)
 
 
-def test_doing_it_all_again_makes_nothing_new(bench: Bench) -> None:
+def test_a_repeated_job_makes_no_new_object(bench: Bench) -> None:
     uid = bench.receive(film("again"))
     bench.work()
     before = bench.study(uid)
@@ -209,7 +209,7 @@ def test_doing_it_all_again_makes_nothing_new(bench: Bench) -> None:
     assert {made: bench.spool.read(made.spool_path, made.sha256) for made in files} == files
 
 
-def test_findings_that_are_present_keep_the_outline_of_their_map(bench: Bench) -> None:
+def test_a_finding_present_keeps_the_outline_of_its_map(bench: Bench) -> None:
     uid = bench.receive(film("outlined"))
     bench.work()
     (instance,) = bench.study(uid).instances
@@ -226,7 +226,7 @@ def test_findings_that_are_present_keep_the_outline_of_their_map(bench: Bench) -
     assert outlined == [True] * len(present) + [False] * (len(groups) - len(present))
 
 
-def test_images_some_seconds_apart_make_one_report_whatever_their_order(
+def test_images_some_seconds_apart_make_one_report_in_any_order(
     tmp_path: Path, pipeline: Pipeline
 ) -> None:
     made = []
@@ -247,7 +247,7 @@ def test_images_some_seconds_apart_make_one_report_whatever_their_order(
     assert made[0] == made[1]
 
 
-def test_own_results_that_come_back_ask_for_no_new_report(bench: Bench) -> None:
+def test_own_results_sent_back_cause_no_new_report(bench: Bench) -> None:
     uid = bench.receive(film("echoed"))
     bench.work()
     (report,) = bench.study(uid).reports
@@ -266,7 +266,7 @@ def test_own_results_that_come_back_ask_for_no_new_report(bench: Bench) -> None:
     assert b"OWN_RESULT" not in bench.spool.read(latest.spool_path, latest.sha256)
 
 
-def test_altered_file_is_not_analysed_and_says_so(bench: Bench) -> None:
+def test_an_altered_file_is_not_analysed_and_named(bench: Bench) -> None:
     uid = bench.receive(film("altered"))
     (instance,) = bench.study(uid).instances
     bench.spool.path(instance.spool_path).write_bytes(film("altered", heart_failure=True))
@@ -278,7 +278,7 @@ def test_altered_file_is_not_analysed_and_says_so(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("damage", ["altered", "missing"])
-def test_image_with_a_damaged_file_is_named_and_analysed_once_it_is_sent_again(
+def test_an_image_with_a_damaged_file_is_analysed_after_a_second_send(
     bench: Bench, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     image, other = film("mended"), film("untouched")
@@ -303,7 +303,7 @@ def test_image_with_a_damaged_file_is_named_and_analysed_once_it_is_sent_again(
     assert bench.study(uid).status is StudyStatus.REPORTED
 
 
-def test_unexpected_error_is_tried_again_then_named(
+def test_an_unexpected_error_is_retried_and_then_named(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls = []
@@ -331,7 +331,7 @@ def test_unexpected_error_is_tried_again_then_named(
         (DecoderError, Pipeline, "analyse"),
     ],
 )
-def test_a_machine_without_room_is_waited_for_and_no_attempt_at_the_image(
+def test_a_lack_of_resources_is_retried_without_counting_an_attempt(
     bench: Bench,
     monkeypatch: pytest.MonkeyPatch,
     error: type[Exception],
@@ -362,7 +362,7 @@ def wait_out(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("after", [JobKind.ANALYSE, JobKind.REPORT])
-def test_a_spool_that_is_away_is_waited_for_and_no_image_blamed(
+def test_an_unavailable_spool_is_retried_without_blaming_an_image(
     bench: Bench, after: JobKind
 ) -> None:
     uid = bench.receive(film("away"))
@@ -379,7 +379,7 @@ def test_a_spool_that_is_away_is_waited_for_and_no_image_blamed(
     assert bench.study(uid).status is StudyStatus.REPORTED
 
 
-def test_an_image_whose_file_alone_cannot_be_read_is_named_in_the_end(bench: Bench) -> None:
+def test_an_image_with_an_unreadable_file_is_named_after_the_last_attempt(bench: Bench) -> None:
     uid = bench.receive(film("unreadable"))
     path = bench.spool.path(bench.study(uid).instances[0].spool_path)
     path.unlink()
@@ -394,7 +394,7 @@ def test_an_image_whose_file_alone_cannot_be_read_is_named_in_the_end(bench: Ben
     assert "Is a directory" in (instance.detail or "")
 
 
-def test_image_that_kills_its_worker_is_given_up(
+def test_an_image_that_kills_its_worker_is_given_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uid = bench.receive(film("killer"))
@@ -409,7 +409,7 @@ def test_image_that_kills_its_worker_is_given_up(
     assert "stopped without an answer" in (instance.detail or "")
 
 
-def test_an_analysis_that_fails_the_second_time_leaves_the_first_one_standing(
+def test_a_failed_second_analysis_leaves_the_first_result(
     bench: Bench,
 ) -> None:
     uid = bench.receive(film("stands"))
@@ -434,7 +434,7 @@ def test_an_analysis_that_fails_the_second_time_leaves_the_first_one_standing(
     assert after.instances[0].objects == before.instances[0].objects
 
 
-def test_an_image_that_a_new_model_fails_at_keeps_its_result_and_holds_no_other_up(
+def test_an_image_that_a_new_model_cannot_analyse_keeps_its_result_and_delays_no_other(
     bench: Bench, tmp_path: Path
 ) -> None:
     uid = bench.receive(film("harmed"))

@@ -90,7 +90,7 @@ def pool() -> Iterator[DecoderPool]:
     ],
     ids=["pixels", "pixels undeclared", "tiles", "far origin", "empty tiles"],
 )
-def test_a_jpeg_2000_image_that_claims_more_than_it_holds_ends_by_name(
+def test_a_jpeg_2000_image_that_claims_more_than_it_holds_is_refused_with_a_reason(
     pool: DecoderPool, frame: bytes, side: int, reason: Reason
 ) -> None:
     outcome = pool.gate_and_decode(film_of(encapsulate([frame]), side=side))
@@ -110,7 +110,7 @@ def test_a_jpeg_2000_image_that_claims_more_than_it_holds_ends_by_name(
     ],
     ids=["too much", "too little", "segment outside", "one segment twice", "segments"],
 )
-def test_an_rle_image_that_claims_more_than_it_holds_ends_by_name(
+def test_an_rle_image_that_claims_more_than_it_holds_is_refused_with_a_reason(
     pool: DecoderPool, frame: bytes, side: int, reason: Reason
 ) -> None:
     outcome = pool.gate_and_decode(film_of(encapsulate([frame]), RLELossless, side))
@@ -130,9 +130,7 @@ def test_an_rle_image_that_claims_more_than_it_holds_ends_by_name(
     ],
     ids=["none", "outside", "within an item", "backwards", "many", "half an offset"],
 )
-def test_the_one_frame_is_read_whatever_an_offset_table_says(
-    pool: DecoderPool, table: bytes
-) -> None:
+def test_the_only_frame_is_decoded_with_any_offset_table(pool: DecoderPool, table: bytes) -> None:
     fragments = [J2K[:1000], *[b""] * 1000, J2K[1000:] + b"\0" * (len(J2K) % 2)]
     outcome = pool.gate_and_decode(film_of(items(table, *fragments)))
     whole = pool.gate_and_decode(film_of(encapsulate([J2K])))
@@ -146,7 +144,7 @@ def test_the_one_frame_is_read_whatever_an_offset_table_says(
     [((0,), (10,)), ((2**62,), (2**62,)), (range(10_000), [9] * 10_000)],
     ids=["too short", "outside", "many"],
 )
-def test_the_one_frame_is_read_whatever_an_extended_offset_table_says(
+def test_the_only_frame_is_decoded_with_any_extended_offset_table(
     pool: DecoderPool, offsets: list[int], lengths: list[int]
 ) -> None:
     film = chest_film(
@@ -160,7 +158,7 @@ def test_the_one_frame_is_read_whatever_an_extended_offset_table_says(
     assert isinstance(pool.gate_and_decode(file_bytes(film)), Film)
 
 
-def test_fragments_without_number_are_refused(pool: DecoderPool) -> None:
+def test_a_million_fragments_are_refused(pool: DecoderPool) -> None:
     outcome = pool.gate_and_decode(film_of(items(b"", *[b"\0\0"] * 1_000_000)))
     assert isinstance(outcome, Refusal)
     assert outcome.reason is Reason.UNREADABLE_OBJECT

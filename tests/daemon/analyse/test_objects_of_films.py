@@ -1,4 +1,4 @@
-"""Every object made of every form of a film: valid, read back, and taken by a real archive."""
+"""Every object of every form of a film is valid, readable and accepted by a real archive."""
 
 import datetime
 import itertools
@@ -45,7 +45,7 @@ def sender(orthanc: Orthanc) -> Iterator[Sender]:
 
 
 def made_films(data_folder: Path, scratch: Path) -> Iterator[tuple[str, bytes]]:
-    """The films of the matrix."""
+    """Yield the films of the matrix by name."""
     pictures = sorted((data_folder / "nih" / "full").glob("*.png"))
     headers = Headers(data_folder / "dicom")
     for case in CASES:
@@ -59,7 +59,7 @@ def real_films(data_folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def objects_of(pipeline: Pipeline, film: bytes) -> Iterator[BuiltObject]:
-    """Everything that some destination could be sent of one film."""
+    """Yield every object that a destination can receive of one film."""
     outcome = pipeline.analyse(film, 1, NOW, kinds=frozenset(ObjectKind))
     assert not isinstance(outcome, Refusal), outcome
     yield from outcome.objects
@@ -95,7 +95,7 @@ def objects_of(pipeline: Pipeline, film: bytes) -> Iterator[BuiltObject]:
 
 
 def check(name: str, film: bytes, pipeline: Pipeline, sender: Sender, folder: Path) -> set[str]:
-    """Validate, read and store all objects of a film; their SOP Instance UIDs."""
+    """Validate, read and store all objects of a film; return their SOP Instance UIDs."""
     source, made = folder / "film.dcm", folder / "made.dcm"
     source.write_bytes(film)
     everything = list(objects_of(pipeline, film))

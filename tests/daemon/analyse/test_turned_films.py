@@ -1,6 +1,7 @@
-"""A film stored lying, mirrored or with long pixels: same findings, drawn where it is stored."""
+"""A rotated or mirrored film, or one with long pixels, has the same findings on its own grid."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.prediction import Prediction
+from cxr_model.predict.predictor import Predictor
+from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
 from daemon.analyse.gate_and_decode import Film
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.result_objects import BuiltObject, ObjectBuilder
@@ -20,7 +24,7 @@ from tests.builders.objects import NOW
 ORIENTATIONS = ("R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
 
 
-def admitted(pipeline: Pipeline, values: NDArray[Any], **attributes: Any) -> Film:
+def decoded(pipeline: Pipeline, values: NDArray[Any], **attributes: Any) -> Film:
     film = pipeline.gate_and_decode(file_bytes(chest_film(values, **attributes)))
     assert isinstance(film, Film)
     return film
@@ -31,13 +35,13 @@ def first_map(prediction: Prediction) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_a_lying_film_has_its_findings_and_maps_where_it_lies(
+def test_a_rotated_or_mirrored_film_has_the_same_findings_and_maps_on_its_grid(
     pipeline: Pipeline, orientation: str
 ) -> None:
     values = chest_values(211, 170)
-    plain = admitted(pipeline, values, PatientOrientation=["L", "F"])
+    plain = decoded(pipeline, values, PatientOrientation=["L", "F"])
     upright = pipeline.predict(plain.pixels, plain.pose)
-    lying = admitted(
+    lying = decoded(
         pipeline, lie_as(values, orientation), PatientOrientation=orientation.split("\\")
     )
     found = pipeline.predict(lying.pixels, lying.pose)
@@ -51,11 +55,11 @@ def test_a_lying_film_has_its_findings_and_maps_where_it_lies(
 
 
 @pytest.mark.parametrize("orientation", ["L\\F", "F\\R"])
-def test_long_pixels_are_square_for_the_model_only(pipeline: Pipeline, orientation: str) -> None:
+def test_the_model_gets_long_pixels_made_square(pipeline: Pipeline, orientation: str) -> None:
     square = chest_values(200, 180).astype(np.uint16)
     wide = cv2.resize(square, (360, 200), interpolation=cv2.INTER_NEAREST)
-    plain = pipeline.predict(admitted(pipeline, square).pixels)
-    film = admitted(
+    plain = pipeline.predict(decoded(pipeline, square).pixels)
+    film = decoded(
         pipeline,
         lie_as(wide, orientation),
         PatientOrientation=orientation.split("\\"),
@@ -69,17 +73,16 @@ def test_long_pixels_are_square_for_the_model_only(pipeline: Pipeline, orientati
     assert np.abs(drawn - lie_as(spread, orientation)).max() <= 0.02 * np.ptp(spread)
 
 
-def test_the_network_sees_the_film_upright(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown = []
-    predict = pipeline._predictor.predict
+def test_the_network_gets_the_film_upright(bundle: Path) -> None:
+    shown: list[NDArray[np.uint8]] = []
 
-    def look(images: list[NDArray[np.uint8]]) -> list[Prediction]:
-        shown.extend(images)
-        return predict(images)
+    class RecordingPredictor(Predictor):
+        def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
+            shown.extend(images)
+            return super().predict(images)
 
-    monkeypatch.setattr(pipeline._predictor, "predict", look)
+    predictor = RecordingPredictor(Bundle.load(bundle), device="cpu", threads=1)
+    pipeline = Pipeline(predictor, DecoderPool(DecoderLimits()))
     stored = np.arange(200 * 150, dtype=np.uint8).reshape(200, 150)
     pipeline.predict(stored, Pose(transposed=True, columns_reversed=True))
     assert (shown[0] == stored.T[:, ::-1]).all()
@@ -88,8 +91,8 @@ def test_the_network_sees_the_film_upright(
 @pytest.mark.parametrize("orientation", ["L\\F", *ORIENTATIONS])
 def test_the_summary_sheet_shows_the_film_upright(pipeline: Pipeline, orientation: str) -> None:
     values = chest_values(211, 170)
-    plain = admitted(pipeline, values, PatientOrientation=["L", "F"])
-    lying = admitted(
+    plain = decoded(pipeline, values, PatientOrientation=["L", "F"])
+    lying = decoded(
         pipeline, lie_as(values, orientation), PatientOrientation=orientation.split("\\")
     )
     films = [film.pose.to_display(film.pixels) for film in (plain, lying)]
@@ -97,7 +100,7 @@ def test_the_summary_sheet_shows_the_film_upright(pipeline: Pipeline, orientatio
     assert np.abs(sheets[0].astype(int) - sheets[1]).max() <= 3
 
 
-def test_an_object_that_cannot_be_made_costs_no_finding(
+def test_findings_are_kept_if_an_object_cannot_be_built(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_: ObjectBuilder) -> Iterator[BuiltObject]:

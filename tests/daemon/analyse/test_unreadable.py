@@ -1,4 +1,4 @@
-"""A film that was analysed and whose file cannot be read when its study is to be reported."""
+"""Reports on a study with an analysed film whose file cannot be read."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def damage(bench: Bench, item: Instance, how: str) -> None:
 
 
 def analyse_all(bench: Bench) -> None:
-    """All that is due in the quiet time."""
+    """Do all work that is due before the study is quiet."""
     while bench.analyst.work_once():
         pass
 
@@ -35,7 +35,7 @@ def parked(bench: Bench) -> list[tuple[JobKind, str]]:
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_film_reported_before_holds_up_no_film_that_comes_late(bench: Bench, how: str) -> None:
+def test_a_damaged_reported_film_does_not_delay_a_late_film(bench: Bench, how: str) -> None:
     uid = bench.receive(film("late"))
     bench.work()
     (first,) = bench.study(uid).instances
@@ -56,7 +56,7 @@ def test_a_film_reported_before_holds_up_no_film_that_comes_late(bench: Bench, h
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_film_damaged_in_the_quiet_time_holds_up_no_other_and_is_reported_once_sent_again(
+def test_a_film_damaged_before_the_report_is_reported_after_a_second_send(
     bench: Bench, how: str
 ) -> None:
     images = film("quiet"), film("quiet", seed=2)
@@ -82,7 +82,7 @@ def test_a_film_damaged_in_the_quiet_time_holds_up_no_other_and_is_reported_once
     assert parked(bench) == []
 
 
-def test_a_study_of_which_no_file_can_be_read_waits_for_a_person_or_the_sender(
+def test_a_study_without_a_readable_file_is_parked_until_a_second_send(
     bench: Bench,
 ) -> None:
     uid = bench.receive(film("none"))
@@ -99,7 +99,7 @@ def test_a_study_of_which_no_file_can_be_read_waits_for_a_person_or_the_sender(
     assert parked(bench) == []
 
 
-def test_a_damaged_film_is_no_reason_to_report_again_what_was_reported(bench: Bench) -> None:
+def test_a_damaged_film_causes_no_second_report(bench: Bench) -> None:
     uid = bench.receive(film("told"), film("told", seed=2))
     bench.work()
     first, _ = bench.study(uid).instances
@@ -118,7 +118,9 @@ def test_a_damaged_film_is_no_reason_to_report_again_what_was_reported(bench: Be
     assert bench.study(uid).reports == before
 
 
-def test_files_out_of_reach_are_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_files_are_retried_without_counting_an_attempt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uid = bench.receive(film("away"))
     analyse_all(bench)
 
@@ -139,7 +141,7 @@ def test_files_out_of_reach_are_waited_for(bench: Bench, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_an_earlier_report_that_is_damaged_or_lost_holds_no_later_one_up(
+def test_a_damaged_or_missing_earlier_report_does_not_delay_a_later_one(
     bench: Bench, how: str
 ) -> None:
     uid = bench.receive(film("lost"))

@@ -40,7 +40,7 @@ def judge(sop_class: str = ComputedRadiographyImageStorage, **attributes: Any) -
     return assess(ImageHeader.of(chest_film(sop_class=sop_class, **attributes)))
 
 
-def test_every_reason_explains_itself_in_one_sentence() -> None:
+def test_every_reason_has_a_one_sentence_explanation() -> None:
     for reason in Reason:
         assert reason.explanation.endswith(".")
         assert "\n" not in reason.explanation
@@ -181,7 +181,7 @@ def film_array(rows: int = 200, columns: int = 160) -> np.ndarray:
     return chest_values(rows, columns, 8).astype(np.uint8)
 
 
-def test_content_is_judged() -> None:
+def test_pixels_are_judged() -> None:
     assert assess_pixels(film_array()) == Verdict(None)
     blank = np.full((300, 300), 90, np.uint8)
     blank[:2, :2] = 255
@@ -193,7 +193,7 @@ def test_content_is_judged() -> None:
     assert any("inverted" in note for note in inverted.notes)
 
 
-def test_inverted_polarity_is_told_on_real_images(real_data: Path) -> None:
+def test_inverted_polarity_is_detected_on_real_images(real_data: Path) -> None:
     folder = real_data / "nih"
     files = pd.read_csv(folder / "labels.csv")["file"][::10]
     arrays = [cv2.imread(str(folder / file), cv2.IMREAD_GRAYSCALE) for file in files]
@@ -223,7 +223,7 @@ REAL = {
 
 
 @pytest.mark.parametrize(("number", "reason"), REAL.items())
-def test_the_real_files(data_folder: Path, number: str, reason: Reason | None) -> None:
+def test_verdicts_on_the_real_files(data_folder: Path, number: str, reason: Reason | None) -> None:
     ds = read_dataset(next((data_folder / "dicom" / "real").glob(f"{number}_*")))
     assert assess(ImageHeader.of(ds)).reason is reason
     if reason is None:

@@ -1,4 +1,4 @@
-"""What a peer's rules refuse, and how old a patient is."""
+"""Refusals by a peer's rules, and the age of a patient."""
 
 import re
 from typing import Any
@@ -33,7 +33,7 @@ GATE_PAGE = ROOT / "docs" / "gate.md"
         ),
     ],
 )
-def test_a_rule_refuses_what_is_otherwise_read(
+def test_a_rule_refuses_an_image_that_is_otherwise_eligible(
     rules: Rules, attributes: dict[str, Any], reason: Reason
 ) -> None:
     film = chest_film(**attributes)
@@ -45,14 +45,14 @@ def test_a_rule_refuses_what_is_otherwise_read(
     assert assess(ImageHeader.of(chest_film(PatientAge="016Y")), strict).is_eligible
 
 
-def test_an_age_that_is_not_said_is_noted_where_one_is_asked_for() -> None:
+def test_a_missing_age_is_noted_if_a_rule_demands_one() -> None:
     verdict = assess(ImageHeader.of(chest_film()), Rules(minimum_age_years=18))
     assert verdict.is_eligible
     assert "the patient's age is not said" in verdict.notes
     assert "the patient's age is not said" not in assess(ImageHeader.of(chest_film())).notes
 
 
-def test_what_the_model_cannot_read_is_named_before_what_a_rule_refuses() -> None:
+def test_a_view_unfit_for_the_model_is_named_before_a_rule() -> None:
     lateral = chest_film(ViewPosition="LL", PatientAge="003Y")
     assert (
         assess(ImageHeader.of(lateral), Rules(minimum_age_years=18)).reason is Reason.LATERAL_VIEW
@@ -85,7 +85,7 @@ def test_age_is_read_from_the_age_or_the_birth_date(
     assert found is None if years is None else found == pytest.approx(years, abs=0.02)
 
 
-def test_a_picture_in_colour_is_no_film() -> None:
+def test_a_coloured_picture_is_refused() -> None:
     grey = chest_values(200, 160, 8)
     tinted = np.stack([grey, grey, grey], -1)
     tinted[::20, :, 2] = 0
@@ -98,7 +98,7 @@ def test_a_picture_in_colour_is_no_film() -> None:
     assert "%" in verdict.detail
 
 
-def test_an_absurd_shape_is_refused_before_it_is_decoded() -> None:
+def test_an_implausible_shape_is_refused_by_the_header() -> None:
     film = chest_film()
     film.Rows, film.Columns = 2000, 200
     assert assess(ImageHeader.of(film)).reason is Reason.IMPLAUSIBLE_SHAPE

@@ -1,4 +1,4 @@
-"""Objects made to be too much work: refused by what they are, before they are worked through."""
+"""Objects built to exhaust the parser are refused before they are parsed to the end."""
 
 import struct
 import zlib
@@ -26,18 +26,18 @@ ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
 
 SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
-# Before what identifies an object, and behind it.
+# Tags before and after the identifying attributes.
 EARLY, LATE = (0x0008, 0x1140), (0x0040, 0x0275)
 
 
 def element(tag: tuple[int, int], vr: bytes, value: bytes, length: int | None = None) -> bytes:
-    """An element with a length of four bytes."""
-    said = len(value) if length is None else length
-    return struct.pack("<HH2sHI", *tag, vr, 0, said) + value
+    """Return an element with a length field of four bytes."""
+    declared = len(value) if length is None else length
+    return struct.pack("<HH2sHI", *tag, vr, 0, declared) + value
 
 
 def film_with(extra: bytes) -> bytes:
-    """A film with an element more, in its place among the others."""
+    """Return a film with an extra element in ascending order."""
     film = file_bytes(chest_film())
     parts = list(elements(data_set_bytes(film), ExplicitVRLittleEndian))
     tag = struct.unpack_from("<HH", extra)
@@ -57,7 +57,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_behind_the_identification_costs_the_listener_nothing(name: str) -> None:
+def test_the_listener_identifies_an_object_with_a_bomb_after_its_identification(name: str) -> None:
     vr, value, length, reason = BOMBS[name]
     bomb = film_with(element(LATE, vr, value, length))
     assert read_header(bomb).sop_class_uid
@@ -66,27 +66,27 @@ def test_a_bomb_behind_the_identification_costs_the_listener_nothing(name: str) 
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_before_it_is_refused(name: str) -> None:
+def test_a_bomb_before_the_identification_is_refused(name: str) -> None:
     vr, value, length, reason = BOMBS[name]
     with pytest.raises(NotDicomError, match=reason):
         read_header(film_with(element(EARLY, vr, value, length)))
 
 
-def test_a_long_sequence_of_defined_length_is_stepped_over() -> None:
+def test_a_long_sequence_of_defined_length_is_skipped() -> None:
     film = film_with(element(EARLY, b"SQ", ITEM * 1_000_000))
     assert read_header(film).modality == "CR"
     ds = read_dataset(film)
     assert items(ds, "ReferencedImageSequence") == ()
 
 
-def test_character_sets_without_number_are_refused_before_they_are_split() -> None:
+def test_an_oversized_character_set_is_refused_before_it_is_split() -> None:
     bomb = film_with(element((0x0008, 0x0005), b"UT", b"\\" * 20_000_000))
     for read in (read_header, read_dataset):
         with pytest.raises(NotDicomError, match="SpecificCharacterSet"):
             read(bomb)
 
 
-def test_a_large_private_value_is_stepped_over_and_left_out() -> None:
+def test_a_large_private_value_is_skipped_and_left_out() -> None:
     film = film_with(element((0x0019, 0x1010), b"UN", bytes(5_000_000)))
     assert read_header(film).modality == "CR"
     assert (0x0019, 0x1010) in read_dataset(film)
@@ -104,7 +104,7 @@ def test_a_header_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -
         read_image_header(film)
 
 
-def test_only_the_start_of_a_deflated_object_is_unpacked_for_its_header(
+def test_only_the_start_of_a_deflated_object_is_inflated_for_its_header(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     film = file_bytes(chest_film(syntax=DeflatedExplicitVRLittleEndian))
@@ -136,7 +136,7 @@ def nested(depth: int) -> Dataset:
     return ds
 
 
-def test_depth_and_number_of_what_is_in_sequences_are_limited() -> None:
+def test_depth_elements_and_bytes_of_sequences_are_limited() -> None:
     refuse_oversized_sequences(nested(parsing.MAX_DEPTH - 1))
     with pytest.raises(NotDicomError, match="nested more than 32 deep"):
         refuse_oversized_sequences(nested(parsing.MAX_DEPTH + 1))
@@ -170,7 +170,7 @@ def test_a_value_too_long_for_any_text_counts_as_absent() -> None:
     assert numbers(many, "ShutterOverlayGroup") == ()
 
 
-def test_a_value_of_no_known_kind_is_copied_empty() -> None:
+def test_a_value_of_an_unknown_vr_is_copied_empty() -> None:
     ds = read_dataset(film_with(struct.pack("<HH2sH", 0x0010, 0x1000, b"ZZ", 2) + b"12"))
     target = Dataset()
     copy_decoded(ds, target, "OtherPatientIDs")

@@ -1,4 +1,4 @@
-"""One picture, however a PACS sends it: the same display, and the same findings."""
+"""One picture in every form a PACS may send: the same display and the same findings."""
 
 from itertools import product
 from pathlib import Path
@@ -39,7 +39,7 @@ LOSSY_MEAN_ERROR = {
 
 
 class Studio:
-    """Builds, sends through the gate and reads every case once."""
+    """Builds, gates, decodes and predicts every case once."""
 
     def __init__(self, data: Path, scratch: Path) -> None:
         self.pipeline = Pipeline.open(ModelConfig())
@@ -52,11 +52,11 @@ class Studio:
         self._answers: dict[bytes, Prediction] = {}
 
     def picture(self, case: Case) -> Picture:
-        """What the film is to be seen as."""
+        """Return the expected display of the film."""
         return self._pictures[case.source % len(self._pictures)]
 
     def film(self, case: Case) -> Film:
-        """The film as it comes through the gate."""
+        """Return the film after gate and decoder."""
         if case not in self._films:
             header = self._headers.row(case.source)
             data = build(case, self.picture(case), header, self._scratch)
@@ -66,7 +66,7 @@ class Studio:
         return self._films[case]
 
     def answer(self, upright: Picture) -> Prediction:
-        """What the model says; pictures alike in every pixel are asked about once."""
+        """Return the prediction of the model; identical pictures are predicted once."""
         key = upright.tobytes()
         if key not in self._answers:
             self._answers[key] = self.pipeline.predict(upright)
@@ -97,7 +97,7 @@ def test_the_matrix_has_every_pair() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_film_is_shown_as_it_is(studio: Studio, case: Case) -> None:
+def test_the_display_equals_the_picture(studio: Studio, case: Case) -> None:
     film = studio.film(case)
     upright = film.pose.to_display(film.pixels)
     error = np.abs(upright.astype(int) - studio.picture(case))
@@ -108,7 +108,7 @@ def test_the_film_is_shown_as_it_is(studio: Studio, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.is_lossy], ids=str)
-def test_the_findings_are_those_of_the_picture(studio: Studio, case: Case) -> None:
+def test_the_findings_equal_those_of_the_picture(studio: Studio, case: Case) -> None:
     film = studio.film(case)
     found = studio.answer(film.pose.to_display(film.pixels)).findings
     wanted = studio.answer(studio.picture(case)).findings

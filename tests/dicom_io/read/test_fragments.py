@@ -1,4 +1,4 @@
-"""A message may come in any fragments (PS3.8 annex E): what is kept is what was sent."""
+"""A message in any fragmentation (PS3.8 annex E) is stored as it was sent."""
 
 import threading
 
@@ -34,7 +34,7 @@ MESSAGE = command(store_elements(UID))
 
 
 def fragments(control: int, data: bytes, size: int) -> list[bytes]:
-    """The presentation data values of a command set or data set; the last one says so."""
+    """Return the presentation data values of a command set or data set; the last is marked."""
     starts = range(0, len(data), size)
     return [
         pdv(3, control | (LAST if start == starts[-1] else 0), data[start : start + size])
@@ -61,14 +61,14 @@ def test_any_fragments_make_the_same_object(size: int, values_in_a_pdu: int) -> 
 
 
 @pytest.mark.parametrize("size", [16384, 131072, 1 << 24])
-def test_a_large_object_is_kept_byte_for_byte(size: int) -> None:
+def test_a_large_object_is_stored_byte_for_byte(size: int) -> None:
     inbox = Inbox()
     with running_node(inbox) as node, RawPeer(node.port) as peer:
         assert peer.associate().store(UID, LARGE, fragment=size) == StoreStatus.SUCCESS
     assert kept(inbox) == [LARGE]
 
 
-def test_bytes_that_come_one_by_one_make_the_same_object() -> None:
+def test_bytes_sent_one_by_one_make_the_same_object() -> None:
     inbox = Inbox()
     with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.associate()
@@ -78,7 +78,7 @@ def test_bytes_that_come_one_by_one_make_the_same_object() -> None:
     assert kept(inbox) == [FILM]
 
 
-def test_a_peer_that_aborts_while_its_object_is_being_kept_harms_nobody() -> None:
+def test_a_peer_that_aborts_during_storage_does_not_disturb_another() -> None:
     begun, release = threading.Event(), threading.Event()
 
     def slowly(_: ReceivedInstance) -> StoreStatus:

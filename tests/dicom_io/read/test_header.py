@@ -64,13 +64,13 @@ def test_absent_attributes_are_empty() -> None:
 
 
 @pytest.mark.parametrize("junk", [b"", b"\0", b"DICM", b"GIF89a" * 100, b"\xff" * 5000, b"a" * 9])
-def test_junk_is_not_dicom(junk: bytes) -> None:
+def test_random_bytes_are_not_dicom(junk: bytes) -> None:
     with pytest.raises(NotDicomError) as caught:
         read_header(junk)
     assert "\n" not in str(caught.value)
 
 
-def test_an_absent_file_is_named_as_such(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(NotDicomError, match="cannot be read: No such file"):
         read_dataset(tmp_path / "absent.dcm")
 
@@ -90,7 +90,7 @@ def file_bytes_unchecked(ds: Dataset) -> bytes:
     return start + data_set_bytes(file_bytes(ds))
 
 
-def test_a_deflated_bomb_is_refused_before_it_unpacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deflated_bomb_is_refused_while_it_inflates(monkeypatch: pytest.MonkeyPatch) -> None:
     film = file_bytes(chest_film(syntax=DeflatedExplicitVRLittleEndian))
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = packer.compress(b"\0" * 5_000_000) + packer.flush()
@@ -124,7 +124,7 @@ def test_several_values_are_joined_as_in_dicom() -> None:
 @pytest.mark.parametrize(
     ("value", "valid"), [("1.2.3", True), ("", False), ("1.2/3", False), ("1" * 65, False)]
 )
-def test_uids_are_told_from_other_text(value: str, valid: bool) -> None:
+def test_only_a_valid_uid_counts_as_a_uid(value: str, valid: bool) -> None:
     assert is_uid(value) is valid
 
 
@@ -134,7 +134,7 @@ def deflated(content: bytes) -> bytes:
     return film[: -len(data_set_bytes(film))] + packer.compress(content) + packer.flush()
 
 
-def test_a_bomb_is_unpacked_no_further_than_its_uids_are() -> None:
+def test_a_bomb_is_inflated_only_until_its_uids() -> None:
     content = data_set_bytes(file_bytes(chest_film(Modality="CR")))
     rest = b"\x00\x70\x01\x00UN\0\0" + struct.pack("<I", 60 << 20) + bytes(60 << 20)
     bomb = deflated(content + rest)
@@ -148,13 +148,13 @@ def test_a_bomb_is_unpacked_no_further_than_its_uids_are() -> None:
 
 
 @pytest.mark.parametrize("size", [(1 << 20) - 14, (1 << 20) - 8, 3 << 20])
-def test_uids_behind_much_else_are_found_in_a_deflated_object(size: int) -> None:
+def test_uids_after_long_elements_are_found_in_a_deflated_object(size: int) -> None:
     before = b"\x08\x00\x01\x00UN\0\0" + struct.pack("<I", size) + bytes(size)
     content = data_set_bytes(file_bytes(chest_film(Modality="CR")))
     assert read_header(deflated(before + content)).modality == "CR"
 
 
-def test_a_name_in_japanese_does_not_stop_the_reading(data_folder: Path) -> None:
+def test_a_name_in_japanese_does_not_stop_the_parser(data_folder: Path) -> None:
     file = next((data_folder / "dicom" / "real").glob("15_*"))
     assert read_header(file).modality == "CR"
     assert "^" in text(read_dataset(file), "PatientName")
@@ -197,7 +197,7 @@ def test_threads_with_suppressed_warnings_do_not_wait_for_each_other() -> None:
     assert not waited
 
 
-def test_what_others_are_warned_of_meanwhile_is_not_collected() -> None:
+def test_warnings_of_other_threads_are_not_collected() -> None:
     inside, done = threading.Event(), threading.Event()
     kept: list[warnings.WarningMessage] = []
 
@@ -218,7 +218,7 @@ def test_what_others_are_warned_of_meanwhile_is_not_collected() -> None:
 
 
 def walk_through(data: bytes) -> Any:
-    """Everything that is done with an object before it is analysed."""
+    """Run every step before the prediction."""
     read_header(data)
     ds = read_dataset(data)
     assess(ImageHeader.of(ds))

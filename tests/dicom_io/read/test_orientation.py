@@ -18,7 +18,7 @@ def numbered(rows: int = 5, columns: int = 7) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_every_way_a_film_can_lie_is_made_upright_and_back(orientation: str) -> None:
+def test_every_orientation_is_mapped_to_upright_and_back(orientation: str) -> None:
     upright = numbered()
     stored = lie_as(upright, orientation)
     pose, _ = ImageHeader.of(chest_film(PatientOrientation=orientation.split("\\"))).pose
@@ -29,7 +29,7 @@ def test_every_way_a_film_can_lie_is_made_upright_and_back(orientation: str) -> 
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_a_mirrored_or_rotated_film_is_said(orientation: str) -> None:
+def test_a_mirrored_or_rotated_film_is_noted(orientation: str) -> None:
     pose, notes = ImageHeader.of(chest_film(PatientOrientation=orientation.split("\\"))).pose
     assert pose.is_mirrored is (orientation in MIRRORED)
     said = " ".join(notes)
@@ -46,7 +46,7 @@ def test_without_a_usable_orientation_the_film_counts_as_upright(value: list[str
 
 
 @pytest.mark.parametrize("value", [["A", "F"], ["P", "F"], ["L", "R"], ["L", "L"], ["L", "P"]])
-def test_directions_of_no_frontal_film_turn_nothing(value: list[str]) -> None:
+def test_directions_of_a_lateral_film_change_no_pixel(value: list[str]) -> None:
     assert ImageHeader.of(chest_film(PatientOrientation=value)).pose == (AS_STORED, ())
 
 
@@ -55,7 +55,7 @@ def test_oblique_directions_count_by_their_first_letter() -> None:
     assert pose == Pose(columns_reversed=True)
 
 
-def test_what_the_unit_has_done_already_is_not_done_again() -> None:
+def test_a_rotation_applied_by_the_unit_is_not_repeated() -> None:
     flipped = chest_film(PatientOrientation=["L", "F"], FieldOfViewHorizontalFlip="YES")
     flipped.FieldOfViewRotation = 90
     assert ImageHeader.of(flipped).pose == (AS_STORED, ())
@@ -79,7 +79,7 @@ def test_pixels_are_made_square_by_shrinking(spacing: list[float], shape: tuple[
         ({"PixelSpacing": [0.1, 100]}, 1.0),
     ],
 )
-def test_the_first_usable_spacing_tells_the_shape_of_a_pixel(
+def test_the_first_usable_spacing_gives_the_aspect_of_a_pixel(
     attributes: dict[str, Any], aspect: float
 ) -> None:
     pose, notes = ImageHeader.of(chest_film(PatientOrientation=["L", "F"], **attributes)).pose

@@ -45,12 +45,12 @@ def window(centre: float, width: float, function: str | None = None) -> dict[str
 
 
 def seen(ds: Dataset) -> NDArray[np.uint8]:
-    """The rendering after a trip through a file."""
+    """Return the rendering of the film after it was written and read."""
     return display_pixels(read_image(file_bytes(ds))).array
 
 
 def brightness(x: Any, voi: dict[str, Any], low: float, high: float) -> Any:
-    """0…1 for one modality value, written from the equations of PS3.3 C.11.2 one by one."""
+    """Return 0…1 for one modality value by the equations of PS3.3 C.11.2."""
     if "VOILUTSequence" in voi:
         item = voi["VOILUTSequence"][0]
         count, first, bits = (int(value) for value in item.LUTDescriptor)
@@ -243,7 +243,7 @@ def test_lossless_jpeg_of_any_depth_is_decoded(tmp_path: Path, option: str, bits
     source, packed = tmp_path / "film.dcm", tmp_path / "jpeg.dcm"
     source.write_bytes(file_bytes(chest_film(stored, bits_stored=bits, **window(30, 60))))
     subprocess.run([require_tool("dcmcjpeg"), option, source, packed], check=True)
-    # GDCM ends the process where it is told fewer bits than the compressed image has.
+    # GDCM ends the process if the declared bits are fewer than those of the compressed image.
     assert (
         display_pixels(read_image(packed)).array == display_pixels(read_image(source)).array
     ).all()
@@ -349,7 +349,7 @@ def test_overlay_planes_are_not_drawn() -> None:
         ({"SamplesPerPixel": 3}, "3 samples"),
     ],
 )
-def test_a_bad_header_is_one_clear_line(attributes: dict[str, Any], message: str) -> None:
+def test_a_bad_layout_is_refused_in_one_line(attributes: dict[str, Any], message: str) -> None:
     ds = chest_film()
     for keyword, value in attributes.items():
         setattr(ds, keyword, value)
@@ -388,7 +388,7 @@ def test_a_compressed_image_of_other_components_than_declared_is_refused() -> No
 
 
 @pytest.mark.parametrize("declared", [6, 12, 16])
-def test_a_compressed_image_of_another_depth_than_declared_ends_nothing(
+def test_a_compressed_image_of_another_depth_than_declared_does_not_end_the_process(
     tmp_path: Path, declared: int
 ) -> None:
     source, packed = tmp_path / "film.dcm", tmp_path / "jpeg.dcm"
@@ -406,7 +406,7 @@ def test_a_compressed_image_of_another_depth_than_declared_ends_nothing(
 
 
 @pytest.mark.parametrize("option", ["+e1", "+ee", "+eb"])
-def test_damage_before_the_scan_of_a_jpeg_ends_nothing(tmp_path: Path, option: str) -> None:
+def test_damage_before_a_jpeg_scan_does_not_end_the_process(tmp_path: Path, option: str) -> None:
     source, packed = tmp_path / "film.dcm", tmp_path / "jpeg.dcm"
     source.write_bytes(file_bytes(chest_film(chest_values(64, 48, 12))))
     subprocess.run([require_tool("dcmcjpeg"), option, source, packed], check=True)
@@ -422,7 +422,7 @@ def test_damage_before_the_scan_of_a_jpeg_ends_nothing(tmp_path: Path, option: s
 @pytest.mark.timeout(5)
 @pytest.mark.parametrize("cut", [40, 400])
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
-def test_cut_off_compressed_pixels_raise_only_our_error(syntax: str, cut: int) -> None:
+def test_truncated_compressed_pixels_raise_only_our_error(syntax: str, cut: int) -> None:
     ds = chest_film()
     ds.compress(syntax, generate_instance_uid=False)
     ds.PixelData = ds.PixelData[:cut]
@@ -430,7 +430,7 @@ def test_cut_off_compressed_pixels_raise_only_our_error(syntax: str, cut: int) -
         display_pixels(ImageHeader.of(ds))
 
 
-def test_a_codestream_names_its_layout_in_its_first_bytes() -> None:
+def test_the_layout_of_a_codestream_is_read_from_its_header() -> None:
     assert read_jpeg(b"") is None
     assert read_jpeg(b"\xff\xd8\xff\xda\0\0") is None
     start = b"\xff\xd8\xff\xe0\0\4ab\xff\xff\xc3\0\x0b\x0c"

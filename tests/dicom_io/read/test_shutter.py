@@ -57,7 +57,7 @@ def test_a_polygon_is_given_by_rows_and_columns_and_may_leave_the_image() -> Non
     assert mask[101:].all()
 
 
-def test_of_several_shapes_each_hides_its_outside() -> None:
+def test_each_of_several_shapes_hides_its_outside() -> None:
     both = {
         **edges("Shutter", 1, 150, 1, 190),
         "ShutterShape": ["RECTANGULAR", "CIRCULAR"],
@@ -89,14 +89,14 @@ def test_of_several_shapes_each_hides_its_outside() -> None:
         },
     ],
 )
-def test_a_shape_that_cannot_be_meant_is_noted_and_ignored(attributes: dict[str, Any]) -> None:
+def test_an_invalid_shape_is_noted_and_ignored(attributes: dict[str, Any]) -> None:
     mask, notes = visible_pixels(chest_film(**attributes), ROWS, COLUMNS)
     assert mask is None
     assert len(notes) == 1
     assert "was ignored" in notes[0]
 
 
-def test_edges_of_a_real_film_that_are_no_pixels_hide_nothing(data_folder: Path) -> None:
+def test_edges_of_a_real_film_outside_the_image_are_ignored(data_folder: Path) -> None:
     ds = read_dataset(next((data_folder / "dicom" / "real").glob("03_*")))
     assert ds.CollimatorLeftVerticalEdge == -184
     image = display_pixels(ImageHeader.of(ds))
@@ -104,14 +104,14 @@ def test_edges_of_a_real_film_that_are_no_pixels_hide_nothing(data_folder: Path)
     assert any("CollimatorShape RECTANGULAR cannot be followed" in note for note in image.notes)
 
 
-def test_nothing_is_said_where_nothing_is_hidden() -> None:
+def test_a_shape_that_hides_no_pixel_is_not_noted() -> None:
     assert visible_pixels(chest_film(), ROWS, COLUMNS) == (None, ())
     whole = chest_film(**edges("Collimator", 0, COLUMNS, 0, ROWS))
     assert visible_pixels(whole, ROWS, COLUMNS) == (None, ())
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2", "RGB"])
-def test_what_is_hidden_is_black_and_takes_no_part_in_the_contrast(photometric: str) -> None:
+def test_hidden_pixels_are_black_and_take_no_part_in_the_contrast(photometric: str) -> None:
     values = chest_values(ROWS, COLUMNS, 8)
     values = np.stack([values] * 3, -1) if photometric == "RGB" else values * 10 + 300
     glare = values.copy()
@@ -142,7 +142,7 @@ def test_a_blank_image_stays_blank_behind_a_shutter() -> None:
     assert assess_image(image).reason is Reason.BLANK_IMAGE
 
 
-def test_shapes_that_leave_nothing_together_are_not_both_followed() -> None:
+def test_a_second_shape_that_would_hide_the_rest_is_ignored() -> None:
     apart = edges("Shutter", 1, 60, 1, ROWS) | edges("Collimator", 90, COLUMNS, 1, ROWS)
     film = chest_film(chest_values(ROWS, COLUMNS), **apart)
     mask, notes = visible_pixels(film, ROWS, COLUMNS)
