@@ -1,7 +1,7 @@
 """Selects the calibration curve of a label by its loss on patients left out of the fit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,14 +52,6 @@ class Priors:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Mean negative log likelihood and Brier score on left-out patients."""
-
-    nll: float
-    brier: float
-
-
-@dataclass(frozen=True, slots=True)
 class Selection:
     """The selected curve of a label and a report of its out-of-fold scores."""
 
@@ -77,7 +69,8 @@ def select(
     """Fit the richest of `methods` that the outcomes allow, or keep the network's probability.
 
     `logits` and `targets` are (n,). The identity is selected if the curve's gain in likelihood on
-    left-out patients is below the limit above, or if its Brier score is worse by more than chance.
+    left-out patients is below `LEAST_GAIN` (`LEAST_GAIN_OF_FEW` with few outcomes), or if its
+    Brier score is worse by more than chance.
     """
     positives = int(targets.sum())
     rarer = min(positives, len(targets) - positives)
@@ -97,8 +90,8 @@ def select(
         "chosen": chosen.value,
         "gain_in_standard_errors": {"nll": nll_gain, "brier": brier_gain},
         "left_out": {
-            name.value: asdict(Score(*(float(loss.mean()) for loss in losses)))
-            for name, losses in ((Method.IDENTITY, own), (method, curved))
+            name.value: {"nll": float(nll.mean()), "brier": float(brier.mean())}
+            for name, (nll, brier) in ((Method.IDENTITY, own), (method, curved))
         },
     }
     return Selection(_fit(chosen, logits, targets, priors.whole), report)

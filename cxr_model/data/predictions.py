@@ -85,12 +85,13 @@ class Predictions:
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as a CSV table: {error}") from error
         try:
-            return cls._from_table(table)
+            return cls.from_table(table)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
     @classmethod
-    def _from_table(cls, table: pd.DataFrame) -> Self:
+    def from_table(cls, table: pd.DataFrame) -> Self:
+        """Check and convert a table. Raises DataError as `from_csv` does."""
         labels = _labels(table.columns)
         missing = [name for name in ("image", "patient_id") if name not in table.columns]
         if missing:

@@ -293,9 +293,9 @@ class Trainer:
 def pick_device(device: Device) -> str:
     """Return the name of the torch device. Raises TrainingError if there is no such GPU."""
     cuda = torch.cuda.is_available()
-    if device is Device.CUDA and not cuda:
+    if device == Device.CUDA and not cuda:
         raise TrainingError("no CUDA GPU is visible here; train with --device cpu")
-    return "cuda" if cuda and device is not Device.CPU else "cpu"
+    return "cuda" if cuda and device != Device.CPU else "cpu"
 
 
 def mixed_precision(precision: Precision, device: torch.device) -> torch.dtype | None:

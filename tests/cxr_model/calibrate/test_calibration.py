@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from cxr_model.calibrate.calibration import Calibration, calibrate, refit_offsets
 from cxr_model.calibrate.fitting import (
@@ -74,7 +75,7 @@ def table(n: int = 600, *, first: int = 0, slope: float = 0.5, seed: int = 0) ->
     for i, label in enumerate(("Effusion", "Mass")):
         logits, y = outcomes(n, slope=slope, intercept=0.0, seed=seed + i)
         columns |= {f"prob_{label}": sigmoid(logits), f"y_{label}": y}
-    return Predictions._from_table(pd.DataFrame(columns))
+    return Predictions.from_table(pd.DataFrame(columns))
 
 
 @pytest.mark.parametrize("curve", CURVES)
@@ -120,13 +121,17 @@ def test_logit_and_sigmoid_are_inverse_and_stay_finite() -> None:
 
 
 def test_platt_agrees_with_scikit_learn() -> None:
-    from sklearn.calibration import _SigmoidCalibration
-
     logits, y = outcomes(4000, slope=0.6, intercept=-0.5)
-    theirs = _SigmoidCalibration().fit(logits, y)
-    ours = fit_platt(logits, y)
-    assert ours.slope == pytest.approx(-theirs.a_, abs=1e-4)
-    assert ours.intercept == pytest.approx(-theirs.b_, abs=1e-4)
+    smoothed = smoothed_targets(y)
+    # A smoothed outcome is a 1 and a 0 with these weights.
+    reference = LogisticRegression(C=1e12, tol=1e-10).fit(
+        np.concatenate([logits, logits])[:, None],
+        np.repeat([1, 0], len(y)),
+        np.concatenate([smoothed, 1 - smoothed]),
+    )
+    platt = fit_platt(logits, y)
+    assert platt.slope == pytest.approx(reference.coef_[0, 0], abs=1e-4)
+    assert platt.intercept == pytest.approx(reference.intercept_[0], abs=1e-4)
 
 
 def test_beta_with_equal_slopes_is_platt_and_finds_it() -> None:
@@ -195,7 +200,7 @@ def test_the_file_names_no_patient(tmp_path: Path) -> None:
         "prob_Mass": np.linspace(0.1, 0.9, 20),
         "y_Mass": [0, 1] * 10,
     }
-    calibrate(Predictions._from_table(pd.DataFrame(columns))).save(tmp_path / "c.json")
+    calibrate(Predictions.from_table(pd.DataFrame(columns))).save(tmp_path / "c.json")
     assert "DOE" not in (tmp_path / "c.json").read_text()
 
 
