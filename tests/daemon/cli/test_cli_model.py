@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from cxr_model.checkpoints.golden import TOLERANCE
 from cxr_model.data.predictions import split_patients
 from cxr_model.errors import TrainingError
+from cxr_model.evaluate import plots
 from cxr_model.evaluate.evaluation import COLUMNS
 from cxr_model.findings import LABELS
 from cxr_model.predict import curves as calibrators
@@ -72,6 +73,13 @@ def trained(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "short 1, created" in done.stdout
     return out
+
+
+@pytest.fixture
+def no_diagrams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the diagrams of 14 labels, which take longer to draw than all else."""
+    for name in ("reliability_diagrams", "roc_curves"):
+        monkeypatch.setattr(plots, name, lambda *_: None)
 
 
 SOME_LABELS = ("Effusion", "Mass", "Hernia")
@@ -186,6 +194,7 @@ def test_metrics_of_another_shape_are_shown_as_they_are(bundle: Path, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_diagrams")
 def test_only_patients_a_bundle_has_not_seen_are_scored(
     trained: Path, films: Path, tmp_path: Path
 ) -> None:
@@ -207,6 +216,7 @@ def test_only_patients_a_bundle_has_not_seen_are_scored(
     assert "no skill: " in every.stdout
 
 
+@pytest.mark.usefixtures("no_diagrams")
 def test_predictions_from_films_can_be_used_again(bundle: Path, tmp_path: Path) -> None:
     films = tmp_path / "films"
     simple_dataset(films, patients=8)
@@ -294,6 +304,7 @@ def test_a_bundle_takes_the_curves_and_new_thresholds(bundle: Path, tmp_path: Pa
     assert "--bundle and --bundle-out belong together" in alone
 
 
+@pytest.mark.usefixtures("no_diagrams")
 def test_published_predictions_reach_the_goals_on_other_patients(
     data_folder: Path, tmp_path: Path
 ) -> None:
