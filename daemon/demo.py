@@ -258,9 +258,10 @@ def _await_studies(store: Store, studies: set[str], pacs: TemporaryPacs) -> None
 
 def _pending_deliveries(store: Store) -> int:
     """Return the number of deliveries that are not done."""
-    counts = store.jobs.counts()
     return sum(
-        counts.get((JobKind.DELIVER, state), 0) for state in (JobState.QUEUED, JobState.RUNNING)
+        count
+        for group, count in store.status.job_counts().items()
+        if group.kind is JobKind.DELIVER and group.state in (JobState.QUEUED, JobState.RUNNING)
     )
 
 

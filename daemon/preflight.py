@@ -112,7 +112,7 @@ def _check_store(config: Config) -> CheckResult:
     check_store(config.resolved_database_url, config.spool_dir)
     with Store.open(config.resolved_database_url, migrate=True) as store:
         store.integrity.require_spool(config.spool_dir)
-        jobs = sum(store.jobs.counts().values())
+        jobs = sum(store.status.job_counts().values())
     return CheckResult("store", True, f"opens, {jobs} job(s) in it")
 
 

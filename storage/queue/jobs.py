@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, or_, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.audit.trail import append
@@ -212,12 +212,6 @@ class Jobs:
             query = query.where(jobs.c.kind == kind)
         with self._database.reading() as connection:
             return tuple(Job(**row) for row in connection.execute(query).mappings())
-
-    def counts(self) -> dict[tuple[JobKind, JobState], int]:
-        """Return the number of jobs of each kind in each state, without zeros."""
-        query = select(jobs.c.kind, jobs.c.state, func.count()).group_by(jobs.c.kind, jobs.c.state)
-        with self._database.reading() as connection:
-            return {(kind, state): n for kind, state, n in connection.execute(query)}
 
     def next_due(self, kinds: Collection[JobKind], lane: str | None = None) -> datetime | None:
         """Return when the next queued job is due, possibly in the past, or None without a job."""

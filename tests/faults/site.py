@@ -303,8 +303,8 @@ class FaultSite:
             wait_until(
                 lambda: (
                     not any(
-                        state in (JobState.QUEUED, JobState.RUNNING)
-                        for _, state in store.jobs.counts()
+                        group.state in (JobState.QUEUED, JobState.RUNNING)
+                        for group in store.status.job_counts()
                     )
                 ),
                 "nothing is left to do",
@@ -334,7 +334,7 @@ class FaultSite:
             assert list(self.spool.batches(LOST_AND_FOUND)) == []
             assert list(self.spool.path("tmp").iterdir()) == []
             orphans += self._rows_without_files(store)
-            assert {state for _, state in store.jobs.counts()} <= {JobState.DONE}
+            assert {group.state for group in store.status.job_counts()} <= {JobState.DONE}
         return {
             "acknowledged": len(self.acknowledged),
             "lost": lost,

@@ -106,11 +106,12 @@ def settle(daemon: RunningDaemon, seconds: float) -> None:
 
     def settled() -> bool:
         with daemon.store() as store:
-            counts = store.jobs.counts()
+            counts = store.status.job_counts()
         return not any(
             number
-            for (kind, state), number in counts.items()
-            if kind is not JobKind.DELIVER and state in {JobState.QUEUED, JobState.RUNNING}
+            for group, number in counts.items()
+            if group.kind is not JobKind.DELIVER
+            and group.state in {JobState.QUEUED, JobState.RUNNING}
         )
 
     wait_until(settled, "every image and every study is done", seconds)

@@ -1,6 +1,5 @@
 """Commitment requests to archives: every step, answer and restart."""
 
-import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -31,9 +30,9 @@ CLASS_CONFLICT = 0x0119
 AFTER = timedelta(seconds=5)
 
 
-def deliver(store: Store, clock: Clock, *uids: str) -> None:
+def deliver(store: Store, clock: Clock, *uids: str, image: str = "1.1") -> None:
     """Report these objects and deliver them to an archive that commits."""
-    receive(store, "1.1")
+    receive(store, image)
     analyse(store, clock.now)
     store.results.record_report(
         claim(store, JobKind.REPORT),
@@ -285,19 +284,7 @@ def test_a_late_answer_commits_objects_but_reports_no_failure(store: Store, cloc
 def test_an_object_delivered_later_gets_its_own_request(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1")
     ask(store, clock)
-    more = dataclasses.replace(made_object("9.2"))
-    receive(store, "1.2")
-    analyse(store, clock.now)
-    store.results.record_report(
-        claim(store, JobKind.REPORT),
-        STUDY,
-        StudyStatus.REPORTED,
-        "",
-        [more],
-        [Delivery("9.2", PACS)],
-    )
-    deliver_due_jobs(store)
-    clock.advance(5)
+    deliver(store, clock, "9.2", image="1.2")
 
     step = ask(store, clock, "2.25.2")
 

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, Text, cast, event, func, insert, select
 
 from storage.errors import JobRunningError, UnknownJobError
 from storage.records import JobKind, JobState
+from storage.status import JobGroup
 from storage.store import Store
 from storage.tables.database import Database, open_engine
 from storage.tables.schema import jobs
@@ -47,9 +48,9 @@ def test_jobs_are_listed_and_counted(store: Store, clock: Clock) -> None:
     store.jobs.enqueue(JobKind.DELIVER, "x@one", lane="one", not_before=soon)
     store.jobs.finish(claim(store, JobKind.ANALYSE))
 
-    assert store.jobs.counts() == {
-        (JobKind.ANALYSE, JobState.DONE): 1,
-        (JobKind.DELIVER, JobState.QUEUED): 1,
+    assert store.status.job_counts() == {
+        JobGroup(JobKind.ANALYSE, JobState.DONE, None): 1,
+        JobGroup(JobKind.DELIVER, JobState.QUEUED, "one"): 1,
     }
     assert [job.kind for job in store.jobs.list()] == [JobKind.DELIVER, JobKind.ANALYSE]
     assert [job.kind for job in store.jobs.list(kind=JobKind.ANALYSE)] == [JobKind.ANALYSE]

@@ -23,6 +23,7 @@ from storage.records import (
     ReceiptOutcome,
     StudyStatus,
 )
+from storage.status import JobGroup
 from storage.store import Store
 from storage.tables.database import open_database
 from storage.upkeep.old_studies import Hold
@@ -508,7 +509,7 @@ def test_an_image_sent_again_repeats_a_failed_analysis(house: House, is_purged: 
     image = new_instance("1.1", spool_path="received/again")
 
     house.store.record_instance(image, 0, retried=["DECODER_FAILED"])
-    assert house.store.jobs.counts().get((JobKind.ANALYSE, JobState.QUEUED)) is None
+    assert JobGroup(JobKind.ANALYSE, JobState.QUEUED, None) not in house.store.status.job_counts()
     house.store.record_instance(image, 0, retried=["ANALYSIS_FAILED"])
     assert claim(house.store, JobKind.ANALYSE).subject == str(number)
 
