@@ -193,7 +193,6 @@ def test_metrics_of_another_shape_are_shown_as_they_are(bundle: Path, tmp_path: 
     assert "held out:\n  films: 3\n  auc: Mass 0.75; Hernia None" in shown.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_diagrams")
 def test_only_patients_a_bundle_has_not_seen_are_scored(
     trained: Path, films: Path, tmp_path: Path
