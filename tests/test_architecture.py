@@ -1,6 +1,7 @@
 """The import rules of ARCHITECTURE.md, checked by reading every import in the tree."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -170,6 +171,19 @@ def test_the_table_names_each_room_once_and_no_other(package: str) -> None:
     assert set(ROOMS[package]) == found
     named = {name for allowed in ROOMS[package].values() for name in allowed.split()}
     assert named <= found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_page_shows_the_table_of_rooms(package: str) -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = page.split(f"| `{package}` | owns | may import |\n|---|---|---|\n")[1].split("\n\n")[0]
+    rows = [row.strip("| ").split("|") for row in table.splitlines()]
+    shown = {
+        room: set(re.findall(r"\w+", cells[2] if len(cells) > 2 else ""))
+        for cells in rows
+        for room in re.findall(r"`(\w+)`", cells[0])
+    }
+    assert shown == {room: set(allowed.split()) for room, allowed in ROOMS[package].items()}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
