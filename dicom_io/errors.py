@@ -1,21 +1,21 @@
-"""What can go wrong in this room.
+"""Errors raised by this package.
 
 DicomError
-├── NotDicomError           the bytes are not a DICOM object that can be read
-├── UndecodablePixelsError  the object holds no pixels that can be shown as one grey image
+├── NotDicomError           the bytes are not a readable DICOM object
+├── UndecodablePixelsError  the pixel data cannot be decoded to one grey image
 ├── ObjectError             a DICOM object cannot be built from the given content
-├── MalformedMessageError   a peer's message is not what the standard asks for
+├── MalformedMessageError   a peer's message does not conform to the standard
 ├── CertificateError        a certificate, key or CA file cannot be used
-│   └── CertificateDateError  a certificate is not valid on this day
-├── PortInUseError          the address to listen on cannot be had                 (retryable)
-└── AssociationError        no association with the peer                           (it depends)
+│   └── CertificateDateError  a certificate has expired or is not valid yet
+├── PortInUseError          the address to listen on is not available              (retryable)
+└── AssociationError        no association with the peer                  (some are retryable)
 
-`retryable` says whether trying the same again later can help.
+`retryable` is True if the same attempt may succeed later.
 """
 
 
 class DicomError(Exception):
-    """Base of every error raised by this room."""
+    """Base of every error raised by this package."""
 
     retryable: bool = False
 
@@ -25,7 +25,7 @@ class NotDicomError(DicomError):
 
 
 class UndecodablePixelsError(DicomError):
-    """The pixel data is missing, broken, too large or of a kind no decoder here reads."""
+    """The pixel data is missing, malformed, too large or of an unsupported encoding."""
 
 
 class ObjectError(DicomError):
@@ -33,7 +33,7 @@ class ObjectError(DicomError):
 
 
 class MalformedMessageError(DicomError):
-    """A message of a peer cannot be acted on; `status` is the answer that says why (PS3.7 C)."""
+    """A message of a peer cannot be processed; `status` is for the response (PS3.7 Annex C)."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -41,24 +41,24 @@ class MalformedMessageError(DicomError):
 
 
 class CertificateError(DicomError):
-    """A certificate, a key or a list of CAs is missing, expired or does not fit the others."""
+    """A certificate, key or CA file is missing, malformed or does not match its key or CA."""
 
 
 class CertificateDateError(CertificateError):
-    """A certificate has expired or is not valid yet; nothing else is wrong with it."""
+    """A certificate has expired or is not valid yet; it is otherwise usable."""
 
 
 class PortInUseError(DicomError):
-    """The listening address is taken by another program or does not exist on this machine."""
+    """The address to listen on is in use by another program or not of this machine."""
 
     retryable = True
 
 
 class AssociationError(DicomError):
-    """No association with the peer could be opened, or it broke.
+    """An association with the peer could not be opened, or it broke.
 
-    A network fault or a transient rejection is retryable; a permanent rejection is not until
-    somebody changes the configuration on either side.
+    A network fault or a transient rejection is retryable. A permanent rejection is not: the
+    operator has to change the configuration of one of the sides.
     """
 
     def __init__(self, message: str, *, retryable: bool) -> None:

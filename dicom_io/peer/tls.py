@@ -1,8 +1,8 @@
 """TLS by the BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile (PS3.15 B.12).
 
-TLS 1.2 at least, 1.3 where both sides have it; for 1.2 only suites with ephemeral elliptic curves
-and AES-GCM (RFC 9325 4.2), keys of 2048 bits (RSA) or 256 bits (ECDSA) at least, no compression
-and no renegotiation. Either side may show a certificate.
+The profile requires TLS 1.2 or 1.3. TLS 1.2 uses only cipher suites with ephemeral elliptic curves
+and AES-GCM (RFC 9325 4.2). Keys have at least 2048 bits (RSA) or 256 bits (ECDSA). Compression and
+renegotiation are off. Either side may show a certificate.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ CIPHER_SUITES = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
 )
-"""Of TLS 1.2, best first, as OpenSSL names them; those of TLS 1.3 are OpenSSL's own."""
+"""Cipher suites of TLS 1.2, best first, by OpenSSL's names. TLS 1.3 uses OpenSSL's defaults."""
 
-# OpenSSL's level 2: 112 bits of strength, so RSA keys of 2048 bits and no SHA-1 signatures.
+# OpenSSL's level 2 requires 112 bits of strength: RSA keys of 2048 bits, no SHA-1 signatures.
 _SECURITY_LEVEL = "@SECLEVEL=2"
 
-# X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name.
+# X509_V_FLAG_NO_CHECK_TIME, for which the ssl module has no constant.
 _NO_CHECK_TIME = 0x200000
 
 _KEY_SIZES = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL"})
@@ -34,7 +34,7 @@ _WRONG_PURPOSE = 26  # X509_V_ERR_INVALID_PURPOSE
 
 
 class ClientCertificate(StrEnum):
-    """Whether a client shall show a certificate that one of the CAs has signed."""
+    """Requirement for clients to show a certificate signed by one of the CAs."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
@@ -52,7 +52,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a certificate says; `sha256` is its fingerprint in 64 hexadecimal digits."""
+    """Fingerprint (`sha256`, 64 hexadecimal digits), validity and names of a certificate."""
 
     sha256: str
     not_before: datetime
@@ -60,11 +60,11 @@ class Certificate:
     names: tuple[str, ...]
 
     def days_left(self, now: datetime) -> int:
-        """Whole days until it expires; negative once it has."""
+        """Return the whole days until the certificate expires, negative after that."""
         return (self.not_after - now).days
 
     def date_problem(self, now: datetime) -> str | None:
-        """Why it is not valid now, and what to do; None where it is."""
+        """Return the reason why the certificate is not valid at `now` and its remedy, or None."""
         if now > self.not_after:
             return f"expired on {self.not_after:%Y-%m-%d}; renew it"
         if now < self.not_before:
@@ -81,7 +81,7 @@ def server_context(
     ca: Path | None = None,
     client_certificate: ClientCertificate = ClientCertificate.NONE,
 ) -> ssl.SSLContext:
-    """For a side that is called; `ca` holds the certificates that sign those of clients.
+    """Return the context of a server; `ca` is the file of CAs that sign client certificates.
 
     Raises CertificateError.
     """
@@ -101,8 +101,9 @@ def server_context(
 def client_context(
     ca: Path | None = None, credentials: Credentials | None = None, *, check_name: bool = True
 ) -> ssl.SSLContext:
-    """For a side that calls. It always verifies the server, by `ca` or the system's CAs, and,
-    with `check_name`, that the certificate is the host's. Raises CertificateError.
+    """Return the context of a client, which verifies the server by `ca` or the system's CAs.
+
+    With `check_name` the certificate must also be for the server's host. Raises CertificateError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _apply_profile(context)
@@ -123,13 +124,15 @@ def examine(
     as_client: bool = True,
     at_any_time: bool = False,
 ) -> Certificate:
-    """The certificate that the credentials show, once it has proved usable by them.
+    """Return the certificate of the credentials after a handshake in memory with it.
 
-    A handshake in memory finds what only shows when it is shown: with `as_server` one that may
-    not be a server's, with `as_client` one that may not be a client's. Raises CertificateError,
-    and unless `at_any_time` CertificateDateError for one that is not valid now.
+    The handshake checks the purposes of the certificate: `as_server` that of a server, `as_client`
+    that of a client. Raises CertificateError, and CertificateDateError for a certificate that is
+    not valid now, unless `at_any_time`.
     """
-    server, client = (ssl.SSLContext(kind) for kind in (_SERVER, _CLIENT))
+    server, client = (
+        ssl.SSLContext(protocol) for protocol in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT)
+    )
     client.check_hostname = False
     for context in (server, client):
         _apply_profile(context)
@@ -148,59 +151,56 @@ def examine(
 
 
 def fingerprint(der: bytes) -> str:
-    """SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` without the colons."""
+    """Return the SHA-256 of a certificate, like `openssl x509 -fingerprint` without colons."""
     return hashlib.sha256(der).hexdigest()
 
 
-def presented(connection: ssl.SSLSocket | ssl.SSLObject) -> Certificate | None:
-    """What the other side showed and this side verified; None where it showed nothing."""
+def peer_certificate(connection: ssl.SSLSocket | ssl.SSLObject) -> Certificate | None:
+    """Return the verified certificate of the other side, or None if it showed none."""
     der, parsed = connection.getpeercert(binary_form=True), connection.getpeercert()
     if der is None or not parsed:
         return None
     return Certificate(
         sha256=fingerprint(der),
-        not_before=_moment(str(parsed["notBefore"])),
-        not_after=_moment(str(parsed["notAfter"])),
+        not_before=_parsed_time(str(parsed["notBefore"])),
+        not_after=_parsed_time(str(parsed["notAfter"])),
         names=tuple(str(value) for _, value in _pairs(parsed.get("subjectAltName", ()))),
     )
-
-
-_SERVER, _CLIENT = ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT
 
 
 def _apply_profile(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(":".join((*CIPHER_SUITES, _SECURITY_LEVEL)))
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    # A single certificate may be trusted without the CA that has signed it.
+    # `ca` may hold a peer's certificate instead of the CA that signed it.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def _load(context: ssl.SSLContext, credentials: Credentials) -> None:
     _check_pem(credentials.certificate, "certificate", "BEGIN CERTIFICATE")
     _check_pem(credentials.key, "key", "PRIVATE KEY")
-    asked = False
+    is_encrypted = False
 
     def password() -> str:
-        nonlocal asked
-        asked = True
+        nonlocal is_encrypted
+        is_encrypted = True
         return credentials.password or ""
 
     try:
         context.load_cert_chain(credentials.certificate, credentials.key, password)
     except ssl.SSLError as error:
-        raise CertificateError(_load_problem(credentials, asked, error.reason)) from None
+        raise CertificateError(_load_problem(credentials, is_encrypted, error.reason)) from None
 
 
-def _load_problem(credentials: Credentials, asked: bool, reason: str | None) -> str:
+def _load_problem(credentials: Credentials, is_encrypted: bool, reason: str | None) -> str:
     certificate, key = credentials.certificate, credentials.key
     if reason == "KEY_VALUES_MISMATCH":
         return f"{key} is not the key of {certificate}; name the two that belong together"
     if reason in _KEY_SIZES:
         return f"{certificate} has a key that is too short; RSA needs 2048 bits, ECDSA 256"
-    if asked and credentials.password is None:
+    if is_encrypted and credentials.password is None:
         return f"{key} is encrypted; set its password (key_password_file)"
-    if asked:
+    if is_encrypted:
         return f"the password of {key} is not right"
     return f"{certificate} and {key} cannot be used ({reason or 'not PEM'})"
 
@@ -215,15 +215,15 @@ def _trust(context: ssl.SSLContext, ca: Path) -> None:
         ) from None
 
 
-def _check_pem(path: Path, what: str, mark: str) -> None:
+def _check_pem(path: Path, kind: str, marker: str) -> None:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise CertificateError(
-            f"{path}: the {what} file cannot be read ({error.strerror}); check name and permissions"
+            f"{path}: the {kind} file cannot be read ({error.strerror}); check name and permissions"
         ) from None
-    if mark not in text:
-        raise CertificateError(f"{path} holds no {what} in PEM form ({mark} is missing)")
+    if marker not in text:
+        raise CertificateError(f"{path} holds no {kind} in PEM form ({marker} is missing)")
 
 
 def _handshake_in_memory(
@@ -255,17 +255,17 @@ def _handshake_in_memory(
         raise CertificateError(
             f"{credentials.certificate} cannot be used ({error.reason})"
         ) from None
-    certificate = presented(calling) or presented(called)
+    certificate = peer_certificate(calling) or peer_certificate(called)
     if certificate is None:
         raise CertificateError(f"{credentials.certificate} was not shown in a handshake")
     return certificate
 
 
-def _moment(text: str) -> datetime:
+def _parsed_time(text: str) -> datetime:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
 
 
 def _pairs(value: object) -> list[tuple[str, str]]:
     if not isinstance(value, tuple):
         return []
-    return [(str(one[0]), str(one[1])) for one in value if isinstance(one, tuple)]
+    return [(str(pair[0]), str(pair[1])) for pair in value if isinstance(pair, tuple)]

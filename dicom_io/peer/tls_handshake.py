@@ -1,7 +1,7 @@
 """The TLS handshake of each caller, in the thread of its own connection.
 
 pynetdicom does the handshake in the thread that accepts connections, where one silent client would
-block all others.
+block the rest.
 """
 
 import logging

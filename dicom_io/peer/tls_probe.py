@@ -1,13 +1,16 @@
-"""What a TLS connection to a peer comes to, in words: the association's failure says nothing."""
+"""Test connection that explains a TLS failure, which a failed association does not."""
 
 import socket
 import ssl
 from dataclasses import dataclass
 
-from dicom_io.peer.tls import Certificate, presented
+from dicom_io.peer.tls import Certificate, peer_certificate
 
 _ALERT_SECONDS = 0.5
-"""A TLS 1.3 server says only after the handshake that it wants another client certificate."""
+"""A TLS 1.3 server refuses a client certificate only after the handshake."""
+
+_NAME_MISMATCHES = frozenset({62, 64})
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 _VERIFY_HINTS = {
     9: "its certificate is not valid yet; check the clocks of both machines",
@@ -37,7 +40,7 @@ _ALERT_HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """`problem` is None where the connection stood; then what was agreed on, and who it was."""
+    """TLS version and certificate of a connection; `problem` is the error of a failed one."""
 
     problem: str | None
     version: str = ""
@@ -45,13 +48,13 @@ class Probe:
 
 
 def probe(host: str, port: int, context: ssl.SSLContext, seconds: float) -> Probe:
-    """Open a TLS connection, wait a moment for a refusal, and close it; raises nothing."""
+    """Open a TLS connection, wait shortly for a refusal and close it; return any error."""
     try:
         with (
             socket.create_connection((host, port), seconds) as plain,
             context.wrap_socket(plain, server_hostname=host) as connection,
         ):
-            found = Probe(None, connection.version() or "", presented(connection))
+            found = Probe(None, connection.version() or "", peer_certificate(connection))
             connection.settimeout(_ALERT_SECONDS)
             try:
                 closed = not connection.recv(1)
@@ -74,10 +77,7 @@ def probe(host: str, port: int, context: ssl.SSLContext, seconds: float) -> Prob
 
 
 def _verification(error: ssl.SSLCertVerificationError, host: str) -> str:
-    if error.verify_code in (
-        62,
-        64,
-    ):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+    if error.verify_code in _NAME_MISMATCHES:
         return (
             f"its certificate is not for {host}; set host to a name in it,"
             " or issue it with this one as subjectAltName"

@@ -1,1 +1,1 @@
-"""The SCU: associations, C-STORE, what responses mean."""
+"""The SCU: associations, C-STORE, classification of responses."""
