@@ -33,8 +33,8 @@ def supported_contexts(
 def _storage_contexts(request: A_ASSOCIATE) -> list[PresentationContext]:
     """Return a context for each proposed storage class, its syntaxes in the sender's order.
 
-    A sender lists the syntaxes of its files first. A sender that cannot convert
-    its files to the chosen syntax does not send them. pynetdicom keeps one order of syntaxes for each class. For a
+    A sender lists the syntaxes of its files first. A sender that cannot convert its files to the
+    chosen syntax does not send them. pynetdicom keeps one order of syntaxes for each class. For a
     class in several proposed contexts this is the order of first mention in any of them.
     """
     proposed: dict[str, dict[str, None]] = {}

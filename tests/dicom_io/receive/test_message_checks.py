@@ -12,30 +12,30 @@ STORE = store_elements("1.2.3")
 
 
 def without(number: int) -> bytes:
-    return command(one for one in STORE if one[0] != number)
+    return command(element for element in STORE if element[0] != number)
 
 
 def with_value(number: int, value: bytes) -> bytes:
-    return command((one[0], value if one[0] == number else one[1]) for one in STORE)
+    return command((tag, value if tag == number else old) for tag, old in STORE)
 
 
 @pytest.mark.parametrize("elements", [STORE, echo_elements()])
-def test_a_good_command_set_stays_as_it_is(elements: list[tuple[int, bytes]]) -> None:
+def test_a_valid_command_set_is_unchanged(elements: list[tuple[int, bytes]]) -> None:
     assert checked_command_set(command(elements)) == command(elements)
 
 
-def test_elements_are_put_in_order_and_unknown_ones_left_out() -> None:
+def test_elements_are_sorted_and_unknown_elements_dropped() -> None:
     shuffled = command([*reversed(STORE), (0x4000, b"xx"), (0x0902, b"a comment ")])
     assert checked_command_set(shuffled) == command(STORE)
 
 
-def test_a_missing_or_wrong_group_length_is_mended() -> None:
+def test_a_missing_or_wrong_group_length_is_replaced() -> None:
     body = command(STORE)[12:]
     assert checked_command_set(body) == command(STORE)
     assert checked_command_set(element(0, b"\xff\xff\xff\x7f") + body) == command(STORE)
 
 
-def test_an_instance_uid_that_no_standard_allows_is_left_to_its_receiver() -> None:
+def test_an_invalid_instance_uid_is_passed_on() -> None:
     odd = with_value(0x1000, b"1.02.abc")
     assert checked_command_set(odd) == odd
 
@@ -63,11 +63,11 @@ def test_an_instance_uid_that_no_standard_allows_is_left_to_its_receiver() -> No
         command(STORE) + struct.pack("<HHI", 0, 0x1030, 0xFFFFFFFF),
     ],
 )
-def test_anything_else_is_refused(damaged: bytes) -> None:
+def test_a_malformed_command_set_is_refused(damaged: bytes) -> None:
     with pytest.raises(CommandError):
         checked_command_set(damaged)
 
 
-def test_values_of_any_class_pass() -> None:
+def test_a_command_of_any_sop_class_passes() -> None:
     of_ct = command(store_elements("1.2.3", CTImageStorage))
     assert checked_command_set(of_ct) == of_ct

@@ -46,7 +46,7 @@ def storescu(
 
 def test_the_data_set_is_kept_byte_for_byte() -> None:
     film = data_set_bytes(file_bytes(chest_film()))
-    # An odd private element, a value of the wrong form and trailing padding: all stay.
+    # An odd private element, a malformed value and trailing padding are all kept.
     strange = film + bytes.fromhex("fcfffcff") + b"OB\0\0\4\0\0\0" + b"\1\2\3\4"
     inbox = Inbox()
     with running_node(inbox) as node:
@@ -92,7 +92,7 @@ def test_dcmtk_sends_in_every_encoding(tmp_path: Path, syntax: str, option: str)
     assert kept.PixelData == dcmread(film).PixelData
 
 
-def test_classes_that_are_not_analysed_are_taken_too() -> None:
+def test_storage_classes_that_are_not_analysed_are_received() -> None:
     inbox = Inbox()
     with running_node(inbox) as node:
         for uid in (CTImageStorage, EncapsulatedPDFStorage):
@@ -102,7 +102,7 @@ def test_classes_that_are_not_analysed_are_taken_too() -> None:
     assert len(inbox.instances) == 2
 
 
-def test_echo_is_answered_to_those_who_are_known() -> None:
+def test_an_echo_is_answered_to_known_peers_only() -> None:
     inbox = Inbox()
     with running_node(inbox) as node:
         assert echoscu(node, "STORESCU").returncode == 0
@@ -110,7 +110,7 @@ def test_echo_is_answered_to_those_who_are_known() -> None:
         misnamed = echoscu(node, "STORESCU", called="OTHER")
     assert "Calling AE Title Not Recognized" in unknown.stderr
     assert "Called AE Title Not Recognized" in misnamed.stderr
-    assert [one.reason for one in inbox.rejections] == [
+    assert [rejection.reason for rejection in inbox.rejections] == [
         RejectReason.CALLING_AE_TITLE,
         RejectReason.CALLED_AE_TITLE,
     ]
@@ -124,7 +124,7 @@ def test_the_called_ae_title_may_be_left_open() -> None:
         assert echoscu(node, "STORESCU", called="ANY-SCP").returncode == 0
 
 
-def test_no_peers_means_nobody() -> None:
+def test_a_node_without_peers_rejects_every_caller() -> None:
     inbox = Inbox()
     with running_node(inbox, peers=[]) as node:
         assert echoscu(node, "STORESCU").returncode != 0
@@ -138,7 +138,7 @@ def test_a_peer_is_bound_to_its_host() -> None:
         assert echoscu(node, "NEAR").returncode == 0
         assert echoscu(node, "NAMED").returncode == 0
         assert "Calling AE Title Not Recognized" in echoscu(node, "FAR").stderr
-    assert [one.reason for one in inbox.rejections] == [RejectReason.CALLING_HOST]
+    assert [rejection.reason for rejection in inbox.rejections] == [RejectReason.CALLING_HOST]
 
 
 def test_hosts_are_compared_as_addresses() -> None:
@@ -164,7 +164,7 @@ def test_hosts_are_compared_as_addresses() -> None:
         ({"SOPInstanceUID": ""}, {}, StoreStatus.CANNOT_UNDERSTAND),
     ],
 )
-def test_what_contradicts_its_command_is_refused(
+def test_an_object_that_contradicts_its_command_is_refused(
     change: dict[str, str], command: dict[str, str], status: StoreStatus
 ) -> None:
     ds = chest_film()
@@ -192,12 +192,12 @@ def test_junk_is_not_understood(junk: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", list(StoreStatus))
-def test_the_answer_of_the_callback_is_the_answer_to_the_sender(status: StoreStatus) -> None:
+def test_the_status_of_the_callback_is_sent_to_the_sender(status: StoreStatus) -> None:
     with running_node(Inbox(), on_store=lambda _: status) as node:
         assert store_raw(node, data_set_bytes(file_bytes(chest_film()))).Status == status
 
 
-def test_a_callback_that_raises_never_means_success() -> None:
+def test_an_exception_in_the_callback_is_answered_with_a_failure() -> None:
     def fail(_: ReceivedInstance) -> StoreStatus:
         raise RuntimeError("broken")
 
@@ -275,7 +275,7 @@ def test_many_senders_at_once(tmp_path: Path) -> None:
             sender.start()
         for sender in senders:
             sender.join()
-    assert {one.sop_instance_uid for one in inbox.instances} == {
+    assert {stored.sop_instance_uid for stored in inbox.instances} == {
         f"{ROOT}.1.1.{number + 1}" for number in range(8)
     }
 
@@ -300,7 +300,7 @@ def test_stopping_lets_a_running_store_finish() -> None:
     assert statuses == [0]
 
 
-def test_stopping_does_not_wait_for_ever() -> None:
+def test_stopping_has_a_timeout() -> None:
     begun, release = threading.Event(), threading.Event()
 
     def stuck(_: ReceivedInstance) -> StoreStatus:

@@ -1,4 +1,4 @@
-"""What a peer can make a node hold or wait for is bounded, whatever it sends."""
+"""Limits on the memory, connections and time that a peer can take of a node."""
 
 import contextlib
 import socket
@@ -16,6 +16,7 @@ from dicom_io.peer.peers import Caller, Peer
 from dicom_io.peer.tls_handshake import Handshakes, TlsFault
 from dicom_io.receive.events import Rejection, RejectReason
 from dicom_io.receive.limits import (
+    MAX_REQUEST_BYTES,
     AbortReason,
     LimitError,
     Limits,
@@ -61,10 +62,10 @@ QUICK = Limits(request_seconds=0.6, stall_seconds=0.6, idle_seconds=0.8)
 
 
 def reasons(inbox: Inbox) -> list[Any]:
-    return [one.reason for one in inbox.rejections]
+    return [rejection.reason for rejection in inbox.rejections]
 
 
-def test_an_object_that_is_too_large_is_refused_and_the_next_one_taken() -> None:
+def test_an_object_that_is_too_large_is_refused_and_the_next_object_received() -> None:
     inbox = Inbox()
     with running_node(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
         peer.associate()
@@ -73,7 +74,7 @@ def test_an_object_that_is_too_large_is_refused_and_the_next_one_taken() -> None
         assert peer.store(UID, FILM + b"\0" * len(FILM), fragment=4096) == 0xA700
         assert peer.store(UID, FILM) == StoreStatus.SUCCESS
     assert len(inbox.instances) == 2
-    assert [(one.comment, one.sop_instance_uid) for one in inbox.refusals] == [
+    assert [(refused.comment, refused.sop_instance_uid) for refused in inbox.refusals] == [
         (AbortReason.TOO_LARGE, UID)
     ] * 2
 
@@ -82,7 +83,7 @@ def test_an_object_without_end_ends_the_association() -> None:
     inbox = Inbox()
     with running_node(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
         peer.associate().begin_store(UID)
-        # A sender that is held up for a moment may find the connection closed.
+        # A sender that is delayed for a moment may find the connection closed.
         with contextlib.suppress(ConnectionError):
             for _ in range(10):
                 peer.send(pdu(P_DATA, pdv(3, 0, FILM)))
@@ -91,7 +92,7 @@ def test_an_object_without_end_ends_the_association() -> None:
     assert reasons(inbox) == [AbortReason.TOO_LARGE]
 
 
-def test_a_peer_in_the_middle_of_sending_hears_the_abort() -> None:
+def test_a_peer_that_is_still_sending_receives_the_abort() -> None:
     inbox = Inbox()
     with running_node(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
         peer.associate().send(pdu(P_DATA, pdv(3, 0, b"")))
@@ -113,7 +114,7 @@ def test_a_peer_in_the_middle_of_sending_hears_the_abort() -> None:
         pdu(raw_peer.RELEASE_RQ, b"", length=1 << 30),
     ],
 )
-def test_a_length_that_is_too_large_is_not_waited_for(declared: bytes) -> None:
+def test_a_declared_length_that_is_too_large_ends_the_association_at_once(declared: bytes) -> None:
     inbox = Inbox()
     with running_node(inbox, limits=SMALL) as node, RawPeer(node.port) as peer:
         peer.associate().send(declared)
@@ -138,20 +139,21 @@ def test_a_request_that_is_cut_off_is_malformed() -> None:
     assert inbox.rejections == [Rejection(AbortReason.MALFORMED, "", "", HOST)]
 
 
-def test_no_title_is_told_of_a_request_that_is_not_dicom() -> None:
+def test_no_ae_title_of_a_request_that_is_not_dicom_is_reported() -> None:
     inbox = Inbox()
     request = pdu(ASSOCIATE_RQ, associate_rq(items=USER_INFORMATION))
     with running_node(inbox) as node:
         for _ in range(30):
             with RawPeer(node.port) as peer:
-                # What follows at once may end the association before the request is judged.
+                # The bytes after the request may end the association before the request is checked.
                 peer.send(request + b"more, which is nothing" * 4)
                 peer.seconds_until_closed()
     assert len(inbox.rejections) >= 30
-    assert {(one.calling_ae_title, one.called_ae_title) for one in inbox.rejections} == {("", "")}
+    titles = {(found.calling_ae_title, found.called_ae_title) for found in inbox.rejections}
+    assert titles == {("", "")}
 
 
-def test_many_messages_at_once_wait_for_their_turn() -> None:
+def test_messages_are_read_only_as_fast_as_they_are_answered() -> None:
     release, inside = threading.Event(), threading.Semaphore(0)
 
     def slowly(_: object) -> StoreStatus:
@@ -167,7 +169,7 @@ def test_many_messages_at_once_wait_for_their_turn() -> None:
         sender.start()
         assert inside.acquire(timeout=10)
         time.sleep(0.5)
-        (association,) = [one for one in threads_of_connections() if hasattr(one, "dimse")]
+        (association,) = [thread for thread in threads_of_connections() if hasattr(thread, "dimse")]
         assert association.dimse.msg_queue.qsize() <= 4
         release.set()
         for _ in range(40):
@@ -188,7 +190,7 @@ def garbage(peer: RawPeer) -> None:
 
 
 def silence(_: RawPeer) -> None:
-    """Connects and stays."""
+    """Send no byte."""
 
 
 def half_a_request(peer: RawPeer) -> None:
@@ -215,7 +217,7 @@ def data_before_association(peer: RawPeer) -> None:
         (half_a_header, AbortReason.TOO_SLOW),
     ],
 )
-def test_a_connection_that_asks_for_nothing_ends_in_time(
+def test_a_connection_without_a_request_ends_in_time(
     probe: Callable[[RawPeer], None], reason: AbortReason
 ) -> None:
     inbox = Inbox()
@@ -226,7 +228,7 @@ def test_a_connection_that_asks_for_nothing_ends_in_time(
         wait_until(lambda: inbox.rejections == [Rejection(reason, "", "", HOST)], seconds=5)
 
 
-def test_a_probe_that_connects_and_closes_leaves_nothing_and_is_not_reported() -> None:
+def test_a_port_probe_leaves_no_thread_and_is_not_reported() -> None:
     inbox = Inbox()
     with running_node(inbox) as node:
         for _ in range(20):
@@ -236,7 +238,7 @@ def test_a_probe_that_connects_and_closes_leaves_nothing_and_is_not_reported() -
 
 
 def dribble(peer: RawPeer, pieces: Iterable[bytes]) -> float:
-    """Send piece by piece, slowly; the seconds until that no longer went."""
+    """Send piece by piece, slowly; return the seconds until sending failed."""
     started = time.monotonic()
     try:
         for piece in pieces:
@@ -284,7 +286,7 @@ def test_an_object_that_stops_half_way_ends_in_time() -> None:
     assert reasons(inbox) == [AbortReason.TOO_SLOW]
 
 
-def test_an_association_on_which_nothing_comes_ends_in_the_end() -> None:
+def test_an_idle_association_is_aborted() -> None:
     inbox = Inbox()
     with running_node(inbox, limits=QUICK) as node, RawPeer(node.port) as peer:
         peer.associate()
@@ -296,7 +298,7 @@ def test_an_association_on_which_nothing_comes_ends_in_the_end() -> None:
     assert inbox.rejections == [Rejection(AbortReason.IDLE, "STORESCU", "CXRD", HOST)]
 
 
-def test_what_takes_long_here_is_not_held_against_the_peer() -> None:
+def test_a_slow_callback_does_not_count_as_a_slow_peer() -> None:
     def slowly(_: object) -> StoreStatus:
         time.sleep(QUICK.idle_seconds * 2)
         return StoreStatus.SUCCESS
@@ -308,7 +310,7 @@ def test_what_takes_long_here_is_not_held_against_the_peer() -> None:
     assert inbox.rejections == []
 
 
-def test_connections_without_association_are_counted_for_each_host() -> None:
+def test_connections_without_an_association_are_limited_per_host() -> None:
     inbox = Inbox()
     few = Limits(max_waiting=8, max_waiting_per_host=3, request_seconds=30.0)
     with running_node(inbox, limits=few) as node:
@@ -320,8 +322,8 @@ def test_connections_without_association_are_counted_for_each_host() -> None:
         held[0].associate()
         with RawPeer(node.port) as peer:
             assert peer.associate().echo() == 0
-        for one in held:
-            one.socket.close()
+        for waiting in held:
+            waiting.socket.close()
         wait_until(lambda: not threads_of_connections(), seconds=5)
         with RawPeer(node.port) as peer:
             assert peer.associate().echo() == 0
@@ -337,12 +339,12 @@ def test_a_peer_that_vanished_is_noticed() -> None:
         except OSError as error:
             peer.socket.close()
             pytest.skip(f"a connection cannot be made to vanish without CAP_NET_ADMIN: {error}")
-        # In repair mode a close says nothing to the other end, as when a machine loses its power.
+        # In repair mode a close sends no packet, as when a machine loses its power.
         peer.socket.close()
         wait_until(lambda: not threads_of_connections(), seconds=8)
 
 
-def test_a_store_of_a_class_that_is_no_storage_is_never_a_success() -> None:
+def test_a_store_of_a_class_outside_storage_is_aborted() -> None:
     inbox = Inbox()
     with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.associate()
@@ -360,7 +362,7 @@ def stranger_is_rejected(port: int) -> bool:
     return False
 
 
-def test_an_owner_that_fails_at_a_rejection_does_not_make_the_node_deaf(
+def test_a_node_still_answers_after_its_rejection_handler_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(_: Rejection) -> None:
@@ -370,7 +372,7 @@ def test_an_owner_that_fails_at_a_rejection_does_not_make_the_node_deaf(
     with running_node(Inbox(), on_rejected=fail, limits=few) as node:
         with RawPeer(node.port), RawPeer(node.port) as refused:
             assert refused.seconds_until_closed() < 5
-        # Until the one that waited is gone there is no room for another of this host.
+        # While the first connection waits, the limit for its host is reached.
         wait_until(lambda: stranger_is_rejected(node.port), seconds=5)
         wait_until(lambda: not threads_of_connections(), seconds=5)
         with RawPeer(node.port) as peer:
@@ -405,8 +407,8 @@ def test_a_request_that_cannot_be_checked_is_not_accepted() -> None:
 
 
 @pytest.mark.parametrize("reject", [True, False])
-def test_stopping_just_after_a_request_is_quiet(reject: bool) -> None:
-    """What ends twice must not raise in a thread; pytest fails where it does."""
+def test_stopping_just_after_a_request_raises_in_no_thread(reject: bool) -> None:
+    """Ending an association twice must not raise in a thread, which would fail the test."""
     for _ in range(5):
         with running_node(Inbox(), peers=[] if reject else [Peer("STORESCU")]) as node:
             peers = [RawPeer(node.port) for _ in range(4)]
@@ -417,7 +419,7 @@ def test_stopping_just_after_a_request_is_quiet(reject: bool) -> None:
         wait_until(lambda: not threads_of_connections(), seconds=5)
 
 
-def test_a_silent_tls_client_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_silent_tls_client_does_not_block_the_next(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     make = [require_tool("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     make += ["-subj", "/CN=cxrd", "-keyout", str(key), "-out", str(certificate)]
@@ -448,7 +450,7 @@ def test_a_silent_tls_client_keeps_nobody_waiting(tmp_path: Path) -> None:
         server.shutdown()
 
 
-def test_a_tls_handshake_has_one_time_limit_from_its_first_byte_on() -> None:
+def test_a_tls_handshake_has_one_timeout_for_all_its_bytes() -> None:
     here, there = socket.socketpair()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     client = context.wrap_socket(here, server_side=True, do_handshake_on_connect=False)
@@ -463,7 +465,7 @@ def test_a_tls_handshake_has_one_time_limit_from_its_first_byte_on() -> None:
     assert faults == [TlsFault.TLS_HANDSHAKE]
 
 
-def test_the_reason_of_a_full_node_is_not_mixed_up_with_that_of_a_peer() -> None:
+def test_a_full_node_rejects_with_its_own_reason() -> None:
     inbox = Inbox()
     with running_node(inbox, max_associations=1) as node, RawPeer(node.port) as held:
         held.associate()
@@ -487,7 +489,7 @@ OTHER_CONTEXT = item(0x10, b"1.2.3") + b"".join(map(raw_peer.context_item, raw_p
         ),
     ],
 )
-def test_another_protocol_is_rejected_and_reported(
+def test_a_request_for_another_protocol_is_rejected_and_reported(
     request_body: bytes, answer: bytes, reason: RejectReason
 ) -> None:
     inbox = Inbox()
@@ -497,13 +499,13 @@ def test_another_protocol_is_rejected_and_reported(
     assert inbox.rejections == [Rejection(reason, "", "", HOST)]
 
 
-def test_a_peer_that_speaks_later_versions_too_is_accepted() -> None:
+def test_a_peer_with_later_protocol_versions_too_is_accepted() -> None:
     with running_node(Inbox()) as node, RawPeer(node.port) as peer:
         assert peer.associate(associate_rq(version=3)).echo() == 0
 
 
-def test_more_associations_than_allowed_cannot_slip_in_at_once() -> None:
-    """While the host of one peer is looked up, requests of others are checked too."""
+def test_simultaneous_requests_do_not_exceed_the_limit_of_associations() -> None:
+    """All requests are checked at once, each while the host of its peer is looked up."""
     with running_node(Inbox(), max_associations=2, peers=[SlowPeer("STORESCU")]) as node:
         peers = [RawPeer(node.port) for _ in range(12)]
         for peer in peers:
@@ -539,7 +541,7 @@ def test_two_nodes_share_one_capacity() -> None:
     assert reasons(first) == [RejectReason.TOO_MANY, AbortReason.TOO_MANY_CONNECTIONS]
 
 
-def test_stopping_does_not_wait_for_an_object_on_its_way() -> None:
+def test_stopping_does_not_wait_for_an_unfinished_object() -> None:
     inbox = Inbox()
     with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.associate().begin_store(UID)
@@ -569,7 +571,7 @@ def test_received_data_counts_what_it_holds() -> None:
     assert budget.left == 100
 
 
-def test_received_data_is_refused_where_the_total_is_used_up() -> None:
+def test_received_data_is_refused_beyond_the_budget() -> None:
     budget = MemoryBudget(100)
     first, second = (ReceivedData(Limits(), budget) for _ in range(2))
     first.write(b"x" * 80)
@@ -580,7 +582,7 @@ def test_received_data_is_refused_where_the_total_is_used_up() -> None:
     assert budget.left == 100
 
 
-def test_received_data_that_nobody_holds_any_more_counts_no_longer() -> None:
+def test_received_data_leaves_the_budget_when_it_is_deleted() -> None:
     budget = MemoryBudget(100)
     data = ReceivedData(Limits(), budget)
     data.write(b"x" * 80)
@@ -594,7 +596,7 @@ ECHO_WITH_DATA = [*echo_elements()[:-1], (0x0800, b"\0\0")]
 
 
 @pytest.mark.parametrize("elements", [CANCEL, ECHO_WITH_DATA])
-def test_data_of_a_command_that_has_none_takes_no_room_for_good(
+def test_data_of_a_command_without_a_data_set_leaves_the_budget(
     elements: list[tuple[int, bytes]],
 ) -> None:
     inbox = Inbox()
@@ -630,7 +632,7 @@ def test_a_steady_sender_is_not_too_slow() -> None:
         item(0x50, item(0x54, b"") * 9000),
     ],
 )
-def test_a_request_of_too_many_items_is_not_decoded(items: bytes) -> None:
+def test_a_request_with_too_many_items_is_not_decoded(items: bytes) -> None:
     inbox = Inbox()
     with running_node(inbox) as node, RawPeer(node.port) as peer:
         body = associate_rq(items=item(0x10, b"1.2.840.10008.3.1.1.1") + items)
@@ -639,10 +641,15 @@ def test_a_request_of_too_many_items_is_not_decoded(items: bytes) -> None:
     assert reasons(inbox) == [AbortReason.TOO_LARGE]
 
 
-def test_a_request_of_every_context_there_can_be_is_not_too_large() -> None:
+def test_a_request_with_the_most_contexts_is_accepted() -> None:
     syntaxes = [f"1.2.840.10008.1.2.4.{number}" for number in range(100, 130)]
     contexts = [(2 * number + 1, raw_peer.CR, syntaxes) for number in range(128)]
-    body = associate_rq(contexts=contexts) + item(0x58, b"\x02\0" + b"\0\x40" + bytes(64))
-    with running_node(Inbox()) as node, RawPeer(node.port) as peer:
-        peer.associate(associate_rq(contexts=contexts))
-    assert len(body) < 256 << 10
+    body = associate_rq(contexts=contexts)
+    inbox = Inbox()
+    with running_node(inbox) as node, RawPeer(node.port) as peer:
+        peer.send(pdu(ASSOCIATE_RQ, body))
+        kind, answer = peer.next()
+    assert kind == raw_peer.ASSOCIATE_AC
+    assert raw_peer.accepted_contexts(answer) == [number for number, _, _ in contexts]
+    assert inbox.rejections == []
+    assert len(body) < MAX_REQUEST_BYTES / 2

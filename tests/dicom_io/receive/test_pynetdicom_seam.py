@@ -67,7 +67,7 @@ SEAM = {
 
 @dataclass(frozen=True)
 class Reliance:
-    """A name of pynetdicom, the behaviour relied on, and its check against the installed one."""
+    """A name of pynetdicom, the behaviour relied on and a check of the installed version."""
 
     path: str
     behaviour: str
@@ -328,7 +328,7 @@ TRANSITIONS = {
     ("Evt19", "Sta3"): "AA-8",
     ("Evt19", "Sta6"): "AA-8",
 }
-"""What an accepted connection goes through (PS3.8 table 9-10)."""
+"""Transitions of an accepted connection (PS3.8 table 9-10)."""
 
 
 def transitions_are_those_of_the_standard() -> None:
@@ -730,7 +730,7 @@ def private_attributes() -> dict[str, set[str]]:
 
 @cache
 def derived_classes() -> dict[str, type]:
-    """Return the classes of dicom_io that derive from one of pynetdicom, by file and name."""
+    """Return the classes of dicom_io that derive from a class of pynetdicom, by file and name."""
     found = {}
     for path in sources("dicom_io"):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -760,7 +760,7 @@ def private_imports(tree: ast.AST) -> Iterator[str]:
 def private_uses(path: Path) -> set[str]:
     """Return the private names of pynetdicom in a file, as `module.Class.name`.
 
-    A name after `self` counts in a class that derives from one that has it, any other name if any
+    A name after `self` counts in a class derived from its owner. Any other name counts if a
     class of pynetdicom has it.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -110,6 +110,17 @@ def status_of(body: bytes) -> int:
     return int.from_bytes(body[place + 8 : place + 10], "little")
 
 
+def accepted_contexts(body: bytes) -> list[int]:
+    """Return the numbers of the presentation contexts that an A-ASSOCIATE-AC accepts."""
+    accepted, offset = [], 68
+    while offset < len(body):
+        kind, length = struct.unpack_from(">BxH", body, offset)
+        if kind == 0x21 and body[offset + 6] == 0:
+            accepted.append(body[offset + 4])
+        offset += 4 + length
+    return accepted
+
+
 class RawPeer:
     """One connection; a context manager."""
 
