@@ -279,7 +279,7 @@ def test_no_command_prints_a_patient(run: Run) -> None:
 
 
 def test_canaries_are_in_the_store_and_the_export(run: Run) -> None:
-    """The other tests prove nothing unless the daemon stored the canaries."""
+    """Without canaries in the store the other tests would be void."""
     (row, *_) = _rows(run)
     assert CANARY in row["patient_id"]
     assert canaries_in((run.folder / "rows.csv").read_text())

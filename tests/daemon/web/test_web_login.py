@@ -265,7 +265,8 @@ def test_session_is_found_among_cookies_of_other_pages(cookies: list[str]) -> No
     authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
     _, session = authenticator.log_in(TOKEN, "a")
     raw = [
-        (b"cookie", one.replace("MINE", f"{COOKIE}={session}").encode("latin-1")) for one in cookies
+        (b"cookie", text.replace("MINE", f"{COOKIE}={session}").encode("latin-1"))
+        for text in cookies
     ]
     assert authenticator.accepts(Headers(raw=raw), "a")
 
@@ -291,7 +292,8 @@ def test_oldest_session_ends_beyond_the_limit() -> None:
     authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
     sessions = [authenticator.log_in(TOKEN, "a")[1] for _ in range(MAX_SESSIONS + 1)]
     is_open = [
-        authenticator.accepts(Headers({"cookie": f"{COOKIE}={one}"}), "a") for one in sessions
+        authenticator.accepts(Headers({"cookie": f"{COOKIE}={session}"}), "a")
+        for session in sessions
     ]
     assert is_open == [False] + [True] * MAX_SESSIONS
 
@@ -439,8 +441,8 @@ def test_first_wrong_token_is_recorded_at_once_and_repeats_are_counted(
         ("10.0.0.1", "refused (2 times)"),
     ]
     assert login_rows(store) == rows
-    said = [record.getMessage() for record in caplog.records if record.name == "web"]
-    assert said == [f"login from {host}: {detail}" for host, detail in rows]
+    logged = [record.getMessage() for record in caplog.records if record.name == "web"]
+    assert logged == [f"login from {host}: {detail}" for host, detail in rows]
 
 
 def test_counted_wrong_tokens_are_recorded_and_a_silent_host_is_forgotten(store: Store) -> None:
@@ -480,14 +482,14 @@ def test_warning_is_logged_once_a_minute_and_an_error_always() -> None:
     clock = Clock()
     repeats = RepeatFilter(clock.seconds)
 
-    def said(level: int) -> str:
+    def logged(level: int) -> str:
         record = logging.LogRecord("x", level, "", 0, "Invalid.", (), None)
         return record.getMessage() if repeats.filter(record) else ""
 
-    assert [said(logging.WARNING) for _ in range(4)] == ["Invalid.", "", "", ""]
-    assert said(logging.ERROR) == "Invalid."
+    assert [logged(logging.WARNING) for _ in range(4)] == ["Invalid.", "", "", ""]
+    assert logged(logging.ERROR) == "Invalid."
     clock.advance(REPEAT_SECONDS)
-    assert said(logging.WARNING) == "Invalid. (3 more before)"
+    assert logged(logging.WARNING) == "Invalid. (3 more before)"
 
 
 def test_malformed_requests_do_not_fill_the_log(
