@@ -1,6 +1,10 @@
-"""The pages match the code."""
+"""The pages match the code, and the prose of the code follows the house style."""
 
+import ast
+import io
 import re
+import tokenize
+from functools import cache
 from pathlib import Path
 
 import typer.main
@@ -9,6 +13,9 @@ from daemon.cli.main import app
 from dicom_io.gate.reasons import Reason
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("cxr_model", "daemon", "dicom_io", "storage")
+RIDDLE = re.compile(r"(What|Whether|Who|How|Those)\b")
+VAGUE = re.compile(r"\b(nobody|nothing|others|whoever|somebody)\b", re.IGNORECASE)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -50,3 +57,39 @@ def test_links_lead_to_existing_files() -> None:
 
 def test_architecture_stays_one_page() -> None:
     assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) <= 100
+
+
+@cache
+def prose(path: Path) -> tuple[list[str], list[str]]:
+    """Return the docstrings and the comments of a Python file."""
+    source = path.read_text(encoding="utf-8")
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, documented))
+    docstrings = [docstring for node in nodes if (docstring := ast.get_docstring(node))]
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return docstrings, [token.string for token in tokens if token.type == tokenize.COMMENT]
+
+
+def product_files() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def test_docstrings_start_with_a_verb_or_a_noun() -> None:
+    riddles = [
+        f"{path.relative_to(ROOT)}: {docstring.splitlines()[0]}"
+        for path in product_files()
+        for docstring in prose(path)[0]
+        if RIDDLE.match(docstring)
+    ]
+    assert riddles == []
+
+
+def test_docstrings_and_comments_name_the_actor() -> None:
+    words, vague = 0, []
+    for path in product_files():
+        docstrings, comments = prose(path)
+        for text in (*docstrings, *comments):
+            words += len(text.split())
+            vague += [f"{path.relative_to(ROOT)}: {word}" for word in VAGUE.findall(text)]
+    assert words
+    assert 1000 * len(vague) < words, f"{len(vague)} in {words} words: {vague}"
