@@ -67,21 +67,23 @@ class Export:
         self._database = database
         self._page_rows = page_rows
 
-    def write_csv(self, path: Path, labels: Sequence[str], which: ExportFilter = _NO_FILTER) -> int:
+    def write_csv(
+        self, path: Path, labels: Sequence[str], selection: ExportFilter = _NO_FILTER
+    ) -> int:
         """Write the audit table of these instances; return the number of rows.
 
         Raises OutOfSpaceError, SpoolError or another StorageError; then no file is written.
         """
-        return write_csv(path, columns(labels), self.rows(labels, which))
+        return write_csv(path, columns(labels), self.rows(labels, selection))
 
     def rows(
-        self, labels: Sequence[str] = (), which: ExportFilter = _NO_FILTER
+        self, labels: Sequence[str] = (), selection: ExportFilter = _NO_FILTER
     ) -> Iterator[dict[str, str]]:
         """Yield one row per revision of each instance, oldest first, with the keys of `columns`.
 
         Rows are read in pages, so that a slow caller keeps no transaction open.
         """
-        query = _instances_query(which)
+        query = _instances_query(selection)
         while True:
             with self._database.reading() as connection:
                 page = _load_page(connection, query.limit(self._page_rows))
@@ -103,7 +105,7 @@ class _Page:
     deliveries: Mapping[str, Sequence[str]]
 
 
-def _instances_query(which: ExportFilter) -> Select[Any]:
+def _instances_query(selection: ExportFilter) -> Select[Any]:
     newer = instances.alias()
     superseded_at = (
         select(func.min(newer.c.received_at))
@@ -117,14 +119,14 @@ def _instances_query(which: ExportFilter) -> Select[Any]:
     query = select(instances, superseded_at.label("superseded_at")).order_by(
         instances.c.received_at, instances.c.id
     )
-    if which.since is not None:
-        query = query.where(instances.c.received_at >= which.since)
-    if which.until is not None:
-        query = query.where(instances.c.received_at < which.until)
-    if which.study_instance_uid is not None:
-        query = query.where(instances.c.study_instance_uid == which.study_instance_uid)
-    if which.state is not None:
-        query = query.where(instances.c.state == which.state)
+    if selection.since is not None:
+        query = query.where(instances.c.received_at >= selection.since)
+    if selection.until is not None:
+        query = query.where(instances.c.received_at < selection.until)
+    if selection.study_instance_uid is not None:
+        query = query.where(instances.c.study_instance_uid == selection.study_instance_uid)
+    if selection.state is not None:
+        query = query.where(instances.c.state == selection.state)
     return query
 
 

@@ -23,7 +23,7 @@ class AuditReaders:
         """
         now = self._now()
         new = {"name": name, "number": 0, "holder": holder, "held_until": now}
-        mine = (
+        take_lease = (
             update(audit_readers)
             .where(
                 audit_readers.c.name == name,
@@ -36,7 +36,7 @@ class AuditReaders:
             connection.execute(
                 insert(connection, audit_readers).values(new).on_conflict_do_nothing()
             )
-            number: int | None = connection.scalar(mine)
+            number: int | None = connection.scalar(take_lease)
         return number
 
     def advance(self, name: str, holder: str, number: int) -> bool:

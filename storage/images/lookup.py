@@ -31,9 +31,11 @@ def load_instance(connection: Connection, instance_id: int) -> Instance | None:
     return found[0] if found else None
 
 
-def load_instances(connection: Connection, which: ColumnElement[bool]) -> tuple[Instance, ...]:
+def load_instances(connection: Connection, condition: ColumnElement[bool]) -> tuple[Instance, ...]:
     """Return instances with their findings and objects, in the order of their reception."""
-    rows = connection.execute(select(instances).where(which).order_by(instances.c.id)).mappings()
+    rows = connection.execute(
+        select(instances).where(condition).order_by(instances.c.id)
+    ).mappings()
     by_id: dict[int, dict[str, Any]] = {row["id"]: dict(row) for row in rows}
     found = load_findings(connection, by_id)
     made = _load_objects(connection, by_id)
@@ -119,7 +121,7 @@ def load_study(connection: Connection, study_instance_uid: str) -> StudyResults:
     )
 
 
-def _count_pending(connection: Connection, which: ColumnElement[bool]) -> int:
+def _count_pending(connection: Connection, condition: ColumnElement[bool]) -> int:
     """Return the number of instances with a queued or running analysis."""
     query = (
         select(func.count())
@@ -129,7 +131,7 @@ def _count_pending(connection: Connection, which: ColumnElement[bool]) -> int:
             (jobs.c.kind == JobKind.ANALYSE) & (jobs.c.subject == cast(instances.c.id, Text)),
         )
         .where(
-            which,
+            condition,
             instances.c.state == InstanceState.RECEIVED,
             jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]),
         )
@@ -151,11 +153,11 @@ def _load_objects(
     return made
 
 
-def load_kept_files(connection: Connection, which: ColumnElement[bool]) -> tuple[KeptFile, ...]:
+def load_kept_files(connection: Connection, condition: ColumnElement[bool]) -> tuple[KeptFile, ...]:
     """Return the files of these received instances, without purged revisions."""
     query = (
         select(instances.c.sop_class_uid, instances.c.spool_path, instances.c.sha256)
-        .where(which, instances.c.purged_at.is_(None))
+        .where(condition, instances.c.purged_at.is_(None))
         .order_by(instances.c.revision)
     )
     return tuple(KeptFile(*row) for row in connection.execute(query))

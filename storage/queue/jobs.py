@@ -126,10 +126,12 @@ class Jobs:
         """Queue the jobs held by a worker that has exited; return their number."""
         return len(self._requeue(jobs.c.worker == worker, "its worker ended", self._now()))
 
-    def _requeue(self, which: ColumnElement[bool], error: str, now: datetime) -> tuple[Job, ...]:
+    def _requeue(
+        self, condition: ColumnElement[bool], error: str, now: datetime
+    ) -> tuple[Job, ...]:
         statement = (
             update(jobs)
-            .where(jobs.c.state == JobState.RUNNING, which)
+            .where(jobs.c.state == JobState.RUNNING, condition)
             .values(state=JobState.QUEUED, last_error=error, updated_at=now, **UNCLAIMED)
             .returning(*jobs.c)
         )

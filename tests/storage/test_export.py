@@ -131,8 +131,8 @@ def test_rows_are_filtered_by_time_study_and_state(store: Store, clock: Clock) -
     job = claim(store, JobKind.ANALYSE)
     store.results.record_refusal(job, int(job.subject), "LATERAL_VIEW", "")
 
-    def uids(which: ExportFilter) -> list[str]:
-        return [row["sop_instance_uid"] for row in store.export.rows(which=which)]
+    def uids(selection: ExportFilter) -> list[str]:
+        return [row["sop_instance_uid"] for row in store.export.rows(selection=selection)]
 
     minute = timedelta(seconds=60)
     assert uids(ExportFilter()) == ["1.1", "1.2", "1.3"]

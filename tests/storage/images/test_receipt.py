@@ -100,7 +100,7 @@ def _record_ten(url: str) -> list[Receipt]:
 def test_processes_with_the_same_images_record_each_once(database_url: str) -> None:
     Store.open(database_url, migrate=True).close()
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        receipts = [one for ten in pool.map(_record_ten, [database_url] * 2) for one in ten]
+        receipts = [receipt for ten in pool.map(_record_ten, [database_url] * 2) for receipt in ten]
 
     outcomes = Counter(receipt.outcome for receipt in receipts)
     assert outcomes == {ReceiptOutcome.NEW: 10, ReceiptOutcome.DUPLICATE: 10}

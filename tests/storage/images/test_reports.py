@@ -45,7 +45,7 @@ def test_a_report_and_its_deliveries_are_one_transaction(store: Store, clock: Cl
     assert study.reports == (made_object("9.9"),)
     assert study.status is StudyStatus.REPORTED
     queued = store.jobs.list(kind=JobKind.DELIVER)
-    assert {(one.subject, one.lane) for one in queued} == {
+    assert {(job.subject, job.lane) for job in queued} == {
         ("9.9@PACS", "PACS"),
         ("9.9@ARCHIVE", "ARCHIVE"),
     }
@@ -189,10 +189,10 @@ def test_an_analysis_during_the_report_queues_the_report_again(
     else:
         store.jobs.fail(job, "cannot", None)
 
-    assert [one.reason for one in read.instances] == [None, "DECODER_FAILED"]
+    assert [item.reason for item in read.instances] == [None, "DECODER_FAILED"]
     next_one = claim(store, JobKind.REPORT)
     assert next_one.id == job.id
-    assert [one.reason for one in store.results.study(STUDY).instances] == [None, None]
+    assert [item.reason for item in store.results.study(STUDY).instances] == [None, None]
     store.jobs.finish(next_one)
     assert store.jobs.next_due([JobKind.REPORT]) is None
 

@@ -98,7 +98,7 @@ def test_a_study_shows_its_latest_revisions_and_pending_analyses(
 
     study = store.results.study(STUDY)
 
-    assert [(one.sop_instance_uid, one.revision) for one in study.instances] == [
+    assert [(item.sop_instance_uid, item.revision) for item in study.instances] == [
         ("1.2", 1),
         ("1.1", 2),
     ]
@@ -118,7 +118,7 @@ def test_a_study_keeps_an_instance_received_later_in_another_study(
 
     for study, revision in ((STUDY, 1), ("5", 2)):
         found = store.results.study(study)
-        assert [one.revision for one in found.instances] == [revision]
+        assert [item.revision for item in found.instances] == [revision]
         assert found.pending == 1
 
 

@@ -200,12 +200,12 @@ def test_a_late_worker_can_finish_a_job_that_was_not_reclaimed(store: Store, clo
 def test_release_queues_only_the_jobs_of_the_worker(store: Store) -> None:
     for subject in "123":
         store.jobs.enqueue(JobKind.ANALYSE, subject)
-    mine = [claim(store, JobKind.ANALYSE, worker="a") for _ in range(2)]
+    own = [claim(store, JobKind.ANALYSE, worker="a") for _ in range(2)]
     other = claim(store, JobKind.ANALYSE, worker="b")
 
     assert store.jobs.release("a") == 2
     assert store.jobs.release("a") == 0
-    assert {store.jobs.get(job.id).state for job in mine} == {JobState.QUEUED}
+    assert {store.jobs.get(job.id).state for job in own} == {JobState.QUEUED}
     assert store.jobs.get(other.id).state is JobState.RUNNING
 
 
