@@ -133,7 +133,7 @@ def deep_items(chance: Random) -> list[bytes]:
 
 def missing_items(chance: Random) -> list[bytes]:
     items = [item(0x10, b"1.2.840.10008.3.1.1.1"), context_item(CONTEXTS[0]), USER_INFORMATION]
-    kept = b"".join(one for one in items if chance.random() < 0.5)
+    kept = b"".join(each for each in items if chance.random() < 0.5)
     return [pdu(ASSOCIATE_RQ, associate_rq(items=kept)), pdu(P_DATA, pdv(1, 3, b""))]
 
 

@@ -1,4 +1,4 @@
-"""What the messages of storage commitment say, built and read back, and what is wrong with them."""
+"""Messages of storage commitment, built and read back; malformed messages."""
 
 import pytest
 from pydicom import Dataset
@@ -51,10 +51,10 @@ def test_an_answer_reads_back_as_it_was_built(answer: CommitmentAnswer, event_ty
 
 
 def test_an_answer_holds_no_empty_sequence() -> None:
-    everything = build_answer(CommitmentAnswer("2.25.1", (FIRST,)))
-    nothing = build_answer(CommitmentAnswer("2.25.1", (), (Failure(FIRST, 0x0110),)))
-    assert "FailedSOPSequence" not in everything
-    assert "ReferencedSOPSequence" not in nothing
+    all_committed = build_answer(CommitmentAnswer("2.25.1", (FIRST,)))
+    all_failed = build_answer(CommitmentAnswer("2.25.1", (), (Failure(FIRST, 0x0110),)))
+    assert "FailedSOPSequence" not in all_committed
+    assert "ReferencedSOPSequence" not in all_failed
 
 
 def test_a_failure_without_a_reason_is_a_failure() -> None:
@@ -91,7 +91,7 @@ def with_item(**values: str) -> Dataset:
         (PUSH_MODEL, 1, with_item(ReferencedSOPClassUID=""), 0x0115),
     ],
 )
-def test_a_request_that_cannot_be_kept_is_told_why(
+def test_a_malformed_request_raises_the_status_of_its_response(
     push_model: tuple[str, str], action: int | None, information: Dataset, status: int
 ) -> None:
     with pytest.raises(MalformedMessageError) as caught:
@@ -108,7 +108,7 @@ def test_a_request_that_cannot_be_kept_is_told_why(
         (PUSH_MODEL, 1, "", 0x0115),
     ],
 )
-def test_an_answer_to_nothing_is_told_so(
+def test_a_malformed_answer_raises_the_status_of_its_response(
     push_model: tuple[str, str], event_type: int, transaction_uid: str, status: int
 ) -> None:
     information = build_answer(CommitmentAnswer("2.25.1", (FIRST,)))
@@ -133,11 +133,13 @@ def test_thousands_of_references_are_read() -> None:
     many = references(9000)
     request = over_the_network(build_request(CommitmentRequest("2.25.1", many)))
     assert read_request(*PUSH_MODEL, 1, request).references == many
-    answer = CommitmentAnswer("2.25.1", many[:3000], tuple(Failure(one, 0x0112) for one in many))
+    answer = CommitmentAnswer(
+        "2.25.1", many[:3000], tuple(Failure(reference, 0x0112) for reference in many)
+    )
     assert read_answer(*PUSH_MODEL, 2, over_the_network(build_answer(answer))) == answer
 
 
-def test_more_references_than_are_read_are_refused_and_never_taken_for_none(
+def test_too_many_references_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(commitment, "MAX_REFERENCES", 3)
@@ -146,20 +148,22 @@ def test_more_references_than_are_read_are_refused_and_never_taken_for_none(
     with pytest.raises(MalformedMessageError, match="more than 3 items"):
         read_request(*PUSH_MODEL, 1, request)
     committed = build_answer(CommitmentAnswer("2.25.1", many))
-    failed = build_answer(CommitmentAnswer("2.25.1", (), tuple(Failure(one, 1) for one in many)))
+    failed = build_answer(
+        CommitmentAnswer("2.25.1", (), tuple(Failure(reference, 1) for reference in many))
+    )
     for answer in (committed, failed):
         with pytest.raises(MalformedMessageError) as caught:
             read_answer(*PUSH_MODEL, 1, over_the_network(answer))
         assert caught.value.status == MessageStatus.INVALID_ARGUMENT
 
 
-def test_transaction_uids_are_uids_and_never_the_same() -> None:
+def test_transaction_uids_are_unique() -> None:
     uids = {new_transaction_uid() for _ in range(100)}
     assert len(uids) == 100
     assert all(is_uid(uid) for uid in uids)
 
 
-def test_reasons_are_said_in_words() -> None:
+def test_failure_reasons_have_texts() -> None:
     assert failure_text(0x0112) == "no such object instance (0x0112)"
     assert failure_text(0xC123) == "failure reason (0xC123)"
     assert all("failure reason" not in failure_text(reason) for reason in FailureReason)

@@ -1,4 +1,4 @@
-"""Storage commitment over real associations: as the one who asks, and as the one who keeps."""
+"""Storage commitment over real associations, as SCU and as SCP."""
 
 import threading
 import time
@@ -46,13 +46,13 @@ from tests.tools.waiting import wait_until
 
 pytestmark = pytest.mark.network
 
-NOTHING_ASKED = Dataset()
+NO_REFERENCES = Dataset()
 
-NOTHING_ASKED.TransactionUID = "2.25.1"
+NO_REFERENCES.TransactionUID = "2.25.1"
 
 
 class BrokenRecorder(CommitmentRecorder):
-    """Takes nothing in."""
+    """Fails at each request."""
 
     def on_request(
         self, request: CommitmentRequest, caller: Caller, channel: AnswerChannel
@@ -98,10 +98,10 @@ def test_failures_come_with_their_reasons() -> None:
     ):
         session.send(REQUEST)
         assert session.wait("2.25.1", 5.0)
-    assert [one.reason for one in recorder.answers[0].failed] == [0x0112, 0x0112]
+    assert [failure.reason for failure in recorder.answers[0].failed] == [0x0112, 0x0112]
 
 
-def test_an_archive_that_answers_elsewhere_is_not_waited_for_for_ever() -> None:
+def test_waiting_for_an_answer_times_out() -> None:
     with (
         running_archive(Archive()) as archive,
         CommitmentSession(commitment_destination(archive.port), AnswerRecorder().take) as session,
@@ -120,7 +120,7 @@ def test_many_sessions_that_are_answered_at_once_all_end() -> None:
     assert len(recorder.answers) == 10
 
 
-def test_the_status_of_the_archive_is_handed_on() -> None:
+def test_the_status_of_the_archive_is_returned() -> None:
     with (
         running_archive(Archive(replies=[0x0213])) as archive,
         CommitmentSession(commitment_destination(archive.port), AnswerRecorder().take) as session,
@@ -149,7 +149,7 @@ def test_a_peer_is_answered_on_a_new_association() -> None:
     assert len(information.ReferencedSOPSequence) == 2
 
 
-def test_the_status_of_the_peer_is_handed_on() -> None:
+def test_the_status_of_the_peer_is_returned() -> None:
     with running_archive(Archive(replies=[0x0110])) as modality:
         assert send_answer(commitment_destination(modality.port), COMMITTED) == 0x0110
 
@@ -186,12 +186,13 @@ def test_the_role_that_an_archive_proposes_is_accepted() -> None:
             association.release()
 
 
-def test_who_only_answers_may_not_send() -> None:
+def test_a_peer_that_only_answers_may_not_store() -> None:
     with commitment_node(CommitmentRecorder()) as listening:
         association = AE(ae_title="ARCHIVE").associate(
             HOST, listening.port, contexts=[build_context(CR), build_context(COMMITMENT_CLASS)]
         )
-        assert [one.abstract_syntax for one in association.accepted_contexts] == [COMMITMENT_CLASS]
+        (context,) = association.accepted_contexts
+        assert context.abstract_syntax == COMMITMENT_CLASS
         association.release()
 
 
@@ -200,11 +201,11 @@ def test_who_only_answers_may_not_send() -> None:
     [
         (build_request(REQUEST), {"action_type": 7}, 0x0123),
         (build_request(REQUEST), {"instance_uid": "1.2.3"}, 0x0112),
-        (NOTHING_ASKED, {}, 0x0115),
+        (NO_REFERENCES, {}, 0x0115),
         (None, {}, 0x0115),
     ],
 )
-def test_a_request_that_is_none_is_refused_with_the_reason(
+def test_a_malformed_request_is_refused_with_the_reason(
     information: Dataset, changes: dict[str, Any], status: int
 ) -> None:
     recorder = CommitmentRecorder()
@@ -217,7 +218,7 @@ def test_a_request_that_is_none_is_refused_with_the_reason(
     assert len(recorder.requests) == 1
 
 
-def test_an_answer_that_is_none_is_refused_with_the_reason() -> None:
+def test_a_malformed_answer_is_refused_with_the_reason() -> None:
     recorder = CommitmentRecorder()
     with commitment_node(recorder) as listening:
         assert call_back(listening.port, CommitmentAnswer("", REQUEST.references)) == 0x0115
@@ -227,14 +228,14 @@ def test_an_answer_that_is_none_is_refused_with_the_reason() -> None:
 @pytest.mark.parametrize(
     "status", [MessageStatus.NOT_AUTHORISED, MessageStatus.RESOURCE_LIMITATION]
 )
-def test_what_the_handler_says_is_the_response(status: MessageStatus) -> None:
+def test_the_status_of_the_handler_is_the_response(status: MessageStatus) -> None:
     with commitment_node(CommitmentRecorder(status)) as listening:
         with modality_association(listening.port) as association:
             assert send_n_action(association, build_request(REQUEST)) == status
         assert call_back(listening.port, COMMITTED) == status
 
 
-def test_a_handler_that_raises_never_means_success() -> None:
+def test_an_exception_in_the_handler_is_answered_with_a_failure() -> None:
     with (
         commitment_node(BrokenRecorder()) as listening,
         modality_association(listening.port) as association,
@@ -259,7 +260,7 @@ def test_a_peer_that_waits_is_answered_on_its_own_association(
     assert "unexpected" not in caplog.text
 
 
-def test_a_peer_that_went_on_is_not_answered_there() -> None:
+def test_a_peer_that_released_its_association_is_not_answered_on_it() -> None:
     recorder = CommitmentRecorder()
     with commitment_node(recorder) as listening:
         with modality_association(listening.port) as association:
@@ -268,7 +269,7 @@ def test_a_peer_that_went_on_is_not_answered_there() -> None:
         assert recorder.channels[0].send(COMMITTED, 5.0) is None
 
 
-def test_a_peer_that_leaves_instead_of_responding_holds_nothing_up() -> None:
+def test_a_peer_that_aborts_instead_of_responding_does_not_block() -> None:
     recorder = CommitmentRecorder()
     released = threading.Event()
 
@@ -318,7 +319,7 @@ def test_answers_and_stores_on_one_association_do_not_mix() -> None:
     assert 0x0000 in sent
 
 
-def test_stopping_the_node_does_not_wait_for_those_who_asked() -> None:
+def test_stopping_the_node_does_not_wait_for_peers_that_await_answers() -> None:
     recorder = CommitmentRecorder()
     with (
         commitment_node(recorder) as listening,

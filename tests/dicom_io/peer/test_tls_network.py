@@ -1,4 +1,4 @@
-"""Who gets in over TLS, who does not and under which name, and what a caller is told of others."""
+"""Connections over TLS: accepted and refused callers, and refused destinations."""
 
 import socket
 import ssl
@@ -57,7 +57,7 @@ def tls_node(
 def storescu(
     node: Node, film: Path, ca: Path, credentials: Credentials | None
 ) -> subprocess.CompletedProcess[str]:
-    """dcmtk's, with a client certificate or without one."""
+    """Run dcmtk's storescu, with a client certificate if there are credentials."""
     own = ["+tla"] if credentials is None else ["+tls", credentials.key, credentials.certificate]
     command = [require_tool("storescu"), "-aet", "STORESCU", "-aec", "CXRD", *own, "+cf", ca]
     return subprocess.run(
@@ -81,7 +81,7 @@ def destination(node: Node, tls: ssl.SSLContext | None, **changes: Any) -> Desti
 
 
 def settle(inbox: Inbox, count: int = 1) -> list[RejectReason | AbortReason]:
-    """The reasons once so many have come: the other side may hear of a failure first."""
+    """Wait for `count` rejections, which may follow the failure of the caller; return reasons."""
     deadline = time.monotonic() + 10
     while len(inbox.rejections) < count and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -89,7 +89,7 @@ def settle(inbox: Inbox, count: int = 1) -> list[RejectReason | AbortReason]:
     return [rejection.reason for rejection in inbox.rejections]
 
 
-def test_storescu_with_a_certificate_is_taken(pki: Authority, film: Path) -> None:
+def test_storescu_with_a_certificate_is_accepted(pki: Authority, film: Path) -> None:
     inbox = Inbox()
     with tls_node(inbox, pki) as node:
         done = storescu(node, film, pki.ca, pki.of("modality"))
@@ -112,7 +112,7 @@ def test_storescu_without_or_with_a_strangers_certificate_is_refused(
     assert inbox.instances == []
 
 
-def test_storescu_refuses_a_node_it_does_not_know(
+def test_storescu_refuses_a_node_with_an_unknown_ca(
     pki: Authority, strangers: Authority, film: Path
 ) -> None:
     inbox = Inbox()
@@ -129,7 +129,7 @@ def test_plain_caller_of_a_tls_port_is_refused(pki: Authority) -> None:
         assert not echo(destination(node, None)).ok
 
 
-def test_who_answers_about_commitment_is_known_by_its_certificate(pki: Authority) -> None:
+def test_a_commitment_answer_has_the_certificate_of_its_caller(pki: Authority) -> None:
     callers: list[Caller] = []
 
     def take(_: CommitmentAnswer, caller: Caller) -> MessageStatus:
@@ -161,7 +161,7 @@ def test_tls_1_3_is_agreed_on_and_1_2_is_possible(pki: Authority) -> None:
     older = client_context(pki.ca, pki.of("modality"))
     older.maximum_version = ssl.TLSVersion.TLSv1_2
     with tls_node(Inbox(), pki) as node:
-        versions = [probe(HOST, node.port, one, 5).version for one in (newest, older)]
+        versions = [probe(HOST, node.port, context, 5).version for context in (newest, older)]
     assert versions == ["TLSv1.3", "TLSv1.2"]
 
 
@@ -222,7 +222,7 @@ def test_unknown_title_and_wrong_host_are_refused_over_tls_too(pki: Authority) -
     ]
 
 
-def test_silent_callers_keep_nobody_waiting(pki: Authority) -> None:
+def test_silent_callers_do_not_block_the_next(pki: Authority) -> None:
     context = client_context(pki.ca, pki.of("modality"))
     inbox = Inbox()
     with tls_node(inbox, pki, limits=Limits(request_seconds=3.0)) as node:
@@ -238,7 +238,7 @@ def test_silent_callers_keep_nobody_waiting(pki: Authority) -> None:
             client.close()
 
 
-def test_port_probe_is_no_rejection(pki: Authority) -> None:
+def test_port_probe_is_not_reported(pki: Authority) -> None:
     inbox = Inbox()
     with tls_node(inbox, pki) as node:
         for _ in range(3):
@@ -247,7 +247,7 @@ def test_port_probe_is_no_rejection(pki: Authority) -> None:
     assert inbox.rejections == []
 
 
-def test_silent_caller_does_not_hold_up_the_end(pki: Authority) -> None:
+def test_stopping_does_not_wait_for_a_silent_caller(pki: Authority) -> None:
     inbox = Inbox()
     with (
         tls_node(inbox, pki, limits=Limits(request_seconds=60.0)) as node,
@@ -267,14 +267,14 @@ def test_every_fault_has_its_reason() -> None:
 
 
 @contextmanager
-def storescp(pki: Authority, folder: Path, who: str = "pacs") -> Iterator[int]:
-    """dcmtk's, which asks for a client certificate."""
+def storescp(pki: Authority, folder: Path, name: str = "pacs") -> Iterator[int]:
+    """Run dcmtk's storescp, which requires a client certificate, and yield its port."""
     with socket.create_server((HOST, 0)) as free:
         port = free.getsockname()[1]
-    own = pki.of(who)
+    own = pki.of(name)
     command = [require_tool("storescp"), "-aet", "PACS", "-od", folder, "+tls", own.key]
     command += [own.certificate, "+cf", pki.ca, port]
-    with subprocess.Popen([str(one) for one in command], stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL) as server:
         try:
             for _ in range(100):
                 with socket.socket() as client:
@@ -290,7 +290,7 @@ def to_storescp(port: int, tls: ssl.SSLContext | None) -> Destination:
     return Destination("archive", "PACS", "localhost", port, "CXRD", SHORT, tls)
 
 
-def test_storescp_is_sent_to_over_tls(pki: Authority, tmp_path: Path, film: Path) -> None:
+def test_an_object_is_sent_to_storescp_over_tls(pki: Authority, tmp_path: Path, film: Path) -> None:
     folder = tmp_path / "received"
     folder.mkdir()
     tls = client_context(pki.ca, pki.of("cxrd"))
@@ -302,30 +302,30 @@ def test_storescp_is_sent_to_over_tls(pki: Authority, tmp_path: Path, film: Path
     assert len(list(folder.iterdir())) == 1
 
 
-def test_what_is_wrong_with_a_destination_is_said(
+def test_the_tls_problem_of_a_destination_is_named(
     pki: Authority, strangers: Authority, tmp_path: Path
 ) -> None:
     own = pki.of("cxrd")
     elsewhere = pki.issue("elsewhere", "DNS:elsewhere.example.org")
     assert elsewhere.key.is_file()
     pki.issue("late", days=-1)
-    said = {}
+    diagnoses = {}
     with storescp(pki, tmp_path) as port:
-        said["unknown"] = echo(to_storescp(port, client_context(strangers.ca, own))).diagnosis
-        said["without"] = echo(to_storescp(port, client_context(pki.ca))).diagnosis
-        said["stranger"] = echo(
+        diagnoses["unknown"] = echo(to_storescp(port, client_context(strangers.ca, own))).diagnosis
+        diagnoses["without"] = echo(to_storescp(port, client_context(pki.ca))).diagnosis
+        diagnoses["stranger"] = echo(
             to_storescp(port, client_context(pki.ca, strangers.of("cxrd")))
         ).diagnosis
     with storescp(pki, tmp_path, "elsewhere") as port:
-        said["name"] = echo(to_storescp(port, client_context(pki.ca, own))).diagnosis
+        diagnoses["name"] = echo(to_storescp(port, client_context(pki.ca, own))).diagnosis
     with storescp(pki, tmp_path, "late") as port:
-        said["late"] = echo(to_storescp(port, client_context(pki.ca, own))).diagnosis
+        diagnoses["late"] = echo(to_storescp(port, client_context(pki.ca, own))).diagnosis
     with running_node(Inbox()) as plain:
         tls = client_context(pki.ca, own)
-        said["plain"] = echo(to_storescp(plain.port, tls)).diagnosis
-    assert "its CA is not known here; add the CA's certificate to tls.ca" in said["unknown"]
-    assert "certificate" in said["without"]
-    assert "it does not know the CA of this node's certificate" in said["stranger"]
-    assert "its certificate is not for localhost" in said["name"]
-    assert "its certificate has expired" in said["late"]
-    assert "tls: false" in said["plain"]
+        diagnoses["plain"] = echo(to_storescp(plain.port, tls)).diagnosis
+    assert "its CA is not known here; add the CA's certificate to tls.ca" in diagnoses["unknown"]
+    assert "certificate" in diagnoses["without"]
+    assert "it does not know the CA of this node's certificate" in diagnoses["stranger"]
+    assert "its certificate is not for localhost" in diagnoses["name"]
+    assert "its certificate has expired" in diagnoses["late"]
+    assert "tls: false" in diagnoses["plain"]

@@ -1,4 +1,4 @@
-"""Certificates and keys: what is wrong with them is said before anybody connects."""
+"""Checks of certificates and keys before any connection."""
 
 import ssl
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_password_is_not_shown() -> None:
     assert "secret" not in repr(Credentials(Path("a"), Path("b"), "secret"))
 
 
-def test_pages_commands_give_what_the_page_says(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_make_usable_certificates(tmp_path: Path) -> None:
     run(tmp_path, commands("ca") + commands("issue") + commands("encrypt"))
     printed = run(tmp_path, commands("pin"))
     pin = printed.strip().partition("=")[2].replace(":", "").lower()
@@ -68,8 +68,8 @@ def test_pages_commands_give_what_the_page_says(tmp_path: Path) -> None:
         assert file.stat().st_mode & 0o077 == 0, file.name
 
 
-def in_a_row(pki: Authority, tmp_path: Path) -> dict[str, Callable[[], Credentials]]:
-    """Credentials by what is wrong with them."""
+def unusable_credentials(pki: Authority, tmp_path: Path) -> dict[str, Callable[[], Credentials]]:
+    """Return functions that make unusable credentials, by their fault."""
 
     def changed(script: str) -> Credentials:
         run(tmp_path, f"cp '{pki.folder}'/* . && {script}")
@@ -101,7 +101,7 @@ def in_a_row(pki: Authority, tmp_path: Path) -> dict[str, Callable[[], Credentia
 
 
 @pytest.mark.parametrize(
-    ("what", "message"),
+    ("fault", "message"),
     [
         ("no certificate", r"gone\.pem: the certificate file cannot be read \(No such file"),
         ("no key", r"gone\.key: the key file cannot be read \(No such file"),
@@ -115,16 +115,16 @@ def in_a_row(pki: Authority, tmp_path: Path) -> dict[str, Callable[[], Credentia
         ("only a server's", r"made\.pem may not be used as a client: its extendedKeyUsage"),
     ],
 )
-def test_what_is_wrong_is_one_clear_line(
-    pki: Authority, tmp_path: Path, what: str, message: str
+def test_unusable_credentials_are_explained_in_one_line(
+    pki: Authority, tmp_path: Path, fault: str, message: str
 ) -> None:
-    credentials = in_a_row(pki, tmp_path)[what]()
+    credentials = unusable_credentials(pki, tmp_path)[fault]()
     with pytest.raises(CertificateError, match=message) as caught:
         examine(credentials)
     assert "\n" not in str(caught.value)
 
 
-def test_trust_that_cannot_be_read_is_one_clear_line(pki: Authority, tmp_path: Path) -> None:
+def test_an_unusable_ca_file_is_explained_in_one_line(pki: Authority, tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match=r"gone\.pem: the CA file cannot be read"):
         client_context(tmp_path / "gone.pem")
     with pytest.raises(CertificateError, match=r"cxrd\.key holds no CA in PEM form"):

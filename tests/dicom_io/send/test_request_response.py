@@ -1,4 +1,4 @@
-"""Which response answers a request, and how long it is waited for."""
+"""Matching of responses to requests, and the timeout of a response."""
 
 import socket
 import threading
@@ -48,7 +48,7 @@ PIECE = 16 * 1024
 
 
 def respond(event: evt.Event, kind: type[Any] = C_STORE, **changes: Any) -> None:
-    """Send a response of success to what the event tells of, with some of it changed."""
+    """Send a successful response to the request of the event, with some values changed."""
     message = kind()
     message.MessageIDBeingRespondedTo = event.request.MessageID
     message.Status = 0x0000
@@ -57,7 +57,7 @@ def respond(event: evt.Event, kind: type[Any] = C_STORE, **changes: Any) -> None
     event.assoc.dimse.send_msg(message, event.context.context_id)
 
 
-def test_another_response_to_the_first_object_is_none_to_the_second() -> None:
+def test_a_second_response_to_the_first_object_does_not_answer_the_second() -> None:
     arrived: list[int | None] = []
 
     def answer_the_first_again(event: evt.Event) -> int:
@@ -84,7 +84,7 @@ def test_another_response_to_the_first_object_is_none_to_the_second() -> None:
         (C_ECHO, {}, "another service"),
     ],
 )
-def test_the_only_response_counts_where_it_answers(
+def test_a_response_that_does_not_match_is_no_answer(
     kind: type[Any], changes: dict[str, Any], difference: str
 ) -> None:
     def answer_wrong(event: evt.Event) -> int:
@@ -106,7 +106,7 @@ def test_a_response_need_not_name_the_object() -> None:
         assert sender.send(FILM).disposition is Disposition.DELIVERED
 
 
-def test_nothing_is_sent_that_has_a_response_already() -> None:
+def test_a_request_is_not_sent_after_its_response() -> None:
     arrived: list[int | None] = []
 
     def count(event: evt.Event) -> int:
@@ -127,7 +127,7 @@ def test_nothing_is_sent_that_has_a_response_already() -> None:
     assert arrived == []
 
 
-def test_every_request_of_an_association_has_a_number_of_its_own() -> None:
+def test_the_requests_of_an_association_are_numbered() -> None:
     numbers: list[int | None] = []
 
     def note(event: evt.Event) -> int:
@@ -153,8 +153,8 @@ def test_an_echo_is_answered_by_its_own_response() -> None:
 
 
 @dataclass
-class Confused(Archive):
-    """Says yes to messages that it was never sent, then no."""
+class ConfusedArchive(Archive):
+    """Responds with success to messages that it did not receive, then with a failure."""
 
     numbers: list[int | None] = field(default_factory=list)
 
@@ -171,7 +171,7 @@ class Confused(Archive):
 
 def test_a_request_for_commitment_is_answered_by_its_own_response() -> None:
     with (
-        running_archive(Confused()) as there,
+        running_archive(ConfusedArchive()) as there,
         CommitmentSession(commitment_destination(there.port), AnswerRecorder().take) as session,
         pytest.raises(AssociationError, match="Message ID 9 instead of 1"),
     ):
@@ -180,14 +180,14 @@ def test_a_request_for_commitment_is_answered_by_its_own_response() -> None:
 
 def test_an_answer_to_a_peer_is_answered_by_its_own_response() -> None:
     with (
-        running_archive(Confused()) as there,
+        running_archive(ConfusedArchive()) as there,
         pytest.raises(AssociationError, match="Message ID 9 instead of 1"),
     ):
         send_answer(commitment_destination(there.port), COMMITTED)
 
 
 def test_an_answer_on_the_association_of_the_peer_has_its_own_response() -> None:
-    recorder, modality = CommitmentRecorder(), Confused()
+    recorder, modality = CommitmentRecorder(), ConfusedArchive()
     with (
         commitment_node(recorder) as listening,
         modality_association(listening.port, modality) as association,
@@ -199,7 +199,7 @@ def test_an_answer_on_the_association_of_the_peer_has_its_own_response() -> None
     assert first != second
 
 
-def carry(source: socket.socket, target: socket.socket, pause: Callable[[], object]) -> None:
+def relay(source: socket.socket, target: socket.socket, pause: Callable[[], object]) -> None:
     with suppress(OSError):
         while data := source.recv(PIECE):
             target.sendall(data)
@@ -210,10 +210,10 @@ def carry(source: socket.socket, target: socket.socket, pause: Callable[[], obje
 
 @contextmanager
 def slow_line(there: Destination, pause: float, timeouts: Timeouts) -> Iterator[Destination]:
-    """A way to `there` on which so many seconds pass after each piece of 16 KiB."""
-    hurry = threading.Event()
+    """Relay connections to `there` with a pause in seconds after each 16 KiB."""
+    stop_pausing = threading.Event()
     with socket.socket() as listening, socket.socket() as onward:
-        # What waits here counts as arrived, so it must not be much.
+        # Bytes in this buffer are acknowledged, so it must be small.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
         listening.bind((HOST, 0))
         listening.listen()
@@ -223,14 +223,14 @@ def slow_line(there: Destination, pause: float, timeouts: Timeouts) -> Iterator[
             def begin() -> None:
                 connection, _ = listening.accept()
                 with connection:
-                    back = pool.submit(carry, onward, connection, lambda: None)
-                    carry(connection, onward, lambda: hurry.wait(pause))
+                    back = pool.submit(relay, onward, connection, lambda: None)
+                    relay(connection, onward, lambda: stop_pausing.wait(pause))
                     back.result()
 
-            carrying = pool.submit(begin)
+            relaying = pool.submit(begin)
             yield replace(there, port=listening.getsockname()[1], timeouts=timeouts)
-            hurry.set()
-            carrying.result()
+            stop_pausing.set()
+            relaying.result()
 
 
 LARGE = file_bytes(chest_film(np.zeros((512, 512), np.uint16), sop_class=SC))
@@ -240,26 +240,26 @@ HUGE = file_bytes(chest_film(np.zeros((3000, 3000), np.uint16), sop_class=SC))
 SHORT = Timeouts(connect=10, association=10, response=2, network=2)
 
 
-def test_an_object_may_take_longer_than_the_time_for_its_answer() -> None:
-    looked: list[float] = []
+def test_sending_an_object_may_take_longer_than_the_timeout_of_its_response() -> None:
+    called_at: list[float] = []
     with (
         storage_archive() as there,
         slow_line(there, 0.1, SHORT) as slow,
         Sender(slow) as sender,
     ):
         started = time.monotonic()
-        result = sender.send(LARGE, on_progress=lambda: looked.append(time.monotonic()))
+        result = sender.send(LARGE, on_progress=lambda: called_at.append(time.monotonic()))
         took = time.monotonic() - started
     assert took > SHORT.response
     assert result.disposition is Disposition.DELIVERED
-    assert len(looked) >= 2
+    assert len(called_at) >= 2
 
 
 class HookError(Exception):
-    """Raised by a caller that wants no more of it."""
+    """Raised by a caller to end the wait."""
 
 
-def test_what_the_caller_raises_while_waiting_ends_the_sending() -> None:
+def test_an_exception_of_the_caller_ends_the_sending() -> None:
     arrived: list[int | None] = []
 
     def count(event: evt.Event) -> int:
@@ -280,7 +280,7 @@ def test_what_the_caller_raises_while_waiting_ends_the_sending() -> None:
     assert arrived == []
 
 
-def test_a_peer_that_takes_all_and_answers_nothing_is_given_up() -> None:
+def test_a_peer_that_receives_all_and_does_not_respond_times_out() -> None:
     with socket.create_server((HOST, 0)) as listening, ThreadPoolExecutor(1) as pool:
         connection = pool.submit(accept_and_read_no_more, listening)
         there = destination(listening.getsockname()[1], timeouts=replace(SHORT, response=1))

@@ -79,7 +79,7 @@ def free_port() -> int:
         (0xFFFF, Disposition.PARK),
     ],
 )
-def test_every_status_class_is_read(status: int, disposition: Disposition) -> None:
+def test_every_status_is_classified(status: int, disposition: Disposition) -> None:
     assert classify(status) is disposition
     with storage_archive(lambda _: status) as there, Sender(there) as sender:
         result = sender.send(FILM)
@@ -87,7 +87,7 @@ def test_every_status_class_is_read(status: int, disposition: Disposition) -> No
     assert f"0x{status:04X}" in result.detail
 
 
-def test_the_comment_of_the_peer_is_passed_on() -> None:
+def test_the_error_comment_of_the_peer_is_part_of_the_detail() -> None:
     def refuse(_: Event) -> Dataset:
         answer = Dataset()
         answer.Status, answer.ErrorComment = 0xA700, "disk full"
@@ -128,11 +128,13 @@ def test_the_data_set_arrives_byte_for_byte() -> None:
     with node, Sender(destination(node.port), also=map(pair_of, files)) as sender:
         for file in files:
             assert sender.send(file).disposition is Disposition.DELIVERED
-    assert [data_set_bytes(one.data) for one in received] == [data_set_bytes(one) for one in files]
+    assert [data_set_bytes(stored.data) for stored in received] == [
+        data_set_bytes(file) for file in files
+    ]
 
 
 @pytest.mark.parametrize("ours", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
-def test_plain_objects_are_turned_into_what_the_peer_takes(ours: str) -> None:
+def test_uncompressed_objects_are_converted_to_an_accepted_syntax(ours: str) -> None:
     arrived: list[Dataset] = []
 
     def keep(event: Event) -> int:
@@ -151,7 +153,7 @@ def test_plain_objects_are_turned_into_what_the_peer_takes(ours: str) -> None:
     assert arrived[0].PatientName == film.PatientName
 
 
-def test_what_the_peer_does_not_take_is_parked() -> None:
+def test_an_object_that_the_peer_does_not_accept_is_parked() -> None:
     compressed = chest_film(sop_class=SC)
     compressed.compress(JPEG2000Lossless, generate_instance_uid=False)
     packed = file_bytes(compressed)
@@ -170,7 +172,7 @@ def test_what_the_peer_does_not_take_is_parked() -> None:
     assert fine.disposition is Disposition.DELIVERED
 
 
-def test_no_accepted_class_at_all_is_permanent() -> None:
+def test_a_peer_that_accepts_no_class_is_a_permanent_fault() -> None:
     with (
         storage_archive(classes=(CR,), verification=False) as there,
         pytest.raises(AssociationError, match="none of the proposed") as caught,
@@ -190,7 +192,7 @@ def test_no_accepted_class_at_all_is_permanent() -> None:
         ((2, 3, 2), "for now.*limit", True),
     ],
 )
-def test_rejections_say_who_must_change_what(
+def test_a_rejection_names_the_setting_to_change(
     reason: tuple[int, int, int], message: str, retryable: bool
 ) -> None:
     with storage_archive(on_requested=rejecting(*reason)) as there:
@@ -202,7 +204,7 @@ def test_rejections_say_who_must_change_what(
     assert diagnosed.diagnosis == str(caught.value)
 
 
-def test_nobody_listening_is_a_network_fault() -> None:
+def test_a_refused_connection_is_a_network_fault() -> None:
     nowhere = destination(free_port())
     with pytest.raises(AssociationError, match="no connection to ARCHIVE") as caught:
         Sender(nowhere).__enter__()
@@ -254,7 +256,7 @@ def test_no_answer_in_time_is_retried() -> None:
     assert (result.status, result.disposition) == (None, Disposition.RETRY)
 
 
-def test_a_peer_that_stops_reading_is_not_waited_for_without_end() -> None:
+def test_a_peer_that_stops_reading_times_out() -> None:
     large = file_bytes(chest_film(np.zeros((3000, 3000), np.uint16), sop_class=SC))
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
         connection = pool.submit(accept_and_read_no_more, listening)
@@ -275,7 +277,7 @@ def test_a_sender_that_is_not_open_sends_nothing() -> None:
     assert result.disposition is Disposition.RETRY
 
 
-def test_echo_tells_what_is_accepted() -> None:
+def test_an_echo_returns_the_accepted_classes() -> None:
     with storage_archive(classes=(SC,)) as there:
         partly = echo(there)
         fully = echo(there, sop_classes=[SC])
@@ -299,7 +301,7 @@ def test_one_class_for_reports_is_enough(position: int) -> None:
 
 
 @pytest.mark.parametrize("position", range(3))
-def test_a_report_goes_as_the_first_class_that_is_taken(position: int) -> None:
+def test_a_report_is_sent_as_the_first_accepted_class(position: int) -> None:
     arrived: list[Dataset] = []
 
     def keep(event: Event) -> int:
@@ -317,7 +319,7 @@ def test_a_report_goes_as_the_first_class_that_is_taken(position: int) -> None:
     assert stored.SOPInstanceUID == fallback_uid(report.SOPInstanceUID, wanted)
 
 
-def test_a_report_that_nobody_takes_is_parked() -> None:
+def test_a_report_without_an_accepted_class_is_parked() -> None:
     report = to_bytes(build_report(report_content(full_header())))
     with storage_archive(classes=(SC,)) as there, Sender(there) as sender:
         result = sender.send(report)
@@ -325,7 +327,7 @@ def test_a_report_that_nobody_takes_is_parked() -> None:
     assert "does not accept Comprehensive 3D SR" in result.detail
 
 
-def test_echo_says_when_the_echo_itself_fails() -> None:
+def test_a_failed_echo_is_reported() -> None:
     def deny(_: Event) -> int:
         return 0x0122
 
@@ -339,7 +341,7 @@ def test_echo_says_when_the_echo_itself_fails() -> None:
     assert "0x0122" in result.diagnosis
 
 
-def test_dcmtk_takes_what_is_sent(tmp_path: Path) -> None:
+def test_dcmtk_receives_the_objects(tmp_path: Path) -> None:
     port = free_port()
     command = [require_tool("storescp"), "-aet", "PACS", "-od", str(tmp_path), str(port)]
     with subprocess.Popen(command) as process:
