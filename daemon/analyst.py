@@ -25,9 +25,7 @@ from storage.records import Job, JobKind
 from storage.store import Store
 
 log = logging.getLogger("analyst")
-
 POLL_SECONDS = 0.2
-
 STORE_ERROR_BACKOFF = Backoff(2.0, 2.0)
 """The wait after an error of the store: it is full or unavailable."""
 

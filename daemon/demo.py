@@ -39,19 +39,12 @@ from storage.store import Store
 Echo = Callable[[str], None]
 
 HOST = "127.0.0.1"
-
 NODE_AE_TITLE = "CXRD"
-
 PACS_AE_TITLE = "DEMOPACS"
-
 QUIET_SECONDS = 1.0
-
 START_SECONDS = 120.0
-
 REPORT_SECONDS = 300.0
-
 STOP_SECONDS = 15.0
-
 POLL_SECONDS = 0.05
 
 

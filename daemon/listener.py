@@ -34,7 +34,6 @@ log = logging.getLogger("listener")
 
 PORT_RETRY_SECONDS = 3.0
 """The listener of a daemon that was killed frees its port within this time."""
-
 _OTHER_FILES = 128
 """Open files besides connections: the store, the spool, the log, libraries."""
 

@@ -39,7 +39,6 @@ from storage.upkeep.integrity import check_store
 
 MAP_TOLERANCE = 1e-3
 """Greatest difference of mean(map) + bias and the logit that rounding alone can cause."""
-
 _SECONDS = 3.0
 
 

@@ -36,20 +36,14 @@ from storage.store import Store
 from storage.upkeep.integrity import check_store
 
 log = logging.getLogger("supervisor")
-
 START_SECONDS = 120.0
 """A role that has not reported within this time cannot start."""
-
 DRAIN_SECONDS = 8.0
 """The time in which roles finish their jobs before they are killed."""
-
 HEALTHY_SECONDS = 60.0
 """The backoff of a role that lived this long starts again from its initial wait."""
-
 RESTART = Backoff(initial=1.0, maximum=30.0)
-
 POLL_SECONDS = 0.2
-
 RECLAIM_SECONDS = 5.0
 """The time between searches for expired leases, of any worker on any machine."""
 

@@ -17,7 +17,6 @@ from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEn
 from dicom_io.objects.uids import derived_uid
 
 BITS_STORED = 12
-
 _GENERATOR = "cxrd phantom"
 
 

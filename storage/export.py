@@ -38,7 +38,6 @@ _BEFORE_LABELS = (
     "model_version",
     "model_sha256",
 )
-
 _AFTER_LABELS = ("findings", "report_sop_instance_uid", "deliveries", "purged_at")
 
 

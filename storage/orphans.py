@@ -26,7 +26,6 @@ from storage.store import Store
 
 MAX_TRIES = 20
 """Attempts to lock a folder that is in use, before its files are left to the next sweep."""
-
 _WAIT_SECONDS = 0.1
 
 

@@ -27,7 +27,6 @@ LIBRARIES = {
     "sqlalchemy": "storage",
     "alembic": "storage",
 }
-
 ROOMS = {
     "storage": {
         "errors": "",
@@ -93,7 +92,6 @@ ROOMS = {
     },
 }
 """Each room (a folder, or a file beside folders) and the rooms of its package it may import."""
-
 MOST_FILES = 12
 """Python files in a folder."""
 

@@ -21,7 +21,6 @@ from cxr_model.predict.curves import (
 )
 
 FORMAT = "cxrd-calibration/1"
-
 FOLDS = 5
 
 #: Positives and negatives that a site needs to refit the offset of a label.

@@ -10,9 +10,7 @@ from cxr_model.errors import CalibrationError
 from cxr_model.predict.curves import Beta, Floats, Isotonic, Platt, logit, sigmoid, softplus
 
 _STEPS = 200
-
 _SMALLEST_SLOPE = 1e-3
-
 _FLAT_PRECISION = 1e-6
 
 

@@ -18,13 +18,11 @@ FEW_OUTCOMES = 100
 #: Gain in loss on left-out patients that a curve needs, in standard errors over patients. The
 #: pooled curve is the default, so only evidence against it counts.
 LEAST_GAIN = -0.5
-
 LEAST_GAIN_OF_FEW = 2.0
 
 #: Platt's curve is the beta curve without curvature. Isotonic lost to both on unseen patients in
 #: every split tried.
 DEFAULT_METHODS = (Method.BETA, Method.PLATT)
-
 _PREFERENCE = (*DEFAULT_METHODS, Method.ISOTONIC, Method.IDENTITY)
 
 

@@ -15,11 +15,8 @@ from tqdm import tqdm
 from cxr_model.errors import DownloadError
 
 _CHUNK = 2**18
-
 _TIMEOUT = 30.0
-
 _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
-
 _RANGE_NOT_SATISFIABLE = 416
 
 

@@ -51,9 +51,7 @@ TORCHXRAYVISION_LABELS = (
 INTENDED_USE = "Research use only; not a medical device. Imported and not evaluated here."
 
 _OLD_LAYER = re.compile(r"(denselayer\d+)\.(norm|conv)\.([12])\.")
-
 _COUNTER = "num_batches_tracked"
-
 _DEFAULT_THRESHOLD = 0.5
 
 

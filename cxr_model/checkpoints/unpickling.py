@@ -98,7 +98,6 @@ def _tensor_names() -> Iterator[tuple[tuple[str, str], Any]]:
 
 
 _TENSORS = dict(_tensor_names())
-
 _MODULES = frozenset(_module_names())
 
 

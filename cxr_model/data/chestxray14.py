@@ -22,9 +22,7 @@ from cxr_model.errors import DataError
 from cxr_model.findings import LABELS
 
 _ABSENT = frozenset({"", "No Finding"})
-
 _OFFICIAL = frozenset({"Image Index", "Finding Labels", "Patient ID"})
-
 _SIMPLE = frozenset({"file", "patient_id", "labels"})
 
 

@@ -15,13 +15,10 @@ Grey = npt.NDArray[np.uint8]
 
 #: Far more than any film has; a larger image is a decompression bomb.
 MAX_PIXELS = 64_000_000
-
 MAX_BYTES = 512 * 2**20
 
 _FORMATS = ("PNG", "JPEG")
-
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
-
 _DAMAGED = (
     OSError,
     SyntaxError,

@@ -25,16 +25,13 @@ UNKNOWN = "unknown"
 
 # Only these words are written to a table, whatever the cells contain.
 _VALUES = {"view": ("PA", "AP"), "sex": ("F", "M")}
-
 _AGES = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 120))
 
 # Groups are many and small, so fewer resamples suffice for their intervals.
 _GROUP_RESAMPLES = 200
-
 _WITH_INTERVAL = ("auc", "average_precision", "brier", "nll", "ece_mass")
 
 _Metric = Callable[[Floats, Floats], float]
-
 _METRICS: Mapping[str, _Metric] = {
     "auc": metrics.auc,
     "brier": metrics.brier,

@@ -17,9 +17,7 @@ from cxr_model.evaluate.metrics import BINS, mass_bins
 from cxr_model.predict.curves import Floats
 
 _COLUMNS = 5
-
 _PANEL_INCHES = 2.6
-
 _INK, _FAINT, _WARM = "#1f4e79", "#9a9a9a", "#c0562b"
 
 # Normal quantile of a two-sided 95 % interval.

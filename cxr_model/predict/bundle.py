@@ -18,7 +18,6 @@ from cxr_model.predict.card import Card, Weights
 from cxr_model.predict.network import DENSENET_121, Blocks, DenseNet121
 
 CARD_FILE = "card.json"
-
 WEIGHTS_FILE = "weights.safetensors"
 
 #: The model that comes with the package.

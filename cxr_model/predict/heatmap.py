@@ -13,19 +13,15 @@ from cxr_model.predict.transform import check_image
 DISCLAIMER = "Research use only - not for diagnosis"
 
 Grey = npt.NDArray[np.uint8]
-
 Rgb = npt.NDArray[np.uint8]
 
 # Even the hottest colour leaves a third of the film visible.
 _OPACITY = 0.65
-
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 # Height in pixels of a capital letter of that font at scale 1.
 _CAPITAL = 21.0
-
 _SMALLEST_CAPITAL = 7.0
-
 _CAPITAL_PER_SIDE = 0.015
 
 

@@ -23,41 +23,25 @@ from cxr_model.predict.prediction import Finding, Prediction
 from cxr_model.predict.transform import check_image
 
 WIDTH, HEIGHT = 1280, 960
-
 MOST_TILES = 4
 
 _Colour = tuple[int, int, int]
-
 _BLACK: _Colour = (0, 0, 0)
-
 _PANEL: _Colour = (38, 40, 44)
-
 _WHITE: _Colour = (240, 240, 240)
-
 _GREY: _Colour = (165, 168, 174)
-
 _FAINT: _Colour = (88, 92, 100)
-
 _AMBER: _Colour = (255, 176, 0)
 
 _MARGIN = 32
-
 _HEADER = 132
-
 _FOOTER = 838
-
 _TILES_WIDTH = 508
-
 _CAPTION = 30
-
 _LIST_LEFT = 568
-
 _BAR_LEFT, _BAR_RIGHT = 880, 1056
-
 _PROBABILITY_RIGHT, _THRESHOLD_RIGHT = 1146, WIDTH - _MARGIN
-
 _HEAD = 30
-
 _DISCLAIMER = (
     "Colour shows where the model looked, not how far a disease reaches. Not for diagnosis."
 )

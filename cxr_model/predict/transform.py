@@ -11,7 +11,6 @@ from torch import Tensor
 from cxr_model.errors import ImageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 

@@ -47,9 +47,7 @@ from cxr_model.train.optimisation import (
 CHECKPOINT_FILE = "checkpoint.pt"
 
 LOG_FILE = "log.csv"
-
 CURVES_FILE = "curves.png"
-
 _CLIP = 5.0
 
 # Errors of torch.load for a damaged file.

@@ -25,10 +25,8 @@ from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
 
 log = logging.getLogger("reader")
-
 START_SECONDS = 120.0
 """Time for a decoder to start."""
-
 TRIES = 2
 """Decoders that must die of an image before it is refused, as one may be killed from outside."""
 

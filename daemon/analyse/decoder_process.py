@@ -27,7 +27,6 @@ from dicom_io.gate.reasons import Reason
 from dicom_io.read.orientation import Pose
 
 READY = b"ready"
-
 LARGEST_SIDE = 65535
 """Rows and Columns are of VR US (PS3.3 C.7.6.3)."""
 

@@ -56,7 +56,6 @@ _BUILD_ERRORS = (
     TypeError,
     ValueError,
 )
-
 _DEFAULT_KINDS = frozenset({ObjectKind.HEATMAP})
 
 

@@ -20,9 +20,7 @@ from storage.audit.records import AuditKind, AuditRow, subject_of
 from storage.audit.trail import Audit
 
 _HASHED = "scrypt:"
-
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*@|(?<=password=)[^&]*")
-
 _CHANGED = "changed"
 
 

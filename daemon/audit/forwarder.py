@@ -21,12 +21,9 @@ from storage.audit.trail import timestamp
 from storage.store import Store
 
 log = logging.getLogger("audit")
-
 POLL_SECONDS = 1.0
-
 BATCH_ROWS = 1000
 """A large batch, because each batch ends with a wait for a hangup."""
-
 LEASE = datetime.timedelta(seconds=60)
 
 

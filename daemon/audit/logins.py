@@ -21,7 +21,6 @@ from storage.audit.trail import Audit
 from storage.errors import StorageError
 
 log = logging.getLogger("audit")
-
 web_log = logging.getLogger("web")
 
 

@@ -30,18 +30,15 @@ from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow, 
 from storage.records import ReceiptOutcome
 
 _SYSTEM, _PERSON = 2, 1
-
 _PATIENT, _REPORT, _MASTER_FILE, _SECURITY_RESOURCE = 1, 3, 5, 13
 
 _SERIOUS = {AuditKind.ROLE_FAILED, AuditKind.JOB_PARKED, AuditKind.INSTANCE_REFUSED}
-
 _RECEIVED: dict[str, Action] = {
     ReceiptOutcome.NEW: Action.CREATE,
     ReceiptOutcome.DUPLICATE: Action.READ,
     ReceiptOutcome.REVISION: Action.UPDATE,
     ReceiptOutcome.KEPT_AGAIN: Action.CREATE,
 }
-
 _DESCRIPTION_LENGTH = 1000
 
 

@@ -13,19 +13,14 @@ from typing import Generic, Self, TypeVar
 log = logging.getLogger("audit")
 
 MOST_HOSTS = 100
-
 OTHER_HOSTS = "further hosts"
 """Stands for every host beyond MOST_HOSTS."""
 
 MERGE_SECONDS = 60.0
-
 STOP_SECONDS = 5.0
 """Time to write the remaining rows when a role stops."""
-
 _LOOK_SECONDS = 1.0
-
 _LOOPBACK = "127.0.0.0/8"
-
 _IPV6_PREFIX = 64
 
 Key = TypeVar("Key")

@@ -24,20 +24,14 @@ from dicom_io.errors import CertificateError
 from dicom_io.peer.tls import client_context
 
 _FACILITY = 10  # security and authorisation messages (PS3.15 A.6, A.7)
-
 NOTICE, WARNING = 5, 4
-
 _MESSAGE_ID = "DICOM+RFC3881"
-
 _BOM = b"\xef\xbb\xbf"
-
 _NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
-
 _POLL_SECONDS = 0.02
 
 _HANGUP_SECONDS = 0.5
 """Time in which a server closes the connection of a malformed message or an unwanted client."""
-
 _READ_BYTES = 4096
 
 

@@ -40,11 +40,9 @@ from storage.files.durable import storage_errors
 
 _MAX_BYTES = 2**30
 """A larger file is no film, and reading it would exhaust the memory."""
-
 _LONGEST_NAME_BYTES = 180
 
 _Item = TypeVar("_Item")
-
 _Result = TypeVar("_Result")
 
 
@@ -75,7 +73,6 @@ class _AcceptedFilm:
 
 
 _Read = tuple[InputFile, _AcceptedFilm | Refusal]
-
 _Predicted = tuple[InputFile, tuple[_AcceptedFilm, Prediction] | Refusal]
 
 

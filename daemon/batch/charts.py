@@ -12,13 +12,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
-
 BINS = 20
 
 _BAR, _PITCH, _LABEL, _WIDTH, _VALUE = 16, 25, 150, 640, 96
-
 _PIE = 100
-
 PANEL_WIDTH, PANEL_HEIGHT, PANEL_AXIS, PANEL_HEAD = 220, 96, 18, 14
 
 

@@ -21,9 +21,7 @@ from storage.files.csv_file import neutralise
 from storage.files.durable import storage_errors
 
 REPORT_FILE = "final_clinical_report.csv"
-
 HEATMAP_FOLDER = "heatmaps"
-
 COLUMNS = (
     "Image_ID",
     *LABELS,
@@ -36,7 +34,6 @@ COLUMNS = (
     "Model_SHA256",
     "Intended_Use",
 )
-
 UNREADABLE = frozenset(
     {
         Reason.UNREADABLE_OBJECT,
@@ -57,7 +54,6 @@ class State(Enum):
 
 
 _ANALYSED, _NOT_ANALYSED = "analysed", "not_analysed"
-
 _BLOCK = 1 << 16
 
 

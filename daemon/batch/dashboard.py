@@ -22,14 +22,11 @@ from dicom_io.gate.reasons import Reason
 from storage.files.durable import storage_errors
 
 DASHBOARD_FILE = "dashboard.html"
-
 _TEMPLATES = Path(__file__).parent / "templates"
-
 _EXAMPLES = 50
 """Images listed per reason; the report lists all."""
 
 _PARTS = {"held_out": "held-out patients", "validation": "validation patients"}
-
 _METRICS = {
     "positives": "Positives",
     "auc": "AUC",
@@ -40,9 +37,7 @@ _METRICS = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
 }
-
 _ECE = frozenset({"ece_mass", "noise_floor"})
-
 _BESIDE_ECE = frozenset({"auc", "brier", "nll", "noise_floor"})
 
 

@@ -9,12 +9,10 @@ from daemon.batch.csv_report import cell
 from daemon.errors import UsageError
 
 RASTER_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
-
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic"})
 
 # PS3.10 section 7.1: 128 bytes of preamble, then the prefix.
 _PREAMBLE_BYTES = 128
-
 _PREFIX = b"DICM"
 
 

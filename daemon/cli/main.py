@@ -30,7 +30,6 @@ app = typer.Typer(
     help="A DICOM node that reads chest X-rays and answers with Structured Reports and heatmaps. "
     "RESEARCH USE ONLY: not for diagnosis.",
 )
-
 jobs_app = typer.Typer(no_args_is_help=True, help="The queue and its parked jobs.")
 
 app.add_typer(jobs_app, name="jobs")

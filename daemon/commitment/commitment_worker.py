@@ -31,9 +31,7 @@ from storage.records import CommitmentOrder, CommitmentStep, Job, JobKind
 from storage.store import Store
 
 log = logging.getLogger("commitment")
-
 POLL_SECONDS = 0.25
-
 LONGEST_WAIT = 8.0
 """The longest wait for an answer, as a multiple of the first wait."""
 

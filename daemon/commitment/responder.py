@@ -29,7 +29,6 @@ log = logging.getLogger("commitment")
 
 GRACE_SECONDS = 1.0
 """A peer that keeps its association open this long waits for the answer on it."""
-
 _NO_ADDRESS = "has no host and port in this configuration to be called back"
 
 

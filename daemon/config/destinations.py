@@ -29,14 +29,11 @@ _KINDS = {
     Product.SEGMENTATION: ObjectKind.SEGMENTATION,
     Product.REPORT: ObjectKind.REPORT,
 }
-
 _AS_JPEG = {
     ObjectKind.HEATMAP: ObjectKind.HEATMAP_JPEG,
     ObjectKind.SUMMARY: ObjectKind.SUMMARY_JPEG,
 }
-
 _ORIGINALS = {copied: original for original, copied in _AS_JPEG.items()}
-
 _CLASSES = {
     Product.HEATMAP: (HEATMAP_CLASS,),
     Product.SUMMARY: (HEATMAP_CLASS,),

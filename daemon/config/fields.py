@@ -51,15 +51,11 @@ def _checked_token(value: SecretStr) -> SecretStr:
 
 
 AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
-
 ListenHost = Annotated[str, AfterValidator(_checked_listen_host)]
-
 Port = Annotated[int, Field(ge=1, le=65535)]
-
 Seconds = Annotated[float, Field(gt=0)]
 
 Fingerprint = Annotated[str, AfterValidator(_checked_fingerprint)]
-
 Token = Annotated[SecretStr, AfterValidator(_checked_token)]
 
 

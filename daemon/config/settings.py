@@ -37,9 +37,7 @@ from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate
 
 ENVIRONMENT_PREFIX = "CXRD_"
-
 DEFAULT_FILE = Path("config.yaml")
-
 STARTER_BUNDLE = "starter"
 
 TOKEN_FILE = "web_token"  # noqa: S105 - a file's name

@@ -18,7 +18,6 @@ from storage.records import Job, JobKind, PendingDelivery
 from storage.store import Store
 
 log = logging.getLogger("courier")
-
 POLL_SECONDS = 0.25
 
 

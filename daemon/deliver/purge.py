@@ -21,7 +21,6 @@ from storage.upkeep.retention import Purged
 log = logging.getLogger("housekeeping")
 
 PURGE_EVERY_SECONDS = 3600.0
-
 LOCK_SECONDS = 5.0
 """A purge of another process holds the lock for less than this; a backup holds it longer."""
 

@@ -12,10 +12,8 @@ from storage.store import Store
 log = logging.getLogger("sweep")
 
 DAY_SECONDS = 24 * 3600.0
-
 RETRY_SECONDS = 3600.0
 """The wait after a sweep that failed in a part of the spool."""
-
 _PAUSE_SECONDS = 0.01
 """The wait between batches of files: the disk and the store serve the other roles first."""
 

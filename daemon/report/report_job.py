@@ -32,12 +32,9 @@ from storage.records import (
 from storage.store import Store
 
 log = logging.getLogger("analyst")
-
 PENDING = datetime.timedelta(seconds=0.5)
 """The shortest wait of a report for the analysis of an image."""
-
 _PARKED_OR_DISCARDED = "the analysis was discarded or is parked"
-
 _NO_IMAGE = "none is kept here"
 
 

@@ -23,13 +23,9 @@ log = logging.getLogger("analyst")
 
 PURGED = "PURGED"
 """The reason, in a report, of an image whose file was purged."""
-
 _PURGED_DETAIL = "it was analysed for an earlier report and is no longer kept here"
-
 _OUTDATED_DETAIL = "it was analysed with another model, and the analysis with this one failed"
-
 _UNREADABLE = (IntegrityError, NotDicomError, SpoolError)
-
 _UNREADABLE_DETAIL = "it was analysed, and its file was damaged or lost before this report"
 
 ReadFile = Callable[[str, str], bytes]

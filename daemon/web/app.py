@@ -35,7 +35,6 @@ from storage.records import JobState
 from storage.store import Store, utc_now
 
 REFRESH_SECONDS = 10
-
 MAX_FORM_BYTES = 4096
 
 

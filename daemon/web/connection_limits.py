@@ -18,10 +18,8 @@ from daemon.audit.repeats import client_of
 
 REQUEST_SECONDS = 20.0
 """Age of a connection at which its request must be complete."""
-
 ANSWER_SECONDS = 5.0
 """Interval at which a connection is checked while its response is being sent."""
-
 CONNECTIONS_PER_CLIENT = 32
 """Half of the server's limit for all clients together."""
 

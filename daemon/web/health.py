@@ -12,7 +12,6 @@ from storage.records import JobKind
 from storage.store import Store
 
 KEEP_SECONDS = 1.0
-
 _PROBE = "health"
 
 

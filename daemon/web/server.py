@@ -24,12 +24,9 @@ from storage.store import Store
 _repeat_filter = RepeatFilter()
 
 POLL_SECONDS = 0.5
-
 MAX_CONNECTIONS = 64
-
 MAX_REQUEST_BYTES = 16 * 1024
 """Limit of a request's line and headers."""
-
 STOP_SECONDS = 2.0
 """Time to finish responses when the role stops."""
 

@@ -23,16 +23,11 @@ from daemon.errors import ConfigError
 from storage.files.durable import durable_file
 
 COOKIE = "cxrd_session"
-
 SESSION_SECONDS = 12 * 3600
-
 MAX_SESSIONS = 256
-
 FAILURES = 10
 """Wrong tokens from one client within FAILURE_SECONDS before it is throttled."""
-
 FAILURE_SECONDS = 60.0
-
 BEARER_SECONDS = 3600.0
 """Interval at which a client that sends the token with each request is reported."""
 

@@ -18,7 +18,6 @@ from storage.status import JobGroup, LaneError, ModelIdentity, RecentInstance
 from storage.store import Store
 
 RECENT_IMAGES = 50
-
 PARKED_JOBS = 20
 
 

@@ -17,18 +17,13 @@ from dicom_io.read.header import all_items, is_uid, number, text
 
 COMMITMENT_CLASS = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model SOP Class."""
-
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 """The well-known SOP Instance of that class."""
-
 REQUEST_ACTION = 1
 """Action Type ID of a request (PS3.4 table J.3-1)."""
-
 MAX_REFERENCES = 20_000
 """Items in one sequence of a message. A study may have thousands of instances."""
-
 ALL_COMMITTED = 1
-
 SOME_FAILED = 2
 """Event Type IDs of an answer (PS3.4 table J.3-3)."""
 

@@ -14,35 +14,28 @@ from dicom_io.read.image_header import ImageHeader
 _WORD = re.compile(r"[^\W\d_]+")
 
 _CHEST_STEMS = ("CHEST", "THORA", "TORAX", "TÓRAX", "TORAC", "LUNG", "PULM", "POUMON", "HEART")
-
 _CHEST_CHARACTER = "胸"
 
 # Words that turn "thoracic …" into the spine.
 _SPINE_STEMS = ("SPINE", "SPINAL", "VERTEB", "THORACOLUMB", "THORACICSPINE", "WIRBEL")
-
 _SAYS_NOTHING = frozenset(
     {"ANY", "DEFAULT", "NA", "NONE", "OTHER", "UNDEFINED", "UNKNOWN", "UNSPECIFIED"}
 )
 
 # SNOMED codes of thorax and lung (PS3.16 CID 4031): old style, then numeric.
 _CHEST_CODES = frozenset({"T-D3000", "T-28000", "51185008", "43799004", "816094009", "39607008"})
-
 _OTHER_PART = re.compile(
     r"ABDOM\w*|ANKLE|ARM|CALCANEUS|CERVICAL|CLAVICLE|COCCYX|ELBOW|EXTREMITY|FACIAL|FEMUR|FIBULA|"
     r"FINGER|FOOT|FOREARM|HAND|HEEL|HIP|HUMERUS|KNEE|KUB|LEG|LUMBAR|MANDIBLE|NECK|PATELLA|PELVIS|"
     r"RADIUS|SACRUM|SCAPULA|SHOULDER|SINUS(ES)?|SKULL|SPINE|TIBIA|TOE|ULNA|WRIST"
 )
-
 _DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName")
 
 _WORDS = (*_DESCRIPTIONS, "AcquisitionDeviceProcessingDescription")
 
 _LATERAL_WORDS = frozenset({"LL", "RL", "LAT", "LLAT", "RLAT"})
-
 _FRONTAL_WORDS = frozenset({"PA", "AP", "FRONTAL", "ANTERO", "POSTERO", "ANTEROPOSTERIOR"})
-
 _OBLIQUE_WORDS = frozenset({"RAO", "LAO", "RPO", "LPO", "LLO", "RLO", "OBL"})
-
 _DECUBITUS_WORDS = frozenset({"LLD", "RLD"})
 
 
@@ -177,11 +170,8 @@ def _view_of(value: str) -> View:
 
 # Age String (PS3.5 6.2); archives that omit the unit mean years.
 _AGE = re.compile(r"(\d{1,3})([DWMY]?)")
-
 _PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0, "": 1.0}
-
 _FILM_DATES = ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
-
 _OLDEST = 130
 
 

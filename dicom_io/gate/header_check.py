@@ -22,20 +22,16 @@ from dicom_io.read.image_header import ImageHeader
 
 # Pixels per side below which low resolution is noted.
 _LOW_RESOLUTION_SIDE = 512
-
 _ADULT_YEARS = 16
 
 _RADIOGRAPH_CLASSES = frozenset(
     {str(ComputedRadiographyImageStorage), str(DigitalXRayImageStorageForPresentation)}
 )
-
 _RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG", "DR", "XR"})
-
 _VAGUE_MODALITIES = frozenset({"", "OT"})
 
 # Visual explanations of AI results (PS3.16 CID 217).
 _EXPLANATION_CODES = frozenset({"130401", "130402", "130403", "130404"})
-
 _OWN_NAME = "CXRD"
 
 

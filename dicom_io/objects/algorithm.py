@@ -8,9 +8,7 @@ from dicom_io.objects.codes import PROCESSING_EQUIPMENT
 from dicom_io.objects.uids import device_uid
 
 RESEARCH_USE_ONLY = "RESEARCH USE ONLY. Not for clinical use: not for diagnosis or treatment."
-
 _LONG_STRING = 64
-
 _SHORT_TEXT = 1024
 
 

@@ -20,7 +20,6 @@ from dicom_io.errors import ObjectError
 from dicom_io.objects.uids import derived_uid
 
 PRIVATE_SCHEME = "99CXRD"
-
 PRIVATE_SCHEME_UID = derived_uid(PRIVATE_SCHEME, "", "coding-scheme")
 
 
@@ -70,45 +69,26 @@ def _published(value: str, meaning: str, provenance: str) -> Concept:
 
 
 LUNG = Concept("39607008", "SCT", "Lung")
-
 HEART = Concept("80891009", "SCT", "Heart")
-
 PLEURA = Concept("3120008", "SCT", "Pleura")
-
 DIAPHRAGM = Concept("5798000", "SCT", "Diaphragm")
 
 PRESENT = Concept("52101004", "SCT", "Present")
-
 ABSENT = Concept("272519000", "SCT", "Absent")
-
 PROBABILITY = Concept("122157", "DCM", "Probability")
-
 THRESHOLD = Concept("122411", "DCM", "Threshold Value")
-
 NO_UNITS = Concept("1", "UCUM", "no units")
-
 GRAD_CAM = Concept("130403", "DCM", "Gradient-weighted class activation")
-
 COMMENT = Concept("121106", "DCM", "Comment")
-
 SUMMARY = Concept("121111", "DCM", "Summary")
-
 FINDINGS = Concept("121070", "DCM", "Findings")
-
 OPERATING_POINT = Concept("111081", "DCM", "CAD Operating Point Description")
-
 SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing operation")
-
 UNCOMPRESSED_PREDECESSOR = Concept("121320", "DCM", "Uncompressed predecessor")
-
 LOSSY_COMPRESSION = Concept("113040", "DCM", "Lossy Compression")
-
 ARTIFICIAL_INTELLIGENCE = Concept("123110", "DCM", "Artificial Intelligence")
-
 ABNORMAL_STRUCTURE = Concept("49755003", "SCT", "Morphologically Abnormal Structure")
-
 PROCESSING_EQUIPMENT = Concept("109102", "DCM", "Processing Equipment")
-
 CHEST_RADIOGRAPHY = _published(
     "399208008", "Plain chest X-ray", "SNOMED CT procedure in public FHIR examples"
 )

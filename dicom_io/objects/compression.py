@@ -37,9 +37,7 @@ from dicom_io.read.header import header_of, numbers, read_dataset, text
 from dicom_io.read.warnings_off import suppressed_warnings
 
 RLE = str(RLELossless)
-
 JPEG_2000 = str(JPEG2000Lossless)
-
 JPEG_BASELINE = str(JPEGBaseline8Bit)
 
 # Quality 90 of 100 keeps text and colour edges clean at about a tenth of the size.

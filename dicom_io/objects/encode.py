@@ -11,7 +11,6 @@ from dicom_io.objects.uids import derived_uid
 from dicom_io.read.warnings_off import suppressed_warnings
 
 IMPLEMENTATION_CLASS_UID = UID(derived_uid("cxrd", "", "implementation"))
-
 IMPLEMENTATION_VERSION_NAME = "CXRD"
 
 

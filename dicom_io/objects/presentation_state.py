@@ -40,13 +40,10 @@ _KIND = ObjectType(
 )
 
 Point = tuple[float, float]
-
 Box = tuple[float, float, float, float]
 
 _NOTICE_LAYER = "RESEARCH_USE"
-
 _NOTICE = "AI result. RESEARCH USE ONLY, not for diagnosis"
-
 _CODE_STRING = 16
 
 # Colours of the findings in turn; each stands out from grey.
@@ -59,12 +56,10 @@ _COLOURS = (
     (255, 110, 90),
     (150, 160, 255),
 )
-
 _NOTICE_COLOUR = (255, 255, 255)
 
 # Text size as a fraction of the shorter side of the film.
 _LINE_HEIGHT = 0.032
-
 _CHARACTER_WIDTH = 0.019
 
 _SHUTTERS = {

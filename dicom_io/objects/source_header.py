@@ -50,7 +50,6 @@ _COPIED_IF_PRESENT = (
 _MULTI_BYTE_SETS = frozenset(
     {"ISO 2022 IR 87", "ISO 2022 IR 159", "ISO 2022 IR 149", "ISO 2022 IR 58"}
 )
-
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 
 

@@ -7,9 +7,7 @@ import hashlib
 from collections.abc import Iterable
 
 _UUID_ROOT = "2.25."
-
 _VERSION_MASK = 0xF << 76
-
 _VARIANT_MASK = 0x3 << 62
 
 

@@ -27,9 +27,7 @@ _SECURITY_LEVEL = "@SECLEVEL=2"
 
 # X509_V_FLAG_NO_CHECK_TIME, for which the ssl module has no constant.
 _NO_CHECK_TIME = 0x200000
-
 _KEY_SIZES = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL"})
-
 _WRONG_PURPOSE = 26  # X509_V_ERR_INVALID_PURPOSE
 
 

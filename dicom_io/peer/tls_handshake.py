@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 _TLS_RECORD = b"\x16"
 """The first byte of a ClientHello's record (RFC 8446 5.1); a PDU of DICOM begins with 01."""
-
 _MIN_SECONDS = 0.001
 
 

@@ -22,7 +22,6 @@ _VERIFY_HINTS = {
     23: "its certificate has been revoked",
     26: "its certificate may not be used by a server; it has to be issued with serverAuth",
 }
-
 _ALERT_HINTS = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it asks for a client certificate; set tls.certificate",
     "TLSV1_ALERT_UNKNOWN_CA": "it does not know the CA of this node's certificate",

@@ -24,22 +24,18 @@ from dicom_io.read.warnings_off import suppressed_warnings
 
 MAX_INFLATED_BYTES = 1 << 30
 """Bytes that a deflated object may inflate to."""
-
 MAX_HEADER_BYTES = 64 << 20
 """Bytes of a header that is read without pixels; values that the parser skips do not count."""
-
 MAX_READS = 500_000
 """Reads that the parser may make of one object: it makes two or three per element or item."""
 
 MAX_DEPTH = 32
 """Levels of nested sequences in an object to analyse."""
-
 MAX_IN_SEQUENCES = 5_000
 """Elements and items in the sequences of an object to analyse.
 
 Some sequences are copied into each object built from it. Films have a few hundred elements.
 """
-
 MAX_SEQUENCE_BYTES = 4 << 20
 """Bytes of the values in the sequences of an object to analyse, including lookup tables."""
 
@@ -63,17 +59,14 @@ PARSER_ERRORS = (
 """Exceptions that pydicom raises on malformed input."""
 
 _PREAMBLE = 128
-
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
 # Bytes that are searched for the transfer syntax of an object with malformed File Meta Information.
 _LONGEST_GUESS = 4096
-
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
 # Tag and group length of (0008,0005) in both byte orders, and the longest legitimate value.
 _CHARACTER_SET = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")
-
 _LONGEST_CHARACTER_SET = 1024
 
 

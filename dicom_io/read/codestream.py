@@ -4,18 +4,13 @@ from dataclasses import dataclass
 
 # Markers that carry no length (ITU-T T.81 table B.1): TEM, RSTn, SOI.
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
-
 _FIRST_MARKER = 0xC0
 
 # Start of frame: SOF0 to SOF15 without DHT, JPG and DAC; SOF55 of JPEG-LS (ITU-T T.87).
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-
 _START_OF_SCAN = 0xDA
-
 _APP0, _APP14 = 0xE0, 0xEE
-
 _ADOBE_TRANSFORMS = (b"\0", b"\1", b"\2")
-
 _J2K_START = b"\xff\x4f\xff\x51"
 
 

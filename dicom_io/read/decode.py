@@ -40,11 +40,8 @@ _PHOTOMETRICS = {
     "YBR_ICT": 3,
     "YBR_RCT": 3,
 }
-
 _DEPTHS = (8, 16, 32)
-
 _LOSSY_JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
-
 _HTJ2K_PREFIX = "1.2.840.10008.1.2.4.20"
 
 # pydicom, its plugins and the libraries below them share no exception type.

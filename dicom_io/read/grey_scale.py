@@ -16,7 +16,6 @@ from dicom_io.read.header import items, number, numbers, text
 Values = NDArray[np.float64]
 
 _BYTE_BITS = 8
-
 _FULL_BITS = 16
 
 

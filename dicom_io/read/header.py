@@ -32,14 +32,11 @@ LONGEST_TEXT = 1 << 14
 """Bytes of a value that is read as text; a longer value counts as absent."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
-
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 LONGEST_VALUE = 1 << 20
 """Bytes of a value that is read as numbers or as a sequence; a longer value counts as absent."""
-
 _MOST_ITEMS = 1000
-
 _LONGEST_MESSAGE_SEQUENCE = 4 << 20
 
 # Reads that the listener may spend on identifying an object: about half a second.
@@ -52,7 +49,6 @@ _INFLATED_FIRST, _INFLATED_AT_MOST = 1 << 20, 16 << 20
 _INFLATING = threading.Lock()
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-
 _IDENTIFYING = tuple(
     int(Tag(keyword))
     for keyword in (
@@ -66,7 +62,6 @@ _IDENTIFYING = tuple(
         "SeriesInstanceUID",
     )
 )
-
 _Value = TypeVar("_Value")
 
 

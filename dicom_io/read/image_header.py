@@ -16,7 +16,6 @@ from dicom_io.read.header import LONGEST_VALUE, number, numbers, read_dataset, t
 from dicom_io.read.orientation import SPACINGS, Pose, directions_of, pose_of
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-
 _REPEATED_FIRST, _REPEATED_LAST = 0x5000, 0x60FF
 
 

@@ -16,15 +16,10 @@ from numpy.typing import NDArray
 
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 """Attributes that give the size of a pixel or its aspect ratio, in the order of preference."""
-
 _ORIENTATION = re.compile(r"([APLRHF]{1,3})\\([APLRHF]{1,3})")
-
 _SQUARE_WITHIN = 0.01
-
 _LARGEST_ASPECT = 2.0
-
 _OPPOSITE = {"L": "R", "R": "L", "H": "F", "F": "H"}
-
 _ROW, _COLUMN = "L", "F"
 
 

@@ -31,7 +31,6 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 # A pixel whose channels differ by more than this part of the range is coloured. A codec tints grey
 # by less.
 _COLOUR_DISTANCE = 0.1
-
 _LUT_ERRORS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 
 

@@ -14,7 +14,6 @@ from pydicom import Dataset
 from dicom_io.read.header import numbers, text
 
 Mask = NDArray[np.bool_]
-
 _Shape = Callable[[Dataset, str, int, int], Mask | None]
 
 _LEAST_SEEN = 0.25
@@ -22,7 +21,6 @@ _LEAST_SEEN = 0.25
 # An edge of a rectangle may lie this part of the image's size outside the image. An edge further
 # away is not counted in pixels from the upper left corner.
 _BEYOND = 0.05
-
 _EDGES = ("LeftVerticalEdge", "RightVerticalEdge", "UpperHorizontalEdge", "LowerHorizontalEdge")
 
 # A coordinate beyond this many times the image's size is invalid.

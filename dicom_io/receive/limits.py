@@ -8,12 +8,9 @@ from io import BytesIO
 
 MAX_REQUEST_BYTES = 256 << 10
 """Size of an A-ASSOCIATE-RQ: 128 presentation contexts with 30 syntaxes each need a third of it."""
-
 MAX_COMMAND_BYTES = 16 << 10
-
 MAX_CONTROL_BYTES = 1 << 10
 """Size of a PDU that releases or aborts; the standard has 4 bytes."""
-
 MAX_MESSAGE_SECONDS = 3600.0
 
 MIN_BYTES_PER_SECOND = 1024

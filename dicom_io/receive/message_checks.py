@@ -19,9 +19,7 @@ MAX_ITEMS = 8192
 """
 
 _FIXED_BYTES = 68
-
 _CONTEXT, _USER_INFORMATION = 0x20, 0x50
-
 _CONTEXT_HEADER_BYTES = 4
 
 _ITEM_HEADER = struct.Struct(">BxH")
@@ -35,21 +33,14 @@ _COMMANDS_WITHOUT_DATA = frozenset({0x0030, 0x0FFF})
 """C-ECHO and C-CANCEL requests, which never have a data set (PS3.7 9.3.5, 9.3.2.3)."""
 
 _UIDS = frozenset({0x0002, 0x0003, 0x1000, 0x1001})
-
 _NUMBERS = frozenset(
     {0x0100, 0x0110, 0x0120, 0x0700, 0x0800, 0x0900, 0x0903, 0x1002, 0x1008, 0x1031}
 )
-
 _AE_TITLES = frozenset({0x1030})
-
 _COMMAND_FIELD, _PRIORITY, _DATA_SET_TYPE = 0x0100, 0x0700, 0x0800
-
 _NO_DATA_SET = 0x0101
-
 _MAX_PRIORITY = 2
-
 _TEXT = re.compile(rb"[ -\[\]-~]*")
-
 _MAX_UID_LENGTH = 64
 
 _MAX_AE_TITLE_LENGTH = 16

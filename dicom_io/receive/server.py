@@ -31,7 +31,6 @@ from dicom_io.receive.upper_layer import BoundedSocket, UpperLayer
 log = logging.getLogger(__name__)
 
 _NO_LIMIT = 1_000_000
-
 _OUT_OF_FILES_SECONDS = 0.2
 
 _LOG_EVENTS = (evt.EVT_DIMSE_RECV, evt.EVT_DIMSE_SENT, evt.EVT_PDU_RECV, evt.EVT_PDU_SENT)

@@ -47,29 +47,22 @@ from dicom_io.receive.message_checks import (
 log = logging.getLogger(__name__)
 
 _ASSOCIATE_RQ, _P_DATA = 0x01, 0x04
-
 _CONTROL_PDUS = {
     0x05: (A_RELEASE_RQ, "Evt12"),
     0x06: (A_RELEASE_RP, "Evt13"),
     0x07: (A_ABORT_RQ, "Evt16"),
 }
-
 _PDU_HEADER = struct.Struct(">BxI")
-
 _PDV_HEADER = struct.Struct(">IBB")
-
 _IS_COMMAND, _IS_LAST = 0x01, 0x02
 
 _PIECE_BYTES = 256 << 10
 
 _SOCKET_TIMEOUT_SECONDS = 0.25
 """Timeout of one read or write, so that a thread notices in time that it has to stop."""
-
 _POLL_SECONDS = 0.02
-
 _LINGER_SECONDS = 0.25
 """Silence after which this side closes, if the peer does not after an A-ABORT or A-ASSOCIATE-RJ."""
-
 _MAX_PENDING = 4
 """Requests read before the first is answered; reading pauses at this number."""
 

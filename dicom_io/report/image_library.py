@@ -23,16 +23,13 @@ from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import ReportedImage
 
 _PIXELS = Code("{pixels}", "UCUM", "Pixels")
-
 _ACQUISITION = RelationshipTypeValues.HAS_ACQ_CONTEXT
-
 _MODALITIES = {
     "CR": codes.DCM.ComputedRadiography,
     "DX": codes.DCM.DigitalRadiography,
     "RF": codes.DCM.Radiofluoroscopy,
     "RG": codes.DCM.RadiographicImaging,
 }
-
 _VIEWS = {"PA": codes.cid4010.PosteroAnterior, "AP": codes.cid4010.AnteroPosterior}
 
 

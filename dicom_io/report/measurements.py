@@ -39,7 +39,6 @@ from dicom_io.objects.uids import tracking_uid
 from dicom_io.report.content import ObjectReference, Outline, ReportedFinding, ReportedImage
 
 _DECIMALS = 6
-
 _OUTLINE_MEANING = (
     "The outline encloses the part of the Grad-CAM map of {} that is hottest: where the model "
     "looked. It is not a segmentation and does not measure the finding."

@@ -9,17 +9,11 @@ from dicom_io.objects.codes import COMMENT, FINDINGS, PROBABILITY, SUMMARY, THRE
 
 # Code values of concept names, all of scheme DCM.
 _MEASUREMENTS = "126010"
-
 _FINDING = "121071"
-
 _SOURCE = "121112"
-
 _NAME = "111001"
-
 _VERSION = "111003"
-
 _MANUFACTURER = "122405"
-
 _PARAMETERS = "111002"
 
 

@@ -18,9 +18,7 @@ from dicom_io.send.request_response import match_responses
 
 # (source, diagnostic) of an A-ASSOCIATE-RJ for an unknown AE title (PS3.8 table 9-21).
 _CALLING_UNKNOWN = (1, 3)
-
 _CALLED_UNKNOWN = (1, 7)
-
 _TRANSIENT = 2
 
 

@@ -20,7 +20,6 @@ from pynetdicom.dimse_primitives import C_STORE
 from dicom_io.errors import AssociationError
 
 _POLL_SECONDS = 1.0
-
 _BYTES_ACKED = struct.Struct("@120xQ")
 """`tcpi_bytes_acked` in Linux's `struct tcp_info`."""
 

@@ -30,11 +30,8 @@ from dicom_io.send.request_response import MatchingProvider
 _ENCODER_ERRORS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 _SUCCESS = 0x0000
-
 _DUPLICATE = 0x0111
-
 _TRANSIENT_FAILURES = frozenset({0x0110, 0x0213})
-
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
 
 

@@ -20,7 +20,6 @@ PAGE_ROWS = 1000
 
 # Limits for cells with text from peers.
 _NAME_LENGTH = 255
-
 _SUBJECT_LENGTH = 1000
 
 # An arbitrary number, the same for every process that adds to the trail.

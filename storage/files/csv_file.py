@@ -10,7 +10,6 @@ from storage.files.durable import durable_file
 
 # OWASP "CSV Injection", with the full-width forms some spreadsheets fold to ASCII.
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
-
 _NUMBER = re.compile(r"[+-]?(\d++(\.\d*+)?+|\.\d++)([eE][+-]?\d++)?+")
 
 # A formula after a semicolon, tab or line break, where some programs begin another cell.

@@ -35,18 +35,12 @@ from storage.files.durable import (
 _Result = TypeVar("_Result")
 
 RECEIVED = "received"
-
 OBJECTS = "objects"
-
 LOST_AND_FOUND = "lost+found"
-
 MARKER = "cxrd-spool"
 """Name of the marker file."""
-
 MARK = b"cxrd keeps files here: without this one it takes the folder for an empty mount point.\n"
-
 _TEMPORARY = "tmp"
-
 BATCH_FILES = 500
 
 

@@ -28,9 +28,7 @@ _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 # Error texts are logged, and parameters may name patients.
 _ENGINE_OPTIONS: dict[str, Any] = {"hide_parameters": True, "max_overflow": 20}
-
 _POSTGRESQL_DISK_FULL = "53100"
-
 _UNCLEAR = (
     "database_url cannot be told apart: in a user name, password or option, @ is written %40,"
     " : is %3A and / is %2F"

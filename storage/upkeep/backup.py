@@ -37,17 +37,13 @@ from storage.tables.upgrade import require_current
 
 WAIT_SECONDS = 60.0
 """Time limit for the wait for another backup or a purge."""
-
 _FORMAT = 1
 
 _SUMMARY, _SUMS, _SPOOL = "backup.json", "SHA256SUMS", "spool"
 
 _SQLITE_COPY, _POSTGRESQL_COPY = "store.sqlite", "store.pgdump"
-
 _PART, _LOCK = ".part", ".lock"
-
 _NAMED_BY_TIME = f"cxrd-{'[0-9]' * 8}T{'[0-9]' * 6}Z"
-
 _CHUNK = 2**20
 
 

@@ -22,7 +22,6 @@ from storage.tables.schema import instances, objects
 
 START_SECONDS = 10.0
 """Time limit for the check at the start. A large store is checked only in part."""
-
 _STEPS_PER_TIME_CHECK = 10_000
 
 PAGE_ROWS = 1000

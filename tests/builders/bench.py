@@ -73,7 +73,6 @@ def open_bench(folder: Path, pipeline: Pipeline) -> Iterator[Bench]:
 EVERYTHING = PeerConfig(
     name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=105, receives=tuple(Product)
 )
-
 IN_JPEG = EVERYTHING.model_copy(
     update={"name": "small", "picture_syntax": PictureSyntax.JPEG_BASELINE}
 )

@@ -10,9 +10,7 @@ from tests.tools.installed import require_tool
 from tests.tools.paths import ROOT
 
 PAGE = ROOT / "docs" / "security.md"
-
 HERE = "DNS:localhost,IP:127.0.0.1"
-
 DAYS = 397
 
 

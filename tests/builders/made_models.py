@@ -13,7 +13,6 @@ from cxr_model.predict.network import Blocks, DenseNet121
 from cxr_model.predict.transform import InputSpec
 
 SLOPE, INTERCEPT = 0.5, -1.0
-
 PLATT = {"method": "platt", "slope": SLOPE, "intercept": INTERCEPT}
 
 #: A network with a layer per block is fast; all else in it is as in DenseNet-121.

@@ -37,11 +37,8 @@ from tests.servers.dicom.raw_peer import (
 )
 
 Random = random.Random
-
 TRANSIENT = 2
-
 AGAIN_SECONDS = 0.2
-
 LENGTHS = (0, 1, 2, 3, 5, 0x7F, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF)
 
 

@@ -24,7 +24,6 @@ from dicom_io.report.content import NotAnalysed, ReportedFinding, ReportedImage
 from dicom_io.report.document import ReportContent
 
 SHA256 = "0123456789abcdef" * 4
-
 ALGORITHM = Algorithm(
     name="starter",
     version="1.2.0",
@@ -33,11 +32,8 @@ ALGORITHM = Algorithm(
     calibration="Platt scaling per label",
     intended_use="research on frontal chest radiographs of adults",
 )
-
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
-
 STUDY = "1.2.826.0.1.3680043.8.498.1"
-
 LATERAL = NotAnalysed(
     sop_class_uid=DigitalXRayImageStorageForPresentation,
     sop_instance_uid=f"{STUDY}.2.9",

@@ -18,9 +18,7 @@ from storage.records import (
 from storage.store import Store
 
 STUDY = "1.2.3"
-
 LEASE = timedelta(seconds=60)
-
 REGION = ((10.5, 20.5), (30.5, 20.25), (20.5, 40.5))
 
 _INSTANCE = NewInstance(

@@ -10,9 +10,7 @@ from tests.faults.points import AFTER, BEFORE
 from tests.faults.site import ROLES, FaultSite, fault_site
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
-
 FORKS = True
-
 KINDS = (
     "make folder",
     "create",

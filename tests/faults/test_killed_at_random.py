@@ -8,7 +8,6 @@ from tests.faults.site import FaultSite
 from tests.faults.storm import Storm
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
-
 FORKS = True
 
 

@@ -12,7 +12,6 @@ from tests.faults.site import ROLES, FaultSite, is_alive
 from tests.tools.waiting import wait_until
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
-
 FORKS = False
 
 

@@ -25,7 +25,6 @@ PEERS = [
     {"name": name, "ae_title": name.upper(), "host": HOST, "port": 4242, "receives": ["report"]}
     for name in ("pacs", "archive")
 ]
-
 PEER_WORDS = "patient DOE^JANE is not known"
 
 

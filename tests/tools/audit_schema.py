@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
 CODE = {"csd-code": r"\S.*", "codeSystemName": r"\S.*", "originalText": r"\S.*"}
-
 UID = r"[0-2](\.(0|[1-9][0-9]*))+"
 
 

@@ -13,7 +13,5 @@ def free_port() -> int:
 
 
 NODE = "CXRD"
-
 PACS = "TESTPACS"
-
 SENDER = "STORESCU"

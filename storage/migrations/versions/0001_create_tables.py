@@ -4,13 +4,10 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0001"
-
 down_revision = None
 
 _row_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
 _moment = sa.DateTime(timezone=True)
-
 _name = sa.String(32)
 
 

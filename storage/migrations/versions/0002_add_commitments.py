@@ -4,11 +4,9 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0002"
-
 down_revision = "0001"
 
 _row_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
 _moment = sa.DateTime(timezone=True)
 
 

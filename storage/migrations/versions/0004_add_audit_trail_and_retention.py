@@ -7,11 +7,9 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
-
 down_revision = "0003"
 
 _row_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
 _moment = sa.DateTime(timezone=True)
 
 _SQLITE = (
@@ -30,7 +28,6 @@ _SQLITE = (
     BEGIN SELECT RAISE(ABORT, 'the audit trail is numbered without a gap'); END
     """,
 )
-
 _POSTGRESQL = (
     """
     CREATE FUNCTION audit_events_keep() RETURNS trigger LANGUAGE plpgsql AS $$

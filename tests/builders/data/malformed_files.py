@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
-
 UID = "1.2.826.0.1.3680043.10.1474.9.1"
-
 EXPLICIT, DEFLATED, RLE = (f"1.2.840.10008.1.2.{last}" for last in ("1", "1.99", "5"))
 
 LONG_VRS = (b"OB", b"OW", b"SQ", b"UN", b"UT")
 
 Element = tuple[int, bytes, bytes]
-
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
 UNDEFINED = 0xFFFFFFFF

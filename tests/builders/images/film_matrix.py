@@ -37,23 +37,18 @@ NATIVE = {
     "big-endian": ExplicitVRBigEndian,
     "deflated": DeflatedExplicitVRLittleEndian,
 }
-
 PYDICOM = {"rle": RLELossless, "jpeg-ls": JPEGLSLossless, "jpeg2000": JPEG2000Lossless}
-
 DCMTK = {
     "jpeg-lossless-sv1": ("dcmcjpeg", "+e1"),
     "jpeg-lossless-p14": ("dcmcjpeg", "+el", "+sv", "6"),
 }
-
 LOSSY = {
     "jpeg-baseline": ("dcmcjpeg", "+eb", "+q", "95"),
     "jpeg-extended": ("dcmcjpeg", "+ee", "+q", "95"),
     "jpeg-ls-near": ("dcmcjpls", "+en", "+md", "2"),
     "jpeg2000-lossy": (),
 }
-
 LOSSLESS = (*NATIVE, *PYDICOM, *DCMTK)
-
 LUTS = (
     "none",
     "linear",
@@ -65,11 +60,8 @@ LUTS = (
     "modality-lut",
     "rescale",
 )
-
 DEPTHS = ("8", "10", "12", "14", "15", "16", "s12", "s16")
-
 GREY = ("MONOCHROME1", "MONOCHROME2")
-
 ORIENTATIONS = ("", "L\\F", "R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
 
 # Where every stored value is a grey level, only these give every level back.

@@ -42,7 +42,6 @@ from tests.tools.installed import require_tool
 
 _JPEG = {JPEGLosslessSV1: "+e1", JPEGExtended12Bit: "+ee", JPEGBaseline8Bit: "+eb"}
 """Transfer syntaxes that dcmtk's dcmcjpeg encodes, with its options; pydicom encodes the rest."""
-
 SYNTAXES = (
     ImplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -53,13 +52,9 @@ SYNTAXES = (
     JPEGLSLossless,
     *_JPEG,
 )
-
 FILMS_PER_STUDY = 20
-
 _ITEM, _ITEM_END, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
-
 _LONG_VRS = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF", b"OD", b"OL", b"UC", b"UR"})
-
 _VRS = (
     b"US",
     b"SS",
@@ -77,7 +72,6 @@ _VRS = (
     b"\0\0",
     b"AT",
 )
-
 _STRANGE = (
     b"",
     b" ",

@@ -22,7 +22,6 @@ IDENTITY = (
     "ReferringPhysicianName",
     "RequestedProcedureCodeSequence",
 )
-
 TYPE_2 = (
     "PatientName",
     "PatientID",

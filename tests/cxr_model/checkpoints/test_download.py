@@ -21,7 +21,6 @@ from tests.servers.file_server import FileServer, serve
 pytestmark = pytest.mark.network
 
 CONTENT = bytes(range(256)) * 4000
-
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 

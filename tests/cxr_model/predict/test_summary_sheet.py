@@ -14,14 +14,11 @@ from cxr_model.predict.transform import Geometry
 CAPTIONS = Captions(
     "series 1, image 2, PA", "cxrd-starter 1, sha256 0123456789ab", "specificity 0.9"
 )
-
 SCALES = dict.fromkeys(LABELS, 1.0)
 
 # Areas of the sheet.
 TILES = (slice(132, 838), slice(32, 540))
-
 LIST = (slice(162, 838), slice(568, WIDTH))
-
 AMBER = np.array([255, 176, 0])
 
 

@@ -14,14 +14,10 @@ from dicom_io.gate.reasons import Reason
 from tests.builders.images.films import chest_film, chest_values, file_bytes
 
 SIDE = 400
-
 VALUES = chest_values(SIDE, SIDE)
-
 SIZ_FIELDS = {"width": 8, "height": 12, "left": 16, "top": 20, "tile_width": 24, "tile_height": 28}
 """From the start of a JPEG 2000 codestream (ITU-T T.800 A.5.1)."""
-
 RUN_OF_128 = bytes([0x81, 0x00])
-
 ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0" + bytes(4)
 
 

@@ -30,7 +30,6 @@ from tests.tools.paths import ROOT
 from tests.tools.waiting import wait_until
 
 GOOD = file_bytes(chest_film(PatientOrientation=["R", "F"], PixelSpacing=["0.2", "0.18"]))
-
 LARGE = file_bytes(chest_film(chest_values(3000, 2500)))
 
 
@@ -224,7 +223,6 @@ if __name__ == "__main__":
     print(process.pid, flush=True)
     process.join()
 """
-
 IDLE = """
 import multiprocessing, signal, time
 from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool

@@ -31,9 +31,7 @@ from tests.tools.ports import HOST, NODE
 from tests.tools.validation import check_readers, new_errors
 
 pytestmark = pytest.mark.network
-
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
-
 CASES = cases()
 
 

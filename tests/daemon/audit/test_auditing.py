@@ -50,7 +50,6 @@ from tests.tools.ports import HOST, SENDER, free_port
 from tests.tools.waiting import wait_until
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
-
 SALT = "00" * 16
 
 

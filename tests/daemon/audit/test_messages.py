@@ -38,9 +38,7 @@ REPORTER = Reporter(
         )
     },
 )
-
 STUDY = "study=1.2.3 instance=1.2.3.4 sop_class=1.2.840.10008.5.1.4.1.1.1.1"
-
 SENT = "study=1.2.3 object=2.25.7 sop_class=1.2.840.10008.5.1.4.1.1.88.34"
 
 

@@ -32,7 +32,6 @@ from tests.tools.ports import HOST
 from tests.tools.waiting import wait_until
 
 pytestmark = pytest.mark.network
-
 QUICK = CourierConfig(retry_seconds=0.05, retry_max_seconds=0.1, network_timeout_seconds=2)
 
 

@@ -19,11 +19,8 @@ from daemon.batch.dashboard import Overview, render_dashboard, write_dashboard
 from dicom_io.gate.reasons import Reason
 
 NOW = datetime.datetime(2026, 3, 4, 5, 6, tzinfo=datetime.UTC)
-
 SHA256 = "ab" * 32
-
 VOID = {"meta", "link", "br", "img", "hr", "input"}
-
 SELF_CLOSED = {"rect", "line", "circle", "path"}
 
 

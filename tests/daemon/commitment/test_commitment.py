@@ -57,7 +57,6 @@ from tests.tools.ports import HOST, free_port
 from tests.tools.waiting import wait_until
 
 pytestmark = pytest.mark.network
-
 QUICK = CommitmentConfig(
     delay_seconds=0.2,
     answer_seconds=20.0,

@@ -24,9 +24,7 @@ from tests.tools.ports import HOST
 from tests.tools.waiting import wait_until
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
-
 CLASSES = (REPORT_CLASS, HEATMAP_CLASS)
-
 STUDIES = 4
 
 

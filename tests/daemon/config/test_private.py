@@ -39,11 +39,8 @@ from tests.tools.waiting import wait_until
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 CANARY = "KANARIE"
-
 UID_CANARY = "1.2.840.99.424242"
-
 BIRTH_DATE = "19010203"
-
 TEXT_ATTRIBUTES = (
     "PatientName",
     "PatientID",
@@ -335,9 +332,7 @@ tls: {certificate: c.pem, key: k.pem, key_password_file: tls.pw, ca: ca.pem}
 web: {certificate: w.pem, key: w.key, key_password_file: web.pw, token_file: token}
 syslog: {host: h, certificate: s.pem, key: s.key, key_password_file: syslog.pw, ca: syslog.ca}
 """
-
 SECRETS = ("url", "k.pem", "tls.pw", "w.key", "web.pw", "token", "s.key", "syslog.pw")
-
 TRUSTED = ("config.yaml", "c.pem", "ca.pem", "w.pem", "s.pem", "syslog.ca")
 
 

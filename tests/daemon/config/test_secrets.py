@@ -20,7 +20,6 @@ from tests.tools.ports import HOST, free_port
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 SECRET = "s3cret-canary-of-the-node"  # noqa: S105 - of a test
-
 DATABASE = f"postgresql://cxrd:{SECRET}@{HOST}:1/cxrd"
 
 

@@ -30,9 +30,7 @@ from tests.tools.waiting import wait_until
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
-
 NO_MORE_SECONDS = 30.0
-
 ALLOWED_GROWTH = 1.05
 
 

@@ -31,11 +31,8 @@ from tests.tools.waiting import wait_until
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 CT, CR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1"
-
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
-
 EXPLICIT = "1.2.840.10008.1.2.1"
-
 ANSWERS = frozenset({*StoreStatus})
 
 

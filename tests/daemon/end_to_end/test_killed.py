@@ -14,7 +14,6 @@ from tests.tools.ports import free_port
 from tests.tools.waiting import wait_until
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
-
 STUDIES = 20
 
 

@@ -18,11 +18,8 @@ from tests.tools.validation import new_errors
 from tests.tools.waiting import wait_until
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
-
 PACS = "DCMTKPACS"
-
 JPEG_BASELINE, JPEG_2000_LOSSY = "-xy", "-xw"
-
 CHEST_FILMS = {"01": JPEG_BASELINE, "03": JPEG_2000_LOSSY}
 
 # What each file of `dicom/real` is to the gate; None: analysed.

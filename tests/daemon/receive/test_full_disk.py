@@ -22,7 +22,6 @@ from tests.tools.waiting import wait_until
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 DISK_MB = 24
-
 SENDS_ONLY = {"peers": [{"name": "sender", "ae_title": SENDER, "sends": True}]}
 
 

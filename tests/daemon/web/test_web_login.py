@@ -45,9 +45,7 @@ from tests.tools.waiting import wait_until
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
-
 OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
-
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of a test
 
 

@@ -28,7 +28,6 @@ from storage.store import Store
 PACS = PeerConfig(
     name="pacs", ae_title="PACS", host="127.0.0.1", port=104, receives=(Product.REPORT,)
 )
-
 CONFIG = Config(
     peers=(PACS, PeerConfig(name="xray", ae_title="XRAY", sends=True)),
     courier=CourierConfig(retry_seconds=0.01, retry_max_seconds=0.01),

@@ -25,11 +25,8 @@ from dicom_io.errors import MalformedMessageError
 from dicom_io.read.header import is_uid, read_information
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
-
 FIRST, SECOND = Reference(CR, "1.2.3.1"), Reference(CR, "1.2.3.2")
-
 REQUEST = CommitmentRequest("2.25.1", (FIRST, SECOND))
-
 PUSH_MODEL = (COMMITMENT_CLASS, COMMITMENT_INSTANCE)
 
 

@@ -26,7 +26,6 @@ from dicom_io.read.pixels import display_pixels
 from tests.builders.images.films import chest_film, chest_values
 
 DX = DigitalXRayImageStorageForPresentation
-
 SC = SecondaryCaptureImageStorage
 
 

@@ -25,7 +25,6 @@ NIH_ORDER = [
     "Pleural_Thickening",
     "Hernia",
 ]
-
 EVERY_CONCEPT = [
     *(value for _, value in inspect.getmembers(codes) if isinstance(value, Concept)),
     *(finding.concept for finding in FINDING_CODES.values()),

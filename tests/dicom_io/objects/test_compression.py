@@ -29,7 +29,6 @@ from tests.tools.installed import require_tool
 from tests.tools.validation import validate
 
 SC = "1.2.840.10008.5.1.4.1.1.7"
-
 PLAIN = str(ExplicitVRLittleEndian)
 
 

@@ -34,11 +34,9 @@ from tests.tools.installed import require_tool
 from tests.tools.validation import new_errors, validate
 
 TRIANGLE = OutlinedFinding("Effusion", 0.62, [(30.0, 40.0), (60.5, 40.0), (60.5, 90.5)])
-
 SQUARE = OutlinedFinding(
     "Pleural_Thickening", 0.42, [(30.0, 41.0), (62.0, 41.0), (62.0, 80.0), (30.0, 80.0)]
 )
-
 CURVE = np.linspace(0, 1, 4096) ** 2
 
 # dcmtk demands a name before it shows a presentation state; to the standard it is type 2.
@@ -56,7 +54,6 @@ MISSING = dict.fromkeys(
         "Modality",
     )
 )
-
 DX = {
     "sop_class": DigitalXRayImageStorageForPresentation,
     "Modality": "DX",
@@ -64,7 +61,6 @@ DX = {
     "PixelSpacing": None,
     "PresentationLUTShape": "IDENTITY",
 }
-
 FILMS: dict[str, dict[str, Any]] = {
     "computed radiography": {},
     "hardly a header": MISSING,

@@ -38,7 +38,6 @@ from tests.tools.installed import require_tool
 pytestmark = pytest.mark.network
 
 HOST = "127.0.0.1"
-
 SHORT = Timeouts(5, 5, 5, 5)
 
 

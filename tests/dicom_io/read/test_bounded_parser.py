@@ -17,13 +17,9 @@ from tests.builders.images.films import chest_film, data_set_bytes, file_bytes
 from tests.builders.images.mutations import elements
 
 ENDLESS = 0xFFFFFFFF
-
 ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
-
 OPEN_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, ENDLESS)
-
 ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
-
 SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 # Tags before and after the identifying attributes.
@@ -46,9 +42,7 @@ def film_with(extra: bytes) -> bytes:
 
 
 MANY_ITEMS = ITEM * 1_000_000 + SEQUENCE_END
-
 DEEP = (OPEN_ITEM + element(EARLY, b"SQ", b"", ENDLESS)) * 10_000
-
 BOMBS = {
     "a million items": (b"SQ", MANY_ITEMS, ENDLESS, "too many elements and sequence items"),
     "10,000 levels": (b"SQ", DEEP, ENDLESS, "nested far too deep"),

@@ -25,11 +25,8 @@ from tests.tools.waiting import wait_until
 pytestmark = pytest.mark.network
 
 FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
-
 LARGE = data_set_bytes(file_bytes(chest_film(chest_values(900, 801))))
-
 UID = f"{ROOT}.1.1.1"
-
 MESSAGE = command(store_elements(UID))
 
 

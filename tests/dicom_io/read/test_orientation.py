@@ -9,7 +9,6 @@ from dicom_io.read.orientation import AS_STORED, Pose
 from tests.builders.images.films import chest_film, lie_as
 
 ORIENTATIONS = ("L\\F", "R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
-
 MIRRORED = {"R\\F", "L\\H", "F\\L", "H\\R"}
 
 

@@ -34,9 +34,7 @@ from tests.builders.images.films import chest_film, chest_values, file_bytes, lu
 from tests.tools.installed import require_tool
 
 CURVE_8 = np.rint(255 * np.linspace(0, 1, 1024) ** 2)
-
 CURVE_16 = np.rint(65535 * np.linspace(0, 1, 300) ** 0.5)
-
 MODALITY = np.rint(np.linspace(0, 4095, 4096) ** 1.1)
 
 

@@ -17,7 +17,6 @@ from tests.tools.waiting import wait_until
 pytestmark = pytest.mark.network
 
 FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
-
 COUNT = 2 * max(len(BEFORE), len(WITHIN))
 
 

@@ -53,11 +53,8 @@ from tests.tools.waiting import wait_until
 pytestmark = pytest.mark.network
 
 FILM = data_set_bytes(file_bytes(chest_film()))
-
 UID = f"{ROOT}.1.1.1"
-
 SMALL = Limits(max_instance_bytes=len(FILM), max_receiving_bytes=len(FILM) + (1 << 20))
-
 QUICK = Limits(request_seconds=0.6, stall_seconds=0.6, idle_seconds=0.8)
 
 
@@ -591,7 +588,6 @@ def test_received_data_leaves_the_budget_when_it_is_deleted() -> None:
 
 
 CANCEL = [(0x0100, b"\xff\x0f"), (0x0120, b"\7\0"), (0x0800, b"\0\0")]
-
 ECHO_WITH_DATA = [*echo_elements()[:-1], (0x0800, b"\0\0")]
 
 

@@ -38,7 +38,6 @@ from tests.builders.objects import (
 from tests.tools.validation import OUTLINE, dump, new_errors, validate, warnings
 
 PARAMETERS = "Algorithm Parameters"
-
 REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
 
 # The other character set files of pydicom contain no study.

@@ -27,7 +27,6 @@ from tests.tools.validation import OUTLINE, dump, validate
 pytestmark = pytest.mark.network
 
 OLDER = [str(ComprehensiveSRStorage), str(EnhancedSRStorage)]
-
 PREDECESSOR = ObjectReference(REPORT_CLASS, f"{STUDY}.7", f"{STUDY}.6", STUDY)
 
 

@@ -234,9 +234,7 @@ def slow_line(there: Destination, pause: float, timeouts: Timeouts) -> Iterator[
 
 
 LARGE = file_bytes(chest_film(np.zeros((512, 512), np.uint16), sop_class=SC))
-
 HUGE = file_bytes(chest_film(np.zeros((3000, 3000), np.uint16), sop_class=SC))
-
 SHORT = Timeouts(connect=10, association=10, response=2, network=2)
 
 

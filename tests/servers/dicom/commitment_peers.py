@@ -27,7 +27,6 @@ from tests.servers.dicom.commitment_archive import HOST, Archive
 from tests.servers.dicom.storage_node import CR
 
 REQUEST = CommitmentRequest("2.25.1", (Reference(CR, "1.2.3.1"), Reference(CR, "1.2.3.2")))
-
 COMMITTED = CommitmentAnswer("2.25.1", REQUEST.references)
 
 

@@ -8,24 +8,17 @@ from types import TracebackType
 from typing import Self
 
 HOST = "127.0.0.1"
-
 CR = "1.2.840.10008.5.1.4.1.1.1"
-
 VERIFICATION = "1.2.840.10008.1.1"
-
 EXPLICIT = "1.2.840.10008.1.2.1"
-
 IMPLICIT = "1.2.840.10008.1.2"
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
-
 COMMAND, LAST = 1, 2
-
 CLOSED = 0
 """Type that `RawPeer.next` returns at the end of the connection; no PDU has it."""
 
 Element = tuple[int, bytes]
-
 Context = tuple[int, str, Sequence[str]]
 
 
@@ -44,7 +37,6 @@ def context_item(context: Context) -> bytes:
 
 
 CONTEXTS: tuple[Context, ...] = ((1, VERIFICATION, [IMPLICIT]), (3, CR, [EXPLICIT]))
-
 USER_INFORMATION = item(
     0x50, item(0x51, struct.pack(">I", 16384)) + item(0x52, b"1.2.3") + item(0x55, b"RAW")
 )

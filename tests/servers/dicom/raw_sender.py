@@ -19,7 +19,6 @@ from tests.servers.dicom.raw_peer import (
 )
 
 ANSWER_SECONDS = 60.0
-
 FRAGMENT = 1 << 20
 
 

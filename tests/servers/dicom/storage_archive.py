@@ -21,9 +21,7 @@ from tests.builders.images.films import chest_film, file_bytes
 from tests.servers.dicom.raw_peer import ASSOCIATE_AC, USER_INFORMATION, item, pdu
 
 SC = SecondaryCaptureImageStorage
-
 CR = ComputedRadiographyImageStorage
-
 QUICK = Timeouts(connect=2, association=2, response=2, network=2)
 
 Handler = Callable[[Event], Any]

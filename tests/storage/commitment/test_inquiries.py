@@ -8,7 +8,6 @@ from storage.store import Store
 from tests.builders.store_rows import LEASE, claim, new_instance, receive
 
 CLASS = "1.2.840.10008.5.1.4.1.1.1.1"
-
 ASKED = [InstanceName(CLASS, "1.1"), InstanceName(CLASS, "1.2")]
 
 

@@ -20,13 +20,9 @@ from tests.builders.store_rows import LEASE, STUDY, analyse, claim, made_object,
 from tests.tools.clock import Clock
 
 PACS = "pacs"
-
 REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
-
 NO_SUCH_INSTANCE = 0x0112
-
 CLASS_CONFLICT = 0x0119
-
 AFTER = timedelta(seconds=5)
 
 

@@ -15,7 +15,6 @@ from storage.files.durable import make_folder
 from storage.files.spool import MARKER, Spool
 
 PATH = "received/ab/x.dcm"
-
 SHA256 = hashlib.sha256(b"x").hexdigest()
 
 

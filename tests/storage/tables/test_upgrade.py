@@ -23,7 +23,6 @@ from tests.storage.tables.release import restore, revisions
 from tests.tools.paths import ROOT
 
 REVISIONS = tuple(revisions())
-
 Rows = dict[str, list[dict[str, Any]]]
 
 

@@ -33,7 +33,6 @@ from tests.servers.postgresql_server import emptied_database
 from tests.tools.clock import Clock
 
 DAYS = 7
-
 COMMITTERS = ("ARCHIVE",)
 
 
