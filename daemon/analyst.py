@@ -9,8 +9,9 @@ from daemon.analyse.pipeline import Pipeline
 from daemon.config.settings import Config
 from daemon.errors import ROOM_ERRORS, DecoderError
 from daemon.report.report_job import StudyReporter
+from daemon.worker.backoff import Backoff
 from daemon.worker.lease import Lease
-from daemon.worker.loop import Backoff, Loop, from_now
+from daemon.worker.loop import Loop, from_now
 from daemon.worker.redaction import unexpected
 from daemon.worker.role import RoleContext
 from storage.errors import (
@@ -111,5 +112,5 @@ def run(context: RoleContext) -> None:
     with Store.open(config.resolved_database_url, migrate=False) as store:
         analyst = Analyst(config, context.worker, spool, store, pipeline)
         context.ready()
-        loop = Loop("the analyst waits", log, context.stop, STORE_ERROR_BACKOFF)
+        loop = Loop("the analyst waits", log, context.stop, STORE_ERROR_BACKOFF, StorageError)
         loop.run(lambda: 0.0 if analyst.work_once() else POLL_SECONDS)

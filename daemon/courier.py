@@ -39,7 +39,7 @@ def log_jobs_without_peer(config: Config, store: Store) -> None:
         configured, jobs = peers_by_kind[kind]
         if name not in configured:
             log.warning(
-                "%d %s wait for %s, which has no such role in the configuration: "
+                "%d %s wait for %s, for which the configuration has no such work: "
                 "add the peer again, or discard them (cxrd jobs list --state queued)",
                 count,
                 jobs,

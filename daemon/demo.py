@@ -32,7 +32,8 @@ from dicom_io.receive.node import Node
 from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from dicom_io.report.text import report_text
 from dicom_io.send.association import Destination
-from dicom_io.send.sender import Disposition, Sender, pair_of
+from dicom_io.send.sender import Sender, pair_of
+from dicom_io.send.store_status import Disposition
 from storage.records import JobKind, JobState, StudyStatus
 from storage.store import Store
 

@@ -25,7 +25,7 @@ from daemon.config.permissions import readable_by_others
 from daemon.config.settings import Config
 from daemon.config.tls import ending_soon
 from daemon.errors import RoleFailedError
-from daemon.worker.loop import Backoff
+from daemon.worker.backoff import Backoff
 from daemon.worker.role import CannotStart, Ready, RoleName, exit_reason, role_process, stop_handler
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.audit.trail import Audit

@@ -1,9 +1,9 @@
 """Orphans: spool files without a database row, left by killed processes.
 
 A file is in the spool before its row is in the database, so a process that is killed in between
-leaves an orphan. A writer holds the lock of the file's folder (`Spool.recording`) until the row is
-committed. A sweep takes only files of folders without a writer: it locks the folder and looks for
-the rows again.
+leaves an orphan. A writer holds the lock of the file's folder (`Spool.folders_held`) until the row
+is committed. A sweep takes only files of folders without a writer: it locks the folder and looks
+for the rows again.
 
 An orphaned object is deleted: its job makes it again. An orphaned received file is moved to
 LOST_AND_FOUND: it was not acknowledged, so its sender still has it, unless the database was

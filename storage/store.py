@@ -118,10 +118,10 @@ class Store:
         `host` is the sender's address, for the audit trail. Raises StorageError, also if the
         store's file was deleted or replaced: such a record would be lost when the process ends.
         """
+        now = self._now()
+        quiet = timedelta(seconds=quiet_seconds)
         with self._database.writing() as connection:
-            receipt = record_instance(
-                connection, instance, timedelta(seconds=quiet_seconds), host, retried, self._now()
-            )
+            receipt = record_instance(connection, instance, quiet, host, retried, now)
             self._require_file()
         return receipt
 

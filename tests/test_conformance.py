@@ -23,7 +23,7 @@ from dicom_io.receive.events import REJECT_CODES
 from dicom_io.receive.limits import AbortReason
 from dicom_io.receive.negotiation import RECEIVABLE_SYNTAXES, STORAGE_CLASSES
 from dicom_io.receive.store_request import StoreStatus
-from dicom_io.send.sender import classify
+from dicom_io.send.store_status import classify
 from storage.audit.records import AuditKind, AuditRow
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "conformance.md").read_text(encoding="utf-8")

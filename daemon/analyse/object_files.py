@@ -17,7 +17,7 @@ def written_objects(
     A sweep leaves the files alone until then.
     """
     paths = [object_path(built.sop_instance_uid, built.data) for built in objects]
-    with spool.recording(*paths):
+    with spool.folders_held(*paths):
         yield [
             _write(spool, path, built, source) for path, built in zip(paths, objects, strict=True)
         ]

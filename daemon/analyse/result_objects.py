@@ -28,7 +28,7 @@ from dicom_io.objects.secondary_capture import (
 from dicom_io.objects.segmentation import SegmentationContent, SegmentedFinding, build_segmentation
 from dicom_io.objects.source_header import Envelope, Identity
 from dicom_io.objects.uids import derived_uid, heatmap_uid, series_uid
-from dicom_io.read.image_header import ImageHeader, first_number
+from dicom_io.read.image_header import ImageHeader
 from storage.records import ObjectKind
 
 SERIES_NUMBERS = {
@@ -200,19 +200,15 @@ class ObjectBuilder:
 
 def film_name(source: ImageHeader) -> str:
     """Return the series, number and view of a film in words, without naming the patient."""
-    named = (("series", source.series_number), ("image", source.instance_number))
-    parts = [
-        f"{word} {int(value)}"
-        for word, written in named
-        if (value := first_number(written)) is not None
-    ]
+    named = (("series", source.series_order), ("image", source.instance_order))
+    parts = [f"{word} {int(value)}" for word, value in named if value is not None]
     view = source.view_position.upper()
     return ", ".join([*parts, *([view] if view in {"PA", "AP"} else [])])
 
 
 def _film_number(source: ImageHeader) -> int:
     """Return the film's InstanceNumber, so that objects of several films sort as the films do."""
-    value = first_number(source.instance_number)
+    value = source.instance_order
     return int(value) if value is not None and 1 <= value < 2**31 else 1
 
 

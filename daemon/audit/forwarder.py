@@ -13,7 +13,8 @@ import threading
 from daemon.audit.messages import Reporter
 from daemon.audit.syslog import NOTICE, WARNING, SyslogConnection, frame
 from daemon.config.settings import Config
-from daemon.worker.loop import Backoff, Loop
+from daemon.worker.backoff import Backoff
+from daemon.worker.loop import Loop
 from dicom_io.audit_message import Outcome, to_xml
 from storage.audit.chain import EMPTY_HEAD, hash_matches
 from storage.audit.records import AuditKind, AuditOutcome, AuditRow, parse_subject

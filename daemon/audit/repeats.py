@@ -99,8 +99,9 @@ class RepeatRecorder(ABC, Generic[Key, Event]):
         if self._thread.is_alive():
             log.error(
                 "%d %s(s) are not in the audit trail: the store does not answer",
-                sum(number for _, _, number in self._queue)
-                + sum(count.number for count in self._counts.values()),
+                # The writer may still change both: copy them in one step each.
+                sum(number for _, _, number in tuple(self._queue))
+                + sum(count.number for count in tuple(self._counts.values())),
                 self._noun,
             )
 

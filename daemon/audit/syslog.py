@@ -83,7 +83,7 @@ class SyslogConnection:
             else:
                 self._socket.sendall(b"%d %b" % (len(message), message))
         except OSError as error:
-            raise SyslogError(f"{self._name} broke the connection: {error}") from error
+            raise SyslogError(f"{self._name} did not accept a message: {error}") from error
 
     def flush(self) -> None:
         """Wait for the acknowledgement of all octets, then for a hangup that does not come.

@@ -10,8 +10,8 @@ from collections.abc import Collection
 
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
+from daemon.worker.backoff import Backoff
 from daemon.worker.lease import Lease
-from daemon.worker.loop import Backoff
 from dicom_io.commitment.messages import (
     CommitmentAnswer,
     Failure,

@@ -11,7 +11,8 @@ from collections.abc import Collection
 
 from daemon.commitment.answers import answer_to, sent_as, settle_answer, take_answer
 from daemon.config.peers import PeerConfig
-from daemon.worker.loop import Backoff, Loop, from_now
+from daemon.worker.backoff import Backoff
+from daemon.worker.loop import Loop, from_now
 from daemon.worker.peer_queue import PeerQueue
 from daemon.worker.role import RoleContext
 from dicom_io.commitment.messages import (

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from daemon.commitment.answers import answer_to, peers_of, settle_answer, take_answer
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
-from daemon.worker.loop import Backoff, Loop, from_now
+from daemon.worker.backoff import Backoff
+from daemon.worker.loop import Loop, from_now
 from daemon.worker.peer_queue import PeerQueue
 from dicom_io.commitment.answer_channel import AnswerChannel
 from dicom_io.commitment.messages import CommitmentAnswer, CommitmentRequest, MessageStatus

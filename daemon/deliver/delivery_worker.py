@@ -6,12 +6,14 @@ from contextlib import ExitStack
 
 from daemon.config.destinations import destination_of, picture_contexts, picture_syntax
 from daemon.config.peers import PeerConfig
-from daemon.worker.loop import Backoff, Loop
+from daemon.worker.backoff import Backoff
+from daemon.worker.loop import Loop
 from daemon.worker.peer_queue import PeerQueue
 from daemon.worker.role import RoleContext
 from dicom_io.errors import AssociationError, DicomError
 from dicom_io.objects.compression import picture_for_destination
-from dicom_io.send.sender import Disposition, Sender
+from dicom_io.send.sender import Sender
+from dicom_io.send.store_status import Disposition
 from storage.errors import SpoolUnavailableError, StorageError
 from storage.files.spool import Spool
 from storage.records import Job, JobKind, PendingDelivery
@@ -134,7 +136,8 @@ class DeliveryWorker:
         """Retry or park the job. Return the seconds that the other deliveries wait."""
         wait = self._loop.next_wait()
         if error.retryable:
-            # The backoff of the job alone grows for an object that breaks every association.
+            # Each success resets the wait of the loop. For an object that breaks every association
+            # only the attempts of its job keep growing, so the longer wait counts.
             self._queue.retry(job, str(error), max(wait, self._backoff.seconds(job.attempts)))
         else:
             # The destination would reject every delivery: park this job, delay the next.

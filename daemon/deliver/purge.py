@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 from daemon.config.settings import Config
 from daemon.errors import UsageError
-from daemon.worker.loop import Backoff, Loop
+from daemon.worker.backoff import Backoff
+from daemon.worker.loop import Loop
+from daemon.worker.redaction import error_text
 from daemon.worker.role import RoleContext
 from storage.files.lock import hold_lock
 from storage.files.spool import Spool
@@ -39,12 +41,15 @@ class PeriodicPurge:
 
     def run(self) -> None:
         """Check every file once. Then purge until told to stop, if `retention.days` is set."""
-        backoff = Backoff(PURGE_EVERY_SECONDS, PURGE_EVERY_SECONDS)
-        Loop("check of the files", log, self._stop, backoff).attempt(self._check_files)
+        try:
+            self._check_files()
+        except Exception as error:  # noqa: BLE001 - a failed check must not prevent the purges
+            log.error("the files are not checked: %s", error_text(error))
         if self._config.retention.days is not None:
+            backoff = Backoff(PURGE_EVERY_SECONDS, PURGE_EVERY_SECONDS)
             Loop("purge", log, self._stop, backoff).run(self._purge)
 
-    def _check_files(self) -> float:
+    def _check_files(self) -> None:
         """Log the files that are missing or have another size; `cxrd verify` reads them, too."""
         found = 0
         for fault in self._store.integrity.faults(self._spool, read=False):
@@ -52,10 +57,9 @@ class PeriodicPurge:
             if found <= MAX_FAULTS_LOGGED:
                 log.error("%s", fault)
             if self._stop.is_set():
-                return 0.0
+                return
         if found > MAX_FAULTS_LOGGED:
             log.error("%d files are missing or altered: cxrd verify names all", found)
-        return 0.0
 
     def _purge(self) -> float:
         studies = []

@@ -4,7 +4,8 @@ import logging
 import threading
 from pathlib import Path
 
-from daemon.worker.loop import Backoff, Loop
+from daemon.worker.backoff import Backoff
+from daemon.worker.loop import Loop
 from storage.files.spool import LOST_AND_FOUND, Spool
 from storage.orphans import Sweep, Swept
 from storage.store import Store

@@ -24,15 +24,15 @@ class Reception:
     def receive(self, received: ReceivedInstance) -> StoreStatus:
         """Store one instance durably and queue it. Return the status of the response (PS3.4 B.2.3).
 
-        SUCCESS is returned only after the file and its row are on disk. After OUT_OF_RESOURCES
-        neither is left, and the sender retries.
+        SUCCESS is returned only after the file and its row are on disk. After OUT_OF_RESOURCES no
+        row is left, and the sender retries; a file that cannot be deleted is left to the sweep.
         """
         header = received.header
         # Every reception has a path of its own: if the same object arrives on two associations at
         # once, deleting one copy cannot delete the bytes of the other.
         path = received_path(header.study_instance_uid, header.sop_instance_uid, uuid.uuid4().hex)
         try:
-            with self._spool.recording(path):
+            with self._spool.folders_held(path):
                 receipt = self._keep(received, path)
         except StorageError as error:
             log.error("an object from %s is refused: %s", received.calling_ae_title, error)
@@ -48,7 +48,7 @@ class Reception:
         return StoreStatus.SUCCESS
 
     def _keep(self, received: ReceivedInstance, path: str) -> Receipt:
-        """Write the file and its row. Raises StorageError, and then leaves neither."""
+        """Write the file and its row. Raises StorageError, and then leaves no row."""
         try:
             stored = self._spool.write(path, received.data)
             receipt = self._store.record_instance(
@@ -58,13 +58,13 @@ class Reception:
                 FAILURES,
             )
             if receipt.outcome is ReceiptOutcome.DUPLICATE:
-                self._delete_duplicate(received, stored, receipt.instance_id)
+                self._settle_duplicate(received, stored, receipt.instance_id)
         except StorageError:
             self._delete_unless_named(path)
             raise
         return receipt
 
-    def _delete_duplicate(
+    def _settle_duplicate(
         self, received: ReceivedInstance, stored: StoredFile, instance_id: int
     ) -> None:
         """Delete the second copy of an instance. A damaged first copy is restored from it.
@@ -92,7 +92,7 @@ class Reception:
         self._spool.delete(stored.path)
 
     def _delete_unless_named(self, path: str) -> None:
-        """Delete a file unless a row names it: a failed commit may have succeeded."""
+        """Delete a file unless a row names it: a commit that raised may still have taken effect."""
         try:
             if self._store.unreferenced([path], wait_for_writers=True):
                 self._spool.delete(path)

@@ -13,7 +13,7 @@ from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import report_uid, series_uid
 from dicom_io.read.header import read_header
-from dicom_io.read.image_header import first_number, read_image_header
+from dicom_io.read.image_header import read_image_header
 from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
 from dicom_io.report.document import ReportContent, build_report
 from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
@@ -153,8 +153,8 @@ def built_report(content: ReportContent) -> BuiltObject:
 def _place(image: ReportedImage) -> tuple[float, float, str]:
     """Return the position of the image in its study."""
     header = image.header
-    series, instance = first_number(header.series_number), first_number(header.instance_number)
-    return series or 0.0, instance or 0.0, image.reference().sop_instance_uid
+    uid = image.reference().sop_instance_uid
+    return header.series_order or 0.0, header.instance_order or 0.0, uid
 
 
 def _reported(item: Instance, model_sha256: str, read: ReadFile) -> ReportedImage:

@@ -56,7 +56,7 @@ def run(context: RoleContext) -> None:
             context.ready()
             while not context.stop.wait(POLL_SECONDS):
                 if not thread.is_alive():
-                    raise RoleFailedError("the HTTP server ended unexpectedly; see the log")
+                    raise RoleFailedError("the HTTP server ended by itself; the log says why")
             server.should_exit = True
             thread.join(STOP_SECONDS)
 

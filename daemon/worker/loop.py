@@ -2,36 +2,18 @@
 
 import datetime
 import logging
-import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from daemon.worker.backoff import Backoff
 from daemon.worker.redaction import error_text
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Exponential backoff with jitter.
-
-    The wait doubles from `initial` to `maximum` seconds. Jitter takes off up to a quarter, so that
-    clients that failed together do not retry together.
-    """
-
-    initial: float
-    maximum: float
-    rng: random.Random = field(default_factory=random.Random, repr=False, compare=False)
-
-    def seconds(self, attempt: int) -> float:
-        """Return the seconds to wait after failure number `attempt` (from 1)."""
-        doubled = self.initial * 2.0 ** min(attempt - 1, 30)
-        return min(doubled, self.maximum) * self.rng.uniform(0.75, 1.0)
-
-
 class Loop:
-    """Repeats a step until `stop` is set; logs every error of the step and goes on.
+    """Repeats a step until `stop` is set; logs an error of the step and goes on.
 
-    An error must not end the loop: the role would look healthy while its work is not done.
+    In a thread no error may end the loop: the role would look healthy while its work is not done.
+    A role whose process is the loop `survives` fewer: the supervisor restarts the process.
     """
 
     def __init__(
@@ -40,11 +22,13 @@ class Loop:
         log: logging.Logger,
         stop: threading.Event,
         backoff: Backoff,
+        survives: type[Exception] = Exception,
     ) -> None:
         self._name = name
         self._log = log
         self._stop = stop
         self._backoff = backoff
+        self._survives = survives
         self._failures = 0
 
     def run(self, step: Callable[[], float]) -> None:
@@ -56,7 +40,7 @@ class Loop:
         """Run `step` once. Return the seconds to wait, after an error those of the backoff."""
         try:
             return step()
-        except Exception as error:  # noqa: BLE001 - see the class
+        except self._survives as error:
             wait = self.next_wait()
             self._log.error(
                 "%s: %s; the next try is in %.1f s", self._name, error_text(error), wait

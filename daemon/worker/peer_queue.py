@@ -12,7 +12,7 @@ from storage.store import Store
 
 
 class PeerQueue:
-    """Claims the jobs for one peer, and ends those that fail."""
+    """Claims the jobs for one peer; queues a failed job again, or parks it."""
 
     def __init__(
         self,
@@ -41,17 +41,18 @@ class PeerQueue:
     def retry(self, job: Job, reason: str, seconds: float) -> None:
         """Queue the job again, due in `seconds`. The attempt counts. Raises LeaseLostError."""
         self._store.jobs.fail(job, reason, from_now(seconds))
-        self._log_wait(reason, seconds)
+        self._log_wait(logging.WARNING, reason, seconds)
 
     def postpone(self, job: Job, reason: str, seconds: float) -> None:
         """Queue the job again, due in `seconds`. No attempt counts. Raises LeaseLostError."""
         self._store.jobs.postpone(job, from_now(seconds), reason)
-        self._log_wait(reason, seconds)
+        self._log_wait(logging.ERROR, reason, seconds)
 
     def park(self, job: Job, reason: str) -> None:
         """Park the job until an operator retries or discards it. Raises LeaseLostError."""
-        self._store.jobs.fail(job, reason, None, audited=redact(reason))
+        self._store.jobs.fail(job, reason, retry_at=None, audited=redact(reason))
         self._log.error("%s: job %d is parked: %s", self._peer, job.id, redact(reason))
 
-    def _log_wait(self, reason: str, seconds: float) -> None:
-        self._log.warning("%s: %s; the next try is in %.1f s", self._peer, redact(reason), seconds)
+    def _log_wait(self, level: int, reason: str, seconds: float) -> None:
+        text = redact(reason)
+        self._log.log(level, "%s: %s; the next try is in %.1f s", self._peer, text, seconds)

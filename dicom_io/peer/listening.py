@@ -2,15 +2,19 @@
 
 import errno
 
+_ANOTHER_PORT = {"listener": "choose another port", "web": "set web.port"}
+_HIGH_PORT = {"listener": "choose one above 1023", "web": "set web.port above 1023"}
+
 
 def listen_problem(section: str, host: str, port: int, error: OSError) -> str:
-    """Return the problem and its remedy; `section` names the part of the configuration."""
+    """Return the problem and its remedy.
+
+    `section` is the section of the configuration, listener or web. The audit trail holds this text
+    if the role cannot start.
+    """
     if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {port} on {host} is in use; stop the other program or choose another ({section})"
-        )
+        remedy = f"stop the other program or {_ANOTHER_PORT[section]}"
+        return f"port {port} on {host} is in use; {remedy}"
     if error.errno == errno.EACCES:
-        return (
-            f"port {port} needs more rights than this user has; choose one above 1023 ({section})"
-        )
+        return f"port {port} needs more rights than this user has; {_HIGH_PORT[section]}"
     return f"cannot listen on {host}:{port} ({error.strerror}); check {section}.host"

@@ -21,9 +21,10 @@ _FULL_BITS = 16
 
 @dataclass(frozen=True, slots=True)
 class LookupTable:
-    """A lookup table (PS3.3 C.11.1.1): `entries[0]` belongs to `first` and all values below it.
+    """A lookup table (PS3.3 C.11.1.1): `entries[0]` is the output for `first` and lower values.
 
-    `top` is the largest value that the declared number of bits can hold.
+    `top` is the output of full scale: the largest value of the declared number of bits, or of the
+    bits that the entries need if they are more.
     """
 
     first: int
@@ -70,7 +71,8 @@ class GreyScale:
     `padding` is the range of stored values that stand for pixels outside the film. `slope` and
     `intercept` apply where there is no `modality_table`; `window` applies where there is no
     `voi_table`. `has_tables` is True if the header holds a lookup table, even an unusable one.
-    `notes` name unusable or unknown values; `polarity_notes` follow the notes of `voi`.
+    `notes` name unusable or unknown values; `polarity_notes` are listed
+    after the notes that `voi` returns.
     """
 
     bits_stored: int
@@ -101,10 +103,10 @@ class GreyScale:
     def voi(self, values: Values, shown: NDArray[np.bool_]) -> tuple[Values, tuple[str, ...]]:
         """Map modality values to 0…1 as the VOI LUT module says (PS3.3 C.11.2), with notes.
 
-        A VOI LUT Sequence goes before a window. The standard leaves the choice, and the table is
-        the tone curve that the vendor made for this image. Of several windows or tables the first
-        counts, which vendors use for the default view. Without either, an 8-bit image is shown as
-        it is and any other from the smallest to the largest value among `shown`.
+        A VOI LUT Sequence goes before a window: the standard lets the viewer choose, and the
+        table is the tone curve that the vendor made for this image. Of several windows or tables
+        the first counts, which vendors use for the default view. Without either, an 8-bit image is
+        shown as it is and any other from the smallest to the largest value among `shown`.
         """
         if self.voi_table is not None:
             return np.clip(self.voi_table(values) / self.voi_table.top, 0.0, 1.0), ()
@@ -198,7 +200,7 @@ def _polarity(ds: Dataset, layout: Layout) -> tuple[bool, tuple[str, ...]]:
     """Return True if the image is shown inverted, and notes.
 
     MONOCHROME1 means that the smallest value is white (PS3.3 C.7.6.3.1.2). Presentation LUT Shape
-    INVERSE states the same of the same image (C.8.11.3), so the two never add up.
+    INVERSE states the same (C.8.11.3): with both, the image is inverted once, not twice.
     """
     if layout.photometric == "MONOCHROME1":
         return True, ()
@@ -208,10 +210,10 @@ def _polarity(ds: Dataset, layout: Layout) -> tuple[bool, tuple[str, ...]]:
 
 
 def _lookup_table(
-    first: tuple[Dataset, ...], transfer_syntax: UID, layout: Layout
+    first_items: tuple[Dataset, ...], transfer_syntax: UID, layout: Layout
 ) -> LookupTable | None:
     """Read the table of the first item of a LUT sequence; None if it is absent or unusable."""
-    for item in first:
+    for item in first_items:
         descriptor = numbers(item, "LUTDescriptor")
         entries = _entries(item, transfer_syntax, descriptor)
         if len(entries):
@@ -224,7 +226,7 @@ def _lookup_table(
 
 
 def _entries(item: Dataset, transfer_syntax: UID, descriptor: tuple[float, ...]) -> Values:
-    """Return LUT Data of any VR: words, or bytes that hold words or bytes."""
+    """Return LUT Data of any VR: numbers, or raw bytes that hold 16-bit or 8-bit entries."""
     nothing = np.zeros(0)
     if len(descriptor) != 3 or "LUTData" not in item:
         return nothing
@@ -246,7 +248,7 @@ def _signed_first(first: int, layout: Layout) -> int:
 
 
 def _top(bits: int, entries: Values) -> float:
-    """Return the largest output value; a declared depth that the entries exceed is ignored."""
+    """Return the output of full scale; a declared depth that the entries exceed is ignored."""
     needed = max(1, int(entries.max()).bit_length())
     depth = bits if needed <= bits <= _FULL_BITS else needed
     return float((1 << depth) - 1)

@@ -27,6 +27,8 @@ class ImageHeader:
     and a list of numbers empty. `orientation` is PatientOrientation as it is written. `spacings`
     holds the values of the four attributes that give the size or aspect ratio of a pixel.
 
+    `series_order` and `instance_order` are Series and Instance Number as numbers.
+
     `dataset` is the parsed object. Attributes that builders copy as raw bytes are not fields,
     because reading an attribute decodes it in the dataset.
     """
@@ -40,6 +42,8 @@ class ImageHeader:
     view_position: str
     series_number: str
     instance_number: str
+    series_order: float | None
+    instance_order: float | None
     rows: float | None
     columns: float | None
     orientation: str
@@ -59,6 +63,8 @@ class ImageHeader:
             view_position=text(ds, "ViewPosition"),
             series_number=text(ds, "SeriesNumber"),
             instance_number=text(ds, "InstanceNumber"),
+            series_order=number(ds, "SeriesNumber"),
+            instance_order=number(ds, "InstanceNumber"),
             rows=number(ds, "Rows"),
             columns=number(ds, "Columns"),
             orientation=text(ds, "PatientOrientation"),
@@ -85,15 +91,6 @@ class ImageHeader:
     def grey_scale(self) -> GreyScale:
         """The steps from stored values to grey levels. Raises as `layout` does."""
         return grey_scale_of(self.dataset, self.transfer_syntax, self.layout)
-
-
-def first_number(written: str) -> float | None:
-    """Return the first of the numbers that a text holds; None unless each value is a number."""
-    try:
-        values = [float(value) for value in written.split("\\")]
-    except ValueError:
-        return None
-    return values[0]
 
 
 def read_image(source: bytes | Path) -> ImageHeader:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -25,22 +24,10 @@ from dicom_io.send.association import (
     uid_name,
 )
 from dicom_io.send.request_response import MatchingProvider
+from dicom_io.send.store_status import SUCCESS, Disposition, classify
 
 # Exceptions of pydicom and pynetdicom for an object that cannot be encoded.
 _ENCODER_ERRORS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
-
-_SUCCESS = 0x0000
-_DUPLICATE = 0x0111
-_TRANSIENT_FAILURES = frozenset({0x0110, 0x0213})
-_WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
-
-
-class Disposition(StrEnum):
-    """The next step for an object after an attempt to send it."""
-
-    DELIVERED = "delivered"
-    RETRY = "retry"
-    PARK = "park"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +35,7 @@ class SendResult:
     """Outcome of one C-STORE; `status` is None if the object was not sent or not answered.
 
     `sop_class_uid` and `sop_instance_uid` are those of the object sent: a report may be sent as
-    another SOP class (`report_fallback`). They are empty if the object was not sent.
+    another SOP class (`report_for_destination`). They are empty if the object was not sent.
     """
 
     status: int | None
@@ -87,9 +74,9 @@ class EchoResult:
 class Sender:
     """One association with a destination, used for many objects; a context manager.
 
-    `sop_classes` are proposed uncompressed; `also` adds (SOP class, transfer syntax) pairs, for
-    example from `pair_of`. Entering raises AssociationError, or ValueError if one association
-    cannot hold all contexts.
+    `sop_classes` are proposed with uncompressed transfer syntaxes only; `also` adds pairs of SOP
+    class and transfer syntax, for example from `pair_of`. Entering raises AssociationError, or
+    ValueError if one association cannot hold all contexts.
     """
 
     def __init__(
@@ -133,7 +120,8 @@ class Sender:
         """Send one object (a whole file) and classify the response.
 
         A report is sent as the first SOP class of REPORT_CLASSES that was accepted. If the
-        association breaks, or another response arrives, the result is RETRY: open a new Sender.
+        association breaks, or a response to another request arrives, the result is RETRY: open a
+        new Sender.
         `on_progress` is called about once a second, in this thread, until the response arrives or
         times out. An exception in it ends the association and is raised.
         """
@@ -165,26 +153,16 @@ def pair_of(source: bytes | Path) -> tuple[str, str]:
     return header.sop_class_uid, header.transfer_syntax_uid
 
 
-def classify(status: int) -> Disposition:
-    """Return the next step after a C-STORE status (PS3.4 table B.2-1, PS3.7 Annex C).
-
-    After success, a warning and "duplicate SOP instance" the destination has the object. Lack of
-    resources and processing failures are retried. Other failures need the operator.
-    """
-    if status in {_SUCCESS, _DUPLICATE} or status in _WARNINGS or status >> 12 == 0xB:
-        return Disposition.DELIVERED
-    if status in _TRANSIENT_FAILURES or status >> 8 == 0xA7:
-        return Disposition.RETRY
-    return Disposition.PARK
-
-
 def echo(
     destination: Destination,
     *,
     sop_classes: Iterable[str] = RESULT_CLASSES,
     also: Iterable[tuple[str, str]] = (),
 ) -> EchoResult:
-    """Send a C-ECHO and return the SOP classes that the destination accepts; errors included."""
+    """Send a C-ECHO and return the SOP classes that the destination accepts.
+
+    An error is returned in the result and not raised.
+    """
     asked = tuple(sop_classes)
     pairs = tuple(also)
     try:
@@ -207,10 +185,10 @@ def echo(
 def _diagnose(
     destination: Destination,
     accepted: Mapping[str, tuple[str, ...]],
-    echoes: bool,
+    accepts_verification: bool,
     status: int | None,
 ) -> EchoResult:
-    if echoes and status != _SUCCESS:
+    if accepts_verification and status != SUCCESS:
         response = "nothing" if status is None else f"0x{status:04X}"
         return EchoResult(
             False, f"{destination.name} answered the C-ECHO with {response}", accepted, True

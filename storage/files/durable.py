@@ -47,7 +47,7 @@ def remove_if_abandoned(temporary: Path) -> bool:
     """Remove a temporary file whose writer has exited; return True if it was removed."""
     with folder_locked(temporary.parent, fcntl.LOCK_EX):
         try:
-            # Network file systems require a file open for writing.
+            # On a network file system an exclusive lock needs a file that is open for writing.
             with temporary.open("r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 temporary.unlink()

@@ -1,7 +1,7 @@
 """The spool: a folder of DICOM files, each written once and completely.
 
-A marker file shows that the spool volume is mounted. Without it the spool reports no file as
-missing and writes no file.
+A marker file shows that the spool volume is mounted. Without the marker, reads and writes raise
+SpoolUnavailableError, and no file counts as missing.
 """
 
 import contextlib
@@ -37,9 +37,11 @@ _Result = TypeVar("_Result")
 RECEIVED = "received"
 OBJECTS = "objects"
 LOST_AND_FOUND = "lost+found"
-MARKER = "cxrd-spool"
+MARKER_NAME = "cxrd-spool"
 """Name of the marker file."""
-MARK = b"cxrd keeps files here: without this one it takes the folder for an empty mount point.\n"
+MARKER_TEXT = (
+    b"cxrd keeps files here: without this one it takes the folder for an empty mount point.\n"
+)
 _TEMPORARY = "tmp"
 BATCH_FILES = 500
 
@@ -82,15 +84,15 @@ def make_spool(root: Path) -> None:
     temporary = root / _TEMPORARY
     make_folder(temporary)
     if not is_marked(root):
-        with durable_file(root / MARKER, temporary) as file:
-            file.write(MARK)
+        with durable_file(root / MARKER_NAME, temporary) as file:
+            file.write(MARKER_TEXT)
 
 
 def is_marked(root: Path) -> bool:
     """Return True if the folder holds the marker file. Raises SpoolError if that is unknown."""
     with storage_errors(root):
         try:
-            (root / MARKER).stat()
+            (root / MARKER_NAME).stat()
         except FileNotFoundError:
             return False
     return True
@@ -100,10 +102,10 @@ class Spool:
     """Files below one root folder, named by relative POSIX paths.
 
     Safe to share between threads and processes. Files are 0600 and folders 0700. A file is written
-    before the row that names it: its writer holds the shared lock of its folder (`recording`)
+    before the row that names it: its writer holds the shared lock of its folder (`folders_held`)
     until the row is committed. The orphan sweep holds the exclusive lock (`exclusive`).
 
-    A fault of all files, not of a single file, raises SpoolUnavailableError.
+    A fault of the whole volume raises SpoolUnavailableError, of one file another SpoolError.
     """
 
     def __init__(self, root: Path, min_free_bytes: int = 0, *, create: bool = True) -> None:
@@ -143,7 +145,7 @@ class Spool:
             self._prepare_folder(target.parent)
             with durable_file(target, self._temporary) as file:
                 file.write(data)
-            # If the volume was unmounted meanwhile, the file is in the mount point below it.
+            # After an unmount the file would lie in the empty folder of the mount point.
             self._require_marked()
         stored = target.relative_to(self._root).as_posix()
         return StoredFile(stored, size, hashlib.sha256(data).hexdigest())
@@ -179,7 +181,7 @@ class Spool:
                 self._require_marked()
 
     @contextlib.contextmanager
-    def recording(self, *relatives: str) -> Iterator[None]:
+    def folders_held(self, *relatives: str) -> Iterator[None]:
         """Hold the shared locks of the folders of these files until their rows are committed.
 
         The files need not exist. Any number of threads and processes may hold a folder; a sweep
@@ -194,7 +196,7 @@ class Spool:
 
     @contextlib.contextmanager
     def exclusive(self, relative: str) -> Iterator[bool]:
-        """Lock the folder of a file against `recording`; yield False if it is in use."""
+        """Lock the folder of a file against `folders_held`; yield False if it is in use."""
         folder = self.path(relative).parent
         with contextlib.ExitStack() as stack:
             with storage_errors(folder):
@@ -207,7 +209,7 @@ class Spool:
             yield is_held
 
     def batches(self, area: str, batch_files: int = BATCH_FILES) -> Iterator[tuple[str, ...]]:
-        """Yield the paths of all files of RECEIVED, OBJECTS or LOST_AND_FOUND.
+        """Yield the paths of the files of one area: RECEIVED, OBJECTS or LOST_AND_FOUND.
 
         The files of a batch are in one folder. Files that are added or removed meanwhile may be
         missed.
@@ -268,7 +270,7 @@ class Spool:
             )
 
     def _prepare_folder(self, folder: Path) -> None:
-        """Create a folder and sync its name, once per process even if it exists."""
+        """Create a folder if it is missing; sync its name when this process first uses it."""
         self._require_marked()
         with storage_errors(folder):
             if folder in self._durable_folders and folder.is_dir():
@@ -284,8 +286,8 @@ class Spool:
     def _read(self, relative: str, read: Callable[[Path], _Result]) -> _Result:
         """Return `read(path)`; retry it once after a failure, when the spool can be read.
 
-        Without the retry, a volume that is mounted between the failure and the check of the marker
-        file would have missing files.
+        A volume may be mounted between the failure and the check of the marker file. Without the
+        retry, its files would count as missing.
         """
         path = self.path(relative)
         try:
@@ -315,10 +317,10 @@ class Spool:
 
     def _require_marked(self) -> None:
         with self._marker_errors():
-            (self._root / MARKER).stat()
+            (self._root / MARKER_NAME).stat()
 
     def _require_readable(self) -> None:
-        with self._marker_errors(), (self._root / MARKER).open("rb") as file:
+        with self._marker_errors(), (self._root / MARKER_NAME).open("rb") as file:
             # Read from the disk: a cached marker file does not prove that the disk can be read.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             file.read()
@@ -328,7 +330,7 @@ class Spool:
         probe = self._temporary / "probe"
         try:
             with durable_file(probe, self._temporary) as file:
-                file.write(MARK)
+                file.write(MARKER_TEXT)
         except SpoolError as error:
             raise SpoolUnavailableError(str(error)) from error
         with storage_errors(probe):
@@ -341,7 +343,8 @@ class Spool:
             yield
         except FileNotFoundError as error:
             raise SpoolUnavailableError(
-                f"the spool is not at {self._root}, where {MARKER} is missing: mount its volume"
+                f"the spool is not at {self._root}, where {MARKER_NAME} is missing: "
+                "mount its volume"
             ) from error
         except OSError as error:
             raise SpoolUnavailableError(str(storage_error(error, self._root))) from error

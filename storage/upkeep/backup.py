@@ -30,7 +30,7 @@ from sqlalchemy.exc import DatabaseError
 from storage.errors import IntegrityError, StorageError
 from storage.files.durable import make_folder, storage_errors, sync_folder
 from storage.files.lock import hold_lock
-from storage.files.spool import MARK, MARKER, Spool, file_sha256
+from storage.files.spool import MARKER_NAME, MARKER_TEXT, Spool, file_sha256
 from storage.tables.database import Database, open_database
 from storage.tables.schema import instances, objects
 from storage.tables.upgrade import require_current
@@ -147,7 +147,7 @@ def _fill(
     linkable = _files_of(previous)
     # An empty store has a spool folder, too: every backup is restored the same way.
     (folder / _SPOOL).mkdir(mode=0o700)
-    _write(folder / _SPOOL / MARKER, MARK.decode())
+    _write(folder / _SPOOL / MARKER_NAME, MARKER_TEXT.decode())
     damaged, linked = [], 0
     for file in named:
         name = f"{_SPOOL}/{file.path}"

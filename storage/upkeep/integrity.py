@@ -16,7 +16,7 @@ from sqlalchemy import inspect, select
 
 from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
 from storage.files.durable import storage_errors
-from storage.files.spool import MARKER, Spool, is_marked
+from storage.files.spool import MARKER_NAME, Spool, is_marked
 from storage.tables.database import Database, open_database, parse_url
 from storage.tables.schema import instances, objects
 
@@ -161,7 +161,7 @@ class Integrity:
             raise IntegrityError(
                 f"the spool is not at {root}: none of the files that the store names is there. "
                 "Mount its volume, or restore a backup as docs/operations.md says; to go on "
-                f"without these files, make an empty file {MARKER} in that folder"
+                f"without these files, make an empty file {MARKER_NAME} in that folder"
             )
 
     def faults(self, spool: Spool, *, read: bool) -> Iterator[Fault]:

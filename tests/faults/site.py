@@ -24,7 +24,8 @@ from dicom_io.errors import AssociationError
 from dicom_io.objects.classes import REPORT_CLASS
 from dicom_io.read.header import read_header
 from dicom_io.send.association import Destination, Timeouts
-from dicom_io.send.sender import Disposition, Sender, pair_of
+from dicom_io.send.sender import Sender, pair_of
+from dicom_io.send.store_status import Disposition
 from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool
 from storage.orphans import Sweep
 from storage.records import InstanceState, JobState, KeptFile

@@ -13,7 +13,8 @@ from typing import Any, Self
 import yaml
 
 from dicom_io.send.association import Destination
-from dicom_io.send.sender import Disposition, Sender, pair_of
+from dicom_io.send.sender import Sender, pair_of
+from dicom_io.send.store_status import Disposition
 from storage.store import Store
 from tests.tools.cli import cxrd, cxrd_process
 from tests.tools.ports import HOST, NODE, PACS, SENDER, free_port

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.files.spool import MARKER
+from storage.files.spool import MARKER_NAME
 from tests.servers.running import RunningDaemon
 
 
@@ -43,7 +43,7 @@ def spooled(daemon: RunningDaemon) -> set[str]:
     """Return the paths of all files in the spool, relative to it."""
     root = daemon.data / "spool"
     files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    return files - {MARKER}
+    return files - {MARKER_NAME}
 
 
 @contextlib.contextmanager

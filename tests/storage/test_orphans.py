@@ -97,7 +97,7 @@ def test_objects_without_a_row_are_deleted_and_objects_of_an_earlier_model_stay(
 
 def test_a_file_is_not_swept_while_its_writer_holds_the_folder(spool: Spool, store: Store) -> None:
     path = received_path("1.2", "3", "now")
-    with spool.recording(path):
+    with spool.folders_held(path):
         spool.write(path, b"3")
         assert sweep(spool, store) == Swept(busy=1)
         store.record_instance(new_instance("1.3", "3", spool_path=path), 0)
@@ -115,7 +115,7 @@ def test_an_object_written_again_during_its_deletion_stays(
     began = threading.Event()
 
     def write_again() -> None:
-        with spool.recording(path):
+        with spool.folders_held(path):
             began.set()
             spool.write(path, b"object")
 
@@ -137,7 +137,7 @@ import sys, time
 from pathlib import Path
 from storage.files.spool import Spool
 spool = Spool(Path(sys.argv[1]))
-with spool.recording(sys.argv[2]):
+with spool.folders_held(sys.argv[2]):
     spool.write(sys.argv[2], b"x")
     print("written", flush=True)
     time.sleep(60)
@@ -165,7 +165,7 @@ def _receive_many(url: str, root: Path, worker: int, count: int) -> None:
         for number in range(count):
             name = f"{worker}.{number}"
             path = received_path("1.2", name, "only")
-            with spool.recording(path):
+            with spool.folders_held(path):
                 spool.write(path, name.encode())
                 store.record_instance(new_instance(f"1.{name}", name, spool_path=path), 0)
 

@@ -23,7 +23,8 @@ from dicom_io.report.content import ReportedFinding, ReportedImage
 from dicom_io.report.document import ReportContent
 from dicom_io.report.older_classes import as_class
 from dicom_io.send.association import Destination
-from dicom_io.send.sender import Disposition, Sender
+from dicom_io.send.sender import Sender
+from dicom_io.send.store_status import Disposition
 from storage.records import ObjectKind
 from tests.builders.images.film_matrix import Headers, build, cases, picture_of
 from tests.servers.orthanc import AE_TITLE, Orthanc

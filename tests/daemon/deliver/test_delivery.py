@@ -170,7 +170,7 @@ def test_deliveries_to_a_removed_destination_are_logged_and_kept(
     )
     log_jobs_without_peer(Config(peers=(here,)), outbox.store)
     assert (
-        "3 delivery(ies) wait for pacs, which has no such role in the configuration" in caplog.text
+        "3 delivery(ies) wait for pacs, for which the configuration has no such work" in caplog.text
     )
     assert count(outbox, JobState.QUEUED) == 3
 

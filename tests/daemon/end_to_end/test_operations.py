@@ -15,7 +15,7 @@ from daemon.worker.role import RoleContext
 from storage.audit.records import AuditKind
 from storage.errors import StoreUnavailableError
 from storage.files.lock import try_lock
-from storage.files.spool import MARKER, Spool
+from storage.files.spool import MARKER_NAME, Spool
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.images.films import film
@@ -263,7 +263,7 @@ def test_an_unmounted_spool_that_returns_loses_no_image(
         assert {row["state"] for row in store.export.rows()} == {"analysed"}
         assert store.jobs.list(state=JobState.PARKED) == ()
     # As an earlier version left it.
-    (spool / MARKER).unlink()
+    (spool / MARKER_NAME).unlink()
     daemon.stop()
     daemon.start()
-    assert (spool / MARKER).is_file()
+    assert (spool / MARKER_NAME).is_file()

@@ -10,7 +10,8 @@ from cxr_model.findings import LABELS
 from dicom_io.objects.codes import finding_code
 from dicom_io.read.header import read_dataset, read_header
 from dicom_io.send.association import Destination
-from dicom_io.send.sender import Disposition, Sender, pair_of
+from dicom_io.send.sender import Sender, pair_of
+from dicom_io.send.store_status import Disposition
 from tests.servers.running import RunningDaemon
 from tests.tools.installed import require_tool
 from tests.tools.ports import HOST, NODE, SENDER, free_port

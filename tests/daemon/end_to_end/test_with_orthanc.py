@@ -13,7 +13,8 @@ from dicom_io.read.header import read_dataset, read_header
 from dicom_io.report.document import build_report
 from dicom_io.report.older_classes import as_class
 from dicom_io.send.association import Destination
-from dicom_io.send.sender import Disposition, Sender
+from dicom_io.send.sender import Sender
+from dicom_io.send.store_status import Disposition
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.images.films import film

@@ -8,7 +8,7 @@ import pytest
 from daemon.receive.reception import Reception
 from dicom_io.read.header import read_header
 from dicom_io.receive.store_request import StoreStatus
-from storage.files.spool import MARKER, Spool
+from storage.files.spool import MARKER_NAME, Spool
 from storage.records import InstanceState, JobState
 from storage.store import Store
 from tests.builders.images.films import data_set_bytes, film, received
@@ -67,7 +67,7 @@ def test_a_disk_that_fills_up_during_a_write(
             patch.setattr(Spool, "free_bytes", lambda _: 1 << 40)
             assert reception.receive(received(image)) is StoreStatus.OUT_OF_RESOURCES
         files = [path for path in (disk / "spool").rglob("*") if path.is_file()]
-        assert files == [disk / "spool" / MARKER]
+        assert files == [disk / "spool" / MARKER_NAME]
         assert store.jobs.list() == ()
         ballast.unlink()
         assert reception.receive(received(image)) is StoreStatus.SUCCESS

@@ -12,7 +12,7 @@ import pytest
 from daemon.receive.reception import Reception
 from dicom_io.receive.store_request import StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
-from storage.files.spool import MARKER, Spool
+from storage.files.spool import MARKER_NAME, Spool
 from storage.store import Store
 from tests.builders.images.films import film, received
 
@@ -28,7 +28,7 @@ class Room:
     @property
     def files(self) -> list[Path]:
         found = (self.folder / "spool").rglob("*")
-        return [path for path in found if path.is_file() and path.name != MARKER]
+        return [path for path in found if path.is_file() and path.name != MARKER_NAME]
 
 
 @pytest.fixture

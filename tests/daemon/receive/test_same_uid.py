@@ -12,7 +12,8 @@ from daemon.config.settings import Config, ListenerConfig
 from daemon.listener import open_node
 from daemon.receive.reception import Reception
 from dicom_io.send.association import Destination
-from dicom_io.send.sender import Disposition, Sender, pair_of
+from dicom_io.send.sender import Sender, pair_of
+from dicom_io.send.store_status import Disposition
 from storage.files.spool import RECEIVED, Spool
 from storage.records import JobKind
 from storage.store import Store

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from daemon.worker.loop import Backoff, Loop
+from daemon.worker.backoff import Backoff
+from daemon.worker.loop import Loop
 
 log = logging.getLogger("test")
 

@@ -13,7 +13,7 @@ import pytest
 from daemon.config.fields import WebConfig
 from daemon.config.settings import Config
 from daemon.supervisor import Supervisor
-from daemon.worker.loop import Backoff
+from daemon.worker.backoff import Backoff
 from daemon.worker.role import RoleName, exit_reason
 from tests.servers.watching import children_of
 from tests.tools.ports import free_port

@@ -17,7 +17,8 @@ from dicom_io.report.content import ObjectReference, ReportedImage
 from dicom_io.report.document import ReportContent, build_report
 from dicom_io.report.older_classes import as_class, fallback_uid, report_for_destination
 from dicom_io.report.text import report_text
-from dicom_io.send.sender import Disposition, Sender, echo
+from dicom_io.send.sender import Sender, echo
+from dicom_io.send.store_status import Disposition
 from tests.builders.objects import STUDY, findings, full_header, report_content, written
 from tests.servers.dicom.storage_archive import FILM, destination
 from tests.tools.installed import require_tool

@@ -21,7 +21,8 @@ from dicom_io.commitment.messages import build_request
 from dicom_io.commitment.scu import CommitmentSession, send_answer
 from dicom_io.errors import AssociationError
 from dicom_io.send.association import Destination, Timeouts, associate, proposals
-from dicom_io.send.sender import Disposition, Sender, echo
+from dicom_io.send.sender import Sender, echo
+from dicom_io.send.store_status import Disposition
 from tests.builders.images.films import chest_film, file_bytes
 from tests.servers.dicom.commitment_archive import HOST, Archive, running_archive
 from tests.servers.dicom.commitment_peers import (

@@ -27,7 +27,8 @@ from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from dicom_io.report.document import build_report
 from dicom_io.report.older_classes import fallback_uid
 from dicom_io.send.association import Destination, Timeouts
-from dicom_io.send.sender import Disposition, Sender, classify, echo, pair_of
+from dicom_io.send.sender import Sender, echo, pair_of
+from dicom_io.send.store_status import Disposition, classify
 from tests.builders.images.films import chest_film, data_set_bytes, file_bytes
 from tests.builders.objects import full_header, report_content
 from tests.servers.dicom.storage_archive import (

@@ -21,7 +21,7 @@ from storage.errors import (
     StorageError,
     UnsafePathError,
 )
-from storage.files.spool import MARKER, Spool, object_path, received_path
+from storage.files.spool import MARKER_NAME, Spool, object_path, received_path
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def files_in(spool: Spool) -> set[Path]:
     files = {path for path in spool.path("tmp").parent.rglob("*") if path.is_file()}
-    return files - {spool.path(MARKER)}
+    return files - {spool.path(MARKER_NAME)}
 
 
 def test_a_written_file_is_read_back(spool: Spool) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
 from storage.files.durable import make_folder
-from storage.files.spool import MARKER, Spool
+from storage.files.spool import MARKER_NAME, Spool
 
 PATH = "received/ab/x.dcm"
 SHA256 = hashlib.sha256(b"x").hexdigest()
@@ -31,7 +31,7 @@ def spool(root: Path) -> Spool:
 
 
 def record(spool: Spool) -> None:
-    with spool.recording(PATH):
+    with spool.folders_held(PATH):
         pass
 
 
@@ -69,7 +69,9 @@ def test_an_unmounted_spool_is_unavailable_and_stays_unwritten(
     with away(root):
         if mount_point:
             root.mkdir()
-        with pytest.raises(SpoolUnavailableError, match=f"{MARKER} is missing: mount") as caught:
+        with pytest.raises(
+            SpoolUnavailableError, match=f"{MARKER_NAME} is missing: mount"
+        ) as caught:
             USES[use](spool)
         assert caught.value.retryable
         assert list(root.rglob("*")) == []
@@ -92,7 +94,7 @@ def test_the_spool_is_created_only_on_request(root: Path) -> None:
     Spool(root, create=False)
     assert not root.exists()
     Spool(root)
-    assert (root / MARKER).is_file()
+    assert (root / MARKER_NAME).is_file()
 
 
 def test_a_volume_mounted_after_a_failed_read_has_no_missing_file(
@@ -194,7 +196,7 @@ def test_a_replaced_spool_folder_is_written_to(spool: Spool, root: Path) -> None
     spool.write(PATH, b"x")
     root.rename(root.with_name("aside"))
     root.mkdir()
-    (root / MARKER).touch()
+    (root / MARKER_NAME).touch()
     spool.write(PATH, b"y")
     assert spool.read(PATH, hashlib.sha256(b"y").hexdigest()) == b"y"
 

@@ -16,7 +16,7 @@ import pytest
 
 from storage.errors import IntegrityError, StorageError, StoreUnavailableError
 from storage.files.lock import try_lock
-from storage.files.spool import MARKER, Spool
+from storage.files.spool import MARKER_NAME, Spool
 from storage.records import JobKind
 from storage.store import Store
 from storage.upkeep.backup import WAIT_SECONDS, BackupSummary, back_up, check_backup
@@ -182,7 +182,7 @@ def test_a_failed_backup_leaves_no_folder(house: House, monkeypatch: pytest.Monk
 def test_a_backup_of_a_new_store_has_a_spool(house: House) -> None:
     folder, summary = house.back_up()
     assert summary.files == 0
-    assert list((folder / "spool").iterdir()) == [folder / "spool" / MARKER]
+    assert list((folder / "spool").iterdir()) == [folder / "spool" / MARKER_NAME]
     assert check_backup(folder) == (1, ())
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
-from storage.files.spool import MARKER, Spool
+from storage.files.spool import MARKER_NAME, Spool
 from storage.store import Store
 from storage.tables.database import open_database
 from storage.upkeep.integrity import PAGE_ROWS, Integrity, check_sqlite, check_store
@@ -211,13 +211,13 @@ def test_a_store_without_its_spool_is_refused(house: Path, mount_point: bool) ->
         assert "\n" not in str(caught.value)
         assert root.exists() is mount_point
         root.mkdir(exist_ok=True)
-        (root / MARKER).touch()
+        (root / MARKER_NAME).touch()
         integrity.require_spool(root)
 
 
 def test_one_file_identifies_a_spool_without_a_marker(house: Path) -> None:
     root = house / "spool"
-    (root / MARKER).unlink()
+    (root / MARKER_NAME).unlink()
     for number in range(ROWS - 1):
         (root / f"received/{number % 5}/{number}.dcm").unlink()
     with integrity_of(house, page_rows=7) as integrity:

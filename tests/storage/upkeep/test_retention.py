@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from storage.errors import SpoolError
-from storage.files.spool import MARKER, Spool
+from storage.files.spool import MARKER_NAME, Spool
 from storage.queue.transitions import lock_study
 from storage.records import (
     Delivery,
@@ -111,7 +111,7 @@ class House:
     def files(self) -> list[str]:
         root = self.spool.path("received").parent
         files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-        return sorted(files - {MARKER})
+        return sorted(files - {MARKER_NAME})
 
 
 @pytest.fixture
@@ -433,7 +433,7 @@ def test_an_image_sent_again_while_its_file_is_deleted_has_a_new_file(
 def test_an_object_that_is_being_written_again_stays(house: House) -> None:
     house.deliver_study()
     house.days_pass()
-    with house.spool.recording("objects/5.1"):
+    with house.spool.folders_held("objects/5.1"):
         assert house.purge() == [Purged(number=1, images=1, objects=0, size=6)]
         assert house.files == ["objects/5.1", "objects/9.9"]
     assert house.purge() == [Purged(number=1, images=0, objects=2, size=7 + 6)]
