@@ -186,7 +186,7 @@ def test_jobs_for_a_peer_without_commitment_are_logged(
     )
     outbox.store.jobs.enqueue(kind, "study@pacs", lane="pacs")
     log_jobs_without_peer(Config(peers=(peer,)), outbox.store)
-    assert f"1 {jobs} for commitment wait for pacs, which has" in caplog.text
+    assert f"1 {jobs} for commitment wait for pacs, for which" in caplog.text
     caplog.clear()
     asked = peer.model_copy(update={"commitment": True})
     log_jobs_without_peer(Config(peers=(asked,)), outbox.store)

@@ -33,7 +33,7 @@ def daemon(
 ) -> Iterator[RunningDaemon]:
     """One daemon for all tests of this file; each test has its own studies."""
     # Three associations of one study must follow each other within the quiet time.
-    changes = {"study": {"quiet_seconds": 1.0}}
+    changes = {"study": {"quiet_seconds": 2.0}}
     with RunningDaemon(tmp_path_factory.mktemp("node"), bundle, pacs.port, changes) as running:
         yield running
 
