@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Two test processes share two cores; more threads in each would only compete.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Two test processes share two cores; more threads in each would only compete. The many processes
+# that tests start read the compiled modules, also where the environment keeps Python from writing them.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 IN_PARALLEL := --numprocesses 2 --dist worksteal
 
 .DEFAULT_GOAL := help

@@ -193,6 +193,7 @@ def grown(daemon: RunningDaemon, warm_up: int, count: int) -> float:
     return listener(daemon).resident / before.resident
 
 
+@pytest.mark.slow
 def test_associations_and_probes_leak_nothing(daemon: RunningDaemon) -> None:
     assert grown(daemon, 100, 200) < ALLOWED_GROWTH
 

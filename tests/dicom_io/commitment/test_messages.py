@@ -126,6 +126,7 @@ def over_the_network(information: Dataset) -> Dataset:
     return read_information(encoded, implicit_vr=False, little_endian=True)
 
 
+@pytest.mark.slow
 def test_thousands_of_references_are_read() -> None:
     many = references(9000)
     request = over_the_network(build_request(CommitmentRequest("2.25.1", many)))

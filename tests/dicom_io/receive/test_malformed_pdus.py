@@ -20,7 +20,9 @@ FILM = data_set_bytes(file_bytes(chest_film(chest_values(20, 16))))
 COUNT = 2 * max(len(BEFORE), len(WITHIN))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_no_conversation_leaves_a_thread_or_an_error(
     seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:

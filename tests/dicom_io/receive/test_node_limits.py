@@ -136,6 +136,7 @@ def test_a_request_that_is_cut_off_is_malformed() -> None:
     assert inbox.rejections == [Rejection(AbortReason.MALFORMED, "", "", HOST)]
 
 
+@pytest.mark.slow
 def test_no_ae_title_of_a_request_that_is_not_dicom_is_reported() -> None:
     inbox = Inbox()
     request = pdu(ASSOCIATE_RQ, associate_rq(items=USER_INFORMATION))
