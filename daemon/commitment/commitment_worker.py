@@ -99,7 +99,7 @@ class CommitmentWorker:
                 log.warning("%s: job %d was taken over by another worker", self._name, job.id)
             except StorageError as error:
                 wait = self._loop.next_wait()
-                self._queue.postpone(job, str(error), wait)
+                self._queue.postpone(job, str(error), wait, logging.ERROR)
                 return wait
             except AssociationError as error:
                 return self._association_failed(job, error)

@@ -79,7 +79,7 @@ class DeliveryWorker:
                 except SpoolUnavailableError as error:
                     # No object can be read: this was no attempt, and all deliveries wait.
                     wait = self._backoff.seconds(1)
-                    self._queue.postpone(job, str(error), wait)
+                    self._queue.postpone(job, str(error), wait, logging.ERROR)
                     return wait
         return POLL_SECONDS
 

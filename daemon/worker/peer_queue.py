@@ -43,10 +43,13 @@ class PeerQueue:
         self._store.jobs.fail(job, reason, from_now(seconds))
         self._log_wait(logging.WARNING, reason, seconds)
 
-    def postpone(self, job: Job, reason: str, seconds: float) -> None:
-        """Queue the job again, due in `seconds`. No attempt counts. Raises LeaseLostError."""
+    def postpone(self, job: Job, reason: str, seconds: float, level: int = logging.WARNING) -> None:
+        """Queue the job again, due in `seconds`. No attempt counts. Raises LeaseLostError.
+
+        `level` is that of the log line: ERROR for a fault of this node, not of the peer.
+        """
         self._store.jobs.postpone(job, from_now(seconds), reason)
-        self._log_wait(logging.ERROR, reason, seconds)
+        self._log_wait(level, reason, seconds)
 
     def park(self, job: Job, reason: str) -> None:
         """Park the job until an operator retries or discards it. Raises LeaseLostError."""
