@@ -120,7 +120,7 @@ def demo(
 @app.command()
 def check(config: ConfigOption = None) -> None:
     """Check configuration, disk, store, model, listener and each destination."""
-    from daemon.preflight import run_checks
+    from daemon.preflight.checks import run_checks
 
     settings = load_config(config)
     typer.echo("ok      configuration: valid")

@@ -23,7 +23,7 @@ from daemon.config.settings import (
 )
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.listener import open_node
-from daemon.preflight import run_checks
+from daemon.preflight.checks import run_checks
 from daemon.receive.reception import Reception
 from dicom_io.commitment.messages import (
     CommitmentAnswer,

@@ -1,0 +1,1 @@
+"""`cxrd check`: faults of the setup, found before the first image is sent."""
