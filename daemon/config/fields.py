@@ -15,6 +15,13 @@ TOKEN_CHARACTERS = 20
 """Least length of a token; a shorter token could be guessed."""
 
 
+SOURCE_CHARACTERS = 64
+"""Most characters of a source's name."""
+
+RESERVED_SOURCES = frozenset({"own", "all"})
+"""Values of `results_of`, so no source has one of these names."""
+
+
 def _checked_ae_title(value: str) -> str:
     title = value.strip()
     if not 1 <= len(title) <= 16:
@@ -50,6 +57,18 @@ def _checked_token(value: SecretStr) -> SecretStr:
     return value
 
 
+def checked_source(value: str) -> str:
+    """Return the name of a source without spaces around it. Raises ValueError."""
+    name = value.strip()
+    if not 1 <= len(name) <= SOURCE_CHARACTERS or not name.isprintable() or "@" in name:
+        raise ValueError(
+            f"a source has 1 to {SOURCE_CHARACTERS} printable characters, and no @ among them"
+        )
+    if name in RESERVED_SOURCES:
+        raise ValueError(f"{name!r} means something else in results_of: name the source otherwise")
+    return name
+
+
 AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
 ListenHost = Annotated[str, AfterValidator(_checked_listen_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -57,6 +76,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 Fingerprint = Annotated[str, AfterValidator(_checked_fingerprint)]
 Token = Annotated[SecretStr, AfterValidator(_checked_token)]
+SourceName = Annotated[str, AfterValidator(checked_source)]
 
 
 def read_secret(path: Path) -> SecretStr:

@@ -1,11 +1,18 @@
 """The section `peers`: the other DICOM nodes, what they may send and what they receive."""
 
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from daemon.config.fields import AETitle, Fingerprint, Port, Section
+from daemon.config.fields import (
+    AETitle,
+    Fingerprint,
+    Port,
+    Section,
+    SourceName,
+    checked_source,
+)
 from dicom_io.peer.peers import Peer
 
 
@@ -28,6 +35,22 @@ class PictureSyntax(StrEnum):
     JPEG_BASELINE = "jpeg_baseline"
 
 
+class ResultsOf(StrEnum):
+    """Results that a peer receives, where `results_of` lists no sources."""
+
+    OWN = "own"
+    ALL = "all"
+
+
+def _checked_results_of(value: object) -> object:
+    """Return `own`, `all`, None or a tuple of distinct source names. Raises ValueError."""
+    if value is None or value in list(ResultsOf):
+        return value
+    if isinstance(value, list | tuple) and value and all(isinstance(item, str) for item in value):
+        return tuple(dict.fromkeys(checked_source(item) for item in value))
+    raise ValueError("must be own, all, or a list of sources such as [north, south]")
+
+
 class RulesConfig(Section):
     """A peer's conditions for analysing a film, beyond those of the model (docs/gate.md)."""
 
@@ -46,6 +69,10 @@ class PeerConfig(Section):
     port: Port | None = None
     sends: bool = False
     receives: tuple[Product, ...] = ()
+    source: SourceName | None = None
+    results_of: Annotated[
+        ResultsOf | tuple[str, ...] | None, BeforeValidator(_checked_results_of)
+    ] = None
     picture_syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED
     commitment: bool = False
     tls: bool = False
@@ -58,6 +85,19 @@ class PeerConfig(Section):
             raise ValueError(f"peer {self.name} receives, so it needs both host and port")
         if not self.sends and not self.receives:
             raise ValueError(f"peer {self.name} neither sends nor receives: set one of the two")
+        if self.results_of is not None and not self.receives:
+            raise ValueError(
+                f"peer {self.name} has results_of, but receives nothing: set receives,"
+                " or leave results_of out"
+            )
+        if self.source is None and self.sends:
+            try:
+                checked_source(self.name)
+            except ValueError as error:
+                raise ValueError(
+                    f"peer {self.name} sends, and its name cannot be its source ({error}):"
+                    " set source"
+                ) from None
         if self.commitment and not self.receives:
             raise ValueError(
                 f"peer {self.name} receives nothing that it could commit to: "
@@ -69,6 +109,11 @@ class PeerConfig(Section):
                 " set tls to true"
             )
         return self
+
+    @property
+    def effective_source(self) -> str:
+        """The source of the films that the peer sends: `source`, or the peer's name."""
+        return self.source if self.source is not None else self.name
 
     @property
     def has_address(self) -> bool:

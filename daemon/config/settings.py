@@ -32,6 +32,7 @@ from daemon.config.fields import (
     read_secret,
 )
 from daemon.config.peers import PeerConfig, Product, RulesConfig
+from daemon.config.routing import Routing, check_senders
 from daemon.config.yaml_file import explain, holds_secret, nearest, read_yaml
 from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate
@@ -211,6 +212,12 @@ class Config(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _results_have_their_place(self) -> Self:
+        check_senders(self.peers)
+        Routing.of(self.peers)
+        return self
+
+    @model_validator(mode="after")
     def _tls_is_complete(self) -> Self:
         tls = self.tls
         if self.listener.tls and tls.certificate is None:
@@ -300,6 +307,11 @@ class Config(BaseSettings):
     def destinations(self) -> tuple[PeerConfig, ...]:
         """The peers that receive results."""
         return tuple(peer for peer in self.peers if peer.receives)
+
+    @property
+    def routing(self) -> Routing:
+        """The destinations of each sender's results."""
+        return Routing.of(self.peers)
 
 
 def load_config(path: Path | None = None) -> Config:

@@ -187,7 +187,7 @@ def test_merged_keys_may_be_overridden(tmp_path: Path) -> None:
         tmp_path,
         "peers:\n"
         "- &a {name: a, ae_title: A, sends: true, host: h1}\n"
-        "- &b {<<: *a, name: b, ae_title: B, host: h2}\n"
+        "- &b {<<: *a, name: b, ae_title: B, host: h2, source: b}\n"
         "- {<<: *b, name: c}\n"
         "- {<<: [*b, *a], name: d, ae_title: D, rules: &r {require_view: true}}\n"
         "- {<<: *a, name: e, ae_title: E, rules: *r}\n",
