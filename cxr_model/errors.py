@@ -2,6 +2,7 @@
 
     ModelError
     ├── ImageError              an array or a file that is not a greyscale image
+    │   └── SeveralImagesError  a file of several images, none of which is the only film
     ├── BundleError             a missing, incomplete or altered bundle, or one of another format
     ├── CheckpointError         a checkpoint that cannot become a bundle
     ├── DownloadError           published weights that could not be downloaded or verified
@@ -25,6 +26,10 @@ class ModelError(Exception):
 
 class ImageError(ModelError):
     """The array or the file is not a greyscale image that this package can analyse."""
+
+
+class SeveralImagesError(ImageError):
+    """The file holds several images, and the only film cannot be told from the others."""
 
 
 class BundleError(ModelError):

@@ -1,15 +1,19 @@
-"""Reads PNG and JPEG files as grey pixels; a damaged file is an error, not a half-grey film."""
+"""Reads picture files as grey pixels; a damaged file is an error, not a half-grey film.
+
+The formats are PNG, JPEG, TIFF, BMP, WebP and JPEG 2000 (JP2 file or bare codestream).
+"""
 
 import struct
 import zlib
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from cxr_model.errors import ImageError
+from cxr_model.errors import ImageError, SeveralImagesError
 
 Grey = npt.NDArray[np.uint8]
 
@@ -17,31 +21,48 @@ Grey = npt.NDArray[np.uint8]
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 512 * 2**20
 
-_FORMATS = ("PNG", "JPEG")
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "JPEG2000")
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
 _DAMAGED = (
     OSError,
     SyntaxError,
     ValueError,
     EOFError,
-    IndexError,
+    LookupError,
+    OverflowError,
     TypeError,
     struct.error,
     zlib.error,
+    UserWarning,  # raised if warnings are errors
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,  # raised if warnings are errors
 )
 
+# TIFF 6.0 section 8.
+_NEW_SUBFILE_TYPE, _PHOTOMETRIC_INTERPRETATION, _WHITE_IS_ZERO = 254, 262, 0
+_REDUCED_OR_MASK = 0b101
+_MOST_PAGES = 100
+
+# ISO/IEC 15444-1: the signature box of a JP2 file, its codestream box, and end of codestream.
+_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
+_JP2_CODESTREAM = b"jp2c"
+_CODESTREAM_END = b"\xff\xd9"
+
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*", b"BM", b"RIFF", _JP2_SIGNATURE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A decoded picture: its grey pixels (rows, cols) for display, and notes on the decoding."""
+
+    pixels: Grey
+    notes: tuple[str, ...] = ()
+
 
 def read_image(path: Path) -> Grey:
-    """Decode a PNG or JPEG file to grey uint8 (rows, cols), for display.
+    """Decode a picture file to grey uint8 (rows, cols), as `decode_picture` does.
 
-    Colour and palette become luminance (ITU-R BT.601), transparency is laid over black, an EXIF
-    orientation is applied. 16-bit values are scaled by the number of bits in use, because 12-bit
-    films are often stored in 16-bit files.
-
-    Raises ImageError with the file's path and the reason if the file cannot be read, is neither
-    PNG nor JPEG, is truncated or damaged, or is larger than any film.
+    Raises ImageError with the file's path and the reason if the file cannot be read or decoded.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -50,13 +71,9 @@ def read_image(path: Path) -> Grey:
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
     try:
-        return _decode(data)
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: {_unidentified(data)}") from error
-    except _DAMAGED as error:
-        raise ImageError(f"{path}: {error}") from error
+        return decode_picture(data).pixels
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 def shortest_side(path: Path) -> int:
@@ -68,31 +85,111 @@ def shortest_side(path: Path) -> int:
         raise ImageError(f"{path}: {error}") from error
 
 
-def _decode(data: bytes) -> Grey:
+def decode_picture(data: bytes) -> Picture:
+    """Decode the bytes of a picture file to grey uint8 (rows, cols), for display.
+
+    Colour and palette become luminance (ITU-R BT.601), transparency is laid over black, an EXIF or
+    TIFF orientation is applied. 16-bit values are scaled by the number of bits in use, because
+    12-bit films are often stored in 16-bit files. Of a TIFF file's pages the only page is read that
+    is neither a reduced copy nor a mask.
+
+    Raises SeveralImagesError if the file holds more than one image, and ImageError with the reason
+    if it is not of these formats, is truncated or damaged, or is larger than any film.
+    """
+    try:
+        return _decode(data)
+    except UnidentifiedImageError as error:
+        raise ImageError(_unidentified(data)) from error
+    except _DAMAGED as error:
+        raise ImageError(str(error)) from error
+
+
+def _decode(data: bytes) -> Picture:
     with Image.open(BytesIO(data), formats=_FORMATS) as image:
-        columns, rows = image.size
-        if columns * rows > MAX_PIXELS:
-            raise ImageError(f"{rows} x {columns} pixels are more than any film has")
-        if image.format == "PNG" and _PNG_END not in data:
-            raise ImageError("the PNG file is truncated")
+        _refuse_truncated(image.format, data)
         # load() skips a PNG's checksums; verify() checks them, but the image must be reopened.
         image.verify()
     with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        _select_page(image)
+        columns, rows = image.size
+        if columns * rows > MAX_PIXELS:
+            raise ImageError(f"{rows} x {columns} pixels are more than any film has")
+        photometric = _tiff_tag(image, _PHOTOMETRIC_INTERPRETATION, 1)
         image.load()
-        return _grey(ImageOps.exif_transpose(image))
+        pixels, is_wide = _grey(ImageOps.exif_transpose(image))
+    if is_wide and photometric == _WHITE_IS_ZERO:
+        # Pillow inverts pixels of up to 8 bits only.
+        pixels = 255 - pixels
+    return Picture(pixels)
 
 
-def _grey(image: Image.Image) -> Grey:
+def _refuse_truncated(kind: str | None, data: bytes) -> None:
+    """Raise ImageError for a truncated file that Pillow would decode in part."""
+    if kind == "PNG" and _PNG_END not in data:
+        raise ImageError("the PNG file is truncated")
+    if kind == "JPEG2000" and not _jpeg_2000_codestream(data).endswith(_CODESTREAM_END):
+        raise ImageError("the JPEG 2000 file is truncated")
+
+
+def _jpeg_2000_codestream(data: bytes) -> bytes:
+    """Return the codestream without padding; a JP2 file is a row of boxes (15444-1 I.4)."""
+    if not data.startswith(_JP2_SIGNATURE):
+        return data.rstrip(b"\0")
+    place = 0
+    while place + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, place + 8)
+        end = place + length if length else len(data)
+        if data[place + 4 : place + 8] == _JP2_CODESTREAM:
+            return data[place:end].rstrip(b"\0") if end <= len(data) else b""
+        if end <= place:
+            break
+        place = end
+    return b""
+
+
+def _select_page(image: ImageFile.ImageFile) -> None:
+    """Seek the only page with a picture of its own. Raises SeveralImagesError if there are more."""
+    if image.format != "TIFF":
+        if getattr(image, "is_animated", False):
+            raise SeveralImagesError(f"a {image.format} file of several pictures; a film has one")
+        return
+    full = []
+    for number in range(_MOST_PAGES + 1):
+        try:
+            image.seek(number)
+        except EOFError:
+            break
+        if not _tiff_tag(image, _NEW_SUBFILE_TYPE, 0) & _REDUCED_OR_MASK:
+            full.append(number)
+    if len(full) > 1:
+        raise SeveralImagesError("a TIFF file of several pages; a film has one")
+    image.seek(full[0] if full else 0)
+
+
+def _tiff_tag(image: ImageFile.ImageFile, tag: int, absent: int) -> int:
+    """Return an integer tag of a TIFF page, or `absent` for a page or a format without the tag."""
+    value = getattr(image, "tag_v2", {}).get(tag)
+    return value if isinstance(value, int) else absent
+
+
+def _grey(image: Image.Image) -> tuple[Grey, bool]:
+    """Return grey pixels, and True if the picture has one channel of more than 8 bits."""
+    if image.mode == "F":
+        raise ImageError("the pixels are fractions, and the file does not say which is white")
     if image.mode.startswith("I"):
-        return _eight_bits(np.asarray(image))
+        return _eight_bits(np.asarray(image)), True
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), coloured)
-    return np.array(image.convert("L"), dtype=np.uint8)
+    return np.array(image.convert("L"), dtype=np.uint8), False
 
 
 def _eight_bits(values: npt.NDArray[np.generic]) -> Grey:
     wide = values.astype(np.float32)
+    if wide.min() < 0:
+        raise ImageError("some pixels are negative, and the file does not say which is black")
     bits = max(8, int(wide.max()).bit_length())
     return np.asarray(np.round(wide * (255.0 / (2**bits - 1))), dtype=np.uint8)
 
@@ -100,6 +197,6 @@ def _eight_bits(values: npt.NDArray[np.generic]) -> Grey:
 def _unidentified(data: bytes) -> str:
     if not data:
         return "the file is empty"
-    if data.startswith((b"\x89PNG", b"\xff\xd8")):
+    if data.startswith(_SIGNATURES):
         return "the image's header is damaged or truncated"
-    return "not a PNG or JPEG file"
+    return "not a PNG, JPEG, TIFF, BMP, WebP or JPEG 2000 file"

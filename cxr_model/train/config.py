@@ -54,7 +54,7 @@ class TrainingConfig:
     keeps the split while another `seed` changes the order of the films and their augmentation.
     """
 
-    images: Annotated[Path, Option("Folder of PNG or JPEG films.")]
+    images: Annotated[Path, Option("Folder of the films: PNG, JPEG or another picture format.")]
     labels: Annotated[
         Path,
         Option(
