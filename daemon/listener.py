@@ -16,6 +16,7 @@ from contextlib import ExitStack
 
 from daemon.audit.network import NetworkAudit
 from daemon.commitment.responder import CommitmentResponder
+from daemon.config.routing import source_of_caller
 from daemon.config.settings import Config, ListenerConfig
 from daemon.config.tls import listener_addresses
 from daemon.receive.orphans import sweep_orphans
@@ -135,7 +136,8 @@ def run(context: RoleContext) -> None:
     spool = Spool(config.spool_dir, min_free_bytes, create=False)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         responder = CommitmentResponder(config, context.worker, spool, store)
-        reception = Reception(spool, store, config.study.quiet_seconds)
+        source_of = functools.partial(source_of_caller, config.peers)
+        reception = Reception(spool, store, config.study.quiet_seconds, source_of)
         with ExitStack() as stack:
             audit = stack.enter_context(NetworkAudit(store.audit))
             limits = limits_of(config.listener)

@@ -11,6 +11,7 @@ StorageError
 ├── TrailAlteredError         the audit trail was altered
 ├── UnknownRecordError        no such instance, object or delivery
 │   └── UnknownJobError       no such job
+├── AmbiguousStudyError       several sources hold a study of this UID
 ├── JobRunningError           a worker is running the job
 └── LeaseLostError            another worker has the job: no result was recorded
 """
@@ -75,6 +76,10 @@ class UnknownRecordError(StorageError):
 
 class UnknownJobError(UnknownRecordError):
     """The store has no job with this number."""
+
+
+class AmbiguousStudyError(StorageError):
+    """Several sources hold a study of the same Study Instance UID."""
 
 
 class JobRunningError(StorageError):

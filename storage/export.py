@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, func, select, tuple_
 
 from storage.files.csv_file import write_csv
 from storage.images.lookup import load_findings
-from storage.records import FindingRecord, InstanceState, ObjectKind
+from storage.records import FindingRecord, InstanceState, ObjectKind, StudyKey
 from storage.tables.database import Database
 from storage.tables.schema import deliveries, instances, jobs, objects
 
@@ -19,6 +19,7 @@ PAGE_ROWS = 500
 
 _BEFORE_LABELS = (
     "received_at",
+    "source",
     "calling_ae_title",
     "patient_id",
     "accession_number",
@@ -100,7 +101,7 @@ class _Page:
 
     instances: Sequence[Row[Any]]
     findings: Mapping[int, Sequence[FindingRecord]]
-    reports: Mapping[str, Sequence[Row[Any]]]
+    reports: Mapping[StudyKey, Sequence[Row[Any]]]
     deliveries: Mapping[str, Sequence[str]]
 
 
@@ -109,8 +110,8 @@ def _instances_query(selection: ExportFilter) -> Select[Any]:
     superseded_at = (
         select(func.min(newer.c.received_at))
         .where(
+            newer.c.source == instances.c.source,
             newer.c.sop_instance_uid == instances.c.sop_instance_uid,
-            newer.c.study_instance_uid == instances.c.study_instance_uid,
             newer.c.revision > instances.c.revision,
         )
         .scalar_subquery()
@@ -137,7 +138,7 @@ def _load_page(connection: Connection, query: Select[Any]) -> _Page:
     )
     reports = defaultdict(list)
     for report in connection.execute(of_studies.order_by(objects.c.id)):
-        reports[report.study_instance_uid].append(report)
+        reports[StudyKey(report.source, report.study_instance_uid)].append(report)
     sent = [report.sop_instance_uid for made in reports.values() for report in made]
     return _Page(
         instances=found,
@@ -170,7 +171,8 @@ def _load_deliveries(
 
 def _row(page: _Page, instance: Row[Any], labels: Sequence[str]) -> dict[str, str]:
     findings = {finding.label: finding for finding in page.findings.get(instance.id, ())}
-    report = _report_of(instance, page.reports.get(instance.study_instance_uid, ()))
+    key = StudyKey(instance.source, instance.study_instance_uid)
+    report = _report_of(instance, page.reports.get(key, ()))
     row = {name: _text(getattr(instance, name)) for name in _BEFORE_LABELS}
     for label in labels:
         row[f"prob_{label}"] = f"{findings[label].probability:.6f}" if label in findings else ""

@@ -4,13 +4,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class StudyKey:
+    """The name of a study: two sources may use one Study Instance UID for different studies."""
+
+    source: str
+    study_instance_uid: str
+
+    @property
+    def subject(self) -> str:
+        """The subject of the study's REPORT job."""
+        return f"{self.study_instance_uid}@{self.source}"
+
+    @classmethod
+    def of_subject(cls, subject: str) -> Self:
+        """Return the study of a REPORT job's subject. A UID has no @, a source may have one."""
+        study, _, source = subject.partition("@")
+        return cls(source, study)
 
 
 class JobKind(StrEnum):
     """The kinds of jobs, with the meaning of their subject and lane."""
 
     ANALYSE = "analyse"  # subject: the number of the instance
-    REPORT = "report"  # subject: the StudyInstanceUID
+    REPORT = "report"  # subject: StudyInstanceUID@source
     DELIVER = "deliver"  # subject: SOPInstanceUID@destination; lane: the destination
     COMMIT = "commit"  # subject: StudyInstanceUID@destination; lane: the destination
     ANSWER = "answer"  # subject: the number of a peer's commitment request; lane: the peer
@@ -62,6 +82,16 @@ class StudyStatus(StrEnum):
     REPORTED = "reported"
     NO_ELIGIBLE_IMAGE = "no_eligible_image"
     UNCHANGED = "unchanged"
+    HELD = "held"  # in doubt: an operator, or a corrected film, decides
+
+
+class Standing(StrEnum):
+    """The standings of an object made here: what it still says of its films."""
+
+    VALID = "valid"
+    SUPERSEDED = "superseded"  # a later report or a later revision of its film replaces it
+    IN_DOUBT = "in_doubt"  # its study is held
+    REJECTED = "rejected"  # its films were rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +120,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """A received instance whose file is in the spool, before its acknowledgement."""
+    """A received instance whose file is in the spool, before its acknowledgement.
+
+    `source` scopes its UIDs, its revisions and its study.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -105,6 +138,11 @@ class NewInstance:
     spool_path: str
     size: int
     sha256: str
+    source: str = ""
+    issuer_of_patient_id: str = ""
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    patient_sex: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +175,7 @@ class ObjectRecord:
     """A DICOM object made here.
 
     A report has no `instance_id`; a heatmap also has a `label`. After `purged_at` its file is gone.
+    `source` is that of its films.
     """
 
     sop_instance_uid: str
@@ -149,6 +188,8 @@ class ObjectRecord:
     size: int
     sha256: str
     purged_at: datetime | None = None
+    source: str = ""
+    standing: Standing = Standing.VALID
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +209,10 @@ class AnalysisRecord:
 class Instance:
     """One revision of a received instance with its results.
 
-    After `purged_at` its file is gone; the row stays as a record.
+    After `purged_at` its file is gone; the row stays as a record. In a row of a version that did
+    not record them, `source` is '' and the patient's issuer, name, birth date and sex are None.
+    `rejected_by` is the code of a rejection; an operator dropped the instance from its study at
+    `set_aside_at`.
     """
 
     id: int
@@ -197,18 +241,26 @@ class Instance:
     model_sha256: str | None
     purged_at: datetime | None
     received_again_at: datetime | None
+    source: str
+    issuer_of_patient_id: str | None
+    patient_name: str | None
+    patient_birth_date: str | None
+    patient_sex: str | None
+    rejected_by: str | None
+    set_aside_at: datetime | None
     findings: tuple[FindingRecord, ...]
     objects: tuple[ObjectRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StudyResults:
-    """A study: the latest revision of each instance, and its reports, oldest first.
+    """A study of one source: the latest revision of each instance, and its reports, oldest first.
 
     `pending` counts the instances with a queued or running analysis. `status` is None before the
     first report.
     """
 
+    source: str
     study_instance_uid: str
     instances: tuple[Instance, ...]
     reports: tuple[ObjectRecord, ...]
@@ -227,10 +279,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class PendingDelivery:
-    """The object and the destination of a DELIVER job."""
+    """The object and the destination of a DELIVER job. It may not leave while it is held."""
 
     object: ObjectRecord
     destination: str
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The store: one object for everything the daemon keeps in its database."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ from storage.commitment.inquiries import Inquiries
 from storage.commitment.requests import Commitments
 from storage.errors import StorageError
 from storage.export import Export
+from storage.images.adoption import adopt_sources
 from storage.images.lookup import load_kept_files, unreferenced_paths
 from storage.images.receipt import record_instance
 from storage.images.results import Results
@@ -125,6 +126,16 @@ class Store:
             self._require_file()
         return receipt
 
+    def adopt_sources(self, sources: Mapping[str, str]) -> int:
+        """Give studies of an unknown source the source of their sender; return their number.
+
+        `sources` maps calling AE titles to sources. A study stays as it is if its instances have
+        several senders, if a sender is not in `sources`, or if the source already has the study or
+        one of its instances.
+        """
+        with self._database.writing() as connection:
+            return adopt_sources(connection, sources)
+
     def _require_file(self) -> None:
         if self._file != _file_identity(self._database):
             raise StorageError(
@@ -143,10 +154,18 @@ class Store:
         with self._database.reading() as connection:
             return unreferenced_paths(connection, spool_paths, wait_for_writers=wait_for_writers)
 
-    def kept_files(self, sop_instance_uid: str) -> tuple[KeptFile, ...]:
-        """Return the files of all revisions of an instance, without purged revisions."""
+    def kept_files(
+        self, sop_instance_uid: str, sources: Collection[str] | None = None
+    ) -> tuple[KeptFile, ...]:
+        """Return the files of all revisions of an instance, without purged revisions.
+
+        They are those of these sources, or of any source.
+        """
+        condition = instances.c.sop_instance_uid == sop_instance_uid
+        if sources is not None:
+            condition &= instances.c.source.in_(sources)
         with self._database.reading() as connection:
-            return load_kept_files(connection, instances.c.sop_instance_uid == sop_instance_uid)
+            return load_kept_files(connection, condition)
 
     def kept_files_by_digest(self, sha256s: Collection[str]) -> tuple[KeptFile, ...]:
         """Return the files of received instances that have one of these SHA-256 digests."""

@@ -53,7 +53,7 @@ class ImageAnalyser:
         # A sender that was removed from the configuration has no rules of its own.
         rules = self._rules.get(instance.calling_ae_title, DEFAULT_RULES)
         outcome = self._pipeline.analyse(
-            data, instance.revision, analysed_at.astimezone(), rules, self._kinds
+            data, instance.source, analysed_at.astimezone(), rules, self._kinds
         )
         if isinstance(outcome, Refusal):
             self._refuse(job, instance, outcome)

@@ -35,4 +35,5 @@ def _write(spool: Spool, path: str, built: BuiltObject, source: Instance) -> Obj
         spool_path=stored.path,
         size=stored.size,
         sha256=stored.sha256,
+        source=source.source,
     )

@@ -27,7 +27,6 @@ from cxr_model.predict.summary_sheet import Captions, draw_summary
 from cxr_model.predict.transform import Geometry
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
 from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
-from daemon.analyse.operating_point import operating_point_sentence
 from daemon.analyse.result_objects import (
     BuiltObject,
     Drawing,
@@ -109,15 +108,16 @@ class Pipeline:
     def analyse(
         self,
         data: bytes,
-        revision: int,
+        source: str,
         content_datetime: datetime.datetime,
         rules: Rules = DEFAULT_RULES,
         kinds: Collection[ObjectKind] = _DEFAULT_KINDS,
     ) -> Analysis | Refusal:
         """Analyse one DICOM object by its sender's rules and build the objects of these kinds.
 
-        `content_datetime` is written into the objects; its zone counts as the site's if the image
-        names none. A kind that cannot be built from this image is named in the notes.
+        `source` is the source of the object: it scopes its UID. `content_datetime` is written into
+        the objects; its zone counts as the site's if the image names none. A kind that cannot be
+        built from this image is named in the notes.
         """
         film = self.gate_and_decode(data, rules)
         if isinstance(film, Refusal):
@@ -134,8 +134,9 @@ class Pipeline:
         if problem:
             kinds = frozenset(kinds) - {ObjectKind.PRESENTATION_STATE}
             notes.append(f"no presentation state: {problem}")
+        sha256 = hashlib.sha256(data).hexdigest()
         builder = ObjectBuilder(
-            header, film.shown, prediction, self.algorithm, revision, content_datetime
+            header, film.shown, prediction, self.algorithm, source, sha256, content_datetime
         )
         objects: list[BuiltObject] = []
         if ObjectKind.HEATMAP in kinds:
@@ -182,7 +183,7 @@ class Pipeline:
         captions = Captions(
             image=name,
             model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
-            operating_point=operating_point_sentence(card.operating_point),
+            operating_point=_operating_point(card),
         )
         return draw_summary(upright, prediction, card.map_scales, captions)
 
@@ -224,9 +225,17 @@ def _algorithm(bundle: Bundle) -> Algorithm:
         sha256=bundle.sha256,
         calibration=f"per finding ({', '.join(methods)})",
         calibration_version=hashlib.sha256(curves.encode()).hexdigest()[:12],
-        operating_point=operating_point_sentence(card.operating_point),
+        operating_point=_operating_point(card),
         intended_use=card.intended_use,
-        parameters=(f"Software: cxrd {version('cxrd')}",),
+        parameters=(f"cxrd {version('cxrd')}",),
+    )
+
+
+def _operating_point(card: Card) -> str:
+    """Return in words how the thresholds were chosen; the rule stands without its key."""
+    return ", ".join(
+        str(value) if key == "rule" else f"{key.replace('_', ' ')} {value}"
+        for key, value in card.operating_point.items()
     )
 
 

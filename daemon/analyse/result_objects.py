@@ -27,7 +27,14 @@ from dicom_io.objects.secondary_capture import (
 )
 from dicom_io.objects.segmentation import SegmentationContent, SegmentedFinding, build_segmentation
 from dicom_io.objects.source_header import Envelope, Identity
-from dicom_io.objects.uids import derived_uid, heatmap_uid, series_uid
+from dicom_io.objects.uids import (
+    derived_uid,
+    film_key,
+    heatmap_uid,
+    object_uid,
+    series_uid,
+    study_key,
+)
 from dicom_io.read.image_header import ImageHeader
 from storage.records import ObjectKind
 
@@ -72,9 +79,11 @@ class Drawing:
 class ObjectBuilder:
     """Builds the objects of one film; all UIDs follow from the film, the model and the kind.
 
+    `origin` is the source of the film and `sha256` the digest of its file: other bytes under the
+    same UID, or the same UID from another source, are another film and make other objects.
+
     `source` needs no pixels; `shown` are the stored values that take part in its contrast.
-    `content_datetime` is aware and in the site's time zone. A higher `revision` means other pixels
-    under the same UID: they are another source and their objects are other objects.
+    `content_datetime` is aware and in the site's time zone.
     """
 
     def __init__(
@@ -83,15 +92,16 @@ class ObjectBuilder:
         shown: NDArray[np.int64] | None,
         prediction: Prediction,
         algorithm: Algorithm,
-        revision: int,
+        origin: str,
+        sha256: str,
         content_datetime: datetime.datetime,
     ) -> None:
-        uid = source.uids["SOPInstanceUID"]
         self._source = source
         self._shown = shown
         self._prediction = prediction
         self._algorithm = algorithm
-        self._key = uid if revision == 1 else f"{uid}#{revision}"
+        self._origin = origin
+        self._film = film_key(origin, source.uids["SOPInstanceUID"], sha256)
         self._now = content_datetime
         self.regions: Mapping[str, Region] = {
             finding.label: region
@@ -105,7 +115,7 @@ class ObjectBuilder:
         finding = drawing.finding
         envelope = self._envelope(
             ObjectKind.HEATMAP,
-            heatmap_uid(self._key, self._algorithm.sha256, finding.label),
+            heatmap_uid(self._film, self._algorithm.sha256, finding.label),
             LABELS.index(finding.label) + 1,
         )
         content = CaptureContent(
@@ -169,13 +179,14 @@ class ObjectBuilder:
             source=self._source,
             algorithm=self._algorithm,
             identity=Identity(
-                sop_instance_uid=uid or derived_uid(self._key, self._algorithm.sha256, kind.value),
+                sop_instance_uid=uid or object_uid(self._film, self._algorithm.sha256, kind.value),
                 series_instance_uid=self._series_uid(kind),
                 series_number=SERIES_NUMBERS[kind],
                 instance_number=number or _film_number(self._source),
                 content_datetime=self._now,
                 timezone=self._now.tzinfo,
             ),
+            film=self._film,
         )
 
     def _jpeg(self, picture: BuiltObject, kind: ObjectKind) -> BuiltObject:
@@ -194,7 +205,7 @@ class ObjectBuilder:
         return self._prediction.geometry.to_original(grid)
 
     def _series_uid(self, kind: ObjectKind) -> str:
-        study = self._source.uids["StudyInstanceUID"]
+        study = study_key(self._origin, self._source.uids["StudyInstanceUID"])
         return series_uid(study, self._algorithm.sha256, kind.value)
 
 

@@ -92,10 +92,11 @@ class Forwarder:
         return frame(to_xml(message), severity=severity, at=message.at, host=self._reporter.host)
 
     def _patient_id(self, row: AuditRow) -> str:
-        study = parse_subject(row.subject).get("study")
+        names = parse_subject(row.subject)
+        study = names.get("study")
         if not self._syslog.patient_ids or study is None:
             return ""
-        return self._store.results.patient_id(study)
+        return self._store.results.patient_id(study, names.get("source", ""))
 
     def close(self) -> None:
         """Close the connection, if it is open."""

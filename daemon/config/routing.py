@@ -53,6 +53,16 @@ def sources_of(peers: Iterable[PeerConfig]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(peer.effective_source for peer in peers if peer.sends))
 
 
+def sources_by_title(peers: Iterable[PeerConfig]) -> Mapping[str, str]:
+    """Return the source of each AE title that peers of only one source send with."""
+    senders = [peer for peer in peers if peer.sends]
+    by_title = {
+        title: sources_of(peer for peer in senders if peer.ae_title == title)
+        for title in (peer.ae_title for peer in senders)
+    }
+    return {title: found[0] for title, found in by_title.items() if len(found) == 1}
+
+
 def source_of_caller(peers: Iterable[PeerConfig], ae_title: str, address: str) -> str:
     """Return the source of the peer that sends with this AE title from this address.
 

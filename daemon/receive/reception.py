@@ -2,7 +2,9 @@
 
 import logging
 import uuid
+from collections.abc import Callable
 
+from daemon.errors import ConfigError
 from dicom_io.gate.reasons import FAILURES
 from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
@@ -13,13 +15,27 @@ from storage.store import Store
 log = logging.getLogger("listener")
 
 
-class Reception:
-    """Stores received instances and queues their analysis."""
+def _unknown_source(_ae_title: str, _host: str) -> str:
+    return ""
 
-    def __init__(self, spool: Spool, store: Store, quiet_seconds: float) -> None:
+
+class Reception:
+    """Stores received instances and queues their analysis.
+
+    `source_of` returns the source of a sender by its AE title and its address.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        store: Store,
+        quiet_seconds: float,
+        source_of: Callable[[str, str], str] = _unknown_source,
+    ) -> None:
         self._spool = spool
         self._store = store
         self._quiet_seconds = quiet_seconds
+        self._source_of = source_of
 
     def receive(self, received: ReceivedInstance) -> StoreStatus:
         """Store one instance durably and queue it. Return the status of the response (PS3.4 B.2.3).
@@ -33,8 +49,9 @@ class Reception:
         path = received_path(header.study_instance_uid, header.sop_instance_uid, uuid.uuid4().hex)
         try:
             with self._spool.folders_held(path):
-                receipt = self._keep(received, path)
-        except StorageError as error:
+                source = self._source_of(received.calling_ae_title, received.calling_host)
+                receipt = self._keep(received, source, path)
+        except (StorageError, ConfigError) as error:
             log.error("an object from %s is refused: %s", received.calling_ae_title, error)
             return StoreStatus.OUT_OF_RESOURCES
         log.info(
@@ -47,25 +64,25 @@ class Reception:
         )
         return StoreStatus.SUCCESS
 
-    def _keep(self, received: ReceivedInstance, path: str) -> Receipt:
+    def _keep(self, received: ReceivedInstance, source: str, path: str) -> Receipt:
         """Write the file and its row. Raises StorageError, and then leaves no row."""
         try:
             stored = self._spool.write(path, received.data)
             receipt = self._store.record_instance(
-                _new_instance(received, stored),
+                _new_instance(received, stored, source),
                 self._quiet_seconds,
                 received.calling_host,
                 FAILURES,
             )
             if receipt.outcome is ReceiptOutcome.DUPLICATE:
-                self._settle_duplicate(received, stored, receipt.instance_id)
+                self._settle_duplicate(received, stored, source, receipt.instance_id)
         except StorageError:
             self._delete_unless_named(path)
             raise
         return receipt
 
     def _settle_duplicate(
-        self, received: ReceivedInstance, stored: StoredFile, instance_id: int
+        self, received: ReceivedInstance, stored: StoredFile, source: str, instance_id: int
     ) -> None:
         """Delete the second copy of an instance. A damaged first copy is restored from it.
 
@@ -73,7 +90,8 @@ class Reception:
         first copy is purged at the same time, so that neither copy is left.
         """
         uid = received.header.sop_instance_uid
-        copies = [kept for kept in self._store.kept_files(uid) if kept.sha256 == stored.sha256]
+        known = self._store.kept_files(uid, {source})
+        copies = [kept for kept in known if kept.sha256 == stored.sha256]
         is_restored = False
         for kept in copies:
             try:
@@ -83,7 +101,7 @@ class Reception:
                 self._spool.write(kept.spool_path, received.data)
                 is_restored = True
         paths = {kept.spool_path for kept in copies}
-        if not paths & {kept.spool_path for kept in self._store.kept_files(uid)}:
+        if not paths & {kept.spool_path for kept in self._store.kept_files(uid, {source})}:
             for path in paths:
                 self._delete_unless_named(path)
             raise StoreUnavailableError("the first copy was purged just now: send it again")
@@ -100,7 +118,7 @@ class Reception:
             log.error("a file without a row may stay in the spool until a sweep: %s", error)
 
 
-def _new_instance(received: ReceivedInstance, stored: StoredFile) -> NewInstance:
+def _new_instance(received: ReceivedInstance, stored: StoredFile, source: str) -> NewInstance:
     header = received.header
     return NewInstance(
         sop_instance_uid=header.sop_instance_uid,
@@ -116,4 +134,9 @@ def _new_instance(received: ReceivedInstance, stored: StoredFile) -> NewInstance
         spool_path=stored.path,
         size=stored.size,
         sha256=stored.sha256,
+        source=source,
+        issuer_of_patient_id=header.issuer_of_patient_id,
+        patient_name=header.patient_name,
+        patient_birth_date=header.patient_birth_date,
+        patient_sex=header.patient_sex,
     )

@@ -26,6 +26,7 @@ from storage.records import (
     JobKind,
     JobState,
     ObjectRecord,
+    StudyKey,
     StudyResults,
     StudyStatus,
 )
@@ -50,7 +51,8 @@ class StudyReporter:
 
     def run(self, job: Job) -> None:
         """Report the study, or record why there is no new report. Raises StorageError."""
-        study = self._store.results.study(job.subject)
+        key = StudyKey.of_subject(job.subject)
+        study = self._store.results.study(key.study_instance_uid, key.source)
         if study.pending:
             self._store.jobs.postpone(job, _now() + _wait_for_images(study))
             return
@@ -132,7 +134,7 @@ class StudyReporter:
         objects: Sequence[ObjectRecord] = (),
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        self._store.results.record_report(job, job.subject, status, detail, objects, deliveries)
+        self._store.results.record_report(job, status, detail, objects, deliveries)
         log.info("job %d: the study is %s; %d delivery(ies)", job.id, status, len(deliveries))
 
     def _deliveries(

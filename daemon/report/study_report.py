@@ -11,17 +11,11 @@ from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.classes import REPORT_CLASS
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
-from dicom_io.objects.uids import report_uid, series_uid
+from dicom_io.objects.uids import film_key, report_uid, series_uid, study_key
 from dicom_io.read.header import read_header
 from dicom_io.read.image_header import read_image_header
-from dicom_io.report.content import (
-    NotAnalysed,
-    ObjectReference,
-    ReportContent,
-    ReportedFinding,
-    ReportedImage,
-)
-from dicom_io.report.document import build_report
+from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
+from dicom_io.report.document import ReportContent, build_report
 from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
 from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
 
@@ -49,16 +43,20 @@ class ReadImages:
 def report_uid_of(study: StudyResults, model_sha256: str, unreadable: Collection[int] = ()) -> str:
     """Return the SOP Instance UID of the report on the study's images in their present state.
 
-    The UID follows from one key per image, analysed or not. The key names the image, its revision
+    The UID follows from one key per image, analysed or not. The key names the image, its bytes
     and its state: an image that a report of this model describes has another key than an image
     that it cannot describe.
     """
     keys = [
-        f"{item.sop_instance_uid}#{item.revision}:"
+        f"{item.sop_instance_uid}#{item.sha256}:"
         f"{_reason(item, model_sha256, unreadable) or item.state}"
         for item in _reportable(study)
     ]
-    return report_uid(study.study_instance_uid, keys, model_sha256)
+    return report_uid(_key_of(study), keys, model_sha256)
+
+
+def _key_of(item: StudyResults | Instance) -> str:
+    return study_key(item.source, item.study_instance_uid)
 
 
 def _reason(item: Instance, model_sha256: str, unreadable: Collection[int]) -> str | None:
@@ -140,7 +138,7 @@ def report_content(
         predecessor=_predecessor(study.reports, study.study_instance_uid, read),
         identity=Identity(
             sop_instance_uid=report_uid_of(study, algorithm.sha256, images.unreadable),
-            series_instance_uid=series_uid(study.study_instance_uid, algorithm.sha256, "report"),
+            series_instance_uid=series_uid(_key_of(study), algorithm.sha256, "report"),
             series_number=SERIES_NUMBERS[ObjectKind.REPORT],
             instance_number=len(study.reports) + 1,
             content_datetime=created,
@@ -168,7 +166,7 @@ def _reported(item: Instance, model_sha256: str, read: ReadFile) -> ReportedImag
         record.label: ObjectReference(
             record.sop_class_uid,
             record.sop_instance_uid,
-            series_uid(item.study_instance_uid, model_sha256, "heatmap"),
+            series_uid(_key_of(item), model_sha256, "heatmap"),
             item.study_instance_uid,
         )
         for record in item.objects
@@ -188,7 +186,7 @@ def _reported(item: Instance, model_sha256: str, read: ReadFile) -> ReportedImag
             for finding in item.findings
         ],
         notes=item.notes,
-        revision=item.revision,
+        film=film_key(item.source, item.sop_instance_uid, item.sha256),
     )
 
 

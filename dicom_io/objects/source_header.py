@@ -20,6 +20,7 @@ from pydicom.uid import UID
 
 from dicom_io.errors import ObjectError
 from dicom_io.objects.algorithm import Algorithm, add_equipment
+from dicom_io.objects.uids import device_uid
 from dicom_io.read.bounded_parser import PARSER_ERRORS
 from dicom_io.read.header import LONGEST_TEXT, items
 from dicom_io.read.image_header import ImageHeader
@@ -70,11 +71,15 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The parts that every object made from one image has: source, algorithm and identity."""
+    """The parts that every object made from one image has: source, algorithm and identity.
+
+    `film` is the `uids.film_key` of the image.
+    """
 
     source: ImageHeader
     algorithm: Algorithm
     identity: Identity
+    film: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def start_object(envelope: Envelope, kind: ObjectType) -> Dataset:
     ds.SOPInstanceUID = identity.sop_instance_uid
     ds.InstanceNumber = identity.instance_number
     _add_times(ds, local_time(source.timezone_offset, identity.content_datetime, identity.timezone))
-    ds.InstanceCreatorUID = algorithm.device_uid
+    ds.InstanceCreatorUID = device_uid(algorithm.sha256)
     ds.ContentQualification = "RESEARCH"
     return ds
 

@@ -6,6 +6,10 @@ All are UUID-derived UIDs under the root 2.25 (PS3.5 B.2), which needs no regist
 import hashlib
 from collections.abc import Iterable
 
+RENDERING_VERSION = 2
+"""The version of the way objects are made. Raise it when the same inputs make another content: no
+UID names two contents."""
+
 _UUID_ROOT = "2.25."
 _VERSION_MASK = 0xF << 76
 _VARIANT_MASK = 0x3 << 62
@@ -29,29 +33,56 @@ def derived_uid(source_uid: str, model_sha256: str, kind: str) -> str:
     return f"{_UUID_ROOT}{number}"
 
 
-def report_uid(study_instance_uid: str, image_keys: Iterable[str], model_sha256: str) -> str:
+def film_key(source: str, sop_instance_uid: str, sha256: str) -> str:
+    """Return the name of one revision of a film: two sources, or two revisions, may share its UID.
+
+    `sha256` is the digest of the received file.
+    """
+    return "\n".join((source, sop_instance_uid, sha256))
+
+
+def study_key(source: str, study_instance_uid: str) -> str:
+    """Return the name of a study: two sources may use its UID for different studies."""
+    return "\n".join((source, study_instance_uid))
+
+
+def report_uid(study: str, image_keys: Iterable[str], model_sha256: str) -> str:
     """Return the UID of the report on exactly these images of a study; order does not matter.
 
-    A key names one state of one image: its UID and, after a re-send, its revision or content hash.
-    A report on more images, or on changed images, is therefore another object.
+    `study` is a `study_key`. An image key names one state of one image: its UID, its content hash
+    and its result. A report on more images, or on changed images, is therefore another object.
     """
     keys = "\n".join(sorted(set(image_keys)))
-    return derived_uid(f"{study_instance_uid}\n{keys}", model_sha256, "report")
+    return object_uid(f"{study}\n{keys}", model_sha256, "report")
 
 
-def series_uid(study_instance_uid: str, model_sha256: str, kind: str) -> str:
-    """Return the UID of the series for all objects of this kind by one model in a study."""
-    return derived_uid(study_instance_uid, model_sha256, f"series:{kind}")
+def series_uid(study: str, model_sha256: str, kind: str) -> str:
+    """Return the UID of the series for all objects of this kind by one model in a study.
+
+    `study` is a `study_key`.
+    """
+    return object_uid(study, model_sha256, f"series:{kind}")
 
 
-def heatmap_uid(sop_instance_uid: str, model_sha256: str, label: str) -> str:
-    """Return the UID of the heatmap of one finding on one image."""
-    return derived_uid(sop_instance_uid, model_sha256, f"heatmap:{label}")
+def heatmap_uid(film: str, model_sha256: str, label: str) -> str:
+    """Return the UID of the heatmap of one finding on one film; `film` is a `film_key`."""
+    return object_uid(film, model_sha256, f"heatmap:{label}")
 
 
-def tracking_uid(sop_instance_uid: str, model_sha256: str, label: str) -> str:
-    """Return the Tracking Unique Identifier (TID 4108) of one finding on one image."""
-    return derived_uid(sop_instance_uid, model_sha256, f"tracking:{label}")
+def tracking_uid(film: str, model_sha256: str, label: str) -> str:
+    """Return the Tracking Unique Identifier (TID 4108) of one finding on one film.
+
+    `film` is a `film_key`.
+    """
+    return object_uid(film, model_sha256, f"tracking:{label}")
+
+
+def object_uid(made_from: str, model_sha256: str, kind: str) -> str:
+    """Return the UID of the object of one kind that this version makes of a film or a study.
+
+    `made_from` is a `film_key` or a `study_key`.
+    """
+    return derived_uid(made_from, model_sha256, f"{kind}:{RENDERING_VERSION}")
 
 
 def device_uid(model_sha256: str) -> str:

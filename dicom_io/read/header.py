@@ -57,7 +57,11 @@ _IDENTIFYING = tuple(
         "StudyDate",
         "AccessionNumber",
         "Modality",
+        "PatientName",
         "PatientID",
+        "IssuerOfPatientID",
+        "PatientBirthDate",
+        "PatientSex",
         "StudyInstanceUID",
         "SeriesInstanceUID",
     )
@@ -67,9 +71,9 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The attributes that identify an instance; an absent one is an empty string.
+    """The attributes that identify an instance and its patient; an absent one is an empty string.
 
-    `study_date` is as in the object (YYYYMMDD).
+    Texts are decoded by the object's character set. Dates are as in the object (YYYYMMDD).
     """
 
     sop_class_uid: str
@@ -81,6 +85,10 @@ class Header:
     patient_id: str
     accession_number: str
     study_date: str
+    issuer_of_patient_id: str = ""
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    patient_sex: str = ""
 
 
 def read_header(source: bytes | Path) -> Header:
@@ -138,6 +146,10 @@ def header_of(ds: Dataset) -> Header:
         patient_id=text(ds, "PatientID"),
         accession_number=text(ds, "AccessionNumber"),
         study_date=text(ds, "StudyDate"),
+        issuer_of_patient_id=text(ds, "IssuerOfPatientID"),
+        patient_name=text(ds, "PatientName"),
+        patient_birth_date=text(ds, "PatientBirthDate"),
+        patient_sex=text(ds, "PatientSex"),
     )
     for name, uid in (
         ("SOP Class UID", header.sop_class_uid),

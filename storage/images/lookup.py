@@ -4,8 +4,20 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, select, text, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    and_,
+    cast,
+    func,
+    select,
+    text,
+    union_all,
+)
 
+from storage.errors import AmbiguousStudyError
 from storage.records import (
     FindingRecord,
     Instance,
@@ -15,6 +27,7 @@ from storage.records import (
     KeptFile,
     ObjectKind,
     ObjectRecord,
+    StudyKey,
     StudyResults,
 )
 from storage.tables.schema import findings, instances, jobs, objects, studies
@@ -84,41 +97,72 @@ def load_object(connection: Connection, sop_instance_uid: str) -> ObjectRecord |
     return ObjectRecord(**row) if row else None
 
 
-def load_study(connection: Connection, study_instance_uid: str) -> StudyResults:
-    """Return the latest revision of each instance of a study, and the study's reports.
+def of_study(table: Table, key: StudyKey) -> ColumnElement[bool]:
+    """Return the condition that a row of instances, objects or studies is of this study."""
+    return and_(table.c.source == key.source, table.c.study_instance_uid == key.study_instance_uid)
 
-    A later revision in another study does not supersede an instance of this study.
-    """
-    newer = instances.alias()
-    is_latest = ~(
-        select(newer.c.id)
+
+def has_later_revision() -> ColumnElement[bool]:
+    """Return the condition that the source sent a later revision, in this or another study."""
+    later = instances.alias()
+    return (
+        select(later.c.id)
         .where(
-            newer.c.sop_instance_uid == instances.c.sop_instance_uid,
-            newer.c.study_instance_uid == instances.c.study_instance_uid,
-            newer.c.revision > instances.c.revision,
+            later.c.source == instances.c.source,
+            later.c.sop_instance_uid == instances.c.sop_instance_uid,
+            later.c.revision > instances.c.revision,
         )
         .exists()
     )
-    of_study = instances.c.study_instance_uid == study_instance_uid
+
+
+def load_study(connection: Connection, key: StudyKey) -> StudyResults:
+    """Return the latest revision of each instance of a study, and the study's reports.
+
+    An instance whose latest revision is in another study has moved there. An instance that an
+    operator set aside is left out.
+    """
+    is_present = and_(
+        of_study(instances, key), instances.c.set_aside_at.is_(None), ~has_later_revision()
+    )
     reports = connection.execute(
         select(*_OBJECT_COLUMNS)
-        .where(
-            objects.c.study_instance_uid == study_instance_uid,
-            objects.c.kind == ObjectKind.REPORT,
-        )
+        .where(of_study(objects, key), objects.c.kind == ObjectKind.REPORT)
         .order_by(objects.c.id)
     ).mappings()
-    study = connection.execute(
-        select(studies).where(studies.c.study_instance_uid == study_instance_uid)
-    ).one_or_none()
+    study = connection.execute(select(studies).where(of_study(studies, key))).one_or_none()
     return StudyResults(
-        study_instance_uid=study_instance_uid,
-        instances=load_instances(connection, of_study & is_latest),
+        source=key.source,
+        study_instance_uid=key.study_instance_uid,
+        instances=load_instances(connection, is_present),
         reports=tuple(ObjectRecord(**row) for row in reports),
-        pending=_count_pending(connection, of_study & is_latest),
+        pending=_count_pending(connection, is_present),
         status=study.status if study else None,
         detail=study.detail if study else None,
     )
+
+
+def find_study(
+    connection: Connection, study_instance_uid: str, source: str | None = None
+) -> StudyKey:
+    """Return the name of a study: of this source, or of the only source that has it.
+
+    Raises AmbiguousStudyError if `source` is None and several sources have it.
+    """
+    if source is not None:
+        return StudyKey(source, study_instance_uid)
+    found = connection.scalars(
+        select(instances.c.source)
+        .where(instances.c.study_instance_uid == study_instance_uid)
+        .distinct()
+        .order_by(instances.c.source)
+    ).all()
+    if len(found) > 1:
+        raise AmbiguousStudyError(
+            f"{len(found)} sources hold a study {study_instance_uid}: name one of"
+            f" {', '.join(repr(name) for name in found)}"
+        )
+    return StudyKey(found[0] if found else "", study_instance_uid)
 
 
 def _count_pending(connection: Connection, condition: ColumnElement[bool]) -> int:

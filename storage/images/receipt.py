@@ -20,6 +20,7 @@ from storage.records import (
     NewInstance,
     Receipt,
     ReceiptOutcome,
+    StudyKey,
 )
 from storage.tables.database import insert
 from storage.tables.schema import instances
@@ -34,7 +35,8 @@ def record_instance(
     now: datetime,
 ) -> Receipt:
     """Add the instance and its jobs inside a transaction; see `Store.record_instance`."""
-    lock_study(connection, instance.study_instance_uid)
+    study = StudyKey(instance.source, instance.study_instance_uid)
+    lock_study(connection, study)
     known, receipt = _add(connection, instance, now)
     subject = str(receipt.instance_id)
     if known is None or known.reason in retried or _awaits_first_analysis(known):
@@ -42,8 +44,7 @@ def record_instance(
     else:
         reopen(connection, JobKind.ANALYSE, subject, now=now, ended=(JobState.PARKED,))
     if receipt.outcome is not ReceiptOutcome.DUPLICATE:
-        study = instance.study_instance_uid
-        enqueue(connection, JobKind.REPORT, study, now=now, not_before=now + quiet_time)
+        enqueue(connection, JobKind.REPORT, study.subject, now=now, not_before=now + quiet_time)
     append(connection, _audit_entry(instance, receipt, host), now)
     return receipt
 
@@ -75,6 +76,7 @@ def _find_same_bytes(connection: Connection, instance: NewInstance) -> Row[Any] 
         instances.c.reason,
         instances.c.purged_at,
     ).where(
+        instances.c.source == instance.source,
         instances.c.sop_instance_uid == instance.sop_instance_uid,
         instances.c.sha256 == instance.sha256,
     )
@@ -116,7 +118,10 @@ def _insert_revision(
     """Add the next revision; return None if another transaction took its number or its bytes."""
     next_revision = (
         select(func.coalesce(func.max(instances.c.revision), 0) + 1)
-        .where(instances.c.sop_instance_uid == instance.sop_instance_uid)
+        .where(
+            instances.c.source == instance.source,
+            instances.c.sop_instance_uid == instance.sop_instance_uid,
+        )
         .scalar_subquery()
     )
     row = connection.execute(
@@ -144,6 +149,7 @@ def _audit_entry(instance: NewInstance, receipt: Receipt, host: str) -> AuditEnt
         host=host,
         subject=subject_of(
             study=instance.study_instance_uid,
+            source=instance.source,
             instance=instance.sop_instance_uid,
             sop_class=instance.sop_class_uid,
         ),

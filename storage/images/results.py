@@ -15,7 +15,13 @@ from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.commitment.requests import enqueue_commitment
 from storage.errors import UnknownRecordError
-from storage.images.lookup import load_instance, load_object, load_study
+from storage.images.lookup import (
+    find_study,
+    load_instance,
+    load_object,
+    load_study,
+    of_study,
+)
 from storage.queue.transitions import enqueue_once, lock_study, reopen, settle
 from storage.records import (
     AnalysisRecord,
@@ -28,6 +34,7 @@ from storage.records import (
     ObjectKind,
     ObjectRecord,
     PendingDelivery,
+    StudyKey,
     StudyResults,
     StudyStatus,
 )
@@ -50,16 +57,19 @@ class Results:
             raise UnknownRecordError(f"there is no instance {instance_id} in the store")
         return found
 
-    def study(self, study_instance_uid: str) -> StudyResults:
-        """Return a study. An unknown study has no instances."""
-        with self._database.reading() as connection:
-            return load_study(connection, study_instance_uid)
+    def study(self, study_instance_uid: str, source: str | None = None) -> StudyResults:
+        """Return a study of a source, or of the only source that has it.
 
-    def patient_id(self, study_instance_uid: str) -> str:
+        An unknown study has no instances. Raises AmbiguousStudyError if several sources have it.
+        """
+        with self._database.reading() as connection:
+            return load_study(connection, find_study(connection, study_instance_uid, source))
+
+    def patient_id(self, study_instance_uid: str, source: str = "") -> str:
         """Return the Patient ID of a study's newest instance, or an empty text."""
         query = (
             select(instances.c.patient_id)
-            .where(instances.c.study_instance_uid == study_instance_uid)
+            .where(of_study(instances, StudyKey(source, study_instance_uid)))
             .order_by(instances.c.id.desc())
             .limit(1)
         )
@@ -147,17 +157,17 @@ class Results:
     def record_report(
         self,
         job: Job,
-        study_instance_uid: str,
         status: StudyStatus,
         detail: str,
         objects: Sequence[ObjectRecord] = (),
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        """Record a study's report, its objects and their deliveries.
+        """Record the result of a REPORT job: the report, its objects and their deliveries.
 
         An existing delivery is unchanged, sent or not. UNCHANGED keeps the study's earlier status,
         or restores REPORTED if the study has a report. Raises LeaseLostError.
         """
+        key = StudyKey.of_subject(job.subject)
         now = self._now()
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=now)
@@ -165,7 +175,7 @@ class Results:
             for delivery in deliveries:
                 _queue_delivery(connection, delivery, now)
             row = {
-                "study_instance_uid": study_instance_uid,
+                **asdict(key),
                 "status": status,
                 "detail": detail,
                 "updated_at": now,
@@ -173,16 +183,19 @@ class Results:
             statement = insert(connection, studies).values(row)
             if status is StudyStatus.UNCHANGED:
                 connection.execute(statement.on_conflict_do_nothing())
-                connection.execute(_restore_reported(study_instance_uid, now))
+                connection.execute(_restore_reported(key, now))
             else:
                 connection.execute(
-                    statement.on_conflict_do_update(index_elements=["study_instance_uid"], set_=row)
+                    statement.on_conflict_do_update(
+                        index_elements=["source", "study_instance_uid"], set_=row
+                    )
                 )
             entry = AuditEntry(
                 AuditKind.STUDY_REPORTED,
                 actor=job.worker or "",
                 subject=subject_of(
-                    study=study_instance_uid,
+                    study=key.study_instance_uid,
+                    source=key.source,
                     object=objects[0].sop_instance_uid if objects else None,
                     sop_class=objects[0].sop_class_uid if objects else None,
                 ),
@@ -216,15 +229,15 @@ class Results:
             append(connection, _delivery_entry(connection, job, dimse_status, sop_class_uid), now)
 
 
-def _restore_reported(study: str, now: datetime) -> Update:
+def _restore_reported(key: StudyKey, now: datetime) -> Update:
     """Return the statement that restores REPORTED for a study with a report."""
     reports = select(objects.c.id).where(
-        objects.c.study_instance_uid == study, objects.c.kind == ObjectKind.REPORT
+        of_study(objects, key), objects.c.kind == ObjectKind.REPORT
     )
     return (
         update(studies)
         .where(
-            studies.c.study_instance_uid == study,
+            of_study(studies, key),
             studies.c.status == StudyStatus.NO_ELIGIBLE_IMAGE,
             reports.exists(),
         )
@@ -239,17 +252,20 @@ def _end_analysis(
 
     Returns the instance's subject for the audit trail.
     """
-    study = connection.scalar(
-        select(instances.c.study_instance_uid).where(instances.c.id == instance_id)
-    )
-    if study is not None:
-        lock_study(connection, study)
+    place = connection.execute(
+        select(instances.c.source, instances.c.study_instance_uid).where(
+            instances.c.id == instance_id
+        )
+    ).one_or_none()
+    if place is not None:
+        lock_study(connection, StudyKey(*place))
     settle(connection, job, JobState.DONE, now=now)
     row = connection.execute(
         update(instances)
         .where(instances.c.id == instance_id)
         .values(**values)
         .returning(
+            instances.c.source,
             instances.c.study_instance_uid,
             instances.c.sop_instance_uid,
             instances.c.sop_class_uid,
@@ -261,9 +277,11 @@ def _end_analysis(
     connection.execute(delete(findings).where(findings.c.instance_id == instance_id))
     # A running report may have read the study before this change.
     started = (JobState.RUNNING, JobState.DONE, JobState.PARKED)
-    reopen(connection, JobKind.REPORT, row.study_instance_uid, now=now, ended=started)
+    key = StudyKey(row.source, row.study_instance_uid)
+    reopen(connection, JobKind.REPORT, key.subject, now=now, ended=started)
     return subject_of(
         study=row.study_instance_uid,
+        source=row.source,
         instance=row.sop_instance_uid,
         sop_class=row.sop_class_uid,
         revision=row.revision,
@@ -285,7 +303,12 @@ def _delivery_entry(
     connection: Connection, job: Job, dimse_status: int | None, sop_class_uid: str | None
 ) -> AuditEntry:
     row = connection.execute(
-        select(objects.c.study_instance_uid, objects.c.sop_instance_uid, objects.c.sop_class_uid)
+        select(
+            objects.c.study_instance_uid,
+            objects.c.source,
+            objects.c.sop_instance_uid,
+            objects.c.sop_class_uid,
+        )
         .join(deliveries, deliveries.c.sop_instance_uid == objects.c.sop_instance_uid)
         .where(deliveries.c.job_id == job.id)
     ).one()
@@ -294,6 +317,7 @@ def _delivery_entry(
         actor=job.lane or "",
         subject=subject_of(
             study=row.study_instance_uid,
+            source=row.source,
             object=row.sop_instance_uid,
             sop_class=sop_class_uid or row.sop_class_uid,
         ),

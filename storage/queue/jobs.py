@@ -19,7 +19,7 @@ from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_o
 from storage.audit.trail import append
 from storage.errors import JobRunningError, UnknownJobError
 from storage.queue.transitions import UNCLAIMED, enqueue, is_held, settle
-from storage.records import Job, JobKind, JobState
+from storage.records import Job, JobKind, JobState, StudyKey
 from storage.tables.database import Database
 from storage.tables.schema import jobs, objects
 
@@ -262,11 +262,17 @@ def _audit_subject(connection: Connection, job: Job) -> str:
     uid = job.subject.partition("@")[0]
     match job.kind:
         case JobKind.DELIVER:
-            study = connection.scalar(
-                select(objects.c.study_instance_uid).where(objects.c.sop_instance_uid == uid)
-            )
-            return subject_of(job=job.id, study=study, object=uid)
-        case JobKind.REPORT | JobKind.COMMIT:
+            row = connection.execute(
+                select(objects.c.study_instance_uid, objects.c.source).where(
+                    objects.c.sop_instance_uid == uid
+                )
+            ).one_or_none()
+            study, source = row if row else (None, None)
+            return subject_of(job=job.id, study=study, source=source, object=uid)
+        case JobKind.REPORT:
+            key = StudyKey.of_subject(job.subject)
+            return subject_of(job=job.id, study=key.study_instance_uid, source=key.source)
+        case JobKind.COMMIT:
             return subject_of(job=job.id, study=uid)
         case JobKind.ANALYSE | JobKind.ANSWER:
             return subject_of(job=job.id)

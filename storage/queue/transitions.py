@@ -7,25 +7,25 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select, update
 
 from storage.errors import LeaseLostError
-from storage.records import Job, JobKind, JobState
+from storage.records import Job, JobKind, JobState, StudyKey
 from storage.tables.database import insert
 from storage.tables.schema import jobs
 
 UNCLAIMED: dict[str, Any] = {"worker": None, "lease_until": None}
 
 
-def lock_study(connection: Connection, study: str) -> None:
+def lock_study(connection: Connection, study: StudyKey) -> None:
     """Lock a study against other transactions until this transaction ends.
 
     A transaction that receives, analyses or purges takes this lock before any row lock. The lock is
-    the row of the study's REPORT job. A new study has no such row, so a server also locks the UID.
+    the row of the study's REPORT job. A new study has no such row, so a server also locks its name.
     """
     if connection.dialect.name == "postgresql":
-        name = literal(study, jobs.c.subject.type)
+        name = literal(study.subject, jobs.c.subject.type)
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
     connection.execute(
         select(jobs.c.id)
-        .where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == study)
+        .where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == study.subject)
         .with_for_update()
     )
 

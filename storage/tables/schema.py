@@ -22,7 +22,14 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from storage.records import InstanceState, JobKind, JobState, ObjectKind, StudyStatus
+from storage.records import (
+    InstanceState,
+    JobKind,
+    JobState,
+    ObjectKind,
+    Standing,
+    StudyStatus,
+)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -141,8 +148,20 @@ instances = Table(
     Column("purged_at", UtcDateTime),
     # When the same bytes were received last after their first reception.
     Column("received_again_at", UtcDateTime),
-    UniqueConstraint("sop_instance_uid", "revision"),
-    UniqueConstraint("sop_instance_uid", "sha256"),
+    # The source of the peer that sent it; '' is unknown, from before there were sources.
+    Column("source", StorableText, nullable=False, server_default=""),
+    # None: from before these were read.
+    Column("issuer_of_patient_id", StorableText),
+    Column("patient_name", StorableText),
+    Column("patient_birth_date", StorableText),
+    Column("patient_sex", StorableText),
+    # The code of the rejection note that names it, for example 113001.
+    Column("rejected_by", StorableText),
+    # When an operator dropped it from its study.
+    Column("set_aside_at", UtcDateTime),
+    UniqueConstraint("source", "sop_instance_uid", "revision"),
+    UniqueConstraint("source", "sop_instance_uid", "sha256"),
+    Index("ix_instances_sop_instance_uid", "sop_instance_uid"),
     Index("ix_instances_study", "study_instance_uid"),
     Index("ix_instances_received", "received_at", "id"),
     Index("ix_instances_spool_path", "spool_path"),
@@ -177,6 +196,8 @@ objects = Table(
     Column("sha256", StorableText, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("purged_at", UtcDateTime),
+    Column("source", StorableText, nullable=False, server_default=""),
+    Column("standing", _named(Standing), nullable=False, server_default=Standing.VALID),
     Index("ix_objects_study", "study_instance_uid"),
     Index("ix_objects_instance", "instance_id"),
     Index("ix_objects_spool_path", "spool_path"),
@@ -185,6 +206,7 @@ objects = Table(
 studies = Table(
     "studies",
     metadata,
+    Column("source", StorableText, primary_key=True, server_default=""),
     Column("study_instance_uid", StorableText, primary_key=True),
     Column("status", _named(StudyStatus), nullable=False),
     Column("detail", StorableText, nullable=False),
@@ -203,6 +225,21 @@ deliveries = Table(
     Column("dimse_status", Integer),
     Column("sop_class_uid", StorableText),
     Column("committed_at", UtcDateTime),
+    # The SOP Instance UID under which the destination keeps the object, if it chose another.
+    Column("coerced_uid", StorableText),
+    # Since when the object may not leave, because its study is in doubt.
+    Column("held_at", UtcDateTime),
+)
+
+# A rejection note may come before the film that it names.
+rejections = Table(
+    "rejections",
+    metadata,
+    Column("source", StorableText, primary_key=True, server_default=""),
+    Column("sop_instance_uid", StorableText, primary_key=True),
+    Column("code", StorableText, nullable=False),
+    Column("note_uid", StorableText, primary_key=True),
+    Column("received_at", UtcDateTime, nullable=False),
 )
 
 commitment_requests = Table(

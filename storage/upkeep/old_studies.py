@@ -11,6 +11,7 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    Table,
     Text,
     and_,
     cast,
@@ -19,12 +20,15 @@ from sqlalchemy import (
     select,
 )
 
-from storage.records import InstanceState, JobKind, JobState, ObjectKind
+from storage.records import InstanceState, JobKind, JobState, ObjectKind, StudyKey
 from storage.tables.schema import deliveries, instances, jobs, objects
 
 CLOSED = (JobState.DONE, JobState.DISCARDED)
 
 INACTIVE = (*CLOSED, JobState.PARKED)
+
+
+_Text = str | ColumnElement[str]
 
 
 class Hold(StrEnum):
@@ -61,7 +65,7 @@ def load_old_studies(
 def _old_study(connection: Connection, row: Row[Any]) -> OldStudy:
     made = connection.execute(
         select(func.count(), func.coalesce(func.sum(objects.c.size), 0)).where(
-            objects.c.study_instance_uid == row.study_instance_uid, objects.c.purged_at.is_(None)
+            _is_of(objects, row.source, row.study_instance_uid), objects.c.purged_at.is_(None)
         )
     ).one()
     return OldStudy(row.number, row.images, made[0], int(row.size + made[1]), hold_of(row))
@@ -77,7 +81,7 @@ def hold_of(row: Row[Any]) -> Hold | None:
 
 
 def select_old_studies(
-    before: datetime, committers: Collection[str], study: str | None = None
+    before: datetime, committers: Collection[str], study: StudyKey | None = None
 ) -> Select[tuple[Any, ...]]:
     """Return a query for all studies older than `before`, or for one, with the reasons to keep it.
 
@@ -86,62 +90,69 @@ def select_old_studies(
     received_at = func.coalesce(instances.c.received_again_at, instances.c.received_at)
     old = (
         select(
+            instances.c.source,
             instances.c.study_instance_uid,
             func.min(instances.c.id).label("number"),
             func.count().label("images"),
             func.sum(instances.c.size).label("size"),
         )
         .where(instances.c.purged_at.is_(None))
-        .group_by(instances.c.study_instance_uid)
+        .group_by(instances.c.source, instances.c.study_instance_uid)
         .having(func.max(received_at) < before)
     )
     if study is not None:
-        old = old.where(instances.c.study_instance_uid == study)
+        old = old.where(_is_of(instances, study.source, study.study_instance_uid))
     found = old.subquery()
-    uid = found.c.study_instance_uid
+    place = found.c.source, found.c.study_instance_uid
     return (
         select(
             found,
-            work_is_open(uid, CLOSED).label("work_open"),
-            _is_not_delivered(uid).label("not_delivered"),
-            _is_not_committed(uid, committers).label("not_committed"),
+            work_is_open(*place, CLOSED).label("work_open"),
+            _is_not_delivered(*place).label("not_delivered"),
+            _is_not_committed(*place, committers).label("not_committed"),
         )
-        .where(~_changed_since(uid, before))
+        .where(~_changed_since(*place, before))
         .order_by(found.c.number)
     )
 
 
-def work_is_open(study: ColumnElement[str], closed: Collection[JobState]) -> ColumnElement[bool]:
+def _is_of(table: Table, source: _Text, study: _Text) -> ColumnElement[bool]:
+    return and_(table.c.source == source, table.c.study_instance_uid == study)
+
+
+def work_is_open(
+    source: ColumnElement[str], study: ColumnElement[str], closed: Collection[JobState]
+) -> ColumnElement[bool]:
     """Return the condition that a job of the study is in a state other than `closed`."""
     # With NOT IN the database reads the jobs of the study, not an index of states per study.
     is_open = jobs.c.state.not_in(closed)
     reports = select(jobs.c.id).where(
-        is_open, jobs.c.kind == JobKind.REPORT, jobs.c.subject == study
+        is_open, jobs.c.kind == JobKind.REPORT, jobs.c.subject == study + "@" + source
     )
     analyses = (
         select(jobs.c.id)
         .select_from(jobs)
         .join(instances, jobs.c.subject == cast(instances.c.id, Text))
-        .where(is_open, jobs.c.kind == JobKind.ANALYSE, instances.c.study_instance_uid == study)
+        .where(is_open, jobs.c.kind == JobKind.ANALYSE, _is_of(instances, source, study))
     )
     sent = (
         select(jobs.c.id)
         .select_from(jobs)
         .join(deliveries, deliveries.c.job_id == jobs.c.id)
         .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
-        .where(is_open, objects.c.study_instance_uid == study)
+        .where(is_open, _is_of(objects, source, study))
     )
     commitments = (
         select(jobs.c.id)
         .select_from(jobs)
         .join(deliveries, jobs.c.subject == study + "@" + deliveries.c.destination)
         .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
-        .where(is_open, jobs.c.kind == JobKind.COMMIT, objects.c.study_instance_uid == study)
+        .where(is_open, jobs.c.kind == JobKind.COMMIT, _is_of(objects, source, study))
     )
     return or_(*(query.exists() for query in (reports, analyses, sent, commitments)))
 
 
-def _is_not_delivered(study: ColumnElement[str]) -> ColumnElement[bool]:
+def _is_not_delivered(source: ColumnElement[str], study: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition that a result of the study is not delivered to all its destinations.
 
     If any object of a kind has a delivery, every image's object of that kind must have a delivery;
@@ -149,7 +160,7 @@ def _is_not_delivered(study: ColumnElement[str]) -> ColumnElement[bool]:
 
     A discarded delivery or analysis does not hold the study.
     """
-    of_study = objects.c.study_instance_uid == study
+    of_study = _is_of(objects, source, study)
     made = select(objects.c.id).where(of_study, objects.c.purged_at.is_(None)).exists()
     requested = select(deliveries.c.job_id).join(objects).where(of_study)
     missing = requested.join(jobs).where(
@@ -161,7 +172,7 @@ def _is_not_delivered(study: ColumnElement[str]) -> ColumnElement[bool]:
         jobs.c.state == JobState.DISCARDED,
     )
     unanalysed = select(instances.c.id).where(
-        instances.c.study_instance_uid == study,
+        _is_of(instances, source, study),
         instances.c.state == InstanceState.RECEIVED,
         ~given_up.exists(),
     )
@@ -172,7 +183,10 @@ def _is_not_delivered(study: ColumnElement[str]) -> ColumnElement[bool]:
     kinds = (
         select(sent.c.kind)
         .join(deliveries, deliveries.c.sop_instance_uid == sent.c.sop_instance_uid)
-        .where(sent.c.study_instance_uid == objects.c.study_instance_uid)
+        .where(
+            sent.c.source == objects.c.source,
+            sent.c.study_instance_uid == objects.c.study_instance_uid,
+        )
     )
     unreported = select(objects.c.id).where(
         of_study,
@@ -190,7 +204,7 @@ def _is_not_delivered(study: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 def _is_not_committed(
-    study: ColumnElement[str], committers: Collection[str]
+    source: ColumnElement[str], study: ColumnElement[str], committers: Collection[str]
 ) -> ColumnElement[bool]:
     """Return the condition that a committer has not committed, and its job is not discarded."""
     given_up = select(jobs.c.id).where(
@@ -202,7 +216,7 @@ def _is_not_committed(
         select(deliveries.c.job_id)
         .join(objects)
         .where(
-            objects.c.study_instance_uid == study,
+            _is_of(objects, source, study),
             deliveries.c.destination.in_(committers),
             deliveries.c.delivered_at.is_not(None),
             deliveries.c.committed_at.is_(None),
@@ -212,13 +226,15 @@ def _is_not_committed(
     )
 
 
-def _changed_since(study: ColumnElement[str], before: datetime) -> ColumnElement[bool]:
+def _changed_since(
+    source: ColumnElement[str], study: ColumnElement[str], before: datetime
+) -> ColumnElement[bool]:
     """Return the condition that an object was delivered or committed to at or after `before`."""
     return (
         select(deliveries.c.job_id)
         .join(objects)
         .where(
-            objects.c.study_instance_uid == study,
+            _is_of(objects, source, study),
             or_(deliveries.c.delivered_at >= before, deliveries.c.committed_at >= before),
         )
         .exists()

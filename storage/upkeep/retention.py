@@ -19,6 +19,7 @@ from storage.errors import SpoolError
 from storage.files.durable import storage_errors, sync_folder
 from storage.files.spool import Spool
 from storage.queue.transitions import lock_study
+from storage.records import StudyKey
 from storage.tables.database import Database
 from storage.tables.schema import instances, objects
 from storage.upkeep.old_studies import (
@@ -69,10 +70,15 @@ class Retention:
         next purge.
         """
         with self._database.reading() as connection:
-            unfinished = connection.scalars(_marked_studies()).all()
+            unfinished = [
+                StudyKey(row.source, row.study_instance_uid)
+                for row in connection.execute(_marked_studies())
+            ]
             old = connection.execute(select_old_studies(before, committers)).all()
         marked = (
-            row.study_instance_uid for row in old if self._mark(row, before, committers, actor)
+            StudyKey(row.source, row.study_instance_uid)
+            for row in old
+            if self._mark(row, before, committers, actor)
         )
         errors = []
         for study in chain(unfinished, marked):
@@ -92,7 +98,7 @@ class Retention:
         """Mark the rows of a study as purged; return False if the study must stay."""
         if hold_of(found) is not None:
             return False
-        study = found.study_instance_uid
+        study = StudyKey(found.source, found.study_instance_uid)
         now = self._now()
         with self._database.writing() as connection:
             lock_study(connection, study)
@@ -102,25 +108,26 @@ class Retention:
             for table in (instances, objects):
                 connection.execute(
                     update(table)
-                    .where(table.c.study_instance_uid == study, table.c.purged_at.is_(None))
+                    .where(_is_of(table, study), table.c.purged_at.is_(None))
                     .values(purged_at=now)
                 )
             append(connection, _audit_entry(row, actor), now)
         return True
 
-    def _remove(self, study: str, spool: Spool) -> Purged | None:
+    def _remove(self, study: StudyKey, spool: Spool) -> Purged | None:
         """Delete the files of marked rows.
 
         Returns None if work on the study is queued or running, which may write an object again;
         the study is left to a later purge. No transaction is open while files are deleted.
         """
         with self._database.reading() as connection:
-            if connection.scalar(select(work_is_open(literal(study), INACTIVE))):
+            place = literal(study.source), literal(study.study_instance_uid)
+            if connection.scalar(select(work_is_open(*place, INACTIVE))):
                 return None
             received, made = (
                 connection.scalars(
                     select(table.c.spool_path).where(
-                        table.c.study_instance_uid == study, _names_purged_file(table)
+                        _is_of(table, study), _names_purged_file(table)
                     )
                 ).all()
                 for table in (instances, objects)
@@ -146,7 +153,7 @@ class Retention:
             _unlink(spool, [path])
         return True
 
-    def _forget(self, study: str, removed: Sequence[str]) -> Purged | None:
+    def _forget(self, study: StudyKey, removed: Sequence[str]) -> Purged | None:
         """Clear the paths of the deleted files in the marked rows; return the totals."""
         sizes: dict[Table, list[int]] = {instances: [], objects: []}
         with self._database.writing() as connection:
@@ -156,7 +163,7 @@ class Retention:
                     found += connection.scalars(
                         update(table)
                         .where(
-                            table.c.study_instance_uid == study,
+                            _is_of(table, study),
                             _names_purged_file(table),
                             table.c.spool_path.in_(removed[start : start + _BATCH_PATHS]),
                         )
@@ -164,7 +171,7 @@ class Retention:
                         .returning(table.c.size)
                     )
             number = connection.scalar(
-                select(func.min(instances.c.id)).where(instances.c.study_instance_uid == study)
+                select(func.min(instances.c.id)).where(_is_of(instances, study))
             )
         images, made = sizes.values()
         if not images and not made:
@@ -176,7 +183,7 @@ def _audit_entry(row: Row[Any], actor: str) -> AuditEntry:
     return AuditEntry(
         AuditKind.PURGED,
         actor=actor,
-        subject=subject_of(study=row.study_instance_uid),
+        subject=subject_of(study=row.study_instance_uid, source=row.source),
         detail=f"{row.images} image(s) and what was made of them",
     )
 
@@ -190,14 +197,20 @@ def _unlink(spool: Spool, paths: Collection[str]) -> None:
                 sync_folder(folder)
 
 
-def _marked_studies() -> Select[tuple[str]]:
+def _marked_studies() -> Select[tuple[str, str]]:
     """Return a query for the studies with marked rows that still name a file."""
     of_images, of_objects = (
-        select(table.c.study_instance_uid).where(_names_purged_file(table))
+        select(table.c.source, table.c.study_instance_uid).where(_names_purged_file(table))
         for table in (instances, objects)
     )
     found = of_images.union(of_objects).subquery()
-    return select(found.c.study_instance_uid)
+    return select(found.c.source, found.c.study_instance_uid)
+
+
+def _is_of(table: Table, study: StudyKey) -> ColumnElement[bool]:
+    return and_(
+        table.c.source == study.source, table.c.study_instance_uid == study.study_instance_uid
+    )
 
 
 def _names_purged_file(table: Table) -> ColumnElement[bool]:

@@ -139,7 +139,7 @@ def _one_study(store: Store) -> None:
     store.results.record_analysis(claim(store, JobKind.ANALYSE), 1, record)
     sent = [Delivery(one.sop_instance_uid, "pacs") for one in objects]
     store.results.record_report(
-        claim(store, JobKind.REPORT), "9.0", StudyStatus.REPORTED, "", objects[1:], sent
+        claim(store, JobKind.REPORT), StudyStatus.REPORTED, "", objects[1:], sent
     )
     for _ in objects:
         store.results.record_delivery(claim(store, JobKind.DELIVER), 0x0000)

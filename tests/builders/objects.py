@@ -20,7 +20,8 @@ from dicom_io.objects.secondary_capture import CaptureContent
 from dicom_io.objects.source_header import Envelope, Identity
 from dicom_io.objects.uids import heatmap_uid, report_uid, series_uid
 from dicom_io.read.image_header import ImageHeader
-from dicom_io.report.content import NotAnalysed, ReportContent, ReportedFinding, ReportedImage
+from dicom_io.report.content import NotAnalysed, ReportedFinding, ReportedImage
+from dicom_io.report.document import ReportContent
 
 SHA256 = "0123456789abcdef" * 4
 ALGORITHM = Algorithm(

@@ -43,7 +43,6 @@ def queue_object(
     )
     store.results.record_report(
         claim(store, JobKind.REPORT),
-        study,
         StudyStatus.REPORTED,
         "",
         [record],

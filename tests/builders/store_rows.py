@@ -14,10 +14,13 @@ from storage.records import (
     NewInstance,
     ObjectKind,
     ObjectRecord,
+    StudyKey,
 )
 from storage.store import Store
 
 STUDY = "1.2.3"
+STUDY_KEY = StudyKey("", STUDY)
+"""The study of a source that is not known."""
 LEASE = timedelta(seconds=60)
 REGION = ((10.5, 20.5), (30.5, 20.25), (20.5, 40.5))
 

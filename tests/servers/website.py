@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.config.settings import TOKEN_FILE, Config
 from daemon.web.server import run
-from daemon.worker.board import Board, RoleState, RoleStatus, board_folder
-from daemon.worker.listening import addresses_of
-from daemon.worker.role import RoleContext, RoleName
+from daemon.worker.role import RoleContext
 from storage.files.spool import make_spool
 from storage.records import Delivery, JobKind, JobState, StudyStatus
 from storage.store import Store, utc_now
-from tests.builders.store_rows import LEASE, STUDY, analyse, claim, made_object, new_instance
+from tests.builders.store_rows import LEASE, analyse, claim, made_object, new_instance
 from tests.tools.ports import HOST, free_port
 
 PEERS = [
@@ -92,27 +90,12 @@ class Site:
         return value
 
 
-def status_of(config: Config, role: RoleName, **changes: Any) -> RoleStatus:
-    """Return the status of a role that works, with `changes`."""
-    places = tuple(map(str, addresses_of(config, role)))
-    return replace(RoleStatus(role, RoleState.UP, utc_now(), addresses=places), **changes)
-
-
 @contextmanager
 def running_site(data: Path, **sections: Any) -> Iterator[Site]:
-    """Run the web role as a supervisor's only role, until the block ends."""
-    values: dict[str, Any] = {"web": {"port": free_port()}, "peers": PEERS, **sections}
-    config = Config(data_dir=data, **values)
-    with Board(board_folder(config)) as board:
-        board.publish([status_of(config, RoleName.WEB)])
-        with site_alone(config) as site:
-            yield site
-
-
-@contextmanager
-def site_alone(config: Config) -> Iterator[Site]:
-    """Run the web role without the states of a supervisor."""
+    port = free_port()
+    values: dict[str, Any] = {"web": {"port": port}, "peers": PEERS, **sections}
     ready, stopped = threading.Event(), threading.Event()
+    config = Config(data_dir=data, **values)
     make_spool(config.spool_dir)
     context = RoleContext(config, "test", stopped, ready.set)
     thread = threading.Thread(target=run, args=(context,))
@@ -124,7 +107,7 @@ def site_alone(config: Config) -> Iterator[Site]:
     thread.start()
     try:
         assert ready.wait(10)
-        yield Site(config.web.port, config.data_dir, stop)
+        yield Site(port, data, stop)
     finally:
         stop()
         assert not thread.is_alive()
@@ -142,7 +125,7 @@ def fill(store: Store) -> int:
     report = claim(store, JobKind.REPORT)
     deliveries = [Delivery("2.25.4713", name) for name in ("pacs", "archive", "retired")]
     store.results.record_report(
-        report, STUDY, StudyStatus.REPORTED, "", [made_object("2.25.4713")], deliveries
+        report, StudyStatus.REPORTED, "", [made_object("2.25.4713")], deliveries
     )
     for name, error in (("pacs", f"status 0xA900: {PEER_WORDS}"), ("archive", "no answer")):
         job = store.jobs.claim([JobKind.DELIVER], "test", LEASE, lane=name)

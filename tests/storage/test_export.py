@@ -30,18 +30,16 @@ LABELS = ["Hernia", "Mass"]
 def end_report(store: Store, uid: str) -> None:
     job = claim(store, JobKind.REPORT)
     deliveries = [Delivery(uid, "ARCHIVE"), Delivery(uid, "PACS")]
-    store.results.record_report(
-        job, STUDY, StudyStatus.REPORTED, "", [made_object(uid)], deliveries
-    )
+    store.results.record_report(job, StudyStatus.REPORTED, "", [made_object(uid)], deliveries)
 
 
-def test_an_instance_in_another_study_keeps_the_report_of_this_study(
+def test_an_instance_of_another_source_keeps_the_report_of_this_study(
     store: Store, clock: Clock
 ) -> None:
     store.record_instance(new_instance("1.1"), 0)
     analyse(store, clock.now)
     clock.advance(1)
-    store.record_instance(new_instance("1.1", "other", study_instance_uid="5"), 60)
+    store.record_instance(new_instance("1.1", "other", source="south"), 60)
     clock.advance(1)
     end_report(store, "9.9")
 
@@ -64,6 +62,7 @@ def test_a_row_holds_reception_analysis_report_and_deliveries(store: Store, cloc
     assert list(row) == columns(LABELS)
     assert row == {
         "received_at": "2026-03-01T12:00:00.000+00:00",
+        "source": "",
         "calling_ae_title": "MODALITY",
         "patient_id": "P1",
         "accession_number": "A1",

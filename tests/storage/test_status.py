@@ -9,7 +9,6 @@ from storage.status import JobGroup, LaneError, ModelIdentity
 from storage.store import Store
 from tests.builders.store_rows import (
     LEASE,
-    STUDY,
     analyse,
     claim,
     made_object,
@@ -30,7 +29,7 @@ def queue_deliveries(store: Store, clock: Clock, number: int, *destinations: str
         for destination in destinations
     ]
     job = claim(store, JobKind.REPORT)
-    store.results.record_report(job, STUDY, StudyStatus.REPORTED, "", objects, deliveries)
+    store.results.record_report(job, StudyStatus.REPORTED, "", objects, deliveries)
 
 
 def fail(store: Store, clock: Clock, lane: str, error: str, retry_seconds: float | None) -> None:

@@ -19,7 +19,8 @@ from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import derived_uid
 from dicom_io.read.header import read_dataset
 from dicom_io.read.image_header import ImageHeader
-from dicom_io.report.content import ReportContent, ReportedFinding, ReportedImage
+from dicom_io.report.content import ReportedFinding, ReportedImage
+from dicom_io.report.document import ReportContent
 from dicom_io.report.older_classes import as_class
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender
@@ -58,7 +59,7 @@ def real_films(data_folder: Path) -> Iterator[tuple[str, bytes]]:
 
 def objects_of(pipeline: Pipeline, film: bytes) -> Iterator[BuiltObject]:
     """Yield every object that a destination can receive of one film."""
-    outcome = pipeline.analyse(film, 1, NOW, kinds=frozenset(ObjectKind))
+    outcome = pipeline.analyse(film, "north", NOW, kinds=frozenset(ObjectKind))
     assert not isinstance(outcome, Refusal), outcome
     yield from outcome.objects
     header = read_dataset(film, with_pixels=False)

@@ -108,7 +108,7 @@ def test_findings_are_kept_if_an_object_cannot_be_built(
 
     monkeypatch.setattr(ObjectBuilder, "segmentation", fails)
     kinds = frozenset({ObjectKind.HEATMAP, ObjectKind.SUMMARY, ObjectKind.SEGMENTATION})
-    outcome = pipeline.analyse(file_bytes(chest_film(chest_values())), 1, NOW, kinds=kinds)
+    outcome = pipeline.analyse(file_bytes(chest_film(chest_values())), "north", NOW, kinds=kinds)
     assert isinstance(outcome, Analysis)
     assert outcome.notes[-1] == "no segmentation: OverflowError"
     assert {built.kind for built in outcome.objects} == {ObjectKind.HEATMAP, ObjectKind.SUMMARY}

@@ -5,7 +5,7 @@ import pytest
 from dicom_io.read.header import read_dataset
 from storage.errors import StoreUnavailableError
 from storage.files.spool import Spool
-from storage.records import Instance, InstanceState, JobKind, JobState, StudyStatus
+from storage.records import Instance, InstanceState, JobKind, JobState, StudyKey, StudyStatus
 from tests.builders.bench import Bench, films_of
 from tests.builders.images.films import film
 
@@ -89,7 +89,10 @@ def test_a_study_without_a_readable_file_is_parked_until_a_second_send(
     analyse_all(bench)
     damage(bench, bench.study(uid).instances[0], "missing")
     bench.work()
-    assert set(parked(bench)) == {(JobKind.REPORT, uid), (JobKind.ANALYSE, "1")}
+    assert set(parked(bench)) == {
+        (JobKind.REPORT, StudyKey("", uid).subject),
+        (JobKind.ANALYSE, "1"),
+    }
     (report,) = bench.store.jobs.list(kind=JobKind.REPORT)
     assert "is missing" in (report.last_error or "")
 
@@ -113,7 +116,7 @@ def test_a_damaged_film_causes_no_second_report(bench: Bench) -> None:
     bench.work()
     before = bench.study(uid).reports
     assert len(before) == 2
-    bench.store.jobs.enqueue(JobKind.REPORT, uid)
+    bench.store.jobs.enqueue(JobKind.REPORT, StudyKey("", uid).subject)
     bench.work()
     assert bench.study(uid).reports == before
 

@@ -93,7 +93,6 @@ def test_every_step_of_an_image_is_in_the_trail(store: Store, clock: Clock) -> N
     store.results.record_refusal(refused, 2, "NOT_CHEST", "DOE^JOHN stands in BodyPartExamined")
     store.results.record_report(
         claim(store, JobKind.REPORT),
-        STUDY,
         StudyStatus.REPORTED,
         "",
         [made_object("9.1"), made_object("9.2")],
@@ -153,9 +152,7 @@ def test_commitments_received_and_given_are_in_the_trail(store: Store, clock: Cl
     analyse(store, clock.now)
     report = claim(store, JobKind.REPORT)
     delivery = Delivery("9.1", "PACS")
-    store.results.record_report(
-        report, STUDY, StudyStatus.REPORTED, "", [made_object("9.1")], [delivery]
-    )
+    store.results.record_report(report, StudyStatus.REPORTED, "", [made_object("9.1")], [delivery])
     sent = claim(store, JobKind.DELIVER)
     store.results.record_delivery(sent, 0, commit_after=timedelta())
     store.commitments.next_step(claim(store, JobKind.COMMIT), "7.7")

@@ -32,7 +32,6 @@ def deliver(store: Store, clock: Clock, *uids: str, image: str = "1.1") -> None:
     analyse(store, clock.now)
     store.results.record_report(
         claim(store, JobKind.REPORT),
-        STUDY,
         StudyStatus.REPORTED,
         "",
         [made_object(uid) for uid in uids],
@@ -119,7 +118,7 @@ def test_no_commitment_is_requested_from_other_destinations(store: Store, clock:
     analyse(store, clock.now)
     report = claim(store, JobKind.REPORT)
     store.results.record_report(
-        report, STUDY, StudyStatus.REPORTED, "", [made_object("9.1")], [Delivery("9.1", PACS)]
+        report, StudyStatus.REPORTED, "", [made_object("9.1")], [Delivery("9.1", PACS)]
     )
 
     store.results.record_delivery(claim(store, JobKind.DELIVER), 0)

@@ -17,7 +17,7 @@ from storage.records import InstanceState, JobKind, JobState, Receipt, ReceiptOu
 from storage.store import Store
 from storage.tables.database import open_database
 from storage.tables.schema import instances
-from tests.builders.store_rows import STUDY, claim, new_instance
+from tests.builders.store_rows import STUDY_KEY, claim, new_instance
 from tests.servers.postgresql_server import emptied_database
 from tests.tools.clock import Clock
 from tests.tools.paths import ROOT
@@ -31,7 +31,7 @@ def test_a_new_instance_queues_its_analysis_and_the_report_after_the_quiet_time(
     assert (receipt.outcome, receipt.revision) == (ReceiptOutcome.NEW, 1)
     report, analyse = store.jobs.list()
     assert (analyse.kind, analyse.subject) == (JobKind.ANALYSE, str(receipt.instance_id))
-    assert (report.kind, report.subject) == (JobKind.REPORT, STUDY)
+    assert (report.kind, report.subject) == (JobKind.REPORT, STUDY_KEY.subject)
     assert analyse.not_before == clock.now
     assert report.not_before == clock.now + timedelta(seconds=30)
 

@@ -11,6 +11,7 @@ from storage.records import Delivery, Job, JobKind, JobState, StudyStatus
 from storage.store import Store
 from tests.builders.store_rows import (
     STUDY,
+    STUDY_KEY,
     analyse,
     analysis,
     claim,
@@ -25,7 +26,6 @@ def report(store: Store, *destinations: str, uid: str = "9.9") -> Job:
     job = claim(store, JobKind.REPORT)
     store.results.record_report(
         job,
-        STUDY,
         StudyStatus.REPORTED,
         "",
         [made_object(uid)],
@@ -71,9 +71,7 @@ def test_a_failed_report_leaves_no_change(
     monkeypatch.setattr(results_module, fails_at, fail_after)
     deliveries = [Delivery("9.9", "PACS"), Delivery("9.9", "ARCHIVE")]
     with pytest.raises(StorageError, match="power cut"):
-        store.results.record_report(
-            job, STUDY, StudyStatus.REPORTED, "", [made_object("9.9")], deliveries
-        )
+        store.results.record_report(job, StudyStatus.REPORTED, "", [made_object("9.9")], deliveries)
     monkeypatch.undo()
 
     assert store.jobs.get(job.id) == job
@@ -88,7 +86,7 @@ def test_an_existing_delivery_is_unchanged(store: Store, clock: Clock) -> None:
     report(store, "PACS")
     store.results.record_delivery(claim(store, JobKind.DELIVER), 0x0000)
     before = store.jobs.list(kind=JobKind.DELIVER)
-    store.jobs.enqueue(JobKind.REPORT, STUDY)
+    store.jobs.enqueue(JobKind.REPORT, STUDY_KEY.subject)
 
     report(store, "PACS")
 
@@ -100,11 +98,11 @@ def test_an_object_made_again_has_its_new_file(store: Store, clock: Clock) -> No
     receive(store, "1.1")
     analyse(store, clock.now)
     report(store)
-    store.jobs.enqueue(JobKind.REPORT, STUDY)
+    store.jobs.enqueue(JobKind.REPORT, STUDY_KEY.subject)
     job = claim(store, JobKind.REPORT)
     anew = dataclasses.replace(made_object("9.9"), sha256="ef")
 
-    store.results.record_report(job, STUDY, StudyStatus.REPORTED, "", [anew])
+    store.results.record_report(job, StudyStatus.REPORTED, "", [anew])
 
     assert store.results.object("9.9") == anew
 
@@ -133,10 +131,10 @@ def test_unchanged_keeps_the_status(store: Store, clock: Clock) -> None:
     receive(store, "1.1")
     analyse(store, clock.now)
     report(store)
-    store.jobs.enqueue(JobKind.REPORT, STUDY)
+    store.jobs.enqueue(JobKind.REPORT, STUDY_KEY.subject)
     job = claim(store, JobKind.REPORT)
 
-    store.results.record_report(job, STUDY, StudyStatus.UNCHANGED, "nothing new")
+    store.results.record_report(job, StudyStatus.UNCHANGED, "nothing new")
 
     study = store.results.study(STUDY)
     assert (study.status, study.detail) == (StudyStatus.REPORTED, "")
@@ -147,8 +145,8 @@ def test_unchanged_restores_the_status_reported(store: Store, clock: Clock) -> N
     analyse(store, clock.now)
     report(store)
     for status in (StudyStatus.NO_ELIGIBLE_IMAGE, StudyStatus.UNCHANGED):
-        store.jobs.enqueue(JobKind.REPORT, STUDY)
-        store.results.record_report(claim(store, JobKind.REPORT), STUDY, status, "whatever")
+        store.jobs.enqueue(JobKind.REPORT, STUDY_KEY.subject)
+        store.results.record_report(claim(store, JobKind.REPORT), status, "whatever")
 
     study = store.results.study(STUDY)
     assert (study.status, study.detail) == (StudyStatus.REPORTED, "")
@@ -182,7 +180,7 @@ def test_an_analysis_during_the_report_queues_the_report_again(
     store.results.record_analysis(again, second, analysis(clock.now))
     if ends == "record":
         store.results.record_report(
-            job, STUDY, StudyStatus.REPORTED, "", [made_object("9.9")], [Delivery("9.9", "PACS")]
+            job, StudyStatus.REPORTED, "", [made_object("9.9")], [Delivery("9.9", "PACS")]
         )
     elif ends == "postpone":
         store.jobs.postpone(job, clock.now + timedelta(hours=1))
@@ -223,9 +221,7 @@ def test_a_worker_without_its_lease_records_no_report_or_delivery(
     clock.advance(61)
     store.jobs.reclaim()
     with pytest.raises(LeaseLostError):
-        store.results.record_report(
-            lost_report, STUDY, StudyStatus.REPORTED, "", [made_object("8.8")]
-        )
+        store.results.record_report(lost_report, StudyStatus.REPORTED, "", [made_object("8.8")])
     assert store.results.object("8.8") is None
 
     report(store, "PACS")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from storage.errors import LeaseLostError
+from storage.errors import AmbiguousStudyError, LeaseLostError
 from storage.records import InstanceState, Job, JobKind, JobState, ObjectKind
 from storage.store import Store
 from tests.builders.store_rows import (
@@ -109,17 +109,33 @@ def test_a_study_shows_its_latest_revisions_and_pending_analyses(
     assert store.results.study("unheard of").instances == ()
 
 
-def test_a_study_keeps_an_instance_received_later_in_another_study(
-    store: Store,
-) -> None:
+def test_an_instance_received_later_in_another_study_has_moved_there(store: Store) -> None:
     receive(store, "1.1")
     other = new_instance("1.1", content="other", study_instance_uid="5")
     assert store.record_instance(other, 0).revision == 2
 
-    for study, revision in ((STUDY, 1), ("5", 2)):
+    for study, revisions in ((STUDY, []), ("5", [2])):
         found = store.results.study(study)
-        assert [item.revision for item in found.instances] == [revision]
-        assert found.pending == 1
+        assert [item.revision for item in found.instances] == revisions
+        assert found.pending == len(revisions)
+
+
+def test_two_sources_have_each_their_own_study_and_revisions_under_the_same_uids(
+    store: Store,
+) -> None:
+    for source, content in (("north", "a"), ("south", "b"), ("north", "c"), ("south", "a")):
+        store.record_instance(new_instance("1.1", content=content, source=source), 0)
+
+    for source, content in (("north", "c"), ("south", "a")):
+        found = store.results.study(STUDY, source)
+        assert [(item.revision, item.sha256) for item in found.instances] == [
+            (2, new_instance(content=content).sha256)
+        ]
+        assert len(store.kept_files("1.1", [source])) == 2
+    reports = store.jobs.list(kind=JobKind.REPORT)
+    assert {job.subject for job in reports} == {f"{STUDY}@north", f"{STUDY}@south"}
+    with pytest.raises(AmbiguousStudyError, match="'north', 'south'"):
+        store.results.study(STUDY)
 
 
 @pytest.mark.parametrize("give_up", ["park", "discard"])

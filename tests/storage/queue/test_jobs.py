@@ -12,7 +12,7 @@ from storage.records import Job, JobKind, JobState
 from storage.store import Store
 from storage.tables.database import open_database
 from storage.tables.schema import jobs
-from tests.builders.store_rows import LEASE, STUDY, claim, receive
+from tests.builders.store_rows import LEASE, STUDY_KEY, claim, receive
 from tests.servers.postgresql_server import emptied_database
 from tests.tools.clock import Clock
 
@@ -221,7 +221,7 @@ def test_jobs_are_shifted_after_the_clock_was_set_back(store: Store, clock: Cloc
 
     assert store.jobs.shift_to_clock() == 0
     assert store.jobs.get(held.id).lease_until == clock.now + LEASE
-    assert claim(store, JobKind.REPORT).subject == STUDY
+    assert claim(store, JobKind.REPORT).subject == STUDY_KEY.subject
     assert store.jobs.claim([JobKind.REPORT], "worker", LEASE) is None
     clock.advance(61)
     assert claim(store, JobKind.REPORT).subject == "later"

@@ -17,7 +17,6 @@ from storage.records import Delivery, InstanceName, JobKind, ObjectKind, StudySt
 from storage.store import Store
 from tests.builders.store_rows import (
     LEASE,
-    STUDY,
     analyse,
     analysis,
     claim,
@@ -70,7 +69,6 @@ def fill(store: Store, at: datetime) -> None:
     store.results.record_refusal(job, second, "LATERAL_VIEW", "a lateral film", ["no PixelSpacing"])
     store.results.record_report(
         claim(store, JobKind.REPORT),
-        STUDY,
         StudyStatus.REPORTED,
         "",
         [made_object("9.9")],

@@ -257,7 +257,10 @@ def test_two_writers_that_read_first_both_succeed(tmp_path: Path) -> None:
             with database.writing() as connection:
                 value = connection.scalar(text("SELECT count(*) FROM studies"))
                 connection.execute(
-                    text("INSERT INTO studies VALUES (:uid, 'reported', '', '2026-01-01')"),
+                    text(
+                        "INSERT INTO studies (study_instance_uid, status, detail, updated_at)"
+                        " VALUES (:uid, 'reported', '', '2026-01-01')"
+                    ),
                     {"uid": str(value)},
                 )
 

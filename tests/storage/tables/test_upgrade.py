@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
 from storage.errors import SchemaError
-from storage.records import InstanceState, JobKind, JobState, StudyStatus
+from storage.records import InstanceState, JobKind, JobState, ReceiptOutcome, StudyStatus
 from storage.store import Store
 from storage.tables import upgrade
 from storage.tables.database import Database, open_database
@@ -105,10 +105,51 @@ def test_an_upgrade_keeps_every_row(old_store: str, kept: Rows) -> None:
     with open_database(old_store) as database, database.reading() as connection:
         upgraded = read(connection)
     assert sum(map(len, kept.values())) > 20
+    for job in kept["jobs"]:
+        if job["kind"] == JobKind.REPORT:
+            job["subject"] += "@"
     for table, rows in kept.items():
         shared = [{name: row[name] for name in rows[0]} for row in upgraded[table]] if rows else []
         assert shared == rows, table
         assert len(upgraded[table]) == len(rows)
+
+
+def test_a_study_of_one_known_sender_gets_its_source(old_store: str) -> None:
+    with Store.open(old_store, migrate=True) as store:
+        assert store.adopt_sources({"SOMEONE ELSE": "west"}) == 0
+        assert store.adopt_sources({"MODALITY": "north"}) == 2
+        assert store.adopt_sources({"MODALITY": "south"}) == 0
+
+        for uid in (STUDY, "1.2.4"):
+            study = store.results.study(uid)
+            assert study.source == "north"
+            assert {item.source for item in study.instances} == {"north"}
+            assert all(report.source == "north" for report in study.reports)
+        assert store.results.study(STUDY).status is StudyStatus.REPORTED
+        assert claim(store, JobKind.REPORT).subject == "1.2.4@north"
+        again = new_instance("1.1", source="north")
+        assert store.record_instance(again, 0).outcome is ReceiptOutcome.DUPLICATE
+
+
+def test_a_study_of_two_senders_or_known_to_its_source_keeps_its_place(
+    store: Store,
+) -> None:
+    for uid, study, title in (
+        ("1.1", "1", "A"),
+        ("1.2", "1", "B"),
+        ("2.1", "2", "A"),
+        ("3.1", "3", "A"),
+        ("4.1", "4", "A"),
+    ):
+        store.record_instance(
+            new_instance(uid, study_instance_uid=study, calling_ae_title=title), 0
+        )
+    store.record_instance(new_instance("2.9", source="north", study_instance_uid="2"), 0)
+    store.record_instance(new_instance("3.1", source="north", study_instance_uid="9"), 0)
+
+    assert store.adopt_sources({"A": "north", "B": "south"}) == 1
+    held = [item.source for number in range(1, 6) for item in [store.results.instance(number)]]
+    assert held == ["", "", "", "", "north"]
 
 
 def test_jobs_continue_in_an_upgraded_store(old_store: str) -> None:
@@ -117,7 +158,7 @@ def test_jobs_continue_in_an_upgraded_store(old_store: str) -> None:
         analyse(store, datetime.now(UTC))
         study = store.results.study("1.2.4")
         assert [item.state for item in study.instances] == [InstanceState.ANALYSED]
-        store.results.record_report(claim(store, JobKind.REPORT), "1.2.4", StudyStatus.REPORTED, "")
+        store.results.record_report(claim(store, JobKind.REPORT), StudyStatus.REPORTED, "")
         (parked,) = store.jobs.list(state=JobState.PARKED)
         store.jobs.retry(parked.id)
         for _ in range(2):

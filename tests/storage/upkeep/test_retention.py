@@ -28,7 +28,15 @@ from storage.store import Store
 from storage.tables.database import open_database
 from storage.upkeep.old_studies import Hold
 from storage.upkeep.retention import Purged
-from tests.builders.store_rows import LEASE, STUDY, analysis, claim, made_object, new_instance
+from tests.builders.store_rows import (
+    LEASE,
+    STUDY,
+    STUDY_KEY,
+    analysis,
+    claim,
+    made_object,
+    new_instance,
+)
 from tests.servers.postgresql_server import emptied_database
 from tests.tools.clock import Clock
 
@@ -76,7 +84,7 @@ class House:
         record = dataclasses.replace(made_object(uid), spool_path=stored.path, size=stored.size)
         sent = [Delivery(made, to) for made in ("5.1", uid) for to in destinations]
         self.store.results.record_report(
-            claim(self.store, JobKind.REPORT), STUDY, StudyStatus.REPORTED, "", [record], sent
+            claim(self.store, JobKind.REPORT), StudyStatus.REPORTED, "", [record], sent
         )
 
     def deliver(self, *, commit: bool = False) -> None:
@@ -254,7 +262,7 @@ def test_an_undelivered_result_holds_a_study_with_other_deliveries(
     house.receive("1.2")
     house.analyse(heatmap="5.2")
     job = claim(house.store, JobKind.REPORT)
-    house.store.results.record_report(job, STUDY, StudyStatus.UNCHANGED, "")
+    house.store.results.record_report(job, StudyStatus.UNCHANGED, "")
     house.days_pass()
     assert house.hold() is Hold.NOT_DELIVERED
     assert house.purge() == []
@@ -267,7 +275,7 @@ def test_a_kind_of_object_without_any_delivery_does_not_hold_a_study(house: Hous
     record = dataclasses.replace(made_object("9.9"), spool_path=stored.path)
     job = claim(house.store, JobKind.REPORT)
     house.store.results.record_report(
-        job, STUDY, StudyStatus.REPORTED, "", [record], [Delivery("9.9", "PACS")]
+        job, StudyStatus.REPORTED, "", [record], [Delivery("9.9", "PACS")]
     )
     house.deliver()
     house.days_pass()
@@ -280,7 +288,7 @@ def test_a_study_without_results_is_purged(house: House) -> None:
         claim(house.store, JobKind.ANALYSE), number, "LATERAL_VIEW", ""
     )
     job = claim(house.store, JobKind.REPORT)
-    house.store.results.record_report(job, STUDY, StudyStatus.NO_ELIGIBLE_IMAGE, "lateral")
+    house.store.results.record_report(job, StudyStatus.NO_ELIGIBLE_IMAGE, "lateral")
     house.days_pass()
     assert len(house.purge()) == 1
     assert house.store.results.instance(number).reason == "LATERAL_VIEW"
@@ -468,7 +476,7 @@ def test_a_file_that_cannot_be_deleted_does_not_hold_another_study(house: House)
             claim(house.store, JobKind.ANALYSE), number, "NOT_CHEST", ""
         )
         house.store.results.record_report(
-            claim(house.store, JobKind.REPORT), study, StudyStatus.NO_ELIGIBLE_IMAGE, ""
+            claim(house.store, JobKind.REPORT), StudyStatus.NO_ELIGIBLE_IMAGE, ""
         )
         paths.append(house.spool.path(stored.path))
     house.days_pass()
@@ -501,7 +509,7 @@ def test_an_image_sent_again_repeats_a_failed_analysis(house: House, is_purged: 
     job = claim(house.store, JobKind.ANALYSE)
     house.store.results.record_refusal(job, number, "ANALYSIS_FAILED", "")
     job = claim(house.store, JobKind.REPORT)
-    house.store.results.record_report(job, STUDY, StudyStatus.NO_ELIGIBLE_IMAGE, "")
+    house.store.results.record_report(job, StudyStatus.NO_ELIGIBLE_IMAGE, "")
     if is_purged:
         house.days_pass()
         assert len(house.purge()) == 1
@@ -535,7 +543,7 @@ def test_an_image_sent_again_waits_for_the_lock_of_the_study(
         house.days_pass()
         house.mark()
         with open_database(url) as database, database.writing() as connection:
-            lock_study(connection, STUDY)
+            lock_study(connection, STUDY_KEY)
             image = new_instance("1.1", spool_path="received/again")
             again = other.submit(store.record_instance, image, 0)
             with pytest.raises(TimeoutError):

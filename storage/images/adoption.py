@@ -1,0 +1,51 @@
+"""Sources for the studies of a version that had none."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, select, update
+
+from storage.images.lookup import of_study
+from storage.records import JobKind, StudyKey
+from storage.tables.schema import instances, jobs, objects, studies
+
+
+def adopt_sources(connection: Connection, sources: Mapping[str, str]) -> int:
+    """Give studies a source inside a transaction; see `Store.adopt_sources`."""
+    rows = connection.execute(
+        select(instances.c.study_instance_uid, instances.c.calling_ae_title)
+        .where(instances.c.source == "")
+        .distinct()
+    )
+    senders: dict[str, set[str]] = defaultdict(set)
+    for study, title in rows:
+        senders[study].add(title)
+    adopted = 0
+    for study, titles in senders.items():
+        named = {sources.get(title) for title in titles}
+        source = named.pop()
+        if not named and source:
+            adopted += _adopt(connection, StudyKey("", study), StudyKey(source, study))
+    return adopted
+
+
+def _adopt(connection: Connection, old: StudyKey, new: StudyKey) -> bool:
+    """Move the rows of a study to a source; return False if the source has some of them."""
+    own = select(instances.c.sop_instance_uid).where(of_study(instances, old))
+    taken = select(instances.c.id).where(
+        instances.c.source == new.source,
+        of_study(instances, new) | instances.c.sop_instance_uid.in_(own),
+    )
+    # A study whose instances are gone may still have its row or its job.
+    named = select(studies.c.status).where(of_study(studies, new))
+    job = select(jobs.c.id).where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == new.subject)
+    if connection.scalar(select(taken.exists() | named.exists() | job.exists())):
+        return False
+    for table in (instances, objects, studies):
+        connection.execute(update(table).where(of_study(table, old)).values(source=new.source))
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == old.subject)
+        .values(subject=new.subject)
+    )
+    return True
