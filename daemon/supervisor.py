@@ -1,10 +1,12 @@
 """Starts, watches, restarts and stops the roles. Each role is a process of its own.
 
-If a role cannot start with the daemon, the daemon ends with an error. The exception is a role whose
-certificate is not valid at this date: it is started again later, and the other roles work. A role
-that dies later is restarted with backoff. Its leases are freed at once.
+A role that says at the daemon's start why it cannot work ends the daemon with that error. The
+exception is a role whose certificate is not valid at this date: it is started again later, and the
+other roles work. A role that dies without a reason, also while it starts, is restarted with
+backoff. Its leases are freed at once.
 """
 
+import contextlib
 import logging
 import math
 import multiprocessing
@@ -14,8 +16,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
@@ -27,6 +29,8 @@ from daemon.config.settings import Config
 from daemon.config.tls import ending_soon
 from daemon.errors import RoleFailedError
 from daemon.worker.backoff import Backoff
+from daemon.worker.board import Board, RoleState, RoleStatus, board_folder
+from daemon.worker.listening import addresses_of
 from daemon.worker.role import CannotStart, Ready, RoleName, exit_reason, role_process, stop_handler
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.audit.trail import Audit
@@ -38,7 +42,9 @@ from storage.upkeep.integrity import check_store
 
 log = logging.getLogger("supervisor")
 START_SECONDS = 120.0
-"""A role that has not reported within this time cannot start."""
+"""A role that has not reported within this time is killed and started again."""
+START_ATTEMPTS = 3
+"""Deaths of a role at the daemon's start after which the others work without it."""
 DRAIN_SECONDS = 8.0
 """The time in which roles finish their jobs before they are killed."""
 HEALTHY_SECONDS = 60.0
@@ -47,6 +53,8 @@ RESTART = Backoff(initial=1.0, maximum=30.0)
 POLL_SECONDS = 0.2
 RECLAIM_SECONDS = 5.0
 """The time between searches for expired leases, of any worker on any machine."""
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -60,12 +68,30 @@ class _Child:
     channel: "Connection[None, Ready | CannotStart] | None" = None
     worker: str = ""
     started: float = 0.0
+    is_up: bool = False
+    since: datetime = _EPOCH
+    """The time of the last change between starting, up and down."""
     failures: int = 0
+    restarts: int = 0
     restart_at: float = 0.0
-    reason: str = ""
-    """The error of the last start, or empty."""
+    refusal: CannotStart | None = None
+    """The reason that the last process gave, or None."""
     recorded: str = ""
-    """The last reason in the audit trail. The same reason is not repeated there."""
+    """The last refusal in the audit trail. The same reason is not repeated there."""
+    ended: str = ""
+    """The end of the last process; empty once a later process works."""
+
+    @property
+    def is_settled(self) -> bool:
+        """True if the start of the daemon does not wait for this role any longer."""
+        waits = self.refusal is not None and self.refusal.temporary
+        return self.is_up or waits or self.failures >= START_ATTEMPTS
+
+    @property
+    def state(self) -> RoleState:
+        if self.process is None:
+            return RoleState.DOWN
+        return RoleState.UP if self.is_up else RoleState.STARTING
 
 
 class Supervisor:
@@ -93,7 +119,7 @@ class Supervisor:
         """Run until `stop` is set. Call `on_ready` with the roles that work.
 
         Raises:
-            RoleFailedError: a role cannot start; the other roles have been stopped.
+            RoleFailedError: a role says why it cannot start; the other roles have been stopped.
             StorageError: the store is damaged, or cannot be opened or upgraded.
             ConfigError, CertificateError: another user may change this node's files, or a
                 certificate cannot be used.
@@ -107,19 +133,44 @@ class Supervisor:
             make_spool(self._config.spool_dir)
             self._adopt_sources(store)
             self._record_start(store.audit)
-            try:
-                for child in self._children:
-                    self._start(child)
-                self._await_ready(stop)
-                if not stop.is_set():
-                    on_ready([child.role for child in self._children if not child.reason])
-                while not stop.wait(POLL_SECONDS):
-                    self._watch_all(store)
-            finally:
-                self._stop_all()
-                for child in self._children:
-                    self._release(child, store)
-                self._record(store.audit, AuditKind.APPLICATION_STOPPED)
+            with Board(board_folder(self._config), self._monotonic) as board:
+                self._supervise(store, board, stop, on_ready)
+
+    def _supervise(
+        self,
+        store: Store,
+        board: Board,
+        stop: threading.Event,
+        on_ready: Callable[[Sequence[RoleName]], None],
+    ) -> None:
+        try:
+            for child in self._children:
+                self._start(child)
+            self._await_ready(store, board, stop)
+            if not stop.is_set():
+                on_ready([child.role for child in self._children if child.is_up])
+            while not stop.wait(POLL_SECONDS):
+                self._watch_all(store)
+                self._requeue_jobs_in_time(store)
+                board.publish(self._statuses())
+        finally:
+            self._stop_all()
+            for child in self._children:
+                self._release(child, store)
+            self._record(store.audit, AuditKind.APPLICATION_STOPPED)
+
+    def _statuses(self) -> list[RoleStatus]:
+        return [
+            RoleStatus(
+                role=child.role,
+                state=child.state,
+                since=child.since,
+                restarts=child.restarts,
+                reason=child.ended,
+                addresses=tuple(map(str, addresses_of(self._config, child.role))),
+            )
+            for child in self._children
+        ]
 
     def _adopt_sources(self, store: Store) -> None:
         """Give the films of an earlier version the source of the peer that sent them."""
@@ -151,10 +202,10 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         """Start the process. Raises RoleFailedError if the system has no more processes."""
         child.worker = f"{socket.gethostname()}:{child.role}:{uuid.uuid4().hex[:12]}"
-        child.reason = ""
+        child.refusal = None
         try:
             child.channel, sender = SPAWN.Pipe(duplex=False)
-            with sender:
+            with sender, _interrupts_blocked():
                 process = SPAWN.Process(
                     target=role_process,
                     args=(child.role, self._config, child.worker, sender),
@@ -169,17 +220,23 @@ class Supervisor:
             ) from error
         child.process = process
         child.started = self._monotonic()
+        child.since = self._date()
         log.info("%s started, process %d", child.role, process.pid)
 
-    def _await_ready(self, stop: threading.Event) -> None:
-        deadline = self._monotonic() + START_SECONDS
-        waiting = list(self._children)
-        while waiting and not stop.is_set():
-            waiting = [child for child in waiting if not _reported(child)]
-            if self._monotonic() > deadline:
-                raise RoleFailedError(
-                    f"the {waiting[0].role} did not start within {START_SECONDS:.0f} s"
-                )
+    def _date(self) -> datetime:
+        return datetime.fromtimestamp(self._wall(), UTC)
+
+    def _await_ready(self, store: Store, board: Board, stop: threading.Event) -> None:
+        """Wait until each role works, waits for a valid certificate, or has died repeatedly.
+
+        Raises RoleFailedError if a role says why it cannot start.
+        """
+        while not stop.is_set() and not all(child.is_settled for child in self._children):
+            self._watch_all(store)
+            for child in self._children:
+                if child.refusal is not None and not child.refusal.temporary:
+                    raise RoleFailedError(child.refusal.reason)
+            board.publish(self._statuses())
             stop.wait(0.02)
 
     def _watch_all(self, store: Store) -> None:
@@ -187,9 +244,15 @@ class Supervisor:
         try:
             for child in self._children:
                 self._watch(child, store)
-            if self._monotonic() >= self._reclaim_at:
-                self._reclaim_at = self._monotonic() + RECLAIM_SECONDS
-                self._requeue_jobs(store)
+        except StorageError as error:
+            log.error("%s", error)
+
+    def _requeue_jobs_in_time(self, store: Store) -> None:
+        if self._monotonic() < self._reclaim_at:
+            return
+        self._reclaim_at = self._monotonic() + RECLAIM_SECONDS
+        try:
+            self._requeue_jobs(store)
         except StorageError as error:
             log.error("%s", error)
 
@@ -210,31 +273,59 @@ class Supervisor:
             if self._monotonic() >= child.restart_at:
                 self._start_again(child, store)
             return
-        if child.process.is_alive():
+        is_alive = child.process.is_alive()
+        # After the look at the process: a message that it sent before its end is read here.
+        self._read_messages(child)
+        if is_alive and not self._is_overdue(child):
             return
-        reason = _end_reason(child)
-        if self._monotonic() - child.started >= HEALTHY_SECONDS:
+        reason = f"it did not start within {START_SECONDS:.0f} s"
+        if is_alive:
+            child.process.kill()
+            child.process.join()
+        elif child.refusal is not None:
+            reason = child.refusal.reason
+        else:
+            reason = exit_reason(child.process.exitcode)
+        if self._monotonic() - child.started >= HEALTHY_SECONDS and child.is_up:
             child.failures = 0
         _close(child)
         self._wait_to_restart(child, store, reason)
         self._release(child, store)
 
+    def _is_overdue(self, child: _Child) -> bool:
+        waited = self._monotonic() - child.started
+        return not child.is_up and child.refusal is None and waited > START_SECONDS
+
+    def _read_messages(self, child: _Child) -> None:
+        while child.channel is not None and child.channel.poll():
+            try:
+                message = child.channel.recv()
+            except EOFError:
+                return
+            if isinstance(message, Ready):
+                child.is_up, child.ended, child.since = True, "", self._date()
+            else:
+                child.refusal = message
+
     def _start_again(self, child: _Child, store: Store) -> None:
+        child.restarts += 1
         try:
             self._start(child)
         except RoleFailedError as error:
-            child.reason = str(error)
-            self._wait_to_restart(child, store, child.reason)
+            child.refusal = CannotStart(str(error), temporary=True)
+            self._wait_to_restart(child, store, str(error))
 
     def _wait_to_restart(self, child: _Child, store: Store, reason: str) -> None:
         child.failures += 1
+        child.ended, child.since = reason, self._date()
         wait = self._restart.seconds(child.failures)
         log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
         child.restart_at = self._monotonic() + wait
-        if child.reason == "" or child.reason != child.recorded:
+        refusal = child.refusal.reason if child.refusal is not None else ""
+        if refusal == "" or refusal != child.recorded:
             detail = f"{child.role} stopped: {reason}"
             self._record(store.audit, AuditKind.ROLE_FAILED, AuditOutcome.FAILURE, detail)
-        child.recorded = child.reason
+        child.recorded = refusal
 
     def _release(self, child: _Child, store: Store) -> None:
         """Free the leases of a process that has ended."""
@@ -264,7 +355,7 @@ class Supervisor:
             _close(child)
 
 
-@contextmanager
+@contextlib.contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
     """Yield an event that SIGTERM and SIGINT set until the context ends."""
     stop = threading.Event()
@@ -279,42 +370,18 @@ def stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, old)
 
 
-def _reported(child: _Child) -> bool:
-    """Return True if the role works or waits. Raises RoleFailedError if it cannot start."""
-    if child.channel is None or child.process is None:
-        return False
-    if child.channel.poll():
-        message = _receive(child)
-        if isinstance(message, Ready):
-            return True
-        if isinstance(message, CannotStart) and message.temporary:
-            child.reason = message.reason
-            return True
-        raise RoleFailedError(message.reason if message else f"the {child.role} died at its start")
-    if not child.process.is_alive():
-        raise RoleFailedError(
-            f"the {child.role} died at its start ({exit_reason(child.process.exitcode)})"
-        )
-    return False
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that never receive SIGINT, so that Ctrl-C ends none while it starts.
 
-
-def _receive(child: _Child) -> Ready | CannotStart | None:
+    Ctrl-C reaches the whole process group; the supervisor alone decides when roles stop. A new
+    process inherits the blocked signals. A SIGINT that arrives meanwhile is delivered afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
-        return child.channel.recv() if child.channel is not None else None
-    except EOFError:
-        return None
-
-
-def _end_reason(child: _Child) -> str:
-    while child.channel is not None and child.channel.poll():
-        message = _receive(child)
-        if message is None:
-            break
-        if isinstance(message, CannotStart):
-            child.reason = message.reason
-    if child.reason:
-        return child.reason
-    return exit_reason(child.process.exitcode if child.process is not None else None)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _close(child: _Child) -> None:
@@ -323,3 +390,4 @@ def _close(child: _Child) -> None:
     if child.channel is not None:
         child.channel.close()
     child.process = child.channel = None
+    child.is_up = False

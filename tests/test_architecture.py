@@ -85,7 +85,7 @@ ROOMS = {
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment",
         "supervisor": "errors config worker audit",
-        "preflight": "errors config audit analyse",
+        "preflight": "errors config worker audit analyse web",
         "demo": "errors config",
         "cli": "errors config worker audit analyse deliver batch supervisor preflight demo",
         "__main__": "cli",

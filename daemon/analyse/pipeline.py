@@ -27,6 +27,7 @@ from cxr_model.predict.summary_sheet import Captions, draw_summary
 from cxr_model.predict.transform import Geometry
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
 from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
+from daemon.analyse.operating_point import operating_point_sentence
 from daemon.analyse.result_objects import (
     BuiltObject,
     Drawing,
@@ -183,7 +184,7 @@ class Pipeline:
         captions = Captions(
             image=name,
             model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
-            operating_point=_operating_point(card),
+            operating_point=operating_point_sentence(card.operating_point),
         )
         return draw_summary(upright, prediction, card.map_scales, captions)
 
@@ -225,17 +226,9 @@ def _algorithm(bundle: Bundle) -> Algorithm:
         sha256=bundle.sha256,
         calibration=f"per finding ({', '.join(methods)})",
         calibration_version=hashlib.sha256(curves.encode()).hexdigest()[:12],
-        operating_point=_operating_point(card),
+        operating_point=operating_point_sentence(card.operating_point),
         intended_use=card.intended_use,
-        parameters=(f"cxrd {version('cxrd')}",),
-    )
-
-
-def _operating_point(card: Card) -> str:
-    """Return in words how the thresholds were chosen; the rule stands without its key."""
-    return ", ".join(
-        str(value) if key == "rule" else f"{key.replace('_', ' ')} {value}"
-        for key, value in card.operating_point.items()
+        parameters=(f"Software: cxrd {version('cxrd')}",),
     )
 
 

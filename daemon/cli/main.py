@@ -127,7 +127,7 @@ def check(config: ConfigOption = None) -> None:
     failed = 0
     for result in run_checks(settings):
         failed += not result.passed
-        typer.echo(f"{'ok    ' if result.passed else 'FAILED'}  {result.name}: {result.detail}")
+        typer.echo(f"{result.word:<7} {result.name}: {result.detail}")
     if failed:
         raise UsageError(f"{failed} check(s) failed; see above")
 

@@ -31,7 +31,7 @@ from daemon.config.fields import (
     below,
     read_secret,
 )
-from daemon.config.peers import PeerConfig, Product, RulesConfig
+from daemon.config.peers import PeerConfig, RulesConfig
 from daemon.config.routing import Routing, check_senders
 from daemon.config.yaml_file import explain, holds_secret, nearest, read_yaml
 from daemon.errors import ConfigError
@@ -137,17 +137,7 @@ class RetentionConfig(Section):
     days: float | None = Field(default=None, gt=0, le=36525)
 
 
-DEFAULT_PEERS = (
-    PeerConfig(name="storescu", ae_title="STORESCU", sends=True),
-    PeerConfig(
-        name="pacs",
-        ae_title="ORTHANC",
-        host="127.0.0.1",
-        port=4242,
-        sends=True,
-        receives=(Product.REPORT, Product.HEATMAP),
-    ),
-)
+DEFAULT_PEERS = (PeerConfig(name="storescu", ae_title="STORESCU", sends=True),)
 
 
 class Config(BaseSettings):

@@ -10,6 +10,7 @@ from dicom_io.errors import CertificateDateError
 from dicom_io.peer.tls import (
     Certificate,
     ClientCertificate,
+    Credentials,
     client_context,
     examine,
     server_context,
@@ -17,6 +18,8 @@ from dicom_io.peer.tls import (
 
 log = logging.getLogger("tls")
 
+OWN_SECTIONS = ("tls", "web", "syslog")
+"""The sections of the configuration that can name a certificate of this node."""
 WARN_DAYS = 30
 """Remaining days at which a certificate causes a warning."""
 
@@ -67,20 +70,35 @@ def web_context(config: Config) -> ssl.SSLContext | None:
     return server_context(credentials, client_certificate=ClientCertificate.NONE)
 
 
+def own_credentials(config: Config, section: str) -> Credentials | None:
+    """Return the certificate and key that a section names; None if it names none."""
+    return {"tls": config.tls, "web": config.web, "syslog": config.syslog}[section].credentials
+
+
+def own_certificate(config: Config, section: str) -> Certificate | None:
+    """Return this node's certificate of one of OWN_SECTIONS; None if the section names none.
+
+    Raises CertificateError for a certificate that is unusable for its purpose on any day.
+    """
+    credentials = own_credentials(config, section)
+    if credentials is None:
+        return None
+    calls = section == "tls" and any(peer.tls and peer.has_address for peer in config.peers)
+    return examine(
+        credentials,
+        as_client=calls or section == "syslog",
+        as_server=section != "syslog",
+        at_any_time=True,
+    )
+
+
 def own_certificates(config: Config) -> dict[str, Certificate]:
     """Return this node's certificates, by the section that names them.
 
     Raises CertificateError for a certificate that is unusable for its purpose on any day.
     """
-    found = {}
-    if config.tls.credentials is not None:
-        calls = any(peer.tls and peer.has_address for peer in config.peers)
-        found["tls"] = examine(config.tls.credentials, as_client=calls, at_any_time=True)
-    if config.web.credentials is not None:
-        found["web"] = examine(config.web.credentials, as_client=False, at_any_time=True)
-    if config.syslog.credentials is not None:
-        found["syslog"] = examine(config.syslog.credentials, as_server=False, at_any_time=True)
-    return found
+    found = {section: own_certificate(config, section) for section in OWN_SECTIONS}
+    return {section: one for section, one in found.items() if one is not None}
 
 
 def remaining(certificate: Certificate, now: datetime) -> str:

@@ -7,7 +7,6 @@ import errno
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
@@ -26,6 +25,8 @@ from daemon.config.tls import (
     remaining,
 )
 from daemon.errors import ROOM_ERRORS
+from daemon.preflight.result import CheckResult
+from daemon.preflight.routes import check_routes
 from dicom_io.commitment.messages import COMMITMENT_CLASS
 from dicom_io.peer.listening import listen_problem
 from dicom_io.peer.peers import Caller
@@ -40,15 +41,6 @@ from storage.upkeep.integrity import check_store
 MAP_TOLERANCE = 1e-3
 """Greatest difference of mean(map) + bias and the logit that rounding alone can cause."""
 _SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """One line of the preflight."""
-
-    name: str
-    passed: bool
-    detail: str
 
 
 def run_checks(config: Config) -> Iterator[CheckResult]:
@@ -70,10 +62,7 @@ def run_checks(config: Config) -> Iterator[CheckResult]:
             f"patient_ids is true, and {config.syslog.transport} sends them in clear:"
             " set transport to tls, or patient_ids to false",
         )
-    if not config.senders:
-        yield CheckResult("peers", False, "no peer has `sends: true`: images cannot be received")
-    if not config.destinations:
-        yield CheckResult("peers", False, "no peer receives anything: results stay in the store")
+    yield from check_routes(config)
     for peer in config.destinations:
         yield _guarded(f"peer {peer.name}", partial(_check_destination, config, peer))
 

@@ -14,8 +14,14 @@ from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import film_key, report_uid, series_uid, study_key
 from dicom_io.read.header import read_header
 from dicom_io.read.image_header import read_image_header
-from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
-from dicom_io.report.document import ReportContent, build_report
+from dicom_io.report.content import (
+    NotAnalysed,
+    ObjectReference,
+    ReportContent,
+    ReportedFinding,
+    ReportedImage,
+)
+from dicom_io.report.document import build_report
 from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
 from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, StudyResults
 
@@ -186,6 +192,7 @@ def _reported(item: Instance, model_sha256: str, read: ReadFile) -> ReportedImag
             for finding in item.findings
         ],
         notes=item.notes,
+        revision=item.revision,
         film=film_key(item.source, item.sop_instance_uid, item.sha256),
     )
 

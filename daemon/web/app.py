@@ -3,7 +3,7 @@
 No request can change the node's work.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from urllib.parse import parse_qs
 
@@ -23,8 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.audit.logins import LoginOutcome
 from daemon.config.settings import Config
-from daemon.config.tls import own_certificates
-from daemon.web.health import Health
+from daemon.web.health import Check, Health, Level, Part
 from daemon.web.metrics import render_metrics
 from daemon.web.middleware import AUTHORIZED, Guard, host_of
 from daemon.web.sessions import COOKIE, SESSION_SECONDS, Authenticator
@@ -45,15 +44,13 @@ def build_app(
     authenticator: Authenticator,
     clock: Callable[[], datetime] = utc_now,
 ) -> ASGIApp:
-    """Build the application: / is the page; /healthz and /metrics are for programs.
-
-    Raises CertificateError for a certificate of this node that cannot be used.
-    """
+    """Build the application: / is the page; /healthz, /readyz and /metrics are for programs."""
     site = _Site(config, store, spool, authenticator, clock)
     routes = [
         Route("/", site.page),
         Route("/style.css", site.style),
         Route("/healthz", site.health),
+        Route("/readyz", site.readiness),
         Route("/metrics", site.metrics),
         Route("/login", site.log_in, methods=["POST"]),
         Route("/logout", site.log_out, methods=["POST"]),
@@ -75,10 +72,9 @@ class _Site:
     ) -> None:
         self._config = config
         self._authenticator = authenticator
-        self._certificates = own_certificates(config)
         self._store = store
         self._spool = spool
-        self._health = Health(store, spool)
+        self._health = Health(config, store, spool, clock)
         self._now = clock
         templates = Environment(
             loader=PackageLoader("daemon.web"),
@@ -94,7 +90,8 @@ class _Site:
 
     def page(self, _request: Request) -> Response:
         """Return the status page."""
-        overview = collect_overview(self._config, self._store, self._spool, self._now())
+        report = self._health.report()
+        overview = collect_overview(self._config, self._store, report, self._now())
         html = self._page.render(
             overview=overview,
             ae_title=self._config.listener.ae_title,
@@ -154,18 +151,32 @@ class _Site:
         return Response(self._style, media_type="text/css")
 
     def health(self, request: Request) -> Response:
-        """Return 200 if an image could be stored now, else 503; with the token, all results."""
-        checks = self._health.checks()
-        healthy = all(check.problem is None for check in checks)
-        answer: dict[str, object] = {"status": "ok" if healthy else "failing"}
+        """Return 503 if a part of this host fails, else 200; with the token, all results."""
+        report = self._health.report()
+        answer: dict[str, object] = {"status": report.level}
         if request.scope[AUTHORIZED]:
-            answer["checks"] = {check.name: check.problem or "ok" for check in checks}
-        return JSONResponse(answer, status_code=200 if healthy else 503)
+            answer["checks"] = _results(report.checks)
+            for level in (Level.FAILING, Level.DEGRADED):
+                answer[level] = [check.name for check in report.at(level)]
+        return JSONResponse(answer, status_code=503 if report.level is Level.FAILING else 200)
+
+    def readiness(self, request: Request) -> Response:
+        """Return 200 if all roles and ports of this host work, else 503; with the token, each."""
+        report = self._health.report()
+        answer: dict[str, object] = {"status": "ready" if report.is_ready else "not ready"}
+        if request.scope[AUTHORIZED]:
+            answer["checks"] = _results(report.of(Part.ROLE, Part.PORT))
+        return JSONResponse(answer, status_code=200 if report.is_ready else 503)
 
     def metrics(self, _request: Request) -> Response:
         """Return the metrics in Prometheus' text format."""
-        text = render_metrics(self._store, self._spool, self._now, self._certificates)
+        text = render_metrics(self._store, self._now, self._health.report())
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _results(checks: Iterable[Check]) -> dict[str, str]:
+    """Return the result of each check by its name: `ok`, `starting`, or the problem."""
+    return {check.name: check.detail or check.level for check in checks}
 
 
 def _is_encrypted(request: Request) -> bool:

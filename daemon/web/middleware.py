@@ -30,8 +30,8 @@ HEADERS = {
 }
 TLS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 
-OPEN_PATHS = frozenset({"/healthz", "/login", "/style.css"})
-"""Paths that need no token; without it, /healthz gives no details."""
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/login", "/style.css"})
+"""Paths that need no token; without it, /healthz and /readyz give no details."""
 AUTHORIZED = "cxrd.authorized"
 """Key of the scope; its value is True if the request has the token or a session."""
 

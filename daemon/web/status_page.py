@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daemon.config.settings import Config
-from daemon.web.health import Check, check_health
+from daemon.web.health import HealthReport, Level, Part
 from daemon.worker.redaction import redact
-from storage.files.spool import Spool
 from storage.records import InstanceState, Job, JobKind, JobState
 from storage.status import JobGroup, LaneError, ModelIdentity, RecentInstance
 from storage.store import Store
@@ -54,11 +53,23 @@ class DestinationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PartRow:
+    """A role, port or certificate of this host, for the page."""
+
+    name: str
+    level: Level
+    since: datetime | None
+    restarts: int | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """The contents of the page."""
 
     made_at: datetime
-    checks: tuple[Check, ...]
+    health: HealthReport
+    parts: tuple[PartRow, ...]
     queue: tuple[QueueRow, ...]
     parked: tuple[ParkedJob, ...]
     parked_count: int
@@ -66,20 +77,15 @@ class Overview:
     instance_counts: Mapping[InstanceState, int]
     images: tuple[RecentInstance, ...]
     model: ModelIdentity | None
-    free_bytes: int
-
-    @property
-    def problems(self) -> tuple[Check, ...]:
-        """The checks that failed."""
-        return tuple(check for check in self.checks if check.problem is not None)
 
 
-def collect_overview(config: Config, store: Store, spool: Spool, now: datetime) -> Overview:
+def collect_overview(config: Config, store: Store, health: HealthReport, now: datetime) -> Overview:
     """Return the contents of the page. Raises StorageError."""
     groups = store.status.job_counts()
     return Overview(
         made_at=now,
-        checks=check_health(store, spool),
+        health=health,
+        parts=_part_rows(health),
         queue=tuple(_queue_row(store, groups, kind, now) for kind in JobKind),
         parked=tuple(
             _parked(job) for job in store.jobs.list(state=JobState.PARKED, limit=PARKED_JOBS)
@@ -91,8 +97,27 @@ def collect_overview(config: Config, store: Store, spool: Spool, now: datetime) 
         instance_counts=store.status.instance_counts(),
         images=store.status.recent_instances(RECENT_IMAGES),
         model=store.status.latest_model(),
-        free_bytes=spool.free_bytes(),
     )
+
+
+def _part_rows(health: HealthReport) -> tuple[PartRow, ...]:
+    statuses = {status.role.value: status for status in health.roles}
+    rows = []
+    for check in health.of(Part.ROLE, Part.PORT, Part.CERTIFICATE):
+        status = statuses.get(check.subject) if check.part is Part.ROLE else None
+        detail = check.detail
+        if check.part is Part.CERTIFICATE and not detail:
+            detail = f"ends on {health.certificates[check.subject].not_after:%Y-%m-%d}"
+        rows.append(
+            PartRow(
+                name=check.name,
+                level=check.level,
+                since=status.since if status is not None else None,
+                restarts=status.restarts if status is not None else None,
+                detail=detail,
+            )
+        )
+    return tuple(rows)
 
 
 def _queue_row(

@@ -73,11 +73,9 @@ class CannotStart:
 def role_process(
     role: RoleName, config: Config, worker: str, channel: "Connection[Ready | CannotStart, None]"
 ) -> None:
-    """Run a role in a process of its own."""
+    """Run a role in a process of its own, in which the supervisor has blocked SIGINT."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, stop_handler(stop))
-    # Ctrl-C reaches the whole process group; the supervisor alone decides when roles stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging()
     threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
 

@@ -1,4 +1,8 @@
-"""The algorithm that made an object, and the equipment attributes that name it."""
+"""The algorithm that made an object, and the equipment attributes that name it.
+
+IHE AIR compares the equipment of an object with the items of a report that name the algorithm.
+Attributes and items therefore take the same properties of `Algorithm`, which are already cut.
+"""
 
 from dataclasses import dataclass
 
@@ -31,14 +35,39 @@ class Algorithm:
     operating_point: str = ""
     parameters: tuple[str, ...] = ()
 
+    @property
+    def model_name(self) -> str:
+        """Manufacturer's Model Name (0008,1090), an LO value."""
+        return long_string(self.name)
+
+    @property
+    def software_version(self) -> str:
+        """Software Versions (0018,1020), one LO value."""
+        return long_string(self.version)
+
+    @property
+    def manufacturer_name(self) -> str:
+        """Manufacturer (0008,0070), an LO value."""
+        return long_string(self.manufacturer)
+
+    @property
+    def serial_number(self) -> str:
+        """Device Serial Number (0018,1000), an LO value: the SHA-256 has its 64 characters."""
+        return long_string(self.sha256)
+
+    @property
+    def device_uid(self) -> str:
+        """Device UID (0018,1002) of this software with this model."""
+        return device_uid(self.sha256)
+
     def parameter_lines(self) -> tuple[str, ...]:
-        """Return the lines of Algorithm Parameters (111002, DCM), the research notice first."""
+        """Return a line per parameter: intended use, model, calibration, further parameters."""
         return (
-            RESEARCH_USE_ONLY,
             f"Intended use: {plain(self.intended_use)}",
-            f"Model bundle sha256: {self.sha256}",
+            f"Model: {self.model_name} {self.software_version} of {self.manufacturer_name}",
             f"Calibration: {plain(self.calibration_text())}",
             *(plain(parameter) for parameter in self.parameters),
+            f"Model bundle sha256: {self.sha256}",
         )
 
     def calibration_text(self) -> str:
@@ -59,8 +88,12 @@ def plain(text: str) -> str:
 
 
 def long_string(text: str) -> str:
-    """Return the text as an LO value: safe characters, at most 64 (PS3.5 6.2)."""
-    return plain(text).strip()[:_LONG_STRING]
+    """Return the text as an LO value: one line of safe characters, at most 64 (PS3.5 6.2).
+
+    The value has no space at its ends, because readers remove it from some VRs only.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in plain(text)).split())
+    return line[:_LONG_STRING].rstrip()
 
 
 def short_text(text: str) -> str:
@@ -74,7 +107,7 @@ def add_equipment(ds: Dataset, algorithm: Algorithm) -> None:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [PROCESSING_EQUIPMENT.item()]
     _name_equipment(item, algorithm)
-    item.DeviceUID = device_uid(algorithm.sha256)
+    item.DeviceUID = algorithm.device_uid
     item.ContributionDescription = short_text(
         f"AI analysis of chest radiographs. {RESEARCH_USE_ONLY} Calibration: "
         f"{algorithm.calibration_text()}"
@@ -83,8 +116,7 @@ def add_equipment(ds: Dataset, algorithm: Algorithm) -> None:
 
 
 def _name_equipment(ds: Dataset, algorithm: Algorithm) -> None:
-    ds.Manufacturer = long_string(algorithm.manufacturer)
-    ds.ManufacturerModelName = long_string(algorithm.name)
-    # A SHA-256 in hexadecimal has 64 characters, the limit of an LO value.
-    ds.DeviceSerialNumber = long_string(algorithm.sha256)
-    ds.SoftwareVersions = long_string(algorithm.version)
+    ds.Manufacturer = algorithm.manufacturer_name
+    ds.ManufacturerModelName = algorithm.model_name
+    ds.DeviceSerialNumber = algorithm.serial_number
+    ds.SoftwareVersions = algorithm.software_version

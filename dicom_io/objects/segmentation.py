@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from dicom_io.errors import ObjectError
-from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, long_string, plain
+from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, plain
 from dicom_io.objects.codes import (
     ABNORMAL_STRUCTURE,
     ARTIFICIAL_INTELLIGENCE,
@@ -105,10 +105,10 @@ def _highdicom_segmentation(content: SegmentationContent) -> Dataset:
         series_number=identity.series_number,
         sop_instance_uid=identity.sop_instance_uid,
         instance_number=identity.instance_number,
-        manufacturer=long_string(algorithm.manufacturer),
-        manufacturer_model_name=long_string(algorithm.name),
-        software_versions=long_string(algorithm.version),
-        device_serial_number=algorithm.sha256,
+        manufacturer=algorithm.manufacturer_name,
+        manufacturer_model_name=algorithm.model_name,
+        software_versions=algorithm.software_version,
+        device_serial_number=algorithm.serial_number,
         content_label="AI_REGIONS",
         content_description="Regions of AI findings, research use only",
         omit_empty_frames=False,
@@ -147,10 +147,10 @@ def _segment(number: int, finding: SegmentedFinding, envelope: Envelope) -> Segm
         segmented_property_type=coded.concept.code,
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
-            name=long_string(algorithm.name),
+            name=algorithm.model_name,
             family=ARTIFICIAL_INTELLIGENCE.code,
-            version=long_string(algorithm.version),
-            source=long_string(algorithm.manufacturer),
+            version=algorithm.software_version,
+            source=algorithm.manufacturer_name,
         ),
         tracking_uid=tracking_uid(
             envelope.film or required_uid(envelope.source, "SOPInstanceUID"),

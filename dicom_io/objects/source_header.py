@@ -20,7 +20,6 @@ from pydicom.uid import UID
 
 from dicom_io.errors import ObjectError
 from dicom_io.objects.algorithm import Algorithm, add_equipment
-from dicom_io.objects.uids import device_uid
 from dicom_io.read.bounded_parser import PARSER_ERRORS
 from dicom_io.read.header import LONGEST_TEXT, items
 from dicom_io.read.image_header import ImageHeader
@@ -119,7 +118,7 @@ def start_object(envelope: Envelope, kind: ObjectType) -> Dataset:
     ds.SOPInstanceUID = identity.sop_instance_uid
     ds.InstanceNumber = identity.instance_number
     _add_times(ds, local_time(source.timezone_offset, identity.content_datetime, identity.timezone))
-    ds.InstanceCreatorUID = device_uid(algorithm.sha256)
+    ds.InstanceCreatorUID = algorithm.device_uid
     ds.ContentQualification = "RESEARCH"
     return ds
 

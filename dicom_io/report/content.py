@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicom_io.objects.source_header import required_uid
+from dicom_io.objects.algorithm import Algorithm
+from dicom_io.objects.source_header import Identity, required_uid
 from dicom_io.read.image_header import ImageHeader
 
 
@@ -44,12 +45,14 @@ class ReportedFinding:
 class ReportedImage:
     """An analysed image: header (pixels not needed), findings, and notes of the decoder.
 
-    `film` is the `uids.film_key` of the image.
+    `revision` counts the films that arrived under this SOP Instance UID, from 1; the report names
+    every later one. `film` is the `uids.film_key` of the image.
     """
 
     header: ImageHeader
     findings: Sequence[ReportedFinding]
     notes: Sequence[str] = ()
+    revision: int = 1
     film: str = ""
 
     def reference(self) -> ObjectReference:
@@ -74,3 +77,19 @@ class NotAnalysed:
     series_instance_uid: str
     reason: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContent:
+    """The content of a report.
+
+    `statements` are sentences on the whole study that its reader must know, such as films that were
+    rejected. Each becomes a comment directly below the summary. They contain no patient data.
+    """
+
+    sources: Sequence[ReportedImage]
+    not_analysed: Sequence[NotAnalysed]
+    algorithm: Algorithm
+    predecessor: ObjectReference | None
+    identity: Identity
+    statements: Sequence[str] = ()

@@ -4,19 +4,17 @@ This module builds the document around the content tree of `tree`. It reads no c
 number: the same content gives the same bytes.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from math import isfinite
 
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_io.errors import ObjectError
-from dicom_io.objects.algorithm import Algorithm, long_string
+from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.codes import private_scheme_item
 from dicom_io.objects.source_header import (
     Envelope,
-    Identity,
     ObjectType,
     copy_decoded,
     reference_item,
@@ -24,10 +22,10 @@ from dicom_io.objects.source_header import (
     required_uid,
     start_object,
 )
-from dicom_io.objects.uids import device_uid
 from dicom_io.read.header import text
 from dicom_io.read.warnings_off import suppressed_warnings
-from dicom_io.report.content import NotAnalysed, ObjectReference, ReportedFinding, ReportedImage
+from dicom_io.report.content import ObjectReference, ReportContent, ReportedFinding
+from dicom_io.report.omissions import omissions
 from dicom_io.report.tree import measurement_report
 
 _KIND = ObjectType(Comprehensive3DSRStorage, "SR", "AI findings - research use only")
@@ -40,17 +38,6 @@ _REQUEST = (
     "FillerOrderNumberImagingServiceRequest",
     "RequestedProcedureID",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ReportContent:
-    """The content of a report."""
-
-    sources: Sequence[ReportedImage]
-    not_analysed: Sequence[NotAnalysed]
-    algorithm: Algorithm
-    predecessor: ObjectReference | None
-    identity: Identity
 
 
 def build_report(content: ReportContent) -> Dataset:
@@ -66,7 +53,7 @@ def build_report(content: ReportContent) -> Dataset:
         ds = start_object(Envelope(first, content.algorithm, content.identity), _KIND)
         ds.CodingSchemeIdentificationSequence = [private_scheme_item()]
         _add_document(ds, content)
-        for element in measurement_report(content.sources, content.not_analysed, content.algorithm):
+        for element in measurement_report(content):
             ds.add(element)
     return ds
 
@@ -115,9 +102,9 @@ def _add_document(ds: Dataset, content: ReportContent) -> None:
 def _author(algorithm: Algorithm) -> Dataset:
     item = Dataset()
     item.ObserverType = "DEV"
-    item.Manufacturer = long_string(algorithm.manufacturer)
-    item.ManufacturerModelName = long_string(algorithm.name)
-    item.DeviceUID = device_uid(algorithm.sha256)
+    item.Manufacturer = algorithm.manufacturer_name
+    item.ManufacturerModelName = algorithm.model_name
+    item.DeviceUID = algorithm.device_uid
     item.StationName = None
     item.InstitutionName = None
     item.InstitutionCodeSequence = []
@@ -125,16 +112,18 @@ def _author(algorithm: Algorithm) -> Dataset:
 
 
 def _evidence(content: ReportContent) -> Iterable[ObjectReference]:
+    """Yield the images, the objects not analysed that the report names, and the heatmaps."""
     study = required_uid(content.sources[0].header, "StudyInstanceUID")
     for image in content.sources:
         yield image.reference()
-    for skipped in content.not_analysed:
-        yield ObjectReference(
-            skipped.sop_class_uid,
-            skipped.sop_instance_uid,
-            skipped.series_instance_uid,
-            study,
-        )
+    for omission in omissions(content.not_analysed):
+        for skipped in omission.named:
+            yield ObjectReference(
+                skipped.sop_class_uid,
+                skipped.sop_instance_uid,
+                skipped.series_instance_uid,
+                study,
+            )
     for image in content.sources:
         for finding in image.findings:
             if finding.heatmap is not None:

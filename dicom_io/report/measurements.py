@@ -3,18 +3,20 @@
 A finding with an outline is a TID 1410 Planar ROI group, which viewers draw. A finding without an
 outline is a TID 1501 group. Both hold the same items; absent findings get a group, too.
 
+Readers take a TEXT or CODE child of a group for a qualitative evaluation of the finding, unless its
+concept is a known modifier. A group therefore holds no other text: parameters and explanations
+stand at the root of the report.
+
 In a group without an outline the probability refers to the whole film as a coordinate (TID 320):
 the model inferred it from the whole film, and OHIF (3.13) opens no report that has a group without
 a coordinate.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
-    ContentItem,
     CoordinatesForMeasurement,
     FindingSite,
     GraphicTypeValues,
@@ -27,22 +29,17 @@ from highdicom.sr import (
     RelationshipTypeValues,
     SourceImageForMeasurementGroup,
     SourceImageForRegion,
-    TextContentItem,
     TrackingIdentifier,
 )
 from numpy.typing import NDArray
 
 from dicom_io.objects import codes
-from dicom_io.objects.algorithm import Algorithm, plain
-from dicom_io.objects.codes import Concept, FindingCode, finding_code
+from dicom_io.objects.algorithm import Algorithm
+from dicom_io.objects.codes import Concept, finding_code
 from dicom_io.objects.uids import tracking_uid
 from dicom_io.report.content import ObjectReference, Outline, ReportedFinding, ReportedImage
 
 _DECIMALS = 6
-_OUTLINE_MEANING = (
-    "The outline encloses the part of the Grad-CAM map of {} that is hottest: where the model "
-    "looked. It is not a segmentation and does not measure the finding."
-)
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 
@@ -83,23 +80,18 @@ def measurement_group(
         region = _region(finding.outline, reference)
         group = PlanarROIMeasurementsAndQualitativeEvaluations(**content, referenced_region=region)
         group[0].ContentSequence.append(source)
-    for item in _map_items(finding, coded):
-        group[0].ContentSequence.append(item)
+    if finding.heatmap is not None:
+        group[0].ContentSequence.append(_explanation(finding.heatmap))
     return group
 
 
 def _algorithm_identification(algorithm: Algorithm) -> AlgorithmIdentification:
-    """Return TID 4019, which names model, calibration and intended use in each group.
+    """Return TID 4019 with name and version, as the equipment of the report has them.
 
     The optional Algorithm Family is omitted: highdicom's reader would list its code as a
     qualitative evaluation beside Present or Absent.
     """
-    return AlgorithmIdentification(
-        name=plain(algorithm.name),
-        version=plain(algorithm.version),
-        manufacturer=plain(algorithm.manufacturer),
-        parameters=algorithm.parameter_lines(),
-    )
+    return AlgorithmIdentification(name=algorithm.model_name, version=algorithm.software_version)
 
 
 def _number(
@@ -142,22 +134,11 @@ def _selected(image: ObjectReference) -> SourceImageForRegion:
     return SourceImageForRegion(image.sop_class_uid, image.sop_instance_uid)
 
 
-def _map_items(finding: ReportedFinding, coded: FindingCode) -> Iterator[ContentItem]:
-    """Yield the picture of the Grad-CAM map and a text that explains the outline.
-
-    The explanation is a text, because readers take a code here for a qualitative evaluation. It is
-    not below the outline, because viewers find the image only if it is the single item there.
-    """
-    if finding.heatmap is not None:
-        yield ImageContentItem(
-            name=codes.GRAD_CAM.code,
-            referenced_sop_class_uid=finding.heatmap.sop_class_uid,
-            referenced_sop_instance_uid=finding.heatmap.sop_instance_uid,
-            relationship_type=RelationshipTypeValues.CONTAINS,
-        )
-    if finding.outline is not None:
-        yield TextContentItem(
-            name=codes.GRAD_CAM.code,
-            value=_OUTLINE_MEANING.format(coded.concept.meaning.lower()),
-            relationship_type=RelationshipTypeValues.CONTAINS,
-        )
+def _explanation(heatmap: ObjectReference) -> ImageContentItem:
+    """Return the reference to the heatmap of the finding; the heatmap itself names its method."""
+    return ImageContentItem(
+        name=codes.VISUAL_EXPLANATION.code,
+        referenced_sop_class_uid=heatmap.sop_class_uid,
+        referenced_sop_instance_uid=heatmap.sop_instance_uid,
+        relationship_type=RelationshipTypeValues.CONTAINS,
+    )

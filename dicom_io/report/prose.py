@@ -1,4 +1,4 @@
-"""Sentences of a report for its reader: a summary, then a section per image."""
+"""Sentences of a report: the conclusion, a section per image, explanations."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,98 +10,118 @@ from highdicom.sr import (
     TextContentItem,
 )
 
-from dicom_io.gate.reasons import Reason
 from dicom_io.objects import codes
-from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, Algorithm, plain
+from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, plain
 from dicom_io.objects.codes import Concept, finding_code
-from dicom_io.read.image_header import ImageHeader
-from dicom_io.report.content import NotAnalysed, ReportedFinding, ReportedImage
+from dicom_io.report.content import ReportContent, ReportedFinding, ReportedImage
 from dicom_io.report.image_library import source_image_item
+from dicom_io.report.omissions import omissions
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
+_OUTLINES = (
+    "An outline on a film encloses the part of the Grad-CAM map of its finding that is hottest: "
+    "where the model looked. It is not a segmentation and does not measure the finding."
+)
 
 
-def summary(
-    images: Sequence[ReportedImage], not_analysed: Sequence[NotAnalysed], algorithm: Algorithm
-) -> Iterator[ContentItem]:
-    """Yield a summary of the study, the research notice and the operating point."""
-    sentences = [f"{_count(len(images), 'frontal chest radiograph')} analysed by AI."]
+def by_rank(findings: Sequence[ReportedFinding]) -> list[ReportedFinding]:
+    """Return the findings in the order of a report: present ones first, the most probable first."""
+    return sorted(findings, key=lambda finding: (not finding.present, -finding.probability))
+
+
+def conclusion(content: ReportContent) -> Iterator[ContentItem]:
+    """Yield the research notice, the summary, the statements, and the objects not analysed."""
+    yield _text(codes.COMMENT, RESEARCH_USE_ONLY)
+    sentences = [f"{_count(len(content.sources), 'frontal chest radiograph')} analysed by AI."]
     sentences += [
-        f"{_title(number, image.header)}: {_positives(image.findings)}"
-        for number, image in enumerate(images, 1)
+        f"{_title(number, image)}: {_names(image.findings)}."
+        for number, image in enumerate(content.sources, 1)
     ]
-    if not_analysed:
-        sentences.append(f"{_count(len(not_analysed), 'object')} of the study not analysed.")
+    omitted = len(content.not_analysed)
+    if omitted:
+        sentences.append(f"{_count(omitted, 'object')} of the study not analysed.")
     sentences.append("For research use only; not verified by a physician.")
     yield _text(codes.SUMMARY, " ".join(sentences))
-    yield _text(
-        codes.COMMENT,
-        f"{RESEARCH_USE_ONLY} Findings of {algorithm.name} {algorithm.version}. "
-        f"Intended use: {algorithm.intended_use}",
-    )
-    if algorithm.operating_point:
-        yield _text(codes.OPERATING_POINT, algorithm.operating_point)
+    for statement in content.statements:
+        yield _text(codes.COMMENT, statement)
+    for omission in omissions(content.not_analysed):
+        yield _text(codes.COMMENT, omission.line())
 
 
 def sections(images: Sequence[ReportedImage]) -> Iterator[ContentItem]:
-    """Yield a Findings container per image: the image, findings in words, decoder notes."""
+    """Yield a Findings container per image: the image, findings in words, notes."""
     for number, image in enumerate(images, 1):
-        title = _title(number, image.header)
         section = ContainerContentItem(name=codes.FINDINGS.code, relationship_type=_CONTAINS)
         section.ContentSequence = ContentSequence(
             [
                 source_image_item(image),
-                _text(codes.SUMMARY, f"{title}: {_positives(image.findings)}"),
-                *_negatives(title, image.findings),
-                *(_text(codes.COMMENT, f"{title}: {note}") for note in image.notes),
+                _text(codes.SUMMARY, f"{_title(number, image)}: {_positives(image.findings)}."),
+                *_negatives(number, image.findings),
+                *(_text(codes.COMMENT, f"Image {number}: {note}") for note in _notes(image)),
             ]
         )
         yield section
 
 
-def omissions(not_analysed: Sequence[NotAnalysed]) -> Iterator[ContentItem]:
-    """Yield a comment per object not analysed, with the code and meaning of its reason."""
-    for skipped in not_analysed:
-        explained = skipped.reason in Reason.__members__
-        meaning = f" {Reason(skipped.reason).explanation}" if explained else ""
-        yield _text(
-            codes.COMMENT,
-            f"Not analysed: {skipped.sop_instance_uid}: {skipped.reason!s}:{meaning} "
-            f"{skipped.detail}".rstrip(),
-        )
+def explanations(content: ReportContent) -> Iterator[ContentItem]:
+    """Yield the operating point, the meaning of an outline, the parameters of the algorithm."""
+    if content.algorithm.operating_point:
+        yield _text(codes.OPERATING_POINT, content.algorithm.operating_point)
+    findings = [finding for image in content.sources for finding in image.findings]
+    if any(finding.outline is not None for finding in findings):
+        yield _text(codes.COMMENT, _OUTLINES)
+    for parameter in content.algorithm.parameter_lines():
+        yield _text(codes.COMMENT, parameter)
 
 
-def _title(number: int, header: ImageHeader) -> str:
-    """Return the number of the image in the report and its view, series and instance number."""
+def _title(number: int, image: ReportedImage) -> str:
+    """Return the number of the image in the report, its view, series, instance and revision."""
     shown = {
-        "": header.view_position,
-        "series ": header.series_number,
-        "instance ": header.instance_number,
+        "": image.header.view_position,
+        "series ": image.header.series_number,
+        "instance ": image.header.instance_number,
+        "revision ": image.revision if image.revision > 1 else None,
     }
     place = ", ".join(f"{name}{value}" for name, value in shown.items() if value)
     return f"Image {number} ({place})" if place else f"Image {number}"
 
 
+def _notes(image: ReportedImage) -> Iterator[str]:
+    if image.revision > 1:
+        yield (
+            f"The result rests on revision {image.revision} of this film: other content arrived "
+            "under the same SOP Instance UID before."
+        )
+    yield from image.notes
+
+
+def _names(findings: Sequence[ReportedFinding]) -> str:
+    return _counted(findings, [_meaning(f) for f in by_rank(findings) if f.present], ", ")
+
+
 def _positives(findings: Sequence[ReportedFinding]) -> str:
-    present = _by_probability(findings, present=True)
-    if not present:
-        return f"none of {len(findings)} findings reaches its threshold."
-    named = "; ".join(
+    present = [
         f"{_meaning(f)} (probability {f.probability:.2f}, threshold {f.threshold:.2f})"
-        for f in present
+        for f in by_rank(findings)
+        if f.present
+    ]
+    return _counted(findings, present, "; ")
+
+
+def _counted(findings: Sequence[ReportedFinding], present: Sequence[str], separator: str) -> str:
+    if not present:
+        return f"none of {len(findings)} findings reaches its threshold"
+    return f"{len(present)} of {len(findings)} findings present: {separator.join(present)}"
+
+
+def _negatives(number: int, findings: Sequence[ReportedFinding]) -> Iterator[ContentItem]:
+    named = "; ".join(
+        f"{_meaning(finding)} {finding.probability:.2f}"
+        for finding in by_rank(findings)
+        if not finding.present
     )
-    return f"{len(present)} of {len(findings)} findings present: {named}."
-
-
-def _negatives(title: str, findings: Sequence[ReportedFinding]) -> Iterator[ContentItem]:
-    absent = _by_probability(findings, present=False)
-    if absent:
-        named = "; ".join(f"{_meaning(f)} {f.probability:.2f}" for f in absent)
-        yield _text(codes.SUMMARY, f"{title}: absent, with probability: {named}.")
-
-
-def _by_probability(findings: Sequence[ReportedFinding], *, present: bool) -> list[ReportedFinding]:
-    return sorted((f for f in findings if f.present is present), key=lambda f: -f.probability)
+    if named:
+        yield _text(codes.SUMMARY, f"Image {number}: absent, with probability: {named}.")
 
 
 def _meaning(finding: ReportedFinding) -> str:

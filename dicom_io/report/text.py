@@ -1,24 +1,20 @@
 """A Structured Report as lines of text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydicom.dataset import Dataset
 
 from dicom_io.errors import ObjectError
-from dicom_io.objects.codes import COMMENT, FINDINGS, PROBABILITY, SUMMARY, THRESHOLD
+from dicom_io.objects.codes import COMMENT, FINDINGS, PROBABILITY, THRESHOLD
 
 # Code values of concept names, all of scheme DCM.
 _MEASUREMENTS = "126010"
 _FINDING = "121071"
 _SOURCE = "121112"
-_NAME = "111001"
-_VERSION = "111003"
-_MANUFACTURER = "122405"
-_PARAMETERS = "111002"
 
 
 def report_text(ds: Dataset) -> str:
-    """Return a report as plain text: summary, model, 14 lines per image, remarks.
+    """Return a report as plain text: conclusion, 14 lines per image, notes, explanations.
 
     The text comes from the content tree only and holds no patient data. `ds` is a built report or
     one read from a file. Raises ObjectError for any other object.
@@ -30,18 +26,14 @@ def report_text(ds: Dataset) -> str:
 
 def _report_lines(ds: Dataset) -> Iterator[str]:
     root = list(ds.ContentSequence)
-    groups = list(_named(root, _MEASUREMENTS)[0].ContentSequence)
+    sections = _named(root, FINDINGS.value)
+    middle = root.index(sections[0])
     yield str(ds.get("SeriesDescription") or "Report")
     yield f"Written {_moment(ds)}"
     yield ""
-    yield from _texts(root, SUMMARY.value)
-    yield ""
-    first = list(groups[0].ContentSequence)
-    yield f"Model {_value(first, _NAME)} {_value(first, _VERSION)}, {_value(first, _MANUFACTURER)}"
-    for parameter in _named(first, _PARAMETERS):
-        yield f"  {parameter.TextValue}"
+    yield from _texts(root[:middle])
     image = ""
-    for group in groups:
+    for group in _named(root, _MEASUREMENTS)[0].ContentSequence:
         items = list(group.ContentSequence)
         source = _named(items, _SOURCE)[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
         if source != image:
@@ -51,9 +43,9 @@ def _report_lines(ds: Dataset) -> Iterator[str]:
             yield f"  {'Finding':<20} {'Result':<8} {'Probability':>11} {'Threshold':>9}"
         yield _finding_line(items)
     yield ""
-    yield from _texts(root, COMMENT.value)
-    for section in _named(root, FINDINGS.value):
-        yield from _texts(section.ContentSequence, COMMENT.value)
+    for section in sections:
+        yield from _texts(_named(section.ContentSequence, COMMENT.value))
+    yield from _texts(root[middle:])
 
 
 def _moment(ds: Dataset) -> str:
@@ -82,9 +74,8 @@ def _named(items: Sequence[Dataset], code_value: str) -> list[Dataset]:
     ]
 
 
-def _texts(items: Sequence[Dataset], code_value: str) -> Iterator[str]:
-    return (str(item.TextValue) for item in _named(items, code_value))
-
-
-def _value(items: Sequence[Dataset], code_value: str) -> str:
-    return str(_named(items, code_value)[0].TextValue)
+def _texts(items: Iterable[Dataset]) -> Iterator[str]:
+    """Yield the texts that the items contain, without those of the observation context."""
+    for item in items:
+        if item.ValueType == "TEXT" and item.RelationshipType == "CONTAINS":
+            yield str(item.TextValue)

@@ -40,6 +40,24 @@ def hold_lock(lock: Path, seconds: float) -> Iterator[None]:
         time.sleep(_POLL_SECONDS)
 
 
+def is_locked(lock: Path) -> bool:
+    """Return True if the lock has a holder. Raises OSError if that cannot be known.
+
+    Any number of callers may ask at once. A file that does not exist is not locked.
+    """
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _flock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

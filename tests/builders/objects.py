@@ -20,8 +20,7 @@ from dicom_io.objects.secondary_capture import CaptureContent
 from dicom_io.objects.source_header import Envelope, Identity
 from dicom_io.objects.uids import heatmap_uid, report_uid, series_uid
 from dicom_io.read.image_header import ImageHeader
-from dicom_io.report.content import NotAnalysed, ReportedFinding, ReportedImage
-from dicom_io.report.document import ReportContent
+from dicom_io.report.content import NotAnalysed, ReportContent, ReportedFinding, ReportedImage
 
 SHA256 = "0123456789abcdef" * 4
 ALGORITHM = Algorithm(

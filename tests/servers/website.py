@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.config.settings import TOKEN_FILE, Config
 from daemon.web.server import run
-from daemon.worker.role import RoleContext
+from daemon.worker.board import Board, RoleState, RoleStatus, board_folder
+from daemon.worker.listening import addresses_of
+from daemon.worker.role import RoleContext, RoleName
 from storage.files.spool import make_spool
 from storage.records import Delivery, JobKind, JobState, StudyStatus
 from storage.store import Store, utc_now
@@ -90,12 +92,27 @@ class Site:
         return value
 
 
+def status_of(config: Config, role: RoleName, **changes: Any) -> RoleStatus:
+    """Return the status of a role that works, with `changes`."""
+    places = tuple(map(str, addresses_of(config, role)))
+    return replace(RoleStatus(role, RoleState.UP, utc_now(), addresses=places), **changes)
+
+
 @contextmanager
 def running_site(data: Path, **sections: Any) -> Iterator[Site]:
-    port = free_port()
-    values: dict[str, Any] = {"web": {"port": port}, "peers": PEERS, **sections}
-    ready, stopped = threading.Event(), threading.Event()
+    """Run the web role as a supervisor's only role, until the block ends."""
+    values: dict[str, Any] = {"web": {"port": free_port()}, "peers": PEERS, **sections}
     config = Config(data_dir=data, **values)
+    with Board(board_folder(config)) as board:
+        board.publish([status_of(config, RoleName.WEB)])
+        with site_alone(config) as site:
+            yield site
+
+
+@contextmanager
+def site_alone(config: Config) -> Iterator[Site]:
+    """Run the web role without the states of a supervisor."""
+    ready, stopped = threading.Event(), threading.Event()
     make_spool(config.spool_dir)
     context = RoleContext(config, "test", stopped, ready.set)
     thread = threading.Thread(target=run, args=(context,))
@@ -107,7 +124,7 @@ def running_site(data: Path, **sections: Any) -> Iterator[Site]:
     thread.start()
     try:
         assert ready.wait(10)
-        yield Site(port, data, stop)
+        yield Site(config.web.port, config.data_dir, stop)
     finally:
         stop()
         assert not thread.is_alive()

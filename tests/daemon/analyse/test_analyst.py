@@ -29,6 +29,7 @@ from storage.records import (
 from tests.builders.bench import EVERYTHING, IN_JPEG, Bench, everything_wanted, films_of, open_bench
 from tests.builders.images.films import film
 from tests.builders.made_models import build_bundle
+from tests.tools.air_check import check
 from tests.tools.ports import SENDER
 
 
@@ -70,6 +71,21 @@ def test_each_peer_gets_the_kinds_it_lists(bench: Bench, pipeline: Pipeline) -> 
         "archive": {ObjectKind.HEATMAP, ObjectKind.SUMMARY} | shapes,
         "small": {ObjectKind.HEATMAP_JPEG, ObjectKind.SUMMARY_JPEG} | shapes,
     }
+
+
+def test_all_objects_of_a_study_meet_the_requirements_of_air(
+    bench: Bench, pipeline: Pipeline
+) -> None:
+    everything_wanted(bench, pipeline)
+    uid = bench.receive(film("kinds"))
+    bench.work()
+    study = bench.study(uid)
+    report, *others = (
+        read_dataset(bench.spool.read(record.spool_path, record.sha256))
+        for record in (*study.reports, *study.instances[0].objects)
+    )
+    assert len({other.SOPClassUID for other in others}) == 3
+    assert [one.faults for one in check(report, others)] == [()] * 8
 
 
 @pytest.mark.parametrize("wanted", [Product.HEATMAP, Product.SUMMARY])

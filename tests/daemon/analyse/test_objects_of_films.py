@@ -19,8 +19,7 @@ from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import derived_uid
 from dicom_io.read.header import read_dataset
 from dicom_io.read.image_header import ImageHeader
-from dicom_io.report.content import ReportedFinding, ReportedImage
-from dicom_io.report.document import ReportContent
+from dicom_io.report.content import ReportContent, ReportedFinding, ReportedImage
 from dicom_io.report.older_classes import as_class
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender

@@ -239,10 +239,7 @@ def test_changes_of_the_configuration_are_recorded(store: Store) -> None:
         store.audit,
         Config(
             listener=ListenerConfig(port=104),
-            peers=(
-                PeerConfig(name="storescu", ae_title="STORESCU", sends=True, host="10.0.0.1"),
-                *Config().peers[1:],
-            ),
+            peers=(PeerConfig(name="storescu", ae_title="STORESCU", sends=True, host="10.0.0.1"),),
         ),
     )
     assert changed == {

@@ -9,7 +9,8 @@ import pytest
 from daemon.config.fields import SyslogConfig, SyslogTransport, TlsConfig
 from daemon.config.peers import PeerConfig, PictureSyntax, Product
 from daemon.config.settings import Config, ListenerConfig, ModelConfig
-from daemon.preflight.checks import CheckResult, run_checks
+from daemon.preflight.checks import run_checks
+from daemon.preflight.result import CheckResult
 from dicom_io.objects.classes import HEATMAP_CLASS, PLAIN_SYNTAXES, REPORT_CLASS
 from dicom_io.objects.compression import RLE
 from dicom_io.peer.tls import ClientCertificate, examine

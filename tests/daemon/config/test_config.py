@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,19 @@ def test_rules_are_those_of_the_gate() -> None:
 def test_default_is_closed_to_the_network() -> None:
     config = Config()
     assert config.listener.host == config.web.host == "127.0.0.1"
-    assert [peer.ae_title for peer in config.senders] == ["STORESCU", "ORTHANC"]
-    assert config.destinations[0].receives == (Product.REPORT, Product.HEATMAP)
+    assert [peer.ae_title for peer in config.peers] == ["STORESCU"]
+    assert config.senders == config.peers
+    assert config.destinations == ()
+
+
+def test_shipped_example_of_a_destination_works(tmp_path: Path) -> None:
+    text, lines = re.subn(r"(?m)^#(  (- name: pacs|  \w+: ))", r"\1", SHIPPED.read_text("utf-8"))
+    assert lines == 6
+    config = load_config(write(tmp_path, text))
+    (pacs,) = config.destinations
+    assert (pacs.host, pacs.port, pacs.sends) == ("127.0.0.1", 4242, True)
+    assert pacs.receives == (Product.REPORT, Product.HEATMAP)
+    assert config.routing.table == {"storescu": ("pacs",), "pacs": ("pacs",)}
 
 
 def test_configuration_cannot_be_changed() -> None:

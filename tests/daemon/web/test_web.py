@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.web.health import Health
 from daemon.worker.redaction import redact
 from dicom_io.peer.tls import examine
-from storage.files.spool import Spool
 from storage.store import Store
 from tests.builders.certificates import Authority
 from tests.builders.store_rows import STUDY, new_instance
@@ -74,7 +72,12 @@ def test_text_of_senders_is_escaped(site: Site, store: Store) -> None:
 def test_page_contains_only_what_the_policy_allows(site: Site, store: Store) -> None:
     fill(store)
     page = site.ask().text
-    assert re.findall(r"(?:src|href)=\"([^\"]*)\"", page) == ["style.css", "healthz", "metrics"]
+    assert re.findall(r"(?:src|href)=\"([^\"]*)\"", page) == [
+        "style.css",
+        "healthz",
+        "readyz",
+        "metrics",
+    ]
     assert re.findall(r"action=\"([^\"]*)\"", page) == ["logout"]
     assert not re.search(r"<script|<style|\sstyle=|\son\w+=", page)
     style = site.ask("/style.css")
@@ -88,26 +91,6 @@ def test_newest_fifty_images_are_shown(site: Site, store: Store) -> None:
         store.record_instance(new_instance(f"1.{number}"), 0)
     shown = [row[0] for row in cells(site.ask().text) if len(row) == 7 and row[0].isdigit()]
     assert shown == [str(number) for number in range(55, 5, -1)]
-
-
-def test_health_is_ok_and_leaves_no_file(site: Site) -> None:
-    answer = site.ask("/healthz")
-    assert answer.status == 200
-    assert json.loads(answer.text) == {"status": "ok", "checks": {"store": "ok", "spool": "ok"}}
-    assert not list((site.data / "spool").rglob("health*"))
-
-
-def test_health_is_checked_once_a_second(tmp_path: Path, store: Store) -> None:
-    now = 0.0
-    spool = Spool(tmp_path / "spool")
-    health = Health(store, spool, lambda: now)
-    assert [check.problem for check in health.checks()] == [None, None]
-    (tmp_path / "spool").rename(tmp_path / "away")
-    (tmp_path / "spool").write_text("in the way")
-    now = 0.9
-    assert [check.problem for check in health.checks()] == [None, None]
-    now = 1.0
-    assert [check.problem is None for check in health.checks()] == [True, False]
 
 
 def test_low_disk_space_is_unhealthy_and_on_the_page(tmp_path: Path, store: Store) -> None:
@@ -132,11 +115,13 @@ def test_broken_store_is_unhealthy_and_named_in_one_line(site: Site) -> None:
     assert answer.status == 503
     assert "no such table" in checks["store"]
     assert checks["spool"] == "ok"
-    for path in ("/", "/metrics"):
-        broken = site.ask(path)
-        assert broken.status == 503
-        assert broken.text.startswith("cxrd: the store ")
-        assert broken.text.count("\n") == 1
+    broken = site.ask("/")
+    assert broken.status == 503
+    assert broken.text.startswith("cxrd: the store ")
+    assert broken.text.count("\n") == 1
+    assert site.metric("cxrd_store_up") == 0
+    assert site.metric("cxrd_spool_writable") == 1
+    assert "cxrd_jobs" not in site.ask("/metrics").text
 
 
 def test_metrics_count_jobs_and_images(site: Site, store: Store) -> None:

@@ -1,5 +1,6 @@
 import copy
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -16,13 +17,19 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_io.errors import ObjectError
-from dicom_io.objects.codes import ABSENT, FINDING_CODES, GRAD_CAM, PRESENT, PRIVATE_SCHEME
+from dicom_io.objects.codes import (
+    ABSENT,
+    FINDING_CODES,
+    PRESENT,
+    PRIVATE_SCHEME,
+    VISUAL_EXPLANATION,
+)
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import heatmap_uid, series_uid, tracking_uid
 from dicom_io.read.image_header import ImageHeader
-from dicom_io.report.content import ObjectReference, ReportedFinding, ReportedImage
-from dicom_io.report.document import ReportContent, build_report
+from dicom_io.report.content import ObjectReference, ReportContent, ReportedFinding, ReportedImage
+from dicom_io.report.document import build_report
 from tests.builders.objects import (
     ALGORITHM,
     LATERAL,
@@ -35,9 +42,9 @@ from tests.builders.objects import (
     report_content,
     written,
 )
+from tests.tools.installed import require_tool
 from tests.tools.validation import OUTLINE, dump, new_errors, validate, warnings
 
-PARAMETERS = "Algorithm Parameters"
 REAL_CHESTS = ["01_", "02_", "03_", "04_", "15_"]
 
 # The other character set files of pydicom contain no study.
@@ -258,10 +265,15 @@ def test_an_outlined_finding_is_a_closed_polyline_on_its_film(
     # Viewers expect the film as the only item below the coordinate.
     [film] = group.roi.ContentSequence
     assert film.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == f"{STUDY}.1.1"
-    picture, meaning = named(group[0].ContentSequence, GRAD_CAM.meaning)
+    [picture] = named(group[0].ContentSequence, VISUAL_EXPLANATION.meaning)
     assert picture.ReferencedSOPSequence[0].ReferencedSOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
-    assert "Grad-CAM map of pleural effusion" in meaning.TextValue
-    assert "not a segmentation" in meaning.TextValue
+
+
+def test_the_meaning_of_an_outline_is_said_once(full_content: ReportContent) -> None:
+    told = [text for text in texts(build_report(full_content), "Comment") if "outline" in text]
+    assert len(told) == 1
+    assert "It is not a segmentation" in told[0]
+    assert not any("outline" in text for text in every_text(report_content(full_header())))
 
 
 def test_a_finding_without_outline_is_inferred_from_the_whole_film(
@@ -306,31 +318,71 @@ def test_the_image_library_describes_each_film() -> None:
     }
 
 
+def every_text(content: ReportContent) -> list[str]:
+    """Return the texts of the whole tree, in order."""
+    found: list[str] = []
+
+    def visit(parent: Dataset) -> None:
+        for item in parent.get("ContentSequence", ()):
+            if item.ValueType == "TEXT":
+                found.append(str(item.TextValue))
+            visit(item)
+
+    visit(build_report(content))
+    return found
+
+
 def test_operating_point_and_version_of_the_calibration_are_named() -> None:
     algorithm = replace(
         ALGORITHM, operating_point="specificity 0.85", calibration_version="0a1b2c3d4e5f"
     )
-    content = report_content(full_header(), algorithm=algorithm)
-    ds = build_report(content)
+    ds = build_report(report_content(full_header(), algorithm=algorithm))
     assert texts(ds, "CAD Operating Point Description") == ["specificity 0.85"]
-    for group in read_back(content).content.get_image_measurement_groups():
-        lines = [str(item.TextValue) for item in named(group[0].ContentSequence, PARAMETERS)]
-        assert "Calibration: Platt scaling per label, version 0a1b2c3d4e5f" in lines
+    assert "Calibration: Platt scaling per label, version 0a1b2c3d4e5f" in texts(ds, "Comment")
     [equipment] = ds.ContributingEquipmentSequence
     assert "version 0a1b2c3d4e5f" in equipment.ContributionDescription
 
 
-def test_every_group_names_its_algorithm(full_content: ReportContent) -> None:
+def test_every_group_names_its_algorithm_and_nothing_more_of_it(
+    full_content: ReportContent,
+) -> None:
     report = read_back(full_content).content
     groups = report.get_image_measurement_groups() + report.get_planar_roi_measurement_groups()
     for group in groups:
-        lines = [
-            str(item.TextValue) for item in group[0].ContentSequence if item.ValueType == "TEXT"
-        ]
-        assert {"starter", "1.2.0", "cxrd project"} <= set(lines)
-        assert f"Model bundle sha256: {SHA256}" in lines
-        assert "Calibration: Platt scaling per label" in lines
-        assert any(text.startswith("RESEARCH USE ONLY") for text in lines)
+        lines = {
+            item.ConceptNameCodeSequence[0].CodeMeaning: str(item.TextValue)
+            for item in group[0].ContentSequence
+            if item.ValueType == "TEXT"
+        }
+        del lines["Tracking Identifier"]
+        assert lines == {"Algorithm Name": "starter", "Algorithm Version": "1.2.0"}
+
+
+def test_the_parameters_stand_once_as_comments_at_the_root(full_content: ReportContent) -> None:
+    comments = texts(build_report(full_content), "Comment")
+    everywhere = every_text(full_content)
+    for line in (
+        "RESEARCH USE ONLY. Not for clinical use: not for diagnosis or treatment.",
+        "Intended use: research on frontal chest radiographs of adults",
+        "Model: starter 1.2.0 of cxrd project",
+        "Calibration: Platt scaling per label",
+        f"Model bundle sha256: {SHA256}",
+    ):
+        assert comments.count(line) == everywhere.count(line) == 1
+    assert comments[0].startswith("RESEARCH USE ONLY")
+
+
+def test_items_are_rendered_one_by_one_with_their_names(
+    full_content: ReportContent, tmp_path: Path
+) -> None:
+    path = written(build_report(full_content), tmp_path)
+    command = [require_tool("dsr2html"), str(path), str(tmp_path / "report.html")]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    assert done.stderr == b""
+    shown = (tmp_path / "report.html").read_text(encoding="latin-1")
+    for name in ("Summary", "Comment", "Probability", "Threshold Value", "Visual explanation"):
+        assert f"<b>{name}:</b>" in shown
+    assert shown.index("RESEARCH USE ONLY") < shown.index("2 frontal chest radiographs")
 
 
 def references(sequence: Any) -> Iterator[tuple[str, str, str]]:
@@ -367,11 +419,11 @@ def test_the_summary_names_findings_and_objects_not_analysed(
     ds = build_report(full_content)
     assert texts(ds, "Summary") == [
         "2 frontal chest radiographs analysed by AI. Image 1 (series 3, instance 1): 1 of 14 "
-        "findings present: Pleural effusion (probability 0.75, threshold 0.50). "
+        "findings present: Pleural effusion. "
         "Image 2 (series 3, instance 2): none of 14 findings reaches its threshold. "
         "1 object of the study not analysed. For research use only; not verified by a physician."
     ]
-    notice, skipped = texts(ds, "Comment")
+    notice, skipped, *_ = texts(ds, "Comment")
     assert notice.startswith("RESEARCH USE ONLY")
     assert skipped == (
         f"Not analysed: {STUDY}.2.9: LATERAL_VIEW: A lateral film; the model reads frontal ones. "
@@ -388,16 +440,35 @@ def test_each_image_has_a_section_with_its_positives_and_negatives(
     title = "Image 1 (series 3, instance 1)"
     positives, negatives = texts(first, "Summary")
     assert positives.startswith(f"{title}: 1 of 14 findings present: Pleural effusion")
-    assert negatives.startswith(f"{title}: absent, with probability: Atelectasis 0.12; Cardiom")
+    assert negatives.startswith("Image 1: absent, with probability: Atelectasis 0.12; Cardiom")
     assert negatives.count(";") == 12
-    assert texts(first, "Comment") == [f"{title}: PixelSpacing is missing"]
+    assert texts(first, "Comment") == ["Image 1: PixelSpacing is missing"]
     assert texts(second, "Comment") == []
 
 
 def test_a_reason_without_explanation_is_still_named() -> None:
     skipped = replace(LATERAL, reason="OF_A_LATER_VERSION", detail="odd")
     ds = build_report(report_content(full_header(), not_analysed=[skipped]))
-    assert texts(ds, "Comment")[-1] == f"Not analysed: {STUDY}.2.9: OF_A_LATER_VERSION: odd"
+    assert f"Not analysed: {STUDY}.2.9: OF_A_LATER_VERSION: odd" in texts(ds, "Comment")
+
+
+def test_statements_on_the_study_stand_below_the_summary() -> None:
+    content = report_content(
+        full_header(), not_analysed=[LATERAL], statements=["A film was rejected.", "~ is safe"]
+    )
+    comments = texts(build_report(content), "Comment")
+    assert comments[1:3] == ["A film was rejected.", "- is safe"]
+    assert comments[3].startswith("Not analysed")
+
+
+def test_a_later_revision_of_a_film_is_named() -> None:
+    image = ReportedImage(ImageHeader.of(full_header()), findings(), ["a note"], revision=2)
+    ds = build_report(report_content(full_header(), sources=[image]))
+    assert "Image 1 (series 3, instance 1, revision 2): 1 of 14" in texts(ds, "Summary")[0]
+    [section] = named(ds.ContentSequence, "Findings")
+    revision, note = texts(section, "Comment")
+    assert revision.startswith("Image 1: The result rests on revision 2 of this film")
+    assert note == "Image 1: a note"
 
 
 def procedures(ds: Dataset) -> list[str]:

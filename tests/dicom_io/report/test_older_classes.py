@@ -13,8 +13,8 @@ from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
 from dicom_io.objects.classes import REPORT_CLASS, REPORT_CLASSES
 from dicom_io.objects.encode import to_bytes
 from dicom_io.read.image_header import ImageHeader
-from dicom_io.report.content import ObjectReference, ReportedImage
-from dicom_io.report.document import ReportContent, build_report
+from dicom_io.report.content import ObjectReference, ReportContent, ReportedImage
+from dicom_io.report.document import build_report
 from dicom_io.report.older_classes import as_class, fallback_uid, report_for_destination
 from dicom_io.report.text import report_text
 from dicom_io.send.sender import Sender, echo

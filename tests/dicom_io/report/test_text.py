@@ -25,7 +25,7 @@ def test_a_report_reads_as_text_without_the_patient() -> None:
     content = report_content(
         full_header(),
         sources=[
-            ReportedImage(ImageHeader.of(full_header(1)), findings()),
+            ReportedImage(ImageHeader.of(full_header(1)), findings(), ["PixelSpacing is missing"]),
             ReportedImage(ImageHeader.of(full_header(2)), findings(())),
         ],
         not_analysed=[LATERAL],
@@ -38,13 +38,15 @@ def test_a_report_reads_as_text_without_the_patient() -> None:
         "Written 2024-05-06 09:08:09 +0200",
         "",
     ]
-    assert lines[3].startswith("2 frontal chest radiographs analysed by AI. Image 1")
-    assert "Model starter 1.2.0, cxrd project" in lines
-    assert f"  Model bundle sha256: {SHA256}" in lines
+    assert lines[3].startswith("RESEARCH USE ONLY")
+    assert lines[4].startswith("2 frontal chest radiographs analysed by AI. Image 1")
+    assert "Model: starter 1.2.0 of cxrd project" in lines
+    assert f"Model bundle sha256: {SHA256}" in lines
+    assert "Image 1: PixelSpacing is missing" in lines
     assert f"Image {STUDY}.1.2" in lines
     assert "  Pleural effusion     Present       0.7500    0.5000" in lines
     assert sum("Absent " in line for line in lines) == 27
-    assert "RESEARCH USE ONLY" in text
+    assert text.count("RESEARCH USE ONLY") == 1
     assert any(line.startswith(f"Not analysed: {STUDY}.2.9: LATERAL_VIEW") for line in lines)
     for private in ("ller", "P-17", "A-4711", "House"):
         assert private not in text

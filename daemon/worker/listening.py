@@ -1,0 +1,55 @@
+"""The addresses at which the roles of this node listen, and their occupation."""
+
+import errno
+import socket
+from dataclasses import dataclass
+
+from daemon.config.settings import Config
+from daemon.worker.role import RoleName
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP address of a role; `encrypted` if callers use TLS there."""
+
+    role: RoleName
+    host: str
+    port: int
+    encrypted: bool
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def addresses_of(config: Config, role: RoleName) -> tuple[Address, ...]:
+    """Return the addresses at which a role listens; none for a role that only calls."""
+    if role is RoleName.LISTENER:
+        return tuple(
+            Address(role, config.listener.host, port, encrypted)
+            for port, encrypted in config.listener.addresses
+        )
+    if role is RoleName.WEB:
+        return (
+            Address(role, config.web.host, config.web.port, config.web.credentials is not None),
+        )
+    return ()
+
+
+def is_taken(address: Address) -> bool:
+    """Return True if a program listens at the address. Raises OSError for an unusable address.
+
+    The address is bound for an instant and not listened on, so no caller is answered and no role
+    is kept from its port.
+    """
+    # As the listener does: IPv4 if a name has both families.
+    family = min(entry[0] for entry in socket.getaddrinfo(address.host, address.port))
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return True
+    return False

@@ -1,0 +1,39 @@
+"""The operating point of a bundle is one sentence that a radiologist understands."""
+
+from typing import Any
+
+import pytest
+
+from cxr_model.calibrate.operating_point import operating_point
+from cxr_model.predict.bundle import STARTER, Bundle
+from daemon.analyse.operating_point import operating_point_sentence
+
+PRESENT = "A finding is called present when its probability reaches its threshold"
+
+
+def test_the_starter_says_how_its_thresholds_were_chosen() -> None:
+    assert operating_point_sentence(Bundle.load(STARTER).card.operating_point) == (
+        f"{PRESENT}; each threshold is the lowest that keeps, measured on validation patients, "
+        "at least 85 of 100 films without the finding below it (specificity 0.85)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (operating_point(0.9125, "X"), "on X, at least 91.25 of 100 films"),
+        ({"specificity": 0.5}, "that keeps at least 50 of 100 films"),
+        ({"rule": "0.5 each", "description": "not chosen on data"}, "are 0.5 each; not chosen"),
+        ({"description": "one half."}, f"{PRESENT}; the thresholds are one half."),
+        ({"false_calls_per_film": 0.5}, "the thresholds are false calls per film 0.5."),
+    ],
+)
+def test_other_records_are_told_in_their_words(record: dict[str, Any], said: str) -> None:
+    sentence = operating_point_sentence(record)
+    assert said in sentence
+    assert sentence.startswith(PRESENT)
+    assert ". " not in sentence
+
+
+def test_a_card_without_a_rule_has_no_sentence() -> None:
+    assert operating_point_sentence({"map_scale_quantile": 0.99}) == ""
