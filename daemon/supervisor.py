@@ -31,7 +31,15 @@ from daemon.errors import RoleFailedError
 from daemon.worker.backoff import Backoff
 from daemon.worker.board import Board, RoleState, RoleStatus, board_folder
 from daemon.worker.listening import addresses_of
-from daemon.worker.role import CannotStart, Ready, RoleName, exit_reason, role_process, stop_handler
+from daemon.worker.role import (
+    CannotStart,
+    Ready,
+    RoleName,
+    exit_reason,
+    interrupts_blocked,
+    role_process,
+    stop_handler,
+)
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.audit.trail import Audit
 from storage.errors import StorageError
@@ -205,7 +213,7 @@ class Supervisor:
         child.refusal = None
         try:
             child.channel, sender = SPAWN.Pipe(duplex=False)
-            with sender, _interrupts_blocked():
+            with sender, interrupts_blocked():
                 process = SPAWN.Process(
                     target=role_process,
                     args=(child.role, self._config, child.worker, sender),
@@ -368,20 +376,6 @@ def stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that never receive SIGINT, so that Ctrl-C ends none while it starts.
-
-    Ctrl-C reaches the whole process group; the supervisor alone decides when roles stop. A new
-    process inherits the blocked signals. A SIGINT that arrives meanwhile is delivered afterwards.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _close(child: _Child) -> None:

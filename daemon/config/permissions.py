@@ -110,7 +110,7 @@ def _trusted_paths(config: Config) -> Iterator[Path]:
         config.syslog.ca,
     )
     yield from (path for path in trusted if path is not None)
-    if (database := _sqlite_file(config)) is not None:
+    if (database := sqlite_file(config)) is not None:
         yield database.parent
     if config.model.bundle != STARTER_BUNDLE:
         bundle = Path(config.model.bundle)
@@ -123,7 +123,7 @@ def _private_paths(config: Config) -> Iterator[Path]:
     yield config.data_dir
     yield config.spool_dir
     yield from sorted(config.data_dir.glob("*.sqlite*"))
-    if (database := _sqlite_file(config)) is not None:
+    if (database := sqlite_file(config)) is not None:
         yield from (database.with_name(database.name + suffix) for suffix in _SQLITE_SUFFIXES)
     secrets = (
         config.file if config.file_is_secret else None,
@@ -139,7 +139,7 @@ def _private_paths(config: Config) -> Iterator[Path]:
     yield from (path for path in secrets if path is not None)
 
 
-def _sqlite_file(config: Config) -> Path | None:
+def sqlite_file(config: Config) -> Path | None:
     """Return the file of a SQLite store; None for a server, or a URL that names no file."""
     try:
         url = parse_url(config.resolved_database_url)

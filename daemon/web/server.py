@@ -1,8 +1,6 @@
 """Role: serves `app.py` over HTTP on loopback, over HTTPS to other machines."""
 
-import ipaddress
 import logging
-import socket
 import ssl
 import threading
 
@@ -10,14 +8,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from daemon.audit.logins import LoginAudit
-from daemon.config.fields import WebConfig
 from daemon.config.tls import web_context
-from daemon.errors import ConfigError, RoleFailedError
+from daemon.errors import RoleFailedError
+from daemon.web.address import listening_socket
 from daemon.web.app import build_app
 from daemon.web.connection_limits import LimitedProtocol, RepeatFilter
 from daemon.web.sessions import Authenticator, load_token
 from daemon.worker.role import RoleContext
-from dicom_io.peer.listening import listen_problem
 from storage.files.spool import Spool
 from storage.store import Store
 
@@ -59,47 +56,6 @@ def run(context: RoleContext) -> None:
                     raise RoleFailedError("the HTTP server ended by itself; the log says why")
             server.should_exit = True
             thread.join(STOP_SECONDS)
-
-
-def listening_socket(web: WebConfig) -> socket.socket:
-    """Return a socket that listens at the configured address.
-
-    Raises:
-        ConfigError: other machines can reach the address, but TLS or allowed_hosts is not set.
-        RoleFailedError: the address cannot be used.
-    """
-    listening = None
-    try:
-        family, address = _resolve(web)
-        if not ipaddress.ip_address(address[0]).is_loopback:
-            _check_reachable(web)
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()
-    except OSError as error:
-        if listening is not None:
-            listening.close()
-        raise RoleFailedError(listen_problem("web", web.host, web.port, error)) from error
-    return listening
-
-
-def _check_reachable(web: WebConfig) -> None:
-    if web.certificate is None:
-        raise ConfigError(
-            f"web.host {web.host} can be reached from other machines, and the token would cross"
-            " the network in clear: set web.certificate and web.key, or web.host to 127.0.0.1"
-        )
-    if not web.names:
-        raise ConfigError(
-            f"web.host {web.host} is no name for a browser's address bar: list the names of this"
-            " machine under web.allowed_hosts"
-        )
-
-
-def _resolve(web: WebConfig) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    family, _, _, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
-    return family, (str(address[0]), web.port)
 
 
 def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:

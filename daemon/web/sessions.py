@@ -126,12 +126,25 @@ def load_token(config: Config) -> SecretStr:
     Raises ConfigError for a token that is unreadable or too short, SpoolError if the disk cannot
     store a new one.
     """
+    token = read_token(config)
+    if token is None:
+        path = config.token_path
+        token = SecretStr(secrets.token_urlsafe(32))
+        with durable_file(path, path.parent) as file:
+            file.write(f"{token.get_secret_value()}\n".encode())
+    return token
+
+
+def read_token(config: Config) -> SecretStr | None:
+    """Return the token; None if the first start is to create it.
+
+    Raises ConfigError for a token that is unreadable or too short.
+    """
     if config.web.token is not None:
         return config.web.token
     path = config.token_path
     if config.web.token_file is None and not path.exists():
-        with durable_file(path, path.parent) as file:
-            file.write(f"{secrets.token_urlsafe(32)}\n".encode())
+        return None
     token = read_secret(path)
     try:
         return TypeAdapter(Token).validate_python(token)

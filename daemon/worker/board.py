@@ -181,11 +181,11 @@ def roles_here(config: Config) -> tuple[RoleStatus, ...]:
 
 
 def addresses_in_use(config: Config) -> frozenset[str]:
-    """Return the addresses at which the working roles of this node listen on this host."""
+    """Return the addresses of the roles of this host that work, or start without a failure."""
     return frozenset(
         address
         for status in roles_here(config)
-        if status.state is RoleState.UP
+        if status.state is not RoleState.DOWN and not status.reason
         for address in status.addresses
     )
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing.connection import Connection
@@ -92,6 +92,20 @@ def role_process(
     except ROOM_ERRORS as error:
         send(CannotStart(str(error), temporary=isinstance(error, CertificateDateError)))
         sys.exit(CANNOT_START)
+
+
+@contextlib.contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Start processes that never receive SIGINT, so that Ctrl-C ends none while it starts.
+
+    Ctrl-C reaches the whole process group; the parent alone decides when its children stop. A new
+    process inherits the blocked signals. A SIGINT that arrives meanwhile is delivered afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def stop_handler(stop: threading.Event) -> Callable[[int, FrameType | None], None]:

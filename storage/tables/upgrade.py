@@ -30,13 +30,21 @@ def migrate(database: Database, revision: str = "head") -> None:
 
 def require_current(database: Database) -> None:
     """Raise SchemaError unless the tables are those of this version."""
+    if not is_current(database):
+        raise SchemaError(
+            "the store was not set up by this version: start `cxrd serve` once to upgrade it"
+        )
+
+
+def is_current(database: Database) -> bool:
+    """Return True if the tables are those of this version, False if `migrate` would change them.
+
+    Raises SchemaError if the tables are those of a newer version.
+    """
     scripts = ScriptDirectory.from_config(alembic_config())
     with database.reading() as connection:
         _refuse_unknown(connection, scripts)
-        if _revision(connection) != scripts.get_current_head():
-            raise SchemaError(
-                "the store was not set up by this version: start `cxrd serve` once to upgrade it"
-            )
+        return bool(_revision(connection) == scripts.get_current_head())
 
 
 def alembic_config() -> Config:

@@ -99,14 +99,20 @@ def status_of(config: Config, role: RoleName, **changes: Any) -> RoleStatus:
 
 
 @contextmanager
+def supervised(config: Config, *roles: RoleStatus) -> Iterator[None]:
+    """Publish the states of a supervisor's roles until the block ends."""
+    with Board(board_folder(config)) as board:
+        board.publish(roles)
+        yield
+
+
+@contextmanager
 def running_site(data: Path, **sections: Any) -> Iterator[Site]:
     """Run the web role as a supervisor's only role, until the block ends."""
     values: dict[str, Any] = {"web": {"port": free_port()}, "peers": PEERS, **sections}
     config = Config(data_dir=data, **values)
-    with Board(board_folder(config)) as board:
-        board.publish([status_of(config, RoleName.WEB)])
-        with site_alone(config) as site:
-            yield site
+    with supervised(config, status_of(config, RoleName.WEB)), site_alone(config) as site:
+        yield site
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxr_model.findings import LABELS
+from daemon.worker.role import RoleName
 from dicom_io.phantom import PhantomView
 from dicom_io.read.header import read_dataset, read_header
 from dicom_io.send.association import Destination
@@ -171,5 +172,7 @@ def test_a_second_daemon_reports_the_port_in_use(daemon: RunningDaemon) -> None:
 def test_the_preflight_passes(daemon: RunningDaemon) -> None:
     done = daemon.run("check")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "answers: the daemon is running" in done.stdout
+    assert done.stdout.count("is in use by this node, which runs") == 2
+    for role in RoleName:
+        assert f"ok      role {role}: up since" in done.stdout
     assert "pacs answers and takes everything proposed" in done.stdout

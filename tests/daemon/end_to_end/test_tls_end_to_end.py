@@ -14,7 +14,7 @@ from daemon.config.fields import SyslogConfig, TlsConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config, ListenerConfig
 from daemon.config.tls import ending_soon, listener_addresses
-from daemon.preflight.checks import check_certificates
+from daemon.preflight.host import check_certificates
 from daemon.preflight.result import CheckResult
 from dicom_io.errors import CertificateDateError, CertificateError
 from dicom_io.peer.tls import Credentials, client_context, examine

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from daemon.config.fields import WebConfig
 from daemon.config.peers import PeerConfig, Product
 from daemon.config.settings import Config, ListenerConfig, ModelConfig
-from daemon.preflight.checks import run_checks
+from daemon.preflight.checks import quick_checks
 from daemon.preflight.routes import check_routes
 from tests.tools.paths import ROOT
 from tests.tools.ports import free_port
@@ -79,7 +80,8 @@ def test_defaults_pass_with_a_hint(tmp_path: Path, bundle: Path) -> None:
         data_dir=tmp_path,
         model=ModelConfig(bundle=str(bundle), threads=1),
         listener=ListenerConfig(port=free_port()),
+        web=WebConfig(port=free_port()),
     )
-    results = list(run_checks(config))
+    results = list(quick_checks(config))
     assert {result.word for result in results} == {"ok"}
     assert "To deliver them, set a destination" in results[-1].detail

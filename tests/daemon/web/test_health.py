@@ -3,8 +3,6 @@
 import json
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,14 @@ import pytest
 
 from daemon.config.settings import Config
 from daemon.web.health import Check, Health, HealthReport, Level
-from daemon.worker.board import Board, RoleState, RoleStatus, board_folder, roles_here
+from daemon.worker.board import Board, RoleState, board_folder, roles_here
 from daemon.worker.role import RoleName, exit_reason
 from storage.files.spool import Spool
 from storage.records import JobKind
 from storage.store import Store, utc_now
 from tests.builders.certificates import Authority
 from tests.builders.store_rows import claim
-from tests.servers.website import PEERS, Site, fill, site_alone, status_of
+from tests.servers.website import PEERS, Site, fill, site_alone, status_of, supervised
 from tests.tools.clock import Clock
 from tests.tools.ports import HOST, free_port
 
@@ -51,13 +49,6 @@ def with_tls(pki: Authority) -> dict[str, Any]:
 def health_of(config: Config, store: Store, now: datetime | None = None) -> HealthReport:
     spool = Spool(config.spool_dir)
     return Health(config, store, spool, lambda: now or utc_now()).report()
-
-
-@contextmanager
-def supervised(config: Config, *roles: RoleStatus) -> Iterator[None]:
-    with Board(board_folder(config)) as board:
-        board.publish(roles)
-        yield
 
 
 def check(report: HealthReport, name: str) -> Check:

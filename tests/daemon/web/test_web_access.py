@@ -13,8 +13,8 @@ import yaml
 
 from daemon.config.fields import WebConfig
 from daemon.errors import ConfigError, RoleFailedError
+from daemon.web.address import listening_socket
 from daemon.web.middleware import HEADERS, is_own_name
-from daemon.web.server import listening_socket
 from tests.servers.website import Site
 from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port

@@ -1,0 +1,140 @@
+"""Checks of this host: folders, store, certificates, roles and ports.
+
+No check creates a folder, a file that stays, or a table: the user who checks need not be the user
+who serves.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from daemon.config.permissions import readable_by_others, sqlite_file
+from daemon.config.settings import Config
+from daemon.config.tls import is_short_lived, listener_context, own_certificates, remaining
+from daemon.preflight.result import CheckResult
+from daemon.web.address import require_private
+from daemon.web.sessions import read_token
+from daemon.worker.board import RoleState, addresses_in_use, roles_here
+from daemon.worker.listening import Address, is_taken
+from daemon.worker.role import RoleName
+from dicom_io.peer.listening import listen_problem
+from storage.files.durable import storage_errors
+from storage.store import Store
+from storage.tables.database import open_database
+from storage.tables.upgrade import is_current
+from storage.upkeep.integrity import check_store
+
+
+def check_disk(config: Config) -> CheckResult:
+    """Check that the folders of the node can be written. Raises StorageError if not."""
+    missing = [path for path in (config.data_dir, config.spool_dir) if not path.exists()]
+    for path in (config.data_dir, config.spool_dir):
+        _require_writable(path)
+    folder = _existing(config.spool_dir)
+    with storage_errors(folder):
+        free_mb = shutil.disk_usage(folder).free // 2**20
+    detail = f"{folder} is writable, {free_mb} MB free"
+    if missing:
+        detail += f"; `cxrd serve` creates {missing[0]}"
+    if free_mb < config.spool.min_free_mb:
+        detail += f"; below spool.min_free_mb ({config.spool.min_free_mb}) images are refused"
+        return CheckResult("disk", False, detail)
+    return CheckResult("disk", True, detail)
+
+
+def _require_writable(path: Path) -> None:
+    """Write a nameless file in a folder, or in the parent in which it is to be created."""
+    folder = _existing(path)
+    with storage_errors(folder), tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"cxrd")
+        file.flush()
+
+
+def _existing(path: Path) -> Path:
+    """Return the path, or its nearest parent that exists."""
+    with storage_errors(path):
+        return next(each for each in (path, *path.parents) if each.exists())
+
+
+def check_permissions(config: Config) -> CheckResult:
+    """Check that other users can neither read nor change the node's files."""
+    problems = readable_by_others(config)
+    detail = "; ".join(problems) or "files and secrets are closed to other users"
+    return CheckResult("permissions", not problems, detail)
+
+
+def check_stored(config: Config) -> CheckResult:
+    """Check that the store can be opened and written, or created. Raises StorageError."""
+    url = config.resolved_database_url
+    check_store(url, config.spool_dir)
+    path = sqlite_file(config)
+    if path is not None and not (path.exists() and path.stat().st_size):
+        _require_writable(path.parent)
+        return CheckResult("store", True, f"`cxrd serve` creates {path}")
+    with open_database(url) as database:
+        with database.writing():
+            pass  # A transaction without a change fails if the store cannot be written.
+        if not is_current(database):
+            return CheckResult("store", True, "of an earlier version: `cxrd serve` upgrades it")
+    with Store.open(url, migrate=False) as store:
+        store.integrity.require_spool(config.spool_dir)
+        jobs = sum(store.status.job_counts().values())
+    return CheckResult("store", True, f"opens, {jobs} job(s) in it")
+
+
+def check_certificates(config: Config) -> CheckResult:
+    """Check that this node's own certificates are usable and not short-lived.
+
+    Raises CertificateError for an unusable certificate.
+    """
+    now = datetime.now(UTC)
+    own = own_certificates(config)
+    detail = ", ".join(
+        f"{section}.certificate {remaining(certificate, now)}"
+        for section, certificate in own.items()
+    )
+    passed = not any(is_short_lived(certificate, now) for certificate in own.values())
+    return CheckResult("certificates", passed, detail)
+
+
+def check_roles(config: Config) -> Iterator[CheckResult]:
+    """Yield a line for each role of this node that runs on this host."""
+    for status in roles_here(config):
+        detail = f"{status.state} since {status.since:%Y-%m-%d %H:%M:%S} UTC"
+        detail += f", {status.restarts} restart(s)"
+        if status.reason:
+            detail += f": {status.reason}"
+        is_well = status.state is not RoleState.DOWN and not status.reason
+        yield CheckResult(f"role {status.role}", is_well, detail)
+
+
+def check_listener(config: Config, address: Address) -> CheckResult:
+    """Check one port of the listener. Raises CertificateError."""
+    if address.encrypted:
+        listener_context(config)
+    title = f"{config.listener.ae_title} at {address}{' over TLS' if address.encrypted else ''}"
+    return _check_port(config, address, title)
+
+
+def check_web(config: Config, address: Address) -> CheckResult:
+    """Check address, token and port of the page. Raises ConfigError or RoleFailedError."""
+    require_private(config.web)
+    read_token(config)
+    return _check_port(config, address, config.web.url)
+
+
+def _check_port(config: Config, address: Address, title: str) -> CheckResult:
+    try:
+        taken = is_taken(address)
+    except OSError as error:
+        section = "listener" if address.role is RoleName.LISTENER else "web"
+        problem = listen_problem(section, address.host, address.port, error)
+        return CheckResult(address.role, False, f"{title}: {problem}")
+    if not taken:
+        return CheckResult(address.role, True, f"{title} is free to listen on")
+    if str(address) in addresses_in_use(config):
+        return CheckResult(address.role, True, f"{title} is in use by this node, which runs")
+    detail = f"{title} is taken by another program: stop that one, or set another port"
+    return CheckResult(address.role, False, detail)
