@@ -17,14 +17,14 @@ from contextlib import ExitStack
 from daemon.audit.network import NetworkAudit
 from daemon.commitment.responder import CommitmentResponder
 from daemon.config.routing import source_of_caller
-from daemon.config.settings import Config, ListenerConfig
+from daemon.config.settings import Config, EchoAnswer, ListenerConfig
 from daemon.config.tls import listener_addresses
 from daemon.receive.orphans import sweep_orphans
 from daemon.receive.reception import Reception
 from daemon.worker.role import RoleContext
 from dicom_io.commitment.scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
-from dicom_io.receive.events import RefusedObject, Rejection, RejectReason
+from dicom_io.receive.events import AssociationOpened, RefusedObject, Rejection, RejectReason
 from dicom_io.receive.limits import Limits
 from dicom_io.receive.node import Node
 from dicom_io.receive.server import Capacity
@@ -58,6 +58,16 @@ def open_node(
         _log_rejection(rejection)
         audit.rejected(rejection)
 
+    def on_accepted(opening: AssociationOpened) -> None:
+        if not opening.is_peer:
+            log.warning(
+                "C-ECHO from %s as %r to %r is answered: it is not a peer: it may not store",
+                opening.host,
+                opening.calling_ae_title,
+                opening.called_ae_title,
+            )
+        audit.accepted(opening)
+
     def on_refused(refused: RefusedObject) -> None:
         log.warning(
             "an object from %s is answered 0x%04X: %s",
@@ -75,11 +85,12 @@ def open_node(
         peers=[peer.as_caller for peer in config.callers],
         on_store=reception.receive,
         on_rejected=on_rejected,
-        on_accepted=audit.accepted,
+        on_accepted=on_accepted,
         on_refused=on_refused,
         commitment=commitment,
         max_associations=config.listener.max_associations,
         require_called_ae_title=config.listener.check_called_ae_title,
+        echo_to_any=config.listener.echo is EchoAnswer.ANY,
         limits=limits_of(config.listener),
         capacity=capacity,
     )
@@ -115,7 +126,7 @@ def allow_open_files(listener: ListenerConfig) -> None:
 
 def _log_rejection(rejection: Rejection) -> None:
     if not rejection.calling_ae_title:
-        log.warning("connection from %s is refused: %s", rejection.host, rejection.reason)
+        log.warning("connection from %s is refused: %s", rejection.host, rejection)
         return
     log.warning(
         "association from %s as %r to %r is %s: %s",
@@ -123,7 +134,7 @@ def _log_rejection(rejection: Rejection) -> None:
         rejection.calling_ae_title,
         rejection.called_ae_title,
         "rejected" if isinstance(rejection.reason, RejectReason) else "cut short",
-        rejection.reason,
+        rejection,
     )
 
 

@@ -6,6 +6,7 @@ nearest known key: a typo must not silently become a default.
 """
 
 import os
+from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
 from typing import Self
@@ -44,6 +45,13 @@ STARTER_BUNDLE = "starter"
 TOKEN_FILE = "web_token"  # noqa: S105 - a file's name
 
 
+class EchoAnswer(StrEnum):
+    """The callers whose C-ECHO the listener answers."""
+
+    ANY = "any"
+    PEERS = "peers"
+
+
 class ListenerConfig(Section):
     """Address, limits and timeouts of the C-STORE SCP."""
 
@@ -53,6 +61,7 @@ class ListenerConfig(Section):
     tls: bool = False
     tls_port: Port | None = None
     check_called_ae_title: bool = False
+    echo: EchoAnswer = EchoAnswer.ANY
     max_associations: int = Field(default=64, ge=1)
     max_instance_mb: int = Field(default=512, ge=1)
     max_receiving_mb: int = Field(default=1024, ge=1)

@@ -43,9 +43,14 @@ class Peer:
         return (
             self.ae_title == caller.ae_title
             and self.has_address(caller.address)
-            and (caller.tls or not (self.tls or self.certificates))
-            and (not self.certificates or caller.certificate in self.certificates)
+            and self.has_connection(caller)
         )
+
+    def has_connection(self, caller: Caller) -> bool:
+        """Return True if the peer may call over a connection like the caller's."""
+        if self.certificates:
+            return caller.tls and caller.certificate in self.certificates
+        return caller.tls or not self.tls
 
 
 def _is_same_host(host: str, address: str) -> bool:

@@ -44,21 +44,27 @@ class Rejection:
     """A rejected request, or an association or connection that this side ended.
 
     The AE titles are empty if the peer sent none, or sent them in a malformed request.
+    `detail` names the item that is at fault; it may be empty.
     """
 
     reason: RejectReason | AbortReason
     calling_ae_title: str
     called_ae_title: str
     host: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.detail})" if self.detail else str(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
 class AssociationOpened:
-    """An association that was accepted."""
+    """An association that was accepted; `is_peer` is False if it is for C-ECHO alone."""
 
     calling_ae_title: str
     called_ae_title: str
     host: str
+    is_peer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +79,14 @@ class RefusedObject:
     host: str
 
 
-def association_opened(event: evt.Event) -> AssociationOpened:
+def association_opened(event: evt.Event, *, is_peer: bool) -> AssociationOpened:
     """Return the audit event of an `evt.EVT_ACCEPTED`."""
     request: Any = event.assoc.requestor.primitive
     return AssociationOpened(
         calling_ae_title=str(request.calling_ae_title).strip(),
         called_ae_title=str(request.called_ae_title).strip(),
         host=str(event.assoc.requestor.address),
+        is_peer=is_peer,
     )
 
 

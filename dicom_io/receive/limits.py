@@ -26,6 +26,7 @@ class AbortReason(StrEnum):
     NO_REQUEST = "no association was asked for in time"
     MALFORMED = "a PDU or a message is not as the standard has it"
     TOO_SLOW = "what was begun did not come in time"
+    ECHO_TIME = "an association for C-ECHO of a caller that is not a peer took too long"
     IDLE = "nothing was sent for too long"
     TOO_LARGE = "a PDU, a message or an object is larger than allowed"
     NO_MEMORY = "too much is being received at once"
@@ -40,6 +41,8 @@ class Limits:
     `idle_seconds` is the longest silence between two messages.
     `max_waiting` and `max_waiting_per_host` limit the connections without an association.
     A peer that vanished is noticed within about twice `keepalive_seconds`.
+    Callers that are no peers may have `max_echoes` associations for C-ECHO; each is silent for at
+    most `echo_idle_seconds` and ends after `echo_seconds`.
     """
 
     max_instance_bytes: int = 512 << 20
@@ -50,6 +53,9 @@ class Limits:
     keepalive_seconds: int = 60
     max_waiting: int = 256
     max_waiting_per_host: int = 128
+    max_echoes: int = 4
+    echo_idle_seconds: float = 10.0
+    echo_seconds: float = 30.0
 
     @property
     def max_drained_bytes(self) -> int:
@@ -58,11 +64,15 @@ class Limits:
 
 
 class LimitError(Exception):
-    """A peer exceeded a limit; this side reads no more of its message."""
+    """A peer exceeded a limit; this side reads no more of its message.
 
-    def __init__(self, reason: AbortReason) -> None:
+    `detail` names the item that is at fault; it may be empty.
+    """
+
+    def __init__(self, reason: AbortReason, detail: str = "") -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.detail = detail
 
 
 class MemoryBudget:
@@ -94,12 +104,14 @@ class MemoryBudget:
 class ReceivedData(BytesIO):
     """The data set of one message while it arrives.
 
+    With a `command_fault` all bytes are dropped: the message is answered for the fault alone.
     Past a limit the held bytes are freed and `refusal` names the limit. The rest is counted and
     dropped, so that the message can be answered. Raises LimitError past `max_drained_bytes`.
     """
 
-    def __init__(self, limits: Limits, budget: MemoryBudget) -> None:
+    def __init__(self, limits: Limits, budget: MemoryBudget, command_fault: str = "") -> None:
         super().__init__()
+        self.command_fault = command_fault
         self.refusal: AbortReason | None = None
         self._limits = limits
         self._budget = budget
@@ -111,7 +123,7 @@ class ReceivedData(BytesIO):
         self._arrived += count
         if self._arrived > self._limits.max_drained_bytes:
             raise LimitError(AbortReason.TOO_LARGE)
-        if self.refusal is not None:
+        if self.refusal is not None or self.command_fault:
             return count
         if self._arrived > self._limits.max_instance_bytes:
             self._refuse(AbortReason.TOO_LARGE)

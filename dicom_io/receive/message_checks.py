@@ -1,107 +1,92 @@
-"""Checks of an A-ASSOCIATE-RQ and of a command set, made before pynetdicom decodes them.
+"""Checks of a command set (PS3.7 6.3.1), made before pynetdicom decodes it.
 
-The items of an A-ASSOCIATE-RQ (PS3.8 9.3.2) are counted: a request is decoded before its sender is
-known, and each item costs as much memory as a UID. A command set (PS3.7 6.3.1) is reduced to the
-elements that the served messages have.
+The command set is reduced to the elements that this node uses.
 """
 
 import re
 import struct
-from collections.abc import Iterator
+from dataclasses import dataclass
 
-from dicom_io.objects.classes import MAX_CONTEXTS
-from dicom_io.receive.limits import AbortReason, LimitError
-
-MAX_ITEMS = 8192
-"""Items of a request, including those in presentation contexts and user information.
-
-128 contexts with 60 syntaxes each and a role for every class fit.
-"""
-
-_FIXED_BYTES = 68
-_CONTEXT, _USER_INFORMATION = 0x20, 0x50
-_CONTEXT_HEADER_BYTES = 4
-
-_ITEM_HEADER = struct.Struct(">BxH")
+from dicom_io.read.header import is_uid
 
 _ELEMENT_HEADER = struct.Struct("<HHI")
 
-_SERVED_COMMANDS = frozenset({0x0001, 0x0030, 0x0100, 0x0130, 0x0FFF, 0x8100})
+_STORE, _ECHO, _CANCEL = 0x0001, 0x0030, 0x0FFF
+_SERVED_COMMANDS = frozenset({_STORE, _ECHO, 0x0100, 0x0130, _CANCEL, 0x8100})
 """C-STORE, C-ECHO, N-EVENT-REPORT and N-ACTION requests, C-CANCEL, N-EVENT-REPORT responses."""
 
-_COMMANDS_WITHOUT_DATA = frozenset({0x0030, 0x0FFF})
+_COMMANDS_WITHOUT_DATA = frozenset({_ECHO, _CANCEL})
 """C-ECHO and C-CANCEL requests, which never have a data set (PS3.7 9.3.5, 9.3.2.3)."""
 
 _UIDS = frozenset({0x0002, 0x0003, 0x1000, 0x1001})
-_NUMBERS = frozenset(
-    {0x0100, 0x0110, 0x0120, 0x0700, 0x0800, 0x0900, 0x0903, 0x1002, 0x1008, 0x1031}
-)
-_AE_TITLES = frozenset({0x1030})
+_NUMBERS = frozenset({0x0100, 0x0110, 0x0120, 0x0800, 0x0900, 0x0903, 0x1002, 0x1008})
 _COMMAND_FIELD, _PRIORITY, _DATA_SET_TYPE = 0x0100, 0x0700, 0x0800
+_STORE_UIDS = {0x0002: "SOP Class UID", 0x1000: "SOP Instance UID"}
 _NO_DATA_SET = 0x0101
-_MAX_PRIORITY = 2
+_MEDIUM = b"\0\0"
 _TEXT = re.compile(rb"[ -\[\]-~]*")
 _MAX_UID_LENGTH = 64
+_ANY_UID = b"0.0 "
+"""Stands for the malformed UID of a C-STORE, so that its message can be read and answered."""
 
-_MAX_AE_TITLE_LENGTH = 16
+
+@dataclass(frozen=True, slots=True)
+class CommandSet:
+    """The bytes that pynetdicom decodes.
+
+    `store_fault` names the malformed UID of a C-STORE request, in at most 64 characters; it is
+    empty for any other command.
+    """
+
+    data: bytes
+    store_fault: str = ""
 
 
 class CommandError(ValueError):
     """The bytes are not a command set, or their command is not served here."""
 
 
-def check_request_items(body: bytes) -> None:
-    """Raise LimitError if the body of an A-ASSOCIATE-RQ is truncated or has too many items."""
-    if len(body) < _FIXED_BYTES:
-        raise LimitError(AbortReason.MALFORMED)
-    contexts = users = total = 0
-    for kind, value in _items(body[_FIXED_BYTES:]):
-        contexts += kind == _CONTEXT
-        users += kind == _USER_INFORMATION
-        total += 1
-        if kind in (_CONTEXT, _USER_INFORMATION):
-            inner = value[_CONTEXT_HEADER_BYTES:] if kind == _CONTEXT else value
-            total += sum(1 for _ in _items(inner))
-        if contexts > MAX_CONTEXTS or users > 1 or total > MAX_ITEMS:
-            raise LimitError(AbortReason.TOO_LARGE)
+def checked_command_set(command: bytes) -> CommandSet:
+    """Return the command set with only the elements that this node uses, in their order.
 
-
-def checked_command_set(command: bytes) -> bytes:
-    """Return the command set with only the elements of the served messages, in their order.
-
+    A C-STORE request with a malformed UID is read with another UID, and `store_fault` set. Its
+    priority and the originator of a C-MOVE mean nothing here.
     Raises CommandError if the bytes are not group 0000 in implicit VR little endian, an element is
-    repeated or has a malformed value, or the command is not served.
+    repeated or has another malformed value, or the command is not served.
     """
+    found = _elements(command)
+    field = _number(found, _COMMAND_FIELD)
+    if field not in _SERVED_COMMANDS:
+        raise CommandError(f"(0000,0100) Command Field 0x{field:04X} is not served")
+    if _number(found, _DATA_SET_TYPE) != _NO_DATA_SET and field in _COMMANDS_WITHOUT_DATA:
+        raise CommandError("(0000,0800) announces a data set, and the command has none")
+    fault = ""
+    if field == _STORE:
+        faults = {element: _store_fault(found, element) for element in _STORE_UIDS}
+        found |= {element: _ANY_UID for element, text in faults.items() if text}
+        found[_PRIORITY] = _MEDIUM
+        fault = next(filter(None, faults.values()), "")
     known = {
         element: _checked_value(element, value)
-        for element, value in _elements(command).items()
-        if element in _UIDS | _NUMBERS | _AE_TITLES
+        for element, value in found.items()
+        if element in _UIDS | _NUMBERS or element == _PRIORITY
     }
-    field = _number(known, _COMMAND_FIELD)
-    if field not in _SERVED_COMMANDS:
-        raise CommandError("the command is not served")
-    if _number(known, _DATA_SET_TYPE) != _NO_DATA_SET and field in _COMMANDS_WITHOUT_DATA:
-        raise CommandError("the command has no data set")
-    if _PRIORITY in known and _number(known, _PRIORITY) > _MAX_PRIORITY:
-        raise CommandError("the priority is not defined")
     body = b"".join(
         _ELEMENT_HEADER.pack(0, element, len(value)) + value
         for element, value in sorted(known.items())
     )
-    return _ELEMENT_HEADER.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
+    data = _ELEMENT_HEADER.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
+    return CommandSet(data, fault)
 
 
-def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset < len(data):
-        if len(data) - offset < _ITEM_HEADER.size:
-            raise LimitError(AbortReason.MALFORMED)
-        kind, length = _ITEM_HEADER.unpack_from(data, offset)
-        offset += _ITEM_HEADER.size
-        if length > len(data) - offset:
-            raise LimitError(AbortReason.MALFORMED)
-        yield kind, data[offset : offset + length]
-        offset += length
+def uid_fault(name: str, tag: str, uid: str) -> str:
+    """Return the fault of a UID (PS3.5 9.1) with its name and tag; an empty text if it has none."""
+    named = f"{name} ({tag})"
+    if not uid:
+        return f"{named} is empty"
+    if len(uid) > _MAX_UID_LENGTH:
+        return f"{named} has {len(uid)} characters"
+    return "" if is_uid(uid) else f"{named} has other than digits and dots"
 
 
 def _elements(command: bytes) -> dict[int, bytes]:
@@ -109,29 +94,33 @@ def _elements(command: bytes) -> dict[int, bytes]:
     offset = 0
     while offset < len(command):
         if len(command) - offset < _ELEMENT_HEADER.size:
-            raise CommandError("an element is truncated")
+            raise CommandError("the header of an element is cut off")
         group, element, length = _ELEMENT_HEADER.unpack_from(command, offset)
         offset += _ELEMENT_HEADER.size
+        named = f"({group:04X},{element:04X})"
         if group != 0 or element in found or length > len(command) - offset:
-            raise CommandError("an element is of another group, repeated or too long")
+            raise CommandError(f"{named} is of another group, repeated or too long")
         found[element] = command[offset : offset + length]
         offset += length
     return found
 
 
+def _store_fault(elements: dict[int, bytes], element: int) -> str:
+    uid = elements.get(element, b"").rstrip(b" \0").decode("latin-1")
+    return uid_fault(_STORE_UIDS[element], f"0000,{element:04X}", uid)
+
+
 def _checked_value(element: int, value: bytes) -> bytes:
-    if element in _NUMBERS:
-        if len(value) != 2:
-            raise CommandError("a number is not two bytes long")
-        return value
-    longest = _MAX_AE_TITLE_LENGTH if element in _AE_TITLES else _MAX_UID_LENGTH
-    text = value.rstrip(b" \0")
-    if len(text) > longest or not _TEXT.fullmatch(text):
-        raise CommandError("UID or AE title is too long or contains invalid characters")
+    if element in _UIDS:
+        text = value.rstrip(b" \0")
+        if len(text) > _MAX_UID_LENGTH or not _TEXT.fullmatch(text):
+            raise CommandError(f"(0000,{element:04X}) is too long or has invalid characters")
+    elif len(value) != 2:
+        raise CommandError(f"(0000,{element:04X}) is not two bytes long")
     return value
 
 
 def _number(elements: dict[int, bytes], element: int) -> int:
     if element not in elements:
-        raise CommandError("a required element is missing")
+        raise CommandError(f"(0000,{element:04X}) is missing")
     return int.from_bytes(elements[element], "little")

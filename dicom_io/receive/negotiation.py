@@ -30,6 +30,14 @@ def supported_contexts(
     return contexts
 
 
+def asks_for_echo_only(request: A_ASSOCIATE) -> bool:
+    """Return True if every proposed presentation context is that of Verification."""
+    proposed = request.presentation_context_definition_list
+    return bool(proposed) and all(
+        str(context.abstract_syntax) == VERIFICATION for context in proposed
+    )
+
+
 def _storage_contexts(request: A_ASSOCIATE) -> list[PresentationContext]:
     """Return a context for each proposed storage class, its syntaxes in the sender's order.
 

@@ -17,7 +17,6 @@ from pynetdicom import build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.pdu_primitives import A_ASSOCIATE
-from pynetdicom.presentation import PresentationContext
 
 from dicom_io.commitment.messages import status_response
 from dicom_io.commitment.scp import CommitmentHandlers
@@ -26,6 +25,7 @@ from dicom_io.objects.classes import VERIFICATION
 from dicom_io.peer.listening import listen_problem
 from dicom_io.peer.peers import Caller, Peer
 from dicom_io.peer.tls_handshake import TlsFault, tls_identity
+from dicom_io.receive.admission import Admission, Verdict
 from dicom_io.receive.events import (
     REJECT_CODES,
     AssociationOpened,
@@ -65,6 +65,8 @@ class Node:
     Without `commitment`, Storage Commitment is not offered.
 
     With `tls` (see `tls.server_context`) every connection is encrypted.
+    With `echo_to_any`, a caller that is not a peer may open an association for C-ECHO alone, if a
+    peer may call over such a connection.
     With `require_called_ae_title`, requests for an AE title other than `ae_title` are rejected.
     Nodes that are given one `capacity` share it; `max_associations` is for a node with its own.
     """
@@ -84,6 +86,7 @@ class Node:
         tls: ssl.SSLContext | None = None,
         max_associations: int = 32,
         require_called_ae_title: bool = True,
+        echo_to_any: bool = False,
         limits: Limits | None = None,
         capacity: Capacity | None = None,
     ) -> None:
@@ -97,7 +100,9 @@ class Node:
         self._on_refused = on_refused
         self._commitment = commitment
         self._tls = tls
-        self._require_called = require_called_ae_title
+        self._admission = Admission(
+            ae_title, self._peers, require_called_ae_title, echo_to_any=echo_to_any
+        )
         self._limits = limits or Limits()
         self._capacity = capacity or Capacity(self._limits, max_associations)
         self._server: BoundedServer | None = None
@@ -164,7 +169,7 @@ class Node:
     def _listen(self) -> BoundedServer:
         handlers: list[tuple[object, ...]] = [
             (evt.EVT_REQUESTED, self._on_requested),
-            (evt.EVT_ACCEPTED, lambda event: self._on_accepted(association_opened(event))),
+            (evt.EVT_ACCEPTED, self._on_opened),
             (evt.EVT_C_STORE, self._on_c_store),
             (evt.EVT_DIMSE_SENT, self._on_sent),
             *(self._commitment.bindings() if self._commitment else ()),
@@ -179,11 +184,15 @@ class Node:
         )
         return cast(BoundedServer, server)
 
+    def _on_opened(self, event: evt.Event) -> None:
+        is_peer = not cast(AcceptedAssociation, event.assoc).is_echo_only
+        self._on_accepted(association_opened(event, is_peer=is_peer))
+
     def _on_abort(
-        self, reason: AbortReason | TlsFault, calling: str, called: str, host: str
+        self, reason: AbortReason | TlsFault, calling: str, called: str, host: str, detail: str
     ) -> None:
         named = RejectReason[reason.name] if isinstance(reason, TlsFault) else reason
-        self._report(Rejection(named, calling, called, host))
+        self._report(Rejection(named, calling, called, host, detail))
 
     def _report(self, rejection: Rejection) -> None:
         """Call `on_rejected`; its exception must not end the calling thread."""
@@ -209,40 +218,45 @@ class Node:
             return
         association.request_received()
         caller = _caller(association, request)
-        rejection = self._rejection(association, request, caller)
-        if rejection is None:
-            association.acceptor.supported_contexts = self._contexts_for(caller, request)
-            if self._capacity.add(association):
-                return
-            rejection = _rejection_of(RejectReason.TOO_MANY, caller, request)
-        association.acse.send_reject(*REJECT_CODES[RejectReason(rejection.reason)])
-        self._report(rejection)
-        association.kill()
-
-    def _rejection(
-        self, association: AcceptedAssociation, request: A_ASSOCIATE, caller: Caller
-    ) -> Rejection | None:
-        fault = association.protocol_fault
-        if fault is not None:
-            return Rejection(fault, "", "", caller.address)
-        named = [peer for peer in self._peers if peer.ae_title == caller.ae_title]
-        reason = None
-        if not named:
-            reason = RejectReason.CALLING_AE_TITLE
-        elif not any(peer.has_address(caller.address) for peer in named):
-            reason = RejectReason.CALLING_HOST
-        elif not any(peer.matches(caller) for peer in named):
-            reason = _tls_reason(caller)
-        elif self._require_called and str(request.called_ae_title).strip() != self.ae_title:
-            reason = RejectReason.CALLED_AE_TITLE
-        return None if reason is None else _rejection_of(reason, caller, request)
-
-    def _contexts_for(self, caller: Caller, request: A_ASSOCIATE) -> list[PresentationContext]:
-        return supported_contexts(
+        verdict = self._verdict(association, caller, request)
+        if verdict.reason is not None:
+            self._reject(association, caller, request, verdict.reason, verdict.detail)
+            return
+        if not verdict.is_peer:
+            association.serve_echo_only()
+        association.acceptor.supported_contexts = supported_contexts(
             request,
-            storage=any(peer.sends and peer.matches(caller) for peer in self._peers),
-            commitment=self._commitment is not None,
+            storage=verdict.is_peer
+            and any(peer.sends and peer.matches(caller) for peer in self._peers),
+            commitment=verdict.is_peer and self._commitment is not None,
         )
+        if not self._capacity.add(association):
+            self._reject(association, caller, request, RejectReason.TOO_MANY)
+
+    def _verdict(
+        self, association: AcceptedAssociation, caller: Caller, request: A_ASSOCIATE
+    ) -> Verdict:
+        checked = association.dul.request
+        if checked is None:
+            return Verdict(RejectReason.PROTOCOL_VERSION)
+        if association.protocol_fault is not None:
+            return Verdict(association.protocol_fault)
+        return self._admission.verdict(caller, request, checked)
+
+    def _reject(
+        self,
+        association: AcceptedAssociation,
+        caller: Caller,
+        request: A_ASSOCIATE,
+        reason: RejectReason,
+        detail: str = "",
+    ) -> None:
+        association.acse.send_reject(*REJECT_CODES[reason])
+        titles = caller.ae_title, str(request.called_ae_title).strip()
+        if association.protocol_fault is not None:
+            titles = "", ""
+        self._report(Rejection(reason, *titles, caller.address, detail))
+        association.kill()
 
     def _on_c_store(self, event: evt.Event) -> Dataset:
         with self._lock:
@@ -281,20 +295,6 @@ class Node:
 def _caller(association: Association, request: A_ASSOCIATE) -> Caller:
     title, address = str(request.calling_ae_title).strip(), str(association.requestor.address)
     return Caller(title, address, *tls_identity(association))
-
-
-def _rejection_of(reason: RejectReason, caller: Caller, request: A_ASSOCIATE) -> Rejection:
-    called = str(request.called_ae_title).strip()
-    return Rejection(reason, caller.ae_title, called, caller.address)
-
-
-def _tls_reason(caller: Caller) -> RejectReason:
-    """Return the TLS fault of a caller whose AE title and host are those of a peer."""
-    if not caller.tls:
-        return RejectReason.PLAIN_CONNECTION
-    if caller.certificate is None:
-        return RejectReason.NO_CERTIFICATE
-    return RejectReason.WRONG_CERTIFICATE
 
 
 def _end(association: Association) -> None:

@@ -26,6 +26,7 @@ from dicom_io.objects.classes import VERIFICATION
 from dicom_io.peer.tls_handshake import Handshakes, TlsFault
 from dicom_io.receive.events import RejectReason
 from dicom_io.receive.limits import AbortReason, Limits, MemoryBudget, ReceivedData
+from dicom_io.receive.store_request import StoreStatus
 from dicom_io.receive.upper_layer import BoundedSocket, UpperLayer
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ _OUT_OF_FILES_SECONDS = 0.2
 _LOG_EVENTS = (evt.EVT_DIMSE_RECV, evt.EVT_DIMSE_SENT, evt.EVT_PDU_RECV, evt.EVT_PDU_SENT)
 """Events to which pynetdicom binds handlers of its own, which format each message for the log."""
 
-OnAbort = Callable[[AbortReason | TlsFault, str, str, str], None]
-"""Called with the reason, the calling and called AE title (empty if unknown) and the host."""
+OnAbort = Callable[[AbortReason | TlsFault, str, str, str, str], None]
+"""Called with reason, calling and called AE title (empty if unknown), host and detail."""
 
 
 class PendingConnections:
@@ -81,21 +82,30 @@ class Capacity:
         self.budget = MemoryBudget(limits.max_receiving_bytes)
         self.pending = PendingConnections(limits)
         self._max_associations = max_associations
+        self._max_echoes = limits.max_echoes
         self._open: set[AcceptedAssociation] = set()
         self._lock = threading.Lock()
 
     def add(self, association: "AcceptedAssociation") -> bool:
-        """Count one more association until it has ended. Returns False at the limit."""
+        """Count one more association until it has ended. Returns False at the limit.
+
+        Associations for C-ECHO of callers that are no peers have a limit of their own.
+        """
+        most = self._max_echoes if association.is_echo_only else self._max_associations
         with self._lock:
             self._open = {counted for counted in self._open if counted.is_alive()}
-            if len(self._open) >= self._max_associations:
+            alike = [each for each in self._open if each.is_echo_only is association.is_echo_only]
+            if len(alike) >= most:
                 return False
             self._open.add(association)
             return True
 
 
 class AcceptedAssociation(Association):
-    """An association, or a connection that may become one."""
+    """An association, or a connection that may become one.
+
+    `is_echo_only` is True for that of a caller that is not a peer.
+    """
 
     dul: UpperLayer
 
@@ -104,6 +114,7 @@ class AcceptedAssociation(Association):
         limits = entity.limits
         self._entity = entity
         self._connection = connection
+        self.is_echo_only = False
         self._in_service = 0
         self._counting = threading.Lock()
         self.dul = UpperLayer(
@@ -128,7 +139,7 @@ class AcceptedAssociation(Association):
 
         AE titles in such a request may be anything, and are not reported.
         """
-        if not self.dul.is_protocol_version_1:
+        if self.dul.request is None or not self.dul.request.is_version_1:
             return RejectReason.PROTOCOL_VERSION
         request: Any = self.requestor.primitive
         if request.application_context_name != APPLICATION_CONTEXT_NAME:
@@ -138,6 +149,12 @@ class AcceptedAssociation(Association):
     def request_received(self) -> None:
         """Count the connection no longer as one without an association request."""
         self._entity.capacity.pending.remove(self._connection)
+
+    def serve_echo_only(self) -> None:
+        """Give the association the short time of a caller that is not a peer."""
+        self.is_echo_only = True
+        self.network_timeout = self._entity.limits.echo_idle_seconds
+        self.dul.end_after(self._entity.limits.echo_seconds)
 
     def run_reactor(self) -> None:
         """Serve the association until it has ended, then free its memory and its connection."""
@@ -160,10 +177,14 @@ class AcceptedAssociation(Association):
             if isinstance(msg, N_EVENT_REPORT) and msg.MessageIDBeingRespondedTo is not None:
                 # An AnswerChannel has read the response. pynetdicom would warn about it.
                 return
-            if _is_served(msg):
+            fault = _store_fault(msg)
+            if fault:
+                self.dimse.send_msg(_store_failure(msg, fault), context_id)
+            elif _is_served(msg):
                 super()._serve_request(msg, context_id)
             else:
-                self.dul.abort(refusal_of(msg) or AbortReason.MALFORMED)
+                name = f"{type(msg).__name__.replace('_', '-')} request"
+                self.dul.abort(refusal_of(msg) or AbortReason.MALFORMED, name)
         finally:
             _release_data(msg)
             with self._counting:
@@ -234,7 +255,7 @@ class BoundedServer(ThreadedAssociationServer):
         host = _host(client_address)
         if self.ae.capacity.pending.add(request, host):
             return True
-        self.ae.on_abort(AbortReason.TOO_MANY_CONNECTIONS, "", "", host)
+        self.ae.on_abort(AbortReason.TOO_MANY_CONNECTIONS, "", "", host, "")
         return False
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -278,7 +299,7 @@ class BoundedEntity(AE):
         self.on_abort = on_abort
         self.handlers = handlers
         self.handshakes = Handshakes(
-            limits.request_seconds, lambda host, fault: on_abort(fault, "", "", host)
+            limits.request_seconds, lambda host, fault: on_abort(fault, "", "", host, "")
         )
         # 0 allows PDUs of any size, which makes large objects several times faster.
         self.maximum_pdu_size = 0
@@ -315,20 +336,22 @@ def _received_data(message: DimseServiceType) -> ReceivedData | None:
     return data if isinstance(data, ReceivedData) else None
 
 
-def _report_abort(association: AcceptedAssociation, report: OnAbort, reason: AbortReason) -> None:
+def _report_abort(
+    association: AcceptedAssociation, report: OnAbort, reason: AbortReason, detail: str
+) -> None:
     request: Any = association.requestor.primitive
     calling = called = ""
     if request and association.protocol_fault is None:
         calling = str(request.calling_ae_title).strip()
         called = str(request.called_ae_title).strip()
-    report(reason, calling, called, str(association.requestor.address))
+    report(reason, calling, called, str(association.requestor.address), detail)
 
 
 def _is_served(message: DimseServiceType) -> bool:
     """Return True if pynetdicom passes the message to the service that its command belongs to.
 
-    pynetdicom chooses the service by the SOP class alone. It would answer a C-STORE of the
-    Verification class as a C-ECHO, with success.
+    pynetdicom chooses the service by the SOP class alone. A C-STORE of another class than those of
+    storage has a `_store_fault`.
     """
     if message.MessageIDBeingRespondedTo is not None:
         return True
@@ -336,7 +359,7 @@ def _is_served(message: DimseServiceType) -> bool:
         return False
     if isinstance(message, C_STORE):
         # A C-STORE that was too large is served, too: its answer is a failure.
-        return issubclass(_service(message.AffectedSOPClassUID), StorageServiceClass)
+        return True
     if refusal_of(message) is not None:
         return False
     if isinstance(message, C_ECHO):
@@ -347,6 +370,29 @@ def _is_served(message: DimseServiceType) -> bool:
         isinstance(message, N_ACTION)
         and _service(message.RequestedSOPClassUID) is StorageCommitmentServiceClass
     )
+
+
+def _store_fault(message: DimseServiceType) -> str:
+    """Return the fault for which a C-STORE is answered without a look at its object, or ''.
+
+    pynetdicom would answer a C-STORE of the Verification class as a C-ECHO, with success.
+    """
+    if not isinstance(message, C_STORE) or not message.is_valid_request:
+        return ""
+    data = _received_data(message)
+    if data is not None and data.command_fault:
+        return data.command_fault
+    is_storage = issubclass(_service(message.AffectedSOPClassUID), StorageServiceClass)
+    return "" if is_storage else "SOP Class UID (0000,0002) is not a storage class"
+
+
+def _store_failure(request: DimseServiceType, comment: str) -> C_STORE:
+    """Return a response without UIDs, which may repeat those of the request alone (PS3.7 9.3.1)."""
+    response: Any = C_STORE()
+    response.MessageIDBeingRespondedTo = request.MessageID
+    response.Status = int(StoreStatus.CANNOT_UNDERSTAND)
+    response.ErrorComment = comment
+    return cast(C_STORE, response)
 
 
 def _service(sop_class_uid: str | None) -> type[ServiceClass]:

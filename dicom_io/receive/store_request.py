@@ -7,7 +7,8 @@ from typing import Any
 from pynetdicom import evt
 
 from dicom_io.errors import NotDicomError
-from dicom_io.read.header import Header, is_uid, read_header
+from dicom_io.read.header import Header, read_header
+from dicom_io.receive.message_checks import uid_fault
 
 
 class StoreStatus(IntEnum):
@@ -40,17 +41,20 @@ class ReceivedInstance:
 def received(event: evt.Event) -> ReceivedInstance:
     """Return the instance of an `evt.EVT_C_STORE`.
 
-    Raises NotDicomError if the command or the data set has no valid UIDs.
+    The UIDs of its command are valid (see `message_checks`). Raises NotDicomError, which names the
+    item, if a UID of the data set is not.
     """
     request: Any = event.request
     sop_class_uid = str(request.AffectedSOPClassUID or "")
     sop_instance_uid = str(request.AffectedSOPInstanceUID or "")
-    if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
-        raise NotDicomError("the command carries no valid SOP UIDs")
     data = event.encoded_dataset()
     header = read_header(data)
-    if not (is_uid(header.study_instance_uid) and is_uid(header.series_instance_uid)):
-        raise NotDicomError("no valid Study or Series Instance UID")
+    for fault in (
+        uid_fault("Study Instance UID", "0020,000D", header.study_instance_uid),
+        uid_fault("Series Instance UID", "0020,000E", header.series_instance_uid),
+    ):
+        if fault:
+            raise NotDicomError(fault)
     return ReceivedInstance(
         data=data,
         sop_class_uid=sop_class_uid,
@@ -65,7 +69,7 @@ def received(event: evt.Event) -> ReceivedInstance:
 def mismatch(event: evt.Event, instance: ReceivedInstance) -> str:
     """Return the contradiction of data set, command and presentation context, or an empty text."""
     if instance.sop_class_uid != str(event.context.abstract_syntax):
-        return "SOP class differs from the presentation context"
+        return "SOP Class UID (0000,0002) differs from the presentation context"
     if instance.header.sop_class_uid != instance.sop_class_uid:
         return "SOP Class UID of data set and command differ"
     if instance.header.sop_instance_uid != instance.sop_instance_uid:

@@ -26,6 +26,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.read.warnings_off import suppressed_warnings
+from dicom_io.receive.association_request import AssociationRequest, checked_request
 from dicom_io.receive.limits import (
     MAX_COMMAND_BYTES,
     MAX_CONTROL_BYTES,
@@ -38,11 +39,7 @@ from dicom_io.receive.limits import (
     message_timer,
     request_timer,
 )
-from dicom_io.receive.message_checks import (
-    CommandError,
-    check_request_items,
-    checked_command_set,
-)
+from dicom_io.receive.message_checks import CommandError, checked_command_set
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +180,8 @@ class UpperLayer(DULServiceProvider):
     """The thread that reads and writes one connection.
 
     `requests_in_service` returns the number of requests that the association is answering.
-    `on_abort` is called once, with the first reason for which the association ends.
+    `on_abort` is called once, with the first reason for which the association ends and its detail.
+    `request` is the association request; None before it has arrived.
     """
 
     socket: BoundedSocket
@@ -193,13 +191,13 @@ class UpperLayer(DULServiceProvider):
         association: Association,
         limits: Limits,
         budget: MemoryBudget,
-        on_abort: Callable[[AbortReason], None],
+        on_abort: Callable[[AbortReason, str], None],
         requests_in_service: Callable[[], int],
     ) -> None:
         super().__init__(association)
         self.daemon = True
         self.state_machine = TolerantStateMachine(self)
-        self.is_protocol_version_1 = False
+        self.request: AssociationRequest | None = None
         self._limits = limits
         self._budget = budget
         self._on_abort = on_abort
@@ -209,10 +207,11 @@ class UpperLayer(DULServiceProvider):
         self._command_context = 0
         self._header = memoryview(bytearray(_PDU_HEADER.size))
         self._is_reported = self._is_aborting = self._is_reading_stopped = False
+        self._deadline: float | None = None
 
-    def abort(self, reason: AbortReason) -> None:
+    def abort(self, reason: AbortReason, detail: str = "") -> None:
         """End the association: send an A-ABORT, or close the connection if one was sent before."""
-        self.report_abort(reason)
+        self.report_abort(reason, detail)
         if self._is_aborting:
             self.socket.close()
             self.kill_dul()
@@ -220,15 +219,19 @@ class UpperLayer(DULServiceProvider):
         self._is_aborting = True
         self.event_queue.put("Evt19")
 
+    def end_after(self, seconds: float) -> None:
+        """Abort the association after this time, whatever the peer sends until then."""
+        self._deadline = time.monotonic() + seconds
+
     def stop_reading(self) -> None:
         """Leave an unfinished message unread: the caller is about to abort the association."""
         self._is_reading_stopped = True
 
-    def report_abort(self, reason: AbortReason) -> None:
+    def report_abort(self, reason: AbortReason, detail: str = "") -> None:
         """Report the reason for the end of the association, unless one was reported before."""
         if not self._is_reported:
             self._is_reported = True
-            self._on_abort(reason)
+            self._on_abort(reason, detail)
 
     def run_reactor(self) -> None:
         """Read and write until the connection has ended, then free its memory and its socket."""
@@ -254,6 +257,9 @@ class UpperLayer(DULServiceProvider):
             return False
         if self.state_machine.current_state == "Sta13":
             return self._drain()
+        if not self._is_aborting and self._is_overdue:
+            self.abort(AbortReason.ECHO_TIME)
+            return True
         is_serving = self._requests_in_service() > 0 or not self.assoc.dimse.msg_queue.empty()
         if is_serving:
             self._idle_timer.restart()
@@ -295,9 +301,13 @@ class UpperLayer(DULServiceProvider):
             try:
                 self._timer.check()
             except LimitError as error:
-                self.abort(error.reason)
+                self.abort(error.reason, error.detail)
         elif self.state_machine.current_state == "Sta6" and self._idle_timer.expired:
             self.abort(AbortReason.IDLE)
+
+    @property
+    def _is_overdue(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
 
     @property
     def _is_in_message(self) -> bool:
@@ -320,7 +330,7 @@ class UpperLayer(DULServiceProvider):
         except _ReadingStoppedError:
             log.debug("an unfinished message is left unread")
         except LimitError as error:
-            self.abort(error.reason)
+            self.abort(error.reason, error.detail)
         except Exception as error:  # noqa: BLE001 - a peer's bytes can make pynetdicom raise any
             log.debug("a PDU cannot be read: %r", error)
             self.abort(AbortReason.MALFORMED)
@@ -338,26 +348,25 @@ class UpperLayer(DULServiceProvider):
         elif kind in _CONTROL_PDUS:
             self._read_control(kind, length)
         else:
-            raise LimitError(AbortReason.NOT_DICOM if state == "Sta2" else AbortReason.MALFORMED)
+            reason = AbortReason.NOT_DICOM if state == "Sta2" else AbortReason.MALFORMED
+            raise LimitError(reason, f"PDU type 0x{kind:02X}")
 
     def _read_request(self, length: int) -> None:
         if length > MAX_REQUEST_BYTES:
-            raise LimitError(AbortReason.TOO_LARGE)
-        pdu, body = A_ASSOCIATE_RQ(), self._read(length)
-        check_request_items(body)
+            raise LimitError(AbortReason.TOO_LARGE, f"A-ASSOCIATE-RQ of {length} bytes")
+        pdu, request = A_ASSOCIATE_RQ(), checked_request(self._read(length))
+        # pynetdicom would reject another version by itself, and the rejection would not be
+        # reported: the reduced request has version 1.
         with suppressed_warnings():
-            pdu.decode(bytes(self._header) + body)
-        # Each bit stands for a version (PS3.8 9.3.2). pynetdicom would reject a request for other
-        # versions by itself, and the rejection would not be reported.
-        self.is_protocol_version_1 = bool(pdu.protocol_version & 1)
-        pdu.protocol_version = 1
+            pdu.decode(bytes(self._header) + request.body)
+        self.request = request
         self._timer = message_timer(self._limits)
         self._recv_pdu.put(pdu)
         self.event_queue.put("Evt6")
 
     def _read_control(self, kind: int, length: int) -> None:
         if length > MAX_CONTROL_BYTES:
-            raise LimitError(AbortReason.TOO_LARGE)
+            raise LimitError(AbortReason.TOO_LARGE, f"PDU type 0x{kind:02X} of {length} bytes")
         make, event = _CONTROL_PDUS[kind]
         pdu = make()
         pdu.decode(bytes(self._header) + self._read(length))
@@ -367,12 +376,15 @@ class UpperLayer(DULServiceProvider):
     def _read_data(self, left: int) -> None:
         """Read a P-DATA-TF: data values, each a fragment of a message (PS3.8 9.3.5)."""
         if left > self._limits.max_drained_bytes:
-            raise LimitError(AbortReason.TOO_LARGE)
+            raise LimitError(AbortReason.TOO_LARGE, f"P-DATA-TF of {left} bytes")
         accepted = {context.context_id for context in self.assoc.accepted_contexts}
         while left > 0:
             length, context, control = _PDV_HEADER.unpack(self._read(_PDV_HEADER.size))
-            if not 2 <= length <= left - 4 or context not in accepted:
-                raise LimitError(AbortReason.MALFORMED)
+            if not 2 <= length <= left - 4:
+                raise LimitError(AbortReason.MALFORMED, f"P-DATA-TF: a fragment of {length} bytes")
+            if context not in accepted:
+                detail = f"P-DATA-TF: presentation context {context} is not accepted"
+                raise LimitError(AbortReason.MALFORMED, detail)
             if control & _IS_COMMAND:
                 self._read_command(context, length - 2, is_last=bool(control & _IS_LAST))
             else:
@@ -381,27 +393,29 @@ class UpperLayer(DULServiceProvider):
 
     def _read_command(self, context: int, length: int, *, is_last: bool) -> None:
         if self.assoc.dimse.message is not None:
-            raise LimitError(AbortReason.MALFORMED)
+            raise LimitError(AbortReason.MALFORMED, "a command where a data set is due")
         if self._command and context != self._command_context:
-            raise LimitError(AbortReason.MALFORMED)
+            raise LimitError(AbortReason.MALFORMED, "a command in two presentation contexts")
         if len(self._command) + length > MAX_COMMAND_BYTES:
-            raise LimitError(AbortReason.TOO_LARGE)
+            raise LimitError(AbortReason.TOO_LARGE, "command set")
         self._command += self._read(length)
         self._command_context = context
         if is_last:
-            command, self._command = bytes(self._command), bytearray()
+            received, self._command = bytes(self._command), bytearray()
             try:
-                self._deliver(context, _IS_COMMAND | _IS_LAST, checked_command_set(command))
+                command = checked_command_set(received)
             except CommandError as error:
-                raise LimitError(AbortReason.MALFORMED) from error
+                raise LimitError(AbortReason.MALFORMED, f"command set: {error}") from error
+            self._deliver(context, _IS_COMMAND | _IS_LAST, command.data)
             message = self.assoc.dimse.message
             if message is not None:
-                message.data_set = ReceivedData(self._limits, self._budget)
+                data = ReceivedData(self._limits, self._budget, command.store_fault)
+                message.data_set = data
 
     def _read_data_set(self, context: int, length: int, *, is_last: bool) -> None:
         message = self.assoc.dimse.message
         if message is None or message.context_id != context:
-            raise LimitError(AbortReason.MALFORMED)
+            raise LimitError(AbortReason.MALFORMED, "a data set where a command is due")
         data = cast(ReceivedData, message.data_set)
         piece = memoryview(bytearray(min(length, _PIECE_BYTES)))
         while length:
@@ -427,6 +441,8 @@ class UpperLayer(DULServiceProvider):
     def _fill(self, view: memoryview) -> None:
         while view:
             self._timer.check()
+            if self._is_overdue:
+                raise LimitError(AbortReason.ECHO_TIME)
             if self._kill_thread:
                 raise ConnectionGoneError
             if self._is_reading_stopped:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from dicom_io.audit_message import to_xml
 from dicom_io.objects.classes import VERIFICATION
 from dicom_io.read.header import read_header
 from dicom_io.receive.events import Rejection, RejectReason
+from dicom_io.receive.limits import AbortReason
 from dicom_io.receive.node import Node
 from dicom_io.receive.store_request import StoreStatus
 from dicom_io.send.association import Destination
@@ -86,7 +88,7 @@ def cells_of(store: Store) -> list[tuple[str, str, str, str, str]]:
 
 
 def test_accepted_and_refused_associations_are_in_the_trail(store: Store, tmp_path: Path) -> None:
-    with listening(store, tmp_path, check_called_ae_title=True, max_associations=1) as node:
+    with listening(store, tmp_path, check_called_ae_title=True, echo="peers") as node:
         assert associate(node, SENDER)
         assert not associate(node, "STRANGER")
         assert not associate(node, "ELSEWHERE")
@@ -112,6 +114,33 @@ def test_accepted_and_refused_associations_are_in_the_trail(store: Store, tmp_pa
         (refused, "failure", SENDER, HOST, "called OTHER: called AE title is not this node's"),
     ]
     store.audit.verify()
+
+
+def test_echoes_of_callers_that_are_no_peers_are_counted(store: Store, tmp_path: Path) -> None:
+    with listening(store, tmp_path) as node:
+        for title in ("STRANGER", "STRANGER", "OTHER"):
+            assert associate(node, title)
+    said = "C-ECHO alone; not a peer: it may not store"
+    assert cells_of(store) == [
+        ("association_accepted", "success", "STRANGER", HOST, f"called CXRD: {said}"),
+        ("association_accepted", "success", "", HOST, f"called CXRD: {said} (2 times)"),
+    ]
+
+
+def test_the_item_at_fault_is_in_the_trail(store: Store) -> None:
+    fault = Rejection(AbortReason.MALFORMED, "", "", HOST, "item 0x70")
+    with NetworkAudit(store.audit) as audit:
+        for detail in ("item 0x70", "item 0x70", "item 0x70"):
+            audit.rejected(replace(fault, detail=detail))
+        audit.rejected(replace(fault, reason=AbortReason.TOO_LARGE))
+        audit.rejected(replace(fault, reason=AbortReason.TOO_LARGE, detail="another"))
+        audit.rejected(replace(fault, reason=AbortReason.TOO_LARGE, detail="a third"))
+    assert [row.detail for row in store.audit.rows()] == [
+        f"{AbortReason.MALFORMED} (item 0x70)",
+        f"{AbortReason.TOO_LARGE} (item 0x70)",
+        f"{AbortReason.MALFORMED} (item 0x70) (2 times)",
+        f"{AbortReason.TOO_LARGE} (2 times)",
+    ]
 
 
 def stranger(host: str, reason: RejectReason = RejectReason.CALLING_AE_TITLE) -> Rejection:

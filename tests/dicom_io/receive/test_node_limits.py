@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,9 @@ def test_a_request_that_is_cut_off_is_malformed() -> None:
     with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.send(pdu(ASSOCIATE_RQ, associate_rq()[:32]))
         assert peer.next()[0] == ABORT
-    assert inbox.rejections == [Rejection(AbortReason.MALFORMED, "", "", HOST)]
+    assert inbox.rejections == [
+        Rejection(AbortReason.MALFORMED, "", "", HOST, "A-ASSOCIATE-RQ, it has fewer than 68 bytes")
+    ]
 
 
 @pytest.mark.slow
@@ -223,7 +226,9 @@ def test_a_connection_without_a_request_ends_in_time(
         probe(peer)
         assert peer.seconds_until_closed() < 5
         wait_until(lambda: not threads_of_connections(), seconds=5)
-        wait_until(lambda: inbox.rejections == [Rejection(reason, "", "", HOST)], seconds=5)
+        wait_until(lambda: reasons(inbox) == [reason], seconds=5)
+    (rejection,) = inbox.rejections
+    assert replace(rejection, detail="") == Rejection(reason, "", "", HOST)
 
 
 def test_a_port_probe_leaves_no_thread_and_is_not_reported() -> None:
@@ -342,15 +347,19 @@ def test_a_peer_that_vanished_is_noticed() -> None:
         wait_until(lambda: not threads_of_connections(), seconds=8)
 
 
-def test_a_store_of_a_class_outside_storage_is_aborted() -> None:
+def test_a_store_of_a_class_outside_storage_is_refused() -> None:
     inbox = Inbox()
     with running_node(inbox) as node, RawPeer(node.port) as peer:
         peer.associate()
         message = command(store_elements(UID, raw_peer.VERIFICATION))
         peer.send(pdu(P_DATA, pdv(1, COMMAND | LAST, message) + pdv(1, LAST, FILM)))
-        assert peer.next()[0] == ABORT
-    assert inbox.instances == []
-    assert reasons(inbox) == [AbortReason.MALFORMED]
+        kind, body = peer.next()
+        assert (kind, raw_peer.status_of(body)) == (P_DATA, StoreStatus.CANNOT_UNDERSTAND)
+        assert peer.store(UID, FILM) == StoreStatus.SUCCESS
+    assert [found.sop_instance_uid for found in inbox.instances] == [UID]
+    (refusal,) = inbox.refusals
+    assert refusal.comment == "SOP Class UID (0000,0002) is not a storage class"
+    assert inbox.rejections == []
 
 
 def stranger_is_rejected(port: int) -> bool:
