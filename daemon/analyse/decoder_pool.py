@@ -17,6 +17,7 @@ from daemon.analyse.decoder_process import (
     run_decoder,
     send_request,
 )
+from daemon.analyse.film_file import Form
 from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.config.settings import AnalystConfig
 from daemon.errors import DecoderError
@@ -95,8 +96,8 @@ class Decoder:
         """True if the process runs."""
         return self._process.is_alive()
 
-    def decode(self, data: bytes, rules: Rules) -> Film | Refusal:
-        """Return the outcome of an object.
+    def decode(self, data: bytes, rules: Rules, form: Form) -> Film | Refusal:
+        """Return the outcome of a file of this form.
 
         Raises DecoderStopped with the process ended, or UnexpectedError with the process alive.
         """
@@ -104,7 +105,7 @@ class Decoder:
         timer.start()
         try:
             try:
-                self.send(data, rules)
+                self.send(data, rules, form)
                 return self.receive()
             finally:
                 timer.cancel()
@@ -129,9 +130,9 @@ class Decoder:
                 f"reading the image ended its process: {status}", is_final=False
             ) from None
 
-    def send(self, data: bytes, rules: Rules) -> None:
-        """Send an object to the process."""
-        send_request(self._channel, data, rules)
+    def send(self, data: bytes, rules: Rules, form: Form) -> None:
+        """Send the bytes of a file to the process."""
+        send_request(self._channel, data, rules, form)
 
     def receive(self) -> Film | Refusal:
         """Wait for the outcome of the object sent. Raises as `receive_outcome` does."""
@@ -188,10 +189,12 @@ class DecoderPool:
         """Start one decoder ahead of the first image. Raises DecoderError if it cannot start."""
         self._give_back(self._take())
 
-    def gate_and_decode(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
-        """Gate and decode one DICOM object in a process of its own.
+    def gate_and_decode(
+        self, data: bytes, rules: Rules = DEFAULT_RULES, form: Form = Form.OBJECT
+    ) -> Film | Refusal:
+        """Gate and decode the bytes of one file in a process of its own.
 
-        An object that kills its decoder or exceeds a limit is refused as DECODER_FAILED. Raises
+        A file that kills its decoder or exceeds a limit is refused as DECODER_FAILED. Raises
         DecoderError if no decoder can be started, which does not depend on the image.
         """
         problem = ""
@@ -199,7 +202,7 @@ class DecoderPool:
             # An idle decoder may have died meanwhile, so the second try starts a new one.
             decoder = self._start(self._limits) if problem else self._take()
             try:
-                outcome = decoder.decode(data, rules)
+                outcome = decoder.decode(data, rules, form)
             except UnexpectedError as error:
                 self._give_back(decoder)
                 log.error("decoding an image raised %s at\n%s", error, error.place.rstrip())

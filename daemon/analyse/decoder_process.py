@@ -1,4 +1,4 @@
-"""The decoder process: gates and decodes objects outside the analyst's process.
+"""The decoder process: gates and decodes films outside the analyst's process.
 
 A native decoder can end its process, or never return, on a damaged image. Here that only loses the
 image. Requests and outcomes are JSON and plain bytes, so that the analyst unpickles no data of a
@@ -21,7 +21,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
+from daemon.analyse.film_file import Form, read_film
+from daemon.analyse.gate_and_decode import Film, Refusal
 from dicom_io.gate.header_check import Rules
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.orientation import Pose
@@ -50,11 +51,12 @@ def run_decoder(channel: "Connection[Any, Any]", memory_mb: int, seconds: float)
     channel.send_bytes(READY)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            rules = Rules(**json.loads(channel.recv_bytes()))
+            request = json.loads(channel.recv_bytes())
+            form, rules = Form(request["form"]), Rules(**request["rules"])
             # If the parent cannot stop this process, SIGALRM ends it, even in native code.
             signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
             try:
-                send_outcome(channel, gate_and_decode(channel.recv_bytes(), rules))
+                send_outcome(channel, read_film(channel.recv_bytes(), form, rules))
             except MemoryError:
                 channel.send_bytes(json.dumps({"out_of_memory": True}).encode())
                 return
@@ -66,9 +68,10 @@ def run_decoder(channel: "Connection[Any, Any]", memory_mb: int, seconds: float)
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def send_request(channel: "Connection[Any, Any]", data: bytes, rules: Rules) -> None:
-    """Send an object and the rules of its sender to a decoder process."""
-    channel.send_bytes(json.dumps(dataclasses.asdict(rules)).encode())
+def send_request(channel: "Connection[Any, Any]", data: bytes, rules: Rules, form: Form) -> None:
+    """Send the bytes of a file, its form, and the rules of its sender to a decoder process."""
+    request = {"form": form, "rules": dataclasses.asdict(rules)}
+    channel.send_bytes(json.dumps(request).encode())
     channel.send_bytes(data)
 
 

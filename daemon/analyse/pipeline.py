@@ -26,6 +26,7 @@ from cxr_model.predict.region import Region
 from cxr_model.predict.summary_sheet import Captions, draw_summary
 from cxr_model.predict.transform import Geometry
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
+from daemon.analyse.film_file import Form
 from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
 from daemon.analyse.operating_point import operating_point_sentence
 from daemon.analyse.result_objects import (
@@ -102,9 +103,11 @@ class Pipeline:
         """Start a decoder ahead of the first image. Raises DecoderError if it cannot start."""
         self._decoders.warm_up()
 
-    def gate_and_decode(self, data: bytes, rules: Rules = DEFAULT_RULES) -> Film | Refusal:
-        """Gate and decode one DICOM object in a process of its own, without prediction."""
-        return self._decoders.gate_and_decode(data, rules)
+    def gate_and_decode(
+        self, data: bytes, rules: Rules = DEFAULT_RULES, form: Form = Form.OBJECT
+    ) -> Film | Refusal:
+        """Gate and decode the bytes of one file in a process of its own, without prediction."""
+        return self._decoders.gate_and_decode(data, rules, form)
 
     def analyse(
         self,

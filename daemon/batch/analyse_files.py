@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -22,24 +23,28 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cxr_model.data.image_file import read_image
-from cxr_model.errors import ImageError
 from cxr_model.predict.prediction import Prediction, clinical_summary
 from cxr_model.predict.predictor import BATCH
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits
-from daemon.analyse.gate_and_decode import GreyImage, Refusal
+from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.analyse.pipeline import Pipeline
-from daemon.batch.csv_report import HEATMAP_FOLDER, Report, Row, State, one_line, read_rows
-from daemon.batch.dashboard import DASHBOARD_FILE, Overview, write_dashboard
+from daemon.batch.csv_report import (
+    DASHBOARD_FILE,
+    HEATMAP_FOLDER,
+    THRESHOLDS_FILE,
+    Report,
+    Row,
+    State,
+    one_line,
+    read_rows,
+)
+from daemon.batch.dashboard import Overview, write_dashboard
 from daemon.batch.find_files import InputFile, find_files
+from daemon.batch.read_file import ReadFile, failed, read_file
+from daemon.batch.thresholds import write_thresholds
 from daemon.config.settings import ModelConfig
-from dicom_io.gate.pixel_check import assess_pixels
-from dicom_io.gate.reasons import Reason
-from dicom_io.read.orientation import AS_STORED, Pose
 from storage.files.durable import storage_errors
 
-_MAX_BYTES = 2**30
-"""A larger file is no film, and reading it would exhaust the memory."""
 _LONGEST_NAME_BYTES = 180
 
 _Item = TypeVar("_Item")
@@ -53,27 +58,19 @@ class Summary:
     analysed: int
     refused: int
     unreadable: int
+    unsupported: int
     report: Path
     dashboard: Path
 
     def __str__(self) -> str:
         return (
-            f"{self.analysed} analysed, {self.refused} not analysed, {self.unreadable} unreadable\n"
+            f"{self.analysed} analysed, {self.refused} not analysed, {self.unreadable} unreadable, "
+            f"{self.unsupported} other file(s)\n"
             f"report: {self.report}, dashboard: {self.dashboard}. Research use only."
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _AcceptedFilm:
-    """A film that may be analysed, with the notes of the gate."""
-
-    pixels: GreyImage
-    notes: tuple[str, ...]
-    pose: Pose = AS_STORED
-
-
-_Read = tuple[InputFile, _AcceptedFilm | Refusal]
-_Predicted = tuple[InputFile, tuple[_AcceptedFilm, Prediction] | Refusal]
+_Predicted = tuple[ReadFile, tuple[Film, Prediction] | Refusal]
 
 
 def analyse_files(
@@ -81,22 +78,27 @@ def analyse_files(
     out: Path,
     model: ModelConfig,
     *,
+    identifiers: bool = True,
     limits: DecoderLimits = DEFAULT_LIMITS,
     now: datetime.datetime,
     echo: Callable[[str], None],
 ) -> Summary:
     """Analyse the files at `paths` into folder `out`, with a progress bar on stderr.
 
-    `limits` apply to reading one image. `echo` receives a line for every file that is not analysed.
+    `identifiers` adds those of patient and study to the report. `limits` apply to reading one
+    image. `echo` receives a line for every file that is not analysed.
     Raises UsageError for unusable paths or an unusable folder, ModelError for an unusable bundle,
     and StorageError if the disk stops the run; rows written before are kept.
     """
-    files = find_files(paths, leave_out=out / HEATMAP_FOLDER)
+    files = find_files(paths, out)
     pipeline = Pipeline.open(model, limits)
-    with Report(out, pipeline.algorithm) as report:
+    with Report(out, pipeline.algorithm, identifiers=identifiers) as report:
+        if report.is_older:
+            echo(f"{report.path} keeps the columns of the earlier version that began it")
+        write_thresholds(out / THRESHOLDS_FILE, pipeline.card, pipeline.algorithm)
         remaining = [file for file in files if not report.holds(file.image_id)]
         with (
-            tqdm(total=len(files), initial=len(files) - len(remaining), unit="image") as progress,
+            tqdm(total=len(files), initial=len(files) - len(remaining), unit="file") as progress,
             closing(Batch(pipeline, out).run(remaining)) as rows,
         ):
             for row in rows:
@@ -113,6 +115,7 @@ def analyse_files(
         states[State.ANALYSED],
         states[State.REFUSED],
         states[State.UNREADABLE],
+        states[State.UNSUPPORTED],
         report.path,
         dashboard,
     )
@@ -135,70 +138,41 @@ class Batch:
         pool = ThreadPoolExecutor(self._workers)
         ahead = BATCH + self._workers
         try:
-            read = map_in_order(pool, self._read, files, ahead)
+            read = map_in_order(pool, partial(read_file, self._pipeline), files, ahead)
             yield from map_in_order(pool, self._finish, self._predict(read), ahead)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _read(self, file: InputFile) -> _Read:
-        try:
-            return file, self._decode(file)
-        except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest
-            return file, _failed(error)
-
-    def _decode(self, file: InputFile) -> _AcceptedFilm | Refusal:
-        if file.is_raster:
-            try:
-                pixels = read_image(file.path)
-            except ImageError as error:
-                return Refusal(Reason.UNDECODABLE_PIXELS, str(error))
-            verdict = assess_pixels(pixels)
-            if verdict.reason is not None:
-                return Refusal(verdict.reason, verdict.detail)
-            return _AcceptedFilm(pixels, verdict.notes)
-        try:
-            if file.path.stat().st_size > _MAX_BYTES:
-                return Refusal(Reason.UNREADABLE_OBJECT, f"{file.path}: larger than 1 GiB")
-            data = file.path.read_bytes()
-        except OSError as error:
-            return Refusal(Reason.UNREADABLE_OBJECT, f"{file.path}: {error.strerror}")
-        film = self._pipeline.gate_and_decode(data)
-        if isinstance(film, Refusal):
-            return film
-        return _AcceptedFilm(film.pixels, film.notes, film.pose)
-
-    def _predict(self, read: Iterator[_Read]) -> Iterator[_Predicted]:
+    def _predict(self, read: Iterator[ReadFile]) -> Iterator[_Predicted]:
         while group := list(islice(read, BATCH)):
-            films = [
-                (film.pixels, film.pose) for _, film in group if isinstance(film, _AcceptedFilm)
-            ]
-            predictions = iter(self._pipeline.predict_all(films))
-            for file, film in group:
-                if isinstance(film, Refusal):
-                    yield file, film
-                else:
-                    yield file, (film, next(predictions))
+            films = [item.film for item in group if isinstance(item.film, Film)]
+            predicted = self._pipeline.predict_all([(film.pixels, film.pose) for film in films])
+            predictions = iter(predicted)
+            for item in group:
+                film = item.film
+                yield item, film if isinstance(film, Refusal) else (film, next(predictions))
 
     def _finish(self, predicted: _Predicted) -> Row:
-        file, outcome = predicted
+        read, outcome = predicted
         if isinstance(outcome, Refusal):
-            return _refused_row(file, outcome)
+            return _refused_row(read, outcome)
         film, prediction = outcome
         try:
             drawn = [
-                (_heatmap_name(file, heatmap.finding.label), _png(heatmap.rgb))
+                (_heatmap_name(read.file, heatmap.finding.label), _png(heatmap.rgb))
                 for heatmap in self._pipeline.heatmaps(film.pixels, prediction)
             ]
         except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest
-            return _refused_row(file, _failed(error))
+            return _refused_row(read, failed(error))
         for name, data in drawn:
             _write_atomically(self._out / name, data)
         return Row(
-            image_id=file.image_id,
+            image_id=read.file.image_id,
             probabilities=tuple(finding.probability for finding in prediction.findings),
             summary=clinical_summary(prediction),
             heatmaps=tuple(name for name, _ in drawn),
             detail="; ".join(film.notes),
+            identifiers=read.identifiers,
         )
 
 
@@ -218,12 +192,13 @@ def map_in_order(
         yield running.popleft().result()
 
 
-def _failed(error: Exception) -> Refusal:
-    return Refusal(Reason.ANALYSIS_FAILED, f"{type(error).__name__}: {error}")
-
-
-def _refused_row(file: InputFile, refusal: Refusal) -> Row:
-    return Row(file.image_id, reason=refusal.reason, detail=refusal.detail)
+def _refused_row(read: ReadFile, refusal: Refusal) -> Row:
+    return Row(
+        read.file.image_id,
+        reason=refusal.reason,
+        detail="; ".join(filter(None, (refusal.detail, *refusal.notes))),
+        identifiers=read.identifiers,
+    )
 
 
 def _heatmap_name(file: InputFile, label: str) -> str:

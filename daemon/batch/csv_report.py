@@ -21,8 +21,13 @@ from storage.files.csv_file import neutralise
 from storage.files.durable import storage_errors
 
 REPORT_FILE = "final_clinical_report.csv"
+THRESHOLDS_FILE = "final_clinical_report.thresholds.csv"
+DASHBOARD_FILE = "dashboard.html"
 HEATMAP_FOLDER = "heatmaps"
-COLUMNS = (
+OUTPUT_FILES = (REPORT_FILE, THRESHOLDS_FILE, DASHBOARD_FILE)
+"""The files that a run writes beside the folder of heatmaps."""
+
+_COLUMNS_0_1 = (
     "Image_ID",
     *LABELS,
     "Clinical_Summary",
@@ -34,6 +39,12 @@ COLUMNS = (
     "Model_SHA256",
     "Intended_Use",
 )
+"""The columns of version 0.1; a report keeps the columns that it was begun with."""
+IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "AccessionNumber")
+_PRESENT = tuple(f"{label}_Present" for label in LABELS)
+COLUMNS = (*_COLUMNS_0_1, *IDENTIFIERS, *_PRESENT)
+COLUMNS_WITHOUT_IDENTIFIERS = (*_COLUMNS_0_1, *_PRESENT)
+_LAYOUTS = (COLUMNS, COLUMNS_WITHOUT_IDENTIFIERS, _COLUMNS_0_1)
 UNREADABLE = frozenset(
     {
         Reason.UNREADABLE_OBJECT,
@@ -46,11 +57,12 @@ UNREADABLE = frozenset(
 
 
 class State(Enum):
-    """The three results of an image."""
+    """The four results of a file."""
 
     ANALYSED = auto()
     REFUSED = auto()
     UNREADABLE = auto()
+    UNSUPPORTED = auto()
 
 
 _ANALYSED, _NOT_ANALYSED = "analysed", "not_analysed"
@@ -59,7 +71,10 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An image with its calibrated probabilities in the order of `LABELS`, or a refusal reason."""
+    """A file with its calibrated probabilities in the order of `LABELS`, or a refusal reason.
+
+    `identifiers` are in the order of `IDENTIFIERS`, or empty for a file without a header.
+    """
 
     image_id: str
     probabilities: tuple[float, ...] = ()
@@ -67,12 +82,15 @@ class Row:
     heatmaps: tuple[str, ...] = ()
     reason: Reason | None = None
     detail: str = ""
+    identifiers: tuple[str, ...] = ()
 
     @property
     def state(self) -> State:
-        """The result of the image."""
+        """The result of the file."""
         if self.reason is None:
             return State.ANALYSED
+        if self.reason is Reason.UNSUPPORTED_FILE:
+            return State.UNSUPPORTED
         return State.UNREADABLE if self.reason in UNREADABLE else State.REFUSED
 
     @property
@@ -82,14 +100,26 @@ class Row:
             return frozenset()
         return frozenset(part.rpartition(" (")[0] for part in self.summary.split("; "))
 
-    def cells(self, algorithm: Algorithm) -> list[str]:
-        """Return the row as text, in the order of `COLUMNS`."""
-        values = [f"{value:.6f}" for value in self.probabilities] or [""] * len(LABELS)
-        summary = self.summary if self.reason is None else f"Not analysed: {self.reason}"
-        status = _ANALYSED if self.reason is None else _NOT_ANALYSED
-        row = [self.image_id, *values, summary, status, self.reason or "", self.detail]
-        row += ["; ".join(self.heatmaps), f"{algorithm.name} {algorithm.version}"]
-        return [cell(text) for text in [*row, algorithm.sha256, algorithm.intended_use]]
+    def cells(self, algorithm: Algorithm, columns: Sequence[str] = COLUMNS) -> list[str]:
+        """Return the row as text, in the order of `columns`."""
+        is_analysed = self.reason is None
+        cells = dict.fromkeys(columns, "") | {
+            "Image_ID": self.image_id,
+            "Clinical_Summary": self.summary if is_analysed else f"Not analysed: {self.reason}",
+            "Status": _ANALYSED if is_analysed else _NOT_ANALYSED,
+            "Reason": self.reason or "",
+            "Detail": self.detail,
+            "Heatmaps": "; ".join(self.heatmaps),
+            "Model": f"{algorithm.name} {algorithm.version}",
+            "Model_SHA256": algorithm.sha256,
+            "Intended_Use": algorithm.intended_use,
+        }
+        cells |= zip(IDENTIFIERS, self.identifiers, strict=False)
+        if is_analysed:
+            cells |= zip(LABELS, (f"{value:.6f}" for value in self.probabilities), strict=True)
+            present = self.present
+            cells |= zip(_PRESENT, (str(int(label in present)) for label in LABELS), strict=True)
+        return [cell(cells[name]) for name in columns]
 
     @classmethod
     def parse(cls, cells: dict[str, str]) -> Self:
@@ -122,12 +152,13 @@ def read_rows(path: Path) -> Iterator[tuple[Row, str]]:
     with storage_errors(path), path.open(newline="", encoding="utf-8") as file:
         try:
             reader = csv.reader(file)
-            if tuple(next(reader, COLUMNS)) != COLUMNS:
+            columns = tuple(next(reader, COLUMNS))
+            if columns not in _LAYOUTS:
                 raise UsageError(
                     f"{path} was written with other columns; choose another --out folder"
                 )
             for values in reader:
-                cells = dict(zip(COLUMNS, values, strict=True))
+                cells = dict(zip(columns, values, strict=True))
                 yield Row.parse(cells), cells["Model_SHA256"]
         except (csv.Error, ValueError) as error:
             raise UsageError(
@@ -138,14 +169,18 @@ def read_rows(path: Path) -> Iterator[tuple[Row, str]]:
 class Report:
     """The report, open for appending by one process at a time; a context manager."""
 
-    def __init__(self, folder: Path, algorithm: Algorithm) -> None:
+    def __init__(self, folder: Path, algorithm: Algorithm, *, identifiers: bool = True) -> None:
         """Open or create the report of `folder` and read its rows.
 
+        With `identifiers` the report has the columns of `IDENTIFIERS`. A report of version 0.1 is
+        continued with its own columns.
+
         Raises UsageError for a report that is in use, damaged, of another model or with other
-        columns, and StorageError if the disk fails.
+        columns than wanted, and StorageError if the disk fails.
         """
         self.path = folder / REPORT_FILE
         self._algorithm = algorithm
+        self._columns = COLUMNS if identifiers else COLUMNS_WITHOUT_IDENTIFIERS
         with storage_errors(self.path):
             (folder / HEATMAP_FOLDER).mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+b")
@@ -165,6 +200,11 @@ class Report:
         with storage_errors(self.path):
             self._file.close()
 
+    @property
+    def is_older(self) -> bool:
+        """True if the report has the columns of version 0.1."""
+        return self._columns == _COLUMNS_0_1
+
     def holds(self, image_id: str) -> bool:
         """Return True if the image has a row."""
         return cell(image_id) in self._states
@@ -177,7 +217,7 @@ class Report:
         """Append the row of an image without a row. Raises StorageError."""
         if self.holds(row.image_id):
             raise ValueError(f"{row.image_id} has a row already")
-        self._write(row.cells(self._algorithm))
+        self._write(row.cells(self._algorithm, self._columns))
         self._states[cell(row.image_id)] = row.state
 
     def _write(self, cells: Sequence[str]) -> None:
@@ -197,6 +237,7 @@ class Report:
 
     def _read(self) -> dict[str, State]:
         known: dict[str, State] = {}
+        self._adopt_columns()
         for row, sha256 in read_rows(self.path):
             if sha256 != self._algorithm.sha256:
                 raise UsageError(
@@ -204,8 +245,24 @@ class Report:
                 )
             known[row.image_id] = row.state
         if self._file.seek(0, os.SEEK_END) == 0:
-            self._write(COLUMNS)
+            self._write(self._columns)
         return known
+
+    def _adopt_columns(self) -> None:
+        """Take over the columns of version 0.1. Raises UsageError for other ones than wanted."""
+        with (
+            storage_errors(self.path),
+            self.path.open(newline="", encoding="utf-8", errors="replace") as file,
+        ):
+            found = tuple(next(csv.reader([file.readline()]), ()))
+        if found == _COLUMNS_0_1:
+            self._columns = found
+        elif found in _LAYOUTS and found != self._columns:
+            advice = "without" if found == COLUMNS else "with"
+            raise UsageError(
+                f"{self.path} was begun {advice} --no-identifiers: "
+                f"continue it so, or choose another --out folder"
+            )
 
 
 def _cut_torn_row(file: BinaryIO) -> None:

@@ -17,14 +17,13 @@ from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import write_atomically
 from cxr_model.predict.card import Card
 from daemon.batch import charts
-from daemon.batch.csv_report import Row, State
+from daemon.batch.csv_report import DASHBOARD_FILE, Row, State
 from dicom_io.gate.reasons import Reason
 from storage.files.durable import storage_errors
 
-DASHBOARD_FILE = "dashboard.html"
 _TEMPLATES = Path(__file__).parent / "templates"
 _EXAMPLES = 50
-"""Images listed per reason; the report lists all."""
+"""Files listed per reason; the report lists all."""
 
 _PARTS = {"held_out": "held-out patients", "validation": "validation patients"}
 _METRICS = {
@@ -43,7 +42,7 @@ _BESIDE_ECE = frozenset({"auc", "brier", "nll", "noise_floor"})
 
 @dataclass(frozen=True, slots=True)
 class ReasonGroup:
-    """The images refused for one reason: their number, and the first as (name, detail)."""
+    """The files refused for one reason: their number, and the first as (name, detail)."""
 
     reason: Reason
     count: int
@@ -51,7 +50,7 @@ class ReasonGroup:
 
     @property
     def unnamed(self) -> int:
-        """Number of images beyond `examples`."""
+        """Number of files beyond `examples`."""
         return self.count - len(self.examples)
 
 
@@ -63,6 +62,7 @@ class Overview:
     present: NDArray[np.uint8]
     refused: int
     unreadable: int
+    unsupported: int
     reasons: tuple[ReasonGroup, ...]
 
     @classmethod
@@ -87,6 +87,7 @@ class Overview:
             np.array(present, dtype=np.uint8).reshape(-1, len(LABELS)),
             states[State.REFUSED],
             states[State.UNREADABLE],
+            states[State.UNSUPPORTED],
             tuple(sorted(groups, key=lambda group: (-group.count, group.reason))),
         )
 

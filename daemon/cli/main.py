@@ -134,10 +134,21 @@ def check(config: ConfigOption = None) -> None:
 
 @app.command()
 def analyse(
-    paths: Annotated[list[Path], typer.Argument(help="Images or directories: DICOM, PNG, JPEG.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Files or directories of DICOM objects (also gzipped) and pictures."),
+    ],
     out: Annotated[
         Path, typer.Option(help="Folder for the report, the heatmaps and the dashboard.")
     ],
+    no_identifiers: Annotated[
+        bool,
+        typer.Option(
+            "--no-identifiers",
+            help="Leave Patient ID, UIDs and accession number out of the report. "
+            "File names stay, and may identify.",
+        ),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Analyse files or directories into OUT: final_clinical_report.csv, heatmaps/, dashboard.html.
@@ -152,6 +163,7 @@ def analyse(
         paths,
         out,
         settings.model,
+        identifiers=not no_identifiers,
         limits=DecoderLimits.of(settings.analyst),
         now=datetime.datetime.now(datetime.UTC),
         echo=lambda line: typer.echo(line, err=True),
@@ -161,6 +173,8 @@ def analyse(
         raise UsageError(
             f"{summary.unreadable} file(s) could not be read; see their rows for the reason"
         )
+    if not summary.analysed + summary.refused:
+        raise UsageError("no image found; the rows of the report say what each file is")
 
 
 class ExportStatus(StrEnum):

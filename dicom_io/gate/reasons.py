@@ -31,6 +31,7 @@ class Reason(StrEnum):
     DECODER_FAILED = "DECODER_FAILED"
     UNREADABLE_OBJECT = "UNREADABLE_OBJECT"
     ANALYSIS_FAILED = "ANALYSIS_FAILED"
+    UNSUPPORTED_FILE = "UNSUPPORTED_FILE"
 
     @property
     def explanation(self) -> str:
@@ -63,6 +64,7 @@ _EXPLANATIONS = {
     Reason.DECODER_FAILED: "Reading it crashed, took too long or took too much memory.",
     Reason.UNREADABLE_OBJECT: "The file is damaged or is not a DICOM object.",
     Reason.ANALYSIS_FAILED: "The analysis itself failed; the log says why.",
+    Reason.UNSUPPORTED_FILE: "The file is neither a DICOM object nor a picture that is read.",
 }
 
 

@@ -7,7 +7,7 @@ as absent. `all_items` raises for a malformed sequence.
 import contextlib
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -98,6 +98,26 @@ def read_header(source: bytes | Path) -> Header:
     Instance UID.
     """
     data = _read_file(source) if isinstance(source, Path) else source
+    ds = _read_identifying(data)
+    if "SOPClassUID" not in ds:
+        raise NotDicomError("not a DICOM object: it has no SOP Class UID")
+    return header_of(ds)
+
+
+def read_identifiers(data: bytes, keywords: Sequence[str]) -> tuple[str, ...]:
+    """Return these attributes of `read_header` as text; each is empty if it cannot be read.
+
+    Never raises; `data` may be the start of an object.
+    """
+    try:
+        ds = _read_identifying(data)
+    except NotDicomError:
+        return ("",) * len(keywords)
+    return tuple(text(ds, keyword) for keyword in keywords)
+
+
+def _read_identifying(data: bytes) -> Dataset:
+    """Parse the identifying attributes. Raises NotDicomError."""
 
     def parse(stop_when: StopWhen, max_inflated: int) -> Dataset:
         ds = parse_file(
@@ -122,9 +142,7 @@ def read_header(source: bytes | Path) -> Header:
         # The elements are not in ascending order, although PS3.5 7.1 demands it.
         with _INFLATING if deflated else contextlib.nullcontext():
             ds = parse(at_pixels, _INFLATED_AT_MOST)
-    if "SOPClassUID" not in ds:
-        raise NotDicomError("not a DICOM object: it has no SOP Class UID")
-    return header_of(ds)
+    return ds
 
 
 def _past_identification(tag: BaseTag, _vr: str | None, _length: int) -> bool:

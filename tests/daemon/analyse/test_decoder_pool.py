@@ -19,6 +19,7 @@ import pytest
 
 from daemon.analyse.decoder_pool import TRIES, Decoder, DecoderLimits, DecoderPool
 from daemon.analyse.decoder_process import UnexpectedError, receive_outcome, send_outcome
+from daemon.analyse.film_file import Form
 from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
 from daemon.errors import DecoderError
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
@@ -92,8 +93,8 @@ def test_an_image_that_crashes_every_decoder_is_refused_with_the_signal() -> Non
     crashed = []
 
     class CrashingDecoder(Decoder):
-        def send(self, data: bytes, rules: Rules) -> None:
-            super().send(data, rules)
+        def send(self, data: bytes, rules: Rules, form: Form) -> None:
+            super().send(data, rules, form)
             if data == LARGE:
                 crashed.append(signal_all(signal.SIGSEGV))
 

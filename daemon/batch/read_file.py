@@ -1,0 +1,76 @@
+"""Reads a file that `cxrd analyse` was given: its kind, its identifiers, and its film or a refusal.
+
+Only the decoder process unpacks and decodes; this process reads the identifiers of a header.
+"""
+
+from dataclasses import dataclass, replace
+
+from daemon.analyse.film_file import Form, unpack_start
+from daemon.analyse.gate_and_decode import Film, Refusal
+from daemon.analyse.pipeline import Pipeline
+from daemon.batch.csv_report import IDENTIFIERS
+from daemon.batch.find_files import InputFile
+from daemon.batch.recognise import PICTURE_SUFFIXES, START_BYTES, recognise
+from dicom_io.gate.reasons import Reason
+from dicom_io.read.header import read_identifiers
+
+_MAX_BYTES = 2**30
+"""A larger file is no film, and reading it would exhaust the memory."""
+_UNPACKED_BYTES = 1 << 24
+"""Bytes of a gzipped object that are unpacked for its identifiers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A file with its film or refusal; `identifiers` are empty or in the order of IDENTIFIERS."""
+
+    file: InputFile
+    film: Film | Refusal
+    identifiers: tuple[str, ...] = ()
+
+
+def read_file(pipeline: Pipeline, file: InputFile) -> ReadFile:
+    """Read, gate and decode a file. Never raises: an unexpected error is a refusal."""
+    if file.not_read:
+        return ReadFile(file, Refusal(Reason.UNSUPPORTED_FILE, file.not_read))
+    identifiers: tuple[str, ...] = ()
+    try:
+        form, data = _content(file)
+        if isinstance(form, Refusal):
+            return ReadFile(file, form)
+        if form is not Form.PICTURE:
+            start = unpack_start(data, _UNPACKED_BYTES) if form is Form.PACKED_OBJECT else data
+            identifiers = read_identifiers(start, IDENTIFIERS)
+        film = pipeline.gate_and_decode(data, form=form)
+    except OSError as error:
+        film = Refusal(_unreadable(file), error.strerror or type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest
+        film = failed(error)
+    if isinstance(film, Film):
+        # Only the builders of DICOM objects need the stored values, and they take much memory.
+        film = replace(film, shown=None)
+    return ReadFile(file, film, identifiers)
+
+
+def failed(error: Exception) -> Refusal:
+    """Return the refusal for an unexpected error."""
+    return Refusal(Reason.ANALYSIS_FAILED, f"{type(error).__name__}: {error}")
+
+
+def _content(file: InputFile) -> tuple[Form | Refusal, bytes]:
+    """Return the form and the bytes of a file; of a file that is not read, not the bytes."""
+    with file.path.open("rb") as stream:
+        form = recognise(file.path.name, stream.read(START_BYTES))
+        if isinstance(form, Refusal):
+            return form, b""
+        stream.seek(0)
+        data = stream.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        return Refusal(_unreadable(file), f"larger than {_MAX_BYTES // 2**30} GiB"), b""
+    return form, data
+
+
+def _unreadable(file: InputFile) -> Reason:
+    if file.path.suffix.lower() in PICTURE_SUFFIXES:
+        return Reason.UNDECODABLE_PIXELS
+    return Reason.UNREADABLE_OBJECT
