@@ -15,6 +15,7 @@ from daemon.config.destinations import destination_of
 from daemon.config.settings import Config
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.deliver.purge import PeriodicPurge
+from daemon.deliver.routes import park_refused
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
 from storage.records import JobKind, JobState
@@ -61,6 +62,7 @@ def run(context: RoleContext) -> None:
             work.append(Forwarder(config, context.worker, store, context.stop).run)
         work.append(PeriodicPurge(context, spool, store).run)
         log_jobs_without_peer(config, store)
+        park_refused(config, store)
         threads = [threading.Thread(target=target, daemon=True) for target in work]
         for thread in threads:
             thread.start()

@@ -14,6 +14,7 @@ from storage.errors import StorageError
 from storage.export import Export
 from storage.images.adoption import adopt_sources
 from storage.images.lookup import load_kept_files, unreferenced_paths
+from storage.images.outbox import Outbox
 from storage.images.receipt import record_instance
 from storage.images.results import Results
 from storage.queue.jobs import Jobs
@@ -37,6 +38,7 @@ class Store:
     Attributes:
         jobs: the job queue.
         results: instances, studies and objects, and their results.
+        outbox: the deliveries by source and destination.
         commitments: our storage commitment requests to archives.
         inquiries: storage commitment requests from peers.
         audit: the audit trail.
@@ -53,6 +55,7 @@ class Store:
         self._now = clock
         self.jobs = Jobs(database, clock)
         self.results = Results(database, clock)
+        self.outbox = Outbox(database, clock)
         self.commitments = Commitments(database, clock)
         self.inquiries = Inquiries(database, clock)
         self.audit = Audit(database, clock)

@@ -267,18 +267,26 @@ def jobs_retry(
 ) -> None:
     """Queue jobs again, due now and with no attempts counted."""
     from daemon.audit.users import current_user
+    from daemon.deliver.routes import refused_jobs
     from storage.records import JobState
     from storage.store import Store
 
-    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+    settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
         wanted = list(job_ids or [])
         if parked:
             wanted += [job.id for job in store.jobs.list(state=JobState.PARKED, limit=None)]
         elif not wanted:
             raise UsageError("name the jobs to retry, or give --all-parked")
-        for job_id in wanted:
+        refused = refused_jobs(settings, store, wanted)
+        allowed = [job_id for job_id in wanted if job_id not in refused]
+        for job_id in allowed:
             store.jobs.retry(job_id, current_user())
-    typer.echo(f"{len(wanted)} job(s) queued again")
+    typer.echo(f"{len(allowed)} job(s) queued again")
+    for job_id, reason in refused.items():
+        typer.echo(f"job {job_id} stays as it is: {reason}", err=True)
+    if refused:
+        raise UsageError(f"{len(refused)} job(s) are not queued; see above")
 
 
 @jobs_app.command("discard")

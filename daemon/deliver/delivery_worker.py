@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from daemon.config.destinations import destination_of, picture_contexts, picture_syntax
 from daemon.config.peers import PeerConfig
+from daemon.deliver.routes import refusal
 from daemon.worker.backoff import Backoff
 from daemon.worker.loop import Loop
 from daemon.worker.peer_queue import PeerQueue
@@ -36,6 +37,7 @@ class DeliveryWorker:
         config = context.config
         self._stop = context.stop
         self._name = peer.name
+        self._routing = config.routing
         self._spool = spool
         self._store = store
         self._backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
@@ -90,6 +92,10 @@ class DeliveryWorker:
             self._queue.park(
                 job, f"the object was purged on {day} and cannot be sent: discard the job"
             )
+            return
+        refused = refusal(self._routing, delivery.object.source, self._name)
+        if refused is not None:
+            self._queue.park(job, refused)
             return
         try:
             data = self._spool.read(delivery.object.spool_path, delivery.object.sha256)

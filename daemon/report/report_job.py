@@ -44,6 +44,7 @@ class StudyReporter:
 
     def __init__(self, config: Config, spool: Spool, store: Store, algorithm: Algorithm) -> None:
         self._destinations = config.destinations
+        self._routing = config.routing
         self._spool = spool
         self._store = store
         self._algorithm = algorithm
@@ -95,7 +96,7 @@ class StudyReporter:
             report = built_report(report_content(study, images, self._algorithm, self._spool.read))
             reported = [item for item in study.instances if item.id in images.described]
             with written_objects(self._spool, [report], study.instances[0]) as records:
-                deliveries = self._deliveries(records, reported)
+                deliveries = self._deliveries(study.source, records, reported)
                 self._finish(job, StudyStatus.REPORTED, "", records, deliveries)
 
     def _outdated(self, study: StudyResults) -> list[Instance]:
@@ -138,12 +139,14 @@ class StudyReporter:
         log.info("job %d: the study is %s; %d delivery(ies)", job.id, status, len(deliveries))
 
     def _deliveries(
-        self, report: Sequence[ObjectRecord], analysed: Sequence[Instance]
+        self, source: str, report: Sequence[ObjectRecord], analysed: Sequence[Instance]
     ) -> list[Delivery]:
+        """Return the deliveries of a source's results to its destinations."""
         objects = [report, *(instance.objects for instance in analysed)]
         return [
             Delivery(record.sop_instance_uid, peer.name)
             for peer in self._destinations
+            if self._routing.allows(source, peer.name)
             for kind in kinds_for(peer)
             for together in objects
             for record in of_kind(kind, together)

@@ -28,6 +28,7 @@ from storage.status import JobGroup
 from storage.store import Store
 from tests.benchmarks.timing import in_turn
 from tests.builders.outbox import queue_report
+from tests.builders.store_rows import SOURCE
 from tests.tools.ports import HOST, NODE, PACS, free_port
 
 REPORTS = 40
@@ -124,5 +125,6 @@ def _lane(
     )
     # The waits are the defaults; a shorter time-out only makes the dead one be tried more often.
     courier = CourierConfig(network_timeout_seconds=2.0)
-    context = RoleContext(Config(peers=(peer,), courier=courier), name, stop, lambda: None)
+    sender = PeerConfig(name=SOURCE, ae_title="MODALITY", sends=True)
+    context = RoleContext(Config(peers=(sender, peer), courier=courier), name, stop, lambda: None)
     return threading.Thread(target=DeliveryWorker(context, peer, spool, store).run)

@@ -1,6 +1,7 @@
 """An analyst on a store and a spool, on a clock that the test moves."""
 
 import datetime
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyst import Analyst
 from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.routing import source_of_caller
 from daemon.config.settings import AnalystConfig, Config
 from daemon.receive.reception import Reception
 from dicom_io.read.header import read_dataset, read_header
@@ -20,6 +22,9 @@ from storage.records import (
 from storage.store import Store
 from tests.builders.images.films import received
 from tests.tools.clock import Clock
+from tests.tools.ports import SENDER
+
+SENDS = PeerConfig(name="sender", ae_title=SENDER, sends=True)
 
 
 @dataclass
@@ -32,8 +37,12 @@ class Bench:
     store: Store
     analyst: Analyst
 
+    def reception(self) -> Reception:
+        source_of = functools.partial(source_of_caller, self.config.peers)
+        return Reception(self.spool, self.store, self.config.study.quiet_seconds, source_of)
+
     def receive(self, *images: bytes) -> str:
-        reception = Reception(self.spool, self.store, self.config.study.quiet_seconds)
+        reception = self.reception()
         for image in images:
             reception.receive(received(image))
         return read_header(images[0]).study_instance_uid
@@ -54,6 +63,7 @@ def open_bench(folder: Path, pipeline: Pipeline) -> Iterator[Bench]:
     config = Config(
         analyst=AnalystConfig(max_attempts=2),
         peers=(
+            SENDS,
             PeerConfig(
                 name="pacs",
                 ae_title="PACS",

@@ -12,31 +12,40 @@ from storage.files.spool import Spool, object_path
 from storage.records import Delivery, Job, JobKind, JobState, StudyStatus
 from storage.store import Store
 from tests.builders.objects import NOW, full_header, report_content
-from tests.builders.store_rows import claim, made_object, new_instance
+from tests.builders.store_rows import SOURCE, claim, made_object, new_instance
 from tests.servers.workers import Workers
 from tests.tools.ports import HOST, PACS
 
 
-def queue_report(store: Store, spool: Spool, destination: str, number: int = 1) -> str:
+def queue_report(
+    store: Store, spool: Spool, destination: str, number: int = 1, source: str = SOURCE
+) -> str:
     """Queue a real report for `destination` and return its SOP Instance UID."""
     uid = f"2.25.7{number}"
     identity = Identity(uid, f"{uid}.1", 9900, 1, NOW)
     report = build_report(report_content(full_header(), identity=identity))
-    return queue_object(store, spool, destination, uid, to_bytes(report), number)
+    return queue_object(store, spool, destination, uid, to_bytes(report), number, source)
 
 
 def queue_object(
-    store: Store, spool: Spool, destination: str, uid: str, data: bytes, number: int = 1
+    store: Store,
+    spool: Spool,
+    destination: str,
+    uid: str,
+    data: bytes,
+    number: int = 1,
+    source: str = SOURCE,
 ) -> str:
     """Queue a file with this SOP Instance UID for `destination` and return the UID."""
     study = f"2.25.8{number}"
     stored = spool.write(object_path(uid, data), data)
-    source = new_instance(f"2.25.9{number}", study_instance_uid=study)
-    instance = store.record_instance(source, quiet_seconds=0).instance_id
+    film = new_instance(f"2.25.9{number}", study_instance_uid=study, source=source)
+    instance = store.record_instance(film, quiet_seconds=0).instance_id
     store.results.record_refusal(claim(store, JobKind.ANALYSE), instance, "NOT_CHEST", "")
     record = dataclasses.replace(
         made_object(uid),
         study_instance_uid=study,
+        source=source,
         spool_path=stored.path,
         size=stored.size,
         sha256=stored.sha256,
@@ -77,7 +86,8 @@ class Outbox(Workers):
             retry_max_seconds=2 * retry_seconds,
             network_timeout_seconds=timeout_seconds,
         )
-        config = Config(peers=(peer,), courier=courier)
+        sender = PeerConfig(name=SOURCE, ae_title="MODALITY", sends=True)
+        config = Config(peers=(sender, peer), courier=courier)
         context = self.context(config, f"worker-{name}")
         self.start(DeliveryWorker(context, peer, self.spool, self.store).run)
 

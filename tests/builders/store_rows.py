@@ -22,6 +22,8 @@ STUDY = "1.2.3"
 STUDY_KEY = StudyKey("", STUDY)
 """The study of a source that is not known."""
 LEASE = timedelta(seconds=60)
+SOURCE = "modality"
+"""The source of the films and of the objects made from them."""
 REGION = ((10.5, 20.5), (30.5, 20.25), (20.5, 40.5))
 
 _INSTANCE = NewInstance(

@@ -124,10 +124,10 @@ class RunningDaemon:
     def store(self) -> Store:
         return Store.open(f"sqlite:///{self.data / 'cxrd.sqlite'}", migrate=False)
 
-    def send(self, *objects: bytes) -> None:
+    def send(self, *objects: bytes, ae_title: str = SENDER) -> None:
         """Send objects in one association; fail unless each is acknowledged."""
         destination = Destination(
-            name="cxrd", ae_title=NODE, host=HOST, port=self.port, calling_ae_title=SENDER
+            name="cxrd", ae_title=NODE, host=HOST, port=self.port, calling_ae_title=ae_title
         )
         pairs = [pair_of(data) for data in objects]
         with Sender(destination, sop_classes=(), also=pairs) as sender:

@@ -26,7 +26,15 @@ from storage.records import (
     ObjectKind,
     StudyStatus,
 )
-from tests.builders.bench import EVERYTHING, IN_JPEG, Bench, everything_wanted, films_of, open_bench
+from tests.builders.bench import (
+    EVERYTHING,
+    IN_JPEG,
+    SENDS,
+    Bench,
+    everything_wanted,
+    films_of,
+    open_bench,
+)
 from tests.builders.images.films import film
 from tests.builders.made_models import build_bundle
 from tests.tools.air_check import check
@@ -92,13 +100,13 @@ def test_all_objects_of_a_study_meet_the_requirements_of_air(
 def test_a_peer_that_prefers_jpeg_after_the_analysis_gets_uncompressed_pictures(
     bench: Bench, pipeline: Pipeline, wanted: Product
 ) -> None:
-    bench.config = bench.config.model_copy(update={"peers": (EVERYTHING,)})
+    bench.config = bench.config.model_copy(update={"peers": (SENDS, EVERYTHING)})
     bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
     uid = bench.receive(film("switched"))
     while bench.analyst.work_once():
         pass
     switched = IN_JPEG.model_copy(update={"receives": (wanted, Product.REPORT)})
-    bench.config = bench.config.model_copy(update={"peers": (switched,)})
+    bench.config = bench.config.model_copy(update={"peers": (SENDS, switched)})
     bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
     bench.work()
 

@@ -43,7 +43,7 @@ from storage.records import InstanceName, Job, JobKind, JobState
 from storage.store import Store
 from tests.builders.images.films import film, received
 from tests.builders.outbox import queue_report
-from tests.builders.store_rows import LEASE
+from tests.builders.store_rows import LEASE, SOURCE
 from tests.servers.dicom.commitment_archive import (
     Archive,
     all_committed,
@@ -66,6 +66,9 @@ QUICK = CommitmentConfig(
 )
 
 
+SENDS = PeerConfig(name=SOURCE, ae_title="MODALITY", sends=True)
+
+
 class CommitmentWorkers(Workers):
     """The workers of the courier for one peer."""
 
@@ -80,7 +83,7 @@ class CommitmentWorkers(Workers):
 
     def deliver(self, peer: PeerConfig) -> None:
         """Start delivering to the archive, as the courier does."""
-        context = self.context(self.config(peer))
+        context = self.context(self.config(SENDS, peer))
         self.start(DeliveryWorker(context, peer, self.spool, self.store).run)
 
     def commit(self, peer: PeerConfig, **commitment: float) -> Config:

@@ -6,7 +6,6 @@ import pytest
 
 from daemon.analyse.pipeline import Pipeline
 from daemon.config.settings import Config
-from daemon.receive.reception import Reception
 from dicom_io.read.header import read_dataset
 from dicom_io.receive.store_request import StoreStatus
 from storage.records import InstanceState, JobKind, JobState, ReceiptOutcome, StudyStatus
@@ -156,7 +155,7 @@ def test_a_duplicate_is_refused_if_its_first_copy_is_purged_at_the_same_time(
         monkeypatch.setattr(bench.store, "record_instance", purge_after)
     else:
         monkeypatch.setattr(bench.spool, "verify", purge_before)
-    reception = Reception(bench.spool, bench.store, 1)
+    reception = bench.reception()
     assert reception.receive(received(film("purged"))) is StoreStatus.OUT_OF_RESOURCES
     monkeypatch.undo()
     assert list(bench.spool.path("x").parent.rglob("*.dcm")) == []

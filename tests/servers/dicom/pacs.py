@@ -37,14 +37,14 @@ def pacs_node(
 class RecordingPacs:
     """A Storage SCP that counts each object's arrivals and keeps the last copy."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, ae_title: str = PACS) -> None:
         self._folder = folder
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         self.modalities: dict[str, str] = {}
         self.studies: dict[str, str] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        self._node = pacs_node(self._keep, port)
+        self._node = pacs_node(self._keep, port, ae_title)
 
     def __enter__(self) -> Self:
         self._node.start()
