@@ -23,6 +23,7 @@ import numpy as np
 
 from daemon.analyse.film_file import Form, read_film
 from daemon.analyse.gate_and_decode import Film, Refusal
+from daemon.worker.core_dumps import forbid_core_dumps
 from dicom_io.gate.header_check import Rules
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.orientation import Pose
@@ -46,6 +47,7 @@ class UnexpectedError(Exception):
 
 def run_decoder(channel: "Connection[Any, Any]", memory_mb: int, seconds: float) -> None:
     """Answer requests until the channel closes; the entry point of the process."""
+    forbid_core_dumps()
     end_with_parent()
     _limit(memory_mb)
     channel.send_bytes(READY)

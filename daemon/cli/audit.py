@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, SinceOption, UntilOption
+from daemon.cli.options import ConfigOption, JsonOption, SinceOption, UntilOption, print_json
 from daemon.config.settings import load_config
 from daemon.errors import UsageError
 
@@ -19,6 +19,7 @@ def audit_verify(
         str | None,
         typer.Option(help="A head noted earlier, NUMBER:HASH, that the trail must still contain."),
     ] = None,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Check the hash chain: name the first altered row, or print the head to note elsewhere."""
@@ -31,6 +32,9 @@ def audit_verify(
         raise UsageError(f"--head: {error}") from None
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
         found = store.audit.verify(noted)
+    if as_json:
+        print_json({"ok": True, "rows": found.number, "head": str(found)})
+        return
     typer.echo(f"{found.number} row(s), none altered; head {found}")
 
 

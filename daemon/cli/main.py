@@ -4,10 +4,12 @@ A command imports the rooms it needs inside its function, so that `cxrd export` 
 """
 
 import datetime
+import itertools
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -15,17 +17,18 @@ import typer
 
 from daemon.cli.audit import audit_app
 from daemon.cli.model import model_app
-from daemon.cli.options import ConfigOption, SinceOption, UntilOption
+from daemon.cli.options import ConfigOption, JsonOption, SinceOption, UntilOption, print_json
 from daemon.cli.store import store_app
 from daemon.config.permissions import write_privately
 from daemon.config.settings import load_config
 from daemon.errors import ROOM_ERRORS, UsageError
+from daemon.worker.core_dumps import forbid_core_dumps
 from daemon.worker.role import RoleName
 
 app = typer.Typer(
     name="cxrd",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="A DICOM node that reads chest X-rays and answers with Structured Reports and heatmaps. "
     "RESEARCH USE ONLY: not for diagnosis.",
@@ -40,9 +43,28 @@ app.add_typer(store_app)
 JobArgument = Annotated[int, typer.Argument(help="The job's number, as `cxrd jobs list` shows it.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cxrd {version('cxrd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Read the options before the command."""
+
+
 def main() -> None:
     """Run a command; print an error as one line on stderr, without a traceback."""
     write_privately()
+    forbid_core_dumps()
     try:
         app()
     except ROOM_ERRORS as error:
@@ -118,16 +140,24 @@ def demo(
 
 
 @app.command()
-def check(config: ConfigOption = None) -> None:
-    """Check configuration, disk, store, model, listener and each destination."""
+def check(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Check all that `serve` needs: this host, each destination, the model; start nothing."""
     from daemon.preflight.checks import run_checks
+    from daemon.preflight.result import CheckResult
 
     settings = load_config(config)
-    typer.echo("ok      configuration: valid")
-    failed = 0
-    for result in run_checks(settings):
-        failed += not result.passed
-        typer.echo(f"{result.word:<7} {result.name}: {result.detail}")
+    results = []
+    valid = CheckResult("configuration", True, "valid")
+    for result in itertools.chain((valid,), run_checks(settings)):
+        results.append(result)
+        if not as_json:
+            typer.echo(f"{result.word:<7} {result.name}: {result.detail}")
+    failed = sum(not result.passed for result in results)
+    if as_json:
+        lines = [
+            {"name": one.name, "result": one.word.lower(), "detail": one.detail} for one in results
+        ]
+        print_json({"ok": not failed, "checks": lines})
     if failed:
         raise UsageError(f"{failed} check(s) failed; see above")
 
@@ -192,6 +222,7 @@ def export(
     until: UntilOption = None,
     study: Annotated[str | None, typer.Option(help="Only this Study Instance UID.")] = None,
     status: Annotated[ExportStatus | None, typer.Option(help="Only images in this state.")] = None,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Write the audit report: one CSV row per received image."""
@@ -212,6 +243,9 @@ def export(
         )
         write = partial(store.export.write_csv, out, LABELS, rows)
         written = recorded(store, AuditKind.DATA_EXPORTED, out, write)
+    if as_json:
+        print_json({"file": str(out), "rows": written})
+        return
     typer.echo(f"{written} row(s) in {out}. Research use only.")
 
 

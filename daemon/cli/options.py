@@ -1,6 +1,8 @@
 """Options that several commands share."""
 
 import datetime
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -25,3 +27,12 @@ UntilOption = Annotated[
     datetime.datetime | None,
     typer.Option(callback=_as_utc, help="Only rows of an earlier time (UTC)."),
 ]
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document (docs/commands.md).")
+]
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    """Print the document of a command; times in ISO 8601."""
+    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str))

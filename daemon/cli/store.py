@@ -1,5 +1,6 @@
 """`cxrd purge`, `cxrd backup` and `cxrd verify`. No logic."""
 
+import dataclasses
 import datetime
 import functools
 from collections import Counter
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption
+from daemon.cli.options import ConfigOption, JsonOption, print_json
 from daemon.config.settings import load_config
 from daemon.errors import UsageError
 
@@ -139,6 +140,7 @@ def verify(
             "--quick", help="Check only that each file is present and has its recorded size."
         ),
     ] = False,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Check the store, and the SHA-256 of every file it names."""
@@ -148,13 +150,17 @@ def verify(
 
     settings = load_config(config)
     check_store(settings.resolved_database_url, settings.spool_dir, None)
-    faults = 0
+    faults = []
     with Store.open(settings.resolved_database_url, migrate=False) as store:
         store.integrity.require_spool(settings.spool_dir)
         spool = Spool(settings.spool_dir, create=False)
         for fault in store.integrity.faults(spool, read=not quick):
-            faults += 1
-            typer.echo(str(fault))
+            faults.append(fault)
+            if not as_json:
+                typer.echo(str(fault))
+    if as_json:
+        print_json({"ok": not faults, "faults": [dataclasses.asdict(fault) for fault in faults]})
     if faults:
-        raise UsageError(f"{faults} file(s) are missing or altered; see above")
-    typer.echo("the store is sound, and every file is present and unaltered")
+        raise UsageError(f"{len(faults)} file(s) are missing or altered; see above")
+    if not as_json:
+        typer.echo("the store is sound, and every file is present and unaltered")

@@ -6,6 +6,7 @@ from multiprocessing.connection import Connection
 from daemon.config.settings import Config
 from daemon.errors import ROOM_ERRORS
 from daemon.preflight.result import CheckResult
+from daemon.worker.core_dumps import forbid_core_dumps
 from daemon.worker.role import exit_reason, interrupts_blocked, silence_libraries
 
 MAP_TOLERANCE = 1e-3
@@ -34,6 +35,7 @@ def check_model(config: Config) -> CheckResult:
 
 
 def _answer(config: Config, sender: "Connection[CheckResult, None]") -> None:
+    forbid_core_dumps()
     silence_libraries()
     try:
         result = _self_test(config)

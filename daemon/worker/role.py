@@ -17,11 +17,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import FrameType
 
 from daemon.config.settings import Config
 from daemon.errors import ROOM_ERRORS
+from daemon.worker.core_dumps import forbid_core_dumps
 from dicom_io.errors import CertificateDateError
 
 CANNOT_START = 3
@@ -74,6 +76,7 @@ def role_process(
     role: RoleName, config: Config, worker: str, channel: "Connection[Ready | CannotStart, None]"
 ) -> None:
     """Run a role in a process of its own, in which the supervisor has blocked SIGINT."""
+    forbid_core_dumps()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, stop_handler(stop))
     configure_logging()
@@ -101,6 +104,8 @@ def interrupts_blocked() -> Iterator[None]:
     Ctrl-C reaches the whole process group; the parent alone decides when its children stop. A new
     process inherits the blocked signals. A SIGINT that arrives meanwhile is delivered afterwards.
     """
+    # The tracker of `multiprocessing` unblocks SIGINT when it is started with the first process.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
         yield
