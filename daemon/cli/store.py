@@ -1,5 +1,6 @@
 """`cxrd purge`, `cxrd backup` and `cxrd verify`. No logic."""
 
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -118,7 +119,9 @@ def _make_backup(into: Path, config: Path | None) -> None:
                 datetime.datetime.now(datetime.UTC),
             )
         except StorageError as error:
-            record(outcome=AuditOutcome.FAILURE, detail=f"not made, to {into}: {error}")
+            # On a full disk this row may fail, too; the error of the backup is the one to show.
+            with contextlib.suppress(StorageError):
+                record(outcome=AuditOutcome.FAILURE, detail=f"not made, to {into}: {error}")
             raise
         record(detail=f"made: {folder}, {made.files} file(s), {len(made.damaged)} left out")
     typer.echo(

@@ -2,7 +2,7 @@
 
 Another site may resolve its own name to this machine's address (DNS rebinding), so that a browser
 sends requests here in the site's name: the Host header reveals that. The Origin header reveals a
-form that another site posts here.
+form that another site posts here. A request with two lengths ends its connection.
 """
 
 import ipaddress
@@ -71,6 +71,13 @@ class Guard:
 
     def _rejection(self, scope: Scope, headers: Headers) -> Response | None:
         """Return an error response if the request does not belong to a page of this server."""
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # A proxy in front may have read another end of this request (RFC 9112 6.1).
+            return PlainTextResponse(
+                "Content-Length and Transfer-Encoding in one request\n",
+                400,
+                headers={"Connection": "close"},
+            )
         host = headers.get("host", "")
         if not is_own_name(host, self._names):
             return PlainTextResponse(

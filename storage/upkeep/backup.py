@@ -27,7 +27,7 @@ from typing import Any
 from sqlalchemy import Connection, NullPool, create_engine, select, text
 from sqlalchemy.exc import DatabaseError
 
-from storage.errors import IntegrityError, StorageError
+from storage.errors import IntegrityError, OutOfSpaceError, StorageError
 from storage.files.durable import make_folder, storage_errors, sync_folder
 from storage.files.lock import hold_lock
 from storage.files.spool import MARKER_NAME, MARKER_TEXT, Spool, file_sha256
@@ -176,10 +176,15 @@ def _copy_store(connection: Connection, folder: Path) -> str:
     target = folder / _SQLITE_COPY
     target.touch(mode=0o600)
     source: Any = connection.connection.driver_connection
-    with contextlib.closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
-        # Makes the copy one complete file, without a -wal and a -shm file beside it.
-        copy.execute("PRAGMA journal_mode = DELETE")
+    try:
+        with contextlib.closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+            # Makes the copy one complete file, without a -wal and a -shm file beside it.
+            copy.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise OutOfSpaceError(f"no space left for {target}: free some and try again") from error
+        raise StorageError(f"{target}: {error}: check the disk of the backups") from error
     _sync(target)
     return _SQLITE_COPY
 

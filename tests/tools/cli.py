@@ -36,7 +36,7 @@ def cxrd_process(
     return subprocess.run(
         [sys.executable, "-m", "daemon", *map(str, arguments)],
         cwd=cwd,
-        env=_environment(variables) | {"PYTHONPATH": str(ROOT)},
+        env=environment(variables),
         capture_output=True,
         text=True,
         check=False,
@@ -49,6 +49,11 @@ def one_line_of_error(done: subprocess.CompletedProcess[str]) -> str:
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("cxrd: ")
     return line
+
+
+def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a `cxrd` process whose CXRD_ variables are `variables`."""
+    return _environment(variables) | {"PYTHONPATH": str(ROOT)}
 
 
 def _environment(variables: Mapping[str, str] | None) -> dict[str, str]:

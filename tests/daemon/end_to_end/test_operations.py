@@ -23,6 +23,7 @@ from tests.builders.outbox import queue_report
 from tests.builders.store_rows import LEASE
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.running import RunningDaemon
+from tests.servers.watching import fill, small_disk
 from tests.tools.cli import cxrd, one_line_of_error
 from tests.tools.paths import ROOT
 from tests.tools.waiting import wait_until
@@ -202,6 +203,17 @@ def test_backup_and_verify_name_the_damage_and_fail(house: Path) -> None:
     assert verified.returncode == 1
     assert "instance 1: its file has changed since it was written: have it sent" in verified.stdout
     assert cxrd("verify", "--quick", cwd=house).returncode == 0
+
+
+@pytest.mark.parametrize("free", [2**16, 2**19])
+def test_a_backup_on_a_full_disk_is_one_line(house: Path, free: int) -> None:
+    """The disk is full during the copy of the store, and after it."""
+    (house / "data" / "spool" / "received" / "aa" / "aa.dcm").write_bytes(bytes(2**20))
+    with small_disk(house / "disk", 2) as disk:
+        fill(disk, free)
+        line = one_line_of_error(cxrd("backup", "--to", "disk/backups", cwd=house))
+        assert "no space left for " in line
+        assert list((disk / "backups").glob("cxrd-*")) == []
 
 
 def test_backup_needs_a_folder(house: Path) -> None:

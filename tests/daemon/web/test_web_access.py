@@ -87,6 +87,23 @@ def test_unspecified_address_needs_names() -> None:
     assert not is_own_name("other.lan", named.names)
 
 
+def test_a_request_with_two_lengths_ends_its_connection(site: Site) -> None:
+    """RFC 9112 6.1: the body may hold a request that a proxy in front did not see."""
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    request = (
+        b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n%s"
+    )
+    with socket.create_connection((HOST, site.port), 10) as client:
+        client.sendall(request % (5 + len(smuggled), smuggled))
+        answer = b""
+        while chunk := client.recv(4096):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"connection: close" in answer.lower()
+
+
 def test_port_in_use_is_one_line() -> None:
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]

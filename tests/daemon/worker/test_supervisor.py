@@ -1,8 +1,11 @@
 """A role that ends is started again, also after a failed start."""
 
 import os
+import re
 import resource
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +17,7 @@ from daemon.config.fields import WebConfig
 from daemon.config.settings import Config
 from daemon.supervisor import Supervisor
 from daemon.worker.backoff import Backoff
+from daemon.worker.board import RoleState, roles_here
 from daemon.worker.role import RoleName, exit_reason
 from tests.servers.watching import children_of
 from tests.tools.ports import free_port
@@ -77,3 +81,29 @@ def test_a_role_whose_process_cannot_start_is_started_later(
             wait_until(lambda: "no process for the web" in caplog.text, "a start fails")
         wait_until(lambda: caplog.text.count("web started") == 2, "the role is started again")
         assert f"web stopped: signal {signal.SIGRTMIN + 2}; restarting" in caplog.text
+
+
+def test_a_role_that_is_killed_while_it_starts_is_started_again(tmp_path: Path) -> None:
+    before = children_of(os.getpid())
+    with supervised(tmp_path) as ready:
+        wait_until(lambda: bool(children_of(os.getpid()) - before), "a process")
+        for pid in children_of(os.getpid()) - before:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: ready == [RoleName.WEB], "the role works")
+        (status,) = roles_here(Config(data_dir=tmp_path / "data"))
+        assert (status.state, status.restarts, status.reason) == (RoleState.UP, 1, "")
+        for pid in children_of(os.getpid()) - before:
+            limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
+            assert re.search(r"Max core file size +0 +0 ", limits)
+    assert roles_here(Config(data_dir=tmp_path / "data")) == ()
+
+
+def test_a_process_that_forbids_core_dumps_leaves_none() -> None:
+    code = (
+        "import ctypes, resource\n"
+        "from daemon.worker.core_dumps import forbid_core_dumps\n"
+        "forbid_core_dumps()\n"
+        "print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(0, 0) 0\n"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -355,3 +356,17 @@ def test_a_postgresql_store_is_restored_by_pg_restore(house: House, database_url
     )
     with Store.open(database_url, migrate=False) as store:
         assert len(list(store.export.rows())) == 1
+
+
+def test_a_store_larger_than_a_file_may_be_is_a_storage_error(house: House) -> None:
+    """The error of SQLite's own copy is named like any other."""
+    if not house.url.startswith("sqlite"):
+        pytest.skip("pg_dump makes the copy of a PostgreSQL store")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
+    try:
+        with pytest.raises(StorageError, match=r"store\.sqlite: .*: check the disk of the backups"):
+            house.back_up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(house.into.glob("cxrd-*")) == []
