@@ -86,5 +86,9 @@ class JobRunningError(StorageError):
     """The job is running and cannot be changed by hand."""
 
 
+class JobEndedError(StorageError):
+    """The job has ended and cannot be discarded."""
+
+
 class LeaseLostError(StorageError):
     """The caller no longer holds the job; its result was not recorded."""

@@ -119,6 +119,23 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job with its study; study and accession number are empty for a job without a study."""
+
+    job: Job
+    study_instance_uid: str
+    accession_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """The first jobs of a list, and the number of all of them."""
+
+    jobs: tuple[ListedJob, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewInstance:
     """A received instance whose file is in the spool, before its acknowledgement.
 

@@ -18,6 +18,7 @@ from storage.images.outbox import Outbox
 from storage.images.receipt import record_instance
 from storage.images.results import Results
 from storage.queue.jobs import Jobs
+from storage.queue.listing import JobList
 from storage.records import KeptFile, NewInstance, Receipt
 from storage.status import Status
 from storage.tables import upgrade
@@ -63,6 +64,7 @@ class Store:
         self.retention = Retention(database, clock)
         self.integrity = Integrity(database)
         self.export = Export(database)
+        self.job_list = JobList(database)
         self.status = Status(database)
 
     @classmethod

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.audit import audit_app
+from daemon.cli.jobs import jobs_app
 from daemon.cli.model import model_app
 from daemon.cli.options import ConfigOption, JsonOption, SinceOption, UntilOption, print_json
 from daemon.cli.store import store_app
@@ -33,14 +34,10 @@ app = typer.Typer(
     help="A DICOM node that reads chest X-rays and answers with Structured Reports and heatmaps. "
     "RESEARCH USE ONLY: not for diagnosis.",
 )
-jobs_app = typer.Typer(no_args_is_help=True, help="The queue and its parked jobs.")
-
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(model_app, name="model")
 app.add_typer(audit_app, name="audit")
 app.add_typer(store_app)
-
-JobArgument = Annotated[int, typer.Argument(help="The job's number, as `cxrd jobs list` shows it.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -247,92 +244,3 @@ def export(
         print_json({"file": str(out), "rows": written})
         return
     typer.echo(f"{written} row(s) in {out}. Research use only.")
-
-
-@jobs_app.command("list")
-def jobs_list(
-    state: Annotated[
-        str | None, typer.Option(help="queued, running, done, parked or discarded.")
-    ] = None,
-    limit: Annotated[int, typer.Option(help="At most this many.")] = 50,
-    config: ConfigOption = None,
-) -> None:
-    """List jobs, newest first."""
-    from storage.records import JobState
-    from storage.store import Store
-
-    if state is not None and state not in list(JobState):
-        raise UsageError(f"--state: {state!r} is not one of {', '.join(JobState)}")
-    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
-        jobs = store.jobs.list(state=JobState(state) if state else None, limit=limit)
-    for job in jobs:
-        lane = f" to {job.lane}" if job.lane else ""
-        error = f": {_printable(job.last_error)}" if job.last_error else ""
-        typer.echo(
-            f"{job.id:>6}  {job.state:<9} {job.kind}{lane}, {job.attempts} attempt(s){error}"
-        )
-    if not jobs:
-        typer.echo("no such jobs")
-
-
-@jobs_app.command("show")
-def jobs_show(job_id: JobArgument, config: ConfigOption = None) -> None:
-    """Show everything about one job."""
-    import dataclasses
-
-    from storage.store import Store
-
-    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
-        job = store.jobs.get(job_id)
-    for field in dataclasses.fields(job):
-        typer.echo(f"{field.name:<12} {_printable(str(getattr(job, field.name)))}")
-
-
-def _printable(text: str) -> str:
-    """Return the text without control characters: it may quote a peer."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
-
-
-@jobs_app.command("retry")
-def jobs_retry(
-    job_ids: Annotated[list[int] | None, typer.Argument(help="Numbers of the jobs.")] = None,
-    parked: Annotated[bool, typer.Option("--all-parked", help="Every parked job.")] = False,
-    config: ConfigOption = None,
-) -> None:
-    """Queue jobs again, due now and with no attempts counted."""
-    from daemon.audit.users import current_user
-    from daemon.deliver.routes import refused_jobs
-    from storage.records import JobState
-    from storage.store import Store
-
-    settings = load_config(config)
-    with Store.open(settings.resolved_database_url, migrate=False) as store:
-        wanted = list(job_ids or [])
-        if parked:
-            wanted += [job.id for job in store.jobs.list(state=JobState.PARKED, limit=None)]
-        elif not wanted:
-            raise UsageError("name the jobs to retry, or give --all-parked")
-        refused = refused_jobs(settings, store, wanted)
-        allowed = [job_id for job_id in wanted if job_id not in refused]
-        for job_id in allowed:
-            store.jobs.retry(job_id, current_user())
-    typer.echo(f"{len(allowed)} job(s) queued again")
-    for job_id, reason in refused.items():
-        typer.echo(f"job {job_id} stays as it is: {reason}", err=True)
-    if refused:
-        raise UsageError(f"{len(refused)} job(s) are not queued; see above")
-
-
-@jobs_app.command("discard")
-def jobs_discard(
-    job_ids: Annotated[list[int], typer.Argument(help="Numbers of the jobs.")],
-    config: ConfigOption = None,
-) -> None:
-    """Discard jobs for good; their rows stay as a record."""
-    from daemon.audit.users import current_user
-    from storage.store import Store
-
-    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
-        for job_id in job_ids:
-            store.jobs.discard(job_id, current_user())
-            typer.echo(f"job {job_id} is discarded")

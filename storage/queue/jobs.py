@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, or_, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.audit.trail import append
-from storage.errors import JobRunningError, UnknownJobError
+from storage.errors import JobEndedError, JobRunningError, UnknownJobError
 from storage.queue.transitions import UNCLAIMED, enqueue, is_held, settle
 from storage.records import Job, JobKind, JobState, StudyKey
 from storage.tables.database import Database
@@ -178,12 +178,13 @@ class Jobs:
         return self._change(job_id, fresh, now, AuditKind.JOB_RETRIED, actor)
 
     def discard(self, job_id: int, actor: str = "") -> Job:
-        """Discard a job permanently. Raises UnknownJobError, JobRunningError.
+        """Discard a job permanently. Raises UnknownJobError, JobRunningError, JobEndedError.
 
         `actor` is the user, for the audit trail.
         """
         discarded = {"state": JobState.DISCARDED}
-        return self._change(job_id, discarded, self._now(), AuditKind.JOB_DISCARDED, actor)
+        ended = (JobState.DONE, JobState.DISCARDED)
+        return self._change(job_id, discarded, self._now(), AuditKind.JOB_DISCARDED, actor, ended)
 
     def subjects(
         self, kind: JobKind, among: Collection[str], states: Collection[JobState]
@@ -222,11 +223,18 @@ class Jobs:
             return connection.scalar(query)
 
     def _change(
-        self, job_id: int, values: dict[str, Any], now: datetime, kind: AuditKind, actor: str
+        self,
+        job_id: int,
+        values: dict[str, Any],
+        now: datetime,
+        kind: AuditKind,
+        actor: str,
+        refused: Collection[JobState] = (),
     ) -> Job:
+        """Change a job that is neither running nor in a refused state."""
         statement = (
             update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.state != JobState.RUNNING)
+            .where(jobs.c.id == job_id, jobs.c.state.not_in((JobState.RUNNING, *refused)))
             .values(**values, updated_at=now)
             .returning(*jobs.c)
         )
@@ -243,6 +251,8 @@ class Jobs:
                 append(connection, entry, now)
                 return changed
         job = self.get(job_id)
+        if job.state in refused:
+            raise JobEndedError(f"{job.kind} job {job.id} is {job.state}: nothing to discard")
         raise JobRunningError(f"{job.kind} job {job.id} is running: try again when it is not")
 
 

@@ -51,8 +51,9 @@ def test_process_lists_parked_jobs_and_succeeds(parked: Path) -> None:
 
 def test_parked_jobs_are_listed_shown_and_retried(parked: Path) -> None:
     listed = cxrd("jobs", "list", "--state", "parked", cwd=parked)
-    (line,) = listed.stdout.strip().splitlines()
+    line, total = listed.stdout.strip().splitlines()
     assert "deliver to pacs" in line
+    assert total == "1 of 1 job(s)"
     assert "status 0xA900: not wanted" in line
     number = line.split()[0]
     shown = cxrd("jobs", "show", number, cwd=parked)
@@ -80,11 +81,21 @@ def test_discarded_job_stays_as_a_record(parked: Path) -> None:
     parked_one = cxrd("jobs", "list", "--state", "parked", cwd=parked).stdout.split()[0]
     assert cxrd("jobs", "discard", parked_one, cwd=parked).returncode == 0
     assert states(parked) == ["discarded", "queued"]
-    lines = cxrd("jobs", "list", cwd=parked).stdout.strip().splitlines()
+    assert "is discarded: nothing to discard" in one_line_of_error(
+        cxrd("jobs", "discard", parked_one, cwd=parked)
+    )
+    lines = cxrd("jobs", "list", "--state", "queued", cwd=parked).stdout.strip().splitlines()
     numbers = [line.split()[0] for line in lines if "deliver to" in line]
     done = cxrd("jobs", "discard", *numbers, cwd=parked)
     assert done.stdout == "".join(f"job {number} is discarded\n" for number in numbers)
     assert states(parked) == ["discarded", "discarded"]
+
+
+def test_jobs_are_listed_with_what_needs_a_person_first(parked: Path) -> None:
+    listed = cxrd("jobs", "list", cwd=parked).stdout.strip().splitlines()
+    assert listed[0].split()[1] == "parked"
+    short = cxrd("jobs", "list", "--limit", "1", cwd=parked).stdout.strip().splitlines()
+    assert short == [listed[0], f"1 of {len(listed) - 1} job(s): --limit shows more"]
 
 
 def test_unknown_job_is_one_line(parked: Path) -> None:

@@ -1,0 +1,120 @@
+"""`cxrd jobs`: list, show, retry and discard the jobs of the queue. No logic."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.options import ConfigOption
+from daemon.config.settings import load_config
+from daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from storage.records import ListedJob
+
+jobs_app = typer.Typer(no_args_is_help=True, help="The queue and its parked jobs.")
+
+JobArgument = Annotated[int, typer.Argument(help="The job's number, as `cxrd jobs list` shows it.")]
+
+
+@jobs_app.command("list")
+def jobs_list(
+    state: Annotated[
+        str | None, typer.Option(help="queued, running, done, parked or discarded.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
+    config: ConfigOption = None,
+) -> None:
+    """List jobs: parked jobs first, then failed, running, queued, done and discarded ones.
+
+    Each line has the Study Instance UID and the accession number, if the job has a study.
+    """
+    from storage.records import JobState
+    from storage.store import Store
+
+    if state is not None and state not in list(JobState):
+        raise UsageError(f"--state: {state!r} is not one of {', '.join(JobState)}")
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        page = store.job_list.page(JobState(state) if state else None, limit)
+    for listed in page.jobs:
+        typer.echo(_line(listed))
+    if not page.total:
+        typer.echo("no such jobs")
+    elif len(page.jobs) < page.total:
+        typer.echo(f"{len(page.jobs)} of {page.total} job(s): --limit shows more")
+    else:
+        typer.echo(f"{page.total} of {page.total} job(s)")
+
+
+def _line(listed: "ListedJob") -> str:
+    job = listed.job
+    lane = f" to {job.lane}" if job.lane else ""
+    error = f": {job.last_error}" if job.last_error else ""
+    study = f", study {listed.study_instance_uid}" if listed.study_instance_uid else ""
+    accession = f", accession {listed.accession_number}" if listed.accession_number else ""
+    text = f"{job.kind}{lane}, {job.attempts} attempt(s){study}{accession}{error}"
+    return f"{job.id:>6}  {job.state:<9} {_printable(text)}"
+
+
+@jobs_app.command("show")
+def jobs_show(job_id: JobArgument, config: ConfigOption = None) -> None:
+    """Show everything about one job."""
+    import dataclasses
+
+    from storage.store import Store
+
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        listed = store.job_list.listed(store.jobs.get(job_id))
+    shown = dataclasses.asdict(listed.job)
+    shown |= {"study": listed.study_instance_uid, "accession": listed.accession_number}
+    for name, value in shown.items():
+        typer.echo(f"{name:<12} {_printable(str(value))}")
+
+
+def _printable(text: str) -> str:
+    """Return the text without control characters: it may quote a peer."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+@jobs_app.command("retry")
+def jobs_retry(
+    job_ids: Annotated[list[int] | None, typer.Argument(help="Numbers of the jobs.")] = None,
+    parked: Annotated[bool, typer.Option("--all-parked", help="Every parked job.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Queue jobs again, due now and with no attempts counted."""
+    from daemon.audit.users import current_user
+    from daemon.deliver.routes import refused_jobs
+    from storage.records import JobState
+    from storage.store import Store
+
+    settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
+        wanted = list(job_ids or [])
+        if parked:
+            wanted += [job.id for job in store.jobs.list(state=JobState.PARKED, limit=None)]
+        elif not wanted:
+            raise UsageError("name the jobs to retry, or give --all-parked")
+        refused = refused_jobs(settings, store, wanted)
+        allowed = [job_id for job_id in wanted if job_id not in refused]
+        for job_id in allowed:
+            store.jobs.retry(job_id, current_user())
+    typer.echo(f"{len(allowed)} job(s) queued again")
+    for job_id, reason in refused.items():
+        typer.echo(f"job {job_id} stays as it is: {reason}", err=True)
+    if refused:
+        raise UsageError(f"{len(refused)} job(s) are not queued; see above")
+
+
+@jobs_app.command("discard")
+def jobs_discard(
+    job_ids: Annotated[list[int], typer.Argument(help="Numbers of the jobs.")],
+    config: ConfigOption = None,
+) -> None:
+    """Discard jobs for good; their rows stay as a record."""
+    from daemon.audit.users import current_user
+    from storage.store import Store
+
+    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+        for job_id in job_ids:
+            store.jobs.discard(job_id, current_user())
+            typer.echo(f"job {job_id} is discarded")
