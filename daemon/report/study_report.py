@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from daemon.analyse.result_objects import SERIES_NUMBERS, BuiltObject
 from dicom_io.errors import NotDicomError
-from dicom_io.gate.reasons import Reason
+from dicom_io.gate.reasons import RESULTS, Reason
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.classes import REPORT_CLASS
 from dicom_io.objects.encode import to_bytes
@@ -79,7 +79,7 @@ def _reportable(study: StudyResults) -> list[Instance]:
 
     Otherwise a PACS that sends our own objects back would trigger a new report with every report.
     """
-    return [item for item in study.instances if item.reason != Reason.OWN_RESULT]
+    return [item for item in study.instances if item.reason not in RESULTS]
 
 
 def kept_and_analysed(study: StudyResults) -> list[Instance]:

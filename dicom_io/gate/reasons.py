@@ -13,10 +13,16 @@ class Reason(StrEnum):
     UNSUPPORTED_SOP_CLASS = "UNSUPPORTED_SOP_CLASS"
     FOR_PROCESSING = "FOR_PROCESSING"
     OWN_RESULT = "OWN_RESULT"
+    AI_RESULT = "AI_RESULT"
     NOT_RADIOGRAPH = "NOT_RADIOGRAPH"
     SECONDARY_CAPTURE = "SECONDARY_CAPTURE"
+    SYNTHETIC_DATA = "SYNTHETIC_DATA"
+    QUALITY_CONTROL = "QUALITY_CONTROL"
+    ANIMAL = "ANIMAL"
     NOT_CHEST = "NOT_CHEST"
     BODY_PART_NOT_SAID = "BODY_PART_NOT_SAID"
+    BONE_SUPPRESSED = "BONE_SUPPRESSED"
+    DUAL_ENERGY = "DUAL_ENERGY"
     LATERAL_VIEW = "LATERAL_VIEW"
     OBLIQUE_VIEW = "OBLIQUE_VIEW"
     VIEW_NOT_SAID = "VIEW_NOT_SAID"
@@ -39,17 +45,26 @@ class Reason(StrEnum):
         return _EXPLANATIONS[self]
 
 
+RESULTS = frozenset({Reason.OWN_RESULT, Reason.AI_RESULT})
+"""Reasons of results, which arrive because of a film and are not part of a report on it."""
+
 FAILURES = frozenset({Reason.DECODER_FAILED, Reason.ANALYSIS_FAILED})
 """Reasons that do not judge the image: another attempt at the same bytes may succeed."""
 
 _EXPLANATIONS = {
     Reason.UNSUPPORTED_SOP_CLASS: "Only CR, DX for presentation and Secondary Capture are read.",
     Reason.FOR_PROCESSING: "A detector's raw image; the one for presentation is read instead.",
-    Reason.OWN_RESULT: "A result of an AI analysis, not a film.",
+    Reason.OWN_RESULT: "A result of this software, not a film.",
+    Reason.AI_RESULT: "A result of another AI analysis, not a film.",
     Reason.NOT_RADIOGRAPH: "The object is not marked as a radiograph.",
     Reason.SECONDARY_CAPTURE: "Secondary Captures of this sender are not read.",
+    Reason.SYNTHETIC_DATA: "The picture is made by a program, not by X-rays.",
+    Reason.QUALITY_CONTROL: "A film of a test object, for quality control.",
+    Reason.ANIMAL: "The patient is an animal; the model is made for people.",
     Reason.NOT_CHEST: "The film shows another part of the body.",
     Reason.BODY_PART_NOT_SAID: "The body part is not said, and this sender has to say it.",
+    Reason.BONE_SUPPRESSED: "A copy without the bones; the original film is read instead.",
+    Reason.DUAL_ENERGY: "A bone or soft-tissue image of two energies; the ordinary film is read.",
     Reason.LATERAL_VIEW: "A lateral film; the model reads frontal ones.",
     Reason.OBLIQUE_VIEW: "An oblique film; the model reads frontal ones.",
     Reason.VIEW_NOT_SAID: "The view is not said, and this sender has to say it.",

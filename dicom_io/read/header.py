@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydicom import Dataset
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VR
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.valuerep import TEXT_VR_DELIMS
 
 from dicom_io.errors import NotDicomError
 from dicom_io.read.bounded_parser import (
@@ -47,6 +50,8 @@ _IDENTIFYING_READS = 100_000
 _INFLATED_FIRST, _INFLATED_AT_MOST = 1 << 20, 16 << 20
 
 _INFLATING = threading.Lock()
+
+_CHINESE = frozenset({"GB18030", "GBK"})
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _IDENTIFYING = tuple(
@@ -206,14 +211,20 @@ def is_uid(value: str) -> bool:
 
 
 def text(ds: Dataset, keyword: str) -> str:
-    """Return an attribute as stripped text; several values are joined by a backslash."""
+    """Return an attribute as stripped text; several values are joined by a backslash.
+
+    A Code String is decoded in the object's character set. PS3.5 6.2 allows it only ASCII, but
+    equipment writes body parts in its own language.
+    """
 
     def read() -> str:
         value = ds.get(keyword)
         if value is None:
             return ""
         parts = [value] if isinstance(value, str | bytes) else _as_list(value)
-        return "\\".join(_as_text(part) for part in parts)
+        joined = "\\".join(_as_text(part) for part in parts)
+        plain = joined.isascii() and "\x1b" not in joined
+        return joined if plain else _readable(ds, keyword, joined)
 
     return _read(ds, keyword, LONGEST_TEXT, read, "")
 
@@ -270,6 +281,8 @@ def all_items(ds: Dataset, keyword: str, *, most: int) -> tuple[Dataset, ...]:
 def _read(
     ds: Dataset, keyword: str, longest: int, read: Callable[[], _Value], absent: _Value
 ) -> _Value:
+    if keyword not in ds:
+        return absent
     try:
         with suppressed_warnings():
             return read() if raw_length(ds, Tag(keyword)) <= longest else absent
@@ -289,6 +302,25 @@ def _as_list(value: object) -> list[object]:
 def _as_text(value: object) -> str:
     shown = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     return shown.strip(" \0\r\n\t")
+
+
+def _readable(ds: Dataset, keyword: str, value: str) -> str:
+    """Return a Code String, which pydicom decodes as Latin-1, in the object's character set."""
+    if dictionary_VR(keyword) != "CS":
+        return value
+    try:
+        stored = value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value
+    try:
+        encodings = convert_encodings(ds.get("SpecificCharacterSet") or "ISO_IR 6")
+    except PARSER_ERRORS:
+        return value
+    if not _CHINESE.intersection(encodings) and b"\x1b" not in stored:
+        # UTF-8 is often written without its name; text in another set is hardly ever valid UTF-8.
+        with contextlib.suppress(UnicodeDecodeError):
+            return stored.decode("utf-8")
+    return decode_bytes(stored, encodings, TEXT_VR_DELIMS)
 
 
 def _read_file(path: Path) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from tests.benchmarks import (
     acknowledge,
     delivery,
+    header_tables,
     inference,
     large_store,
     queue,
@@ -22,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "queue": queue.run,
     "delivery": delivery.run,
     "large_store": large_store.run,
+    "header_tables": header_tables.run,
     "training": training.run,
 }
 

@@ -113,9 +113,9 @@ REFUSED: list[tuple[Reason, str, dict[str, Any]]] = [
     (Reason.MULTI_FRAME, SC, {"NumberOfFrames": 12}),
     (Reason.OWN_RESULT, SC, {"Manufacturer": "cxrd"}),
     (Reason.OWN_RESULT, SC, {"SeriesDescription": "AI heatmap - research use only"}),
-    (Reason.OWN_RESULT, SC, {"DerivationCodeSequence": [code("130403", "Grad-CAM")]}),
+    (Reason.AI_RESULT, SC, {"DerivationCodeSequence": [code("130403", "Grad-CAM")]}),
     (
-        Reason.OWN_RESULT,
+        Reason.AI_RESULT,
         SC,
         {"ContentQualification": "RESEARCH", "ImageType": ["DERIVED", "SECONDARY", "OTHER"]},
     ),
