@@ -136,10 +136,12 @@ class Store:
 
         `sources` maps calling AE titles to sources. A study stays as it is if its instances have
         several senders, if a sender is not in `sources`, or if the source already has the study or
-        one of its instances.
+        one of its instances. Only the first call after an upgrade changes studies: an AE title may
+        later be that of another sender.
         """
+        now = self._now()
         with self._database.writing() as connection:
-            return adopt_sources(connection, sources)
+            return adopt_sources(connection, sources, now)
 
     def _require_file(self) -> None:
         if self._file != _file_identity(self._database):

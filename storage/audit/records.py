@@ -29,6 +29,7 @@ class AuditKind(StrEnum):
     LOGIN = "login"
     PURGED = "purged"
     BACKED_UP = "backed_up"
+    SOURCES_ADOPTED = "sources_adopted"
     AUDIT_EXPORTED = "audit_exported"
     SECURITY_ALERT = "security_alert"
 

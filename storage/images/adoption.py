@@ -2,16 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
+from storage.audit.records import AuditEntry, AuditKind
+from storage.audit.trail import append
 from storage.images.lookup import of_study
 from storage.records import JobKind, StudyKey
-from storage.tables.schema import instances, jobs, objects, studies
+from storage.tables.schema import audit_events, instances, jobs, objects, studies
 
 
-def adopt_sources(connection: Connection, sources: Mapping[str, str]) -> int:
+def adopt_sources(connection: Connection, sources: Mapping[str, str], now: datetime) -> int:
     """Give studies a source inside a transaction; see `Store.adopt_sources`."""
+    done = select(audit_events.c.number).where(audit_events.c.kind == AuditKind.SOURCES_ADOPTED)
     rows = connection.execute(
         select(instances.c.study_instance_uid, instances.c.calling_ae_title)
         .where(instances.c.source == "")
@@ -20,12 +24,16 @@ def adopt_sources(connection: Connection, sources: Mapping[str, str]) -> int:
     senders: dict[str, set[str]] = defaultdict(set)
     for study, title in rows:
         senders[study].add(title)
+    if not senders or connection.scalar(done.limit(1)) is not None:
+        return 0
     adopted = 0
     for study, titles in senders.items():
         named = {sources.get(title) for title in titles}
         source = named.pop()
         if not named and source:
             adopted += _adopt(connection, StudyKey("", study), StudyKey(source, study))
+    detail = f"{adopted} study(ies) have the source of their sender, {len(senders) - adopted} none"
+    append(connection, AuditEntry(AuditKind.SOURCES_ADOPTED, detail=detail), now)
     return adopted
 
 

@@ -116,7 +116,6 @@ def test_an_upgrade_keeps_every_row(old_store: str, kept: Rows) -> None:
 
 def test_a_study_of_one_known_sender_gets_its_source(old_store: str) -> None:
     with Store.open(old_store, migrate=True) as store:
-        assert store.adopt_sources({"SOMEONE ELSE": "west"}) == 0
         assert store.adopt_sources({"MODALITY": "north"}) == 2
         assert store.adopt_sources({"MODALITY": "south"}) == 0
 
@@ -129,6 +128,24 @@ def test_a_study_of_one_known_sender_gets_its_source(old_store: str) -> None:
         assert claim(store, JobKind.REPORT).subject == "1.2.4@north"
         again = new_instance("1.1", source="north")
         assert store.record_instance(again, 0).outcome is ReceiptOutcome.DUPLICATE
+
+
+def test_sources_are_adopted_once(old_store: str) -> None:
+    """A later configuration may give the AE title to another sender."""
+    with Store.open(old_store, migrate=True) as store:
+        assert store.adopt_sources({"SOMEONE ELSE": "west"}) == 0
+        assert store.adopt_sources({"MODALITY": "north"}) == 0
+        assert {store.results.study(uid).source for uid in (STUDY, "1.2.4")} == {""}
+        *_, row = store.audit.rows()
+        assert (row.kind, row.detail) == (
+            "sources_adopted",
+            "0 study(ies) have the source of their sender, 2 none",
+        )
+
+
+def test_a_new_store_has_no_sources_to_adopt(store: Store) -> None:
+    assert store.adopt_sources({"MODALITY": "north"}) == 0
+    assert list(store.audit.rows()) == []
 
 
 def test_a_study_of_two_senders_or_known_to_its_source_keeps_its_place(
