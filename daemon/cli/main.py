@@ -63,7 +63,7 @@ def main() -> None:
     write_privately()
     forbid_core_dumps()
     try:
-        app()
+        app(prog_name="cxrd")
     except ROOM_ERRORS as error:
         typer.echo(f"cxrd: {error}", err=True)
         sys.exit(1)

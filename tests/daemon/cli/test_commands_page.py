@@ -1,0 +1,139 @@
+"""docs/commands.md: exit statuses, JSON documents, help, version and completion."""
+
+import json
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer.main
+
+from daemon.__main__ import INTERRUPTED
+from daemon.cli.main import app
+from daemon.config import settings
+from daemon.preflight import checks
+from daemon.preflight.result import CheckResult
+from storage.files.spool import make_spool
+from storage.store import Store
+from tests.tools.cli import cxrd
+from tests.tools.paths import ROOT
+from tests.tools.ports import free_port
+
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
+PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+
+
+def all_commands(group: Any = None, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the words of each group and command."""
+    group = group or typer.main.get_command(app)
+    found = [before]
+    for name, command in getattr(group, "commands", {}).items():
+        found += all_commands(command, (*before, name))
+    return found
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A folder with an empty store and spool."""
+    with Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True):
+        make_spool(tmp_path / "data" / "spool")
+    (tmp_path / "config.yaml").write_text(
+        f"listener: {{port: {free_port()}}}\nweb: {{port: {free_port()}}}\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", all_commands(), ids=" ".join)
+def test_every_command_has_short_help(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = cxrd(*words, "-h", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--help" in click.unstyle(done.stdout)
+
+
+def test_the_version_is_shown(tmp_path: Path) -> None:
+    done = cxrd("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"cxrd {version('cxrd')}\n")
+
+
+def test_each_documented_exit_status_occurs(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    occurs = {
+        cxrd("verify", cwd=house).returncode,
+        cxrd("jobs", "show", "4711", cwd=house).returncode,
+        cxrd("verify", "--no-such-option", cwd=house).returncode,
+    }
+
+    def interrupted(_path: Path) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(settings, "read_yaml", interrupted)
+    ended = cxrd("verify", cwd=house)
+    assert ended.returncode == INTERRUPTED
+    assert "Traceback" not in ended.stderr
+    statuses = re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)
+    assert {*map(str, sorted(occurs)), str(INTERRUPTED)} == set(statuses)
+
+
+def test_a_failed_check_is_exit_status_1_with_its_document(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = CheckResult("model", False, "no bundle")
+    monkeypatch.setattr(checks, "check_model", lambda _config: failed)
+    done = cxrd("check", "--json", cwd=house)
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["ok"] is False
+    assert document["checks"][-1] == {"name": "model", "result": "failed", "detail": "no bundle"}
+    assert done.stderr == "cxrd: 1 check(s) failed; see above\n"
+
+
+def documents(house: Path) -> dict[str, set[str]]:
+    """Return the keys of the JSON document of each command."""
+    (house / "data" / "spool" / "received").mkdir()
+    commands = {
+        "cxrd check": ["check"],
+        "cxrd export": ["export", "--out", "rows.csv"],
+        "cxrd verify": ["verify"],
+        "cxrd audit verify": ["audit", "verify"],
+    }
+    found = {}
+    for name, arguments in commands.items():
+        done = cxrd(*arguments, "--json", cwd=house)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found[name] = keys_of(json.loads(done.stdout))
+    return found
+
+
+def keys_of(document: Any) -> set[str]:
+    if isinstance(document, list):
+        return set().union(*map(keys_of, document))
+    if isinstance(document, dict):
+        return set(document) | set().union(*map(keys_of, document.values()))
+    return set()
+
+
+def test_json_documents_have_the_documented_keys(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well = CheckResult("model", True, "sound")
+    monkeypatch.setattr(checks, "check_model", lambda _config: well)
+    table = PAGE.split("<!-- json -->")[1]
+    values = {"ok", "warning", "failed", "instance", "object"}
+    documented = {
+        command: set(re.findall(r"`(\w+)`", keys))
+        for command, keys in re.findall(r"^\| `(cxrd [a-z ]+)` \| (.*) \|$", table, re.MULTILINE)
+    }
+    # A sound store has no faults whose keys could be seen.
+    faults = {"owner", "number", "problem"}
+    for command, keys in documents(house).items():
+        assert keys | faults | values == documented.pop(command) | faults | values
+    assert documented == {}
+
+
+def test_completion_completes_a_command(tmp_path: Path) -> None:
+    asked = {"_CXRD_COMPLETE": "complete_bash", "COMP_WORDS": "cxrd ser", "COMP_CWORD": "1"}
+    assert cxrd(cwd=tmp_path, variables=asked).stdout.split() == ["serve"]
+    script = cxrd(cwd=tmp_path, variables={"_CXRD_COMPLETE": "source_bash"}).stdout
+    assert "complete -o default -F _cxrd_completion cxrd" in script
