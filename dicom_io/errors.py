@@ -64,3 +64,10 @@ class AssociationError(DicomError):
     def __init__(self, message: str, *, retryable: bool) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class UnmatchedResponseError(AssociationError):
+    """A response does not answer its request; the association was ended."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)

@@ -120,11 +120,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class ListedJob:
-    """A job with its study; study and accession number are empty for a job without a study."""
+    """A job with its study; study and accession number are empty for a job without a study.
+
+    `coerced_uid` is the UID under which the destination of a delivery keeps the object, if it chose
+    another.
+    """
 
     job: Job
     study_instance_uid: str
     accession_number: str
+    coerced_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,19 +301,28 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class PendingDelivery:
-    """The object and the destination of a DELIVER job. It may not leave while it is held."""
+    """The object and the destination of a DELIVER job. It may not leave while it is held.
+
+    `coerced_uid` is the UID under which the destination keeps it, if it chose another.
+    """
 
     object: ObjectRecord
     destination: str
     is_held: bool = False
+    coerced_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceName:
-    """An instance as a storage commitment message names it."""
+    """An instance as a storage commitment message names it.
+
+    `coerced_uid` is the UID under which the destination keeps an object of this node, if it chose
+    another; a request to the destination names that one.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
+    coerced_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ def jobs_show(job_id: JobArgument, config: ConfigOption = None) -> None:
         listed = store.job_list.listed(store.jobs.get(job_id))
     shown = dataclasses.asdict(listed.job)
     shown |= {"study": listed.study_instance_uid, "accession": listed.accession_number}
+    if listed.coerced_uid:
+        shown["kept as"] = listed.coerced_uid
     for name, value in shown.items():
         typer.echo(f"{name:<12} {_printable(str(value))}")
 

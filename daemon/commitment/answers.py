@@ -50,10 +50,15 @@ def peers_of(config: Config, caller: Caller) -> list[PeerConfig]:
     return [peer for peer in config.callers if peer.as_caller.matches(caller)]
 
 
-def sent_as(instance: InstanceName) -> Reference:
-    """Return the reference to the instance as sent: a report may have another SOP class there."""
+def kept_as(instance: InstanceName) -> Reference:
+    """Return the reference to the instance as the destination has it.
+
+    The destination may have coerced its UID; a report may have another SOP class there.
+    """
     sop_class_uid, uid = instance.sop_class_uid, instance.sop_instance_uid
-    if sop_class_uid in REPORT_CLASSES:
+    if instance.coerced_uid:
+        uid = instance.coerced_uid
+    elif sop_class_uid in REPORT_CLASSES:
         uid = fallback_uid(uid, sop_class_uid)
     return Reference(sop_class_uid, uid)
 
@@ -68,7 +73,7 @@ def take_answer(
     failed = {failure.reference.sop_instance_uid: failure.reason for failure in answer.failed}
     try:
         requested = store.commitments.requested(answer.transaction_uid)
-        ours = {sent_as(item).sop_instance_uid: item.sop_instance_uid for item in requested}
+        ours = {kept_as(item).sop_instance_uid: item.sop_instance_uid for item in requested}
         outcome = store.commitments.record_answer(
             peers,
             answer.transaction_uid,

@@ -9,7 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 
-from daemon.commitment.answers import answer_to, sent_as, settle_answer, take_answer
+from daemon.commitment.answers import answer_to, kept_as, settle_answer, take_answer
 from daemon.config.peers import PeerConfig
 from daemon.worker.backoff import Backoff
 from daemon.worker.loop import Loop, from_now
@@ -81,7 +81,7 @@ class CommitmentWorker:
 
     def run(self) -> None:
         """Send requests and answers until told to stop."""
-        self._loop.run(self._work_off_due)
+        self._loop.run(self._work_off_due, self._queue.last_retry)
 
     def _work_off_due(self) -> float:
         """Do the jobs that are due until one fails. Return the seconds to wait."""
@@ -128,7 +128,7 @@ class CommitmentWorker:
     def _send(self, job: Job, step: CommitmentStep, order: CommitmentOrder) -> None:
         request = CommitmentRequest(
             order.transaction_uid,
-            tuple(sent_as(instance) for instance in order.instances),
+            tuple(kept_as(instance) for instance in order.instances),
         )
         with CommitmentSession(self._destination, self._take_answer) as session:
             status = session.send(request)

@@ -14,7 +14,7 @@ from daemon.worker.role import RoleContext
 from dicom_io.errors import AssociationError, DicomError
 from dicom_io.objects.compression import picture_for_destination
 from dicom_io.send.sender import Sender
-from dicom_io.send.store_status import Disposition
+from dicom_io.send.store_status import DUPLICATE, Disposition
 from storage.errors import SpoolUnavailableError, StorageError
 from storage.files.spool import Spool
 from storage.records import Job, JobKind, PendingDelivery
@@ -29,6 +29,9 @@ class DeliveryWorker:
 
     max_reads = 10
     """A delivery is parked after this many attempts to read its object."""
+
+    max_unmatched = 10
+    """A delivery is parked after this many attempts whose response answered another request."""
 
     lease_margin_seconds = 30.0
     """Added to the network timeouts, so that a slow delivery keeps its lease."""
@@ -60,7 +63,7 @@ class DeliveryWorker:
 
     def run(self) -> None:
         """Deliver until told to stop."""
-        self._loop.run(self._deliver_due)
+        self._loop.run(self._deliver_due, self._queue.last_retry)
 
     def _deliver_due(self) -> float:
         """Deliver until no job is due or the destination fails. Return the seconds to wait."""
@@ -110,9 +113,17 @@ class DeliveryWorker:
             case Disposition.DELIVERED:
                 self._loop.succeeded()
                 self._store.results.record_delivery(
-                    job, result.status, result.sop_class_uid, commit_after=self._commit_after
+                    job,
+                    result.status,
+                    result.sop_class_uid,
+                    # A duplicate is kept under the UID of the delivery before.
+                    coerced_uid=None if result.status == DUPLICATE else result.coerced_uid,
+                    commit_after=self._commit_after,
                 )
-                log.info("%s: %s %d delivered", self._name, delivery.object.kind, job.id)
+                changed = " under another UID" if result.coerced_uid else ""
+                log.info("%s: %s %d delivered%s", self._name, delivery.object.kind, job.id, changed)
+            case Disposition.RETRY if result.is_unmatched and job.attempts >= self.max_unmatched:
+                self._queue.park(job, result.detail)
             case Disposition.RETRY if result.status is None:
                 raise AssociationError(result.detail, retryable=True)
             case Disposition.RETRY:

@@ -3,10 +3,14 @@
 import datetime
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from daemon.worker.backoff import Backoff
 from daemon.worker.redaction import error_text
+
+LOOK_SECONDS = 1.0
+"""Time between two looks for a reason to end a wait early."""
 
 
 class Loop:
@@ -31,10 +35,32 @@ class Loop:
         self._survives = survives
         self._failures = 0
 
-    def run(self, step: Callable[[], float]) -> None:
-        """Repeat `step`, which returns the seconds to wait after it."""
+    def run(self, step: Callable[[], float], wake: Callable[[], object] | None = None) -> None:
+        """Repeat `step`, which returns the seconds to wait after it.
+
+        A wait ends, and the backoff starts again, within about a second after `wake` returns
+        another value than at the start of the wait.
+        """
         while not self._stop.is_set():
-            self._stop.wait(self.attempt(step))
+            self._wait(self.attempt(step), wake)
+
+    def _wait(self, seconds: float, wake: Callable[[], object] | None) -> None:
+        if wake is None or seconds <= LOOK_SECONDS:
+            self._stop.wait(seconds)
+            return
+        until = time.monotonic() + seconds
+        at_start, is_known = None, False
+        while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
+            try:
+                now = wake()
+            except self._survives as error:
+                self._log.debug("%s: no look at the queue: %s", self._name, error_text(error))
+            else:
+                if is_known and now != at_start:
+                    self.succeeded()
+                    return
+                at_start, is_known = now, True
+            self._stop.wait(min(LOOK_SECONDS, left))
 
     def attempt(self, step: Callable[[], float]) -> float:
         """Run `step` once. Return the seconds to wait, after an error those of the backoff."""

@@ -34,6 +34,10 @@ class PeerQueue:
         """Claim the job that has been due longest, if any."""
         return self._store.jobs.claim(self._kinds, self._worker, self._lease, self._peer)
 
+    def last_retry(self) -> datetime.datetime | None:
+        """Return when an operator last queued one of these jobs again that is still due."""
+        return self._store.jobs.last_retry(self._kinds, self._peer)
+
     def lease(self, job: Job) -> Lease:
         """Return the lease on a job just claimed."""
         return Lease(self._store, job, self._lease, self._log)

@@ -17,7 +17,9 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE
 
-from dicom_io.errors import AssociationError
+from dicom_io.errors import UnmatchedResponseError
+from dicom_io.read.header import is_uid
+from dicom_io.send.store_status import is_warning
 
 _POLL_SECONDS = 1.0
 _BYTES_ACKED = struct.Struct("@120xQ")
@@ -29,6 +31,8 @@ class MatchingProvider(DIMSEServiceProvider):
 
     The wait ends `seconds` after the last byte has arrived at the peer. Meanwhile `on_wait` is
     called about once a second; an exception in it ends the association.
+    `coerced_uid` is the UID under which the peer keeps the object of the last C-STORE, if it
+    announced another one than that of the request; otherwise it is empty.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class MatchingProvider(DIMSEServiceProvider):
     ) -> None:
         super().__init__(association)
         self.on_wait: Callable[[], object] = lambda: None
+        self.coerced_uid = ""
         self._connection = connection
         self._peer = peer
         self._seconds = seconds
@@ -62,6 +67,7 @@ class MatchingProvider(DIMSEServiceProvider):
         difference = "" if message is None else _difference(message, self._request)
         if difference:
             raise self._mismatch(difference)
+        self.coerced_uid = _other_uid(message, self._request) if message is not None else ""
         return context_id, message
 
     def _wait(self) -> tuple[Any, Any]:
@@ -99,12 +105,11 @@ class MatchingProvider(DIMSEServiceProvider):
         except (AttributeError, OSError, struct.error):
             return 0
 
-    def _mismatch(self, difference: str) -> AssociationError:
+    def _mismatch(self, difference: str) -> UnmatchedResponseError:
         self.assoc.abort()
-        return AssociationError(
+        return UnmatchedResponseError(
             f"{self._peer} gave a response that does not answer the request ({difference}), so the "
-            "association was ended; if this goes on, tell the vendor of its software",
-            retryable=True,
+            "association was ended; if this goes on, tell the vendor of its software"
         )
 
 
@@ -124,10 +129,19 @@ def _difference(message: Any, request: Any) -> str:
         return "it is of another service"
     if message.MessageIDBeingRespondedTo != request.MessageID:
         return f"Message ID {message.MessageIDBeingRespondedTo} instead of {request.MessageID}"
-    # Optional in a response (PS3.7 table 9.3-2).
-    if isinstance(request, C_STORE) and message.AffectedSOPInstanceUID not in (
-        None,
-        request.AffectedSOPInstanceUID,
-    ):
+    other = _other_uid(message, request)
+    if other and not (is_warning(int(message.Status or 0)) and is_uid(other)):
         return "another SOP Instance UID"
     return ""
+
+
+def _other_uid(message: Any, request: Any) -> str:
+    """Return the SOP Instance UID of a C-STORE response if it is not that of the request.
+
+    The UID is optional in a response (PS3.7 table 9.3-2). With a warning another UID is a coercion:
+    the peer keeps the object under it (PS3.4 B.2.3, status B000).
+    """
+    if not isinstance(request, C_STORE):
+        return ""
+    found = str(message.AffectedSOPInstanceUID or "")
+    return "" if found == str(request.AffectedSOPInstanceUID) else found

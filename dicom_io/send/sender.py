@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 from pynetdicom.association import Association
 
-from dicom_io.errors import AssociationError, NotDicomError
+from dicom_io.errors import AssociationError, NotDicomError, UnmatchedResponseError
 from dicom_io.objects.classes import PLAIN_SYNTAXES, REPORT_CLASSES, RESULT_CLASSES, VERIFICATION
 from dicom_io.read.header import header_of, read_dataset, read_header
 from dicom_io.read.warnings_off import suppressed_warnings
@@ -36,6 +36,8 @@ class SendResult:
 
     `sop_class_uid` and `sop_instance_uid` are those of the object sent: a report may be sent as
     another SOP class (`report_for_destination`). They are empty if the object was not sent.
+    `coerced_uid` is the SOP Instance UID under which the destination keeps the object, if it said
+    that it changed it. `is_unmatched` is True if the response did not answer the request.
     """
 
     status: int | None
@@ -43,6 +45,8 @@ class SendResult:
     detail: str
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+    coerced_uid: str = ""
+    is_unmatched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +243,8 @@ def _store(association: Association, ds: Dataset) -> SendResult:
     try:
         answer = association.send_c_store(ds)
     except AssociationError as error:
-        return SendResult(None, Disposition.RETRY, str(error))
+        is_unmatched = isinstance(error, UnmatchedResponseError)
+        return SendResult(None, Disposition.RETRY, str(error), is_unmatched=is_unmatched)
     except _ENCODER_ERRORS as error:
         if not association.is_established:
             return SendResult(None, Disposition.RETRY, "the association broke while sending")
@@ -249,7 +254,8 @@ def _store(association: Association, ds: Dataset) -> SendResult:
         return SendResult(None, Disposition.RETRY, "no answer: the association broke or timed out")
     comment = str(answer.get("ErrorComment", "") or "")
     detail = f"status 0x{int(status):04X}" + (f": {comment}" if comment else "")
-    return SendResult(int(status), classify(int(status)), detail)
+    coerced = cast(MatchingProvider, association.dimse).coerced_uid
+    return SendResult(int(status), classify(int(status)), detail, coerced_uid=coerced)
 
 
 def _unencodable(error: Exception) -> SendResult:

@@ -6,7 +6,6 @@ at any time, to any process. Each answer touches the job, which then takes its n
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -67,7 +66,7 @@ class Commitments:
             )
 
     def requested(self, transaction_uid: str) -> tuple[InstanceName, ...]:
-        """Return the instances of a request, by our own UIDs and the SOP classes sent.
+        """Return the instances of a request, by our own UIDs and as the destination has them.
 
         An unknown request has no instances.
         """
@@ -223,7 +222,17 @@ def _unsent_request(connection: Connection, study: str, destination: str) -> Com
 
 def _instances_of(connection: Connection, transaction_uid: str) -> tuple[InstanceName, ...]:
     rows = connection.execute(
-        select(commitment_items.c.sop_class_uid, commitment_items.c.sop_instance_uid)
+        select(
+            commitment_items.c.sop_class_uid,
+            commitment_items.c.sop_instance_uid,
+            func.coalesce(deliveries.c.coerced_uid, ""),
+        )
+        .join(commitment_requests)
+        .join(
+            deliveries,
+            (deliveries.c.sop_instance_uid == commitment_items.c.sop_instance_uid)
+            & (deliveries.c.destination == commitment_requests.c.destination),
+        )
         .where(commitment_items.c.transaction_uid == transaction_uid)
         .order_by(commitment_items.c.sop_instance_uid)
     )
@@ -248,7 +257,12 @@ def _new_request(
     connection.execute(
         plain_insert(commitment_items),
         [
-            {"transaction_uid": transaction_uid, "given_up": False, **asdict(instance)}
+            {
+                "transaction_uid": transaction_uid,
+                "given_up": False,
+                "sop_class_uid": instance.sop_class_uid,
+                "sop_instance_uid": instance.sop_instance_uid,
+            }
             for instance in instances
         ],
     )
@@ -272,6 +286,7 @@ def _objects_without_request(
         select(
             func.coalesce(deliveries.c.sop_class_uid, objects.c.sop_class_uid),
             deliveries.c.sop_instance_uid,
+            func.coalesce(deliveries.c.coerced_uid, ""),
         )
         .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
         .join(jobs, jobs.c.id == deliveries.c.job_id)

@@ -89,7 +89,7 @@ class Results:
             found = load_object(connection, row.sop_instance_uid) if row else None
         if row is None or found is None:
             raise UnknownRecordError(f"job {job.id} has nothing to deliver")
-        return PendingDelivery(found, row.destination)
+        return PendingDelivery(found, row.destination, coerced_uid=row.coerced_uid or "")
 
     def record_analysis(self, job: Job, instance_id: int, analysis: AnalysisRecord) -> None:
         """Record an analysis. A study that was reported before is reported again.
@@ -209,20 +209,28 @@ class Results:
         dimse_status: int | None,
         sop_class_uid: str | None = None,
         *,
+        coerced_uid: str | None = "",
         commit_after: timedelta | None = None,
     ) -> None:
         """Record that the destination has the object, as an instance of `sop_class_uid`.
 
+        `coerced_uid` is the SOP Instance UID that the destination gave it; an empty text if it kept
+        the object's, None to leave what an earlier delivery recorded.
         With `commit_after`, commitment is requested for the study's objects at the destination,
         that long after the last delivery. Raises LeaseLostError.
         """
         now = self._now()
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=now)
+            values: dict[str, object] = {
+                "delivered_at": now,
+                "dimse_status": dimse_status,
+                "sop_class_uid": sop_class_uid,
+            }
+            if coerced_uid is not None:
+                values["coerced_uid"] = coerced_uid or None
             connection.execute(
-                update(deliveries)
-                .where(deliveries.c.job_id == job.id)
-                .values(delivered_at=now, dimse_status=dimse_status, sop_class_uid=sop_class_uid)
+                update(deliveries).where(deliveries.c.job_id == job.id).values(values)
             )
             if commit_after is not None:
                 enqueue_commitment(connection, job, now, now + commit_after)
@@ -308,6 +316,7 @@ def _delivery_entry(
             objects.c.source,
             objects.c.sop_instance_uid,
             objects.c.sop_class_uid,
+            deliveries.c.coerced_uid,
         )
         .join(deliveries, deliveries.c.sop_instance_uid == objects.c.sop_instance_uid)
         .where(deliveries.c.job_id == job.id)
@@ -321,7 +330,7 @@ def _delivery_entry(
             object=row.sop_instance_uid,
             sop_class=sop_class_uid or row.sop_class_uid,
         ),
-        detail="" if dimse_status is None else f"status 0x{dimse_status:04X}",
+        detail=_delivery_detail(dimse_status, row.coerced_uid),
     )
 
 
@@ -351,3 +360,8 @@ def _queue_delivery(connection: Connection, delivery: Delivery, now: datetime) -
     )
     if job_id is not None:
         connection.execute(plain_insert(deliveries).values(**asdict(delivery), job_id=job_id))
+
+
+def _delivery_detail(dimse_status: int | None, coerced_uid: str | None) -> str:
+    status = "" if dimse_status is None else f"status 0x{dimse_status:04X}"
+    return f"{status}, kept there as {coerced_uid}" if coerced_uid else status

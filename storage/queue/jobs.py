@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.audit.trail import append
@@ -25,6 +25,8 @@ from storage.tables.schema import jobs, objects
 
 CLOCK_TOLERANCE = timedelta(seconds=60)
 """Clock difference allowed between machines that share a store."""
+
+RETRY_SPAN = timedelta(minutes=5)
 
 _Columns = TypeVarTuple("_Columns")
 
@@ -221,6 +223,25 @@ class Jobs:
         query = _first_due(select(jobs.c.not_before), kinds, lane)
         with self._database.reading() as connection:
             return connection.scalar(query)
+
+    def last_retry(self, kinds: Collection[JobKind], lane: str) -> datetime | None:
+        """Return when a job of this lane that is due was last queued again, by hand as a rule.
+
+        Only the RETRY_SPAN before now counts, so that the query reads few rows of a long queue.
+        """
+        now = self._now()
+        query = select(func.max(jobs.c.updated_at)).where(
+            jobs.c.state == JobState.QUEUED,
+            jobs.c.lane == lane,
+            jobs.c.kind.in_(kinds),
+            jobs.c.not_before > now - RETRY_SPAN,
+            jobs.c.not_before <= jobs.c.updated_at,
+            jobs.c.attempts == 0,
+            jobs.c.updated_at > jobs.c.created_at,
+        )
+        with self._database.reading() as connection:
+            found: datetime | None = connection.scalar(query)
+        return found
 
     def _change(
         self,

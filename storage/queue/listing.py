@@ -44,11 +44,13 @@ class JobList:
 def _listed(connection: Connection, found: Sequence[Job]) -> tuple[ListedJob, ...]:
     studies = _studies(connection, found)
     accessions = _accessions(connection, studies.values())
+    coerced = _coerced(connection, found)
     return tuple(
         ListedJob(
             job,
             key.study_instance_uid if key else "",
             ", ".join(sorted(accessions[key])) if key else "",
+            coerced.get(job.id, ""),
         )
         for job in found
         for key in [studies.get(job.id)]
@@ -77,6 +79,14 @@ def _studies(connection: Connection, found: Sequence[Job]) -> dict[int, StudyKey
     for job_id, source, study in connection.execute(sent):
         studies[job_id] = StudyKey(source, study)
     return studies
+
+
+def _coerced(connection: Connection, found: Sequence[Job]) -> dict[int, str]:
+    query = select(deliveries.c.job_id, deliveries.c.coerced_uid).where(
+        deliveries.c.job_id.in_([job.id for job in found if job.kind is JobKind.DELIVER]),
+        deliveries.c.coerced_uid.is_not(None),
+    )
+    return {row.job_id: row.coerced_uid for row in connection.execute(query)}
 
 
 def _accessions(connection: Connection, keys: Iterable[StudyKey]) -> dict[StudyKey, set[str]]:

@@ -91,5 +91,8 @@ class Outbox(Workers):
         context = self.context(config, f"worker-{name}")
         self.start(DeliveryWorker(context, peer, self.spool, self.store).run)
 
+    def deliveries(self, state: JobState) -> list[Job]:
+        return list(self.store.jobs.list(state=state, kind=JobKind.DELIVER))
+
     def jobs(self, state: JobState) -> list[Job]:
         return list(self.store.jobs.list(state=state))

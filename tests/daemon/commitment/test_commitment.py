@@ -183,6 +183,20 @@ def test_an_archive_commits_to_the_objects_it_received(workers: CommitmentWorker
     assert [item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence] == [uid]
 
 
+def test_an_archive_is_asked_for_the_uid_that_it_gave(workers: CommitmentWorkers) -> None:
+    uid = queue_report(workers.store, workers.spool, "archive")
+    coercing = Archive(on_same_association=True, coerced_uid="2.25.77")
+    with running_archive(coercing, classes=(REPORT_CLASS,)) as archive:
+        workers.deliver(archive_at(archive.port))
+        workers.commit(archive_at(archive.port))
+        workers.await_state(JobKind.COMMIT, JobState.DONE)
+        workers.stop.set()
+    assert archive.stored == [uid]
+    (request,) = archive.requests
+    assert [item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence] == ["2.25.77"]
+    assert "committed" in workers.delivered
+
+
 def test_an_archive_commits_to_the_older_class_it_received(workers: CommitmentWorkers) -> None:
     older = REPORT_CLASSES[1]
     uid = queue_report(workers.store, workers.spool, "archive")

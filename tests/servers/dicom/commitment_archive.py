@@ -73,6 +73,7 @@ class Archive:
     answers: list[Dataset] = field(default_factory=list)
     port: int = 0
     stored: list[str] = field(default_factory=list)
+    coerced_uid: str = ""
 
     def on_action(self, event: evt.Event) -> tuple[int, None]:
         information = event.action_information
@@ -94,9 +95,14 @@ class Archive:
         self.answers.append(event.event_information)
         return (self.replies.pop(0) if self.replies else 0x0000), None
 
-    def on_store(self, event: evt.Event) -> int:
+    def on_store(self, event: evt.Event) -> int | Dataset:
         self.stored.append(str(event.dataset.SOPInstanceUID))
-        return 0x0000
+        if not self.coerced_uid:
+            return 0x0000
+        response = Dataset()
+        response.Status = 0xB000
+        response.AffectedSOPInstanceUID = self.coerced_uid
+        return response
 
 
 @contextmanager

@@ -126,6 +126,26 @@ def test_no_commitment_is_requested_from_other_destinations(store: Store, clock:
     assert store.jobs.list(kind=JobKind.COMMIT) == ()
 
 
+@pytest.mark.parametrize(("later", "expected"), [(None, "2.25.5"), ("2.25.6", "2.25.6"), ("", "")])
+def test_a_request_has_the_coerced_uid_of_the_last_delivery(
+    store: Store, clock: Clock, later: str | None, expected: str
+) -> None:
+    deliver(store, clock, "9.1")
+    for coerced_uid in ("2.25.5", later):
+        store.jobs.retry(store.jobs.list(kind=JobKind.DELIVER)[0].id)
+        again = claim(store, JobKind.DELIVER)
+        store.results.record_delivery(
+            again, 0xB000, REPORT_CLASS, coerced_uid=coerced_uid, commit_after=AFTER
+        )
+    clock.advance(5)
+
+    step = ask(store, clock)
+
+    assert step.order is not None
+    assert step.order.instances == (InstanceName(REPORT_CLASS, "9.1", expected),)
+    assert store.commitments.requested("2.25.1") == step.order.instances
+
+
 def test_a_request_names_the_sop_class_sent(store: Store, clock: Clock) -> None:
     deliver(store, clock, "9.1")
     store.jobs.retry(store.jobs.list(kind=JobKind.DELIVER)[0].id)

@@ -95,6 +95,9 @@ def test_a_delivery_has_the_study_of_its_object(store: Store, clock: Clock) -> N
     )
     (job,) = store.jobs.list(kind=JobKind.DELIVER)
     assert store.job_list.listed(job) == ListedJob(job, "1.2.3", "A7")
+    store.results.record_delivery(claim(store, JobKind.DELIVER), 0xB000, coerced_uid="2.25.5")
+    done = store.jobs.get(job.id)
+    assert store.job_list.listed(done) == ListedJob(done, "1.2.3", "A7", "2.25.5")
 
 
 @pytest.mark.parametrize("state", [JobState.DONE, JobState.DISCARDED])
