@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _CALLED_PRESENT = "A finding is called present when its probability reaches its threshold"
-_NOT_ON_THRESHOLDS = frozenset({"rule", "specificity", "chosen_on", "map_scale_quantile"})
+_LOWEST = "the lowest that keeps"
+_NOT_ON_THRESHOLDS = frozenset({"rule", "map_scale_quantile"})
 
 
 def operating_point_sentence(record: Mapping[str, Any]) -> str:
@@ -12,13 +13,19 @@ def operating_point_sentence(record: Mapping[str, Any]) -> str:
 
     A record with a specificity is one of this software. Of other records the words are repeated.
     """
+    rule = threshold_rule(record)
+    subject = "each threshold is" if rule.startswith(_LOWEST) else "the thresholds are"
+    return f"{_CALLED_PRESENT}; {subject} {rule}." if rule else ""
+
+
+def threshold_rule(record: Mapping[str, Any]) -> str:
+    """Return the rule alone, for a place that has one line; empty if the card names none."""
     specificity = record.get("specificity")
     if isinstance(specificity, int | float):
         measured = f", measured on {record['chosen_on']}," if record.get("chosen_on") else ""
         return (
-            f"{_CALLED_PRESENT}; each threshold is the lowest that keeps{measured} at least "
-            f"{100 * specificity:.4g} of 100 films without the finding below it "
-            f"(specificity {specificity:.4g})."
+            f"{_LOWEST}{measured} at least {100 * specificity:.4g} of 100 films without the "
+            f"finding below it (specificity {specificity:.4g})"
         )
     told = [str(record["rule"])] if record.get("rule") else []
     told += [
@@ -26,5 +33,4 @@ def operating_point_sentence(record: Mapping[str, Any]) -> str:
         for key, value in record.items()
         if key not in _NOT_ON_THRESHOLDS
     ]
-    rule = "; ".join(told).rstrip(".")
-    return f"{_CALLED_PRESENT}; the thresholds are {rule}." if rule else ""
+    return "; ".join(told).rstrip(".")

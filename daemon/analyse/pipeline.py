@@ -28,7 +28,7 @@ from cxr_model.predict.transform import Geometry
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
 from daemon.analyse.film_file import Form
 from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
-from daemon.analyse.operating_point import operating_point_sentence
+from daemon.analyse.operating_point import operating_point_sentence, threshold_rule
 from daemon.analyse.result_objects import (
     BuiltObject,
     Drawing,
@@ -187,7 +187,7 @@ class Pipeline:
         captions = Captions(
             image=name,
             model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
-            operating_point=operating_point_sentence(card.operating_point),
+            operating_point=threshold_rule(card.operating_point),
         )
         return draw_summary(upright, prediction, card.map_scales, captions)
 

@@ -6,7 +6,7 @@ import pytest
 
 from cxr_model.calibrate.operating_point import operating_point
 from cxr_model.predict.bundle import STARTER, Bundle
-from daemon.analyse.operating_point import operating_point_sentence
+from daemon.analyse.operating_point import operating_point_sentence, threshold_rule
 
 PRESENT = "A finding is called present when its probability reaches its threshold"
 
@@ -25,6 +25,7 @@ def test_the_starter_says_how_its_thresholds_were_chosen() -> None:
         ({"specificity": 0.5}, "that keeps at least 50 of 100 films"),
         ({"rule": "0.5 each", "description": "not chosen on data"}, "are 0.5 each; not chosen"),
         ({"description": "one half."}, f"{PRESENT}; the thresholds are one half."),
+        ({"specificity": "high"}, "the thresholds are high."),
         ({"false_calls_per_film": 0.5}, "the thresholds are false calls per film 0.5."),
     ],
 )
@@ -33,6 +34,12 @@ def test_other_records_are_told_in_their_words(record: dict[str, Any], said: str
     assert said in sentence
     assert sentence.startswith(PRESENT)
     assert ". " not in sentence
+
+
+def test_the_rule_alone_fits_one_line_of_the_summary_sheet() -> None:
+    rule = threshold_rule(Bundle.load(STARTER).card.operating_point)
+    assert rule.startswith("the lowest that keeps")
+    assert len(rule) < 130
 
 
 def test_a_card_without_a_rule_has_no_sentence() -> None:
