@@ -12,6 +12,7 @@ StorageError
 ├── UnknownRecordError        no such instance, object or delivery
 │   └── UnknownJobError       no such job
 ├── AmbiguousStudyError       several sources hold a study of this UID
+├── StudyHeldError            the study is in doubt, or is not and cannot be released
 ├── JobRunningError           a worker is running the job
 └── LeaseLostError            another worker has the job: no result was recorded
 """
@@ -80,6 +81,10 @@ class UnknownJobError(UnknownRecordError):
 
 class AmbiguousStudyError(StorageError):
     """Several sources hold a study of the same Study Instance UID."""
+
+
+class StudyHeldError(StorageError):
+    """The study stays in doubt, or was not in doubt and cannot be released."""
 
 
 class JobRunningError(StorageError):

@@ -274,12 +274,30 @@ class Instance:
     objects: tuple[ObjectRecord, ...]
 
 
+class HoldReason(StrEnum):
+    """The reasons why a study is in doubt."""
+
+    TWO_PATIENTS = "TWO_PATIENTS"
+    FILM_MOVED = "FILM_MOVED"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHold:
+    """Why nothing of a study may leave. The text names films by their UIDs, and no patient."""
+
+    reason: HoldReason
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
 @dataclass(frozen=True, slots=True)
 class StudyResults:
     """A study of one source: the latest revision of each instance, and its reports, oldest first.
 
     `pending` counts the instances with a queued or running analysis. `status` is None before the
-    first report.
+    first report. `hold` is None unless the study is in doubt.
     """
 
     source: str
@@ -289,6 +307,28 @@ class StudyResults:
     pending: int
     status: StudyStatus | None
     detail: str | None
+    hold: StudyHold | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFilm:
+    """A film of a held study: the number and the UID of one revision."""
+
+    number: int
+    sop_instance_uid: str
+    revision: int
+    received_at: datetime
+    calling_ae_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldStudy:
+    """A study in doubt, since when, and its films by patient."""
+
+    key: StudyKey
+    hold: StudyHold
+    since: datetime
+    patients: tuple[tuple[HeldFilm, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)

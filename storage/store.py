@@ -17,6 +17,7 @@ from storage.images.lookup import load_kept_files, unreferenced_paths
 from storage.images.outbox import Outbox
 from storage.images.receipt import record_instance
 from storage.images.results import Results
+from storage.images.studies import Studies
 from storage.queue.jobs import Jobs
 from storage.queue.listing import JobList
 from storage.records import KeptFile, NewInstance, Receipt
@@ -40,6 +41,7 @@ class Store:
         jobs: the job queue.
         results: instances, studies and objects, and their results.
         outbox: the deliveries by source and destination.
+        studies: studies in doubt, and their release.
         commitments: our storage commitment requests to archives.
         inquiries: storage commitment requests from peers.
         audit: the audit trail.
@@ -57,6 +59,7 @@ class Store:
         self.jobs = Jobs(database, clock)
         self.results = Results(database, clock)
         self.outbox = Outbox(database, clock)
+        self.studies = Studies(database, clock)
         self.commitments = Commitments(database, clock)
         self.inquiries = Inquiries(database, clock)
         self.audit = Audit(database, clock)

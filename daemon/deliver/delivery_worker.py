@@ -22,6 +22,7 @@ from storage.store import Store
 
 log = logging.getLogger("courier")
 POLL_SECONDS = 0.25
+_IN_DOUBT = "the study is in doubt, and its results do not leave: see `cxrd studies list`"
 
 
 class DeliveryWorker:
@@ -90,6 +91,9 @@ class DeliveryWorker:
 
     def _deliver(self, job: Job, sender: Sender) -> None:
         delivery = self._store.results.delivery(job)
+        if delivery.is_held:
+            self._queue.park(job, _IN_DOUBT)
+            return
         if delivery.object.purged_at is not None:
             day = delivery.object.purged_at.date()
             self._queue.park(

@@ -54,6 +54,9 @@ class StudyReporter:
         """Report the study, or record why there is no new report. Raises StorageError."""
         key = StudyKey.of_subject(job.subject)
         study = self._store.results.study(key.study_instance_uid, key.source)
+        if study.hold is not None:
+            self._finish(job, StudyStatus.UNCHANGED, "the study is in doubt")
+            return
         if study.pending:
             self._store.jobs.postpone(job, _now() + _wait_for_images(study))
             return
@@ -69,7 +72,7 @@ class StudyReporter:
             detail = "the images analysed were purged, or not analysed with this model"
             self._finish(job, StudyStatus.UNCHANGED, detail)
         elif self._is_reported(study):
-            self._finish(job, StudyStatus.UNCHANGED, "the images are already reported")
+            self._keep_report(job, study)
         else:
             self._report_readable_images(job, study)
 
@@ -91,7 +94,7 @@ class StudyReporter:
         elif not images.described:
             raise next(iter(images.unreadable.values()))
         elif self._is_reported(study, images.unreadable):
-            self._finish(job, StudyStatus.UNCHANGED, "the images are already reported")
+            self._keep_report(job, study, images.unreadable)
         else:
             report = built_report(report_content(study, images, self._algorithm, self._spool.read))
             reported = [item for item in study.instances if item.id in images.described]
@@ -127,6 +130,12 @@ class StudyReporter:
         uid = report_uid_of(study, self._model, unreadable)
         return any(report.sop_instance_uid == uid for report in study.reports)
 
+    def _keep_report(self, job: Job, study: StudyResults, unreadable: Collection[int] = ()) -> None:
+        """Record that an earlier report says what the study holds now."""
+        uid = report_uid_of(study, self._model, unreadable)
+        detail = "the images are already reported"
+        self._finish(job, StudyStatus.UNCHANGED, detail, current=uid)
+
     def _finish(
         self,
         job: Job,
@@ -134,8 +143,14 @@ class StudyReporter:
         detail: str,
         objects: Sequence[ObjectRecord] = (),
         deliveries: Sequence[Delivery] = (),
+        current: str | None = None,
     ) -> None:
-        self._store.results.record_report(job, status, detail, objects, deliveries)
+        hold = self._store.results.record_report(
+            job, status, detail, objects, deliveries, current=current
+        )
+        if hold is not None:
+            log.error("job %d is parked, and nothing of its study leaves: %s", job.id, hold.reason)
+            return
         log.info("job %d: the study is %s; %d delivery(ies)", job.id, status, len(deliveries))
 
     def _deliveries(

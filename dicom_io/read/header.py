@@ -17,7 +17,7 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pydicom.valuerep import TEXT_VR_DELIMS
+from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
 from dicom_io.errors import NotDicomError
 from dicom_io.read.bounded_parser import (
@@ -221,7 +221,7 @@ def text(ds: Dataset, keyword: str) -> str:
         value = ds.get(keyword)
         if value is None:
             return ""
-        parts = [value] if isinstance(value, str | bytes) else _as_list(value)
+        parts = [value] if isinstance(value, str | bytes | PersonName) else _as_list(value)
         joined = "\\".join(_as_text(part) for part in parts)
         plain = joined.isascii() and "\x1b" not in joined
         return joined if plain else _readable(ds, keyword, joined)

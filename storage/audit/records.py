@@ -19,6 +19,8 @@ class AuditKind(StrEnum):
     INSTANCE_ANALYSED = "instance_analysed"
     INSTANCE_NOT_ANALYSED = "instance_not_analysed"
     STUDY_REPORTED = "study_reported"
+    STUDY_HELD = "study_held"
+    STUDY_RELEASED = "study_released"
     OBJECT_DELIVERED = "object_delivered"
     COMMITMENT_RECEIVED = "commitment_received"
     COMMITMENT_GIVEN = "commitment_given"

@@ -27,6 +27,7 @@ from storage.records import (
     KeptFile,
     ObjectKind,
     ObjectRecord,
+    StudyHold,
     StudyKey,
     StudyResults,
 )
@@ -116,11 +117,13 @@ def has_later_revision() -> ColumnElement[bool]:
     )
 
 
-def load_study(connection: Connection, key: StudyKey) -> StudyResults:
+def load_study(
+    connection: Connection, key: StudyKey, hold: StudyHold | None = None
+) -> StudyResults:
     """Return the latest revision of each instance of a study, and the study's reports.
 
     An instance whose latest revision is in another study has moved there. An instance that an
-    operator set aside is left out.
+    operator set aside is left out. `hold` says why the study is in doubt.
     """
     is_present = and_(
         of_study(instances, key), instances.c.set_aside_at.is_(None), ~has_later_revision()
@@ -139,6 +142,7 @@ def load_study(connection: Connection, key: StudyKey) -> StudyResults:
         pending=_count_pending(connection, is_present),
         status=study.status if study else None,
         detail=study.detail if study else None,
+        hold=hold,
     )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, Select, func, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
+from storage.images.holds import review
 from storage.queue.transitions import enqueue, lock_study, reopen
 from storage.records import (
     InstanceState,
@@ -36,7 +37,10 @@ def record_instance(
 ) -> Receipt:
     """Add the instance and its jobs inside a transaction; see `Store.record_instance`."""
     study = StudyKey(instance.source, instance.study_instance_uid)
-    lock_study(connection, study)
+    left = _earlier_studies(connection, instance)
+    # In one order, so that two transactions do not wait for each other.
+    for key in sorted({study, *left}, key=lambda key: key.subject):
+        lock_study(connection, key)
     known, receipt = _add(connection, instance, now)
     subject = str(receipt.instance_id)
     if known is None or known.reason in retried or _awaits_first_analysis(known):
@@ -45,8 +49,24 @@ def record_instance(
         reopen(connection, JobKind.ANALYSE, subject, now=now, ended=(JobState.PARKED,))
     if receipt.outcome is not ReceiptOutcome.DUPLICATE:
         enqueue(connection, JobKind.REPORT, study.subject, now=now, not_before=now + quiet_time)
+        for key in (study, *left):
+            review(connection, key, now)
     append(connection, _audit_entry(instance, receipt, host), now)
     return receipt
+
+
+def _earlier_studies(connection: Connection, instance: NewInstance) -> tuple[StudyKey, ...]:
+    """Return the other studies of the source that had this instance before."""
+    query = (
+        select(instances.c.study_instance_uid)
+        .where(
+            instances.c.source == instance.source,
+            instances.c.sop_instance_uid == instance.sop_instance_uid,
+            instances.c.study_instance_uid != instance.study_instance_uid,
+        )
+        .distinct()
+    )
+    return tuple(StudyKey(instance.source, uid) for uid in connection.scalars(query))
 
 
 def _add(

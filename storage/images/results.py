@@ -15,6 +15,8 @@ from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.commitment.requests import enqueue_commitment
 from storage.errors import UnknownRecordError
+from storage.images.doubt import find_hold
+from storage.images.holds import hold_study, settle_standing
 from storage.images.lookup import (
     find_study,
     load_instance,
@@ -22,6 +24,7 @@ from storage.images.lookup import (
     load_study,
     of_study,
 )
+from storage.queue.jobs import parked_entry
 from storage.queue.transitions import enqueue_once, lock_study, reopen, settle
 from storage.records import (
     AnalysisRecord,
@@ -34,6 +37,7 @@ from storage.records import (
     ObjectKind,
     ObjectRecord,
     PendingDelivery,
+    StudyHold,
     StudyKey,
     StudyResults,
     StudyStatus,
@@ -63,7 +67,8 @@ class Results:
         An unknown study has no instances. Raises AmbiguousStudyError if several sources have it.
         """
         with self._database.reading() as connection:
-            return load_study(connection, find_study(connection, study_instance_uid, source))
+            key = find_study(connection, study_instance_uid, source)
+            return load_study(connection, key, find_hold(connection, key))
 
     def patient_id(self, study_instance_uid: str, source: str = "") -> str:
         """Return the Patient ID of a study's newest instance, or an empty text."""
@@ -89,7 +94,9 @@ class Results:
             found = load_object(connection, row.sop_instance_uid) if row else None
         if row is None or found is None:
             raise UnknownRecordError(f"job {job.id} has nothing to deliver")
-        return PendingDelivery(found, row.destination, coerced_uid=row.coerced_uid or "")
+        return PendingDelivery(
+            found, row.destination, row.held_at is not None, row.coerced_uid or ""
+        )
 
     def record_analysis(self, job: Job, instance_id: int, analysis: AnalysisRecord) -> None:
         """Record an analysis. A study that was reported before is reported again.
@@ -161,15 +168,30 @@ class Results:
         detail: str,
         objects: Sequence[ObjectRecord] = (),
         deliveries: Sequence[Delivery] = (),
-    ) -> None:
+        *,
+        current: str | None = None,
+    ) -> StudyHold | None:
         """Record the result of a REPORT job: the report, its objects and their deliveries.
 
         An existing delivery is unchanged, sent or not. UNCHANGED keeps the study's earlier status,
-        or restores REPORTED if the study has a report. Raises LeaseLostError.
+        or restores REPORTED if the study has a report. `current` is the report that says what the
+        study holds now, by default the first of `objects`: other reports are superseded.
+
+        If the study is in doubt, nothing of this is recorded: the job is parked, the study is held,
+        and the reason is returned. Raises LeaseLostError.
         """
         key = StudyKey.of_subject(job.subject)
         now = self._now()
+        if current is None and objects:
+            current = objects[0].sop_instance_uid
         with self._database.writing() as connection:
+            lock_study(connection, key)
+            hold = find_hold(connection, key)
+            if hold is not None:
+                settle(connection, job, JobState.PARKED, now=now, error=str(hold))
+                hold_study(connection, key, hold, now)
+                append(connection, parked_entry(connection, job, str(hold.reason)), now)
+                return hold
             settle(connection, job, JobState.DONE, now=now)
             _record_objects(connection, objects, now)
             for delivery in deliveries:
@@ -181,6 +203,7 @@ class Results:
                 "updated_at": now,
             }
             statement = insert(connection, studies).values(row)
+            settle_standing(connection, key, status, current, now)
             if status is StudyStatus.UNCHANGED:
                 connection.execute(statement.on_conflict_do_nothing())
                 connection.execute(_restore_reported(key, now))
@@ -202,6 +225,7 @@ class Results:
                 detail=f"{status}, {len(deliveries)} delivery(ies)",
             )
             append(connection, entry, now)
+        return None
 
     def record_delivery(
         self,
@@ -246,7 +270,7 @@ def _restore_reported(key: StudyKey, now: datetime) -> Update:
         update(studies)
         .where(
             of_study(studies, key),
-            studies.c.status == StudyStatus.NO_ELIGIBLE_IMAGE,
+            studies.c.status.in_((StudyStatus.NO_ELIGIBLE_IMAGE, StudyStatus.HELD)),
             reports.exists(),
         )
         .values(status=StudyStatus.REPORTED, detail="", updated_at=now)

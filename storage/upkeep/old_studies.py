@@ -20,7 +20,7 @@ from sqlalchemy import (
     select,
 )
 
-from storage.records import InstanceState, JobKind, JobState, ObjectKind, StudyKey
+from storage.records import InstanceState, JobKind, JobState, ObjectKind, Standing, StudyKey
 from storage.tables.schema import deliveries, instances, jobs, objects
 
 CLOSED = (JobState.DONE, JobState.DISCARDED)
@@ -161,7 +161,9 @@ def _is_not_delivered(source: ColumnElement[str], study: ColumnElement[str]) -> 
     A discarded delivery or analysis does not hold the study.
     """
     of_study = _is_of(objects, source, study)
-    made = select(objects.c.id).where(of_study, objects.c.purged_at.is_(None)).exists()
+    # A result that is superseded may never have left.
+    of_worth = and_(of_study, objects.c.standing != Standing.SUPERSEDED)
+    made = select(objects.c.id).where(of_worth, objects.c.purged_at.is_(None)).exists()
     requested = select(deliveries.c.job_id).join(objects).where(of_study)
     missing = requested.join(jobs).where(
         deliveries.c.delivered_at.is_(None), jobs.c.state != JobState.DISCARDED
@@ -189,7 +191,7 @@ def _is_not_delivered(source: ColumnElement[str], study: ColumnElement[str]) -> 
         )
     )
     unreported = select(objects.c.id).where(
-        of_study,
+        of_worth,
         objects.c.purged_at.is_(None),
         or_(objects.c.kind == ObjectKind.REPORT, objects.c.instance_id.is_not(None)),
         objects.c.kind.in_(kinds),

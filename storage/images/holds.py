@@ -1,0 +1,168 @@
+"""Holds: nothing of a study in doubt leaves, and what left is marked.
+
+Statements for use inside a transaction that has locked the study.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, select, update
+
+from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
+from storage.audit.trail import append
+from storage.images.doubt import counts, find_hold, replaces_another_patient
+from storage.images.lookup import has_later_revision, of_study
+from storage.queue.transitions import reopen
+from storage.records import (
+    JobKind,
+    JobState,
+    ObjectKind,
+    Standing,
+    StudyHold,
+    StudyKey,
+    StudyStatus,
+)
+from storage.tables.database import insert
+from storage.tables.schema import deliveries, instances, jobs, objects, studies
+
+SENT_AGAIN = "a film was sent again under another patient, and a new report decides"
+"""Why a delivery waits for the next report of its study."""
+
+
+def review(connection: Connection, key: StudyKey, now: datetime) -> StudyHold | None:
+    """Hold the study if it is in doubt now; return why, or None.
+
+    A study that is in doubt no more stays held until its next report, which is due.
+    """
+    hold = find_hold(connection, key)
+    if hold is not None:
+        hold_study(connection, key, hold, now)
+    elif replaces_another_patient(connection, key):
+        _stop_deliveries(connection, key, SENT_AGAIN, now)
+    return hold
+
+
+def hold_study(connection: Connection, key: StudyKey, hold: StudyHold, now: datetime) -> None:
+    """Park the deliveries of a study, mark its results, and record that it is held."""
+    stopped = _stop_deliveries(connection, key, str(hold), now)
+    known = connection.execute(
+        select(studies.c.status, studies.c.detail).where(of_study(studies, key))
+    ).one_or_none()
+    if known is not None and known == (StudyStatus.HELD, str(hold)):
+        return
+    row = {
+        "source": key.source,
+        "study_instance_uid": key.study_instance_uid,
+        "status": StudyStatus.HELD,
+        "detail": str(hold),
+        "updated_at": now,
+    }
+    connection.execute(
+        insert(connection, studies)
+        .values(row)
+        .on_conflict_do_update(index_elements=["source", "study_instance_uid"], set_=row)
+    )
+    # A report that waits, is done or was held before must say so, too.
+    ended = (JobState.DONE, JobState.PARKED)
+    reopen(connection, JobKind.REPORT, key.subject, now=now, ended=ended)
+    entry = AuditEntry(
+        AuditKind.STUDY_HELD,
+        AuditOutcome.FAILURE,
+        subject=subject_of(study=key.study_instance_uid, source=key.source),
+        detail=f"{hold.reason}, {stopped} delivery(ies) parked",
+    )
+    append(connection, entry, now)
+
+
+def _stop_deliveries(connection: Connection, key: StudyKey, reason: str, now: datetime) -> int:
+    """Park the queued deliveries of a study; return their number.
+
+    A delivery that runs now ends as it may, and is not tried again. All results are in doubt.
+    """
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.sop_instance_uid.in_(_objects(key)), deliveries.c.held_at.is_(None))
+        .values(held_at=now)
+    )
+    parked = connection.execute(
+        update(jobs)
+        .where(jobs.c.id.in_(_jobs(key)), jobs.c.state == JobState.QUEUED)
+        .values(state=JobState.PARKED, last_error=reason, updated_at=now)
+    )
+    _set_standing(connection, key, Standing.IN_DOUBT, objects.c.standing == Standing.VALID)
+    return parked.rowcount
+
+
+def settle_standing(
+    connection: Connection,
+    key: StudyKey,
+    status: StudyStatus,
+    current: str | None,
+    now: datetime,
+) -> None:
+    """Set the standing of each result after a REPORT job, and end a hold of the study.
+
+    `current` is the report that says what the study holds now. It and the objects of the films that
+    count are valid, and leave. Other results are superseded, and leave no more if they were held.
+    """
+    is_report = objects.c.kind == ObjectKind.REPORT
+    not_rejected = objects.c.standing != Standing.REJECTED
+    if current is not None:
+        is_current = objects.c.sop_instance_uid == current
+        replaced = and_(is_report, ~is_current, not_rejected)
+        _set_standing(connection, key, Standing.SUPERSEDED, replaced)
+        _set_standing(connection, key, Standing.VALID, and_(is_current, not_rejected))
+    elif status is StudyStatus.NO_ELIGIBLE_IMAGE:
+        doubtful = and_(is_report, objects.c.standing == Standing.IN_DOUBT)
+        _set_standing(connection, key, Standing.SUPERSEDED, doubtful)
+    of_film = and_(~is_report, not_rejected)
+    film_counts = objects.c.instance_id.in_(
+        select(instances.c.id).where(of_study(instances, key), counts(), ~has_later_revision())
+    )
+    _set_standing(connection, key, Standing.VALID, and_(of_film, film_counts))
+    # An object of an earlier analysis has no instance.
+    without = objects.c.instance_id.is_(None) | ~film_counts
+    _set_standing(connection, key, Standing.SUPERSEDED, and_(of_film, without))
+    _resume_deliveries(connection, key, now)
+
+
+def _resume_deliveries(connection: Connection, key: StudyKey, now: datetime) -> None:
+    """Queue the held deliveries of valid results; discard those of superseded results."""
+    for standing, was, becomes in (
+        (Standing.VALID, (JobState.PARKED,), JobState.QUEUED),
+        (Standing.SUPERSEDED, (JobState.QUEUED, JobState.PARKED), JobState.DISCARDED),
+    ):
+        held = (deliveries.c.held_at.is_not(None), objects.c.standing == standing)
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id.in_(_jobs(key).where(*held)), jobs.c.state.in_(was))
+            .values(state=becomes, attempts=0, not_before=now, updated_at=now)
+        )
+    valid = _objects(key, objects.c.standing == Standing.VALID)
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.sop_instance_uid.in_(valid), deliveries.c.held_at.is_not(None))
+        .values(held_at=None)
+    )
+
+
+def _set_standing(
+    connection: Connection, key: StudyKey, standing: Standing, condition: ColumnElement[bool]
+) -> None:
+    connection.execute(
+        update(objects)
+        .where(of_study(objects, key), objects.c.standing != standing, condition)
+        .values(standing=standing)
+    )
+
+
+def _objects(key: StudyKey, *conditions: ColumnElement[bool]) -> Select[tuple[Any]]:
+    return select(objects.c.sop_instance_uid).where(of_study(objects, key), *conditions)
+
+
+def _jobs(key: StudyKey) -> Select[tuple[Any]]:
+    return (
+        select(deliveries.c.job_id)
+        .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
+        .where(of_study(objects, key))
+    )
