@@ -7,13 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, tuple_
+from sqlalchemy import Connection, Row, Select, and_, func, select, tuple_
 
 from storage.files.csv_file import write_csv
 from storage.images.lookup import load_findings
 from storage.records import FindingRecord, InstanceState, ObjectKind, StudyKey
 from storage.tables.database import Database
-from storage.tables.schema import deliveries, instances, jobs, objects
+from storage.tables.schema import deliveries, instances, jobs, objects, studies
 
 PAGE_ROWS = 500
 
@@ -39,7 +39,17 @@ _BEFORE_LABELS = (
     "model_version",
     "model_sha256",
 )
-_AFTER_LABELS = ("findings", "report_sop_instance_uid", "deliveries", "purged_at")
+_AFTER_LABELS = (
+    "findings",
+    "report_sop_instance_uid",
+    "report_standing",
+    "deliveries",
+    "study_status",
+    "study_detail",
+    "superseded_at",
+    "set_aside_at",
+    "purged_at",
+)
 
 
 def columns(labels: Sequence[str]) -> list[str]:
@@ -116,8 +126,21 @@ def _instances_query(selection: ExportFilter) -> Select[Any]:
         )
         .scalar_subquery()
     )
-    query = select(instances, superseded_at.label("superseded_at")).order_by(
-        instances.c.received_at, instances.c.id
+    query = (
+        select(
+            instances,
+            superseded_at.label("superseded_at"),
+            studies.c.status.label("study_status"),
+            studies.c.detail.label("study_detail"),
+        )
+        .outerjoin(
+            studies,
+            and_(
+                studies.c.source == instances.c.source,
+                studies.c.study_instance_uid == instances.c.study_instance_uid,
+            ),
+        )
+        .order_by(instances.c.received_at, instances.c.id)
     )
     if selection.since is not None:
         query = query.where(instances.c.received_at >= selection.since)
@@ -178,23 +201,26 @@ def _row(page: _Page, instance: Row[Any], labels: Sequence[str]) -> dict[str, st
         row[f"prob_{label}"] = f"{findings[label].probability:.6f}" if label in findings else ""
     positive = [finding for finding in findings.values() if finding.present]
     row["findings"] = "; ".join(f"{item.label} ({item.probability:.2f})" for item in positive)
-    row["report_sop_instance_uid"] = report
-    row["deliveries"] = ";".join(page.deliveries.get(report, ()))
-    row["purged_at"] = _text(instance.purged_at)
+    row["report_sop_instance_uid"] = report.sop_instance_uid if report else ""
+    row["report_standing"] = report.standing.value if report else ""
+    row["deliveries"] = ";".join(page.deliveries.get(row["report_sop_instance_uid"], ()))
+    row["study_status"] = instance.study_status.value if instance.study_status else ""
+    for name in ("study_detail", "superseded_at", "set_aside_at", "purged_at"):
+        row[name] = _text(getattr(instance, name))
     return row
 
 
-def _report_of(instance: Row[Any], reports: Sequence[Row[Any]]) -> str:
-    """Return the UID of the newest report made from this revision, not from a later revision."""
+def _report_of(instance: Row[Any], reports: Sequence[Row[Any]]) -> Row[Any] | None:
+    """Return the newest report made from this revision, not from a later revision."""
     if instance.analysed_at is None:
-        return ""
+        return None
     made_with_it = [
-        report.sop_instance_uid
+        report
         for report in reports
         if report.created_at >= instance.analysed_at
         and (instance.superseded_at is None or report.created_at < instance.superseded_at)
     ]
-    return made_with_it[-1] if made_with_it else ""
+    return made_with_it[-1] if made_with_it else None
 
 
 def _text(value: object) -> str:

@@ -7,12 +7,13 @@ reads an index once, or a few rows: a large store can answer it every few second
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import Select, case, func, select
 
-from storage.records import InstanceState, JobKind, JobState
+from storage.records import InstanceState, JobKind, JobState, StudyStatus
 from storage.tables.database import Database
-from storage.tables.schema import findings, instances, jobs
+from storage.tables.schema import findings, instances, jobs, studies
 
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 
@@ -30,13 +31,30 @@ class JobGroup:
     lane: str | None
 
 
+class ImageMark(StrEnum):
+    """What an operator should know of a received image."""
+
+    NONE = ""
+    REJECTED = "rejected"
+    SET_ASIDE = "set aside"
+    SUPERSEDED = "superseded"
+    IN_DOUBT = "in doubt"
+
+
 @dataclass(frozen=True, slots=True)
 class RecentInstance:
-    """A received image; `positives` counts its findings and is None before its analysis."""
+    """A received image; `positives` counts its findings and is None before its analysis.
+
+    `source` and `revision` tell it from other images under the same UID. `mark` is empty for a
+    film that counts.
+    """
 
     id: int
     received_at: datetime
     calling_ae_title: str
+    source: str
+    revision: int
+    mark: ImageMark
     modality: str
     state: InstanceState
     reason: str | None
@@ -95,11 +113,32 @@ class Status:
             .scalar_subquery()
         )
         positives = case((instances.c.state == InstanceState.ANALYSED, present))
+        later = instances.alias()
+        is_superseded = select(later.c.id).where(
+            later.c.source == instances.c.source,
+            later.c.sop_instance_uid == instances.c.sop_instance_uid,
+            later.c.revision > instances.c.revision,
+        )
+        is_held = select(studies.c.status).where(
+            studies.c.source == instances.c.source,
+            studies.c.study_instance_uid == instances.c.study_instance_uid,
+            studies.c.status == StudyStatus.HELD,
+        )
+        mark = case(
+            (instances.c.rejected_by.is_not(None), ImageMark.REJECTED.value),
+            (instances.c.set_aside_at.is_not(None), ImageMark.SET_ASIDE.value),
+            (is_superseded.exists(), ImageMark.SUPERSEDED.value),
+            (is_held.exists(), ImageMark.IN_DOUBT.value),
+            else_=ImageMark.NONE.value,
+        )
         query = (
             select(
                 instances.c.id,
                 instances.c.received_at,
                 instances.c.calling_ae_title,
+                instances.c.source,
+                instances.c.revision,
+                mark.label("mark"),
                 instances.c.modality,
                 instances.c.state,
                 instances.c.reason,
@@ -110,7 +149,7 @@ class Status:
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
-        return tuple(RecentInstance(**row) for row in rows)
+        return tuple(RecentInstance(**{**row, "mark": ImageMark(row["mark"])}) for row in rows)
 
     def lane_errors(self, lanes: Collection[str]) -> dict[str, LaneError]:
         """Return the last error of an unfinished or parked job in each of these lanes."""

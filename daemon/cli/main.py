@@ -20,6 +20,7 @@ from daemon.cli.jobs import jobs_app
 from daemon.cli.model import model_app
 from daemon.cli.options import ConfigOption, JsonOption, SinceOption, UntilOption, print_json
 from daemon.cli.store import store_app
+from daemon.cli.studies import studies_app
 from daemon.config.permissions import write_privately
 from daemon.config.settings import load_config
 from daemon.errors import ROOM_ERRORS, UsageError
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(model_app, name="model")
 app.add_typer(audit_app, name="audit")
+app.add_typer(studies_app, name="studies")
 app.add_typer(store_app)
 
 

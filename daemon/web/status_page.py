@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from daemon.config.settings import Config
 from daemon.web.health import HealthReport, Level, Part
 from daemon.worker.redaction import redact
-from storage.records import InstanceState, Job, JobKind, JobState
+from storage.records import HeldStudy, InstanceState, Job, JobKind, JobState
 from storage.status import JobGroup, LaneError, ModelIdentity, RecentInstance
 from storage.store import Store
 
@@ -38,6 +38,16 @@ class ParkedJob:
     attempts: int
     since: datetime
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtfulStudy:
+    """A study that is held: its reason, and the numbers of its images by patient."""
+
+    source: str
+    reason: str
+    since: datetime
+    patients: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,7 @@ class Overview:
     health: HealthReport
     parts: tuple[PartRow, ...]
     queue: tuple[QueueRow, ...]
+    doubtful: tuple[DoubtfulStudy, ...]
     parked: tuple[ParkedJob, ...]
     parked_count: int
     destinations: tuple[DestinationRow, ...]
@@ -87,6 +98,7 @@ def collect_overview(config: Config, store: Store, health: HealthReport, now: da
         health=health,
         parts=_part_rows(health),
         queue=tuple(_queue_row(store, groups, kind, now) for kind in JobKind),
+        doubtful=tuple(_doubtful(study) for study in store.studies.held()),
         parked=tuple(
             _parked(job) for job in store.jobs.list(state=JobState.PARKED, limit=PARKED_JOBS)
         ),
@@ -129,6 +141,11 @@ def _queue_row(
             counts[group.state] += count
     due = store.jobs.next_due((kind,))
     return QueueRow(kind, counts, now - due if due is not None and due < now else None)
+
+
+def _doubtful(study: HeldStudy) -> DoubtfulStudy:
+    patients = tuple(tuple(film.number for film in films) for films in study.patients)
+    return DoubtfulStudy(study.key.source, study.hold.reason, study.since, patients)
 
 
 def _parked(job: Job) -> ParkedJob:
