@@ -181,10 +181,13 @@ class Supervisor:
         ]
 
     def _adopt_sources(self, store: Store) -> None:
-        """Give the films of an earlier version the source of the peer that sent them."""
+        """Give the studies of an earlier version a source, and hold those of two patients."""
         adopted = store.adopt_sources(sources_by_title(self._config.peers))
         if adopted:
             log.info("%d study(ies) of an earlier version have a source now", adopted)
+        mixed = store.hold_mixed_studies()
+        if mixed:
+            log.warning("%d study(ies) of an earlier version hold two patients", mixed)
 
     def _record_start(self, audit: Audit) -> None:
         changed = record_configuration(audit, self._config)

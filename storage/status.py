@@ -32,7 +32,7 @@ class JobGroup:
 
 
 class ImageMark(StrEnum):
-    """What an operator should know of a received image."""
+    """The reasons why a received image does not count, or is in doubt."""
 
     NONE = ""
     REJECTED = "rejected"

@@ -12,7 +12,7 @@ from storage.commitment.inquiries import Inquiries
 from storage.commitment.requests import Commitments
 from storage.errors import StorageError
 from storage.export import Export
-from storage.images.adoption import adopt_sources
+from storage.images.adoption import adopt_sources, hold_mixed_studies
 from storage.images.lookup import load_kept_files, unreferenced_paths
 from storage.images.outbox import Outbox
 from storage.images.receipt import record_instance
@@ -145,6 +145,14 @@ class Store:
         now = self._now()
         with self._database.writing() as connection:
             return adopt_sources(connection, sources, now)
+
+    def hold_mixed_studies(self) -> int:
+        """Hold the studies of an earlier version that hold two patients; return their number.
+
+        A study that was held before is counted again.
+        """
+        with self._database.writing() as connection:
+            return hold_mixed_studies(connection, self._now())
 
     def _require_file(self) -> None:
         if self._file != _file_identity(self._database):

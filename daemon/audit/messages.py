@@ -32,7 +32,12 @@ from storage.records import ReceiptOutcome
 _SYSTEM, _PERSON = 2, 1
 _PATIENT, _REPORT, _MASTER_FILE, _SECURITY_RESOURCE = 1, 3, 5, 13
 
-_SERIOUS = {AuditKind.ROLE_FAILED, AuditKind.JOB_PARKED, AuditKind.INSTANCE_REFUSED}
+_SERIOUS = {
+    AuditKind.ROLE_FAILED,
+    AuditKind.JOB_PARKED,
+    AuditKind.INSTANCE_REFUSED,
+    AuditKind.STUDY_HELD,
+}
 _RECEIVED: dict[str, Action] = {
     ReceiptOutcome.NEW: Action.CREATE,
     ReceiptOutcome.DUPLICATE: Action.READ,

@@ -1,14 +1,16 @@
-"""Sources for the studies of a version that had none."""
+"""Studies of a version that knew no sources and did not compare patients."""
 
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from storage.audit.records import AuditEntry, AuditKind
 from storage.audit.trail import append
+from storage.images.holds import review
 from storage.images.lookup import of_study
+from storage.queue.transitions import lock_study
 from storage.records import JobKind, StudyKey
 from storage.tables.schema import audit_events, instances, jobs, objects, studies
 
@@ -35,6 +37,23 @@ def adopt_sources(connection: Connection, sources: Mapping[str, str], now: datet
     detail = f"{adopted} study(ies) have the source of their sender, {len(senders) - adopted} none"
     append(connection, AuditEntry(AuditKind.SOURCES_ADOPTED, detail=detail), now)
     return adopted
+
+
+def hold_mixed_studies(connection: Connection, now: datetime) -> int:
+    """Hold the studies that an earlier version reported as one patient's; return their number."""
+    mixed = connection.execute(
+        select(instances.c.source, instances.c.study_instance_uid)
+        # An earlier version did not record the name.
+        .where(instances.c.patient_name.is_(None))
+        .group_by(instances.c.source, instances.c.study_instance_uid)
+        .having(func.count(instances.c.patient_id.distinct()) > 1)
+    ).all()
+    held = 0
+    for row in mixed:
+        key = StudyKey(row.source, row.study_instance_uid)
+        lock_study(connection, key)
+        held += review(connection, key, now) is not None
+    return held
 
 
 def _adopt(connection: Connection, old: StudyKey, new: StudyKey) -> bool:

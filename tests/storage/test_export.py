@@ -85,7 +85,12 @@ def test_a_row_holds_reception_analysis_report_and_deliveries(store: Store, cloc
         "prob_Mass": "0.800000",
         "findings": "Mass (0.80)",
         "report_sop_instance_uid": "9.9",
+        "report_standing": "valid",
         "deliveries": "ARCHIVE=queued;PACS=delivered 2026-03-01T12:00:03.000+00:00",
+        "study_status": "reported",
+        "study_detail": "",
+        "superseded_at": "",
+        "set_aside_at": "",
         "purged_at": "",
     }
 

@@ -87,6 +87,8 @@ def event_of(root: ET.Element) -> tuple[str, str, str, list[str]]:
         (AuditKind.INSTANCE_NOT_ANALYSED, {"subject": STUDY}, ("110103", "R", "0", [])),
         (AuditKind.STUDY_REPORTED, {"subject": "study=1.2.3"}, ("110103", "R", "0", [])),
         (AuditKind.STUDY_REPORTED, {"subject": SENT}, ("110103", "C", "0", [])),
+        (AuditKind.STUDY_HELD, {"subject": "study=1.2.3"}, ("110103", "U", "0", [])),
+        (AuditKind.STUDY_RELEASED, {"subject": "study=1.2.3"}, ("110103", "U", "0", [])),
         (AuditKind.OBJECT_DELIVERED, {"subject": SENT}, ("110104", "R", "0", [])),
         (AuditKind.COMMITMENT_RECEIVED, {"subject": "study=1.2.3"}, ("110103", "R", "0", [])),
         (AuditKind.COMMITMENT_GIVEN, {"subject": "transaction=7"}, ("110113", "E", "0", [])),
@@ -122,6 +124,7 @@ def test_every_kind_has_the_message_of_the_standard(
         (AuditKind.LOGIN, "4"),
         (AuditKind.INSTANCE_REFUSED, "8"),
         (AuditKind.JOB_PARKED, "8"),
+        (AuditKind.STUDY_HELD, "8"),
         (AuditKind.ROLE_FAILED, "8"),
     ],
 )

@@ -1,7 +1,9 @@
 """An upgrade keeps every row of a store of any released revision, or changes no row."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
 from storage.errors import SchemaError
-from storage.records import InstanceState, JobKind, JobState, ReceiptOutcome, StudyStatus
+from storage.records import (
+    InstanceState,
+    JobKind,
+    JobState,
+    ReceiptOutcome,
+    Standing,
+    StudyStatus,
+)
 from storage.store import Store
 from storage.tables import upgrade
 from storage.tables.database import Database, open_database
@@ -146,6 +155,26 @@ def test_sources_are_adopted_once(old_store: str) -> None:
 def test_a_new_store_has_no_sources_to_adopt(store: Store) -> None:
     assert store.adopt_sources({"MODALITY": "north"}) == 0
     assert list(store.audit.rows()) == []
+
+
+def test_a_study_of_two_patients_of_an_earlier_version_is_held(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store.sqlite"
+    restore(REVISIONS[-1], path)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE instances SET patient_id = 'P2' WHERE sop_instance_uid = '1.2'")
+        database.execute("UPDATE jobs SET state = 'queued' WHERE state = 'parked'")
+        database.commit()
+    with Store.open(f"sqlite:///{path}", migrate=True) as store:
+        assert store.hold_mixed_studies() == 1
+        assert store.hold_mixed_studies() == 1
+        study = store.results.study(STUDY)
+        assert study.status is StudyStatus.HELD
+        assert [report.standing for report in study.reports] == [Standing.IN_DOUBT]
+        states = {job.state for job in store.jobs.list(kind=JobKind.DELIVER)}
+        assert JobState.QUEUED not in states
+        assert [row.kind for row in store.audit.rows()].count("study_held") == 1
 
 
 def test_a_study_of_two_senders_or_known_to_its_source_keeps_its_place(
