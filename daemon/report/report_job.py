@@ -94,7 +94,7 @@ class StudyReporter:
         elif not images.described:
             raise next(iter(images.unreadable.values()))
         elif self._is_reported(study, images.unreadable):
-            self._keep_report(job, study, images.unreadable)
+            self._keep_report(job, study)
         else:
             report = built_report(report_content(study, images, self._algorithm, self._spool.read))
             reported = [item for item in study.instances if item.id in images.described]
@@ -127,14 +127,16 @@ class StudyReporter:
         return self._store.jobs.subjects(JobKind.ANALYSE, [str(item.id) for item in items], states)
 
     def _is_reported(self, study: StudyResults, unreadable: Collection[int] = ()) -> bool:
-        uid = report_uid_of(study, self._model, unreadable)
-        return any(report.sop_instance_uid == uid for report in study.reports)
+        """Return True if the last report says what the study holds now."""
+        if not study.reports:
+            return False
+        *earlier, last = study.reports
+        return last.sop_instance_uid == report_uid_of(study, earlier, self._model, unreadable)
 
-    def _keep_report(self, job: Job, study: StudyResults, unreadable: Collection[int] = ()) -> None:
-        """Record that an earlier report says what the study holds now."""
-        uid = report_uid_of(study, self._model, unreadable)
+    def _keep_report(self, job: Job, study: StudyResults) -> None:
         detail = "the images are already reported"
-        self._finish(job, StudyStatus.UNCHANGED, detail, current=uid)
+        last = study.reports[-1].sop_instance_uid
+        self._finish(job, StudyStatus.UNCHANGED, detail, current=last)
 
     def _finish(
         self,

@@ -46,18 +46,24 @@ class ReadImages:
     unreadable: Mapping[int, Exception]
 
 
-def report_uid_of(study: StudyResults, model_sha256: str, unreadable: Collection[int] = ()) -> str:
+def report_uid_of(
+    study: StudyResults,
+    earlier: Sequence[ObjectRecord],
+    model_sha256: str,
+    unreadable: Collection[int] = (),
+) -> str:
     """Return the SOP Instance UID of the report on the study's images in their present state.
 
-    The UID follows from one key per image, analysed or not. The key names the image, its bytes
-    and its state: an image that a report of this model describes has another key than an image
-    that it cannot describe.
+    The UID follows from the report that this one follows, the last of `earlier`, and from one key
+    per image, analysed or not. The key names the image, its bytes and its state: an image that a
+    report of this model describes has another key than an image that it cannot describe.
     """
     keys = [
         f"{item.sop_instance_uid}#{item.sha256}:"
         f"{_reason(item, model_sha256, unreadable) or item.state}"
         for item in _reportable(study)
     ]
+    keys += [f"after {report.sop_instance_uid}" for report in earlier[-1:]]
     return report_uid(_key_of(study), keys, model_sha256)
 
 
@@ -143,7 +149,9 @@ def report_content(
         algorithm=algorithm,
         predecessor=_predecessor(study.reports, study.study_instance_uid, read),
         identity=Identity(
-            sop_instance_uid=report_uid_of(study, algorithm.sha256, images.unreadable),
+            sop_instance_uid=report_uid_of(
+                study, study.reports, algorithm.sha256, images.unreadable
+            ),
             series_instance_uid=series_uid(_key_of(study), algorithm.sha256, "report"),
             series_number=SERIES_NUMBERS[ObjectKind.REPORT],
             instance_number=len(study.reports) + 1,

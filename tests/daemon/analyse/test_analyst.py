@@ -20,10 +20,12 @@ from dicom_io.read.image_header import read_image
 from storage.errors import OutOfSpaceError, StoreUnavailableError
 from storage.files.spool import Spool
 from storage.records import (
+    HoldReason,
     InstanceState,
     JobKind,
     JobState,
     ObjectKind,
+    Standing,
     StudyStatus,
 )
 from tests.builders.bench import (
@@ -190,24 +192,46 @@ def test_a_study_with_discarded_analyses_has_a_reason(bench: Bench) -> None:
     )
 
 
-def test_films_of_two_studies_with_one_uid_are_both_reported(
+def test_a_film_sent_again_in_another_study_is_reported_there_and_holds_the_first(
     bench: Bench,
 ) -> None:
     first = film("first")
     other = read_dataset(first)
     other.StudyInstanceUID = "2.25.5"
-    studies = [bench.receive(first), bench.receive(to_bytes(other))]
+    left, joined = bench.receive(first), bench.receive(to_bytes(other))
     bench.work()
-    assert studies[0] != studies[1]
-    made = set()
-    for uid in studies:
-        study = bench.study(uid)
-        (instance,) = study.instances
-        (report,) = study.reports
-        assert study.status is StudyStatus.REPORTED
-        assert films_of(bench, report) == [instance.sop_instance_uid]
-        made |= {one.sop_instance_uid for one in (report, *instance.objects)}
-    assert len(made) == len(bench.study(studies[0]).instances[0].objects) * 2 + 2
+
+    study = bench.study(joined)
+    (report,) = study.reports
+    assert study.status is StudyStatus.REPORTED
+    assert films_of(bench, report) == [study.instances[0].sop_instance_uid]
+    study = bench.study(left)
+    assert (study.status, study.reports) == (StudyStatus.HELD, ())
+    assert study.hold is not None
+    assert study.hold.reason is HoldReason.FILM_MOVED
+
+
+def test_each_state_of_a_study_has_a_report_of_its_own(bench: Bench) -> None:
+    a, b = film("states"), film("states", seed=2)
+    uid = bench.receive(a)
+    bench.work()
+    bench.receive(b)
+    bench.work()
+    moved = read_dataset(b)
+    moved.StudyInstanceUID = "2.25.6"
+    bench.receive(to_bytes(moved))
+    bench.work()
+    bench.store.studies.release(uid)
+    bench.work()
+
+    reports = bench.study(uid).reports
+    assert len({report.sop_instance_uid for report in reports}) == 3
+    assert films_of(bench, reports[0]) == films_of(bench, reports[2])
+    assert [report.standing for report in reports] == [
+        Standing.SUPERSEDED,
+        Standing.SUPERSEDED,
+        Standing.VALID,
+    ]
 
 
 def test_a_report_lists_an_image_that_was_not_analysed(bench: Bench) -> None:

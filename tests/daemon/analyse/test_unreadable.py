@@ -90,7 +90,7 @@ def test_a_study_without_a_readable_file_is_parked_until_a_second_send(
     damage(bench, bench.study(uid).instances[0], "missing")
     bench.work()
     assert set(parked(bench)) == {
-        (JobKind.REPORT, StudyKey("", uid).subject),
+        (JobKind.REPORT, StudyKey(bench.study(uid).source, uid).subject),
         (JobKind.ANALYSE, "1"),
     }
     (report,) = bench.store.jobs.list(kind=JobKind.REPORT)
@@ -116,7 +116,7 @@ def test_a_damaged_film_causes_no_second_report(bench: Bench) -> None:
     bench.work()
     before = bench.study(uid).reports
     assert len(before) == 2
-    bench.store.jobs.enqueue(JobKind.REPORT, StudyKey("", uid).subject)
+    bench.store.jobs.enqueue(JobKind.REPORT, StudyKey(bench.study(uid).source, uid).subject)
     bench.work()
     assert bench.study(uid).reports == before
 

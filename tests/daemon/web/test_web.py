@@ -30,11 +30,11 @@ def test_page_shows_queue_destinations_images_and_model(site: Site, store: Store
     assert destinations["pacs"][3].endswith("status 0xA900")
     assert destinations["archive"][3].endswith("no answer")
     assert destinations["retired (not in the configuration)"][:3] == ["0", "1", "0"]
-    images = [row[2:] for row in rows if row[0] in {"1", "2", "3"} and len(row) == 7]
+    images = [row[2:] for row in rows if row[0] in {"1", "2", "3"} and len(row) == 9]
     assert images == [
-        ["MODALITY", "DX", "received", "", ""],
-        ["MODALITY", "DX", "not analysed", "LATERAL_VIEW", ""],
-        ["MODALITY", "DX", "analysed", "", "1"],
+        ["MODALITY", "not known", "1", "DX", "received", "", ""],
+        ["MODALITY", "not known", "1", "DX", "not analysed", "LATERAL_VIEW", ""],
+        ["MODALITY", "not known", "1", "DX", "analysed", "", "1"],
     ]
     assert "starter 1 <small>sha256 <code>cd…" in answer.text
     assert "RESEARCH USE ONLY" in answer.text
@@ -89,7 +89,7 @@ def test_page_contains_only_what_the_policy_allows(site: Site, store: Store) -> 
 def test_newest_fifty_images_are_shown(site: Site, store: Store) -> None:
     for number in range(55):
         store.record_instance(new_instance(f"1.{number}"), 0)
-    shown = [row[0] for row in cells(site.ask().text) if len(row) == 7 and row[0].isdigit()]
+    shown = [row[0] for row in cells(site.ask().text) if len(row) == 9 and row[0].isdigit()]
     assert shown == [str(number) for number in range(55, 5, -1)]
 
 
