@@ -19,7 +19,6 @@ PAGE_ROWS = 500
 
 _BEFORE_LABELS = (
     "received_at",
-    "source",
     "calling_ae_title",
     "patient_id",
     "accession_number",
@@ -42,13 +41,15 @@ _BEFORE_LABELS = (
 _AFTER_LABELS = (
     "findings",
     "report_sop_instance_uid",
-    "report_standing",
     "deliveries",
+    "purged_at",
+    # Later columns come last, so that the place of a column stays.
+    "source",
+    "report_standing",
     "study_status",
     "study_detail",
     "superseded_at",
     "set_aside_at",
-    "purged_at",
 )
 
 
@@ -205,9 +206,9 @@ def _row(page: _Page, instance: Row[Any], labels: Sequence[str]) -> dict[str, st
     row["report_standing"] = report.standing.value if report else ""
     row["deliveries"] = ";".join(page.deliveries.get(row["report_sop_instance_uid"], ()))
     row["study_status"] = instance.study_status.value if instance.study_status else ""
-    for name in ("study_detail", "superseded_at", "set_aside_at", "purged_at"):
+    for name in ("source", "study_detail", "superseded_at", "set_aside_at", "purged_at"):
         row[name] = _text(getattr(instance, name))
-    return row
+    return {name: row[name] for name in columns(labels)}
 
 
 def _report_of(instance: Row[Any], reports: Sequence[Row[Any]]) -> Row[Any] | None:

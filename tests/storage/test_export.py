@@ -62,7 +62,6 @@ def test_a_row_holds_reception_analysis_report_and_deliveries(store: Store, cloc
     assert list(row) == columns(LABELS)
     assert row == {
         "received_at": "2026-03-01T12:00:00.000+00:00",
-        "source": "",
         "calling_ae_title": "MODALITY",
         "patient_id": "P1",
         "accession_number": "A1",
@@ -91,6 +90,7 @@ def test_a_row_holds_reception_analysis_report_and_deliveries(store: Store, cloc
         "study_detail": "",
         "superseded_at": "",
         "set_aside_at": "",
+        "source": "",
         "purged_at": "",
     }
 
