@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption
+from daemon.cli.options import ConfigOption, JsonOption, print_json
 from daemon.config.settings import load_config
 from daemon.errors import UsageError
 
@@ -22,6 +22,7 @@ def jobs_list(
         str | None, typer.Option(help="queued, running, done, parked or discarded.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """List jobs: parked jobs first, then failed, running, queued, done and discarded ones.
@@ -35,6 +36,9 @@ def jobs_list(
         raise UsageError(f"--state: {state!r} is not one of {', '.join(JobState)}")
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
         page = store.job_list.page(JobState(state) if state else None, limit)
+    if as_json:
+        print_json({"jobs": [_document(listed) for listed in page.jobs], "total": page.total})
+        return
     for listed in page.jobs:
         typer.echo(_line(listed))
     if not page.total:
@@ -55,8 +59,27 @@ def _line(listed: "ListedJob") -> str:
     return f"{job.id:>6}  {job.state:<9} {_printable(text)}"
 
 
+def _document(listed: "ListedJob") -> dict[str, object]:
+    job = listed.job
+    return {
+        "job": job.id,
+        "state": job.state,
+        "kind": job.kind,
+        "peer": job.lane,
+        "study": listed.study_instance_uid,
+        "accession": listed.accession_number,
+        "attempts": job.attempts,
+        "error": job.last_error,
+        "due": job.not_before,
+        "created": job.created_at,
+        "changed": job.updated_at,
+    }
+
+
 @jobs_app.command("show")
-def jobs_show(job_id: JobArgument, config: ConfigOption = None) -> None:
+def jobs_show(
+    job_id: JobArgument, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
     """Show everything about one job."""
     import dataclasses
 
@@ -64,6 +87,9 @@ def jobs_show(job_id: JobArgument, config: ConfigOption = None) -> None:
 
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
         listed = store.job_list.listed(store.jobs.get(job_id))
+    if as_json:
+        print_json(_document(listed))
+        return
     shown = dataclasses.asdict(listed.job)
     shown |= {"study": listed.study_instance_uid, "accession": listed.accession_number}
     if listed.coerced_uid:
@@ -81,6 +107,7 @@ def _printable(text: str) -> str:
 def jobs_retry(
     job_ids: Annotated[list[int] | None, typer.Argument(help="Numbers of the jobs.")] = None,
     parked: Annotated[bool, typer.Option("--all-parked", help="Every parked job.")] = False,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Queue jobs again, due now and with no attempts counted."""
@@ -100,7 +127,11 @@ def jobs_retry(
         allowed = [job_id for job_id in wanted if job_id not in refused]
         for job_id in allowed:
             store.jobs.retry(job_id, current_user())
-    typer.echo(f"{len(allowed)} job(s) queued again")
+    if as_json:
+        kept = [{"job": job_id, "reason": reason} for job_id, reason in refused.items()]
+        print_json({"queued": allowed, "refused": kept})
+    else:
+        typer.echo(f"{len(allowed)} job(s) queued again")
     for job_id, reason in refused.items():
         typer.echo(f"job {job_id} stays as it is: {reason}", err=True)
     if refused:
@@ -110,6 +141,7 @@ def jobs_retry(
 @jobs_app.command("discard")
 def jobs_discard(
     job_ids: Annotated[list[int], typer.Argument(help="Numbers of the jobs.")],
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Discard jobs for good; their rows stay as a record."""
@@ -119,4 +151,7 @@ def jobs_discard(
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
         for job_id in job_ids:
             store.jobs.discard(job_id, current_user())
-            typer.echo(f"job {job_id} is discarded")
+            if not as_json:
+                typer.echo(f"job {job_id} is discarded")
+    if as_json:
+        print_json({"discarded": job_ids})

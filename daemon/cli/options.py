@@ -34,5 +34,9 @@ JsonOption = Annotated[
 
 
 def print_json(document: Mapping[str, object]) -> None:
-    """Print the document of a command; times in ISO 8601."""
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+    """Print the document of a command in ASCII: it may quote a peer. Times are in ISO 8601."""
+    typer.echo(json.dumps(document, indent=1, default=_in_json))
+
+
+def _in_json(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime.datetime) else str(value)
