@@ -3,12 +3,15 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
 from dicom_io.objects.classes import REPORT_CLASSES
+from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import build_capture
 from dicom_io.objects.uids import heatmap_uid, series_uid
 from dicom_io.read.image_header import ImageHeader
@@ -31,7 +34,7 @@ from tests.tools import air_check, ohif_reader
 from tests.tools.validation import OUTLINE
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def content() -> ReportContent:
     """Two images: an outlined finding with its heatmap on the first, no finding on the second."""
     uid = heatmap_uid(f"{STUDY}.1.1", SHA256, "Effusion")
@@ -48,9 +51,14 @@ def content() -> ReportContent:
     )
 
 
+@pytest.fixture(scope="module")
+def file(content: ReportContent) -> bytes:
+    return to_bytes(build_report(content))
+
+
 @pytest.fixture
-def report(content: ReportContent) -> Dataset:
-    return read_back(build_report(content))
+def report(file: bytes) -> Dataset:
+    return pydicom.dcmread(BytesIO(file))
 
 
 @pytest.fixture
