@@ -53,6 +53,7 @@ class ReceiptOutcome(StrEnum):
     DUPLICATE = "duplicate"
     REVISION = "revision"
     KEPT_AGAIN = "kept_again"  # the same bytes as a purged revision
+    RENEWED = "renewed"  # the same bytes as a revision that another patient or study replaced
 
 
 class InstanceState(StrEnum):

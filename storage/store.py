@@ -121,6 +121,8 @@ class Store:
         - Other bytes under a known SOP Instance UID are a new revision.
         - The same bytes are a duplicate, which queues no report. They are analysed again if their
           analysis is parked, or if it was refused for one of the reasons `retried`.
+        - The same bytes of a revision that a later one put under another patient or study are the
+          latest revision again.
         - The same bytes of a purged revision are kept again, and the study is reported again. They
           are analysed if they were purged before their first analysis.
 

@@ -43,6 +43,7 @@ _RECEIVED: dict[str, Action] = {
     ReceiptOutcome.DUPLICATE: Action.READ,
     ReceiptOutcome.REVISION: Action.UPDATE,
     ReceiptOutcome.KEPT_AGAIN: Action.CREATE,
+    ReceiptOutcome.RENEWED: Action.UPDATE,
 }
 _DESCRIPTION_LENGTH = 1000
 

@@ -74,7 +74,7 @@ class Reception:
                 received.calling_host,
                 FAILURES,
             )
-            if receipt.outcome is ReceiptOutcome.DUPLICATE:
+            if receipt.outcome in (ReceiptOutcome.DUPLICATE, ReceiptOutcome.RENEWED):
                 self._settle_duplicate(received, stored, source, receipt.instance_id)
         except StorageError:
             self._delete_unless_named(path)

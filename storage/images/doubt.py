@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
 from storage.images.lookup import of_study
 from storage.images.patient import Patient, by_patient, is_same_patient
@@ -121,18 +121,64 @@ def counts() -> ColumnElement[bool]:
     )
 
 
-def _load_films(connection: Connection, key: StudyKey) -> _Films:
+def _is_own() -> ColumnElement[bool]:
+    """Return the condition that an instance is a result of ours, sent back by an archive."""
     made_here = select(objects.c.id).where(
         objects.c.sop_instance_uid == instances.c.sop_instance_uid
     )
     # Before its analysis only its UID tells a result of ours from a film.
-    is_own = or_(
+    return or_(
         and_(instances.c.state == InstanceState.RECEIVED, made_here.exists()),
         and_(
             instances.c.state == InstanceState.NOT_ANALYSED,
             func.coalesce(instances.c.reason, "") == OWN_RESULT,
         ),
     )
+
+
+def is_same_film(connection: Connection, instance_id: int) -> bool:
+    """Return True if the latest revision of this film is of the same study and patient."""
+    this = instances.alias()
+    query: Select[tuple[Any, ...]] = (
+        select(instances.c.id, instances.c.study_instance_uid, *_IDENTITY)
+        .join(
+            this,
+            and_(
+                this.c.source == instances.c.source,
+                this.c.sop_instance_uid == instances.c.sop_instance_uid,
+            ),
+        )
+        .where(this.c.id == instance_id)
+        .order_by(instances.c.revision)
+    )
+    *_, last = rows = connection.execute(query).all()
+    own = next(row for row in rows if row.id == instance_id)
+    return own.study_instance_uid == last.study_instance_uid and is_same_patient(
+        _patient(own), _patient(last)
+    )
+
+
+def is_like_another(connection: Connection, key: StudyKey, instance_id: int) -> bool:
+    """Return True if another film of the study has the very same identity of a patient.
+
+    Then this film adds no doubt. The answer needs no look at the whole of a large study.
+    """
+    other = instances.alias()
+    same = [
+        instances.c[column.name].is_not_distinct_from(other.c[column.name]) for column in _IDENTITY
+    ]
+    found = select(instances.c.id).where(
+        of_study(instances, key),
+        counts(),
+        ~_is_own(),
+        other.c.id == instance_id,
+        instances.c.id != other.c.id,
+        *same,
+    )
+    return connection.scalar(found.limit(1)) is not None
+
+
+def _load_films(connection: Connection, key: StudyKey) -> _Films:
     uids = select(instances.c.sop_instance_uid).where(of_study(instances, key))
     rows = connection.execute(
         select(
@@ -149,7 +195,7 @@ def _load_films(connection: Connection, key: StudyKey) -> _Films:
         .where(
             instances.c.source == key.source,
             instances.c.sop_instance_uid.in_(uids),
-            ~is_own,
+            ~_is_own(),
         )
         .order_by(instances.c.id)
     ).all()

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Row, Select, func, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
-from storage.images.holds import review
+from storage.images.doubt import is_like_another, is_same_film
+from storage.images.holds import is_held, review
 from storage.queue.transitions import enqueue, lock_study, reopen
 from storage.records import (
     InstanceState,
@@ -49,8 +50,10 @@ def record_instance(
         reopen(connection, JobKind.ANALYSE, subject, now=now, ended=(JobState.PARKED,))
     if receipt.outcome is not ReceiptOutcome.DUPLICATE:
         enqueue(connection, JobKind.REPORT, study.subject, now=now, not_before=now + quiet_time)
-        for key in (study, *left):
-            review(connection, key, now)
+        is_first = receipt.revision == 1 and not is_held(connection, study)
+        if not (is_first and is_like_another(connection, study, receipt.instance_id)):
+            for key in (study, *left):
+                review(connection, key, now)
     append(connection, _audit_entry(instance, receipt, host), now)
     return receipt
 
@@ -81,8 +84,10 @@ def _add(
         known = _find_same_bytes(connection, instance)
         if known is None:
             receipt = _insert_revision(connection, instance, now)
-        else:
+        elif is_same_film(connection, known.id):
             receipt = _receive_again(connection, known, instance, now)
+        else:
+            receipt = _renew(connection, known, instance, now)
         if receipt is not None:
             return known, receipt
 
@@ -132,18 +137,39 @@ def _receive_again(
     return Receipt(outcome, known.id, known.revision)
 
 
+def _renew(
+    connection: Connection, known: Row[Any], instance: NewInstance, now: datetime
+) -> Receipt | None:
+    """Make a revision the latest again that a later one had put under another patient or study.
+
+    So a sender takes a wrong correction back. Returns None on a conflict.
+    """
+    receipt = _receive_again(connection, known, instance, now)
+    if receipt is None:
+        return None
+    number = connection.scalar(
+        update(instances)
+        .where(instances.c.id == known.id)
+        .values(revision=_next_revision(instance).scalar_subquery(), set_aside_at=None)
+        .returning(instances.c.revision)
+    )
+    is_duplicate = receipt.outcome is ReceiptOutcome.DUPLICATE
+    outcome = ReceiptOutcome.RENEWED if is_duplicate else receipt.outcome
+    return Receipt(outcome, known.id, number or known.revision)
+
+
+def _next_revision(instance: NewInstance) -> Select[tuple[int]]:
+    return select(func.coalesce(func.max(instances.c.revision), 0) + 1).where(
+        instances.c.source == instance.source,
+        instances.c.sop_instance_uid == instance.sop_instance_uid,
+    )
+
+
 def _insert_revision(
     connection: Connection, instance: NewInstance, now: datetime
 ) -> Receipt | None:
     """Add the next revision; return None if another transaction took its number or its bytes."""
-    next_revision = (
-        select(func.coalesce(func.max(instances.c.revision), 0) + 1)
-        .where(
-            instances.c.source == instance.source,
-            instances.c.sop_instance_uid == instance.sop_instance_uid,
-        )
-        .scalar_subquery()
-    )
+    next_revision = _next_revision(instance).scalar_subquery()
     row = connection.execute(
         insert(connection, instances)
         .values(

@@ -3,18 +3,24 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from daemon.config.peers import PeerConfig
+from daemon.config.routing import source_of_caller
 from daemon.receive.reception import Reception
+from dicom_io.objects.encode import to_bytes
+from dicom_io.read.header import read_dataset
 from dicom_io.receive.store_request import StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
 from storage.files.spool import MARKER_NAME, Spool
 from storage.store import Store
 from tests.builders.images.films import film, received
+from tests.tools.ports import SENDER
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,35 @@ def test_success_means_file_row_and_jobs(room: Room) -> None:
     instance = room.store.results.instance(1)
     assert room.spool.read(instance.spool_path, instance.sha256) == image
     assert sorted(job.kind for job in room.store.jobs.list()) == ["analyse", "report"]
+
+
+def test_an_object_belongs_to_the_source_of_its_sender(room: Room) -> None:
+    """Two peers may share an AE title; the address tells them apart."""
+    peers = (
+        PeerConfig(name="north", ae_title=SENDER, host="127.0.0.1", sends=True),
+        PeerConfig(name="south", ae_title=SENDER, host="127.0.0.2", sends=True, source="hospital"),
+    )
+    reception = Reception(room.spool, room.store, 30, partial(source_of_caller, peers))
+    sent = received(film("shared"))
+    for host in ("127.0.0.1", "127.0.0.2"):
+        answer = reception.receive(replace(sent, calling_host=host))
+        assert answer is StoreStatus.SUCCESS
+    found = [room.store.results.instance(number) for number in (1, 2)]
+    assert [(item.source, item.revision) for item in found] == [("north", 1), ("hospital", 1)]
+    assert found[0].patient_name == sent.header.patient_name != ""
+
+    stranger = replace(sent, calling_host="127.0.0.3")
+    assert reception.receive(stranger) is StoreStatus.OUT_OF_RESOURCES
+
+
+def test_a_film_taken_back_by_its_sender_keeps_its_one_file(room: Room) -> None:
+    reception = Reception(room.spool, room.store, 30)
+    first, other = film("first"), read_dataset(film("first"))
+    other.PatientID = "ANOTHER"
+    for data in (first, to_bytes(other), first):
+        assert reception.receive(received(data)) is StoreStatus.SUCCESS
+    assert room.store.results.instance(1).revision == 3
+    assert len(room.files) == 2
 
 
 @pytest.mark.parametrize("damage", ["missing", "altered"])

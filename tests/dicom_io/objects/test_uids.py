@@ -1,15 +1,20 @@
 import uuid
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
+from dicom_io.objects import uids as uids_module
 from dicom_io.objects.uids import (
     derived_uid,
     device_uid,
+    film_key,
     heatmap_uid,
+    object_uid,
     report_uid,
     series_uid,
+    study_key,
     tracking_uid,
 )
 
@@ -45,6 +50,39 @@ def test_every_kind_of_object_of_one_image_has_its_own_uid() -> None:
         device_uid("cd" * 32),
     }
     assert len(uids) == 8
+
+
+def test_the_same_uids_of_two_sources_or_of_other_bytes_make_other_objects() -> None:
+    films = [
+        film_key("north", "1.2.3", "aa"),
+        film_key("south", "1.2.3", "aa"),
+        film_key("north", "1.2.3", "bb"),
+        film_key("north", "1.2.4", "aa"),
+        film_key("", "1.2.3", "aa"),
+    ]
+    studies = [study_key("north", "1.2"), study_key("south", "1.2"), study_key("", "1.2")]
+    uids = {
+        *(make(film, SHA256, "Mass") for make in (heatmap_uid, tracking_uid) for film in films),
+        *(series_uid(study, SHA256, "report") for study in studies),
+        *(report_uid(study, ["1.2.3#aa"], SHA256) for study in studies),
+    }
+    assert len(uids) == 16
+
+
+def test_another_rendering_makes_other_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made() -> list[str]:
+        film, study = film_key("north", "1.2.3", "aa"), study_key("north", "1.2")
+        return [
+            object_uid(film, SHA256, "summary"),
+            heatmap_uid(film, SHA256, "Mass"),
+            tracking_uid(film, SHA256, "Mass"),
+            series_uid(study, SHA256, "report"),
+            report_uid(study, ["1.2.3#aa"], SHA256),
+        ]
+
+    before = made()
+    monkeypatch.setattr(uids_module, "RENDERING_VERSION", uids_module.RENDERING_VERSION + 1)
+    assert not set(before) & set(made())
 
 
 def test_a_report_uid_depends_on_the_images_but_not_on_their_order() -> None:

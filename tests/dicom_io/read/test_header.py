@@ -50,6 +50,34 @@ def test_a_header_is_read_in_every_encoding(syntax: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("character_set", "name", "issuer"),
+    [
+        ("ISO_IR 6", "Doe^Jane", "HOSP"),
+        ("ISO_IR 100", "Müller^Jörg^^Dr.", "HÔPITAL"),
+        ("ISO_IR 192", "山田^太郎", "病院"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう", "HOSP"),
+        ("GB18030", "王^小东", "医院"),
+        ("ISO_IR 144", "Люксембург", "БОЛЬНИЦА"),
+    ],
+)
+def test_a_patient_is_read_in_the_character_set_of_the_object(
+    character_set: str | list[str], name: str, issuer: str
+) -> None:
+    film = chest_film(
+        SpecificCharacterSet=character_set,
+        PatientName=name,
+        PatientID=" PAT-1 ",
+        IssuerOfPatientID=issuer,
+        PatientBirthDate="19700101",
+        PatientSex="O",
+    )
+    header = read_header(file_bytes(film))
+    assert (header.patient_name, header.issuer_of_patient_id) == (name, issuer)
+    assert (header.patient_id, header.patient_birth_date) == ("PAT-1", "19700101")
+    assert header.patient_sex == "O"
+
+
+@pytest.mark.parametrize(
     "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
 )
 def test_neither_preamble_nor_file_meta_is_needed(syntax: str) -> None:

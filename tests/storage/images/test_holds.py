@@ -337,3 +337,73 @@ def test_the_same_study_of_two_sources_is_not_mixed(store: Store) -> None:
         image = new_instance("1.1", patient, patient_id=patient, source=source)
         store.record_instance(image, 0)
         assert store.results.study(STUDY, source).hold is None
+
+
+def test_a_film_sent_as_before_takes_a_wrong_correction_back(store: Store, clock: Clock) -> None:
+    receive(store, "1.1", "A")
+    analyse_all(store, clock)
+    report(store, "9.1", "5.1")
+    deliver(store)
+    clock.advance(1)
+    receive(store, "1.1", "B")
+    assert store.results.study(STUDY).hold is not None
+
+    image = new_instance("1.1", "1.1 A", patient_id="A")
+    receipt = store.record_instance(image, 0)
+
+    assert (receipt.outcome, receipt.instance_id, receipt.revision) == ("renewed", 1, 3)
+    assert store.record_instance(image, 0).outcome == "duplicate"
+    study = store.results.study(STUDY)
+    assert study.hold is None
+    assert [item.id for item in study.instances] == [1]
+    analyse_all(store, clock)
+    store.results.record_report(
+        claim(store, JobKind.REPORT), StudyStatus.UNCHANGED, "reported", current="9.1"
+    )
+    assert standings(store, "9.1", "5.1", "5.2") == [
+        Standing.VALID,
+        Standing.VALID,
+        Standing.SUPERSEDED,
+    ]
+    assert states(store, JobKind.DELIVER) == [JobState.DONE, JobState.QUEUED]
+
+
+def test_the_same_bytes_of_the_same_patient_stay_the_earlier_revision(store: Store) -> None:
+    for content in ("a", "b"):
+        store.record_instance(new_instance("1.1", content), 0)
+    again = store.record_instance(new_instance("1.1", "a"), 0)
+    assert (again.outcome, again.revision) == ("duplicate", 1)
+
+
+def test_a_film_like_one_that_was_dropped_is_compared_with_the_others(
+    store: Store, clock: Clock
+) -> None:
+    receive(store, "1.1", "A")
+    receive(store, "1.2", "B")
+    store.studies.release(STUDY, ["1.2"])
+    analyse_all(store, clock)
+    report(store, "9.1", "5.1")
+
+    receive(store, "1.3", "B")
+
+    assert states(store, JobKind.DELIVER) == [JobState.PARKED] * 2
+
+
+def test_a_purge_takes_a_released_study_whose_dropped_film_never_left(
+    store: Store, clock: Clock
+) -> None:
+    receive(store, "1.1", "A")
+    receive(store, "1.2", "B")
+    analyse_all(store, clock)
+    report(store, "9.1", "5.1", "5.2")
+    clock.advance(10)
+    (held,) = store.retention.old_studies(clock.now, ())
+    assert held.hold == "work is queued, running or parked"
+
+    store.studies.release(STUDY, ["1.2"])
+    report(store, "9.1", "5.1")
+    deliver(store)
+    deliver(store)
+    clock.advance(10)
+    (released,) = store.retention.old_studies(clock.now, ())
+    assert (released.hold, released.images) == (None, 2)
