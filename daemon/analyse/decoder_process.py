@@ -27,6 +27,7 @@ from daemon.worker.core_dumps import forbid_core_dumps
 from dicom_io.gate.header_check import Rules
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.orientation import Pose
+from dicom_io.read.tone import Tone
 
 READY = b"ready"
 LARGEST_SIDE = 65535
@@ -85,6 +86,7 @@ def send_outcome(channel: "Connection[Any, Any]", outcome: Film | Refusal) -> No
     answer = {
         "notes": outcome.notes,
         "pose": dataclasses.asdict(outcome.pose),
+        "tone": dataclasses.asdict(outcome.tone),
         "shape": outcome.pixels.shape,
         "has_shown": outcome.shown is not None,
     }
@@ -120,7 +122,7 @@ def receive_outcome(channel: "Connection[Any, Any]", most_bytes: int) -> Film | 
     data = bytearray(channel.recv_bytes(most_bytes))
     pixels = np.frombuffer(data, np.uint8).reshape(rows, columns)
     shown = np.frombuffer(channel.recv_bytes(most_bytes), np.int64) if answer["has_shown"] else None
-    return Film(pixels, notes, Pose(**answer["pose"]), shown)
+    return Film(pixels, notes, Pose(**answer["pose"]), shown, Tone(**answer["tone"]))
 
 
 def end_with_parent() -> None:

@@ -16,6 +16,7 @@ from dicom_io.read.bounded_parser import refuse_oversized_sequences
 from dicom_io.read.image_header import read_image
 from dicom_io.read.orientation import Pose
 from dicom_io.read.pixels import display_pixels
+from dicom_io.read.tone import DECLARED, Tone
 from dicom_io.read.warnings_off import suppressed_warnings
 
 GreyImage = NDArray[np.uint8]
@@ -36,13 +37,15 @@ class Film:
 
     `pixels` (rows, cols) lie as they are stored, as do all pictures drawn on them; `pose` makes
     them upright for the network. `shown` are the stored values that determine the contrast, None
-    for colour and for a range of more than 2^20 values.
+    for colour and for a range of more than 2^20 values. `tone` is the departure from the grey scale
+    of the header.
     """
 
     pixels: GreyImage
     notes: tuple[str, ...]
     pose: Pose
     shown: NDArray[np.int64] | None = None
+    tone: Tone = DECLARED
 
 
 @suppressed_warnings()
@@ -59,9 +62,9 @@ def gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
     try:
         image = display_pixels(header)
     except UndecodablePixelsError as error:
-        return Refusal(Reason.UNDECODABLE_PIXELS, str(error), verdict.notes)
+        return Refusal(Reason.UNDECODABLE_PIXELS, str(error), verdict.notes + header.damage)
     notes = verdict.notes + image.notes
     content = assess_image(image)
     if content.reason is not None:
         return Refusal(content.reason, content.detail, notes + content.notes)
-    return Film(image.array, notes + content.notes, image.pose, image.shown)
+    return Film(image.array, notes + content.notes, image.pose, image.shown, image.tone)

@@ -134,13 +134,21 @@ class Pipeline:
         upright_prediction = self.predict(upright)
         prediction = on_stored_grid(upright_prediction, film.pose, *film.pixels.shape)
         notes = list(film.notes)
-        problem = unsupported_reason(header) if ObjectKind.PRESENTATION_STATE in kinds else ""
+        wanted = ObjectKind.PRESENTATION_STATE in kinds
+        problem = unsupported_reason(header, film.tone) if wanted else ""
         if problem:
             kinds = frozenset(kinds) - {ObjectKind.PRESENTATION_STATE}
             notes.append(f"no presentation state: {problem}")
         sha256 = hashlib.sha256(data).hexdigest()
         builder = ObjectBuilder(
-            header, film.shown, prediction, self.algorithm, source, sha256, content_datetime
+            header,
+            film.shown,
+            film.tone,
+            prediction,
+            self.algorithm,
+            source,
+            sha256,
+            content_datetime,
         )
         objects: list[BuiltObject] = []
         if ObjectKind.HEATMAP in kinds:

@@ -36,6 +36,7 @@ from dicom_io.objects.uids import (
     study_key,
 )
 from dicom_io.read.image_header import ImageHeader
+from dicom_io.read.tone import Tone
 from storage.records import ObjectKind
 
 SERIES_NUMBERS = {
@@ -82,14 +83,16 @@ class ObjectBuilder:
     `origin` is the source of the film and `sha256` the digest of its file: other bytes under the
     same UID, or the same UID from another source, are another film and make other objects.
 
-    `source` needs no pixels; `shown` are the stored values that take part in its contrast.
-    `content_datetime` is aware and in the site's time zone.
+    `source` needs no pixels; `shown` are the stored values that take part in its contrast, and
+    `tone` the departure from the grey scale of its header. `content_datetime` is aware and in the
+    site's time zone.
     """
 
     def __init__(
         self,
         source: ImageHeader,
         shown: NDArray[np.int64] | None,
+        tone: Tone,
         prediction: Prediction,
         algorithm: Algorithm,
         origin: str,
@@ -98,6 +101,7 @@ class ObjectBuilder:
     ) -> None:
         self._source = source
         self._shown = shown
+        self._tone = tone
         self._prediction = prediction
         self._algorithm = algorithm
         self._origin = origin
@@ -152,7 +156,7 @@ class ObjectBuilder:
         ]
         if outlined:
             envelope = self._envelope(ObjectKind.PRESENTATION_STATE)
-            content = PresentationContent(envelope, self._shown, outlined)
+            content = PresentationContent(envelope, self._shown, outlined, self._tone)
             data = to_bytes(build_presentation_state(content))
             yield _built(envelope, ObjectKind.PRESENTATION_STATE, data)
 

@@ -2,9 +2,10 @@
 
 A presentation state overrides the whole grey scale of the image (PS3.4 N.2), including its
 photometric interpretation. A step that the state omits is the identity. The state therefore repeats
-the steps by which `dicom_io.read` decodes the film. A linear window stays a window, which a viewer
-can move. A film with a lookup table or a sigmoid gets its whole curve as one table, because viewers
-ignore a sigmoid in a presentation state.
+the steps by which `dicom_io.read` decodes the film, with its departures from the header. A
+linear window stays a window, which a viewer can move. A film with a lookup table or a sigmoid, or
+with another sign than the header says, gets its whole curve as one table: viewers ignore a sigmoid
+in a presentation state, and read the values as the header says.
 """
 
 from dataclasses import replace
@@ -15,6 +16,8 @@ from pydicom.dataset import Dataset
 
 from dicom_io.read.decode import Layout
 from dicom_io.read.grey_scale import GreyScale, Window
+from dicom_io.read.image_header import ImageHeader
+from dicom_io.read.tone import Tone
 
 MAX_BITS = 16
 """Bits that a lookup table can hold."""
@@ -22,13 +25,16 @@ MAX_BITS = 16
 _TOP = 65535
 
 
-def add_grey_scale(ds: Dataset, layout: Layout, scale: GreyScale, shown: NDArray[np.int64]) -> None:
+def add_grey_scale(ds: Dataset, source: ImageHeader, tone: Tone, shown: NDArray[np.int64]) -> None:
     """Add Modality LUT, Softcopy VOI LUT and Softcopy Presentation LUT (PS3.3 C.11.1, 8, 6).
 
-    `shown` are the stored values that determine the contrast of the film.
+    `tone` is the departure from the grey scale of the header. `shown` are the stored values that
+    determine the contrast of the film.
     """
-    if scale.has_tables or scale.function == "SIGMOID":
-        ds.SoftcopyVOILUTSequence = [_curve(layout, scale, shown)]
+    layout = tone.layout_of(source.layout)
+    scale = tone.of(source.grey_scale_of(layout))
+    if scale.has_tables or scale.function == "SIGMOID" or layout != source.layout:
+        ds.SoftcopyVOILUTSequence = [_curve(source.layout, layout, scale, shown)]
     else:
         _add_rescale(ds, scale)
         window = _linear_window(scale, shown)
@@ -37,13 +43,17 @@ def add_grey_scale(ds: Dataset, layout: Layout, scale: GreyScale, shown: NDArray
     ds.PresentationLUTShape = "INVERSE" if scale.is_inverted else "IDENTITY"
 
 
-def _curve(layout: Layout, scale: GreyScale, shown: NDArray[np.int64]) -> Dataset:
-    """Return a table from every possible stored value to 16 bits of grey."""
-    low = -(1 << layout.bits_stored - 1) if layout.signed else 0
-    stored = np.arange(low, low + (1 << layout.bits_stored), dtype=np.float64)
-    occurring = np.zeros(stored.shape, dtype=bool)
-    occurring[shown - low] = True
-    grey, _ = scale.voi(scale.modality(stored), occurring)
+def _curve(declared: Layout, layout: Layout, scale: GreyScale, shown: NDArray[np.int64]) -> Dataset:
+    """Return a table from every possible stored value to 16 bits of grey.
+
+    A viewer reads the values by the declared layout, so the table is in the order of these.
+    """
+    span = 1 << declared.bits_stored
+    low = -span // 2 if declared.signed else 0
+    stored = np.arange(low, low + span)
+    if declared.signed and not layout.signed:
+        stored %= span
+    grey, _ = scale.voi(scale.modality(stored.astype(np.float64)), np.isin(stored, shown))
     count = len(stored) & 0xFFFF  # 0 stands for 65536 (C.11.1.1)
     table = Dataset()
     if low < 0:

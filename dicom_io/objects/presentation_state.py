@@ -33,6 +33,7 @@ from dicom_io.objects.source_header import (
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.orientation import usable_pair
 from dicom_io.read.shutter import display_shutter
+from dicom_io.read.tone import DECLARED, Tone
 from dicom_io.read.warnings_off import suppressed_warnings
 
 _KIND = ObjectType(
@@ -91,15 +92,17 @@ class OutlinedFinding:
 class PresentationContent:
     """Outlines to draw on the film.
 
-    `shown` are the stored values that determine its contrast, as in `DisplayImage.shown`.
+    `shown` are the stored values that determine its contrast, as in `DisplayImage.shown`; `tone` is
+    the departure from the grey scale of its header.
     """
 
     envelope: Envelope
     shown: NDArray[np.int64] | None
     findings: Sequence[OutlinedFinding]
+    tone: Tone = DECLARED
 
 
-def unsupported_reason(source: ImageHeader) -> str:
+def unsupported_reason(source: ImageHeader, tone: Tone | None = None) -> str:
     """Return the reason why the image cannot have a presentation state; empty if it can."""
     try:
         layout = source.layout
@@ -109,6 +112,8 @@ def unsupported_reason(source: ImageHeader) -> str:
         return f"the image is {layout.photometric[:16]}, not greyscale"
     if layout.bits_stored > MAX_BITS:
         return f"the image has {layout.bits_stored} bits"
+    if tone is not None and tone.layout_of(layout).bits_stored > layout.bits_stored:
+        return f"viewers cut its pixels to {layout.bits_stored} bits"
     return ""
 
 
@@ -119,7 +124,11 @@ def build_presentation_state(content: PresentationContent) -> Dataset:
     leaves the film, a label is unknown, or the source lacks an identifying UID.
     """
     source = content.envelope.source
-    problem = unsupported_reason(source) if content.findings else "there is no region to draw"
+    problem = (
+        unsupported_reason(source, content.tone)
+        if content.findings
+        else "there is no region to draw"
+    )
     if problem or content.shown is None:
         problem = problem or "the values of its pixels are not known"
         raise ObjectError(f"no presentation state: {problem}")
@@ -130,7 +139,7 @@ def build_presentation_state(content: PresentationContent) -> Dataset:
         _add_relationship(ds, source)
         _add_displayed_area(ds, source)
         _add_shutter(ds, source)
-        add_grey_scale(ds, source.layout, source.grey_scale, content.shown)
+        add_grey_scale(ds, source, content.tone, content.shown)
         _add_annotations(ds, content)
     return ds
 

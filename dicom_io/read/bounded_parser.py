@@ -93,19 +93,30 @@ def parse_file(
     most = None if stop_when is None else MAX_HEADER_BYTES
     deflated = is_deflated(data)
     plain = _inflated(data, max_inflated or most) if deflated else data
-    source = _LimitedStream(plain, max_reads, most)
-
-    def parse() -> Dataset:
-        return read_partial(
-            cast(BinaryIO, source), stop_when, force=True, specific_tags=list(only) or None
-        )
-
-    ds = _parsed(parse, source)
-    if not hasattr(ds, "file_meta"):
-        ds.file_meta = FileMetaDataset()
+    ds = _parsed_file(_LimitedStream(plain, max_reads, most), stop_when, only)
     if deflated:
         ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     return ds
+
+
+def inflated(data: bytes) -> bytes:
+    """Return a deflated object as an object in explicit little endian, and any other as it is.
+
+    Raises NotDicomError if the object cannot be unpacked or unpacks to more than
+    MAX_INFLATED_BYTES.
+    """
+    return _inflated(data, None) if is_deflated(data) else data
+
+
+def parse_up_to_pixels(plain: bytes) -> tuple[Dataset, int]:
+    """Parse the header of an object that is not deflated.
+
+    Returns it with the offset of the pixel data, or of the end if there is no pixel data. Raises
+    NotDicomError as `parse_file` does.
+    """
+    source = _LimitedStream(plain, MAX_READS, MAX_HEADER_BYTES)
+    ds = _parsed_file(source, at_pixels, ())
+    return ds, source.tell()
 
 
 def parse_message(data: bytes, *, implicit_vr: bool, little_endian: bool) -> Dataset:
@@ -189,6 +200,20 @@ class _LimitedStream(BytesIO):
     def _refuse(self, excess: str) -> None:
         self.excess = self.excess or excess
         raise ValueError(excess)
+
+
+def _parsed_file(
+    source: _LimitedStream, stop_when: StopWhen | None, only: Sequence[int]
+) -> Dataset:
+    def parse() -> Dataset:
+        return read_partial(
+            cast(BinaryIO, source), stop_when, force=True, specific_tags=list(only) or None
+        )
+
+    ds = _parsed(parse, source)
+    if not hasattr(ds, "file_meta"):
+        ds.file_meta = FileMetaDataset()
+    return ds
 
 
 def _parsed(parse: Callable[[], Dataset], source: _LimitedStream) -> Dataset:

@@ -15,8 +15,11 @@ from dicom_io.read.header import items, number, numbers, text
 
 Values = NDArray[np.float64]
 
-_BYTE_BITS = 8
+BYTE_BITS = 8
 _FULL_BITS = 16
+
+# VOI LUTs and windows of an image that are tried.
+_MOST_FUNCTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,16 @@ class LookupTable:
     first: int
     entries: Values
     top: float
+
+    @property
+    def largest(self) -> float:
+        """The largest entry."""
+        return float(self.entries.max())
+
+    @property
+    def wastes_bits(self) -> bool:
+        """True if no entry reaches half of full scale: more bits are declared than are used."""
+        return 0 < self.largest <= self.top / 2
 
     def __call__(self, values: Values) -> Values:
         """Look the values up; a value beyond either end takes the nearest entry."""
@@ -45,6 +58,11 @@ class Window:
     centre: float
     width: float
     function: str
+
+    @property
+    def name(self) -> str:
+        """The window in a note."""
+        return f"WindowCenter {self.centre:g} and WindowWidth {self.width:g}"
 
     @property
     def is_valid(self) -> bool:
@@ -70,9 +88,9 @@ class GreyScale:
 
     `padding` is the range of stored values that stand for pixels outside the film. `slope` and
     `intercept` apply where there is no `modality_table`; `window` applies where there is no
-    `voi_table`. `has_tables` is True if the header holds a lookup table, even an unusable one.
-    `notes` name unusable or unknown values; `polarity_notes` are listed
-    after the notes that `voi` returns.
+    `voi_table`. `others` are the further VOI LUTs and windows in their order. `has_tables` is True
+    if the header holds a lookup table, even an unusable one. `notes` name unusable or unknown
+    values; `polarity_notes` are listed after the notes that `voi` returns.
     """
 
     bits_stored: int
@@ -82,6 +100,7 @@ class GreyScale:
     intercept: float
     voi_table: LookupTable | None
     window: Window | None
+    others: tuple[LookupTable | Window, ...]
     function: str
     has_tables: bool
     is_inverted: bool
@@ -116,7 +135,7 @@ class GreyScale:
 
     def _full_range(self, values: Values, visible: Values) -> tuple[Values, tuple[str, ...]]:
         low, high = float(visible.min()), float(visible.max())
-        if self.bits_stored == _BYTE_BITS and low >= 0 and high <= 255:
+        if self.bits_stored == BYTE_BITS and low >= 0 and high <= 255:
             return np.clip(values / 255.0, 0.0, 1.0), ()
         note = "no window or VOI LUT: shown from the smallest to the largest value"
         if high == low:
@@ -127,14 +146,17 @@ class GreyScale:
 def grey_scale_of(ds: Dataset, transfer_syntax: UID, layout: Layout) -> GreyScale:
     """Read the grey scale of a dataset."""
     tables = {
-        keyword: items(ds, keyword)[:1] for keyword in ("ModalityLUTSequence", "VOILUTSequence")
+        keyword: items(ds, keyword)[:most]
+        for keyword, most in (("ModalityLUTSequence", 1), ("VOILUTSequence", _MOST_FUNCTIONS))
     }
-    modality_table, voi_table = (
-        _lookup_table(found, transfer_syntax, layout) for found in tables.values()
+    modality_tables, voi_tables = (
+        _lookup_tables(found, transfer_syntax, layout) for found in tables.values()
     )
+    modality_table = next(iter(modality_tables), None)
+    voi_table = next(iter(voi_tables), None)
     slope, intercept, rescale_notes = _rescale(ds)
     function = text(ds, "VOILUTFunction").partition("\\")[0].upper() or "LINEAR"
-    window, window_notes = _window(ds, function)
+    windows, window_notes = _windows(ds, function)
     is_inverted, polarity_notes = _polarity(ds, layout)
     return GreyScale(
         bits_stored=layout.bits_stored,
@@ -143,7 +165,8 @@ def grey_scale_of(ds: Dataset, transfer_syntax: UID, layout: Layout) -> GreyScal
         slope=slope,
         intercept=intercept,
         voi_table=voi_table,
-        window=window,
+        window=next(iter(windows), None),
+        others=(*voi_tables[1:], *windows[0 if voi_tables else 1 :]),
         function=function,
         has_tables=any(tables.values()),
         is_inverted=is_inverted,
@@ -184,16 +207,20 @@ def _rescale(ds: Dataset) -> tuple[float, float, tuple[str, ...]]:
     return slope, intercept, ()
 
 
-def _window(ds: Dataset, function: str) -> tuple[Window | None, tuple[str, ...]]:
-    """Return the first window unless it is absent or unusable, and notes."""
+def _windows(ds: Dataset, function: str) -> tuple[tuple[Window, ...], tuple[str, ...]]:
+    """Return the usable windows, and notes; none if the first is unusable and the only one."""
     centres, widths = numbers(ds, "WindowCenter"), numbers(ds, "WindowWidth")
-    if centres and widths:
-        window = Window(centres[0], widths[0], function)
-        if np.isfinite([window.centre, window.width]).all() and window.is_valid:
-            known = function in {"LINEAR", "LINEAR_EXACT", "SIGMOID"}
-            unknown = (f"VOILUTFunction {function!r} is unknown and was taken as LINEAR",)
-            return window, () if known else unknown
-    return None, ("the window is unusable and was ignored",) if centres or widths else ()
+    pairs = list(zip(centres, widths, strict=False))[:_MOST_FUNCTIONS]
+    windows = tuple(
+        window
+        for window in (Window(centre, width, function) for centre, width in pairs)
+        if np.isfinite([window.centre, window.width]).all() and window.is_valid
+    )
+    if not windows:
+        return (), ("the window is unusable and was ignored",) if centres or widths else ()
+    known = function in {"LINEAR", "LINEAR_EXACT", "SIGMOID"}
+    unknown = (f"VOILUTFunction {function!r} is unknown and was taken as LINEAR",)
+    return windows, () if known else unknown
 
 
 def _polarity(ds: Dataset, layout: Layout) -> tuple[bool, tuple[str, ...]]:
@@ -209,20 +236,18 @@ def _polarity(ds: Dataset, layout: Layout) -> tuple[bool, tuple[str, ...]]:
     return False, ()
 
 
-def _lookup_table(
-    first_items: tuple[Dataset, ...], transfer_syntax: UID, layout: Layout
-) -> LookupTable | None:
-    """Read the table of the first item of a LUT sequence; None if it is absent or unusable."""
-    for item in first_items:
+def _lookup_tables(
+    lut_items: tuple[Dataset, ...], transfer_syntax: UID, layout: Layout
+) -> tuple[LookupTable, ...]:
+    """Read the usable tables of a LUT sequence."""
+    tables = []
+    for item in lut_items:
         descriptor = numbers(item, "LUTDescriptor")
         entries = _entries(item, transfer_syntax, descriptor)
         if len(entries):
-            return LookupTable(
-                first=_signed_first(int(descriptor[1]), layout),
-                entries=entries,
-                top=_top(int(descriptor[2]), entries),
-            )
-    return None
+            first = _signed_first(int(descriptor[1]), layout)
+            tables.append(LookupTable(first, entries, _top(int(descriptor[2]), entries)))
+    return tuple(tables)
 
 
 def _entries(item: Dataset, transfer_syntax: UID, descriptor: tuple[float, ...]) -> Values:
@@ -235,7 +260,7 @@ def _entries(item: Dataset, transfer_syntax: UID, descriptor: tuple[float, ...])
     data = item.LUTData
     if not isinstance(data, bytes):
         return np.array(numbers(item, "LUTData")[:count], dtype=np.float64)
-    if len(data) in {count, count + count % 2} and int(descriptor[2]) <= _BYTE_BITS:
+    if len(data) in {count, count + count % 2} and int(descriptor[2]) <= BYTE_BITS:
         return np.frombuffer(data, "u1")[:count].astype(np.float64)
     order = "<" if transfer_syntax.is_little_endian else ">"
     words = np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2")

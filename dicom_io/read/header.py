@@ -29,6 +29,7 @@ from dicom_io.read.bounded_parser import (
     parse_message,
     raw_length,
 )
+from dicom_io.read.codestream import parse_film
 from dicom_io.read.warnings_off import suppressed_warnings
 
 LONGEST_TEXT = 1 << 14
@@ -102,7 +103,7 @@ def read_header(source: bytes | Path) -> Header:
     Raises NotDicomError if the object cannot be parsed or has no valid SOP Class UID or SOP
     Instance UID.
     """
-    data = _read_file(source) if isinstance(source, Path) else source
+    data = _bytes_of(source)
     ds = _read_identifying(data)
     if "SOPClassUID" not in ds:
         raise NotDicomError("not a DICOM object: it has no SOP Class UID")
@@ -189,8 +190,21 @@ def read_dataset(source: bytes | Path, *, with_pixels: bool = True) -> Dataset:
     The result always has `file_meta.TransferSyntaxUID`. Raises NotDicomError if the file cannot be
     read, the bytes are not a DICOM object, or the object exceeds a limit of `bounded_parser`.
     """
-    data = _read_file(source) if isinstance(source, Path) else source
-    ds = parse_file(data, stop_when=None if with_pixels else at_pixels)
+    if with_pixels:
+        return read_dataset_and_damage(source)[0]
+    return _checked(parse_file(_bytes_of(source), stop_when=at_pixels))
+
+
+def read_dataset_and_damage(source: bytes | Path) -> tuple[Dataset, tuple[str, ...]]:
+    """Parse an object with its pixels as `read_dataset` does, and return notes on its damage.
+
+    Damage that leaves the pixels whole is no error: see `codestream`.
+    """
+    ds, notes = parse_film(_bytes_of(source))
+    return _checked(ds), notes
+
+
+def _checked(ds: Dataset) -> Dataset:
     _complete_file_meta(ds)
     if "SOPClassUID" not in ds and not any(keyword in ds for keyword in _PIXELS):
         raise NotDicomError("not a DICOM object: it has neither a SOP Class UID nor pixel data")
@@ -323,9 +337,11 @@ def _readable(ds: Dataset, keyword: str, value: str) -> str:
     return decode_bytes(stored, encodings, TEXT_VR_DELIMS)
 
 
-def _read_file(path: Path) -> bytes:
+def _bytes_of(source: bytes | Path) -> bytes:
+    if not isinstance(source, Path):
+        return source
     try:
-        return path.read_bytes()
+        return source.read_bytes()
     except OSError as error:
         raise NotDicomError(f"the file cannot be read: {error.strerror}") from error
 

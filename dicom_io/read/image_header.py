@@ -12,7 +12,14 @@ from pydicom.uid import UID
 from dicom_io.read.bounded_parser import raw_length
 from dicom_io.read.decode import Layout, layout_of
 from dicom_io.read.grey_scale import GreyScale, grey_scale_of
-from dicom_io.read.header import LONGEST_VALUE, number, numbers, read_dataset, text
+from dicom_io.read.header import (
+    LONGEST_VALUE,
+    number,
+    numbers,
+    read_dataset,
+    read_dataset_and_damage,
+    text,
+)
 from dicom_io.read.orientation import SPACINGS, Pose, directions_of, pose_of
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
@@ -26,6 +33,8 @@ class ImageHeader:
     A text is stripped; it is empty if the attribute is absent or malformed. A number is then None,
     and a list of numbers empty. `orientation` is PatientOrientation as it is written. `spacings`
     holds the values of the four attributes that give the size or aspect ratio of a pixel.
+
+    `damage` holds notes on damage of the object that leaves its pixels whole.
 
     `series_order` and `instance_order` are Series and Instance Number as numbers.
 
@@ -49,10 +58,11 @@ class ImageHeader:
     orientation: str
     spacings: Mapping[str, tuple[float, ...]]
     lossy_compression: str
+    damage: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, ds: Dataset) -> Self:
-        """Read the header of a dataset. Never raises."""
+    def of(cls, ds: Dataset, damage: tuple[str, ...] = ()) -> Self:
+        """Read the header of a dataset; `damage` holds notes on it. Never raises."""
         return cls(
             dataset=ds,
             uids={keyword: text(ds, keyword) for keyword in _UIDS},
@@ -70,6 +80,7 @@ class ImageHeader:
             orientation=text(ds, "PatientOrientation"),
             spacings={keyword: numbers(ds, keyword) for keyword in SPACINGS},
             lossy_compression=text(ds, "LossyImageCompression"),
+            damage=damage,
         )
 
     @cached_property
@@ -90,12 +101,16 @@ class ImageHeader:
     @cached_property
     def grey_scale(self) -> GreyScale:
         """The steps from stored values to grey levels. Raises as `layout` does."""
-        return grey_scale_of(self.dataset, self.transfer_syntax, self.layout)
+        return self.grey_scale_of(self.layout)
+
+    def grey_scale_of(self, layout: Layout) -> GreyScale:
+        """Return the grey scale for pixels of another layout than the header declares."""
+        return grey_scale_of(self.dataset, self.transfer_syntax, layout)
 
 
 def read_image(source: bytes | Path) -> ImageHeader:
     """Parse an image with its pixels. Raises NotDicomError as `read_dataset` does."""
-    return ImageHeader.of(read_dataset(source))
+    return ImageHeader.of(*read_dataset_and_damage(source))
 
 
 def read_image_header(source: bytes | Path) -> ImageHeader:

@@ -5,7 +5,8 @@ one stored value to one grey level, so it is computed once for each value that o
 looked up for every pixel. Overlays are not drawn.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,16 @@ from dicom_io.read.grey_scale import GreyScale, Values
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.orientation import Pose
 from dicom_io.read.shutter import Mask, visible_pixels
+from dicom_io.read.tone import DECLARED, Counts, Histogram, Tone, fit
 from dicom_io.read.warnings_off import suppressed_warnings
 
 Grey = NDArray[np.uint8]
 
 # Above this range of values the chain runs on the pixels themselves.
 _LARGEST_TABLE = 1 << 20
+
+# Pixels that are compared with their neighbours.
+_COMPARED = 2_000_000
 
 # Luma of ITU-R BT.601, by which YBR_FULL is defined (PS3.3 C.7.6.3.1.2).
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -41,14 +46,15 @@ class DisplayImage:
     The array lies on the stored grid; `pose` makes it upright. `seen` marks the pixels that shutter
     and collimator leave, None for all; hidden pixels are black. `shown` are the stored values that
     determine the contrast, ascending; None for colour and for a range of more than 2^20 values.
-    `coloured` is the share of pixels that are not grey. `notes` name missing or contradictory
-    attributes.
+    `tone` is the departure from the grey scale that the header declares. `coloured` is the share of
+    pixels that are not grey. `notes` name missing or contradictory attributes.
     """
 
     array: Grey
     pose: Pose
     seen: Mask | None
     shown: NDArray[np.int64] | None
+    tone: Tone
     coloured: float
     notes: tuple[str, ...]
 
@@ -60,52 +66,73 @@ def display_pixels(header: ImageHeader) -> DisplayImage:
     declares more than `MAX_SAMPLES` of them.
     """
     layout = header.layout
-    stored, notes = stored_values(header.dataset, layout)
+    stored, actual, notes = stored_values(header.dataset, layout)
     seen, shutter_notes = visible_pixels(header.dataset, layout.rows, layout.columns)
-    coloured, shown = 0.0, None
+    coloured, shown, tone = 0.0, None, DECLARED
     if layout.is_grey:
-        grey, shown, more = _render_grey(stored, seen, header.grey_scale)
+        scale = header.grey_scale if actual == layout else header.grey_scale_of(actual)
+        grey, shown, tone, more = _render_grey(stored, seen, scale)
+        if actual != layout:
+            tone = replace(tone, signed=actual.signed, bits_stored=actual.bits_stored)
     else:
-        grey, coloured, more = _render_colour(stored, header.dataset, layout)
+        grey, coloured, more = _render_colour(stored, header.dataset, actual)
     if seen is not None:
         grey[~seen] = 0
     pose, pose_notes = header.pose
-    every_note = (*notes, *more, *shutter_notes, *pose_notes)
-    return DisplayImage(grey, pose, seen, shown, coloured, every_note)
+    every_note = (*header.damage, *notes, *more, *shutter_notes, *pose_notes)
+    return DisplayImage(grey, pose, seen, shown, tone, coloured, every_note)
 
 
 def _render_grey(
     stored: NDArray[np.integer], seen: Mask | None, scale: GreyScale
-) -> tuple[Grey, NDArray[np.int64] | None, tuple[str, ...]]:
+) -> tuple[Grey, NDArray[np.int64] | None, Tone, tuple[str, ...]]:
     low, high = int(stored.min()), int(stored.max())
     everywhere = np.ones(stored.shape, dtype=bool) if seen is None else seen
+
+    def roughness() -> float:
+        return _roughness(stored, everywhere)
+
     if high - low >= _LARGEST_TABLE:
-        grey, _, notes = _grey_levels(stored.astype(np.float64), everywhere, scale)
-        return grey, None, notes
+        grey, _, tone, notes = _grey_levels(
+            stored.astype(np.float64), everywhere.astype(np.int64), scale, roughness
+        )
+        return grey, None, tone, notes
     index = stored.astype(np.int64) - low
-    occurring = np.bincount(index[everywhere], minlength=high - low + 1) > 0
+    counts = np.bincount(index[everywhere], minlength=high - low + 1)
     values = np.arange(low, high + 1, dtype=np.int64)
-    table, shown, notes = _grey_levels(values.astype(np.float64), occurring, scale)
-    return table[index], values[shown], notes
+    table, shown, tone, notes = _grey_levels(values.astype(np.float64), counts, scale, roughness)
+    return table[index], values[shown], tone, notes
 
 
 def _grey_levels(
-    values: Values, occurring: NDArray[np.bool_], scale: GreyScale
-) -> tuple[Grey, NDArray[np.bool_], tuple[str, ...]]:
+    values: Values, counts: Counts, scale: GreyScale, roughness: Callable[[], float]
+) -> tuple[Grey, NDArray[np.bool_], Tone, tuple[str, ...]]:
     """Map stored values to grey levels, mark those that take part in the contrast, and note.
 
-    `occurring` marks the values of pixels that no shutter hides.
+    `counts` are the pixels of each value that no shutter hides.
     """
     padding = scale.is_padding(values)
-    shown = occurring & ~padding
+    shown = (counts > 0) & ~padding
     if not shown.any():
-        padding, shown = np.zeros_like(padding), occurring
-    grey, notes = scale.voi(scale.modality(values), shown)
+        padding, shown = np.zeros_like(padding), counts > 0
+    tone, tone_notes = fit(scale, Histogram(values[shown], counts[shown], roughness))
+    applied = tone.of(scale)
+    grey, notes = applied.voi(applied.modality(values), shown)
     grey = 1.0 - grey if scale.is_inverted else grey
     # Padding is outside the image and takes no part in its contrast (PS3.3 C.7.5.1.1.2).
     grey = np.where(padding, 0.0, grey)
-    every_note = (*scale.notes, *notes, *scale.polarity_notes)
-    return np.rint(grey * 255.0).astype(np.uint8), shown, every_note
+    if tone.function < 0:
+        notes = ()
+    every_note = (*scale.notes, *notes, *tone_notes, *scale.polarity_notes)
+    return np.rint(grey * 255.0).astype(np.uint8), shown, tone, every_note
+
+
+def _roughness(stored: NDArray[np.integer], visible: Mask) -> float:
+    """Return the mean difference between neighbouring visible pixels, of some of the rows."""
+    step = max(1, stored.size // _COMPARED)
+    rows, both = stored[::step].astype(np.float64), visible[::step]
+    pairs = both[:, 1:] & both[:, :-1]
+    return float(np.abs(np.diff(rows, axis=1))[pairs].mean()) if pairs.any() else 0.0
 
 
 def _render_colour(

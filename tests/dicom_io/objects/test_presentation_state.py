@@ -111,6 +111,43 @@ FILMS: dict[str, dict[str, Any]] = {
 }
 
 
+# Films whose header hardly shows the pixels, or contradicts them.
+FILMS |= {
+    "table that wastes bits": {
+        "photometric": "MONOCHROME1",
+        "VOILUTSequence": [lut_item(0, np.arange(4096), 16, as_bytes=True)],
+    },
+    "second table": {
+        "VOILUTSequence": [lut_item(9000, np.arange(4096), 12), lut_item(0, np.arange(4096), 12)],
+    },
+    "modality table beside the pixels": {
+        "ModalityLUTSequence": [lut_item(9000, np.arange(4096), 12)],
+        "WindowCenter": 2000,
+        "WindowWidth": 3000,
+    },
+    "window below the pixels": {"WindowCenter": -900, "WindowWidth": 300},
+    "sigmoid above the pixels": {
+        "WindowCenter": 40000,
+        "WindowWidth": 300,
+        "VOILUTFunction": "SIGMOID",
+        "RescaleSlope": 2,
+    },
+    "second window": {"WindowCenter": [-900, 2000], "WindowWidth": [300, 3000]},
+    "8 bits under a window of 12": {
+        "values": chest_values(bits=8),
+        "bits_stored": 8,
+        "WindowCenter": 2048,
+        "WindowWidth": 4096,
+    },
+    "unsigned pixels said to be signed": {
+        "values": np.where(chest_values() > 2047, chest_values() - 4096, chest_values()),
+        "signed": True,
+        "WindowCenter": 2048,
+        "WindowWidth": 4096,
+    },
+}
+
+
 def film(**changes: Any) -> Dataset:
     """The film as it is read from a file."""
     return read_dataset(file_bytes(chest_film(**changes)))
@@ -120,7 +157,8 @@ def content(
     source: Dataset, findings: Sequence[OutlinedFinding] = (TRIANGLE, SQUARE)
 ) -> PresentationContent:
     made = envelope(source, Identity("2.25.41", "2.25.42", 903, 1, NOW))
-    return PresentationContent(made, display_pixels(made.source).shown, findings)
+    image = display_pixels(made.source)
+    return PresentationContent(made, image.shown, findings, image.tone)
 
 
 def built(source: Dataset, findings: Sequence[OutlinedFinding] = (TRIANGLE, SQUARE)) -> Dataset:
@@ -249,6 +287,13 @@ def test_more_bits_than_a_table_holds_are_refused() -> None:
     source = film(values=chest_values(bits=20), bits_stored=20, bits_allocated=32)
     with pytest.raises(ObjectError, match="20 bits"):
         build_presentation_state(content(source))
+
+
+def test_more_bits_than_the_header_says_are_refused() -> None:
+    short = chest_film()
+    short.BitsStored, short.HighBit = 10, 9
+    with pytest.raises(ObjectError, match="viewers cut its pixels to 10 bits"):
+        build_presentation_state(content(read_dataset(file_bytes(short))))
 
 
 def test_a_state_without_outlines_is_refused() -> None:
