@@ -95,14 +95,17 @@ class _Points:
             os.close(descriptor)
 
     def place(self, path: Any) -> str | None:
-        """Return the first two folders of a path, or None outside of the data folder."""
+        """Return the first two folders of a path, or None outside of the data folder.
+
+        The files of `run` have random names: their place is the folder.
+        """
         if isinstance(path, int):
             path = Path(f"/proc/self/fd/{path}").readlink()
         try:
             inside = Path(os.fsdecode(path)).relative_to(self._root)
         except (TypeError, ValueError):
             return None
-        return "/".join(inside.parts[:2]) or "."
+        return "/".join(inside.parts[: 1 if inside.parts[:1] == ("run",) else 2]) or "."
 
 
 def install() -> None:

@@ -65,6 +65,8 @@ NOT_AGAIN = frozenset(
         # An archive that is slower than our association answers the listener instead.
         "courier: commit requests.record_answer",
         "courier: send N_EVENT_REPORT_RSP",
+        # Passed by a supervisor whose predecessor was killed, and at its own end.
+        "supervisor: unlink run",
         # Created once.
         "listener: make folder spool/lost+found",
     }
