@@ -1,5 +1,6 @@
 """Kinds of picture that are no plain film of a patient, by an image's header."""
 
+import re
 from collections.abc import Iterator
 from enum import Enum
 
@@ -16,7 +17,7 @@ from dicom_io.read.image_header import ImageHeader
 # Visual explanations of AI results (PS3.16 CID 217).
 _EXPLANATION_CODES = frozenset({"130401", "130402", "130403", "130404"})
 _OWN_NAME = "CXRD"
-_OWN_SERIES = "AI HEATMAP"
+_OWN_SERIES = re.compile("AI (heatmap|summary) - research use only", re.IGNORECASE)
 
 # Homo sapiens (PS3.16 CID 7454 lists animals only): old style, then numeric.
 _HUMAN_CODES = frozenset({"L-85B00", "337915000"})
@@ -79,8 +80,8 @@ def own_result(header: ImageHeader) -> Refusal | None:
         for keyword in _MADE_BY:
             if text(item, keyword).upper() == _OWN_NAME:
                 return Reason.OWN_RESULT, f"{keyword} is {_OWN_NAME.lower()}"
-    if _OWN_SERIES in text(ds, "SeriesDescription").upper():
-        return Reason.OWN_RESULT, "SeriesDescription says AI heatmap"
+    if _OWN_SERIES.match(text(ds, "SeriesDescription")):
+        return Reason.OWN_RESULT, "SeriesDescription is that of a result made here"
     return None
 
 

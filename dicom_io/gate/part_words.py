@@ -6,7 +6,7 @@ longest one counts, so that "chest wall" is not "chest".
 """
 
 CHEST = {
-    "en": "chest*, cxr, pcxr, thorax, thx, lung, lungs, heart, pleura*, hemithorax, neckchest*",
+    "en": "chest*, mediastinum, cxr, pcxr, thorax, thx, lung, lungs, heart, pleura*, neckchest*",
     "en, spelt wrong": "cheast, chset, ches, chst, thorx, torx, thoarx",
     "de": "thorax*, brust, brustkorb*, brustraum, lunge, lungen*, rö thorax, herz lunge",
     "fr": "poumon*, cage thoracique, cliché thoracique, cœur, radio pulmonaire",
@@ -80,11 +80,12 @@ OTHER_PART = {
     "en, head": "head, skull, cranium, brain, facial, face bones, nasal, nose, sinus, sinuses, "
     "orbit, orbits, orbital, mandible, maxilla, jaw, tmj, mastoid, mastoids, zygoma, neck, "
     "larynx, pharynx, nasopharynx, adenoid*, teeth, tooth, dental, dentition, bitewing, "
-    "panoramic, orthopantomogra*, opg, periapical, cephalo*, intraoral, eye, eyes, ear",
+    "panoramic, panorex, orthopantomogra*, opg, periapical, cephalo*, intraoral, eye, eyes, ear",
     "en, breast": "breast, breasts, mammo, mammogra*, mammary, tomosynthesis breast",
-    "en, arm": "shoulder*, clavicle*, scapula*, acromioclavicular, ac joint, sternoclavicular, "
-    "humerus, arm, arms, upper arm, elbow*, forearm*, radius, ulna, wrist*, carpal, scaphoid, "
-    "hand, hands, finger*, thumb*, upper extremity, extremity, extremities, extremety, bone age",
+    "en, arm": "shoulder*, clavicle*, scapula*, acromioclavicular, ac joint, ac joints, "
+    "sternoclavicular, humerus, arm, arms, upper arm, elbow*, forearm*, radius, ulna, wrist*, "
+    "carpal, scaphoid, hand, hands, finger*, thumb*, upper extremity, extremity, extremities, "
+    "extremety, bone age",
     "en, leg": "hip, hips, femur, femora, femoral, thigh, knee, knees, patella*, leg, legs, "
     "tibia, fibula, tibfib, ankle*, foot, feet, heel*, calcaneus, toe, toes, lower extremity, "
     "lower limb",
@@ -120,7 +121,7 @@ OTHER_PART = {
     "mandíbula, dente, dentes, dentária, panorâmica, seios da face, pescoço, mama, mamas, "
     "mamografia, ombro*, clavícula, escápula, úmero, braço, antebraço, cotovelo*, punho, mão, "
     "mãos, dedo*, polegar, fêmur, coxa, joelho*, patela, perna*, tornozelo*, calcâneo, pés, "
-    "costela*, arcos costais, esterno",
+    "pé direito, pé esquerdo, costela*, arcos costais, esterno",
     "ro": "bazin, craniu, umăr, mână, genunchi, gleznă, picior, coaste, claviculă, șold, dinți",
     "nl": "buik, buikoverzicht, bekken*, heup*, schedel*, hoofd, aangezicht, kaak, gebit, tand, "
     "tanden, hals, mammografie, schouder*, sleutelbeen, bovenarm*, elleboog*, onderarm, pols, "
@@ -170,6 +171,13 @@ OTHER_PART = {
 
 # Other body parts that are ordinary words as well: they count in BodyPartExamined only.
 OTHER_PART_AS_CODE = {
+    "defined terms of PS3.16 annex L": "adrenal, buttock, carotid, cerebellum, cervix, cheek, "
+    "circleofwillis, cornea, ctspine, duodenum, eyelid, gallbladder, headneck, iac, ileum, ilium, "
+    "jejunum, lsspine, mouth, ovary, pancreas, parotid, penis, prostate, rectum, scalp, sclera, "
+    "scrotum, spleen, sspine, submandibular, testis, thyroid, tlspine, tongue, urethra, vagina, "
+    "vulva",
+    "vendors": "up exm, low exm, upper limb, upper ext, lower ext, up extremity, low extremity, "
+    "extr, head neck, ls spine, s spine",
     "en": "face, back, whole body, wholebody, babygram, joint, heel, calf, chin, palm, skeleton",
     "fr": "main, face, dos, cheville, hanche, membre inférieur, membre supérieur",
     "es, it, pt": "cara, faccia, pé, seno, espalda, schiena, costas, viso",
@@ -181,7 +189,7 @@ NO_PART = {
     "en": "chest wall, c arm, head first, feet first, breast cancer, breast ca, foot first, "
     "history of breast, neck line, head up, head elevated, head of bed, heart failure follow up, "
     "hand held, handheld",
-    "de": "brustwand, thoraxwand, mammakarzinom*, mamma ca, mammaca, c bogen",
+    "de": "hemithorax, brustwand, thoraxwand, mammakarzinom*, mamma ca, mammaca, c bogen",
     "fr, es, it, pt": "paroi thoracique, pared torácica, cancer du sein, cáncer de mama, "
     "pie de cama, ca mama, parete toracica, parede torácica, ao pé do leito, a pie de cama, "
     "a pie, de pie, bras levés, mano lesta",

@@ -6,13 +6,13 @@ LATERAL = {
     "de": "seitlich*, seitl, seitaufnahme, seitenaufnahme, seitbild, seitenbild, seitenansicht, "
     "laterale, lateraler, laterales, lateralaufnahme, frontaler strahlengang",
     "fr": "profil, latérale, latéral, profil gauche, profil droit, prof g, prof d",
-    "es, ca": "perfil, lateral, laterales, lat izq, lat der, perfil izquierdo, latero lateral",
+    "es, ca": "perfil, y l, lateral, laterales, lat izq, lat der, perfil izquierdo, latero lateral",
     "it": "laterale, latero laterale, laterolaterale, latlat, lat lat, profilo, l l",
     "pt": "perfil, lateral, laterais, perfil esquerdo, látero lateral",
     "ro": "profil, laterală, latero lateral",
     "nl": "lateraal, laterale, zijdelings*, zijaanzicht, zijopname, dwars, dwarse, profiel",
-    "sv, no, da": "sidobild, sidoprojektion, sidovy, lateralt, sidebilde, sidebillede, "
-    "sideoptagelse, sideprojeksjon, från sidan, fra siden",
+    "sv, no, da": "sidobild, thorax sida, lungor sida, thx sida, sidoprojektion, sidovy, "
+    "lateralt, sidebilde, sidebillede, sideoptagelse, sideprojeksjon, från sidan, fra siden",
     "fi, et, lv, lt": "sivukuva, sivusta, sivu, lateraali, lateraalinen, külgvaade, külgülesvõte, "
     "sānu, sānskats, laterāla, šoninė, šoninis, šoninėje",
     "pl": "boczn*, bok, z boku, boczne, boku",

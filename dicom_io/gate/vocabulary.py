@@ -30,7 +30,7 @@ _TOKEN = re.compile(rf"[{_UNSPACED}]+|\??{_LETTERS}(?:\?{_LETTERS})*\??")
 
 # The end of a word within "ThoraxLat".
 _HUMP = re.compile(r"(?<=[a-z]{3})(?=[A-Z]{2}|[A-Z][a-z])")
-_INITIALS = re.compile(r"(?<!\w)(?:P[ ./-]+A|A[ ./-]+P|L[ ./-]+L|A\.I|D\.V|V\.D)(?!\w)")
+_INITIALS = re.compile(r"(?<!\w)(?:P[ ./→-]+A|A[ ./→-]+P|L[ ./-]+L|R→L|L→R|A\.I|D\.V|V\.D)(?!\w)")
 _CHESTS = "CHEST|THORAX|TORAX|TORACE|CXR|THX"
 _VIEWS = "PA|AP|LAT|LATERAL|LL|RL|OBL|PROFIL|PERFIL"
 _CHEST_WITH_VIEW = re.compile(

@@ -203,6 +203,27 @@ def test_words_for_other_parts(words: str) -> None:
         assert verdict.detail.startswith(f"{keyword} says '")
 
 
+# All of PS3.16 annex L for a human but the airways, thymus, aorta, axilla and heart's vessels.
+TERMS = (
+    "ABDOMEN ABDOMENPELVIS ADRENAL ANKLE ARM BACK BLADDER BRAIN BREAST BUTTOCK CALCANEUS CALF "
+    "CAROTID CEREBELLUM CERVIX CHEEK CIRCLEOFWILLIS CLAVICLE COCCYX COLON CORNEA CSPINE CTSPINE "
+    "DUODENUM EAR ELBOW ESOPHAGUS EXTREMITY EYE EYELID FACE FEMUR FINGER FOOT GALLBLADDER HAND "
+    "HEAD HEADNECK HIP HUMERUS IAC ILEUM ILIUM JAW JEJUNUM KIDNEY KNEE LARYNX LEG LIVER LSPINE "
+    "LSSPINE MAXILLA MOUTH NECK NOSE ORBIT OVARY PANCREAS PAROTID PATELLA PELVIS PENIS PHARYNX "
+    "PROSTATE RECTUM RIB SCALP SCAPULA SCLERA SCROTUM SHOULDER SKULL SPINE SPLEEN SSPINE STERNUM "
+    "STOMACH SUBMANDIBULAR TESTIS THIGH THUMB THYROID TLSPINE TMJ TOE TONGUE TSPINE ULNA URETER "
+    "URETHRA UTERUS VAGINA VULVA WHOLEBODY WRIST ZYGOMA"
+)
+CHEST_TERMS = "CHEST CHESTABDOMEN CHESTABDPELVIS HEART LUNG NECKCHEST NECKCHESTABDOMEN MEDIASTINUM"
+
+
+def test_the_defined_terms_of_body_part_examined() -> None:
+    for term in TERMS.split():
+        assert judge(BodyPartExamined=term).reason is Reason.NOT_CHEST, term
+    for term in CHEST_TERMS.split():
+        assert anatomy_of(film_header(BodyPartExamined=term)).part is Part.CHEST, term
+
+
 def code(meaning: str, value: str = "X") -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "99", meaning

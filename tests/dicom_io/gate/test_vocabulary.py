@@ -32,6 +32,7 @@ KNOWN = Vocabulary(
         ("CHEST_2VIEWS", ["CHEST", "VIEWS"]),
         ("p.a./lat.", ["PA", "LAT"]),
         ("P-A & A/P", ["PA", "AP"]),
+        ("P→A R→L", ["PA", "RL"]),
         ("ThoraxLat", ["THORAX", "LAT"]),
         ("chestPA", ["CHEST", "PA"]),
         ("CHESTLAT", ["CHEST", "LAT"]),
