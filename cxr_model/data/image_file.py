@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -38,7 +39,18 @@ _DAMAGED = (
     Image.DecompressionBombWarning,  # raised if warnings are errors
 )
 
+# PNG 11.2.2: bit depth, then colour type, in the header chunk.
+_PNG_DEPTH, _PNG_SEVERAL_CHANNELS = 24, (2, 4, 6)
+_BYTE, _WIDE = 8, 16
+_BGR_LUMA = np.array([0.114, 0.587, 0.299], dtype=np.float32)
+
+# Values show hardly anything if their percentiles are less than this many grey levels apart. They
+# are a picture, not noise, if they span some steps and neighbours differ by less than a part of it.
+_PERCENTILES = (1, 99)
+_LEAST_SPREAD, _LEAST_STEPS, _NOISE = 40.0, 16.0, 0.12
+
 # TIFF 6.0 section 8.
+_BITS_PER_SAMPLE = 258
 _NEW_SUBFILE_TYPE, _PHOTOMETRIC_INTERPRETATION, _WHITE_IS_ZERO = 254, 262, 0
 _REDUCED_OR_MASK = 0b101
 _MOST_PAGES = 100
@@ -89,9 +101,9 @@ def decode_picture(data: bytes) -> Picture:
     """Decode the bytes of a picture file to grey uint8 (rows, cols), for display.
 
     Colour and palette become luminance (ITU-R BT.601), transparency is laid over black, an EXIF or
-    TIFF orientation is applied. 16-bit values are scaled by the number of bits in use, because
-    12-bit films are often stored in 16-bit files. Of a TIFF file's pages the only page is read that
-    is neither a reduced copy nor a mask.
+    TIFF orientation is applied. 16-bit values are scaled by the number of bits in use, with a note,
+    because 12-bit films are often stored in 16-bit files. Of a TIFF file's pages the only page is
+    read that is neither a reduced copy nor a mask.
 
     Raises SeveralImagesError if the file holds more than one image, and ImageError with the reason
     if it is not of these formats, is truncated or damaged, or is larger than any film.
@@ -116,11 +128,13 @@ def _decode(data: bytes) -> Picture:
             raise ImageError(f"{rows} x {columns} pixels are more than any film has")
         photometric = _tiff_tag(image, _PHOTOMETRIC_INTERPRETATION, 1)
         image.load()
-        pixels, is_wide = _grey(ImageOps.exif_transpose(image))
+        colour = _wide_colour(image, data)
+        shown = image if colour is None else colour
+        pixels, notes, is_wide = _grey(ImageOps.exif_transpose(shown))
     if is_wide and photometric == _WHITE_IS_ZERO:
         # Pillow inverts pixels of up to 8 bits only.
         pixels = 255 - pixels
-    return Picture(pixels)
+    return Picture(pixels, notes)
 
 
 def _refuse_truncated(kind: str | None, data: bytes) -> None:
@@ -174,24 +188,67 @@ def _tiff_tag(image: ImageFile.ImageFile, tag: int, absent: int) -> int:
     return value if isinstance(value, int) else absent
 
 
-def _grey(image: Image.Image) -> tuple[Grey, bool]:
-    """Return grey pixels, and True if the picture has one channel of more than 8 bits."""
+def _wide_colour(image: ImageFile.ImageFile, data: bytes) -> Image.Image | None:
+    """Return a picture of 16 bits a channel as 16 bits of luminance; None for any other picture.
+
+    Pillow keeps only the upper 8 bits of such a PNG or TIFF file, which are black for a film of 12
+    bits. Transparency is laid over black.
+    """
+    depths = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, ())
+    if image.format == "PNG":
+        is_wide = data[_PNG_DEPTH] == _WIDE and data[_PNG_DEPTH + 1] in _PNG_SEVERAL_CHANNELS
+    else:
+        is_wide = isinstance(depths, tuple) and len(depths) > 1 and max(depths) > _BYTE
+    if not is_wide:
+        return None
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image.tell() or decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
+        raise ImageError("colour of more than 8 bits a channel is not decoded from this file")
+    luminance = decoded[..., :3].astype(np.float32) @ _BGR_LUMA
+    if decoded.shape[-1] == 4:
+        luminance *= decoded[..., 3] / np.float32(2**_WIDE - 1)
+    picture = Image.fromarray(np.round(luminance).astype(np.uint16))
+    if image.format == "PNG":
+        # OpenCV turns a TIFF file by its orientation, but not a PNG file.
+        picture.getexif().update(image.getexif())
+    return picture
+
+
+def _grey(image: Image.Image) -> tuple[Grey, tuple[str, ...], bool]:
+    """Return grey pixels, notes, and True if the picture has one channel of more than 8 bits."""
     if image.mode == "F":
         raise ImageError("the pixels are fractions, and the file does not say which is white")
     if image.mode.startswith("I"):
-        return _eight_bits(np.asarray(image)), True
+        return *_eight_bits(np.asarray(image)), True
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), coloured)
-    return np.array(image.convert("L"), dtype=np.uint8), False
+    return np.array(image.convert("L"), dtype=np.uint8), (), False
 
 
-def _eight_bits(values: npt.NDArray[np.generic]) -> Grey:
+def _eight_bits(values: npt.NDArray[np.generic]) -> tuple[Grey, tuple[str, ...]]:
+    """Scale wide values by the bits they use, or by their range if that hardly shows them; note.
+
+    Noise is not scaled by its range, because a blank picture is to stay blank.
+    """
     wide = values.astype(np.float32)
     if wide.min() < 0:
         raise ImageError("some pixels are negative, and the file does not say which is black")
-    bits = max(8, int(wide.max()).bit_length())
-    return np.asarray(np.round(wide * (255.0 / (2**bits - 1))), dtype=np.uint8)
+    bits = max(_BYTE, int(wide.max()).bit_length())
+    notes = () if bits >= _WIDE else (f"the values use {bits} bits: scaled by {bits} bits",)
+    pixels = np.asarray(np.round(wide * (255.0 / (2**bits - 1))), dtype=np.uint8)
+    low, high = (float(value) for value in np.percentile(wide, _PERCENTILES))
+    spread = (high - low) * 255.0 / (2**bits - 1)
+    steps = np.abs(np.diff(wide, axis=1))
+    is_picture = high - low >= _LEAST_STEPS and steps.mean() <= _NOISE * (high - low)
+    if spread >= _LEAST_SPREAD or not is_picture:
+        return pixels, notes
+    note = (
+        f"by {bits} bits, the pixels differ by {spread:.0f} of 255 grey levels: "
+        f"shown by the range of 98% of the pixels, {low:g} to {high:g}"
+    )
+    shown = np.clip((wide - low) / (high - low), 0.0, 1.0) * 255.0
+    return np.asarray(np.round(shown), dtype=np.uint8), (note,)
 
 
 def _unidentified(data: bytes) -> str:

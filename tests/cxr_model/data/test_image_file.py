@@ -4,7 +4,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image, TiffImagePlugin
 
@@ -218,3 +220,46 @@ def test_shortest_side_is_read_from_the_header(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_bytes(b"not a picture")
     with pytest.raises(ImageError, match=r"text\.png"):
         shortest_side(tmp_path / "text.png")
+
+
+WIDE = np.tile(np.linspace(0, 4095, 200).astype(np.uint16), (150, 1))
+
+
+def coded(values: npt.NDArray[np.uint16], kind: str) -> bytes:
+    done, data = cv2.imencode(kind, values)
+    assert done
+    return data.tobytes()
+
+
+@pytest.mark.parametrize("kind", [".png", ".tif"])
+def test_wide_colour_keeps_its_lower_bits(kind: str) -> None:
+    picture = decode_picture(coded(np.dstack([WIDE] * 3), kind))
+    assert np.abs(picture.pixels - WIDE / 4095 * 255).max() <= 0.6
+    assert picture.notes == ("the values use 12 bits: scaled by 12 bits",)
+
+
+def test_wide_colour_becomes_luminance_over_black() -> None:
+    blue, green, red = (np.full((40, 50), level, np.uint16) for level in (4000, 20000, 65535))
+    alpha = np.full((40, 50), 65535, np.uint16)
+    alpha[:20] = 0
+    for channel in (blue, green, red):
+        channel[-1] = 65535
+    pixels = decode_picture(coded(np.dstack([blue, green, red, alpha]), ".png")).pixels
+    assert (pixels[:20] == 0).all()
+    assert (pixels[-1] == 255).all()
+    luma = 0.114 * 4000 + 0.587 * 20000 + 0.299 * 65535
+    assert np.abs(pixels[20:-1] - luma / 65535 * 255).max() <= 1
+
+
+def test_a_hot_pixel_does_not_darken_a_wide_picture() -> None:
+    hot = WIDE.copy()
+    hot[0, 0] = 65535
+    picture = decode_picture(coded(hot, ".png"))
+    assert np.ptp(picture.pixels[10]) == 255
+    assert "shown by the range of 98% of the pixels" in picture.notes[0]
+
+
+def test_a_blank_wide_picture_stays_blank() -> None:
+    noise = 30000 + np.random.default_rng(1).integers(-90, 90, (150, 200))
+    picture = decode_picture(coded(noise.astype(np.uint16), ".png"))
+    assert np.ptp(picture.pixels) <= 2
