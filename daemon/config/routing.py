@@ -162,9 +162,9 @@ def _undecided(left: Sequence[str], both: Sequence[PeerConfig]) -> str:
         for peer in both
     )
     return (
-        f"peers: the results of {', '.join(left)} go to the one peer that sends and receives, and"
-        f" {names} do: say which gets them, with this line in `peers`:\n{options}\n"
-        f"or, to send them to no peer, in each of {names}:\n    results_of: own"
+        f"peers: the results of {', '.join(left)} have no certain destination, as {names} send and"
+        f" receive: say in `peers` which of these gets them:\n{options}\n"
+        f"or, to send them to no peer, for each of {names}:\n    results_of: own"
     )
 
 

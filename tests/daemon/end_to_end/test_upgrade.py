@@ -83,14 +83,14 @@ def test_a_choice_that_was_left_open_is_refused_with_the_lines_to_add(tmp_path: 
     done = cxrd_process("serve", "--config", path, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
-        f"cxrd: {path}: peers: the results of modality go to the one peer that sends and receives,"
-        " and north and south do: say which gets them, with this line in `peers`:\n"
+        f"cxrd: {path}: peers: the results of modality have no certain destination, as north and"
+        " south send and receive: say in `peers` which of these gets them:\n"
         "  - name: north\n"
         "    results_of: [north, modality]\n"
         "or\n"
         "  - name: south\n"
         "    results_of: [south, modality]\n"
-        "or, to send them to no peer, in each of north and south:\n"
+        "or, to send them to no peer, for each of north and south:\n"
         "    results_of: own\n"
     )
     assert not (tmp_path / "data").exists()

@@ -70,6 +70,15 @@ def test_results_without_a_destination_beside_one_are_a_warning() -> None:
     )
 
 
+def test_host_names_of_one_address_fail() -> None:
+    first = peer("north", ae_title="ORTHANC", receives=False)
+    second = peer("south", ae_title="ORTHANC", receives=False, host="localhost")
+    said, *_ = lines(first, second)
+    assert said.startswith("FAILED peers: ORTHANC at 127.0.0.1 is two sources (north, south)")
+    elsewhere = peer("south", ae_title="ORTHANC", receives=False, host="127.0.0.2")
+    assert all(line.startswith("ok") for line in lines(first, elsewhere))
+
+
 def test_no_sender_fails() -> None:
     first, _ = lines()
     assert first.startswith("FAILED peers: no peer has `sends: true`")
