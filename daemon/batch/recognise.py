@@ -90,7 +90,7 @@ def recognise(name: str, start: bytes) -> Form | Refusal:
     content counts as a damaged film if the name is that of a film.
     """
     if name.upper() == "DICOMDIR" or _DICOMDIR.search(start, _PREAMBLE_BYTES, 4096):
-        return _unsupported("a DICOMDIR: the list of a medium's files, which have their own rows")
+        return _unsupported("a DICOMDIR, the list of a medium's files; analyse their folder")
     if _is_object(start):
         return Form.OBJECT
     if _is_picture(start):
