@@ -222,14 +222,17 @@ def _row(page: _Page, instance: Row[Any], labels: Sequence[str]) -> dict[str, st
 
 
 def _report_of(instance: Row[Any], reports: Sequence[Row[Any]]) -> Row[Any] | None:
-    """Return the newest report made from this revision, not from a later revision."""
+    """Return the newest report made from this revision before another replaced it."""
     if instance.analysed_at is None:
         return None
     made_with_it = [
         report
         for report in reports
         if report.created_at >= instance.analysed_at
-        and (instance.superseded_at is None or report.created_at < instance.superseded_at)
+        and all(
+            end is None or report.created_at < end
+            for end in (instance.superseded_at, instance.set_aside_at)
+        )
     ]
     return made_with_it[-1] if made_with_it else None
 

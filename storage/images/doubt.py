@@ -99,8 +99,12 @@ def replaced_films(connection: Connection, key: StudyKey) -> list[int]:
 
 
 def films_by_patient(connection: Connection, key: StudyKey) -> tuple[tuple[HeldFilm, ...], ...]:
-    """Return the films of a study that count, by patient, then the films that moved away."""
+    """Return the films of a study by patient, then the films that moved away.
+
+    Earlier revisions of its films are among them: they may be of another patient.
+    """
     films = _load_films(connection, key)
+    own = sorted((*films.latest, *(old for old, _ in films.replaced)), key=lambda row: row.id)
     return tuple(
         tuple(
             HeldFilm(
@@ -108,7 +112,7 @@ def films_by_patient(connection: Connection, key: StudyKey) -> tuple[tuple[HeldF
             )
             for row in rows
         )
-        for rows in (*_group(films.latest), films.moved)
+        for rows in (*_group(own), films.moved)
         if rows
     )
 
@@ -161,7 +165,8 @@ def is_same_film(connection: Connection, instance_id: int) -> bool:
 def is_like_another(connection: Connection, key: StudyKey, instance_id: int) -> bool:
     """Return True if another film of the study has the very same identity of a patient.
 
-    Then this film adds no doubt. The answer needs no look at the whole of a large study.
+    Then this film makes no difference to the doubt. The answer needs no look at the whole of a
+    large study.
     """
     other = instances.alias()
     same = [

@@ -42,12 +42,6 @@ def review(connection: Connection, key: StudyKey, now: datetime) -> StudyHold | 
     return hold
 
 
-def is_held(connection: Connection, key: StudyKey) -> bool:
-    """Return True if the study is recorded as held."""
-    status = connection.scalar(select(studies.c.status).where(of_study(studies, key)))
-    return status is StudyStatus.HELD
-
-
 def hold_study(connection: Connection, key: StudyKey, hold: StudyHold, now: datetime) -> None:
     """Park the deliveries of a study, mark its results, and record that it is held."""
     stopped = _stop_deliveries(connection, key, str(hold), now)

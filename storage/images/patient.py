@@ -82,15 +82,18 @@ def is_same_patient(one: Patient, other: Patient) -> bool:
 
 def by_patient(items: Sequence[tuple[Patient, _Item]]) -> list[list[_Item]]:
     """Return the items in groups: the members of a group all match each other."""
-    groups: list[list[tuple[Patient, _Item]]] = []
+    of_identity: dict[Patient, list[_Item]] = {}
     for patient, item in items:
+        of_identity.setdefault(patient, []).append(item)
+    groups: list[list[Patient]] = []
+    for patient in of_identity:
         for group in groups:
-            if all(is_same_patient(patient, member) for member, _ in group):
-                group.append((patient, item))
+            if all(is_same_patient(patient, member) for member in group):
+                group.append(patient)
                 break
         else:
-            groups.append([(patient, item)])
-    return [[item for _, item in group] for group in groups]
+            groups.append([patient])
+    return [[item for patient in group for item in of_identity[patient]] for group in groups]
 
 
 def _known(value: str) -> str:

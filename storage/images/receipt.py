@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, Select, func, select, update
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.images.doubt import is_like_another, is_same_film
-from storage.images.holds import is_held, review
+from storage.images.holds import review
 from storage.queue.transitions import enqueue, lock_study, reopen
 from storage.records import (
     InstanceState,
@@ -50,8 +50,8 @@ def record_instance(
         reopen(connection, JobKind.ANALYSE, subject, now=now, ended=(JobState.PARKED,))
     if receipt.outcome is not ReceiptOutcome.DUPLICATE:
         enqueue(connection, JobKind.REPORT, study.subject, now=now, not_before=now + quiet_time)
-        is_first = receipt.revision == 1 and not is_held(connection, study)
-        if not (is_first and is_like_another(connection, study, receipt.instance_id)):
+        is_new = receipt.outcome is ReceiptOutcome.NEW
+        if not (is_new and is_like_another(connection, study, receipt.instance_id)):
             for key in (study, *left):
                 review(connection, key, now)
     append(connection, _audit_entry(instance, receipt, host), now)

@@ -86,6 +86,23 @@ def test_page_contains_only_what_the_policy_allows(site: Site, store: Store) -> 
     assert "@import" not in style.text
 
 
+def test_a_study_in_doubt_is_named_by_its_images(site: Site, store: Store) -> None:
+    for uid, patient in (("1.2.840.1", "PAT4711"), ("1.2.840.2", "PAT4712")):
+        store.record_instance(new_instance(uid, patient_id=patient, source="north"), 0)
+    store.record_instance(new_instance("1.2.840.1", "corrected", patient_id="PAT4712"), 0)
+
+    text = site.ask().text
+
+    assert "1 study is in doubt, and nothing of it leaves" in text
+    rows = cells(text)
+    assert ["TWO_PATIENTS", "north", "1; 2"] in [[*row[:2], row[-1]] for row in rows if row]
+    images = {row[0]: row[3:7] for row in rows if len(row) == 9}
+    assert images["1"] == ["north", "1", "DX", "received, in doubt"]
+    assert images["3"] == ["not known", "1", "DX", "received"]
+    assert "PAT47" not in text
+    assert "1.2.840" not in text
+
+
 def test_newest_fifty_images_are_shown(site: Site, store: Store) -> None:
     for number in range(55):
         store.record_instance(new_instance(f"1.{number}"), 0)

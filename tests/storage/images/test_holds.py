@@ -249,6 +249,9 @@ def test_a_film_sent_again_under_another_patient_after_its_report_has_left_needs
     assert str(hold).startswith("TWO_PATIENTS: results have left")
     assert standings(store, "9.1", "5.1") == [Standing.IN_DOUBT] * 2
 
+    (held,) = store.studies.held()
+    assert [[film.revision for film in films] for films in held.patients] == [[1], [2]]
+
     store.studies.release(STUDY)
     assert report(store, "9.2", "5.2") is None
     assert standings(store, "9.1", "5.1", "9.2", "5.2") == [
@@ -407,3 +410,17 @@ def test_a_purge_takes_a_released_study_whose_dropped_film_never_left(
     clock.advance(10)
     (released,) = store.retention.old_studies(clock.now, ())
     assert (released.hold, released.images) == (None, 2)
+
+
+def test_an_export_names_no_report_of_the_others_for_a_dropped_film(
+    store: Store, clock: Clock
+) -> None:
+    receive(store, "1.1", "A")
+    receive(store, "1.2", "B")
+    analyse_all(store, clock)
+    store.studies.release(STUDY, ["1.2"])
+    clock.advance(1)
+    report(store, "9.1", "5.1")
+    rows = list(store.export.rows())
+    assert [row["report_sop_instance_uid"] for row in rows] == ["9.1", ""]
+    assert [row["report_standing"] for row in rows] == ["valid", ""]
