@@ -277,7 +277,7 @@ def _view_notes(
         yield f"view not named: ViewPosition {absent}, and no other attribute says the view"
         yield from (said.source for said in views)
         yield from _lateral_study(header.dataset)
-    elif not view.source.startswith("ViewPosition"):
+    elif view.named is View.FRONTAL and not view.source.startswith("ViewPosition"):
         yield f"ViewPosition {absent}; {view.source}"
     yield from _contradictions(
         [said for said in views if said.named], {View.FRONTAL, View.LATERAL, View.OBLIQUE}
