@@ -10,12 +10,14 @@ import time
 from collections import Counter
 
 from daemon.audit.forwarder import Forwarder
+from daemon.commitment.answers import Answering
 from daemon.commitment.commitment_worker import CommitmentWorker
 from daemon.config.destinations import destination_of
 from daemon.config.settings import Config
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.deliver.purge import PeriodicPurge
 from daemon.deliver.routes import park_refused
+from daemon.worker.loop import switch_threads_often
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
 from storage.records import JobKind, JobState
@@ -51,11 +53,15 @@ def log_jobs_without_peer(config: Config, store: Store) -> None:
 def run(context: RoleContext) -> None:
     """Run the threads until told to stop."""
     config = context.config
+    switch_threads_often()
     spool = Spool(config.spool_dir, create=False)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         work = [DeliveryWorker(context, peer, spool, store).run for peer in config.destinations]
+        answering = Answering(config, store, spool)
         work += [
-            CommitmentWorker(context, peer, destination_of(config, peer), spool, store).run
+            CommitmentWorker(
+                context, peer, destination_of(config, peer), spool, store, answering
+            ).run
             for peer in config.committers
         ]
         if config.syslog.host is not None:

@@ -21,6 +21,7 @@ from daemon.config.settings import Config, EchoAnswer, ListenerConfig
 from daemon.config.tls import listener_addresses
 from daemon.receive.orphans import sweep_orphans
 from daemon.receive.reception import Reception
+from daemon.worker.loop import switch_threads_often
 from daemon.worker.role import RoleContext
 from dicom_io.commitment.scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
@@ -141,6 +142,7 @@ def _log_rejection(rejection: Rejection) -> None:
 def run(context: RoleContext) -> None:
     """Listen until told to stop."""
     config = context.config
+    switch_threads_often()
     allow_open_files(config.listener)
     addresses = listener_addresses(config)
     min_free_bytes = config.spool.min_free_mb * 2**20

@@ -6,10 +6,14 @@ listener accepts, or on the courier's. A peer is answered on its association or 
 
 import datetime
 import logging
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Self
 
+from daemon.commitment.turns import Turns
 from daemon.config.peers import PeerConfig
-from daemon.config.settings import Config
+from daemon.config.settings import CommitmentScope, Config
 from daemon.worker.backoff import Backoff
 from daemon.worker.lease import Lease
 from dicom_io.commitment.messages import (
@@ -29,7 +33,7 @@ from storage.errors import (
     StorageError,
 )
 from storage.files.spool import Spool
-from storage.records import InstanceName, Job
+from storage.records import InstanceName, Job, KeptFile
 from storage.store import Store
 
 log = logging.getLogger("commitment")
@@ -99,31 +103,95 @@ def take_answer(
     return MessageStatus.SUCCESS
 
 
-def answer_to(job: Job, lease: Lease, store: Store, spool: Spool) -> CommitmentAnswer:
-    """Commit to the instances whose files are as they were received.
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The instances that a peer may ask about, by source and by destination.
 
-    The lease is renewed before each file is read: a study may take longer than one lease. Raises
-    StorageError if the files cannot be read now, LeaseLostError if another worker has the job.
+    It may ask about films of `sources` (None: of any) and objects that `destinations` received.
     """
-    inquiry = store.inquiries.get(job)
-    committed, failed = [], []
-    for instance in inquiry.instances:
-        lease.renew()
-        reference = Reference(instance.sop_class_uid, instance.sop_instance_uid)
-        reason = (
-            FailureReason.DUPLICATE_TRANSACTION
-            if inquiry.reuses_uid
-            else _failure_reason(instance, store, spool)
+
+    sources: frozenset[str] | None
+    destinations: frozenset[str]
+
+    @classmethod
+    def of(cls, config: Config, peer: PeerConfig) -> Self:
+        """Return the scope of a peer: by default what its source sent and what it was sent.
+
+        Peers of one source with one AE title are one system, which may receive under another name.
+        """
+        if config.commitment.scope is CommitmentScope.ALL:
+            return cls(None, frozenset(one.name for one in config.peers))
+        same = (
+            one.name
+            for one in config.peers
+            if one.ae_title == peer.ae_title and one.effective_source == peer.effective_source
         )
-        if reason is None:
-            committed.append(reference)
+        return cls(frozenset({peer.effective_source}), frozenset(same))
+
+
+class Answering:
+    """Checks the files of requests, in batches that take turns between the peers."""
+
+    batch_size = 200
+    """Instances that one transaction looks up."""
+    turn_seconds = 0.1
+    """Time after which a turn ends with the file that is being read."""
+
+    def __init__(self, config: Config, store: Store, spool: Spool) -> None:
+        self._config = config
+        self._store = store
+        self._spool = spool
+        self._turns = Turns()
+
+    def answer_to(
+        self, job: Job, peer: PeerConfig, lease: Lease, queued: Callable[[], int] = lambda: 0
+    ) -> CommitmentAnswer:
+        """Commit to the instances whose files are as they were received or sent.
+
+        An instance outside the peer's scope is answered as one that does not exist. The lease is
+        renewed in each turn: a study may take longer than one lease. `queued` counts the instances
+        of the peer's further requests. Raises StorageError if the files cannot be read now,
+        LeaseLostError if another worker has the job.
+        """
+        inquiry = self._store.inquiries.get(job)
+        names = inquiry.instances
+        if inquiry.reuses_uid:
+            reasons: list[FailureReason | None] = [FailureReason.DUPLICATE_TRANSACTION] * len(names)
         else:
-            failed.append(Failure(reference, reason))
-    return CommitmentAnswer(inquiry.transaction_uid, tuple(committed), tuple(failed))
+            reasons = []
+            scope = Scope.of(self._config, peer)
+            with self._turns.taken() as turn:
+                while len(reasons) < len(names):
+                    turn.wait(len(names) - len(reasons) + queued())
+                    lease.renew()
+                    reasons += self._checked(names[len(reasons) :][: self.batch_size], scope)
+        committed, failed = [], []
+        for name, reason in zip(names, reasons, strict=True):
+            reference = Reference(name.sop_class_uid, name.sop_instance_uid)
+            if reason is None:
+                committed.append(reference)
+            else:
+                failed.append(Failure(reference, reason))
+        return CommitmentAnswer(inquiry.transaction_uid, tuple(committed), tuple(failed))
+
+    def _checked(self, batch: Sequence[InstanceName], scope: Scope) -> list[FailureReason | None]:
+        """Return the failure reasons of the first instances, as many as fit into one turn."""
+        until = time.monotonic() + self.turn_seconds
+        held = self._store.inquiries.held(
+            {name.sop_instance_uid for name in batch}, scope.sources, scope.destinations
+        )
+        reasons: list[FailureReason | None] = []
+        for name in batch:
+            kept = held.get(name.sop_instance_uid, ())
+            reasons.append(_failure_reason(name, kept, self._spool))
+            if time.monotonic() > until:
+                break
+        return reasons
 
 
-def _failure_reason(instance: InstanceName, store: Store, spool: Spool) -> FailureReason | None:
-    kept = store.kept_files(instance.sop_instance_uid)
+def _failure_reason(
+    instance: InstanceName, kept: Sequence[KeptFile], spool: Spool
+) -> FailureReason | None:
     if not kept:
         return FailureReason.NO_SUCH_INSTANCE
     of_class = [copy for copy in kept if copy.sop_class_uid == instance.sop_class_uid]

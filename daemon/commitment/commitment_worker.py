@@ -9,7 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 
-from daemon.commitment.answers import answer_to, kept_as, settle_answer, take_answer
+from daemon.commitment.answers import Answering, kept_as, settle_answer, take_answer
 from daemon.config.peers import PeerConfig
 from daemon.worker.backoff import Backoff
 from daemon.worker.loop import Loop, from_now
@@ -55,13 +55,16 @@ class CommitmentWorker:
         destination: Destination,
         spool: Spool,
         store: Store,
+        answering: Answering | None = None,
     ) -> None:
+        """Workers that share `answering` take turns."""
         self._stop = context.stop
         self._config = config = context.config
         self._name = peer.name
         self._destination = destination
-        self._spool = spool
+        self._peer = peer
         self._store = store
+        self._answering = answering or Answering(config, store, spool)
         backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
         self._loop = Loop(peer.name, log, context.stop, backoff)
         self._answer_backoff = Backoff(
@@ -167,7 +170,7 @@ class CommitmentWorker:
         return take_answer(answer, {self._name}, self._store, self._config)
 
     def _answer(self, job: Job) -> None:
-        answer = answer_to(job, self._queue.lease(job), self._store, self._spool)
+        answer = self._answering.answer_to(job, self._peer, self._queue.lease(job))
         status = send_answer(self._destination, answer)
         if status is None:
             raise AssociationError(f"{self._name} gave no response", retryable=True)

@@ -1,7 +1,8 @@
 """Storage commitment in the listener: the requests of peers and the answers of archives.
 
 A request is stored before it is accepted. A peer that keeps its association open is answered on
-that association. Otherwise the courier calls the peer back, if its address is configured.
+that association, by a thread of its own: a peer that takes no answer delays no other. Otherwise
+the courier calls the peer back, if its address is configured.
 """
 
 import datetime
@@ -9,9 +10,10 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from daemon.commitment.answers import answer_to, peers_of, settle_answer, take_answer
+from daemon.commitment.answers import Answering, peers_of, settle_answer, take_answer
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
 from daemon.worker.backoff import Backoff
@@ -40,11 +42,12 @@ class _Request:
     due: float
     job: Job
     peer: PeerConfig
+    size: int
     channel: AnswerChannel
 
 
 class CommitmentResponder:
-    """Accepts both messages, and answers requests in a thread of its own."""
+    """Accepts both messages, and answers requests in one thread for each peer."""
 
     lease_margin_seconds = 60.0
     """Added to the network timeout."""
@@ -59,12 +62,13 @@ class CommitmentResponder:
     ) -> None:
         self._config = config
         self._worker = worker
-        self._spool = spool
         self._store = store
         self._grace_seconds = grace_seconds
         self._timeout = config.courier.network_timeout_seconds
         self._lease = datetime.timedelta(seconds=self._timeout + self.lease_margin_seconds)
+        self._answering = Answering(config, store, spool)
         self._requests: queue.Queue[_Request] = queue.Queue()
+        self._by_peer: dict[str, queue.Queue[_Request]] = {}
 
     @property
     def handlers(self) -> CommitmentHandlers:
@@ -99,25 +103,45 @@ class CommitmentResponder:
             return MessageStatus.RESOURCE_LIMITATION
         log.info("%s asks for commitment to %d instance(s)", peer.name, len(instances))
         due = time.monotonic() + self._grace_seconds
-        self._requests.put(_Request(due, job, peer, channel))
+        self._requests.put(_Request(due, job, peer, len(instances), channel))
         return MessageStatus.SUCCESS
 
     def run(self, stop: threading.Event) -> None:
         """Answer requests until told to stop."""
         backoff = Backoff(self._grace_seconds, self._grace_seconds)
         Loop("answers to requests for commitment", log, stop, backoff).run(
-            lambda: self._answer_next(stop)
+            lambda: self._pass_on_next(stop)
         )
 
-    def _answer_next(self, stop: threading.Event) -> float:
+    def _pass_on_next(self, stop: threading.Event) -> float:
+        """Give the next request to the thread of its peer."""
         try:
             request = self._requests.get(timeout=self._grace_seconds)
         except queue.Empty:
             self._park_unanswerable()
             return 0.0
+        name = request.peer.name
+        if name not in self._by_peer:
+            requests = self._by_peer[name] = queue.Queue()
+            backoff = Backoff(self._grace_seconds, self._grace_seconds)
+            loop = Loop(f"answers to {name}", log, stop, backoff)
+            threading.Thread(
+                target=loop.run,
+                args=(lambda: self._answer_next(requests, stop),),
+                name=f"answers to {name}",
+                daemon=True,
+            ).start()
+        self._by_peer[name].put(request)
+        return 0.0
+
+    def _answer_next(self, requests: "queue.Queue[_Request]", stop: threading.Event) -> float:
+        try:
+            request = requests.get(timeout=self._grace_seconds)
+        except queue.Empty:
+            return 0.0
         stop.wait(max(0.0, request.due - time.monotonic()))
         try:
-            self._answer(request)
+            self._answer(request, lambda: _queued(requests))
         except LeaseLostError:
             log.info("job %d is answered by another worker", request.job.id)
         except StorageError as error:
@@ -125,13 +149,13 @@ class CommitmentResponder:
             self._leave(request, str(error))
         return 0.0
 
-    def _answer(self, request: _Request) -> None:
+    def _answer(self, request: _Request, queued: Callable[[], int]) -> None:
         """Answer on the association of the peer if it is open, else leave the answer."""
         job, peer, channel = request.job, request.peer, request.channel
         if channel.is_open:
             lease = self._queue(peer).lease(job)
             lease.renew()
-            reply = answer_to(job, lease, self._store, self._spool)
+            reply = self._answering.answer_to(job, peer, lease, queued)
             status = channel.send(reply, self._timeout)
             if status is not None:
                 settle_answer(job, status, peer.name, self._store)
@@ -164,6 +188,12 @@ class CommitmentResponder:
 
     def _queue(self, peer: PeerConfig) -> PeerQueue:
         return PeerQueue(self._store, peer.name, (JobKind.ANSWER,), self._worker, self._lease, log)
+
+
+def _queued(requests: "queue.Queue[_Request]") -> int:
+    """Return the number of instances in the requests of a queue."""
+    with requests.mutex:
+        return sum(request.size for request in requests.queue)
 
 
 def _association_closed(peer: PeerConfig) -> str:

@@ -123,14 +123,22 @@ class CourierConfig(Section):
     network_timeout_seconds: Seconds = 30.0
 
 
+class CommitmentScope(StrEnum):
+    """The instances that a peer may ask this node to commit to."""
+
+    OWN = "own"
+    ALL = "all"
+
+
 class CommitmentConfig(Section):
-    """Delay, timeout and number of storage commitment requests."""
+    """Delay, timeout and number of storage commitment requests; the scope of those of peers."""
 
     delay_seconds: Seconds = 5.0
     answer_seconds: Seconds = 3600.0
     max_requests: int = Field(default=5, ge=1)
     max_resends: int = Field(default=3, ge=0)
     same_association_seconds: float = Field(default=3.0, ge=0)
+    scope: CommitmentScope = CommitmentScope.OWN
 
 
 class SpoolConfig(Section):

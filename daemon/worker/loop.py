@@ -2,12 +2,16 @@
 
 import datetime
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 from daemon.worker.backoff import Backoff
 from daemon.worker.redaction import error_text
+
+SWITCH_SECONDS = 0.0005
+"""Python's default of 5 ms is the wait of a thread after each read and write beside a busy one."""
 
 LOOK_SECONDS = 1.0
 """Time between two looks for a reason to end a wait early."""
@@ -81,6 +85,14 @@ class Loop:
     def succeeded(self) -> None:
         """Start the backoff again from its initial wait."""
         self._failures = 0
+
+
+def switch_threads_often() -> None:
+    """Let a thread that reads and writes much go on beside one that computes.
+
+    Decoding one peer's long message must not delay the messages of the others.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def from_now(seconds: float) -> datetime.datetime:

@@ -5,19 +5,21 @@ received it, which may answer on the peer's association. If that process release
 the worker of the peer's lane answers.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Column, Connection, Row, Select, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.errors import UnknownRecordError
 from storage.queue.transitions import settle
-from storage.records import Inquiry, InstanceName, Job, JobKind, JobState
+from storage.records import Inquiry, InstanceName, Job, JobKind, JobState, KeptFile
 from storage.tables.database import Database, insert
-from storage.tables.schema import commitment_inquiries, jobs
+from storage.tables.schema import commitment_inquiries, deliveries, instances, jobs, objects
 
 
 class Inquiries:
@@ -82,6 +84,29 @@ class Inquiries:
             reuses_uid=row.reuses_uid,
         )
 
+    def held(
+        self,
+        sop_instance_uids: Collection[str],
+        sources: Collection[str] | None,
+        destinations: Collection[str],
+    ) -> Mapping[str, tuple[KeptFile, ...]]:
+        """Return the files of these instances by their UID, in one transaction.
+
+        They are those received from these sources, or from any if `sources` is None, and those
+        delivered to these destinations, also by the UID under which a destination keeps them.
+        Purged files are left out.
+        """
+        with self._database.reading() as connection:
+            found: dict[str, list[KeptFile]] = defaultdict(list)
+            for query in (
+                _received(sop_instance_uids, sources),
+                _delivered(deliveries.c.sop_instance_uid, sop_instance_uids, destinations),
+                _delivered(deliveries.c.coerced_uid, sop_instance_uids, destinations),
+            ):
+                for uid, *file in connection.execute(query):
+                    found[uid].append(KeptFile(*file))
+        return {uid: tuple(files) for uid, files in found.items()}
+
     def record_answered(self, job: Job) -> None:
         """Record that the peer has the answer. Raises LeaseLostError."""
         now = self._now()
@@ -99,6 +124,41 @@ class Inquiries:
                 subject=subject_of(transaction=answered.transaction_uid),
             )
             append(connection, entry, now)
+
+
+def _received(uids: Collection[str], sources: Collection[str] | None) -> Select[Any]:
+    query = (
+        select(
+            instances.c.sop_instance_uid,
+            instances.c.sop_class_uid,
+            instances.c.spool_path,
+            instances.c.sha256,
+        )
+        .where(instances.c.sop_instance_uid.in_(uids), instances.c.purged_at.is_(None))
+        .order_by(instances.c.id)
+    )
+    return query if sources is None else query.where(instances.c.source.in_(sources))
+
+
+def _delivered(
+    name: Column[Any], uids: Collection[str], destinations: Collection[str]
+) -> Select[Any]:
+    """Select objects that a destination was sent, by this name and by the class that was sent.
+
+    A report that was sent as an older class has another UID there and is not found: its file is
+    made when it is sent.
+    """
+    sent_class = func.coalesce(deliveries.c.sop_class_uid, objects.c.sop_class_uid)
+    return (
+        select(name, sent_class, objects.c.spool_path, objects.c.sha256)
+        .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
+        .where(
+            name.in_(uids),
+            deliveries.c.destination.in_(destinations),
+            deliveries.c.delivered_at.is_not(None),
+            objects.c.purged_at.is_(None),
+        )
+    )
 
 
 def _hold(

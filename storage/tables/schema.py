@@ -229,6 +229,7 @@ deliveries = Table(
     Column("coerced_uid", StorableText),
     # Since when the object may not leave, because its study is in doubt.
     Column("held_at", UtcDateTime),
+    Index("ix_deliveries_coerced_uid", "coerced_uid"),
 )
 
 # A rejection note may come before the film that it names.

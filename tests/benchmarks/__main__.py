@@ -5,15 +5,14 @@ from collections.abc import Callable
 
 from tests.benchmarks import (
     acknowledge,
-    delivery,
     header_tables,
     inference,
     large_store,
     queue,
     reading,
-    receive,
     training,
 )
+from tests.benchmarks.network import commitment, delivery, receive
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "acknowledge": acknowledge.run,
@@ -24,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "delivery": delivery.run,
     "large_store": large_store.run,
     "header_tables": header_tables.run,
+    "commitment": commitment.run,
     "training": training.run,
 }
 

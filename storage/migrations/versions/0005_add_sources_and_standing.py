@@ -35,6 +35,7 @@ def upgrade() -> None:
             op.drop_table(f"kept_{table}")
     op.add_column("deliveries", sa.Column("coerced_uid", sa.Text))
     op.add_column("deliveries", sa.Column("held_at", _moment))
+    op.create_index("ix_deliveries_coerced_uid", "deliveries", ["coerced_uid"])
     _create_rejections()
     op.execute("UPDATE jobs SET subject = subject || '@' WHERE kind = 'report'")
 

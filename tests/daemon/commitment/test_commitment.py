@@ -145,7 +145,7 @@ def listening(workers: CommitmentWorkers, config: Config) -> Iterator[int]:
     config = config.model_copy(update={"listener": ListenerConfig(port=free_port())})
     responder = CommitmentResponder(config, "listener", workers.spool, workers.store)
     workers.start(lambda: responder.run(workers.stop))
-    reception = Reception(workers.spool, workers.store, 30)
+    reception = Reception(workers.spool, workers.store, 30, lambda *_: "modality")
     with open_node(
         config, reception, NetworkAudit(workers.store.audit), responder.handlers
     ) as node:
@@ -155,7 +155,7 @@ def listening(workers: CommitmentWorkers, config: Config) -> Iterator[int]:
 def keep_film(workers: CommitmentWorkers, name: str = "asked for") -> Reference:
     """Receive a film. Return the reference of a peer to it."""
     instance = received(film(name))
-    Reception(workers.spool, workers.store, 30).receive(instance)
+    Reception(workers.spool, workers.store, 30, lambda *_: "modality").receive(instance)
     return Reference(instance.sop_class_uid, instance.sop_instance_uid)
 
 

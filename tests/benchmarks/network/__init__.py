@@ -1,0 +1,1 @@
+"""Benchmarks that speak DICOM with other nodes."""
