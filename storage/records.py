@@ -26,6 +26,10 @@ class StudyKey:
         return cls(source, study)
 
 
+RETENTION_EXPIRED = "113039"
+"""The code of a rejection (DCM) that leaves the film a film of its patient."""
+
+
 class JobKind(StrEnum):
     """The kinds of jobs, with the meaning of their subject and lane."""
 
@@ -273,6 +277,19 @@ class Instance:
     set_aside_at: datetime | None
     findings: tuple[FindingRecord, ...]
     objects: tuple[ObjectRecord, ...]
+
+    @property
+    def is_rejected(self) -> bool:
+        """True if a note rejected it for another reason than an expired retention time."""
+        return self.rejected_by not in (None, RETENTION_EXPIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The code of a rejection note (DCM) and the SOP Instance UIDs that it names."""
+
+    code: str
+    sop_instance_uids: tuple[str, ...]
 
 
 class HoldReason(StrEnum):

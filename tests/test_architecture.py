@@ -49,7 +49,7 @@ ROOMS = {
         "audit_codes": "",
         "audit_message": "audit_codes",
         "read": "errors",
-        "gate": "read",
+        "gate": "errors read",
         "objects": "errors read",
         "report": "errors read gate objects",
         "peer": "errors",

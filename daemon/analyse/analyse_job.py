@@ -9,6 +9,7 @@ from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.config.destinations import kinds_to_build
 from daemon.config.settings import Config
 from daemon.worker.redaction import redact
+from dicom_io.gate import rejection_note as gate
 from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import FAILURES, Reason
 from storage.files.spool import Spool
@@ -19,6 +20,7 @@ from storage.records import (
     InstanceState,
     Job,
     ObjectRecord,
+    Rejection,
 )
 from storage.store import Store
 
@@ -55,6 +57,9 @@ class ImageAnalyser:
         outcome = self._pipeline.analyse(
             data, instance.source, analysed_at.astimezone(), rules, self._kinds
         )
+        if isinstance(outcome, Refusal) and outcome.rejection is not None:
+            self._reject(job, instance, outcome, outcome.rejection)
+            return
         if isinstance(outcome, Refusal):
             self._refuse(job, instance, outcome)
             log.info("instance %d is not analysed: %s", instance.id, outcome.reason)
@@ -72,6 +77,18 @@ class ImageAnalyser:
         log.error(
             "instance %d is given up after %d attempt(s): %s", instance.id, job.attempts, reason
         )
+
+    def _reject(
+        self, job: Job, note: Instance, outcome: Refusal, rejection: gate.Rejection
+    ) -> None:
+        marked = self._store.results.record_rejection(
+            job,
+            note.id,
+            outcome.reason,
+            outcome.detail,
+            Rejection(rejection.code, rejection.sop_instance_uids),
+        )
+        log.info("instance %d rejects %s; %d of them here", note.id, outcome.detail, marked)
 
     def _refuse(self, job: Job, instance: Instance, refusal: Refusal) -> None:
         """Record the refusal. After a failure an earlier result stands, and the job is parked."""

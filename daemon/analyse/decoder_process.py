@@ -26,6 +26,7 @@ from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.worker.core_dumps import forbid_core_dumps
 from dicom_io.gate.header_check import Rules
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rejection_note import Rejection
 from dicom_io.read.orientation import Pose
 from dicom_io.read.tone import Tone
 
@@ -114,7 +115,8 @@ def receive_outcome(channel: "Connection[Any, Any]", most_bytes: int) -> Film | 
         raise OutOfMemoryError
     notes = tuple(str(note) for note in answer["notes"])
     if "reason" in answer:
-        return Refusal(Reason(answer["reason"]), str(answer["detail"]), notes)
+        rejection = _rejection(answer["rejection"])
+        return Refusal(Reason(answer["reason"]), str(answer["detail"]), notes, rejection)
     rows, columns = answer["shape"]
     if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
         raise ValueError(f"no image has {rows} rows and {columns} columns")
@@ -123,6 +125,13 @@ def receive_outcome(channel: "Connection[Any, Any]", most_bytes: int) -> Film | 
     pixels = np.frombuffer(data, np.uint8).reshape(rows, columns)
     shown = np.frombuffer(channel.recv_bytes(most_bytes), np.int64) if answer["has_shown"] else None
     return Film(pixels, notes, Pose(**answer["pose"]), shown, Tone(**answer["tone"]))
+
+
+def _rejection(answer: dict[str, Any] | None) -> Rejection | None:
+    if answer is None:
+        return None
+    uids = tuple(str(uid) for uid in answer["sop_instance_uids"])
+    return Rejection(str(answer["code"]), uids)
 
 
 def end_with_parent() -> None:

@@ -12,6 +12,7 @@ from dicom_io.errors import NotDicomError, UndecodablePixelsError
 from dicom_io.gate.header_check import Rules, assess
 from dicom_io.gate.pixel_check import assess_image
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rejection_note import Rejection, read_rejection
 from dicom_io.read.bounded_parser import refuse_oversized_sequences
 from dicom_io.read.image_header import read_image
 from dicom_io.read.orientation import Pose
@@ -24,11 +25,15 @@ GreyImage = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An image that is not analysed: the named reason, and its cause in this image."""
+    """An object that is not analysed: the named reason, and its cause in this object.
+
+    `rejection` is what a rejection note says.
+    """
 
     reason: Reason
     detail: str
     notes: tuple[str, ...] = ()
+    rejection: Rejection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,9 @@ def gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
     """Gate and decode one DICOM object."""
     try:
         header = read_image(data)
+        rejection = read_rejection(header.dataset)
+        if rejection is not None:
+            return Refusal(Reason.REJECTION_NOTE, rejection.detail, rejection=rejection)
         verdict = assess(header, rules)
         if verdict.reason is not None:
             return Refusal(verdict.reason, verdict.detail, verdict.notes)

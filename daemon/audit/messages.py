@@ -116,7 +116,9 @@ class Reporter:
             case AuditKind.STUDY_REPORTED if "study" in names:
                 action = Action.CREATE if "object" in names else Action.READ
                 return self._accessed(row, action)
-            case AuditKind.STUDY_HELD | AuditKind.STUDY_RELEASED if "study" in names:
+            case AuditKind.INSTANCES_REJECTED | AuditKind.STUDY_HELD | AuditKind.STUDY_RELEASED if (
+                "study" in names
+            ):
                 return self._accessed(row, Action.UPDATE)
             case AuditKind.PURGED if "study" in names:
                 return _Event(

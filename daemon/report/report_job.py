@@ -8,6 +8,7 @@ from daemon.analyse.object_files import written_objects
 from daemon.config.destinations import kinds_for, of_kind
 from daemon.config.settings import Config
 from daemon.report.study_report import (
+    analysed_images,
     built_report,
     described,
     kept_and_analysed,
@@ -16,12 +17,12 @@ from daemon.report.study_report import (
     report_uid_of,
 )
 from daemon.worker.redaction import redact
+from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
 from storage.files.spool import Spool
 from storage.records import (
     Delivery,
     Instance,
-    InstanceState,
     Job,
     JobKind,
     JobState,
@@ -60,14 +61,11 @@ class StudyReporter:
         if study.pending:
             self._store.jobs.postpone(job, _now() + _wait_for_images(study))
             return
-        analysed = [item for item in study.instances if item.state is InstanceState.ANALYSED]
         outdated = self._outdated(study)
         if outdated:
             self._analyse_again(job, outdated)
-        elif not analysed:
-            reasons = sorted({item.reason or _PARKED_OR_DISCARDED for item in study.instances})
-            detail = f"no image of the study could be analysed: {', '.join(reasons) or _NO_IMAGE}"
-            self._finish(job, StudyStatus.NO_ELIGIBLE_IMAGE, detail)
+        elif not analysed_images(study):
+            self._finish(job, StudyStatus.NO_ELIGIBLE_IMAGE, _nothing_to_report(study))
         elif not described(study, self._model):
             detail = "the images analysed were purged, or not analysed with this model"
             self._finish(job, StudyStatus.UNCHANGED, detail)
@@ -169,6 +167,19 @@ class StudyReporter:
             for record in of_kind(kind, together)
             if record.purged_at is None
         ]
+
+
+def _nothing_to_report(study: StudyResults) -> str:
+    """Return why no image of the study can be reported."""
+    rejected = sorted({item.rejected_by or "" for item in study.instances if item.is_rejected})
+    films = [item for item in study.instances if item.reason != Reason.REJECTION_NOTE]
+    if rejected and all(item.is_rejected for item in films):
+        return f"every image of the study was rejected in the archive: {', '.join(rejected)}"
+    reasons = {
+        f"rejected ({item.rejected_by})" if item.is_rejected else item.reason for item in films
+    }
+    named = sorted(reason or _PARKED_OR_DISCARDED for reason in reasons)
+    return f"no image of the study could be analysed: {', '.join(named) or _NO_IMAGE}"
 
 
 def _wait_for_images(study: StudyResults) -> datetime.timedelta:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from daemon.analyse.result_objects import SERIES_NUMBERS, BuiltObject
 from dicom_io.errors import NotDicomError
 from dicom_io.gate.reasons import RESULTS, Reason
+from dicom_io.gate.rejection_note import meaning_of
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.classes import REPORT_CLASS
 from dicom_io.objects.encode import to_bytes
@@ -32,6 +33,7 @@ PURGED = "PURGED"
 _PURGED_DETAIL = "it was analysed for an earlier report and is no longer kept here"
 _OUTDATED_DETAIL = "it was analysed with another model, and the analysis with this one failed"
 _UNREADABLE = (IntegrityError, NotDicomError, SpoolError)
+_FILMS_NAMED = 3
 _UNREADABLE_DETAIL = "it was analysed, and its file was damaged or lost before this report"
 
 ReadFile = Callable[[str, str], bytes]
@@ -56,7 +58,8 @@ def report_uid_of(
 
     The UID follows from the report that this one follows, the last of `earlier`, and from one key
     per image, analysed or not. The key names the image, its bytes and its state: an image that a
-    report of this model describes has another key than an image that it cannot describe.
+    report of this model describes has another key than an image that it cannot describe, or than a
+    rejected image.
     """
     keys = [
         f"{item.sop_instance_uid}#{item.sha256}:"
@@ -73,6 +76,8 @@ def _key_of(item: StudyResults | Instance) -> str:
 
 def _reason(item: Instance, model_sha256: str, unreadable: Collection[int]) -> str | None:
     """Return why there is no result of this model to report, or None if there is a result."""
+    if item.is_rejected:
+        return f"rejected {item.rejected_by}"
     if item.id in unreadable:
         return Reason.UNREADABLE_OBJECT
     if item.state is not InstanceState.ANALYSED or item.model_sha256 == model_sha256:
@@ -81,19 +86,25 @@ def _reason(item: Instance, model_sha256: str, unreadable: Collection[int]) -> s
 
 
 def _reportable(study: StudyResults) -> list[Instance]:
-    """Return the instances that a report covers: all except results of an analysis.
+    """Return the instances that a report covers: all except results of an analysis, and notes.
 
     Otherwise a PACS that sends our own objects back would trigger a new report with every report.
     """
-    return [item for item in study.instances if item.reason not in RESULTS]
+    left_out = RESULTS | {Reason.REJECTION_NOTE}
+    return [item for item in study.instances if item.reason not in left_out]
 
 
 def kept_and_analysed(study: StudyResults) -> list[Instance]:
-    """Return the analysed images whose files are not purged."""
+    """Return the analysed images whose files are not purged, without the rejected ones."""
+    return [item for item in analysed_images(study) if item.purged_at is None]
+
+
+def analysed_images(study: StudyResults) -> list[Instance]:
+    """Return the analysed images, without the rejected ones."""
     return [
         item
         for item in study.instances
-        if item.state is InstanceState.ANALYSED and item.purged_at is None
+        if item.state is InstanceState.ANALYSED and not item.is_rejected
     ]
 
 
@@ -129,16 +140,18 @@ def report_content(
     reports that covered it. A purged report is not named as the predecessor, because its series
     is not known.
 
-    The content date is the date of the youngest analysis, so that building the report again after
-    a crash makes the same bytes.
+    The content date is that of the youngest analysis or rejection note, so that building the
+    report again after a crash makes the same bytes.
     """
     analysed = [item for item in study.instances if item.id in images.described]
     skipped = [
         item
         for item in _reportable(study)
         if item not in analysed and item.state is not InstanceState.RECEIVED
+        if not item.is_rejected
     ]
-    created = max(item.analysed_at or item.received_at for item in analysed).astimezone()
+    created = max(item.analysed_at or item.received_at for item in (*analysed, *_notes(study)))
+    created = created.astimezone()
     return ReportContent(
         # Sorted, so that the same images make the same report in whatever order they arrived.
         sources=sorted(images.described.values(), key=_place),
@@ -147,6 +160,7 @@ def report_content(
             for item in sorted(skipped, key=lambda item: item.sop_instance_uid)
         ],
         algorithm=algorithm,
+        statements=_rejections(study),
         predecessor=_predecessor(study.reports, study.study_instance_uid, read),
         identity=Identity(
             sop_instance_uid=report_uid_of(
@@ -159,6 +173,28 @@ def report_content(
             timezone=created.tzinfo,
         ),
     )
+
+
+def _notes(study: StudyResults) -> list[Instance]:
+    return [item for item in study.instances if item.reason == Reason.REJECTION_NOTE]
+
+
+def _rejections(study: StudyResults) -> list[str]:
+    """Return a sentence per rejection code on the films that the archive rejected."""
+    rejected: dict[str, list[str]] = {}
+    for item in study.instances:
+        if item.is_rejected:
+            rejected.setdefault(item.rejected_by or "", []).append(item.sop_instance_uid)
+    return [
+        f"{_counted(uids)} rejected in the archive ({code}, {meaning_of(code)}) and not part of "
+        f"this report: {', '.join(sorted(uids)[:_FILMS_NAMED])}"
+        f"{', ...' if len(uids) > _FILMS_NAMED else ''}."
+        for code, uids in sorted(rejected.items())
+    ]
+
+
+def _counted(uids: Sequence[str]) -> str:
+    return "1 image was" if len(uids) == 1 else f"{len(uids)} images were"
 
 
 def built_report(content: ReportContent) -> BuiltObject:

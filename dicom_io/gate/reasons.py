@@ -14,6 +14,7 @@ class Reason(StrEnum):
     FOR_PROCESSING = "FOR_PROCESSING"
     OWN_RESULT = "OWN_RESULT"
     AI_RESULT = "AI_RESULT"
+    REJECTION_NOTE = "REJECTION_NOTE"
     NOT_RADIOGRAPH = "NOT_RADIOGRAPH"
     SECONDARY_CAPTURE = "SECONDARY_CAPTURE"
     SYNTHETIC_DATA = "SYNTHETIC_DATA"
@@ -56,6 +57,7 @@ _EXPLANATIONS = {
     Reason.FOR_PROCESSING: "A detector's raw image; the one for presentation is read instead.",
     Reason.OWN_RESULT: "A result of this software, not a film.",
     Reason.AI_RESULT: "A result of another AI analysis, not a film.",
+    Reason.REJECTION_NOTE: "A note by which the archive withdraws images; no film.",
     Reason.NOT_RADIOGRAPH: "The object is not marked as a radiograph.",
     Reason.SECONDARY_CAPTURE: "Secondary Captures of this sender are not read.",
     Reason.SYNTHETIC_DATA: "The picture is made by a program, not by X-rays.",

@@ -18,6 +18,7 @@ class AuditKind(StrEnum):
     INSTANCE_REFUSED = "instance_refused"
     INSTANCE_ANALYSED = "instance_analysed"
     INSTANCE_NOT_ANALYSED = "instance_not_analysed"
+    INSTANCES_REJECTED = "instances_rejected"
     STUDY_REPORTED = "study_reported"
     STUDY_HELD = "study_held"
     STUDY_RELEASED = "study_released"

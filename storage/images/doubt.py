@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, 
 from storage.images.lookup import of_study
 from storage.images.patient import Patient, by_patient, is_same_patient
 from storage.records import (
+    RETENTION_EXPIRED,
     HeldFilm,
     HoldReason,
     InstanceState,
@@ -24,8 +25,8 @@ from storage.tables.schema import deliveries, instances, jobs, objects
 
 OWN_RESULT = "OWN_RESULT"
 """The reason of an instance that is a result of ours, sent back by an archive."""
-RETENTION_EXPIRED = "113039"
-"""The code of a rejection that leaves the film a film of its patient."""
+KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
+"""The SOP class of notes about images, which are no images of the patient themselves."""
 _FILMS_NAMED = 10
 
 # The identity of a patient as the columns hold it.
@@ -119,25 +120,28 @@ def films_by_patient(connection: Connection, key: StudyKey) -> tuple[tuple[HeldF
 
 def counts() -> ColumnElement[bool]:
     """Return the condition that an instance is a film of its study: not set aside or rejected."""
-    return and_(
-        instances.c.set_aside_at.is_(None),
-        or_(instances.c.rejected_by.is_(None), instances.c.rejected_by == RETENTION_EXPIRED),
-    )
+    return and_(instances.c.set_aside_at.is_(None), ~is_rejected())
 
 
-def _is_own() -> ColumnElement[bool]:
-    """Return the condition that an instance is a result of ours, sent back by an archive."""
+def is_rejected() -> ColumnElement[bool]:
+    """Return the condition that a note rejected an instance, as `Instance.is_rejected`."""
+    return func.coalesce(instances.c.rejected_by, RETENTION_EXPIRED) != RETENTION_EXPIRED
+
+
+def _is_film() -> ColumnElement[bool]:
+    """Return the condition that an instance is no note, and no result of ours sent back."""
     made_here = select(objects.c.id).where(
         objects.c.sop_instance_uid == instances.c.sop_instance_uid
     )
     # Before its analysis only its UID tells a result of ours from a film.
-    return or_(
+    is_own = or_(
         and_(instances.c.state == InstanceState.RECEIVED, made_here.exists()),
         and_(
             instances.c.state == InstanceState.NOT_ANALYSED,
             func.coalesce(instances.c.reason, "") == OWN_RESULT,
         ),
     )
+    return and_(instances.c.sop_class_uid != KEY_OBJECT_SELECTION, ~is_own)
 
 
 def is_same_film(connection: Connection, instance_id: int) -> bool:
@@ -175,7 +179,7 @@ def is_like_another(connection: Connection, key: StudyKey, instance_id: int) -> 
     found = select(instances.c.id).where(
         of_study(instances, key),
         counts(),
-        ~_is_own(),
+        _is_film(),
         other.c.id == instance_id,
         instances.c.id != other.c.id,
         *same,
@@ -200,7 +204,7 @@ def _load_films(connection: Connection, key: StudyKey) -> _Films:
         .where(
             instances.c.source == key.source,
             instances.c.sop_instance_uid.in_(uids),
-            ~_is_own(),
+            _is_film(),
         )
         .order_by(instances.c.id)
     ).all()

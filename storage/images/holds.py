@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.audit.trail import append
-from storage.images.doubt import counts, find_hold, replaces_another_patient
+from storage.images.doubt import counts, find_hold, is_rejected, replaces_another_patient
 from storage.images.lookup import has_later_revision, of_study
 from storage.queue.transitions import reopen
 from storage.records import (
@@ -74,6 +74,25 @@ def hold_study(connection: Connection, key: StudyKey, hold: StudyHold, now: date
     append(connection, entry, now)
 
 
+def reject_results(connection: Connection, key: StudyKey, code: str, now: datetime) -> None:
+    """Mark the results of rejected films, stop the study's deliveries, and make its report due.
+
+    The next report decides which of the other results leave.
+    """
+    _stop_deliveries(connection, key, f"a film of the study was rejected ({code})", now)
+    _set_standing(connection, key, Standing.REJECTED, _of_rejected_film(key))
+    review(connection, key, now)
+    # A running report may have read the study before this change.
+    ended = (JobState.RUNNING, JobState.DONE, JobState.PARKED)
+    reopen(connection, JobKind.REPORT, key.subject, now=now, ended=ended)
+
+
+def _of_rejected_film(key: StudyKey) -> ColumnElement[bool]:
+    return objects.c.instance_id.in_(
+        select(instances.c.id).where(of_study(instances, key), is_rejected())
+    )
+
+
 def _stop_deliveries(connection: Connection, key: StudyKey, reason: str, now: datetime) -> int:
     """Park the queued deliveries of a study; return their number.
 
@@ -104,6 +123,7 @@ def settle_standing(
 
     `current` is the report that says what the study holds now. It and the objects of the films that
     count are valid, and leave. Other results are superseded, and leave no more if they were held.
+    The results of a rejected film are rejected, and so is the last report if no film is left.
     """
     is_report = objects.c.kind == ObjectKind.REPORT
     not_rejected = objects.c.standing != Standing.REJECTED
@@ -114,7 +134,12 @@ def settle_standing(
         _set_standing(connection, key, Standing.VALID, and_(is_current, not_rejected))
     elif status is StudyStatus.NO_ELIGIBLE_IMAGE:
         doubtful = and_(is_report, objects.c.standing == Standing.IN_DOUBT)
-        _set_standing(connection, key, Standing.SUPERSEDED, doubtful)
+        rejected = connection.scalar(
+            select(instances.c.id).where(of_study(instances, key), is_rejected()).limit(1)
+        )
+        becomes = Standing.SUPERSEDED if rejected is None else Standing.REJECTED
+        _set_standing(connection, key, becomes, doubtful)
+    _set_standing(connection, key, Standing.REJECTED, _of_rejected_film(key))
     of_film = and_(~is_report, not_rejected)
     film_counts = objects.c.instance_id.in_(
         select(instances.c.id).where(of_study(instances, key), counts(), ~has_later_revision())
@@ -127,10 +152,11 @@ def settle_standing(
 
 
 def _resume_deliveries(connection: Connection, key: StudyKey, now: datetime) -> None:
-    """Queue the held deliveries of valid results; discard those of superseded results."""
+    """Queue the held deliveries of valid results; discard those of other results."""
     for standing, was, becomes in (
         (Standing.VALID, (JobState.PARKED,), JobState.QUEUED),
         (Standing.SUPERSEDED, (JobState.QUEUED, JobState.PARKED), JobState.DISCARDED),
+        (Standing.REJECTED, (JobState.QUEUED, JobState.PARKED), JobState.DISCARDED),
     ):
         held = (deliveries.c.held_at.is_not(None), objects.c.standing == standing)
         connection.execute(

@@ -14,6 +14,7 @@ from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.images.doubt import is_like_another, is_same_film
 from storage.images.holds import review
+from storage.images.rejections import rejected_before
 from storage.queue.transitions import enqueue, lock_study, reopen
 from storage.records import (
     InstanceState,
@@ -178,6 +179,7 @@ def _insert_revision(
             received_at=now,
             state=InstanceState.RECEIVED,
             notes=[],
+            rejected_by=rejected_before(connection, instance.source, instance.sop_instance_uid),
         )
         .on_conflict_do_nothing()
         .returning(instances.c.id, instances.c.revision)

@@ -24,6 +24,7 @@ from storage.images.lookup import (
     load_study,
     of_study,
 )
+from storage.images.rejections import apply_rejection, lock_rejected
 from storage.queue.jobs import parked_entry
 from storage.queue.transitions import enqueue_once, lock_study, reopen, settle
 from storage.records import (
@@ -37,6 +38,7 @@ from storage.records import (
     ObjectKind,
     ObjectRecord,
     PendingDelivery,
+    Rejection,
     StudyHold,
     StudyKey,
     StudyResults,
@@ -160,6 +162,41 @@ class Results:
                 detail=str(reason),
             )
             append(connection, entry, now)
+
+    def record_rejection(
+        self, job: Job, instance_id: int, reason: str, detail: str, rejection: Rejection
+    ) -> int:
+        """Record a rejection note: the films that it names and their results are rejected.
+
+        Only films of the note's source are rejected, now or when they arrive. Their studies are
+        reported again. Returns the number of films marked. Raises LeaseLostError.
+        """
+        now = self._now()
+        with self._database.writing() as connection:
+            affected = lock_rejected(connection, instance_id, rejection)
+            note = _end_analysis(
+                connection,
+                job,
+                instance_id,
+                now,
+                state=InstanceState.NOT_ANALYSED,
+                reason=str(reason),
+                detail=detail,
+                notes=[],
+                analysed_at=now,
+                model_name=None,
+                model_version=None,
+                model_sha256=None,
+            )
+            marked = apply_rejection(connection, instance_id, rejection, affected, now)
+            entry = AuditEntry(
+                AuditKind.INSTANCES_REJECTED,
+                actor=job.worker or "",
+                subject=note,
+                detail=f"{detail}; {marked} of them here",
+            )
+            append(connection, entry, now)
+        return marked
 
     def record_report(
         self,
