@@ -15,6 +15,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 from dicom_io.errors import NotDicomError
 from dicom_io.read.bounded_parser import (
+    MAX_READS,
     inflated,
     is_deflated,
     parse_file,
@@ -23,6 +24,9 @@ from dicom_io.read.bounded_parser import (
 
 SEQUENCE_END = b"\xfe\xff\xdd\xe0"
 """Tag of the Sequence Delimitation Item."""
+
+MAX_FRAGMENTS = MAX_READS // 2
+"""Items of encapsulated pixel data; the parser reads two times per item."""
 
 _PIXEL_DATA = 0x7FE00010
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -76,11 +80,13 @@ def items_at(data: bytes, start: int = 0) -> Items:
     """Return the items of encapsulated pixel data from an offset on (PS3.5 A.4).
 
     An item of odd length may be followed by a NUL that its length does not count. Raises ValueError
-    for an item of undefined length.
+    for an item of undefined length and for more than MAX_FRAGMENTS.
     """
     values: list[bytes] = []
     at = start
     while data[at : at + 4] == _ITEM and at + _HEAD <= len(data):
+        if len(values) == MAX_FRAGMENTS:
+            raise ValueError(f"the pixel data has more than {MAX_FRAGMENTS} fragments")
         length = int.from_bytes(data[at + 4 : at + _HEAD], "little")
         if length == _UNDEFINED:
             raise ValueError("a fragment of the pixel data has no length")

@@ -132,7 +132,7 @@ def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, Layout, tupl
             _check_codestream(stream, layout)
             if stream is not None and lacks_end(frame):
                 array = _decoded_without_end(ds, layout, frame, stream)
-                notes.append("the compressed image has no end marker; no pixel is missing")
+                notes.append("the compressed image has no end marker, but no pixel is missing")
             else:
                 array = _decoded(ds, layout, frame, stream)
     except _DECODER_ERRORS as error:

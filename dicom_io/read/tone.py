@@ -156,7 +156,7 @@ def fit(scale: GreyScale, pixels: Histogram) -> tuple[Tone, tuple[str, ...]]:
             return tone, (*notes, *((remark or f"shown {how}",) if tone != base else ()))
         if number == 0 and pixels.is_blank(scale.bits_stored):
             if functions:
-                notes.append(f"{how}, {problem}; no other tone shows a picture")
+                notes.append(f"{how}, {problem}, and no other tone shows a picture")
             return base, tuple(notes)
         notes.append(f"{how}, {problem}: ignored")
     return base, tuple(notes)

@@ -170,7 +170,7 @@ def test_a_missing_end_marker_is_noted(form: str) -> None:
     for fragments in ([frame], [frame[:half], frame[half:]]):
         for tail in (END, b""):
             notes = same(compressed(form, *map(item, fragments), tail=tail), whole(form))
-            assert "the compressed image has no end marker; no pixel is missing" in notes
+            assert "the compressed image has no end marker, but no pixel is missing" in notes
 
 
 @pytest.mark.parametrize("missing", [2, 20, 200, 0.1, 0.5])
