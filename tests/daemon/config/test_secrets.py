@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.analyse.pipeline import Pipeline
-from daemon.config.settings import ModelConfig, load_config
-from daemon.errors import ConfigError, UsageError
+from daemon.config.settings import load_config
+from daemon.errors import ConfigError
+from daemon.preflight import checks
+from daemon.preflight.result import CheckResult
 from tests.builders.certificates import Authority, run
 from tests.tools.cli import cxrd, cxrd_process
 from tests.tools.paths import ROOT
@@ -93,11 +94,9 @@ def failing(
 ) -> Failing:
     """Runs a command that fails, and returns its output; the model, which has no secret, is out."""
 
-    def no_model(_: ModelConfig) -> Pipeline:
-        raise UsageError("no model in this test")
-
     def command(*arguments: str, **variables: str) -> str:
-        monkeypatch.setattr(Pipeline, "open", no_model)
+        no_model = CheckResult("model", False, "no model in this test")
+        monkeypatch.setattr(checks, "check_model", lambda _config: no_model)
         done = cxrd(*arguments, cwd=tmp_path, variables=variables)
         assert done.returncode != 0
         shown = done.stdout + done.stderr + "".join(capfd.readouterr())

@@ -176,3 +176,4 @@ def test_the_preflight_passes(daemon: RunningDaemon) -> None:
     for role in RoleName:
         assert f"ok      role {role}: up since" in done.stdout
     assert "pacs answers and takes everything proposed" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("ok      model: ")

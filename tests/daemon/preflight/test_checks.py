@@ -266,6 +266,7 @@ def test_the_checks_do_not_load_the_network(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_the_model_is_checked_last_in_a_child(tmp_path: Path, bundle: Path) -> None:
     *_, last = run_checks(configuration(tmp_path, bundle))
     assert (last.name, last.passed) == ("model", True)
