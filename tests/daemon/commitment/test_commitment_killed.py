@@ -32,13 +32,14 @@ def serving(folder: Path, bundle: Path, archive: Archive, modality: Archive) -> 
     """A daemon between a modality and an archive."""
     changes: dict[str, Any] = {
         "peers": [
-            {"name": "sender", "ae_title": "STORESCU", "sends": True},
+            {"name": "sender", "ae_title": "STORESCU", "sends": True, "source": "room"},
             {
                 "name": "modality",
                 "ae_title": "MODALITY",
                 "host": HOST,
                 "port": modality.port,
                 "sends": True,
+                "source": "room",
             },
             {
                 "name": "archive",
