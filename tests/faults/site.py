@@ -114,13 +114,14 @@ class FaultyDaemon(RunningDaemon):
                 "same_association_seconds": 0.5,
             },
             "peers": [
-                {"name": "sender", "ae_title": SENDER, "sends": True},
+                {"name": "sender", "ae_title": SENDER, "sends": True, "source": "room"},
                 {
                     "name": "modality",
                     "ae_title": "MODALITY",
                     "host": HOST,
                     "port": plain.port,
                     "sends": True,
+                    "source": "room",
                 },
                 {"name": "plain", "ae_title": "PLAIN", "port": plain.port, **receiving},
                 {
