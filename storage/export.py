@@ -38,24 +38,31 @@ _BEFORE_LABELS = (
     "model_version",
     "model_sha256",
 )
-_AFTER_LABELS = (
-    "findings",
-    "report_sop_instance_uid",
-    "deliveries",
-    "purged_at",
-    # Later columns come last, so that the place of a column stays.
+_AFTER_LABELS = ("findings", "report_sop_instance_uid", "deliveries", "purged_at")
+
+# Columns since version 0.2, behind all others, so that the place of a column stays.
+_LATER = (
     "source",
     "report_standing",
     "study_status",
     "study_detail",
     "superseded_at",
     "set_aside_at",
+    "rejected_by",
+    "notes",
+)
+_OF_INSTANCE = (
+    *_BEFORE_LABELS,
+    *("purged_at", "source", "study_status", "study_detail"),
+    *("superseded_at", "set_aside_at", "rejected_by"),
 )
 
 
 def columns(labels: Sequence[str]) -> list[str]:
-    """Return the header of the audit table, with a probability column for each label."""
-    return [*_BEFORE_LABELS, *(f"prob_{label}" for label in labels), *_AFTER_LABELS]
+    """Return the header of the audit table, with two columns for each label."""
+    probabilities = (f"prob_{label}" for label in labels)
+    presences = (f"{label}_Present" for label in labels)
+    return [*_BEFORE_LABELS, *probabilities, *_AFTER_LABELS, *_LATER, *presences]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +102,13 @@ class Export:
         Rows are read in pages, so that a slow caller keeps no transaction open.
         """
         query = _instances_query(selection)
+        names = columns(labels)
         while True:
             with self._database.reading() as connection:
                 page = _load_page(connection, query.limit(self._page_rows))
-            yield from (_row(page, instance, labels) for instance in page.instances)
+            for instance in page.instances:
+                row = _row(page, instance, labels)
+                yield {name: row[name] for name in names}
             if len(page.instances) < self._page_rows:
                 return
             last = page.instances[-1]
@@ -197,18 +207,18 @@ def _row(page: _Page, instance: Row[Any], labels: Sequence[str]) -> dict[str, st
     findings = {finding.label: finding for finding in page.findings.get(instance.id, ())}
     key = StudyKey(instance.source, instance.study_instance_uid)
     report = _report_of(instance, page.reports.get(key, ()))
-    row = {name: _text(getattr(instance, name)) for name in _BEFORE_LABELS}
+    row = {name: _text(getattr(instance, name)) for name in _OF_INSTANCE}
+    row["notes"] = "; ".join(instance.notes)
     for label in labels:
-        row[f"prob_{label}"] = f"{findings[label].probability:.6f}" if label in findings else ""
+        finding = findings.get(label)
+        row[f"prob_{label}"] = f"{finding.probability:.6f}" if finding else ""
+        row[f"{label}_Present"] = str(int(finding.present)) if finding else ""
     positive = [finding for finding in findings.values() if finding.present]
     row["findings"] = "; ".join(f"{item.label} ({item.probability:.2f})" for item in positive)
     row["report_sop_instance_uid"] = report.sop_instance_uid if report else ""
-    row["report_standing"] = report.standing.value if report else ""
+    row["report_standing"] = _text(report.standing) if report else ""
     row["deliveries"] = ";".join(page.deliveries.get(row["report_sop_instance_uid"], ()))
-    row["study_status"] = instance.study_status.value if instance.study_status else ""
-    for name in ("source", "study_detail", "superseded_at", "set_aside_at", "purged_at"):
-        row[name] = _text(getattr(instance, name))
-    return {name: row[name] for name in columns(labels)}
+    return row
 
 
 def _report_of(instance: Row[Any], reports: Sequence[Row[Any]]) -> Row[Any] | None:

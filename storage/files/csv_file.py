@@ -25,6 +25,8 @@ def neutralise(cell: str) -> str:
     A formula inside the cell gets a quote, too, if a program that separates cells by semicolons or
     tabs would begin a cell there. A plain number, signed or not, is not a formula.
     """
+    if not cell or cell.isalnum():
+        return cell
     quote = "'" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else ""
     return quote + _INNER_FORMULA.sub(r"\g<0>'", cell)
 

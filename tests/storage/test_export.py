@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from storage.errors import OutOfSpaceError, StorageError
 from storage.export import Export, ExportFilter, columns
 from storage.files.csv_file import neutralise, write_csv
-from storage.records import Delivery, InstanceState, JobKind, StudyStatus
+from storage.records import Delivery, InstanceState, JobKind, Standing, StudyStatus
 from storage.store import Store
 from storage.tables.database import open_database
+from storage.tables.schema import instances, objects
 from tests.builders.store_rows import STUDY, analyse, claim, made_object, new_instance
 from tests.tools.clock import Clock
 
@@ -84,15 +86,64 @@ def test_a_row_holds_reception_analysis_report_and_deliveries(store: Store, cloc
         "prob_Mass": "0.800000",
         "findings": "Mass (0.80)",
         "report_sop_instance_uid": "9.9",
-        "report_standing": "valid",
         "deliveries": "ARCHIVE=queued;PACS=delivered 2026-03-01T12:00:03.000+00:00",
-        "study_status": "reported",
-        "study_detail": "",
+        "purged_at": "",
+        "source": "",
+        "notes": "no PixelSpacing",
         "superseded_at": "",
         "set_aside_at": "",
-        "source": "",
-        "purged_at": "",
+        "rejected_by": "",
+        "report_standing": "valid",
+        "study_status": "reported",
+        "study_detail": "",
+        "Hernia_Present": "0",
+        "Mass_Present": "1",
     }
+
+
+def test_later_columns_stand_behind_those_of_version_0_1() -> None:
+    names = columns(LABELS)
+    assert names[:4] == ["received_at", "calling_ae_title", "patient_id", "accession_number"]
+    assert names[18:26] == [
+        *("model_sha256", "prob_Hernia", "prob_Mass", "findings", "report_sop_instance_uid"),
+        *("deliveries", "purged_at", "source"),
+    ]
+    assert names[-2:] == ["Hernia_Present", "Mass_Present"]
+
+
+def test_a_row_says_what_still_stands(store: Store, clock: Clock, database_url: str) -> None:
+    store.record_instance(new_instance("1.1", content="first", source="north"), 0)
+    analyse(store, clock.now)
+    job = claim(store, JobKind.REPORT)
+    made = replace(made_object("9.1"), source="north")
+    store.results.record_report(job, StudyStatus.REPORTED, "", [made], [])
+    clock.advance(1)
+    store.record_instance(new_instance("1.1", content="corrected", source="north"), 0)
+    store.record_instance(new_instance("1.2", source="north"), 0)
+    corrected, second = instances.c.revision == 2, instances.c.sop_instance_uid == "1.2"
+    with open_database(database_url) as database, database.writing() as connection:
+        connection.execute(update(objects).values(standing=Standing.REJECTED))
+        connection.execute(update(instances).where(corrected).values(rejected_by="113001"))
+        connection.execute(update(instances).where(second).values(set_aside_at=clock.now))
+
+    at = "2026-03-01T12:00:01.000+00:00"
+    columns_of_state = ("superseded_at", "rejected_by", "set_aside_at", "report_standing")
+    assert [tuple(row[name] for name in columns_of_state) for row in store.export.rows()] == [
+        (at, "", "", "rejected"),
+        ("", "113001", "", ""),
+        ("", "", at, ""),
+    ]
+    assert {row["source"] for row in store.export.rows()} == {"north"}
+
+
+def test_a_film_that_is_not_analysed_has_no_presence(store: Store) -> None:
+    store.record_instance(new_instance("1.1"), 0)
+    job = claim(store, JobKind.ANALYSE)
+    store.results.record_refusal(job, int(job.subject), "LATERAL_VIEW", "", ["one", "=two"])
+
+    (row,) = store.export.rows(LABELS)
+
+    assert (row["Mass_Present"], row["prob_Mass"], row["notes"]) == ("", "", "one; =two")
 
 
 def test_a_row_names_the_sop_class_sent_if_it_differs(store: Store, clock: Clock) -> None:

@@ -80,14 +80,16 @@ class Tree(HTMLParser):
 
 
 def test_overview_counts_rows() -> None:
-    overview = Overview.of(iter(ROWS))
+    others = [Row(f"{name}.zip", reason=Reason.UNSUPPORTED_FILE) for name in "ab"]
+    overview = Overview.of(iter([*ROWS, *others]))
     assert (overview.analysed, overview.with_findings) == (3, 2)
-    assert (overview.refused, overview.unreadable) == (1, 1)
+    assert (overview.refused, overview.unreadable, overview.unsupported) == (1, 1, 2)
     mass, pleural = LABELS.index("Mass"), LABELS.index("Pleural_Thickening")
     together = overview.co_occurrence()
     assert (together[mass, mass], together[mass, pleural], together[pleural, mass]) == (2, 1, 1)
     assert together.sum() == 2 + 1 + 2
     assert [(group.reason, group.count) for group in overview.reasons] == [
+        (Reason.UNSUPPORTED_FILE, 2),
         (Reason.LATERAL_VIEW, 1),
         (Reason.UNDECODABLE_PIXELS, 1),
     ]
@@ -115,6 +117,14 @@ def test_page_is_complete(card: Card) -> None:
     assert labels[0].startswith("Images with each finding, of 3: Mass 2, Pleural Thickening 1,")
     assert labels[1] == "No finding: 1; One or more findings: 2, of 3"
     assert any(text.startswith("Mass: 2 of 3 images at or above the threshold") for text in labels)
+
+
+def test_page_counts_other_kinds_of_file(card: Card) -> None:
+    others = [Row(f"{n}.zip", reason=Reason.UNSUPPORTED_FILE, detail="a ZIP") for n in range(7)]
+    text = page([*ROWS, *others], card)
+    assert "<dt>other kinds of file</dt><dd>7</dd>" in text
+    assert Reason.UNSUPPORTED_FILE.explanation in text
+    assert "<code>6.zip</code>: a ZIP" in text
 
 
 def test_page_loads_no_resource(card: Card) -> None:
