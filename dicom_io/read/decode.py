@@ -62,6 +62,9 @@ _OVERSHOOT = 0.25
 _COMPARED = 2_000_000
 _FEWEST_JUMPS, _LEAST_JUMPS = 16, 0.0005
 
+# Share of pixels with bits below the sample from which on these bits are part of the picture.
+_LEAST_IN_UNUSED = 0.25
+
 # Mean step between neighbours, as a part of the range, from which on values are noise: a film has a
 # tenth at most, and values that are cut to too few bits a fifth to a third.
 _NOISE = 0.15
@@ -94,6 +97,8 @@ class Layout:
 def layout_of(ds: Dataset, rows: float | None, columns: float | None) -> Layout:
     """Return the checked layout of an image with these values of Rows and Columns.
 
+    A High Bit below which the stored bits have no room is taken as the lowest that holds them.
+
     Raises UndecodablePixelsError unless the layout makes one image that can be decoded.
     """
     allocated = _whole(ds, "BitsAllocated")
@@ -105,7 +110,7 @@ def layout_of(ds: Dataset, rows: float | None, columns: float | None) -> Layout:
         samples=_whole(ds, "SamplesPerPixel", 1),
         bits_allocated=allocated,
         bits_stored=stored,
-        high_bit=_whole(ds, "HighBit", stored - 1),
+        high_bit=max(_whole(ds, "HighBit", stored - 1), stored - 1),
         signed=_whole(ds, "PixelRepresentation", 0) == 1,
         photometric=photometric,
     )
@@ -154,9 +159,14 @@ def stored_values(ds: Dataset, layout: Layout) -> tuple[np.ndarray, Layout, tupl
             f"the compressed image has {stream.precision} bits per sample, "
             f"the header says {layout.bits_stored}"
         )
-    top = layout.high_bit + 1
-    depth = top if stream is None else min(top, stream.precision)
-    values = np.right_shift(array, max(0, depth - layout.bits_stored))
+    high_bit = number(ds, "HighBit")
+    if high_bit is not None and high_bit < layout.high_bit:
+        notes.append(
+            f"HighBit is {high_bit:g}, BitsStored is {layout.bits_stored}: "
+            f"HighBit is taken as {layout.high_bit}"
+        )
+    values, place_notes = _at_high_bit(array, layout, stream)
+    notes += place_notes
     lossy = ds.file_meta.TransferSyntaxUID in _LOSSY_JPEG
     values, actual, more = _sample_bits(values, layout, lossy=lossy)
     return values, actual, (*notes, *more)
@@ -183,6 +193,27 @@ def _decoded_without_end(
         if not np.array_equal(array, other):
             raise ValueError("the compressed image ends before its last pixel")
     return array
+
+
+def _at_high_bit(
+    array: np.ndarray, layout: Layout, stream: Codestream | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Drop the bits below the sample (PS3.5 8.1.1).
+
+    A picture in the lowest bits alone, which uses those below the sample, has a wrong High Bit.
+    """
+    top = layout.high_bit + 1
+    depth = top if stream is None else min(top, stream.precision)
+    unused = max(0, depth - layout.bits_stored)
+    if not unused:
+        return array, ()
+    fits = not layout.signed and array.max() < 1 << layout.bits_stored
+    if fits and np.mean((array & ((1 << unused) - 1)) != 0) > _LEAST_IN_UNUSED:
+        return array, (
+            f"HighBit is {layout.high_bit}, the pixels lie in the lowest {layout.bits_stored} "
+            "bits: read there",
+        )
+    return np.right_shift(array, unused), ()
 
 
 def _sample_bits(

@@ -17,6 +17,7 @@ Values = NDArray[np.float64]
 
 BYTE_BITS = 8
 _FULL_BITS = 16
+_UNSIGNED_TOP = float((1 << _FULL_BITS) - 1)
 
 # VOI LUTs and windows of an image that are tried.
 _MOST_FUNCTIONS = 8
@@ -149,12 +150,15 @@ def grey_scale_of(ds: Dataset, transfer_syntax: UID, layout: Layout) -> GreyScal
         keyword: items(ds, keyword)[:most]
         for keyword, most in (("ModalityLUTSequence", 1), ("VOILUTSequence", _MOST_FUNCTIONS))
     }
-    modality_tables, voi_tables = (
-        _lookup_tables(found, transfer_syntax, layout) for found in tables.values()
-    )
-    modality_table = next(iter(modality_tables), None)
-    voi_table = next(iter(voi_tables), None)
     slope, intercept, rescale_notes = _rescale(ds)
+    stored = _stored_range(layout)
+    modality_tables = _lookup_tables(tables["ModalityLUTSequence"], transfer_syntax, stored)
+    modality_table = next(iter(modality_tables), None)
+    rescaled = sorted(slope * end + intercept for end in stored)
+    # The output of a Modality LUT is unsigned (PS3.3 C.11.1.1.1).
+    to_voi = (rescaled[0], rescaled[1]) if modality_table is None else (0.0, _UNSIGNED_TOP)
+    voi_tables = _lookup_tables(tables["VOILUTSequence"], transfer_syntax, to_voi)
+    voi_table = next(iter(voi_tables), None)
     function = text(ds, "VOILUTFunction").partition("\\")[0].upper() or "LINEAR"
     windows, window_notes = _windows(ds, function)
     is_inverted, polarity_notes = _polarity(ds, layout)
@@ -237,15 +241,15 @@ def _polarity(ds: Dataset, layout: Layout) -> tuple[bool, tuple[str, ...]]:
 
 
 def _lookup_tables(
-    lut_items: tuple[Dataset, ...], transfer_syntax: UID, layout: Layout
+    lut_items: tuple[Dataset, ...], transfer_syntax: UID, inputs: tuple[float, float]
 ) -> tuple[LookupTable, ...]:
-    """Read the usable tables of a LUT sequence."""
+    """Read the usable tables of a LUT sequence; `inputs` are the ends of what they may map."""
     tables = []
     for item in lut_items:
         descriptor = numbers(item, "LUTDescriptor")
         entries = _entries(item, transfer_syntax, descriptor)
         if len(entries):
-            first = _signed_first(int(descriptor[1]), layout)
+            first = _signed_first(int(descriptor[1]), inputs)
             tables.append(LookupTable(first, entries, _top(int(descriptor[2]), entries)))
     return tuple(tables)
 
@@ -267,9 +271,20 @@ def _entries(item: Dataset, transfer_syntax: UID, descriptor: tuple[float, ...])
     return words[:count].astype(np.float64)
 
 
-def _signed_first(first: int, layout: Layout) -> int:
-    """Return the first mapped input value, which is signed if the pixels are signed."""
-    return first - (1 << _FULL_BITS) if layout.signed and first >= 1 << 15 else first
+def _stored_range(layout: Layout) -> tuple[float, float]:
+    """Return the smallest and the largest stored value that the layout allows."""
+    half = float(1 << (layout.bits_stored - 1))
+    return (-half, half - 1) if layout.signed else (0.0, 2 * half - 1)
+
+
+def _signed_first(first: int, inputs: tuple[float, float]) -> int:
+    """Return the first mapped input value (PS3.3 C.11.2.1.1).
+
+    A value above all inputs was written as signed and read as unsigned if inputs may be negative.
+    """
+    low, high = inputs
+    is_negative = first >= 1 << 15 and low < 0 and first > high
+    return first - (1 << _FULL_BITS) if is_negative else first
 
 
 def _top(bits: int, entries: Values) -> float:

@@ -71,7 +71,7 @@ def display_pixels(header: ImageHeader) -> DisplayImage:
     coloured, shown, tone = 0.0, None, DECLARED
     if layout.is_grey:
         scale = header.grey_scale if actual == layout else header.grey_scale_of(actual)
-        grey, shown, tone, more = _render_grey(stored, seen, scale)
+        grey, shown, tone, more = _render_grey(stored, seen, scale, layout.bits_stored)
         if actual != layout:
             tone = replace(tone, signed=actual.signed, bits_stored=actual.bits_stored)
     else:
@@ -84,28 +84,31 @@ def display_pixels(header: ImageHeader) -> DisplayImage:
 
 
 def _render_grey(
-    stored: NDArray[np.integer], seen: Mask | None, scale: GreyScale
+    stored: NDArray[np.integer], seen: Mask | None, scale: GreyScale, declared_bits: int
 ) -> tuple[Grey, NDArray[np.int64] | None, Tone, tuple[str, ...]]:
     low, high = int(stored.min()), int(stored.max())
     everywhere = np.ones(stored.shape, dtype=bool) if seen is None else seen
 
-    def roughness() -> float:
-        return _roughness(stored, everywhere)
+    def histogram(values: Values, counts: Counts) -> Histogram:
+        return Histogram(values, counts, lambda: _roughness(stored, everywhere), declared_bits)
 
     if high - low >= _LARGEST_TABLE:
         grey, _, tone, notes = _grey_levels(
-            stored.astype(np.float64), everywhere.astype(np.int64), scale, roughness
+            stored.astype(np.float64), everywhere.astype(np.int64), scale, histogram
         )
         return grey, None, tone, notes
     index = stored.astype(np.int64) - low
     counts = np.bincount(index[everywhere], minlength=high - low + 1)
     values = np.arange(low, high + 1, dtype=np.int64)
-    table, shown, tone, notes = _grey_levels(values.astype(np.float64), counts, scale, roughness)
+    table, shown, tone, notes = _grey_levels(values.astype(np.float64), counts, scale, histogram)
     return table[index], values[shown], tone, notes
 
 
 def _grey_levels(
-    values: Values, counts: Counts, scale: GreyScale, roughness: Callable[[], float]
+    values: Values,
+    counts: Counts,
+    scale: GreyScale,
+    histogram: Callable[[Values, Counts], Histogram],
 ) -> tuple[Grey, NDArray[np.bool_], Tone, tuple[str, ...]]:
     """Map stored values to grey levels, mark those that take part in the contrast, and note.
 
@@ -115,7 +118,7 @@ def _grey_levels(
     shown = (counts > 0) & ~padding
     if not shown.any():
         padding, shown = np.zeros_like(padding), counts > 0
-    tone, tone_notes = fit(scale, Histogram(values[shown], counts[shown], roughness))
+    tone, tone_notes = fit(scale, histogram(values[shown], counts[shown]))
     applied = tone.of(scale)
     grey, notes = applied.voi(applied.modality(values), shown)
     grey = 1.0 - grey if scale.is_inverted else grey

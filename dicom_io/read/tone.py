@@ -33,6 +33,9 @@ A window for 12 bits clips more than this of every film of 16 bits that was trie
 half of them. On a film that is shown as it should be, a tenth of the range is not all that matters.
 """
 
+MOST_BEYOND = 0.1
+"""Share of pixels above BitsStored that may have one grey level: they are not a uniform border."""
+
 # Grey levels that count as an end of the grey scale.
 _MARGIN = 5
 
@@ -105,18 +108,29 @@ DECLARED = Tone()
 class Histogram:
     """The stored values of the visible pixels, ascending, and the pixels of each value.
 
-    `roughness` returns the mean difference between neighbouring pixels.
+    `roughness` returns the mean difference between neighbouring pixels. `declared_bits` are those
+    of the header, which the values may exceed.
     """
 
     values: Values
     counts: Counts
     roughness: Callable[[], float]
+    declared_bits: int
 
     def is_blank(self, bits_stored: int) -> bool:
         """Return True if the pixels hold no picture: nearly one value, or noise."""
         low, high = _quantiles(self.values, self.counts, _PERCENTILES)
         least = max(_LEAST_STEPS, (1 << bits_stored) // 512)
         return high - low < least or self.roughness() > _NOISE * (high - low)
+
+    def beyond(self, levels: Values) -> float:
+        """Return the share of pixels that exceed the declared bits and have one of the grey levels.
+
+        Returns 0 if it is too small to make the scale degenerate.
+        """
+        above = self.values >= 1 << self.declared_bits
+        share = float(self.counts[above].sum() / self.counts.sum())
+        return share if share > MOST_BEYOND and np.ptp(levels[above]) <= _MARGIN else 0.0
 
     def hidden(self, low_end: NDArray[np.bool_], high_end: NDArray[np.bool_]) -> float:
         """Return the share of pixels at either end of a scale, of those not in a uniform border.
@@ -228,6 +242,9 @@ def _problem(scale: GreyScale, pixels: Histogram) -> str:
     if high - low < LEAST_SPREAD:
         first, last = pixels.values[0], pixels.values[-1]
         return f"pixels from {first:g} to {last:g} differ by {high - low:g} of 255 grey levels"
+    share = pixels.beyond(levels)
+    if share:
+        return f"{share:.0%} of the pixels, those above BitsStored, do not differ"
     black, white = levels <= levels.min() + _MARGIN, levels >= levels.max() - _MARGIN
     share = pixels.hidden(black, white)
     if not share:

@@ -55,6 +55,16 @@ def said_short(ds: Dataset, bits: int) -> Dataset:
     return ds
 
 
+def short_table(bits: int) -> Dataset:
+    """Return a LUT that ends at the largest value of so many bits."""
+    return lut_item(0, np.arange(2**bits), bits, as_bytes=True)
+
+
+def said_high(ds: Dataset, high_bit: int) -> Dataset:
+    ds.HighBit = high_bit
+    return ds
+
+
 def said_signed(ds: Dataset) -> Dataset:
     ds.PixelRepresentation = 1
     return ds
@@ -125,6 +135,34 @@ DEGENERATE: dict[str, tuple[Callable[[], Dataset], tuple[str, ...]]] = {
         lambda: said_short(chest_film(stored(12)), 8),
         ("BitsStored is 8, the pixels need 12 bits: all bits are read",),
     ),
+    "BitsStored 10 of 12 with a window for 10": (
+        lambda: said_short(chest_film(stored(12), **window(512, 1024)), 10),
+        (
+            "BitsStored is 10, the pixels need 12 bits",
+            "those above BitsStored, do not differ",
+            RANGE,
+        ),
+    ),
+    "BitsStored 11 of 12 with a LUT for 11": (
+        lambda: said_short(chest_film(stored(12), VOILUTSequence=[short_table(11)]), 11),
+        (
+            "BitsStored is 11, the pixels need 12 bits",
+            "those above BitsStored, do not differ",
+            RANGE,
+        ),
+    ),
+    "HighBit 15 with the pixels below": (
+        lambda: said_high(chest_film(stored(12), **window(2048, 4096)), 15),
+        ("HighBit is 15, the pixels lie in the lowest 12 bits: read there",),
+    ),
+    "HighBit below BitsStored": (
+        lambda: said_high(chest_film(stored(12), bits_stored=16, **window(2048, 4096)), 11),
+        ("HighBit is 11, BitsStored is 16: HighBit is taken as 15",),
+    ),
+    "HighBit 13 with the pixels below": (
+        lambda: said_high(chest_film(stored(12), **window(2048, 4096)), 13),
+        ("HighBit is 13, the pixels lie in the lowest 12 bits: read there",),
+    ),
     "BitsStored 12 of 13 signed bits": (
         lambda: said_short(chest_film(stored(13) - 4096, bits_stored=16, signed=True), 12),
         ("BitsStored is 12, the pixels need 13 bits: all bits are read",),
@@ -177,6 +215,12 @@ SOUND: dict[str, Callable[[], Dataset]] = {
         in_border(stored(12), 0.98, 0), **window(2048, 4096)
     ),
     "white around": lambda: chest_film(in_border(stored(12), 0.9, 4095), **window(1500, 3000)),
+    "negative output to a LUT whose first value is written unsigned": lambda: chest_film(
+        stored(12),
+        RescaleSlope=1,
+        RescaleIntercept=-2048,
+        VOILUTSequence=[table(12, first=65536 - 2048, says=12)],
+    ),
     "signed": lambda: chest_film(stored(12) - 1024, bits_stored=13, signed=True),
     "signed and far padding": lambda: chest_film(
         in_border(stored(12), 0.3, -32768), bits_stored=16, signed=True, **window(2048, 4096)
