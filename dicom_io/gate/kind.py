@@ -54,6 +54,7 @@ class _Origin(Enum):
     AI = "a result of AI"
     AI_IN_A_CAPTURE = "a result of AI, if the object is a Secondary Capture"
     QUALITY_CONTROL = "quality control"
+    VETERINARY = "a place or a film for animals"
     ANIMAL = "an animal"
     NO_ANIMAL = "a human"
 
@@ -62,7 +63,9 @@ _AI = Vocabulary(
     {_Origin.AI: (kind_words.AI_RESULT,), _Origin.AI_IN_A_CAPTURE: (kind_words.AI_IN_A_CAPTURE,)}
 )
 _QUALITY_CONTROL = Vocabulary({_Origin.QUALITY_CONTROL: (kind_words.QUALITY_CONTROL,)})
-_ANIMAL = Vocabulary({_Origin.ANIMAL: (kind_words.ANIMAL,)})
+_ANIMAL = Vocabulary(
+    {_Origin.VETERINARY: (kind_words.VETERINARY,), _Origin.ANIMAL: (kind_words.ANIMAL,)}
+)
 _NO_ANIMAL = Vocabulary({_Origin.NO_ANIMAL: (kind_words.NO_ANIMAL,)})
 
 Refusal = tuple[Reason, str]
@@ -139,7 +142,8 @@ def _signs_of_an_animal(ds: Dataset) -> Iterator[str]:
         yield "ResponsiblePersonRole is OWNER"
     for keyword in ("InstitutionName", *STUDY_TEXTS, *_SERIES_TEXTS):
         for word in _ANIMAL.find(text(ds, keyword)):
-            yield f"{keyword} says {word.word!r}"
+            if keyword != "InstitutionName" or word.meaning is _Origin.VETERINARY:
+                yield f"{keyword} says {word.word!r}"
 
 
 def _names_an_animal(value: str) -> bool:

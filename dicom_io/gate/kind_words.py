@@ -99,14 +99,20 @@ QUALITY_CONTROL = {
     "ja, zh, ko": "ファントム, 体模, 模体, 校准, 팬텀",
 }
 
-ANIMAL = {
-    "en": "veterinary, canine thorax, feline thorax, equine, canine chest, feline chest, "
-    "vet thorax, thorax vd dog, dog thorax, cat thorax, small animal",
-    "de": "tierarzt, tierarztpraxis, tierklinik, tiermedizin, veterinär*, kleintier*, hund, katze",
-    "fr, es, it, pt": "vétérinaire, veterinari*, veterinária, chien, chienne, perro, felino, "
-    "canino",
+# Counts in the name of an institution as well, where an animal may be a person's name.
+VETERINARY = {
+    "en": "veterinary, small animal",
+    "de": "tierarzt, tierarztpraxis, tierklinik, tiermedizin, veterinär*, kleintier*",
+    "fr, es, it, pt": "vétérinaire, veterinari*, veterinária",
     "nl, pl, ru": "dierenarts, dierenkliniek, dierenartspraktijk, weterynar*, ветеринар*",
     "ja, zh": "動物病院, 獣医, 动物医院, 兽医, 宠物",
+}
+
+ANIMAL = {
+    "en": "canine thorax, feline thorax, equine, canine chest, feline chest, vet thorax, "
+    "thorax vd dog, dog thorax, cat thorax",
+    "de": "hund, katze",
+    "fr, es, it, pt": "chien, chienne, perro, felino, canino",
 }
 
 NO_ANIMAL = {

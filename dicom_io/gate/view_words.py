@@ -25,7 +25,7 @@ LATERAL = {
     "ru, uk, bg": "боковая, боковой, боковые, бок, боков, боку, сбоку, латеральн*, профиль, "
     "профильная, бічна, бічній, бічний, бокова, боковій, странична, профилна, профил",
     "el": "πλάγια, πλαγία, πλάγιος, προφίλ",
-    "ja": "側面, 側面像, 側方, 左側面, 右側面, ソクメン, 左右方向, 右左方向",
+    "ja": "側面, 側面像, 側方, 左側面, 右側面, ソクメン, 左右方向, 右左方向, l→r, r→l",
     "zh": "侧位, 側位, 侧面, 左侧位, 右侧位, 侧片",
     "ko": "측면, 측방, 좌측면, 우측면, 옆면",
     "ar, fa, he": "جانبي, جانبية, الجانبي, جانبا, نیمرخ, لترال, צד, צידי, צדדי, לטרלי, פרופיל",
@@ -75,7 +75,7 @@ DECUBITUS = {
 NO_VIEW = {
     "en": "lateral wall, lateral chest wall, lateral rib, lateral ribs, lateral pain, "
     "lateral malleol*, lateral condyle, lateral border, lateral side pain, latissimus, lat dorsi, "
-    "front desk",
+    "front desk, bi lateral, uni lateral, ipsi lateral, contra lateral",
     "es, it, pt, fr": "decúbito supino, decúbito dorsal, decubito supino, décubitus dorsal, "
     "decúbito prono, decubitus ventral, decúbito ventral, dorsal decubitus, supine decubitus",
     "fr, de, en": "profil standard, profil default, seitenvergleich",

@@ -72,6 +72,7 @@ REFUSED: list[tuple[Reason, dict[str, Any]]] = [
     (Reason.ANIMAL, {"ResponsiblePerson": "Doe^Jane", "ResponsiblePersonRole": "OWNER"}),
     (Reason.ANIMAL, {"InstitutionName": "Tierklinik am See"}),
     (Reason.ANIMAL, {"StudyDescription": "CANINE THORAX VD"}),
+    (Reason.ANIMAL, {"StudyDescription": "Thorax Hund"}),
 ]
 
 
@@ -102,6 +103,8 @@ def test_a_kind_of_picture_has_its_own_reason(reason: Reason, attributes: dict[s
         {"PatientBreedDescription": "N/A"},
         {"ResponsiblePerson": "Doe^Jane", "ResponsiblePersonRole": "PARENT"},
         {"InstitutionName": "Veterans Hospital"},
+        {"InstitutionName": "Praxis Dr. Hund"},
+        {"InstitutionName": "Hospital El Perro"},
     ],
 )
 def test_ordinary_films_pass(attributes: dict[str, Any]) -> None:

@@ -55,6 +55,7 @@ LATERAL = [
     "Бічна проекція",
     "胸部側面",
     "胸部 側面 R→L",
+    "胸部 L→R",
     "胸部侧位",
     "흉부 측면",
     "صدر جانبي",
@@ -143,6 +144,8 @@ def test_codes_of_views(item: Dataset, view: View) -> None:
     "words",
     [
         "Chest bilateral",
+        "Chest bi-lateral",
+        "ipsi-lateral",
         "Unilateral",
         "Vastus lateralis",
         "Laterality unknown",
