@@ -37,8 +37,9 @@ def find_files(paths: Sequence[Path], out: Path) -> list[InputFile]:
 
     A file in a directory is named by its path below that directory. Files of one name in several
     directories get the directory's name before it. Hidden files, hidden folders, links to folders
-    and what is no file are found but not to be read. Raises UsageError for a path that does not
-    exist or cannot be listed, for paths without a file, and for files that still have one name.
+    and what is no file are found but not to be read. A folder below that cannot be listed is found
+    with a slash at its end. Raises UsageError for a path that does not exist or cannot be listed,
+    for paths without a file, and for files that still have one name.
     """
     named: dict[str, list[_Found]] = defaultdict(list)
     for path in paths:
@@ -94,9 +95,19 @@ def _inputs(path: Path, out: Path) -> Iterator[InputFile]:
 
 
 def _walk(top: Path, out: Path) -> Iterator[tuple[str, str]]:
-    """Yield each file below a folder as its path there and the reason against reading it."""
+    """Yield each file below a folder as its path there and the reason against reading it.
+
+    Folders that cannot be listed come last; reading one fails, which gives it a row.
+    """
     output = os.path.realpath(out)
-    for root, folders, names in os.walk(top, onerror=_not_listed):
+    unlisted: list[Path] = []
+
+    def on_error(error: OSError) -> None:
+        if Path(error.filename) == top:
+            raise UsageError(f"{error.filename}: {error.strerror}; nothing was analysed") from error
+        unlisted.append(Path(error.filename))
+
+    for root, folders, names in os.walk(top, onerror=on_error):
         here = Path(root)
         relative = here.relative_to(top)
         is_output = os.path.realpath(here) == output
@@ -115,6 +126,8 @@ def _walk(top: Path, out: Path) -> Iterator[tuple[str, str]]:
         for name, not_read in sorted(entries.items()):
             # A joined path would lose the slash of a folder.
             yield name if here == top else f"{relative.as_posix()}/{name}", not_read
+    for folder in unlisted:
+        yield f"{folder.relative_to(top).as_posix()}/", ""
 
 
 def _is_output(name: str) -> bool:
@@ -141,7 +154,3 @@ def _printable(name: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in name
     )
-
-
-def _not_listed(error: OSError) -> None:
-    raise UsageError(f"{error.filename}: {error.strerror}; nothing was analysed") from error

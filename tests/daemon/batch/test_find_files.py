@@ -1,5 +1,6 @@
 """`cxrd analyse` finds every file it is given."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -82,6 +83,25 @@ def test_files_of_one_name_get_the_name_of_their_folder(tmp_path: Path) -> None:
     found = find_files([tmp_path / "cd1", tmp_path / "cd2", tmp_path / "cd1" / "A"], tmp_path / "o")
     assert names(found) == ["A", "cd1/DICOMDIR", "cd2/DICOMDIR", "B"]
     assert found[2].path == tmp_path / "cd2" / "DICOMDIR"
+
+
+def test_a_folder_that_cannot_be_listed_gets_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a/film.png", "lost+found/x.png")
+    listed = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = find_files([tmp_path], tmp_path / "out")
+    assert names(found) == ["a/film.png", "lost+found/"]
+    assert found[1].not_read == ""
+    with pytest.raises(UsageError, match=r"lost\+found: Permission denied; nothing was analysed"):
+        find_files([tmp_path / "lost+found"], tmp_path / "out")
 
 
 def test_unusable_paths_are_refused(tmp_path: Path) -> None:
