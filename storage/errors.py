@@ -13,6 +13,7 @@ StorageError
 │   └── UnknownJobError       no such job
 ├── AmbiguousStudyError       several sources hold a study of this UID
 ├── StudyHeldError            the study is in doubt, or is not and cannot be released
+├── StudyChangedError         the study changed during its report: none was recorded
 ├── JobRunningError           a worker is running the job
 └── LeaseLostError            another worker has the job: no result was recorded
 """
@@ -85,6 +86,10 @@ class AmbiguousStudyError(StorageError):
 
 class StudyHeldError(StorageError):
     """The study stays in doubt, or was not in doubt and cannot be released."""
+
+
+class StudyChangedError(StorageError):
+    """The study changed while its report was made, which was not recorded; the job is queued."""
 
 
 class JobRunningError(StorageError):

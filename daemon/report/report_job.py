@@ -19,6 +19,7 @@ from daemon.report.study_report import (
 from daemon.worker.redaction import redact
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
+from storage.errors import StudyChangedError
 from storage.files.spool import Spool
 from storage.records import (
     Delivery,
@@ -66,11 +67,11 @@ class StudyReporter:
             self._analyse_again(job, outdated)
         elif not analysed_images(study):
             self._finish(job, StudyStatus.NO_ELIGIBLE_IMAGE, _nothing_to_report(study))
+        elif self._is_reported(study):
+            self._keep_report(job, study)
         elif not described(study, self._model):
             detail = "the images analysed were purged, or not analysed with this model"
             self._finish(job, StudyStatus.UNCHANGED, detail)
-        elif self._is_reported(study):
-            self._keep_report(job, study)
         else:
             self._report_readable_images(job, study)
 
@@ -145,9 +146,13 @@ class StudyReporter:
         deliveries: Sequence[Delivery] = (),
         current: str | None = None,
     ) -> None:
-        hold = self._store.results.record_report(
-            job, status, detail, objects, deliveries, current=current
-        )
+        try:
+            hold = self._store.results.record_report(
+                job, status, detail, objects, deliveries, current=current
+            )
+        except StudyChangedError:
+            log.info("job %d: the study changed meanwhile, and is reported again", job.id)
+            return
         if hold is not None:
             log.error("job %d is parked, and nothing of its study leaves: %s", job.id, hold.reason)
             return

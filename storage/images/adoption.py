@@ -28,15 +28,20 @@ def adopt_sources(connection: Connection, sources: Mapping[str, str], now: datet
         senders[study].add(title)
     if not senders or connection.scalar(done.limit(1)) is not None:
         return 0
-    adopted = 0
+    known = {}
     for study, titles in senders.items():
         named = {sources.get(title) for title in titles}
         source = named.pop()
         if not named and source:
-            adopted += _adopt(connection, StudyKey("", study), StudyKey(source, study))
-    detail = f"{adopted} study(ies) have the source of their sender, {len(senders) - adopted} none"
+            known[StudyKey("", study)] = StudyKey(source, study)
+    # All are looked up before the first moves: two of them may share a film.
+    free = {old: new for old, new in known.items() if _is_free(connection, old, new)}
+    for old, new in free.items():
+        _adopt(connection, old, new)
+    others = len(senders) - len(free)
+    detail = f"{len(free)} study(ies) have the source of their sender, {others} none"
     append(connection, AuditEntry(AuditKind.SOURCES_ADOPTED, detail=detail), now)
-    return adopted
+    return len(free)
 
 
 def hold_mixed_studies(connection: Connection, now: datetime) -> int:
@@ -49,15 +54,15 @@ def hold_mixed_studies(connection: Connection, now: datetime) -> int:
         .having(func.count(instances.c.patient_id.distinct()) > 1)
     ).all()
     held = 0
-    for row in mixed:
-        key = StudyKey(row.source, row.study_instance_uid)
+    # The locks are taken in the order of `record_instance`.
+    for key in sorted((StudyKey(*row) for row in mixed), key=lambda key: key.subject):
         lock_study(connection, key)
         held += review(connection, key, now) is not None
     return held
 
 
-def _adopt(connection: Connection, old: StudyKey, new: StudyKey) -> bool:
-    """Move the rows of a study to a source; return False if the source has some of them."""
+def _is_free(connection: Connection, old: StudyKey, new: StudyKey) -> bool:
+    """Return True if the source has neither the study nor one of its instances."""
     own = select(instances.c.sop_instance_uid).where(of_study(instances, old))
     taken = select(instances.c.id).where(
         instances.c.source == new.source,
@@ -66,8 +71,11 @@ def _adopt(connection: Connection, old: StudyKey, new: StudyKey) -> bool:
     # A study whose instances are gone may still have its row or its job.
     named = select(studies.c.status).where(of_study(studies, new))
     job = select(jobs.c.id).where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == new.subject)
-    if connection.scalar(select(taken.exists() | named.exists() | job.exists())):
-        return False
+    return not connection.scalar(select(taken.exists() | named.exists() | job.exists()))
+
+
+def _adopt(connection: Connection, old: StudyKey, new: StudyKey) -> None:
+    """Move the rows of a study to a source."""
     for table in (instances, objects, studies):
         connection.execute(update(table).where(of_study(table, old)).values(source=new.source))
     connection.execute(
@@ -75,4 +83,3 @@ def _adopt(connection: Connection, old: StudyKey, new: StudyKey) -> bool:
         .where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == old.subject)
         .values(subject=new.subject)
     )
-    return True

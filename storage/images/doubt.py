@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
-from storage.images.lookup import of_study
+from storage.images.lookup import has_later_revision, of_study
 from storage.images.patient import Patient, by_patient, is_same_patient
 from storage.records import (
     RETENTION_EXPIRED,
@@ -85,12 +85,13 @@ def find_hold(connection: Connection, key: StudyKey) -> StudyHold | None:
     return None
 
 
-def replaces_another_patient(connection: Connection, key: StudyKey) -> bool:
-    """Return True if a film of the study was sent again under another patient."""
-    return any(
-        not is_same_patient(_patient(old), _patient(new))
+def films_of_another_patient(connection: Connection, key: StudyKey) -> list[int]:
+    """Return the earlier revisions of films that were sent again under another patient."""
+    return [
+        old.id
         for old, new in _load_films(connection, key).replaced
-    )
+        if not is_same_patient(_patient(old), _patient(new))
+    ]
 
 
 def replaced_films(connection: Connection, key: StudyKey) -> list[int]:
@@ -180,6 +181,7 @@ def is_like_another(connection: Connection, key: StudyKey, instance_id: int) -> 
         of_study(instances, key),
         counts(),
         _is_film(),
+        ~has_later_revision(),
         other.c.id == instance_id,
         instances.c.id != other.c.id,
         *same,

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.audit.trail import append
-from storage.images.doubt import counts, find_hold, is_rejected, replaces_another_patient
+from storage.images.doubt import counts, films_of_another_patient, find_hold, is_rejected
 from storage.images.lookup import has_later_revision, of_study
 from storage.queue.transitions import reopen
 from storage.records import (
@@ -27,6 +27,8 @@ from storage.tables.schema import deliveries, instances, jobs, objects, studies
 
 SENT_AGAIN = "a film was sent again under another patient, and a new report decides"
 """Why a delivery waits for the next report of its study."""
+WITHDRAWN = "the result does not count any more: its film or its study has changed"
+"""Why a delivery was discarded without an operator. It is queued again if the result counts."""
 
 
 def review(connection: Connection, key: StudyKey, now: datetime) -> StudyHold | None:
@@ -34,11 +36,13 @@ def review(connection: Connection, key: StudyKey, now: datetime) -> StudyHold | 
 
     A study that is in doubt no more stays held until its next report, which is due.
     """
+    ended = (JobState.DONE, JobState.PARKED, JobState.DISCARDED)
     hold = find_hold(connection, key)
     if hold is not None:
         hold_study(connection, key, hold, now)
-    elif replaces_another_patient(connection, key):
+    elif films_of_another_patient(connection, key):
         _stop_deliveries(connection, key, SENT_AGAIN, now)
+        reopen(connection, JobKind.REPORT, key.subject, now=now, ended=ended)
     return hold
 
 
@@ -83,7 +87,7 @@ def reject_results(connection: Connection, key: StudyKey, code: str, now: dateti
     _set_standing(connection, key, Standing.REJECTED, _of_rejected_film(key))
     review(connection, key, now)
     # A running report may have read the study before this change.
-    ended = (JobState.RUNNING, JobState.DONE, JobState.PARKED)
+    ended = (JobState.RUNNING, JobState.DONE, JobState.PARKED, JobState.DISCARDED)
     reopen(connection, JobKind.REPORT, key.subject, now=now, ended=ended)
 
 
@@ -130,6 +134,12 @@ def settle_standing(
     if current is not None:
         is_current = objects.c.sop_instance_uid == current
         replaced = and_(is_report, ~is_current, not_rejected)
+        # Nothing of them has left, and nothing will: later reports do not ask again.
+        connection.execute(
+            update(instances)
+            .where(instances.c.id.in_(films_of_another_patient(connection, key)))
+            .values(set_aside_at=now)
+        )
         _set_standing(connection, key, Standing.SUPERSEDED, replaced)
         _set_standing(connection, key, Standing.VALID, and_(is_current, not_rejected))
     elif status is StudyStatus.NO_ELIGIBLE_IMAGE:
@@ -153,17 +163,24 @@ def settle_standing(
 
 def _resume_deliveries(connection: Connection, key: StudyKey, now: datetime) -> None:
     """Queue the held deliveries of valid results; discard those of other results."""
-    for standing, was, becomes in (
-        (Standing.VALID, (JobState.PARKED,), JobState.QUEUED),
-        (Standing.SUPERSEDED, (JobState.QUEUED, JobState.PARKED), JobState.DISCARDED),
-        (Standing.REJECTED, (JobState.QUEUED, JobState.PARKED), JobState.DISCARDED),
+    is_valid = objects.c.standing == Standing.VALID
+    is_over = objects.c.standing.in_((Standing.SUPERSEDED, Standing.REJECTED))
+    was_withdrawn = and_(jobs.c.state == JobState.DISCARDED, jobs.c.last_error == WITHDRAWN)
+    waits = jobs.c.state.in_((JobState.QUEUED, JobState.PARKED))
+    for standing, was, values in (
+        (
+            is_valid,
+            (jobs.c.state == JobState.PARKED) | was_withdrawn,
+            {"state": JobState.QUEUED, "attempts": 0, "not_before": now, "updated_at": now},
+        ),
+        (
+            is_over,
+            waits,
+            {"state": JobState.DISCARDED, "last_error": WITHDRAWN, "updated_at": now},
+        ),
     ):
-        held = (deliveries.c.held_at.is_not(None), objects.c.standing == standing)
-        connection.execute(
-            update(jobs)
-            .where(jobs.c.id.in_(_jobs(key).where(*held)), jobs.c.state.in_(was))
-            .values(state=becomes, attempts=0, not_before=now, updated_at=now)
-        )
+        held = _jobs(key).where(deliveries.c.held_at.is_not(None), standing)
+        connection.execute(update(jobs).where(jobs.c.id.in_(held), was).values(values))
     valid = _objects(key, objects.c.standing == Standing.VALID)
     connection.execute(
         update(deliveries)

@@ -14,7 +14,7 @@ from sqlalchemy import insert as plain_insert
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.commitment.requests import enqueue_commitment
-from storage.errors import UnknownRecordError
+from storage.errors import StudyChangedError, UnknownRecordError
 from storage.images.doubt import find_hold
 from storage.images.holds import hold_study, settle_standing
 from storage.images.lookup import (
@@ -26,7 +26,7 @@ from storage.images.lookup import (
 )
 from storage.images.rejections import apply_rejection, lock_rejected
 from storage.queue.jobs import parked_entry
-from storage.queue.transitions import enqueue_once, lock_study, reopen, settle
+from storage.queue.transitions import enqueue_once, lock_study, reopen, settle, was_touched
 from storage.records import (
     AnalysisRecord,
     Delivery,
@@ -215,7 +215,9 @@ class Results:
         study holds now, by default the first of `objects`: other reports are superseded.
 
         If the study is in doubt, nothing of this is recorded: the job is parked, the study is held,
-        and the reason is returned. Raises LeaseLostError.
+        and the reason is returned. A film that came, moved or was rejected since the job was
+        claimed touched the job: then nothing is recorded, and the job is queued again. Raises
+        StudyChangedError for that, LeaseLostError.
         """
         key = StudyKey.of_subject(job.subject)
         now = self._now()
@@ -229,39 +231,14 @@ class Results:
                 hold_study(connection, key, hold, now)
                 append(connection, parked_entry(connection, job, str(hold.reason)), now)
                 return hold
+            is_outdated = was_touched(connection, job)
             settle(connection, job, JobState.DONE, now=now)
-            _record_objects(connection, objects, now)
-            for delivery in deliveries:
-                _queue_delivery(connection, delivery, now)
-            row = {
-                **asdict(key),
-                "status": status,
-                "detail": detail,
-                "updated_at": now,
-            }
-            statement = insert(connection, studies).values(row)
-            settle_standing(connection, key, status, current, now)
-            if status is StudyStatus.UNCHANGED:
-                connection.execute(statement.on_conflict_do_nothing())
-                connection.execute(_restore_reported(key, now))
-            else:
-                connection.execute(
-                    statement.on_conflict_do_update(
-                        index_elements=["source", "study_instance_uid"], set_=row
-                    )
+            if not is_outdated:
+                _record_result(
+                    connection, job, key, now, status, detail, objects, deliveries, current
                 )
-            entry = AuditEntry(
-                AuditKind.STUDY_REPORTED,
-                actor=job.worker or "",
-                subject=subject_of(
-                    study=key.study_instance_uid,
-                    source=key.source,
-                    object=objects[0].sop_instance_uid if objects else None,
-                    sop_class=objects[0].sop_class_uid if objects else None,
-                ),
-                detail=f"{status}, {len(deliveries)} delivery(ies)",
-            )
-            append(connection, entry, now)
+        if is_outdated:
+            raise StudyChangedError(f"the study of job {job.id} changed while its report was made")
         return None
 
     def record_delivery(
@@ -296,6 +273,52 @@ class Results:
             if commit_after is not None:
                 enqueue_commitment(connection, job, now, now + commit_after)
             append(connection, _delivery_entry(connection, job, dimse_status, sop_class_uid), now)
+
+
+def _record_result(
+    connection: Connection,
+    job: Job,
+    key: StudyKey,
+    now: datetime,
+    status: StudyStatus,
+    detail: str,
+    objects: Sequence[ObjectRecord],
+    deliveries: Sequence[Delivery],
+    current: str | None,
+) -> None:
+    """Record the result of a report job; see `Results.record_report`."""
+    _record_objects(connection, objects, now)
+    for delivery in deliveries:
+        _queue_delivery(connection, delivery, now)
+    row = {
+        **asdict(key),
+        "status": status,
+        "detail": detail,
+        "updated_at": now,
+    }
+    statement = insert(connection, studies).values(row)
+    settle_standing(connection, key, status, current, now)
+    if status is StudyStatus.UNCHANGED:
+        connection.execute(statement.on_conflict_do_nothing())
+        connection.execute(_restore_reported(key, now))
+    else:
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["source", "study_instance_uid"], set_=row
+            )
+        )
+    entry = AuditEntry(
+        AuditKind.STUDY_REPORTED,
+        actor=job.worker or "",
+        subject=subject_of(
+            study=key.study_instance_uid,
+            source=key.source,
+            object=objects[0].sop_instance_uid if objects else None,
+            sop_class=objects[0].sop_class_uid if objects else None,
+        ),
+        detail=f"{status}, {len(deliveries)} delivery(ies)",
+    )
+    append(connection, entry, now)
 
 
 def _restore_reported(key: StudyKey, now: datetime) -> Update:

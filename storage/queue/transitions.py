@@ -113,6 +113,12 @@ def settle(
         raise LeaseLostError(f"job {job.id} was given to another worker: nothing was recorded")
 
 
+def was_touched(connection: Connection, job: Job) -> bool:
+    """Return True if a job was touched since its claim. The caller has locked its study."""
+    generation = connection.scalar(select(jobs.c.generation).where(jobs.c.id == job.id))
+    return generation != job.generation
+
+
 def is_held(job: Job) -> ColumnElement[bool]:
     """Return the condition that the claim of `job` still holds the job."""
     return and_(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING, jobs.c.claims == job.claims)

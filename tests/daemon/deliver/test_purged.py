@@ -6,9 +6,16 @@ import pytest
 
 from daemon.analyse.pipeline import Pipeline
 from daemon.config.settings import Config
-from dicom_io.read.header import read_dataset
+from dicom_io.read.header import read_dataset, read_header
 from dicom_io.receive.store_request import StoreStatus
-from storage.records import InstanceState, JobKind, JobState, ReceiptOutcome, StudyStatus
+from storage.records import (
+    InstanceState,
+    JobKind,
+    JobState,
+    ReceiptOutcome,
+    Standing,
+    StudyStatus,
+)
 from tests.builders.bench import Bench, everything_wanted, films_of
 from tests.builders.images.films import film, received
 from tests.builders.made_models import build_bundle
@@ -161,3 +168,18 @@ def test_a_duplicate_is_refused_if_its_first_copy_is_purged_at_the_same_time(
     assert list(bench.spool.path("x").parent.rglob("*.dcm")) == []
     assert reception.receive(received(film("purged"))) is StoreStatus.SUCCESS
     assert bench.store.results.instance(1).purged_at is None
+
+
+def test_the_report_of_a_purged_study_is_in_doubt_no_longer_after_a_release(bench: Bench) -> None:
+    uid = purged_study(bench)
+    stranger = film("purged", seed=2, patient_id="someone else")
+    bench.receive(stranger)
+    bench.work()
+    assert [report.standing for report in bench.study(uid).reports] == [Standing.IN_DOUBT]
+
+    bench.store.studies.release(uid, [read_header(stranger).sop_instance_uid])
+    bench.work()
+
+    study = bench.study(uid)
+    assert study.status is StudyStatus.REPORTED
+    assert [report.standing for report in study.reports] == [Standing.VALID]

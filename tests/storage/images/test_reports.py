@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from storage.errors import LeaseLostError, StorageError, UnknownRecordError
+from storage.errors import LeaseLostError, StorageError, StudyChangedError, UnknownRecordError
 from storage.images import results as results_module
 from storage.records import Delivery, Job, JobKind, JobState, StudyStatus
 from storage.store import Store
@@ -179,9 +179,11 @@ def test_an_analysis_during_the_report_queues_the_report_again(
 
     store.results.record_analysis(again, second, analysis(clock.now))
     if ends == "record":
-        store.results.record_report(
-            job, StudyStatus.REPORTED, "", [made_object("9.9")], [Delivery("9.9", "PACS")]
-        )
+        with pytest.raises(StudyChangedError):
+            store.results.record_report(
+                job, StudyStatus.REPORTED, "", [made_object("9.9")], [Delivery("9.9", "PACS")]
+            )
+        assert store.results.object("9.9") is None
     elif ends == "postpone":
         store.jobs.postpone(job, clock.now + timedelta(hours=1))
     else:

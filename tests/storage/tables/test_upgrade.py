@@ -243,3 +243,36 @@ def test_a_killed_upgrade_leaves_the_store_unchanged(old_store: str, kept: Rows)
     with open_database(old_store) as database, database.reading() as connection:
         assert read(connection) == kept
     Store.open(old_store, migrate=True).close()
+
+
+def test_a_film_that_moved_between_studies_keeps_none_of_them_from_its_source(
+    store: Store,
+) -> None:
+    store.record_instance(new_instance("1.1", "first", study_instance_uid="1"), 0)
+    store.record_instance(new_instance("1.1", "second", study_instance_uid="2"), 0)
+
+    assert store.adopt_sources({"MODALITY": "north"}) == 2
+    assert store.results.study("1").instances == ()
+    assert [item.source for item in store.results.study("2").instances] == ["north"]
+
+
+def test_a_study_whose_film_was_corrected_before_an_upgrade_is_reported_again(
+    tmp_path: Path,
+) -> None:
+    """The upgrade stops its deliveries, which only a report lets go."""
+    path = tmp_path / "store.sqlite"
+    with Store.open(f"sqlite:///{path}", migrate=True) as store:
+        for patient in ("A", "B"):
+            store.record_instance(new_instance("1.1", patient, patient_id=patient), 0)
+        for _ in range(2):
+            job = claim(store, JobKind.ANALYSE)
+            store.results.record_refusal(job, int(job.subject), "NOT_CHEST", "")
+        store.jobs.finish(claim(store, JobKind.REPORT))
+        assert store.jobs.next_due([JobKind.REPORT]) is None
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("UPDATE instances SET patient_name = NULL")
+            database.commit()
+
+        assert store.hold_mixed_studies() == 0
+
+        assert claim(store, JobKind.REPORT).subject == f"{STUDY}@"
