@@ -55,10 +55,12 @@ _NEW_SUBFILE_TYPE, _PHOTOMETRIC_INTERPRETATION, _WHITE_IS_ZERO = 254, 262, 0
 _REDUCED_OR_MASK = 0b101
 _MOST_PAGES = 100
 
-# ISO/IEC 15444-1: the signature box of a JP2 file, its codestream box, and end of codestream.
+# ISO/IEC 15444-1: the signature box of a JP2 file and its codestream box; start and end of the
+# codestream, and in it the places of Csiz and of the first Ssiz (A.5.1).
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 _JP2_CODESTREAM = b"jp2c"
-_CODESTREAM_END = b"\xff\xd9"
+_CODESTREAM_START, _CODESTREAM_END = b"\xff\x4f\xff\x51", b"\xff\xd9"
+_COMPONENTS, _COMPONENT_DEPTHS, _COMPONENT_BYTES = 40, 42, 3
 
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*", b"BM", b"RIFF", _JP2_SIGNATURE)
 
@@ -163,6 +165,15 @@ def _jpeg_2000_codestream(data: bytes) -> bytes:
     return b""
 
 
+def _jpeg_2000_depths(data: bytes) -> tuple[int, ...]:
+    """Return the bits of each component of a JPEG 2000 picture."""
+    place = data.index(_CODESTREAM_START)
+    (number,) = struct.unpack_from(">H", data, place + _COMPONENTS)
+    first = place + _COMPONENT_DEPTHS
+    sizes = data[first : first + number * _COMPONENT_BYTES : _COMPONENT_BYTES]
+    return tuple((size & 0x7F) + 1 for size in sizes)
+
+
 def _select_page(image: ImageFile.ImageFile) -> None:
     """Seek the only page with a picture of its own. Raises SeveralImagesError if there are more."""
     if image.format != "TIFF":
@@ -191,10 +202,12 @@ def _tiff_tag(image: ImageFile.ImageFile, tag: int, absent: int) -> int:
 def _wide_colour(image: ImageFile.ImageFile, data: bytes) -> Image.Image | None:
     """Return a picture of 16 bits a channel as 16 bits of luminance; None for any other picture.
 
-    Pillow keeps only the upper 8 bits of such a PNG or TIFF file, which are black for a film of 12
-    bits. Transparency is laid over black.
+    Pillow keeps only the upper 8 bits of such a file, which are black for a film of 12 bits.
+    Transparency is laid over black.
     """
     depths = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, ())
+    if image.format == "JPEG2000":
+        depths = _jpeg_2000_depths(data)
     if image.format == "PNG":
         is_wide = data[_PNG_DEPTH] == _WIDE and data[_PNG_DEPTH + 1] in _PNG_SEVERAL_CHANNELS
     else:

@@ -231,7 +231,7 @@ def coded(values: npt.NDArray[np.uint16], kind: str) -> bytes:
     return data.tobytes()
 
 
-@pytest.mark.parametrize("kind", [".png", ".tif"])
+@pytest.mark.parametrize("kind", [".png", ".tif", ".jp2"])
 def test_wide_colour_keeps_its_lower_bits(kind: str) -> None:
     picture = decode_picture(coded(np.dstack([WIDE] * 3), kind))
     assert np.abs(picture.pixels - WIDE / 4095 * 255).max() <= 0.6
