@@ -147,6 +147,7 @@ ACTIONS = {
     ReceiptOutcome.DUPLICATE: "R",
     ReceiptOutcome.REVISION: "U",
     ReceiptOutcome.KEPT_AGAIN: "C",
+    ReceiptOutcome.RENEWED: "U",
 }
 
 

@@ -10,6 +10,8 @@ import pytest
 from daemon.batch.find_files import InputFile, find_files
 from daemon.errors import UsageError
 
+pytestmark = pytest.mark.network
+
 
 def names(found: list[InputFile]) -> list[str]:
     return [file.image_id for file in found]

@@ -21,7 +21,7 @@ from tests.tools.cli import cxrd
 from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port
 
-pytestmark = [pytest.mark.daemon, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 

@@ -23,6 +23,8 @@ from tests.builders.store_rows import LEASE, claim
 from tests.servers.workers import Workers
 from tests.tools.ports import HOST
 
+pytestmark = pytest.mark.network
+
 ANOTHER_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 COMMITTED = None

@@ -12,6 +12,7 @@ from dicom_io.read.header import read_dataset, read_header
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender, pair_of
 from dicom_io.send.store_status import Disposition
+from tests.builders.images.films import film
 from tests.servers.running import RunningDaemon
 from tests.tools.installed import require_tool
 from tests.tools.ports import HOST, NODE, SENDER, free_port
@@ -164,12 +165,15 @@ def test_storescu_that_combines_its_transfer_syntaxes(
     assert done.returncode == 0, done.stderr
 
 
-def test_echo_and_a_stranger(daemon: RunningDaemon) -> None:
+def test_a_stranger_may_echo_and_not_store(daemon: RunningDaemon, tmp_path: Path) -> None:
     echoscu = require_tool("echoscu")
-    known = [echoscu, "-aet", SENDER, HOST, str(daemon.port)]
-    assert subprocess.run(known, check=False).returncode == 0
-    stranger = [echoscu, "-aet", "STRANGER", HOST, str(daemon.port)]
-    done = subprocess.run(stranger, check=False, capture_output=True, text=True)
+    for title in (SENDER, "STRANGER"):
+        echo = [echoscu, "-aet", title, HOST, str(daemon.port)]
+        assert subprocess.run(echo, check=False).returncode == 0
+    path = tmp_path / "film.dcm"
+    path.write_bytes(film("stranger"))
+    store = [require_tool("storescu"), "-aet", "STRANGER", HOST, str(daemon.port), str(path)]
+    done = subprocess.run(store, check=False, capture_output=True, text=True)
     assert done.returncode != 0
     assert "Calling AE Title Not Recognized" in done.stderr
 
