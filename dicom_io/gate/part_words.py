@@ -188,7 +188,9 @@ OTHER_PART_AS_CODE = {
 NO_PART = {
     "en": "chest wall, c arm, head first, feet first, breast cancer, breast ca, foot first, "
     "history of breast, neck line, head up, head elevated, head of bed, heart failure follow up, "
-    "hand held, handheld",
+    "hand held, handheld, hand carried, foot of bed, stomach tube, nasal tube, sinus tachycardia, "
+    "sinus rhythm, breast surgery, breast carcinoma, colon cancer, colon ca, bladder cancer, "
+    "bladder ca, stomach cancer, liver transplant*, kidney transplant*, kidney tx, brain death",
     "de": "hemithorax, brustwand, thoraxwand, mammakarzinom*, mamma ca, mammaca, c bogen",
     "fr, es, it, pt": "paroi thoracique, pared torácica, cancer du sein, cáncer de mama, "
     "pie de cama, ca mama, parete toracica, parede torácica, ao pé do leito, a pie de cama, "

@@ -13,13 +13,14 @@ LATERAL = {
     "nl": "lateraal, laterale, zijdelings*, zijaanzicht, zijopname, dwars, dwarse, profiel",
     "sv, no, da": "sidobild, thorax sida, lungor sida, thx sida, sidoprojektion, sidovy, "
     "lateralt, sidebilde, sidebillede, sideoptagelse, sideprojeksjon, från sidan, fra siden",
-    "fi, et, lv, lt": "sivukuva, sivusta, sivu, lateraali, lateraalinen, külgvaade, külgülesvõte, "
-    "sānu, sānskats, laterāla, šoninė, šoninis, šoninėje",
+    "fi, et, lv, lt": "sivusuun*, sivuprojektio, sivukuva, sivusta, sivu, lateraali, "
+    "lateraalinen, külgsuun*, külgvaade, külgülesvõte, sānu, sānskats, laterāla, šoninė, "
+    "šoninis, šoninėje",
     "pl": "boczn*, bok, z boku, boczne, boku",
     "cs, sk": "boční, boční projekce, bočná, bočný, bočně, bočne, z boku, laterální, laterálna",
     "hr, sr, sl": "bočna, bočni, bočno, profilna, profilno, lateralna, lateralno, stranski, "
     "stransko, stranska, s strani, бочни, бочна, профилна",
-    "hu": "oldalirányú, oldalir, oldalfelvétel, oldalkép, oldalnézet, oldal, oldalról",
+    "hu": "oldalirányú, oldalir, oldalfelv, oldalfelvétel, oldalkép, oldalnézet, oldal, oldalról",
     "tr": "yan, yan grafi, yandan, lateral, sol yan, sağ yan",
     "vi, id": "nghiêng, nghiêng trái, ngực nghiêng, samping, lateral",
     "ru, uk, bg": "боковая, боковой, боковые, бок, боков, боку, сбоку, латеральн*, профиль, "

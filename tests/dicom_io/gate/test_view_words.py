@@ -63,6 +63,8 @@ LATERAL = [
     "Sidobild",
     "Sivukuva",
     "Oldalirányú",
+    "Mellkas oldalfelv.",
+    "Thorax sivusuunta",
     "Akciğer yan",
     "Θώρακας πλάγια",
     "Ngực nghiêng",
