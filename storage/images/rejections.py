@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from storage.images.holds import reject_results
-from storage.queue.transitions import lock_study
+from storage.queue.transitions import lock_source, lock_study
 from storage.records import RETENTION_EXPIRED, Rejection, StudyKey
 from storage.tables.database import insert
 from storage.tables.schema import instances, rejections
@@ -19,7 +19,7 @@ _UIDS_AT_ONCE = 500
 
 
 def lock_rejected(connection: Connection, note: int, rejection: Rejection) -> tuple[StudyKey, ...]:
-    """Lock the study of the note and every study of a rejected film; return the latter.
+    """Lock the note's source, its study and every study of a rejected film; return the latter.
 
     The locks are taken in the order of `record_instance`, so that no two transactions wait for
     each other.
@@ -30,6 +30,7 @@ def lock_rejected(connection: Connection, note: int, rejection: Rejection) -> tu
     if place is None:
         return ()
     own = StudyKey(*place)
+    lock_source(connection, own.source, shared=False)
     films = {
         StudyKey(own.source, uid)
         for condition in _rejected_films(own.source, note, rejection)

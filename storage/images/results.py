@@ -301,6 +301,9 @@ def _record_result(
     if status is StudyStatus.UNCHANGED:
         connection.execute(statement.on_conflict_do_nothing())
         connection.execute(_restore_reported(key, now))
+        # A hold has ended, and there is no report to restore.
+        held = update(studies).where(of_study(studies, key), studies.c.status == StudyStatus.HELD)
+        connection.execute(held.values(row))
     else:
         connection.execute(
             statement.on_conflict_do_update(

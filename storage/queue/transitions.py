@@ -30,6 +30,18 @@ def lock_study(connection: Connection, study: StudyKey) -> None:
     )
 
 
+def lock_source(connection: Connection, source: str, *, shared: bool) -> None:
+    """Lock a source until this transaction ends, against others that lock it not `shared`.
+
+    A rejection waits for the receptions of its source: neither of the two sees what the other adds.
+    Each takes this lock before that of a study. SQLite has one writer at a time.
+    """
+    if connection.dialect.name == "postgresql":
+        name = func.hashtextextended(literal(source, jobs.c.subject.type), 1)
+        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        connection.execute(select(lock(name)))
+
+
 def enqueue(
     connection: Connection,
     kind: JobKind,

@@ -161,8 +161,9 @@ def _is_not_delivered(source: ColumnElement[str], study: ColumnElement[str]) -> 
     A discarded delivery or analysis does not hold the study.
     """
     of_study = _is_of(objects, source, study)
-    # A result that is superseded may never have left.
-    of_worth = and_(of_study, objects.c.standing != Standing.SUPERSEDED)
+    # A result that is superseded or rejected may never have left.
+    is_over = objects.c.standing.in_((Standing.SUPERSEDED, Standing.REJECTED))
+    of_worth = and_(of_study, ~is_over)
     made = select(objects.c.id).where(of_worth, objects.c.purged_at.is_(None)).exists()
     requested = select(deliveries.c.job_id).join(objects).where(of_study)
     missing = requested.join(jobs).where(

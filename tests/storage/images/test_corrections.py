@@ -153,3 +153,16 @@ def test_a_delivery_that_an_operator_discarded_stays_so(store: Store, clock: Clo
     )
 
     assert deliveries(store) == {"5.1": JobState.DISCARDED, "9.1": JobState.QUEUED}
+
+
+def test_a_released_study_without_a_report_is_held_no_longer(store: Store, clock: Clock) -> None:
+    receive(store, "1.1", "A")
+    receive(store, "1.2", "B")
+    analyse_all(store, clock)
+    assert store.results.study(STUDY).status is StudyStatus.HELD
+    store.studies.release(STUDY, ["1.2"])
+
+    store.results.record_report(claim(store, JobKind.REPORT), StudyStatus.UNCHANGED, "purged")
+
+    study = store.results.study(STUDY)
+    assert (study.status, study.detail) == (StudyStatus.UNCHANGED, "purged")

@@ -1,10 +1,12 @@
 """A rejection note withdraws films of its source, and the results that rest on them."""
 
+import threading
 from datetime import timedelta
 
 import pytest
 
 from storage.images.doubt import KEY_OBJECT_SELECTION
+from storage.images.receipt import record_instance
 from storage.records import (
     Delivery,
     JobKind,
@@ -15,6 +17,7 @@ from storage.records import (
     StudyStatus,
 )
 from storage.store import Store
+from storage.tables.database import Database, open_engine
 from tests.builders.store_rows import STUDY, analysis, claim, made_object, new_instance
 from tests.tools.clock import Clock
 
@@ -169,3 +172,37 @@ def test_the_rejection_of_the_other_patients_film_ends_the_doubt(
     assert store.results.study(STUDY).hold is None
     report(store, "9.1", "5.1")
     assert deliveries(store) == {"5.1@PACS": JobState.QUEUED, "9.1@PACS": JobState.QUEUED}
+
+
+def test_a_note_waits_for_a_film_that_is_being_received(
+    store: Store, clock: Clock, database_url: str
+) -> None:
+    """The film is of another study, so that the lock of the study is not the one waited for."""
+    number = receive_note(store)
+    job = claim(store, JobKind.ANALYSE)
+    rejection = Rejection("113001", ("1.1",))
+    noted = threading.Thread(
+        target=store.results.record_rejection, args=(job, number, "REJECTION_NOTE", "", rejection)
+    )
+    film = new_instance("1.1", study_instance_uid="1.2.4")
+    listener = Database(open_engine(database_url, create=False))
+    with listener.writing() as connection:
+        received = record_instance(connection, film, timedelta(0), "", (), clock.now)
+        noted.start()
+        noted.join(0.5)
+        assert noted.is_alive()
+    noted.join()
+    listener.engine.dispose()
+
+    assert store.results.instance(received.instance_id).rejected_by == "113001"
+
+
+def test_a_study_of_rejected_films_is_purged(store: Store, clock: Clock) -> None:
+    receive_note(store)
+    receive(store, "1.1")
+    analyse_all(store, clock, Rejection("113001", ("1.1",)))
+    store.results.record_report(claim(store, JobKind.REPORT), StudyStatus.NO_ELIGIBLE_IMAGE, "")
+    clock.advance(86400)
+
+    (old,) = store.retention.old_studies(clock.now, ())
+    assert (old.objects, old.hold) == (1, None)
