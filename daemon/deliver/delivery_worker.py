@@ -17,11 +17,12 @@ from dicom_io.send.sender import Sender
 from dicom_io.send.store_status import DUPLICATE, Disposition
 from storage.errors import SpoolUnavailableError, StorageError
 from storage.files.spool import Spool
-from storage.records import Job, JobKind, PendingDelivery
+from storage.records import Job, JobKind, PendingDelivery, Standing
 from storage.store import Store
 
 log = logging.getLogger("courier")
 POLL_SECONDS = 0.25
+_OVER = "the result does not count any more, and does not leave: discard the job"
 _IN_DOUBT = "the study is in doubt, and its results do not leave: see `cxrd studies list`"
 
 
@@ -92,7 +93,8 @@ class DeliveryWorker:
     def _deliver(self, job: Job, sender: Sender) -> None:
         delivery = self._store.results.delivery(job)
         if delivery.is_held:
-            self._queue.park(job, _IN_DOUBT)
+            is_over = delivery.object.standing in (Standing.SUPERSEDED, Standing.REJECTED)
+            self._queue.park(job, _OVER if is_over else _IN_DOUBT)
             return
         if delivery.object.purged_at is not None:
             day = delivery.object.purged_at.date()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-# Compared without case, spaces and punctuation.
+# Compared without case, accents, spaces and punctuation.
 _PLACEHOLDERS = frozenset(
     {
         "anon",
@@ -18,20 +18,39 @@ _PLACEHOLDERS = frozenset(
         "anonymised",
         "anonymized",
         "anonymous",
+        "bilinmiyor",
+        "desconhecido",
         "desconocido",
-        "inconnu",
+        "empty",
         "ignoto",
+        "inconnu",
+        "inconnue",
+        "ismeretlen",
+        "missing",
         "na",
+        "necunoscut",
+        "neznamy",
+        "nieznany",
         "nil",
+        "nn",
         "noid",
         "noname",
         "none",
         "nopatientid",
+        "nopid",
         "notavailable",
+        "notgiven",
         "notknown",
+        "notprovided",
+        "notspecified",
         "null",
+        "okand",
+        "onbekend",
         "sconosciuto",
         "tbd",
+        "tuntematon",
+        "ukendt",
+        "ukjent",
         "unassigned",
         "unbekannt",
         "undefined",
@@ -40,6 +59,13 @@ _PLACEHOLDERS = frozenset(
         "unknown",
         "unknownpatient",
         "unknownunknown",
+        "unspecified",
+        "неизвестен",
+        "неизвестно",
+        "неизвестныи",
+        "不明",
+        "不详",
+        "미상",
     }
 )
 _ALL_ZEROS_OR_X = re.compile(r"0+|x{3,}")
@@ -99,7 +125,7 @@ def by_patient(items: Sequence[tuple[Patient, _Item]]) -> list[list[_Item]]:
 def _known(value: str) -> str:
     """Return the value without surrounding spaces; empty if it stands for an unknown one."""
     trimmed = value.strip(" \0\t\r\n")
-    word = "".join(char for char in trimmed.casefold() if char.isalnum())
+    word = "".join(char for char in _folded(trimmed) if char.isalnum())
     if not word or word in _PLACEHOLDERS or _ALL_ZEROS_OR_X.fullmatch(word):
         return ""
     return trimmed
@@ -154,6 +180,10 @@ def _is_same_group(one: str, other: str) -> bool:
 def _words(group: str) -> list[str]:
     """Return the words of family, given and middle name, without case, accents and punctuation."""
     parts = group.split("^")[:_NAME_PARTS]
-    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", " ".join(parts)))
-    folded = unicodedata.normalize("NFKC", plain).casefold()
-    return re.sub(r"[\s,.;'’`-]+", " ", folded).split()
+    return re.sub(r"[\s,.;'’`-]+", " ", _folded(" ".join(parts))).split()
+
+
+def _folded(text: str) -> str:
+    """Return the text without case and accents."""
+    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
+    return unicodedata.normalize("NFKC", plain).casefold()

@@ -51,6 +51,11 @@ A = Patient("PAT-A", "HOSP", "Müller^Jörg", "19700101", "M")
         (Patient("", name="홍^길동"), Patient("", name="홍^길동"), True),
         (Patient("XXX"), Patient("XXX", name="Doe^Jane"), True),
         (Patient("X1"), Patient("X2"), False),
+        (Patient("NEZNÁMÝ"), A, True),
+        (Patient("Okänd", name="Doe^Jane"), A, False),
+        (Patient("неизвестный"), A, True),
+        (Patient("不明"), A, True),
+        (Patient("Not provided", name="Doe^Jane"), Patient("12", name="Doe^Jane"), True),
     ],
 )
 def test_identities_match(one: Patient, other: Patient, expected: bool) -> None:
