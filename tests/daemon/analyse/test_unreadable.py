@@ -9,7 +9,10 @@ from storage.records import Instance, InstanceState, JobKind, JobState, StudyKey
 from tests.builders.bench import Bench, films_of
 from tests.builders.images.films import film
 
-DAMAGES = ("missing", "emptied", "altered", "not a file")
+DAMAGES = (
+    "missing",
+    *(pytest.param(how, marks=pytest.mark.slow) for how in ("emptied", "altered", "not a file")),
+)
 
 
 def damage(bench: Bench, item: Instance, how: str) -> None:

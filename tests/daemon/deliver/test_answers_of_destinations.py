@@ -62,7 +62,7 @@ def test_an_object_whose_responses_name_another_is_parked_in_the_end(
     assert (job.attempts, archive.arrived) == (2, 2)
 
 
-@pytest.mark.parametrize("which", ["failed", "waiting"])
+@pytest.mark.parametrize("which", ["failed", pytest.param("waiting", marks=pytest.mark.slow)])
 def test_a_retry_by_hand_is_tried_at_once(outbox: Outbox, which: str) -> None:
     port = free_port()
     for number in range(2):
@@ -82,6 +82,7 @@ def test_a_retry_by_hand_is_tried_at_once(outbox: Outbox, which: str) -> None:
         outbox.stop.set()
 
 
+@pytest.mark.slow
 def test_a_new_delivery_does_not_end_the_wait(outbox: Outbox) -> None:
     port = free_port()
     queue_report(outbox.store, outbox.spool, "pacs")

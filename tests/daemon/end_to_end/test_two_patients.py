@@ -71,7 +71,7 @@ def changed(image: bytes, **values: str) -> bytes:
     return target.getvalue()
 
 
-@pytest.mark.parametrize("films", [made, from_the_field])
+@pytest.mark.parametrize("films", [made, pytest.param(from_the_field, marks=pytest.mark.slow)])
 def test_two_patients_in_a_study_are_not_reported_until_one_is_dropped(
     daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: Path, films: Any
 ) -> None:
@@ -102,6 +102,7 @@ def test_two_patients_in_a_study_are_not_reported_until_one_is_dropped(
     assert daemon.run("studies", "list").stdout == "no study is in doubt\n"
 
 
+@pytest.mark.slow
 def test_a_corrected_film_ends_the_hold_with_one_report(
     daemon: RunningDaemon, pacs: RecordingPacs
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_corrected_film_ends_the_hold_with_one_report(
     assert status_of(daemon, study) is StudyStatus.REPORTED
 
 
+@pytest.mark.slow
 def test_a_film_that_moves_to_another_study_leaves_its_first_report_in_doubt(
     daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: Path
 ) -> None:

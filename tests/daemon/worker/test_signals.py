@@ -38,7 +38,7 @@ def test_a_signal_stops_the_daemon_while_the_main_thread_holds_the_lock() -> Non
     assert stopped_by(signal.SIGINT.name)
 
 
-@pytest.mark.parametrize("seconds", [0.3, 2.5])
+@pytest.mark.parametrize("seconds", [0.3, pytest.param(2.5, marks=pytest.mark.slow)])
 def test_ctrl_c_at_the_start_ends_quietly(tmp_path: Path, seconds: float) -> None:
     """A terminal sends SIGINT to the whole group: the commands, and the roles that are starting."""
     (tmp_path / "config.yaml").write_text(
