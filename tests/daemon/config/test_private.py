@@ -251,6 +251,7 @@ def canaries_in(text: str) -> list[str]:
     return re.findall(rf"(?i).*(?:{CANARY}|{re.escape(UID_CANARY)}|{BIRTH_DATE}).*", text)
 
 
+@pytest.mark.slow
 def test_no_log_line_names_a_patient(run: Run) -> None:
     assert "LATERAL" in "".join(row["reason"] for row in _rows(run))
     assert "is parked: status 0xA900" in run.daemon.log
@@ -266,17 +267,20 @@ def _rows(run: Run) -> list[dict[str, str]]:
         return list(store.export.rows())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/metrics", "/healthz"])
 def test_no_page_names_a_patient(run: Run, path: str) -> None:
     assert canaries_in(run.site.ask(path).text) == []
 
 
+@pytest.mark.slow
 def test_no_command_prints_a_patient(run: Run) -> None:
     for name, output in run.output.items():
         assert output, name
         assert canaries_in(output) == [], name
 
 
+@pytest.mark.slow
 def test_canaries_are_in_the_store_and_the_export(run: Run) -> None:
     """Without canaries in the store the other tests would be void."""
     (row, *_) = _rows(run)
@@ -292,6 +296,7 @@ def _open_to_others(folder: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("written", "at_least"), [("node/data", 20), ("out", 3), ("rows.csv", 1)])
 def test_written_files_are_closed_to_other_users(run: Run, written: str, at_least: int) -> None:
     place = run.folder / written
@@ -300,6 +305,7 @@ def test_written_files_are_closed_to_other_users(run: Run, written: str, at_leas
     assert _open_to_others(place) == []
 
 
+@pytest.mark.slow
 def test_an_export_to_a_missing_folder_creates_nothing(run: Run) -> None:
     assert run.output["export to a missing folder"].startswith("cxrd: ")
     assert not (run.folder / "none").exists()

@@ -159,6 +159,7 @@ def test_a_dead_destination_delays_no_other_destination(outbox: Outbox) -> None:
     wait_until(lambda: _subjects(outbox, JobState.QUEUED) == left, "all of its jobs to wait")
 
 
+@pytest.mark.slow
 def test_a_slow_delivery_keeps_its_lease(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     # A lease of two seconds, for an answer that takes four.
     monkeypatch.setattr(DeliveryWorker, "lease_margin_seconds", -28.0)

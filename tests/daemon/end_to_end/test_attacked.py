@@ -124,6 +124,7 @@ def in_parallel(daemon: RunningDaemon, folder: Path, senders: int, each: int) ->
     return seconds
 
 
+@pytest.mark.slow
 def test_parallel_senders(daemon: RunningDaemon, tmp_path: Path) -> None:
     in_parallel(daemon, tmp_path, senders=8, each=2)
 

@@ -75,6 +75,7 @@ def test_film_comes_back_as_report_and_heatmaps(
     assert row["deliveries"].startswith("pacs=delivered")
 
 
+@pytest.mark.slow
 def test_same_study_twice_is_reported_once(daemon: RunningDaemon, pacs: RecordingPacs) -> None:
     image = film("twice")
     daemon.send(image)
@@ -105,6 +106,7 @@ def test_study_in_three_associations_is_one_report(
     assert named >= {read_header(image).sop_instance_uid for image in images}
 
 
+@pytest.mark.slow
 def test_late_image_makes_a_report_that_names_its_predecessor(
     daemon: RunningDaemon, pacs: RecordingPacs
 ) -> None:
@@ -162,6 +164,7 @@ def test_log_names_no_patient(daemon: RunningDaemon, pacs: RecordingPacs) -> Non
     assert "Phantom" not in daemon.log
 
 
+@pytest.mark.slow
 def test_a_second_daemon_reports_the_port_in_use(daemon: RunningDaemon) -> None:
     done = daemon.run("serve", "--only", "listener")
     assert done.returncode == 1

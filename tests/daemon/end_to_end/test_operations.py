@@ -235,7 +235,7 @@ def test_a_damaged_store_is_not_started_and_not_touched(house: Path, damage: str
     assert (store.read_bytes() if store.exists() else None) == before
 
 
-@pytest.mark.parametrize("mount_point", [False, True])
+@pytest.mark.parametrize("mount_point", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", ["serve", "verify", "check", "purge", "backup --to backups"])
 def test_an_unmounted_spool_is_an_error_and_not_created(
     house: Path, command: str, mount_point: bool

@@ -131,6 +131,7 @@ def test_plain_and_tls_side_by_side(tmp_path: Path, pki: Authority) -> None:
         assert echoscu(tls_port, pki, None) != 0
 
 
+@pytest.mark.slow
 def test_check_names_the_problem_of_a_destination(
     tmp_path: Path, bundle: Path, pki: Authority, strangers: Authority
 ) -> None:

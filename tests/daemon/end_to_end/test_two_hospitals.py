@@ -36,7 +36,8 @@ def patient_of(path: Path) -> str:
     return str(read_dataset(path, with_pixels=False).PatientID)
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 20])
 def test_no_object_arrives_at_the_other_hospital(tmp_path: Path, bundle: Path, count: int) -> None:
     """Every third study of a hospital has the UIDs of a study of the other one."""
     sent = []

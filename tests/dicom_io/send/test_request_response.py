@@ -239,6 +239,7 @@ HUGE = file_bytes(chest_film(np.zeros((3000, 3000), np.uint16), sop_class=SC))
 SHORT = Timeouts(connect=10, association=10, response=2, network=2)
 
 
+@pytest.mark.slow
 def test_sending_an_object_may_take_longer_than_the_timeout_of_its_response() -> None:
     called_at: list[float] = []
     with (

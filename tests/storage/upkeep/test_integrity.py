@@ -114,11 +114,11 @@ def make_a_folder(store: Path) -> None:
     [
         flip_bytes,
         truncate,
-        overwrite_header,
-        empty,
         remove,
-        remove_while_in_use,
-        make_a_folder,
+        *(
+            pytest.param(damage, marks=pytest.mark.slow)
+            for damage in (overwrite_header, empty, remove_while_in_use, make_a_folder)
+        ),
     ],
 )
 def test_a_damaged_store_is_refused_on_one_line_and_unchanged(
