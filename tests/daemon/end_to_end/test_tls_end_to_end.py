@@ -111,7 +111,7 @@ def test_only_orthanc_and_the_node_exchange_over_tls(
         "127.0.0.1 is refused: TLS is required, and the connection is plain",
     ):
         assert line in daemon.log
-    assert f"{HOST}:{port} over TLS answers: the daemon is running" in checked.stdout
+    assert f"{HOST}:{port} over TLS is in use by this node, which runs" in checked.stdout
     assert re.search(r"ok +certificates: tls\.certificate ends in \d+ day", checked.stdout)
     assert re.search(r"ok +peer orthanc: .*its certificate ends in \d+ day", checked.stdout)
 
