@@ -28,12 +28,14 @@ class LookupTable:
     """A lookup table (PS3.3 C.11.1.1): `entries[0]` is the output for `first` and lower values.
 
     `top` is the output of full scale: the largest value of the declared number of bits, or of the
-    bits that the entries need if they are more.
+    bits that the entries need if they are more. `declared` is the number of entries that the
+    descriptor declares; the data may hold fewer.
     """
 
     first: int
     entries: Values
     top: float
+    declared: int
 
     @property
     def largest(self) -> float:
@@ -250,7 +252,8 @@ def _lookup_tables(
         entries = _entries(item, transfer_syntax, descriptor)
         if len(entries):
             first = _signed_first(int(descriptor[1]), inputs)
-            tables.append(LookupTable(first, entries, _top(int(descriptor[2]), entries)))
+            top = _top(int(descriptor[2]), entries)
+            tables.append(LookupTable(first, entries, top, _count(descriptor)))
     return tuple(tables)
 
 
@@ -259,8 +262,7 @@ def _entries(item: Dataset, transfer_syntax: UID, descriptor: tuple[float, ...])
     nothing = np.zeros(0)
     if len(descriptor) != 3 or "LUTData" not in item:
         return nothing
-    # Zero stands for 65536; a descriptor that is read as signed has large counts negative.
-    count = (int(descriptor[0]) & 0xFFFF) or 1 << _FULL_BITS
+    count = _count(descriptor)
     data = item.LUTData
     if not isinstance(data, bytes):
         return np.array(numbers(item, "LUTData")[:count], dtype=np.float64)
@@ -269,6 +271,12 @@ def _entries(item: Dataset, transfer_syntax: UID, descriptor: tuple[float, ...])
     order = "<" if transfer_syntax.is_little_endian else ">"
     words = np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2")
     return words[:count].astype(np.float64)
+
+
+def _count(descriptor: tuple[float, ...]) -> int:
+    """Return the declared number of entries."""
+    # Zero stands for 65536; a descriptor that is read as signed has large counts negative.
+    return (int(descriptor[0]) & 0xFFFF) or 1 << _FULL_BITS
 
 
 def _stored_range(layout: Layout) -> tuple[float, float]:

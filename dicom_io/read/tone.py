@@ -34,7 +34,10 @@ half of them. On a film that is shown as it should be, a tenth of the range is n
 """
 
 MOST_BEYOND = 0.1
-"""Share of pixels above BitsStored that may have one grey level: they are not a uniform border."""
+"""Share of pixels above BitsStored, or beyond the end of a cut table, that may have one grey level.
+
+More of them are not a uniform border.
+"""
 
 # Grey levels that count as an end of the grey scale.
 _MARGIN = 5
@@ -235,6 +238,13 @@ def _modality_problem(scale: GreyScale, pixels: Histogram) -> str:
 
 def _problem(scale: GreyScale, pixels: Histogram) -> str:
     """Return the reason why a grey scale is degenerate for the pixels; empty if it is not."""
+    table = scale.voi_table
+    if table is not None and len(table.entries) < table.declared:
+        beyond = scale.modality(pixels.values) >= table.first + len(table.entries)
+        share = float(pixels.counts[beyond].sum() / pixels.counts.sum())
+        if share > MOST_BEYOND:
+            entries = f"{len(table.entries)} entries of {table.declared}"
+            return f"{share:.0%} of the pixels lie beyond its {entries}"
     everything = np.ones(pixels.values.shape, dtype=bool)
     grey, _ = scale.voi(scale.modality(pixels.values), everything)
     levels = np.rint((1.0 - grey if scale.is_inverted else grey) * 255.0)

@@ -60,6 +60,13 @@ def short_table(bits: int) -> Dataset:
     return lut_item(0, np.arange(2**bits), bits, as_bytes=True)
 
 
+def cut_table(entries: int) -> Dataset:
+    """Return a table that declares 4096 entries of 12 bits and holds fewer."""
+    item = lut_item(0, np.arange(4096), 12, as_bytes=True)
+    item.LUTData = item.LUTData[: 2 * entries]
+    return item
+
+
 def said_high(ds: Dataset, high_bit: int) -> Dataset:
     ds.HighBit = high_bit
     return ds
@@ -86,6 +93,10 @@ DEGENERATE: dict[str, tuple[Callable[[], Dataset], tuple[str, ...]]] = {
     "LUT beside the pixels, then a window": (
         lambda: chest_film(stored(12), VOILUTSequence=[table(16, 8000)], **window(2048, 4096)),
         ("by the VOI LUT, pixels", "shown by WindowCenter 2048 and WindowWidth 4096"),
+    ),
+    "LUT with a quarter of its entries": (
+        lambda: chest_film(stored(12), VOILUTSequence=[cut_table(1024)]),
+        ("of the pixels lie beyond its 1024 entries of 4096: ignored", RANGE),
     ),
     "modality LUT beside the pixels": (
         lambda: chest_film(stored(12), ModalityLUTSequence=[table(12, 8000)]),
