@@ -301,7 +301,7 @@ class HoldReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StudyHold:
-    """Why nothing of a study may leave. The text names films by their UIDs, and no patient."""
+    """The reason to hold a study. The text names films by their UIDs, and no patient."""
 
     reason: HoldReason
     detail: str

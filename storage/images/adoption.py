@@ -10,7 +10,7 @@ from storage.audit.records import AuditEntry, AuditKind
 from storage.audit.trail import append
 from storage.images.holds import review
 from storage.images.lookup import of_study
-from storage.queue.transitions import lock_study
+from storage.queue.transitions import lock_studies
 from storage.records import JobKind, StudyKey
 from storage.tables.schema import audit_events, instances, jobs, objects, studies
 
@@ -53,12 +53,9 @@ def hold_mixed_studies(connection: Connection, now: datetime) -> int:
         .group_by(instances.c.source, instances.c.study_instance_uid)
         .having(func.count(instances.c.patient_id.distinct()) > 1)
     ).all()
-    held = 0
-    # The locks are taken in the order of `record_instance`.
-    for key in sorted((StudyKey(*row) for row in mixed), key=lambda key: key.subject):
-        lock_study(connection, key)
-        held += review(connection, key, now) is not None
-    return held
+    keys = sorted((StudyKey(*row) for row in mixed), key=lambda key: key.subject)
+    lock_studies(connection, keys)
+    return sum(review(connection, key, now) is not None for key in keys)
 
 
 def _is_free(connection: Connection, old: StudyKey, new: StudyKey) -> bool:

@@ -15,7 +15,7 @@ from storage.audit.trail import append
 from storage.images.doubt import is_like_another, is_same_film
 from storage.images.holds import review
 from storage.images.rejections import rejected_before
-from storage.queue.transitions import enqueue, lock_source, lock_study, reopen
+from storage.queue.transitions import enqueue, lock_source, lock_studies, reopen
 from storage.records import (
     InstanceState,
     JobKind,
@@ -41,9 +41,7 @@ def record_instance(
     study = StudyKey(instance.source, instance.study_instance_uid)
     lock_source(connection, instance.source, shared=True)
     left = _earlier_studies(connection, instance)
-    # In one order, so that two transactions do not wait for each other.
-    for key in sorted({study, *left}, key=lambda key: key.subject):
-        lock_study(connection, key)
+    lock_studies(connection, (study, *left))
     known, receipt = _add(connection, instance, now)
     subject = str(receipt.instance_id)
     if known is None or known.reason in retried or _awaits_first_analysis(known):

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from storage.images.holds import reject_results
-from storage.queue.transitions import lock_source, lock_study
+from storage.queue.transitions import lock_source, lock_studies
 from storage.records import RETENTION_EXPIRED, Rejection, StudyKey
 from storage.tables.database import insert
 from storage.tables.schema import instances, rejections
@@ -21,8 +21,7 @@ _UIDS_AT_ONCE = 500
 def lock_rejected(connection: Connection, note: int, rejection: Rejection) -> tuple[StudyKey, ...]:
     """Lock the note's source, its study and every study of a rejected film; return the latter.
 
-    The locks are taken in the order of `record_instance`, so that no two transactions wait for
-    each other.
+    The source is locked first, as `record_instance` does.
     """
     place = connection.execute(
         select(instances.c.source, instances.c.study_instance_uid).where(instances.c.id == note)
@@ -36,8 +35,7 @@ def lock_rejected(connection: Connection, note: int, rejection: Rejection) -> tu
         for condition in _rejected_films(own.source, note, rejection)
         for uid in connection.scalars(select(instances.c.study_instance_uid).where(condition))
     }
-    for key in sorted({own, *films}, key=lambda key: key.subject):
-        lock_study(connection, key)
+    lock_studies(connection, {own, *films})
     return tuple(sorted(films, key=lambda key: key.subject))
 
 

@@ -1,6 +1,6 @@
 """State changes of jobs: statements for use inside a transaction."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,12 @@ def lock_study(connection: Connection, study: StudyKey) -> None:
         .where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == study.subject)
         .with_for_update()
     )
+
+
+def lock_studies(connection: Connection, studies: Iterable[StudyKey]) -> None:
+    """Lock several studies, always in one order: no two transactions wait for each other."""
+    for study in sorted(set(studies), key=lambda study: study.subject):
+        lock_study(connection, study)
 
 
 def lock_source(connection: Connection, source: str, *, shared: bool) -> None:

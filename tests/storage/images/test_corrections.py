@@ -1,7 +1,5 @@
 """Corrections that come at a bad moment: during a report, before results left, twice."""
 
-from datetime import timedelta
-
 import pytest
 
 from storage.errors import StudyChangedError
@@ -10,34 +8,23 @@ from storage.records import (
     Delivery,
     JobKind,
     JobState,
-    ObjectKind,
     Rejection,
     Standing,
     StudyStatus,
 )
 from storage.store import Store
-from tests.builders.store_rows import STUDY, analysis, claim, made_object, new_instance
+from tests.builders.store_rows import STUDY, claim, made_object, new_instance
+from tests.builders.study_rows import analyse_films, receive_film, report_study
 from tests.tools.clock import Clock
 
 
-def receive(store: Store, uid: str, patient: str, study: str = STUDY) -> int:
-    image = new_instance(uid, f"{uid} {patient}", patient_id=patient, study_instance_uid=study)
-    return store.record_instance(image, 0).instance_id
-
-
 def analyse_all(store: Store, clock: Clock) -> None:
-    """Analyse every image, with a heatmap each."""
-    while job := store.jobs.claim([JobKind.ANALYSE], "analyst", timedelta(seconds=60)):
-        heatmap = made_object(f"5.{job.subject}", ObjectKind.HEATMAP, int(job.subject))
-        store.results.record_analysis(job, int(job.subject), analysis(clock.now, objects=[heatmap]))
+    analyse_films(store, clock)
     clock.advance(1)
 
 
 def report(store: Store, uid: str, *heatmaps: str) -> None:
-    job = claim(store, JobKind.REPORT)
-    sent = [Delivery(name, "PACS") for name in (*heatmaps, uid)]
-    held = store.results.record_report(job, StudyStatus.REPORTED, "", [made_object(uid)], sent)
-    assert held is None
+    assert report_study(store, uid, *heatmaps) is None
 
 
 def deliveries(store: Store) -> dict[str, JobState]:
@@ -51,7 +38,7 @@ def deliveries(store: Store) -> dict[str, JobState]:
 def test_a_report_of_what_the_study_held_before_is_not_recorded(
     store: Store, clock: Clock, change: str
 ) -> None:
-    receive(store, "1.1", "A")
+    receive_film(store, "1.1", "A")
     note = new_instance("1.9", patient_id="A", sop_class_uid=KEY_OBJECT_SELECTION)
     analyse_all(store, clock)
     if change == "rejected":
@@ -64,11 +51,11 @@ def test_a_report_of_what_the_study_held_before_is_not_recorded(
             noted, int(noted.subject), "REJECTION_NOTE", "", Rejection("113001", ("1.1",))
         )
     elif change == "another study":
-        receive(store, "1.2", "A")
-        receive(store, "1.2", "A ", study="1.2.4")
+        receive_film(store, "1.2", "A")
+        receive_film(store, "1.2", "A ", study="1.2.4")
         store.studies.release(STUDY)
     else:
-        receive(store, *(("1.2", "A") if change == "another film" else ("1.1", "B")))
+        receive_film(store, *(("1.2", "A") if change == "another film" else ("1.1", "B")))
 
     with pytest.raises(StudyChangedError):
         store.results.record_report(
@@ -83,14 +70,14 @@ def test_a_correction_before_results_left_is_settled_by_the_next_report(
     store: Store, clock: Clock
 ) -> None:
     """Later receptions ask no more about a patient of whom nothing has left."""
-    receive(store, "1.1", "A")
+    receive_film(store, "1.1", "A")
     analyse_all(store, clock)
-    receive(store, "1.1", "B")
+    receive_film(store, "1.1", "B")
     analyse_all(store, clock)
     report(store, "9.1")
     store.results.record_delivery(claim(store, JobKind.DELIVER), 0x0000)
 
-    receive(store, "1.2", "B")
+    receive_film(store, "1.2", "B")
     analyse_all(store, clock)
 
     assert store.results.study(STUDY).hold is None
@@ -102,11 +89,11 @@ def test_a_correction_before_results_left_is_settled_by_the_next_report(
 def test_a_film_like_a_replaced_revision_is_compared_with_the_others(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
+    receive_film(store, "1.1", "A")
     analyse_all(store, clock)
-    receive(store, "1.1", "B")
+    receive_film(store, "1.1", "B")
 
-    receive(store, "1.2", "A")
+    receive_film(store, "1.2", "A")
 
     assert store.results.study(STUDY).status is StudyStatus.HELD
 
@@ -114,10 +101,10 @@ def test_a_film_like_a_replaced_revision_is_compared_with_the_others(
 def test_a_correction_taken_back_sends_the_pictures_that_were_withdrawn(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
+    receive_film(store, "1.1", "A")
     analyse_all(store, clock)
     report(store, "9.1", "5.1")
-    receive(store, "1.1", "B")
+    receive_film(store, "1.1", "B")
     analyse_all(store, clock)
     report(store, "9.2", "5.2")
     discarded = next(job for job in store.jobs.list() if job.subject == "5.1@PACS")
@@ -126,7 +113,7 @@ def test_a_correction_taken_back_sends_the_pictures_that_were_withdrawn(
         "the result does not count any more: its film or its study has changed",
     )
 
-    receive(store, "1.1", "A")
+    receive_film(store, "1.1", "A")
     analyse_all(store, clock)
     report(store, "9.3", "5.1")
 
@@ -140,10 +127,10 @@ def test_a_correction_taken_back_sends_the_pictures_that_were_withdrawn(
 
 
 def test_a_delivery_that_an_operator_discarded_stays_so(store: Store, clock: Clock) -> None:
-    receive(store, "1.1", "A")
+    receive_film(store, "1.1", "A")
     analyse_all(store, clock)
     report(store, "9.1", "5.1")
-    receive(store, "1.2", "B")
+    receive_film(store, "1.2", "B")
     discarded = next(job for job in store.jobs.list() if job.subject == "5.1@PACS")
     store.jobs.discard(discarded.id)
 
@@ -156,8 +143,8 @@ def test_a_delivery_that_an_operator_discarded_stays_so(store: Store, clock: Clo
 
 
 def test_a_released_study_without_a_report_is_held_no_longer(store: Store, clock: Clock) -> None:
-    receive(store, "1.1", "A")
-    receive(store, "1.2", "B")
+    receive_film(store, "1.1", "A")
+    receive_film(store, "1.2", "B")
     analyse_all(store, clock)
     assert store.results.study(STUDY).status is StudyStatus.HELD
     store.studies.release(STUDY, ["1.2"])

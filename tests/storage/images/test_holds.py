@@ -7,41 +7,17 @@ import pytest
 from storage.audit.records import parse_subject
 from storage.errors import StudyHeldError, UnknownRecordError
 from storage.records import (
-    Delivery,
     JobKind,
     JobState,
-    ObjectKind,
     Standing,
-    StudyHold,
     StudyStatus,
 )
 from storage.store import Store
-from tests.builders.store_rows import STUDY, analysis, claim, made_object, new_instance
+from tests.builders.store_rows import STUDY, claim, new_instance
+from tests.builders.study_rows import analyse_films, receive_film, report_study
 from tests.tools.clock import Clock
 
 OTHER = "1.2.4"
-
-
-def receive(store: Store, uid: str, patient: str, content: str = "", study: str = STUDY) -> int:
-    image = new_instance(
-        uid, content or f"{uid} {patient}", patient_id=patient, study_instance_uid=study
-    )
-    return store.record_instance(image, 0).instance_id
-
-
-def analyse_all(store: Store, clock: Clock) -> None:
-    """Analyse every image, with a heatmap each."""
-    while job := store.jobs.claim([JobKind.ANALYSE], "analyst", timedelta(seconds=60)):
-        heatmap = made_object(f"5.{job.subject}", ObjectKind.HEATMAP, int(job.subject))
-        store.results.record_analysis(job, int(job.subject), analysis(clock.now, objects=[heatmap]))
-
-
-def report(store: Store, uid: str, *heatmaps: str) -> StudyHold | None:
-    """End the REPORT job with a report and its deliveries."""
-    sent = [Delivery(name, "PACS") for name in (*heatmaps, uid)]
-    return store.results.record_report(
-        claim(store, JobKind.REPORT), StudyStatus.REPORTED, "", [made_object(uid)], sent
-    )
 
 
 def deliver(store: Store) -> None:
@@ -58,11 +34,11 @@ def states(store: Store, kind: JobKind) -> list[JobState]:
 
 
 def test_nothing_of_a_study_of_two_patients_leaves(store: Store, clock: Clock) -> None:
-    receive(store, "1.1", "A")
-    receive(store, "1.2", "B")
-    analyse_all(store, clock)
+    receive_film(store, "1.1", "A")
+    receive_film(store, "1.2", "B")
+    analyse_films(store, clock)
 
-    hold = report(store, "9.1", "5.1", "5.2")
+    hold = report_study(store, "9.1", "5.1", "5.2")
 
     assert hold is not None
     assert str(hold).startswith("TWO_PATIENTS: the study holds films of 2 patients")
@@ -82,13 +58,13 @@ def test_nothing_of_a_study_of_two_patients_leaves(store: Store, clock: Clock) -
 def test_a_second_patient_stops_what_is_queued_and_marks_what_has_left(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
-    analyse_all(store, clock)
-    report(store, "9.1", "5.1")
+    receive_film(store, "1.1", "A")
+    analyse_films(store, clock)
+    report_study(store, "9.1", "5.1")
     deliver(store)
     clock.advance(1)
 
-    receive(store, "1.2", "B")
+    receive_film(store, "1.2", "B")
 
     assert states(store, JobKind.DELIVER) == [JobState.DONE, JobState.PARKED]
     assert "TWO_PATIENTS" in (store.jobs.list(kind=JobKind.DELIVER)[0].last_error or "")
@@ -105,13 +81,13 @@ def test_a_second_patient_stops_what_is_queued_and_marks_what_has_left(
 def test_a_delivery_of_a_held_study_is_known_as_held(
     store: Store, clock: Clock, retry: str
 ) -> None:
-    receive(store, "1.1", "A")
-    analyse_all(store, clock)
-    report(store, "9.1")
+    receive_film(store, "1.1", "A")
+    analyse_films(store, clock)
+    report_study(store, "9.1")
     running = claim(store, JobKind.DELIVER)
     assert not store.results.delivery(running).is_held
 
-    receive(store, "1.2", "B")
+    receive_film(store, "1.2", "B")
     if retry == "by a commitment":
         store.results.record_delivery(running, 0x0000)
         store.jobs.enqueue(JobKind.DELIVER, running.subject, lane="PACS")
@@ -127,10 +103,10 @@ def test_a_delivery_of_a_held_study_is_known_as_held(
 def test_a_release_drops_films_and_one_report_is_made_of_the_others(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
-    receive(store, "1.2", "B")
-    analyse_all(store, clock)
-    report(store, "9.1", "5.1", "5.2")
+    receive_film(store, "1.1", "A")
+    receive_film(store, "1.2", "B")
+    analyse_films(store, clock)
+    report_study(store, "9.1", "5.1", "5.2")
 
     with pytest.raises(UnknownRecordError, match=r"no instance 7\.7"):
         store.studies.release(STUDY, ["1.2", "7.7"])
@@ -143,7 +119,7 @@ def test_a_release_drops_films_and_one_report_is_made_of_the_others(
     store.studies.release(STUDY, ["1.2"], actor="alice")
 
     assert [item.sop_instance_uid for item in store.results.study(STUDY).instances] == ["1.1"]
-    assert report(store, "9.2", "5.1") is None
+    assert report_study(store, "9.2", "5.1") is None
     deliver(store)
     deliver(store)
     study = store.results.study(STUDY)
@@ -161,12 +137,12 @@ def test_a_release_drops_films_and_one_report_is_made_of_the_others(
 
 
 def test_a_release_sends_what_was_held_and_is_right(store: Store, clock: Clock) -> None:
-    receive(store, "1.1", "A")
-    analyse_all(store, clock)
-    report(store, "9.1", "5.1")
+    receive_film(store, "1.1", "A")
+    analyse_films(store, clock)
+    report_study(store, "9.1", "5.1")
     deliver(store)
-    receive(store, "1.2", "B")
-    analyse_all(store, clock)
+    receive_film(store, "1.2", "B")
+    analyse_films(store, clock)
     store.studies.release(STUDY, ["1.2"])
 
     store.results.record_report(
@@ -186,17 +162,17 @@ def test_a_release_sends_what_was_held_and_is_right(store: Store, clock: Clock) 
 def test_a_film_sent_again_under_the_right_patient_ends_the_hold(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
-    receive(store, "1.2", "B")
-    analyse_all(store, clock)
-    assert report(store, "9.1") is not None
+    receive_film(store, "1.1", "A")
+    receive_film(store, "1.2", "B")
+    analyse_films(store, clock)
+    assert report_study(store, "9.1") is not None
     clock.advance(1)
 
-    receive(store, "1.2", "A")
-    analyse_all(store, clock)
+    receive_film(store, "1.2", "A")
+    analyse_films(store, clock)
     clock.advance(1)
 
-    assert report(store, "9.2", "5.1", "5.3") is None
+    assert report_study(store, "9.2", "5.1", "5.3") is None
     for _ in range(3):
         deliver(store)
     assert standings(store, "5.2", "5.3", "9.2") == [
@@ -210,15 +186,15 @@ def test_a_film_sent_again_under_the_right_patient_ends_the_hold(
 def test_a_film_sent_again_before_its_report_has_left_is_decided_by_the_next_report(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
-    analyse_all(store, clock)
-    report(store, "9.1", "5.1")
+    receive_film(store, "1.1", "A")
+    analyse_films(store, clock)
+    report_study(store, "9.1", "5.1")
     clock.advance(1)
 
-    receive(store, "1.1", "B")
+    receive_film(store, "1.1", "B")
     assert states(store, JobKind.DELIVER) == [JobState.PARKED] * 2
-    analyse_all(store, clock)
-    assert report(store, "9.2", "5.2") is None
+    analyse_films(store, clock)
+    assert report_study(store, "9.2", "5.2") is None
 
     assert standings(store, "9.1", "5.1", "9.2", "5.2") == [
         Standing.SUPERSEDED,
@@ -234,17 +210,17 @@ def test_a_film_sent_again_before_its_report_has_left_is_decided_by_the_next_rep
 def test_a_film_sent_again_under_another_patient_after_its_report_has_left_needs_a_person(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
-    analyse_all(store, clock)
-    report(store, "9.1", "5.1")
+    receive_film(store, "1.1", "A")
+    analyse_films(store, clock)
+    report_study(store, "9.1", "5.1")
     deliver(store)
     deliver(store)
     clock.advance(1)
 
-    receive(store, "1.1", "B")
-    analyse_all(store, clock)
+    receive_film(store, "1.1", "B")
+    analyse_films(store, clock)
 
-    hold = report(store, "9.2", "5.2")
+    hold = report_study(store, "9.2", "5.2")
     assert hold is not None
     assert str(hold).startswith("TWO_PATIENTS: results have left")
     assert standings(store, "9.1", "5.1") == [Standing.IN_DOUBT] * 2
@@ -253,7 +229,7 @@ def test_a_film_sent_again_under_another_patient_after_its_report_has_left_needs
     assert [[film.revision for film in films] for films in held.patients] == [[1], [2]]
 
     store.studies.release(STUDY)
-    assert report(store, "9.2", "5.2") is None
+    assert report_study(store, "9.2", "5.2") is None
     assert standings(store, "9.1", "5.1", "9.2", "5.2") == [
         Standing.SUPERSEDED,
         Standing.SUPERSEDED,
@@ -264,14 +240,14 @@ def test_a_film_sent_again_under_another_patient_after_its_report_has_left_needs
 
 
 def test_a_film_sent_again_in_another_study_holds_the_first(store: Store, clock: Clock) -> None:
-    receive(store, "1.1", "A")
-    receive(store, "1.2", "A")
-    analyse_all(store, clock)
-    report(store, "9.1", "5.1", "5.2")
+    receive_film(store, "1.1", "A")
+    receive_film(store, "1.2", "A")
+    analyse_films(store, clock)
+    report_study(store, "9.1", "5.1", "5.2")
     deliver(store)
     clock.advance(1)
 
-    receive(store, "1.1", "B", study=OTHER)
+    receive_film(store, "1.1", "B", study=OTHER)
 
     first, second = store.results.study(STUDY), store.results.study(OTHER)
     assert first.hold is not None
@@ -296,11 +272,11 @@ def test_a_film_sent_again_in_another_study_holds_the_first(store: Store, clock:
 
 
 def test_a_film_that_comes_back_ends_the_hold_of_its_study(store: Store, clock: Clock) -> None:
-    receive(store, "1.1", "A", "first")
-    receive(store, "1.1", "A", "second", study=OTHER)
+    receive_film(store, "1.1", "A", "first")
+    receive_film(store, "1.1", "A", "second", study=OTHER)
     assert store.results.study(STUDY).hold is not None
 
-    receive(store, "1.1", "A", "third")
+    receive_film(store, "1.1", "A", "third")
 
     assert store.results.study(STUDY).hold is None
     moved = store.results.study(OTHER).hold
@@ -311,27 +287,27 @@ def test_a_film_that_comes_back_ends_the_hold_of_its_study(store: Store, clock: 
 def test_a_result_of_ours_sent_back_under_an_old_identity_is_no_film(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
-    analyse_all(store, clock)
-    report(store, "9.1")
+    receive_film(store, "1.1", "A")
+    analyse_films(store, clock)
+    report_study(store, "9.1")
     clock.advance(1)
 
-    returned = receive(store, "9.1", "OLD")
+    returned = receive_film(store, "9.1", "OLD")
     assert store.results.study(STUDY).hold is None
     store.results.record_refusal(claim(store, JobKind.ANALYSE), returned, "OWN_RESULT", "")
     assert store.results.study(STUDY).hold is None
 
-    receive(store, "9.1", "FORGED")
-    analyse_all(store, clock)
+    receive_film(store, "9.1", "FORGED")
+    analyse_films(store, clock)
     assert store.results.study(STUDY).hold is not None
 
 
 def test_a_dropped_film_does_not_count_when_it_is_sent_again(store: Store) -> None:
-    receive(store, "1.1", "A")
-    receive(store, "1.2", "B")
+    receive_film(store, "1.1", "A")
+    receive_film(store, "1.2", "B")
     assert store.results.study(STUDY).hold is not None
     store.studies.release(STUDY, ["1.2"])
-    receive(store, "1.2", "B")
+    receive_film(store, "1.2", "B")
     assert store.results.study(STUDY).hold is None
 
 
@@ -343,12 +319,12 @@ def test_the_same_study_of_two_sources_is_not_mixed(store: Store) -> None:
 
 
 def test_a_film_sent_as_before_takes_a_wrong_correction_back(store: Store, clock: Clock) -> None:
-    receive(store, "1.1", "A")
-    analyse_all(store, clock)
-    report(store, "9.1", "5.1")
+    receive_film(store, "1.1", "A")
+    analyse_films(store, clock)
+    report_study(store, "9.1", "5.1")
     deliver(store)
     clock.advance(1)
-    receive(store, "1.1", "B")
+    receive_film(store, "1.1", "B")
     assert store.results.study(STUDY).hold is not None
 
     image = new_instance("1.1", "1.1 A", patient_id="A")
@@ -359,7 +335,7 @@ def test_a_film_sent_as_before_takes_a_wrong_correction_back(store: Store, clock
     study = store.results.study(STUDY)
     assert study.hold is None
     assert [item.id for item in study.instances] == [1]
-    analyse_all(store, clock)
+    analyse_films(store, clock)
     store.results.record_report(
         claim(store, JobKind.REPORT), StudyStatus.UNCHANGED, "reported", current="9.1"
     )
@@ -381,13 +357,13 @@ def test_the_same_bytes_of_the_same_patient_stay_the_earlier_revision(store: Sto
 def test_a_film_like_one_that_was_dropped_is_compared_with_the_others(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
-    receive(store, "1.2", "B")
+    receive_film(store, "1.1", "A")
+    receive_film(store, "1.2", "B")
     store.studies.release(STUDY, ["1.2"])
-    analyse_all(store, clock)
-    report(store, "9.1", "5.1")
+    analyse_films(store, clock)
+    report_study(store, "9.1", "5.1")
 
-    receive(store, "1.3", "B")
+    receive_film(store, "1.3", "B")
 
     assert states(store, JobKind.DELIVER) == [JobState.PARKED] * 2
 
@@ -395,16 +371,16 @@ def test_a_film_like_one_that_was_dropped_is_compared_with_the_others(
 def test_a_purge_takes_a_released_study_whose_dropped_film_never_left(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
-    receive(store, "1.2", "B")
-    analyse_all(store, clock)
-    report(store, "9.1", "5.1", "5.2")
+    receive_film(store, "1.1", "A")
+    receive_film(store, "1.2", "B")
+    analyse_films(store, clock)
+    report_study(store, "9.1", "5.1", "5.2")
     clock.advance(10)
     (held,) = store.retention.old_studies(clock.now, ())
     assert held.hold == "work is queued, running or parked"
 
     store.studies.release(STUDY, ["1.2"])
-    report(store, "9.1", "5.1")
+    report_study(store, "9.1", "5.1")
     deliver(store)
     deliver(store)
     clock.advance(10)
@@ -415,12 +391,12 @@ def test_a_purge_takes_a_released_study_whose_dropped_film_never_left(
 def test_an_export_names_no_report_of_the_others_for_a_dropped_film(
     store: Store, clock: Clock
 ) -> None:
-    receive(store, "1.1", "A")
-    receive(store, "1.2", "B")
-    analyse_all(store, clock)
+    receive_film(store, "1.1", "A")
+    receive_film(store, "1.2", "B")
+    analyse_films(store, clock)
     store.studies.release(STUDY, ["1.2"])
     clock.advance(1)
-    report(store, "9.1", "5.1")
+    report_study(store, "9.1", "5.1")
     rows = list(store.export.rows())
     assert [row["report_sop_instance_uid"] for row in rows] == ["9.1", ""]
     assert [row["report_standing"] for row in rows] == ["valid", ""]

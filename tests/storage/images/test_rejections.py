@@ -8,7 +8,6 @@ import pytest
 from storage.images.doubt import KEY_OBJECT_SELECTION
 from storage.images.receipt import record_instance
 from storage.records import (
-    Delivery,
     JobKind,
     JobState,
     ObjectKind,
@@ -19,6 +18,7 @@ from storage.records import (
 from storage.store import Store
 from storage.tables.database import Database, open_engine
 from tests.builders.store_rows import STUDY, analysis, claim, made_object, new_instance
+from tests.builders.study_rows import report_study
 from tests.tools.clock import Clock
 
 
@@ -47,10 +47,7 @@ def analyse_all(store: Store, clock: Clock, reject: Rejection | None = None) -> 
 
 
 def report(store: Store, uid: str, *heatmaps: str) -> None:
-    sent = [Delivery(name, "PACS") for name in (*heatmaps, uid)]
-    job = claim(store, JobKind.REPORT)
-    held = store.results.record_report(job, StudyStatus.REPORTED, "", [made_object(uid)], sent)
-    assert held is None
+    assert report_study(store, uid, *heatmaps) is None
 
 
 def standing(store: Store, uid: str) -> Standing:
