@@ -1,6 +1,7 @@
 """Headers and contents to build objects from."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +21,14 @@ from dicom_io.objects.secondary_capture import CaptureContent
 from dicom_io.objects.source_header import Envelope, Identity
 from dicom_io.objects.uids import heatmap_uid, report_uid, series_uid
 from dicom_io.read.image_header import ImageHeader
-from dicom_io.report.content import NotAnalysed, ReportContent, ReportedFinding, ReportedImage
+from dicom_io.report.content import (
+    NotAnalysed,
+    ObjectReference,
+    ReportContent,
+    ReportedFinding,
+    ReportedImage,
+)
+from tests.tools.validation import OUTLINE
 
 SHA256 = "0123456789abcdef" * 4
 ALGORITHM = Algorithm(
@@ -118,6 +126,23 @@ def report_content(*headers: Dataset, **changes: object) -> ReportContent:
         ),
     }
     return ReportContent(**(fields | changes))  # type: ignore[arg-type]
+
+
+def two_image_content(**changes: object) -> ReportContent:
+    """Return a report on two images: an outlined finding with its heatmap, and no finding.
+
+    A lateral film is not analysed; keyword arguments replace fields of ReportContent.
+    """
+    uid = heatmap_uid(f"{STUDY}.1.1", SHA256, "Effusion")
+    series = series_uid(STUDY, SHA256, "heatmap")
+    heatmap = ObjectReference("1.2.840.10008.5.1.4.1.1.7", uid, series, STUDY)
+    first = [replace(f, heatmap=heatmap, outline=OUTLINE) if f.present else f for f in findings()]
+    sources = [
+        ReportedImage(ImageHeader.of(full_header(1)), first, ["PixelSpacing is missing"]),
+        ReportedImage(ImageHeader.of(full_header(2)), findings(())),
+    ]
+    fields: dict[str, object] = {"sources": sources, "not_analysed": [LATERAL]}
+    return report_content(full_header(), **(fields | changes))
 
 
 def envelope(header: Dataset, identity: Identity) -> Envelope:

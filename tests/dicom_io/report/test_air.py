@@ -13,21 +13,16 @@ from pydicom.dataset import Dataset
 from dicom_io.objects.classes import REPORT_CLASSES
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import build_capture
-from dicom_io.objects.uids import heatmap_uid, series_uid
-from dicom_io.read.image_header import ImageHeader
-from dicom_io.report.content import ObjectReference, ReportContent, ReportedImage
+from dicom_io.report.content import ReportContent
 from dicom_io.report.document import build_report
 from dicom_io.report.older_classes import as_class
 from tests.builders.objects import (
     ALGORITHM,
-    LATERAL,
-    SHA256,
     STUDY,
     capture_content,
-    findings,
     full_header,
     read_back,
-    report_content,
+    two_image_content,
     written,
 )
 from tests.tools import air_check, ohif_reader
@@ -37,18 +32,7 @@ from tests.tools.validation import OUTLINE
 @pytest.fixture(scope="module")
 def content() -> ReportContent:
     """Two images: an outlined finding with its heatmap on the first, no finding on the second."""
-    uid = heatmap_uid(f"{STUDY}.1.1", SHA256, "Effusion")
-    series = series_uid(STUDY, SHA256, "heatmap")
-    heatmap = ObjectReference("1.2.840.10008.5.1.4.1.1.7", uid, series, STUDY)
-    first = [replace(f, heatmap=heatmap, outline=OUTLINE) if f.present else f for f in findings()]
-    return report_content(
-        full_header(),
-        sources=[
-            ReportedImage(ImageHeader.of(full_header(1)), first, ["PixelSpacing is missing"]),
-            ReportedImage(ImageHeader.of(full_header(2)), findings(())),
-        ],
-        not_analysed=[LATERAL],
-    )
+    return two_image_content()
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from dicom_io.objects.codes import (
 )
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
-from dicom_io.objects.uids import heatmap_uid, series_uid, tracking_uid
+from dicom_io.objects.uids import tracking_uid
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import ObjectReference, ReportContent, ReportedFinding, ReportedImage
 from dicom_io.report.document import build_report
@@ -40,6 +40,7 @@ from tests.builders.objects import (
     findings,
     full_header,
     report_content,
+    two_image_content,
     written,
 )
 from tests.tools.installed import require_tool
@@ -66,19 +67,8 @@ def texts(ds: Dataset, name: str) -> list[str]:
 @pytest.fixture
 def full_content() -> ReportContent:
     """Two images, an outlined finding with heatmap, a predecessor, notes, a skipped object."""
-    uid = heatmap_uid(f"{STUDY}.1.1", SHA256, "Effusion")
-    series = series_uid(STUDY, SHA256, "heatmap")
-    heatmap = ObjectReference("1.2.840.10008.5.1.4.1.1.7", uid, series, STUDY)
-    first = [replace(f, heatmap=heatmap, outline=OUTLINE) if f.present else f for f in findings()]
-    return report_content(
-        full_header(),
-        sources=[
-            ReportedImage(ImageHeader.of(full_header(1)), first, ["PixelSpacing is missing"]),
-            ReportedImage(ImageHeader.of(full_header(2)), findings(())),
-        ],
-        not_analysed=[LATERAL],
-        predecessor=ObjectReference(Comprehensive3DSRStorage, f"{STUDY}.7", f"{STUDY}.6", STUDY),
-    )
+    earlier = ObjectReference(Comprehensive3DSRStorage, f"{STUDY}.7", f"{STUDY}.6", STUDY)
+    return two_image_content(predecessor=earlier)
 
 
 @pytest.mark.parametrize("header", [full_header, bare_header])
