@@ -32,7 +32,9 @@ class Card:
 
     `thresholds` holds a calibrated probability per label; `calibrators` a JSON object per label,
     read by `curves.calibrators_from_card`; `map_scales` the logit contribution per label that is
-    drawn in the hottest colour. `Bundle.build` sets `weights`.
+    drawn in the hottest colour. `Bundle.build` sets `weights`. `calibration` (the agreement of
+    calibrated probabilities with outcomes) and `reference` (the outputs for the reference film)
+    are empty in a card without them, as in every card of version 0.1.0, and are then not written.
     """
 
     name: str
@@ -47,7 +49,9 @@ class Card:
     provenance: Mapping[str, Any]
     metrics: Mapping[str, Any]
     labels: tuple[str, ...] = LABELS
-    weights: Weights | None = field(default=None)
+    weights: Weights | None = None
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    reference: Mapping[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Return the card as UTF-8 JSON in a fixed layout, so that its sha256 is stable."""
@@ -69,9 +73,14 @@ class Card:
             "map_scales": dict(self.map_scales),
             "provenance": dict(self.provenance),
             "metrics": dict(self.metrics),
+            **self._optional_to_json(),
             "weights": _weights_to_json(self.weights),
         }
         return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    def _optional_to_json(self) -> Json:
+        optional = {"calibration": self.calibration, "reference": self.reference}
+        return {key: dict(value) for key, value in optional.items() if value}
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -113,6 +122,8 @@ class Card:
             provenance=dict(content["provenance"]),
             metrics=dict(content["metrics"]),
             weights=Weights(str(weights["file"]), str(weights["sha256"]), str(weights["dtype"])),
+            calibration=dict(content.get("calibration", {})),
+            reference=dict(content.get("reference", {})),
         )
 
     def check(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 
 from cxr_model.errors import BundleError
 from cxr_model.findings import LABELS
-from cxr_model.predict.bundle import CARD_FILE, WEIGHTS_FILE, Bundle
-from cxr_model.predict.card import FORMAT
+from cxr_model.predict.bundle import CARD_FILE, STARTER, WEIGHTS_FILE, Bundle
+from cxr_model.predict.card import FORMAT, Card
 from cxr_model.predict.network import DenseNet121
 from cxr_model.predict.transform import InputSpec
 from tests.builders.made_models import NARROW, made_card, random_network
@@ -182,3 +183,15 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         network.classifier.weight[0, 0] = 1e6  # beyond float16
     with pytest.raises(BundleError, match="finite"):
         Bundle.build(network, made_card())
+
+
+def test_optional_tables_are_written_only_if_they_are_set(built: Bundle) -> None:
+    old = json.loads(built.card.to_bytes())
+    assert not {"calibration", "reference"} & set(old)
+    card = replace(built.card, calibration={"slope": 0.9}, reference={"film": "phantom"})
+    assert Card.from_bytes(card.to_bytes()) == card
+
+
+def test_the_card_of_an_earlier_version_is_written_as_it_was_read() -> None:
+    data = (STARTER / CARD_FILE).read_bytes()
+    assert Card.from_bytes(data).to_bytes() == data
