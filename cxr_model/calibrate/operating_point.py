@@ -19,6 +19,8 @@ from cxr_model.predict.curves import Floats
 #: Share of the map cells of all images that lie below the hottest colour.
 MAP_QUANTILE = 0.99
 
+_MAP_DIGITS = 4
+
 # Scale in logits of a finding whose map is nowhere positive.
 _SMALLEST_SCALE = 0.05
 
@@ -44,6 +46,16 @@ def thresholds_at_specificity(
         label: _threshold(probabilities[targets[:, i] == 0, i], specificity)
         for i, label in enumerate(LABELS)
     }
+
+
+def mean_film(maps: npt.NDArray[np.float32]) -> Floats:
+    """Return the maps (14, h, w) of the mean film, made symmetrical.
+
+    `maps` is (n, 14, h, w). A mean of few films is noisy: its mirror image halves the noise, and
+    leaves in a map what lies on one side, such as the heart.
+    """
+    mean = maps.mean(axis=0, dtype=np.float64)
+    return np.asarray(((mean + mean[..., ::-1]) / 2).round(_MAP_DIGITS), dtype=np.float64)
 
 
 def map_scales(maps: npt.NDArray[np.float32]) -> dict[str, float]:

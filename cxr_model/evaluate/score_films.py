@@ -13,7 +13,6 @@ from cxr_model.data.predictions import Predictions
 from cxr_model.data.split import patient_split
 from cxr_model.errors import DataError, ImageError
 from cxr_model.evaluate.boxes import Box, Localisation, Map, localise
-from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.curves import sigmoid
 from cxr_model.predict.prediction import Prediction
@@ -97,6 +96,6 @@ def _contribution(maps: Mapping[str, Prediction]) -> Callable[[str, str], Map | 
         prediction = maps.get(image)
         if prediction is None:
             return None
-        return prediction.geometry.to_original(prediction.maps[LABELS.index(label)])
+        return prediction.heat(label)
 
     return contribution

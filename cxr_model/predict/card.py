@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -32,7 +32,8 @@ class Card:
 
     `thresholds` holds a calibrated probability per label; `calibrators` a JSON object per label,
     read by `curves.calibrators_from_card`; `map_scales` the logit contribution per label that is
-    drawn in the hottest colour. `Bundle.build` sets `weights`. `calibration` (the agreement of
+    drawn in the hottest colour. `Bundle.build` sets `weights`. `map_baselines` holds per label the
+    map of the mean film, in rows of logit contributions; `calibration` (the agreement of
     calibrated probabilities with outcomes) and `reference` (the outputs for the reference film)
     are empty in a card without them, as in every card of version 0.1.0, and are then not written.
     """
@@ -50,6 +51,7 @@ class Card:
     metrics: Mapping[str, Any]
     labels: tuple[str, ...] = LABELS
     weights: Weights | None = None
+    map_baselines: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     reference: Mapping[str, Any] = field(default_factory=dict)
 
@@ -79,7 +81,11 @@ class Card:
         return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     def _optional_to_json(self) -> Json:
-        optional = {"calibration": self.calibration, "reference": self.reference}
+        optional: dict[str, Mapping[str, Any]] = {
+            "map_baselines": self.map_baselines,
+            "calibration": self.calibration,
+            "reference": self.reference,
+        }
         return {key: dict(value) for key, value in optional.items() if value}
 
     @classmethod
@@ -122,6 +128,7 @@ class Card:
             provenance=dict(content["provenance"]),
             metrics=dict(content["metrics"]),
             weights=Weights(str(weights["file"]), str(weights["sha256"]), str(weights["dtype"])),
+            map_baselines=dict(content.get("map_baselines", {})),
             calibration=dict(content.get("calibration", {})),
             reference=dict(content.get("reference", {})),
         )
@@ -137,6 +144,7 @@ class Card:
             ("thresholds", self.thresholds),
             ("calibrators", self.calibrators),
             ("map_scales", self.map_scales),
+            ("map_baselines", self.map_baselines or self.map_scales),
         )
         for name, table in tables:
             wrong = set(LABELS) ^ set(table)
@@ -148,6 +156,25 @@ class Card:
             scale = self.map_scales[label]
             if not (math.isfinite(scale) and scale > 0):
                 raise BundleError(f"the card's map scale of {label} is not a positive number")
+        _check_grids(self.map_baselines, self.input.map_size)
+
+
+def _check_grids(baselines: Mapping[str, Any], size: int) -> None:
+    """Raise BundleError unless each map is `size` rows of `size` finite numbers."""
+    for label, rows in baselines.items():
+        cells = [cell for row in rows for cell in row] if _is_grid(rows, size) else [math.nan]
+        if not all(isinstance(cell, int | float) and math.isfinite(cell) for cell in cells):
+            raise BundleError(
+                f"the card's map baseline of {label} is not {size} rows of {size} numbers"
+            )
+
+
+def _is_grid(rows: Any, size: int) -> bool:
+    return (
+        isinstance(rows, list)
+        and len(rows) == size
+        and all(isinstance(row, list) and len(row) == size for row in rows)
+    )
 
 
 def timestamp(now: datetime) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cxr_model.findings import NO_FINDING
+from cxr_model.findings import LABELS, NO_FINDING
 from cxr_model.predict.transform import Geometry
 
 
@@ -30,11 +30,28 @@ class Prediction:
 
     ``maps`` (14, h, w) float32 holds each cell's contribution W_c·F to the logit: the logit of
     label c is ``maps[c].mean() + bias[c]``. ``geometry`` maps that grid back to the image's pixels.
+    ``baseline`` (14, h, w) is the map of the mean film of the bundle's validation patients; None if
+    the bundle has none.
     """
 
     findings: tuple[Finding, ...]
     maps: npt.NDArray[np.float32]
     geometry: Geometry
+    baseline: npt.NDArray[np.float32] | None = None
+
+    def heat(self, label: str) -> npt.NDArray[np.float32]:
+        """Return the map to draw, float32 (rows, cols) on the image's pixels.
+
+        It holds the contributions of `label` less those of the mean film, so that it is hot where
+        this film differs, and not where every film has its heart. With the features linear in the
+        head this is the difference of the logit from that of the mean film, by place (Lundberg and
+        Lee, "A unified approach to interpreting model predictions", NeurIPS 2017, linear SHAP).
+        """
+        index = LABELS.index(label)
+        grid = self.maps[index]
+        return self.geometry.to_original(
+            grid if self.baseline is None else grid - self.baseline[index]
+        )
 
     def finding(self, label: str) -> Finding:
         """Return the finding of `label`. Raises KeyError if `label` is not in `LABELS`."""

@@ -8,6 +8,7 @@ import torch
 
 from cxr_model.errors import DeviceError
 from cxr_model.predict.bundle import Bundle
+from cxr_model.predict.card import Card
 from cxr_model.predict.choices import Device
 from cxr_model.predict.curves import calibrated_probabilities, calibrators_from_card
 from cxr_model.predict.network import contributions
@@ -43,6 +44,7 @@ class Predictor:
         self.device = _device(device)
         self._batch = batch
         self._calibrators = calibrators_from_card(bundle.card.calibrators)
+        self._baseline = _baseline(bundle.card)
         if threads is not None:
             torch.set_num_threads(threads)
         self._network = bundle.network.eval().to(self.device)
@@ -89,7 +91,13 @@ class Predictor:
             Finding(label, float(logits[i]), float(probabilities[i]), card.thresholds[label])
             for i, label in enumerate(card.labels)
         )
-        return Prediction(findings, maps, geometry)
+        return Prediction(findings, maps, geometry, self._baseline)
+
+
+def _baseline(card: Card) -> npt.NDArray[np.float32] | None:
+    if not card.map_baselines:
+        return None
+    return np.asarray([card.map_baselines[label] for label in card.labels], dtype=np.float32)
 
 
 def _device(name: str) -> torch.device:

@@ -131,8 +131,8 @@ def _tile(
     small = np.asarray(cv2.resize(film, size, interpolation=method), dtype=np.uint8)
     if finding is None:
         return np.repeat(small[:, :, None], 3, axis=2)
-    contribution = prediction.geometry.to_original(prediction.maps[LABELS.index(finding.label)])
-    fitted = np.asarray(cv2.resize(contribution, size, interpolation=method), dtype=np.float32)
+    heat = prediction.heat(finding.label)
+    fitted = np.asarray(cv2.resize(heat, size, interpolation=method), dtype=np.float32)
     return overlay(small, fitted, scales[finding.label])
 
 

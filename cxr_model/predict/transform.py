@@ -39,6 +39,12 @@ class InputSpec:
         """Number of input channels."""
         return len(self.mean)
 
+    @property
+    def map_size(self) -> int:
+        """Rows and columns of a map of DenseNet-121, which halves its input five times."""
+        # The first convolution and the pooling after it pad; the three transitions do not.
+        return -(-self.size // 4) // 8
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from cxr_model.calibrate.calibration import calibrate
 from cxr_model.calibrate.operating_point import (
     MAP_QUANTILE,
     map_scales,
+    mean_film,
     operating_point,
     thresholds_at_specificity,
 )
@@ -54,6 +57,7 @@ def make_bundle(
     thresholds = thresholds_at_specificity(
         calibrated.probabilities, calibrated.targets, config.specificity
     )
+    baselines = mean_film(validation.maps)
     card = Card(
         name=config.name,
         version=config.version,
@@ -66,7 +70,8 @@ def make_bundle(
             "map_scale_quantile": MAP_QUANTILE,
         },
         calibrators=calibration.to_card(),
-        map_scales=map_scales(validation.maps),
+        map_scales=map_scales((validation.maps - baselines).astype(np.float32)),
+        map_baselines=dict(zip(LABELS, baselines.tolist(), strict=True)),
         provenance=provenance,
         metrics={
             "validation": card_metrics(calibrated, thresholds),

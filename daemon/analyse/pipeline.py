@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_model.errors import ImageError
-from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.card import Card
 from cxr_model.predict.heatmap import render
@@ -203,11 +202,9 @@ class Pipeline:
         """Draw one overlay per finding at or above its threshold; an absent finding gets none."""
         card = self._predictor.bundle.card
         for finding in prediction.present:
-            grid = prediction.maps[LABELS.index(finding.label)]
-            contribution = prediction.geometry.to_original(grid)
             rgb = render(
                 pixels,
-                contribution,
+                prediction.heat(finding.label),
                 scale=card.map_scales[finding.label],
                 label=finding.label,
                 probability=finding.probability,
@@ -253,8 +250,10 @@ def on_stored_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) 
         top = box.size - top - height
     if pose.transposed:
         top, left, height, width = left, top, width, height
+    baseline = prediction.baseline
     return replace(
         prediction,
         maps=pose.to_stored(prediction.maps),
+        baseline=None if baseline is None else pose.to_stored(baseline),
         geometry=Geometry(rows, columns, box.size, top, left, height, width),
     )

@@ -205,8 +205,7 @@ class ObjectBuilder:
         return replace(picture, sop_instance_uid=uid, kind=kind, data=data)
 
     def _map(self, finding: Finding) -> NDArray[np.float32]:
-        grid = self._prediction.maps[LABELS.index(finding.label)]
-        return self._prediction.geometry.to_original(grid)
+        return self._prediction.heat(finding.label)
 
     def _series_uid(self, kind: ObjectKind) -> str:
         study = study_key(self._origin, self._source.uids["StudyInstanceUID"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxr_model.calibrate.operating_point import map_scales, thresholds_at_specificity
+from cxr_model.calibrate.operating_point import map_scales, mean_film, thresholds_at_specificity
 from cxr_model.findings import LABELS
 
 
@@ -35,3 +35,9 @@ def test_map_scales_follow_the_rising_cells_only() -> None:
     scales = map_scales(maps)
     assert scales["Cardiomegaly"] == pytest.approx(1.97, abs=0.01)
     assert 0 < scales["Mass"] < 0.1
+
+
+def test_the_mean_film_is_symmetrical() -> None:
+    maps = np.zeros((2, 14, 1, 3), np.float32)
+    maps[:, 0] = [[[1, 2, 9]], [[3, 4, 1]]]
+    np.testing.assert_allclose(mean_film(maps)[0], [[3.5, 3, 3.5]])

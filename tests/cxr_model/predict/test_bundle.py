@@ -124,6 +124,11 @@ def edit_scale(card: dict[str, Any]) -> None:
     card["map_scales"]["Mass"] = 0
 
 
+def edit_baseline(card: dict[str, Any]) -> None:
+    card["map_baselines"] = {label: [[0.0, 0.0], [0.0, 0.0]] for label in LABELS}
+    card["map_baselines"]["Mass"] = [[0.0, 0.0], [0.0]]
+
+
 def edit_input(card: dict[str, Any]) -> None:
     card["input"]["size"] = "large"
 
@@ -148,6 +153,7 @@ def edit_channels(card: dict[str, Any]) -> None:
         (edit_threshold, r"thresholds do not fit the labels: \['Mass'\]"),
         (edit_probability, "threshold of Mass is not a probability"),
         (edit_scale, "map scale of Mass"),
+        (edit_baseline, "map baseline of Mass is not 2 rows of 2 numbers"),
         (edit_input, "malformed"),
         (edit_missing, "no 'calibrators'"),
         (edit_path, "does not name its weights file"),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,6 +35,17 @@ def test_summary_names_positive_findings_most_probable_first() -> None:
 
 def test_finding_by_label() -> None:
     assert prediction(Hernia=0.5).finding("Hernia").probability == 0.5
+
+
+def test_heat_is_the_map_less_that_of_the_mean_film_on_the_films_pixels() -> None:
+    maps = np.zeros((14, 2, 2), np.float32)
+    maps[4] = [[5, 3], [3, 3]]
+    plain = replace(prediction(), maps=maps, geometry=Geometry.fit(64, 32, 64))
+    assert plain.heat("Mass").shape == (64, 32)
+    assert plain.heat("Mass").max() > 4
+    less = replace(plain, baseline=np.where(maps > 0, np.float32(3), np.float32(0)))
+    np.testing.assert_allclose(less.heat("Mass"), plain.heat("Mass") - 3, atol=1e-6)
+    np.testing.assert_array_equal(less.heat("Nodule"), plain.heat("Nodule"))
 
 
 def test_the_vocabulary_does_not_load_torch() -> None:

@@ -10,7 +10,14 @@ from cxr_model.errors import CalibrationError, DeviceError, ImageError
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.predictor import Predictor
-from tests.builders.made_models import INTERCEPT, SLOPE, random_bundle
+from cxr_model.predict.transform import InputSpec
+from tests.builders.made_models import (
+    INTERCEPT,
+    SLOPE,
+    made_card,
+    random_bundle,
+    random_network,
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +66,24 @@ def test_each_map_adds_up_to_its_logit(made_bundle: Bundle, images: list[np.ndar
         assert prediction.maps.dtype == np.float32
         logits = [finding.logit for finding in prediction.findings]
         np.testing.assert_allclose(prediction.maps.mean(axis=(1, 2)) + bias, logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [32, 95, 210, 224])
+def test_a_map_has_the_size_that_the_input_gives(size: int) -> None:
+    assert random_network()(torch.zeros(1, 3, size, size)).features.shape[-2:] == (
+        InputSpec(size).map_size,
+        InputSpec(size).map_size,
+    )
+
+
+def test_the_mean_film_of_the_card_is_taken_from_the_heat(images: list[np.ndarray]) -> None:
+    grids = {label: [[1.0, 2.0], [3.0, 4.0]] for label in LABELS}
+    bundle = Bundle.build(random_network(), made_card(map_baselines=grids))
+    (prediction,) = Predictor(bundle, device="cpu").predict(images[:1])
+    less = prediction.maps[2] - np.asarray([[1, 2], [3, 4]], np.float32)
+    np.testing.assert_allclose(
+        prediction.heat("Effusion"), prediction.geometry.to_original(less), atol=1e-6
+    )
 
 
 def test_threads_are_set_only_when_asked_for(made_bundle: Bundle) -> None:

@@ -77,6 +77,9 @@ def test_the_card_has_the_provenance(trained: TrainingConfig) -> None:
     assert stage["settings"]["labels"] == "labels.csv"
     assert stage["log"][0]["step"] == 2
     assert str(trained.images.parent) not in card.to_bytes().decode()
+    grids = np.asarray(list(card.map_baselines.values()))
+    assert grids.shape == (14, card.input.map_size, card.input.map_size)
+    np.testing.assert_array_equal(grids, grids[:, :, ::-1])
 
 
 def test_the_metrics_are_those_of_the_held_out_patients(trained: TrainingConfig) -> None:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.prediction import Prediction
 from cxr_model.predict.predictor import Predictor
+from cxr_model.predict.transform import Geometry
 from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
 from daemon.analyse.gate_and_decode import Film
-from daemon.analyse.pipeline import Analysis, Pipeline
+from daemon.analyse.pipeline import Analysis, Pipeline, on_stored_grid
 from daemon.analyse.result_objects import BuiltObject, ObjectBuilder
-from dicom_io.read.orientation import Pose
+from dicom_io.read.orientation import Pose, pose_of
 from storage.records import ObjectKind
 from tests.builders.images.films import chest_film, chest_values, file_bytes, lie_as
 from tests.builders.objects import NOW
@@ -52,6 +53,17 @@ def test_a_rotated_or_mirrored_film_has_the_same_findings_and_maps_on_its_grid(
     heatmaps = list(pipeline.heatmaps(lying.pixels, found))
     assert heatmaps
     assert all(heatmap.rgb.shape[:2] == lying.pixels.shape for heatmap in heatmaps)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_the_mean_film_turns_with_the_maps(orientation: str) -> None:
+    maps = np.random.default_rng(0).random((14, 2, 2), dtype=np.float32)
+    baseline = maps[::-1].copy()
+    upright = Prediction((), maps, Geometry.fit(40, 30, 64), baseline)
+    pose, _ = pose_of(orientation, {})
+    turned = on_stored_grid(upright, pose, *lie_as(np.zeros((40, 30)), orientation).shape)
+    wanted = lie_as(upright.heat("Mass"), orientation)
+    np.testing.assert_allclose(turned.heat("Mass"), wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("orientation", ["L\\F", "F\\R"])
