@@ -4,6 +4,7 @@
     ├── ImageError              an array or a file that is not a greyscale image
     │   └── SeveralImagesError  a file of several images, none of which is the only film
     ├── BundleError             a missing, incomplete or altered bundle, or one of another format
+    ├── ModelOutputError        an output of a network that is not a finite number
     ├── CheckpointError         a checkpoint that cannot become a bundle
     ├── DownloadError           published weights that could not be downloaded or verified
     ├── CalibrationError        predictions that cannot be calibrated or scored
@@ -34,6 +35,14 @@ class SeveralImagesError(ImageError):
 
 class BundleError(ModelError):
     """The bundle is missing, incomplete or altered, or has an unknown format."""
+
+
+class ModelOutputError(ModelError):
+    """The network's output for `image`, a position in the call's images, is not a result."""
+
+    def __init__(self, image: int, reason: str) -> None:
+        super().__init__(reason)
+        self.image = image
 
 
 class CheckpointError(ModelError):

@@ -3,11 +3,12 @@
 import datetime
 import logging
 
+from cxr_model.errors import ModelOutputError
 from daemon.analyse.analyse_job import ImageAnalyser
 from daemon.analyse.decoder_pool import DecoderLimits
 from daemon.analyse.pipeline import Pipeline
 from daemon.config.settings import Config
-from daemon.errors import ROOM_ERRORS, DecoderError
+from daemon.errors import ROOM_ERRORS, DecoderError, ModelFailedError
 from daemon.report.report_job import StudyReporter
 from daemon.worker.backoff import Backoff
 from daemon.worker.lease import Lease
@@ -64,7 +65,10 @@ class Analyst:
         return any(worked)
 
     def work(self, kind: JobKind) -> bool:
-        """Do the next job of this kind that is due. Return False if none is due."""
+        """Do the next job of this kind that is due. Return False if none is due.
+
+        Raises ModelFailedError if the model gave an output that is not a result: the job is parked.
+        """
         job = self._store.jobs.claim((kind,), self._worker, self._lease)
         if job is None:
             return False
@@ -73,6 +77,8 @@ class Analyst:
                 self._do(job)
         except LeaseLostError:
             log.warning("job %d was taken over by another worker; its result is kept", job.id)
+        except ModelOutputError as error:
+            raise self._model_failed(job, error) from error
         except Exception as error:  # noqa: BLE001 - one image must not stop the role
             self._failed(job, error)
         return True
@@ -84,6 +90,19 @@ class Analyst:
             handler.give_up(job, "the analysis stopped without an answer at every attempt")
         else:
             handler.run(job)
+
+    def _model_failed(self, job: Job, error: ModelOutputError) -> ModelFailedError:
+        """Park the job: neither a finding nor a reason is recorded, and the film is kept."""
+        log.error("job %d is parked: %s", job.id, error)
+        try:
+            self._store.jobs.fail(job, str(error), None, audited=str(error))
+        except StorageError as storage_error:
+            log.error("job %d waits until its lease expires: %s", job.id, storage_error)
+        return ModelFailedError(
+            f"no film is analysed: {error}; job {job.id} is parked. Run `cxrd check`, set "
+            "model.bundle to a bundle that passes it, restart `cxrd serve`, then run "
+            f"`cxrd jobs retry {job.id}`"
+        )
 
     def _failed(self, job: Job, error: Exception) -> None:
         # The text of an unexpected error may quote the header: it is neither stored nor logged.

@@ -3,6 +3,7 @@
     DaemonError
     ├── ConfigError      config.yaml or the environment cannot be used
     ├── DecoderError      no process that reads images can be started           (retryable)
+    ├── ModelFailedError  the model gave an output that is not a result, so no film is analysed
     ├── RoleFailedError  a role could not start, so the daemon does not run
     ├── SyslogError      the syslog server cannot be reached                   (retryable)
     └── UsageError       a command names an object that does not exist
@@ -29,6 +30,10 @@ class DecoderError(DaemonError):
     """No process that reads images can be started: too little memory or too many processes."""
 
     retryable = True
+
+
+class ModelFailedError(DaemonError):
+    """The model gave an output that is not a finite number: it must not analyse further films."""
 
 
 class RoleFailedError(DaemonError):

@@ -92,7 +92,7 @@ class _Child:
     @property
     def is_settled(self) -> bool:
         """True if the start of the daemon does not wait for this role any longer."""
-        waits = self.refusal is not None and self.refusal.temporary
+        waits = self.refusal is not None and (self.refusal.temporary or self.refusal.final)
         return self.is_up or waits or self.failures >= START_ATTEMPTS
 
     @property
@@ -245,8 +245,9 @@ class Supervisor:
         while not stop.is_set() and not all(child.is_settled for child in self._children):
             self._watch_all(store)
             for child in self._children:
-                if child.refusal is not None and not child.refusal.temporary:
-                    raise RoleFailedError(child.refusal.reason)
+                refusal = child.refusal
+                if refusal is not None and not (refusal.temporary or refusal.final):
+                    raise RoleFailedError(refusal.reason)
             board.publish(self._statuses())
             stop.wait(0.02)
 
@@ -329,9 +330,13 @@ class Supervisor:
     def _wait_to_restart(self, child: _Child, store: Store, reason: str) -> None:
         child.failures += 1
         child.ended, child.since = reason, self._date()
-        wait = self._restart.seconds(child.failures)
-        log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
-        child.restart_at = self._monotonic() + wait
+        if child.refusal is not None and child.refusal.final:
+            log.error("%s stopped for good: %s", child.role, reason)
+            child.restart_at = math.inf
+        else:
+            wait = self._restart.seconds(child.failures)
+            log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
+            child.restart_at = self._monotonic() + wait
         refusal = child.refusal.reason if child.refusal is not None else ""
         if refusal == "" or refusal != child.recorded:
             detail = f"{child.role} stopped: {reason}"

@@ -1,14 +1,16 @@
 """The card of a bundle: identity, input, labels, calibration, thresholds, provenance, metrics."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from cxr_model.errors import BundleError
+from cxr_model.card_values import check_card, check_grids
+from cxr_model.errors import BundleError, CalibrationError
+from cxr_model.files.strict_json import parse_json, shown
 from cxr_model.findings import LABELS
+from cxr_model.predict.curves import calibrators_from_card
 from cxr_model.predict.transform import InputSpec
 
 FORMAT = "cxrd-bundle/1"
@@ -57,7 +59,11 @@ class Card:
 
     def to_bytes(self) -> bytes:
         """Return the card as UTF-8 JSON in a fixed layout, so that its sha256 is stable."""
-        content: Json = {
+        text = json.dumps(self._to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        return f"{text}\n".encode()
+
+    def _to_json(self) -> Json:
+        return {
             "format": FORMAT,
             "name": self.name,
             "version": self.version,
@@ -78,7 +84,6 @@ class Card:
             **self._optional_to_json(),
             "weights": _weights_to_json(self.weights),
         }
-        return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     def _optional_to_json(self) -> Json:
         optional: dict[str, Mapping[str, Any]] = {
@@ -92,19 +97,22 @@ class Card:
     def from_bytes(cls, data: bytes) -> Self:
         """Read a card. Raises BundleError with one line about the first fault."""
         try:
-            content = json.loads(data)
+            content = parse_json(data)
         except ValueError as error:
-            raise BundleError(f"the card is not JSON: {error}") from error
+            raise BundleError(f"the card is not JSON of this software: {error}") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            found = content.get("format") if isinstance(content, dict) else None
-            raise BundleError(f"this software reads bundles of format {FORMAT!r}, not {found!r}")
+            found = content.get("format") if isinstance(content, dict) else content
+            raise BundleError(
+                f"this software reads bundles of format {FORMAT!r}, not {shown(found)}"
+            )
         try:
+            check_card(content)
             card = cls._from_json(content)
         except KeyError as error:
             raise BundleError(f"the card has no {error}") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"the card is malformed: {error}") from error
-        card.check()
+        card._check_tables()
         return card
 
     @classmethod
@@ -134,47 +142,20 @@ class Card:
         )
 
     def check(self) -> None:
-        """Raise BundleError if a table of the card lacks a label or holds an impossible value."""
-        if self.labels != LABELS:
-            raise BundleError(
-                "the card's labels are not the 14 of NIH ChestX-ray14 in NIH order: "
-                f"{', '.join(map(str, self.labels))}"
-            )
-        tables: tuple[tuple[str, Mapping[str, Any]], ...] = (
-            ("thresholds", self.thresholds),
-            ("calibrators", self.calibrators),
-            ("map_scales", self.map_scales),
-            ("map_baselines", self.map_baselines or self.map_scales),
-        )
-        for name, table in tables:
-            wrong = set(LABELS) ^ set(table)
-            if wrong:
-                raise BundleError(f"the card's {name} do not fit the labels: {sorted(wrong)}")
-        for label in LABELS:
-            if not 0.0 <= self.thresholds[label] <= 1.0:
-                raise BundleError(f"the card's threshold of {label} is not a probability")
-            scale = self.map_scales[label]
-            if not (math.isfinite(scale) and scale > 0):
-                raise BundleError(f"the card's map scale of {label} is not a positive number")
-        _check_grids(self.map_baselines, self.input.map_size)
+        """Raise BundleError, in one line, if the card could not be read again once written."""
+        try:
+            content = parse_json(self.to_bytes())
+        except ValueError as error:
+            raise BundleError(f"the card cannot be written as JSON: {error}") from error
+        check_card(content)
+        self._check_tables()
 
-
-def _check_grids(baselines: Mapping[str, Any], size: int) -> None:
-    """Raise BundleError unless each map is `size` rows of `size` finite numbers."""
-    for label, rows in baselines.items():
-        cells = [cell for row in rows for cell in row] if _is_grid(rows, size) else [math.nan]
-        if not all(isinstance(cell, int | float) and math.isfinite(cell) for cell in cells):
-            raise BundleError(
-                f"the card's map baseline of {label} is not {size} rows of {size} numbers"
-            )
-
-
-def _is_grid(rows: Any, size: int) -> bool:
-    return (
-        isinstance(rows, list)
-        and len(rows) == size
-        and all(isinstance(row, list) and len(row) == size for row in rows)
-    )
+    def _check_tables(self) -> None:
+        check_grids(self.map_baselines, self.input.map_size)
+        try:
+            calibrators_from_card(self.calibrators)
+        except CalibrationError as error:
+            raise BundleError(f"the card's calibrators cannot be used: {error}") from error
 
 
 def timestamp(now: datetime) -> str:

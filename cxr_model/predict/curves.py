@@ -4,7 +4,6 @@ Every curve is strictly increasing, so calibration changes neither the order of 
 A curve is a frozen value with a JSON form.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -19,6 +18,12 @@ Floats = npt.NDArray[np.float64]
 
 #: Distance from 0 and 1 to which probabilities are clipped before a logarithm.
 SMALLEST = 1e-12
+
+#: Greatest parameter of a curve. With logits up to 100,000 no probability is then NaN.
+LARGEST = 1e6
+
+# Knots this close would make a slope infinite.
+_CLOSEST = 1e-300
 
 
 def sigmoid(logits: npt.ArrayLike) -> Floats:
@@ -70,8 +75,8 @@ class Platt:
 
     def __post_init__(self) -> None:
         """Raise CalibrationError unless the curve rises."""
-        _require(math.isfinite(self.intercept), "a Platt intercept must be a finite number")
-        _require(math.isfinite(self.slope) and self.slope > 0, "a Platt slope must be positive")
+        _require(abs(self.intercept) <= LARGEST, "a Platt intercept must be a finite number")
+        _require(0 < self.slope <= LARGEST, "a Platt slope must be positive")
 
     def apply(self, logits: npt.ArrayLike) -> Floats:
         """Return calibrated logits, of the same shape."""
@@ -116,7 +121,7 @@ class Beta:
 
     def __post_init__(self) -> None:
         """Raise CalibrationError unless the curve rises."""
-        finite = all(math.isfinite(value) for value in (self.a, self.b, self.c))
+        finite = all(abs(value) <= LARGEST for value in (self.a, self.b, self.c))
         # b = 0 would make high probabilities equal, a = 0 low ones.
         _require(finite and min(self.a, self.b) > 0, "beta parameters a and b must be positive")
 
@@ -152,7 +157,7 @@ class Isotonic:
         _require(len(self.logits) == len(self.calibrated) > 0, "isotonic knots come in pairs")
         for values in pairs:
             steps = np.diff(np.asarray(values))
-            rising = np.isfinite(values).all() and (steps > 0).all()
+            rising = (np.abs(values) <= LARGEST).all() and (steps > _CLOSEST).all()
             _require(bool(rising), "isotonic knots must rise strictly")
 
     def apply(self, logits: npt.ArrayLike) -> Floats:

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cxr_model.errors import DeviceError
+from cxr_model.card_values import MOST_OUTPUT
+from cxr_model.errors import BundleError, DeviceError, ModelOutputError
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import Card
 from cxr_model.predict.choices import Device
@@ -14,6 +15,7 @@ from cxr_model.predict.curves import calibrated_probabilities, calibrators_from_
 from cxr_model.predict.network import contributions
 from cxr_model.predict.prediction import Finding, Prediction
 from cxr_model.predict.transform import Geometry, preprocess
+from cxr_model.reference_film import REFERENCE_FILM, reference_film
 
 #: Larger batches are no faster on a CPU and take more memory.
 BATCH = 8
@@ -54,19 +56,53 @@ class Predictor:
         """Return a prediction per image, in order.
 
         Each image is uint8 (rows, cols), displayed with 0 black and 255 white; sizes may differ.
-        Raises ImageError for any other array.
+        Raises ImageError for any other array, ModelOutputError if an output is not a finite
+        number: then no image of the call has a result.
         """
-        return [
-            prediction
-            for start in range(0, len(images), self._batch)
-            for prediction in self._predict(images[start : start + self._batch])
-        ]
+        predictions: list[Prediction] = []
+        for start in range(0, len(images), self._batch):
+            try:
+                predictions.extend(self._predict(images[start : start + self._batch]))
+            except ModelOutputError as error:
+                raise ModelOutputError(start + error.image, str(error)) from error
+        return predictions
+
+    def check_reference(self) -> float | None:
+        """Run the reference film; return the largest difference of a logit to the card's record.
+
+        Returns None for a card without a record, as of version 0.1.0: the outputs are then only
+        known to be finite. Raises BundleError if the outputs are those of another network,
+        ModelOutputError if they are not finite.
+        """
+        card = self.bundle.card
+        recorded = card.reference
+        (prediction,) = self.predict([reference_film()])
+        if not recorded:
+            return None
+        if recorded["film"] != REFERENCE_FILM:
+            raise BundleError(
+                f"the card's reference film is {recorded['film']!r}, and this software draws "
+                f"{REFERENCE_FILM!r}: use the software that made the bundle, or a newer one"
+            )
+        tolerance = float(recorded["tolerance"])
+        pairs = zip(prediction.findings, recorded["outputs"], strict=True)
+        differences = {f.label: abs(f.logit - float(value)) for f, value in pairs}
+        label, worst = max(differences.items(), key=lambda item: item[1])
+        if not worst <= tolerance:
+            raise BundleError(
+                f"{card.name} {card.version} gives other outputs here than where it was made: for "
+                f"the reference film the logit of {label} differs by {worst:.2g}, more than "
+                f"{tolerance:g}; no film is analysed with it: fetch the bundle again, or set "
+                "another model.device"
+            )
+        return worst
 
     def _predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
         inputs = [preprocess(image, self.bundle.card.input) for image in images]
         logits, maps = self._forward(torch.stack([tensor for tensor, _ in inputs]))
         labels = self.bundle.card.labels
         probabilities = calibrated_probabilities(self._calibrators, labels, logits)
+        _require_plausible(labels, logits, probabilities, maps)
         for row, (_, geometry) in enumerate(inputs):
             yield self._prediction(logits[row], probabilities[row], maps[row], geometry)
 
@@ -98,6 +134,26 @@ def _baseline(card: Card) -> npt.NDArray[np.float32] | None:
     if not card.map_baselines:
         return None
     return np.asarray([card.map_baselines[label] for label in card.labels], dtype=np.float32)
+
+
+def _require_plausible(
+    labels: Sequence[str],
+    logits: npt.NDArray[np.float64],
+    probabilities: npt.NDArray[np.float64],
+    maps: npt.NDArray[np.float32],
+) -> None:
+    """Raise ModelOutputError unless every output is a finite number that a network can mean."""
+    # Comparisons with NaN are false, so that NaN is not plausible.
+    plausible = (np.abs(logits) <= MOST_OUTPUT) & (probabilities >= 0) & (probabilities <= 1)
+    plausible &= np.isfinite(maps).all(axis=(2, 3))
+    if plausible.all():
+        return
+    row, column = (int(index) for index in np.argwhere(~plausible)[0])
+    raise ModelOutputError(
+        row,
+        f"the model's output for {labels[column]} is not a result (logit "
+        f"{logits[row, column]:g}, probability {probabilities[row, column]:g})",
+    )
 
 
 def _device(name: str) -> torch.device:

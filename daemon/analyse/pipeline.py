@@ -80,18 +80,22 @@ class Pipeline:
         self._predictor = predictor
         self._decoders = decoders
         self.algorithm = _algorithm(predictor.bundle)
+        self.reference_difference: float | None = None
+        """Largest difference of a logit for the reference film; None if the card records none."""
 
     @classmethod
     def open(cls, config: ModelConfig, limits: DecoderLimits = DEFAULT_LIMITS) -> Self:
-        """Load the configured bundle; images are decoded within the limits.
+        """Load the configured bundle and run its reference film.
 
-        Raises ModelError if the bundle cannot be used.
+        Images are decoded within the limits. Raises ModelError if the bundle cannot be used.
         """
         path = STARTER if config.bundle == STARTER_BUNDLE else Path(config.bundle)
         predictor = Predictor(
             Bundle.load(path), device=config.device, threads=config.threads or None
         )
-        return cls(predictor, DecoderPool(limits))
+        pipeline = cls(predictor, DecoderPool(limits))
+        pipeline.reference_difference = predictor.check_reference()
+        return pipeline
 
     @property
     def card(self) -> Card:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cxr_model.errors import ModelOutputError
 from cxr_model.predict.prediction import Prediction, clinical_summary
 from cxr_model.predict.predictor import BATCH
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits
@@ -43,6 +44,7 @@ from daemon.batch.find_files import InputFile, find_files
 from daemon.batch.read_file import ReadFile, failed, read_file
 from daemon.batch.thresholds import write_thresholds
 from daemon.config.settings import ModelConfig
+from daemon.errors import ModelFailedError
 from storage.files.durable import storage_errors
 
 _LONGEST_NAME_BYTES = 180
@@ -88,7 +90,8 @@ def analyse_files(
     `identifiers` adds those of patient and study to the report. `limits` apply to reading one
     image. `echo` receives a line for every file that is not analysed.
     Raises UsageError for unusable paths or an unusable folder, ModelError for an unusable bundle,
-    and StorageError if the disk stops the run; rows written before are kept.
+    ModelFailedError if the model's output for a film is not a result, and StorageError if the disk
+    stops the run; rows written before are kept.
     """
     files = find_files(paths, out)
     pipeline = Pipeline.open(model, limits)
@@ -133,7 +136,8 @@ class Batch:
     def run(self, files: Iterable[InputFile]) -> Generator[Row, None, None]:
         """Yield the rows of `files`, in their order.
 
-        Raises StorageError if a heatmap cannot be written.
+        Raises StorageError if a heatmap cannot be written, ModelFailedError if the model's output
+        for a film is not a result.
         """
         pool = ThreadPoolExecutor(self._workers)
         ahead = BATCH + self._workers
@@ -146,7 +150,16 @@ class Batch:
     def _predict(self, read: Iterator[ReadFile]) -> Iterator[_Predicted]:
         while group := list(islice(read, BATCH)):
             films = [item.film for item in group if isinstance(item.film, Film)]
-            predicted = self._pipeline.predict_all([(film.pixels, film.pose) for film in films])
+            try:
+                predicted = self._pipeline.predict_all([(film.pixels, film.pose) for film in films])
+            except ModelOutputError as error:
+                names = [item.file.image_id for item in group if isinstance(item.film, Film)]
+                raise ModelFailedError(
+                    one_line(
+                        f"{names[error.image]}: {error}; no row is written for it, and no further "
+                        "film is analysed: use another bundle, or fetch this one again"
+                    )
+                ) from error
             predictions = iter(predicted)
             for item in group:
                 film = item.film

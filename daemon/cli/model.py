@@ -43,8 +43,13 @@ def show(
     """Show a bundle's identity, intended use, thresholds, metrics and provenance."""
     from cxr_model.evaluate.text import bundle_text
     from cxr_model.predict.bundle import STARTER, Bundle
+    from cxr_model.predict.predictor import Predictor
+    from cxr_model.reference_film import reference_sentence
 
-    typer.echo(bundle_text(Bundle.load(bundle or STARTER)))
+    model = Bundle.load(bundle or STARTER)
+    difference = Predictor(model, device=Device.CPU).check_reference()
+    typer.echo(bundle_text(model))
+    typer.echo(f"\n{reference_sentence(difference)}")
 
 
 @model_app.command()

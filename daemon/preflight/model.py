@@ -46,14 +46,16 @@ def _answer(config: Config, sender: "Connection[CheckResult, None]") -> None:
 
 def _self_test(config: Config) -> CheckResult:
     # Imported here, in the child: the process of the other checks does not load the network.
+    from cxr_model.reference_film import reference_sentence
     from daemon.analyse.pipeline import Pipeline
 
     pipeline = Pipeline.open(config.model)
     model = pipeline.algorithm
     error = pipeline.self_test()
     detail = f"{model.name} {model.version}, sha256 {model.sha256[:12]}…"
-    if error > MAP_TOLERANCE:
+    if not error <= MAP_TOLERANCE:
         return CheckResult(
             "model", False, f"{detail}: its maps differ from its logits by {error:.2g}"
         )
-    return CheckResult("model", True, f"{detail}, maps add up to the logits")
+    verified = reference_sentence(pipeline.reference_difference)
+    return CheckResult("model", True, f"{detail}, maps add up to the logits, {verified}")

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from types import FrameType
 
 from daemon.config.settings import Config
-from daemon.errors import ROOM_ERRORS
+from daemon.errors import ROOM_ERRORS, ModelFailedError
 from daemon.worker.core_dumps import forbid_core_dumps
 from dicom_io.errors import CertificateDateError
 
@@ -66,10 +66,13 @@ class CannotStart:
     """Message to the supervisor: the role cannot work. The reason is one line.
 
     If the reason is `temporary`, the role may work later, and the supervisor keeps the other roles.
+    If it is `final`, the role had worked and must not work on: the supervisor keeps the other roles
+    and does not start this role again.
     """
 
     reason: str
     temporary: bool = False
+    final: bool = False
 
 
 def role_process(
@@ -93,7 +96,8 @@ def role_process(
         silence_libraries()
         module.run(context)
     except ROOM_ERRORS as error:
-        send(CannotStart(str(error), temporary=isinstance(error, CertificateDateError)))
+        temporary = isinstance(error, CertificateDateError)
+        send(CannotStart(str(error), temporary, final=isinstance(error, ModelFailedError)))
         sys.exit(CANNOT_START)
 
 

@@ -1,16 +1,18 @@
 """The predictor returns calibrated findings and maps of each image."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from cxr_model.errors import CalibrationError, DeviceError, ImageError
+from cxr_model.errors import BundleError, DeviceError, ImageError, ModelOutputError
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.predictor import Predictor
-from cxr_model.predict.transform import InputSpec
+from cxr_model.predict.transform import InputSpec, preprocess
+from cxr_model.reference_film import reference_film
 from tests.builders.made_models import (
     INTERCEPT,
     SLOPE,
@@ -112,6 +114,53 @@ def test_a_colour_image_is_refused(made_bundle: Bundle) -> None:
         Predictor(made_bundle, device="cpu").predict([np.zeros((4, 4, 3), np.uint8)])
 
 
+def test_outputs_for_the_reference_film_are_those_of_the_card(made_bundle: Bundle) -> None:
+    assert Predictor(made_bundle, device="cpu").check_reference() == pytest.approx(0, abs=1e-4)
+    outputs = [*made_bundle.card.reference["outputs"]]
+    outputs[4] += 0.05
+    reference = {**made_bundle.card.reference, "outputs": outputs}
+    for changed, message in (
+        ({"reference": reference}, r"logit of Mass differs by 0\.05"),
+        ({"reference": {**reference, "film": "another/1"}}, "reference film is 'another/1'"),
+        ({"input": InputSpec(96)}, "gives other outputs here"),
+    ):
+        other = replace(made_bundle, card=replace(made_bundle.card, **changed))
+        with pytest.raises(BundleError, match=message):
+            Predictor(other, device="cpu").check_reference()
+
+
+def test_a_card_of_an_earlier_version_is_not_verified(made_bundle: Bundle) -> None:
+    old = replace(made_bundle, card=replace(made_bundle.card, reference={}))
+    assert Predictor(old, device="cpu").check_reference() is None
+
+
+@pytest.mark.parametrize("weight", [3e38, 1e20, -1e20])
+def test_an_output_that_is_no_number_for_one_film_is_not_a_result(
+    images: list[np.ndarray], weight: float
+) -> None:
+    made = random_bundle()
+    network = made.network
+    with torch.inference_mode():
+        silent, heard = (
+            network(preprocess(film, made.card.input)[0][None]).features[0].mean(dim=(1, 2))
+            for film in (reference_film(), images[3])
+        )
+        feature = int(torch.where(silent == 0, heard, -1.0).argmax())
+        assert heard[feature] > 0
+        network.classifier.weight[4, feature] = weight
+    predictor = Predictor(made, device="cpu", batch=2)
+    assert predictor.check_reference() is not None
+    with pytest.raises(ModelOutputError, match="output for Mass is not a result") as caught:
+        predictor.predict([reference_film(), reference_film(), reference_film(), images[3]])
+    assert caught.value.image == 3
+
+
+def test_a_saturated_probability_of_a_finite_logit_is_a_result(images: list[np.ndarray]) -> None:
+    steep = random_bundle(calibrator={"method": "platt", "slope": 1e5, "intercept": 0.0})
+    probabilities = {f.probability for f in Predictor(steep).predict(images[:1])[0].findings}
+    assert probabilities <= {0.0, 1.0}
+
+
 def test_a_card_with_an_unknown_calibrator_is_refused() -> None:
-    with pytest.raises(CalibrationError, match="spline"):
-        Predictor(random_bundle(calibrator={"method": "spline"}), device="cpu")
+    with pytest.raises(BundleError, match="spline"):
+        random_bundle(calibrator={"method": "spline"})

@@ -1,0 +1,1 @@
+"""Reads files of unknown origin in bounded time and memory."""
