@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from cxr_model.card_values import check_card, check_grids
 from cxr_model.errors import BundleError, CalibrationError
+from cxr_model.files.card_values import check_card, check_grids
 from cxr_model.files.strict_json import parse_json, shown
 from cxr_model.findings import LABELS
 from cxr_model.predict.curves import calibrators_from_card

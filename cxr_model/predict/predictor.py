@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cxr_model.card_values import MOST_OUTPUT
 from cxr_model.errors import BundleError, DeviceError, ModelOutputError
+from cxr_model.files.card_values import MOST_OUTPUT
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import Card
 from cxr_model.predict.choices import Device
