@@ -70,6 +70,7 @@ ROOMS = {
         "evaluate": "errors findings predict data calibrate",
         "train": "errors findings predict data calibrate evaluate",
         "checkpoints": "errors findings files predict",
+        "check": "errors files predict data",
     },
     "daemon": {
         "errors": "",
