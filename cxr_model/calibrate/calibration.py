@@ -54,7 +54,7 @@ class Calibration:
             raise CalibrationError(f"the calibration has no curve for {missing[0]}")
         logits = logit(predictions.probabilities)
         return predictions.with_probabilities(
-            calibrated_probabilities(self.calibrators, predictions.labels, logits)
+            calibrated_probabilities(self.calibrators, predictions.labels, logits), calibrated=True
         )
 
     def to_card(self) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Thresholds and heatmap scales, chosen on patients the network was not trained on."""
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_model.calibrate.calibration import Calibration
+from cxr_model.calibrate.call_rates import call_rates
+from cxr_model.calibrate.goal import Aim, Goal
+from cxr_model.calibrate.likelihood_ratio import common_ratio, prior_probabilities
 from cxr_model.data.predictions import Predictions
 from cxr_model.errors import CalibrationError
 from cxr_model.findings import LABELS
@@ -25,13 +29,63 @@ _MAP_DIGITS = 4
 _SMALLEST_SCALE = 0.05
 
 
-def operating_point(specificity: float, chosen_on: str) -> dict[str, Any]:
-    """Return the card's record of the rule for its thresholds."""
-    return {
-        "rule": "the lowest threshold of at least this specificity",
-        "specificity": specificity,
+_RULES = {
+    Aim.MAX_FALSE_CALLS: "the smallest likelihood ratio, common to all labels, that keeps at most "
+    "these false calls per film without findings",
+    Aim.PPV: "the smallest likelihood ratio, common to all labels, of at least this PPV over all "
+    "labels together",
+    Aim.SENSITIVITY: "the largest likelihood ratio, common to all labels, of at least this "
+    "sensitivity over all labels together",
+    Aim.SPECIFICITY: "the lowest threshold of at least this specificity",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """Thresholds per label, and the card's record of their rule and of their rates."""
+
+    thresholds: Mapping[str, float]
+    record: Mapping[str, Any]
+
+
+def operating_point(
+    calibrated: Predictions,
+    goal: Goal,
+    chosen_on: str,
+    prevalence: Mapping[str, float] | None = None,
+) -> OperatingPoint:
+    """Choose the thresholds that reach `goal` on these films, and measure them there.
+
+    `calibrated` has all labels; `chosen_on` names its patients. `prevalence` is that recorded for
+    the calibration, see `prior_probabilities`. Raises CalibrationError if the films cannot show
+    the goal.
+    """
+    probabilities, targets = calibrated.probabilities, calibrated.targets
+    shared: dict[str, Any] = {}
+    if goal.aim is Aim.SPECIFICITY:
+        thresholds: Mapping[str, float] = thresholds_at_specificity(
+            probabilities, targets, goal.value
+        )
+    else:
+        priors = prior_probabilities(probabilities, targets, prevalence)
+        common = common_ratio(probabilities, targets, priors, goal)
+        thresholds = common.thresholds
+        shared = {
+            "likelihood_ratio": common.ratio,
+            "prior_odds": "prevalence of the films"
+            if prevalence is None
+            else "prevalence of the calibration",
+        }
+    record = {
+        "rule": _RULES[goal.aim],
+        goal.aim.value: goal.value,
+        **shared,
         "chosen_on": chosen_on,
+        "films": len(calibrated),
+        "patients": len(np.unique(calibrated.patients.astype(str))),
+        **call_rates(calibrated, thresholds),
     }
+    return OperatingPoint(thresholds, record)
 
 
 def thresholds_at_specificity(
@@ -81,43 +135,46 @@ def _threshold(negatives: Floats, specificity: float) -> float:
 
 
 def recalibrate_bundle(
-    bundle: Bundle,
-    calibration: Calibration,
-    fitted: Predictions,
-    *,
-    specificity: float,
-    now: datetime,
+    bundle: Bundle, calibration: Calibration, fitted: Predictions, *, goal: Goal, now: datetime
 ) -> Bundle:
     """Return the bundle with the curves of `calibration` and new thresholds from `fitted`.
 
     `fitted` are the films of the calibration with the network's own probabilities, not those of
     the former curves. The metrics are removed, because they belong to the former curves and
-    thresholds. Raises CalibrationError if a label is missing or `specificity` is not between 0
-    and 1.
+    thresholds. Raises DataError if the probabilities are calibrated already, CalibrationError if
+    a label is missing or the films cannot show `goal`.
     """
-    if not 0 < specificity < 1:
-        raise CalibrationError(f"specificity must lie between 0 and 1, not {specificity}")
-    if fitted.labels != LABELS:
-        missing = next(label for label in LABELS if label not in fitted.labels)
-        raise CalibrationError(f"a bundle needs a curve for every label; {missing} is missing")
-    probabilities = calibration.apply_to_fitted(fitted).probabilities
-    targets = fitted.targets
-    positives = {label: int(targets[:, i].sum()) for i, label in enumerate(LABELS)}
+    need_every_label(fitted)
+    fitted.need_network_probabilities()
+    calibrated = calibration.apply_to_fitted(fitted)
+    chosen = operating_point(calibrated, goal, "the patients the calibration was fitted on")
     card = replace(
         bundle.card,
         created=timestamp(now),
         calibrators=calibration.to_card(),
-        thresholds=thresholds_at_specificity(probabilities, targets, specificity),
-        operating_point=operating_point(specificity, "the patients the calibration was fitted on"),
+        thresholds=chosen.thresholds,
+        operating_point=chosen.record,
         provenance={
             **bundle.card.provenance,
             "recalibrated": {
                 "from_sha256": bundle.sha256,
                 "films": len(fitted),
                 "patients": len(calibration.fitted_on),
-                "positives": positives,
+                "positives": positives(fitted),
             },
         },
         metrics={},
     )
     return bundle.with_card(card)
+
+
+def need_every_label(predictions: Predictions) -> None:
+    """Raise CalibrationError if a label of a bundle is missing."""
+    if predictions.labels != LABELS:
+        missing = next(label for label in LABELS if label not in predictions.labels)
+        raise CalibrationError(f"a bundle needs outcomes of every label; {missing} is missing")
+
+
+def positives(films: Predictions) -> dict[str, int]:
+    """Return the number of films with each label."""
+    return {label: int(films.targets[:, i].sum()) for i, label in enumerate(LABELS)}

@@ -16,13 +16,17 @@ from cxr_model.findings import LABELS
 #: Optional columns of a table, for results by group of images.
 GROUP_COLUMNS = ("view", "sex", "age")
 
+#: Optional column: 1 if the probabilities are calibrated, 0 if they are the network's own.
+CALIBRATED_COLUMN = "calibrated"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
     """Probabilities and outcomes of n images for some of the labels, in NIH order.
 
     `probabilities` and `targets` are float64 (n, labels); `patients` and `images` are str (n,);
-    `groups` holds the table's columns of `GROUP_COLUMNS`.
+    `groups` holds the table's columns of `GROUP_COLUMNS`. `calibrated` is None in a table that does
+    not say it.
     """
 
     labels: tuple[str, ...]
@@ -31,6 +35,7 @@ class Predictions:
     probabilities: npt.NDArray[np.float64]
     targets: npt.NDArray[np.float64]
     groups: pd.DataFrame
+    calibrated: bool | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -44,14 +49,31 @@ class Predictions:
             self.probabilities[rows],
             self.targets[rows],
             self.groups.loc[rows].reset_index(drop=True),
+            self.calibrated,
         )
 
-    def with_probabilities(self, probabilities: npt.NDArray[np.float64]) -> "Predictions":
+    def with_probabilities(
+        self, probabilities: npt.NDArray[np.float64], *, calibrated: bool | None = None
+    ) -> "Predictions":
         """Return the same images with other probabilities (n, labels)."""
-        return replace(self, probabilities=probabilities)
+        return replace(self, probabilities=probabilities, calibrated=calibrated)
+
+    def need_network_probabilities(self) -> None:
+        """Raise DataError if the table says that its probabilities are calibrated."""
+        if self.calibrated:
+            raise DataError(
+                "these probabilities are calibrated already: give those of the network itself, "
+                "OUT_uncalibrated.csv of `cxrd model evaluate`"
+            )
 
     @classmethod
-    def of(cls, records: Sequence[Record], probabilities: npt.NDArray[np.float64]) -> Self:
+    def of(
+        cls,
+        records: Sequence[Record],
+        probabilities: npt.NDArray[np.float64],
+        *,
+        calibrated: bool | None = None,
+    ) -> Self:
         """Join labelled films and their probabilities (n, 14)."""
         return cls(
             LABELS,
@@ -60,6 +82,7 @@ class Predictions:
             probabilities,
             np.asarray([record.labels for record in records], dtype=np.float64),
             pd.DataFrame([{"view": r.view, "sex": r.sex, "age": r.age} for r in records]),
+            calibrated,
         )
 
     def to_csv(self, path: Path, text: Callable[[str], str] = str) -> None:
@@ -70,8 +93,11 @@ class Predictions:
             kind = np.int64 if prefix == "y" else np.float64
             table[names] = values.astype(kind)
         groups = self.groups.map(lambda cell: text(cell) if isinstance(cell, str) else cell)
+        table = table.join(groups)
+        if self.calibrated is not None:
+            table[CALIBRATED_COLUMN] = int(self.calibrated)
         path.parent.mkdir(parents=True, exist_ok=True)
-        table.join(groups).to_csv(path, index=False)
+        table.to_csv(path, index=False)
 
     @classmethod
     def from_csv(cls, path: Path) -> Self:
@@ -112,6 +138,7 @@ class Predictions:
             _numbers(table, [f"prob_{label}" for label in labels], whole=False),
             _numbers(table, [f"y_{label}" for label in labels], whole=True),
             table[groups].reset_index(drop=True),
+            _calibrated(table),
         )
 
 
@@ -143,6 +170,15 @@ def _labels(columns: Iterable[str]) -> tuple[str, ...]:
     if not predicted:
         raise DataError("no column prob_<label>")
     return tuple(label for label in LABELS if label in predicted)
+
+
+def _calibrated(table: pd.DataFrame) -> bool | None:
+    if CALIBRATED_COLUMN not in table.columns:
+        return None
+    cells = {str(cell).strip() for cell in table[CALIBRATED_COLUMN].unique()}
+    if cells not in ({"0"}, {"1"}):
+        raise DataError(f"column {CALIBRATED_COLUMN!r} is not 0 in every row, or 1 in every row")
+    return cells == {"1"}
 
 
 def _numbers(table: pd.DataFrame, columns: list[str], *, whole: bool) -> npt.NDArray[np.float64]:

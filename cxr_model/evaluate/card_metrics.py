@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cxr_model.calibrate.call_rates import call_rates
 from cxr_model.data.predictions import Predictions
 from cxr_model.evaluate.bootstrap import RESAMPLES
 from cxr_model.evaluate.evaluation import MEAN, metrics_table
@@ -18,19 +19,20 @@ def card_metrics(
 ) -> dict[str, Any]:
     """Return metrics per label and their mean, with 95 % intervals over resampled patients.
 
-    A metric that the films do not define is None; the mean is over the labels that have one.
+    The rates of the calls at `thresholds` have the intervals of `call_rates`. A metric that the
+    films do not define is None; the mean is over the labels that have one.
     """
     table = metrics_table(calibrated, thresholds, resamples=resamples)
     rows: dict[str, Any] = {row["label"]: row for row in table.to_dict("records")}
     mean = rows.pop(MEAN)
+    calls = call_rates(calibrated, thresholds)
     labels: dict[str, Any] = {
         label: {
             "positives": int(row["positives"]),
             "auc": _number(row["auc"]),
             "auc_95": _bounds(row),
             "brier": _number(row["brier"]),
-            "sensitivity": _number(row["sensitivity"]),
-            "specificity": _number(row["specificity"]),
+            **calls["labels"][label],
         }
         for label, row in rows.items()
     }
@@ -42,6 +44,9 @@ def card_metrics(
         "mean_auc": _number(float(np.mean(defined))) if defined else None,
         "mean_auc_95": _bounds(mean) if defined else None,
         "interval": f"95 %, percentiles of {resamples} resamples of whole patients",
+        "calls_per_film": calls["calls_per_film"],
+        "false_calls": calls["false_calls"],
+        "intervals_of_calls": calls["intervals"],
         "labels": labels,
     }
 

@@ -60,8 +60,8 @@ def score_films(
             bar.update(len(batch))
     values = np.asarray(rows, dtype=np.float64)
     return ScoredFilms(
-        calibrated=Predictions.of(records, values[:, :, 1]),
-        uncalibrated=Predictions.of(records, sigmoid(values[:, :, 0])),
+        calibrated=Predictions.of(records, values[:, :, 1], calibrated=True),
+        uncalibrated=Predictions.of(records, sigmoid(values[:, :, 0]), calibrated=False),
         localisation=localise(boxes, _contribution(maps)),
     )
 

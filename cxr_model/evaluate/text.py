@@ -13,6 +13,8 @@ from cxr_model.predict.bundle import Bundle
 # Entries of a card that only this software uses or that are too long to read.
 _NOT_SHOWN = frozenset({"log", "settings", "fingerprint", "patients_sha256", "positives"})
 
+_RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV"}
+
 _NO_SKILL = (
     "no skill: {labels} - no better than always saying the prevalence, however small the "
     "calibration error"
@@ -29,9 +31,7 @@ def bundle_text(bundle: Bundle) -> str:
         f"sha256        {bundle.sha256}",
         f"intended use  {card.intended_use}",
         f"input         {spec.channels} x {spec.size} x {spec.size}{stored}",
-        f"operating     {_sentence(card.operating_point)}",
-        "",
-        *_aligned(_label_rows(bundle)),
+        operating_text(bundle),
         "",
         *_metrics_lines(card.metrics),
         "",
@@ -39,6 +39,13 @@ def bundle_text(bundle: Bundle) -> str:
         *_tree(card.provenance, "  "),
     ]
     return "\n".join(lines)
+
+
+def operating_text(bundle: Bundle) -> str:
+    """Return the rule of a bundle's thresholds, the thresholds, and their rates as text."""
+    record = bundle.card.operating_point
+    rule = f"operating     {_sentence(_flat_part(record))}"
+    return "\n".join([rule, *_calls_lines(record), "", *_aligned(_label_rows(bundle))])
 
 
 def evaluation_text(table: pd.DataFrame) -> str:
@@ -70,13 +77,52 @@ def localisation_text(found: Mapping[str, Localisation]) -> str:
 
 
 def _label_rows(bundle: Bundle) -> Iterator[list[str]]:
+    """Yield threshold, curve and, if the card has them, the rates where they were chosen."""
     card = bundle.card
-    yield ["label", "threshold", "calibration"]
+    rates = card.operating_point.get("labels")
+    measured = rates if isinstance(rates, Mapping) else {}
+    heads = [f"{head} (95 %)" for head in _RATES.values()] if measured else []
+    yield ["label", "threshold", *heads, "calibration"]
     for label in card.labels:
         curve = dict(card.calibrators[label])
         method = str(curve.pop("method", ""))
         numbers = [f"{k} {v:.3g}" for k, v in curve.items() if isinstance(v, int | float)]
-        yield [label, f"{card.thresholds[label]:.4f}", " ".join([method, *numbers])]
+        shares = [_share(measured.get(label), name) for name in _RATES] if measured else []
+        yield [label, f"{card.thresholds[label]:.4f}", *shares, " ".join([method, *numbers])]
+
+
+def _calls_lines(measured: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the false calls of a record of calls; nothing for a record without them."""
+    false_calls = measured.get("false_calls")
+    if isinstance(false_calls, Mapping):
+        name = "per_film_without_findings"
+        films = false_calls.get("films_without_findings")
+        yield (
+            f"false calls   {_share(false_calls, name)} per film without findings "
+            f"({films} films, 95 %); a call on "
+            f"{_share(false_calls, 'share_of_films_with_a_call')} of them"
+        )
+
+
+def _flat_part(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a record that are no tables and no notes on intervals."""
+    return {
+        key: value
+        for key, value in content.items()
+        if not isinstance(value, Mapping) and key != "intervals"
+    }
+
+
+def _share(row: object, name: str) -> str:
+    """Return a share with its interval; "-" if the record does not have it."""
+    share = row.get(name) if isinstance(row, Mapping) else None
+    bounds = row.get(f"{name}_95") if isinstance(row, Mapping) else None
+    if not isinstance(share, int | float):
+        return "-"
+    if not (isinstance(bounds, Sequence) and len(bounds) == 2):
+        return f"{share:.3f}"
+    low, high = (float(bound) for bound in bounds)
+    return f"{share:.3f} ({low:.2f} to {high:.2f})"
 
 
 def _metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -93,17 +139,17 @@ def _metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _measured_lines(part: str, measured: Mapping[str, Any]) -> list[str]:
-    rows = [["label", "positives", "AUC (95 %)", "Brier", "sensitivity", "specificity"]]
+    rows = [["label", "positives", "AUC (95 %)", "Brier", *_RATES.values()]]
     for label, row in measured["labels"].items():
         ranking = f"{_number(row['auc'], 3)} {_interval(row['auc_95'])}"
-        scores = [_number(row[name], 4) for name in ("brier", "sensitivity", "specificity")]
+        scores = [_number(row.get(name), 4) for name in ("brier", *_RATES)]
         rows.append([label, str(row["positives"]), ranking, *scores])
     title = (
         f"{part.replace('_', ' ')}: {measured['images']} films of {measured['patients']} "
         f"patients, mean AUC {_number(measured['mean_auc'], 3)} "
         f"{_interval(measured['mean_auc_95'])} over {measured['labels_in_mean']} labels"
     )
-    return [title, *_aligned(rows)]
+    return [title, *_calls_lines(measured), *_aligned(rows)]
 
 
 def _tree(content: Mapping[str, Any], indent: str) -> Iterator[str]:

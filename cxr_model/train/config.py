@@ -7,12 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+from cxr_model.calibrate.goal import MAX_FALSE_CALLS, Aim, Goal
 from cxr_model.data.augmentation_settings import Augmentation
-from cxr_model.errors import TrainingError
+from cxr_model.errors import CalibrationError, TrainingError
 from cxr_model.predict.choices import Device
-
-#: Specificity of the thresholds, unless the operator names another.
-SPECIFICITY = 0.85
 
 
 class Initialisation(StrEnum):
@@ -124,9 +122,14 @@ class TrainingConfig:
         Option("Stop after this many epochs without a better AUC, and keep the best epoch."),
     ] = None
     stop_after: Annotated[int | None, Option("Stop after this many epochs of the schedule.")] = None
+    max_false_calls: Annotated[
+        float,
+        Option("Choose thresholds for at most these false calls per film without findings."),
+    ] = MAX_FALSE_CALLS
     specificity: Annotated[
-        float, Option("Specificity of the thresholds on the validation patients.")
-    ] = SPECIFICITY
+        float | None,
+        Option("Choose each threshold for this specificity instead, finding by finding."),
+    ] = None
     seed: Annotated[
         int, Option("Seed of the split, the first weights and the order of the films.")
     ] = 0
@@ -149,8 +152,7 @@ class TrainingConfig:
         shares = (self.validation_fraction, self.held_out_fraction)
         if min(shares) < 0 or sum(shares) >= 1:
             raise TrainingError("validation and held-out fractions must leave patients to train on")
-        if not 0 < self.specificity < 1:
-            raise TrainingError(f"specificity must lie between 0 and 1, not {self.specificity}")
+        self.goal()
         if not 0 <= self.pretrain_share < 1:
             raise TrainingError("pretrain_share must be below 1: labelled films must be trained on")
         for name in ("soft_weight", "teacher_weight"):
@@ -159,6 +161,15 @@ class TrainingConfig:
                 raise TrainingError(f"{name} must lie between 0 and 1, not {share}")
         if self.mixup < 0:
             raise TrainingError(f"mixup must not be negative, but is {self.mixup}")
+
+    def goal(self) -> Goal:
+        """Return the goal of the thresholds. Raises TrainingError if no rate can reach it."""
+        try:
+            if self.specificity is not None:
+                return Goal(Aim.SPECIFICITY, self.specificity)
+            return Goal(Aim.MAX_FALSE_CALLS, self.max_false_calls)
+        except CalibrationError as error:
+            raise TrainingError(str(error)) from error
 
     @property
     def work_folder(self) -> Path:

@@ -12,7 +12,6 @@ from cxr_model.calibrate.operating_point import (
     map_scales,
     mean_film,
     operating_point,
-    thresholds_at_specificity,
 )
 from cxr_model.data.predictions import Predictions
 from cxr_model.data.split import Split
@@ -54,9 +53,7 @@ def make_bundle(
         )
         for records, scored in ((split.validation, validation), (split.held_out, held_out))
     )
-    thresholds = thresholds_at_specificity(
-        calibrated.probabilities, calibrated.targets, config.specificity
-    )
+    chosen = operating_point(calibrated, config.goal(), "validation patients")
     baselines = mean_film(validation.maps)
     card = Card(
         name=config.name,
@@ -64,18 +61,15 @@ def make_bundle(
         created=timestamp(now),
         intended_use=INTENDED_USE,
         input=spec,
-        thresholds=thresholds,
-        operating_point={
-            **operating_point(config.specificity, "validation patients"),
-            "map_scale_quantile": MAP_QUANTILE,
-        },
+        thresholds=chosen.thresholds,
+        operating_point={**chosen.record, "map_scale_quantile": MAP_QUANTILE},
         calibrators=calibration.to_card(),
         map_scales=map_scales((validation.maps - baselines).astype(np.float32)),
         map_baselines=dict(zip(LABELS, baselines.tolist(), strict=True)),
         provenance=provenance,
         metrics={
-            "validation": card_metrics(calibrated, thresholds),
-            "held_out": card_metrics(unseen, thresholds),
+            "validation": card_metrics(calibrated, chosen.thresholds),
+            "held_out": card_metrics(unseen, chosen.thresholds),
         },
     )
     return Bundle.build(network.cpu(), card)

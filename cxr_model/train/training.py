@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from cxr_model.calibrate.goal import Aim
 from cxr_model.data.chestxray14 import LabelTable, Record, load_labels, load_soft_targets
 from cxr_model.data.films import Film, class_films, labelled_films
 from cxr_model.data.image_file import shortest_side
@@ -107,6 +108,7 @@ def _read_data(config: TrainingConfig) -> _Data:
         seed=_split_seed(config),
         eligible=lambda record: sides.get(record.path, 0) >= config.evaluation_min_side,
     )
+    _check_goal(config, split)
     fitted = tuple(r for r in split.train if sides.get(r.path, 0) >= config.min_side)
     if not fitted:
         raise TrainingError(f"no training film has {config.min_side} pixels a side")
@@ -115,6 +117,16 @@ def _read_data(config: TrainingConfig) -> _Data:
     others, classes = class_films(config.pretrain_images) if config.pretrain_images else ([], ())
     with_soft_targets = sum(record.image in soft for record in fitted)
     return _Data(table, split, fitted, (*films, *others), classes, with_soft_targets)
+
+
+def _check_goal(config: TrainingConfig, split: Split) -> None:
+    """Raise TrainingError if the validation films cannot show the goal of the thresholds."""
+    counts_false_calls = config.goal().aim is Aim.MAX_FALSE_CALLS
+    if counts_false_calls and all(any(record.labels) for record in split.validation):
+        raise TrainingError(
+            "no validation film is without findings, so thresholds cannot be chosen by false "
+            "calls: add such films, or give --specificity"
+        )
 
 
 def _split_seed(config: TrainingConfig) -> int:

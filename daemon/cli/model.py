@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_model.predict.choices import Device, Method
-from cxr_model.train.config import SPECIFICITY
+from daemon.cli.thresholds import FalseCallsOption, SpecificityOption, thresholds
 from daemon.cli.train import train
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
     from cxr_model.calibrate.calibration import Calibration
+    from cxr_model.calibrate.goal import Goal
     from cxr_model.data.predictions import Predictions
     from cxr_model.predict.bundle import Bundle
 
 model_app = typer.Typer(
     no_args_is_help=True,
-    help="Model bundles: show, train, calibrate, evaluate, import. Research use only.",
+    help="Model bundles: show, train, calibrate, thresholds, evaluate, import. Research use only.",
 )
 
 
 model_app.command()(train)
+model_app.command()(thresholds)
 
 PredictionsOption = Annotated[
     Path | None,
@@ -72,9 +74,8 @@ def calibrate(
     bundle_out: Annotated[
         Path | None, typer.Option(help="Folder for BUNDLE with the new curves and thresholds.")
     ] = None,
-    specificity: Annotated[
-        float, typer.Option(help="Specificity of the thresholds, on these predictions.")
-    ] = SPECIFICITY,
+    max_false_calls: FalseCallsOption = None,
+    specificity: SpecificityOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the cross-validation over patients.")] = 0,
 ) -> None:
     """Fit a calibration curve per label; it is selected on patients left out of the fit.
@@ -83,11 +84,13 @@ def calibrate(
     """
     from cxr_model.calibrate.calibration import calibrate as fit
     from cxr_model.calibrate.calibration import refit_offsets
+    from cxr_model.calibrate.goal import Goal
     from cxr_model.calibrate.selection import DEFAULT_METHODS
     from cxr_model.data.predictions import Predictions
 
     if (bundle is None) is not (bundle_out is None):
         raise UsageError("--bundle and --bundle-out belong together: give both or neither")
+    goal = Goal.of(max_false_calls=max_false_calls, specificity=specificity)
     fitted = Predictions.from_csv(predictions)
     calibration = fit(fitted, methods=tuple(method or DEFAULT_METHODS), seed=seed)
     if local is not None:
@@ -98,7 +101,7 @@ def calibrate(
         typer.echo(f"{label:<20} {curve['method']}")
     typer.echo(f"calibration: {out}; score it on other patients with `cxrd model evaluate`")
     if bundle is not None and bundle_out is not None:
-        _write_recalibrated(bundle, bundle_out, calibration, fitted, specificity)
+        _write_recalibrated(bundle, bundle_out, calibration, fitted, goal)
 
 
 def _write_recalibrated(
@@ -106,14 +109,12 @@ def _write_recalibrated(
     out: Path,
     calibration: "Calibration",
     fitted: "Predictions",
-    specificity: float,
+    goal: "Goal",
 ) -> None:
     from cxr_model.calibrate.operating_point import recalibrate_bundle
     from cxr_model.predict.bundle import Bundle
 
-    renewed = recalibrate_bundle(
-        Bundle.load(bundle), calibration, fitted, specificity=specificity, now=_now()
-    )
+    renewed = recalibrate_bundle(Bundle.load(bundle), calibration, fitted, goal=goal, now=_now())
     renewed.save(out)
     typer.echo(f"bundle: {out}, sha256 {renewed.sha256}")
 

@@ -90,7 +90,29 @@ def test_the_metrics_are_those_of_the_held_out_patients(trained: TrainingConfig)
     effusion = held_out["labels"]["Effusion"]
     assert effusion["auc_95"][0] <= effusion["auc"] <= effusion["auc_95"][1]
     assert held_out["labels"]["Hernia"]["auc"] is None
-    assert metrics["validation"]["labels"]["Effusion"]["specificity"] >= trained.specificity
+
+
+def test_thresholds_keep_the_budget_on_validation_and_are_measured_on_held_out_patients(
+    trained: TrainingConfig,
+) -> None:
+    card = load(trained.out).card
+    record = card.operating_point
+    assert (record["max_false_calls"], record["chosen_on"]) == (0.5, "validation patients")
+    assert (record["films"], record["patients"]) == (12, 6)
+    false_calls = record["false_calls"]
+    assert false_calls["films_without_findings"] > 0
+    assert false_calls["per_film_without_findings"] <= 0.5
+    assert card.metrics["validation"]["false_calls"] == false_calls
+    assert card.metrics["validation"]["labels"]["Mass"].items() >= record["labels"]["Mass"].items()
+    held_out = card.metrics["held_out"]
+    assert held_out["false_calls"]["films_without_findings"] > 0
+    assert held_out["labels"]["Effusion"]["sensitivity_95"]
+
+
+def test_a_specificity_replaces_the_budget(dataset: Path, tmp_path: Path) -> None:
+    card = run(config_for(dataset, tmp_path / "out", specificity=0.9)).card
+    assert card.operating_point["specificity"] == 0.9
+    assert card.metrics["validation"]["labels"]["Effusion"]["specificity"] >= 0.9
 
 
 def test_the_log_is_a_table(trained: TrainingConfig) -> None:
@@ -302,6 +324,7 @@ def test_a_start_that_is_no_bundle(dataset: Path, tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"held_out_fraction": 0.9}, "leave patients to train on"),
         ({"specificity": 1.0}, "specificity must lie between"),
+        ({"max_false_calls": 0.0}, "max false calls must lie between 0 and 14"),
         ({"soft_weight": 2.0}, "soft_weight must lie between"),
         ({"teacher_weight": -0.1}, "teacher_weight must lie between"),
         ({"mixup": -1.0}, "mixup must not be negative"),

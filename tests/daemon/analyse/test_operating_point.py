@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from cxr_model.calibrate.operating_point import operating_point
 from cxr_model.predict.bundle import STARTER, Bundle
 from daemon.analyse.operating_point import operating_point_sentence, threshold_rule
 
@@ -21,12 +20,14 @@ def test_the_starter_says_how_its_thresholds_were_chosen() -> None:
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        (operating_point(0.9125, "X"), "on X, at least 91.25 of 100 films"),
+        ({"specificity": 0.9125, "chosen_on": "X"}, "on X, at least 91.25 of 100 films"),
         ({"specificity": 0.5}, "that keeps at least 50 of 100 films"),
         ({"rule": "0.5 each", "description": "not chosen on data"}, "are 0.5 each; not chosen"),
         ({"description": "one half."}, f"{PRESENT}; the thresholds are one half."),
         ({"specificity": "high"}, "the thresholds are high."),
         ({"false_calls_per_film": 0.5}, "the thresholds are false calls per film 0.5."),
+        ({"likelihood_ratio": 3.0}, "the thresholds are likelihood ratio 3.0."),
+        ({"rule": "R", "labels": {"Mass": {"ppv": 0.1}}}, "the thresholds are R."),
     ],
 )
 def test_other_records_are_told_in_their_words(record: dict[str, Any], said: str) -> None:
@@ -34,6 +35,30 @@ def test_other_records_are_told_in_their_words(record: dict[str, Any], said: str
     assert said in sentence
     assert sentence.startswith(PRESENT)
     assert ". " not in sentence
+
+
+@pytest.mark.parametrize(
+    ("goal", "said"),
+    [
+        ({"max_false_calls": 0.5}, "at most 0.5 false calls per film without findings"),
+        ({"ppv": 0.3}, "a PPV of at least 0.3 over all findings together"),
+        ({"sensitivity": 0.8}, "a sensitivity of at least 0.8 over all findings together"),
+    ],
+)
+def test_a_common_ratio_is_told_with_its_goal(goal: dict[str, float], said: str) -> None:
+    record = {
+        "rule": "words for the card",
+        **goal,
+        "likelihood_ratio": 3.217,
+        "chosen_on": "validation patients",
+        "films": 196,
+        "labels": {"Mass": {"ppv": 0.1}},
+        "false_calls": {"per_film_without_findings": 0.49},
+    }
+    rule = f"those of one likelihood ratio, 3.22, for {said}, measured on validation patients"
+    assert operating_point_sentence(record) == f"{PRESENT}; the thresholds are {rule}."
+    assert threshold_rule(record) == rule
+    assert len(rule) < 140
 
 
 def test_the_rule_alone_fits_one_line_of_the_summary_sheet() -> None:

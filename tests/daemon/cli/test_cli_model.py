@@ -29,7 +29,6 @@ from cxr_model.predict.network import DENSENET_121
 from cxr_model.predict.predictor import Predictor
 from cxr_model.train import training
 from cxr_model.train.config import Initialisation, Precision, TrainingConfig
-from daemon.cli.model import calibrate
 from daemon.cli.train import train
 from tests.builders.images.films_on_disk import simple_dataset
 from tests.builders.made_models import random_network
@@ -135,9 +134,6 @@ def test_train_offers_every_setting_with_its_default() -> None:
     for name, default in shown.items():
         wanted = fields[name]
         assert default == (inspect.Parameter.empty if wanted is dataclasses.MISSING else wanted)
-    for command in (train, calibrate):
-        shown_specificity = inspect.signature(command).parameters["specificity"].default
-        assert shown_specificity == fields["specificity"]
 
 
 def test_options_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +176,10 @@ def test_a_trained_bundle_is_shown_with_its_intervals(trained: Path) -> None:
     held_out = bundle.card.metrics["held_out"]
     low, high = held_out["mean_auc_95"]
     assert f"mean AUC {held_out['mean_auc']:.3f} ({low:.3f} to {high:.3f})" in shown.stdout
-    assert f"specificity {bundle.card.operating_point['specificity']};" in shown.stdout
+    assert "max false calls 0.5; likelihood ratio" in shown.stdout
+    false_calls = bundle.card.metrics["held_out"]["false_calls"]["per_film_without_findings"]
+    assert shown.stdout.count("per film without findings (") == 3
+    assert f"false calls   {false_calls:.3f} (" in shown.stdout
     for label in LABELS:
         assert shown.stdout.count(f"\n{label} ") == 3
 
