@@ -67,7 +67,7 @@ ROOMS = {
         "predict": "errors findings reference_film files",
         "data": "errors findings files predict",
         "calibrate": "errors findings files predict data",
-        "evaluate": "errors findings predict data calibrate",
+        "evaluate": "errors findings files predict data calibrate",
         "train": "errors findings predict data calibrate evaluate",
         "checkpoints": "errors findings files predict",
         "check": "errors files predict data",

@@ -12,6 +12,8 @@ from cxr_model.calibrate.selection import DEFAULT_METHODS, Folds, Priors, select
 from cxr_model.data.patients import PatientSet
 from cxr_model.data.predictions import Predictions, split_patients
 from cxr_model.errors import CalibrationError
+from cxr_model.files.regular_file import MB, read_regular
+from cxr_model.files.strict_json import parse_json
 from cxr_model.predict.choices import Method
 from cxr_model.predict.curves import (
     Calibrator,
@@ -22,6 +24,9 @@ from cxr_model.predict.curves import (
 
 FORMAT = "cxrd-calibration/1"
 FOLDS = 5
+
+# A patient takes 11 bytes.
+_LARGEST_FILE = 16 * MB
 
 #: Positives and negatives that a site needs to refit the offset of a label.
 LOCAL_MINIMUM = 10
@@ -75,9 +80,10 @@ class Calibration:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read the JSON of `save`. Raises CalibrationError if it is missing or malformed."""
+        data = read_regular(path, _LARGEST_FILE, CalibrationError)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            content = parse_json(data, longest_text=_LARGEST_FILE)
+        except ValueError as error:
             raise CalibrationError(f"{path} cannot be read as JSON: {error}") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise CalibrationError(f"{path} is not a calibration of format {FORMAT!r}")
@@ -85,10 +91,10 @@ class Calibration:
             return cls(
                 calibrators_from_card(content["labels"]),
                 PatientSet.from_json(content["fitted_on"]),
-                content["report"],
+                {str(label): dict(row) for label, row in content["report"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError, CalibrationError) as error:
-            raise CalibrationError(f"{path} is malformed: {error}") from error
+            raise CalibrationError(f"{path} is malformed: {str(error)[:200]}") from error
 
 
 def calibrate(

@@ -19,11 +19,21 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxr_model.errors import DataError
+from cxr_model.files.strict_json import shown
+from cxr_model.files.table_file import read_table, read_text
 from cxr_model.findings import LABELS
 
 _ABSENT = frozenset({"", "No Finding"})
 _OFFICIAL = frozenset({"Image Index", "Finding Labels", "Patient ID"})
 _SIMPLE = frozenset({"file", "patient_id", "labels"})
+
+
+_OPTIONAL = frozenset(
+    {
+        *("View Position", "Patient Gender", "Patient Age"),
+        *("image", "view", "sex", "age", "split", "source"),
+    }
+)
 
 
 class Part(StrEnum):
@@ -106,7 +116,7 @@ def parse_findings(text: str) -> tuple[float, ...]:
     names = {name.strip() for name in text.split("|")} - _ABSENT
     unknown = names - set(LABELS)
     if unknown:
-        raise DataError(f"unknown finding {sorted(unknown)[0]!r}; the names are those of NIH")
+        raise DataError(f"unknown finding {shown(sorted(unknown)[0])}; the names are those of NIH")
     return tuple(float(label in names) for label in LABELS)
 
 
@@ -122,10 +132,11 @@ def _find_table(labels: Path) -> Path:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    return read_table(path, DataError, columns=_is_used, dtype=str, keep_default_na=False)
+
+
+def _is_used(column: str) -> bool:
+    return column in _OFFICIAL | _SIMPLE | _OPTIONAL or column.startswith("prob_")
 
 
 def _official(table: pd.DataFrame, images: Path, beside: Path) -> Iterator[Record | None]:
@@ -155,7 +166,8 @@ def _official_parts(folders: tuple[Path, ...]) -> Mapping[str, Part]:
     for file, part in (("train_val_list.txt", Part.POOL), ("test_list.txt", Part.HELD_OUT)):
         path = next((folder / file for folder in folders if (folder / file).is_file()), None)
         if path is not None:
-            parts.update(dict.fromkeys(path.read_text(encoding="utf-8").split(), part))
+            names = read_text(path, DataError).read().decode(errors="replace").split()
+            parts.update(dict.fromkeys(names, part))
     return parts
 
 
@@ -183,10 +195,10 @@ def _part(text: str) -> Part | None:
     try:
         return Part(text)
     except ValueError:
-        raise DataError(f"unknown split {text!r}; use {', '.join(Part)}") from None
+        raise DataError(f"unknown split {shown(text)}; use {', '.join(Part)}") from None
 
 
 def _age(text: str) -> float | None:
     # The first release of the table wrote ages as 058Y.
     digits = text.rstrip("YyMmDd").strip()
-    return float(digits) if digits.replace(".", "", 1).isdigit() else None
+    return float(digits) if digits.replace(".", "", 1).isdecimal() else None

@@ -11,6 +11,8 @@ import pandas as pd
 
 from cxr_model.data.chestxray14 import Record
 from cxr_model.errors import DataError
+from cxr_model.files.strict_json import shown
+from cxr_model.files.table_file import read_table
 from cxr_model.findings import LABELS
 
 #: Optional columns of a table, for results by group of images.
@@ -103,13 +105,12 @@ class Predictions:
     def from_csv(cls, path: Path) -> Self:
         """Read a table, compressed or not.
 
-        Raises DataError if the table has no rows, a column is missing, a label is unknown, a
-        probability is outside [0, 1], an outcome is neither 0 nor 1, or an image is listed twice.
+        Raises DataError if the table cannot be read as `read_table` says or has no rows, a column
+        is missing, a label is unknown, a probability is outside [0, 1], an outcome is neither 0
+        nor 1, or an image is listed twice.
         """
-        try:
-            table = pd.read_csv(path, dtype={"image": str, "patient_id": str})
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read as a CSV table: {error}") from error
+        names = {"image": str, "patient_id": str}
+        table = read_table(path, DataError, columns=_is_used, dtype=names)
         try:
             return cls.from_table(table)
         except DataError as error:
@@ -129,7 +130,7 @@ class Predictions:
                 raise DataError(f"column {name!r} has empty cells")
         if table["image"].duplicated().any():
             twice = table.loc[table["image"].duplicated(), "image"].iloc[0]
-            raise DataError(f"image {twice!r} is listed twice")
+            raise DataError(f"image {shown(twice)} is listed twice")
         groups = [name for name in GROUP_COLUMNS if name in table.columns]
         return cls(
             labels,
@@ -157,16 +158,20 @@ def split_patients(
     return np.asarray(dealt[inverse], dtype=np.int64)
 
 
+def _is_used(column: str) -> bool:
+    return column in ("image", "patient_id", *GROUP_COLUMNS) or column.startswith(("prob_", "y_"))
+
+
 def _labels(columns: Iterable[str]) -> tuple[str, ...]:
     names = list(columns)
     predicted = {name.removeprefix("prob_") for name in names if name.startswith("prob_")}
     known = {name.removeprefix("y_") for name in names if name.startswith("y_")}
     unknown = sorted((predicted | known) - set(LABELS))
     if unknown:
-        raise DataError(f"unknown label {unknown[0]!r}; labels are {', '.join(LABELS)}")
+        raise DataError(f"unknown label {shown(unknown[0])}; labels are {', '.join(LABELS)}")
     if predicted != known:
         label = sorted(predicted ^ known)[0]
-        raise DataError(f"label {label!r} needs both a prob_ and a y_ column")
+        raise DataError(f"label {shown(label)} needs both a prob_ and a y_ column")
     if not predicted:
         raise DataError("no column prob_<label>")
     return tuple(label for label in LABELS if label in predicted)
@@ -184,7 +189,7 @@ def _calibrated(table: pd.DataFrame) -> bool | None:
 def _numbers(table: pd.DataFrame, columns: list[str], *, whole: bool) -> npt.NDArray[np.float64]:
     try:
         values = table[columns].to_numpy(dtype=np.float64)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise DataError(f"a cell in {columns[0].split('_')[0]}_… is not a number") from error
     good = np.isin(values, (0.0, 1.0)) if whole else (values >= 0.0) & (values <= 1.0)
     if not good.all():

@@ -1,6 +1,7 @@
 """Compares maps with radiologists' boxes: pointing game and overlap per label."""
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_model.errors import DataError
+from cxr_model.files.strict_json import shown
+from cxr_model.files.table_file import read_text
 from cxr_model.findings import LABELS
 
 #: Rows and columns of the films the boxes of NIH ChestX-ray14 were drawn on.
 BOX_GRID = 1024
+
+_LARGEST_SIDE = 65_535
 
 # Shorter name of a finding in the published table.
 _OTHER_NAMES = {"Infiltrate": "Infiltration"}
@@ -61,10 +66,10 @@ def read_boxes(path: Path) -> tuple[Box, ...]:
     The first columns are image, finding, x, y, width and height; further ones are ignored.
     Raises DataError for an unreadable file and for a row that is not a box of a known finding.
     """
+    text = io.TextIOWrapper(read_text(path, DataError), encoding="utf-8-sig", newline="")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))[1:]
-    except (OSError, ValueError, csv.Error) as error:
+        rows = list(csv.reader(text))[1:]
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table of boxes: {error}") from error
     return tuple(_box(path, line, row) for line, row in enumerate(rows, start=2) if row)
 
@@ -129,5 +134,8 @@ def _box(path: Path, line: int, row: Sequence[str]) -> Box:
         raise DataError(f"{path}, line {line}: expected image, finding and four numbers") from error
     label = _OTHER_NAMES.get(name, name)
     if label not in LABELS or min(width, height) <= 0:
-        raise DataError(f"{path}, line {line}: no finding {name!r}, or an empty box")
+        raise DataError(f"{path}, line {line}: no finding {shown(name)}, or an empty box")
+    # False for NaN, too.
+    if not all(abs(number) <= _LARGEST_SIDE for number in (x, y, width, height)):
+        raise DataError(f"{path}, line {line}: a box of more than {_LARGEST_SIDE} pixels")
     return Box(image, label, x, y, width, height)

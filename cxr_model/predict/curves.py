@@ -198,7 +198,7 @@ def calibrator_from_json(content: Mapping[str, Any]) -> Calibrator:
     try:
         return _from_json(content)
     except (KeyError, TypeError, ValueError) as error:
-        raise CalibrationError(f"malformed calibrator {dict(content)!r}: {error}") from error
+        raise CalibrationError(f"malformed calibrator: {str(error)[:200]}") from error
 
 
 def _from_json(content: Mapping[str, Any]) -> Calibrator:
