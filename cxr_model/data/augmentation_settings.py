@@ -7,7 +7,10 @@ from dataclasses import dataclass
 class Augmentation:
     """Limits of each random change; with all at zero the film stays as it is.
 
-    `rotation` is in degrees, `shift` a share of the side; `blur` and `erase` are probabilities.
+    `rotation` is in degrees, `shift` and the width of a rim are shares of the side. `blur`,
+    `erase`, `squeeze`, `letterbox`, `rim` and `window` are probabilities: a film keeps the squeezed
+    proportions of its file, gets wider black margins on two sides, a black rim on all, and a
+    narrower window of grey values.
     """
 
     rotation: float = 10.0
@@ -19,3 +22,7 @@ class Augmentation:
     blur: float = 0.2
     noise: float = 0.02
     erase: float = 0.2
+    squeeze: float = 0.25
+    letterbox: float = 0.25
+    rim: float = 0.2
+    window: float = 0.4

@@ -5,12 +5,13 @@ The header of the table tells the two layouts apart:
 * official: ``Data_Entry_2017*.csv`` and ``images_*/images/*.png``; ``train_val_list.txt`` and
   ``test_list.txt`` are read if they are beside the table or the images;
 * simple: columns ``file`` (relative to the image folder), ``patient_id``, ``labels`` (NIH names
-  joined by ``|``) and the optional ``image``, ``view``, ``sex``, ``age`` and ``split``
-  (``train``, ``validation`` or ``held-out``).
+  joined by ``|``) and the optional ``image``, ``view``, ``sex``, ``age``, ``source`` and
+  ``split`` (``train``, ``validation`` or ``held-out``).
 """
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -26,6 +27,12 @@ from cxr_model.findings import LABELS
 _ABSENT = frozenset({"", "No Finding"})
 _OFFICIAL = frozenset({"Image Index", "Finding Labels", "Patient ID"})
 _SIMPLE = frozenset({"file", "patient_id", "labels"})
+
+# The two columns of the size in NIH's table; the comma inside the brackets splits the heading.
+_WIDTH, _HEIGHT = "OriginalImage[Width", "Height]"
+
+# Smallest width / height of a film; the largest is its inverse.
+_NARROWEST = 0.2
 
 
 _OPTIONAL = frozenset(
@@ -47,7 +54,11 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A labelled film. `labels` holds 1.0 or 0.0 per finding, in the order of `LABELS`."""
+    """A labelled film. `labels` holds 1.0 or 0.0 per finding, in the order of `LABELS`.
+
+    `source` names the collection that the film comes from. `aspect` is width / height of the film
+    before it was squeezed into a picture of other proportions, None if it was not.
+    """
 
     path: Path
     image: str
@@ -57,6 +68,8 @@ class Record:
     sex: str = ""
     age: float | None = None
     part: Part | None = None
+    source: str = ""
+    aspect: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +80,20 @@ class LabelTable:
     missing: int
 
 
-def load_labels(images: Path, labels: Path) -> LabelTable:
+def load_labels(images: Path, labels: Path, original_sizes: Path | None = None) -> LabelTable:
     """Read a label table and find its images under `images`.
 
-    `labels` is the table, or a folder with NIH's ``Data_Entry_2017*.csv``. Raises DataError if the
-    table is missing, has neither layout, names an unknown finding or has no image on disk.
+    `labels` is the table, or a folder with NIH's ``Data_Entry_2017*.csv``. `original_sizes` is a
+    CSV of the sizes before NIH squeezed the films to squares: ``image, original_width,
+    original_height``; NIH's own table has them itself. Raises DataError if a table is missing, has
+    neither layout, names an unknown finding or has no image on disk.
     """
     if not images.is_dir():
         raise DataError(f"no image folder at {images}")
     table_path = _find_table(labels)
     table = _read_table(table_path)
     if set(table.columns) >= _OFFICIAL:
-        found = list(_official(table, images, table_path.parent))
+        found = list(_official(table, images, table_path))
     elif set(table.columns) >= _SIMPLE:
         found = list(_simple(table, images))
     else:
@@ -86,7 +101,12 @@ def load_labels(images: Path, labels: Path) -> LabelTable:
             f"{table_path} is not a label table: it needs the columns {sorted(_SIMPLE)}, "
             f"or NIH's {sorted(_OFFICIAL)}"
         )
-    records = tuple(record for record in found if record is not None)
+    aspects = _original_aspects(original_sizes) if original_sizes is not None else {}
+    records = tuple(
+        replace(record, aspect=aspects.get(record.image, record.aspect))
+        for record in found
+        if record is not None
+    )
     if not records:
         raise DataError(f"none of the {len(found)} images of {table_path} is under {images}")
     return LabelTable(records, len(found) - len(records))
@@ -139,10 +159,10 @@ def _is_used(column: str) -> bool:
     return column in _OFFICIAL | _SIMPLE | _OPTIONAL or column.startswith("prob_")
 
 
-def _official(table: pd.DataFrame, images: Path, beside: Path) -> Iterator[Record | None]:
+def _official(table: pd.DataFrame, images: Path, table_path: Path) -> Iterator[Record | None]:
     # One walk of the folders; a glob per image would walk them 112,120 times.
     paths = {path.name: path for path in sorted(images.rglob("*.png"))}
-    parts = _official_parts((beside, images))
+    parts = _official_parts((table_path.parent, images))
     for row in table.to_dict("records"):
         name = str(row["Image Index"])
         path = paths.get(name)
@@ -158,6 +178,8 @@ def _official(table: pd.DataFrame, images: Path, beside: Path) -> Iterator[Recor
             sex=str(row.get("Patient Gender", "")),
             age=_age(str(row.get("Patient Age", ""))),
             part=parts.get(name) if parts else None,
+            source=str(row.get("source", "")),
+            aspect=_aspect(table_path, row.get(_WIDTH, ""), row.get(_HEIGHT, "")),
         )
 
 
@@ -186,7 +208,32 @@ def _simple(table: pd.DataFrame, images: Path) -> Iterator[Record | None]:
             sex=str(row.get("sex", "")),
             age=_age(str(row.get("age", ""))),
             part=_part(str(row.get("split", ""))),
+            source=str(row.get("source", "")),
         )
+
+
+def _original_aspects(path: Path) -> dict[str, float]:
+    table = _read_table(path)
+    lacking = {"image", "original_width", "original_height"} - set(table.columns)
+    if lacking:
+        raise DataError(f"{path} has no column {sorted(lacking)[0]}")
+    aspects = {
+        str(row["image"]): _aspect(path, row["original_width"], row["original_height"])
+        for row in table.to_dict("records")
+    }
+    return {image: aspect for image, aspect in aspects.items() if aspect is not None}
+
+
+def _aspect(path: Path, width: str, height: str) -> float | None:
+    if not width and not height:
+        return None
+    try:
+        aspect = float(width) / float(height)
+    except (ValueError, ZeroDivisionError):
+        aspect = math.nan
+    if not _NARROWEST <= aspect <= 1 / _NARROWEST:
+        raise DataError(f"{path}: {width} x {height} is not the size of a film")
+    return aspect
 
 
 def _part(text: str) -> Part | None:

@@ -1,9 +1,10 @@
 """Datasets of films for training and scoring: decoded, augmented, batched, in a fixed order."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,10 @@ from cxr_model.data.augmentation import augment
 from cxr_model.data.augmentation_settings import Augmentation
 from cxr_model.data.chestxray14 import Record
 from cxr_model.data.image_file import read_image
+from cxr_model.data.proportions import unsqueezed
 from cxr_model.errors import DataError
 from cxr_model.findings import LABELS
+from cxr_model.predict.curves import logit
 from cxr_model.predict.transform import Geometry, InputSpec, normalise
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
@@ -36,22 +39,29 @@ class Batch(NamedTuple):
     """A batch of N films.
 
     `images` (N, C, S, S), `targets` (N, 14), `known` (N,) bool: True if the targets are labels;
-    `classes` (N,): the pre-training class or NO_CLASS.
+    `classes` (N,): the pre-training class or NO_CLASS; `soft` (N, 14): logits of another model,
+    NaN for a film without.
     """
 
     images: Tensor
     targets: Tensor
     known: Tensor
     classes: Tensor
+    soft: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A file with its findings, or with the class of its pre-training folder."""
+    """A file with its findings, or with the class of its pre-training folder.
+
+    `aspect` is that of `Record`; `soft` are the logits of another model.
+    """
 
     path: Path
     targets: tuple[float, ...] | None
     category: int = NO_CLASS
+    aspect: float | None = None
+    soft: tuple[float, ...] | None = None
 
 
 def labelled_films(
@@ -65,7 +75,21 @@ def labelled_films(
         targets = np.asarray(record.labels)
         if soft is not None and record.image in soft:
             targets = (1 - soft_weight) * targets + soft_weight * soft[record.image]
-        films.append(Film(record.path, tuple(float(value) for value in targets)))
+        numbers = tuple(float(value) for value in targets)
+        films.append(Film(record.path, numbers, aspect=record.aspect))
+    return films
+
+
+def films_with_soft_logits(
+    records: Sequence[Record], soft: Mapping[str, npt.NDArray[np.float32]]
+) -> list[Film]:
+    """Return the films with their labels and, by image name, the logits of `soft` beside them."""
+    films = []
+    for record in records:
+        film = Film(record.path, record.labels, aspect=record.aspect)
+        if record.image in soft:
+            film = replace(film, soft=tuple(logit(soft[record.image]).tolist()))
+        films.append(film)
     return films
 
 
@@ -103,46 +127,61 @@ class FilmDataset(Dataset[Batch]):
 
     def __getitem__(self, draw: Draw) -> Batch:
         film = self._films[draw.film]
-        image = read_image(film.path)
-        square = Geometry.fit(image.shape[0], image.shape[1], self._spec.size).to_input(image)
+        image, aspect = read_image(film.path), film.aspect
+        rng = None
         if self._augmentation is not None and draw.seed >= 0:
-            square = augment(square, np.random.default_rng(draw.seed), self._augmentation)
+            rng = np.random.default_rng(draw.seed)
+            if rng.random() < self._augmentation.squeeze:
+                aspect = None
+        image = unsqueezed(image, aspect)
+        square = Geometry.fit(image.shape[0], image.shape[1], self._spec.size).to_input(image)
+        if self._augmentation is not None and rng is not None:
+            square = augment(square, rng, self._augmentation)
         targets = film.targets if film.targets is not None else (0.0,) * len(LABELS)
+        soft = film.soft if film.soft is not None else (math.nan,) * len(LABELS)
         return Batch(
             normalise(square, self._spec),
             torch.tensor(targets, dtype=torch.float32),
             torch.tensor(film.targets is not None),
             torch.tensor(film.category),
+            torch.tensor(soft, dtype=torch.float32),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class EpochDraws:
-    """Films of an epoch: the first `labelled` of `total`, and a number of unlabelled films."""
+    """Films of an epoch: of each group of consecutive films a number, drawn anew each epoch.
 
-    total: int
-    labelled: int
-    others: int
+    `groups` are pairs (films in the group, films of it in an epoch).
+    """
+
+    groups: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, films: Sequence[Film], share: float) -> "EpochDraws":
-        """Return draws of at most `share` films without labels; those are last in `films`."""
+    def of(cls, films: Sequence[Film], share: float, reduced: int = 0, keep: float = 1.0) -> Self:
+        """Return all labelled films, and at most the share `share` of films without labels.
+
+        Films without labels are last in `films`. Of the `reduced` last labelled films, an epoch
+        has the share `keep`.
+        """
         labelled = sum(film.targets is not None for film in films)
-        others = min(len(films) - labelled, round(labelled * share / (1 - share)))
-        return cls(len(films), labelled, others)
+        kept = round(reduced * keep)
+        fitted = labelled - reduced + kept
+        others = min(len(films) - labelled, round(fitted * share / (1 - share)))
+        whole = labelled - reduced
+        return cls(((whole, whole), (reduced, kept), (len(films) - labelled, others)))
 
     @property
     def count(self) -> int:
         """Number of films in an epoch."""
-        return self.labelled + self.others
+        return sum(drawn for _, drawn in self.groups)
 
 
 class EpochSampler(Sampler[list[Draw]]):
     """The batches of one epoch, from batch `start` on.
 
-    An epoch has each labelled film once and, mixed in, a random choice of the other films, drawn
-    anew each epoch. The order depends on seed and epoch alone, so a resumed training continues
-    with the batch at which it was killed.
+    An epoch has the films of `draws` in random order. The order depends on seed and epoch alone,
+    so a resumed training continues with the batch at which it was killed.
     """
 
     def __init__(
@@ -156,8 +195,11 @@ class EpochSampler(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         rng = np.random.default_rng((self._seed, self._epoch))
-        others = rng.permutation(self._draws.total - self._draws.labelled)[: self._draws.others]
-        order = np.concatenate([np.arange(self._draws.labelled), self._draws.labelled + others])
+        chosen, first = [], 0
+        for films, drawn in self._draws.groups:
+            chosen.append(first + rng.permutation(films)[:drawn])
+            first += films
+        order = np.concatenate(chosen)
         rng.shuffle(order)
         seeds = rng.integers(0, 2**62, len(order))
         draws = [Draw(int(index), int(seed)) for index, seed in zip(order, seeds, strict=True)]

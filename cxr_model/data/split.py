@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,15 +61,18 @@ def patient_split(
     held_out: float,
     seed: int,
     eligible: Callable[[Record], bool] | None = None,
+    training_only: Collection[str] = (),
 ) -> Split:
     """Split by patient and keep each label's share of patients similar in all parts.
 
     Films that already have a part keep it (NIH's official lists, a ``split`` column); films of the
     pool are divided between training and validation. `validation` and `held_out` are fractions of
-    all patients. A patient with a film that is not `eligible` is used for training only. The split
-    depends on the records and the seed, not on the order of the records.
+    all patients. A patient with a film that is not `eligible` is used for training only. Then every
+    patient with a film of a source in `training_only` is moved to training; the other patients stay
+    where they are. The split depends on the records and the seed, not on the order of the records.
 
-    Raises PatientOverlapError if given parts share a patient, DataError if a part is empty.
+    Raises PatientOverlapError if given parts share a patient, DataError if a part is empty or
+    the records put a film of a training-only source into another part.
     """
     given = _given_parts(records)
     by_patient: dict[str, list[Record]] = defaultdict(list)
@@ -92,6 +95,14 @@ def patient_split(
         for patient in by_patient
         for part in (given.get(patient),)
     }
+    for record in records:
+        if record.source in training_only:
+            if given.get(record.patient_id) in (Part.VALIDATION, Part.HELD_OUT):
+                raise DataError(
+                    f"{record.image} of the training-only source {record.source!r} is in the "
+                    f"{given[record.patient_id]} part of the label table"
+                )
+            side[record.patient_id] = Part.TRAIN
     sides = {
         part: tuple(record for record in records if side[record.patient_id] is part)
         for part in (Part.TRAIN, Part.VALIDATION, Part.HELD_OUT)

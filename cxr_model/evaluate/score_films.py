@@ -10,6 +10,7 @@ from tqdm import tqdm
 from cxr_model.data.chestxray14 import Record
 from cxr_model.data.image_file import read_image, shortest_side
 from cxr_model.data.predictions import Predictions
+from cxr_model.data.proportions import unsqueezed
 from cxr_model.data.split import patient_split
 from cxr_model.errors import DataError, ImageError
 from cxr_model.evaluate.boxes import Box, Localisation, Map, localise
@@ -52,7 +53,9 @@ def score_films(
     with tqdm(total=len(records), unit="film", disable=not progress) as bar:
         for start in range(0, len(records), BATCH):
             batch = records[start : start + BATCH]
-            found = predictor.predict([read_image(record.path) for record in batch])
+            found = predictor.predict(
+                [unsqueezed(read_image(record.path), record.aspect) for record in batch]
+            )
             for record, prediction in zip(batch, found, strict=True):
                 rows.append([(f.logit, f.probability) for f in prediction.findings])
                 if record.image in boxed:
@@ -85,6 +88,7 @@ def held_out_films(bundle: Bundle, records: Sequence[Record]) -> tuple[Record, .
             held_out=settings["held_out_fraction"],
             seed=recorded["seed"],
             eligible=lambda record: not smallest or shortest_side(record.path) >= smallest,
+            training_only=settings.get("training_only", ()),
         )
     except (DataError, ImageError, KeyError, TypeError):
         return None

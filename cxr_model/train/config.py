@@ -31,6 +31,13 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class SoftLoss(StrEnum):
+    """Use of the soft targets: mixed into the labels, or matched as logits beside them."""
+
+    PROBABILITY = "probability"
+    LOGIT = "logit"
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """Help text of a setting, and its name on the command line if that differs."""
@@ -44,8 +51,9 @@ class TrainingConfig:
     """Settings of one training stage; the command line takes its options from here.
 
     `teachers` work on the picture that the student sees, also on films without labels (Beyer et
-    al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022). `mixup` is
-    that of Zhang et al., "mixup", ICLR 2018. With `balance` 0 the probabilities are unbiased.
+    al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022). `soft_loss`
+    LOGIT is Ba & Caruana, "Do deep nets really need to be deep?", NIPS 2014. `mixup` is that of
+    Zhang et al., "mixup", ICLR 2018. With `balance` 0 the probabilities are unbiased.
 
     Validation and the bundle use the average of the weights (`ema_decay`). Without `patience` the
     last epoch is kept. `stop_after` may change between a run and its resumption. `split_seed`
@@ -58,10 +66,17 @@ class TrainingConfig:
         Option(
             "Label table: NIH's Data_Entry_2017*.csv (or its folder), or a CSV with the columns "
             "file, patient_id, labels (NIH names joined by |) and the optional image, view, sex, "
-            "age, split."
+            "age, split, source."
         ),
     ]
     out: Annotated[Path, Option("Folder for the bundle.")]
+    original_sizes: Annotated[
+        Path | None,
+        Option(
+            "CSV of the sizes before the films were squeezed to squares: image, original_width, "
+            "original_height. The films are trained on in these proportions."
+        ),
+    ] = None
     work: Annotated[
         Path | None,
         Option(
@@ -96,10 +111,30 @@ class TrainingConfig:
     held_out_fraction: Annotated[
         float, Option("Share of patients for the final metrics.", "--held-out")
     ] = 0.20
+    training_only: Annotated[
+        tuple[str, ...],
+        Option(
+            "Source of films that do not resemble the target; repeat for more. Its patients are "
+            "never used for selection, calibration or metrics."
+        ),
+    ] = ()
+    training_only_share: Annotated[
+        float, Option("Share of the training-only films in an epoch, drawn anew each epoch.")
+    ] = 1.0
     soft_targets: Annotated[
         Path | None, Option("CSV of a teacher's probabilities: image, prob_<label>…")
     ] = None
+    soft_targets_from: Annotated[
+        str, Option("The models behind the soft targets, for readers of the card.")
+    ] = ""
     soft_weight: Annotated[float, Option("Share of the soft targets in a target.")] = 0.5
+    soft_loss: Annotated[
+        SoftLoss,
+        Option(
+            "probability: soft targets are mixed into the labels; logit: their logits, "
+            "standardised per label, are matched beside the labels."
+        ),
+    ] = SoftLoss.PROBABILITY
     pretrain_images: Annotated[
         Path | None,
         Option("Folder with a sub-folder of films per class, for a second head during training."),
@@ -155,7 +190,7 @@ class TrainingConfig:
         self.goal()
         if not 0 <= self.pretrain_share < 1:
             raise TrainingError("pretrain_share must be below 1: labelled films must be trained on")
-        for name in ("soft_weight", "teacher_weight"):
+        for name in ("soft_weight", "teacher_weight", "training_only_share"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise TrainingError(f"{name} must lie between 0 and 1, not {share}")
@@ -182,6 +217,7 @@ class TrainingConfig:
         for name in ("out", "work", "workers", "threads", "device", "checkpoint_seconds"):
             del values[name]
         values["teachers"] = [teacher.name for teacher in self.teachers]
+        values["training_only"] = list(self.training_only)
         return {
             name: value.name if isinstance(value, Path) else value for name, value in values.items()
         }
@@ -191,5 +227,5 @@ class TrainingConfig:
         """sha256 of the settings that a run and its resumption must share."""
         settings = self.settings()
         # These do not affect a step, so they may change between a run and its resumption.
-        del settings["stop_after"], settings["description"]
+        del settings["stop_after"], settings["description"], settings["soft_targets_from"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -32,9 +32,10 @@ from cxr_model.predict.bundle import Bundle, write_atomically
 from cxr_model.predict.choices import Device
 from cxr_model.predict.network import DenseNet121
 from cxr_model.predict.transform import InputSpec
-from cxr_model.train.config import Precision, TrainingConfig
+from cxr_model.train.config import Precision, SoftLoss, TrainingConfig
 from cxr_model.train.optimisation import (
     Average,
+    SoftScale,
     Student,
     Teachers,
     draw_mix,
@@ -42,6 +43,7 @@ from cxr_model.train.optimisation import (
     make_optimiser,
     mixed_loss,
     positive_weights,
+    soft_logit_loss,
 )
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -115,12 +117,15 @@ class Trainer:
         config: TrainingConfig,
         fingerprint: str,
         *,
+        training_only: int = 0,
         teachers: Sequence[Bundle] = (),
         progress: bool = True,
     ) -> None:
         self._config, self._spec, self._validation = config, spec, validation
         self._fingerprint, self._progress = fingerprint, progress
-        self._draws = EpochDraws.of(films, config.pretrain_share)
+        self._draws = EpochDraws.of(
+            films, config.pretrain_share, training_only, config.training_only_share
+        )
         self._per_epoch = self._draws.count // config.batch_size
         if self._per_epoch == 0:
             raise TrainingError(f"{len(films)} films do not fill one batch of {config.batch_size}")
@@ -136,6 +141,9 @@ class Trainer:
         scaled = self._mixed is torch.float16
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=scaled)
         self._weights = positive_weights(films, config.balance).to(self._device)
+        self._soft_scale = None
+        if config.soft_loss is SoftLoss.LOGIT:
+            self._soft_scale = SoftScale.of(films).to(self._device)
         self._dataset = FilmDataset(films, spec, config.augmentation)
         self._step = 0
         self._best: Mapping[str, Tensor] | None = None
@@ -227,6 +235,12 @@ class Trainer:
                 taught = self._teachers.probabilities(images)
         logits, classes = logits.float(), None if classes is None else classes.float()
         loss = mixed_loss((logits, classes), batch, mix, self._weights, config.pretrain_weight)
+        if self._soft_scale is not None:
+            match = soft_logit_loss(logits, batch.soft, self._soft_scale)
+            if mix is not None:
+                other = soft_logit_loss(logits, batch.soft[mix.partners], self._soft_scale)
+                match = mix.share * match + (1 - mix.share) * other
+            loss = (1 - config.soft_weight) * loss + config.soft_weight * match
         if taught is None:
             return loss
         follow = functional.binary_cross_entropy_with_logits(logits, taught)

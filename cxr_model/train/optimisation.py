@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -10,12 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cxr_model.data.films import NO_CLASS, Batch, Film
+from cxr_model.errors import TrainingError
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.network import DenseNet121
 from cxr_model.predict.transform import InputSpec
 
 _CLASSIFIER_STD = 0.01
+
+# In logits: soft targets of a label that hardly vary are not stretched to noise.
+_SMALLEST_SPREAD = 0.1
 
 
 class Student(nn.Module):
@@ -104,7 +108,9 @@ class Mix(NamedTuple):
     def partner_batch(self, batch: Batch) -> Batch:
         """Return the same pictures with the targets of the partner films."""
         p = self.partners
-        return Batch(batch.images, batch.targets[p], batch.known[p], batch.classes[p])
+        return Batch(
+            batch.images, batch.targets[p], batch.known[p], batch.classes[p], batch.soft[p]
+        )
 
 
 def draw_mix(films: int, alpha: float, seed: tuple[int, ...]) -> Mix:
@@ -145,6 +151,37 @@ def batch_loss(
         class_logits, batch.classes, ignore_index=NO_CLASS, reduction="sum"
     )
     return loss + class_weight * other / count
+
+
+class SoftScale(NamedTuple):
+    """Mean (14,) and standard deviation (14,) of the soft targets' logits, per label."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, films: Sequence[Film]) -> Self:
+        """Measure the scale. Raises TrainingError unless several films have soft targets."""
+        soft = torch.tensor([film.soft for film in films if film.soft is not None])
+        if len(soft) < 2:
+            raise TrainingError("the soft targets name fewer than two of the training films")
+        return cls(soft.mean(dim=0), soft.std(dim=0).clamp(min=_SMALLEST_SPREAD))
+
+    def to(self, device: torch.device) -> "SoftScale":
+        """Return the scale on another device."""
+        return SoftScale(self.mean.to(device), self.std.to(device))
+
+
+def soft_logit_loss(logits: Tensor, soft: Tensor, scale: SoftScale) -> Tensor:
+    """Return the mean smooth L1 distance of logits (N, 14) and soft logits (N, 14), standardised.
+
+    Standardised, a rare finding weighs as much as a frequent one. Films with NaN do not count.
+    """
+    known = soft.isfinite().all(dim=1)
+    if not known.any():
+        return (logits * 0).sum()
+    ours, theirs = ((x[known] - scale.mean) / scale.std for x in (logits, soft))
+    return functional.smooth_l1_loss(ours, theirs)
 
 
 def _prevalence(films: Sequence[Film]) -> Tensor:

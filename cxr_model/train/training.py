@@ -12,15 +12,16 @@ import torch
 
 from cxr_model.calibrate.goal import Aim
 from cxr_model.data.chestxray14 import LabelTable, Record, load_labels, load_soft_targets
-from cxr_model.data.films import Film, class_films, labelled_films
+from cxr_model.data.films import Film, class_films, films_with_soft_logits, labelled_films
 from cxr_model.data.image_file import shortest_side
 from cxr_model.data.patients import PatientSet
 from cxr_model.data.split import Split, patient_split, positives
-from cxr_model.errors import PatientOverlapError, TrainingError
+from cxr_model.errors import DataError, PatientOverlapError, TrainingError
+from cxr_model.evaluate.score_films import held_out_films
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.network import DENSENET_121, Blocks, DenseNet121
 from cxr_model.predict.transform import InputSpec
-from cxr_model.train.config import Initialisation, TrainingConfig
+from cxr_model.train.config import Initialisation, SoftLoss, TrainingConfig
 from cxr_model.train.initialisation import initial_network
 from cxr_model.train.loop import Trainer
 from cxr_model.train.make_bundle import make_bundle
@@ -33,8 +34,9 @@ logger = logging.getLogger(__name__)
 class _Data:
     """The data of a run, read from disk before the first step.
 
-    `fitted` are the training films with labels; `films` are those and the pre-training films;
-    `soft` is the number of films with soft targets.
+    `fitted` are the training films with labels, the training-only ones last; `films` are those and
+    the pre-training films; `soft` is the number of films with soft targets, `training_only` that of
+    the films of training-only sources.
     """
 
     table: LabelTable
@@ -43,6 +45,7 @@ class _Data:
     films: tuple[Film, ...]
     classes: tuple[str, ...]
     soft: int
+    training_only: int
 
 
 def train(
@@ -82,6 +85,7 @@ def train(
         data.split.validation,
         config,
         _run_fingerprint(config, start, teachers, data),
+        training_only=data.training_only,
         teachers=teachers,
         progress=progress,
     )
@@ -97,7 +101,8 @@ def _ancestors(start: Bundle | None, teachers: Sequence[Bundle]) -> list[Bundle]
 
 
 def _read_data(config: TrainingConfig) -> _Data:
-    table = load_labels(config.images, config.labels)
+    table = load_labels(config.images, config.labels, config.original_sizes)
+    _check_sources(table.records, config.training_only)
     if table.missing:
         logger.warning("%d rows of the label table skipped: image missing", table.missing)
     sides = _shortest_sides(table.records, config)
@@ -107,16 +112,33 @@ def _read_data(config: TrainingConfig) -> _Data:
         held_out=config.held_out_fraction,
         seed=_split_seed(config),
         eligible=lambda record: sides.get(record.path, 0) >= config.evaluation_min_side,
+        training_only=config.training_only,
     )
     _check_goal(config, split)
-    fitted = tuple(r for r in split.train if sides.get(r.path, 0) >= config.min_side)
-    if not fitted:
+    large = [r for r in split.train if sides.get(r.path, 0) >= config.min_side]
+    if not large:
         raise TrainingError(f"no training film has {config.min_side} pixels a side")
+    fitted = tuple(sorted(large, key=lambda record: record.source in config.training_only))
     soft = load_soft_targets(config.soft_targets) if config.soft_targets else {}
-    films = labelled_films(fitted, soft, config.soft_weight)
+    if config.soft_loss is SoftLoss.LOGIT:
+        films = films_with_soft_logits(fitted, soft)
+    else:
+        films = labelled_films(fitted, soft, config.soft_weight)
     others, classes = class_films(config.pretrain_images) if config.pretrain_images else ([], ())
     with_soft_targets = sum(record.image in soft for record in fitted)
-    return _Data(table, split, fitted, (*films, *others), classes, with_soft_targets)
+    reduced = sum(record.source in config.training_only for record in fitted)
+    return _Data(table, split, fitted, (*films, *others), classes, with_soft_targets, reduced)
+
+
+def _check_sources(records: Sequence[Record], training_only: Sequence[str]) -> None:
+    """Raise DataError if no film is of a training-only source: the name is mistyped."""
+    known = sorted({record.source for record in records if record.source})
+    for source in training_only:
+        if source not in known:
+            raise DataError(
+                f"no film is of the training-only source {source!r}; the label table has "
+                f"{', '.join(known) or 'no column source'}"
+            )
 
 
 def _check_goal(config: TrainingConfig, split: Split) -> None:
@@ -155,7 +177,7 @@ def _check_lineage(ancestor: Bundle, data: _Data) -> None:
     """Raise PatientOverlapError if `ancestor` was trained on a patient who is now held out."""
     before: Mapping[str, Any] = ancestor.card.provenance.get("split", {})
     same_patients = before.get("patients_sha256") == _patients_digest(data.table.records)
-    if same_patients and before.get("fingerprint") != data.split.fingerprint:
+    if same_patients and not _has_held_out(ancestor, before, data):
         raise PatientOverlapError(
             f"{ancestor.card.name} was trained on these patients with another split, so it has "
             "seen some that would be held out now: use its split seed and fractions"
@@ -163,6 +185,15 @@ def _check_lineage(ancestor: Bundle, data: _Data) -> None:
     for seen in ancestor.card.provenance.get("fitted_on", ()):
         held_out = (record.patient_id for record in data.split.held_out)
         PatientSet.from_json(seen).refuse(held_out, ancestor.card.name)
+
+
+def _has_held_out(ancestor: Bundle, before: Mapping[str, Any], data: _Data) -> bool:
+    """Return True if each patient who is now held out was held out for `ancestor`, too."""
+    if before.get("fingerprint") == data.split.fingerprint:
+        return True
+    unseen = held_out_films(ancestor, data.table.records)
+    now = {record.patient_id for record in data.split.held_out}
+    return unseen is not None and now <= {record.patient_id for record in unseen}
 
 
 def _run_fingerprint(
@@ -210,6 +241,7 @@ def _provenance(
         "films": len(data.fitted),
         "patients": len({record.patient_id for record in data.fitted}),
         "films_with_soft_targets": data.soft,
+        "films_of_training_only_sources": data.training_only,
         "teachers_sha256": [teacher.sha256 for teacher in teachers],
         "pretraining_films": len(data.films) - len(data.fitted),
         "pretraining_classes": list(data.classes),
@@ -227,6 +259,16 @@ def _provenance(
             "fingerprint": split.fingerprint,
             "patients_sha256": _patients_digest(data.table.records),
         },
+        "training_only": list(config.training_only),
+        "teachers": _teachers(config, earlier),
         "fitted_on": _fitted_on(split, _ancestors(start, teachers)),
         "stages": [*earlier, stage],
     }
+
+
+def _teachers(config: TrainingConfig, earlier: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the models that taught this stage or an earlier one."""
+    stages = [*(stage.get("settings", {}) for stage in earlier), config.settings()]
+    named = [stage.get("soft_targets_from") or stage.get("soft_targets") for stage in stages]
+    bundles = [name for stage in stages for name in stage.get("teachers", ())]
+    return list(dict.fromkeys(name for name in (*named, *bundles) if name))

@@ -13,7 +13,11 @@ import typer
 from cxr_model.train.config import Initialisation, Option, TrainingConfig
 
 # Types of the options whose setting has a type that typer does not know.
-_TYPES: dict[str, Any] = {"init": str, "teachers": list[Path] | None}
+_TYPES: dict[str, Any] = {
+    "init": str,
+    "teachers": list[Path] | None,
+    "training_only": list[str] | None,
+}
 
 
 def train(**settings: Any) -> None:
@@ -29,12 +33,15 @@ def train(**settings: Any) -> None:
     typer.echo(f"\nbundle: {config.out}")
 
 
-def _converted(*, init: str, teachers: list[Path] | None, **_: Any) -> dict[str, Any]:
+def _converted(
+    *, init: str, teachers: list[Path] | None, training_only: list[str] | None, **_: Any
+) -> dict[str, Any]:
     """Return the settings of `_TYPES` in the type of their field."""
     is_path = init not in list(Initialisation)
     return {
         "init": Path(init) if is_path else Initialisation(init),
         "teachers": tuple(teachers or ()),
+        "training_only": tuple(training_only or ()),
     }
 
 

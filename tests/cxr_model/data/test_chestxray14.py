@@ -39,6 +39,39 @@ def test_official_lists_are_kept(tmp_path: Path) -> None:
     assert len(split.validation) == 3
 
 
+def test_a_film_has_its_source_and_its_original_proportions(tmp_path: Path) -> None:
+    table = simple_dataset(tmp_path, patients=2)
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},source", *(f"{row},hospital" for row in rows)]))
+    sizes = tmp_path / "sizes.csv"
+    sizes.write_text("image,original_width,original_height\n0000_000.png,2048,2500\n")
+    first, second, *_ = load_labels(tmp_path, table, sizes).records
+    assert (first.source, second.source) == ("hospital", "hospital")
+    assert (first.aspect, second.aspect) == (2048 / 2500, None)
+
+
+def test_official_layout_has_the_original_proportions(tmp_path: Path) -> None:
+    table = official_dataset(tmp_path, patients=2)
+    table.write_text(table.read_text().replace("1024,1024", "3000,2000"))
+    assert [record.aspect for record in load_labels(tmp_path, tmp_path).records] == [1.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image,width\na.png,3\n", "has no column original_height"),
+        ("image,original_width,original_height\na.png,0,9\n", "0 x 9 is not the size of a film"),
+        ("image,original_width,original_height\na.png,9,0\n", "9 x 0 is not the size of a film"),
+        ("image,original_width,original_height\na.png,x,9\n", "x x 9 is not the size of a film"),
+    ],
+)
+def test_unusable_original_sizes_are_named(tmp_path: Path, content: str, message: str) -> None:
+    table = simple_dataset(tmp_path, patients=1)
+    (tmp_path / "sizes.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_labels(tmp_path, table, tmp_path / "sizes.csv")
+
+
 def test_rows_without_an_image_are_counted(tmp_path: Path) -> None:
     table = simple_dataset(tmp_path, patients=3)
     (tmp_path / "films" / "0001_000.png").unlink()

@@ -1,7 +1,9 @@
 """Films of training and scoring: targets, classes, epochs and batches."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,12 +18,14 @@ from cxr_model.data.films import (
     Film,
     FilmDataset,
     class_films,
+    films_with_soft_logits,
     labelled_films,
     scoring_batches,
 )
 from cxr_model.errors import DataError
 from cxr_model.predict.transform import InputSpec
 from tests.builders.images.films_on_disk import make_film, simple_dataset
+from tests.cxr_model.data.test_augmentation import STILL
 
 SPEC = InputSpec(32)
 
@@ -69,7 +73,7 @@ def test_a_film_depends_on_its_draw_alone(tmp_path: Path) -> None:
 def test_an_epoch_is_every_labelled_film_once_and_a_share_of_others() -> None:
     films = [Film(Path("x"), (0.0,) * 14)] * 30 + [Film(Path("y"), None, 0)] * 50
     draws = EpochDraws.of(films, 0.25)
-    assert draws == EpochDraws(80, 30, 10)
+    assert draws == EpochDraws(((30, 30), (0, 0), (50, 10)))
     sampler = EpochSampler(draws, 4, seed=1, epoch=0)
     drawn = [draw.film for batch in sampler for draw in batch]
     assert len(drawn) == len(set(drawn)) == len(sampler) * 4 == 40
@@ -79,8 +83,40 @@ def test_an_epoch_is_every_labelled_film_once_and_a_share_of_others() -> None:
     assert others != {draw.film for batch in again for draw in batch if draw.film >= 30}
 
 
+def test_an_epoch_has_a_share_of_the_training_only_films() -> None:
+    films = [Film(Path("x"), (0.0,) * 14)] * 50
+    draws = EpochDraws.of(films, 0.5, reduced=20, keep=0.25)
+    drawn = {draw.film for batch in EpochSampler(draws, 5, seed=1, epoch=0) for draw in batch}
+    assert draws.count == len(drawn) == 35
+    assert set(range(30)) <= drawn
+
+
+def test_soft_logits_stand_beside_the_labels(tmp_path: Path) -> None:
+    records = load_labels(tmp_path, simple_dataset(tmp_path, patients=2)).records
+    soft = {records[0].image: np.full(14, 0.2, np.float32)}
+    first, second, *_ = films_with_soft_logits(records, soft)
+    assert (first.targets, second.targets) == (records[0].labels, records[1].labels)
+    assert first.soft == pytest.approx((np.log(0.25),) * 14)
+    assert second.soft is None
+    batch = next(iter(scoring_batches([first, second], SPEC, 2, 0)))
+    assert batch.soft.isfinite().all(dim=1).tolist() == [True, False]
+
+
+def test_a_film_is_shown_in_its_original_proportions(tmp_path: Path) -> None:
+    path = tmp_path / "film.png"
+    cv2.imwrite(str(path), np.full((64, 64), 200, np.uint8))
+    narrow = FilmDataset([Film(path, (0.0,) * 14, aspect=0.5)], SPEC)[Draw(0, -1)].images
+    black = float(narrow.min())
+    assert (narrow[0, :, :8] == black).all()
+    assert (narrow[0, :, 24:] == black).all()
+    assert (narrow[0, :, 9:23] > black).all()
+    squeezed = replace(STILL, squeeze=1.0)
+    kept = FilmDataset([Film(path, (0.0,) * 14, aspect=0.5)], SPEC, squeezed)[Draw(0, 5)].images
+    assert (kept > black).all()
+
+
 def test_a_resumed_epoch_goes_on_with_the_next_batch() -> None:
-    draws = EpochDraws(20, 20, 0)
+    draws = EpochDraws(((20, 20),))
     whole = list(EpochSampler(draws, 4, seed=1, epoch=2))
     assert list(EpochSampler(draws, 4, seed=1, epoch=2, start=3)) == whole[3:]
 

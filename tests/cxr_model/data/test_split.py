@@ -1,12 +1,13 @@
 """Splits keep patients together and labels balanced."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_model.data.chestxray14 import Record
+from cxr_model.data.chestxray14 import Part, Record
 from cxr_model.data.split import Split, patient_split
 from cxr_model.errors import DataError, PatientOverlapError
 
@@ -46,6 +47,30 @@ def test_no_patient_is_on_two_sides(
     assert sum(map(len, sides)) == len(all_patients)
     assert len(split.train) + len(split.validation) + len(split.held_out) == len(records)
     assert ineligible & all_patients <= sides[0]
+
+
+def test_a_training_only_source_is_never_measured_on() -> None:
+    records = [
+        replace(record(patient, 0, patient % 14), source="far" if patient % 3 == 0 else "near")
+        for patient in range(90)
+    ]
+    # A patient of both sources trains only, too.
+    records.append(replace(record(1, 1, 1), source="far"))
+    whole = patient_split(records, validation=0.2, held_out=0.2, seed=3)
+    split = patient_split(records, validation=0.2, held_out=0.2, seed=3, training_only={"far"})
+    far = {entry.patient_id for entry in records if entry.source == "far"}
+    assert "1" in far
+    for part, before in ((split.validation, whole.validation), (split.held_out, whole.held_out)):
+        assert patients_of(part) == patients_of(before) - far
+        assert patients_of(before) & far
+    assert len(split.train) + len(split.validation) + len(split.held_out) == len(records)
+
+
+def test_a_training_only_film_in_the_held_out_list_is_refused() -> None:
+    records = [record(patient, 0, patient % 14) for patient in range(30)]
+    records[7] = replace(records[7], part=Part.HELD_OUT, source="far")
+    with pytest.raises(DataError, match=r"7_0\.png of the training-only source 'far'"):
+        patient_split(records, validation=0.2, held_out=0.2, seed=3, training_only=["far"])
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:

@@ -8,20 +8,25 @@ import pytest
 import torch
 
 from cxr_model.data.films import NO_CLASS, Batch, Film
+from cxr_model.errors import TrainingError
 from cxr_model.train.optimisation import (
     Average,
     Mix,
+    SoftScale,
     batch_loss,
     draw_mix,
     learning_rate_at,
     make_optimiser,
     mixed_loss,
     positive_weights,
+    soft_logit_loss,
     start_at_prevalence,
 )
 from tests.builders.made_models import random_network
 
 FILMS = [Film(Path("x"), (1.0,) + (0.0,) * 13)] * 4 + [Film(Path("x"), (0.0,) * 14)] * 14
+
+NO_SOFT = torch.full((2, 14), math.nan)
 
 
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:
@@ -50,7 +55,11 @@ def test_balance_weights_the_rare() -> None:
 def test_the_loss_ignores_labels_of_films_that_have_none() -> None:
     targets = torch.tensor([[1.0] * 14, [1.0] * 14])
     batch = Batch(
-        torch.zeros(2, 3, 32, 32), targets, torch.tensor([True, False]), torch.tensor([NO_CLASS, 1])
+        torch.zeros(2, 3, 32, 32),
+        targets,
+        torch.tensor([True, False]),
+        torch.tensor([NO_CLASS, 1]),
+        NO_SOFT,
     )
     logits = torch.tensor([[0.0] * 14, [-9.0] * 14])
     alone = batch_loss((logits, None), batch, torch.ones(14), 1.0)
@@ -62,7 +71,11 @@ def test_the_loss_ignores_labels_of_films_that_have_none() -> None:
 
 def test_a_batch_without_labels_has_no_label_loss() -> None:
     batch = Batch(
-        torch.zeros(1, 3, 32, 32), torch.zeros(1, 14), torch.tensor([False]), torch.tensor([0])
+        torch.zeros(1, 3, 32, 32),
+        torch.zeros(1, 14),
+        torch.tensor([False]),
+        torch.tensor([0]),
+        NO_SOFT[:1],
     )
     outputs = (torch.full((1, 14), 5.0), torch.tensor([[20.0, -20.0]]))
     assert float(batch_loss(outputs, batch, torch.ones(14), 1.0)) == pytest.approx(0.0, abs=1e-6)
@@ -74,6 +87,7 @@ def test_blended_films_share_the_loss_of_both() -> None:
         torch.tensor([[0.0] * 14, [1.0] * 14]),
         torch.tensor([True, True]),
         torch.tensor([NO_CLASS, NO_CLASS]),
+        NO_SOFT,
     )
     mix = Mix(0.25, torch.tensor([1, 0]))
     assert torch.equal(mix.images(batch.images)[:, 0, 0, 0], torch.tensor([0.75, 0.25]))
@@ -84,6 +98,35 @@ def test_blended_films_share_the_loss_of_both() -> None:
     ]
     loss = mixed_loss((logits, None), batch, mix, torch.ones(14), 1.0)
     assert float(loss) == pytest.approx(sum(expected) / 2, rel=1e-6)
+
+
+def test_soft_logits_are_matched_on_the_scale_of_each_label() -> None:
+    soft = torch.tensor([[-6.0] * 14, [-4.0] * 14])
+    films = [Film(Path("x"), (0.0,) * 14, soft=tuple(row)) for row in soft.tolist()]
+    scale = SoftScale.of([*films, Film(Path("x"), (0.0,) * 14)])
+    assert float(scale.mean[0]) == pytest.approx(-5.0)
+    assert float(scale.std[0]) == pytest.approx(math.sqrt(2))
+    assert float(soft_logit_loss(soft, soft, scale)) == 0.0
+    off = soft_logit_loss(soft + math.sqrt(2), soft, scale)
+    assert float(off) == pytest.approx(0.5)
+    logits = torch.cat([soft, torch.zeros(1, 14)])
+    with_unknown = torch.cat([soft - math.sqrt(2), torch.full((1, 14), math.nan)])
+    assert float(soft_logit_loss(logits, with_unknown, scale)) == pytest.approx(0.5)
+
+
+def test_films_without_soft_targets_have_no_soft_loss() -> None:
+    scale = SoftScale(torch.zeros(14), torch.ones(14))
+    logits = torch.ones(2, 14, requires_grad=True)
+    loss = soft_logit_loss(logits, NO_SOFT, scale)
+    torch.autograd.backward(loss)
+    assert float(loss.detach()) == 0.0
+    assert logits.grad is not None
+    assert float(logits.grad.abs().max()) == 0.0
+
+
+def test_soft_targets_of_other_films_are_refused() -> None:
+    with pytest.raises(TrainingError, match="fewer than two of the training films"):
+        SoftScale.of(FILMS)
 
 
 def test_a_mix_follows_from_its_seed() -> None:

@@ -14,14 +14,16 @@ import pytest
 import torch
 
 from cxr_model.data import films
+from cxr_model.data.chestxray14 import load_labels
 from cxr_model.data.image_file import read_image
 from cxr_model.errors import BundleError, DataError, PatientOverlapError, TrainingError
+from cxr_model.evaluate.score_films import held_out_films
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.choices import Device
 from cxr_model.predict.network import DenseNet121
 from cxr_model.train import initialisation
-from cxr_model.train.config import Initialisation, Precision, TrainingConfig
+from cxr_model.train.config import Initialisation, Precision, SoftLoss, TrainingConfig
 from cxr_model.train.loop import CHECKPOINT_FILE, CURVES_FILE, LOG_FILE
 from cxr_model.train.training import train
 from tests.builders.images.films_on_disk import make_film, simple_dataset, teacher_table
@@ -226,6 +228,65 @@ def test_another_seed_can_keep_the_split(trained: TrainingConfig, tmp_path: Path
     first = load(trained.out).card
     assert other.card.provenance["split"] == first.provenance["split"]
     assert other.card.weights != first.weights
+
+
+def with_sources(dataset: Path, folder: Path) -> Path:
+    """Return a table of the films in which every fifth patient is of the source ``far``."""
+    header, *rows = (dataset / "labels.csv").read_text().splitlines()
+    sources = ("far" if int(row.split(",")[2]) % 5 == 4 else "near" for row in rows)
+    lines = [f"{row},{source}" for row, source in zip(rows, sources, strict=True)]
+    (folder / "sources.csv").write_text("\n".join([f"{header},source", *lines]) + "\n")
+    return folder / "sources.csv"
+
+
+def test_a_training_only_source_trains_at_its_share(
+    dataset: Path, trained: TrainingConfig, tmp_path: Path
+) -> None:
+    before = load(trained.out).card.provenance
+    bundle = run(
+        replace(
+            trained,
+            labels=with_sources(dataset, tmp_path),
+            out=tmp_path / "bundle",
+            init=trained.out,
+            batch_size=12,
+            training_only=("far",),
+            training_only_share=0.2,
+        )
+    )
+    provenance = bundle.card.provenance
+    assert provenance["training_only"] == ["far"]
+    assert 0 < provenance["split"]["films"]["held_out"] < before["split"]["films"]["held_out"]
+    stage = provenance["stages"][-1]
+    far = stage["films_of_training_only_sources"]
+    assert far == 16
+    assert stage["log"][0]["step"] == (stage["films"] - far + round(0.2 * far)) // 12
+    scored = held_out_films(bundle, load_labels(dataset, tmp_path / "sources.csv").records)
+    assert scored is not None
+    assert {record.source for record in scored} == {"near"}
+    assert len(scored) == bundle.card.metrics["held_out"]["images"]
+
+
+def test_a_mistyped_source_is_refused(dataset: Path, tmp_path: Path) -> None:
+    labels = with_sources(dataset, tmp_path)
+    config = config_for(dataset, tmp_path / "bundle", labels=labels, training_only=("fra",))
+    with pytest.raises(DataError, match="'fra'; the label table has far, near"):
+        run(config)
+
+
+def test_soft_logits_are_learnt_and_named(dataset: Path, tmp_path: Path) -> None:
+    images = [f"{patient:04d}_000.png" for patient in range(40)]
+    soft = teacher_table(tmp_path / "soft.csv", images, 0.9)
+    changes = {"soft_targets": soft, "soft_targets_from": "a larger network", "ema_decay": 0.0}
+    alone = run(config_for(dataset, tmp_path / "alone", ema_decay=0.0))
+    taught = run(
+        config_for(
+            dataset, tmp_path / "taught", soft_loss=SoftLoss.LOGIT, soft_weight=1.0, **changes
+        )
+    )
+    assert taught.card.provenance["teachers"] == ["a larger network"]
+    change = taught.network.classifier.bias - alone.network.classifier.bias
+    assert float(change.detach().mean()) > 0.001
 
 
 def test_a_student_follows_its_teachers(
