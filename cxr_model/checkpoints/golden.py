@@ -1,16 +1,24 @@
 """Compares the logits of an imported network with golden logits of the original."""
 
+import io
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from cxr_model.checkpoints.importers import TORCHXRAYVISION_LABELS
-from cxr_model.errors import CheckpointError
+from cxr_model.checkpoints.unpickling import LARGEST_CHECKPOINT
+from cxr_model.errors import BundleError, CheckpointError
+from cxr_model.files.archive import check_archive
+from cxr_model.files.card_values import SIZES
+from cxr_model.files.regular_file import read_regular
+from cxr_model.files.tensor_file import check_header
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 
@@ -18,6 +26,8 @@ from cxr_model.predict.bundle import Bundle
 TOLERANCE = 1e-4
 
 _NAMES = ("input", "logits")
+# 40 films of three channels of 224 pixels.
+_MOST_VALUES = 6_000_000
 
 
 def check_golden(bundle: Bundle, path: Path, *, tolerance: float = TOLERANCE) -> float:
@@ -30,8 +40,10 @@ def check_golden(bundle: Bundle, path: Path, *, tolerance: float = TOLERANCE) ->
     """
     inputs, expected = _read(path)
     channels = bundle.card.input.channels
-    if inputs.ndim != 4 or inputs.shape[1] != channels:
+    if inputs.ndim != 4 or inputs.shape[1] != channels or min(inputs.shape) < 1:
         raise CheckpointError(f"{path}: input has shape {inputs.shape}, not (n, {channels}, …)")
+    if min(inputs.shape[2:]) < SIZES[0]:
+        raise CheckpointError(f"{path}: input is smaller than {SIZES[0]} pixels")
     expected = _in_nih_order(path, expected)
     if len(expected) != len(inputs):
         raise CheckpointError(f"{path}: {len(expected)} rows of logits for {len(inputs)} inputs")
@@ -51,19 +63,36 @@ def check_golden(bundle: Bundle, path: Path, *, tolerance: float = TOLERANCE) ->
 
 
 def _read(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    data = read_regular(path, LARGEST_CHECKPOINT, CheckpointError)
     try:
         if path.suffix == ".safetensors":
-            content = load_file(path)
+            check_header(data)
+            content = load(data)
         else:
-            with np.load(path, allow_pickle=False) as archive:
+            check_archive(path, data, CheckpointError)
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 content = {name: archive[name] for name in _NAMES}
-        return content["input"].astype(np.float32), content["logits"].astype(np.float64)
+        inputs, logits = (_real(path, content[name]) for name in _NAMES)
     except KeyError as error:
         raise CheckpointError(f"{path}: golden outputs are called input and logits") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} cannot be read as golden outputs: {error}") from error
-    except (SafetensorError, zipfile.BadZipFile) as error:
+    except BundleError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+    except (OSError, ValueError, TypeError, AttributeError, MemoryError, EOFError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} cannot be read as golden outputs: {reason[:200]}") from error
+    except (SafetensorError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    return inputs.astype(np.float32), logits.astype(np.float64)
+
+
+def _real(path: Path, values: Any) -> npt.NDArray[Any]:
+    if values.dtype.kind not in "fiu" or values.size > _MOST_VALUES:
+        raise CheckpointError(
+            f"{path}: golden outputs are {values.dtype} {values.shape}, not real numbers, at most "
+            f"{_MOST_VALUES:,} of them"
+        )
+    array: npt.NDArray[Any] = values
+    return array
 
 
 def _in_nih_order(path: Path, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

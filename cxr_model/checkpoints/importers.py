@@ -18,8 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cxr_model.checkpoints.unpickling import ModuleShell, read_checkpoint
+from cxr_model.checkpoints.unpickling import LARGEST_CHECKPOINT, ModuleShell, parse_checkpoint
 from cxr_model.errors import CheckpointError
+from cxr_model.files.regular_file import read_regular
+from cxr_model.files.strict_json import shown, shown_name
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import Card, timestamp
@@ -52,6 +54,8 @@ INTENDED_USE = "Research use only; not a medical device. Imported and not evalua
 
 _OLD_LAYER = re.compile(r"(denselayer\d+)\.(norm|conv)\.([12])\.")
 _COUNTER = "num_batches_tracked"
+_REAL = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+_MOST_NESTED = 4
 _DEFAULT_THRESHOLD = 0.5
 
 
@@ -126,10 +130,11 @@ def import_network(
     path: Path, *, allow_modules: bool = False, sha256: str | None = None
 ) -> Imported:
     """Read the checkpoint at `path` into a network. Arguments and errors as `import_bundle`."""
-    digest = _digest(path)
+    data = read_regular(path, LARGEST_CHECKPOINT, CheckpointError)
+    digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256.lower():
         raise CheckpointError(f"{path} has sha256 {digest}, not {sha256}")
-    content = read_checkpoint(path, allow_modules=allow_modules)
+    content = parse_checkpoint(path, data, allow_modules=allow_modules)
     try:
         state, op_thresholds = _state(content)
         return _fill(torchvision_keys(state), op_thresholds, digest)
@@ -168,37 +173,50 @@ def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _state(content: Any) -> tuple[dict[str, Tensor], Any]:
     """Return the tensors by name, and torchxrayvision's operating thresholds or None."""
-    if isinstance(content, Mapping):
-        for key in ("state_dict", "model"):
-            if isinstance(content.get(key), Mapping | ModuleShell):
-                return _state(content[key])
+    for _ in range(_MOST_NESTED):
+        if not isinstance(content, Mapping):
+            break
+        nested = [content.get(key) for key in ("state_dict", "model")]
+        inner = [value for value in nested if isinstance(value, Mapping | ModuleShell)]
+        if not inner:
+            break
+        content = inner[0]
     if isinstance(content, ModuleShell):
         state = dict(content.tensors())
         op_thresholds = state.pop("op_threshs", content.attribute("op_threshs"))
-        return state, op_thresholds
+        return _real(state), op_thresholds
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"a state dict was expected, found {type(content).__name__}")
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CheckpointError(f"{key!r} holds {type(value).__name__}, not a tensor")
+            raise CheckpointError(f"{shown(key)} holds {type(value).__name__}, not a tensor")
     state = dict(content)
-    return state, state.pop("op_threshs", None)
+    op_thresholds = state.pop("op_threshs", None)
+    return _real(state), op_thresholds
+
+
+def _real(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors. Raises CheckpointError for one that is not of real numbers."""
+    for key, value in state.items():
+        if value.dtype not in _REAL and not key.endswith(_COUNTER):
+            raise CheckpointError(f"{shown_name(key)} is {value.dtype}, not of real numbers")
+    return state
 
 
 def _fill(state: dict[str, Tensor], op_thresholds: Any, digest: str) -> Imported:
     layout = _layout(state)
     thresholds = dict.fromkeys(LABELS, _DEFAULT_THRESHOLD)
+    outputs = state["classifier.weight"].shape[0]
+    network = DenseNet121(_INPUTS[layout].channels, unused=outputs - len(LABELS))
+    # Before any number is copied: a small file may claim a shape of any size.
+    _check_keys(network.state_dict(), state)
     if layout is Layout.TORCHXRAYVISION:
         thresholds |= _operating_thresholds(op_thresholds)
         # The labels first, in NIH order, then the unused outputs.
         others = [name for name in TORCHXRAYVISION_LABELS if name not in LABELS]
         rows = [TORCHXRAYVISION_LABELS.index(name) for name in (*LABELS, *others)]
         for key in ("classifier.weight", "classifier.bias"):
-            _shape(state, key, (len(TORCHXRAYVISION_LABELS),), leading=True)
             state[key] = state[key][rows]
-    unused = state["classifier.weight"].shape[0] - len(LABELS)
-    network = DenseNet121(channels=_INPUTS[layout].channels, unused=max(0, unused))
-    _check_keys(network.state_dict(), state)
     network.load_state_dict(state, strict=True)
     return Imported(network.eval(), layout, digest, thresholds)
 
@@ -208,7 +226,7 @@ def _layout(state: Mapping[str, Tensor]) -> Layout:
     if first is None or last is None:
         missing = "features.conv0.weight" if first is None else "classifier.weight"
         found = next(iter(state), "no key at all")
-        raise CheckpointError(f"missing key {missing}; the first key here is {found}")
+        raise CheckpointError(f"missing key {missing}; the first key here is {shown_name(found)}")
     channels = first.shape[1] if first.ndim == 4 else 0
     outputs = last.shape[0] if last.ndim == 2 else 0
     if (channels, outputs) == (1, len(TORCHXRAYVISION_LABELS)):
@@ -226,28 +244,22 @@ def _check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
     if missing:
         raise CheckpointError(f"missing key {missing[0]} ({len(missing)} in all)")
     if extra:
-        raise CheckpointError(f"unexpected key {extra[0]} ({len(extra)} in all)")
+        raise CheckpointError(f"unexpected key {shown_name(extra[0])} ({len(extra)} in all)")
     for key, tensor in expected.items():
-        _shape(found, key, tuple(tensor.shape))
-
-
-def _shape(
-    state: Mapping[str, Tensor], key: str, shape: tuple[int, ...], *, leading: bool = False
-) -> None:
-    if key not in state:
-        raise CheckpointError(f"missing key {key}")
-    found = tuple(state[key].shape)
-    if (found[: len(shape)] if leading else found) != shape:
-        raise CheckpointError(f"{key} has shape {found}, not {shape}")
+        if found[key].shape != tensor.shape:
+            raise CheckpointError(
+                f"{key} has shape {tuple(found[key].shape)}, not {tuple(tensor.shape)}"
+            )
 
 
 def _operating_thresholds(values: Any) -> dict[str, float]:
     """Return torchxrayvision's own thresholds per label; NaN marks an untrained output."""
     if values is None:
         return {}
-    numbers = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
-    if len(numbers) != len(TORCHXRAYVISION_LABELS):
-        raise CheckpointError(f"op_threshs has {len(numbers)} values for 18 outputs")
+    outputs = len(TORCHXRAYVISION_LABELS)
+    if not isinstance(values, Tensor) or values.numel() != outputs:
+        raise CheckpointError(f"op_threshs has another number of values than {outputs} outputs")
+    numbers = values.double().flatten().tolist()
     named = dict(zip(TORCHXRAYVISION_LABELS, numbers, strict=True))
     untrained = [label for label in LABELS if math.isnan(named[label])]
     if untrained:
@@ -267,11 +279,3 @@ def _map_scales(imported: Imported) -> dict[str, float]:
         needed = math.log(threshold / (1 - threshold)) - offset
         scales[label] = 2.0 * max(1.0, needed)
     return scales
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error

@@ -5,10 +5,9 @@ rebuilt by torch's own functions, layers of known networks become inert shells t
 pickled state, and any other name is an error.
 """
 
-import collections
+import io
 import pickle
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +16,21 @@ from typing import IO, Any, ClassVar
 import torch
 from torch import Tensor
 
+from cxr_model.checkpoints.checked_unpickler import (
+    CheckedUnpickler,
+    ordered_dict,
+    plain_set,
+)
 from cxr_model.errors import CheckpointError
+from cxr_model.files.archive import check_archive
+from cxr_model.files.regular_file import MB, read_regular
+from cxr_model.files.strict_json import shown_name
+
+#: DenseNet-121 and its optimiser's moments take 90 MB.
+LARGEST_CHECKPOINT = 192 * MB
+
+_MOST_LAYERS = 5_000
+_LONGEST_PREFIX = 500
 
 
 class Shell:
@@ -35,15 +48,31 @@ class Shell:
         state = getattr(self, "state", None)
         return state.get(name) if isinstance(state, dict) else None
 
-    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """Yield parameters and buffers with their names in a state dict."""
-        for table in ("_parameters", "_buffers"):
-            for name, value in (self.attribute(table) or {}).items():
-                if isinstance(value, Tensor):
-                    yield f"{prefix}{name}", value
-        for name, child in (self.attribute("_modules") or {}).items():
-            if isinstance(child, Shell):
-                yield from child.tensors(f"{prefix}{name}.")
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield parameters and buffers with their names in a state dict.
+
+        Raises CheckpointError for a network of too many layers: a layer may hold itself.
+        """
+        waiting: list[tuple[str, Shell]] = [("", self)]
+        for _ in range(_MOST_LAYERS):
+            if not waiting:
+                return
+            prefix, layer = waiting.pop()
+            for table in ("_parameters", "_buffers"):
+                for name, value in layer.children(table):
+                    if isinstance(value, Tensor):
+                        yield f"{prefix}{name}", value
+            for name, child in layer.children("_modules"):
+                if isinstance(child, Shell) and len(prefix) < _LONGEST_PREFIX:
+                    waiting.append((f"{prefix}{name}.", child))
+        raise CheckpointError(f"the pickled module has more than {_MOST_LAYERS} layers")
+
+    def children(self, table: str) -> list[tuple[str, Any]]:
+        """Return the named entries of a table of the pickled state."""
+        entries = self.attribute(table)
+        if not isinstance(entries, dict):
+            return []
+        return [(name, value) for name, value in entries.items() if isinstance(name, str)]
 
 
 class ModuleShell(Shell):
@@ -91,18 +120,18 @@ def _tensor_names() -> Iterator[tuple[tuple[str, str], Any]]:
     for name in _STORAGES:
         yield ("torch", f"{name}Storage"), getattr(torch, f"{name}Storage")
     yield ("torch", "Size"), torch.Size
-    yield ("collections", "OrderedDict"), collections.OrderedDict
+    yield ("collections", "OrderedDict"), ordered_dict
     # The names of Python 2 and Python 3; the pickle protocol decides which is used.
-    yield ("__builtin__", "set"), set
-    yield ("builtins", "set"), set
+    yield ("__builtin__", "set"), plain_set
+    yield ("builtins", "set"), plain_set
 
 
 _TENSORS = dict(_tensor_names())
 _MODULES = frozenset(_module_names())
 
 
-def _restricted(allow_modules: bool) -> type[pickle.Unpickler]:
-    class RestrictedUnpickler(pickle.Unpickler):
+def _restricted(allow_modules: bool) -> type[CheckedUnpickler]:
+    class RestrictedUnpickler(CheckedUnpickler):
         """Finds the names listed above only."""
 
         def find_class(self, module: str, name: str) -> Any:
@@ -112,9 +141,10 @@ def _restricted(allow_modules: bool) -> type[pickle.Unpickler]:
             if key in _IGNORED:
                 return Shell
             if key not in _MODULES:
+                named = shown_name(f"{module}.{name}")
                 raise CheckpointError(
-                    f"the checkpoint names {module}.{name}, which is not part of a network "
-                    "this software imports; nothing of it was run"
+                    f"the checkpoint names {named}, which is not part of a network this software "
+                    "imports; nothing of it was run"
                 )
             if not allow_modules:
                 raise CheckpointError(
@@ -133,21 +163,27 @@ def read_checkpoint(path: Path, *, allow_modules: bool = False) -> Any:
     Raises CheckpointError if the file cannot be read or names anything but tensors, plain
     containers and layers of the known networks.
     """
-    _refuse_script(path)
+    data = read_regular(path, LARGEST_CHECKPOINT, CheckpointError)
+    return parse_checkpoint(path, data, allow_modules=allow_modules)
+
+
+def parse_checkpoint(path: Path, data: bytes, *, allow_modules: bool = False) -> Any:
+    """Read the bytes of the file at `path` as `read_checkpoint` does."""
+    check_archive(path, data, CheckpointError)
     unpickler = _restricted(allow_modules)
 
     def load(file: IO[bytes], **options: Any) -> Any:
         return unpickler(file, **options).load()
 
     pickling = SimpleNamespace(Unpickler=unpickler, load=load, __name__="restricted")
-    return _load(path, lambda: _torch_load(path, pickling))
+    return _load(path, lambda: _torch_load(io.BytesIO(data), pickling))
 
 
-def _torch_load(path: Path, pickling: SimpleNamespace) -> Any:
+def _torch_load(file: io.BytesIO, pickling: SimpleNamespace) -> Any:
     with warnings.catch_warnings():
         # Old files contain the source of their classes, and torch warns that it has changed.
         warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", pickle_module=pickling, weights_only=False)
+        return torch.load(file, map_location="cpu", pickle_module=pickling, weights_only=False)
 
 
 def _load(path: Path, read: Callable[[], Any]) -> Any:
@@ -155,8 +191,6 @@ def _load(path: Path, read: Callable[[], Any]) -> Any:
         return read()
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except FileNotFoundError as error:
-        raise CheckpointError(f"no file {path}") from error
     except (
         OSError,
         EOFError,
@@ -171,14 +205,4 @@ def _load(path: Path, read: Callable[[], Any]) -> Any:
         pickle.UnpicklingError,
     ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} is not a readable checkpoint: {reason}") from error
-
-
-def _refuse_script(path: Path) -> None:
-    """Raise CheckpointError for a TorchScript archive: torch.load would prepare its code to run."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        raise CheckpointError(f"{path} is a TorchScript archive; import a state dict instead")
+        raise CheckpointError(f"{path} is not a readable checkpoint: {reason[:200]}") from error

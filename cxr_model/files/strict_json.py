@@ -63,6 +63,11 @@ def shown(value: object, length: int = 40) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def shown_name(name: str, length: int = 80) -> str:
+    """Return a name of a file for a message: itself if it is short and printable, else `shown`."""
+    return name if name.isprintable() and len(name) <= length else shown(name, length)
+
+
 def _walk(content: Any) -> Iterator[tuple[Any, int]]:
     waiting = [(content, 1)]
     while waiting:
