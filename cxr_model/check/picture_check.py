@@ -92,6 +92,9 @@ class PictureCheck:
         orientation = softmax(scores.ravel()).reshape(2, 2, 4)
         best = int(np.argmax(orientation))
         views = softmax(self.view.scores(ways[best : best + 1]))[0]
+        # A copy is mirrored back before it is turned back. As it lies, a mirrored picture is turned
+        # the other way round.
+        orientation[:, 1] = orientation[:, 1, [0, 3, 2, 1]]
         return Probabilities(
             views,
             orientation.sum(axis=(0, 1)),

@@ -51,6 +51,8 @@ def test_a_turned_or_inverted_film_is_seen_so(
     found = check.examine(255 - picture if inverted else picture)
     assert found.view is View.FRONTAL
     assert (found.turned, found.inverted) == (90 * quarters, inverted)
+    mirrored = check.examine(np.rot90(film_picture()[:, ::-1], -quarters))
+    assert (mirrored.turned, mirrored.mirrored) == (90 * quarters, True)
 
 
 @pytest.mark.parametrize(
