@@ -10,8 +10,8 @@ from daemon.config.destinations import kinds_to_build
 from daemon.config.settings import Config
 from daemon.worker.redaction import redact
 from dicom_io.gate import rejection_note as gate
-from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import FAILURES, Reason
+from dicom_io.gate.rules import DEFAULT_RULES, Rules
 from storage.files.spool import Spool
 from storage.records import (
     AnalysisRecord,

@@ -22,8 +22,8 @@ from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.config.settings import AnalystConfig
 from daemon.errors import DecoderError
 from daemon.worker.role import exit_reason
-from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rules import DEFAULT_RULES, Rules
 
 log = logging.getLogger("reader")
 START_SECONDS = 120.0

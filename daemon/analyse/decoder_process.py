@@ -24,9 +24,9 @@ import numpy as np
 from daemon.analyse.film_file import Form, read_film
 from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.worker.core_dumps import forbid_core_dumps
-from dicom_io.gate.header_check import Rules
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rejection_note import Rejection
+from dicom_io.gate.rules import Rules
 from dicom_io.read.orientation import Pose
 from dicom_io.read.tone import Tone
 
@@ -90,6 +90,7 @@ def send_outcome(channel: "Connection[Any, Any]", outcome: Film | Refusal) -> No
         "tone": dataclasses.asdict(outcome.tone),
         "shape": outcome.pixels.shape,
         "has_shown": outcome.shown is not None,
+        "has_hidden": outcome.hidden is not None,
     }
     parts: list[bytes | memoryview] = [
         json.dumps(answer).encode(),
@@ -97,6 +98,8 @@ def send_outcome(channel: "Connection[Any, Any]", outcome: Film | Refusal) -> No
     ]
     if outcome.shown is not None:
         parts.append(outcome.shown.astype(np.int64).tobytes())
+    if outcome.hidden is not None:
+        parts.append(np.packbits(outcome.hidden).tobytes())
     for part in parts:
         channel.send_bytes(part)
 
@@ -124,7 +127,11 @@ def receive_outcome(channel: "Connection[Any, Any]", most_bytes: int) -> Film | 
     data = bytearray(channel.recv_bytes(most_bytes))
     pixels = np.frombuffer(data, np.uint8).reshape(rows, columns)
     shown = np.frombuffer(channel.recv_bytes(most_bytes), np.int64) if answer["has_shown"] else None
-    return Film(pixels, notes, Pose(**answer["pose"]), shown, Tone(**answer["tone"]))
+    hidden = None
+    if answer["has_hidden"]:
+        bits = np.frombuffer(channel.recv_bytes(most_bytes), np.uint8)
+        hidden = np.unpackbits(bits, count=rows * columns).reshape(rows, columns).astype(bool)
+    return Film(pixels, notes, Pose(**answer["pose"]), shown, Tone(**answer["tone"]), hidden)
 
 
 def _rejection(answer: dict[str, Any] | None) -> Rejection | None:

@@ -11,9 +11,9 @@ from io import BytesIO
 from cxr_model.data.image_file import decode_picture
 from cxr_model.errors import ImageError, SeveralImagesError
 from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
-from dicom_io.gate.header_check import Rules
 from dicom_io.gate.pixel_check import assess_pixels
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rules import Rules
 from dicom_io.read.orientation import AS_STORED
 
 MAX_UNPACKED_BYTES = 256 * 2**20

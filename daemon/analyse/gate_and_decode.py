@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_io.errors import NotDicomError, UndecodablePixelsError
-from dicom_io.gate.header_check import Rules, assess
+from dicom_io.gate.header_check import assess
 from dicom_io.gate.pixel_check import assess_image
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rejection_note import Rejection, read_rejection
+from dicom_io.gate.rules import Rules
 from dicom_io.read.bounded_parser import refuse_oversized_sequences
 from dicom_io.read.image_header import read_image
 from dicom_io.read.orientation import Pose
@@ -43,7 +44,7 @@ class Film:
     `pixels` (rows, cols) lie as they are stored, as do all pictures drawn on them; `pose` makes
     them upright for the network. `shown` are the stored values that determine the contrast, None
     for colour and for a range of more than 2^20 values. `tone` is the departure from the grey scale
-    of the header.
+    of the header. `hidden` (rows, cols) marks pixels that stay black in any tone, None for none.
     """
 
     pixels: GreyImage
@@ -51,6 +52,7 @@ class Film:
     pose: Pose
     shown: NDArray[np.int64] | None = None
     tone: Tone = DECLARED
+    hidden: NDArray[np.bool_] | None = None
 
 
 @suppressed_warnings()
@@ -75,4 +77,6 @@ def gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
     content = assess_image(image)
     if content.reason is not None:
         return Refusal(content.reason, content.detail, notes + content.notes)
-    return Film(image.array, notes + content.notes, image.pose, image.shown, image.tone)
+    return Film(
+        image.array, notes + content.notes, image.pose, image.shown, image.tone, image.hidden
+    )

@@ -7,7 +7,7 @@ import datetime
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_model.check.picture_check import PictureCheck
 from cxr_model.errors import ImageError
 from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.card import Card
@@ -24,6 +25,7 @@ from cxr_model.predict.predictor import Predictor
 from cxr_model.predict.region import Region
 from cxr_model.predict.summary_sheet import Captions, draw_summary
 from cxr_model.predict.transform import Geometry
+from daemon.analyse.check_picture import Examiner, check_picture
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
 from daemon.analyse.film_file import Form
 from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
@@ -36,11 +38,11 @@ from daemon.analyse.result_objects import (
 )
 from daemon.config.settings import STARTER_BUNDLE, ModelConfig
 from dicom_io.errors import NotDicomError, ObjectError
-from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rules import DEFAULT_RULES, Rules
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.presentation_state import unsupported_reason
-from dicom_io.read.image_header import read_image_header
+from dicom_io.read.image_header import ImageHeader, read_image_header
 from dicom_io.read.orientation import AS_STORED, Pose
 from storage.records import ObjectKind
 
@@ -76,8 +78,9 @@ class Analysis:
 class Pipeline:
     """A loaded model and the steps from an image to its result."""
 
-    def __init__(self, predictor: Predictor, decoders: DecoderPool) -> None:
+    def __init__(self, predictor: Predictor, examiner: Examiner, decoders: DecoderPool) -> None:
         self._predictor = predictor
+        self._examiner = examiner
         self._decoders = decoders
         self.algorithm = _algorithm(predictor.bundle)
         self.reference_difference: float | None = None
@@ -85,15 +88,15 @@ class Pipeline:
 
     @classmethod
     def open(cls, config: ModelConfig, limits: DecoderLimits = DEFAULT_LIMITS) -> Self:
-        """Load the configured bundle and run its reference film.
+        """Load the configured bundle and the picture check, and run the bundle's reference film.
 
-        Images are decoded within the limits. Raises ModelError if the bundle cannot be used.
+        Images are decoded within the limits. Raises ModelError if bundle or check cannot be used.
         """
         path = STARTER if config.bundle == STARTER_BUNDLE else Path(config.bundle)
         predictor = Predictor(
             Bundle.load(path), device=config.device, threads=config.threads or None
         )
-        pipeline = cls(predictor, DecoderPool(limits))
+        pipeline = cls(predictor, PictureCheck.load(), DecoderPool(limits))
         pipeline.reference_difference = predictor.check_reference()
         return pipeline
 
@@ -112,6 +115,15 @@ class Pipeline:
         """Gate and decode the bytes of one file in a process of its own, without prediction."""
         return self._decoders.gate_and_decode(data, rules, form)
 
+    def read(
+        self, data: bytes, rules: Rules = DEFAULT_RULES, form: Form = Form.OBJECT
+    ) -> Film | Refusal:
+        """Gate and decode one file, and check its picture by the rules of its sender."""
+        film = self.gate_and_decode(data, rules, form)
+        if isinstance(film, Refusal):
+            return film
+        return check_picture(film, self._examiner, rules.picture_check)
+
     def analyse(
         self,
         data: bytes,
@@ -126,7 +138,7 @@ class Pipeline:
         the objects; its zone counts as the site's if the image names none. A kind that cannot be
         built from this image is named in the notes.
         """
-        film = self.gate_and_decode(data, rules)
+        film = self.read(data, rules)
         if isinstance(film, Refusal):
             return film
         try:
@@ -152,6 +164,7 @@ class Pipeline:
             source,
             sha256,
             content_datetime,
+            departure=_departure(film, header),
         )
         objects: list[BuiltObject] = []
         if ObjectKind.HEATMAP in kinds:
@@ -242,6 +255,13 @@ def _algorithm(bundle: Bundle) -> Algorithm:
         intended_use=card.intended_use,
         parameters=(f"Software: cxrd {version('cxrd')}",),
     )
+
+
+def _departure(film: Film, header: ImageHeader) -> str:
+    """Name the way in which the picture, not the header, made the film; empty if it did not."""
+    pose, _ = header.pose
+    turned = f"pose {astuple(film.pose)}" if film.pose != pose else ""
+    return turned + (" inverted" if film.tone.inverted else "")
 
 
 def on_stored_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) -> Prediction:

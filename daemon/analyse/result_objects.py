@@ -81,7 +81,8 @@ class ObjectBuilder:
     """Builds the objects of one film; all UIDs follow from the film, the model and the kind.
 
     `origin` is the source of the film and `sha256` the digest of its file: other bytes under the
-    same UID, or the same UID from another source, are another film and make other objects.
+    same UID, or the same UID from another source, are another film and make other objects. So is a
+    film that its picture put right: `departure` names the change, and is empty for none.
 
     `source` needs no pixels; `shown` are the stored values that take part in its contrast, and
     `tone` the departure from the grey scale of its header. `content_datetime` is aware and in the
@@ -98,6 +99,8 @@ class ObjectBuilder:
         origin: str,
         sha256: str,
         content_datetime: datetime.datetime,
+        *,
+        departure: str = "",
     ) -> None:
         self._source = source
         self._shown = shown
@@ -106,6 +109,7 @@ class ObjectBuilder:
         self._algorithm = algorithm
         self._origin = origin
         self._film = film_key(origin, source.uids["SOPInstanceUID"], sha256)
+        self._made_from = f"{self._film}\n{departure}" if departure else self._film
         self._now = content_datetime
         self.regions: Mapping[str, Region] = {
             finding.label: region
@@ -119,7 +123,7 @@ class ObjectBuilder:
         finding = drawing.finding
         envelope = self._envelope(
             ObjectKind.HEATMAP,
-            heatmap_uid(self._film, self._algorithm.sha256, finding.label),
+            heatmap_uid(self._made_from, self._algorithm.sha256, finding.label),
             LABELS.index(finding.label) + 1,
         )
         content = CaptureContent(
@@ -179,11 +183,12 @@ class ObjectBuilder:
 
         Without `uid` and `number` the object is the only one of its kind on this film.
         """
+        sha256 = self._algorithm.sha256
         return Envelope(
             source=self._source,
             algorithm=self._algorithm,
             identity=Identity(
-                sop_instance_uid=uid or object_uid(self._film, self._algorithm.sha256, kind.value),
+                sop_instance_uid=uid or object_uid(self._made_from, sha256, kind.value),
                 series_instance_uid=self._series_uid(kind),
                 series_number=SERIES_NUMBERS[kind],
                 instance_number=number or _film_number(self._source),

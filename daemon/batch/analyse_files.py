@@ -45,6 +45,7 @@ from daemon.batch.read_file import ReadFile, failed, read_file
 from daemon.batch.thresholds import write_thresholds
 from daemon.config.settings import ModelConfig
 from daemon.errors import ModelFailedError
+from dicom_io.gate.rules import DEFAULT_RULES, Rules
 from storage.files.durable import storage_errors
 
 _LONGEST_NAME_BYTES = 180
@@ -82,13 +83,14 @@ def analyse_files(
     *,
     identifiers: bool = True,
     limits: DecoderLimits = DEFAULT_LIMITS,
+    rules: Rules = DEFAULT_RULES,
     now: datetime.datetime,
     echo: Callable[[str], None],
 ) -> Summary:
     """Analyse the files at `paths` into folder `out`, with a progress bar on stderr.
 
     `identifiers` adds those of patient and study to the report. `limits` apply to reading one
-    image. `echo` receives a line for every file that is not analysed.
+    image, and `rules` to every film. `echo` receives a line for every file that is not analysed.
     Raises UsageError for unusable paths or an unusable folder, ModelError for an unusable bundle,
     ModelFailedError if the model's output for a film is not a result, and StorageError if the disk
     stops the run; rows written before are kept.
@@ -102,7 +104,7 @@ def analyse_files(
         remaining = [file for file in files if not report.holds(file.image_id)]
         with (
             tqdm(total=len(files), initial=len(files) - len(remaining), unit="file") as progress,
-            closing(Batch(pipeline, out).run(remaining)) as rows,
+            closing(Batch(pipeline, out, rules=rules).run(remaining)) as rows,
         ):
             for row in rows:
                 report.append(row)
@@ -127,9 +129,16 @@ def analyse_files(
 class Batch:
     """Turns files into rows; writes the heatmaps of a file before it yields the row."""
 
-    def __init__(self, pipeline: Pipeline, out: Path, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        out: Path,
+        workers: int | None = None,
+        rules: Rules = DEFAULT_RULES,
+    ) -> None:
         """`workers` threads read and draw; default: one per processor, at most 8."""
         self._pipeline = pipeline
+        self._rules = rules
         self._out = out
         self._workers = workers or min(8, os.cpu_count() or 1)
 
@@ -142,7 +151,7 @@ class Batch:
         pool = ThreadPoolExecutor(self._workers)
         ahead = BATCH + self._workers
         try:
-            read = map_in_order(pool, partial(read_file, self._pipeline), files, ahead)
+            read = map_in_order(pool, partial(read_file, self._pipeline, self._rules), files, ahead)
             yield from map_in_order(pool, self._finish, self._predict(read), ahead)
         finally:
             pool.shutdown(cancel_futures=True)

@@ -12,6 +12,7 @@ from daemon.batch.csv_report import IDENTIFIERS
 from daemon.batch.find_files import InputFile
 from daemon.batch.recognise import PICTURE_SUFFIXES, START_BYTES, recognise
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rules import Rules
 from dicom_io.read.header import read_identifiers
 
 _MAX_BYTES = 2**30
@@ -29,8 +30,8 @@ class ReadFile:
     identifiers: tuple[str, ...] = ()
 
 
-def read_file(pipeline: Pipeline, file: InputFile) -> ReadFile:
-    """Read, gate and decode a file. Never raises: an unexpected error is a refusal."""
+def read_file(pipeline: Pipeline, rules: Rules, file: InputFile) -> ReadFile:
+    """Read, gate, decode and check a file. Never raises: an unexpected error is a refusal."""
     if file.not_read:
         return ReadFile(file, Refusal(Reason.UNSUPPORTED_FILE, file.not_read))
     identifiers: tuple[str, ...] = ()
@@ -41,14 +42,15 @@ def read_file(pipeline: Pipeline, file: InputFile) -> ReadFile:
         if form is not Form.PICTURE:
             start = unpack_start(data, _UNPACKED_BYTES) if form is Form.PACKED_OBJECT else data
             identifiers = read_identifiers(start, IDENTIFIERS)
-        film = pipeline.gate_and_decode(data, form=form)
+        film = pipeline.read(data, rules, form)
     except OSError as error:
         film = Refusal(_unreadable(file), error.strerror or type(error).__name__)
     except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest
         film = failed(error)
     if isinstance(film, Film):
-        # Only the builders of DICOM objects need the stored values, and they take much memory.
-        film = replace(film, shown=None)
+        # Only the builders of DICOM objects and the check of the picture need these values, and
+        # they take much memory.
+        film = replace(film, shown=None, hidden=None)
     return ReadFile(file, film, identifiers)
 
 

@@ -26,6 +26,7 @@ from daemon.config.settings import load_config
 from daemon.errors import ROOM_ERRORS, UsageError
 from daemon.worker.core_dumps import forbid_core_dumps
 from daemon.worker.role import RoleName
+from dicom_io.gate.rules import PictureRule, Rules
 
 app = typer.Typer(
     name="cxrd",
@@ -178,6 +179,13 @@ def analyse(
             "File names stay, and may identify.",
         ),
     ] = False,
+    picture_check: Annotated[
+        PictureRule,
+        typer.Option(
+            help="A picture that is no frontal chest film is refused, analysed with a note, "
+            "or analysed unchecked.",
+        ),
+    ] = PictureRule.REFUSE,
     config: ConfigOption = None,
 ) -> None:
     """Analyse files or directories into OUT: final_clinical_report.csv, heatmaps/, dashboard.html.
@@ -194,6 +202,7 @@ def analyse(
         settings.model,
         identifiers=not no_identifiers,
         limits=DecoderLimits.of(settings.analyst),
+        rules=Rules(picture_check=picture_check),
         now=datetime.datetime.now(datetime.UTC),
         echo=lambda line: typer.echo(line, err=True),
     )

@@ -13,6 +13,7 @@ from daemon.config.fields import (
     SourceName,
     checked_source,
 )
+from dicom_io.gate.rules import PictureRule
 from dicom_io.peer.peers import Peer
 
 
@@ -51,6 +52,15 @@ def _checked_results_of(value: object) -> object:
     raise ValueError("must be own, all, or a list of sources such as [north, south]")
 
 
+def _checked_picture_rule(value: object) -> object:
+    """Return the rule. YAML 1.1 reads the plain word off as False. Raises ValueError."""
+    if value is False:
+        return PictureRule.OFF
+    if value not in list(PictureRule):
+        raise ValueError("must be refuse, note or off")
+    return value
+
+
 class RulesConfig(Section):
     """A peer's conditions for analysing a film, beyond those of the model (docs/gate.md)."""
 
@@ -58,6 +68,9 @@ class RulesConfig(Section):
     require_body_part: bool = False
     require_view: bool = False
     accept_secondary_capture: bool = True
+    picture_check: Annotated[PictureRule, BeforeValidator(_checked_picture_rule)] = (
+        PictureRule.REFUSE
+    )
 
 
 class PeerConfig(Section):

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 
 from daemon.errors import ConfigError
-from dicom_io.gate.reasons import FAILURES
+from dicom_io.gate.reasons import BY_RULE, FAILURES
 from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
 from storage.files.spool import Spool, StoredFile, received_path
@@ -72,7 +72,7 @@ class Reception:
                 _new_instance(received, stored, source),
                 self._quiet_seconds,
                 received.calling_host,
-                FAILURES,
+                FAILURES | BY_RULE,
             )
             if receipt.outcome in (ReceiptOutcome.DUPLICATE, ReceiptOutcome.RENEWED):
                 self._settle_duplicate(received, stored, source, receipt.instance_id)

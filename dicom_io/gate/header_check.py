@@ -5,7 +5,6 @@ frontal chest radiograph is a reason to refuse. A peer's `Rules` may demand more
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -25,6 +24,7 @@ from dicom_io.gate.kind import (
 )
 from dicom_io.gate.pixel_check import LONGEST_ASPECT
 from dicom_io.gate.reasons import MIN_SIDE, Reason, Verdict
+from dicom_io.gate.rules import DEFAULT_RULES, Rules
 from dicom_io.read.header import number, text
 from dicom_io.read.image_header import ImageHeader
 
@@ -37,22 +37,6 @@ _RADIOGRAPH_CLASSES = frozenset(
 )
 _RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG", "DR", "XR"})
 _VAGUE_MODALITIES = frozenset({"", "OT"})
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The demands on one peer's films beyond the needs of the model; none by default.
-
-    `minimum_age_years` does not refuse a patient of unknown age; the missing age is noted.
-    """
-
-    minimum_age_years: int | None = None
-    require_body_part: bool = False
-    require_view: bool = False
-    accept_secondary_capture: bool = True
-
-
-DEFAULT_RULES = Rules()
 
 
 def assess(header: ImageHeader, rules: Rules = DEFAULT_RULES) -> Verdict:

@@ -1,7 +1,6 @@
 """Decides by the rendered pixels if an image is a film."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dicom_io.gate.reasons import MIN_SIDE, Reason, Verdict
 from dicom_io.read.pixels import DisplayImage, Grey
@@ -37,28 +36,4 @@ def _assess(upright: Grey, seen: Grey) -> Verdict:
     dark, bright = np.percentile(seen, [1, 99])
     if bright - dark < _LEAST_CONTRAST:
         return Verdict(Reason.BLANK_IMAGE, f"{bright - dark:.0f} grey levels of contrast")
-    if looks_inverted(upright):
-        return Verdict(None, notes=("the image looks inverted; is its polarity right?",))
     return Verdict(None)
-
-
-def looks_inverted(array: NDArray[np.uint8]) -> bool:
-    """Return True if the lungs are clearly brighter than both mediastinum and abdomen.
-
-    Measured on 2,471 images of ChestX-ray14: True for 2 images as they are, one of which is a
-    negative, and for 94.6 % of the inverted images. On 732 films of children: True for 0 and for
-    99.6 %.
-    """
-    rows, columns = array.shape
-    scaled = array.astype(np.float32) / 255.0
-
-    def mean(top: float, bottom: float, left: float, right: float) -> float:
-        part = scaled[
-            int(top * rows) : int(bottom * rows), int(left * columns) : int(right * columns)
-        ]
-        return float(part.mean())
-
-    lungs = (mean(0.25, 0.69, 0.19, 0.375) + mean(0.25, 0.69, 0.625, 0.81)) / 2
-    mediastinum = mean(0.25, 0.75, 0.44, 0.56)
-    abdomen = mean(0.81, 1.0, 0.31, 0.69)
-    return max(mediastinum, abdomen) < lungs - 0.05

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     IMPLAUSIBLE_SHAPE = "IMPLAUSIBLE_SHAPE"
     BLANK_IMAGE = "BLANK_IMAGE"
     COLOUR_IMAGE = "COLOUR_IMAGE"
+    NOT_A_FRONTAL_CHEST = "NOT_A_FRONTAL_CHEST"
     UNDECODABLE_PIXELS = "UNDECODABLE_PIXELS"
     DECODER_FAILED = "DECODER_FAILED"
     UNREADABLE_OBJECT = "UNREADABLE_OBJECT"
@@ -51,6 +52,18 @@ RESULTS = frozenset({Reason.OWN_RESULT, Reason.AI_RESULT})
 
 FAILURES = frozenset({Reason.DECODER_FAILED, Reason.ANALYSIS_FAILED})
 """Reasons that do not judge the image: another attempt at the same bytes may succeed."""
+
+BY_RULE = frozenset(
+    {
+        Reason.SECONDARY_CAPTURE,
+        Reason.BODY_PART_NOT_SAID,
+        Reason.VIEW_NOT_SAID,
+        Reason.PATIENT_TOO_YOUNG,
+        Reason.LATERAL_VIEW,
+        Reason.NOT_A_FRONTAL_CHEST,
+    }
+)
+"""Reasons that another rule of the sender may lift: a film that is sent again is judged again."""
 
 _EXPLANATIONS = {
     Reason.UNSUPPORTED_SOP_CLASS: "Only CR, DX for presentation and Secondary Capture are read.",
@@ -77,6 +90,7 @@ _EXPLANATIONS = {
     Reason.IMPLAUSIBLE_SHAPE: "The image is far longer than wide, or wider than long.",
     Reason.BLANK_IMAGE: "The image is empty or nearly of one grey.",
     Reason.COLOUR_IMAGE: "The image is in colour; a film is grey.",
+    Reason.NOT_A_FRONTAL_CHEST: "The picture itself shows no frontal chest film.",
     Reason.UNDECODABLE_PIXELS: "The pixel data is damaged or in a form that is not read here.",
     Reason.DECODER_FAILED: "Reading it crashed, took too long or took too much memory.",
     Reason.UNREADABLE_OBJECT: "The file is damaged or is not a DICOM object.",

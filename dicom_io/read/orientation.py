@@ -61,6 +61,17 @@ class Pose:
         turned = stored.T if self.transposed else stored
         return np.ascontiguousarray(self._reversed(turned))
 
+    def turned_back(self, degrees: int) -> "Pose":
+        """Return the pose of a film whose picture in this pose is turned clockwise by `degrees`.
+
+        `degrees` is 0, 90, 180 or 270.
+        """
+        transposed, columns, rows = self.transposed, self.columns_reversed, self.rows_reversed
+        for _ in range(degrees // 90 % 4):
+            # A quarter turn back is a transposition, then a reversal of the rows.
+            transposed, columns, rows = not transposed, rows, not columns
+        return Pose(transposed, columns, rows, self.aspect)
+
     def to_stored(self, upright: NDArray[Any]) -> NDArray[Any]:
         """Map an array over the upright film (…, rows, columns) to the stored film."""
         turned = self._reversed(upright)

@@ -47,7 +47,8 @@ class DisplayImage:
     and collimator leave, None for all; hidden pixels are black. `shown` are the stored values that
     determine the contrast, ascending; None for colour and for a range of more than 2^20 values.
     `tone` is the departure from the grey scale that the header declares. `coloured` is the share of
-    pixels that are not grey. `notes` name missing or contradictory attributes.
+    pixels that are not grey. `hidden` marks the pixels that are black because a shutter or padding
+    hides them, None for none. `notes` name missing or contradictory attributes.
     """
 
     array: Grey
@@ -56,6 +57,7 @@ class DisplayImage:
     shown: NDArray[np.int64] | None
     tone: Tone
     coloured: float
+    hidden: Mask | None
     notes: tuple[str, ...]
 
 
@@ -68,24 +70,25 @@ def display_pixels(header: ImageHeader) -> DisplayImage:
     layout = header.layout
     stored, actual, notes = stored_values(header.dataset, layout)
     seen, shutter_notes = visible_pixels(header.dataset, layout.rows, layout.columns)
-    coloured, shown, tone = 0.0, None, DECLARED
+    coloured, shown, tone, hidden = 0.0, None, DECLARED, None
     if layout.is_grey:
         scale = header.grey_scale if actual == layout else header.grey_scale_of(actual)
-        grey, shown, tone, more = _render_grey(stored, seen, scale, layout.bits_stored)
+        grey, shown, tone, hidden, more = _render_grey(stored, seen, scale, layout.bits_stored)
         if actual != layout:
             tone = replace(tone, signed=actual.signed, bits_stored=actual.bits_stored)
     else:
         grey, coloured, more = _render_colour(stored, header.dataset, actual)
     if seen is not None:
         grey[~seen] = 0
+        hidden = ~seen if hidden is None else hidden | ~seen
     pose, pose_notes = header.pose
     every_note = (*header.damage, *notes, *more, *shutter_notes, *pose_notes)
-    return DisplayImage(grey, pose, seen, shown, tone, coloured, every_note)
+    return DisplayImage(grey, pose, seen, shown, tone, coloured, hidden, every_note)
 
 
 def _render_grey(
     stored: NDArray[np.integer], seen: Mask | None, scale: GreyScale, declared_bits: int
-) -> tuple[Grey, NDArray[np.int64] | None, Tone, tuple[str, ...]]:
+) -> tuple[Grey, NDArray[np.int64] | None, Tone, Mask | None, tuple[str, ...]]:
     low, high = int(stored.min()), int(stored.max())
     everywhere = np.ones(stored.shape, dtype=bool) if seen is None else seen
 
@@ -93,15 +96,18 @@ def _render_grey(
         return Histogram(values, counts, lambda: _roughness(stored, everywhere), declared_bits)
 
     if high - low >= _LARGEST_TABLE:
-        grey, _, tone, notes = _grey_levels(
+        grey, _, padding, tone, notes = _grey_levels(
             stored.astype(np.float64), everywhere.astype(np.int64), scale, histogram
         )
-        return grey, None, tone, notes
+        return grey, None, tone, padding if padding.any() else None, notes
     index = stored.astype(np.int64) - low
     counts = np.bincount(index[everywhere], minlength=high - low + 1)
     values = np.arange(low, high + 1, dtype=np.int64)
-    table, shown, tone, notes = _grey_levels(values.astype(np.float64), counts, scale, histogram)
-    return table[index], values[shown], tone, notes
+    table, shown, padding, tone, notes = _grey_levels(
+        values.astype(np.float64), counts, scale, histogram
+    )
+    hidden = padding[index] if padding.any() else None
+    return table[index], values[shown], tone, hidden, notes
 
 
 def _grey_levels(
@@ -109,10 +115,11 @@ def _grey_levels(
     counts: Counts,
     scale: GreyScale,
     histogram: Callable[[Values, Counts], Histogram],
-) -> tuple[Grey, NDArray[np.bool_], Tone, tuple[str, ...]]:
-    """Map stored values to grey levels, mark those that take part in the contrast, and note.
+) -> tuple[Grey, Mask, Mask, Tone, tuple[str, ...]]:
+    """Map stored values to grey levels, and mark those that take part in the contrast and padding.
 
-    `counts` are the pixels of each value that no shutter hides.
+    `counts` are the pixels of each value that no shutter hides. The last two results are the tone
+    and notes.
     """
     padding = scale.is_padding(values)
     shown = (counts > 0) & ~padding
@@ -127,7 +134,7 @@ def _grey_levels(
     if tone.function < 0:
         notes = ()
     every_note = (*scale.notes, *notes, *tone_notes, *scale.polarity_notes)
-    return np.rint(grey * 255.0).astype(np.uint8), shown, tone, every_note
+    return np.rint(grey * 255.0).astype(np.uint8), shown, padding, tone, every_note
 
 
 def _roughness(stored: NDArray[np.integer], visible: Mask) -> float:

@@ -62,7 +62,7 @@ class Tone:
     `signed` and `bits_stored` replace those of the layout unless None. `has_modality` is False if
     Modality LUT or Rescale are left out. `function` counts the VOI LUTs and windows of the header;
     -1 stands for none. `top` is the output of full scale of the table. `centre` and `width`
-    make a linear window that is not in the header.
+    make a linear window that is not in the header. `inverted` reverses the polarity.
     """
 
     signed: bool | None = None
@@ -72,6 +72,7 @@ class Tone:
     top: float | None = None
     centre: float | None = None
     width: float | None = None
+    inverted: bool = False
 
     def layout_of(self, declared: Layout) -> Layout:
         """Return the layout that the values of the pixels have."""
@@ -83,7 +84,7 @@ class Tone:
 
     def of(self, scale: GreyScale) -> GreyScale:
         """Return the grey scale with this departure."""
-        changed = scale
+        changed = replace(scale, is_inverted=scale.is_inverted != self.inverted)
         if not self.has_modality:
             changed = replace(changed, modality_table=None, slope=1.0, intercept=0.0)
         if self.centre is not None and self.width is not None:

@@ -7,7 +7,7 @@ from pydicom.uid import JPEG2000Lossless
 
 from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
 from daemon.analyse.gate_and_decode import Film, gate_and_decode
-from dicom_io.gate.header_check import DEFAULT_RULES
+from dicom_io.gate.rules import DEFAULT_RULES
 from tests.benchmarks.timing import in_turn, seconds, show
 from tests.builders.images.films import chest_film, chest_values, file_bytes
 

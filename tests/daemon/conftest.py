@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from cxr_model.predict.bundle import Bundle
+from cxr_model.predict.predictor import Predictor
+from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderPool
 from daemon.analyse.pipeline import Pipeline
-from daemon.config.settings import ModelConfig
 from storage.files.spool import Spool
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.bench import Bench, open_bench
+from tests.builders.made_checks import FixedCheck
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import claim
 from tests.servers.dicom.pacs import RecordingPacs
@@ -49,8 +52,12 @@ def site(tmp_path: Path, store: Store) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def pipeline(bundle: Path) -> Pipeline:
-    """The pipeline of `bundle`."""
-    return Pipeline.open(ModelConfig(bundle=str(bundle), device="cpu", threads=1))
+    """The pipeline of `bundle`. Its picture check takes every picture for a frontal chest film.
+
+    So a test may use a film of another room that does not look like a chest.
+    """
+    predictor = Predictor(Bundle.load(bundle), device="cpu", threads=1)
+    return Pipeline(predictor, FixedCheck(), DecoderPool(DEFAULT_LIMITS))
 
 
 @pytest.fixture

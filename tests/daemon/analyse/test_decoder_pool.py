@@ -22,8 +22,8 @@ from daemon.analyse.decoder_process import UnexpectedError, receive_outcome, sen
 from daemon.analyse.film_file import Form
 from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
 from daemon.errors import DecoderError
-from dicom_io.gate.header_check import DEFAULT_RULES, Rules
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rules import DEFAULT_RULES, Rules
 from dicom_io.read.orientation import AS_STORED
 from tests.builders.images.films import chest_film, chest_values, file_bytes
 from tests.servers.watching import children_of

@@ -20,6 +20,7 @@ from daemon.analyse.result_objects import BuiltObject, ObjectBuilder
 from dicom_io.read.orientation import Pose, pose_of
 from storage.records import ObjectKind
 from tests.builders.images.films import chest_film, chest_values, file_bytes, lie_as
+from tests.builders.made_checks import FixedCheck
 from tests.builders.objects import NOW
 
 ORIENTATIONS = ("R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
@@ -94,7 +95,7 @@ def test_the_network_gets_the_film_upright(bundle: Path) -> None:
             return super().predict(images)
 
     predictor = RecordingPredictor(Bundle.load(bundle), device="cpu", threads=1)
-    pipeline = Pipeline(predictor, DecoderPool(DecoderLimits()))
+    pipeline = Pipeline(predictor, FixedCheck(), DecoderPool(DecoderLimits()))
     stored = np.arange(200 * 150, dtype=np.uint8).reshape(200, 150)
     pipeline.predict(stored, Pose(transposed=True, columns_reversed=True))
     assert (shown[0] == stored.T[:, ::-1]).all()

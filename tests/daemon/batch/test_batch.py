@@ -18,6 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from cxr_model.check.appearance import View
 from cxr_model.findings import LABELS
 from daemon.analyse.film_file import Form
 from daemon.analyse.gate_and_decode import Film, Refusal
@@ -28,9 +29,11 @@ from daemon.batch.find_files import InputFile, find_files
 from daemon.config.settings import ModelConfig
 from daemon.errors import UsageError
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rules import PictureRule, Rules
 from dicom_io.phantom import PhantomFilm, PhantomView, draw
 from storage.errors import SpoolError
 from tests.builders.images.films import film
+from tests.builders.made_checks import FixedCheck, appearance
 from tests.tools.cli import cxrd
 from tests.tools.waiting import wait_until
 
@@ -98,6 +101,25 @@ def test_report_heatmaps_and_dashboard(films: Path, tmp_path: Path, bundle: Path
     with Image.open(tmp_path / "out" / min(listed)) as drawn:
         assert (drawn.size, drawn.mode) == ((160, 192), "RGB")
     assert "RESEARCH USE ONLY" in summary.dashboard.read_text(encoding="utf-8")
+
+
+def test_the_rule_decides_on_a_picture_that_is_no_chest(
+    films: Path, tmp_path: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_examiner", FixedCheck(appearance(View.LATERAL)))
+    files = find_files([films], tmp_path / "none")[:2]
+
+    def rows(rule: PictureRule) -> list[Row]:
+        rules = Rules(picture_check=rule)
+        return list(Batch(pipeline, tmp_path / rule, rules=rules).run(files))
+
+    refused, noted, unchecked = (rows(rule) for rule in PictureRule)
+    assert {row.reason for row in refused} == {Reason.LATERAL_VIEW}
+    assert all("--picture-check note" in row.detail for row in refused)
+    assert {row.reason for row in noted} == {None}
+    assert all("the picture shows a lateral film" in row.detail for row in noted)
+    assert [row.probabilities for row in unchecked] == [row.probabilities for row in noted]
+    assert not any("lateral" in row.detail for row in unchecked)
 
 
 def files_in(out: Path) -> set[str]:

@@ -21,14 +21,17 @@ from daemon.batch.find_files import InputFile
 from daemon.batch.read_file import read_file
 from daemon.errors import UsageError
 from dicom_io.gate.reasons import Reason
-from dicom_io.phantom import PhantomView
+from dicom_io.gate.rules import DEFAULT_RULES
+from dicom_io.phantom import PhantomFilm, PhantomView, draw
 from tests.builders.images.films import chest_film, chest_values, data_set_bytes, file_bytes, film
 from tests.daemon.batch.test_batch import command, rows_of
 from tests.tools.cli import cxrd
 from tests.tools.paths import field_case
 
+DRAWN = draw(PhantomFilm("p", "s", rows=200, columns=160))
 FILM = file_bytes(
     chest_film(
+        DRAWN,
         PatientID="=1+1",
         StudyInstanceUID="1.2.3",
         SOPInstanceUID="1.2.3.4",
@@ -44,10 +47,10 @@ def folder(tmp_path: Path) -> Path:
     """Ten films, of which one is lateral, and ten other files; none is damaged."""
     made = tmp_path / "films"
     (made / "IMAGES").mkdir(parents=True)
-    picture = Image.fromarray(chest_values(bits=8).astype(np.uint8))
+    picture = Image.fromarray((DRAWN >> 4).astype(np.uint8))
     for suffix in ("png", "tif", "bmp", "webp", "jp2"):
         picture.save(made / f"film.{suffix}")
-    Image.fromarray(chest_values(bits=12).astype(np.uint16)).save(made / "wide.tiff")
+    Image.fromarray(DRAWN).save(made / "wide.tiff")
     (made / "film.dcm.gz").write_bytes(gzip.compress(FILM))
     (made / "bare.IMA").write_bytes(data_set_bytes(FILM))
     (made / "IMAGES" / "IM0001").write_bytes(FILM)
@@ -180,7 +183,7 @@ def test_a_report_of_version_0_1_is_continued_with_its_columns(
 
 
 def outcome(pipeline: Pipeline, path: Path) -> Refusal:
-    refusal = read_file(pipeline, InputFile(path, path.name)).film
+    refusal = read_file(pipeline, DEFAULT_RULES, InputFile(path, path.name)).film
     assert isinstance(refusal, Refusal)
     return refusal
 

@@ -11,7 +11,7 @@ import yaml
 from daemon.config.peers import PeerConfig, Product, RulesConfig
 from daemon.config.settings import Config, known_keys, load_config
 from daemon.errors import ConfigError
-from dicom_io.gate.header_check import DEFAULT_RULES, Rules
+from dicom_io.gate.rules import DEFAULT_RULES, PictureRule, Rules
 from tests.tools.paths import ROOT
 
 SHIPPED = ROOT / "config.yaml"
@@ -50,6 +50,15 @@ def test_rules_are_those_of_the_gate() -> None:
     assert list(RulesConfig.model_fields) == fields
     shipped = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     assert all(list(peer["rules"]) == fields for peer in shipped["peers"])
+
+
+@pytest.mark.parametrize("written", ["refuse", "note", "off", "'off'"])
+def test_the_picture_check_takes_a_plain_off(tmp_path: Path, written: str) -> None:
+    file = tmp_path / "config.yaml"
+    rules = f"{{picture_check: {written}}}"
+    file.write_text(f"peers: [{{name: a, ae_title: A, sends: true, rules: {rules}}}]")
+    (peer,) = load_config(file).peers
+    assert peer.rules.picture_check is PictureRule(written.strip("'"))
 
 
 def test_default_is_closed_to_the_network() -> None:
@@ -137,6 +146,10 @@ class Mistake:
             "peers: [{name: a, ae_title: A, sends: true, host: h1},"
             " {name: b, ae_title: A, sends: true, host: h2, rules: {require_view: true}}]",
             "'a' and 'b' send as A, so their rules must be the same",
+        ),
+        Mistake(
+            "peers: [{name: a, ae_title: A, sends: true, rules: {picture_check: on}}]",
+            "peers.0.rules.picture_check: must be refuse, note or off",
         ),
         Mistake("listener: [1", "line 1 is not valid YAML"),
         Mistake("just text", "must hold keys and values"),

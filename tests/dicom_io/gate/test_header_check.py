@@ -1,9 +1,7 @@
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import pandas as pd
 import pytest
 from pydicom import Dataset
 from pydicom.uid import (
@@ -18,7 +16,7 @@ from pydicom.uid import (
 )
 
 from dicom_io.gate.header_check import assess
-from dicom_io.gate.pixel_check import assess_image, assess_pixels, looks_inverted
+from dicom_io.gate.pixel_check import assess_image, assess_pixels
 from dicom_io.gate.reasons import MIN_SIDE, Reason, Verdict
 from dicom_io.read.header import read_dataset
 from dicom_io.read.image_header import ImageHeader
@@ -187,19 +185,6 @@ def test_pixels_are_judged() -> None:
     assert assess_pixels(blank).reason is Reason.BLANK_IMAGE
     assert assess_pixels(film_array(700, 200)).reason is Reason.IMPLAUSIBLE_SHAPE
     assert assess_pixels(film_array(MIN_SIDE - 1, 300)).reason is Reason.TOO_SMALL
-    inverted = assess_pixels(255 - film_array())
-    assert inverted.is_eligible
-    assert any("inverted" in note for note in inverted.notes)
-
-
-def test_inverted_polarity_is_detected_on_real_images(real_data: Path) -> None:
-    folder = real_data / "nih"
-    files = pd.read_csv(folder / "labels.csv")["file"][::10]
-    arrays = [cv2.imread(str(folder / file), cv2.IMREAD_GRAYSCALE) for file in files]
-    films = [np.asarray(array, dtype=np.uint8) for array in arrays if array is not None]
-    assert len(films) > 200
-    assert sum(looks_inverted(film) for film in films) <= 1
-    assert sum(looks_inverted(255 - film) for film in films) > 0.9 * len(films)
 
 
 REAL = {
@@ -227,5 +212,4 @@ def test_verdicts_on_the_real_files(data_folder: Path, number: str, reason: Reas
     assert assess(ImageHeader.of(ds)).reason is reason
     if reason is None:
         verdict = assess_image(display_pixels(ImageHeader.of(ds)))
-        assert verdict.is_eligible
-        assert bool(verdict.notes) is (number == "02")
+        assert verdict == Verdict(None)

@@ -6,8 +6,9 @@ import pytest
 from pydicom import Dataset
 
 from dicom_io.gate.anatomy import FILM_TEXTS, STUDY_TEXTS, Part, anatomy_of
-from dicom_io.gate.header_check import Rules, assess
+from dicom_io.gate.header_check import assess
 from dicom_io.gate.reasons import Reason, Verdict
+from dicom_io.gate.rules import Rules
 from dicom_io.read.header import read_dataset, text
 from dicom_io.read.image_header import ImageHeader
 from tests.builders.images.films import chest_film, file_bytes

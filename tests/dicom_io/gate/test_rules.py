@@ -8,9 +8,10 @@ import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_io.gate.anatomy import age_in_years
-from dicom_io.gate.header_check import Rules, assess
+from dicom_io.gate.header_check import assess
 from dicom_io.gate.pixel_check import assess_image
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rules import Rules
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.pixels import display_pixels
 from tests.builders.images.films import chest_film, chest_values

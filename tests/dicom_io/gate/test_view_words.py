@@ -6,8 +6,9 @@ import pytest
 from pydicom import Dataset
 
 from dicom_io.gate.anatomy import FILM_TEXTS, View, anatomy_of
-from dicom_io.gate.header_check import Rules, assess
+from dicom_io.gate.header_check import assess
 from dicom_io.gate.reasons import Reason, Verdict
+from dicom_io.gate.rules import Rules
 from tests.builders.images.headers import film_header
 
 

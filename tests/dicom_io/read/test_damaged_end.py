@@ -24,8 +24,8 @@ from pydicom.uid import (
 
 from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
 from dicom_io.errors import NotDicomError
-from dicom_io.gate.header_check import Rules
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rules import Rules
 from dicom_io.read.header import read_dataset
 from tests.builders.images.films import chest_film, chest_values, file_bytes
 from tests.tools.installed import require_tool

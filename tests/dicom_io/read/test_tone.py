@@ -10,8 +10,8 @@ from pydicom import Dataset
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
-from dicom_io.gate.header_check import Rules
 from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rules import Rules
 from dicom_io.phantom import PhantomFilm, draw
 from dicom_io.read.image_header import ImageHeader, read_image
 from dicom_io.read.pixels import DisplayImage, display_pixels

@@ -1,0 +1,115 @@
+"""The check of the picture itself: refuses what is no frontal chest film, and puts films right.
+
+Header and file name say how a film should look; only the picture says how it looks. A turned or
+inverted picture is put right where the picture is certain, and looks right afterwards. A mirrored
+one is only noted, because the heart of some patients lies on the right.
+"""
+
+from dataclasses import replace
+from typing import Protocol
+
+from cxr_model.check.appearance import Appearance, View
+from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
+from dicom_io.gate.reasons import Reason
+from dicom_io.gate.rules import PictureRule
+
+_ROUNDS = 2
+"""Steps by which a picture is put right: its polarity may show only when it is upright."""
+
+_REASONS = {View.LATERAL: Reason.LATERAL_VIEW, View.OTHER: Reason.NOT_A_FRONTAL_CHEST}
+_NAMES = {View.LATERAL: "a lateral film", View.OTHER: "no frontal chest film"}
+
+
+class Examiner(Protocol):
+    """Judges a picture; `cxr_model.check.picture_check.PictureCheck` in service."""
+
+    def examine(self, image: GreyImage) -> Appearance:
+        """Return the view of a display-true image (rows, cols), and how it is shown."""
+
+
+def check_picture(film: Film, examiner: Examiner, rule: PictureRule) -> Film | Refusal:
+    """Return the film, put right where needed and with notes, or its refusal by the rule."""
+    if rule is PictureRule.OFF:
+        return film
+    first = _examine(film, examiner)
+    better, now = _put_right(film, first, examiner)
+    if now.view is not View.FRONTAL:
+        return _not_frontal(film, now, rule)
+    if now.turned or now.inverted:
+        # The picture does not look right after the steps either, so none of them is kept.
+        notes = _doubts(first)
+        better, now = film, first
+    else:
+        notes = _changes(film, better)
+    if now.mirrored:
+        notes.append(
+            f"the picture looks mirrored{_placed(film)}: left and right may be exchanged, "
+            "see the markers on the film"
+        )
+    return replace(better, notes=(*film.notes, *notes))
+
+
+def _examine(film: Film, examiner: Examiner) -> Appearance:
+    return examiner.examine(film.pose.to_display(film.pixels))
+
+
+def _put_right(film: Film, seen: Appearance, examiner: Examiner) -> tuple[Film, Appearance]:
+    """Undo what the picture is certain of. Returns the film and its appearance then."""
+    for _ in range(_ROUNDS):
+        degrees = seen.turned if seen.turned_certain else 0
+        is_inverted = seen.inverted and seen.inverted_certain
+        if not degrees and not is_inverted:
+            break
+        film = replace(film, pose=film.pose.turned_back(degrees))
+        if is_inverted:
+            film = _inverted(film)
+        seen = _examine(film, examiner)
+    return film, seen
+
+
+def _inverted(film: Film) -> Film:
+    pixels = 255 - film.pixels
+    if film.hidden is not None:
+        pixels[film.hidden] = 0
+    return replace(film, pixels=pixels, tone=replace(film.tone, inverted=not film.tone.inverted))
+
+
+def _changes(film: Film, better: Film) -> list[str]:
+    """Return the notes on a film that was put right."""
+    notes = []
+    for degrees in (90, 180, 270):
+        if better.pose == film.pose.turned_back(degrees):
+            turned = f"turned by {degrees} degrees clockwise"
+            notes.append(f"the picture is {turned}{_placed(film)}: read upright")
+    if better.tone != film.tone:
+        notes.append("the picture is inverted, bone dark and air bright: read with bright bone")
+    return notes
+
+
+def _doubts(seen: Appearance) -> list[str]:
+    """Return the notes on a film that is analysed as it is, although it may not be right."""
+    notes = []
+    if seen.turned:
+        notes.append(
+            f"the picture may be turned by {seen.turned} degrees clockwise: not turned back"
+        )
+    if seen.inverted:
+        notes.append("the picture may be inverted: is its polarity right?")
+    return notes
+
+
+def _placed(film: Film) -> str:
+    return " after PatientOrientation was applied" if film.pose.is_turned else ""
+
+
+def _not_frontal(film: Film, seen: Appearance, rule: PictureRule) -> Film | Refusal:
+    shown = f"{_NAMES[seen.view]}, probability {seen.view_probability:.2f}"
+    if rule is PictureRule.NOTE:
+        return replace(
+            film, notes=(*film.notes, f"the picture shows {shown}: its findings may mean nothing")
+        )
+    detail = (
+        f"decided by the picture, not by a header: {shown}; to analyse it with a note, set "
+        "rules.picture_check: note and send it again (cxrd analyse: --picture-check note)"
+    )
+    return Refusal(_REASONS[seen.view], detail, film.notes)
