@@ -1,101 +1,104 @@
-"""Draws the map of a finding over its film, with a legend."""
+"""Draws the map of a finding over its film in red and yellow, with a legend below the film."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont
 
 from cxr_model.errors import ImageError
+from cxr_model.predict.region import HOT_SHARE, hot_mask
 from cxr_model.predict.transform import check_image
 
 DISCLAIMER = "Research use only - not for diagnosis"
 
 Grey = npt.NDArray[np.uint8]
 Rgb = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
 
-# Even the hottest colour leaves a third of the film visible.
-_OPACITY = 0.65
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+#: Share of the scale below which a map is transparent.
+VISIBLE_SHARE = 0.5
 
-# Height in pixels of a capital letter of that font at scale 1.
-_CAPITAL = 21.0
-_SMALLEST_CAPITAL = 7.0
-_CAPITAL_PER_SIDE = 0.015
+# The hottest colour leaves more than half of the film's contrast.
+_WEAK: Colour = (255, 225, 0)
+_STRONG: Colour = (255, 0, 0)
+_WEAK_OPACITY, _STRONG_OPACITY = 0.15, 0.40
+_CONTOUR: Colour = (255, 225, 0)
+_RIM: Colour = (40, 30, 0)
+_CONTOUR_SHARE = 1 / 400
 
+_PAPER: Colour = (24, 25, 28)
+_TEXT: Colour = (240, 240, 240)
+_FAINT: Colour = (180, 182, 188)
+_AMBER: Colour = (255, 176, 0)
+_BAR_GREY = 128
 
-class Legend(NamedTuple):
-    """Content of the legend."""
-
-    label: str
-    probability: float
-    threshold: float
-    scale: float
-    model_name: str
-
-    def lines(self) -> tuple[str, str, str, str]:
-        """Return finding, numbers, model and disclaimer, a line each, in ASCII (the font's set)."""
-        name = self.label.replace("_", " ")
-        numbers = f"probability {self.probability:.3f} (threshold {self.threshold:.3f})"
-        model = self.model_name.encode("ascii", "replace").decode()
-        return name, numbers, model, DISCLAIMER
+# Text size in pixels: a share of the film's width, and the smallest that is easy to read.
+_TEXT_SHARE, _SMALLEST_TEXT = 0.017, 11
+# A narrower film has no room for words: its picture has no legend.
+_NARROWEST = 96
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """The box of the legend, in pixels, and the size of its text."""
+class Legend:
+    """Words of the legend: the finding, its value, how far its location can be believed, the model.
 
-    top: int
-    left: int
-    height: int
-    width: int
-    font_scale: float
-    pitch: int
+    They must not contain patient data.
+    """
 
-    @property
-    def rows(self) -> slice:
-        """Image rows of the box."""
-        return slice(self.top, self.top + self.height)
-
-    @property
-    def cols(self) -> slice:
-        """Image columns of the box."""
-        return slice(self.left, self.left + self.width)
+    finding: str
+    value: str
+    location: str
+    model: str
 
 
 def render(
-    image: Grey,
-    contribution: npt.NDArray[np.float32],
-    *,
-    scale: float,
-    label: str,
-    probability: float,
-    threshold: float,
-    model_name: str,
+    image: Grey, contribution: npt.NDArray[np.float32], *, scale: float, legend: Legend
 ) -> Rgb:
-    """Draw a finding's map in colour over its film and return uint8 RGB of the film's size.
+    """Draw a finding's map in colour over its film, and a legend in a strip below the film.
 
     `image` is uint8 (rows, cols); `contribution` float32 (rows, cols) is the map in logit
     contributions on the same pixels; `scale` is the contribution of the hottest colour, the same
-    for every film, so that a weak map looks weak. The film is unchanged where the map is zero or
-    negative. The legend covers the emptiest corner. Raises ImageError if the two arrays do not
-    fit or the scale is not positive.
+    for every film, so that a weak map looks weak. Returns uint8 RGB (rows + strip, cols, 3): the
+    first rows are the pixels of the film, as `overlay` draws them. Raises ImageError if the two
+    arrays do not fit or the scale is not positive.
     """
-    _check(image, contribution, scale)
-    strength = _strength(contribution, scale)
-    rgb = _overlay(image, strength)
-    legend = Legend(label, probability, threshold, scale, model_name)
-    panel = _place(legend, image, strength)
-    if panel is not None:
-        _draw_legend(rgb, panel, legend, float(contribution.max()))
-    return rgb
+    drawn = overlay(image, contribution, scale)
+    if image.shape[1] < _NARROWEST:
+        return drawn
+    peak = float(contribution.max())
+    return np.concatenate([drawn, _strip(image.shape[1], legend, scale, peak)])
 
 
 def overlay(image: Grey, contribution: npt.NDArray[np.float32], scale: float) -> Rgb:
-    """Draw as `render` does, without a legend."""
+    """Draw the map from yellow at half of the scale to red at the scale, and its region's edge.
+
+    The film is unchanged where the map is below half of the scale, except under the edge, which
+    runs along `region.hot_mask`. Returns uint8 RGB (rows, cols, 3). Raises ImageError as `render`.
+    """
     _check(image, contribution, scale)
-    return _overlay(image, _strength(contribution, scale))
+    drawn = _blend(image, _strength(contribution, scale))
+    mask = hot_mask(contribution)
+    if mask is not None:
+        edges, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        thickness = max(1, round(_CONTOUR_SHARE * max(image.shape)))
+        if thickness > 1:
+            # A dark rim on both sides shows the line on bright bone, too.
+            cv2.drawContours(drawn, edges, -1, _RIM, thickness + 2, cv2.LINE_AA)
+        cv2.drawContours(drawn, edges, -1, _CONTOUR, thickness, cv2.LINE_AA)
+    return drawn
+
+
+@cache
+def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans, which comes with matplotlib: the same on every machine."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / name, size)
 
 
 def _check(image: Grey, contribution: npt.NDArray[np.float32], scale: float) -> None:
@@ -115,21 +118,18 @@ def _strength(contribution: npt.NDArray[np.float32], scale: float) -> Grey:
     return np.asarray(cv2.convertScaleAbs(plane, alpha=255.0 / scale), dtype=np.uint8)
 
 
-def _palette() -> npt.NDArray[np.uint8]:
-    """Return RGB (256, 3) from weak to strong."""
-    # Turbo without its dark violet end, which looks like a shadow on the film.
-    ramp = np.linspace(28, 255, 256).round().astype(np.uint8)[:, None]
-    return np.asarray(cv2.applyColorMap(ramp, cv2.COLORMAP_TURBO)[:, 0, ::-1], dtype=np.uint8)
+def _palette() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return colour (256, 3) and opacity (256,) by strength."""
+    share = np.arange(256) / 255.0
+    heat = np.clip((share - VISIBLE_SHARE) / (1 - VISIBLE_SHARE), 0, 1)
+    colour = np.asarray(_WEAK) * (1 - heat[:, None]) + np.asarray(_STRONG) * heat[:, None]
+    opacity = _WEAK_OPACITY + (_STRONG_OPACITY - _WEAK_OPACITY) * heat
+    return colour, np.where(share < VISIBLE_SHARE, 0.0, opacity)
 
 
-def _opacity() -> npt.NDArray[np.float64]:
-    """Return the opacity of the colour over the film, (256,); 0 at 0."""
-    return _OPACITY * (np.arange(256) / 255.0) ** 0.7
-
-
-def _overlay(image: Grey, strength: Grey) -> Rgb:
+def _blend(image: Grey, strength: Grey) -> Rgb:
     """Blend in 8 bits, one channel at a time, to save memory with films of 16 million pixels."""
-    colour, opacity = _palette(), _opacity()
+    colour, opacity = _palette()
     kept = np.round(255.0 * (1.0 - opacity)).astype(np.uint8)
     film = cv2.multiply(image, cv2.LUT(strength, kept), scale=1.0 / 255.0)
     laid = np.round(opacity[:, None] * colour).astype(np.uint8)
@@ -137,75 +137,74 @@ def _overlay(image: Grey, strength: Grey) -> Rgb:
     return np.asarray(cv2.merge(channels), dtype=np.uint8)
 
 
-def _place(legend: Legend, image: Grey, strength: Grey) -> Panel | None:
-    """Return the corner where the legend hides the least, or None if the film is too small."""
-    rows, cols = image.shape
-    capital = max(_SMALLEST_CAPITAL, _CAPITAL_PER_SIDE * min(rows, cols))
-    width, height, scale, pitch = _measure(legend, capital)
-    if width > cols:
-        # A narrow film gets smaller text.
-        width, height, scale, pitch = _measure(legend, capital * cols / width * 0.98)
-    if width > cols or height > rows:
-        return None
-    corners = [(top, left) for top in (rows - height, 0) for left in (0, cols - width)]
-    panels = [Panel(top, left, height, width, scale, pitch) for top, left in corners]
-    return min(panels, key=lambda panel: _hidden(panel, image, strength))
+def _strip(width: int, legend: Legend, scale: float, peak: float) -> Rgb:
+    """Return the legend as uint8 (rows, width, 3), as high as its words need."""
+    size = max(_SMALLEST_TEXT, round(_TEXT_SHARE * width))
+    margin, pitch = size // 2, round(1.4 * size)
+    space = width - 2 * margin
+    head, text = font(round(1.25 * size), bold=True), font(size)
+    above = [(line, head, _TEXT) for line in _wrapped(legend.finding, head, space)]
+    above += [(line, text, _TEXT) for line in _wrapped(legend.value, text, space)]
+    below = [(line, text, _FAINT) for line in _wrapped(_scale_words(peak), text, space)]
+    for words, colour in (
+        (legend.location, _AMBER),
+        (legend.model, _FAINT),
+        (DISCLAIMER, _AMBER),
+    ):
+        below += [(line, text, colour) for line in _wrapped(words, text, space)]
+    bar = round(2.5 * size)
+    page = Image.new("RGB", (width, (len(above) + len(below)) * pitch + bar + 2 * margin), _PAPER)
+    draw = ImageDraw.Draw(page)
+    y = margin
+    for line, face, colour in above:
+        draw.text((margin, y + pitch / 2), line, colour, face, anchor="lm")
+        y += pitch
+    ramp = _bar(space, size, peak / scale)
+    page.paste(Image.fromarray(ramp), (margin, y + size // 4))
+    for share, anchor in ((0.0, "lt"), (0.5, "mt"), (1.0, "rt")):
+        place = (margin + share * space, y + round(1.4 * size))
+        draw.text(place, f"{share * scale:.2g}", _TEXT, text, anchor=anchor)
+    y += bar
+    for line, face, colour in below:
+        draw.text((margin, y + pitch / 2), line, colour, face, anchor="lm")
+        y += pitch
+    return np.asarray(page, dtype=np.uint8)
 
 
-def _measure(legend: Legend, capital: float) -> tuple[int, int, float, int]:
-    """Return width, height, font scale and line pitch for capitals of `capital` pixels."""
-    scale = capital / _CAPITAL
-    pitch = max(3, round(capital * 1.75))
-    widest = max(_text_width(line, scale) for line in (*legend.lines(), _bar_caption(legend)))
-    return widest + 2 * pitch // 2 + 1, 5 * pitch + pitch + pitch // 2, scale, pitch
+def _bar(length: int, height: int, peak: float) -> Rgb:
+    """Return the colours from 0 to the scale on mid grey, with a tick at the edge of the region."""
+    strength = np.linspace(0, 255, length).round().astype(np.uint8)
+    bar = _blend(np.full((height, length), _BAR_GREY, np.uint8), np.tile(strength, (height, 1)))
+    at = round((length - 1) * HOT_SHARE * peak)
+    if 0 < at < length:
+        thick = max(1, height // 8)
+        bar[:, max(0, at - thick) : at + 2 * thick] = _RIM
+        bar[:, at : at + thick] = _CONTOUR
+    return bar
 
 
-def _hidden(panel: Panel, image: Grey, strength: Grey) -> float:
-    """Return a cost for covering map (highest weight), side markers and anatomy."""
-    heat = float(strength[panel.rows, panel.cols].mean())
-    film = image[panel.rows, panel.cols]
-    # A side marker is small and brighter than its surroundings: it exceeds a median filter.
-    shrunk = cv2.resize(film, (96, 48), interpolation=cv2.INTER_AREA)
-    marker = np.percentile(cv2.subtract(shrunk, cv2.medianBlur(shrunk, 15)), 99)
-    return 4.0 * heat + float(film.mean()) + 2.0 * float(marker)
+def _scale_words(peak: float) -> str:
+    if peak <= 0:
+        return "contribution to the logit: nowhere above zero"
+    return f"contribution to the logit; line: half of the peak of {peak:.2g}"
 
 
-def _draw_legend(rgb: Rgb, panel: Panel, legend: Legend, peak: float) -> None:
-    box = rgb[panel.rows, panel.cols]
-    box //= 4
-    name, numbers, model, disclaimer = legend.lines()
-    for line, text in enumerate((name, numbers)):
-        _text(rgb, panel, line, text)
-    _draw_bar(box, panel, peak / legend.scale)
-    for line, text in enumerate((_bar_caption(legend), model, disclaimer), start=3):
-        _text(rgb, panel, line, text)
+def _wrapped(words: str, face: ImageFont.FreeTypeFont, space: float) -> list[str]:
+    """Return the words in lines that fit the space; a word that is too long is broken."""
+    lines = [""]
+    for word in words.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if face.getlength(longer) <= space:
+            lines[-1] = longer
+            continue
+        lines += _broken(word, face, space)
+    return [line for line in lines if line]
 
 
-def _draw_bar(box: Rgb, panel: Panel, peak: float) -> None:
-    """Draw the colours from 0 to the scale on mid grey, and a tick at the map's peak."""
-    margin = panel.pitch // 2
-    top, bottom = int(2.4 * panel.pitch), int(3.1 * panel.pitch)
-    length = panel.width - 2 * margin
-    ramp = np.tile(np.linspace(0, 255, length).round().astype(np.uint8), (bottom - top, 1))
-    box[top:bottom, margin : margin + length] = _overlay(np.full_like(ramp, 128), ramp)
-    at = margin + round((length - 1) * min(max(peak, 0.0), 1.0))
-    thickness = max(1, panel.pitch // 10)
-    reach = max(1, panel.pitch // 6)
-    cv2.line(box, (at, top - reach), (at, bottom + reach - 1), (255, 255, 255), thickness)
-
-
-def _bar_caption(legend: Legend) -> str:
-    return f"0 to {legend.scale:.3g} logit contribution (| peak)"
-
-
-def _text(rgb: Rgb, panel: Panel, line: int, text: str) -> None:
-    baseline = panel.top + round((line + 1.1) * panel.pitch)
-    origin = (panel.left + panel.pitch // 2, baseline)
-    thickness = max(1, round(panel.font_scale * 1.6))
-    white = (255, 255, 255)
-    cv2.putText(rgb, text, origin, _FONT, panel.font_scale, white, thickness, cv2.LINE_AA)
-
-
-def _text_width(text: str, scale: float) -> int:
-    (width, _), _ = cv2.getTextSize(text, _FONT, scale, max(1, round(scale * 1.6)))
-    return int(width)
+def _broken(word: str, face: ImageFont.FreeTypeFont, space: float) -> list[str]:
+    """Return a word in parts that fit the space."""
+    ends = [0]
+    for end in range(1, len(word) + 1):
+        if face.getlength(word[ends[-1] : end]) > space:
+            ends.append(end - 1)
+    return [word[start:end] for start, end in pairwise([*ends, len(word)])]

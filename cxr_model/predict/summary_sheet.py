@@ -6,19 +6,16 @@ that passes the line is a finding, even with a low threshold. The sheet never sh
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 from cxr_model.errors import ImageError
 from cxr_model.findings import LABELS
-from cxr_model.predict.heatmap import Grey, Rgb, overlay
+from cxr_model.predict.heatmap import Grey, Rgb, font, overlay
 from cxr_model.predict.prediction import Finding, Prediction
 from cxr_model.predict.transform import check_image
 
@@ -37,7 +34,7 @@ _MARGIN = 32
 _HEADER = 132
 _FOOTER = 838
 _TILES_WIDTH = 508
-_CAPTION = 30
+_CAPTION = 46
 _LIST_LEFT = 568
 _BAR_LEFT, _BAR_RIGHT = 880, 1056
 _PROBABILITY_RIGHT, _THRESHOLD_RIGHT = 1146, WIDTH - _MARGIN
@@ -52,12 +49,14 @@ class Captions:
     """Texts of the sheet beside the findings; they must not contain patient data.
 
     `image` identifies the film within its study; `model` is the model's name, version and hash;
-    `operating_point` is the rule of its thresholds.
+    `operating_point` is the rule of its thresholds. `notes` are some words, by label, on the place
+    that the map of a finding shows.
     """
 
     image: str
     model: str
     operating_point: str
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def draw_summary(
@@ -66,8 +65,9 @@ def draw_summary(
     """Draw the sheet and return uint8 RGB (HEIGHT, WIDTH, 3).
 
     `film` is the image of `prediction`, uint8 (rows, cols); `scales` is the logit contribution per
-    label that is drawn in the hottest colour. Raises ImageError if the film is not a grey image or
-    has another size than that of the prediction.
+    label that is drawn in the hottest colour; a finding without one is shown without its map.
+    Raises ImageError if the film is not a grey image or has another size than that of the
+    prediction.
     """
     check_image(film)
     if film.shape != (prediction.geometry.rows, prediction.geometry.cols):
@@ -75,7 +75,7 @@ def draw_summary(
     page = Image.new("RGB", (WIDTH, HEIGHT), _BLACK)
     draw = ImageDraw.Draw(page)
     _draw_header(draw, prediction, captions)
-    _draw_tiles(page, draw, film, prediction, scales)
+    _draw_tiles(page, draw, film, prediction, scales, captions.notes)
     _draw_findings(draw, prediction)
     _draw_footer(draw, captions)
     return np.asarray(page, dtype=np.uint8)
@@ -83,14 +83,14 @@ def draw_summary(
 
 def _draw_header(draw: ImageDraw.ImageDraw, prediction: Prediction, captions: Captions) -> None:
     draw.rectangle((0, 0, WIDTH, 62), fill=_PANEL)
-    draw.text((_MARGIN, 31), "AI chest X-ray summary", _WHITE, _font(34, bold=True), anchor="lm")
+    draw.text((_MARGIN, 31), "AI chest X-ray summary", _WHITE, font(34, bold=True), anchor="lm")
     right = WIDTH - _MARGIN
-    draw.text((right, 31), "RESEARCH USE ONLY", _AMBER, _font(34, bold=True), anchor="rm")
+    draw.text((right, 31), "RESEARCH USE ONLY", _AMBER, font(34, bold=True), anchor="rm")
     count = len(prediction.present)
     text = f"{count or 'None'} of {len(LABELS)} findings at or above threshold"
     colour = _AMBER if count else _WHITE
-    draw.text((_MARGIN, 97), text, colour, _font(30, bold=True), anchor="lm")
-    draw.text((right, 97), captions.image, _GREY, _font(24), anchor="rm")
+    draw.text((_MARGIN, 97), text, colour, font(30, bold=True), anchor="lm")
+    draw.text((right, 97), captions.image, _GREY, font(24), anchor="rm")
 
 
 def _draw_tiles(
@@ -99,6 +99,7 @@ def _draw_tiles(
     film: Grey,
     prediction: Prediction,
     scales: Mapping[str, float],
+    notes: Mapping[str, str],
 ) -> None:
     """Draw the film once per finding shown, or once without a map if no finding is present."""
     shown: Sequence[Finding | None] = prediction.present[:MOST_TILES] or (None,)
@@ -112,8 +113,10 @@ def _draw_tiles(
         tile = _tile(film, prediction, finding, scales, (width, height - _CAPTION))
         page.paste(Image.fromarray(tile), (left + (width - tile.shape[1]) // 2, top))
         caption = _name(finding) if finding is not None else "Film"
-        middle = (left + width / 2, top + tile.shape[0] + _CAPTION / 2)
-        draw.text(middle, caption, _WHITE, _font(22), anchor="mm")
+        middle, below = left + width / 2, top + tile.shape[0]
+        draw.text((middle, below + 15), caption, _WHITE, font(22), anchor="mm")
+        note = notes.get(finding.label, "") if finding is not None else ""
+        draw.text((middle, below + 36), note, _AMBER, font(15), anchor="mm")
 
 
 def _tile(
@@ -129,7 +132,7 @@ def _tile(
     size = (max(1, round(cols * share)), max(1, round(rows * share)))
     method = cv2.INTER_AREA if share < 1 else cv2.INTER_LINEAR
     small = np.asarray(cv2.resize(film, size, interpolation=method), dtype=np.uint8)
-    if finding is None:
+    if finding is None or finding.label not in scales:
         return np.repeat(small[:, :, None], 3, axis=2)
     heat = prediction.heat(finding.label)
     fitted = np.asarray(cv2.resize(heat, size, interpolation=method), dtype=np.float32)
@@ -142,7 +145,7 @@ def _draw_findings(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:
     pitch = (_FOOTER - _HEADER - _HEAD) / len(LABELS)
     top = _HEADER + _HEAD
     middle = (_BAR_LEFT + _BAR_RIGHT) // 2
-    head, y = _font(18), _HEADER + _HEAD / 2 - 3
+    head, y = font(18), _HEADER + _HEAD / 2 - 3
     draw.text((_PROBABILITY_RIGHT, y), "probability", _GREY, head, anchor="rm")
     draw.text((_THRESHOLD_RIGHT, y), "threshold", _GREY, head, anchor="rm")
     for row, finding in enumerate((*prediction.present, *absent)):
@@ -159,15 +162,15 @@ def _draw_finding(draw: ImageDraw.ImageDraw, finding: Finding, y: float, pitch: 
         draw.polygon(
             [(_LIST_LEFT + 8, y - 10), (_LIST_LEFT + 24, y), (_LIST_LEFT + 8, y + 10)], fill=_AMBER
         )
-    font = _font(25, bold=finding.present)
-    draw.text((_LIST_LEFT + 34, y), _name(finding), colour, font, anchor="lm")
+    face = font(25, bold=finding.present)
+    draw.text((_LIST_LEFT + 34, y), _name(finding), colour, face, anchor="lm")
     draw.rectangle((_BAR_LEFT, y - 9, _BAR_RIGHT, y + 9), fill=_FAINT)
     end = _BAR_LEFT + (_BAR_RIGHT - _BAR_LEFT) * _bar_share(finding)
     draw.rectangle((_BAR_LEFT, y - 9, max(end, _BAR_LEFT + 1), y + 9), fill=colour)
     value = f"{finding.probability:.3f}"
-    draw.text((_PROBABILITY_RIGHT, y), value, colour, _font(26, bold=True), anchor="rm")
+    draw.text((_PROBABILITY_RIGHT, y), value, colour, font(26, bold=True), anchor="rm")
     limit = f"{finding.threshold:.3f}"
-    draw.text((_THRESHOLD_RIGHT, y), limit, _GREY, _font(22), anchor="rm")
+    draw.text((_THRESHOLD_RIGHT, y), limit, _GREY, font(22), anchor="rm")
 
 
 def _bar_share(finding: Finding) -> float:
@@ -187,27 +190,20 @@ def _draw_footer(draw: ImageDraw.ImageDraw, captions: Captions) -> None:
         (_DISCLAIMER, _AMBER),
     )
     for i, (line, colour) in enumerate(lines):
-        shown, font = _fitting(draw, line)
-        draw.text((_MARGIN, _FOOTER + 20 + 29 * i), shown, colour, font, anchor="lm")
+        shown, face = _fitting(draw, line)
+        draw.text((_MARGIN, _FOOTER + 20 + 29 * i), shown, colour, face, anchor="lm")
 
 
 def _fitting(draw: ImageDraw.ImageDraw, line: str) -> tuple[str, ImageFont.FreeTypeFont]:
     """Return the line and the largest font in which it fits the page; cut it if none fits."""
     space = WIDTH - 2 * _MARGIN
     for size in range(20, 15, -1):
-        if draw.textlength(line, _font(size)) <= space:
-            return line, _font(size)
-    while draw.textlength(line + "…", _font(16)) > space:
+        if draw.textlength(line, font(size)) <= space:
+            return line, font(size)
+    while draw.textlength(line + "…", font(16)) > space:
         line = line[:-1]
-    return line + "…", _font(16)
+    return line + "…", font(16)
 
 
 def _name(finding: Finding) -> str:
     return finding.label.replace("_", " ").capitalize()
-
-
-@cache
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which comes with matplotlib: the same on every machine."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / name, size)

@@ -81,7 +81,8 @@ class Geometry:
         if grid.ndim != 2:
             raise ImageError(f"a map has two dimensions, not {grid.ndim}")
         plane = np.ascontiguousarray(grid, dtype=np.float32)
-        square = cv2.resize(plane, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+        # Linear interpolation of cells of 32 pixels would draw their grid.
+        square = cv2.resize(plane, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
         content = square[self.top : self.top + self.height, self.left : self.left + self.width]
         full = cv2.resize(content, (self.cols, self.rows), interpolation=cv2.INTER_LINEAR)
         return np.asarray(full, dtype=np.float32)

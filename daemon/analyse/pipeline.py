@@ -19,7 +19,7 @@ from cxr_model.check.picture_check import PictureCheck
 from cxr_model.errors import ImageError
 from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.card import Card
-from cxr_model.predict.heatmap import render
+from cxr_model.predict.heatmap import Legend, render
 from cxr_model.predict.prediction import Prediction
 from cxr_model.predict.predictor import Predictor
 from cxr_model.predict.region import Region
@@ -29,6 +29,7 @@ from daemon.analyse.check_picture import Examiner, check_picture
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
 from daemon.analyse.film_file import Form
 from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
+from daemon.analyse.location import is_validated, location_sentence
 from daemon.analyse.operating_point import operating_point_sentence, threshold_rule
 from daemon.analyse.result_objects import (
     BuiltObject,
@@ -212,6 +213,11 @@ class Pipeline:
             image=name,
             model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
             operating_point=threshold_rule(card.operating_point),
+            notes={
+                label: "location not validated"
+                for label in card.labels
+                if not is_validated(card.metrics, label)
+            },
         )
         return draw_summary(upright, prediction, card.map_scales, captions)
 
@@ -219,16 +225,20 @@ class Pipeline:
         """Draw one overlay per finding at or above its threshold; an absent finding gets none."""
         card = self._predictor.bundle.card
         for finding in prediction.present:
+            location = location_sentence(card.metrics, finding.label)
             rgb = render(
                 pixels,
                 prediction.heat(finding.label),
                 scale=card.map_scales[finding.label],
-                label=finding.label,
-                probability=finding.probability,
-                threshold=finding.threshold,
-                model_name=f"{card.name} {card.version}",
+                legend=Legend(
+                    finding=finding.label.replace("_", " "),
+                    value=f"probability {finding.probability:.3f}, "
+                    f"threshold {finding.threshold:.3f}",
+                    location=location,
+                    model=f"{card.name} {card.version}",
+                ),
             )
-            yield Drawing(finding, rgb)
+            yield Drawing(finding, rgb, rgb.shape[0] - pixels.shape[0], location)
 
     def self_test(self) -> float:
         """Return the largest difference between mean(map) + bias and the logit; it is about 0."""

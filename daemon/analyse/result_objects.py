@@ -71,10 +71,16 @@ class BuiltObject:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A finding's heatmap as it was drawn: uint8 (rows, cols, 3)."""
+    """A finding's heatmap as it was drawn: uint8 (rows, cols, 3).
+
+    The last `legend_rows` rows are the legend; the rows above are those of the film. `location` is
+    a sentence on how far the place that the map shows can be believed.
+    """
 
     finding: Finding
     rgb: NDArray[np.uint8]
+    legend_rows: int
+    location: str
 
 
 class ObjectBuilder:
@@ -132,6 +138,8 @@ class ObjectBuilder:
             label=finding.label,
             probability=finding.probability,
             threshold=finding.threshold,
+            legend_rows=drawing.legend_rows,
+            location=drawing.location,
         )
         data = to_bytes(build_capture(content))
         heatmap = _built(envelope, ObjectKind.HEATMAP, data, finding.label)

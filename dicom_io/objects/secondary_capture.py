@@ -44,13 +44,20 @@ _LOSSY_SYNTAXES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CaptureContent:
-    """One heatmap: `rgb` is uint8 (rows, cols, 3), drawn on the source for the finding `label`."""
+    """One heatmap: `rgb` is uint8 (rows, cols, 3), drawn on the source for the finding `label`.
+
+    The last `legend_rows` rows are a legend. The rows above are the pixel grid of the source, so
+    that its coordinates hold in the heatmap. `location` is a sentence, without a full stop, on how
+    far the place that the map shows can be believed; empty if nothing is said about it.
+    """
 
     envelope: Envelope
     rgb: NDArray[np.uint8]
     label: str
     probability: float
     threshold: float
+    legend_rows: int = 0
+    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +90,16 @@ def build_capture(content: CaptureContent) -> Dataset:
     without its identifying UIDs.
     """
     meaning = finding_code(content.label).concept.meaning
-    grid = (content.envelope.source.rows, content.envelope.source.columns)
+    source = content.envelope.source
+    rows = content.rgb.shape[0] - content.legend_rows
+    legend = f" Its legend is below the film, from row {rows + 1}." if content.legend_rows else ""
+    location = f" {content.location[:1].upper()}{content.location[1:]}." if content.location else ""
     wording = _Wording(
         "AI heatmap - research use only",
         f"Grad-CAM overlay for {meaning}: probability {content.probability:.4f}, threshold "
-        f"{content.threshold:.4f}.",
-        f"AI heatmap: {meaning}, probability {content.probability:.2f}.",
-        on_source_grid=grid == content.rgb.shape[:2],
+        f"{content.threshold:.4f}.{location}{legend}",
+        f"AI heatmap: {meaning}, probability {content.probability:.2f}.{location}",
+        on_source_grid=(source.rows, source.columns) == (rows, *content.rgb.shape[1:2]),
         shows_map=True,
     )
     return _picture(content, wording)

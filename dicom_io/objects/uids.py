@@ -6,7 +6,7 @@ All are UUID-derived UIDs under the root 2.25 (PS3.5 B.2), which needs no regist
 import hashlib
 from collections.abc import Iterable
 
-RENDERING_VERSION = 2
+RENDERING_VERSION = 3
 """The version of the way objects are made. Raise it when the same inputs make another content: no
 UID names two contents."""
 

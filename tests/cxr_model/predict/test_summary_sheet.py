@@ -1,6 +1,7 @@
 """The summary sheet shows the findings, the bars and the maps of a prediction."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,17 @@ def test_the_map_is_in_its_place() -> None:
     y, x = np.nonzero(heat)
     assert y.max() < middle_row + 40
     assert x.max() < middle_col + 40
+
+
+def test_a_finding_without_a_scale_is_shown_without_its_map() -> None:
+    shown = prediction({"Mass": 0.9})
+    others = {label: 1.0 for label in LABELS if label != "Mass"}
+    captions = replace(CAPTIONS, notes={"Mass": "no map"})
+    withheld = draw_summary(film(), shown, others, captions)
+    left = slice(32, 540)
+    assert not coloured(withheld)[:600].any()
+    assert (withheld[:, left] == AMBER).all(axis=2)[700:838].any()
+    assert not (sheet(shown)[:, left] == AMBER).all(axis=2)[700:838].any()
 
 
 def test_every_line_stays_on_the_page() -> None:

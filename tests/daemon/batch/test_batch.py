@@ -99,7 +99,9 @@ def test_report_heatmaps_and_dashboard(films: Path, tmp_path: Path, bundle: Path
         listed.update(heatmaps)
     assert listed == files_in(tmp_path / "out")
     with Image.open(tmp_path / "out" / min(listed)) as drawn:
-        assert (drawn.size, drawn.mode) == ((160, 192), "RGB")
+        assert (drawn.width, drawn.mode) == (160, "RGB")
+        # Below the 192 rows of the film is the legend.
+        assert drawn.height > 192 + 80
     assert "RESEARCH USE ONLY" in summary.dashboard.read_text(encoding="utf-8")
 
 

@@ -149,6 +149,24 @@ def test_orientation_is_claimed_only_on_the_grid_of_the_source() -> None:
     assert ds.SourceImageSequence[0].SpatialLocationsPreserved == "NO"
 
 
+def test_a_legend_below_the_film_keeps_the_grid_of_the_source(tmp_path: Path) -> None:
+    rgb = np.zeros((64 + 30, 48, 3), dtype=np.uint8)
+    content = replace(
+        capture_content(full_header(), rgb=rgb),
+        legend_rows=30,
+        location="location not validated: on 10 boxes the map was no better than chance",
+    )
+    path = written(build_capture(content), tmp_path)
+    ds = pydicom.dcmread(path)
+    assert (ds.Rows, ds.Columns) == (94, 48)
+    assert list(ds.PatientOrientation) == ["L", "F"]
+    assert ds.SourceImageSequence[0].SpatialLocationsPreserved == "YES"
+    assert "Its legend is below the film, from row 65." in ds.DerivationDescription
+    for text in (ds.DerivationDescription, ds.ImageComments):
+        assert "Location not validated: on 10 boxes the map was no better than chance." in text
+    assert validate(path) == []
+
+
 def test_lossy_sources_make_lossy_heatmaps(tmp_path: Path) -> None:
     header = full_header()
     assert build_capture(capture_content(header)).LossyImageCompression == "00"
