@@ -1,6 +1,6 @@
 """Tables of predictions with outcomes: ``image, patient_id, prob_<label>…, y_<label>…``."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -16,7 +16,7 @@ from cxr_model.files.table_file import read_table
 from cxr_model.findings import LABELS
 
 #: Optional columns of a table, for results by group of images.
-GROUP_COLUMNS = ("view", "sex", "age")
+GROUP_COLUMNS = ("view", "sex", "age", "source")
 
 #: Optional column: 1 if the probabilities are calibrated, 0 if they are the network's own.
 CALIBRATED_COLUMN = "calibrated"
@@ -42,6 +42,14 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def sources(self) -> npt.NDArray[np.object_] | None:
+        """Source of each image, str (n,), ``""`` where it is not given; None without the column."""
+        if "source" not in self.groups:
+            return None
+        cells = self.groups["source"].fillna("").astype(str).str.strip()
+        return cells.to_numpy(dtype=object)
+
     def where(self, rows: npt.NDArray[np.bool_]) -> "Predictions":
         """Return the rows where `rows` (n,) is True."""
         return Predictions(
@@ -53,6 +61,12 @@ class Predictions:
             self.groups.loc[rows].reset_index(drop=True),
             self.calibrated,
         )
+
+    def without_sources(self, names: Collection[str]) -> "Predictions":
+        """Return the rows whose source is not one of `names`."""
+        if not names or self.sources is None:
+            return self
+        return self.where(~np.isin(self.sources.astype(str), list(names)))
 
     def with_probabilities(
         self, probabilities: npt.NDArray[np.float64], *, calibrated: bool | None = None
@@ -83,7 +97,7 @@ class Predictions:
             np.asarray([record.patient_id for record in records], dtype=object),
             probabilities,
             np.asarray([record.labels for record in records], dtype=np.float64),
-            pd.DataFrame([{"view": r.view, "sex": r.sex, "age": r.age} for r in records]),
+            _groups_of(records),
             calibrated,
         )
 
@@ -109,7 +123,7 @@ class Predictions:
         is missing, a label is unknown, a probability is outside [0, 1], an outcome is neither 0
         nor 1, or an image is listed twice.
         """
-        names = {"image": str, "patient_id": str}
+        names = {"image": str, "patient_id": str, "source": str}
         table = read_table(path, DataError, columns=_is_used, dtype=names)
         try:
             return cls.from_table(table)
@@ -141,6 +155,13 @@ class Predictions:
             table[groups].reset_index(drop=True),
             _calibrated(table),
         )
+
+
+def _groups_of(records: Sequence[Record]) -> pd.DataFrame:
+    groups = pd.DataFrame([{"view": r.view, "sex": r.sex, "age": r.age} for r in records])
+    if any(record.source for record in records):
+        groups["source"] = [record.source for record in records]
+    return groups
 
 
 def split_patients(

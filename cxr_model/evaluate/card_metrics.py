@@ -1,15 +1,21 @@
 """The metrics on a card: some columns of the metrics table, rounded and as JSON."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from cxr_model.calibrate.call_rates import call_rates
+from cxr_model.data.patients import PatientSet
 from cxr_model.data.predictions import Predictions
+from cxr_model.errors import BundleError
 from cxr_model.evaluate.bootstrap import RESAMPLES
-from cxr_model.evaluate.evaluation import MEAN, metrics_table
+from cxr_model.evaluate.evaluation import MEAN, groups, metrics_table, source_name
+from cxr_model.evaluate.stability import stability_card
+from cxr_model.predict.bundle import Bundle
+from cxr_model.predict.card import Card
 
 _DIGITS = 4
 
@@ -20,7 +26,8 @@ def card_metrics(
     """Return metrics per label and their mean, with 95 % intervals over resampled patients.
 
     The rates of the calls at `thresholds` have the intervals of `call_rates`. A metric that the
-    films do not define is None; the mean is over the labels that have one.
+    films do not define is None; the mean AUC is over the labels with enough films of either kind.
+    Films that name their source are measured by source, too.
     """
     table = metrics_table(calibrated, thresholds, resamples=resamples)
     rows: dict[str, Any] = {row["label"]: row for row in table.to_dict("records")}
@@ -36,18 +43,97 @@ def card_metrics(
         }
         for label, row in rows.items()
     }
-    defined = [row["auc"] for row in labels.values() if row["auc"] is not None]
+    by_source = {
+        value: _mean_auc(calibrated.where(films), resamples)
+        for group, value, films in groups(calibrated.groups)
+        if group == "source"
+    }
     return {
-        "images": len(calibrated),
-        "patients": len(np.unique(calibrated.patients)),
-        "labels_in_mean": len(defined),
-        "mean_auc": _number(float(np.mean(defined))) if defined else None,
-        "mean_auc_95": _bounds(mean) if defined else None,
+        **_summary(mean),
+        **({"by_source": by_source} if by_source else {}),
         "interval": f"95 %, percentiles of {resamples} resamples of whole patients",
         "calls_per_film": calls["calls_per_film"],
         "false_calls": calls["false_calls"],
         "intervals_of_calls": calls["intervals"],
         "labels": labels,
+    }
+
+
+def with_metrics(
+    bundle: Bundle,
+    calibrated: Predictions,
+    *,
+    part: str,
+    excluded: Collection[str] = (),
+    stability: pd.DataFrame | None = None,
+    resamples: int = RESAMPLES,
+) -> Bundle:
+    """Return the bundle with the metrics of `calibrated`, its own predictions, on the card.
+
+    `part` is ``held_out`` for patients of the training table that were held out, else
+    ``evaluated``. `excluded` are sources for training only beside those of the card.
+    `stability` is the output of `measure_stability`. Raises PatientOverlapError if the card records
+    that the bundle was fitted on one of the patients.
+    """
+    card = bundle.card
+    for seen in card.provenance.get("fitted_on", ()):
+        _patient_set(seen).refuse(calibrated.patients, card.name)
+    sources = sorted({*training_only(card), *excluded})
+    measured = {
+        "headline": headline(calibrated, sources, part=part, resamples=resamples),
+        part: card_metrics(calibrated, card.thresholds, resamples=resamples),
+        **({} if stability is None else {"stability": stability_card(stability)}),
+    }
+    kept = {name: value for name, value in card.metrics.items() if name not in measured}
+    provenance = {**card.provenance, **({"training_only": sources} if sources else {})}
+    return bundle.with_card(replace(card, metrics={**measured, **kept}, provenance=provenance))
+
+
+def training_only(card: Card) -> tuple[str, ...]:
+    """Return the sources whose films the card allows for training only."""
+    named = card.provenance.get("training_only", ())
+    return tuple(map(str, named)) if isinstance(named, list | tuple) else ()
+
+
+def _patient_set(content: Any) -> PatientSet:
+    try:
+        return PatientSet.from_json(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"the card's list of patients is malformed: {error}") from error
+
+
+def headline(
+    calibrated: Predictions,
+    training_only: Collection[str] = (),
+    *,
+    part: str = "held_out",
+    resamples: int = RESAMPLES,
+) -> dict[str, Any]:
+    """Return the figure that a card is judged by, and the sources that it was measured on.
+
+    It is the mean AUC over the films of all sources but `training_only`, with its 95 % interval
+    over patients; `part` names the films in the card. It is empty if no film is left.
+    """
+    films = calibrated.without_sources(training_only)
+    if not len(films):
+        return {}
+    sources = [] if films.sources is None else sorted({source_name(s) for s in films.sources})
+    return {**_mean_auc(films, resamples), "sources": sources, "part": part}
+
+
+def _mean_auc(films: Predictions, resamples: int) -> dict[str, Any]:
+    table = metrics_table(films, {}, resamples=resamples)
+    rows: dict[str, Any] = {row["label"]: row for row in table.to_dict("records")}
+    return _summary(rows[MEAN])
+
+
+def _summary(mean: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "images": int(mean["n"]),
+        "patients": int(mean["patients"]),
+        "labels_in_mean": int(mean["labels_in_mean"]),
+        "mean_auc": _number(mean["auc"]),
+        "mean_auc_95": _bounds(mean) if math.isfinite(mean["auc"]) else None,
     }
 
 

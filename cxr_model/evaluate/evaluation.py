@@ -1,5 +1,6 @@
 """Evaluates a table of predictions: metrics.csv, the same by group of images, diagrams."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +21,25 @@ MEAN = "mean"
 #: First columns of a metrics table; more follow.
 COLUMNS = ("label", "n", "positives", "auc", "brier", "nll", "ece_mass", "ece_width")
 
-#: Group of images whose view, sex or age is missing or not one of the known values.
+#: Films with and without a finding that its AUC needs to count in the mean over the labels.
+ENOUGH = 3
+
+#: Group of images whose view, sex, age or source is missing or not one of the known values.
 UNKNOWN = "unknown"
 
-# Only these words are written to a table, whatever the cells contain.
+#: Group of images whose source has fewer images than the sources that are named.
+OTHER = "other sources"
+
+# Of these columns only known words are written to a table, whatever the cells contain.
 _VALUES = {"view": ("PA", "AP"), "sex": ("F", "M")}
 _AGES = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 120))
 
 # Groups are many and small, so fewer resamples suffice for their intervals.
 _GROUP_RESAMPLES = 200
+# Sources are named by the author of a table: as many and as long as fit a screen.
+_NAMED_SOURCES = 30
+_LONGEST_NAME = 80
+
 _WITH_INTERVAL = ("auc", "average_precision", "brier", "nll", "ece_mass")
 
 _Metric = Callable[[Floats, Floats], float]
@@ -48,7 +59,8 @@ _METRICS: Mapping[str, _Metric] = {
 class Evaluation:
     """Scores of `predictions`: `table` has a row per label and a row `mean`.
 
-    `by_group` has the same rows for each group of images; it is empty without group columns.
+    `by_group` has the same rows for each group of images (by view, sex, age and source); it is
+    empty without group columns.
     """
 
     predictions: Predictions
@@ -89,7 +101,8 @@ def evaluate(
     parts = []
     fewer = min(resamples, _GROUP_RESAMPLES)
     for group, value, rows in groups(scored.groups):
-        part = metrics_table(scored.where(rows), limits, resamples=fewer, seed=seed)
+        draws = resamples if group == "source" else fewer
+        part = metrics_table(scored.where(rows), limits, resamples=draws, seed=seed)
         part.insert(0, "group", group)
         part.insert(1, "value", value)
         parts.append(part)
@@ -97,8 +110,11 @@ def evaluate(
     return Evaluation(scored, table, by_group)
 
 
-def write(evaluation: Evaluation, out: Path) -> Written:
-    """Write `out` (CSV) and, beside it with the same stem, groups, reliability and ROC."""
+def write(evaluation: Evaluation, out: Path, text: Callable[[str], str] = str) -> Written:
+    """Write `out` (CSV) and, beside it with the same stem, groups, reliability and ROC.
+
+    `text` converts the names of sources, e.g. for spreadsheet safety.
+    """
     from cxr_model.evaluate.plots import reliability_diagrams, roc_curves
 
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +122,8 @@ def write(evaluation: Evaluation, out: Path) -> Written:
     by_group = None
     if not evaluation.by_group.empty:
         by_group = out.with_name(f"{out.stem}_by_group.csv")
-        evaluation.by_group.to_csv(by_group, index=False, float_format="%.6f")
+        named = evaluation.by_group.assign(value=evaluation.by_group["value"].map(text))
+        named.to_csv(by_group, index=False, float_format="%.6f")
     reliability = out.with_name(f"{out.stem}_reliability.png")
     roc = out.with_name(f"{out.stem}_roc.png")
     reliability_diagrams(evaluation.predictions, evaluation.table, reliability)
@@ -121,7 +138,11 @@ def metrics_table(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return a row of metrics with intervals per label, and the row `mean`."""
+    """Return a row of metrics with intervals per label, and the row `mean`.
+
+    The mean AUC is over the `labels_in_mean` labels that at least `ENOUGH` films have and as many
+    have not: the AUC of a single film is 0 or 1 by chance.
+    """
     resampling = Resampling.of(predictions.patients, resamples=resamples, seed=seed)
     rows, drawn = [], []
     for label, p, y in _columns(predictions):
@@ -130,6 +151,8 @@ def metrics_table(
         rows.append({"label": label, **_scores(p, y, threshold), **_bounds(drawn[-1])})
     mean = _mean_row(rows, drawn, len(predictions))
     table = pd.DataFrame([*rows, mean])
+    table["patients"] = resampling.counts.shape[1]
+    table["labels_in_mean"] = table["labels_in_mean"].astype("Int64")
     return table[[*COLUMNS, *(name for name in table.columns if name not in COLUMNS)]]
 
 
@@ -155,8 +178,12 @@ def _bounds(drawn: Mapping[str, Floats]) -> dict[str, float]:
 
 
 def _mean_row(rows: list[dict[str, Any]], drawn: list[dict[str, Floats]], n: int) -> dict[str, Any]:
-    """Return means over the labels with a defined metric; resamples are averaged draw by draw."""
+    """Return means over the labels with a defined metric; resamples are averaged draw by draw.
+
+    The AUC is averaged over the labels with `ENOUGH` films of either kind.
+    """
     frame = pd.DataFrame(rows)
+    enough = np.minimum(frame["positives"], frame["n"] - frame["positives"]) >= ENOUGH
     names = [
         *_METRICS,
         "noise_floor",
@@ -164,10 +191,13 @@ def _mean_row(rows: list[dict[str, Any]], drawn: list[dict[str, Floats]], n: int
     ]
     row: dict[str, Any] = {"label": MEAN, "n": n, "positives": int(frame["positives"].sum())}
     row |= {name: float(frame[name].mean()) for name in names}
+    row |= {"auc": float(frame["auc"][enough].mean()), "labels_in_mean": int(enough.sum())}
     shared = set.intersection(*(set(values) for values in drawn))
     averaged = {
         name: pd.DataFrame([values[name] for values in drawn]).mean().to_numpy() for name in shared
     }
+    counted = [values["auc"] for values, counts in zip(drawn, enough, strict=True) if counts]
+    averaged["auc"] = pd.DataFrame(counted).mean().to_numpy()
     skilled = bool((frame["skill"] == "skill").any())
     row |= {"ece_bins": metrics.BINS, "skill": "skill" if skilled else "no skill"}
     return row | _bounds(averaged)
@@ -195,8 +225,8 @@ def _columns(
 def groups(table: pd.DataFrame) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
     """Yield column, group and rows (n,) of each group that has rows.
 
-    `table` may have the columns ``view``, ``sex`` and ``age`` (years); all unusual values form the
-    group ``unknown``.
+    `table` may have the columns ``view``, ``sex``, ``age`` (years) and ``source``; all unusual
+    values form the group ``unknown``. Of many sources the smallest form one group.
     """
     for column, values in _VALUES.items():
         if column in table:
@@ -204,6 +234,8 @@ def groups(table: pd.DataFrame) -> Iterator[tuple[str, str, npt.NDArray[np.bool_
             yield from _present(column, cells.where(cells.isin(values), UNKNOWN))
     if "age" in table:
         yield from _present("age", _age_groups(table["age"]))
+    if "source" in table:
+        yield from _present("source", _named_sources(table["source"]))
 
 
 def _age_groups(ages: pd.Series) -> pd.Series:
@@ -214,6 +246,18 @@ def _age_groups(ages: pd.Series) -> pd.Series:
     return named
 
 
+def _named_sources(sources: pd.Series) -> pd.Series:
+    cells = sources.fillna("").astype(str).map(source_name)
+    named = {name for name, _ in Counter(cells).most_common(_NAMED_SOURCES)}
+    return cells.where(cells.isin(named), OTHER)
+
+
+def source_name(text: str) -> str:
+    """Return a source's name as tables and cards show it: printable, short, never empty."""
+    shown = "".join(sign if sign.isprintable() else "?" for sign in text.strip())
+    return shown[:_LONGEST_NAME] or UNKNOWN
+
+
 def _present(group: str, cells: pd.Series) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
     for value in sorted(cells.unique(), key=_order):
         yield group, str(value), (cells == value).to_numpy()
@@ -221,4 +265,4 @@ def _present(group: str, cells: pd.Series) -> Iterator[tuple[str, str, npt.NDArr
 
 def _order(value: str) -> tuple[bool, int, str]:
     first = value.split()[0]
-    return value == UNKNOWN, int(first) if first.isdigit() else 0, value
+    return value == UNKNOWN, int(first) if first.isdecimal() else 0, value

@@ -1,6 +1,6 @@
 """Runs a bundle over labelled films and returns tables for evaluation and calibration."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from cxr_model.evaluate.boxes import Box, Localisation, Map, localise
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.curves import sigmoid
 from cxr_model.predict.prediction import Prediction
-from cxr_model.predict.predictor import BATCH, Predictor
+from cxr_model.predict.predictor import BATCH, Image, Predictor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,9 +53,7 @@ def score_films(
     with tqdm(total=len(records), unit="film", disable=not progress) as bar:
         for start in range(0, len(records), BATCH):
             batch = records[start : start + BATCH]
-            found = predictor.predict(
-                [unsqueezed(read_image(record.path), record.aspect) for record in batch]
-            )
+            found = predictor.predict([read_film(record) for record in batch])
             for record, prediction in zip(batch, found, strict=True):
                 rows.append([(f.logit, f.probability) for f in prediction.findings])
                 if record.image in boxed:
@@ -67,6 +65,11 @@ def score_films(
         uncalibrated=Predictions.of(records, sigmoid(values[:, :, 0]), calibrated=False),
         localisation=localise(boxes, _contribution(maps)),
     )
+
+
+def read_film(record: Record) -> Image:
+    """Return the film as a model is given it, uint8 (rows, cols). Raises ImageError."""
+    return unsqueezed(read_image(record.path), record.aspect)
 
 
 def held_out_films(bundle: Bundle, records: Sequence[Record]) -> tuple[Record, ...] | None:
@@ -93,6 +96,11 @@ def held_out_films(bundle: Bundle, records: Sequence[Record]) -> tuple[Record, .
     except (DataError, ImageError, KeyError, TypeError):
         return None
     return split.held_out if split.fingerprint == recorded["fingerprint"] else None
+
+
+def without_sources(records: Sequence[Record], names: Collection[str]) -> tuple[Record, ...]:
+    """Return the films whose source is not one of `names`."""
+    return tuple(record for record in records if record.source.strip() not in names)
 
 
 def _contribution(maps: Mapping[str, Prediction]) -> Callable[[str, str], Map | None]:

@@ -67,6 +67,38 @@ def evaluation_text(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def by_source_text(by_group: pd.DataFrame) -> str:
+    """Return the mean AUC of each source as text, from `Evaluation.by_group`; "" without sources.
+
+    The column `labels` is the number of labels in the mean.
+    """
+    rows = [["source", "films", "patients", "mean AUC (95 %)", "labels"]]
+    for row in by_group.to_dict("records"):
+        if row["group"] == "source" and row["label"] == MEAN:
+            ranking = f"{_number(row['auc'], 3)} {_interval((row['auc_low'], row['auc_high']))}"
+            counts = [str(row[name]) for name in ("n", "patients")]
+            rows.append([row["value"], *counts, ranking, str(row["labels_in_mean"])])
+    return "\n".join(_aligned(rows)) if len(rows) > 1 else ""
+
+
+def stability_text(table: pd.DataFrame) -> str:
+    """Return the output of `measure_stability` as text."""
+    calls = ("calls before", "after", "appear", "vanish", "changed (95 %)", "calls per film")
+    rows = [["change", *calls, "change of probability (95 %)", "largest"]]
+    for row in table.to_dict("records"):
+        counts = [str(row[key]) for key in ("calls", "calls_after", "appeared", "vanished")]
+        share = _interval((row["share_low"], row["share_high"]))
+        per_film = f"{row['calls_per_film']:.2f} to {row['calls_per_film_after']:.2f}"
+        mean = _interval((row["mean_change_low"], row["mean_change_high"]))
+        cells = [
+            f"{_number(row['share'], 3)} {share}",
+            per_film,
+            f"{row['mean_change']:.3f} {mean}",
+        ]
+        rows.append([row["change"], *counts, *cells, f"{row['max_change']:.3f}"])
+    return "\n".join(_aligned(rows))
+
+
 def localisation_text(found: Mapping[str, Localisation]) -> str:
     """Return the agreement of maps with radiologists' boxes as text."""
     rows = [["label", "boxes", "pointing", "chance", "IoU"]]
@@ -131,11 +163,28 @@ def _metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for part, measured in metrics.items():
         try:
-            lines += ["", *_measured_lines(part, measured)]
+            if part == "headline":
+                lines += ["", headline_text(measured)]
+            elif part == "stability":
+                lines += ["", *_stability_lines(measured)]
+            else:
+                lines += ["", *_measured_lines(part, measured)]
         except (KeyError, TypeError, AttributeError):
             # Metrics of another software's card have another layout; show them as they are.
             lines += ["", *_tree({part: measured}, "")]
     return lines[1:]
+
+
+def headline_text(headline: Mapping[str, Any]) -> str:
+    """Return the headline of a card as a sentence. Raises KeyError if it is incomplete."""
+    sources = headline["sources"]
+    origin = f"from {', '.join(map(str, sources))}" if sources else "of unnamed sources"
+    return (
+        f"headline      mean AUC {_number(headline['mean_auc'], 3)} "
+        f"{_interval(headline['mean_auc_95'])} over {headline['labels_in_mean']} labels: "
+        f"{headline['images']} films of {headline['patients']} patients "
+        f"({str(headline['part']).replace('_', ' ')}) {origin}"
+    )
 
 
 def _measured_lines(part: str, measured: Mapping[str, Any]) -> list[str]:
@@ -149,7 +198,30 @@ def _measured_lines(part: str, measured: Mapping[str, Any]) -> list[str]:
         f"patients, mean AUC {_number(measured['mean_auc'], 3)} "
         f"{_interval(measured['mean_auc_95'])} over {measured['labels_in_mean']} labels"
     )
-    return [title, *_calls_lines(measured), *_aligned(rows)]
+    return [title, *_calls_lines(measured), *_aligned(rows), *_source_lines(measured)]
+
+
+def _stability_lines(measured: Mapping[str, Any]) -> list[str]:
+    rows = [["change to the film", "calls before", "after", "changed (95 %)"]]
+    for name, row in measured.items():
+        share = f"{_number(row['share'], 3)} {_interval(row.get('share_95'))}"
+        rows.append([name, str(row["calls"]), str(row.get("calls_after", "-")), share])
+    return [
+        "stability: calls that small changes to the films make appear or vanish",
+        *_aligned(rows),
+    ]
+
+
+def _source_lines(measured: Mapping[str, Any]) -> list[str]:
+    sources: Mapping[str, Any] = measured.get("by_source", {})
+    if not sources:
+        return ["not told apart by source: the mean may measure the sources, not the findings"]
+    rows = [["source", "films", "patients", "mean AUC (95 %)", "labels"]]
+    for name, row in sources.items():
+        ranking = f"{_number(row['mean_auc'], 3)} {_interval(row['mean_auc_95'])}"
+        counts = [str(row[key]) for key in ("images", "patients")]
+        rows.append([name, *counts, ranking, str(row["labels_in_mean"])])
+    return ["", *_aligned(rows)]
 
 
 def _tree(content: Mapping[str, Any], indent: str) -> Iterator[str]:

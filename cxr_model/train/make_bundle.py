@@ -15,7 +15,7 @@ from cxr_model.calibrate.operating_point import (
 )
 from cxr_model.data.predictions import Predictions
 from cxr_model.data.split import Split
-from cxr_model.evaluate.card_metrics import card_metrics
+from cxr_model.evaluate.card_metrics import card_metrics, headline
 from cxr_model.evaluate.score_network import score
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle, round_weights
@@ -68,6 +68,7 @@ def make_bundle(
         map_baselines=dict(zip(LABELS, baselines.tolist(), strict=True)),
         provenance=provenance,
         metrics={
+            "headline": headline(unseen, provenance.get("training_only", ())),
             "validation": card_metrics(calibrated, chosen.thresholds),
             "held_out": card_metrics(unseen, chosen.thresholds),
         },

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_model.predict.choices import Device, Method
+from daemon.cli.evaluate import PredictionsOption, evaluate
 from daemon.cli.thresholds import FalseCallsOption, SpecificityOption, thresholds
 from daemon.cli.train import train
 from daemon.errors import UsageError
@@ -29,11 +30,6 @@ model_app = typer.Typer(
 
 model_app.command()(train)
 model_app.command()(thresholds)
-
-PredictionsOption = Annotated[
-    Path | None,
-    typer.Option(help="CSV (or .csv.gz): image, patient_id, prob_<label>…, y_<label>…"),
-]
 
 
 @model_app.command()
@@ -119,123 +115,7 @@ def _write_recalibrated(
     typer.echo(f"bundle: {out}, sha256 {renewed.sha256}")
 
 
-@model_app.command()
-def evaluate(
-    out: Annotated[
-        Path, typer.Option(help="The metrics.csv to write; diagrams are written beside it.")
-    ],
-    predictions: PredictionsOption = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="calibration.json, fitted on other patients.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of films to predict.")] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Label table of the films, as for train.")
-    ] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(help="Bundle that predicts the films; default: the starter.")
-    ] = None,
-    boxes: Annotated[
-        Path | None,
-        typer.Option(help="Radiologists' boxes, in the layout of NIH's BBox_List_2017.csv."),
-    ] = None,
-    every_film: Annotated[
-        bool,
-        typer.Option("--every-film", help="Score patients of the bundle's training, too."),
-    ] = False,
-    device: Annotated[Device, typer.Option(help="auto uses a GPU if there is one.")] = Device.AUTO,
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads; default: chosen by torch.")
-    ] = None,
-    resamples: Annotated[
-        int, typer.Option(min=2, help="Resamples of patients for the intervals.")
-    ] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
-) -> None:
-    """Measure AUC, Brier, NLL and calibration with 95 % intervals over patients.
-
-    Give --predictions, or --images and --labels. With images, the predictions are written to
-    OUT_predictions.csv and, before calibration, to OUT_uncalibrated.csv.
-    """
-    if predictions is not None and images is None and labels is None and boxes is None:
-        _evaluate_table(predictions, calibration, out, resamples, seed)
-    elif predictions is None and images is not None and labels is not None and calibration is None:
-        _evaluate_films(
-            images, labels, bundle, boxes, out, every_film, device.value, threads, resamples, seed
-        )
-    else:
-        raise UsageError(
-            "give either --predictions (and --calibration), or --images and --labels "
-            "(and --bundle, --boxes)"
-        )
-
-
-def _evaluate_table(
-    predictions: Path, calibration: Path | None, out: Path, resamples: int, seed: int
-) -> None:
-    from cxr_model.calibrate.calibration import Calibration
-    from cxr_model.data.predictions import Predictions
-    from cxr_model.evaluate.evaluation import evaluate as measure
-    from cxr_model.evaluate.evaluation import write
-    from cxr_model.evaluate.text import evaluation_text
-
-    table = Predictions.from_csv(predictions)
-    curves = Calibration.load(calibration) if calibration is not None else None
-    result = measure(table, calibration=curves, resamples=resamples, seed=seed)
-    write(result, out)
-    typer.echo(evaluation_text(result.table))
-    typer.echo(f"\nmetrics: {out}")
-
-
-def _evaluate_films(
-    images: Path,
-    labels: Path,
-    bundle: Path | None,
-    boxes: Path | None,
-    out: Path,
-    every_film: bool,
-    device: str,
-    threads: int | None,
-    resamples: int,
-    seed: int,
-) -> None:
-    from cxr_model.data.chestxray14 import load_labels
-    from cxr_model.evaluate.boxes import read_boxes, write_localisation
-    from cxr_model.evaluate.evaluation import evaluate as measure
-    from cxr_model.evaluate.evaluation import write
-    from cxr_model.evaluate.score_films import held_out_films, score_films
-    from cxr_model.evaluate.text import evaluation_text, localisation_text
-    from cxr_model.predict.bundle import STARTER, Bundle
-    from cxr_model.predict.predictor import Predictor
-    from storage.files.csv_file import neutralise
-
-    model = Bundle.load(bundle or STARTER)
-    records = load_labels(images, labels).records
-    unseen = None if every_film else held_out_films(model, records)
-    if unseen is not None:
-        typer.echo(
-            f"{model.card.name} was trained with this table: of {len(records)} films only the "
-            f"{len(unseen)} of held-out patients are scored",
-            err=True,
-        )
-        records = unseen
-    scored = score_films(
-        Predictor(model, device=device, threads=threads),
-        records,
-        read_boxes(boxes) if boxes is not None else (),
-        progress=sys.stderr.isatty(),
-    )
-    scored.calibrated.to_csv(out.with_name(f"{out.stem}_predictions.csv"), neutralise)
-    scored.uncalibrated.to_csv(out.with_name(f"{out.stem}_uncalibrated.csv"), neutralise)
-    result = measure(
-        scored.calibrated, thresholds=model.card.thresholds, resamples=resamples, seed=seed
-    )
-    write(result, out)
-    typer.echo(evaluation_text(result.table))
-    if boxes is not None:
-        write_localisation(scored.localisation, out.with_name(f"{out.stem}_localisation.csv"))
-        typer.echo(f"\n{localisation_text(scored.localisation)}")
-    typer.echo(f"\nmetrics: {out}")
+model_app.command()(evaluate)
 
 
 @model_app.command("import")

@@ -252,6 +252,65 @@ def test_predictions_from_films_can_be_used_again(bundle: Path, tmp_path: Path) 
     np.testing.assert_allclose(written["prob_Mass"], expected, atol=1e-9)
 
 
+@pytest.mark.usefixtures("no_diagrams")
+def test_films_for_training_only_are_never_measured(
+    bundle: Path, films: Path, tmp_path: Path
+) -> None:
+    table = pd.read_csv(films / "labels.csv", dtype=str)
+    table["source"] = ["elsewhere" if i % 5 == 0 else "=here" for i in range(len(table))]
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    made = Bundle.load(bundle)
+    provenance = {**made.card.provenance, "training_only": ["elsewhere"]}
+    made.with_card(dataclasses.replace(made.card, provenance=provenance)).save(tmp_path / "b")
+    out = tmp_path / "m.csv"
+    scored = run(
+        *("evaluate", "--images", films, "--labels", tmp_path / "labels.csv", "--out", out),
+        *("--bundle", tmp_path / "b", "--resamples", 20, "--device", "cpu"),
+    )
+    assert scored.returncode == 0, scored.stderr
+    left_out = "16 films are left out, because their source is for training only: elsewhere"
+    assert left_out in scored.stderr
+    assert rows_of(out)["Effusion"]["n"] == "64"
+    assert "\n=here " in scored.stdout
+    assert "'=here" in (tmp_path / "m_by_group.csv").read_text()
+    again = ("evaluate", "--predictions", tmp_path / "m_predictions.csv", "--out", out)
+    assert "give either --predictions" in error_of(*again, "--stability")
+    for wrong in ("nowhere", ""):
+        line = error_of(*again, "--training-only", wrong)
+        assert f"--training-only {wrong!r}: no film is of that source" in line
+        assert "the sources are '=here" in line
+    assert "no film is left to measure" in error_of(*again, "--training-only", "'=here")
+
+
+@pytest.mark.usefixtures("no_diagrams")
+def test_a_card_takes_the_measured_figures(trained: Path, films: Path, tmp_path: Path) -> None:
+    out, made = tmp_path / "m.csv", tmp_path / "new"
+    measuring = [
+        *("evaluate", "--images", films, "--labels", films / "labels.csv", "--device", "cpu"),
+        *("--bundle", trained, "--bundle-out", made, "--out", out, "--resamples", 20),
+    ]
+    done = run(*measuring, "--stability")
+    assert done.returncode == 0, done.stderr
+    old, new = Bundle.load(trained), Bundle.load(made)
+    assert f"bundle: {made}, sha256 {new.sha256}" in done.stdout
+    assert new.card.metrics["held_out"]["images"] == 16
+    headline = new.card.metrics["headline"]
+    assert (headline["part"], headline["sources"]) == ("held_out", [])
+    assert new.card.metrics["validation"] == old.card.metrics["validation"]
+    stability = pd.read_csv(tmp_path / "m_stability.csv").set_index("change")
+    measured = new.card.metrics["stability"]["letterbox_4_5"]
+    assert measured["calls"] == stability.loc["letterbox_4_5", "calls"]
+    shown = run("show", made).stdout
+    assert "headline      mean AUC" in shown
+    assert "letterbox_4_5" in shown
+    assert "are not written to a card" in error_of(*measuring, "--every-film")
+    # The same patients under another table: the card knows that it was fitted on them.
+    table = pd.read_csv(films / "labels.csv", dtype=str)
+    table[table["labels"] != "Mass"].to_csv(tmp_path / "labels.csv", index=False)
+    seen = [tmp_path / "labels.csv" if word == films / "labels.csv" else word for word in measuring]
+    assert "short was fitted on " in one_line_of_error(run(*seen))
+
+
 def test_a_calibration_improves_other_patients_and_refuses_its_own(tmp_path: Path) -> None:
     fitted = predictions(tmp_path / "a.csv")
     others = predictions(tmp_path / "b.csv", first_patient=5000, seed=1)
