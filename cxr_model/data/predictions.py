@@ -180,7 +180,8 @@ def split_patients(
 
 
 def _is_used(column: str) -> bool:
-    return column in ("image", "patient_id", *GROUP_COLUMNS) or column.startswith(("prob_", "y_"))
+    named = ("image", "patient_id", CALIBRATED_COLUMN, *GROUP_COLUMNS)
+    return column in named or column.startswith(("prob_", "y_"))
 
 
 def _labels(columns: Iterable[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 # Values of these names are proportions wherever a card has them.
-_PROPORTIONS = frozenset({"auc", "mean_auc", "sensitivity", "specificity", "ppv", "npv", "share"})
+_PROPORTIONS = frozenset({"auc", "mean_auc", "sensitivity", "specificity", "ppv", "npv"})
 
 
 def check_card(content: Mapping[str, Any]) -> None:
