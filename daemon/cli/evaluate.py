@@ -28,6 +28,7 @@ class _Films:
 
     images: Path
     labels: Path
+    original_sizes: Path | None
     bundle: Path | None
     boxes: Path | None
     every_film: bool
@@ -49,6 +50,9 @@ def evaluate(
     images: Annotated[Path | None, typer.Option(help="Folder of films to predict.")] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Label table of the films, as for train.")
+    ] = None,
+    original_sizes: Annotated[
+        Path | None, typer.Option(help="CSV of the sizes before NIH squeezed films, as for train.")
     ] = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Bundle that predicts the films; default: the starter.")
@@ -94,7 +98,7 @@ def evaluate(
     OUT_predictions.csv and, before calibration, to OUT_uncalibrated.csv.
     """
     excluded = tuple(name.strip() for name in training_only or ())
-    of_films = (images, labels, bundle, boxes, bundle_out)
+    of_films = (images, labels, original_sizes, bundle, boxes, bundle_out)
     if predictions is not None and not any(of_films) and not (stability or every_film):
         _evaluate_table(predictions, calibration, out, excluded, resamples, seed)
     elif predictions is None and images is not None and labels is not None and calibration is None:
@@ -106,6 +110,7 @@ def evaluate(
         films = _Films(
             images=images,
             labels=labels,
+            original_sizes=original_sizes,
             bundle=bundle,
             boxes=boxes,
             every_film=every_film,
@@ -201,7 +206,7 @@ def _films_to_measure(films: _Films, model: "Bundle") -> "tuple[Sequence[Record]
     from cxr_model.evaluate.card_metrics import training_only
     from cxr_model.evaluate.score_films import held_out_films, without_sources
 
-    records = load_labels(films.images, films.labels).records
+    records = load_labels(films.images, films.labels, films.original_sizes).records
     _check_sources(films.training_only, (record.source for record in records))
     unseen = None if films.every_film else held_out_films(model, records)
     if unseen is not None:

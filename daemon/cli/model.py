@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_model.predict.choices import Device, Method
-from cxr_model.predict.choices import Device, Method
-from daemon.cli.evaluate import PredictionsOption, evaluate
-from daemon.cli.thresholds import FalseCallsOption, SpecificityOption, thresholds
 from daemon.cli.evaluate import PredictionsOption, evaluate
 from daemon.cli.thresholds import FalseCallsOption, SpecificityOption, thresholds
 from daemon.cli.train import train
