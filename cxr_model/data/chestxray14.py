@@ -31,16 +31,18 @@ _SIMPLE = frozenset({"file", "patient_id", "labels"})
 # The two columns of the size in NIH's table; the comma inside the brackets splits the heading.
 _WIDTH, _HEIGHT = "OriginalImage[Width", "Height]"
 
-# Smallest width / height of a film; the largest is its inverse.
-_NARROWEST = 0.2
-
+# The columns of a separate table of original sizes.
+_SIZES = ("image", "original_width", "original_height")
 
 _OPTIONAL = frozenset(
     {
-        *("View Position", "Patient Gender", "Patient Age"),
-        *("image", "view", "sex", "age", "split", "source"),
+        *("View Position", "Patient Gender", "Patient Age", _WIDTH, _HEIGHT),
+        *("image", "view", "sex", "age", "split", "source", *_SIZES),
     }
 )
+
+# Smallest width / height of a film; the largest is its inverse.
+_NARROWEST = 0.2
 
 
 class Part(StrEnum):
@@ -214,7 +216,7 @@ def _simple(table: pd.DataFrame, images: Path) -> Iterator[Record | None]:
 
 def _original_aspects(path: Path) -> dict[str, float]:
     table = _read_table(path)
-    lacking = {"image", "original_width", "original_height"} - set(table.columns)
+    lacking = set(_SIZES) - set(table.columns)
     if lacking:
         raise DataError(f"{path} has no column {sorted(lacking)[0]}")
     aspects = {
