@@ -12,6 +12,17 @@ from cxr_model.data.augmentation_settings import Augmentation
 from cxr_model.errors import CalibrationError, TrainingError
 from cxr_model.predict.choices import Device
 
+# Settings that do not affect a step, so they may change between a run and its resumption.
+_AFTER_THE_STEPS = (
+    "name",
+    "version",
+    "description",
+    "soft_targets_from",
+    "stop_after",
+    "max_false_calls",
+    "specificity",
+)
+
 
 class Initialisation(StrEnum):
     """First weights that are not those of a bundle."""
@@ -226,6 +237,6 @@ class TrainingConfig:
     def fingerprint(self) -> str:
         """sha256 of the settings that a run and its resumption must share."""
         settings = self.settings()
-        # These do not affect a step, so they may change between a run and its resumption.
-        del settings["stop_after"], settings["description"], settings["soft_targets_from"]
+        for name in _AFTER_THE_STEPS:
+            del settings[name]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
