@@ -25,7 +25,11 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _EXAMPLES = 50
 """Files listed per reason; the report lists all."""
 
-_PARTS = {"held_out": "held-out patients", "validation": "validation patients"}
+_PARTS = {
+    "held_out": "held-out patients",
+    "evaluated": "films of another table than that of the training",
+    "validation": "validation patients",
+}
 _METRICS = {
     "positives": "Positives",
     "auc": "AUC",
@@ -208,6 +212,7 @@ class _Measured:
 
     on: str
     mean_auc: str
+    sources: str
     table: _Table
 
 
@@ -228,7 +233,21 @@ def _measured(card: Card) -> _Measured | None:
     size = [f"{measured[key]} {key}" for key in ("images", "patients") if measured.get(key)]
     on = f"{_PARTS[part]} ({', '.join(size)})" if size else _PARTS[part]
     heads = ("Finding", *(_METRICS[key] for key in keys))
-    return _Measured(on, _with_interval(measured, "mean_auc"), _Table(heads, rows if keys else ()))
+    mean_auc, sources = _headline(card, measured)
+    return _Measured(on, mean_auc, sources, _Table(heads, rows if keys else ()))
+
+
+def _headline(card: Card, measured: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the mean AUC that the card is judged by, and a sentence about its sources."""
+    headline = _mapping(card.metrics.get("headline"))
+    sources = headline.get("sources")
+    if not headline:
+        return _with_interval(measured, "mean_auc"), (
+            "The card does not tell the sources of its films apart: the mean may be too good."
+        )
+    size = ", ".join(f"{headline[key]} {key}" for key in ("images", "patients") if key in headline)
+    named = ", ".join(map(str, sources)) if isinstance(sources, list) and sources else "unnamed"
+    return _with_interval(headline, "mean_auc"), f"The mean is over {size}; sources: {named}."
 
 
 def _shown_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:

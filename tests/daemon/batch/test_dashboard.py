@@ -186,13 +186,38 @@ def test_measurements_of_the_card(card: Card) -> None:
     assert "Sensitivity" not in words, "the card has none"
 
 
+def test_the_mean_is_that_of_the_headline(card: Card) -> None:
+    part = {"images": 40, "patients": 30, "mean_auc": 0.71, "labels": {"Mass": METRICS}}
+    headline = {"images": 25, "patients": 20, "mean_auc": 0.612, "mean_auc_95": [0.5, 0.7]}
+    alone, led = (
+        " ".join(Tree(page(ROWS, replace(card, metrics=metrics))).words.split())
+        for metrics in (
+            {"held_out": part},
+            {"headline": headline | {"sources": ["a/b", "clinic"]}, "held_out": part},
+        )
+    )
+    assert "mean AUC 0.710. The card does not tell the sources of its films apart" in alone
+    assert "mean AUC 0.612 (0.500 to 0.700)" in led
+    assert "The mean is over 25 images, 20 patients; sources: a/b, clinic." in led
+    assert "0.710" not in led
+
+
 def test_calibration_error_is_never_shown_alone(card: Card) -> None:
     assert "ECE" not in measured(card, ece_mass=0.01)
     assert "ECE" not in measured(card, ece_mass=0.01, nll=0.2)
     assert "ECE noise floor" in measured(card, ece_mass=0.01, nll=0.2, noise_floor=0.02)
 
 
-@pytest.mark.parametrize("metrics", [{"held_out": []}, {"held_out": {"labels": 3}}, {"x": 1}])
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {"held_out": []},
+        {"headline": 3, "held_out": {"x": 1}},
+        {"headline": {"sources": 2}},
+        {"held_out": {"labels": 3}},
+        {"x": 1},
+    ],
+)
 def test_card_with_other_types_gives_a_page(card: Card, metrics: dict[str, Any]) -> None:
     Tree(page(ROWS, replace(card, metrics=metrics, provenance={"split": 3})))
 
