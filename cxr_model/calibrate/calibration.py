@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from cxr_model.calibrate.fitting import fit_offset
 from cxr_model.calibrate.pooling import shared_priors
+from cxr_model.calibrate.prevalence import expected_prevalence, prevalence_shifts
 from cxr_model.calibrate.selection import DEFAULT_METHODS, Folds, Priors, select
 from cxr_model.data.patients import PatientSet
 from cxr_model.data.predictions import Predictions, split_patients
 from cxr_model.errors import CalibrationError
 from cxr_model.files.regular_file import MB, read_regular
 from cxr_model.files.strict_json import parse_json
-from cxr_model.predict.choices import Method
+from cxr_model.predict.choices import Sharing
 from cxr_model.predict.curves import (
     Calibrator,
     calibrated_probabilities,
@@ -36,12 +39,16 @@ LOCAL_MINIMUM = 10
 class Calibration:
     """A curve per label and the patients of the fit.
 
-    `report` holds the evidence for the choice of each curve; it is informative only.
+    `report` holds the evidence for the choice of each curve; it is informative only. `prevalence`
+    is the prevalence per label that the curves hold for, `shifts` the offset by which each curve
+    was moved there from the sample; no shift means the prevalence of the sample.
     """
 
     calibrators: Mapping[str, Calibrator]
     fitted_on: PatientSet
     report: Mapping[str, Mapping[str, Any]]
+    prevalence: Mapping[str, float] = field(default_factory=dict)
+    shifts: Mapping[str, float] = field(default_factory=dict)
 
     def apply(self, predictions: Predictions) -> Predictions:
         """Return the same images with calibrated probabilities.
@@ -73,6 +80,8 @@ class Calibration:
             "format": FORMAT,
             "labels": self.to_card(),
             "fitted_on": self.fitted_on.to_json(),
+            "prevalence": dict(self.prevalence),
+            "shifts": dict(self.shifts),
             "report": {label: dict(row) for label, row in self.report.items()},
         }
         path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -92,33 +101,52 @@ class Calibration:
                 calibrators_from_card(content["labels"]),
                 PatientSet.from_json(content["fitted_on"]),
                 {str(label): dict(row) for label, row in content["report"].items()},
+                _numbers(content.get("prevalence", {})),
+                _numbers(content.get("shifts", {})),
             )
         except (KeyError, TypeError, ValueError, AttributeError, CalibrationError) as error:
             raise CalibrationError(f"{path} is malformed: {str(error)[:200]}") from error
 
 
 def calibrate(
-    predictions: Predictions, *, methods: tuple[Method, ...] = DEFAULT_METHODS, seed: int = 0
+    predictions: Predictions,
+    *,
+    methods: tuple[Sharing, ...] = DEFAULT_METHODS,
+    seed: int = 0,
+    prevalence: Mapping[str, float] | None = None,
 ) -> Calibration:
-    """Select and fit a curve per label on all `predictions`.
+    """Select and fit the curves of all labels on all `predictions`.
 
-    `pooling` shrinks the curves towards the common values of the labels. Raises DataError if
-    there are fewer patients than `FOLDS`.
+    `selection` decides how, `pooling` shrinks the curves towards the common values of the labels.
+    The curves hold for `prevalence`, a share per label, or without it for that of the sample.
+    Raises DataError if there are fewer patients than `FOLDS`.
     """
     logits, targets = logit(predictions.probabilities), predictions.targets
-    folds = Folds(split_patients(predictions.patients, FOLDS, seed), predictions.patients)
-    whole = shared_priors(logits, targets, folds.patients)
+    patients = np.unique(predictions.patients.astype(str), return_inverse=True)[1]
+    folds = Folds(split_patients(predictions.patients, FOLDS, seed), patients)
     left_in = [
         shared_priors(logits[others], targets[others], folds.patients[others])
         for others in (folds.of_film != fold for fold in range(FOLDS))
     ]
-    calibrators: dict[str, Calibrator] = {}
-    report: dict[str, Mapping[str, Any]] = {}
-    for column, label in enumerate(predictions.labels):
-        priors = Priors(whole[column], [fold[column] for fold in left_in])
-        selection = select(logits[:, column], targets[:, column], folds, priors, methods)
-        calibrators[label], report[label] = selection.calibrator, selection.report
-    return Calibration(calibrators, PatientSet.of(predictions.patients), report)
+    priors = Priors(shared_priors(logits, targets, folds.patients), left_in)
+    selection = select(logits, targets, folds, priors, methods)
+    labels = predictions.labels
+    curves = dict(zip(labels, selection.calibrators, strict=True))
+    fitted = Calibration(
+        curves,
+        PatientSet.of(predictions.patients),
+        dict(zip(labels, selection.reports, strict=True)),
+        expected_prevalence(curves, labels, logits),
+    )
+    if prevalence is None:
+        return fitted
+    shifts = prevalence_shifts(curves, labels, logits, prevalence)
+    return replace(
+        fitted,
+        calibrators={label: curve.shifted(shifts[label]) for label, curve in curves.items()},
+        prevalence={label: prevalence[label] for label in labels},
+        shifts=shifts,
+    )
 
 
 def refit_offsets(calibration: Calibration, local: Predictions) -> Calibration:
@@ -139,4 +167,13 @@ def refit_offsets(calibration: Calibration, local: Predictions) -> Calibration:
         calibrators[label] = calibrators[label].shifted(offset)
         local_report = {"images": len(targets), "positives": positives, "offset": offset}
         report[label] = {**report.get(label, {}), "local": local_report}
-    return Calibration(calibrators, calibration.fitted_on.joined(local.patients), report)
+    return Calibration(
+        calibrators,
+        calibration.fitted_on.joined(local.patients),
+        report,
+        expected_prevalence(calibrators, local.labels, logit(local.probabilities)),
+    )
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    return {str(label): float(value) for label, value in content.items()}

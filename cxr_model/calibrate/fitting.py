@@ -9,8 +9,10 @@ from sklearn.isotonic import IsotonicRegression
 from cxr_model.errors import CalibrationError
 from cxr_model.predict.curves import Beta, Floats, Isotonic, Platt, logit, sigmoid, softplus
 
+#: Lower bound of every slope that is fitted.
+SMALLEST_SLOPE = 1e-3
+
 _STEPS = 200
-_SMALLEST_SLOPE = 1e-3
 _FLAT_PRECISION = 1e-6
 
 
@@ -102,17 +104,20 @@ def _minimise(columns: Floats, targets: Floats, prior: Prior) -> Floats:
     """
     design = np.concatenate([columns, np.ones((len(columns), 1))], axis=1)
     weights = prior.mean.copy()
-    weights[:-1] = np.maximum(weights[:-1], _SMALLEST_SLOPE)
+    weights[:-1] = np.maximum(weights[:-1], SMALLEST_SLOPE)
     loss = _loss(design, targets, weights, prior)
     for _ in range(_STEPS):
         p = sigmoid(design @ weights)
         gradient = design.T @ (p - targets) + prior.precision @ (weights - prior.mean)
         # A slope at its bound is released when the loss falls inwards.
-        free = (weights > _SMALLEST_SLOPE) | (gradient < 0)
+        free = (weights > SMALLEST_SLOPE) | (gradient < 0)
         free[-1] = True
         hessian = (design.T * (p * (1 - p))) @ design + prior.precision
         step = np.zeros(weights.size)
         step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
+        # The loss that the step would save: below this the search finds only rounding.
+        if float(gradient @ step) <= 1e-12 * max(1.0, abs(loss)):
+            break
         weights, better = _search(design, targets, weights, step, prior, loss)
         if loss - better <= 1e-12 * max(1.0, abs(loss)):
             break
@@ -125,7 +130,7 @@ def _search(
 ) -> tuple[Floats, float]:
     for halving in range(40):
         candidate = weights - step * 0.5**halving
-        candidate[:-1] = np.maximum(candidate[:-1], _SMALLEST_SLOPE)
+        candidate[:-1] = np.maximum(candidate[:-1], SMALLEST_SLOPE)
         value = _loss(design, targets, candidate, prior)
         if value < loss:
             return candidate, value

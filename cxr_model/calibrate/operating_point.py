@@ -135,23 +135,32 @@ def _threshold(negatives: Floats, specificity: float) -> float:
 
 
 def recalibrate_bundle(
-    bundle: Bundle, calibration: Calibration, fitted: Predictions, *, goal: Goal, now: datetime
+    bundle: Bundle,
+    calibration: Calibration,
+    fitted: Predictions,
+    agreement: Mapping[str, Any],
+    *,
+    goal: Goal,
+    now: datetime,
 ) -> Bundle:
     """Return the bundle with the curves of `calibration` and new thresholds from `fitted`.
 
     `fitted` are the films of the calibration with the network's own probabilities, not those of
-    the former curves. The metrics are removed, because they belong to the former curves and
-    thresholds. Raises DataError if the probabilities are calibrated already, CalibrationError if
-    a label is missing or the films cannot show `goal`.
+    the former curves. `agreement` is the card's table `calibration`. The metrics are removed,
+    because they belong to the former curves and thresholds. Raises DataError if the probabilities
+    are calibrated already, CalibrationError if a label is missing or the films cannot show `goal`.
     """
     need_every_label(fitted)
     fitted.need_network_probabilities()
     calibrated = calibration.apply_to_fitted(fitted)
-    chosen = operating_point(calibrated, goal, "the patients the calibration was fitted on")
+    chosen = operating_point(
+        calibrated, goal, "the patients the calibration was fitted on", calibration.prevalence
+    )
     card = replace(
         bundle.card,
         created=timestamp(now),
         calibrators=calibration.to_card(),
+        calibration=agreement,
         thresholds=chosen.thresholds,
         operating_point=chosen.record,
         provenance={

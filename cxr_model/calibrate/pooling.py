@@ -7,13 +7,16 @@ noise by standard errors over patients, because the films of a patient are not i
 (Liang and Zeger, 1986).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cxr_model.calibrate.fitting import NETWORK_PRIOR, Prior, fit_platt
+from cxr_model.calibrate.fitting import NETWORK_PRIOR, SMALLEST_SLOPE, Prior, fit_platt
+from cxr_model.calibrate.slope import common_slope
 from cxr_model.predict.curves import Floats, sigmoid, softplus
 
 #: Positives and negatives that a label needs to contribute to the common values.
@@ -24,6 +27,12 @@ _UNKNOWN = np.array([0.1, 0.1, 0.1])
 
 # Smallest variance.
 _LEAST = 1e-4
+
+# Variance of a value that the labels have in common.
+_NONE = 1e-9
+
+# Precision of the prior on the common slope, that of `NETWORK_PRIOR` on both slopes.
+_SLOPE_PRECISION = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,7 @@ class Evidence:
     curve_slope: float
 
     @classmethod
-    def of(cls, logits: Floats, targets: Floats, patients: npt.NDArray[np.object_]) -> "Evidence":
+    def of(cls, logits: Floats, targets: Floats, patients: npt.NDArray[Any]) -> "Evidence":
         """Estimate by one Newton step from a shrunk Platt curve; all arguments are (n,)."""
         start = fit_platt(logits, targets, prior=NETWORK_PRIOR)
         p = sigmoid(start.apply(logits))
@@ -99,14 +108,33 @@ class Evidence:
         return Prior(mean, precision)
 
 
+@dataclass(frozen=True, slots=True)
+class SharedPriors:
+    """Priors of one label for `fit_platt` and `fit_beta`.
+
+    `pooled` pulls its slope, curvature and offset towards the common values. `common` holds its
+    slope to that of all labels, without curvature, and pulls its offset only.
+    """
+
+    pooled: Prior
+    common: Prior
+
+
 def shared_priors(
-    logits: Floats, targets: Floats, patients: npt.NDArray[np.object_]
-) -> list[Prior]:
-    """Return a prior per label for `fit_platt` and `fit_beta`; arrays are (n, labels)."""
+    logits: Floats, targets: Floats, patients: npt.NDArray[Any]
+) -> list[SharedPriors]:
+    """Return the priors per label; arrays are (n, labels)."""
     columns = range(logits.shape[1])
     labels = [Evidence.of(logits[:, i], targets[:, i], patients) for i in columns]
     common = pool([label for label in labels if label.is_informative])
-    return [label.prior(common) for label in labels]
+    slope = common_slope(logits, targets, precision=_SLOPE_PRECISION)
+    if math.isnan(slope):
+        slope = 1.0
+    one_slope = Common(
+        np.array([max(slope, SMALLEST_SLOPE), 0.0, 0.0]),
+        np.array([_NONE, _NONE, common.variance[2]]),
+    )
+    return [SharedPriors(label.prior(common), label.prior(one_slope)) for label in labels]
 
 
 def pool(labels: Sequence[Evidence]) -> Common:

@@ -1,29 +1,37 @@
-"""Selects the calibration curve of a label by its loss on patients left out of the fit."""
+"""Selects the calibration curves of all labels together, by loss on patients left out of the fit.
 
-from collections.abc import Mapping, Sequence
+The evidence of one label rarely decides. The labels therefore decide together how their curves are
+fitted, and a label leaves that decision only if its own scores are clearly worse for it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cxr_model.calibrate.fitting import Prior, fit_beta, fit_isotonic, fit_platt
-from cxr_model.predict.choices import Method
+from cxr_model.calibrate.fitting import fit_beta, fit_isotonic, fit_platt
+from cxr_model.calibrate.pooling import SharedPriors
+from cxr_model.predict.choices import Sharing
 from cxr_model.predict.curves import Calibrator, Floats, Identity, sigmoid
 
-#: Outcomes of the rarer kind below which a third parameter would follow the noise, and below which
-#: a curve must win clearly.
+#: Outcomes of the rarer kind below which a third parameter would follow the noise; and, summed
+#: over the labels, below which the curves must win clearly.
 FEW_OUTCOMES = 100
 
-#: Gain in loss on left-out patients that a curve needs, in standard errors over patients. The
-#: pooled curve is the default, so only evidence against it counts.
+#: Gain in loss on left-out patients that the curves need, in standard errors over patients. The
+#: curves are the default, so only evidence against them counts.
 LEAST_GAIN = -0.5
 LEAST_GAIN_OF_FEW = 2.0
 
-#: Platt's curve is the beta curve without curvature. Isotonic lost to both on unseen patients in
-#: every split tried.
-DEFAULT_METHODS = (Method.BETA, Method.PLATT)
-_PREFERENCE = (*DEFAULT_METHODS, Method.ISOTONIC, Method.IDENTITY)
+#: Gains of a single label, in the same unit, at which it keeps the network's probability. The loss
+#: in likelihood is the more sensitive sign that the Brier score will get worse on other patients.
+LEAST_OWN_GAIN: Mapping[str, float] = {"nll": -0.75, "brier": -2.0}
+
+#: Isotonic lost to the others on unseen patients in every split tried.
+DEFAULT_METHODS = (Sharing.COMMON, Sharing.PLATT, Sharing.BETA)
+_SIMPLEST_FIRST = (*DEFAULT_METHODS, Sharing.ISOTONIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class Folds:
     """The fold (n,) in which each film is left out, and the patient (n,) of each film."""
 
     of_film: npt.NDArray[np.int64]
-    patients: npt.NDArray[np.object_]
+    patients: npt.NDArray[Any]
 
     def standard_errors(self, gains: Floats) -> float:
         """Return the sum of gains per film (n,) in standard errors over patients, or 0."""
@@ -43,18 +51,31 @@ class Folds:
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """The prior of a label from all patients, and per fold from the patients left in."""
+    """The priors of all labels from all patients, and per fold from the patients left in."""
 
-    whole: Prior
-    left_in: Sequence[Prior]
+    whole: Sequence[SharedPriors]
+    left_in: Sequence[Sequence[SharedPriors]]
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The selected curve of a label and a report of its out-of-fold scores."""
+    """The curve of each label and a report of its out-of-fold scores."""
 
-    calibrator: Calibrator
-    report: Mapping[str, Any]
+    calibrators: tuple[Calibrator, ...]
+    reports: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Losses:
+    """Negative log likelihood and squared error of each film and label, (n, labels)."""
+
+    nll: Floats
+    brier: Floats
+
+    @classmethod
+    def of(cls, logits: Floats, targets: Floats) -> "_Losses":
+        nll = np.logaddexp(0.0, logits) - targets * logits
+        return cls(np.asarray(nll), np.asarray((sigmoid(logits) - targets) ** 2))
 
 
 def select(
@@ -62,68 +83,104 @@ def select(
     targets: Floats,
     folds: Folds,
     priors: Priors,
-    methods: tuple[Method, ...] = DEFAULT_METHODS,
+    methods: tuple[Sharing, ...] = DEFAULT_METHODS,
 ) -> Selection:
-    """Fit the richest of `methods` that the outcomes allow, or keep the network's probability.
+    """Fit all labels by the one of `methods` with the least loss on left-out patients.
 
-    `logits` and `targets` are (n,). The identity is selected if the curve's gain in likelihood on
-    left-out patients is below `LEAST_GAIN` (`LEAST_GAIN_OF_FEW` with few outcomes), or if its
-    Brier score is worse by more than chance.
+    `logits` and `targets` are (n, labels). All labels keep the network's probability if the gain
+    in likelihood over it is below `LEAST_GAIN` (`LEAST_GAIN_OF_FEW` with few outcomes), or if
+    their Brier score is worse by more than chance. A single label keeps it if one of its own gains
+    is at most `LEAST_OWN_GAIN`. A label with one kind of outcome has no vote.
     """
-    positives = int(targets.sum())
-    rarer = min(positives, len(targets) - positives)
-    method = _candidate(methods, rarer)
-    own = _losses(logits, targets)
-    curved = _losses(_left_out(method, logits, targets, folds, priors), targets)
-    nll_gain, brier_gain = (
-        folds.standard_errors(before - after) for before, after in zip(own, curved, strict=True)
-    )
-    least = LEAST_GAIN_OF_FEW if rarer < FEW_OUTCOMES else LEAST_GAIN
-    wins = nll_gain >= least and brier_gain >= LEAST_GAIN
-    # If all outcomes are equal, every shift towards them is a gain: no evidence.
-    chosen = method if wins and rarer > 0 else Method.IDENTITY
-    report = {
-        "images": len(targets),
-        "positives": positives,
-        "chosen": chosen.value,
-        "gain_in_standard_errors": {"nll": nll_gain, "brier": brier_gain},
-        "left_out": {
-            name.value: {"nll": float(nll.mean()), "brier": float(brier.mean())}
-            for name, (nll, brier) in ((Method.IDENTITY, own), (method, curved))
-        },
+    rarer = np.minimum(targets.sum(axis=0), (1 - targets).sum(axis=0)).astype(int)
+    losses = {Sharing.IDENTITY: _Losses.of(logits, targets)}
+    for method in _candidates(methods, rarer):
+        losses[method] = _Losses.of(_left_out(method, logits, targets, folds, priors), targets)
+    votes = rarer > 0
+    chosen = _joint_choice(losses, votes, int(rarer.sum()), folds)
+    calibrators, reports = [], []
+    for i, prior in enumerate(priors.whole):
+        gains = _gains(losses, chosen, folds, np.arange(len(rarer)) == i)
+        keeps = any(gains[score] <= least for score, least in LEAST_OWN_GAIN.items())
+        own = Sharing.IDENTITY if keeps else chosen
+        calibrators.append(_fit(own, logits[:, i], targets[:, i], prior))
+        reports.append(
+            {
+                "images": len(targets),
+                "positives": int(targets[:, i].sum()),
+                "joint_choice": chosen.value,
+                "chosen": own.value,
+                "gain_in_standard_errors": gains,
+                "left_out": {
+                    method.value: {
+                        "nll": float(loss.nll[:, i].mean()),
+                        "brier": float(loss.brier[:, i].mean()),
+                    }
+                    for method, loss in losses.items()
+                },
+            }
+        )
+    return Selection(tuple(calibrators), tuple(reports))
+
+
+def _candidates(methods: tuple[Sharing, ...], rarer: npt.NDArray[np.int64]) -> Iterator[Sharing]:
+    """Yield the methods to compare with the identity, the simplest first."""
+    for method in _SIMPLEST_FIRST:
+        # Without a label that has outcomes enough, beta would be fitted as Platt's curve.
+        same_as_platt = method is Sharing.BETA and rarer.max() < FEW_OUTCOMES
+        if method in methods and not (same_as_platt and Sharing.PLATT in methods):
+            yield method
+
+
+def _joint_choice(
+    losses: Mapping[Sharing, _Losses], votes: npt.NDArray[np.bool_], outcomes: int, folds: Folds
+) -> Sharing:
+    curves = [method for method in losses if method is not Sharing.IDENTITY]
+    if not curves or not votes.any():
+        return Sharing.IDENTITY
+    best = min(curves, key=lambda method: float(losses[method].nll[:, votes].sum()))
+    gains = _gains(losses, best, folds, votes)
+    least = LEAST_GAIN_OF_FEW if outcomes < FEW_OUTCOMES else LEAST_GAIN
+    wins = gains["nll"] >= least and gains["brier"] >= LEAST_GAIN
+    return best if wins else Sharing.IDENTITY
+
+
+def _gains(
+    losses: Mapping[Sharing, _Losses],
+    method: Sharing,
+    folds: Folds,
+    labels: npt.NDArray[np.bool_],
+) -> dict[str, float]:
+    """Return the gains of a method over the identity for these labels, in standard errors."""
+    before, after = losses[Sharing.IDENTITY], losses[method]
+    return {
+        "nll": folds.standard_errors((before.nll - after.nll)[:, labels].sum(axis=1)),
+        "brier": folds.standard_errors((before.brier - after.brier)[:, labels].sum(axis=1)),
     }
-    return Selection(_fit(chosen, logits, targets, priors.whole), report)
 
 
-def _candidate(methods: tuple[Method, ...], rarer: int) -> Method:
-    ranked = sorted(methods, key=_PREFERENCE.index)
-    allowed = [method for method in ranked if method is not Method.BETA or rarer >= FEW_OUTCOMES]
-    return (allowed or ranked)[0]
-
-
-def _fit(method: Method, logits: Floats, targets: Floats, prior: Prior) -> Calibrator:
+def _fit(method: Sharing, logits: Floats, targets: Floats, priors: SharedPriors) -> Calibrator:
     match method:
-        case Method.IDENTITY:
+        case Sharing.IDENTITY:
             return Identity()
-        case Method.PLATT:
-            return fit_platt(logits, targets, prior=prior)
-        case Method.BETA:
-            return fit_beta(logits, targets, prior=prior)
-        case Method.ISOTONIC:
+        case Sharing.COMMON:
+            return fit_platt(logits, targets, prior=priors.common)
+        case Sharing.ISOTONIC:
             return fit_isotonic(logits, targets)
+        case Sharing.BETA if min(targets.sum(), (1 - targets).sum()) >= FEW_OUTCOMES:
+            return fit_beta(logits, targets, prior=priors.pooled)
+        case Sharing.PLATT | Sharing.BETA:
+            return fit_platt(logits, targets, prior=priors.pooled)
 
 
 def _left_out(
-    method: Method, logits: Floats, targets: Floats, folds: Folds, priors: Priors
+    method: Sharing, logits: Floats, targets: Floats, folds: Folds, priors: Priors
 ) -> Floats:
+    """Return the logits (n, labels) of curves that were fitted without the film's fold."""
     calibrated = np.empty_like(logits)
-    for fold, prior in enumerate(priors.left_in):
+    for fold, shared in enumerate(priors.left_in):
         out = folds.of_film == fold
-        calibrated[out] = _fit(method, logits[~out], targets[~out], prior).apply(logits[out])
+        for i, prior in enumerate(shared):
+            curve = _fit(method, logits[~out, i], targets[~out, i], prior)
+            calibrated[out, i] = curve.apply(logits[out, i])
     return calibrated
-
-
-def _losses(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
-    """Return negative log likelihood and squared error of each film, (n,) each."""
-    nll = np.logaddexp(0.0, logits) - targets * logits
-    return np.asarray(nll), np.asarray((sigmoid(logits) - targets) ** 2)

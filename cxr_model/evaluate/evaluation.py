@@ -11,9 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxr_model.calibrate.calibration import Calibration
+from cxr_model.calibrate.prevalence import before_shift
 from cxr_model.data.predictions import Predictions
 from cxr_model.evaluate import metrics
 from cxr_model.evaluate.bootstrap import RESAMPLES, Resampling, bootstrap, interval
+from cxr_model.evaluate.unseen import slope_of
 from cxr_model.predict.curves import Floats
 
 MEAN = "mean"
@@ -83,21 +85,26 @@ def evaluate(
     *,
     calibration: Calibration | None = None,
     thresholds: Mapping[str, float] | None = None,
+    shifts: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
     """Score predictions, after applying `calibration` if it is given.
 
-    `thresholds`, per label and on the scored scale, add sensitivity and specificity. Intervals
-    are 95 % over resampled patients. Raises PatientOverlapError if the calibration was fitted on
-    one of the patients.
+    `thresholds`, per label and on the scored scale, add sensitivity and specificity. `shifts`, by
+    which the curves of the probabilities were moved to another prevalence (else those of
+    `calibration`), add the scores before the shift. Intervals are 95 % over resampled patients.
+    Raises PatientOverlapError if the calibration was fitted on one of the patients.
     """
     scored = predictions if calibration is None else calibration.apply(predictions)
     limits = thresholds or {}
     table = metrics_table(scored, limits, resamples=resamples, seed=seed)
     if calibration is not None:
-        before = _uncalibrated(predictions)
-        table = table.join(before, on="label")
+        table = table.join(_scores_of(predictions, "uncalibrated"), on="label")
+        shifts = calibration.shifts
+    if shifts:
+        unshifted, _ = before_shift(scored, {}, shifts)
+        table = table.join(_scores_of(unshifted, "before_shift"), on="label")
     parts = []
     fewer = min(resamples, _GROUP_RESAMPLES)
     for group, value, rows in groups(scored.groups):
@@ -142,6 +149,7 @@ def metrics_table(
 
     The mean AUC is over the `labels_in_mean` labels that at least `ENOUGH` films have and as many
     have not: the AUC of a single film is 0 or 1 by chance.
+    The row `mean` also has the calibration slope of all labels together.
     """
     resampling = Resampling.of(predictions.patients, resamples=resamples, seed=seed)
     rows, drawn = [], []
@@ -150,6 +158,8 @@ def metrics_table(
         drawn.append(bootstrap(p, y, resampling, threshold=threshold))
         rows.append({"label": label, **_scores(p, y, threshold), **_bounds(drawn[-1])})
     mean = _mean_row(rows, drawn, len(predictions))
+    slope = slope_of(predictions, resamples=resamples, seed=seed)
+    mean |= {"slope": slope.value, "slope_low": slope.low, "slope_high": slope.high}
     table = pd.DataFrame([*rows, mean])
     table["patients"] = resampling.counts.shape[1]
     table["labels_in_mean"] = table["labels_in_mean"].astype("Int64")
@@ -203,10 +213,10 @@ def _mean_row(rows: list[dict[str, Any]], drawn: list[dict[str, Floats]], n: int
     return row | _bounds(averaged)
 
 
-def _uncalibrated(predictions: Predictions) -> pd.DataFrame:
+def _scores_of(predictions: Predictions, state: str) -> pd.DataFrame:
     names = ("brier", "nll", "ece_mass")
     rows = {
-        label: {f"{name}_uncalibrated": _METRICS[name](p, y) for name in names}
+        label: {f"{name}_{state}": _METRICS[name](p, y) for name in names}
         for label, p, y in _columns(predictions)
     }
     frame = pd.DataFrame.from_dict(rows, orient="index")

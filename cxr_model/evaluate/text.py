@@ -9,6 +9,7 @@ import pandas as pd
 from cxr_model.evaluate.boxes import Localisation
 from cxr_model.evaluate.evaluation import MEAN
 from cxr_model.predict.bundle import Bundle
+from cxr_model.predict.card import agrees
 
 # Entries of a card that only this software uses or that are too long to read.
 _NOT_SHOWN = frozenset({"log", "settings", "fingerprint", "patients_sha256", "positives"})
@@ -32,6 +33,7 @@ def bundle_text(bundle: Bundle) -> str:
         f"intended use  {card.intended_use}",
         f"input         {spec.channels} x {spec.size} x {spec.size}{stored}",
         operating_text(bundle),
+        f"calibration   {card.calibration_words()}",
         "",
         *_metrics_lines(card.metrics),
         "",
@@ -64,7 +66,20 @@ def evaluation_text(table: pd.DataFrame) -> str:
     ]
     if unskilled:
         lines += ["", _NO_SKILL.format(labels=", ".join(unskilled))]
+    mean = table[table["label"] == MEAN].iloc[0]
+    lines += ["", slope_line(mean["slope"], mean["slope_low"], mean["slope_high"])]
+    if "nll_before_shift" in table:
+        before = " and ".join(f"{mean[f'{name}_before_shift']:.4f}" for name in ("brier", "nll"))
+        lines.append(f"Brier and NLL before the shift to another prevalence: {before}")
     return "\n".join(lines)
+
+
+def slope_line(slope: float, low: float, high: float) -> str:
+    """Return the calibration slope of all labels with its interval and what it says."""
+    if math.isnan(slope):
+        return "calibration slope: none, because the outcomes define none; not calibrated"
+    says = "agrees with 1" if agrees(low, high) else "not calibrated on these patients"
+    return f"calibration slope of all labels {slope:.2f} ({low:.2f} to {high:.2f}): {says}"
 
 
 def by_source_text(by_group: pd.DataFrame) -> str:

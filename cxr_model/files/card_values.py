@@ -127,15 +127,28 @@ def _calibrator(value: Any, label: str) -> None:
 
 def _calibration(content: Any) -> None:
     _object(content, "calibration")
+    _slope(content)
+    _object(content.get("held_out", {}), "calibration held_out")
+    _slope(content.get("held_out", {}))
+    if content.get("prevalence", {}) != {}:
+        _per_label(content, "prevalence", _prevalence)
+    if content.get("shifts", {}) != {}:
+        _per_label(content, "shifts", _shift)
+
+
+def _slope(content: Mapping[str, Any]) -> None:
     if content.get("slope") is not None:
         _number(content["slope"], "calibration slope", (-1e3, 1e3))
-    interval = content.get("slope_95")
-    if interval is not None:
-        _interval(interval, "calibration slope_95", (-1e6, 1e6))
-    prevalence = content.get("prevalence", {})
-    _object(prevalence, "calibration prevalence")
-    for label, value in prevalence.items():
-        _number(value, f"prevalence of {label}", _PROPORTION)
+    if content.get("slope_95") is not None:
+        _interval(content["slope_95"], "calibration slope_95", (-1e6, 1e6))
+
+
+def _prevalence(value: Any, label: str) -> None:
+    _number(value, f"prevalence of {label}", _PROPORTION)
+
+
+def _shift(value: Any, label: str) -> None:
+    _number(value, f"shift of {label}", (-1e3, 1e3))
 
 
 def _reference(content: Any) -> None:

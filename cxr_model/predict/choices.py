@@ -12,9 +12,30 @@ class Device(StrEnum):
 
 
 class Method(StrEnum):
-    """Method of calibrating a label."""
+    """Family of the calibration curve of a label."""
 
     IDENTITY = "identity"
     PLATT = "platt"
     BETA = "beta"
     ISOTONIC = "isotonic"
+
+
+class Sharing(StrEnum):
+    """Way of fitting the curves of all labels together.
+
+    COMMON gives all labels one slope. PLATT and BETA pull the parameters of each label towards
+    their common values. ISOTONIC and IDENTITY share nothing.
+    """
+
+    IDENTITY = "identity"
+    COMMON = "common"
+    PLATT = "platt"
+    BETA = "beta"
+    ISOTONIC = "isotonic"
+
+
+class Prevalence(StrEnum):
+    """Prevalence that probabilities hold for: of the films of the fit, or of all NIH films."""
+
+    SAMPLE = "sample"
+    NIH = "nih"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cxr_model.calibrate.goal import MAX_FALSE_CALLS, Aim, Goal
 from cxr_model.data.augmentation_settings import Augmentation
 from cxr_model.errors import CalibrationError, TrainingError
-from cxr_model.predict.choices import Device
+from cxr_model.predict.choices import Device, Prevalence
 
 # Settings that do not affect a step, so they may change between a run and its resumption.
 _AFTER_THE_STEPS = (
@@ -19,6 +19,7 @@ _AFTER_THE_STEPS = (
     "description",
     "soft_targets_from",
     "stop_after",
+    "prevalence",
     "max_false_calls",
     "specificity",
 )
@@ -168,6 +169,13 @@ class TrainingConfig:
         Option("Stop after this many epochs without a better AUC, and keep the best epoch."),
     ] = None
     stop_after: Annotated[int | None, Option("Stop after this many epochs of the schedule.")] = None
+    prevalence: Annotated[
+        str,
+        Option(
+            "Prevalence that the probabilities hold for: nih (the whole label table of "
+            "ChestX-ray14), sample (that of the validation patients), or a CSV: label, prevalence."
+        ),
+    ] = Prevalence.NIH.value
     max_false_calls: Annotated[
         float,
         Option("Choose thresholds for at most these false calls per film without findings."),
@@ -227,6 +235,7 @@ class TrainingConfig:
         values = asdict(self)
         for name in ("out", "work", "workers", "threads", "device", "checkpoint_seconds"):
             del values[name]
+        values["prevalence"] = Path(self.prevalence).name
         values["teachers"] = [teacher.name for teacher in self.teachers]
         values["training_only"] = list(self.training_only)
         return {

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from cxr_model.calibrate.goal import Aim
+from cxr_model.calibrate.prevalence import target_prevalence
 from cxr_model.data.chestxray14 import LabelTable, Record, load_labels, load_soft_targets
 from cxr_model.data.films import Film, class_films, films_with_soft_logits, labelled_films
 from cxr_model.data.image_file import shortest_side
@@ -65,10 +66,13 @@ def train(
 
     Raises DataError for unusable images or labels, PatientOverlapError if a patient is in two
     parts or a bundle of `config` was trained on a held-out patient, TrainingError for unusable
-    settings or an unusable checkpoint, and BundleError if a path of `config` is not a bundle.
+    settings or an unusable checkpoint, CalibrationError for an unusable table of prevalences, and
+    BundleError if a path of `config` is not a bundle.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    # An unusable table of prevalences is refused before the training, not after it.
+    target_prevalence(config.prevalence)
     data = _read_data(config)
     start = None
     if not isinstance(config.init, Initialisation):

@@ -170,7 +170,11 @@ def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None
     scored.calibrated.to_csv(out.with_name(f"{out.stem}_predictions.csv"), neutralise)
     scored.uncalibrated.to_csv(out.with_name(f"{out.stem}_uncalibrated.csv"), neutralise)
     result = measure(
-        scored.calibrated, thresholds=model.card.thresholds, resamples=resamples, seed=seed
+        scored.calibrated,
+        thresholds=model.card.thresholds,
+        shifts=model.card.calibration.get("shifts"),
+        resamples=resamples,
+        seed=seed,
     )
     _report(result, out)
     if films.boxes is not None:

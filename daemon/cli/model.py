@@ -6,11 +6,11 @@ The commands import numeric libraries when they run, so that the help needs none
 import datetime
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxr_model.predict.choices import Device, Method
+from cxr_model.predict.choices import Device, Prevalence, Sharing
 from daemon.cli.evaluate import PredictionsOption, evaluate
 from daemon.cli.thresholds import FalseCallsOption, SpecificityOption, thresholds
 from daemon.cli.train import train
@@ -58,11 +58,19 @@ def calibrate(
     ],
     out: Annotated[Path, typer.Option(help="The calibration.json to write.")],
     method: Annotated[
-        list[Method] | None,
+        list[Sharing] | None,
         typer.Option(
-            help="Allowed curves; repeat for more. Default: beta, or platt if outcomes are few."
+            help="Ways to fit the curves of all labels; repeat for more. The best on left-out "
+            "patients is taken. Default: common, platt and beta."
         ),
     ] = None,
+    prevalence: Annotated[
+        str,
+        typer.Option(
+            help="Prevalence that the probabilities hold for: sample (that of PREDICTIONS, or of "
+            "--local), nih (the whole label table of ChestX-ray14), or a CSV: label, prevalence."
+        ),
+    ] = Prevalence.SAMPLE,
     local: PredictionsOption = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Bundle that gave PREDICTIONS, before its calibration.")
@@ -74,30 +82,47 @@ def calibrate(
     specificity: SpecificityOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the cross-validation over patients.")] = 0,
 ) -> None:
-    """Fit a calibration curve per label; it is selected on patients left out of the fit.
+    """Fit a calibration curve per label; they are selected on patients left out of the fit.
 
     With --local, predictions of a site, the offset of each curve is refitted to its prevalence.
     """
     from cxr_model.calibrate.calibration import calibrate as fit
     from cxr_model.calibrate.calibration import refit_offsets
     from cxr_model.calibrate.goal import Goal
+    from cxr_model.calibrate.prevalence import target_prevalence
     from cxr_model.calibrate.selection import DEFAULT_METHODS
     from cxr_model.data.predictions import Predictions
+    from cxr_model.evaluate.text import slope_line
+    from cxr_model.evaluate.unseen import (
+        CROSS_VALIDATED,
+        calibration_record,
+        left_out_slope,
+        slope_of,
+    )
 
     if (bundle is None) is not (bundle_out is None):
         raise UsageError("--bundle and --bundle-out belong together: give both or neither")
     goal = Goal.of(max_false_calls=max_false_calls, specificity=specificity)
+    if local is not None and prevalence != Prevalence.SAMPLE:
+        raise UsageError("--local takes the prevalence of the site: leave out --prevalence")
     fitted = Predictions.from_csv(predictions)
-    calibration = fit(fitted, methods=tuple(method or DEFAULT_METHODS), seed=seed)
-    if local is not None:
+    target = target_prevalence(prevalence, fitted.labels)
+    methods = tuple(method or DEFAULT_METHODS)
+    calibration = fit(fitted, methods=methods, seed=seed, prevalence=target)
+    if local is None:
+        slope, measured = left_out_slope(fitted, methods=methods, seed=seed), CROSS_VALIDATED
+    else:
         fitted = Predictions.from_csv(local)
+        slope, measured = slope_of(calibration.apply(fitted), seed=seed), "patients of the site"
         calibration = refit_offsets(calibration, fitted)
     calibration.save(out)
     for label, curve in calibration.to_card().items():
-        typer.echo(f"{label:<20} {curve['method']}")
+        typer.echo(f"{label:<20} {curve['method']:<9} {calibration.prevalence[label]:.4f}")
+    typer.echo(slope_line(slope.value, slope.low, slope.high))
     typer.echo(f"calibration: {out}; score it on other patients with `cxrd model evaluate`")
     if bundle is not None and bundle_out is not None:
-        _write_recalibrated(bundle, bundle_out, calibration, fitted, goal)
+        agreement = calibration_record(calibration, slope, measured)
+        _write_recalibrated(bundle, bundle_out, calibration, fitted, agreement, goal)
 
 
 def _write_recalibrated(
@@ -105,12 +130,15 @@ def _write_recalibrated(
     out: Path,
     calibration: "Calibration",
     fitted: "Predictions",
+    agreement: dict[str, Any],
     goal: "Goal",
 ) -> None:
     from cxr_model.calibrate.operating_point import recalibrate_bundle
     from cxr_model.predict.bundle import Bundle
 
-    renewed = recalibrate_bundle(Bundle.load(bundle), calibration, fitted, goal=goal, now=_now())
+    renewed = recalibrate_bundle(
+        Bundle.load(bundle), calibration, fitted, agreement, goal=goal, now=_now()
+    )
     renewed.save(out)
     typer.echo(f"bundle: {out}, sha256 {renewed.sha256}")
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ from cxr_model.calibrate.fitting import (
     smoothed_targets,
 )
 from cxr_model.calibrate.pooling import shared_priors
-from cxr_model.calibrate.selection import Folds, Priors, Selection, select
+from cxr_model.calibrate.selection import DEFAULT_METHODS, Folds, Priors, Selection, select
 from cxr_model.data.predictions import Predictions, split_patients
 from cxr_model.errors import CalibrationError, DataError, PatientOverlapError
-from cxr_model.predict.choices import Method
+from cxr_model.predict.choices import Method, Sharing
 from cxr_model.predict.curves import (
     Beta,
+    Calibrator,
     Identity,
     Isotonic,
     Platt,
@@ -54,16 +56,29 @@ def outcomes(
     return logits, (rng.random(n) < sigmoid(slope * logits + intercept)).astype(float)
 
 
-def select_curve(logits: np.ndarray, y: np.ndarray, folds: np.ndarray | None = None) -> Selection:
-    """Select a curve for a single label with a film per patient, in five folds."""
+def select_curves(
+    logits: np.ndarray,
+    y: np.ndarray,
+    folds: np.ndarray | None = None,
+    methods: tuple[Sharing, ...] = DEFAULT_METHODS,
+) -> Selection:
+    """Select the curves of labels (films, labels) with a film per patient, in five folds."""
     folds = np.arange(len(y)) % 5 if folds is None else folds
     patients = np.arange(len(y)).astype(str).astype(object)
 
-    def prior(rows: np.ndarray) -> Any:
-        return shared_priors(logits[rows, None], y[rows, None], patients[rows])[0]
+    def priors(rows: np.ndarray) -> Any:
+        return shared_priors(logits[rows], y[rows], patients[rows])
 
-    priors = Priors(prior(folds >= 0), [prior(folds != fold) for fold in range(5)])
-    return select(logits, y, Folds(folds, patients), priors)
+    shared = Priors(priors(folds >= 0), [priors(folds != fold) for fold in range(5)])
+    return select(logits, y, Folds(folds, patients), shared, methods)
+
+
+def select_curve(
+    logits: np.ndarray, y: np.ndarray, folds: np.ndarray | None = None
+) -> tuple[Calibrator, Mapping[str, Any]]:
+    """Select the curve of a single label and return it with its report."""
+    selection = select_curves(logits[:, None], y[:, None], folds)
+    return selection.calibrators[0], selection.reports[0]
 
 
 def table(n: int = 600, *, first: int = 0, slope: float = 0.5, seed: int = 0) -> Predictions:
@@ -209,31 +224,32 @@ def test_a_label_that_calibration_would_worsen_stays_uncalibrated() -> None:
     folds = np.arange(1000) % 5
     # The first fold has another prevalence, so a fit to the other folds is wrong for it.
     y[folds == 0] = 1 - np.arange(200) % 2
-    choice = select_curve(logits, y, folds)
-    scores = choice.report["left_out"]
+    curve, report = select_curve(logits, y, folds)
+    scores = report["left_out"]
     assert scores["beta"]["brier"] > scores["identity"]["brier"]
-    assert choice.calibrator.method is Method.IDENTITY
+    assert curve.method is Method.IDENTITY
 
 
 def test_a_network_with_a_large_offset_is_calibrated() -> None:
     logits, y = outcomes(4000, slope=1.0, intercept=-2.0)
     far_off = logits - 8.0
-    choice = select_curve(far_off, y)
-    assert choice.report["chosen"] == "beta"
-    assert choice.report["gain_in_standard_errors"]["nll"] > 10
-    assert sigmoid(choice.calibrator.apply(far_off)).mean() == pytest.approx(y.mean(), rel=0.01)
+    curve, report = select_curve(far_off, y)
+    assert report["chosen"] != "identity"
+    assert report["gain_in_standard_errors"]["nll"] > 10
+    assert sigmoid(curve.apply(far_off)).mean() == pytest.approx(y.mean(), rel=0.01)
 
 
-def test_few_positives_keep_the_identity() -> None:
+def test_few_positives_of_all_labels_together_keep_the_identity() -> None:
     logits, y = outcomes(2000, slope=0.8, intercept=-4.5)
     assert 5 < y.sum() < 30
-    assert select_curve(logits - 4.5, y).calibrator == Identity()
+    curve, _ = select_curve(logits - 4.5, y)
+    assert curve == Identity()
 
 
 def test_few_positives_suffice_for_a_large_offset() -> None:
     logits, y = outcomes(2000, slope=1.0, intercept=-3.5)
     assert 5 < y.sum() < 100
-    curve = select_curve(logits, y).calibrator
+    curve, _ = select_curve(logits, y)
     assert curve.method is Method.PLATT
     calibrated = sigmoid(curve.apply(logits))
     assert calibrated.mean() == pytest.approx(y.mean(), rel=0.2)
@@ -242,24 +258,68 @@ def test_few_positives_suffice_for_a_large_offset() -> None:
 @pytest.mark.parametrize("flip", [False, True])
 def test_equal_outcomes_keep_the_identity(flip: bool) -> None:
     logits, _ = outcomes(600, slope=1.0, intercept=0.0)
-    y = np.full(600, float(flip))
-    assert select_curve(logits, y).calibrator == Identity()
+    curve, _ = select_curve(logits, np.full(600, float(flip)))
+    assert curve == Identity()
 
 
 def test_few_negatives_count_like_few_positives() -> None:
     logits, y = outcomes(600, slope=0.8, intercept=0.0)
     y[:] = 1
     y[np.argsort(logits)[:5]] = 0
-    mirrored = select_curve(-logits, 1 - y).report
-    found = select_curve(logits, y).report
+    _, mirrored = select_curve(-logits, 1 - y)
+    _, found = select_curve(logits, y)
     assert found["chosen"] == mirrored["chosen"]
-    assert set(found["left_out"]) == {"identity", "platt"}
+    assert set(found["left_out"]) == {"identity", "common", "platt"}
+
+
+def overconfident(films: int, labels: int, *, slope: float, seed: int = 0) -> tuple[Any, Any]:
+    """Return logits and outcomes (films, labels) of a network that exaggerates all labels alike."""
+    columns = [outcomes(films, slope=slope, intercept=-0.8, seed=seed + i) for i in range(labels)]
+    logits, y = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
+    return logits, y
+
+
+def test_labels_with_few_positives_share_the_evidence_of_all() -> None:
+    logits, y = overconfident(200, 12, slope=0.5)
+    assert y.sum(axis=0).max() < 100
+    shared = select_curves(logits, y)
+    assert {report["joint_choice"] for report in shared.reports} == {"common"}
+    slopes = [curve.slope for curve in shared.calibrators if isinstance(curve, Platt)]
+    assert len(slopes) >= 10
+    assert np.median(slopes) == pytest.approx(0.5, abs=0.1)
+    unseen, outcome = overconfident(2000, 12, slope=0.5, seed=50)
+    calibrated = np.stack([c.apply(unseen[:, i]) for i, c in enumerate(shared.calibrators)], 1)
+    assert loss(calibrated, outcome) < loss(unseen, outcome) - 0.02
+
+
+def loss(logits: Any, y: Any) -> float:
+    return float((np.logaddexp(0, logits) - y * logits).mean())
+
+
+def test_a_label_for_which_the_joint_choice_is_wrong_leaves_it() -> None:
+    logits, y = overconfident(1000, 8, slope=0.4)
+    own, right = outcomes(1000, slope=1.0, intercept=0.0, seed=99)
+    logits, y = np.column_stack([logits, own]), np.column_stack([y, right])
+    selection = select_curves(logits, y, methods=(Sharing.COMMON,))
+    assert selection.reports[-1]["gain_in_standard_errors"]["nll"] < -0.75
+    assert selection.calibrators[-1] == Identity()
+    assert [report["chosen"] for report in selection.reports[:-1]] == ["common"] * 8
 
 
 @pytest.mark.parametrize("methods", list(itertools.permutations(["identity", "platt", "beta"])))
 def test_the_order_of_the_methods_allowed_does_not_matter(methods: tuple[str, ...]) -> None:
-    fitted = calibrate(table(3000, slope=0.4), methods=tuple(map(Method, methods)))
-    assert {curve.method for curve in fitted.calibrators.values()} == {Method.BETA}
+    predictions = table(900, slope=0.4)
+    fitted = calibrate(predictions, methods=tuple(map(Sharing, methods)))
+    assert (
+        fitted.calibrators
+        == calibrate(predictions, methods=(Sharing.PLATT, Sharing.BETA)).calibrators
+    )
+    assert Method.IDENTITY not in {curve.method for curve in fitted.calibrators.values()}
+
+
+def test_the_same_predictions_give_the_same_curves() -> None:
+    predictions = table(600)
+    assert calibrate(predictions).calibrators == calibrate(predictions).calibrators
 
 
 def test_folds_keep_patients_together() -> None:

@@ -46,10 +46,24 @@ def test_a_rare_label_learns_from_the_others() -> None:
     logits, y, patients = network(np.full(LABELS, 0.6), np.zeros(LABELS))
     rare = np.flatnonzero(y[:, 0] > 0)
     y[rare[8:], 0] = 0
-    prior = shared_priors(logits, y, patients)[0]
+    prior = shared_priors(logits, y, patients)[0].pooled
     alone, pooled = fit_platt(logits[:, 0], y[:, 0]), fit_platt(logits[:, 0], y[:, 0], prior=prior)
     assert abs(pooled.slope - 0.6) < 0.05
     assert abs(pooled.slope - 0.6) < abs(alone.slope - 0.6)
+
+
+def test_a_common_slope_is_that_of_all_labels_and_leaves_the_offset_free() -> None:
+    offsets = np.linspace(-1, 1, LABELS)
+    logits, y, patients = network(np.full(LABELS, 0.6), offsets)
+    curves = [
+        fit_platt(logits[:, i], y[:, i], prior=priors.common)
+        for i, priors in enumerate(shared_priors(logits, y, patients))
+    ]
+    slopes = np.array([curve.slope for curve in curves])
+    np.testing.assert_allclose(slopes, slopes[0], atol=1e-3)
+    assert slopes[0] == pytest.approx(0.6, abs=0.03)
+    found = [float(curve.apply(-1.5)) + 1.5 for curve in curves]
+    np.testing.assert_allclose(found, offsets, atol=0.2)
 
 
 def test_films_of_one_patient_count_as_one() -> None:
@@ -83,7 +97,8 @@ def test_labels_without_outcomes_keep_the_networks_probability() -> None:
     logits, y, patients = network(np.full(3, 0.5), np.zeros(3))
     y[:] = 0
     y[:4] = 1
-    for prior in shared_priors(logits, y, patients):
+    for priors in shared_priors(logits, y, patients):
+        prior = priors.pooled
         assert isinstance(prior, Prior)
         np.testing.assert_allclose(prior.mean, [1.0, 1.0, 0.0], atol=1e-9)
 

@@ -387,7 +387,10 @@ def test_published_predictions_reach_the_goals_on_other_patients(
     assert mean["nll"] <= 0.1520
     assert mean["ece_mass"] < mean["ece_mass_uncalibrated"]
     assert mean["auc_low"] < mean["auc"] < mean["auc_high"]
-    assert f"{mean['brier']:.4f}" in done.stdout.splitlines()[-3]
+    shown = next(line for line in done.stdout.splitlines() if line.startswith("mean"))
+    assert f"{mean['brier']:.4f}" in shown
+    assert 0.9 < mean["slope_low"] <= mean["slope"] <= mean["slope_high"] < 1.1
+    assert f"{mean['slope']:.2f}" in done.stdout.splitlines()[-3]
 
 
 def test_a_constant_prediction_is_no_skill(tmp_path: Path) -> None:
