@@ -7,14 +7,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import dcmread
 
 from cxr_model.check.appearance import Appearance, View
+from cxr_model.check.picture_check import PictureCheck
 from cxr_model.findings import LABELS
 from daemon.analyse.check_picture import Examiner, check_picture
+from daemon.analyse.film_file import Form
 from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.result_objects import BuiltObject
@@ -22,6 +25,7 @@ from daemon.analyst import Analyst
 from daemon.config.peers import RulesConfig
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import DEFAULT_RULES, PictureRule, Rules
+from dicom_io.phantom import PhantomFilm, PhantomView, draw
 from dicom_io.read.header import read_dataset
 from dicom_io.read.orientation import AS_STORED, Pose
 from dicom_io.report.text import report_text
@@ -294,6 +298,58 @@ def test_an_upright_film_has_the_same_bytes_as_without_the_check(
     looked_at, unchecked = analysed(pipeline, film), analysed(pipeline, film, OFF)
     assert looked_at.objects == unchecked.objects
     assert looked_at.notes == unchecked.notes
+
+
+@pytest.fixture
+def checking(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """The pipeline with the shipped check."""
+    use(pipeline, monkeypatch, PictureCheck.load())
+    return pipeline
+
+
+@pytest.mark.parametrize("degrees", TURNS)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_the_shipped_check_puts_a_drawn_film_right(
+    checking: Pipeline, degrees: int, photometric: str
+) -> None:
+    drawn = draw(PhantomFilm("p", "s", rows=256, columns=224))
+    film = chest_film(turned(drawn, degrees), photometric=photometric)
+    outcome = checking.read(file_bytes(film))
+    assert isinstance(outcome, Film)
+    seen = outcome.pose.to_display(outcome.pixels)
+    assert seen.shape == drawn.shape
+    assert np.corrcoef(seen.ravel(), drawn.ravel())[0, 1] > 0.99
+    said = [note for note in outcome.notes if "picture" in note]
+    assert len(said) == (degrees > 0) + (photometric == "MONOCHROME1")
+
+
+@pytest.mark.parametrize("form", [Form.OBJECT, Form.PICTURE])
+def test_the_shipped_check_refuses_a_drawn_lateral(checking: Pipeline, form: Form) -> None:
+    drawn = draw(PhantomFilm("p", "s", rows=256, columns=224, view=PhantomView.LL))
+    if form is Form.OBJECT:
+        data = file_bytes(chest_film(drawn, ViewPosition=None))
+    else:
+        data = cv2.imencode(".png", (drawn >> 4).astype(np.uint8))[1].tobytes()
+    refusal = checking.read(data, form=form)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.LATERAL_VIEW
+    assert "by the picture" in refusal.detail
+
+
+def test_real_knees_are_refused_and_real_films_are_read(
+    checking: Pipeline, real_data: Path
+) -> None:
+    knees = sorted((real_data / "gate" / "knee").iterdir())[:8]
+    films = sorted((real_data / "nih" / "full").glob("*.png"))[:8]
+    if not knees:
+        pytest.skip("no folder of knees")
+    refused = [checking.read(path.read_bytes(), form=Form.PICTURE) for path in knees]
+    assert all(isinstance(outcome, Refusal) for outcome in refused)
+    for path in films:
+        values = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert values is not None
+        outcome = checking.read(file_bytes(chest_film(turned(values, 90), bits_stored=8)))
+        assert isinstance(outcome, Film)
 
 
 KNEE = appearance(View.OTHER)

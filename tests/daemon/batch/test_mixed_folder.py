@@ -24,6 +24,7 @@ from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import DEFAULT_RULES
 from dicom_io.phantom import PhantomFilm, PhantomView, draw
 from tests.builders.images.films import chest_film, chest_values, data_set_bytes, file_bytes, film
+from tests.builders.pictures import film_picture
 from tests.daemon.batch.test_batch import command, rows_of
 from tests.tools.cli import cxrd
 from tests.tools.paths import field_case
@@ -44,7 +45,7 @@ PRESENT = [f"{label}_Present" for label in LABELS]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten films, of which one is lateral, and ten other files; none is damaged."""
+    """Eleven films, of which two are lateral, and ten other files; none is damaged."""
     made = tmp_path / "films"
     (made / "IMAGES").mkdir(parents=True)
     picture = Image.fromarray((DRAWN >> 4).astype(np.uint8))
@@ -54,6 +55,7 @@ def folder(tmp_path: Path) -> Path:
     (made / "film.dcm.gz").write_bytes(gzip.compress(FILM))
     (made / "bare.IMA").write_bytes(data_set_bytes(FILM))
     (made / "IMAGES" / "IM0001").write_bytes(FILM)
+    Image.fromarray(film_picture(view=PhantomView.LL)).save(made / "side.png")
     (made / "side.dcm").write_bytes(film("study", view=PhantomView.LL))
     with zipfile.ZipFile(made / "films.zip", "w") as zipped:
         zipped.writestr("film.dcm", FILM)
@@ -84,12 +86,15 @@ def test_every_file_has_a_row_and_other_kinds_do_not_fail_the_run(
 ) -> None:
     done = cxrd(*command(folder, tmp_path / "out", bundle), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "9 analysed, 1 not analysed, 0 unreadable, 10 other file(s)" in done.stdout
+    assert "9 analysed, 2 not analysed, 0 unreadable, 10 other file(s)" in done.stdout
     rows = {row["Image_ID"]: row for row in rows_of(tmp_path / "out")}
     assert {name for name, row in rows.items() if row["Status"] == "analysed"} == FILMS
     others = {name for name, row in rows.items() if row["Reason"] == "UNSUPPORTED_FILE"}
     assert others == OTHERS
-    assert set(rows) - FILMS - OTHERS == {"side.dcm"}
+    assert set(rows) - FILMS - OTHERS == {"side.dcm", "side.png"}
+    for name, decided in (("side.dcm", "ViewPosition"), ("side.png", "--picture-check note")):
+        assert rows[name]["Reason"] == "LATERAL_VIEW"
+        assert decided in rows[name]["Detail"]
     for name in OTHERS:
         assert f"{name}: not analysed: UNSUPPORTED_FILE: " in done.stderr
     alike = ("film.png", "film.tif", "film.bmp", "film.jp2")
