@@ -200,7 +200,7 @@ def import_checkpoint(
         typer.echo(f"golden logits: largest difference {difference:.2g}")
     bundle.save(out)
     typer.echo(f"bundle: {out}, sha256 {bundle.sha256}")
-    typer.echo("not calibrated to your films yet: see docs/models.md. Research use only.")
+    typer.echo("not calibrated to your films yet: see docs/measuring.md. Research use only.")
 
 
 def _download(

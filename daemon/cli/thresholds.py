@@ -44,7 +44,7 @@ def thresholds(
 ) -> None:
     """Choose thresholds on labelled films of patients that the bundle has not seen.
 
-    All findings share one likelihood ratio; see docs/models.md. BUNDLE keeps its weights and its
+    All findings share one likelihood ratio; see docs/measuring.md. BUNDLE keeps its weights and its
     calibration.
     """
     from cxr_model.calibrate.site_thresholds import rethreshold_bundle
