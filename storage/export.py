@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, func, select, tuple_
 
 from storage.files.csv_file import write_csv
+from storage.finding_text import summary
 from storage.images.lookup import load_findings
 from storage.records import FindingRecord, InstanceState, ObjectKind, StudyKey
 from storage.tables.database import Database
@@ -213,8 +214,7 @@ def _row(page: _Page, instance: Row[Any], labels: Sequence[str]) -> dict[str, st
         finding = findings.get(label)
         row[f"prob_{label}"] = f"{finding.probability:.6f}" if finding else ""
         row[f"{label}_Present"] = str(int(finding.present)) if finding else ""
-    positive = [finding for finding in findings.values() if finding.present]
-    row["findings"] = "; ".join(f"{item.label} ({item.probability:.2f})" for item in positive)
+    row["findings"] = summary(findings.values())
     row["report_sop_instance_uid"] = report.sop_instance_uid if report else ""
     row["report_standing"] = _text(report.standing) if report else ""
     row["deliveries"] = ";".join(page.deliveries.get(row["report_sop_instance_uid"], ()))

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_model.findings import LABELS, NO_FINDING
+from cxr_model.predict.finding_text import odds_over_threshold, odds_text, probability_text
 from cxr_model.predict.transform import Geometry
 
 
@@ -22,6 +23,11 @@ class Finding:
     def present(self) -> bool:
         """True if the probability reaches the threshold."""
         return self.probability >= self.threshold
+
+    @property
+    def odds_over_threshold(self) -> float:
+        """The odds divided by those at the threshold; 1 at the threshold."""
+        return odds_over_threshold(self.probability, self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +68,19 @@ class Prediction:
 
     @property
     def present(self) -> tuple[Finding, ...]:
-        """Findings at or above their threshold, most probable first."""
+        """Findings at or above their threshold, the one furthest above its threshold first."""
         positive = [finding for finding in self.findings if finding.present]
-        return tuple(sorted(positive, key=lambda finding: -finding.probability))
+        return tuple(sorted(positive, key=lambda finding: -finding.odds_over_threshold))
 
 
 def clinical_summary(prediction: Prediction) -> str:
-    """Return a line for a table, most probable first: ``Effusion (0.62); Mass (0.31)``."""
-    positive = [f"{finding.label} ({finding.probability:.2f})" for finding in prediction.present]
+    """Return a line for a table, the finding furthest above its threshold first.
+
+    ``Effusion 0.62 (8.0 times the odds of its threshold 0.17); Mass 0.31 (…)``.
+    """
+    positive = [
+        f"{finding.label} {probability_text(finding.probability)} "
+        f"({odds_text(finding.probability, finding.threshold)})"
+        for finding in prediction.present
+    ]
     return "; ".join(positive) or NO_FINDING

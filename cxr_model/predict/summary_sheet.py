@@ -1,8 +1,9 @@
 """The summary sheet: all findings of a film on one page.
 
-The left half shows the film with the maps of its most probable findings, the right half a bar and
-the numbers of all 14 findings. The middle of each bar is the threshold of its finding, so a bar
-that passes the line is a finding, even with a low threshold. The sheet never shows patient data.
+The left half shows the film with the maps of the findings furthest above threshold, the right half
+a bar and the numbers of all 14 findings. The middle of each bar is the threshold of its
+finding, so a bar that passes the line is a finding, even with a low threshold. The sheet never
+shows patient data.
 """
 
 from collections.abc import Mapping, Sequence
@@ -140,7 +141,7 @@ def _tile(
 
 
 def _draw_findings(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:
-    """Draw the present findings, most probable first, then the absent ones in NIH order."""
+    """Draw the findings present, furthest above threshold first, then the others in NIH order."""
     absent = [finding for finding in prediction.findings if not finding.present]
     pitch = (_FOOTER - _HEADER - _HEAD) / len(LABELS)
     top = _HEADER + _HEAD

@@ -162,7 +162,12 @@ class ObjectBuilder:
     def presentation_state(self) -> Iterator[BuiltObject]:
         """Build the outlines of all findings present; yields no object if no map rises."""
         outlined = [
-            OutlinedFinding(finding.label, finding.probability, self.regions[finding.label].points)
+            OutlinedFinding(
+                finding.label,
+                finding.probability,
+                finding.threshold,
+                self.regions[finding.label].points,
+            )
             for finding in self._prediction.present
             if finding.label in self.regions
         ]
@@ -175,7 +180,7 @@ class ObjectBuilder:
     def segmentation(self) -> Iterator[BuiltObject]:
         """Build the regions of all findings present; yields no object if no map rises."""
         segmented = [
-            SegmentedFinding(finding.label, finding.probability, mask)
+            SegmentedFinding(finding.label, finding.probability, finding.threshold, mask)
             for finding in self._prediction.present
             if (mask := hot_mask(self._map(finding))) is not None
         ]

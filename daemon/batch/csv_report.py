@@ -98,7 +98,7 @@ class Row:
         """Labels that the summary names. The probabilities are rounded and could differ."""
         if self.reason is not None or self.summary == NO_FINDING:
             return frozenset()
-        return frozenset(part.rpartition(" (")[0] for part in self.summary.split("; "))
+        return frozenset(part.partition(" ")[0] for part in self.summary.split("; "))
 
     def cells(self, algorithm: Algorithm, columns: Sequence[str] = COLUMNS) -> list[str]:
         """Return the row as text, in the order of `columns`."""

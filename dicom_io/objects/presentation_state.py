@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
 from dicom_io.errors import ObjectError, UndecodablePixelsError
+from dicom_io.finding_text import probability_and_threshold
 from dicom_io.objects.algorithm import long_string
 from dicom_io.objects.codes import finding_code
 from dicom_io.objects.presentation_grey_scale import MAX_BITS, add_grey_scale
@@ -85,6 +86,7 @@ class OutlinedFinding:
 
     label: str
     probability: float
+    threshold: float
     points: Sequence[Point]
 
 
@@ -227,7 +229,8 @@ def _film(source: ImageHeader) -> Dataset:
 
 
 def _caption(finding: OutlinedFinding) -> str:
-    return f"{finding_code(finding.label).concept.meaning} {finding.probability:.2f}"
+    numbers = probability_and_threshold(finding.probability, finding.threshold)
+    return f"{finding_code(finding.label).concept.meaning} {numbers}"
 
 
 def _layer(name: str, order: int, description: str, colour: tuple[int, int, int]) -> GraphicLayer:

@@ -21,6 +21,7 @@ from pydicom.uid import (
 )
 
 from dicom_io.errors import ObjectError
+from dicom_io.finding_text import probability_and_threshold
 from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, Algorithm, plain, short_text
 from dicom_io.objects.codes import FINDING_CODES, GRAD_CAM, SOURCE_IMAGE, Concept, finding_code
 from dicom_io.objects.source_header import (
@@ -90,6 +91,7 @@ def build_capture(content: CaptureContent) -> Dataset:
     without its identifying UIDs.
     """
     meaning = finding_code(content.label).concept.meaning
+    numbers = probability_and_threshold(content.probability, content.threshold)
     source = content.envelope.source
     rows = content.rgb.shape[0] - content.legend_rows
     legend = f" Its legend is below the film, from row {rows + 1}." if content.legend_rows else ""
@@ -98,7 +100,7 @@ def build_capture(content: CaptureContent) -> Dataset:
         "AI heatmap - research use only",
         f"Grad-CAM overlay for {meaning}: probability {content.probability:.4f}, threshold "
         f"{content.threshold:.4f}.{location}{legend}",
-        f"AI heatmap: {meaning}, probability {content.probability:.2f}.{location}",
+        f"AI heatmap: {meaning}, probability {numbers}.{location}",
         on_source_grid=(source.rows, source.columns) == (rows, *content.rgb.shape[1:2]),
         shows_map=True,
     )
@@ -109,7 +111,7 @@ def build_summary(content: SummaryContent) -> Dataset:
     """Return the summary sheet as a dataset. Raises ObjectError as `build_capture` does."""
     found = [finding_code(label).concept.meaning for label in content.positive]
     names = ", ".join(found) or "none"
-    overlays = " and Grad-CAM overlays of the most probable" if found else ""
+    overlays = " and Grad-CAM overlays of those furthest above threshold" if found else ""
     wording = _Wording(
         "AI summary - research use only",
         f"Summary sheet: {len(FINDING_CODES)} findings with probabilities and thresholds"

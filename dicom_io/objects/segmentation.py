@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from dicom_io.errors import ObjectError
+from dicom_io.finding_text import probability_and_threshold
 from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, plain
 from dicom_io.objects.codes import (
     ABNORMAL_STRUCTURE,
@@ -44,6 +45,7 @@ class SegmentedFinding:
 
     label: str
     probability: float
+    threshold: float
     mask: NDArray[np.uint8]
 
 
@@ -140,9 +142,10 @@ def _minimal_source(source: ImageHeader, shape: tuple[int, ...]) -> Dataset:
 def _segment(number: int, finding: SegmentedFinding, envelope: Envelope) -> SegmentDescription:
     coded = finding_code(finding.label)
     algorithm = envelope.algorithm
+    numbers = probability_and_threshold(finding.probability, finding.threshold)
     segment = SegmentDescription(
         segment_number=number,
-        segment_label=f"{coded.concept.meaning} {finding.probability:.2f}",
+        segment_label=f"{coded.concept.meaning} {numbers}",
         segmented_property_category=ABNORMAL_STRUCTURE.code,
         segmented_property_type=coded.concept.code,
         algorithm_type="AUTOMATIC",

@@ -10,6 +10,7 @@ from highdicom.sr import (
     TextContentItem,
 )
 
+from dicom_io.finding_text import odds_over_threshold, odds_text, probability_text
 from dicom_io.objects import codes
 from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, plain
 from dicom_io.objects.codes import Concept, finding_code
@@ -25,8 +26,16 @@ _OUTLINES = (
 
 
 def by_rank(findings: Sequence[ReportedFinding]) -> list[ReportedFinding]:
-    """Return the findings in the order of a report: present ones first, the most probable first."""
-    return sorted(findings, key=lambda finding: (not finding.present, -finding.probability))
+    """Return the findings in the order of a report: present ones first.
+
+    Both kinds are in the order of their odds over those at their threshold, the highest first.
+    """
+
+    def rank(finding: ReportedFinding) -> tuple[bool, float]:
+        times = odds_over_threshold(finding.probability, finding.threshold)
+        return not finding.present, -times
+
+    return sorted(findings, key=rank)
 
 
 def conclusion(content: ReportContent) -> Iterator[ContentItem]:
@@ -101,7 +110,7 @@ def _names(findings: Sequence[ReportedFinding]) -> str:
 
 def _positives(findings: Sequence[ReportedFinding]) -> str:
     present = [
-        f"{_meaning(f)} (probability {f.probability:.2f}, threshold {f.threshold:.2f})"
+        f"{_meaning(f)} {probability_text(f.probability)} ({odds_text(f.probability, f.threshold)})"
         for f in by_rank(findings)
         if f.present
     ]
@@ -111,12 +120,14 @@ def _positives(findings: Sequence[ReportedFinding]) -> str:
 def _counted(findings: Sequence[ReportedFinding], present: Sequence[str], separator: str) -> str:
     if not present:
         return f"none of {len(findings)} findings reaches its threshold"
-    return f"{len(present)} of {len(findings)} findings present: {separator.join(present)}"
+    return f"{len(present)} of {len(findings)} findings at or above threshold: " + separator.join(
+        present
+    )
 
 
 def _negatives(number: int, findings: Sequence[ReportedFinding]) -> Iterator[ContentItem]:
     named = "; ".join(
-        f"{_meaning(finding)} {finding.probability:.2f}"
+        f"{_meaning(finding)} {probability_text(finding.probability)}"
         for finding in by_rank(findings)
         if not finding.present
     )

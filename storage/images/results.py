@@ -15,6 +15,7 @@ from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.commitment.requests import enqueue_commitment
 from storage.errors import StudyChangedError, UnknownRecordError
+from storage.finding_text import summary
 from storage.images.doubt import find_hold
 from storage.images.holds import hold_study, settle_standing
 from storage.images.lookup import (
@@ -384,13 +385,12 @@ def _end_analysis(
 
 
 def _analysis_entry(job: Job, instance: str, analysis: AnalysisRecord) -> AuditEntry:
-    present = [f"{item.label} {item.probability:.2f}" for item in analysis.findings if item.present]
     model = f"{analysis.model_name} {analysis.model_version}, sha256 {analysis.model_sha256}"
     return AuditEntry(
         AuditKind.INSTANCE_ANALYSED,
         actor=job.worker or "",
         subject=instance,
-        detail=f"{', '.join(present) or 'no finding'}; model {model}",
+        detail=f"{summary(analysis.findings) or 'no finding'}; model {model}",
     )
 
 

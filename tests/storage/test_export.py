@@ -84,7 +84,7 @@ def test_a_row_holds_reception_analysis_report_and_deliveries(store: Store, cloc
         "model_sha256": "cd",
         "prob_Hernia": "0.020000",
         "prob_Mass": "0.800000",
-        "findings": "Mass (0.80)",
+        "findings": "Mass 0.80 (4.0 times the odds of its threshold 0.50)",
         "report_sop_instance_uid": "9.9",
         "deliveries": "ARCHIVE=queued;PACS=delivered 2026-03-01T12:00:03.000+00:00",
         "purged_at": "",

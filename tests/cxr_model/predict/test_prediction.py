@@ -5,8 +5,10 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from cxr_model.findings import LABELS
+from cxr_model.predict.finding_text import odds_text
 from cxr_model.predict.prediction import Finding, Prediction, clinical_summary
 from cxr_model.predict.transform import Geometry
 
@@ -28,9 +30,34 @@ def test_a_probability_at_its_threshold_is_present() -> None:
     assert not Finding("Mass", 0.0, 0.2999, 0.3).present
 
 
-def test_summary_names_positive_findings_most_probable_first() -> None:
-    assert clinical_summary(prediction(Mass=0.31, Effusion=0.62)) == "Effusion (0.62); Mass (0.31)"
+def test_summary_ranks_positive_findings_by_their_odds_over_the_threshold() -> None:
+    findings = (
+        Finding("Atelectasis", 0.0, 0.62, 0.31),
+        Finding("Effusion", 0.0, 0.02, 0.17),
+        Finding("Mass", 0.0, 0.9985, 0.9),
+        Finding("Hernia", 0.0, 0.012, 0.008),
+    )
+    found = replace(prediction(), findings=findings)
+    assert clinical_summary(found) == (
+        "Mass 0.9985 (74 times the odds of its threshold 0.90); "
+        "Atelectasis 0.62 (3.6 times the odds of its threshold 0.31); "
+        "Hernia 0.012 (1.5 times the odds of its threshold 0.0080)"
+    )
+    assert [finding.label for finding in found.present] == ["Mass", "Atelectasis", "Hernia"]
     assert clinical_summary(prediction()) == "No Abnormalities Detected"
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold", "said"),
+    [
+        (1.0, 0.5, "over 1000 times the odds of its threshold 0.50"),
+        (0.3, 0.3, "1.0 times the odds of its threshold 0.30"),
+        (0.002, 0.0004403434, "4.5 times the odds of its threshold 0.00044"),
+        (0.5, 0.0, "over 1000 times the odds of its threshold 0.00"),
+    ],
+)
+def test_a_threshold_is_never_rounded_away(probability: float, threshold: float, said: str) -> None:
+    assert odds_text(probability, threshold) == said
 
 
 def test_finding_by_label() -> None:

@@ -93,8 +93,12 @@ def test_report_heatmaps_and_dashboard(films: Path, tmp_path: Path, bundle: Path
         found = [label for label in LABELS if float(row[label]) >= 0.5]
         heatmaps = row["Heatmaps"].split("; ")
         assert sorted(name.split(".")[-2] for name in heatmaps) == sorted(found)
+        ranked = sorted(found, key=lambda label: -float(row[label]))
+        parts = row["Clinical_Summary"].split("; ")
+        assert [part.split()[0] for part in parts] == ranked
         assert all(
-            f"{label} ({float(row[label]):.2f})" in row["Clinical_Summary"] for label in found
+            part.startswith(f"{label} {float(row[label]):.2f} (") and "threshold 0.50)" in part
+            for label, part in zip(ranked, parts, strict=True)
         )
         listed.update(heatmaps)
     assert listed == files_in(tmp_path / "out")

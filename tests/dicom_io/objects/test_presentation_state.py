@@ -33,9 +33,9 @@ from tests.builders.objects import NOW, envelope, read_back, written
 from tests.tools.installed import require_tool
 from tests.tools.validation import new_errors, validate
 
-TRIANGLE = OutlinedFinding("Effusion", 0.62, [(30.0, 40.0), (60.5, 40.0), (60.5, 90.5)])
+TRIANGLE = OutlinedFinding("Effusion", 0.62, 0.17, [(30.0, 40.0), (60.5, 40.0), (60.5, 90.5)])
 SQUARE = OutlinedFinding(
-    "Pleural_Thickening", 0.42, [(30.0, 41.0), (62.0, 41.0), (62.0, 80.0), (30.0, 80.0)]
+    "Pleural_Thickening", 0.42, 0.4, [(30.0, 41.0), (62.0, 41.0), (62.0, 80.0), (30.0, 80.0)]
 )
 CURVE = np.linspace(0, 1, 4096) ** 2
 
@@ -208,7 +208,10 @@ def test_each_finding_is_outlined_and_named_on_a_layer_of_its_own() -> None:
     corners = np.reshape(outline.GraphicData, (-1, 2)).tolist()
     assert corners == [[30, 40], [60.5, 40], [60.5, 90.5], [30, 40]]
     texts = [item.TextObjectSequence[0].UnformattedTextValue for item in (effusion, thickening)]
-    assert texts == ["Pleural effusion 0.62", "Pleural thickening 0.42"]
+    assert texts == [
+        "Pleural effusion 0.62 (threshold 0.17)",
+        "Pleural thickening 0.42 (threshold 0.40)",
+    ]
     [line] = notice.TextObjectSequence
     assert "RESEARCH USE ONLY" in line.UnformattedTextValue
     assert ds.GraphicLayerSequence[2].GraphicLayerDescription == "starter 1.2.0"
@@ -216,7 +219,7 @@ def test_each_finding_is_outlined_and_named_on_a_layer_of_its_own() -> None:
 
 def test_captions_stay_on_the_film_and_apart() -> None:
     everywhere = [
-        OutlinedFinding(label, 0.5, [(0.0, 0.0), (160.0, 0.0), (160.0, 200.0), (0.0, 200.0)])
+        OutlinedFinding(label, 0.5, 0.5, [(0.0, 0.0), (160.0, 0.0), (160.0, 200.0), (0.0, 200.0)])
         for label in ("Atelectasis", "Effusion", "Mass", "Pneumonia", "Hernia")
     ]
     ds = built(film(), everywhere)

@@ -37,8 +37,8 @@ def regions(source: Dataset) -> list[SegmentedFinding]:
     """Two regions that overlap."""
     shape = (source.Rows, source.Columns)
     return [
-        SegmentedFinding("Effusion", 0.62, mask(slice(5, 20), slice(6, 31), shape)),
-        SegmentedFinding("Pleural_Thickening", 0.42, mask(slice(10, 33), slice(1, 12), shape)),
+        SegmentedFinding("Effusion", 0.62, 0.17, mask(slice(5, 20), slice(6, 31), shape)),
+        SegmentedFinding("Pleural_Thickening", 0.42, 0.4, mask(slice(10, 33), slice(1, 12), shape)),
     ]
 
 
@@ -87,7 +87,7 @@ def test_highdicom_reads_the_regions_back(header: Callable[[], Dataset]) -> None
     effusion = read.get_segment_description(1)
     assert (effusion.segmented_property_type.value, effusion.segment_label) == (
         "60046008",
-        "Pleural effusion 0.62",
+        "Pleural effusion 0.62 (threshold 0.17)",
     )
     assert effusion.algorithm_type.value == "AUTOMATIC"
     algorithm = effusion.algorithm_identification
@@ -151,7 +151,7 @@ def test_the_source_is_not_changed() -> None:
 )
 def test_a_mask_that_does_not_fit_the_film_is_refused(wrong: np.ndarray) -> None:
     with pytest.raises(ObjectError, match="no mask of the film"):
-        build_segmentation(content(bare(), [SegmentedFinding("Mass", 0.5, wrong)]))
+        build_segmentation(content(bare(), [SegmentedFinding("Mass", 0.5, 0.5, wrong)]))
 
 
 def test_a_segmentation_without_regions_is_refused() -> None:

@@ -409,7 +409,7 @@ def test_the_summary_names_findings_and_objects_not_analysed(
     ds = build_report(full_content)
     assert texts(ds, "Summary") == [
         "2 frontal chest radiographs analysed by AI. Image 1 (series 3, instance 1): 1 of 14 "
-        "findings present: Pleural effusion. "
+        "findings at or above threshold: Pleural effusion. "
         "Image 2 (series 3, instance 2): none of 14 findings reaches its threshold. "
         "1 object of the study not analysed. For research use only; not verified by a physician."
     ]
@@ -429,7 +429,9 @@ def test_each_image_has_a_section_with_its_positives_and_negatives(
     assert film.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == f"{STUDY}.1.1"
     title = "Image 1 (series 3, instance 1)"
     positives, negatives = texts(first, "Summary")
-    assert positives.startswith(f"{title}: 1 of 14 findings present: Pleural effusion")
+    assert positives.startswith(
+        f"{title}: 1 of 14 findings at or above threshold: Pleural effusion"
+    )
     assert negatives.startswith("Image 1: absent, with probability: Atelectasis 0.12; Cardiom")
     assert negatives.count(";") == 12
     assert texts(first, "Comment") == ["Image 1: PixelSpacing is missing"]
