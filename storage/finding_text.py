@@ -6,14 +6,33 @@ odds over those at the threshold, which compares rare findings with frequent one
 
 import math
 from collections.abc import Iterable
-
-from storage.records import FindingRecord
+from typing import Protocol
 
 _MOST_DECIMALS = 6
 _NEAREST = 1e-6
 
 
-def summary(findings: Iterable[FindingRecord]) -> str:
+class Finding(Protocol):
+    """The result for one label; probability and threshold are calibrated."""
+
+    @property
+    def label(self) -> str:
+        """Name of the finding."""
+
+    @property
+    def probability(self) -> float:
+        """Probability of the finding, 0 to 1."""
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which the finding is called present."""
+
+    @property
+    def present(self) -> bool:
+        """True if the finding is called present."""
+
+
+def summary(findings: Iterable[Finding]) -> str:
     """Return the findings present, the one furthest above its threshold first; else nothing.
 
     ``Effusion 0.62 (8.0 times the odds of its threshold 0.17); Mass 0.31 (…)``.

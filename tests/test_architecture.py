@@ -31,7 +31,7 @@ ROOMS = {
     "storage": {
         "errors": "",
         "records": "",
-        "finding_text": "records",
+        "finding_text": "",
         "files": "errors",
         "tables": "errors records files",
         "audit": "errors files tables",
@@ -63,10 +63,11 @@ ROOMS = {
     "cxr_model": {
         "errors": "",
         "findings": "",
+        "finding_text": "",
         "starter": "",
         "reference_film": "",
         "files": "errors findings",
-        "predict": "errors findings reference_film files",
+        "predict": "errors findings finding_text reference_film files",
         "data": "errors findings files predict",
         "calibrate": "errors findings files predict data",
         "evaluate": "errors findings files predict data calibrate",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cxr_model.finding_text import odds_over_threshold, odds_text, probability_text
 from cxr_model.findings import LABELS, NO_FINDING
-from cxr_model.predict.finding_text import odds_over_threshold, odds_text, probability_text
 from cxr_model.predict.transform import Geometry
 
 

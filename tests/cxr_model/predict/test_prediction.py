@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cxr_model.finding_text import odds_text
 from cxr_model.findings import LABELS
-from cxr_model.predict.finding_text import odds_text
 from cxr_model.predict.prediction import Finding, Prediction, clinical_summary
 from cxr_model.predict.transform import Geometry
 

@@ -5,7 +5,7 @@ import pytest
 
 import dicom_io.finding_text
 import storage.finding_text
-from cxr_model.predict import finding_text
+from cxr_model import finding_text
 from cxr_model.predict.prediction import Finding, Prediction, clinical_summary
 from cxr_model.predict.transform import Geometry
 from storage.records import FindingRecord
