@@ -12,8 +12,8 @@ from typing import IO, Any, ClassVar
 from cxr_model.errors import CheckpointError
 from cxr_model.files.regular_file import MB
 
-# Pickles of DenseNet-121 without its numbers have 0.1 to 1 MB.
-_MOST_PICKLED = 3 * MB
+# Pickles of DenseNet-121 without its numbers have 0.1 to 0.2 MB.
+_MOST_PICKLED = MB
 
 _Step = Callable[[Any], None]
 
@@ -77,7 +77,7 @@ _DISPATCH: Mapping[int, _Step] = {
 
 
 class CheckedUnpickler(pickle._Unpickler):
-    """Python's unpickler. Raises CheckpointError beyond 3 MB and for a key that is a container."""
+    """Python's unpickler. Raises CheckpointError beyond 1 MB and for a key that is a container."""
 
     dispatch: ClassVar[dict[int, _Step]] = dict(_DISPATCH)
 

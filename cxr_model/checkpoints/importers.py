@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cxr_model.checkpoints.unpickling import LARGEST_CHECKPOINT, ModuleShell, parse_checkpoint
-from cxr_model.errors import CheckpointError
+from cxr_model.errors import BundleError, CheckpointError
 from cxr_model.files.regular_file import read_regular
 from cxr_model.files.strict_json import shown, shown_name
 from cxr_model.findings import LABELS
@@ -123,7 +123,10 @@ def import_bundle(
         },
         metrics={},
     )
-    return Bundle.build(imported.network, card, dtype="float32")
+    try:
+        return Bundle.build(imported.network, card, dtype="float32")
+    except BundleError as error:
+        raise CheckpointError(f"{path} gives no bundle: {error}") from error
 
 
 def import_network(

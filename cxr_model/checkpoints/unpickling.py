@@ -204,5 +204,7 @@ def _load(path: Path, read: Callable[[], Any]) -> Any:
         MemoryError,
         pickle.UnpicklingError,
     ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or ["it ends early"])[0]
+        if isinstance(error, LookupError):
+            reason = "its pickle is damaged"
         raise CheckpointError(f"{path} is not a readable checkpoint: {reason[:200]}") from error

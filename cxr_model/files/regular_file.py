@@ -7,7 +7,6 @@ from pathlib import Path
 from cxr_model.errors import ModelError
 
 MB = 1_000_000
-_CHUNK = 4 * MB
 
 
 def read_regular(path: Path, limit: int, error: type[ModelError]) -> bytes:
@@ -66,13 +65,11 @@ def _require_regular(
 
 def _read(path: Path, descriptor: int, limit: int, error: type[ModelError]) -> bytes:
     # Files of /proc have size 0, and a file may grow while it is read.
-    parts, length = [], 0
-    while part := os.read(descriptor, _CHUNK):
-        parts.append(part)
-        length += len(part)
-        if length > limit:
-            raise _too_large(path, limit, error)
-    return b"".join(parts)
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise _too_large(path, limit, error)
+    return data
 
 
 def _too_large(path: Path, limit: int, error: type[ModelError]) -> ModelError:

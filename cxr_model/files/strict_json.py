@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 MOST_NESTED = 32
 _MOST_DIGITS = 18
-_MOST_VALUES = 500_000
+_MOST_VALUES = 200_000
 _LONGEST_KEY = 200
 _LONGEST_TEXT = 20_000
 _SHOWN_BITS = 64
@@ -23,7 +23,7 @@ def parse_json(data: bytes, *, longest_text: int = _LONGEST_TEXT) -> Any:
 
     Refused are NaN, Infinity and numbers beyond float64, integers of more than 18 digits, a key
     that occurs twice, a key or text with control characters or lone surrogates, texts of more
-    than `longest_text` characters, more than 500,000 values, and nesting of more than 32 levels.
+    than `longest_text` characters, more than 200,000 values, and nesting of more than 32 levels.
     """
     try:
         content = json.loads(
@@ -37,11 +37,7 @@ def parse_json(data: bytes, *, longest_text: int = _LONGEST_TEXT) -> Any:
         raise ValueError(_too_deep()) from None
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from error
-    for index, (value, depth) in enumerate(_walk(content)):
-        if depth > MOST_NESTED:
-            raise ValueError(_too_deep())
-        if index >= _MOST_VALUES:
-            raise ValueError(f"it has more than {_MOST_VALUES} values")
+    for value in _walk(content):
         if isinstance(value, str):
             _check_text(value, longest_text)
     return content
@@ -68,15 +64,21 @@ def shown_name(name: str, length: int = 80) -> str:
     return name if name.isprintable() and len(name) <= length else shown(name, length)
 
 
-def _walk(content: Any) -> Iterator[tuple[Any, int]]:
+def _walk(content: Any) -> Iterator[Any]:
+    """Yield each value, within the bounds of number and depth."""
     waiting = [(content, 1)]
+    count = 1
     while waiting:
         value, depth = waiting.pop()
-        yield value, depth
-        if isinstance(value, dict):
-            waiting.extend((inner, depth + 1) for inner in value.values())
-        elif isinstance(value, list):
-            waiting.extend((inner, depth + 1) for inner in value)
+        if depth > MOST_NESTED:
+            raise ValueError(_too_deep())
+        yield value
+        inner = value.values() if isinstance(value, dict) else value
+        if isinstance(value, dict | list):
+            count += len(value)
+            if count > _MOST_VALUES:
+                raise ValueError(f"it has more than {_MOST_VALUES} values")
+            waiting.extend((one, depth + 1) for one in inner)
 
 
 def _check_text(text: str, longest: int) -> None:

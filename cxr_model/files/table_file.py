@@ -46,17 +46,17 @@ def read_table(
     names = _header(path, text.readline(), error)
     text.seek(0)
     wanted = [name for name in names if name and (columns is None or columns(name))]
+    warned = pd.errors.ParserWarning
     try:
         with warnings.catch_warnings():
             # Pandas warns, and cuts, if a row is longer than the header.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table: pd.DataFrame = pd.read_csv(
-                text, usecols=wanted, index_col=False, low_memory=False, **options
-            )
-    except (ValueError, OverflowError, pd.errors.ParserWarning) as cause:
+            warnings.simplefilter("error", warned)
+            # With `usecols` it would neither warn nor refuse.
+            table: pd.DataFrame = pd.read_csv(text, index_col=False, low_memory=False, **options)
+    except (ValueError, OverflowError, warned) as cause:
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise error(f"{path} cannot be read as a CSV table: {reason[:200]}") from cause
-    return table
+    return table[wanted]
 
 
 def read_text(path: Path, error: type[ModelError]) -> io.BytesIO:

@@ -107,6 +107,8 @@ class Card:
             )
         try:
             check_card(content)
+            if content["weights"] is None:
+                raise BundleError("the card does not name its weights file")
             card = cls._from_json(content)
         except KeyError as error:
             raise BundleError(f"the card has no {error}") from error

@@ -71,12 +71,18 @@ class Predictor:
         """Run the reference film; return the largest difference of a logit to the card's record.
 
         Returns None for a card without a record, as of version 0.1.0: the outputs are then only
-        known to be finite. Raises BundleError if the outputs are those of another network,
-        ModelOutputError if they are not finite.
+        known to be finite. Raises BundleError if the outputs are those of another network
+        or not finite.
         """
         card = self.bundle.card
         recorded = card.reference
-        (prediction,) = self.predict([reference_film()])
+        try:
+            (prediction,) = self.predict([reference_film()])
+        except ModelOutputError as error:
+            raise BundleError(
+                f"{card.name} {card.version} cannot be used: for the reference film {error}; fetch "
+                "or train the bundle again"
+            ) from error
         if not recorded:
             return None
         if recorded["film"] != REFERENCE_FILM:

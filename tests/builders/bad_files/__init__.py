@@ -1,0 +1,1 @@
+"""Bundles, checkpoints and tables that must be refused."""
