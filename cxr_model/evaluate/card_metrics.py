@@ -13,6 +13,7 @@ from cxr_model.data.predictions import Predictions
 from cxr_model.errors import BundleError
 from cxr_model.evaluate.bootstrap import RESAMPLES
 from cxr_model.evaluate.evaluation import MEAN, groups, metrics_table, source_name
+from cxr_model.evaluate.localisation import Localisation, localisation_card
 from cxr_model.evaluate.stability import stability_card
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import Card
@@ -66,14 +67,16 @@ def with_metrics(
     part: str,
     excluded: Collection[str] = (),
     stability: pd.DataFrame | None = None,
+    localisation: Mapping[str, Localisation] | None = None,
     resamples: int = RESAMPLES,
 ) -> Bundle:
     """Return the bundle with the metrics of `calibrated`, its own predictions, on the card.
 
     `part` is ``held_out`` for patients of the training table that were held out, else
     ``evaluated``. `excluded` are sources for training only beside those of the card.
-    `stability` is the output of `measure_stability`. Raises PatientOverlapError if the card records
-    that the bundle was fitted on one of the patients.
+    `stability` is the output of `measure_stability`, `localisation` that of `Localiser`.
+    Raises PatientOverlapError if the card records that the bundle was fitted on one of the
+    patients.
     """
     card = bundle.card
     for seen in card.provenance.get("fitted_on", ()):
@@ -83,6 +86,7 @@ def with_metrics(
         "headline": headline(calibrated, sources, part=part, resamples=resamples),
         part: card_metrics(calibrated, card.thresholds, resamples=resamples),
         **({} if stability is None else {"stability": stability_card(stability)}),
+        **({"localisation": localisation_card(localisation)} if localisation else {}),
     }
     kept = {name: value for name, value in card.metrics.items() if name not in measured}
     provenance = {**card.provenance, **({"training_only": sources} if sources else {})}

@@ -1,6 +1,6 @@
 """Runs a bundle over labelled films and returns tables for evaluation and calibration."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,10 @@ from cxr_model.data.predictions import Predictions
 from cxr_model.data.proportions import unsqueezed
 from cxr_model.data.split import patient_split
 from cxr_model.errors import DataError, ImageError
-from cxr_model.evaluate.boxes import Box, Localisation, Map, localise
+from cxr_model.evaluate.boxes import Box
+from cxr_model.evaluate.localisation import Localisation, Localiser
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.curves import sigmoid
-from cxr_model.predict.prediction import Prediction
 from cxr_model.predict.predictor import BATCH, Image, Predictor
 
 
@@ -47,8 +47,7 @@ def score_films(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"image {twice!r} is listed twice in the label table")
-    boxed = {box.image for box in boxes}
-    maps: dict[str, Prediction] = {}
+    localiser = Localiser(boxes)
     rows = []
     with tqdm(total=len(records), unit="film", disable=not progress) as bar:
         for start in range(0, len(records), BATCH):
@@ -56,14 +55,13 @@ def score_films(
             found = predictor.predict([read_film(record) for record in batch])
             for record, prediction in zip(batch, found, strict=True):
                 rows.append([(f.logit, f.probability) for f in prediction.findings])
-                if record.image in boxed:
-                    maps[record.image] = prediction
+                localiser.add(record, prediction)
             bar.update(len(batch))
     values = np.asarray(rows, dtype=np.float64)
     return ScoredFilms(
         calibrated=Predictions.of(records, values[:, :, 1], calibrated=True),
         uncalibrated=Predictions.of(records, sigmoid(values[:, :, 0]), calibrated=False),
-        localisation=localise(boxes, _contribution(maps)),
+        localisation=localiser.result(),
     )
 
 
@@ -101,13 +99,3 @@ def held_out_films(bundle: Bundle, records: Sequence[Record]) -> tuple[Record, .
 def without_sources(records: Sequence[Record], names: Collection[str]) -> tuple[Record, ...]:
     """Return the films whose source is not one of `names`."""
     return tuple(record for record in records if record.source.strip() not in names)
-
-
-def _contribution(maps: Mapping[str, Prediction]) -> Callable[[str, str], Map | None]:
-    def contribution(image: str, label: str) -> Map | None:
-        prediction = maps.get(image)
-        if prediction is None:
-            return None
-        return prediction.heat(label)
-
-    return contribution

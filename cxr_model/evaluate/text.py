@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_model.evaluate.boxes import Localisation
 from cxr_model.evaluate.evaluation import MEAN
+from cxr_model.evaluate.localisation import Localisation, Score
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import agrees
 
@@ -116,11 +116,19 @@ def stability_text(table: pd.DataFrame) -> str:
 
 def localisation_text(found: Mapping[str, Localisation]) -> str:
     """Return the agreement of maps with radiologists' boxes as text."""
-    rows = [["label", "boxes", "pointing", "chance", "IoU"]]
+    scores = ["pointing (95 %)", "accuracy IoU 0.1", "0.3", "AP@0.3"]
+    rows = [["label", "boxes", *scores, "maps"]]
     for label, row in found.items():
-        shares = [f"{share:.3f}" for share in (row.pointing, row.chance, row.iou)]
-        rows.append([label, str(row.boxes), *shares])
-    return "\n".join(_aligned(rows))
+        shown = (row.pointing, row.accuracy["iou_10"], row.accuracy["iou_30"], row.ap_30)
+        verdict = "better than chance" if row.better_than_chance else "no better than chance"
+        first, *others = map(_against, shown)
+        bounds = _interval((row.pointing.low, row.pointing.high))
+        rows.append([label, str(row.boxes), f"{first} {bounds}", *others, verdict])
+    return "\n".join([*_aligned(rows), "each: maps / chance / mean box of other films"])
+
+
+def _against(score: Score) -> str:
+    return " / ".join(f"{share:.2f}" for share in (score.value, score.chance, score.mean_box))
 
 
 def _label_rows(bundle: Bundle) -> Iterator[list[str]]:
@@ -182,6 +190,8 @@ def _metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
                 lines += ["", headline_text(measured)]
             elif part == "stability":
                 lines += ["", *_stability_lines(measured)]
+            elif part == "localisation":
+                lines += ["", *_localisation_lines(measured)]
             else:
                 lines += ["", *_measured_lines(part, measured)]
         except (KeyError, TypeError, AttributeError):
@@ -225,6 +235,16 @@ def _stability_lines(measured: Mapping[str, Any]) -> list[str]:
         "stability: calls that small changes to the films make appear or vanish",
         *_aligned(rows),
     ]
+
+
+def _localisation_lines(measured: Mapping[str, Any]) -> list[str]:
+    rows = [["maps and radiologists' boxes", "boxes", "pointing (95 %)", "chance", "mean box", ""]]
+    for label, row in measured.items():
+        pointing = f"{_number(row['pointing'], 2)} {_interval(row.get('pointing_95'))}"
+        others = (_number(row.get(f"pointing_{name}"), 2) for name in ("chance", "mean_box"))
+        verdict = "better than chance" if row["better_than_chance"] is True else "not validated"
+        rows.append([label, str(row["boxes"]), pointing, *others, verdict])
+    return _aligned(rows)
 
 
 def _source_lines(measured: Mapping[str, Any]) -> list[str]:

@@ -151,9 +151,10 @@ def _evaluate_table(
 
 
 def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None:
-    from cxr_model.evaluate.boxes import read_boxes, write_localisation
+    from cxr_model.evaluate.boxes import read_boxes
     from cxr_model.evaluate.card_metrics import with_metrics
     from cxr_model.evaluate.evaluation import evaluate as measure
+    from cxr_model.evaluate.localisation import write_localisation
     from cxr_model.evaluate.score_films import score_films
     from cxr_model.evaluate.stability import measure_stability, write_stability
     from cxr_model.evaluate.text import localisation_text, stability_text
@@ -197,6 +198,7 @@ def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None
             part=part,
             excluded=films.training_only,
             stability=stability,
+            localisation=scored.localisation,
             resamples=resamples,
         )
         renewed.save(films.bundle_out)

@@ -231,7 +231,7 @@ def test_predictions_from_films_can_be_used_again(bundle: Path, tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     (effusion, together) = rows_of(tmp_path / "m_localisation.csv").values()
-    assert (effusion["boxes"], effusion["chance"]) == ("1", "0.500000")
+    assert (effusion["boxes"], effusion["pointing_chance"]) == ("1", "0.500000")
     assert together["label"] == "all"
     written = pd.read_csv(tmp_path / "m_predictions.csv", dtype={"patient_id": str})
     assert written["image"][0] == "'=cmd()"
@@ -289,7 +289,10 @@ def test_a_card_takes_the_measured_figures(trained: Path, films: Path, tmp_path:
         *("evaluate", "--images", films, "--labels", films / "labels.csv", "--device", "cpu"),
         *("--bundle", trained, "--bundle-out", made, "--out", out, "--resamples", 20),
     ]
-    done = run(*measuring, "--stability")
+    images = pd.read_csv(films / "labels.csv", dtype=str)["image"]
+    boxes = "".join(f"{image},Effusion,0,0,512,1024\n" for image in images)
+    (tmp_path / "boxes.csv").write_text(f"Image,Finding,x,y,w,h\n{boxes}")
+    done = run(*measuring, "--stability", "--boxes", tmp_path / "boxes.csv")
     assert done.returncode == 0, done.stderr
     old, new = Bundle.load(trained), Bundle.load(made)
     assert f"bundle: {made}, sha256 {new.sha256}" in done.stdout
@@ -300,7 +303,12 @@ def test_a_card_takes_the_measured_figures(trained: Path, films: Path, tmp_path:
     stability = pd.read_csv(tmp_path / "m_stability.csv").set_index("change")
     measured = new.card.metrics["stability"]["letterbox_4_5"]
     assert measured["calls"] == stability.loc["letterbox_4_5", "calls"]
+    located = new.card.metrics["localisation"]["Effusion"]
+    assert (located["boxes"], located["pointing_chance"]) == (16, 0.5)
+    table = pd.read_csv(tmp_path / "m_localisation.csv").set_index("label")
+    assert table.loc["Effusion", "pointing"] == pytest.approx(located["pointing"], abs=1e-4)
     shown = run("show", made).stdout
+    assert "maps and radiologists' boxes" in shown
     assert "headline      mean AUC" in shown
     assert "letterbox_4_5" in shown
     assert "are not written to a card" in error_of(*measuring, "--every-film")
