@@ -136,10 +136,10 @@ def test_films_of_one_patient_are_one_trial() -> None:
 
 def test_chance_is_what_random_detections_reach() -> None:
     rng = np.random.default_rng(0)
-    boxes = [quarter(str(n)) for n in range(20)]
+    boxes = [quarter(str(n)) for n in range(60)]
     drawn = []
-    for _ in range(25):
-        places = rng.integers(0, 49, (40, 2)).tolist()
+    for _ in range(15):
+        places = rng.integers(0, 49, (80, 2)).tolist()
         films = {str(n): hot(row, col, 1 + rng.random()) for n, (row, col) in enumerate(places)}
         drawn.append(compare(boxes, films)["Mass"])
     for name in ("iou_10", "iou_30", "iobb_10"):
