@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 
+from cxr_model.data.boxes import Box, Frame
 from cxr_model.data.chestxray14 import Record
 from cxr_model.evaluate.bootstrap import RESAMPLES, Resampling, interval
-from cxr_model.evaluate.boxes import Box, Frame
 from cxr_model.findings import LABELS
 from cxr_model.predict.curves import Floats
 from cxr_model.predict.prediction import Prediction

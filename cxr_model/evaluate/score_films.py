@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from cxr_model.data.boxes import Box
 from cxr_model.data.chestxray14 import Record
 from cxr_model.data.image_file import read_image, shortest_side
 from cxr_model.data.predictions import Predictions
 from cxr_model.data.proportions import unsqueezed
 from cxr_model.data.split import patient_split
 from cxr_model.errors import DataError, ImageError
-from cxr_model.evaluate.boxes import Box
 from cxr_model.evaluate.localisation import Localisation, Localiser
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.curves import sigmoid

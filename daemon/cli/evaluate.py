@@ -151,7 +151,7 @@ def _evaluate_table(
 
 
 def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None:
-    from cxr_model.evaluate.boxes import read_boxes
+    from cxr_model.data.boxes import read_boxes
     from cxr_model.evaluate.card_metrics import with_metrics
     from cxr_model.evaluate.evaluation import evaluate as measure
     from cxr_model.evaluate.localisation import write_localisation

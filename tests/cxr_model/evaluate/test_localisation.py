@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxr_model.data.boxes import Box
 from cxr_model.data.chestxray14 import Record
-from cxr_model.evaluate.boxes import Box
 from cxr_model.evaluate.localisation import (
     Localisation,
     Localiser,

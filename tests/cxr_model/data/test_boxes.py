@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from cxr_model.data.boxes import Box, read_boxes
 from cxr_model.errors import DataError
-from cxr_model.evaluate.boxes import Box, read_boxes
 
 
 def test_a_box_in_shares_of_the_film_overlaps_with_itself_and_its_half() -> None:
