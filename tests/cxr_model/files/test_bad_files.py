@@ -10,10 +10,10 @@ import pytest
 from cxr_model.calibrate.calibration import Calibration
 from cxr_model.checkpoints.golden import check_golden
 from cxr_model.checkpoints.importers import import_bundle
+from cxr_model.data.boxes import read_boxes
 from cxr_model.data.chestxray14 import load_labels, load_soft_targets
 from cxr_model.data.predictions import Predictions
 from cxr_model.errors import ModelError
-from cxr_model.evaluate.boxes import read_boxes
 from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.predictor import Predictor
 from tests.builders.bad_files.bundles import BUNDLES
