@@ -169,6 +169,7 @@ def recalibrate_bundle(
                 "from_sha256": bundle.sha256,
                 "films": len(fitted),
                 "patients": len(calibration.fitted_on),
+                "fitted_on": [calibration.fitted_on.to_json()],
                 "positives": positives(fitted),
             },
         },

@@ -28,7 +28,7 @@ def rethreshold_bundle(bundle: Bundle, films: Predictions, *, goal: Goal, now: d
     """Return the bundle with thresholds that reach `goal` on labelled films of a site.
 
     `films` have the network's own probabilities; the curves of the bundle are applied here. Its
-    metrics stay, without the rates of the former thresholds.
+    metrics stay, without the rates and the stability of the former thresholds.
 
     Raises PatientOverlapError if the network was trained on one of the patients, DataError if the
     probabilities are calibrated already, CalibrationError if a label is missing or the films cannot
@@ -64,10 +64,15 @@ def rethreshold_bundle(bundle: Bundle, films: Predictions, *, goal: Goal, now: d
                 "from_sha256": bundle.sha256,
                 "films": len(films),
                 "patients": chosen.record["patients"],
+                "fitted_on": [_patients(bundle, films)],
                 "positives": positives(films),
             },
         },
-        metrics={part: _without_rates(value) for part, value in bundle.card.metrics.items()},
+        metrics={
+            part: _without_rates(value)
+            for part, value in bundle.card.metrics.items()
+            if part != "stability"
+        },
     )
     return bundle.with_card(card)
 
@@ -81,6 +86,11 @@ def _refuse_training_patients(bundle: Bundle, films: Predictions) -> None:
                 f"the card's fitted_on is malformed ({error}); fetch or train the bundle again"
             ) from error
         patients.refuse(films.patients, bundle.card.name)
+
+
+def _patients(bundle: Bundle, films: Predictions) -> dict[str, Any]:
+    # The salt depends on the bundle, so that the same choice gives the same card.
+    return PatientSet.of(films.patients, bytes.fromhex(bundle.sha256)[:16]).to_json()
 
 
 def _need_both_kinds(films: Predictions, goal: Goal) -> None:

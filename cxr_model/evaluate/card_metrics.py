@@ -1,7 +1,7 @@
 """The metrics on a card: some columns of the metrics table, rounded and as JSON."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -79,8 +79,8 @@ def with_metrics(
     patients.
     """
     card = bundle.card
-    for seen in card.provenance.get("fitted_on", ()):
-        _patient_set(seen).refuse(calibrated.patients, card.name)
+    for part_of_model, seen in _fitted_on(card):
+        seen.refuse(calibrated.patients, part_of_model)
     sources = sorted({*training_only(card), *excluded})
     measured = {
         "headline": headline(calibrated, sources, part=part, resamples=resamples),
@@ -99,11 +99,19 @@ def training_only(card: Card) -> tuple[str, ...]:
     return tuple(map(str, named)) if isinstance(named, list | tuple) else ()
 
 
-def _patient_set(content: Any) -> PatientSet:
-    try:
-        return PatientSet.from_json(content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"the card's list of patients is malformed: {error}") from error
+def _fitted_on(card: Card) -> Iterator[tuple[str, PatientSet]]:
+    """Yield the patients of the network, of the curves and of the thresholds, with these names."""
+    fitted = {
+        card.name: card.provenance,
+        "the calibration": card.provenance.get("recalibrated", {}),
+        "the choice of thresholds": card.provenance.get("thresholds", {}),
+    }
+    for name, origin in fitted.items():
+        try:
+            for patients in origin.get("fitted_on", ()):
+                yield name, PatientSet.from_json(patients)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"the card's fitted_on is malformed: {error}") from error
 
 
 def headline(

@@ -12,7 +12,9 @@ from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import agrees
 
 # Entries of a card that only this software uses or that are too long to read.
-_NOT_SHOWN = frozenset({"log", "settings", "fingerprint", "patients_sha256", "positives"})
+_NOT_SHOWN = frozenset(
+    {"log", "settings", "fingerprint", "patients_sha256", "positives", "salt", "digests"}
+)
 
 _RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV"}
 

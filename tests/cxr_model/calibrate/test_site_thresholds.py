@@ -14,7 +14,8 @@ from cxr_model.calibrate.goal import Aim, Goal
 from cxr_model.calibrate.site_thresholds import rethreshold_bundle
 from cxr_model.data.patients import PatientSet
 from cxr_model.data.predictions import Predictions
-from cxr_model.errors import BundleError, DataError, ModelError
+from cxr_model.errors import BundleError, DataError, ModelError, PatientOverlapError
+from cxr_model.evaluate.card_metrics import with_metrics
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.curves import logit, sigmoid
@@ -75,7 +76,8 @@ def test_metrics_stay_without_the_rates_of_the_former_thresholds(bundle: Bundle)
             "false_calls": {"per_film_without_findings": 0.4},
             "calls_per_film": 1.0,
             "labels": {"Mass": {"auc": 0.7, "sensitivity": 0.5, "sensitivity_95": [0.1, 0.9]}},
-        }
+        },
+        "stability": {"jpeg_50": {"calls": 8, "changed": 2, "share": 0.25}},
     }
     known = bundle.with_card(replace(bundle.card, metrics=metrics))
     renewed = rethreshold_bundle(known, site(), goal=Goal(Aim.SENSITIVITY, 0.8), now=NOW)
@@ -83,6 +85,19 @@ def test_metrics_stay_without_the_rates_of_the_former_thresholds(bundle: Bundle)
         "mean_auc": 0.7,
         "labels": {"Mass": {"auc": 0.7, "sensitivity": None, "sensitivity_95": None}},
     }
+    assert set(renewed.card.metrics) == {"held_out"}
+
+
+def test_the_films_of_the_choice_are_not_measured_on_the_card(bundle: Bundle) -> None:
+    films = site()
+    renewed = rethreshold_bundle(bundle, films, goal=Goal(), now=NOW)
+    with pytest.raises(PatientOverlapError, match="choice of thresholds was fitted on 150 of"):
+        with_metrics(renewed, films, part="evaluated", resamples=5)
+    others = replace(films, patients=np.asarray([f"Q{i}" for i in range(300)], dtype=object))
+    measured = with_metrics(renewed, others, part="evaluated", resamples=5)
+    assert measured.card.metrics["evaluated"]["images"] == 300
+    again = rethreshold_bundle(bundle, films, goal=Goal(), now=NOW)
+    assert again.sha256 == renewed.sha256
 
 
 def without(films: Predictions, kind: str) -> Predictions:

@@ -312,11 +312,6 @@ def test_a_card_takes_the_measured_figures(trained: Path, films: Path, tmp_path:
     assert "headline      mean AUC" in shown
     assert "letterbox_4_5" in shown
     assert "are not written to a card" in error_of(*measuring, "--every-film")
-    # The same patients under another table: the card knows that it was fitted on them.
-    table = pd.read_csv(films / "labels.csv", dtype=str)
-    table[table["labels"] != "Mass"].to_csv(tmp_path / "labels.csv", index=False)
-    seen = [tmp_path / "labels.csv" if word == films / "labels.csv" else word for word in measuring]
-    assert "short was fitted on " in one_line_of_error(run(*seen))
 
 
 def test_a_calibration_improves_other_patients_and_refuses_its_own(tmp_path: Path) -> None:
