@@ -17,7 +17,7 @@ _ROUNDS = 2
 """Steps by which a picture is put right: its polarity may show only when it is upright."""
 
 _REASONS = {View.LATERAL: Reason.LATERAL_VIEW, View.OTHER: Reason.NOT_A_FRONTAL_CHEST}
-_NAMES = {View.LATERAL: "a lateral film", View.OTHER: "no frontal chest film"}
+_NAMES = {View.LATERAL: "a lateral film", View.OTHER: "something else"}
 
 
 class Examiner(Protocol):
@@ -103,10 +103,14 @@ def _placed(film: Film) -> str:
 
 
 def _not_frontal(film: Film, seen: Appearance, rule: PictureRule) -> Film | Refusal:
-    shown = f"{_NAMES[seen.view]}, probability {seen.view_probability:.2f}"
+    # The probability can be small: a frontal chest film has to be more than the likeliest view.
+    shown = (
+        "not surely a frontal chest film, but "
+        f"{_NAMES[seen.view]} with probability {seen.view_probability:.2f}"
+    )
     if rule is PictureRule.NOTE:
         return replace(
-            film, notes=(*film.notes, f"the picture shows {shown}: its findings may mean nothing")
+            film, notes=(*film.notes, f"the picture is {shown}: its findings may mean nothing")
         )
     detail = (
         f"decided by the picture, not by a header: {shown}; to analyse it with a note, set "

@@ -58,7 +58,10 @@ class Pose:
         if (rows, columns) != stored.shape:
             shrunk = cv2.resize(stored, (columns, rows), interpolation=cv2.INTER_AREA)
             stored = np.asarray(shrunk, dtype=np.uint8)
-        turned = stored.T if self.transposed else stored
+        turned = stored
+        if self.transposed:
+            # Several times as fast as a transposed copy by NumPy.
+            turned = np.asarray(cv2.transpose(np.ascontiguousarray(stored)), dtype=np.uint8)
         return np.ascontiguousarray(self._reversed(turned))
 
     def turned_back(self, degrees: int) -> "Pose":

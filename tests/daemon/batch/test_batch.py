@@ -123,7 +123,7 @@ def test_the_rule_decides_on_a_picture_that_is_no_chest(
     assert {row.reason for row in refused} == {Reason.LATERAL_VIEW}
     assert all("--picture-check note" in row.detail for row in refused)
     assert {row.reason for row in noted} == {None}
-    assert all("the picture shows a lateral film" in row.detail for row in noted)
+    assert all("but a lateral film with probability 0.99" in row.detail for row in noted)
     assert [row.probabilities for row in unchecked] == [row.probabilities for row in noted]
     assert not any("lateral" in row.detail for row in unchecked)
 
@@ -191,14 +191,14 @@ def test_refused_with_a_reason_is_no_failure(tmp_path: Path, bundle: Path) -> No
 def test_a_file_that_breaks_the_reader_does_not_stop_the_run(
     films: Path, tmp_path: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = pipeline.gate_and_decode
+    read = pipeline.read
 
-    def fail(data: bytes, *, form: Form) -> Film | Refusal:
+    def fail(data: bytes, rules: Rules, form: Form) -> Film | Refusal:
         if form is Form.OBJECT:
             raise ZeroDivisionError("never seen before")
-        return decode(data, form=form)
+        return read(data, rules, form)
 
-    monkeypatch.setattr(pipeline, "gate_and_decode", fail)
+    monkeypatch.setattr(pipeline, "read", fail)
     rows = list(Batch(pipeline, tmp_path / "out").run(find_files([films], tmp_path / "none")))
     assert [row.reason for row in rows] == [None] * 8 + [Reason.ANALYSIS_FAILED]
     assert "never seen before" in rows[-1].detail
