@@ -11,6 +11,9 @@ from cxr_model.findings import LABELS
 #: False calls per film without findings, unless the operator names another goal.
 MAX_FALSE_CALLS = 0.5
 
+#: Films without findings below which a budget of false calls shows little more than chance.
+FEW_FILMS_WITHOUT_FINDINGS = 20
+
 
 class Aim(StrEnum):
     """Rate that a goal bounds.

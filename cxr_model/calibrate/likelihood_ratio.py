@@ -2,9 +2,10 @@
 
 The likelihood ratio of a film and a label is the calibrated odds of the label over its prior odds:
 how much the film speaks for the finding. A finding is called where this ratio reaches one value
-that is common to all labels. Among all thresholds that make as many calls on films without the
-finding, those of a common ratio make the most true calls (Neyman and Pearson, 1933). All labels
-share the evidence for the one value, so a label with few positives adds no threshold of its own.
+that is common to all labels. Among all thresholds with the same sum of false positive rates over
+the labels, those of a common ratio have the highest sum of sensitivities, as far as the
+probabilities are calibrated (Neyman and Pearson, 1933). All labels share the evidence for the one
+value, so a label with few positives adds no threshold of its own.
 """
 
 import math
@@ -22,9 +23,6 @@ from cxr_model.predict.curves import Floats, logit, sigmoid
 #: Calls that a PPV is measured on at least; fewer show chance only.
 LEAST_CALLS = 20
 
-# Weight of the mean calibrated probability in a prevalence, in positives.
-_EXPECTED_POSITIVES = 10.0
-
 
 @dataclass(frozen=True, slots=True)
 class CommonRatio:
@@ -40,21 +38,19 @@ def without_findings(targets: Floats) -> npt.NDArray[np.bool_]:
 
 
 def prior_probabilities(
-    probabilities: Floats, targets: Floats, recorded: Mapping[str, float] | None = None
+    probabilities: Floats, recorded: Mapping[str, float] | None = None
 ) -> Floats:
     """Return the prior probability of each label, (14,).
 
-    The prior is the prevalence `recorded` for the calibration, because calibrated probabilities
-    refer to it. Without a record it is the prevalence among the films. That prevalence is shrunk
-    towards the mean calibrated probability by `_EXPECTED_POSITIVES`: a label with few positives
-    then has the prior of its probabilities, a label with many that of its outcomes.
+    The prior is the prevalence `recorded` for curves that were fitted on these films, or else the
+    mean calibrated probability (n, 14) of the films. Neither counts the positives among the films,
+    so a label with few of them has a steady prior. A label whose probabilities are all too high on
+    these films has a prior as high, so it does not use up the calls of the others.
     """
-    if recorded is not None:
+    if recorded:
         priors = np.asarray([recorded[label] for label in LABELS])
     else:
-        mean = probabilities.mean(axis=0)
-        seen = targets.sum(axis=0) + _EXPECTED_POSITIVES
-        priors = mean * seen / (len(targets) * mean + _EXPECTED_POSITIVES)
+        priors = probabilities.mean(axis=0)
     return np.asarray(sigmoid(logit(priors)))
 
 

@@ -56,9 +56,9 @@ def operating_point(
 ) -> OperatingPoint:
     """Choose the thresholds that reach `goal` on these films, and measure them there.
 
-    `calibrated` has all labels; `chosen_on` names its patients. `prevalence` is that recorded for
-    the calibration, see `prior_probabilities`. Raises CalibrationError if the films cannot show
-    the goal.
+    `calibrated` has all labels; `chosen_on` names its patients. `prevalence` is that of a
+    calibration that was fitted on these films, see `prior_probabilities`. Raises CalibrationError
+    if the films cannot show the goal.
     """
     probabilities, targets = calibrated.probabilities, calibrated.targets
     shared: dict[str, Any] = {}
@@ -67,14 +67,14 @@ def operating_point(
             probabilities, targets, goal.value
         )
     else:
-        priors = prior_probabilities(probabilities, targets, prevalence)
+        priors = prior_probabilities(probabilities, prevalence)
         common = common_ratio(probabilities, targets, priors, goal)
         thresholds = common.thresholds
         shared = {
             "likelihood_ratio": common.ratio,
-            "prior_odds": "prevalence of the films"
-            if prevalence is None
-            else "prevalence of the calibration",
+            "prior_odds": "prevalence of the calibration"
+            if prevalence
+            else "mean calibrated probability of the films",
         }
     record = {
         "rule": _RULES[goal.aim],

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from cxr_model.calibrate.goal import Aim, Goal
+from cxr_model.calibrate.goal import FEW_FILMS_WITHOUT_FINDINGS, Aim, Goal
 from cxr_model.calibrate.likelihood_ratio import without_findings
 from cxr_model.calibrate.operating_point import need_every_label, operating_point, positives
 from cxr_model.data.patients import PatientSet
@@ -15,9 +15,6 @@ from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import timestamp
 from cxr_model.predict.curves import calibrated_probabilities, calibrators_from_card, logit
-
-#: Films without findings that a site needs for a budget of false calls.
-LEAST_FILMS_WITHOUT_FINDINGS = 20
 
 # Keys of metrics that depend on the thresholds.
 _RATES = frozenset({"sensitivity", "specificity", "ppv"})
@@ -43,7 +40,7 @@ def rethreshold_bundle(bundle: Bundle, films: Predictions, *, goal: Goal, now: d
         calibrated_probabilities(curves, LABELS, logit(films.probabilities)), calibrated=True
     )
     chosen_on = "labelled films of the site"
-    chosen = operating_point(calibrated, goal, chosen_on, bundle.card.calibration.get("prevalence"))
+    chosen = operating_point(calibrated, goal, chosen_on)
     if chosen.record["calls_per_film"] == 0:
         raise CalibrationError(
             "no threshold reaches this goal and calls a finding: the network does not separate "
@@ -97,9 +94,9 @@ def _need_both_kinds(films: Predictions, goal: Goal) -> None:
     count = int(without_findings(films.targets).sum())
     if count == len(films):
         raise CalibrationError("no film has a finding, so no sensitivity can be measured")
-    if goal.aim is Aim.MAX_FALSE_CALLS and count < LEAST_FILMS_WITHOUT_FINDINGS:
+    if goal.aim is Aim.MAX_FALSE_CALLS and count < FEW_FILMS_WITHOUT_FINDINGS:
         raise CalibrationError(
-            f"a budget of false calls needs {LEAST_FILMS_WITHOUT_FINDINGS} films without findings, "
+            f"a budget of false calls needs {FEW_FILMS_WITHOUT_FINDINGS} films without findings, "
             f"these are {count}: add such films, or choose --specificity"
         )
 

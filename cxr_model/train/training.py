@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cxr_model.calibrate.goal import Aim
+from cxr_model.calibrate.goal import FEW_FILMS_WITHOUT_FINDINGS, Aim
 from cxr_model.calibrate.prevalence import target_prevalence
 from cxr_model.data.chestxray14 import LabelTable, Record, load_labels, load_soft_targets
 from cxr_model.data.films import Film, class_films, films_with_soft_logits, labelled_films
@@ -147,11 +147,19 @@ def _check_sources(records: Sequence[Record], training_only: Sequence[str]) -> N
 
 def _check_goal(config: TrainingConfig, split: Split) -> None:
     """Raise TrainingError if the validation films cannot show the goal of the thresholds."""
-    counts_false_calls = config.goal().aim is Aim.MAX_FALSE_CALLS
-    if counts_false_calls and all(any(record.labels) for record in split.validation):
+    if config.goal().aim is not Aim.MAX_FALSE_CALLS:
+        return
+    empty = sum(not any(record.labels) for record in split.validation)
+    if empty == 0:
         raise TrainingError(
             "no validation film is without findings, so thresholds cannot be chosen by false "
             "calls: add such films, or give --specificity"
+        )
+    if empty < FEW_FILMS_WITHOUT_FINDINGS:
+        logger.warning(
+            "thresholds will rest on %d validation films without findings: a larger --validation "
+            "share makes them steadier",
+            empty,
         )
 
 

@@ -45,7 +45,7 @@ def false_calls(probabilities: Floats, targets: Floats, thresholds: dict[str, fl
 @pytest.mark.parametrize("budget", [0.1, 0.5, 2.0])
 def test_the_ratio_is_the_smallest_that_keeps_the_budget(budget: float) -> None:
     probabilities, targets = drawn()
-    priors = prior_probabilities(probabilities, targets)
+    priors = prior_probabilities(probabilities)
     found = common_ratio(probabilities, targets, priors, Goal(Aim.MAX_FALSE_CALLS, budget))
     thresholds = dict(found.thresholds)
     assert false_calls(probabilities, targets, thresholds) <= budget
@@ -80,13 +80,13 @@ def test_a_label_without_positives_keeps_a_threshold_near_its_probabilities() ->
     assert probabilities[:, 0].mean() < without[first] < 0.5
 
 
-def test_the_prior_of_many_positives_is_their_share() -> None:
-    probabilities = np.full((4000, 14), 0.5)
-    targets = np.zeros((4000, 14))
-    targets[:800, 1] = 1
-    priors = prior_probabilities(probabilities, targets)
-    assert priors[1] == pytest.approx(0.2, rel=0.02)
-    assert 0 < priors[0] < 0.01
+def test_a_label_whose_probabilities_are_all_too_high_does_not_use_up_the_budget() -> None:
+    probabilities, targets = drawn()
+    probabilities[:, 6] = sigmoid(logit(probabilities[:, 6]) + 2.0)
+    point = operating_point(table(probabilities, targets), Goal(), "X")
+    false_positives = [1 - row["specificity"] for row in point.record["labels"].values()]
+    assert false_positives[6] < 0.25 * sum(false_positives)
+    assert sum(share > 0 for share in false_positives) == len(LABELS)
 
 
 def test_a_ppv_is_that_of_all_labels_together() -> None:

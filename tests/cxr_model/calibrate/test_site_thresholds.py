@@ -59,14 +59,16 @@ def test_the_thresholds_keep_the_budget_on_calibrated_probabilities(bundle: Bund
     assert renewed.sha256 != bundle.sha256
 
 
-def test_prior_odds_are_those_of_the_calibration(bundle: Bundle) -> None:
-    prevalence = {label: 0.01 * number for number, label in enumerate(LABELS, 1)}
-    card = replace(bundle.card, calibration={"prevalence": prevalence})
-    renewed = rethreshold_bundle(bundle.with_card(card), site(), goal=Goal(), now=NOW)
-    odds = {label: t / (1 - t) for label, t in renewed.card.thresholds.items()}
-    ratio = renewed.card.operating_point["likelihood_ratio"]
-    for label, share in prevalence.items():
-        assert odds[label] == pytest.approx(ratio * share / (1 - share))
+def test_prior_odds_are_those_of_the_films_of_the_site(bundle: Bundle) -> None:
+    films = site()
+    renewed = rethreshold_bundle(bundle, films, goal=Goal(), now=NOW)
+    means = sigmoid(SLOPE * logit(films.probabilities) + INTERCEPT).mean(axis=0)
+    record = renewed.card.operating_point
+    assert record["prior_odds"] == "mean calibrated probability of the films"
+    for label, mean in zip(LABELS, means, strict=True):
+        threshold = renewed.card.thresholds[label]
+        odds = threshold / (1 - threshold)
+        assert odds == pytest.approx(record["likelihood_ratio"] * mean / (1 - mean))
 
 
 def test_metrics_stay_without_the_rates_of_the_former_thresholds(bundle: Bundle) -> None:
