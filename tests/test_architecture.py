@@ -73,7 +73,7 @@ ROOMS = {
         "evaluate": "errors findings files predict data calibrate",
         "train": "errors findings predict data calibrate evaluate",
         "checkpoints": "errors findings files predict",
-        "check": "errors files predict data",
+        "check": "errors files predict data calibrate",
     },
     "daemon": {
         "errors": "",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from cxr_model.errors import BundleError
+from cxr_model.files.strict_json import parse_json
 
 FORMAT = "cxrd-picture-check/1"
 
@@ -59,8 +60,8 @@ class CheckCard:
     def from_bytes(cls, data: bytes) -> Self:
         """Read a card. Raises BundleError with one line about the first fault."""
         try:
-            content = json.loads(data)
-        except (ValueError, RecursionError) as error:
+            content = parse_json(data)
+        except ValueError as error:
             raise BundleError(f"the card is not JSON: {error}") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise BundleError(f"the card is not one of a picture check of format {FORMAT!r}")

@@ -50,9 +50,14 @@ def copies(description: Floats) -> Floats:
     """Return the 16 descriptions that give back an upright picture, shape (16, LENGTH).
 
     Copy `turned + 4 * mirrored + 8 * inverted` (turned counted in quarters) is the description of
-    the picture after undoing that change: inverted first, then mirrored, then turned.
+    the picture after undoing that change: inverted first, then turned, then mirrored.
     """
     return description[..., _orders()] * _signs()
+
+
+def mirrored(descriptions: Floats) -> Floats:
+    """Return the descriptions (n, LENGTH) of the pictures with left and right exchanged."""
+    return np.asarray(descriptions[..., _orders()[4]], dtype=np.float32)
 
 
 def _shrink(image: NDArray[np.uint8]) -> Floats:
@@ -147,18 +152,18 @@ def _orders() -> NDArray[np.int64]:
     pixels = GRADIENTS + np.arange(THUMBNAIL**2).reshape(THUMBNAIL, THUMBNAIL)
     rows = []
     for inverted in (False, True):
-        for mirrored in (False, True):
+        for exchanged in (False, True):
             for quarters in range(4):
                 grid, grey = bins, pixels
                 if inverted:
                     grid = np.roll(grid, DIRECTIONS // 2, axis=2)
-                if mirrored:
-                    grid = np.flip(grid, axis=1)[..., _mirrored_directions()]
-                    grey = np.flip(grey, axis=1)
                 # Back by quarters anticlockwise; the picture's y axis points down, so that
                 # directions fall by a quarter.
                 grid = np.roll(np.rot90(grid, quarters), -quarters * DIRECTIONS // 4, axis=2)
                 grey = np.rot90(grey, quarters)
+                if exchanged:
+                    grid = np.flip(grid, axis=1)[..., _mirrored_directions()]
+                    grey = np.flip(grey, axis=1)
                 rows.append(np.concatenate([grid.ravel(), grey.ravel()]))
     return np.stack(rows)
 

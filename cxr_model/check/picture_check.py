@@ -15,6 +15,8 @@ from cxr_model.check.card import CheckCard
 from cxr_model.check.description import TURNS, copies, describe
 from cxr_model.check.head import Floats, Head, softmax
 from cxr_model.errors import BundleError
+from cxr_model.files.regular_file import MB, read_inside
+from cxr_model.files.tensor_file import check_header
 
 CARD_FILE = "picture_check.json"
 WEIGHTS_FILE = "picture_check.safetensors"
@@ -23,7 +25,7 @@ VIEWS = (View.FRONTAL, View.LATERAL, View.OTHER)
 #: The folder of the check that comes with the package.
 SHIPPED = Path(__file__).resolve().parents[1] / "starter"
 
-_MAX_BYTES = 64 * 2**20
+_LARGEST = 8 * MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,10 +40,15 @@ class Probabilities:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureCheck:
-    """Heads for orientation and view, with their card."""
+    """Heads for orientation, mirror image and view, with their card.
+
+    `orientation` scores the 16 copies of a description, `mirror` the upright copy and its mirror
+    image, `view` the copy that the others name.
+    """
 
     card: CheckCard
     orientation: Head
+    mirror: Head
     view: Head
 
     @classmethod
@@ -51,8 +58,8 @@ class PictureCheck:
         Raises BundleError in one line if a file is missing, altered, malformed or not finite.
         """
         try:
-            card = CheckCard.from_bytes(_read(path / CARD_FILE))
-            data = _read(path / WEIGHTS_FILE)
+            card = CheckCard.from_bytes(read_inside(path, CARD_FILE, _LARGEST, BundleError))
+            data = read_inside(path, WEIGHTS_FILE, _LARGEST, BundleError)
             found = hashlib.sha256(data).hexdigest()
             if found != card.sha256:
                 raise BundleError(
@@ -61,19 +68,21 @@ class PictureCheck:
                 )
             return cls.from_tensors(card, data)
         except BundleError as error:
-            raise BundleError(f"{path}: {error}") from error
+            raise BundleError(f"picture check: {error}") from error
 
     @classmethod
     def from_tensors(cls, card: CheckCard, data: bytes) -> Self:
         """Join a card to the bytes of its weights. Raises BundleError if they are malformed."""
+        check_header(data)
         try:
             tensors = load_tensors(data)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise BundleError(f"{WEIGHTS_FILE} is malformed: {reason}") from error
         return cls(
             card,
             Head.from_tensors(tensors, "orientation", 1),
+            Head.from_tensors(tensors, "mirror", 1),
             Head.from_tensors(tensors, "view", len(VIEWS)),
         )
 
@@ -88,18 +97,17 @@ class PictureCheck:
     def probabilities(self, description: Floats) -> Probabilities:
         """Return the probabilities of a picture from its description, shape (LENGTH,)."""
         ways = copies(description)
-        scores = self.orientation.scores(ways).reshape(2, 2, 4)
-        orientation = softmax(scores.ravel()).reshape(2, 2, 4)
-        best = int(np.argmax(orientation))
-        views = softmax(self.view.scores(ways[best : best + 1]))[0]
-        # A copy is mirrored back before it is turned back. As it lies, a mirrored picture is turned
-        # the other way round.
-        orientation[:, 1] = orientation[:, 1, [0, 3, 2, 1]]
+        orientation = softmax(self.orientation.scores(ways).ravel()).reshape(2, 2, 4)
+        upright = orientation.sum(axis=1)
+        inverted, turn = np.unravel_index(int(np.argmax(upright)), upright.shape)
+        right_or_mirrored = ways[[turn + 8 * inverted, turn + 4 + 8 * inverted]]
+        mirrored = float(softmax(self.mirror.scores(right_or_mirrored).ravel())[1])
+        shown = right_or_mirrored[1:] if mirrored >= 0.5 else right_or_mirrored[:1]
         return Probabilities(
-            views,
-            orientation.sum(axis=(0, 1)),
-            float(orientation[:, 1].sum()),
-            float(orientation[1].sum()),
+            views=softmax(self.view.scores(shown))[0],
+            turns=upright.sum(axis=0),
+            mirrored=mirrored,
+            inverted=float(upright[1].sum()),
         )
 
     def decide(self, probabilities: Probabilities) -> Appearance:
@@ -124,14 +132,3 @@ class PictureCheck:
 def _certain(probability: float, threshold: float, limit: float) -> bool:
     chosen = probability if probability >= threshold else 1.0 - probability
     return chosen >= limit
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise BundleError(f"the picture check has no {path.name}")
-        if path.stat().st_size > _MAX_BYTES:
-            raise BundleError(f"{path.name} is larger than any picture check")
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path.name} cannot be read: {error.strerror}") from error

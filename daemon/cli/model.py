@@ -14,6 +14,7 @@ from cxr_model.predict.choices import Device, Prevalence, Sharing
 from daemon.cli.evaluate import PredictionsOption, evaluate
 from daemon.cli.thresholds import FalseCallsOption, SpecificityOption, thresholds
 from daemon.cli.train import train
+from daemon.cli.train_check import train_check
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ model_app = typer.Typer(
 
 
 model_app.command()(train)
+model_app.command("train-check")(train_check)
 model_app.command()(thresholds)
 
 

@@ -11,8 +11,8 @@ from tests.builders.pictures import film_picture
 @pytest.mark.parametrize("way", range(16))
 def test_each_copy_undoes_its_change(way: int) -> None:
     upright = film_picture(rows=SIDE, columns=SIDE)
-    shown = np.rot90(upright, -(way % 4))
-    shown = shown[:, ::-1] if way // 4 % 2 else shown
+    shown = upright[:, ::-1] if way // 4 % 2 else upright
+    shown = np.rot90(shown, -(way % 4))
     shown = 255 - shown if way // 8 else shown
     ways = copies(describe(np.ascontiguousarray(shown)))
     assert ways.shape == (16, LENGTH)

@@ -1,5 +1,6 @@
 """The shipped check reads drawn films as films, and refuses altered files in one line."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load, save
 
 from cxr_model.check.appearance import View
 from cxr_model.check.picture_check import CARD_FILE, SHIPPED, WEIGHTS_FILE, PictureCheck
@@ -95,17 +97,51 @@ def test_a_wrong_card_is_refused(copy: Path, changes: dict[str, Any], reason: st
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-0.1", "1.5", "true", '"0.5"'])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "-0.1", "1.5", "true", '"0.5"'])
 def test_a_threshold_is_a_number_between_0_and_1(copy: Path, value: str) -> None:
     card = json.loads((copy / CARD_FILE).read_bytes())
     card["thresholds"]["frontal"] = "HERE"
     (copy / CARD_FILE).write_text(json.dumps(card).replace('"HERE"', value))
-    with pytest.raises(BundleError, match="threshold frontal"):
+    with pytest.raises(BundleError, match=r"threshold frontal|not JSON"):
         PictureCheck.load(copy)
+
+
+def with_weights(folder: Path, data: bytes) -> None:
+    (folder / WEIGHTS_FILE).write_bytes(data)
+    card = folder / CARD_FILE
+    card.write_bytes(edited(card.read_bytes(), sha256=hashlib.sha256(data).hexdigest()))
+
+
+@pytest.mark.parametrize("head", ["orientation", "mirror", "view"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_finite_numbers_are_refused(
+    copy: Path, head: str, value: float
+) -> None:
+    tensors = load((copy / WEIGHTS_FILE).read_bytes())
+    tensors[f"{head}.kernel"][7, 3] = value
+    with_weights(copy, save(tensors))
+    with pytest.raises(BundleError, match=f"{head}.kernel are not all finite"):
+        PictureCheck.load(copy)
+
+
+def test_weights_of_another_shape_are_refused(copy: Path) -> None:
+    tensors = load((copy / WEIGHTS_FILE).read_bytes())
+    tensors["view.out_bias"] = np.zeros(4, dtype=np.float32)
+    with_weights(copy, save(tensors))
+    with pytest.raises(BundleError, match=r"no view.out_bias of shape \(3,\)"):
+        PictureCheck.load(copy)
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 64, b"{}"])
+def test_weights_that_are_no_tensors_are_refused(copy: Path, data: bytes) -> None:
+    with_weights(copy, data)
+    with pytest.raises(BundleError) as error:
+        PictureCheck.load(copy)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("missing", [CARD_FILE, WEIGHTS_FILE])
 def test_a_missing_file_is_named(copy: Path, missing: str) -> None:
     (copy / missing).unlink()
-    with pytest.raises(BundleError, match=f"no {missing}"):
+    with pytest.raises(BundleError, match=missing):
         PictureCheck.load(copy)

@@ -1,0 +1,57 @@
+"""Thresholds of a picture check, chosen on films of patients that did not train it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_model.check.card import Thresholds
+from cxr_model.check.picture_check import Probabilities
+
+#: The rules, as a card names them.
+RULES = {
+    "frontal": "the highest, up to 0.95, that refuses at most 0.5 % of the frontal films of every "
+    "source",
+    "mirrored": "the lowest, from 0.5, with at most 0.7 % false notes on every source",
+    "turned_certain, mirrored_certain, inverted_certain": "one unit of log odds above the most "
+    "certain wrong answer, and at least 0.98",
+}
+
+_REFUSED, _FALSE_NOTES = 0.005, 0.007
+_HIGHEST, _LOWEST = 0.95, 0.5
+_CERTAIN, _MARGIN, _MOST_CERTAIN = 0.98, 1.0, 0.99999
+# Sources with fewer films cannot measure such shares and are joined.
+_FEWEST = 100
+
+
+def choose(found: Sequence[Probabilities], sources: Sequence[str]) -> Thresholds:
+    """Return thresholds for upright, correctly shown frontal films (n) with their sources (n)."""
+    frontal = np.array([p.views[0] for p in found])
+    mirrored = np.array([p.mirrored for p in found])
+    turned = np.array([p.turns[1:].max() for p in found])
+    inverted = np.array([p.inverted for p in found])
+    groups = _groups(sources)
+    return Thresholds(
+        frontal=float(
+            np.clip(min(np.quantile(frontal[g], _REFUSED) for g in groups), _LOWEST, _HIGHEST)
+        ),
+        turned_certain=_above(turned),
+        mirrored=float(max(_LOWEST, *(np.quantile(mirrored[g], 1 - _FALSE_NOTES) for g in groups))),
+        mirrored_certain=_above(mirrored),
+        inverted_certain=_above(inverted),
+    )
+
+
+def _groups(sources: Sequence[str]) -> list[NDArray[np.int64]]:
+    names, numbers, sizes = np.unique(list(sources), return_inverse=True, return_counts=True)
+    small = sizes < _FEWEST
+    groups = [np.flatnonzero(numbers == i) for i in range(len(names)) if not small[i]]
+    rest = np.flatnonzero(small[numbers])
+    return [*groups, rest] if rest.size else groups
+
+
+def _above(wrong: NDArray[np.float64]) -> float:
+    """Return a threshold above every probability of a wrong answer."""
+    most = min(max(_CERTAIN, float(wrong.max())), _MOST_CERTAIN)
+    odds = np.log(most / (1 - most)) + (_MARGIN if wrong.max() > _CERTAIN else 0.0)
+    return float(min(_MOST_CERTAIN, 1.0 / (1.0 + np.exp(-odds))))
