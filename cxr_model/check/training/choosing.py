@@ -10,34 +10,43 @@ from cxr_model.check.picture_check import Probabilities
 
 #: The rules, as a card names them.
 RULES = {
-    "frontal": "the highest, up to 0.95, that refuses at most 0.5 % of the frontal films of every "
-    "source",
-    "mirrored": "the lowest, from 0.5, with at most 0.7 % false notes on every source",
+    "frontal": "the highest, up to 0.95, that refuses at most 1 % of the frontal films of every "
+    "source as they are",
+    "mirrored": "the lowest, from 0.5, with at most 0.7 % false notes on the films of every source "
+    "and their variations",
     "turned_certain, mirrored_certain, inverted_certain": "one unit of log odds above the most "
-    "certain wrong answer, and at least 0.98",
+    "certain wrong answer on the films and their variations, and at least 0.98",
 }
 
-_REFUSED, _FALSE_NOTES = 0.005, 0.007
+_REFUSED, _FALSE_NOTES = 0.01, 0.007
 _HIGHEST, _LOWEST = 0.95, 0.5
 _CERTAIN, _MARGIN, _MOST_CERTAIN = 0.98, 1.0, 0.99999
 # Sources with fewer films cannot measure such shares and are joined.
-_FEWEST = 100
+_FEWEST = 50
 
 
-def choose(found: Sequence[Probabilities], sources: Sequence[str]) -> Thresholds:
-    """Return thresholds for upright, correctly shown frontal films (n) with their sources (n)."""
-    frontal = np.array([p.views[0] for p in found])
-    mirrored = np.array([p.mirrored for p in found])
-    turned = np.array([p.turns[1:].max() for p in found])
-    inverted = np.array([p.inverted for p in found])
+def choose(
+    films: Sequence[Probabilities],
+    sources: Sequence[str],
+    variations: Sequence[Sequence[Probabilities]],
+) -> Thresholds:
+    """Return thresholds for upright, correctly shown frontal films.
+
+    `films` (n) are as they are, `variations` (n) the same films varied, `sources` (n) theirs.
+    """
+    frontal = np.array([p.views[0] for p in films])
+    shown = [[film, *others] for film, others in zip(films, variations, strict=True)]
+    mirrored = np.array([[p.mirrored for p in row] for row in shown])
+    turned = np.array([p.turns[1:].max() for row in shown for p in row])
+    inverted = np.array([p.inverted for row in shown for p in row])
     groups = _groups(sources)
+    kept = min(float(np.quantile(frontal[group], _REFUSED)) for group in groups)
+    noted = max(float(np.quantile(mirrored[group], 1 - _FALSE_NOTES)) for group in groups)
     return Thresholds(
-        frontal=float(
-            np.clip(min(np.quantile(frontal[g], _REFUSED) for g in groups), _LOWEST, _HIGHEST)
-        ),
+        frontal=min(max(kept, _LOWEST), _HIGHEST),
         turned_certain=_above(turned),
-        mirrored=float(max(_LOWEST, *(np.quantile(mirrored[g], 1 - _FALSE_NOTES) for g in groups))),
-        mirrored_certain=_above(mirrored),
+        mirrored=max(_LOWEST, noted),
+        mirrored_certain=_above(mirrored.ravel()),
         inverted_certain=_above(inverted),
     )
 

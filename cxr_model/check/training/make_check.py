@@ -213,13 +213,13 @@ def _weights(sources: Sequence[str]) -> Floats:
 
 def _thresholds(check: PictureCheck, validation: _Pool, settings: CheckSettings) -> Thresholds:
     rng = np.random.default_rng(settings.seed + 1)
-    found, sources = [], []
-    for index in validation.of(View.FRONTAL):
-        film = validation.pictures[index]
-        shown = [film, *(varied(film, rng) for _ in range(settings.copies))]
-        found += [check.probabilities(describe(picture)) for picture in shown]
-        sources += [validation.examples[index].source] * len(shown)
-    return choose(found, sources)
+    chosen = validation.of(View.FRONTAL)
+    films, variations = [], []
+    for picture in (validation.pictures[i] for i in chosen):
+        films.append(check.probabilities(describe(picture)))
+        others = (describe(varied(picture, rng)) for _ in range(settings.copies))
+        variations.append([check.probabilities(description) for description in others])
+    return choose(films, [validation.examples[i].source for i in chosen], variations)
 
 
 def _provenance(
