@@ -32,7 +32,9 @@ def test_every_command_is_in_the_readme() -> None:
     rows = re.findall(r"^\| `cxrd ([^|]*)\|", README, re.MULTILINE)
     documented = set()
     for row in rows:
-        first, *more = re.findall(r"[a-z]+", row.replace("PATH… --out DIR", "").split("--")[0])
+        first, *more = re.findall(
+            r"[a-z]+(?:-[a-z]+)*", row.replace("PATH… --out DIR", "").split("--")[0]
+        )
         documented |= {f"{first} {sub}" for sub in more} or {first}
     assert documented == set(commands())
 
