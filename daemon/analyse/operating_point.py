@@ -43,6 +43,21 @@ def threshold_rule(record: Mapping[str, Any]) -> str:
     return "; ".join(told).rstrip(".")
 
 
+def false_calls_sentence(record: Mapping[str, Any]) -> str:
+    """Return the false calls that a card's operating point measured; empty if it has none."""
+    measured = record.get("false_calls")
+    if not isinstance(measured, Mapping):
+        return ""
+    calls, bounds = (measured.get(f"per_film_without_findings{suffix}") for suffix in ("", "_95"))
+    if not isinstance(calls, int | float) or not isinstance(bounds, list) or len(bounds) != 2:
+        return ""
+    low, high = (f"{bound:.2f}" if isinstance(bound, int | float) else "?" for bound in bounds)
+    return (
+        f"There, {measured.get('films_without_findings')} films without findings had {calls:.2f} "
+        f"false calls each on average (95 % interval {low} to {high})."
+    )
+
+
 def _goal(record: Mapping[str, Any]) -> str:
     """Return the goal of a common likelihood ratio in words; empty if the record has none."""
     words = {

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import write_atomically
 from cxr_model.predict.card import Card
+from daemon.analyse.operating_point import false_calls_sentence, operating_point_sentence
 from daemon.batch import charts
 from daemon.batch.csv_report import DASHBOARD_FILE, Row, State
 from dicom_io.gate.reasons import Reason
@@ -138,7 +139,15 @@ def render_dashboard(overview: Overview, card: Card, sha256: str, now: datetime.
         drawn=drawn,
         calibration=_calibration(overview, card),
         measured=_measured(card),
-        operating_point=_pairs(card.operating_point),
+        operating_point=" ".join(
+            filter(
+                None,
+                (
+                    operating_point_sentence(card.operating_point),
+                    false_calls_sentence(card.operating_point),
+                ),
+            )
+        ),
         patients=_patients(card.provenance),
         share=charts.share,
     )
@@ -279,10 +288,6 @@ def _curve(calibrator: Mapping[str, Any]) -> str:
 def _patients(provenance: Mapping[str, Any]) -> str:
     patients = _mapping(_mapping(provenance.get("split")).get("patients"))
     return ", ".join(f"{_plain(str(side))} {count}" for side, count in patients.items())
-
-
-def _pairs(content: Mapping[str, Any]) -> str:
-    return "; ".join(f"{_plain(str(key))}: {value}" for key, value in content.items())
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

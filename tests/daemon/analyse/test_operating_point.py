@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 
 from cxr_model.predict.bundle import STARTER, Bundle
-from daemon.analyse.operating_point import operating_point_sentence, threshold_rule
+from daemon.analyse.operating_point import (
+    false_calls_sentence,
+    operating_point_sentence,
+    threshold_rule,
+)
 
 PRESENT = "A finding is called present when its probability reaches its threshold"
 
@@ -65,6 +69,21 @@ def test_the_rule_alone_fits_one_line_of_the_summary_sheet() -> None:
     rule = threshold_rule(Bundle.load(STARTER).card.operating_point)
     assert rule.startswith("the lowest that keeps")
     assert len(rule) < 130
+
+
+def test_false_calls_are_told_with_their_interval() -> None:
+    measured = {
+        "films_without_findings": 33,
+        "per_film_without_findings": 0.4848,
+        "per_film_without_findings_95": [0.121, 0.9394],
+    }
+    assert false_calls_sentence({"false_calls": measured}) == (
+        "There, 33 films without findings had 0.48 false calls each on average "
+        "(95 % interval 0.12 to 0.94)."
+    )
+    unknown = {"false_calls": {**measured, "per_film_without_findings": None}}
+    for record in ({}, {"false_calls": 3}, unknown):
+        assert false_calls_sentence(record) == ""
 
 
 def test_a_card_without_a_rule_has_no_sentence() -> None:
