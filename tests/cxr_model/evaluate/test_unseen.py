@@ -4,11 +4,16 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from cxr_model.calibrate.calibration import Calibration, calibrate
 from cxr_model.calibrate.prevalence import target_prevalence
+from cxr_model.data.predictions import Predictions
 from cxr_model.evaluate.unseen import calibration_record, left_out_slope, slope_of
+from cxr_model.findings import LABELS
+from cxr_model.predict.curves import logit, sigmoid
 from tests.builders.data.made_predictions import predictions
 from tests.builders.made_models import made_card
 
@@ -19,6 +24,26 @@ def test_the_slope_of_left_out_patients_is_that_of_the_fit_and_not_of_the_networ
     left_out = left_out_slope(overconfident)
     assert left_out.low < 1 < left_out.high
     assert left_out == left_out_slope(overconfident)
+
+
+def rare_findings(seed: int, films: int = 90) -> Predictions:
+    """Return few films with rare findings, of a network that errs by an offset and a slope only."""
+    rng = np.random.default_rng(seed)
+    prevalences = np.linspace(0.03, 0.16, len(LABELS))
+    true = rng.normal(size=(films, len(LABELS))) * 0.9 + logit(prevalences)
+    outcomes = rng.random(true.shape) < sigmoid(true)
+    probabilities = sigmoid(1.2 * true - 0.8 + rng.normal(size=len(LABELS)) * 0.4)
+    columns: dict[str, object] = {"image": np.arange(films).astype(str)}
+    columns["patient_id"] = columns["image"]
+    columns |= {f"prob_{label}": probabilities[:, i] for i, label in enumerate(LABELS)}
+    columns |= {f"y_{label}": outcomes[:, i].astype(float) for i, label in enumerate(LABELS)}
+    return Predictions.from_table(pd.DataFrame(columns))
+
+
+def test_rare_findings_do_not_lower_the_slope_of_left_out_patients() -> None:
+    slopes = [left_out_slope(rare_findings(seed), resamples=50).value for seed in range(4)]
+    # With the offsets of each fold's own fit the mean is 0.75.
+    assert 0.88 < np.mean(slopes) < 1.1
 
 
 def test_too_few_patients_for_folds_in_folds_have_no_slope() -> None:
