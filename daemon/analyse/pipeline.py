@@ -37,7 +37,7 @@ from daemon.analyse.result_objects import (
     ObjectBuilder,
     film_name,
 )
-from daemon.config.settings import STARTER_BUNDLE, ModelConfig
+from daemon.config.settings import STARTER_BUNDLE, HeatmapRule, ModelConfig
 from dicom_io.errors import NotDicomError, ObjectError
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import DEFAULT_RULES, Rules
@@ -79,10 +79,17 @@ class Analysis:
 class Pipeline:
     """A loaded model and the steps from an image to its result."""
 
-    def __init__(self, predictor: Predictor, examiner: Examiner, decoders: DecoderPool) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        examiner: Examiner,
+        decoders: DecoderPool,
+        heatmaps: HeatmapRule = HeatmapRule.ALWAYS,
+    ) -> None:
         self._predictor = predictor
         self._examiner = examiner
         self._decoders = decoders
+        self._withheld = _withheld(predictor.bundle.card, heatmaps)
         self.algorithm = _algorithm(predictor.bundle)
         self.reference_difference: float | None = None
         """Largest difference of a logit for the reference film; None if the card records none."""
@@ -97,7 +104,7 @@ class Pipeline:
         predictor = Predictor(
             Bundle.load(path), device=config.device, threads=config.threads or None
         )
-        pipeline = cls(predictor, PictureCheck.load(), DecoderPool(limits))
+        pipeline = cls(predictor, PictureCheck.load(), DecoderPool(limits), config.heatmaps)
         pipeline.reference_difference = predictor.check_reference()
         return pipeline
 
@@ -166,6 +173,7 @@ class Pipeline:
             sha256,
             content_datetime,
             departure=_departure(film, header),
+            withheld=self._withheld,
         )
         objects: list[BuiltObject] = []
         if ObjectKind.HEATMAP in kinds:
@@ -214,17 +222,25 @@ class Pipeline:
             model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
             operating_point=threshold_rule(card.operating_point),
             notes={
-                label: "location not validated"
+                label: "no map: " * (label in self._withheld) + "location not validated"
                 for label in card.labels
                 if not is_validated(card.metrics, label)
             },
         )
-        return draw_summary(upright, prediction, card.map_scales, captions)
+        scales = {
+            label: scale for label, scale in card.map_scales.items() if label not in self._withheld
+        }
+        return draw_summary(upright, prediction, scales, captions)
 
     def heatmaps(self, pixels: GreyImage, prediction: Prediction) -> Iterator[Drawing]:
-        """Draw one overlay per finding at or above its threshold; an absent finding gets none."""
+        """Draw one overlay per finding at or above its threshold; an absent finding gets none.
+
+        With `model.heatmaps: validated` a finding whose maps are not validated gets none, either.
+        """
         card = self._predictor.bundle.card
         for finding in prediction.present:
+            if finding.label in self._withheld:
+                continue
             location = location_sentence(card.metrics, finding.label)
             rgb = render(
                 pixels,
@@ -250,6 +266,13 @@ class Pipeline:
         return float(np.abs(sums - logits).max())
 
 
+def _withheld(card: Card, heatmaps: HeatmapRule) -> frozenset[str]:
+    """Return the labels whose maps are not shown."""
+    if heatmaps is HeatmapRule.ALWAYS:
+        return frozenset()
+    return frozenset(label for label in card.labels if not is_validated(card.metrics, label))
+
+
 def _algorithm(bundle: Bundle) -> Algorithm:
     card = bundle.card
     methods = sorted({str(calibrator["method"]) for calibrator in card.calibrators.values()})
@@ -264,6 +287,7 @@ def _algorithm(bundle: Bundle) -> Algorithm:
         operating_point=operating_point_sentence(card.operating_point),
         intended_use=card.intended_use,
         parameters=(f"Software: cxrd {version('cxrd')}",),
+        locations={label: location_sentence(card.metrics, label) for label in card.labels},
     )
 
 

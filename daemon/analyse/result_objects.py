@@ -88,7 +88,8 @@ class ObjectBuilder:
 
     `origin` is the source of the film and `sha256` the digest of its file: other bytes under the
     same UID, or the same UID from another source, are another film and make other objects. So is a
-    film that its picture put right: `departure` names the change, and is empty for none.
+    film that its picture put right: `departure` names the change, and is empty for none. The maps
+    of the labels in `withheld` are not shown: the objects without them are others, too.
 
     `source` needs no pixels; `shown` are the stored values that take part in its contrast, and
     `tone` the departure from the grey scale of its header. `content_datetime` is aware and in the
@@ -107,6 +108,7 @@ class ObjectBuilder:
         content_datetime: datetime.datetime,
         *,
         departure: str = "",
+        withheld: Collection[str] = (),
     ) -> None:
         self._source = source
         self._shown = shown
@@ -115,14 +117,17 @@ class ObjectBuilder:
         self._algorithm = algorithm
         self._origin = origin
         self._film = film_key(origin, source.uids["SOPInstanceUID"], sha256)
-        self._made_from = f"{self._film}\n{departure}" if departure else self._film
+        hidden = ",".join(one.label for one in prediction.present if one.label in withheld)
+        changes = [departure, f"without {hidden}" if hidden else ""]
+        self._made_from = "\n".join([self._film, *filter(None, changes)])
         self._now = content_datetime
         self.regions: Mapping[str, Region] = {
             finding.label: region
             for finding in prediction.present
+            if finding.label not in withheld
             if (region := hot_region(self._map(finding))) is not None
         }
-        """By label of a finding present, the region where its map is hottest."""
+        """By label of a finding present and not withheld, the region where its map is hottest."""
 
     def heatmap(self, drawing: Drawing, kinds: Collection[ObjectKind]) -> Iterator[BuiltObject]:
         """Build the heatmap of one finding, and its lossy copy if that is among `kinds`."""
@@ -182,6 +187,7 @@ class ObjectBuilder:
         segmented = [
             SegmentedFinding(finding.label, finding.probability, finding.threshold, mask)
             for finding in self._prediction.present
+            if finding.label in self.regions
             if (mask := hot_mask(self._map(finding))) is not None
         ]
         if segmented:

@@ -97,12 +97,23 @@ class StudyConfig(Section):
     quiet_seconds: Seconds = 30.0
 
 
+class HeatmapRule(StrEnum):
+    """The findings whose heatmap and region are shown.
+
+    VALIDATED: those whose maps were better than chance on radiologists' boxes.
+    """
+
+    ALWAYS = "always"
+    VALIDATED = "validated"
+
+
 class ModelConfig(Section):
-    """The model and its device. `bundle` is `starter` or the path of a folder."""
+    """The model, its device and its heatmaps. `bundle` is `starter` or the path of a folder."""
 
     bundle: str = STARTER_BUNDLE
     device: str = "auto"
     threads: int = Field(default=0, ge=0)
+    heatmaps: HeatmapRule = HeatmapRule.ALWAYS
 
 
 class AnalystConfig(Section):

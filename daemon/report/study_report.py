@@ -63,11 +63,17 @@ def report_uid_of(
     """
     keys = [
         f"{item.sop_instance_uid}#{item.sha256}:"
-        f"{_reason(item, model_sha256, unreadable) or item.state}"
+        f"{_reason(item, model_sha256, unreadable) or item.state}{_without_region(item)}"
         for item in _reportable(study)
     ]
     keys += [f"after {report.sop_instance_uid}" for report in earlier[-1:]]
     return report_uid(_key_of(study), keys, model_sha256)
+
+
+def _without_region(item: Instance) -> str:
+    """Name the findings present that the report shows no region of; empty if there are none."""
+    labels = [one.label for one in item.findings if one.present and one.region is None]
+    return f" without {','.join(labels)}" if labels else ""
 
 
 def _key_of(item: StudyResults | Instance) -> str:

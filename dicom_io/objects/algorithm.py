@@ -4,7 +4,8 @@ IHE AIR compares the equipment of an object with the items of a report that name
 Attributes and items therefore take the same properties of `Algorithm`, which are already cut.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
@@ -22,7 +23,8 @@ class Algorithm:
 
     `sha256` is the full hash of the bundle. `calibration` is the method that turns a logit into a
     probability and `calibration_version` the version of its curves. `operating_point` is the rule
-    that chose the thresholds. `parameters` are further lines for the report.
+    that chose the thresholds. `parameters` are further lines for the report. `locations` has a
+    sentence per label, without a full stop: how far the place that its maps show can be believed.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Algorithm:
     calibration_version: str = ""
     operating_point: str = ""
     parameters: tuple[str, ...] = ()
+    locations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model_name(self) -> str:

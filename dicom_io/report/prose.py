@@ -1,6 +1,6 @@
 """Sentences of a report: the conclusion, a section per image, explanations."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from highdicom.sr import (
     ContainerContentItem,
@@ -73,14 +73,32 @@ def sections(images: Sequence[ReportedImage]) -> Iterator[ContentItem]:
 
 
 def explanations(content: ReportContent) -> Iterator[ContentItem]:
-    """Yield the operating point, the meaning of an outline, the parameters of the algorithm."""
+    """Yield operating point, meaning of an outline, places of maps, parameters of the algorithm."""
     if content.algorithm.operating_point:
         yield _text(codes.OPERATING_POINT, content.algorithm.operating_point)
     findings = [finding for image in content.sources for finding in image.findings]
     if any(finding.outline is not None for finding in findings):
         yield _text(codes.COMMENT, _OUTLINES)
+    for sentence in _locations(findings, content.algorithm.locations):
+        yield _text(codes.COMMENT, sentence)
     for parameter in content.algorithm.parameter_lines():
         yield _text(codes.COMMENT, parameter)
+
+
+def _locations(findings: Sequence[ReportedFinding], locations: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence per kind of place: the findings present, and how far it can be believed."""
+    named: dict[str, list[str]] = {}
+    for finding in findings:
+        if not finding.present or finding.label not in locations:
+            continue
+        sentence = locations[finding.label]
+        if finding.outline is None and finding.heatmap is None:
+            sentence += "; therefore no heatmap and no outline are made"
+        names = named.setdefault(sentence, [])
+        if _meaning(finding) not in names:
+            names.append(_meaning(finding))
+    for sentence, names in named.items():
+        yield f"{', '.join(names)}: {sentence}."
 
 
 def _title(number: int, image: ReportedImage) -> str:

@@ -1,10 +1,34 @@
-"""Sentences on the place that a map shows."""
+"""Sentences on the place that a map shows, and maps that are withheld because of it."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cxr_model.findings import LABELS
+from cxr_model.predict.bundle import Bundle
+from cxr_model.predict.predictor import Predictor
+from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
 from daemon.analyse.location import is_validated, location_sentence
+from daemon.analyse.pipeline import Analysis, Pipeline
+from daemon.config.settings import HeatmapRule
+from dicom_io.report.document import build_report
+from dicom_io.report.text import report_text
+from storage.records import ObjectKind
+from tests.builders.images.films import chest_film, chest_values, file_bytes
+from tests.builders.made_checks import FixedCheck
+from tests.builders.objects import (
+    ALGORITHM,
+    NOW,
+    full_header,
+    report_content,
+    two_image_content,
+)
+
+KINDS = frozenset(
+    {ObjectKind.HEATMAP, ObjectKind.SEGMENTATION, ObjectKind.PRESENTATION_STATE, ObjectKind.SUMMARY}
+)
 
 GOOD = {"boxes": 20, "pointing": 0.45, "pointing_chance": 0.104, "better_than_chance": True}
 POOR = {"boxes": 10, "pointing": 0.0, "pointing_chance": 0.098, "better_than_chance": False}
@@ -33,3 +57,64 @@ def test_a_sentence_says_how_the_map_was_measured(measured: Any, sentence: str) 
 def test_a_card_without_the_comparison_validates_nothing(metrics: dict[str, Any]) -> None:
     assert not is_validated(metrics, "Mass")
     assert "never compared" in location_sentence(metrics, "Mass")
+
+
+@pytest.fixture(scope="module")
+def decoders() -> DecoderPool:
+    return DecoderPool(DecoderLimits())
+
+
+def analysis(bundle: Bundle, rule: HeatmapRule, decoders: DecoderPool) -> Analysis:
+    predictor = Predictor(bundle, device="cpu", threads=1)
+    pipeline = Pipeline(predictor, FixedCheck(), decoders, rule)
+    film = file_bytes(chest_film(chest_values(180, 150)))
+    outcome = pipeline.analyse(film, "north", NOW, kinds=KINDS)
+    assert isinstance(outcome, Analysis)
+    return outcome
+
+
+@pytest.mark.slow
+def test_only_validated_maps_are_shown(bundle: Path, decoders: DecoderPool) -> None:
+    plain = Bundle.load(bundle)
+    everything = analysis(plain, HeatmapRule.ALWAYS, decoders)
+    present = {finding.label for finding in everything.prediction.present}
+    assert len(present) > 2
+    validated = sorted(present & set(everything.regions))[0]
+    localisation = {validated: {"boxes": 9, "better_than_chance": True}}
+    card = replace(plain.card, metrics={"localisation": localisation})
+    measured = plain.with_card(card)
+    some = analysis(measured, HeatmapRule.VALIDATED, decoders)
+    labels = {built.label for built in some.objects if built.kind is ObjectKind.HEATMAP}
+    assert labels == {validated} == set(some.regions)
+    kinds = [built.kind for built in some.objects]
+    assert {ObjectKind.SUMMARY, ObjectKind.SEGMENTATION, ObjectKind.PRESENTATION_STATE} < {*kinds}
+    # Without the rule the same card shows all maps, in objects of other UIDs.
+    others = analysis(measured, HeatmapRule.ALWAYS, decoders)
+    assert len(others.regions) == len(everything.regions)
+    uids = [{built.sop_instance_uid for built in one.objects} for one in (some, others)]
+    assert not uids[0] & uids[1]
+
+
+def test_no_map_is_shown_if_none_is_validated(bundle: Path, decoders: DecoderPool) -> None:
+    outcome = analysis(Bundle.load(bundle), HeatmapRule.VALIDATED, decoders)
+    assert outcome.prediction.present
+    assert {built.kind for built in outcome.objects} == {ObjectKind.SUMMARY}
+    assert outcome.regions == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (two_image_content(), "Pleural effusion: location not validated: on 3 boxes."),
+        (
+            report_content(full_header()),
+            "Pleural effusion: location not validated: on 3 boxes; "
+            "therefore no heatmap and no outline are made.",
+        ),
+    ],
+)
+def test_the_report_says_how_far_a_location_can_be_believed(content: Any, line: str) -> None:
+    locations = dict.fromkeys(LABELS, "location not validated: on 3 boxes")
+    algorithm = replace(ALGORITHM, locations=locations)
+    text = report_text(build_report(replace(content, algorithm=algorithm)))
+    assert [one for one in text.splitlines() if "location" in one] == [line]
