@@ -4,13 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import Card
 from cxr_model.predict.network import Blocks, DenseNet121
-from cxr_model.predict.transform import InputSpec
+from cxr_model.predict.transform import InputSpec, preprocess
+from cxr_model.reference_film import reference_film
 
 SLOPE, INTERCEPT = 0.5, -1.0
 PLATT = {"method": "platt", "slope": SLOPE, "intercept": INTERCEPT}
@@ -60,3 +63,20 @@ def build_bundle(folder: Path, version: str = "1") -> None:
     """Write a bundle of a DenseNet-121 that finds about half of the labels in any image."""
     torch.manual_seed(7)
     Bundle.build(DenseNet121(), made_card(version=version)).save(folder)
+
+
+def build_failing_bundle(folder: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write a bundle that gives no result for the upright film `pixels`, uint8 (rows, cols).
+
+    A feature that the film has and the reference film lacks has a weight of 1e20.
+    """
+    torch.manual_seed(7)
+    network, card = DenseNet121().eval(), made_card()
+    with torch.inference_mode():
+        lacking, having = (
+            network(preprocess(image, card.input)[0][None]).features[0].mean(dim=(1, 2))
+            for image in (reference_film(), pixels)
+        )
+        feature = int(torch.where(lacking == 0, having, -1.0).argmax())
+        network.classifier.weight[4, feature] = 1e20
+    Bundle.build(network, card, dtype="float32").save(folder)

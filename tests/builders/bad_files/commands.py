@@ -10,7 +10,6 @@ import os
 import resource
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +38,10 @@ _IMPORTED = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The end of one command; `results` are the files that it left."""
+    """The end of one command; `results` are the files that it left.
+
+    `seconds` are those of a processor, and `megabytes` those beyond the start of a command.
+    """
 
     name: str
     status: int
@@ -72,9 +74,8 @@ def _answer(case: Case, shared: Path, folder: Path) -> Answer:
     # What the files need to be made is not measured.
     _in_child(lambda: (folder / "path").write_text(str(case.make(folder))), folder / "made")
     path, out = Path((folder / "path").read_text()), folder / "out"
-    begun = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     status, used = _in_child(lambda: _command(case, path, shared, out), folder / "said")
-    seconds = time.monotonic() - begun
     said = (folder / "said").read_text().splitlines()
     results = sorted(file.name for file in out.rglob("*") if file.is_file())
     return Answer(
@@ -82,8 +83,8 @@ def _answer(case: Case, shared: Path, folder: Path) -> Answer:
         status,
         [line.replace(str(folder), "") for line in said],
         results,
-        round(seconds, 2),
-        round(used.ru_maxrss / 1000),
+        round(used.ru_utime + used.ru_stime, 2),
+        max(0, round((used.ru_maxrss - before) / 1000)),
     )
 
 
