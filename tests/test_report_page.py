@@ -38,6 +38,7 @@ def example() -> ReportContent:
         name="cxrd-starter",
         version="2",
         manufacturer="cxrd",
+        calibrated=True,
         calibration="per finding (hierarchical Platt)",
         calibration_version="b79708f47a4d",
         operating_point=operating_point_sentence(OPERATING_POINT),

@@ -50,6 +50,9 @@ from storage.records import ObjectKind
 MANUFACTURER = "cxrd"
 """Written into every object; the gate recognises results of this software by it."""
 
+NOT_CALIBRATED = "the probabilities are not calibrated"
+"""Note on every film if the slope of the card's probabilities is unknown or differs from 1."""
+
 # Exceptions raised while building an object from a malformed header.
 _BUILD_ERRORS = (
     ObjectError,
@@ -109,6 +112,11 @@ class Pipeline:
         return pipeline
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on every film that this model reads."""
+        return () if self.card.calibrated else (NOT_CALIBRATED,)
+
+    @property
     def card(self) -> Card:
         """The card of the loaded bundle."""
         return self._predictor.bundle.card
@@ -156,7 +164,7 @@ class Pipeline:
         upright = film.pose.to_display(film.pixels)
         upright_prediction = self.predict(upright)
         prediction = on_stored_grid(upright_prediction, film.pose, *film.pixels.shape)
-        notes = list(film.notes)
+        notes = [*film.notes, *self.notes]
         wanted = ObjectKind.PRESENTATION_STATE in kinds
         problem = unsupported_reason(header, film.tone) if wanted else ""
         if problem:
@@ -219,7 +227,7 @@ class Pipeline:
         card = self.card
         captions = Captions(
             image=name,
-            model=f"{card.name} {card.version}, sha256 {self.algorithm.sha256[:12]}",
+            model=", ".join((_named(card), f"sha256 {self.algorithm.sha256[:12]}")),
             operating_point=threshold_rule(card.operating_point),
             notes={
                 label: "no map: " * (label in self._withheld) + "location not validated"
@@ -251,7 +259,7 @@ class Pipeline:
                     value=f"probability {finding.probability:.3f}, "
                     f"threshold {finding.threshold:.3f}",
                     location=location,
-                    model=f"{card.name} {card.version}",
+                    model=_named(card),
                 ),
             )
             yield Drawing(finding, rgb, rgb.shape[0] - pixels.shape[0], location)
@@ -282,13 +290,19 @@ def _algorithm(bundle: Bundle) -> Algorithm:
         version=card.version,
         manufacturer=MANUFACTURER,
         sha256=bundle.sha256,
-        calibration=f"per finding ({', '.join(methods)})",
+        calibrated=card.calibrated,
+        calibration=f"{card.calibration_words()}; per finding ({', '.join(methods)})",
         calibration_version=hashlib.sha256(curves.encode()).hexdigest()[:12],
         operating_point=operating_point_sentence(card.operating_point),
         intended_use=card.intended_use,
         parameters=(f"Software: cxrd {version('cxrd')}",),
         locations={label: location_sentence(card.metrics, label) for label in card.labels},
     )
+
+
+def _named(card: Card) -> str:
+    """Return name and version of a model for a picture, and that it is not calibrated."""
+    return f"{card.name} {card.version}" + ("" if card.calibrated else ", not calibrated")
 
 
 def _departure(film: Film, header: ImageHeader) -> str:

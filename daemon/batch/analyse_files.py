@@ -193,7 +193,7 @@ class Batch:
             probabilities=tuple(finding.probability for finding in prediction.findings),
             summary=clinical_summary(prediction),
             heatmaps=tuple(name for name, _ in drawn),
-            detail="; ".join(film.notes),
+            detail="; ".join((*film.notes, *self._pipeline.notes)),
             identifiers=read.identifiers,
         )
 

@@ -138,6 +138,7 @@ def render_dashboard(overview: Overview, card: Card, sha256: str, now: datetime.
         now=now,
         drawn=drawn,
         calibration=_calibration(overview, card),
+        probability="calibrated probability" if card.calibrated else "probability (not calibrated)",
         measured=_measured(card),
         operating_point=" ".join(
             filter(

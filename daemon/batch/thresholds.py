@@ -7,7 +7,15 @@ from cxr_model.predict.card import Card
 from dicom_io.objects.algorithm import Algorithm
 from storage.files.csv_file import write_csv
 
-COLUMNS = ("Label", "Threshold", "Operating_Point", "Model", "Model_SHA256", "Intended_Use")
+COLUMNS = (
+    "Label",
+    "Threshold",
+    "Operating_Point",
+    "Model",
+    "Model_SHA256",
+    "Intended_Use",
+    "Calibration",
+)
 
 
 def write_thresholds(path: Path, card: Card, algorithm: Algorithm) -> None:
@@ -17,6 +25,7 @@ def write_thresholds(path: Path, card: Card, algorithm: Algorithm) -> None:
         f"{algorithm.name} {algorithm.version}",
         algorithm.sha256,
         algorithm.intended_use,
+        algorithm.calibration_text(),
     )
     rows = ((label, repr(card.thresholds[label]), *of_all) for label in LABELS)
     write_csv(path, COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in rows))

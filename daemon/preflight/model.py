@@ -58,4 +58,8 @@ def _self_test(config: Config) -> CheckResult:
             "model", False, f"{detail}: its maps differ from its logits by {error:.2g}"
         )
     verified = reference_sentence(pipeline.reference_difference)
-    return CheckResult("model", True, f"{detail}, maps add up to the logits, {verified}")
+    return CheckResult(
+        "model",
+        True,
+        f"{detail}, maps add up to the logits, {verified}, {pipeline.card.calibration_words()}",
+    )

@@ -21,8 +21,9 @@ _SHORT_TEXT = 1024
 class Algorithm:
     """A model as its bundle describes it.
 
-    `sha256` is the full hash of the bundle. `calibration` is the method that turns a logit into a
-    probability and `calibration_version` the version of its curves. `operating_point` is the rule
+    `sha256` is the full hash of the bundle. `calibrated` says that the probabilities agree with
+    outcomes. `calibration` is the evidence for it and the method that turns a logit into a
+    probability, and `calibration_version` the version of its curves. `operating_point` is the rule
     that chose the thresholds. `parameters` are further lines for the report. `locations` has a
     sentence per label, without a full stop: how far the place that its maps show can be believed.
     """
@@ -33,6 +34,7 @@ class Algorithm:
     sha256: str
     calibration: str
     intended_use: str
+    calibrated: bool = False
     calibration_version: str = ""
     operating_point: str = ""
     parameters: tuple[str, ...] = ()
@@ -62,6 +64,11 @@ class Algorithm:
     def device_uid(self) -> str:
         """Device UID (0018,1002) of this software with this model."""
         return device_uid(self.sha256)
+
+    @property
+    def remark(self) -> str:
+        """Words after a probability in a sentence; empty if the model is calibrated."""
+        return "" if self.calibrated else ", not calibrated"
 
     def parameter_lines(self) -> tuple[str, ...]:
         """Return a line per parameter: intended use, model, calibration, further parameters."""

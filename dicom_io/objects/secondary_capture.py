@@ -94,13 +94,14 @@ def build_capture(content: CaptureContent) -> Dataset:
     numbers = probability_and_threshold(content.probability, content.threshold)
     source = content.envelope.source
     rows = content.rgb.shape[0] - content.legend_rows
+    remark = content.envelope.algorithm.remark
     legend = f" Its legend is below the film, from row {rows + 1}." if content.legend_rows else ""
     location = f" {content.location[:1].upper()}{content.location[1:]}." if content.location else ""
     wording = _Wording(
         "AI heatmap - research use only",
-        f"Grad-CAM overlay for {meaning}: probability {content.probability:.4f}, threshold "
+        f"Grad-CAM overlay for {meaning}: probability {content.probability:.4f}{remark}, threshold "
         f"{content.threshold:.4f}.{location}{legend}",
-        f"AI heatmap: {meaning}, probability {numbers}.{location}",
+        f"AI heatmap: {meaning}, probability {numbers}{remark}.{location}",
         on_source_grid=(source.rows, source.columns) == (rows, *content.rgb.shape[1:2]),
         shows_map=True,
     )

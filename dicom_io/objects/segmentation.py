@@ -165,7 +165,8 @@ def _segment(number: int, finding: SegmentedFinding, envelope: Envelope) -> Segm
     )
     segment.SegmentDescription = plain(
         f"Where Grad-CAM is at least half its maximum: {coded.concept.meaning}, probability "
-        f"{finding.probability:.4f}. Not an outline of the disease. {RESEARCH_USE_ONLY}"
+        f"{finding.probability:.4f}{algorithm.remark}. Not an outline of the disease. "
+        f"{RESEARCH_USE_ONLY}"
     )
     return segment
 

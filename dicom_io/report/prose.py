@@ -57,15 +57,18 @@ def conclusion(content: ReportContent) -> Iterator[ContentItem]:
         yield _text(codes.COMMENT, omission.line())
 
 
-def sections(images: Sequence[ReportedImage]) -> Iterator[ContentItem]:
+def sections(content: ReportContent) -> Iterator[ContentItem]:
     """Yield a Findings container per image: the image, findings in words, notes."""
-    for number, image in enumerate(images, 1):
+    remark = content.algorithm.remark
+    for number, image in enumerate(content.sources, 1):
         section = ContainerContentItem(name=codes.FINDINGS.code, relationship_type=_CONTAINS)
         section.ContentSequence = ContentSequence(
             [
                 source_image_item(image),
-                _text(codes.SUMMARY, f"{_title(number, image)}: {_positives(image.findings)}."),
-                *_negatives(number, image.findings),
+                _text(
+                    codes.SUMMARY, f"{_title(number, image)}: {_positives(image.findings, remark)}."
+                ),
+                *_negatives(number, image.findings, remark),
                 *(_text(codes.COMMENT, f"Image {number}: {note}") for note in _notes(image)),
             ]
         )
@@ -126,9 +129,10 @@ def _names(findings: Sequence[ReportedFinding]) -> str:
     return _counted(findings, [_meaning(f) for f in by_rank(findings) if f.present], ", ")
 
 
-def _positives(findings: Sequence[ReportedFinding]) -> str:
+def _positives(findings: Sequence[ReportedFinding], remark: str) -> str:
     present = [
-        f"{_meaning(f)} {probability_text(f.probability)} ({odds_text(f.probability, f.threshold)})"
+        f"{_meaning(f)} {probability_text(f.probability)}{remark} "
+        f"({odds_text(f.probability, f.threshold)})"
         for f in by_rank(findings)
         if f.present
     ]
@@ -143,14 +147,16 @@ def _counted(findings: Sequence[ReportedFinding], present: Sequence[str], separa
     )
 
 
-def _negatives(number: int, findings: Sequence[ReportedFinding]) -> Iterator[ContentItem]:
+def _negatives(
+    number: int, findings: Sequence[ReportedFinding], remark: str
+) -> Iterator[ContentItem]:
     named = "; ".join(
         f"{_meaning(finding)} {probability_text(finding.probability)}"
         for finding in by_rank(findings)
         if not finding.present
     )
     if named:
-        yield _text(codes.SUMMARY, f"Image {number}: absent, with probability: {named}.")
+        yield _text(codes.SUMMARY, f"Image {number}: absent, with probability{remark}: {named}.")
 
 
 def _meaning(finding: ReportedFinding) -> str:

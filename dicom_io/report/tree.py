@@ -46,7 +46,7 @@ def measurement_report(content: ReportContent) -> Iterator[DataElement]:
     measurements = root.ContentSequence.pop()
     for item in (
         *conclusion(content),
-        *sections(content.sources),
+        *sections(content),
         *explanations(content),
         image_library(content.sources),
         measurements,

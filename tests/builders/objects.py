@@ -36,6 +36,7 @@ ALGORITHM = Algorithm(
     version="1.2.0",
     manufacturer="cxrd project",
     sha256=SHA256,
+    calibrated=True,
     calibration="Platt scaling per label",
     intended_use="research on frontal chest radiographs of adults",
 )

@@ -44,6 +44,17 @@ ROWS = (
 )
 
 
+def test_the_page_says_whether_the_probabilities_are_calibrated(card: Card) -> None:
+    good = {"slope": 0.95, "slope_95": [0.8, 1.1], "patients": 120}
+    for calibration, words, never in (
+        ({}, "probability (not calibrated)", "calibrated probability"),
+        (good, "calibrated probability", "not calibrated"),
+    ):
+        text = Tree(page(ROWS, replace(card, calibration=calibration))).words
+        assert words in text
+        assert never not in text
+
+
 def page(rows: Iterable[Row], card: Card) -> str:
     return render_dashboard(Overview.of(rows), card, SHA256, NOW)
 

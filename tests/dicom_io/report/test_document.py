@@ -322,6 +322,16 @@ def every_text(content: ReportContent) -> list[str]:
     return found
 
 
+def test_an_uncalibrated_model_says_so_beside_its_probabilities() -> None:
+    plain = report_content(full_header())
+    remarked = replace(plain, algorithm=replace(ALGORITHM, calibrated=False))
+    for content, remark in ((plain, ""), (remarked, ", not calibrated")):
+        numbers = [text for text in every_text(content) if "probability" in text]
+        assert any(f"{remark} (" in text for text in every_text(content))
+        assert any(f"absent, with probability{remark}: " in text for text in numbers)
+        assert ("not calibrated" in " ".join(every_text(content))) is bool(remark)
+
+
 def test_operating_point_and_version_of_the_calibration_are_named() -> None:
     algorithm = replace(
         ALGORITHM, operating_point="specificity 0.85", calibration_version="0a1b2c3d4e5f"
