@@ -175,11 +175,9 @@ def _draw_finding(draw: ImageDraw.ImageDraw, finding: Finding, y: float, pitch: 
 
 
 def _bar_share(finding: Finding) -> float:
-    """Return the filled share of the bar; 0.5 is the threshold."""
-    probability, threshold = finding.probability, finding.threshold
-    if probability < threshold:
-        return 0.5 * probability / threshold
-    return 0.5 + 0.5 * (probability - threshold) / (1 - threshold) if threshold < 1 else 1.0
+    """Return the filled share of the bar: 0.5 at the threshold, longer for higher odds over it."""
+    times = finding.odds_over_threshold
+    return times / (1 + times)
 
 
 def _draw_footer(draw: ImageDraw.ImageDraw, captions: Captions) -> None:

@@ -82,15 +82,16 @@ def test_bars_pass_the_middle_exactly_for_findings() -> None:
     assert nodule > 1.5 * lengths[2]
 
 
-def test_the_same_bar_means_the_same_distance_from_each_threshold() -> None:
-    low = bar_lengths(sheet(prediction({"Mass": 0.02}, threshold=0.04)))
-    high = bar_lengths(sheet(prediction({"Mass": 0.4}, threshold=0.8)))
+def test_the_same_bar_means_the_same_odds_over_each_threshold() -> None:
+    # Half the odds of the threshold: a third of the bar of 176 pixels.
+    low = bar_lengths(sheet(prediction({"Mass": 1 / 49}, threshold=0.04)))
+    high = bar_lengths(sheet(prediction({"Mass": 2 / 3}, threshold=0.8)))
     mass = LABELS.index("Mass")
     assert low[0] == max(low)
     absent = [label for label in LABELS if label != "Mass"]
-    assert high[mass] == pytest.approx(44, abs=3)
+    assert high[mass] == pytest.approx(59, abs=3)
     # At the low threshold every other label, at 0.1, is a finding and comes first.
-    assert low[len(absent)] == pytest.approx(44, abs=3)
+    assert low[len(absent)] == pytest.approx(59, abs=3)
 
 
 def coloured(rgb: np.ndarray) -> np.ndarray:
