@@ -59,7 +59,7 @@ def answers(folder: Path) -> list[Answer]:
     film = folder / "films" / "film.png"
     film.parent.mkdir()
     cv2.imwrite(str(film), np.tile(np.arange(256, dtype=np.uint8), (256, 1)))
-    rows = [f"film.png,{patient},Mass,{patient}.png" for patient in range(40)]
+    rows = [f"film.png,{n},{('Mass', 'No Finding')[n % 2]},{n}.png" for n in range(40)]
     (folder / "labels.csv").write_text("\n".join(["file,patient_id,labels,image", *rows]))
     (folder / "good.csv").write_text(good())
     good_checkpoint(folder / "good.pt")
