@@ -134,7 +134,7 @@ class FilmDataset(Dataset[Batch]):
             if rng.random() < self._augmentation.squeeze:
                 aspect = None
         image = unsqueezed(image, aspect)
-        square = Geometry.fit(image.shape[0], image.shape[1], self._spec.size).to_input(image)
+        square = Geometry.of(image, self._spec).to_input(image)
         if self._augmentation is not None and rng is not None:
             square = augment(square, rng, self._augmentation)
         targets = film.targets if film.targets is not None else (0.0,) * len(LABELS)

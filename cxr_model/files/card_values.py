@@ -67,6 +67,8 @@ def _input(spec: Any) -> None:
             f"the card's input size is {shown(size)}, not a whole number from {SIZES[0]} to "
             f"{SIZES[1]} pixels"
         )
+    if not isinstance(spec.get("trim", False), bool):
+        raise BundleError(f"the card's input trim is {shown(spec['trim'])}, not true or false")
     for name, limits in (("mean", _MEANS), ("std", _STDS)):
         values = spec[name]
         if not isinstance(values, list) or len(values) not in (1, 3):

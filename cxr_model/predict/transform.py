@@ -1,6 +1,7 @@
 """Transforms an image to the network's input, and a map back to the image's pixels."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,17 +14,28 @@ from cxr_model.errors import ImageError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# A pixel up to this grey level is black; JPEG leaves some noise in a black margin.
+_BLACK = 12
+
+# A line is black if all but this share of its pixels are.
+_BRIGHT_SHARE = 0.002
+
+# At least this share of rows and of columns is left; a picture that would lose more is not trimmed.
+_LEAST_LEFT = 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
     """Input of a network: a square of `size` pixels, (grey in [0, 1] - `mean`) / `std`.
 
-    Each channel has a mean and a std; the grey image is repeated over the channels.
+    Each channel has a mean and a std; the grey image is repeated over the channels. With `trim`
+    black margins are cut off before the image is scaled.
     """
 
     size: int
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    trim: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for a specification that no network can have."""
@@ -46,9 +58,59 @@ class InputSpec:
         return -(-self.size // 4) // 8
 
 
+class Margins(NamedTuple):
+    """Shares of the rows at the top and bottom, and of the columns at the left and right.
+
+    A black margin is a letterbox, a rim, or what lies outside the collimated field.
+    """
+
+    top: float = 0.0
+    left: float = 0.0
+    bottom: float = 0.0
+    right: float = 0.0
+
+    def inside(self, rows: int, cols: int) -> tuple[slice, slice]:
+        """Return the rows and columns between the margins; at least one of each."""
+        return _between(self.top, self.bottom, rows), _between(self.left, self.right, cols)
+
+
+NO_MARGINS = Margins()
+
+
+def black_margins(image: npt.NDArray[np.uint8]) -> Margins:
+    """Return the black margins of a picture (rows, cols); a black picture has none."""
+    if not any(_black(line) for line in (image[0], image[-1], image[:, 0], image[:, -1])):
+        return NO_MARGINS
+    _, bright = cv2.threshold(image, _BLACK, 1, cv2.THRESH_BINARY)
+    spans = []
+    for axis, length in ((1, image.shape[1]), (0, image.shape[0])):
+        sums = cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+        content = np.flatnonzero(sums > _BRIGHT_SHARE * length)
+        if content.size == 0:
+            return NO_MARGINS
+        first, last, lines = int(content[0]), int(content[-1]), sums.size
+        if last + 1 - first < _LEAST_LEFT * lines:
+            return NO_MARGINS
+        spans.append((first / lines, (lines - 1 - last) / lines))
+    (top, bottom), (left, right) = spans
+    return Margins(top, left, bottom, right)
+
+
+def _black(line: npt.NDArray[np.uint8]) -> bool:
+    return bool(np.count_nonzero(line > _BLACK) <= _BRIGHT_SHARE * line.size)
+
+
+def _between(before: float, after: float, length: int) -> slice:
+    first = min(round(before * length), length - 1)
+    return slice(first, max(length - round(after * length), first + 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Position of an image of `rows` × `cols` inside the padded square of `size` pixels."""
+    """Position of an image of `rows` × `cols` inside the padded square of `size` pixels.
+
+    `margins` are cut off first; `top`, `left`, `height` and `width` are those of the rest.
+    """
 
     rows: int
     cols: int
@@ -57,35 +119,47 @@ class Geometry:
     left: int
     height: int
     width: int
+    margins: Margins = NO_MARGINS
 
     @classmethod
-    def fit(cls, rows: int, cols: int, size: int) -> "Geometry":
-        """Scale the longer side to `size`, keep the aspect and centre the image."""
-        scale = size / max(rows, cols)
-        height = min(size, max(1, round(rows * scale)))
-        width = min(size, max(1, round(cols * scale)))
+    def fit(cls, rows: int, cols: int, size: int, margins: Margins = NO_MARGINS) -> "Geometry":
+        """Cut off the margins, scale the longer side to `size`, keep the aspect and centre it."""
+        kept_rows, kept_cols = (kept.stop - kept.start for kept in margins.inside(rows, cols))
+        scale = size / max(kept_rows, kept_cols)
+        height = min(size, max(1, round(kept_rows * scale)))
+        width = min(size, max(1, round(kept_cols * scale)))
         top, left = (size - height) // 2, (size - width) // 2
-        return cls(rows, cols, size, top, left, height, width)
+        return cls(rows, cols, size, top, left, height, width, margins)
+
+    @classmethod
+    def of(cls, image: npt.NDArray[np.uint8], spec: InputSpec) -> "Geometry":
+        """Return the position of an image (rows, cols) in the input of a network."""
+        margins = black_margins(image) if spec.trim else NO_MARGINS
+        return cls.fit(image.shape[0], image.shape[1], spec.size, margins)
 
     def to_input(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Resize an image of (rows, cols) and pad it with black to (size, size)."""
-        shrink = self.height < self.rows or self.width < self.cols
+        kept = image[self.margins.inside(self.rows, self.cols)]
+        shrink = self.height < kept.shape[0] or self.width < kept.shape[1]
         interpolation = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-        resized = cv2.resize(image, (self.width, self.height), interpolation=interpolation)
+        resized = cv2.resize(kept, (self.width, self.height), interpolation=interpolation)
         padded = np.zeros((self.size, self.size), dtype=np.uint8)
         padded[self.top : self.top + self.height, self.left : self.left + self.width] = resized
         return padded
 
     def to_original(self, grid: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Resize a map (h, w) of the square to the original pixels (rows, cols)."""
+        """Resize a map (h, w) of the square to the original pixels (rows, cols); margins get 0."""
         if grid.ndim != 2:
             raise ImageError(f"a map has two dimensions, not {grid.ndim}")
         plane = np.ascontiguousarray(grid, dtype=np.float32)
         # Linear interpolation of cells of 32 pixels would draw their grid.
         square = cv2.resize(plane, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
         content = square[self.top : self.top + self.height, self.left : self.left + self.width]
-        full = cv2.resize(content, (self.cols, self.rows), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(full, dtype=np.float32)
+        inside = self.margins.inside(self.rows, self.cols)
+        full = np.zeros((self.rows, self.cols), dtype=np.float32)
+        rows, cols = full[inside].shape
+        full[inside] = cv2.resize(content, (cols, rows), interpolation=cv2.INTER_LINEAR)
+        return full
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:
@@ -105,11 +179,11 @@ def normalise(square: npt.NDArray[np.uint8], spec: InputSpec) -> Tensor:
 
 
 def preprocess(image: npt.NDArray[np.uint8], spec: InputSpec) -> tuple[Tensor, Geometry]:
-    """Resize an image to the network's input, padded with black, and normalise it.
+    """Bring an image to the network's input, padded with black, and normalise it.
 
     `image` is uint8 (rows, cols), displayed with 0 black and 255 white. Returns a float32 tensor
     (channels, size, size) and the geometry for the way back. Raises ImageError.
     """
     check_image(image)
-    geometry = Geometry.fit(image.shape[0], image.shape[1], spec.size)
+    geometry = Geometry.of(image, spec)
     return normalise(geometry.to_input(image), spec), geometry

@@ -104,6 +104,7 @@ class TrainingConfig:
         Option("First weights: scratch, imagenet, or the folder of a bundle."),
     ] = Initialisation.SCRATCH
     size: Annotated[int, Option("Side of the network's input in pixels.")] = 224
+    trim: Annotated[bool, Option("Cut black margins off the films, in training and in use.")] = True
     epochs: Annotated[int, Option("Passes over the films.")] = 20
     batch_size: Annotated[int, Option("Films per step.")] = 32
     learning_rate: Annotated[float, Option("Highest learning rate.")] = 1e-3

@@ -179,10 +179,10 @@ def _first_network(
     torch.manual_seed(config.seed)
     if start is not None:
         spec = start.card.input
-        return start.network, InputSpec(config.size, spec.mean, spec.std)
+        return start.network, InputSpec(config.size, spec.mean, spec.std, config.trim)
     network = initial_network(Initialisation(str(config.init)), blocks)
     start_at_prevalence(network, data.films, config.balance)
-    return network, InputSpec(config.size)
+    return network, InputSpec(config.size, trim=config.trim)
 
 
 def _check_lineage(ancestor: Bundle, data: _Data) -> None:

@@ -24,7 +24,7 @@ from cxr_model.predict.prediction import Prediction
 from cxr_model.predict.predictor import Predictor
 from cxr_model.predict.region import Region
 from cxr_model.predict.summary_sheet import Captions, draw_summary
-from cxr_model.predict.transform import Geometry
+from cxr_model.predict.transform import Geometry, Margins
 from daemon.analyse.check_picture import Examiner, check_picture
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
 from daemon.analyse.film_file import Form
@@ -316,16 +316,21 @@ def on_stored_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) 
     """Return the prediction of an upright film with maps and geometry of its stored grid."""
     box = prediction.geometry
     top, left, height, width = box.top, box.left, box.height, box.width
+    above, before, below, after = box.margins
     if pose.columns_reversed:
         left = box.size - left - width
+        before, after = after, before
     if pose.rows_reversed:
         top = box.size - top - height
+        above, below = below, above
     if pose.transposed:
         top, left, height, width = left, top, width, height
+        above, before, below, after = before, above, after, below
+    margins = Margins(above, before, below, after)
     baseline = prediction.baseline
     return replace(
         prediction,
         maps=pose.to_stored(prediction.maps),
         baseline=None if baseline is None else pose.to_stored(baseline),
-        geometry=Geometry(rows, columns, box.size, top, left, height, width),
+        geometry=Geometry(rows, columns, box.size, top, left, height, width, margins),
     )

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_model.errors import ImageError
-from cxr_model.predict.transform import Geometry, InputSpec, preprocess
+from cxr_model.predict.transform import (
+    NO_MARGINS,
+    Geometry,
+    InputSpec,
+    Margins,
+    black_margins,
+    preprocess,
+)
 
 SIDES = st.integers(1, 700)
 
@@ -48,6 +55,60 @@ def test_an_image_survives_the_way_to_the_input_and_back() -> None:
     geometry = Geometry.fit(rows, cols, 224)
     back = geometry.to_original(geometry.to_input(image).astype(np.float32))
     assert np.abs(back - image)[4:-4, 4:-4].max() < 3
+
+
+def test_black_margins_are_cut_off_and_come_back() -> None:
+    spec = InputSpec(64, trim=True)
+    film = np.random.default_rng(0).integers(40, 250, (90, 60), dtype=np.uint8)
+    boxed = np.zeros((150, 80), np.uint8)
+    boxed[20:110, 5:65] = film
+    boxed += np.random.default_rng(1).integers(0, 6, boxed.shape, dtype=np.uint8)
+    boxed[20:110, 5:65] = film
+    plain, place = preprocess(film, spec)
+    found, in_box = preprocess(boxed, spec)
+    assert torch.equal(plain, found)
+    grid = np.random.default_rng(2).random((2, 2), dtype=np.float32) + 0.1
+    back = in_box.to_original(grid)
+    assert back.shape == boxed.shape
+    np.testing.assert_array_equal(back[20:110, 5:65], place.to_original(grid))
+    back[20:110, 5:65] = 0
+    assert not back.any()
+
+
+def test_margins_stay_without_trim() -> None:
+    boxed = np.zeros((90, 60), np.uint8)
+    boxed[20:70, 5:55] = 200
+    _, geometry = preprocess(boxed, InputSpec(64))
+    assert geometry == Geometry.fit(90, 60, 64)
+
+
+@pytest.mark.parametrize(
+    ("mark", "kept"),
+    [((slice(0, 4), slice(10, 14)), (0, 70)), ((slice(10, 60), slice(58, 60)), (10, 70))],
+)
+def test_a_marker_in_a_margin_is_kept(mark: tuple[slice, slice], kept: tuple[int, int]) -> None:
+    image = np.zeros((90, 60), np.uint8)
+    image[20:70, 5:55] = 200
+    image[mark] = 255
+    rows, _ = black_margins(image).inside(90, 60)
+    assert (rows.start, rows.stop) == kept
+
+
+@pytest.mark.parametrize("bright", [0, 20])
+def test_a_nearly_black_picture_is_not_trimmed(bright: int) -> None:
+    image = np.zeros((90, 90), np.uint8)
+    image[40 : 40 + bright, 40 : 40 + bright] = 255
+    assert black_margins(image) == NO_MARGINS
+
+
+@given(shares=st.tuples(*[st.floats(0, 0.6)] * 4), rows=st.integers(1, 90), cols=st.integers(1, 90))
+def test_margins_leave_something(
+    shares: tuple[float, float, float, float], rows: int, cols: int
+) -> None:
+    geometry = Geometry.fit(rows, cols, 32, Margins(*shares))
+    square = geometry.to_input(np.full((rows, cols), 255, np.uint8))
+    assert square.any()
+    assert geometry.to_original(np.ones((2, 2), np.float32)).shape == (rows, cols)
 
 
 def test_a_flat_map_stays_flat() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.prediction import Prediction
 from cxr_model.predict.predictor import Predictor
-from cxr_model.predict.transform import Geometry
+from cxr_model.predict.transform import Geometry, Margins
 from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
 from daemon.analyse.gate_and_decode import Film
 from daemon.analyse.pipeline import Analysis, Pipeline, on_stored_grid
@@ -62,7 +62,8 @@ def test_a_rotated_or_mirrored_film_has_the_same_findings_and_maps_on_its_grid(
 def test_the_mean_film_turns_with_the_maps(orientation: str) -> None:
     maps = np.random.default_rng(0).random((14, 2, 2), dtype=np.float32)
     baseline = maps[::-1].copy()
-    upright = Prediction((), maps, Geometry.fit(40, 30, 64), baseline)
+    margins = Margins(top=0.1, left=0.2, bottom=0.25, right=0.3)
+    upright = Prediction((), maps, Geometry.fit(40, 30, 64, margins), baseline)
     pose, _ = pose_of(orientation, {})
     turned = on_stored_grid(upright, pose, *lie_as(np.zeros((40, 30)), orientation).shape)
     wanted = lie_as(upright.heat("Mass"), orientation)
