@@ -29,6 +29,9 @@ LARGEST_CARD = 4 * MB
 #: DenseNet-121 has 28 MB in float32.
 LARGEST_WEIGHTS = 64 * MB
 
+# Outputs of a classifier: published ones have 14 or 18, ImageNet's 1,000.
+_MOST_OUTPUTS = 1_000
+
 #: Largest difference of a logit for the reference film. Processors and versions of libraries
 #: differ by about 1e-4, a GPU that rounds to TF32 by about 1e-2; another network by about 1.
 REFERENCE_TOLERANCE = 0.02
@@ -186,8 +189,12 @@ def _tensors(data: bytes) -> dict[str, Tensor]:
 
 
 def _outputs(tensors: Mapping[str, Tensor]) -> int:
+    """Return the number of outputs. Raises BundleError before a network of many is made."""
     last = tensors.get("classifier.bias")
-    return 0 if last is None else last.numel()
+    outputs = 0 if last is None else last.numel()
+    if outputs > _MOST_OUTPUTS:
+        raise BundleError(f"the weights have {outputs:,} outputs, more than {_MOST_OUTPUTS:,}")
+    return outputs
 
 
 def _fill(network: DenseNet121, tensors: Mapping[str, Tensor], card: Card) -> None:

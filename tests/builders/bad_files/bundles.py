@@ -129,6 +129,7 @@ def _large(path: Path) -> None:
 
 
 FIRST, LAST = "features.conv0.weight", "classifier.weight"
+BIAS = "classifier.bias"
 
 BUNDLES = (
     text("mean of NaN", "NaN is not a number of JSON", lambda t: t.replace("0.485", "NaN")),
@@ -269,6 +270,11 @@ BUNDLES = (
         "weights of 0",
         "gives other outputs here",
         _tensors(lambda t: t[LAST].zero_()),
+    ),
+    weights(
+        "300,000 outputs",
+        "have 300,000 outputs, more than 1,000",
+        _tensors(lambda t: t.update({BIAS: torch.zeros(300_000)})),
     ),
     weights("no classifier", "Missing key|missing", _tensors(lambda t: t.pop(LAST))),
 )
