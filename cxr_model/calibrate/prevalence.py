@@ -55,6 +55,9 @@ def target_prevalence(name: str, labels: Sequence[str] = LABELS) -> Mapping[str,
     table = read_table(path, CalibrationError, dtype=str, keep_default_na=False)
     if not {"label", "prevalence"} <= set(table.columns):
         raise CalibrationError(f"{path} is no table of prevalences: it has label, prevalence")
+    if table["label"].duplicated().any():
+        twice = table.loc[table["label"].duplicated(), "label"].iloc[0]
+        raise CalibrationError(f"{path} names the prevalence of {shown(twice)} twice")
     rows = zip(table["label"], table["prevalence"], strict=True)
     found = {label: _checked(path, label, text) for label, text in rows}
     missing = [label for label in labels if label not in found]

@@ -127,6 +127,7 @@ def load_soft_targets(path: Path) -> dict[str, npt.NDArray[np.float32]]:
         raise DataError(f"{path} holds a probability that is not a number: {error}") from error
     if not ((values >= 0) & (values <= 1)).all():
         raise DataError(f"{path} holds values that are not probabilities")
+    _need_unique(path, table["image"])
     return dict(zip(table["image"].tolist(), values, strict=True))
 
 
@@ -174,13 +175,13 @@ def _official(table: pd.DataFrame, images: Path, table_path: Path) -> Iterator[R
         yield Record(
             path=path,
             image=name,
-            patient_id=str(row["Patient ID"]),
+            patient_id=str(row["Patient ID"]).strip(),
             labels=parse_findings(str(row["Finding Labels"])),
             view=str(row.get("View Position", "")),
             sex=str(row.get("Patient Gender", "")),
             age=_age(str(row.get("Patient Age", ""))),
             part=parts.get(name) if parts else None,
-            source=str(row.get("source", "")),
+            source=str(row.get("source", "")).strip(),
             aspect=_aspect(table_path, row.get(_WIDTH, ""), row.get(_HEIGHT, "")),
         )
 
@@ -204,13 +205,13 @@ def _simple(table: pd.DataFrame, images: Path) -> Iterator[Record | None]:
         yield Record(
             path=path,
             image=str(row.get("image") or path.name),
-            patient_id=str(row["patient_id"]),
+            patient_id=str(row["patient_id"]).strip(),
             labels=parse_findings(str(row["labels"])),
             view=str(row.get("view", "")),
             sex=str(row.get("sex", "")),
             age=_age(str(row.get("age", ""))),
             part=_part(str(row.get("split", ""))),
-            source=str(row.get("source", "")),
+            source=str(row.get("source", "")).strip(),
         )
 
 
@@ -219,11 +220,18 @@ def _original_aspects(path: Path) -> dict[str, float]:
     lacking = set(_SIZES) - set(table.columns)
     if lacking:
         raise DataError(f"{path} has no column {sorted(lacking)[0]}")
+    _need_unique(path, table["image"])
     aspects = {
         str(row["image"]): _aspect(path, row["original_width"], row["original_height"])
         for row in table.to_dict("records")
     }
     return {image: aspect for image, aspect in aspects.items() if aspect is not None}
+
+
+def _need_unique(path: Path, images: pd.Series) -> None:
+    twice = images[images.duplicated()]
+    if not twice.empty:
+        raise DataError(f"{path} lists the image {shown(twice.iloc[0])} twice")
 
 
 def _aspect(path: Path, width: str, height: str) -> float | None:

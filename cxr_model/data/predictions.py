@@ -1,5 +1,6 @@
 """Tables of predictions with outcomes: ``image, patient_id, prob_<label>…, y_<label>…``."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,11 @@ GROUP_COLUMNS = ("view", "sex", "age", "source")
 
 #: Optional column: 1 if the probabilities are calibrated, 0 if they are the network's own.
 CALIBRATED_COLUMN = "calibrated"
+
+
+# A quote before a formula, by which a table is made safe for spreadsheets. With it a patient would
+# not be known as one of a training.
+_QUOTE = re.compile(r"(?:(?<=^)|(?<=[;\s\"]))'(?=\s*[=+\-@＝＋－＠])")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +131,8 @@ class Predictions:
         """
         names = {"image": str, "patient_id": str, "source": str}
         table = read_table(path, DataError, columns=_is_used, dtype=names)
+        for name in {"image", "patient_id"} & set(table.columns):
+            table[name] = table[name].str.replace(_QUOTE, "", regex=True).str.strip()
         try:
             return cls.from_table(table)
         except DataError as error:

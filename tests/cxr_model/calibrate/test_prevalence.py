@@ -136,6 +136,7 @@ def test_a_table_of_prevalences_is_read(tmp_path: Path) -> None:
         ("label,prevalence\nCough,0.1\n", "Cough.* is not one of the 14 labels"),
         ("label,prevalence\nMass,1.5\n", "1.5.*, not between 0 and 1"),
         ("label,prevalence\nMass,nan\n", "not between"),
+        ("label,prevalence\nMass,0.1\nMass,0.2\n", "prevalence of 'Mass' twice"),
         ("label,prevalence\nMass,\n", "not between"),
         ("finding,share\nMass,0.1\n", "it has label, prevalence"),
         ("\x00", "is no table"),

@@ -56,6 +56,20 @@ def test_official_layout_has_the_original_proportions(tmp_path: Path) -> None:
     assert [record.aspect for record in load_labels(tmp_path, tmp_path).records] == [1.5, 1.5]
 
 
+def test_spaces_make_no_other_source_or_patient(tmp_path: Path) -> None:
+    table = simple_dataset(tmp_path, patients=3)
+    header, *rows = table.read_text().splitlines()
+    column = header.split(",").index("patient_id")
+    spaced = []
+    for number, row in enumerate(rows):
+        cells = row.split(",")
+        cells[column] = f"7{' ' * number}"
+        spaced.append(",".join([*cells, f"hospital{' ' * number}"]))
+    table.write_text("\n".join([f"{header},source", *spaced]))
+    records = load_labels(tmp_path, table).records
+    assert {(record.patient_id, record.source) for record in records} == {("7", "hospital")}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -121,6 +135,12 @@ def test_soft_targets_that_are_not_probabilities(tmp_path: Path, value: str, mes
     path = teacher_table(tmp_path / "soft.csv", ["a.png"], 0.25)
     path.write_text(path.read_text().replace("0.25", value))
     with pytest.raises(DataError, match=message):
+        load_soft_targets(path)
+
+
+def test_soft_targets_of_one_film_twice_are_refused(tmp_path: Path) -> None:
+    path = teacher_table(tmp_path / "soft.csv", ["a.png", "a.png"], 0.25)
+    with pytest.raises(DataError, match=r"lists the image .a\.png. twice"):
         load_soft_targets(path)
 
 
