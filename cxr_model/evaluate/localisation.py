@@ -186,9 +186,11 @@ class Localiser:
         counted = 1.0 - np.asarray(self._unplaced[label], dtype=np.float64)
         order = np.argsort([-one.score for one in detections], kind="stable")
         once = counted[order][None]
+        # The mean box is a detection on every film, also where the map is nowhere positive.
+        detected = (called, called, np.ones_like(called))
         points = [
-            _expected_ap(once * called[order], hits[kind, order], positive[order].sum())
-            for kind in range(3)
+            _expected_ap(once * found[order], hits[kind, order], positive[order].sum())
+            for kind, found in enumerate(detected)
         ]
         drawn = [
             _average_precision(weights * once, called[order], hits[0, order], positive[order])

@@ -115,6 +115,13 @@ def test_the_mean_box_is_that_of_other_films() -> None:
     assert found["Nodule"].accuracy["iou_10"].mean_box == 0.0
 
 
+def test_the_mean_box_is_a_detection_where_the_map_has_no_heat() -> None:
+    films = {"a": hot(16, 16), "b": hot(16, 16, -1.0), "c": hot(16, 16, -1.0)}
+    found = compare([quarter(name) for name in films], films)["Mass"].ap_30
+    assert found.value == pytest.approx(1 / 3)
+    assert found.mean_box == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(("right", "better"), [(0, False), (1, False), (4, True), (8, True)])
 def test_few_boxes_decide_only_by_their_interval(right: int, better: bool) -> None:
     films = {str(n): hot(16, 16) if n < right else hot(40, 40) for n in range(8)}
