@@ -13,6 +13,7 @@ from cxr_model.calibrate.calibration import Calibration
 from cxr_model.calibrate.call_rates import call_rates
 from cxr_model.calibrate.goal import Aim, Goal
 from cxr_model.calibrate.likelihood_ratio import common_ratio, prior_probabilities
+from cxr_model.data.patients import recorded_sets
 from cxr_model.data.predictions import Predictions
 from cxr_model.errors import CalibrationError
 from cxr_model.findings import LABELS
@@ -147,11 +148,13 @@ def recalibrate_bundle(
 
     `fitted` are the films of the calibration with the network's own probabilities, not those of
     the former curves. `agreement` is the card's table `calibration`. The metrics are removed,
-    because they belong to the former curves and thresholds. Raises DataError if the probabilities
-    are calibrated already, CalibrationError if a label is missing or the films cannot show `goal`.
+    because they belong to the former curves and thresholds. Raises PatientOverlapError if the
+    network was trained on one of the patients, DataError if the probabilities are calibrated
+    already, CalibrationError if a label is missing or the films cannot show `goal`.
     """
     need_every_label(fitted)
     fitted.need_network_probabilities()
+    refuse_training_patients(bundle, fitted)
     calibrated = calibration.apply_to_fitted(fitted)
     chosen = operating_point(
         calibrated, goal, "the patients the calibration was fitted on", calibration.prevalence
@@ -183,6 +186,15 @@ def need_every_label(predictions: Predictions) -> None:
     if predictions.labels != LABELS:
         missing = next(label for label in LABELS if label not in predictions.labels)
         raise CalibrationError(f"a bundle needs outcomes of every label; {missing} is missing")
+
+
+def refuse_training_patients(bundle: Bundle, films: Predictions) -> None:
+    """Raise PatientOverlapError if the network of `bundle` was trained on one of the patients.
+
+    Raises BundleError if the card's record of them is malformed.
+    """
+    for seen in recorded_sets(bundle.card.provenance):
+        seen.refuse(films.patients, bundle.card.name)
 
 
 def positives(films: Predictions) -> dict[str, int]:

@@ -7,10 +7,15 @@ from typing import Any
 
 from cxr_model.calibrate.goal import FEW_FILMS_WITHOUT_FINDINGS, Aim, Goal
 from cxr_model.calibrate.likelihood_ratio import without_findings
-from cxr_model.calibrate.operating_point import need_every_label, operating_point, positives
+from cxr_model.calibrate.operating_point import (
+    need_every_label,
+    operating_point,
+    positives,
+    refuse_training_patients,
+)
 from cxr_model.data.patients import PatientSet
 from cxr_model.data.predictions import Predictions
-from cxr_model.errors import BundleError, CalibrationError
+from cxr_model.errors import CalibrationError
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import timestamp
@@ -33,7 +38,7 @@ def rethreshold_bundle(bundle: Bundle, films: Predictions, *, goal: Goal, now: d
     """
     need_every_label(films)
     films.need_network_probabilities()
-    _refuse_training_patients(bundle, films)
+    refuse_training_patients(bundle, films)
     _need_both_kinds(films, goal)
     curves = calibrators_from_card(bundle.card.calibrators)
     calibrated = films.with_probabilities(
@@ -72,17 +77,6 @@ def rethreshold_bundle(bundle: Bundle, films: Predictions, *, goal: Goal, now: d
         },
     )
     return bundle.with_card(card)
-
-
-def _refuse_training_patients(bundle: Bundle, films: Predictions) -> None:
-    for seen in bundle.card.provenance.get("fitted_on", ()):
-        try:
-            patients = PatientSet.from_json(seen)
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"the card's fitted_on is malformed ({error}); fetch or train the bundle again"
-            ) from error
-        patients.refuse(films.patients, bundle.card.name)
 
 
 def _patients(bundle: Bundle, films: Predictions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cxr_model.errors import PatientOverlapError
+from cxr_model.errors import BundleError, PatientOverlapError
 
 # 64 bits of each digest: two of a million patients share one with a chance of 1 in 10 million.
 _BYTES = 8
@@ -70,6 +70,19 @@ class PatientSet:
         if len(digests) * _BYTES != len(joined) or len(digests) != content["patients"]:
             raise ValueError("the digests of the patients are damaged")
         return cls(salt, digests)
+
+
+def recorded_sets(origin: Any) -> list[PatientSet]:
+    """Return the sets that a part of a card's provenance names as `fitted_on`.
+
+    Raises BundleError, in one line, if they are malformed.
+    """
+    try:
+        return [PatientSet.from_json(content) for content in origin.get("fitted_on", ())]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"the card's fitted_on is malformed ({error}); fetch or train the bundle again"
+        ) from error
 
 
 def _digest(salt: bytes, patient: str) -> bytes:

@@ -1,16 +1,16 @@
 """The metrics on a card: some columns of the metrics table, rounded and as JSON."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from cxr_model.calibrate.call_rates import call_rates
-from cxr_model.data.patients import PatientSet
+from cxr_model.calibrate.prevalence import before_shift
+from cxr_model.data.patients import PatientSet, recorded_sets
 from cxr_model.data.predictions import Predictions
-from cxr_model.errors import BundleError
 from cxr_model.evaluate.bootstrap import RESAMPLES
 from cxr_model.evaluate.evaluation import MEAN, groups, metrics_table, source_name
 from cxr_model.evaluate.localisation import Localisation, localisation_card
@@ -74,23 +74,36 @@ def with_metrics(
 
     `part` is ``held_out`` for patients of the training table that were held out, else
     ``evaluated``. `excluded` are sources for training only beside those of the card.
+    Brier scores are those before the shift of the curves to another prevalence.
     `stability` is the output of `measure_stability`, `localisation` that of `Localiser`.
     Raises PatientOverlapError if the card records that the bundle was fitted on one of the
     patients.
     """
     card = bundle.card
-    for part_of_model, seen in _fitted_on(card):
-        seen.refuse(calibrated.patients, part_of_model)
+    refuse_fitted(card, calibrated.patients)
+    scored, thresholds = before_shift(
+        calibrated, card.thresholds, card.calibration.get("shifts", {})
+    )
     sources = sorted({*training_only(card), *excluded})
     measured = {
         "headline": headline(calibrated, sources, part=part, resamples=resamples),
-        part: card_metrics(calibrated, card.thresholds, resamples=resamples),
+        part: card_metrics(scored, thresholds, resamples=resamples),
         **({} if stability is None else {"stability": stability_card(stability)}),
         **({"localisation": localisation_card(localisation)} if localisation else {}),
     }
     kept = {name: value for name, value in card.metrics.items() if name not in measured}
     provenance = {**card.provenance, **({"training_only": sources} if sources else {})}
     return bundle.with_card(replace(card, metrics={**measured, **kept}, provenance=provenance))
+
+
+def refuse_fitted(card: Card, patients: Iterable[str]) -> None:
+    """Raise PatientOverlapError if the card records that a part was fitted on one of `patients`.
+
+    The parts are the network, its curves and its thresholds.
+    """
+    names = frozenset(patients)
+    for part_of_model, seen in _fitted_on(card):
+        seen.refuse(names, part_of_model)
 
 
 def training_only(card: Card) -> tuple[str, ...]:
@@ -107,11 +120,8 @@ def _fitted_on(card: Card) -> Iterator[tuple[str, PatientSet]]:
         "the choice of thresholds": card.provenance.get("thresholds", {}),
     }
     for name, origin in fitted.items():
-        try:
-            for patients in origin.get("fitted_on", ()):
-                yield name, PatientSet.from_json(patients)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"the card's fitted_on is malformed: {error}") from error
+        for patients in recorded_sets(origin):
+            yield name, patients
 
 
 def headline(

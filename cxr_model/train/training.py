@@ -15,7 +15,7 @@ from cxr_model.calibrate.prevalence import target_prevalence
 from cxr_model.data.chestxray14 import LabelTable, Record, load_labels, load_soft_targets
 from cxr_model.data.films import Film, class_films, films_with_soft_logits, labelled_films
 from cxr_model.data.image_file import shortest_side
-from cxr_model.data.patients import PatientSet
+from cxr_model.data.patients import PatientSet, recorded_sets
 from cxr_model.data.split import Split, patient_split, positives
 from cxr_model.errors import DataError, PatientOverlapError, TrainingError
 from cxr_model.evaluate.score_films import held_out_films
@@ -194,9 +194,9 @@ def _check_lineage(ancestor: Bundle, data: _Data) -> None:
             f"{ancestor.card.name} was trained on these patients with another split, so it has "
             "seen some that would be held out now: use its split seed and fractions"
         )
-    for seen in ancestor.card.provenance.get("fitted_on", ()):
+    for seen in recorded_sets(ancestor.card.provenance):
         held_out = (record.patient_id for record in data.split.held_out)
-        PatientSet.from_json(seen).refuse(held_out, ancestor.card.name)
+        seen.refuse(held_out, ancestor.card.name)
 
 
 def _has_held_out(ancestor: Bundle, before: Mapping[str, Any], data: _Data) -> bool:

@@ -152,7 +152,7 @@ def _evaluate_table(
 
 def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None:
     from cxr_model.data.boxes import read_boxes
-    from cxr_model.evaluate.card_metrics import with_metrics
+    from cxr_model.evaluate.card_metrics import refuse_fitted, with_metrics
     from cxr_model.evaluate.evaluation import evaluate as measure
     from cxr_model.evaluate.localisation import write_localisation
     from cxr_model.evaluate.score_films import score_films
@@ -164,6 +164,9 @@ def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None
     model = Bundle.load(films.bundle or STARTER)
     predictor = Predictor(model, device=films.device, threads=films.threads)
     records, part = _films_to_measure(films, model)
+    if films.bundle_out is not None:
+        # Before the films are read, which may take hours.
+        refuse_fitted(model.card, (record.patient_id for record in records))
     progress = sys.stderr.isatty()
     boxes = read_boxes(films.boxes) if films.boxes is not None else ()
     scored = score_films(predictor, records, boxes, progress=progress)

@@ -119,7 +119,10 @@ def calibrate(
         calibration = refit_offsets(calibration, fitted)
     calibration.save(out)
     for label, curve in calibration.to_card().items():
-        typer.echo(f"{label:<20} {curve['method']:<9} {calibration.prevalence[label]:.4f}")
+        # A site's table may lack labels, whose curves stay.
+        share = calibration.prevalence.get(label)
+        shown = "not in the table of the site" if share is None else f"{share:.4f}"
+        typer.echo(f"{label:<20} {curve['method']:<9} {shown}")
     typer.echo(slope_line(slope.value, slope.low, slope.high))
     typer.echo(f"calibration: {out}; score it on other patients with `cxrd model evaluate`")
     if bundle is not None and bundle_out is not None:

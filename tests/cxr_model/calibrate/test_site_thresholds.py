@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_model.calibrate.calibration import calibrate
 from cxr_model.calibrate.goal import Aim, Goal
+from cxr_model.calibrate.operating_point import recalibrate_bundle
 from cxr_model.calibrate.site_thresholds import rethreshold_bundle
 from cxr_model.data.patients import PatientSet
 from cxr_model.data.predictions import Predictions
@@ -19,6 +21,7 @@ from cxr_model.evaluate.card_metrics import with_metrics
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.curves import logit, sigmoid
+from storage.files.csv_file import neutralise
 from tests.builders.made_models import INTERCEPT, NARROW, SLOPE, random_bundle
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -141,6 +144,39 @@ def test_patients_of_the_training_are_refused(bundle: Bundle) -> None:
     rethreshold_bundle(trained_on(seen[:1]), site(), goal=Goal(), now=NOW)
     with pytest.raises(BundleError, match="fitted_on is malformed"):
         rethreshold_bundle(trained_on([{"salt": "?"}]), site(), goal=Goal(), now=NOW)
+    odd = bundle.with_card(replace(bundle.card, provenance={"fitted_on": 5}))
+    with pytest.raises(BundleError, match="fitted_on is malformed"):
+        rethreshold_bundle(odd, site(), goal=Goal(), now=NOW)
+
+
+def test_curves_are_not_fitted_on_patients_of_the_training(bundle: Bundle) -> None:
+    seen = PatientSet.of(["P7", "P8", "Q1"]).to_json()
+    trained = bundle.with_card(replace(bundle.card, provenance={"fitted_on": [seen]}))
+    films = site()
+    with pytest.raises(PatientOverlapError, match="random was fitted on 2 of these patients"):
+        recalibrate_bundle(trained, calibrate(films), films, {}, goal=Goal(), now=NOW)
+
+
+def test_a_table_safe_for_spreadsheets_names_the_same_patients(tmp_path: Path) -> None:
+    names = ["-A1", "=B", "O'Neil", " '@x", "'quoted", "a;=b"]
+    films = site().where(np.arange(300) < len(names))
+    named = replace(films, patients=np.asarray(names, dtype=object))
+    named.to_csv(tmp_path / "p.csv", neutralise)
+    assert "'-A1" in (tmp_path / "p.csv").read_text()
+    read = Predictions.from_csv(tmp_path / "p.csv").patients.tolist()
+    assert read == ["-A1", "=B", "O'Neil", "@x", "'quoted", "a;=b"]
+
+
+def test_brier_scores_on_a_card_are_those_before_the_shift(bundle: Bundle) -> None:
+    films = site()
+    shifts = dict.fromkeys(LABELS, -2.0)
+    moved = bundle.with_card(replace(bundle.card, calibration={"shifts": shifts}))
+    shown = films.with_probabilities(sigmoid(logit(films.probabilities) - 2.0))
+    measured = with_metrics(moved, shown, part="evaluated", resamples=5).card.metrics["evaluated"]
+    expected = np.mean((films.probabilities[:, 4] - films.targets[:, 4]) ** 2)
+    assert measured["labels"]["Mass"]["brier"] == pytest.approx(expected, abs=1e-4)
+    called = shown.probabilities >= np.asarray([bundle.card.thresholds[label] for label in LABELS])
+    assert measured["calls_per_film"] == pytest.approx(called.sum(axis=1).mean(), abs=1e-4)
 
 
 def test_the_new_bundle_can_be_saved_and_loaded(bundle: Bundle, tmp_path: Path) -> None:

@@ -337,6 +337,12 @@ def test_predictions_of_a_site_refit_the_offsets(tmp_path: Path) -> None:
         assert run("calibrate", "--predictions", fitted, "--out", out, *options).returncode == 0
     assert '"local"' not in made[0].read_text()
     assert made[1].read_text().count('"local"') == len(SOME_LABELS)
+    some = predictions(tmp_path / "some.csv", first_patient=5000, seed=2, labels=SOME_LABELS[:1])
+    done = run(
+        *("calibrate", "--predictions", fitted, "--out", tmp_path / "c.json", "--local", some)
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("not in the table of the site") == len(SOME_LABELS) - 1
 
 
 def test_a_bundle_takes_the_curves_and_new_thresholds(bundle: Path, tmp_path: Path) -> None:
