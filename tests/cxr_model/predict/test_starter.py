@@ -33,6 +33,15 @@ def test_its_card_states_the_intended_use(starter: Bundle) -> None:
     assert all(row["positives"] > 0 for row in held_out["labels"].values())
 
 
+def test_its_headline_leaves_the_training_only_source_out(starter: Bundle) -> None:
+    card = starter.card
+    (training_only,) = card.provenance["training_only"]
+    headline = card.metrics["headline"]
+    assert training_only not in headline["sources"]
+    assert sorted(headline["sources"]) == sorted(card.metrics["held_out"]["by_source"])
+    assert headline["images"] == card.provenance["split"]["films"]["held_out"]
+
+
 def test_every_stage_held_out_the_same_patients(starter: Bundle) -> None:
     stages = starter.card.provenance["stages"]
     assert len(stages) > 1
@@ -43,7 +52,8 @@ def test_every_stage_held_out_the_same_patients(starter: Bundle) -> None:
 
 @pytest.mark.slow
 def test_its_measured_auc_can_be_measured_again(starter: Bundle, real_data: Path) -> None:
-    records = load_labels(real_data / "nih", real_data / "nih" / "labels.csv").records
+    nih = real_data / "nih"
+    records = load_labels(nih, nih / "labels.csv", nih / "original_sizes.csv").records
     unseen = held_out_films(starter, records)
     assert unseen is not None
     measured = score(starter.network, unseen, starter.card.input).mean_auc
