@@ -16,6 +16,14 @@ PRESENT = "A finding is called present when its probability reaches its threshol
 
 def test_the_starter_says_how_its_thresholds_were_chosen() -> None:
     assert operating_point_sentence(Bundle.load(STARTER).card.operating_point) == (
+        f"{PRESENT}; the thresholds are those of one likelihood ratio, 1.6, for at most 0.5 false "
+        "calls per film without findings, measured on validation patients."
+    )
+
+
+def test_a_specificity_is_told_as_films_below_the_threshold() -> None:
+    record = {"specificity": 0.85, "chosen_on": "validation patients"}
+    assert operating_point_sentence(record) == (
         f"{PRESENT}; each threshold is the lowest that keeps, measured on validation patients, "
         "at least 85 of 100 films without the finding below it (specificity 0.85)."
     )
@@ -67,7 +75,7 @@ def test_a_common_ratio_is_told_with_its_goal(goal: dict[str, float], said: str)
 
 def test_the_rule_alone_fits_one_line_of_the_summary_sheet() -> None:
     rule = threshold_rule(Bundle.load(STARTER).card.operating_point)
-    assert rule.startswith("the lowest that keeps")
+    assert rule.startswith("those of one likelihood ratio")
     assert len(rule) < 130
 
 
