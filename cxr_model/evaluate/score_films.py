@@ -91,7 +91,7 @@ def held_out_films(bundle: Bundle, records: Sequence[Record]) -> tuple[Record, .
             eligible=lambda record: not smallest or shortest_side(record.path) >= smallest,
             training_only=settings.get("training_only", ()),
         )
-    except (DataError, ImageError, KeyError, TypeError):
+    except (DataError, ImageError, KeyError, TypeError, ValueError):
         return None
     return split.held_out if split.fingerprint == recorded["fingerprint"] else None
 

@@ -39,6 +39,7 @@ def check_card(content: Mapping[str, Any]) -> None:
     _per_label(content, "calibrators", _calibrator)
     for name in ("operating_point", "provenance", "metrics"):
         _object(content[name], name)
+    _provenance(content["provenance"])
     for name in ("operating_point", "metrics"):
         _proportions(content[name], name)
     if content.get("map_baselines", {}) != {}:
@@ -125,6 +126,15 @@ def _calibrator(value: Any, label: str) -> None:
         values = parameter if isinstance(parameter, list) else [parameter]
         for number in values:
             _number(number, f"calibrator of {label}: {name}", (-1e6, 1e6))
+
+
+def _provenance(content: Mapping[str, Any]) -> None:
+    """Check the kinds of the records by which films and patients are left out or refused."""
+    for name in ("split", "recalibrated", "thresholds"):
+        _object(content.get(name, {}), f"provenance {name}")
+    for name in ("fitted_on", "stages", "training_only"):
+        if not isinstance(content.get(name, []), list | tuple):
+            raise BundleError(f"the card's provenance {name} is {shown(content[name])}, not a list")
 
 
 def _calibration(content: Any) -> None:

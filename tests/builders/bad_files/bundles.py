@@ -189,6 +189,14 @@ BUNDLES = (
     card("labels of a number", "labels are not the 14", lambda c: c.update(labels=14)),
     card("weights of null", "does not name its weights", lambda c: c.update(weights=None)),
     card("weights elsewhere", "no file name", lambda c: c["weights"].update(file="../w")),
+    card("split of 5", "provenance split is 5, not", lambda c: c["provenance"].update(split=5)),
+    card("stages of a text", "stages is 'x'", lambda c: c["provenance"].update(stages="x")),
+    card("fitted on 5", "fitted_on is 5", lambda c: c["provenance"].update(fitted_on=5)),
+    card(
+        "training only a text",
+        "training_only is 'site', not a list",
+        lambda c: c["provenance"].update(training_only="site"),
+    ),
     card("metrics of a list", "metrics is list, not an object", lambda c: c.update(metrics=[])),
     card(
         "other outputs",

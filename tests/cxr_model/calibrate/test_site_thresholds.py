@@ -144,9 +144,6 @@ def test_patients_of_the_training_are_refused(bundle: Bundle) -> None:
     rethreshold_bundle(trained_on(seen[:1]), site(), goal=Goal(), now=NOW)
     with pytest.raises(BundleError, match="fitted_on is malformed"):
         rethreshold_bundle(trained_on([{"salt": "?"}]), site(), goal=Goal(), now=NOW)
-    odd = bundle.with_card(replace(bundle.card, provenance={"fitted_on": 5}))
-    with pytest.raises(BundleError, match="fitted_on is malformed"):
-        rethreshold_bundle(odd, site(), goal=Goal(), now=NOW)
 
 
 def test_curves_are_not_fitted_on_patients_of_the_training(bundle: Bundle) -> None:
