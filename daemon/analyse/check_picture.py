@@ -37,6 +37,8 @@ def check_picture(film: Film, examiner: Examiner, rule: PictureRule) -> Film | R
         return _not_frontal(film, now, rule)
     if now.turned or now.inverted:
         # The picture does not look right after the steps either, so none of them is kept.
+        if first.view is not View.FRONTAL:
+            return _not_frontal(film, first, rule)
         notes = _doubts(first)
         better, now = film, first
     else:

@@ -169,6 +169,23 @@ class TurnedKnee:
         return appearance(turned=90) if lies else appearance(View.OTHER)
 
 
+class LyingOrInvertedFilm:
+    """Takes a lying picture for none of a chest; upright, for an inverted chest, not certainly."""
+
+    def examine(self, image: NDArray[np.uint8]) -> Appearance:
+        lies = image.shape != CHEST.shape
+        if lies:
+            return appearance(View.OTHER, turned=90)
+        return appearance(inverted=True, inverted_certain=False)
+
+
+def test_a_picture_that_is_not_put_right_needs_a_frontal_view_as_it_is() -> None:
+    film = Film(turned(CHEST, 90), (), AS_STORED)
+    refusal = check_picture(film, LyingOrInvertedFilm(), PictureRule.REFUSE)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.NOT_A_FRONTAL_CHEST
+
+
 def test_the_view_is_that_of_the_film_put_right() -> None:
     film = Film(turned(CHEST, 90), (), AS_STORED)
     refusal = check_picture(film, TurnedKnee(), PictureRule.REFUSE)
