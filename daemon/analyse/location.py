@@ -20,15 +20,16 @@ def location_sentence(metrics: Mapping[str, Any], label: str) -> str:
     boxes = measured.get("boxes")
     if not isinstance(boxes, int) or boxes < 1:
         return _UNTESTED
-    films = "1 box" if boxes == 1 else f"{boxes} boxes"
+    measured_on = "1 box" if boxes == 1 else f"{boxes} boxes"
     if not is_validated(metrics, label):
-        return f"location not validated: on {films} the map was no better than chance"
+        return f"location not validated: not shown to be better than chance on {measured_on}"
     shares = [measured.get(name) for name in ("pointing", "pointing_chance")]
     rates = [f"{share:.0%}" for share in shares if isinstance(share, int | float)]
     if len(rates) < len(shares):
-        return f"location better than chance on {films}"
+        return f"location better than chance on {measured_on}"
     return (
-        f"location: {rates[0]} of maps point into a radiologist's box (chance {rates[1]}, {films})"
+        f"location: {rates[0]} of maps point into a radiologist's box "
+        f"(chance {rates[1]}, {measured_on})"
     )
 
 

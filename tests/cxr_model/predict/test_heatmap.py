@@ -13,7 +13,7 @@ from cxr_model.predict.region import hot_mask
 LEGEND = Legend(
     "Pleural thickening",
     "probability 0.620, threshold 0.310",
-    "location not validated: on 10 boxes the map was no better than chance",
+    "location not validated: not shown to be better than chance on 10 boxes",
     "cxrd-starter 0.1",
 )
 

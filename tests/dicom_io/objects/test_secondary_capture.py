@@ -154,7 +154,7 @@ def test_a_legend_below_the_film_keeps_the_grid_of_the_source(tmp_path: Path) ->
     content = replace(
         capture_content(full_header(), rgb=rgb),
         legend_rows=30,
-        location="location not validated: on 10 boxes the map was no better than chance",
+        location="location not validated: not shown to be better than chance on 10 boxes",
     )
     path = written(build_capture(content), tmp_path)
     ds = pydicom.dcmread(path)
@@ -163,7 +163,7 @@ def test_a_legend_below_the_film_keeps_the_grid_of_the_source(tmp_path: Path) ->
     assert ds.SourceImageSequence[0].SpatialLocationsPreserved == "YES"
     assert "Its legend is below the film, from row 65." in ds.DerivationDescription
     for text in (ds.DerivationDescription, ds.ImageComments):
-        assert "Location not validated: on 10 boxes the map was no better than chance." in text
+        assert "Location not validated: not shown to be better than chance on 10 boxes." in text
     assert validate(path) == []
 
 
