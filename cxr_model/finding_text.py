@@ -6,6 +6,9 @@ odds over those at the threshold, which compares rare findings with frequent one
 
 import math
 
+NOT_CALIBRATED = "the probabilities are not calibrated"
+"""Note on every film if the slope of the card's probabilities is unknown or differs from 1."""
+
 _MOST_DECIMALS = 6
 _NEAREST = 1e-6
 

@@ -71,11 +71,12 @@ class LaneError:
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """The model of an analysis."""
+    """The model of an analysis, and the notes on the image."""
 
     name: str
     version: str
     sha256: str
+    notes: tuple[str, ...]
 
 
 class Status:
@@ -169,11 +170,16 @@ class Status:
         """Return the model of the newest image with findings, or None."""
         with_findings = select(func.max(findings.c.instance_id)).scalar_subquery()
         query = select(
-            instances.c.model_name, instances.c.model_version, instances.c.model_sha256
+            instances.c.model_name,
+            instances.c.model_version,
+            instances.c.model_sha256,
+            instances.c.notes,
         ).where(instances.c.id == with_findings)
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
-        return ModelIdentity(*row) if row is not None else None
+        if row is None:
+            return None
+        return ModelIdentity(row.model_name, row.model_version, row.model_sha256, tuple(row.notes))
 
 
 def _last_error(lane: str, state: JobState) -> Select[tuple[str, datetime]]:

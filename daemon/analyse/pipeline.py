@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cxr_model.check.picture_check import PictureCheck
 from cxr_model.errors import ImageError
+from cxr_model.finding_text import NOT_CALIBRATED
 from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.card import Card
 from cxr_model.predict.heatmap import Legend, render
@@ -49,9 +50,6 @@ from storage.records import ObjectKind
 
 MANUFACTURER = "cxrd"
 """Written into every object; the gate recognises results of this software by it."""
-
-NOT_CALIBRATED = "the probabilities are not calibrated"
-"""Note on every film if the slope of the card's probabilities is unknown or differs from 1."""
 
 # Exceptions raised while building an object from a malformed header.
 _BUILD_ERRORS = (

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from cxr_model.finding_text import NOT_CALIBRATED
 from daemon.config.settings import Config
 from daemon.web.health import HealthReport, Level, Part
 from daemon.worker.redaction import redact
@@ -88,6 +89,12 @@ class Overview:
     instance_counts: Mapping[InstanceState, int]
     images: tuple[RecentInstance, ...]
     model: ModelIdentity | None
+
+    @property
+    def calibration(self) -> str:
+        """Words on the calibration of the model; empty if its newest image has no note on it."""
+        is_noted = self.model is not None and NOT_CALIBRATED in self.model.notes
+        return "not calibrated" if is_noted else ""
 
 
 def collect_overview(config: Config, store: Store, health: HealthReport, now: datetime) -> Overview:

@@ -120,7 +120,7 @@ def test_model_is_that_of_the_newest_analysis(store: Store, clock: Clock) -> Non
     analyse(store, clock.now)
     job = claim(store, JobKind.ANALYSE)
     store.results.record_refusal(job, int(job.subject), "LATERAL_VIEW", "")
-    assert store.status.latest_model() == ModelIdentity("starter", "1", "cd")
+    assert store.status.latest_model() == ModelIdentity("starter", "1", "cd", ("no PixelSpacing",))
 
 
 @pytest.mark.parametrize("name", ["patient_id", "accession_number", "study_instance_uid"])

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from cxr_model.evaluate.text import bundle_text
+from cxr_model.finding_text import NOT_CALIBRATED
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.predictor import Predictor
 from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderPool
 from daemon.analyse.gate_and_decode import Refusal
-from daemon.analyse.pipeline import NOT_CALIBRATED, Pipeline
+from daemon.analyse.pipeline import Pipeline
 from dicom_io.read.header import read_dataset
 from dicom_io.report.document import build_report
 from storage.records import ObjectKind

@@ -3,15 +3,18 @@
 import json
 import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cxr_model.finding_text import NOT_CALIBRATED
 from daemon.worker.redaction import redact
 from dicom_io.peer.tls import examine
-from storage.store import Store
+from storage.records import JobKind
+from storage.store import Store, utc_now
 from tests.builders.certificates import Authority
-from tests.builders.store_rows import STUDY, new_instance
+from tests.builders.store_rows import STUDY, analysis, claim, new_instance, receive
 from tests.servers.website import PEER_WORDS, Site, cells, fill, running_site
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
@@ -46,6 +49,19 @@ def test_no_page_names_a_patient(site: Site, store: Store, path: str) -> None:
     text = site.ask(path).text
     for private in ("PAT4711", "ACC4712", STUDY, "1.2.840.", "4713", PEER_WORDS):
         assert private not in text
+
+
+@pytest.mark.parametrize("notes", [[NOT_CALIBRATED], ["low resolution"]])
+def test_page_says_not_calibrated_by_the_newest_result(
+    site: Site, store: Store, notes: list[str]
+) -> None:
+    receive(store, "1.1")
+    job = claim(store, JobKind.ANALYSE)
+    result = replace(analysis(utc_now()), notes=notes)
+    store.results.record_analysis(job, int(job.subject), result)
+    text = site.ask().text
+    assert "starter 1 <small>" in text
+    assert ("not calibrated" in text) is (NOT_CALIBRATED in notes)
 
 
 def test_empty_store_has_a_readable_page(site: Site) -> None:
