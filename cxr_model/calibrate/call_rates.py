@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from cxr_model.predict.curves import Floats
 #: Origin of the intervals, as a card names it.
 INTERVALS = (
     "95 %; of rates: exact (Clopper and Pearson) for the effective number of films, because films "
-    "of a patient are alike; of false calls: percentiles of resampled patients"
+    "of a patient are alike; of false calls: percentiles of resampled patients, the upper one at "
+    "least that of the share of films with a call"
 )
 
 _RESAMPLES = 1000
@@ -59,8 +60,10 @@ def call_rates(predictions: Predictions, thresholds: Mapping[str, float]) -> dic
         }
     empty = without_findings(predictions.targets)
     calls = called.sum(axis=1).astype(np.float64)
-    false_calls = _mean_over_patients(calls[empty], patients[empty])
     with_a_call = rate(calls[empty] > 0, patients[empty])
+    false_calls = _mean_over_patients(calls[empty], patients[empty])
+    # A film with a call has at least one, and resamples of films without a call have none.
+    false_calls = replace(false_calls, high=max(false_calls.high, with_a_call.high))
     return {
         "labels": labels,
         "calls_per_film": round(float(calls.mean()), _DIGITS),

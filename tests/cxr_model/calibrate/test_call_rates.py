@@ -56,6 +56,15 @@ def test_calls_are_counted_per_label_and_on_films_without_findings() -> None:
     assert measured["calls_per_film"] == 0.75
 
 
+def test_no_false_call_on_few_films_leaves_room_for_some() -> None:
+    names = np.array([str(i) for i in range(20)], dtype=object)
+    none = np.zeros((20, 1))
+    films = Predictions(("Mass",), names, names, none, none, pd.DataFrame(index=range(20)))
+    false_calls = call_rates(films, {"Mass": 0.5})["false_calls"]
+    assert false_calls["per_film_without_findings"] == 0.0
+    assert false_calls["per_film_without_findings_95"] == [0.0, 0.1684]
+
+
 def test_without_such_films_no_false_calls_are_claimed() -> None:
     names = np.array(["a"], dtype=object)
     one = np.ones((1, 1))
