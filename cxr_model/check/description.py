@@ -33,17 +33,27 @@ _COARSE = 256
 _CLIP = 0.25
 
 
-def describe(image: NDArray[np.uint8]) -> Floats:
-    """Return the description of a grey picture (rows, cols) as a vector of `LENGTH`.
+def standard(image: NDArray[np.uint8]) -> Floats:
+    """Return a grey picture (rows, cols) without its rim, shape (SIDE, SIDE).
 
+    Grey levels are ranks, from -1 to 1, so that a window changes little.
     Raises ImageError if the array has other dimensions or no pixels.
     """
     if image.ndim != 2 or min(image.shape) < 1:
         raise ImageError(f"the picture check reads (rows, cols), not an array of {image.shape}")
     small = _without_rim(_shrink(image))
     square = cv2.resize(small, (SIDE, SIDE), interpolation=_interpolation(small, SIDE))
-    grey = _equalised(np.asarray(square, dtype=np.float32))
+    return _ranked(np.asarray(square, dtype=np.float32))
+
+
+def describe(grey: Floats) -> Floats:
+    """Return the description of a standard picture (SIDE, SIDE) as a vector of `LENGTH`."""
     return np.concatenate([_gradients(grey).ravel(), _thumbnail(grey).ravel()])
+
+
+def put_right(grey: Floats, quarters: int, inverted: bool) -> Floats:
+    """Return a standard picture, turned clockwise by `quarters` and maybe inverted, upright."""
+    return np.rot90(-grey if inverted else grey, quarters)
 
 
 def copies(description: Floats) -> Floats:
@@ -53,11 +63,6 @@ def copies(description: Floats) -> Floats:
     the picture after undoing that change: inverted first, then turned, then mirrored.
     """
     return description[..., _orders()] * _signs()
-
-
-def mirrored(descriptions: Floats) -> Floats:
-    """Return the descriptions (n, LENGTH) of the pictures with left and right exchanged."""
-    return np.asarray(descriptions[..., _orders()[4]], dtype=np.float32)
 
 
 def _shrink(image: NDArray[np.uint8]) -> Floats:
@@ -95,8 +100,8 @@ def _inside(spreads: Floats, spread: float) -> slice:
     return slice(first, len(spreads) - last)
 
 
-def _equalised(image: Floats) -> Floats:
-    """Return grey levels by rank, from -1 to 1, half way to linear: the same for any window."""
+def _ranked(image: Floats) -> Floats:
+    """Return grey levels by rank, from -1 to 1: the same for any window."""
     order = np.sort(image, axis=None)
     below = np.searchsorted(order, image.ravel(), side="left")
     upto = np.searchsorted(order, image.ravel(), side="right")

@@ -12,8 +12,9 @@ from safetensors.numpy import load as load_tensors
 
 from cxr_model.check.appearance import Appearance, View
 from cxr_model.check.card import CheckCard
-from cxr_model.check.description import TURNS, copies, describe
+from cxr_model.check.description import TURNS, copies, describe, put_right, standard
 from cxr_model.check.head import Floats, Head, softmax
+from cxr_model.check.mirror_network import MirrorNetwork
 from cxr_model.errors import BundleError
 from cxr_model.files.regular_file import MB, read_inside
 from cxr_model.files.tensor_file import check_header
@@ -40,15 +41,15 @@ class Probabilities:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureCheck:
-    """Heads for orientation, mirror image and view, with their card.
+    """Networks for orientation, mirror image and view, with their card.
 
-    `orientation` scores the 16 copies of a description, `mirror` the upright copy and its mirror
-    image, `view` the copy that the others name.
+    `orientation` scores the 16 copies of a description, `mirror` reads the picture put upright,
+    `view` the upright copy and its mirror image, whose probabilities are averaged.
     """
 
     card: CheckCard
     orientation: Head
-    mirror: Head
+    mirror: MirrorNetwork
     view: Head
 
     @classmethod
@@ -82,7 +83,7 @@ class PictureCheck:
         return cls(
             card,
             Head.from_tensors(tensors, "orientation", 1),
-            Head.from_tensors(tensors, "mirror", 1),
+            MirrorNetwork.from_tensors(tensors),
             Head.from_tensors(tensors, "view", len(VIEWS)),
         )
 
@@ -92,21 +93,20 @@ class PictureCheck:
         `image` is grey and display-true, shape (rows, cols), of any size. Raises ImageError if the
         array has another shape.
         """
-        return self.decide(self.probabilities(describe(image)))
+        return self.decide(self.probabilities(standard(image)))
 
-    def probabilities(self, description: Floats) -> Probabilities:
-        """Return the probabilities of a picture from its description, shape (LENGTH,)."""
-        ways = copies(description)
+    def probabilities(self, grey: Floats) -> Probabilities:
+        """Return the probabilities of a standard picture, shape (SIDE, SIDE)."""
+        ways = copies(describe(grey))
         orientation = softmax(self.orientation.scores(ways).ravel()).reshape(2, 2, 4)
         upright = orientation.sum(axis=1)
-        inverted, turn = np.unravel_index(int(np.argmax(upright)), upright.shape)
-        right_or_mirrored = ways[[turn + 8 * inverted, turn + 4 + 8 * inverted]]
-        mirrored = float(softmax(self.mirror.scores(right_or_mirrored).ravel())[1])
-        shown = right_or_mirrored[1:] if mirrored >= 0.5 else right_or_mirrored[:1]
+        inverted, turn = (int(i) for i in np.unravel_index(np.argmax(upright), upright.shape))
+        odds = self.mirror.score(put_right(grey, turn, bool(inverted)))
+        both = ways[[turn + 8 * inverted, turn + 4 + 8 * inverted]]
         return Probabilities(
-            views=softmax(self.view.scores(shown))[0],
+            views=softmax(self.view.scores(both)).mean(axis=0),
             turns=upright.sum(axis=0),
-            mirrored=mirrored,
+            mirrored=float(softmax(np.array([0.0, odds]))[1]),
             inverted=float(upright[1].sum()),
         )
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_model.check.description import SIDE, Floats, describe
+from cxr_model.check.description import SIDE, Floats, describe, standard
 from cxr_model.check.training.drawings import broken, drawn
 from cxr_model.check.training.examples import Example
 from cxr_model.check.training.projection import cut, project
@@ -34,24 +34,33 @@ def _small(image: Grey) -> Grey:
     )
 
 
-def described(pictures: Sequence[Grey], varied_copies: int, rng: np.random.Generator) -> Floats:
-    """Return descriptions: each picture as it is, then `varied_copies` variations of it."""
-    rows = []
-    for picture in pictures:
-        rows.append(describe(picture))
-        rows += [describe(varied(picture, rng)) for _ in range(varied_copies)]
-    return np.stack(rows)
+def standards(pictures: Sequence[Grey], varied_copies: int, rng: np.random.Generator) -> Floats:
+    """Return standard pictures, shape (n, 1 + varied_copies, SIDE, SIDE).
+
+    The first of each row is the picture as it is, the others are variations of it.
+    """
+    shown = np.zeros((len(pictures), 1 + varied_copies, SIDE, SIDE), dtype=np.float32)
+    for row, picture in zip(shown, pictures, strict=True):
+        row[0] = standard(picture)
+        for copy in range(1, 1 + varied_copies):
+            row[copy] = standard(varied(picture, rng))
+    return shown
+
+
+def described(shown: Floats) -> Floats:
+    """Return descriptions of standard pictures (…, SIDE, SIDE), shape (n, LENGTH)."""
+    return np.stack([describe(grey) for grey in shown.reshape(-1, SIDE, SIDE)])
 
 
 def drawings(number: int, rng: np.random.Generator) -> Floats:
     """Return descriptions of drawn pictures that are no films."""
-    return np.stack([describe(drawn(rng)) for _ in range(number)])
+    return np.stack([describe(standard(drawn(rng))) for _ in range(number)])
 
 
 def broken_films(films: Sequence[Grey], number: int, rng: np.random.Generator) -> Floats:
     """Return descriptions of shuffled, doubled and cut films."""
     chosen = rng.integers(len(films), size=number).tolist()
-    return np.stack([describe(varied(broken(films[i], rng), rng)) for i in chosen])
+    return np.stack([describe(standard(varied(broken(films[i], rng), rng))) for i in chosen])
 
 
 def _projected(
@@ -61,7 +70,8 @@ def _projected(
     film: Callable[[Floats, np.random.Generator], Grey],
 ) -> Floats:
     chosen = rng.integers(len(volumes), size=number).tolist()
-    return np.stack([describe(varied(film(volumes[v], rng), rng)) for v in chosen])
+    films = (varied(film(volumes[v], rng), rng) for v in chosen)
+    return np.stack([describe(standard(picture)) for picture in films])
 
 
 def projected_laterals(volumes: Sequence[Floats], number: int, rng: np.random.Generator) -> Floats:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxr_model.check.description import LENGTH, copies, mirrored
+from cxr_model.check.description import LENGTH, copies
 from cxr_model.check.head import Floats, Head
 
 VIEWS = 3
@@ -29,7 +29,6 @@ class FitSettings:
 
 
 ORIENTATION = FitSettings(hidden=48, passes=4)
-MIRROR = FitSettings(hidden=96, passes=16, decay=0.3, dropped_inputs=0.5, dropped_units=0.5)
 VIEW = FitSettings(hidden=48, passes=8)
 
 
@@ -44,25 +43,6 @@ def fit_orientation(frontals: Floats, seed: int, settings: FitSettings = ORIENTA
         scores = network(sixteen.reshape(-1, LENGTH)).reshape(-1, _COPIES)
         target = torch.zeros(len(batch), dtype=torch.long)
         return nn.functional.cross_entropy(scores, target, label_smoothing=0.01)
-
-    return _fit(1, len(frontals), loss, settings, seed)
-
-
-def fit_mirror(
-    frontals: Floats, weights: Floats, seed: int, settings: FitSettings = MIRROR
-) -> Head:
-    """Return a head whose score is higher for an upright frontal film than for its mirror image.
-
-    `weights` (n,) are those of the films.
-    """
-
-    def loss(network: nn.Module, batch: NDArray[np.int64], _: np.random.Generator) -> Tensor:
-        right = frontals[batch]
-        both = torch.from_numpy(np.concatenate([right, mirrored(right)]))
-        scores = network(both)[:, 0]
-        difference = scores[: len(batch)] - scores[len(batch) :]
-        losses = nn.functional.softplus(-difference)
-        return (losses * torch.from_numpy(weights[batch])).mean()
 
     return _fit(1, len(frontals), loss, settings, seed)
 

@@ -15,8 +15,8 @@ from safetensors.numpy import save as save_tensors
 
 from cxr_model.check.appearance import View
 from cxr_model.check.card import CheckCard, Thresholds
-from cxr_model.check.description import LENGTH, describe
-from cxr_model.check.head import Floats, Head
+from cxr_model.check.description import LENGTH, standard
+from cxr_model.check.head import Floats
 from cxr_model.check.picture_check import CARD_FILE, WEIGHTS_FILE, PictureCheck
 from cxr_model.check.training import features
 from cxr_model.check.training.choosing import RULES, choose
@@ -27,8 +27,9 @@ from cxr_model.check.training.examples import (
     counts,
     read_examples,
 )
-from cxr_model.check.training.fitting import fit_mirror, fit_orientation, fit_view
+from cxr_model.check.training.fitting import fit_orientation, fit_view
 from cxr_model.check.training.measurement import INTERVALS, Figure, measure, milliseconds
+from cxr_model.check.training.mirror_fitting import fit_mirror
 from cxr_model.check.training.projection import read_volume
 from cxr_model.check.training.variation import varied
 from cxr_model.errors import TrainingError
@@ -38,6 +39,7 @@ from cxr_model.predict.card import timestamp
 logger = logging.getLogger(__name__)
 
 Grey = NDArray[np.uint8]
+Tensors = dict[str, NDArray[np.generic]]
 
 _UNUSED = Thresholds(0.5, 0.5, 0.5, 0.5, 0.5)
 _FEWEST_FRONTALS = 20
@@ -102,12 +104,8 @@ def train_check(settings: CheckSettings, now: datetime) -> tuple[PictureCheck, l
     train, validation, held_out = (
         _pool(used, part) for part in (Part.TRAIN, Part.VALIDATION, Part.HELD_OUT)
     )
-    heads = _fit(train, volumes, settings)
+    data = save_tensors(_fit(train, volumes, settings))
     logger.info("fitted to %d pictures", len(train.examples))
-    tensors = {
-        key: value for name, head in heads.items() for key, value in head.to_tensors(name).items()
-    }
-    data = save_tensors(tensors)
     card = CheckCard(
         settings.name,
         "1",
@@ -172,18 +170,22 @@ def _pool(examples: Sequence[Example], part: Part) -> _Pool:
     return _Pool(chosen, features.read_small(chosen))
 
 
-def _fit(train: _Pool, volumes: Sequence[Floats], settings: CheckSettings) -> dict[str, Head]:
+def _fit(train: _Pool, volumes: Sequence[Floats], settings: CheckSettings) -> Tensors:
     rng = np.random.default_rng(settings.seed)
     number, varied_copies = settings.drawn, settings.copies
     frontal = train.of(View.FRONTAL)
     films = [train.pictures[i] for i in frontal]
     laterals = [train.pictures[i] for i in train.of(View.LATERAL)]
     others = [train.pictures[i] for i in train.of(View.OTHER)]
-    right = features.described(films, varied_copies, rng)
+    right = features.standards(films, varied_copies, rng)
     extra = [np.zeros((0, LENGTH), dtype=np.float32)]
-    side = [features.described(laterals, 2 * varied_copies, rng)] if laterals else []
+    side = (
+        [features.described(features.standards(laterals, 2 * varied_copies, rng))]
+        if laterals
+        else []
+    )
     odd = [
-        features.described(others, varied_copies, rng),
+        features.described(features.standards(others, varied_copies, rng)),
         features.drawings(number, rng),
         features.broken_films(films, number, rng),
     ]
@@ -192,15 +194,17 @@ def _fit(train: _Pool, volumes: Sequence[Floats], settings: CheckSettings) -> di
         side.append(features.projected_laterals(volumes, number, rng))
         odd.append(features.volume_cuts(volumes, number // 3, rng))
     logger.info("described %d frontal films", len(right))
-    shown = np.concatenate([right, *extra])
-    weights = np.repeat(_weights([train.examples[i].source for i in frontal]), varied_copies + 1)
+    shown = np.concatenate([features.described(right), *extra])
+    weights = _weights([train.examples[i].source for i in frontal])
     descriptions = np.concatenate([shown, *side, *odd])
     sizes = (len(shown), sum(map(len, side)), sum(map(len, odd)))
     views = np.repeat(np.arange(3), sizes)
+    mirror = fit_mirror(right, weights, settings.seed)
+    logger.info("fitted the mirror network")
     return {
-        "orientation": fit_orientation(shown, settings.seed),
-        "mirror": fit_mirror(right, weights, settings.seed),
-        "view": fit_view(descriptions, views, settings.seed),
+        **fit_orientation(shown, settings.seed).to_tensors("orientation"),
+        **mirror.to_tensors(),
+        **fit_view(descriptions, views, settings.seed).to_tensors("view"),
     }
 
 
@@ -216,9 +220,9 @@ def _thresholds(check: PictureCheck, validation: _Pool, settings: CheckSettings)
     chosen = validation.of(View.FRONTAL)
     films, variations = [], []
     for picture in (validation.pictures[i] for i in chosen):
-        films.append(check.probabilities(describe(picture)))
-        others = (describe(varied(picture, rng)) for _ in range(settings.copies))
-        variations.append([check.probabilities(description) for description in others])
+        films.append(check.probabilities(standard(picture)))
+        others = (standard(varied(picture, rng)) for _ in range(settings.copies))
+        variations.append([check.probabilities(other) for other in others])
     return choose(films, [validation.examples[i].source for i in chosen], variations)
 
 

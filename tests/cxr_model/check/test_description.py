@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from cxr_model.check.description import LENGTH, SIDE, copies, describe
+from cxr_model.check.description import LENGTH, SIDE, copies, put_right, standard
+from cxr_model.check.description import describe as describe_standard
 from cxr_model.errors import ImageError
 from tests.builders.pictures import film_picture
+
+
+def describe(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return describe_standard(standard(picture))
 
 
 @pytest.mark.parametrize("way", range(16))
@@ -25,6 +31,15 @@ def test_a_uniform_rim_changes_nothing() -> None:
     rimmed = np.pad(picture, ((20, 9), (30, 0)))
     difference = np.abs(describe(rimmed) - describe(picture)).mean()
     assert difference < 0.01 * np.abs(describe(np.fliplr(picture)) - describe(picture)).mean()
+
+
+@pytest.mark.parametrize("quarters", range(4))
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_turned_or_inverted_picture_is_put_right(quarters: int, inverted: bool) -> None:
+    upright = film_picture(rows=SIDE, columns=SIDE)
+    shown = np.ascontiguousarray(np.rot90(upright, -quarters))
+    grey = standard(255 - shown if inverted else shown)
+    np.testing.assert_allclose(put_right(grey, quarters, inverted), standard(upright), atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3000, 2), (40, 60)])
