@@ -50,12 +50,14 @@ def fit_orientation(frontals: Floats, seed: int, settings: FitSettings = ORIENTA
 def fit_view(
     descriptions: Floats,
     views: NDArray[np.int64],
+    weights: Floats,
     seed: int,
     settings: FitSettings = VIEW,
 ) -> Head:
     """Return a head of a score per view (frontal 0, lateral 1, other 2).
 
     Frontal films are shown upright or mirrored, every other picture in any of the 16 ways.
+    `weights` (n,) are those of the pictures.
     """
 
     def loss(network: nn.Module, batch: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
@@ -63,11 +65,13 @@ def fit_view(
         frontal = views[batch] == 0
         way[frontal] = 4 * (rng.random(int(frontal.sum())) < 0.3)
         shown = copies(descriptions[batch])[np.arange(len(batch)), way]
-        return nn.functional.cross_entropy(
+        losses = nn.functional.cross_entropy(
             network(torch.from_numpy(shown)),
             torch.from_numpy(views[batch]),
             label_smoothing=0.01,
+            reduction="none",
         )
+        return (losses * torch.from_numpy(weights[batch])).mean()
 
     return _fit(VIEWS, len(descriptions), loss, settings, seed)
 

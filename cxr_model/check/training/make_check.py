@@ -199,12 +199,14 @@ def _fit(train: _Pool, volumes: Sequence[Floats], settings: CheckSettings) -> Te
     descriptions = np.concatenate([shown, *side, *odd])
     sizes = (len(shown), sum(map(len, side)), sum(map(len, odd)))
     views = np.repeat(np.arange(3), sizes)
+    of_views = np.ones(len(views), dtype=np.float32)
+    of_views[: right.shape[0] * right.shape[1]] = np.repeat(weights, right.shape[1])
     mirror = fit_mirror(right, weights, settings.seed)
     logger.info("fitted the mirror network")
     return {
         **fit_orientation(shown, settings.seed).to_tensors("orientation"),
         **mirror.to_tensors(),
-        **fit_view(descriptions, views, settings.seed).to_tensors("view"),
+        **fit_view(descriptions, views, of_views, settings.seed).to_tensors("view"),
     }
 
 
@@ -221,9 +223,14 @@ def _thresholds(check: PictureCheck, validation: _Pool, settings: CheckSettings)
     films, variations = [], []
     for picture in (validation.pictures[i] for i in chosen):
         films.append(check.probabilities(standard(picture)))
-        others = (standard(varied(picture, rng)) for _ in range(settings.copies))
-        variations.append([check.probabilities(other) for other in others])
-    return choose(films, [validation.examples[i].source for i in chosen], variations)
+        copies = (standard(varied(picture, rng)) for _ in range(settings.copies))
+        variations.append([check.probabilities(copy) for copy in copies])
+    others = [
+        check.probabilities(standard(picture))
+        for picture, example in zip(validation.pictures, validation.examples, strict=True)
+        if example.view is not View.FRONTAL
+    ]
+    return choose(films, [validation.examples[i].source for i in chosen], variations, others)
 
 
 def _provenance(

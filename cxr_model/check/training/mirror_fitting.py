@@ -18,7 +18,7 @@ class MirrorSettings:
 
     channels: tuple[int, ...] = (16, 32, 32, 64, 64, 96, 96)
     reduced: int = 16
-    passes: int = 25
+    passes: int = 20
     batch: int = 64
     rate: float = 3e-3
     decay: float = 0.05

@@ -1,6 +1,7 @@
 """Thresholds lie where few right films are refused, noted or altered."""
 
 import numpy as np
+import pytest
 
 from cxr_model.check.card import Thresholds
 from cxr_model.check.picture_check import Probabilities
@@ -16,19 +17,30 @@ def found(frontal: float = 0.99, mirrored: float = 0.01, turned: float = 0.0) ->
     )
 
 
-def limits(films: list[Probabilities], sources: list[str]) -> Thresholds:
-    return choose(films, sources, [[film] for film in films])
+def limits(
+    films: list[Probabilities], sources: list[str], others: list[Probabilities] | None = None
+) -> Thresholds:
+    return choose(films, sources, [[film] for film in films], others or [])
 
 
 def test_the_worst_source_limits_the_frontal_threshold() -> None:
     films = [found(0.99)] * 400 + [found(0.7)] * 120
-    assert limits(films, ["good"] * 400 + ["poor"] * 120).frontal == 0.7
+    assert limits(films, ["good"] * 400 + ["poor"] * 120).frontal == pytest.approx(0.7)
     assert limits(films[:400], ["good"] * 400).frontal == 0.95
 
 
 def test_variations_do_not_move_the_frontal_threshold() -> None:
     films = [found(0.9)] * 200
-    assert choose(films, ["one"] * 200, [[found(0.1)]] * 200).frontal == 0.9
+    varied = [[found(0.1)]] * 200
+    assert choose(films, ["one"] * 200, varied, []).frontal == pytest.approx(0.9)
+
+
+def test_the_frontal_threshold_lies_between_frontal_films_and_others() -> None:
+    films, sources = [found(0.9)] * 200, ["one"] * 200
+    between = limits(films, sources, [found(0.5)] * 100).frontal
+    assert between == pytest.approx(0.75)
+    assert limits(films, sources, [found(0.95)] * 100).frontal == pytest.approx(0.9)
+    assert limits(films, sources, [found(0.01)] * 100).frontal == 0.5
 
 
 def test_small_sources_are_joined() -> None:
