@@ -13,8 +13,8 @@ RULES = {
     "frontal": "half way, in log odds, between the threshold that refuses 1 % of the frontal films "
     "of the worst source and the one that accepts 1 % of the other pictures; the first alone if it "
     "is the lower one; from 0.5 to 0.95",
-    "mirrored": "the lowest, from 0.5, with at most 0.5 % false notes in the mean over sources, "
-    "on the films and their variations",
+    "mirrored": "the lowest, from 0.5, with at most 0.5 % false notes on all films and their "
+    "variations",
     "turned_certain, mirrored_certain, inverted_certain": "one unit of log odds above the most "
     "certain wrong answer on the films and their variations, and at least 0.98",
 }
@@ -47,7 +47,7 @@ def choose(
     return Thresholds(
         frontal=min(max(_between(kept, others), _LOWEST), _HIGHEST),
         turned_certain=_above(turned),
-        mirrored=max(_LOWEST, _noted(mirrored, groups)),
+        mirrored=max(_LOWEST, float(np.quantile(mirrored, 1 - _FALSE_NOTES))),
         mirrored_certain=_above(mirrored.ravel()),
         inverted_certain=_above(inverted),
     )
@@ -67,20 +67,6 @@ def _between(kept: float, others: Sequence[Probabilities]) -> float:
     low, high = np.clip([min(accepted, kept), kept], 1e-6, 1 - 1e-6)
     odds = np.log(low / (1 - low)) + np.log(high / (1 - high))
     return float(1.0 / (1.0 + np.exp(-odds / 2)))
-
-
-def _noted(mirrored: NDArray[np.float64], groups: Sequence[NDArray[np.int64]]) -> float:
-    """Return the threshold that at most `_FALSE_NOTES` of the probabilities (n, copies) reach.
-
-    Each group counts the same.
-    """
-    weights = np.zeros(mirrored.shape)
-    for group in groups:
-        weights[group] = 1.0 / (len(groups) * len(group) * mirrored.shape[1])
-    order = np.argsort(-mirrored, axis=None)
-    reached = np.cumsum(weights.ravel()[order])
-    first_over = int(np.argmax(reached > _FALSE_NOTES))
-    return float(np.nextafter(mirrored.ravel()[order[first_over]], 1.0))
 
 
 def _above(wrong: NDArray[np.float64]) -> float:
