@@ -369,6 +369,21 @@ def test_real_knees_are_refused_and_real_films_are_read(
         assert isinstance(outcome, Film)
 
 
+def test_real_films_are_noted_when_they_are_mirrored_only(real_data: Path) -> None:
+    films = sorted((real_data / "nih" / "full").glob("*.png"))
+    if not (real_data / "gate").is_dir():
+        pytest.skip("no real films")
+    check = PictureCheck.load()
+    noted = []
+    for path in films:
+        values = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert values is not None
+        right = np.asarray(values, dtype=np.uint8)
+        assert not check.examine(right).mirrored
+        noted.append(check.examine(np.ascontiguousarray(np.fliplr(right))).mirrored)
+    assert sum(noted) >= 0.9 * len(films)
+
+
 KNEE = appearance(View.OTHER)
 
 
