@@ -122,7 +122,8 @@ def check_columns(rows: dict[str, dict[str, str]]) -> None:
         assert {rows[name][column] for column in IDENTIFIERS} == {""}
     for name, row in rows.items():
         if name in FILMS:
-            found = [label for label in LABELS if f"{label} (" in row["Clinical_Summary"]]
+            named = {entry.split(" ")[0] for entry in row["Clinical_Summary"].split("; ")}
+            found = [label for label in LABELS if label in named]
             assert [label for label in LABELS if row[f"{label}_Present"] == "1"] == found
         assert {row[column] for column in PRESENT} <= ({"0", "1"} if name in FILMS else {""})
 

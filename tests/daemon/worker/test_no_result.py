@@ -26,6 +26,8 @@ from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.running import RunningDaemon
 from tests.tools.waiting import wait_until
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 NO_RESULT = "the model's output for Mass is not a result (logit"
 

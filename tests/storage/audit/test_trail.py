@@ -106,6 +106,7 @@ def test_every_step_of_an_image_is_in_the_trail(store: Store, clock: Clock) -> N
 
     instance = f"study={STUDY} instance=1.2.3.1 sop_class={image.sop_class_uid}"
     sha256 = new_instance(content="other").sha256
+    mass = "Mass 0.80 (4.0 times the odds of its threshold 0.50)"
     model = "model starter 1, sha256 cd"
     made = made_object("9.1").sop_class_uid
     expected = [
@@ -117,7 +118,7 @@ def test_every_step_of_an_image_is_in_the_trail(store: Store, clock: Clock) -> N
             f"duplicate, revision 1, sha256 {image.sha256}",
         ),
         ("instance_received", "MODALITY", instance, f"revision, revision 2, sha256 {sha256}"),
-        ("instance_analysed", "worker", f"{instance} revision=1", f"Mass 0.80; {model}"),
+        ("instance_analysed", "worker", f"{instance} revision=1", f"{mass}; {model}"),
         ("instance_not_analysed", "worker", f"{instance} revision=2", "NOT_CHEST"),
         (
             "study_reported",
