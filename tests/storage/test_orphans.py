@@ -170,6 +170,7 @@ def _receive_many(url: str, root: Path, worker: int, count: int) -> None:
                 store.record_instance(new_instance(f"1.{name}", name, spool_path=path), 0)
 
 
+@pytest.mark.slow
 def test_sweeps_during_reception_take_no_file(
     spool: Spool, store: Store, database_url: str, tmp_path: Path
 ) -> None:

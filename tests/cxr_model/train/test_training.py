@@ -223,6 +223,7 @@ def test_a_bundle_that_has_seen_the_held_out_patients_is_refused(
         run(replace(trained, out=tmp_path / "leak", init=trained.out, seed=6))
 
 
+@pytest.mark.slow
 def test_another_seed_can_keep_the_split(trained: TrainingConfig, tmp_path: Path) -> None:
     other = run(replace(trained, out=tmp_path / "other", seed=6, split_seed=trained.seed))
     first = load(trained.out).card
@@ -274,6 +275,7 @@ def test_a_mistyped_source_is_refused(dataset: Path, tmp_path: Path) -> None:
         run(config)
 
 
+@pytest.mark.slow
 def test_soft_logits_are_learnt_and_named(dataset: Path, tmp_path: Path) -> None:
     images = [f"{patient:04d}_000.png" for patient in range(40)]
     soft = teacher_table(tmp_path / "soft.csv", images, 0.9)
@@ -289,6 +291,7 @@ def test_soft_logits_are_learnt_and_named(dataset: Path, tmp_path: Path) -> None
     assert float(change.detach().mean()) > 0.001
 
 
+@pytest.mark.slow
 def test_a_student_follows_its_teachers(
     dataset: Path, trained: TrainingConfig, tmp_path: Path
 ) -> None:
@@ -331,6 +334,7 @@ def test_a_patient_of_another_table_is_recognised(
             run(replace(other, **learnt))
 
 
+@pytest.mark.slow
 def test_blended_films_and_half_precision_train_too(dataset: Path, tmp_path: Path) -> None:
     config = config_for(
         dataset, tmp_path / "bundle", mixup=0.4, precision=Precision.BFLOAT16, stop_after=1

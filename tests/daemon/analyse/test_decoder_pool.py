@@ -122,6 +122,7 @@ def test_a_decoder_that_hangs_is_stopped_and_the_image_refused() -> None:
     assert stopped not in children_of(os.getpid())
 
 
+@pytest.mark.slow
 def test_a_decoder_killed_just_after_its_outcome_gets_no_other_image() -> None:
     late: set[int] = set()
 

@@ -18,6 +18,7 @@ def test_config_typo_is_one_line(tmp_path: Path) -> None:
     assert "config.yaml: unknown key listener.prot; did you mean listener.port?" in line
 
 
+@pytest.mark.slow
 def test_missing_bundle_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("model: {bundle: gone}\n")
     done = cxrd_process("serve", "--only", "analyst", cwd=tmp_path)

@@ -370,6 +370,7 @@ def test_a_bundle_takes_the_curves_and_new_thresholds(bundle: Path, tmp_path: Pa
     assert "--bundle and --bundle-out belong together" in alone
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_diagrams")
 def test_published_predictions_reach_the_goals_on_other_patients(
     data_folder: Path, tmp_path: Path

@@ -152,6 +152,7 @@ def test_wrong_password_of_a_key_is_not_shown(
         assert SECRET not in output
 
 
+@pytest.mark.slow
 def test_process_list_shows_no_secret(tmp_path: Path) -> None:
     write(tmp_path, f"web: {{port: {free_port()}}}\nlistener: {{port: {free_port()}}}\n")
     with subprocess.Popen(

@@ -38,6 +38,7 @@ def count(outbox: Outbox, state: JobState) -> int:
     return len(outbox.jobs(state))
 
 
+@pytest.mark.slow
 def test_a_permanent_rejection_delays_and_keeps_the_rest_of_the_queue(
     outbox: Outbox,
 ) -> None:

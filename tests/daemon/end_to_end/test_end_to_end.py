@@ -90,6 +90,7 @@ def test_same_study_twice_is_reported_once(daemon: RunningDaemon, pacs: Recordin
     assert set(pacs.counts.values()) == {1}
 
 
+@pytest.mark.slow
 def test_study_in_three_associations_is_one_report(
     daemon: RunningDaemon, pacs: RecordingPacs
 ) -> None:
@@ -125,6 +126,7 @@ def test_late_image_makes_a_report_that_names_its_predecessor(
     assert named.ReferencedSOPInstanceUID == read_header(predecessor).sop_instance_uid
 
 
+@pytest.mark.slow
 def test_same_uid_with_other_pixels_is_a_new_revision(
     daemon: RunningDaemon, pacs: RecordingPacs
 ) -> None:
@@ -174,6 +176,7 @@ def test_a_second_daemon_reports_the_port_in_use(daemon: RunningDaemon) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_preflight_passes(daemon: RunningDaemon) -> None:
     done = daemon.run("check")
     assert done.returncode == 0, done.stdout + done.stderr

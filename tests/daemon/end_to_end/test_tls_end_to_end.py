@@ -159,6 +159,7 @@ def test_check_names_the_problem_of_a_destination(
     assert "set tls: false" in said
 
 
+@pytest.mark.slow
 def test_a_certificate_that_expires_soon_is_a_warning(tmp_path: Path, pki: Authority) -> None:
     def warned(days: int) -> tuple[list[str], CheckResult]:
         soon = pki.issue(f"in-{days}-days", days=days)

@@ -33,6 +33,7 @@ def stopped_by(name: str) -> bool:
     return done.stdout == "True\n"
 
 
+@pytest.mark.slow
 def test_a_signal_stops_the_daemon_while_the_main_thread_holds_the_lock() -> None:
     assert stopped_by(signal.SIGTERM.name)
     assert stopped_by(signal.SIGINT.name)

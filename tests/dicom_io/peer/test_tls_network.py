@@ -221,6 +221,7 @@ def test_unknown_title_and_wrong_host_are_refused_over_tls_too(pki: Authority) -
     ]
 
 
+@pytest.mark.slow
 def test_silent_callers_do_not_block_the_next(pki: Authority) -> None:
     context = client_context(pki.ca, pki.of("modality"))
     inbox = Inbox()
@@ -301,6 +302,7 @@ def test_an_object_is_sent_to_storescp_over_tls(pki: Authority, tmp_path: Path, 
     assert len(list(folder.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_the_tls_problem_of_a_destination_is_named(
     pki: Authority, strangers: Authority, tmp_path: Path
 ) -> None:

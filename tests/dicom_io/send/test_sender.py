@@ -241,6 +241,7 @@ def test_a_broken_association_is_retried() -> None:
     assert (second.status, second.disposition) == (None, Disposition.RETRY)
 
 
+@pytest.mark.slow
 def test_no_answer_in_time_is_retried() -> None:
     release = threading.Event()
 

@@ -473,6 +473,7 @@ def _add_rows(url: str, worker: int) -> None:
             store.record_instance(new_instance(f"1.{worker}.{number}"), 0)
 
 
+@pytest.mark.slow
 def test_processes_that_add_rows_at_once_leave_a_valid_trail(database_url: str) -> None:
     with Store.open(database_url, migrate=True) as store:
         with ProcessPoolExecutor(8, multiprocessing.get_context("spawn")) as pool:
