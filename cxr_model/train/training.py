@@ -118,12 +118,12 @@ def _read_data(config: TrainingConfig) -> _Data:
         eligible=lambda record: sides.get(record.path, 0) >= config.evaluation_min_side,
         training_only=config.training_only,
     )
-    _check_goal(config, split)
     large = [r for r in split.train if sides.get(r.path, 0) >= config.min_side]
     if not large:
         raise TrainingError(f"no training film has {config.min_side} pixels a side")
     fitted = tuple(sorted(large, key=lambda record: record.source in config.training_only))
     soft = load_soft_targets(config.soft_targets) if config.soft_targets else {}
+    _check_goal(config, split)
     if config.soft_loss is SoftLoss.LOGIT:
         films = films_with_soft_logits(fitted, soft)
     else:
