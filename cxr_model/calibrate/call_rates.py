@@ -88,10 +88,14 @@ def rate(hits: npt.NDArray[np.bool_], patients: npt.NDArray[np.int64]) -> Rate:
     if n == 0:
         return Rate(math.nan, math.nan, math.nan)
     share = float(hits.mean())
-    effective = _effective_number(hits, patients, share)
-    found = effective * share
-    low = float(beta.ppf(0.025, found, effective - found + 1)) if share > 0 else 0.0
-    high = float(beta.ppf(0.975, found + 1, effective - found)) if share < 1 else 1.0
+    return exact_interval(share, _effective_number(hits, patients, share))
+
+
+def exact_interval(share: float, trials: float) -> Rate:
+    """Return a share of `trials` with its 95 % interval (Clopper and Pearson 1934)."""
+    found = trials * share
+    low = float(beta.ppf(0.025, found, trials - found + 1)) if share > 0 else 0.0
+    high = float(beta.ppf(0.975, found + 1, trials - found)) if share < 1 else 1.0
     return Rate(share, low, high)
 
 

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
 
+from cxr_model.calibrate.call_rates import exact_interval
 from cxr_model.data.boxes import Box, Frame
 from cxr_model.data.chestxray14 import Record
 from cxr_model.evaluate.bootstrap import RESAMPLES, Resampling, interval
@@ -261,13 +261,10 @@ def _summary(trials: Sequence[_Trial], ap: Floats, ap_drawn: Floats) -> Localisa
 
 def _share(trials: Sequence[_Trial], name: str, patients: int) -> Score:
     """Return a share with its exact interval; the patients, not the films, are the trials."""
-    value = float(np.mean([trial.hit[name] for trial in trials]))
-    hits, misses = value * patients, (1 - value) * patients
-    low = float(beta.ppf(0.025, hits, misses + 1)) if hits > 0 else 0.0
-    high = float(beta.ppf(0.975, hits + 1, misses)) if misses > 0 else 1.0
+    exact = exact_interval(float(np.mean([trial.hit[name] for trial in trials])), patients)
     chance = float(np.mean([trial.chance[name] for trial in trials]))
     mean_box = float(np.mean([trial.mean_box[name] for trial in trials]))
-    return Score(value, low, high, chance, mean_box)
+    return Score(exact.value, exact.low, exact.high, chance, mean_box)
 
 
 def _frame(mask: npt.NDArray[np.uint8] | None) -> Frame | None:
