@@ -236,10 +236,12 @@ class Trainer:
         logits, classes = logits.float(), None if classes is None else classes.float()
         loss = mixed_loss((logits, classes), batch, mix, self._weights, config.pretrain_weight)
         if self._soft_scale is not None:
-            match = soft_logit_loss(logits, batch.soft, self._soft_scale)
-            if mix is not None:
-                other = soft_logit_loss(logits, batch.soft[mix.partners], self._soft_scale)
-                match = mix.share * match + (1 - mix.share) * other
+            scale = self._soft_scale
+
+            def match_of(one: Batch) -> Tensor:
+                return soft_logit_loss(logits, one.soft, scale)
+
+            match = match_of(batch) if mix is None else mix.loss(match_of, batch)
             loss = (1 - config.soft_weight) * loss + config.soft_weight * match
         if taught is None:
             return loss

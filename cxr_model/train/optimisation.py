@@ -1,7 +1,7 @@
 """Parts of the training loop: optimiser, schedule, weight average, loss, mixup and teachers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -112,6 +112,10 @@ class Mix(NamedTuple):
             batch.images, batch.targets[p], batch.known[p], batch.classes[p], batch.soft[p]
         )
 
+    def loss(self, loss_of: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+        """Return the loss of both films of each pair, weighted by their share."""
+        return self.share * loss_of(batch) + (1 - self.share) * loss_of(self.partner_batch(batch))
+
 
 def draw_mix(films: int, alpha: float, seed: tuple[int, ...]) -> Mix:
     """Draw the pairs and the share of a batch; the result depends on the seed alone."""
@@ -126,12 +130,12 @@ def mixed_loss(
     weights: Tensor,
     class_weight: float,
 ) -> Tensor:
-    """Return `batch_loss` for both films of each pair, weighted by their share."""
-    loss = batch_loss(outputs, batch, weights, class_weight)
-    if mix is None:
-        return loss
-    other = batch_loss(outputs, mix.partner_batch(batch), weights, class_weight)
-    return mix.share * loss + (1 - mix.share) * other
+    """Return `batch_loss`, without a mix or for both films of each pair."""
+
+    def loss_of(one: Batch) -> Tensor:
+        return batch_loss(outputs, one, weights, class_weight)
+
+    return loss_of(batch) if mix is None else mix.loss(loss_of, batch)
 
 
 def batch_loss(
