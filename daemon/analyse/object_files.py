@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from daemon.analyse.result_objects import BuiltObject
-from storage.files.spool import Spool, object_path
+from storage.files.spool import Spool, StoredFile, object_path
 from storage.records import Instance, ObjectKind, ObjectRecord
 
 
@@ -16,15 +16,17 @@ def written_objects(
 
     A sweep leaves the files alone until then.
     """
-    paths = [object_path(built.sop_instance_uid, built.data) for built in objects]
-    with spool.folders_held(*paths):
-        yield [
-            _write(spool, path, built, source) for path, built in zip(paths, objects, strict=True)
-        ]
+    # In one folder, so that they are synced together.
+    files = [
+        (object_path(built.sop_instance_uid, built.data, source.sop_instance_uid), built.data)
+        for built in objects
+    ]
+    with spool.folders_held(*(path for path, _ in files)):
+        written = spool.write_together(files)
+        yield [_record(*made, source) for made in zip(written, objects, strict=True)]
 
 
-def _write(spool: Spool, path: str, built: BuiltObject, source: Instance) -> ObjectRecord:
-    stored = spool.write(path, built.data)
+def _record(stored: StoredFile, built: BuiltObject, source: Instance) -> ObjectRecord:
     return ObjectRecord(
         sop_instance_uid=built.sop_instance_uid,
         sop_class_uid=built.sop_class_uid,

@@ -5,7 +5,7 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,10 +26,12 @@ def durable_file(target: Path, temporary_folder: Path) -> Iterator[BinaryIO]:
 
     Raises OutOfSpaceError or SpoolError.
     """
-    temporary = temporary_folder / f".{secrets.token_hex(16)}.part"
+    temporary = _temporary_name(temporary_folder)
     with storage_errors(target):
         try:
-            with os.fdopen(_open_locked(temporary), "wb") as file:
+            with folder_locked(temporary_folder, fcntl.LOCK_SH):
+                descriptor = _open_locked(temporary)
+            with os.fdopen(descriptor, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -41,6 +43,48 @@ def durable_file(target: Path, temporary_folder: Path) -> Iterator[BinaryIO]:
         # The file is complete and stays even if this step fails: another thread may have written
         # the same file and acknowledged it.
         sync_folder(target.parent)
+
+
+def write_together(
+    files: Sequence[tuple[Path, bytes | memoryview]], temporary_folder: Path
+) -> None:
+    """Write several files, each complete or absent after a power cut, as `durable_file` does.
+
+    All temporary files are written, then all are synced, then all are renamed. At last each folder
+    is synced once. If a step before the first rename fails, no target is changed. If a later step
+    fails, a target is unchanged or complete. Raises OutOfSpaceError or SpoolError.
+    """
+    temporaries = [_temporary_name(temporary_folder) for _ in files]
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove_all, temporaries)
+        opened = []
+        with storage_errors(temporary_folder), folder_locked(temporary_folder, fcntl.LOCK_SH):
+            for temporary in temporaries:
+                opened.append(stack.enter_context(os.fdopen(_open_locked(temporary), "wb")))
+        for file, (target, data) in zip(opened, files, strict=True):
+            with storage_errors(target):
+                file.write(data)
+                file.flush()
+        for file, (target, _) in zip(opened, files, strict=True):
+            with storage_errors(target):
+                os.fsync(file.fileno())
+        for temporary, (target, _) in zip(temporaries, files, strict=True):
+            with storage_errors(target):
+                os.replace(temporary, target)  # noqa: PTH105 - the name of the system call
+        temporaries.clear()
+    for folder in dict.fromkeys(target.parent for target, _ in files):
+        with storage_errors(folder):
+            sync_folder(folder)
+
+
+def _remove_all(temporaries: Sequence[Path]) -> None:
+    for temporary in temporaries:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(folder: Path) -> Path:
+    return folder / f".{secrets.token_hex(16)}.part"
 
 
 def remove_if_abandoned(temporary: Path) -> bool:
@@ -57,14 +101,13 @@ def remove_if_abandoned(temporary: Path) -> bool:
 
 
 def _open_locked(temporary: Path) -> int:
-    """Create and lock a file while the folder is locked, so that no sweep sees it unlocked."""
-    with folder_locked(temporary.parent, fcntl.LOCK_SH):
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(descriptor)
-            raise
+    """Create and lock a file. The caller has locked its folder, so that no sweep comes between."""
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ from storage.files.durable import (
     storage_error,
     storage_errors,
     sync_folder,
+    write_together,
 )
 
 _Result = TypeVar("_Result")
@@ -62,21 +63,24 @@ def received_path(study_instance_uid: str, sop_instance_uid: str, reception: str
     overwrite nor delete each other's file. The path holds only a hash: a UID from a peer may
     contain any character, and logs and listings must not show identifiers.
     """
-    return _fan_out(RECEIVED, study_instance_uid, sop_instance_uid, reception)
+    name = _hashed(study_instance_uid, sop_instance_uid, reception)
+    return f"{RECEIVED}/{name[:2]}/{name}.dcm"
 
 
-def object_path(sop_instance_uid: str, data: bytes) -> str:
+def object_path(sop_instance_uid: str, data: bytes, beside: str | None = None) -> str:
     """Return the spool path of an object made here.
 
     The path depends on the bytes, which may differ for the same object on another day. So a worker
-    that lost its lease unnoticed cannot overwrite the file that its successor recorded.
+    that lost its lease unnoticed cannot overwrite the file that its successor recorded. Objects
+    with the same UID `beside` are in one folder, which is locked and synced once for all of them.
     """
-    return _fan_out(OBJECTS, sop_instance_uid, hashlib.sha256(data).hexdigest())
+    name = _hashed(sop_instance_uid, hashlib.sha256(data).hexdigest())
+    folder = name if beside is None else _hashed(beside)
+    return f"{OBJECTS}/{folder[:2]}/{name}.dcm"
 
 
-def _fan_out(folder: str, *identifiers: str) -> str:
-    name = hashlib.sha256("\0".join(identifiers).encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{folder}/{name[:2]}/{name}.dcm"
+def _hashed(*identifiers: str) -> str:
+    return hashlib.sha256("\0".join(identifiers).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def make_spool(root: Path) -> None:
@@ -137,18 +141,35 @@ class Spool:
         An existing file is replaced in one step. Raises OutOfSpaceError, SpoolError or
         UnsafePathError; then an existing file is unchanged and no partial file is left.
         """
-        target = self.path(relative)
-        size = memoryview(data).nbytes
+        return self.write_together([(relative, data)])[0]
+
+    def write_together(
+        self, files: Sequence[tuple[str, bytes | memoryview]]
+    ) -> tuple[StoredFile, ...]:
+        """Write several files, synced together; when this returns all survive a crash.
+
+        Each is written as by `write`. After an error some may be written and others not; none is
+        partial.
+        """
+        targets = [self.path(relative) for relative, _ in files]
+        sizes = [memoryview(data).nbytes for _, data in files]
         with self._writing():
-            self._prepare_folder(self._temporary)
-            self._check_space(size)
-            self._prepare_folder(target.parent)
-            with durable_file(target, self._temporary) as file:
-                file.write(data)
-            # After an unmount the file would lie in the empty folder of the mount point.
             self._require_marked()
-        stored = target.relative_to(self._root).as_posix()
-        return StoredFile(stored, size, hashlib.sha256(data).hexdigest())
+            self._check_space(sum(sizes))
+            for folder in dict.fromkeys((self._temporary, *(path.parent for path in targets))):
+                self._prepare_folder(folder)
+            write_together(
+                [(path, data) for path, (_, data) in zip(targets, files, strict=True)],
+                self._temporary,
+            )
+            # After an unmount the files would lie in the empty folder of the mount point.
+            self._require_marked()
+        return tuple(
+            StoredFile(
+                path.relative_to(self._root).as_posix(), size, hashlib.sha256(data).hexdigest()
+            )
+            for path, size, (_, data) in zip(targets, sizes, files, strict=True)
+        )
 
     def read(self, relative: str, sha256: str) -> bytes:
         """Return the bytes of a file. Raises IntegrityError if it is missing or altered.
@@ -190,6 +211,7 @@ class Spool:
         with contextlib.ExitStack() as stack:
             for folder in {self.path(relative).parent for relative in relatives}:
                 with self._writing(), storage_errors(folder):
+                    self._require_marked()
                     self._prepare_folder(folder)
                     stack.enter_context(folder_locked(folder, fcntl.LOCK_SH))
             yield
@@ -235,6 +257,7 @@ class Spool:
         A file that its writer deletes meanwhile is skipped.
         """
         aside = self.path(LOST_AND_FOUND)
+        self._require_marked()
         self._prepare_folder(aside)
         moved = []
         with storage_errors(aside):
@@ -253,6 +276,7 @@ class Spool:
         Files of running writers stay.
         """
         with storage_errors(self._temporary):
+            self._require_marked()
             self._prepare_folder(self._temporary)
             return sum(remove_if_abandoned(path) for path in self._temporary.iterdir())
 
@@ -270,8 +294,10 @@ class Spool:
             )
 
     def _prepare_folder(self, folder: Path) -> None:
-        """Create a folder if it is missing; sync its name when this process first uses it."""
-        self._require_marked()
+        """Create a folder if it is missing; sync its name when this process first uses it.
+
+        The caller has found the marker file.
+        """
         with storage_errors(folder):
             if folder in self._durable_folders and folder.is_dir():
                 return

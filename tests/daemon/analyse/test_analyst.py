@@ -374,8 +374,8 @@ def test_an_unexpected_error_is_retried_and_then_named(
 @pytest.mark.parametrize(
     ("error", "place", "step"),
     [
-        (OutOfSpaceError, Spool, "write"),
-        (StoreUnavailableError, Spool, "write"),
+        (OutOfSpaceError, Spool, "write_together"),
+        (StoreUnavailableError, Spool, "write_together"),
         (DecoderError, Pipeline, "analyse"),
     ],
 )
