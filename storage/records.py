@@ -202,7 +202,8 @@ class ObjectRecord:
     """A DICOM object made here.
 
     A report has no `instance_id`; a heatmap also has a `label`. After `purged_at` its file is gone.
-    `source` is that of its films.
+    `source` is that of its films. `form` is the size of a picture, and for a report the form of the
+    pictures that it names; empty for the default form.
     """
 
     sop_instance_uid: str
@@ -217,6 +218,7 @@ class ObjectRecord:
     purged_at: datetime | None = None
     source: str = ""
     standing: Standing = Standing.VALID
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,4 +38,5 @@ def _record(stored: StoredFile, built: BuiltObject, source: Instance) -> ObjectR
         size=stored.size,
         sha256=stored.sha256,
         source=source.source,
+        form=built.form,
     )

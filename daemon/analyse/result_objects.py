@@ -67,6 +67,7 @@ class BuiltObject:
     kind: ObjectKind
     label: str | None
     data: bytes
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)

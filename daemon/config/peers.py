@@ -13,6 +13,12 @@ from daemon.config.fields import (
     SourceName,
     checked_source,
 )
+from daemon.config.picture_form import (
+    DEFAULT_MAX_SIDE,
+    LARGEST_MAX_SIDE,
+    SMALLEST_MAX_SIDE,
+    PictureForm,
+)
 from dicom_io.gate.rules import PictureRule
 from dicom_io.peer.peers import Peer
 
@@ -87,6 +93,9 @@ class PeerConfig(Section):
         ResultsOf | tuple[str, ...] | None, BeforeValidator(_checked_results_of)
     ] = None
     picture_syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED
+    picture_max_side: int | None = Field(
+        default=DEFAULT_MAX_SIDE, ge=SMALLEST_MAX_SIDE, le=LARGEST_MAX_SIDE
+    )
     commitment: bool = False
     tls: bool = False
     certificate_sha256: tuple[Fingerprint, ...] = ()
@@ -132,6 +141,12 @@ class PeerConfig(Section):
     def has_address(self) -> bool:
         """True if this node can open an association with the peer."""
         return self.host is not None and self.port is not None
+
+    @property
+    def picture_form(self) -> PictureForm:
+        """The form of the pictures that the peer receives."""
+        is_lossy = self.picture_syntax is PictureSyntax.JPEG_BASELINE
+        return PictureForm(self.picture_max_side, is_lossy)
 
     @property
     def as_caller(self) -> Peer:

@@ -6,7 +6,7 @@ All are UUID-derived UIDs under the root 2.25 (PS3.5 B.2), which needs no regist
 import hashlib
 from collections.abc import Iterable
 
-RENDERING_VERSION = 3
+RENDERING_VERSION = 4
 """The version of the way objects are made. Raise it when the same inputs make another content: no
 UID names two contents."""
 
@@ -46,27 +46,28 @@ def study_key(source: str, study_instance_uid: str) -> str:
     return "\n".join((source, study_instance_uid))
 
 
-def report_uid(study: str, image_keys: Iterable[str], model_sha256: str) -> str:
+def report_uid(study: str, image_keys: Iterable[str], model_sha256: str, form: str = "") -> str:
     """Return the UID of the report on exactly these images of a study; order does not matter.
 
     `study` is a `study_key`. An image key names one state of one image: its UID, its content hash
-    and its result. A report on more images, or on changed images, is therefore another object.
+    and its result. A report on more images, or on changed images, is therefore another object. So
+    is one that names pictures of another form.
     """
     keys = "\n".join(sorted(set(image_keys)))
-    return object_uid(f"{study}\n{keys}", model_sha256, "report")
+    return object_uid(f"{study}\n{keys}", model_sha256, "report", form)
 
 
-def series_uid(study: str, model_sha256: str, kind: str) -> str:
-    """Return the UID of the series for all objects of this kind by one model in a study.
+def series_uid(study: str, model_sha256: str, kind: str, form: str = "") -> str:
+    """Return the UID of the series for all objects of this kind and form by one model in a study.
 
     `study` is a `study_key`.
     """
-    return object_uid(study, model_sha256, f"series:{kind}")
+    return object_uid(study, model_sha256, f"series:{kind}", form)
 
 
-def heatmap_uid(film: str, model_sha256: str, label: str) -> str:
+def heatmap_uid(film: str, model_sha256: str, label: str, form: str = "") -> str:
     """Return the UID of the heatmap of one finding on one film; `film` is a `film_key`."""
-    return object_uid(film, model_sha256, f"heatmap:{label}")
+    return object_uid(film, model_sha256, f"heatmap:{label}", form)
 
 
 def tracking_uid(film: str, model_sha256: str, label: str) -> str:
@@ -77,12 +78,13 @@ def tracking_uid(film: str, model_sha256: str, label: str) -> str:
     return object_uid(film, model_sha256, f"tracking:{label}")
 
 
-def object_uid(made_from: str, model_sha256: str, kind: str) -> str:
+def object_uid(made_from: str, model_sha256: str, kind: str, form: str = "") -> str:
     """Return the UID of the object of one kind that this version makes of a film or a study.
 
-    `made_from` is a `film_key` or a `study_key`.
+    `made_from` is a `film_key` or a `study_key`. `form` names the size and the loss of the pictures
+    that the object is, or refers to; it is empty for the default.
     """
-    return derived_uid(made_from, model_sha256, f"{kind}:{RENDERING_VERSION}")
+    return derived_uid(made_from, model_sha256, f"{kind}:{form}:{RENDERING_VERSION}")
 
 
 def device_uid(model_sha256: str) -> str:

@@ -198,6 +198,8 @@ objects = Table(
     Column("purged_at", UtcDateTime),
     Column("source", StorableText, nullable=False, server_default=""),
     Column("standing", _named(Standing), nullable=False, server_default=Standing.VALID),
+    # The form of its pictures; '' is the default form.
+    Column("form", StorableText, nullable=False, server_default=""),
     Index("ix_objects_study", "study_instance_uid"),
     Index("ix_objects_instance", "instance_id"),
     Index("ix_objects_spool_path", "spool_path"),

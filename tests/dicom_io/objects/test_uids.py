@@ -45,11 +45,14 @@ def test_every_kind_of_object_of_one_image_has_its_own_uid() -> None:
         series_uid("1.2", SHA256, "heatmap"),
         heatmap_uid("1.2.3", SHA256, "Mass"),
         heatmap_uid("1.2.3", SHA256, "Nodule"),
+        heatmap_uid("1.2.3", SHA256, "Nodule", "full"),
+        report_uid("1.2", ["1.2.3"], SHA256, "full"),
+        series_uid("1.2", SHA256, "heatmap", "full"),
         tracking_uid("1.2.3", SHA256, "Mass"),
         device_uid(SHA256),
         device_uid("cd" * 32),
     }
-    assert len(uids) == 8
+    assert len(uids) == 11
 
 
 def test_the_same_uids_of_two_sources_or_of_other_bytes_make_other_objects() -> None:

@@ -108,14 +108,14 @@ def test_a_filled_store_of_every_released_revision_exists() -> None:
     assert released - {known.get_current_head()} <= set(REVISIONS) <= released
 
 
-def test_an_upgrade_keeps_every_row(old_store: str, kept: Rows) -> None:
+def test_an_upgrade_keeps_every_row(old_store: str, revision: str, kept: Rows) -> None:
     Store.open(old_store, migrate=True).close()
 
     with open_database(old_store) as database, database.reading() as connection:
         upgraded = read(connection)
     assert sum(map(len, kept.values())) > 20
     for job in kept["jobs"]:
-        if job["kind"] == JobKind.REPORT:
+        if job["kind"] == JobKind.REPORT and revision < "0005":
             job["subject"] += "@"
     for table, rows in kept.items():
         shared = [{name: row[name] for name in rows[0]} for row in upgraded[table]] if rows else []
@@ -161,7 +161,7 @@ def test_a_study_of_two_patients_of_an_earlier_version_is_held(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "store.sqlite"
-    restore(REVISIONS[-1], path)
+    restore("0004", path)
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("UPDATE instances SET patient_id = 'P2' WHERE sop_instance_uid = '1.2'")
         database.execute("UPDATE jobs SET state = 'queued' WHERE state = 'parked'")
