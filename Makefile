@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 IN_PARALLEL := --numprocesses 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-full soak lint check bench clean
+.PHONY: help ready demo serve test test-full soak lint check bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,29 +26,34 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## run the whole loop on this machine, in a temporary folder
+# Each process that starts reads the compiled modules. Without them it compiles some hundred modules
+# itself, again and again where the environment keeps Python from writing them.
+ready: $(READY)
+	@$(BIN)/python -m compileall -q cxr_model daemon dicom_io storage
+
+demo: ready  ## run the whole loop on this machine, in a temporary folder
 	$(BIN)/cxrd demo
 
-serve: $(READY)  ## run the daemon with config.yaml
+serve: ready  ## run the daemon with config.yaml
 	$(BIN)/cxrd serve --config config.yaml
 
 check: lint test  ## run everything that a change must pass
 
-lint: $(READY)  ## check style and types
+lint: ready  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check cxr_model daemon dicom_io storage tests
 	$(BIN)/mypy
 
-test: $(READY)  ## run the quick tests and one test of each slow kind
+test: ready  ## run the quick tests and one test of each slow kind
 	$(PYTEST) $(IN_PARALLEL) -m 'not slow and not soak'
 
-test-full: $(READY)  ## run only the slow tests, which `make test` leaves out
+test-full: ready  ## run only the slow tests, which `make test` leaves out
 	$(PYTEST) $(IN_PARALLEL) -m 'slow and not soak'
 
-soak: $(READY)  ## run the tests that take many minutes each
+soak: ready  ## run the tests that take many minutes each
 	$(PYTEST) -m soak -s
 
-bench: $(READY)  ## measure speeds; asserts no result
+bench: ready  ## measure speeds; asserts no result
 	$(BIN)/python -m tests.benchmarks
 
 clean:  ## remove what the targets have made

@@ -6,11 +6,17 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, SinceOption, UntilOption, print_json
-from daemon.config.settings import load_config
+from daemon.cli.options import (
+    ConfigOption,
+    JsonOption,
+    SinceOption,
+    UntilOption,
+    load_config,
+    print_json,
+)
 from daemon.errors import UsageError
 
-audit_app = typer.Typer(no_args_is_help=True, help="The audit trail.")
+audit_app = typer.Typer()
 
 
 @audit_app.command("verify")

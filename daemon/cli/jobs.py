@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, print_json
-from daemon.config.settings import load_config
+from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
     from storage.records import ListedJob
 
-jobs_app = typer.Typer(no_args_is_help=True, help="The queue and its parked jobs.")
+jobs_app = typer.Typer()
 
 JobArgument = Annotated[int, typer.Argument(help="The job's number, as `cxrd jobs list` shows it.")]
 

@@ -4,29 +4,62 @@ A command imports the rooms it needs inside its function, so that `cxrd export` 
 """
 
 import datetime
+import functools
+import importlib
 import itertools
+import os
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.main
+from typer.core import TyperGroup
 
-from daemon.cli.audit import audit_app
-from daemon.cli.jobs import jobs_app
-from daemon.cli.model import model_app
-from daemon.cli.options import ConfigOption, JsonOption, SinceOption, UntilOption, print_json
+from daemon.cli.options import (
+    ConfigOption,
+    JsonOption,
+    SinceOption,
+    UntilOption,
+    load_config,
+    print_json,
+)
+from daemon.cli.serve import serve
 from daemon.cli.store import store_app
-from daemon.cli.studies import studies_app
-from daemon.config.permissions import write_privately
-from daemon.config.settings import load_config
 from daemon.errors import ROOM_ERRORS, UsageError
 from daemon.worker.core_dumps import forbid_core_dumps
-from daemon.worker.role import RoleName
 from dicom_io.gate.rules import PictureRule, Rules
+
+_GROUPS = {
+    "jobs": "The queue and its parked jobs.",
+    "model": "Model bundles: show, train, calibrate, thresholds, evaluate, import. "
+    "Research use only.",
+    "audit": "The audit trail.",
+    "studies": "The studies in doubt, of which nothing leaves.",
+}
+"""The groups of commands: GROUP is `GROUP_app` of `daemon/cli/GROUP.py`."""
+
+
+def _commands_of(name: str) -> type[TyperGroup]:
+    """Return the class of a group that imports its commands when one is listed or run."""
+
+    class Group(TyperGroup):
+        @functools.cached_property
+        def _imported(self) -> Any:
+            module = importlib.import_module(f"daemon.cli.{name}")
+            return typer.main.get_group(getattr(module, f"{name}_app")).commands
+
+        @property
+        def commands(self) -> Any:
+            return self._imported
+
+        @commands.setter
+        def commands(self, _: Any) -> None:
+            """Leave out the commands of the Typer object in `main`, which has none."""
+
+    return Group
+
 
 app = typer.Typer(
     name="cxrd",
@@ -36,15 +69,16 @@ app = typer.Typer(
     help="A DICOM node that reads chest X-rays and answers with Structured Reports and heatmaps. "
     "RESEARCH USE ONLY: not for diagnosis.",
 )
-app.add_typer(jobs_app, name="jobs")
-app.add_typer(model_app, name="model")
-app.add_typer(audit_app, name="audit")
-app.add_typer(studies_app, name="studies")
+for name, help_text in _GROUPS.items():
+    group = typer.Typer(cls=_commands_of(name), no_args_is_help=True, help=help_text)
+    app.add_typer(group, name=name)
 app.add_typer(store_app)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"cxrd {version('cxrd')}")
         raise typer.Exit
 
@@ -63,7 +97,8 @@ def _options(
 
 def main() -> None:
     """Run a command; print an error as one line on stderr, without a traceback."""
-    write_privately()
+    # Files of this process and its children: 0600, folders 0700.
+    os.umask(0o077)
     forbid_core_dumps()
     try:
         app(prog_name="cxrd")
@@ -79,48 +114,7 @@ def main() -> None:
         sys.exit(1)
 
 
-@app.command()
-def serve(
-    config: ConfigOption = None,
-    only: Annotated[
-        str | None, typer.Option(help="Run only these roles, for example listener,courier.")
-    ] = None,
-) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C."""
-    from daemon.supervisor import Supervisor, stop_on_signals
-    from daemon.worker.role import configure_logging
-
-    settings = load_config(config)
-    roles = _roles(only)
-    configure_logging()
-
-    def on_ready(working: Sequence[RoleName]) -> None:
-        listener = settings.listener
-        places = [", ".join(working)]
-        if RoleName.LISTENER in working:
-            places.append(f"{listener.ae_title} at {listener.host}:{listener.port}")
-        if RoleName.WEB in working:
-            token = f" (token: {settings.token_path})" if settings.web.token is None else ""
-            places.append(f"status page {settings.web.url}{token}")
-        typer.echo(f"cxrd is ready: {'; '.join(places)}. Research use only.", err=True)
-
-    with stop_on_signals() as stop:
-        Supervisor(settings, roles).run(stop, on_ready)
-
-
-def _roles(only: str | None) -> list[RoleName]:
-    if only is None:
-        return list(RoleName)
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    known = [role.value for role in RoleName]
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"--only: no role is called {name!r}; the roles are {', '.join(known)}"
-            )
-    if not names:
-        raise UsageError(f"--only: name at least one of {', '.join(known)}")
-    return [role for role in RoleName if role.value in names]
+app.command()(serve)
 
 
 @app.command()
@@ -249,7 +243,7 @@ def export(
             study_instance_uid=study,
             state=InstanceState(status) if status else None,
         )
-        write = partial(store.export.write_csv, out, LABELS, rows)
+        write = functools.partial(store.export.write_csv, out, LABELS, rows)
         written = recorded(store, AuditKind.DATA_EXPORTED, out, write)
     if as_json:
         print_json({"file": str(out), "rows": written})

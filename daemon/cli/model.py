@@ -10,28 +10,77 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxr_model.calibrate.goal import MAX_FALSE_CALLS, Goal
 from cxr_model.predict.choices import Device, Prevalence, Sharing
 from daemon.cli.evaluate import PredictionsOption, evaluate
-from daemon.cli.thresholds import FalseCallsOption, SpecificityOption, thresholds
 from daemon.cli.train import train
 from daemon.cli.train_check import train_check
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
     from cxr_model.calibrate.calibration import Calibration
-    from cxr_model.calibrate.goal import Goal
     from cxr_model.data.predictions import Predictions
     from cxr_model.predict.bundle import Bundle
 
-model_app = typer.Typer(
-    no_args_is_help=True,
-    help="Model bundles: show, train, calibrate, thresholds, evaluate, import. Research use only.",
-)
+FalseCallsOption = Annotated[
+    float | None,
+    typer.Option(
+        help="At most these false calls per film without findings, on these predictions; "
+        f"default: {MAX_FALSE_CALLS}."
+    ),
+]
+SpecificityOption = Annotated[
+    float | None,
+    typer.Option(help="Instead: at least this specificity, finding by finding."),
+]
+
+model_app = typer.Typer()
 
 
 model_app.command()(train)
 model_app.command("train-check")(train_check)
-model_app.command()(thresholds)
+
+
+@model_app.command()
+def thresholds(
+    predictions: Annotated[
+        Path,
+        typer.Option(
+            help="CSV (or .csv.gz) of BUNDLE's network before calibration, "
+            "OUT_uncalibrated.csv of evaluate: image, patient_id, prob_<label>…, y_<label>…"
+        ),
+    ],
+    bundle: Annotated[Path, typer.Option(help="Bundle that gave PREDICTIONS.")],
+    bundle_out: Annotated[Path, typer.Option(help="Folder for BUNDLE with the new thresholds.")],
+    max_false_calls: FalseCallsOption = None,
+    ppv: Annotated[
+        float | None,
+        typer.Option(help="Instead: at least this share of true calls, over all findings."),
+    ] = None,
+    sensitivity: Annotated[
+        float | None,
+        typer.Option(help="Instead: at least this share of positives called, over all findings."),
+    ] = None,
+    specificity: SpecificityOption = None,
+) -> None:
+    """Choose thresholds on labelled films of patients that the bundle has not seen.
+
+    All findings share one likelihood ratio; see docs/measuring.md. BUNDLE keeps its weights and its
+    calibration.
+    """
+    from cxr_model.calibrate.site_thresholds import rethreshold_bundle
+    from cxr_model.data.predictions import Predictions
+    from cxr_model.evaluate.text import operating_text
+    from cxr_model.predict.bundle import Bundle
+
+    goal = Goal.of(
+        max_false_calls=max_false_calls, ppv=ppv, sensitivity=sensitivity, specificity=specificity
+    )
+    films = Predictions.from_csv(predictions)
+    renewed = rethreshold_bundle(Bundle.load(bundle), films, goal=goal, now=_now())
+    renewed.save(bundle_out)
+    typer.echo(operating_text(renewed))
+    typer.echo(f"\nbundle: {bundle_out}, sha256 {renewed.sha256}")
 
 
 @model_app.command()
@@ -90,7 +139,6 @@ def calibrate(
     """
     from cxr_model.calibrate.calibration import calibrate as fit
     from cxr_model.calibrate.calibration import refit_offsets
-    from cxr_model.calibrate.goal import Goal
     from cxr_model.calibrate.prevalence import target_prevalence
     from cxr_model.calibrate.selection import DEFAULT_METHODS
     from cxr_model.data.predictions import Predictions
@@ -136,7 +184,7 @@ def _write_recalibrated(
     calibration: "Calibration",
     fitted: "Predictions",
     agreement: dict[str, Any],
-    goal: "Goal",
+    goal: Goal,
 ) -> None:
     from cxr_model.calibrate.operating_point import recalibrate_bundle
     from cxr_model.predict.bundle import Bundle

@@ -4,9 +4,12 @@ import datetime
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from daemon.config.settings import Config
 
 ConfigOption = Annotated[
     Path | None,
@@ -31,6 +34,13 @@ UntilOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document (docs/commands.md).")
 ]
+
+
+def load_config(path: Path | None) -> "Config":
+    """Read the configuration; see `daemon.config.settings`, which no help needs."""
+    from daemon.config.settings import load_config as load
+
+    return load(path)
 
 
 def print_json(document: Mapping[str, object]) -> None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, print_json
-from daemon.config.settings import load_config
+from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:

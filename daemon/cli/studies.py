@@ -5,15 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption
-from daemon.config.settings import load_config
+from daemon.cli.options import ConfigOption, load_config
 
 if TYPE_CHECKING:
     from storage.records import HeldStudy
 
-studies_app = typer.Typer(
-    no_args_is_help=True, help="The studies in doubt, of which nothing leaves."
-)
+studies_app = typer.Typer()
 
 
 @studies_app.command("list")

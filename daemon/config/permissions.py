@@ -21,11 +21,6 @@ from storage.tables.database import parse_url
 _SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
-def write_privately() -> None:
-    """Make this process and its children create files of mode 0600 and folders of 0700."""
-    os.umask(0o077)
-
-
 def readable_by_others(config: Config) -> list[str]:
     """Return a line for each private file or folder that other users may read.
 

@@ -20,11 +20,14 @@ from enum import StrEnum
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from daemon.config.settings import Config
 from daemon.errors import ROOM_ERRORS, ModelFailedError
 from daemon.worker.core_dumps import forbid_core_dumps
 from dicom_io.errors import CertificateDateError
+
+if TYPE_CHECKING:
+    from daemon.config.settings import Config
 
 CANNOT_START = 3
 """Exit status of a role that reported why it cannot start."""
@@ -48,7 +51,7 @@ class RoleName(StrEnum):
 class RoleContext:
     """The arguments of a role."""
 
-    config: Config
+    config: "Config"
     worker: str
     """The name under which the role holds leases. The supervisor frees them when the role dies."""
     stop: threading.Event
@@ -76,7 +79,10 @@ class CannotStart:
 
 
 def role_process(
-    role: RoleName, config: Config, worker: str, channel: "Connection[Ready | CannotStart, None]"
+    role: RoleName,
+    config: "Config",
+    worker: str,
+    channel: "Connection[Ready | CannotStart, None]",
 ) -> None:
     """Run a role in a process of its own, in which the supervisor has blocked SIGINT."""
     forbid_core_dumps()

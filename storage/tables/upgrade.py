@@ -1,13 +1,19 @@
-"""Upgrade of a database's tables to this version."""
+"""Upgrade of a database's tables to this version.
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+Alembic is imported only for tables that are not those of this version: it costs each process a
+tenth of a second and 10 MB.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, inspect, text
 
 from storage.errors import SchemaError
 from storage.tables.database import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # An arbitrary number, the same for every process that upgrades the store.
 _UPGRADE_LOCK = 0x63787264
@@ -22,8 +28,11 @@ def migrate(database: Database, revision: str = "head") -> None:
     with database.writing() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+        if _require_known(connection) == head_revision() and revision == "head":
+            return
+        from alembic import command
+
         config = alembic_config()
-        _refuse_unknown(connection, ScriptDirectory.from_config(config))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
@@ -41,28 +50,37 @@ def is_current(database: Database) -> bool:
 
     Raises SchemaError if the tables are those of a newer version.
     """
-    scripts = ScriptDirectory.from_config(alembic_config())
     with database.reading() as connection:
-        _refuse_unknown(connection, scripts)
-        return bool(_revision(connection) == scripts.get_current_head())
+        return _require_known(connection) == head_revision()
 
 
-def alembic_config() -> Config:
+def head_revision() -> str:
+    """Return the revision of this version's tables: the greatest one, by the files' names."""
+    return max(_known_revisions())
+
+
+def alembic_config() -> "Config":
     """Return the Alembic configuration that names the migrations of the store."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "storage:migrations")
     return config
 
 
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+def _known_revisions() -> set[str]:
+    folder = Path(__file__).parents[1] / "migrations" / "versions"
+    return {path.name.split("_")[0] for path in folder.glob("[0-9]*_*.py")}
 
 
-def _refuse_unknown(connection: Connection, scripts: ScriptDirectory) -> None:
-    revision = _revision(connection)
-    known = {script.revision for script in scripts.walk_revisions()}
-    if revision is not None and revision not in known:
+def _require_known(connection: Connection) -> str | None:
+    """Return the revision of the tables; None without tables. Raises SchemaError if unknown."""
+    revision: str | None = None
+    if inspect(connection).has_table("alembic_version"):
+        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if revision is not None and revision not in _known_revisions():
         raise SchemaError(
             f"the store is of a newer version (revision {revision}):"
             " upgrade this software, or restore a backup made before"
         )
+    return revision

@@ -108,6 +108,11 @@ def test_a_filled_store_of_every_released_revision_exists() -> None:
     assert released - {known.get_current_head()} <= set(REVISIONS) <= released
 
 
+def test_the_newest_revision_is_that_of_alembic() -> None:
+    known = ScriptDirectory.from_config(upgrade.alembic_config())
+    assert upgrade.head_revision() == known.get_current_head()
+
+
 def test_an_upgrade_keeps_every_row(old_store: str, revision: str, kept: Rows) -> None:
     Store.open(old_store, migrate=True).close()
 

@@ -1,0 +1,58 @@
+"""`cxrd serve`: runs the daemon."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.options import ConfigOption, load_config
+from daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daemon.worker.role import RoleName
+
+
+def serve(
+    config: ConfigOption = None,
+    only: Annotated[
+        str | None, typer.Option(help="Run only these roles, for example listener,courier.")
+    ] = None,
+) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    from daemon.supervisor import Supervisor, stop_on_signals
+    from daemon.worker.role import RoleName, configure_logging
+
+    settings = load_config(config)
+    roles = _roles(only)
+    configure_logging()
+
+    def on_ready(working: "Sequence[RoleName]") -> None:
+        listener = settings.listener
+        places = [", ".join(working)]
+        if RoleName.LISTENER in working:
+            places.append(f"{listener.ae_title} at {listener.host}:{listener.port}")
+        if RoleName.WEB in working:
+            token = f" (token: {settings.token_path})" if settings.web.token is None else ""
+            places.append(f"status page {settings.web.url}{token}")
+        typer.echo(f"cxrd is ready: {'; '.join(places)}. Research use only.", err=True)
+
+    with stop_on_signals() as stop:
+        Supervisor(settings, roles).run(stop, on_ready)
+
+
+def _roles(only: str | None) -> "list[RoleName]":
+    from daemon.worker.role import RoleName
+
+    if only is None:
+        return list(RoleName)
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    known = [role.value for role in RoleName]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"--only: no role is called {name!r}; the roles are {', '.join(known)}"
+            )
+    if not names:
+        raise UsageError(f"--only: name at least one of {', '.join(known)}")
+    return [role for role in RoleName if role.value in names]
