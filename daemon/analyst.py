@@ -1,18 +1,22 @@
-"""Role: claims ANALYSE and REPORT jobs and does them one after another."""
+"""Role: claims ANALYSE and REPORT jobs; several images and one report are in work at once."""
 
 import datetime
 import logging
+import os
+import threading
+from collections.abc import Callable
 
 from cxr_model.errors import ModelOutputError
 from daemon.analyse.analyse_job import ImageAnalyser
 from daemon.analyse.decoder_pool import DecoderLimits
 from daemon.analyse.pipeline import Pipeline
-from daemon.config.settings import Config
+from daemon.config.settings import AnalystConfig, Config
 from daemon.errors import ROOM_ERRORS, DecoderError, ModelFailedError
 from daemon.report.report_job import StudyReporter
 from daemon.worker.backoff import Backoff
-from daemon.worker.lease import Lease
-from daemon.worker.loop import Loop, from_now
+from daemon.worker.bell import Bell, BellListener, BellName, Waiter
+from daemon.worker.lease import Heartbeat
+from daemon.worker.loop import Crew, Loop, from_now, seconds_until
 from daemon.worker.redaction import unexpected
 from daemon.worker.role import RoleContext
 from storage.errors import (
@@ -27,7 +31,10 @@ from storage.records import Job, JobKind
 from storage.store import Store
 
 log = logging.getLogger("analyst")
-POLL_SECONDS = 0.2
+POLL_SECONDS = 1.0
+"""The time between two looks at the queue if no bell rings."""
+MOST_WORKERS = 8
+"""The most images in work at once, unless the configuration gives a number."""
 STORE_ERROR_BACKOFF = Backoff(2.0, 2.0)
 """The wait after an error of the store: it is full or unavailable."""
 
@@ -41,7 +48,7 @@ _RETRYABLE_ERRORS = (
 
 
 class Analyst:
-    """Does one job at a time. All state is in the store and the spool."""
+    """Does one job for each thread that calls it. All state is in the store and the spool."""
 
     def __init__(
         self, config: Config, worker: str, spool: Spool, store: Store, pipeline: Pipeline
@@ -54,7 +61,13 @@ class Analyst:
             JobKind.REPORT: StudyReporter(config, spool, store, pipeline.algorithm),
         }
         self._lease = datetime.timedelta(seconds=config.analyst.lease_seconds)
+        self._heartbeat = Heartbeat(store, self._lease, log)
         self._backoff = Backoff(config.analyst.retry_seconds, 60 * config.analyst.retry_seconds)
+        self._bells = {
+            JobKind.ANALYSE: Bell.of(config, BellName.REPORT),
+            JobKind.REPORT: Bell.of(config, BellName.COURIER),
+        }
+        """The bell to ring after a job of this kind."""
 
     def work_once(self) -> bool:
         """Do the next analysis and the next report that are due. Return False if none is due.
@@ -73,8 +86,9 @@ class Analyst:
         if job is None:
             return False
         try:
-            with Lease(self._store, job, self._lease, log).renewed():
+            with self._heartbeat.renewing(job):
                 self._do(job)
+            self._bells[kind].ring()
         except LeaseLostError:
             log.warning("job %d was taken over by another worker; its result is kept", job.id)
         except ModelOutputError as error:
@@ -82,6 +96,10 @@ class Analyst:
         except Exception as error:  # noqa: BLE001 - one image must not stop the role
             self._failed(job, error)
         return True
+
+    def seconds_until_due(self, kind: JobKind) -> float:
+        """Return the seconds until the next job of this kind is due, at most POLL_SECONDS."""
+        return seconds_until(self._store.jobs.next_due((kind,)), POLL_SECONDS)
 
     def _do(self, job: Job) -> None:
         handler = self._handlers[job.kind]
@@ -122,14 +140,42 @@ class Analyst:
             log.error("job %d waits until its lease expires: %s", job.id, storage_error)
 
 
+def workers_of(config: AnalystConfig) -> int:
+    """Return the number of images in work at once.
+
+    One more than there are processors: while one image waits for the disk, the others compute.
+    """
+    return config.workers or min(MOST_WORKERS, len(os.sched_getaffinity(0)) + 1)
+
+
+def _working(
+    analyst: Analyst, kind: JobKind, stop: threading.Event, waiter: Waiter
+) -> Callable[[], None]:
+    """Return the loop of a thread that does the jobs of one kind."""
+
+    def step() -> float:
+        if not analyst.work(kind):
+            waiter.wait(analyst.seconds_until_due(kind))
+        return 0.0
+
+    loop = Loop("the analyst waits", log, stop, STORE_ERROR_BACKOFF, StorageError)
+    return lambda: loop.run(step)
+
+
 def run(context: RoleContext) -> None:
     """Work until told to stop."""
     config = context.config
     pipeline = Pipeline.open(config.model, DecoderLimits.of(config.analyst))
     pipeline.warm_up()
     spool = Spool(config.spool_dir, create=False)
-    with Store.open(config.resolved_database_url, migrate=False) as store:
+    images = BellListener(Bell.of(config, BellName.ANALYST), context.stop)
+    reports = BellListener(Bell.of(config, BellName.REPORT), context.stop)
+    with Store.open(config.resolved_database_url, migrate=False) as store, images, reports:
         analyst = Analyst(config, context.worker, spool, store, pipeline)
+        work = {
+            f"image {number}": _working(analyst, JobKind.ANALYSE, context.stop, images.waiter())
+            for number in range(1, workers_of(config.analyst) + 1)
+        }
+        work["report"] = _working(analyst, JobKind.REPORT, context.stop, reports.waiter())
         context.ready()
-        loop = Loop("the analyst waits", log, context.stop, STORE_ERROR_BACKOFF, StorageError)
-        loop.run(lambda: 0.0 if analyst.work_once() else POLL_SECONDS)
+        Crew(context.stop).run(work)

@@ -17,6 +17,7 @@ from daemon.config.settings import Config
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.deliver.purge import PeriodicPurge
 from daemon.deliver.routes import park_refused
+from daemon.worker.bell import Bell, BellListener, BellName
 from daemon.worker.loop import switch_threads_often
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
@@ -55,12 +56,22 @@ def run(context: RoleContext) -> None:
     config = context.config
     switch_threads_often()
     spool = Spool(config.spool_dir, create=False)
-    with Store.open(config.resolved_database_url, migrate=False) as store:
-        work = [DeliveryWorker(context, peer, spool, store).run for peer in config.destinations]
+    bell = BellListener(Bell.of(config, BellName.COURIER), context.stop)
+    with Store.open(config.resolved_database_url, migrate=False) as store, bell:
+        work = [
+            DeliveryWorker(context, peer, spool, store, bell.waiter().wait).run
+            for peer in config.destinations
+        ]
         answering = Answering(config, store, spool)
         work += [
             CommitmentWorker(
-                context, peer, destination_of(config, peer), spool, store, answering
+                context,
+                peer,
+                destination_of(config, peer),
+                spool,
+                store,
+                answering,
+                bell.waiter().wait,
             ).run
             for peer in config.committers
         ]

@@ -10,7 +10,7 @@ import resource
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -21,6 +21,7 @@ from daemon.config.settings import Config, EchoAnswer, ListenerConfig
 from daemon.config.tls import listener_addresses
 from daemon.receive.orphans import sweep_orphans
 from daemon.receive.reception import Reception
+from daemon.worker.bell import Bell, BellName
 from daemon.worker.loop import switch_threads_often
 from daemon.worker.role import RoleContext
 from dicom_io.commitment.scp import CommitmentHandlers
@@ -30,12 +31,15 @@ from dicom_io.receive.limits import Limits
 from dicom_io.receive.node import Node
 from dicom_io.receive.server import Capacity
 from storage.files.spool import Spool
+from storage.records import Receipt, ReceiptOutcome
 from storage.store import Store
 
 log = logging.getLogger("listener")
 
 PORT_RETRY_SECONDS = 3.0
 """The listener of a daemon that was killed frees its port within this time."""
+_WITHOUT_ANALYSIS = (ReceiptOutcome.RENEWED, ReceiptOutcome.KEPT_AGAIN)
+"""Receptions that queue a report and as a rule no analysis, after which a report is looked for."""
 _OTHER_FILES = 128
 """Open files besides connections: the store, the spool, the log, libraries."""
 
@@ -125,6 +129,18 @@ def allow_open_files(listener: ListenerConfig) -> None:
         )
 
 
+def ringing(config: Config) -> Callable[[Receipt], None]:
+    """Return the function that wakes the analyst after work on an instance was queued."""
+    analyst, report = Bell.of(config, BellName.ANALYST), Bell.of(config, BellName.REPORT)
+
+    def ring(receipt: Receipt) -> None:
+        analyst.ring()
+        if receipt.outcome in _WITHOUT_ANALYSIS:
+            report.ring()
+
+    return ring
+
+
 def _log_rejection(rejection: Rejection) -> None:
     if not rejection.calling_ae_title:
         log.warning("connection from %s is refused: %s", rejection.host, rejection)
@@ -150,7 +166,7 @@ def run(context: RoleContext) -> None:
     with Store.open(config.resolved_database_url, migrate=False) as store:
         responder = CommitmentResponder(config, context.worker, spool, store)
         source_of = functools.partial(source_of_caller, config.peers)
-        reception = Reception(spool, store, config.study.quiet_seconds, source_of)
+        reception = Reception(spool, store, config.study.quiet_seconds, source_of, ringing(config))
         with ExitStack() as stack:
             audit = stack.enter_context(NetworkAudit(store.audit))
             limits = limits_of(config.listener)

@@ -32,6 +32,7 @@ class ImageAnalyser:
 
     def __init__(self, config: Config, spool: Spool, store: Store, pipeline: Pipeline) -> None:
         self._kinds = kinds_to_build(config.destinations)
+        self._quiet_time = datetime.timedelta(seconds=config.study.quiet_seconds)
         self._rules = {peer.ae_title: Rules(**peer.rules.model_dump()) for peer in config.senders}
         self._spool = spool
         self._store = store
@@ -66,7 +67,7 @@ class ImageAnalyser:
             return
         with written_objects(self._spool, outcome.objects, instance) as records:
             analysis = self._record(outcome, analysed_at, records)
-            self._store.results.record_analysis(job, instance.id, analysis)
+            self._store.results.record_analysis(job, instance.id, analysis, self._quiet_time)
         found = len(outcome.prediction.present)
         log.info("instance %d is analysed: %d finding(s)", instance.id, found)
 
@@ -87,6 +88,7 @@ class ImageAnalyser:
             outcome.reason,
             outcome.detail,
             Rejection(rejection.code, rejection.sop_instance_uids),
+            self._quiet_time,
         )
         log.info("instance %d rejects %s; %d of them here", note.id, outcome.detail, marked)
 
@@ -97,7 +99,12 @@ class ImageAnalyser:
             self._store.jobs.fail(job, reason, None, audited=redact(reason))
         else:
             self._store.results.record_refusal(
-                job, instance.id, refusal.reason, refusal.detail, refusal.notes
+                job,
+                instance.id,
+                refusal.reason,
+                refusal.detail,
+                refusal.notes,
+                self._quiet_time,
             )
 
     def _analysis_time(self, instance: Instance) -> datetime.datetime:

@@ -39,6 +39,7 @@ from daemon.analyse.result_objects import (
     film_name,
 )
 from daemon.config.settings import STARTER_BUNDLE, HeatmapRule, ModelConfig
+from daemon.worker.batches import Batches
 from dicom_io.errors import NotDicomError, ObjectError
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import DEFAULT_RULES, Rules
@@ -90,6 +91,7 @@ class Pipeline:
         self._predictor = predictor
         self._examiner = examiner
         self._decoders = decoders
+        self._batches: Batches[tuple[GreyImage, Pose], Prediction] = Batches(self.predict_all)
         self._withheld = _withheld(predictor.bundle.card, heatmaps)
         self.algorithm = _algorithm(predictor.bundle)
         self.reference_difference: float | None = None
@@ -203,8 +205,11 @@ class Pipeline:
         return Analysis(prediction, tuple(notes), tuple(objects), builder.regions)
 
     def predict(self, pixels: GreyImage, pose: Pose = AS_STORED) -> Prediction:
-        """Return the calibrated findings of one display-true image (rows, cols)."""
-        return self.predict_all([(pixels, pose)])[0]
+        """Return the calibrated findings of one display-true image (rows, cols).
+
+        Images of several threads go through the network together while it is busy.
+        """
+        return self._batches.result((pixels, pose))
 
     def predict_all(self, films: Sequence[tuple[GreyImage, Pose]]) -> list[Prediction]:
         """Return the calibrated findings of several images, in their order, in one batch.

@@ -112,6 +112,7 @@ def jobs_retry(
     """Queue jobs again, due now and with no attempts counted."""
     from daemon.audit.users import current_user
     from daemon.deliver.routes import refused_jobs
+    from daemon.worker.bell import ring_all
     from storage.records import JobState
     from storage.store import Store
 
@@ -126,6 +127,7 @@ def jobs_retry(
         allowed = [job_id for job_id in wanted if job_id not in refused]
         for job_id in allowed:
             store.jobs.retry(job_id, current_user())
+    ring_all(settings)
     if as_json:
         kept = [{"job": job_id, "reason": reason} for job_id, reason in refused.items()]
         print_json({"queued": allowed, "refused": kept})

@@ -64,11 +64,14 @@ def studies_release(
     """
     from daemon.audit.users import current_user
     from daemon.errors import UsageError
+    from daemon.worker.bell import ring_all
     from storage.store import Store
 
     if more and not drop:
         raise UsageError("name films to set aside after --drop")
     dropped = {*(drop or ()), *(more or ())}
-    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+    settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
         store.studies.release(study, dropped, source=source, actor=current_user())
+    ring_all(settings)
     typer.echo(f"{study} is released, {len(dropped)} film(s) set aside; its report is made again")

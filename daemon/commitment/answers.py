@@ -15,6 +15,7 @@ from daemon.commitment.turns import Turns
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import CommitmentScope, Config
 from daemon.worker.backoff import Backoff
+from daemon.worker.bell import Bell, BellName
 from daemon.worker.lease import Lease
 from dicom_io.commitment.messages import (
     CommitmentAnswer,
@@ -93,6 +94,7 @@ def take_answer(
     if outcome is None:
         log.warning("%s answered a request for commitment that was not sent to it", name)
         return MessageStatus.INVALID_ARGUMENT
+    Bell.of(config, BellName.COURIER).ring()
     log.info(
         "%s commits to %d object(s); %d are sent again, %d are refused",
         name,

@@ -7,7 +7,7 @@ modality that cannot be called back, delays no delivery and no other peer.
 import datetime
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from daemon.commitment.answers import Answering, kept_as, settle_answer, take_answer
 from daemon.config.peers import PeerConfig
@@ -32,7 +32,8 @@ from storage.records import CommitmentOrder, CommitmentStep, Job, JobKind
 from storage.store import Store
 
 log = logging.getLogger("commitment")
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
+"""The time between two looks at the queue if no bell rings."""
 LONGEST_WAIT = 8.0
 """The longest wait for an answer, as a multiple of the first wait."""
 
@@ -56,9 +57,11 @@ class CommitmentWorker:
         spool: Spool,
         store: Store,
         answering: Answering | None = None,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
-        """Workers that share `answering` take turns."""
+        """Workers that share `answering` take turns. `wait` waits for work, so many seconds."""
         self._stop = context.stop
+        self._wait = wait or context.stop.wait
         self._config = config = context.config
         self._name = peer.name
         self._destination = destination
@@ -87,7 +90,7 @@ class CommitmentWorker:
         self._loop.run(self._work_off_due, self._queue.last_retry)
 
     def _work_off_due(self) -> float:
-        """Do the jobs that are due until one fails. Return the seconds to wait."""
+        """Do the jobs that are due until one fails, else wait for work. Return the backoff."""
         while not self._stop.is_set():
             job = self._queue.claim()
             if job is None:
@@ -106,7 +109,8 @@ class CommitmentWorker:
                 return wait
             except AssociationError as error:
                 return self._association_failed(job, error)
-        return POLL_SECONDS
+        self._wait(self._queue.seconds_until_due(POLL_SECONDS))
+        return 0.0
 
     def _request(self, job: Job) -> None:
         step = self._store.commitments.next_step(job, new_transaction_uid())

@@ -17,6 +17,7 @@ from daemon.commitment.answers import Answering, peers_of, settle_answer, take_a
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
 from daemon.worker.backoff import Backoff
+from daemon.worker.bell import Bell, BellName
 from daemon.worker.loop import Loop, from_now
 from daemon.worker.peer_queue import PeerQueue
 from dicom_io.commitment.answer_channel import AnswerChannel
@@ -64,6 +65,7 @@ class CommitmentResponder:
         self._worker = worker
         self._store = store
         self._grace_seconds = grace_seconds
+        self._courier = Bell.of(config, BellName.COURIER)
         self._timeout = config.courier.network_timeout_seconds
         self._lease = datetime.timedelta(seconds=self._timeout + self.lease_margin_seconds)
         self._answering = Answering(config, store, spool)
@@ -162,6 +164,7 @@ class CommitmentResponder:
                 return
         if peer.has_address:
             self._store.jobs.postpone(job, from_now(0))
+            self._courier.ring()
         else:
             self._queue(peer).park(job, _association_closed(peer))
 
@@ -171,6 +174,7 @@ class CommitmentResponder:
         try:
             if peer.has_address:
                 self._store.jobs.postpone(job, from_now(0), reason)
+                self._courier.ring()
             else:
                 self._queue(peer).park(
                     job, f"{peer.name} {_NO_ADDRESS}; its answer failed: {reason}"

@@ -2,12 +2,16 @@
 
 import datetime
 import logging
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from daemon.config.destinations import destination_of, picture_contexts, picture_syntax
 from daemon.config.peers import PeerConfig
 from daemon.deliver.routes import refusal
 from daemon.worker.backoff import Backoff
+from daemon.worker.bell import Bell, BellName
+from daemon.worker.lease import Lease
 from daemon.worker.loop import Loop
 from daemon.worker.peer_queue import PeerQueue
 from daemon.worker.role import RoleContext
@@ -21,7 +25,10 @@ from storage.records import Job, JobKind, PendingDelivery, Standing
 from storage.store import Store
 
 log = logging.getLogger("courier")
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
+"""The time between two looks at the queue if no bell rings."""
+IDLE_SECONDS = 1.0
+"""The time for which the association stays open after a delivery."""
 _OVER = "the result does not count any more, and does not leave: discard the job"
 _IN_DOUBT = "the study is in doubt, and its results do not leave: see `cxrd studies list`"
 
@@ -38,9 +45,25 @@ class DeliveryWorker:
     lease_margin_seconds = 30.0
     """Added to the network timeouts, so that a slow delivery keeps its lease."""
 
-    def __init__(self, context: RoleContext, peer: PeerConfig, spool: Spool, store: Store) -> None:
+    claimed_together = 8
+    """The most deliveries that one transaction claims."""
+
+    def __init__(
+        self,
+        context: RoleContext,
+        peer: PeerConfig,
+        spool: Spool,
+        store: Store,
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        """`wait` waits for work, so many seconds; by default only `stop` ends the wait early."""
         config = context.config
         self._stop = context.stop
+        self._wait = wait or context.stop.wait
+        self._bell = Bell.of(config, BellName.COURIER)
+        self._sender: Sender | None = None
+        self._association = ExitStack()
+        self._leases: dict[Job, Lease] = {}
         self._name = peer.name
         self._routing = config.routing
         self._spool = spool
@@ -68,19 +91,35 @@ class DeliveryWorker:
         self._loop.run(self._deliver_due, self._queue.last_retry)
 
     def _deliver_due(self) -> float:
-        """Deliver until no job is due or the destination fails. Return the seconds to wait."""
-        with ExitStack() as stack:
-            sender: Sender | None = None
+        """Deliver until no job is due for a while or the destination fails. Return the backoff.
+
+        One association is used for the deliveries of a burst, and ends some time after the last.
+        """
+        try:
+            idle_at = time.monotonic() + IDLE_SECONDS
             while not self._stop.is_set():
-                job = self._queue.claim()
-                if job is None:
+                self._leases = self._queue.claim_some(self.claimed_together)
+                if self._leases:
+                    wait = self._deliver_claimed()
+                    if wait > 0:
+                        return wait
+                    idle_at = time.monotonic() + IDLE_SECONDS
+                    continue
+                if self._sender is None or time.monotonic() >= idle_at:
                     break
+                self._wait(self._queue.seconds_until_due(POLL_SECONDS))
+        finally:
+            self._close()
+        self._wait(self._queue.seconds_until_due(POLL_SECONDS))
+        return 0.0
+
+    def _deliver_claimed(self) -> float:
+        """Deliver the claimed objects. Return the seconds to wait after a failure, else 0."""
+        try:
+            while self._leases and not self._stop.is_set():
+                job = next(iter(self._leases))
                 try:
-                    if sender is None or not sender.is_open:
-                        sender = stack.enter_context(
-                            Sender(self._destination, also=self._picture_contexts)
-                        )
-                    self._deliver(job, sender)
+                    self._deliver(job, self._open())
                 except AssociationError as error:
                     return self._association_failed(job, error)
                 except SpoolUnavailableError as error:
@@ -88,7 +127,28 @@ class DeliveryWorker:
                     wait = self._backoff.seconds(1)
                     self._queue.postpone(job, str(error), wait, logging.ERROR)
                     return wait
-        return POLL_SECONDS
+                finally:
+                    del self._leases[job]
+        finally:
+            self._queue.give_back(self._leases)
+        return 0.0
+
+    def _open(self) -> Sender:
+        """Return the open association, a new one if there is none. Raises AssociationError."""
+        if self._sender is None or not self._sender.is_open:
+            self._close()
+            sender = Sender(self._destination, also=self._picture_contexts)
+            self._sender = self._association.enter_context(sender)
+        return self._sender
+
+    def _close(self) -> None:
+        self._sender = None
+        self._association.close()
+
+    def _renew_leases(self) -> None:
+        """Renew the leases of the object that is sent and of the next, when it is time."""
+        for lease in self._leases.values():
+            lease.on_progress()
 
     def _deliver(self, job: Job, sender: Sender) -> None:
         delivery = self._store.results.delivery(job)
@@ -113,8 +173,7 @@ class DeliveryWorker:
         except StorageError as error:
             self._read_failed(job, delivery, error)
             return
-        on_progress = self._queue.lease(job).on_progress
-        result = sender.send(self._converted(data, sender), on_progress)
+        result = sender.send(self._converted(data, sender), self._renew_leases)
         match result.disposition:
             case Disposition.DELIVERED:
                 self._loop.succeeded()
@@ -126,6 +185,8 @@ class DeliveryWorker:
                     coerced_uid=None if result.status == DUPLICATE else result.coerced_uid,
                     commit_after=self._commit_after,
                 )
+                if self._commit_after is not None:
+                    self._bell.ring()
                 changed = " under another UID" if result.coerced_uid else ""
                 log.info("%s: %s %d delivered%s", self._name, delivery.object.kind, job.id, changed)
             case Disposition.RETRY if result.is_unmatched and job.attempts >= self.max_unmatched:

@@ -19,10 +19,15 @@ def _unknown_source(_ae_title: str, _host: str) -> str:
     return ""
 
 
+def _unheard(_receipt: Receipt) -> None:
+    pass
+
+
 class Reception:
     """Stores received instances and queues their analysis.
 
-    `source_of` returns the source of a sender by its AE title and its address.
+    `source_of` returns the source of a sender by its AE title and its address. `on_queued` is
+    called after the work on an instance is queued.
     """
 
     def __init__(
@@ -31,11 +36,13 @@ class Reception:
         store: Store,
         quiet_seconds: float,
         source_of: Callable[[str, str], str] = _unknown_source,
+        on_queued: Callable[[Receipt], None] = _unheard,
     ) -> None:
         self._spool = spool
         self._store = store
         self._quiet_seconds = quiet_seconds
         self._source_of = source_of
+        self._on_queued = on_queued
 
     def receive(self, received: ReceivedInstance) -> StoreStatus:
         """Store one instance durably and queue it. Return the status of the response (PS3.4 B.2.3).
@@ -54,6 +61,7 @@ class Reception:
         except (StorageError, ConfigError) as error:
             log.error("an object from %s is refused: %s", received.calling_ae_title, error)
             return StoreStatus.OUT_OF_RESOURCES
+        self._on_queued(receipt)
         log.info(
             "instance %d from %s: %s, revision %d, %d bytes",
             receipt.instance_id,

@@ -35,8 +35,11 @@ from storage.records import (
 from storage.store import Store
 
 log = logging.getLogger("analyst")
-PENDING = datetime.timedelta(seconds=0.5)
-"""The shortest wait of a report for the analysis of an image."""
+PENDING = datetime.timedelta(seconds=2)
+"""The shortest wait of a report for the analysis of an image.
+
+The last analysis of a study ends the wait; this is for an analysis that was parked or discarded.
+"""
 _PARKED_OR_DISCARDED = "the analysis was discarded or is parked"
 _NO_IMAGE = "none is kept here"
 

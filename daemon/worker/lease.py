@@ -1,4 +1,4 @@
-"""The lease on a claimed job, renewed while a worker works on the job."""
+"""The leases on claimed jobs, renewed while the workers of this process work on them."""
 
 import datetime
 import logging
@@ -42,25 +42,57 @@ class Lease:
             self._renewed = self._clock()
             self._renew_or_log()
 
+    def _renew_or_log(self) -> None:
+        _renew_or_log(self._store, self._job, self._duration, self._log)
+
+
+class Heartbeat:
+    """One thread that renews the leases of all jobs that the threads of this process work on.
+
+    It runs while there are such jobs, and ends some time after the last.
+    """
+
+    def __init__(self, store: Store, duration: datetime.timedelta, log: logging.Logger) -> None:
+        self._store = store
+        self._duration = duration
+        self._log = log
+        self._lock = threading.Lock()
+        self._jobs: set[Job] = set()
+        self._is_beating = False
+
     @contextmanager
-    def renewed(self) -> Iterator[None]:
-        """Renew the lease from a thread in the background. An error is only logged."""
-        done = threading.Event()
-
-        def beat() -> None:
-            while not done.wait(self._interval):
-                self._renew_or_log()
-
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-        thread.start()
+    def renewing(self, job: Job) -> Iterator[None]:
+        """Renew the lease of a job just claimed during the block. An error is only logged."""
+        with self._lock:
+            self._jobs.add(job)
+            if not self._is_beating:
+                self._is_beating = True
+                threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         try:
             yield
         finally:
-            done.set()
-            thread.join()
+            with self._lock:
+                self._jobs.discard(job)
 
-    def _renew_or_log(self) -> None:
-        try:
-            self.renew()
-        except StorageError as error:
-            self._log.warning("job %d: lease not renewed: %s", self._job.id, error)
+    def _beat(self) -> None:
+        while True:
+            time.sleep(self._duration.total_seconds() / 3)
+            with self._lock:
+                jobs = tuple(self._jobs)
+                if not jobs:
+                    self._is_beating = False
+                    return
+            for job in jobs:
+                # A job that has ended meanwhile holds no lease, and is not said to have lost it.
+                if job in self._jobs:
+                    _renew_or_log(self._store, job, self._duration, self._log)
+
+
+def _renew_or_log(
+    store: Store, job: Job, duration: datetime.timedelta, log: logging.Logger
+) -> None:
+    try:
+        if not store.jobs.heartbeat(job, duration):
+            log.warning("job %d: lease not renewed: it was given to another worker", job.id)
+    except StorageError as error:
+        log.warning("job %d: lease not renewed: %s", job.id, error)

@@ -1,11 +1,11 @@
-"""The loop of a role: a step, a wait, the next step."""
+"""The loop of a role: a step, a wait, the next step; and the threads that each run a loop."""
 
 import datetime
 import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from daemon.worker.backoff import Backoff
 from daemon.worker.redaction import error_text
@@ -13,6 +13,7 @@ from daemon.worker.redaction import error_text
 SWITCH_SECONDS = 0.0005
 """Python's default of 5 ms is the wait of a thread after each read and write beside a busy one."""
 
+_SHORTEST_WAIT = 0.002
 LOOK_SECONDS = 1.0
 """Time between two looks for a reason to end a wait early."""
 
@@ -87,12 +88,57 @@ class Loop:
         self._failures = 0
 
 
+class Crew:
+    """Threads that work until `stop` is set.
+
+    A thread that raises an error sets `stop`: the others end after what they are doing.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._errors: list[BaseException] = []
+
+    def run(self, work: Mapping[str, Callable[[], None]]) -> None:
+        """Run each function in a thread with its name, until all have ended.
+
+        Raises the first error of a thread.
+        """
+        threads = [
+            threading.Thread(target=self._guarded, args=(target,), name=name)
+            for name, target in work.items()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._errors:
+            raise self._errors[0]
+
+    def _guarded(self, target: Callable[[], None]) -> None:
+        try:
+            target()
+        except BaseException as error:  # noqa: BLE001 - raised by `run` in the thread of the role
+            self._errors.append(error)
+            self._stop.set()
+
+
 def switch_threads_often() -> None:
     """Let a thread that reads and writes much go on beside one that computes.
 
     Decoding one peer's long message must not delay the messages of the others.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+
+
+def seconds_until(due: datetime.datetime | None, longest: float) -> float:
+    """Return the seconds until a job is due, at most `longest`, also if there is no job.
+
+    A job that is overdue was not free for this worker: it looks again after a moment.
+    """
+    if due is None:
+        return longest
+    left = (due - datetime.datetime.now(datetime.UTC)).total_seconds()
+    return min(longest, max(_SHORTEST_WAIT, left))
 
 
 def from_now(seconds: float) -> datetime.datetime:

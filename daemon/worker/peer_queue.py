@@ -2,11 +2,12 @@
 
 import datetime
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from daemon.worker.lease import Lease
-from daemon.worker.loop import from_now
+from daemon.worker.loop import from_now, seconds_until
 from daemon.worker.redaction import redact
+from storage.errors import StorageError
 from storage.records import Job, JobKind
 from storage.store import Store
 
@@ -33,6 +34,25 @@ class PeerQueue:
     def claim(self) -> Job | None:
         """Claim the job that has been due longest, if any."""
         return self._store.jobs.claim(self._kinds, self._worker, self._lease, self._peer)
+
+    def claim_some(self, limit: int) -> dict[Job, Lease]:
+        """Claim the jobs that have been due longest, so many at most, with their leases."""
+        claimed = self._store.jobs.claim_some(
+            self._kinds, self._worker, self._lease, limit, self._peer
+        )
+        return {job: self.lease(job) for job in claimed}
+
+    def give_back(self, claimed: Iterable[Job]) -> None:
+        """Queue jobs again that were claimed and not begun. An error is only logged."""
+        for job in claimed:
+            try:
+                self._store.jobs.postpone(job, job.not_before)
+            except StorageError as error:
+                self._log.warning("job %d waits until its lease expires: %s", job.id, error)
+
+    def seconds_until_due(self, longest: float) -> float:
+        """Return the seconds until the next of these jobs is due, at most `longest`."""
+        return seconds_until(self._store.jobs.next_due(self._kinds, self._peer), longest)
 
     def last_retry(self) -> datetime.datetime | None:
         """Return when an operator last queued one of these jobs again that is still due."""

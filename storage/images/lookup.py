@@ -187,6 +187,20 @@ def _count_pending(connection: Connection, condition: ColumnElement[bool]) -> in
     return connection.scalar(query) or 0
 
 
+def is_analysed_further(connection: Connection, key: StudyKey) -> bool:
+    """Return True if an analysis of an image of the study is queued or running."""
+    query = (
+        select(instances.c.id)
+        .join(
+            jobs,
+            (jobs.c.kind == JobKind.ANALYSE) & (jobs.c.subject == cast(instances.c.id, Text)),
+        )
+        .where(of_study(instances, key), jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]))
+        .limit(1)
+    )
+    return connection.scalar(query) is not None
+
+
 def _load_objects(
     connection: Connection, instance_ids: Collection[int]
 ) -> dict[int, list[ObjectRecord]]:

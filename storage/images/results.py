@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Update, delete, select, update
+from sqlalchemy import Connection, Update, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
@@ -20,6 +20,7 @@ from storage.images.doubt import find_hold
 from storage.images.holds import hold_study, settle_standing
 from storage.images.lookup import (
     find_study,
+    is_analysed_further,
     load_instance,
     load_object,
     load_study,
@@ -27,7 +28,14 @@ from storage.images.lookup import (
 )
 from storage.images.rejections import apply_rejection, lock_rejected
 from storage.queue.jobs import parked_entry
-from storage.queue.transitions import enqueue_once, lock_study, reopen, settle, was_touched
+from storage.queue.transitions import (
+    advance,
+    enqueue_once,
+    lock_study,
+    reopen,
+    settle,
+    was_touched,
+)
 from storage.records import (
     AnalysisRecord,
     Delivery,
@@ -101,8 +109,19 @@ class Results:
             found, row.destination, row.held_at is not None, row.coerced_uid or ""
         )
 
-    def record_analysis(self, job: Job, instance_id: int, analysis: AnalysisRecord) -> None:
+    def record_analysis(
+        self,
+        job: Job,
+        instance_id: int,
+        analysis: AnalysisRecord,
+        quiet_time: timedelta | None = None,
+    ) -> None:
         """Record an analysis. A study that was reported before is reported again.
+
+        With `quiet_time`, the report of a study is due that long after its last image came, or at
+        once, when no further image of the study is in work; a report that waits for images is
+        looked at no earlier than it has to be. The same is true of `record_refusal` and
+        `record_rejection`.
 
         The objects are recorded without deliveries, which `record_report` adds. A repeated
         analysis replaces the findings. Raises LeaseLostError.
@@ -114,6 +133,7 @@ class Results:
                 job,
                 instance_id,
                 now,
+                quiet_time,
                 state=InstanceState.ANALYSED,
                 reason=None,
                 detail=None,
@@ -137,7 +157,13 @@ class Results:
             append(connection, _analysis_entry(job, instance, analysis), now)
 
     def record_refusal(
-        self, job: Job, instance_id: int, reason: str, detail: str, notes: Sequence[str] = ()
+        self,
+        job: Job,
+        instance_id: int,
+        reason: str,
+        detail: str,
+        notes: Sequence[str] = (),
+        quiet_time: timedelta | None = None,
     ) -> None:
         """Record that an instance is not analysed, with the reason. Raises LeaseLostError."""
         now = self._now()
@@ -147,6 +173,7 @@ class Results:
                 job,
                 instance_id,
                 now,
+                quiet_time,
                 state=InstanceState.NOT_ANALYSED,
                 reason=str(reason),
                 detail=detail,
@@ -165,7 +192,13 @@ class Results:
             append(connection, entry, now)
 
     def record_rejection(
-        self, job: Job, instance_id: int, reason: str, detail: str, rejection: Rejection
+        self,
+        job: Job,
+        instance_id: int,
+        reason: str,
+        detail: str,
+        rejection: Rejection,
+        quiet_time: timedelta | None = None,
     ) -> int:
         """Record a rejection note: the films that it names and their results are rejected.
 
@@ -180,6 +213,7 @@ class Results:
                 job,
                 instance_id,
                 now,
+                quiet_time,
                 state=InstanceState.NOT_ANALYSED,
                 reason=str(reason),
                 detail=detail,
@@ -342,7 +376,12 @@ def _restore_reported(key: StudyKey, now: datetime) -> Update:
 
 
 def _end_analysis(
-    connection: Connection, job: Job, instance_id: int, now: datetime, **values: object
+    connection: Connection,
+    job: Job,
+    instance_id: int,
+    now: datetime,
+    quiet_time: timedelta | None,
+    **values: object,
 ) -> str:
     """Settle the job, set the result of its instance, and reopen the report of the study.
 
@@ -375,6 +414,9 @@ def _end_analysis(
     started = (JobState.RUNNING, JobState.DONE, JobState.PARKED)
     key = StudyKey(row.source, row.study_instance_uid)
     reopen(connection, JobKind.REPORT, key.subject, now=now, ended=started)
+    if quiet_time is not None and not is_analysed_further(connection, key):
+        due = max(now, _last_received(connection, key) + quiet_time)
+        advance(connection, JobKind.REPORT, key.subject, now=now, due=due)
     return subject_of(
         study=row.study_instance_uid,
         source=row.source,
@@ -382,6 +424,16 @@ def _end_analysis(
         sop_class=row.sop_class_uid,
         revision=row.revision,
     )
+
+
+def _last_received(connection: Connection, key: StudyKey) -> datetime:
+    """Return when an image of the study came last, for the first time or again."""
+    again = func.coalesce(instances.c.received_again_at, instances.c.received_at)
+    query = select(func.max(instances.c.received_at), func.max(again))
+    moments: tuple[datetime, datetime] = tuple(
+        connection.execute(query.where(of_study(instances, key))).one()
+    )
+    return max(moments)
 
 
 def _analysis_entry(job: Job, instance: str, analysis: AnalysisRecord) -> AuditEntry:

@@ -28,6 +28,8 @@ CLOCK_TOLERANCE = timedelta(seconds=60)
 
 RETRY_SPAN = timedelta(minutes=5)
 
+_WITHOUT_LANE = frozenset({JobKind.ANALYSE, JobKind.REPORT})
+
 _Columns = TypeVarTuple("_Columns")
 
 
@@ -59,15 +61,29 @@ class Jobs:
         Two workers never get the same job, and a worker does not wait for another. The claim counts
         as an attempt, so that a job that kills its workers is recognised.
         """
+        claimed = self.claim_some(kinds, worker, lease, 1, lane)
+        return claimed[0] if claimed else None
+
+    def claim_some(
+        self,
+        kinds: Collection[JobKind],
+        worker: str,
+        lease: timedelta,
+        limit: int,
+        lane: str | None = None,
+    ) -> tuple[Job, ...]:
+        """Claim the jobs that are due longest, at most `limit`, as `claim` does; in their order."""
         now = self._now()
         due = (
-            _first_due(select(jobs.c.id), kinds, lane)
+            _first_due(select(jobs.c.id), kinds, lane, limit)
             .where(jobs.c.not_before <= now)
             .with_for_update(skip_locked=True)
+            # A server evaluates it once: a subquery could be evaluated again, and claim more.
+            .cte("due")
         )
         statement = (
             update(jobs)
-            .where(jobs.c.id == due.scalar_subquery())
+            .where(jobs.c.id.in_(select(due.c.id)))
             .values(
                 state=JobState.RUNNING,
                 attempts=jobs.c.attempts + 1,
@@ -79,8 +95,8 @@ class Jobs:
             .returning(*jobs.c)
         )
         with self._database.writing() as connection:
-            row = connection.execute(statement).mappings().first()
-        return Job(**row) if row else None
+            claimed = [Job(**row) for row in connection.execute(statement).mappings()]
+        return tuple(sorted(claimed, key=lambda job: (job.not_before, job.id)))
 
     def heartbeat(self, job: Job, lease: timedelta) -> bool:
         """Renew the lease of a job from now; return False if the lease is lost."""
@@ -310,10 +326,16 @@ def _audit_subject(connection: Connection, job: Job) -> str:
 
 
 def _first_due(
-    query: Select[*_Columns], kinds: Collection[JobKind], lane: str | None
+    query: Select[*_Columns], kinds: Collection[JobKind], lane: str | None, limit: int = 1
 ) -> Select[*_Columns]:
-    """Limit a query to the first due job that is queued, of these kinds and this lane, if given."""
+    """Limit a query to the first queued jobs of these kinds and of this lane, if given.
+
+    Kinds without lanes are found in the index by lane, so that a long queue for a destination that
+    is down does not slow down the others.
+    """
     query = query.where(jobs.c.state == JobState.QUEUED, jobs.c.kind.in_(kinds))
     if lane is not None:
         query = query.where(jobs.c.lane == lane)
-    return query.order_by(jobs.c.not_before, jobs.c.id).limit(1)
+    elif set(kinds) <= _WITHOUT_LANE:
+        query = query.where(jobs.c.lane.is_(None))
+    return query.order_by(jobs.c.not_before, jobs.c.id).limit(limit)

@@ -99,6 +99,23 @@ def reopen(
     )
 
 
+def advance(
+    connection: Connection, kind: JobKind, subject: str, *, now: datetime, due: datetime
+) -> None:
+    """Make a queued job due at `due` if it would be due later; leave a job that waits to retry."""
+    connection.execute(
+        update(jobs)
+        .where(
+            jobs.c.kind == kind,
+            jobs.c.subject == subject,
+            jobs.c.state == JobState.QUEUED,
+            jobs.c.attempts == 0,
+            jobs.c.not_before > due,
+        )
+        .values(not_before=due, updated_at=now)
+    )
+
+
 def settle(
     connection: Connection,
     job: Job,

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from daemon.worker.lease import Lease
+from daemon.worker.lease import Heartbeat, Lease
 from storage.errors import LeaseLostError
 from storage.records import Job, JobKind
 from storage.store import Store
 from tests.tools.clock import Clock
+from tests.tools.waiting import wait_until
 
 log = logging.getLogger("test")
 
@@ -55,15 +56,26 @@ def test_a_lost_lease_cannot_be_renewed(
     assert f"job {job.id}: lease not renewed" in caplog.text
 
 
-def test_the_lease_is_renewed_in_the_background(store: Store, job: Job) -> None:
-    before = store.jobs.get(job.id).lease_until
+def test_one_thread_renews_the_leases_of_all_jobs_in_work(store: Store, job: Job) -> None:
+    store.jobs.enqueue(JobKind.ANALYSE, "2")
+    other = store.jobs.claim((JobKind.ANALYSE,), "me", DURATION)
+    assert other is not None
+    before = [store.jobs.get(one.id).lease_until for one in (job, other)]
+    heartbeat = Heartbeat(store, timedelta(seconds=0.06), log)
     threads = threading.active_count()
-    with Lease(store, job, timedelta(seconds=90), log).renewed():
+    with heartbeat.renewing(job), heartbeat.renewing(other):
         assert threading.active_count() == threads + 1
-    assert threading.active_count() == threads
-    assert store.jobs.get(job.id).lease_until == before
-    with Lease(store, job, timedelta(seconds=0.03), log).renewed():
-        deadline = threading.Event()
-        while store.jobs.get(job.id).lease_until == before:
-            assert not deadline.wait(0.01)
-    assert store.jobs.get(job.id).lease_until != before
+        for one, lease_until in zip((job, other), before, strict=True):
+            wait_until(lambda: store.jobs.get(one.id).lease_until != lease_until)  # noqa: B023
+    wait_until(lambda: threading.active_count() == threads, "the thread ends")
+    with heartbeat.renewing(job):
+        renewed = store.jobs.get(job.id).lease_until
+        wait_until(lambda: store.jobs.get(job.id).lease_until != renewed, "it works again")
+
+
+def test_a_lease_lost_in_the_background_is_logged(
+    store: Store, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.jobs.release("me")
+    with Heartbeat(store, timedelta(seconds=0.03), log).renewing(job):
+        wait_until(lambda: f"job {job.id}: lease not renewed" in caplog.text)

@@ -17,6 +17,7 @@ from daemon.config.settings import Config, CourierConfig, RetentionConfig
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.deliver.purge import PeriodicPurge
 from daemon.receive.orphans import log_swept, sweep_orphans
+from daemon.worker.loop import Crew
 from daemon.worker.role import RoleContext
 from dicom_io.commitment.answer_channel import AnswerChannel
 from dicom_io.commitment.messages import CommitmentRequest, MessageStatus
@@ -152,3 +153,19 @@ def test_a_sweep_logs_the_files_set_aside_now_and_before(
         log_swept(sweep.run())
     assert "1 received file(s)" in caplog.text
     assert "2 other file(s) wait in lost+found" in caplog.text
+
+
+def test_an_error_of_one_thread_ends_the_others_and_is_raised() -> None:
+    stop = threading.Event()
+    ended: list[str] = []
+
+    def fails() -> None:
+        raise ValueError("no result")
+
+    def works() -> None:
+        assert stop.wait(30)
+        ended.append("works")
+
+    with pytest.raises(ValueError, match="no result"):
+        Crew(stop).run({"one": works, "two": fails})
+    assert ended == ["works"]

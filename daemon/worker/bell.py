@@ -1,0 +1,167 @@
+"""Bells between the processes of one host: a worker that waits is woken when work is queued.
+
+A bell is a named pipe in `data_dir/run`. Any process may ring it; each ring wakes every thread that
+waits in one of the processes that listen, as a rule the only one. A ring is never needed for a job
+to be done: a worker also looks at the queue from time to time. So a ring that nobody hears, a full
+pipe or a file system without pipes only delays the job until that look.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import stat
+import threading
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from daemon.config.settings import Config
+from storage.errors import StorageError
+from storage.files.durable import make_folder
+
+log = logging.getLogger("bell")
+
+_MODE = 0o600
+_FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_RING = b"\0"
+_MANY_RINGS = 65536
+
+
+class BellName(StrEnum):
+    """The bells, by the work that is queued."""
+
+    ANALYST = "analyst"
+    REPORT = "report"
+    COURIER = "courier"
+
+
+class Bell:
+    """A named pipe that wakes the workers of one kind on this host."""
+
+    def __init__(self, folder: Path, name: BellName) -> None:
+        self._path = folder / f"{name}.bell"
+
+    @classmethod
+    def of(cls, config: Config, name: BellName) -> Self:
+        """Return the bell of a node by its name."""
+        return cls(config.data_dir / "run", name)
+
+    def ring(self) -> None:
+        """Wake the workers that wait, if there are any. Never waits and never raises."""
+        with contextlib.suppress(OSError):
+            pipe = os.open(self._path, os.O_WRONLY | _FLAGS)
+            try:
+                if _is_pipe(pipe):
+                    os.write(pipe, _RING)
+            finally:
+                os.close(pipe)
+
+    def open(self) -> int:
+        """Make the pipe if it is missing, and return its descriptor, open for both directions.
+
+        A pipe that stays open for writing in the process that reads it never ends for that process.
+        Raises OSError or StorageError if there is no such pipe and none can be made.
+        """
+        make_folder(self._path.parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(self._path, _MODE)
+        pipe = os.open(self._path, os.O_RDWR | _FLAGS)
+        if not _is_pipe(pipe):
+            os.close(pipe)
+            raise FileExistsError(0, "it is not a pipe")
+        return pipe
+
+
+def _is_pipe(descriptor: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+
+
+def ring_all(config: Config) -> None:
+    """Ring every bell of a node, after jobs of any kind were queued."""
+    for name in BellName:
+        Bell.of(config, name).ring()
+
+
+class Waiter:
+    """The wait of one thread for a bell."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+
+    def wake(self) -> None:
+        """End the wait, or the next wait if the thread does not wait now."""
+        self._rung.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a ring, at most so long. Return True if the bell rang since the last wait."""
+        rung = self._rung.wait(max(0.0, seconds))
+        self._rung.clear()
+        return rung
+
+
+class BellListener:
+    """Listens to a bell for the threads of this process until the block ends.
+
+    `stop` wakes them as the bell does. Without a pipe the threads are woken by `stop` only, and one
+    line of the log says so.
+    """
+
+    def __init__(self, bell: Bell, stop: threading.Event) -> None:
+        self._bell = bell
+        self._stop = stop
+        self._waiters: list[Waiter] = []
+        self._pipe: int | None = None
+        self._listening: threading.Thread | None = None
+        self._ended = False
+
+    def waiter(self) -> Waiter:
+        """Return the wait of one more thread."""
+        waiter = Waiter()
+        self._waiters.append(waiter)
+        return waiter
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._wake_at_stop, name="stop", daemon=True).start()
+        try:
+            self._pipe = self._bell.open()
+        except (OSError, StorageError) as error:
+            log.warning("no bell (%s): work is found by looking at the queue", error)
+            return self
+        self._listening = threading.Thread(target=self._listen, name="bell", daemon=True)
+        self._listening.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended = True
+        if self._pipe is None or self._listening is None:
+            return
+        # A full pipe wakes the thread, too.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._pipe, _RING)
+        self._listening.join()
+        os.close(self._pipe)
+        self._pipe = None
+
+    def _listen(self) -> None:
+        pipe = self._pipe
+        while pipe is not None and not self._ended:
+            select.select([pipe], [], [])
+            # Another process that listens may have read the ring first.
+            with contextlib.suppress(BlockingIOError):
+                os.read(pipe, _MANY_RINGS)
+            self._wake_all()
+
+    def _wake_at_stop(self) -> None:
+        self._stop.wait()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for waiter in tuple(self._waiters):
+            waiter.wake()
