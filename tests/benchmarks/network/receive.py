@@ -1,85 +1,136 @@
-"""Receiving: dcmtk's storescu sends the same films to cxrd's listener and to dcmtk's storescp.
+"""Receiving: storescu sends the same films to cxrd, to dcmtk's storescp and to Orthanc.
 
-cxrd's side includes what storescp does not do: fsync of every file, and the transaction that
-queues the work.
+Each run has a fresh program on an empty folder, a small warm-up that is not counted, new UIDs, and
+a disk without dirty pages. cxrd and Orthanc sync every file before they answer; storescp syncs
+none, so the time to write its dirty pages afterwards is shown too.
 """
 
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
-from daemon.audit.network import NetworkAudit
-from daemon.config.peers import PeerConfig
-from daemon.config.settings import Config, ListenerConfig
-from daemon.listener import open_node
-from daemon.receive.reception import Reception
-from storage.files.spool import Spool
-from storage.store import Store
-from tests.benchmarks.timing import in_turn, seconds, show
-from tests.builders.images.films import film
-from tests.tools.installed import require_tool
-from tests.tools.ports import HOST, SENDER, free_port
-from tests.tools.waiting import wait_until
+from tests.benchmarks.films import SIDE_10_MB, SIDE_HALF_MB, Films, write_films
+from tests.benchmarks.results import Measure, Part, Ratio, at_least
+from tests.benchmarks.setting import PeerMissingError, Setting
+from tests.benchmarks.sides.programs import (
+    LARGEST_PDU,
+    emptied,
+    listener,
+    orthanc,
+    serve,
+    storescp,
+)
+from tests.benchmarks.sides.senders import send, send_in_parallel
+from tests.benchmarks.timing import alternate, seconds
 
-FILMS = 20
-SIDE = 2240
-RUNS = 5
-
-
-def run() -> None:
-    """Print the seconds for one association of FILMS uncompressed 10 MB films."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        films = _films(folder)
-        with _storescp(folder) as peer, _cxrd(folder) as own:
-            values = in_turn(
-                RUNS, storescp=lambda: _send(films, peer), cxrd=lambda: _send(films, own)
-            )
-    print(f"{FILMS} films of {SIDE} x {SIDE} x 16 bit in one association, storescu to")
-    show(values, "s", baseline="storescp")
+Server = Callable[[Path], AbstractContextManager[int]]
+WHOLE, ALONE = "cxrd serve", "cxrd's listener alone"
+STORESCP, LARGE_PDU, FORKING = "storescp", "storescp, largest PDU", "storescp --fork, largest PDU"
+ORTHANC = "Orthanc"
+WARM_UP = 5
+SENDERS = 8
 
 
-def _films(folder: Path) -> list[Path]:
-    paths = []
-    for number in range(FILMS):
-        path = folder / f"film-{number}.dcm"
-        path.write_bytes(film("bench", rows=SIDE, columns=SIDE, seed=number))
-        paths.append(path)
-    return paths
+def _storescp(*options: str) -> Server:
+    return lambda folder: storescp(folder, *options)
 
 
-def _send(films: list[Path], port: int) -> float:
-    """Send the films as new objects each time: their UIDs are invented on the way."""
-    command = [require_tool("storescu"), "+II", "-aet", SENDER, "-aec", "CXRD", HOST, str(port)]
-    return seconds(lambda: subprocess.run([*command, *map(str, films)], check=True))
+_WIDE = ("-pdu", str(LARGEST_PDU))
+SERVERS: dict[str, Server] = {
+    WHOLE: serve,
+    ALONE: listener,
+    STORESCP: _storescp(),
+    LARGE_PDU: _storescp(*_WIDE),
+    FORKING: _storescp("--fork", *_WIDE),
+    ORTHANC: orthanc,
+}
 
 
-@contextmanager
-def _storescp(folder: Path) -> Iterator[int]:
-    port, out = free_port(), folder / "storescp"
-    out.mkdir()
-    command = [require_tool("storescp"), "-od", str(out), str(port)]
-    echo = [require_tool("echoscu"), HOST, str(port)]
-    with subprocess.Popen(command) as process:
-        try:
-            wait_until(lambda: subprocess.run(echo, check=False).returncode == 0, "storescp is up")
-            yield port
-        finally:
-            process.terminate()
-
-
-@contextmanager
-def _cxrd(folder: Path) -> Iterator[int]:
-    """The listener without the roles behind it."""
-    config = Config(
-        listener=ListenerConfig(port=free_port()),
-        peers=(PeerConfig(name="sender", ae_title=SENDER, sends=True),),
+def run(setting: Setting) -> Part:
+    """Measure one association of large films, parallel associations, and many small files."""
+    part = Part("receive", "Receiving")
+    warm_up = write_films(setting.folder / "warm-up", WARM_UP, SIDE_HALF_MB, block=9)
+    large = write_films(setting.folder / "large", setting.pick(100, 10), SIDE_10_MB, block=1)
+    small = write_films(setting.folder / "small", setting.pick(1000, 60), SIDE_HALF_MB, block=2)
+    runs = setting.pick(5, 1)
+    one = _Case(setting.folder, large, warm_up, [large.paths])
+    parallel = _Case(
+        setting.folder, large, warm_up, [large.paths[n::SENDERS] for n in range(SENDERS)]
     )
-    spool = Spool(folder / "spool")
-    with (
-        Store.open(f"sqlite:///{folder / 'cxrd.sqlite'}", migrate=True) as store,
-        open_node(config, Reception(spool, store, 30.0), NetworkAudit(store.audit)),
-    ):
-        yield config.listener.port
+    many = _Case(setting.folder, small, warm_up, [small.paths])
+    size = large.megabytes / len(large.paths)
+    cases = [
+        (
+            f"{len(large.paths)} DX of {size:.0f} MB in one association",
+            one,
+            (WHOLE, ALONE, STORESCP, LARGE_PDU, ORTHANC),
+            [
+                Ratio(STORESCP, WHOLE, "times as fast as storescp", at_least(1.5)),
+                Ratio(LARGE_PDU, WHOLE, "times as fast as storescp with its largest PDU"),
+                Ratio(ORTHANC, WHOLE, "times as fast as Orthanc", at_least(2)),
+                Ratio(STORESCP, ALONE, "listener alone, times as fast as storescp"),
+                Ratio(ORTHANC, ALONE, "listener alone, times as fast as Orthanc"),
+            ],
+        ),
+        (
+            f"the same films from {SENDERS} senders at once",
+            parallel,
+            (WHOLE, ALONE, FORKING, ORTHANC),
+            [
+                Ratio(ORTHANC, WHOLE, "times as fast as Orthanc", at_least(1.5)),
+                Ratio(ORTHANC, ALONE, "listener alone, times as fast as Orthanc"),
+                Ratio(FORKING, WHOLE, "times as fast as storescp with a process per sender"),
+            ],
+        ),
+        (
+            f"{len(small.paths)} DX of 0.5 MB in one association",
+            many,
+            (WHOLE, ALONE, STORESCP, ORTHANC),
+            [
+                Ratio(ORTHANC, WHOLE, "times as fast as Orthanc", at_least(1)),
+                Ratio(ORTHANC, ALONE, "listener alone, times as fast as Orthanc"),
+                Ratio(STORESCP, WHOLE, "times as fast as storescp, which syncs nothing"),
+            ],
+        ),
+    ]
+    for title, case, names, ratios in cases:
+        values = alternate(runs, {name: partial(case.run, name, part) for name in names})
+        kept = {name: series for name, series in values.items() if series[0] > 0}
+        part.measures.append(Measure(title, "s", kept, ratios))
+        part.measures.append(
+            Measure(f"{title}: sync afterwards", "s", {n: case.flushes[n] for n in kept})
+        )
+    return part
+
+
+class _Case:
+    """One load: the films, and the groups of them that are sent at the same time."""
+
+    def __init__(
+        self, folder: Path, films: Films, warm_up: Films, groups: Sequence[Sequence[Path]]
+    ) -> None:
+        self._folder = folder / "run"
+        self._films = films
+        self._warm_up = warm_up
+        self._groups = groups
+        self.flushes: dict[str, list[float]] = {}
+
+    def run(self, name: str, part: Part) -> float:
+        """Return the seconds until every sender has ended; 0 if the program is not installed."""
+        try:
+            with SERVERS[name](self._folder) as port:
+                self._warm_up.renew()
+                send(self._warm_up.paths, port)
+                self._films.renew()
+                os.sync()
+                taken = seconds(lambda: send_in_parallel(self._groups, port))
+                self.flushes.setdefault(name, []).append(seconds(os.sync))
+        except PeerMissingError as error:
+            if str(error) not in part.notes:
+                part.notes.append(str(error))
+            return 0.0
+        finally:
+            emptied(self._folder)
+        return taken

@@ -11,7 +11,7 @@ import torch
 from cxr_model.predict.choices import Device
 from cxr_model.train.config import Precision, TrainingConfig
 from cxr_model.train.training import train
-from tests.benchmarks.inference import DENSENET121_MULTIPLY_ADDS_AT_224, MATRIX
+from tests.benchmarks.others.inference import DENSENET121_MULTIPLY_ADDS_AT_224, MATRIX
 from tests.benchmarks.timing import in_turn, seconds
 
 FILMS, SIDE, SIZE, RUNS = 120, 1024, 224, 3

@@ -1,0 +1,28 @@
+"""The parts of `make bench` in the order in which they run, and further benchmarks by name."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+PARTS = {
+    "receive": "tests.benchmarks.network.receive",
+    "chain": "tests.benchmarks.network.chain",
+}
+"""Parts by name: a module whose `run(setting)` returns a Part. It is imported when it is needed."""
+
+OTHERS = {
+    "queue": "tests.benchmarks.others.queue",
+    "delivery": "tests.benchmarks.others.delivery",
+    "commitment": "tests.benchmarks.others.commitment",
+    "inference": "tests.benchmarks.others.inference",
+    "large_store": "tests.benchmarks.store.large_store",
+    "training": "tests.benchmarks.others.training",
+    "header_tables": "tests.benchmarks.others.header_tables",
+}
+"""Benchmarks of single mechanisms: a module whose `run()` prints. `make bench` leaves them out."""
+
+
+def run_of(module: str) -> Callable[..., Any]:
+    """Return the `run` of a part or of another benchmark."""
+    function: Callable[..., Any] = importlib.import_module(module).run
+    return function
