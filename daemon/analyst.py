@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from cxr_model.errors import ModelOutputError
 from daemon.analyse.analyse_job import ImageAnalyser
-from daemon.analyse.decoder_pool import DecoderLimits
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.config.settings import AnalystConfig, Config
 from daemon.errors import ROOM_ERRORS, DecoderError, ModelFailedError
 from daemon.report.report_job import StudyReporter

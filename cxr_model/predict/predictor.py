@@ -14,7 +14,7 @@ from cxr_model.predict.choices import Device
 from cxr_model.predict.curves import calibrated_probabilities, calibrators_from_card
 from cxr_model.predict.network import contributions
 from cxr_model.predict.prediction import Finding, Prediction
-from cxr_model.predict.transform import Geometry, preprocess
+from cxr_model.predict.transform import Geometry, NetworkInput, network_input, normalise
 from cxr_model.reference_film import REFERENCE_FILM, reference_film
 
 #: Larger batches are no faster on a CPU and take more memory.
@@ -59,10 +59,15 @@ class Predictor:
         Raises ImageError for any other array, ModelOutputError if an output is not a finite
         number: then no image of the call has a result.
         """
+        spec = self.bundle.card.input
+        return self.predict_inputs([network_input(image, spec) for image in images])
+
+    def predict_inputs(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
+        """Return a prediction per network input, in order. Raises ModelOutputError."""
         predictions: list[Prediction] = []
-        for start in range(0, len(images), self._batch):
+        for start in range(0, len(inputs), self._batch):
             try:
-                predictions.extend(self._predict(images[start : start + self._batch]))
+                predictions.extend(self._predict(inputs[start : start + self._batch]))
             except ModelOutputError as error:
                 raise ModelOutputError(start + error.image, str(error)) from error
         return predictions
@@ -103,9 +108,9 @@ class Predictor:
             )
         return worst
 
-    def _predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
-        inputs = [preprocess(image, self.bundle.card.input) for image in images]
-        logits, maps = self._forward(torch.stack([tensor for tensor, _ in inputs]))
+    def _predict(self, inputs: Sequence[NetworkInput]) -> Iterator[Prediction]:
+        spec = self.bundle.card.input
+        logits, maps = self._forward(torch.stack([normalise(one.square, spec) for one in inputs]))
         labels = self.bundle.card.labels
         probabilities = calibrated_probabilities(self._calibrators, labels, logits)
         _require_plausible(labels, logits, probabilities, maps)

@@ -170,6 +170,23 @@ def check_image(image: npt.NDArray[np.uint8]) -> None:
         )
 
 
+class NetworkInput(NamedTuple):
+    """A grey square (size, size) for the network, uint8, and the place of the film in it."""
+
+    square: npt.NDArray[np.uint8]
+    geometry: Geometry
+
+
+def network_input(image: npt.NDArray[np.uint8], spec: InputSpec) -> NetworkInput:
+    """Bring an upright, display-true image, uint8 (rows, cols), to the network's input.
+
+    Raises ImageError for any other array.
+    """
+    check_image(image)
+    geometry = Geometry.of(image, spec)
+    return NetworkInput(geometry.to_input(image), geometry)
+
+
 def normalise(square: npt.NDArray[np.uint8], spec: InputSpec) -> Tensor:
     """Convert a grey square (size, size) to a float32 tensor (channels, size, size)."""
     mean = np.asarray(spec.mean, dtype=np.float32)[:, None, None]
@@ -184,6 +201,5 @@ def preprocess(image: npt.NDArray[np.uint8], spec: InputSpec) -> tuple[Tensor, G
     `image` is uint8 (rows, cols), displayed with 0 black and 255 white. Returns a float32 tensor
     (channels, size, size) and the geometry for the way back. Raises ImageError.
     """
-    check_image(image)
-    geometry = Geometry.of(image, spec)
-    return normalise(geometry.to_input(image), spec), geometry
+    square, geometry = network_input(image, spec)
+    return normalise(square, spec), geometry

@@ -3,9 +3,9 @@
 import datetime
 import logging
 
-from daemon.analyse.gate_and_decode import Refusal
 from daemon.analyse.object_files import written_objects
 from daemon.analyse.pipeline import Analysis, Pipeline
+from daemon.analyse.reader.film import Refusal
 from daemon.config.destinations import kinds_to_build
 from daemon.config.settings import Config
 from daemon.worker.redaction import redact

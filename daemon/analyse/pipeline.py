@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,13 @@ from cxr_model.predict.prediction import Prediction
 from cxr_model.predict.predictor import Predictor
 from cxr_model.predict.region import Region
 from cxr_model.predict.summary_sheet import Captions, draw_summary
-from cxr_model.predict.transform import Geometry, Margins
-from daemon.analyse.check_picture import Examiner, check_picture
-from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
-from daemon.analyse.film_file import Form
-from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
+from cxr_model.predict.transform import Geometry, Margins, NetworkInput
 from daemon.analyse.location import is_validated, location_sentence
 from daemon.analyse.operating_point import operating_point_sentence, threshold_rule
+from daemon.analyse.reader.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
+from daemon.analyse.reader.film import FULL_SIZE, Film, GreyImage, Refusal, Wanted
+from daemon.analyse.reader.film_file import Form
+from daemon.analyse.reader.film_reader import FilmReader
 from daemon.analyse.result_objects import (
     BuiltObject,
     Drawing,
@@ -46,7 +46,7 @@ from dicom_io.gate.rules import DEFAULT_RULES, Rules
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.presentation_state import unsupported_reason
 from dicom_io.read.image_header import ImageHeader, read_image_header
-from dicom_io.read.orientation import AS_STORED, Pose
+from dicom_io.read.orientation import Pose
 from storage.records import ObjectKind
 
 MANUFACTURER = "cxrd"
@@ -78,20 +78,28 @@ class Analysis:
     regions: Mapping[str, Region]
 
 
+class Readers(Protocol):
+    """Reads files; a `DecoderPool` in service."""
+
+    def read(self, data: bytes, rules: Rules, form: Form, wanted: Wanted) -> Film | Refusal:
+        """Gate, decode and check the bytes of one file by the rules of its sender."""
+
+    def warm_up(self) -> None:
+        """Start a reader ahead of the first file."""
+
+
 class Pipeline:
     """A loaded model and the steps from an image to its result."""
 
     def __init__(
         self,
         predictor: Predictor,
-        examiner: Examiner,
-        decoders: DecoderPool,
+        readers: Readers,
         heatmaps: HeatmapRule = HeatmapRule.ALWAYS,
     ) -> None:
         self._predictor = predictor
-        self._examiner = examiner
-        self._decoders = decoders
-        self._batches: Batches[tuple[GreyImage, Pose], Prediction] = Batches(self.predict_all)
+        self._readers = readers
+        self._batches: Batches[NetworkInput, Prediction] = Batches(predictor.predict_inputs)
         self._withheld = _withheld(predictor.bundle.card, heatmaps)
         self.algorithm = _algorithm(predictor.bundle)
         self.reference_difference: float | None = None
@@ -107,7 +115,8 @@ class Pipeline:
         predictor = Predictor(
             Bundle.load(path), device=config.device, threads=config.threads or None
         )
-        pipeline = cls(predictor, PictureCheck.load(), DecoderPool(limits), config.heatmaps)
+        reader = FilmReader(PictureCheck.load(), predictor.bundle.card.input)
+        pipeline = cls(predictor, DecoderPool(reader, limits), config.heatmaps)
         pipeline.reference_difference = predictor.check_reference()
         return pipeline
 
@@ -122,23 +131,18 @@ class Pipeline:
         return self._predictor.bundle.card
 
     def warm_up(self) -> None:
-        """Start a decoder ahead of the first image. Raises DecoderError if it cannot start."""
-        self._decoders.warm_up()
-
-    def gate_and_decode(
-        self, data: bytes, rules: Rules = DEFAULT_RULES, form: Form = Form.OBJECT
-    ) -> Film | Refusal:
-        """Gate and decode the bytes of one file in a process of its own, without prediction."""
-        return self._decoders.gate_and_decode(data, rules, form)
+        """Start a reader ahead of the first image. Raises DecoderError if it cannot start."""
+        self._readers.warm_up()
 
     def read(
-        self, data: bytes, rules: Rules = DEFAULT_RULES, form: Form = Form.OBJECT
+        self,
+        data: bytes,
+        rules: Rules = DEFAULT_RULES,
+        form: Form = Form.OBJECT,
+        wanted: Wanted = FULL_SIZE,
     ) -> Film | Refusal:
-        """Gate and decode one file, and check its picture by the rules of its sender."""
-        film = self.gate_and_decode(data, rules, form)
-        if isinstance(film, Refusal):
-            return film
-        return check_picture(film, self._examiner, rules.picture_check)
+        """Gate, decode and check one file by the rules of its sender, in a process of its own."""
+        return self._readers.read(data, rules, form, wanted)
 
     def analyse(
         self,
@@ -154,16 +158,15 @@ class Pipeline:
         the objects; its zone counts as the site's if the image names none. A kind that cannot be
         built from this image is named in the notes.
         """
-        film = self.read(data, rules)
+        film = self.read(data, rules, wanted=Wanted(shown=ObjectKind.PRESENTATION_STATE in kinds))
         if isinstance(film, Refusal):
             return film
         try:
             header = read_image_header(data)
         except NotDicomError as error:
             return Refusal(Reason.UNREADABLE_OBJECT, str(error), film.notes)
-        upright = film.pose.to_display(film.pixels)
-        upright_prediction = self.predict(upright)
-        prediction = on_stored_grid(upright_prediction, film.pose, *film.pixels.shape)
+        upright_prediction = self._batches.result(film.input)
+        prediction = on_stored_grid(upright_prediction, film.pose, film.rows, film.columns)
         notes = [*film.notes, *self.notes]
         wanted = ObjectKind.PRESENTATION_STATE in kinds
         problem = unsupported_reason(header, film.tone) if wanted else ""
@@ -185,11 +188,14 @@ class Pipeline:
         )
         objects: list[BuiltObject] = []
         if ObjectKind.HEATMAP in kinds:
-            for drawing in self.heatmaps(film.pixels, prediction):
+            for drawing in self.heatmaps(film.picture, prediction):
                 objects.extend(builder.heatmap(drawing, kinds))
         optional: dict[ObjectKind, Callable[[], Iterator[BuiltObject]]] = {
             ObjectKind.SUMMARY: lambda: builder.summary(
-                self.summary(upright, film_name(header), upright_prediction), kinds
+                self.summary(
+                    film.pose.to_display(film.picture), film_name(header), upright_prediction
+                ),
+                kinds,
             ),
             ObjectKind.PRESENTATION_STATE: builder.presentation_state,
             ObjectKind.SEGMENTATION: builder.segmentation,
@@ -204,22 +210,23 @@ class Pipeline:
                 notes.append(f"no {kind.replace('_', ' ')}: {type(error).__name__}")
         return Analysis(prediction, tuple(notes), tuple(objects), builder.regions)
 
-    def predict(self, pixels: GreyImage, pose: Pose = AS_STORED) -> Prediction:
-        """Return the calibrated findings of one display-true image (rows, cols).
+    def predict(self, film: Film) -> Prediction:
+        """Return the calibrated findings of one film, with the maps on its stored grid.
 
-        Images of several threads go through the network together while it is busy.
+        Films of several threads go through the network together while it is busy.
         """
-        return self._batches.result((pixels, pose))
+        upright = self._batches.result(film.input)
+        return on_stored_grid(upright, film.pose, film.rows, film.columns)
 
-    def predict_all(self, films: Sequence[tuple[GreyImage, Pose]]) -> list[Prediction]:
-        """Return the calibrated findings of several images, in their order, in one batch.
+    def predict_all(self, films: Sequence[Film]) -> list[Prediction]:
+        """Return the calibrated findings of several films, in their order, in one batch.
 
-        The network gets each film upright; maps and geometry are those of the pixels as given.
+        The network gets each film upright; maps and geometry are those of the stored grid.
         """
-        predictions = self._predictor.predict([pose.to_display(pixels) for pixels, pose in films])
+        predictions = self._predictor.predict_inputs([film.input for film in films])
         return [
-            on_stored_grid(prediction, pose, *pixels.shape)
-            for prediction, (pixels, pose) in zip(predictions, films, strict=True)
+            on_stored_grid(prediction, film.pose, film.rows, film.columns)
+            for prediction, film in zip(predictions, films, strict=True)
         ]
 
     def summary(self, upright: GreyImage, name: str, prediction: Prediction) -> NDArray[np.uint8]:
@@ -270,7 +277,7 @@ class Pipeline:
     def self_test(self) -> float:
         """Return the largest difference between mean(map) + bias and the logit; it is about 0."""
         ramp = np.tile(np.linspace(0, 255, 256, dtype=np.uint8), (256, 1))
-        prediction = self.predict(ramp)
+        (prediction,) = self._predictor.predict([ramp])
         bias = self._predictor.bundle.network.label_bias.tolist()
         sums = prediction.maps.mean(axis=(1, 2)) + np.asarray(bias)
         logits = np.asarray([finding.logit for finding in prediction.findings])

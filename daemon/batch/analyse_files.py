@@ -26,9 +26,9 @@ from tqdm import tqdm
 from cxr_model.errors import ModelOutputError
 from cxr_model.predict.prediction import Prediction, clinical_summary
 from cxr_model.predict.predictor import BATCH
-from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderLimits
-from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.reader.decoder_pool import DEFAULT_LIMITS, DecoderLimits
+from daemon.analyse.reader.film import Film, Refusal
 from daemon.batch.csv_report import (
     DASHBOARD_FILE,
     HEATMAP_FOLDER,
@@ -160,7 +160,7 @@ class Batch:
         while group := list(islice(read, BATCH)):
             films = [item.film for item in group if isinstance(item.film, Film)]
             try:
-                predicted = self._pipeline.predict_all([(film.pixels, film.pose) for film in films])
+                predicted = self._pipeline.predict_all(films)
             except ModelOutputError as error:
                 names = [item.file.image_id for item in group if isinstance(item.film, Film)]
                 raise ModelFailedError(
@@ -182,7 +182,7 @@ class Batch:
         try:
             drawn = [
                 (_heatmap_name(read.file, heatmap.finding.label), _png(heatmap.rgb))
-                for heatmap in self._pipeline.heatmaps(film.pixels, prediction)
+                for heatmap in self._pipeline.heatmaps(film.picture, prediction)
             ]
         except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest
             return _refused_row(read, failed(error))

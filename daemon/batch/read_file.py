@@ -3,11 +3,11 @@
 Only the decoder process unpacks and decodes; this process reads the identifiers of a header.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from daemon.analyse.film_file import Form, unpack_start
-from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.reader.film import Film, Refusal
+from daemon.analyse.reader.film_file import Form, unpack_start
 from daemon.batch.csv_report import IDENTIFIERS
 from daemon.batch.find_files import InputFile
 from daemon.batch.recognise import PICTURE_SUFFIXES, START_BYTES, recognise
@@ -47,10 +47,6 @@ def read_file(pipeline: Pipeline, rules: Rules, file: InputFile) -> ReadFile:
         film = Refusal(_unreadable(file), error.strerror or type(error).__name__)
     except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest
         film = failed(error)
-    if isinstance(film, Film):
-        # Only the builders of DICOM objects and the check of the picture need these values, and
-        # they take much memory.
-        film = replace(film, shown=None, hidden=None)
     return ReadFile(file, film, identifiers)
 
 

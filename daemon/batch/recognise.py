@@ -5,8 +5,8 @@ import struct
 import unicodedata
 from pathlib import PurePath
 
-from daemon.analyse.film_file import Form, unpack_start
-from daemon.analyse.gate_and_decode import Refusal
+from daemon.analyse.reader.film import Refusal
+from daemon.analyse.reader.film_file import Form, unpack_start
 from dicom_io.gate.reasons import Reason
 
 START_BYTES = 1 << 16

@@ -186,7 +186,7 @@ def analyse(
 
     Run the command again to resume an interrupted run.
     """
-    from daemon.analyse.decoder_pool import DecoderLimits
+    from daemon.analyse.reader.decoder_pool import DecoderLimits
     from daemon.batch.analyse_files import analyse_files
 
     settings = load_config(config)

@@ -19,8 +19,8 @@ BYTE_BITS = 8
 _FULL_BITS = 16
 _UNSIGNED_TOP = float((1 << _FULL_BITS) - 1)
 
-# VOI LUTs and windows of an image that are tried.
-_MOST_FUNCTIONS = 8
+MOST_FUNCTIONS = 8
+"""VOI LUTs of an image that are tried, and windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def grey_scale_of(ds: Dataset, transfer_syntax: UID, layout: Layout) -> GreyScal
     """Read the grey scale of a dataset."""
     tables = {
         keyword: items(ds, keyword)[:most]
-        for keyword, most in (("ModalityLUTSequence", 1), ("VOILUTSequence", _MOST_FUNCTIONS))
+        for keyword, most in (("ModalityLUTSequence", 1), ("VOILUTSequence", MOST_FUNCTIONS))
     }
     slope, intercept, rescale_notes = _rescale(ds)
     stored = _stored_range(layout)
@@ -216,7 +216,7 @@ def _rescale(ds: Dataset) -> tuple[float, float, tuple[str, ...]]:
 def _windows(ds: Dataset, function: str) -> tuple[tuple[Window, ...], tuple[str, ...]]:
     """Return the usable windows, and notes; none if the first is unusable and the only one."""
     centres, widths = numbers(ds, "WindowCenter"), numbers(ds, "WindowWidth")
-    pairs = list(zip(centres, widths, strict=False))[:_MOST_FUNCTIONS]
+    pairs = list(zip(centres, widths, strict=False))[:MOST_FUNCTIONS]
     windows = tuple(
         window
         for window in (Window(centre, width, function) for centre, width in pairs)

@@ -18,7 +18,8 @@ SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", 
 """Attributes that give the size of a pixel or its aspect ratio, in the order of preference."""
 _ORIENTATION = re.compile(r"([APLRHF]{1,3})\\([APLRHF]{1,3})")
 _SQUARE_WITHIN = 0.01
-_LARGEST_ASPECT = 2.0
+LARGEST_ASPECT = 2.0
+"""Height over width, or the reverse, of the longest pixel that is believed."""
 _OPPOSITE = {"L": "R", "R": "L", "H": "F", "F": "H"}
 _ROW, _COLUMN = "L", "F"
 
@@ -50,11 +51,7 @@ class Pose:
 
         Pixels that are not square are made square by shrinking the finer direction.
         """
-        rows, columns = stored.shape
-        if self.aspect > 1:
-            columns = max(1, round(columns / self.aspect))
-        else:
-            rows = max(1, round(rows * self.aspect))
+        rows, columns = self._square_shape(*stored.shape)
         if (rows, columns) != stored.shape:
             shrunk = cv2.resize(stored, (columns, rows), interpolation=cv2.INTER_AREA)
             stored = np.asarray(shrunk, dtype=np.uint8)
@@ -63,6 +60,11 @@ class Pose:
             # Several times as fast as a transposed copy by NumPy.
             turned = np.asarray(cv2.transpose(np.ascontiguousarray(stored)), dtype=np.uint8)
         return np.ascontiguousarray(self._reversed(turned))
+
+    def display_shape(self, rows: int, columns: int) -> tuple[int, int]:
+        """Return the shape of the upright film whose stored grid has these rows and columns."""
+        shape = self._square_shape(rows, columns)
+        return shape[::-1] if self.transposed else shape
 
     def turned_back(self, degrees: int) -> "Pose":
         """Return the pose of a film whose picture in this pose is turned clockwise by `degrees`.
@@ -79,6 +81,11 @@ class Pose:
         """Map an array over the upright film (…, rows, columns) to the stored film."""
         turned = self._reversed(upright)
         return np.ascontiguousarray(np.swapaxes(turned, -1, -2) if self.transposed else turned)
+
+    def _square_shape(self, rows: int, columns: int) -> tuple[int, int]:
+        if self.aspect > 1:
+            return rows, max(1, round(columns / self.aspect))
+        return max(1, round(rows * self.aspect)), columns
 
     def _reversed(self, array: NDArray[Any]) -> NDArray[Any]:
         rows = slice(None, None, -1 if self.rows_reversed else 1)
@@ -144,7 +151,7 @@ def _aspect(spacings: Mapping[str, tuple[float, ...]]) -> tuple[float, tuple[str
         aspect = pair[0] / pair[1]
         if abs(aspect - 1.0) <= _SQUARE_WITHIN:
             return 1.0, ()
-        if not 1 / _LARGEST_ASPECT <= aspect <= _LARGEST_ASPECT:
+        if not 1 / LARGEST_ASPECT <= aspect <= LARGEST_ASPECT:
             return 1.0, (f"{keyword}: pixels of {aspect:.3g} to 1 are not believed",)
         return aspect, (f"{keyword}: pixels are not square; they are made so for the model",)
     return 1.0, ()

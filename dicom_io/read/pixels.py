@@ -24,8 +24,8 @@ from dicom_io.read.warnings_off import suppressed_warnings
 
 Grey = NDArray[np.uint8]
 
-# Above this range of values the chain runs on the pixels themselves.
-_LARGEST_TABLE = 1 << 20
+MOST_SHOWN = 1 << 20
+"""Range of values above which the chain runs on the pixels themselves."""
 
 # Pixels that are compared with their neighbours.
 _COMPARED = 2_000_000
@@ -95,7 +95,7 @@ def _render_grey(
     def histogram(values: Values, counts: Counts) -> Histogram:
         return Histogram(values, counts, lambda: _roughness(stored, everywhere), declared_bits)
 
-    if high - low >= _LARGEST_TABLE:
+    if high - low >= MOST_SHOWN:
         grey, _, padding, tone, notes = _grey_levels(
             stored.astype(np.float64), everywhere.astype(np.int64), scale, histogram
         )

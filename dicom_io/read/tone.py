@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_io.read.decode import Layout
-from dicom_io.read.grey_scale import BYTE_BITS, GreyScale, LookupTable, Values, Window
+from dicom_io.read.grey_scale import (
+    BYTE_BITS,
+    MOST_FUNCTIONS,
+    GreyScale,
+    LookupTable,
+    Values,
+    Window,
+)
 
 Counts = NDArray[np.int64]
 
@@ -38,6 +45,9 @@ MOST_BEYOND = 0.1
 
 More of them are not a uniform border.
 """
+
+MOST_TONES = 2 * MOST_FUNCTIONS
+"""VOI LUTs and windows of an image that `Tone.function` counts, at most."""
 
 # Grey levels that count as an end of the grey scale.
 _MARGIN = 5

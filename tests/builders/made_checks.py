@@ -1,4 +1,4 @@
-"""Picture checks that see what a test tells them."""
+"""Picture checks that see what a test tells them, and readers of films that use them."""
 
 from dataclasses import replace
 
@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_model.check.appearance import Appearance, View
+from cxr_model.predict.transform import InputSpec
+from daemon.analyse.reader.film_reader import FilmReader
 
 UPRIGHT = Appearance(
     view=View.FRONTAL,
@@ -62,3 +64,14 @@ class KnowingCheck:
             inverted=inverted,
             inverted_certain=self._certain,
         )
+
+
+PLAIN = FilmReader(FixedCheck(), InputSpec(64))
+"""Takes every picture for an upright frontal chest film."""
+
+
+class ReadsHere(FilmReader):
+    """Reads in this process, so that a test may change its picture check."""
+
+    def warm_up(self) -> None:
+        """No process has to start."""

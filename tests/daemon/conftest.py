@@ -7,8 +7,9 @@ import pytest
 
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.predictor import Predictor
-from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderPool
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.reader.decoder_pool import DecoderPool
+from daemon.analyse.reader.film_reader import FilmReader
 from storage.files.spool import Spool
 from storage.records import JobKind
 from storage.store import Store
@@ -57,7 +58,8 @@ def pipeline(bundle: Path) -> Pipeline:
     So a test may use a film of another room that does not look like a chest.
     """
     predictor = Predictor(Bundle.load(bundle), device="cpu", threads=1)
-    return Pipeline(predictor, FixedCheck(), DecoderPool(DEFAULT_LIMITS))
+    reader = FilmReader(FixedCheck(), predictor.bundle.card.input)
+    return Pipeline(predictor, DecoderPool(reader))
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ import pydicom
 from cxr_model.check.picture_check import PictureCheck
 from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.predictor import Predictor
-from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
-from daemon.analyse.gate_and_decode import GreyImage
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.reader.decoder_pool import DecoderPool
+from daemon.analyse.reader.film import GreyImage
+from daemon.analyse.reader.film_reader import FilmReader
 from daemon.analyse.result_objects import SERIES_NUMBERS, BuiltObject, ObjectBuilder
 from daemon.report.study_report import built_report
 from dicom_io.objects.classes import HEATMAP_CLASS
@@ -41,15 +42,17 @@ class Script:
     """The loaded model and the steps from a film's file to the files of its results."""
 
     def __init__(self, threads: int) -> None:
-        predictor = Predictor(Bundle.load(STARTER), threads=threads)
-        self._pipeline = Pipeline(predictor, PictureCheck.load(), DecoderPool(DecoderLimits()))
-        predictor.check_reference()
+        self._predictor = Predictor(Bundle.load(STARTER), threads=threads)
+        # No file is read with it, so it starts no process.
+        reader = FilmReader(PictureCheck.load(), self._predictor.bundle.card.input)
+        self._pipeline = Pipeline(self._predictor, DecoderPool(reader))
+        self._predictor.check_reference()
 
     def run(self, film: Path, out: Path) -> None:
         """Write the report and the heatmaps of a film, named so that the report sorts first."""
         data = film.read_bytes()
         picture, header = _decoded(data), read_image_header(data)
-        prediction = self._pipeline.predict(picture)
+        (prediction,) = self._predictor.predict([picture])
         now = datetime.datetime.now().astimezone()
         sha256 = hashlib.sha256(data).hexdigest()
         model = self._pipeline.algorithm

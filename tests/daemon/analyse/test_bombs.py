@@ -8,10 +8,11 @@ import pytest
 from pydicom.encaps import encapsulate, generate_fragments
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
-from daemon.analyse.gate_and_decode import Film, Refusal
+from daemon.analyse.reader.decoder_pool import DecoderLimits, DecoderPool
+from daemon.analyse.reader.film import Film, Refusal
 from dicom_io.gate.reasons import Reason
 from tests.builders.images.films import chest_film, chest_values, file_bytes
+from tests.builders.made_checks import PLAIN
 
 SIDE = 400
 VALUES = chest_values(SIDE, SIDE)
@@ -60,10 +61,10 @@ def items(*values: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[DecoderPool]:
-    opened = DecoderPool(DecoderLimits(seconds=30, memory_mb=1024))
+    opened = DecoderPool(PLAIN, DecoderLimits(seconds=30, memory_mb=1024))
     opened.warm_up()
     yield opened
-    outcome = opened.gate_and_decode(film_of(encapsulate([J2K])))
+    outcome = opened.read(film_of(encapsulate([J2K])))
     assert isinstance(outcome, Film)
 
 
@@ -89,7 +90,7 @@ def pool() -> Iterator[DecoderPool]:
 def test_a_jpeg_2000_image_that_claims_more_than_it_holds_is_refused_with_a_reason(
     pool: DecoderPool, frame: bytes, side: int, reason: Reason
 ) -> None:
-    outcome = pool.gate_and_decode(film_of(encapsulate([frame]), side=side))
+    outcome = pool.read(film_of(encapsulate([frame]), side=side))
     assert isinstance(outcome, Refusal)
     assert outcome.reason is reason
     assert "NoneType" not in outcome.detail
@@ -109,7 +110,7 @@ def test_a_jpeg_2000_image_that_claims_more_than_it_holds_is_refused_with_a_reas
 def test_an_rle_image_that_claims_more_than_it_holds_is_refused_with_a_reason(
     pool: DecoderPool, frame: bytes, side: int, reason: Reason
 ) -> None:
-    outcome = pool.gate_and_decode(film_of(encapsulate([frame]), RLELossless, side))
+    outcome = pool.read(film_of(encapsulate([frame]), RLELossless, side))
     assert isinstance(outcome, Refusal)
     assert outcome.reason is reason
 
@@ -128,11 +129,11 @@ def test_an_rle_image_that_claims_more_than_it_holds_is_refused_with_a_reason(
 )
 def test_the_only_frame_is_decoded_with_any_offset_table(pool: DecoderPool, table: bytes) -> None:
     fragments = [J2K[:1000], *[b""] * 1000, J2K[1000:] + b"\0" * (len(J2K) % 2)]
-    outcome = pool.gate_and_decode(film_of(items(table, *fragments)))
-    whole = pool.gate_and_decode(film_of(encapsulate([J2K])))
+    outcome = pool.read(film_of(items(table, *fragments)))
+    whole = pool.read(film_of(encapsulate([J2K])))
     assert isinstance(outcome, Film)
     assert isinstance(whole, Film)
-    assert np.array_equal(outcome.pixels, whole.pixels)
+    assert np.array_equal(outcome.picture, whole.picture)
 
 
 @pytest.mark.parametrize(
@@ -151,17 +152,17 @@ def test_the_only_frame_is_decoded_with_any_extended_offset_table(
     )
     film.PixelData = encapsulate([J2K], has_bot=False)
     film["PixelData"].is_undefined_length = True
-    assert isinstance(pool.gate_and_decode(file_bytes(film)), Film)
+    assert isinstance(pool.read(file_bytes(film)), Film)
 
 
 def test_a_million_fragments_are_refused(pool: DecoderPool) -> None:
-    outcome = pool.gate_and_decode(film_of(items(b"", *[b"\0\0"] * 1_000_000)))
+    outcome = pool.read(film_of(items(b"", *[b"\0\0"] * 1_000_000)))
     assert isinstance(outcome, Refusal)
     assert outcome.reason is Reason.UNREADABLE_OBJECT
 
 
 def test_pixel_data_without_a_fragment_is_refused(pool: DecoderPool) -> None:
     for pixel_data in (items(b""), items(b"", b"")):
-        outcome = pool.gate_and_decode(film_of(pixel_data))
+        outcome = pool.read(film_of(pixel_data))
         assert isinstance(outcome, Refusal)
         assert outcome.reason is Reason.UNDECODABLE_PIXELS

@@ -16,10 +16,11 @@ from pydicom import dcmread
 from cxr_model.check.appearance import Appearance, View
 from cxr_model.check.picture_check import PictureCheck
 from cxr_model.findings import LABELS
-from daemon.analyse.check_picture import Examiner, check_picture
-from daemon.analyse.film_file import Form
-from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.analyse.pipeline import Analysis, Pipeline
+from daemon.analyse.reader.check_picture import Examiner, check_picture
+from daemon.analyse.reader.film import Film, Refusal
+from daemon.analyse.reader.film_file import Form
+from daemon.analyse.reader.gate_and_decode import DecodedFilm
 from daemon.analyse.result_objects import BuiltObject
 from daemon.analyst import Analyst
 from daemon.config.peers import RulesConfig
@@ -32,7 +33,7 @@ from dicom_io.report.text import report_text
 from storage.records import ObjectKind, StudyStatus
 from tests.builders.bench import SENDS, Bench
 from tests.builders.images.films import chest_film, chest_values, file_bytes, lie_as
-from tests.builders.made_checks import UPRIGHT, FixedCheck, KnowingCheck, appearance
+from tests.builders.made_checks import UPRIGHT, FixedCheck, KnowingCheck, ReadsHere, appearance
 from tests.builders.objects import NOW
 
 OFF = Rules(picture_check=PictureRule.OFF)
@@ -50,9 +51,9 @@ def turned(upright: NDArray[Any], degrees: int) -> NDArray[Any]:
     return np.ascontiguousarray(np.rot90(upright, -degrees // 90))
 
 
-def checked(film: Film, examiner: Examiner) -> Film:
+def checked(film: DecodedFilm, examiner: Examiner) -> DecodedFilm:
     outcome = check_picture(film, examiner, PictureRule.REFUSE)
-    assert isinstance(outcome, Film)
+    assert isinstance(outcome, DecodedFilm)
     return outcome
 
 
@@ -61,7 +62,7 @@ def checked(film: Film, examiner: Examiner) -> Film:
 def test_a_picture_that_is_certain_is_read_upright_whatever_the_header_says(
     header: Pose, degrees: int
 ) -> None:
-    film = Film(header.to_stored(turned(CHEST, degrees)), ("as before",), header)
+    film = DecodedFilm(header.to_stored(turned(CHEST, degrees)), ("as before",), header)
     outcome = checked(film, KnowingCheck(CHEST))
     assert (outcome.pose.to_display(outcome.pixels) == CHEST).all()
     assert outcome.pixels is film.pixels
@@ -77,14 +78,14 @@ def test_a_picture_that_is_certain_is_read_upright_whatever_the_header_says(
 
 def test_long_pixels_stay_long_on_the_stored_grid() -> None:
     pose = Pose(aspect=2.0)
-    film = Film(turned(np.repeat(CHEST, 2, axis=0), 90), (), pose)
+    film = DecodedFilm(turned(np.repeat(CHEST, 2, axis=0), 90), (), pose)
     outcome = checked(film, KnowingCheck(CHEST))
     assert outcome.pose == Pose(transposed=True, rows_reversed=True, aspect=2.0)
     assert outcome.pose.to_display(film.pixels).shape == CHEST.shape
 
 
 def test_a_picture_that_is_not_certain_is_noted_and_analysed_as_it_is() -> None:
-    film = Film(turned(255 - CHEST, 180), (), AS_STORED)
+    film = DecodedFilm(turned(255 - CHEST, 180), (), AS_STORED)
     outcome = checked(film, KnowingCheck(CHEST, certain=False))
     assert replace(outcome, notes=()) == film
     assert outcome.notes == (
@@ -102,7 +103,7 @@ def test_a_picture_that_is_not_certain_is_noted_and_analysed_as_it_is() -> None:
     ],
 )
 def test_a_picture_that_looks_wrong_in_every_way_is_left_as_it_is(seen: Appearance) -> None:
-    film = Film(CHEST, (), AS_STORED)
+    film = DecodedFilm(CHEST, (), AS_STORED)
     check = FixedCheck(seen)
     outcome = checked(film, check)
     assert replace(outcome, notes=()) == film
@@ -116,7 +117,7 @@ def test_an_inverted_film_is_read_with_bright_bone(degrees: int) -> None:
     hidden[:, :12] = True
     right = np.where(hidden, 0, CHEST).astype(np.uint8)
     stored = turned(np.where(hidden, 0, 255 - CHEST).astype(np.uint8), degrees)
-    film = Film(stored, (), AS_STORED, hidden=turned(hidden, degrees))
+    film = DecodedFilm(stored, (), AS_STORED, hidden=turned(hidden, degrees))
     outcome = checked(film, KnowingCheck(CHEST))
     assert (outcome.pose.to_display(outcome.pixels) == right).all()
     assert outcome.tone.inverted
@@ -126,7 +127,7 @@ def test_an_inverted_film_is_read_with_bright_bone(degrees: int) -> None:
 
 
 def test_a_mirrored_film_is_noted_only() -> None:
-    film = Film(CHEST, (), AS_STORED)
+    film = DecodedFilm(CHEST, (), AS_STORED)
     seen = appearance(mirrored=True)
     outcome = checked(film, FixedCheck(seen))
     assert replace(outcome, notes=()) == film
@@ -141,7 +142,7 @@ def test_a_mirrored_film_is_noted_only() -> None:
     [(View.LATERAL, Reason.LATERAL_VIEW), (View.OTHER, Reason.NOT_A_FRONTAL_CHEST)],
 )
 def test_another_view_is_refused_noted_or_not_looked_at(view: View, reason: Reason) -> None:
-    film = Film(CHEST, ("of the header",), AS_STORED)
+    film = DecodedFilm(CHEST, ("of the header",), AS_STORED)
     check = FixedCheck(appearance(view))
 
     refusal = check_picture(film, check, PictureRule.REFUSE)
@@ -152,7 +153,7 @@ def test_another_view_is_refused_noted_or_not_looked_at(view: View, reason: Reas
         assert part in refusal.detail
 
     noted = check_picture(film, check, PictureRule.NOTE)
-    assert isinstance(noted, Film)
+    assert isinstance(noted, DecodedFilm)
     assert replace(noted, notes=film.notes) == film
     assert "probability 0.99" in noted.notes[1]
 
@@ -180,18 +181,18 @@ class LyingOrInvertedFilm:
 
 
 def test_a_picture_that_is_not_put_right_needs_a_frontal_view_as_it_is() -> None:
-    film = Film(turned(CHEST, 90), (), AS_STORED)
+    film = DecodedFilm(turned(CHEST, 90), (), AS_STORED)
     refusal = check_picture(film, LyingOrInvertedFilm(), PictureRule.REFUSE)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.NOT_A_FRONTAL_CHEST
 
 
 def test_the_view_is_that_of_the_film_put_right() -> None:
-    film = Film(turned(CHEST, 90), (), AS_STORED)
+    film = DecodedFilm(turned(CHEST, 90), (), AS_STORED)
     refusal = check_picture(film, TurnedKnee(), PictureRule.REFUSE)
     assert isinstance(refusal, Refusal)
     noted = check_picture(film, TurnedKnee(), PictureRule.NOTE)
-    assert isinstance(noted, Film)
+    assert isinstance(noted, DecodedFilm)
     assert noted.pose == AS_STORED
 
 
@@ -209,7 +210,7 @@ def of_kind(outcome: Analysis, kind: ObjectKind) -> list[BuiltObject]:
 
 
 def use(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, examiner: Examiner) -> None:
-    monkeypatch.setattr(pipeline, "_examiner", examiner)
+    monkeypatch.setattr(pipeline, "_readers", ReadsHere(examiner, pipeline.card.input))
 
 
 @pytest.mark.parametrize(("degrees", "orientation"), [(90, None), (270, ["F", "R"])])
@@ -285,12 +286,12 @@ def test_an_inverted_film_has_the_results_of_the_right_one(
         file_bytes(chest_film(values, bits_stored=8, photometric=said, **shutter))
         for said in (photometric, other)
     )
-    shown = pipeline.gate_and_decode(right)
+    shown = pipeline.read(right, OFF)
     assert isinstance(shown, Film)
-    use(pipeline, monkeypatch, KnowingCheck(shown.pixels))
+    use(pipeline, monkeypatch, KnowingCheck(shown.picture))
     read = pipeline.read(wrong)
     assert isinstance(read, Film)
-    assert np.abs(read.pixels.astype(int) - shown.pixels).max() <= 1
+    assert np.abs(read.picture.astype(int) - shown.picture).max() <= 1
 
     upright, outcome = analysed(pipeline, right), analysed(pipeline, wrong)
     for found, wanted in zip(outcome.prediction.findings, upright.prediction.findings, strict=True):
@@ -333,7 +334,7 @@ def test_the_shipped_check_puts_a_drawn_film_right(
     film = chest_film(turned(drawn, degrees), photometric=photometric)
     outcome = checking.read(file_bytes(film))
     assert isinstance(outcome, Film)
-    seen = outcome.pose.to_display(outcome.pixels)
+    seen = outcome.pose.to_display(outcome.picture)
     assert seen.shape == drawn.shape
     assert np.corrcoef(seen.ravel(), drawn.ravel())[0, 1] > 0.99
     said = [note for note in outcome.notes if "picture" in note]

@@ -9,7 +9,6 @@ import pytest
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.predictor import Predictor
-from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
 from daemon.analyse.location import is_validated, location_sentence
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.config.settings import HeatmapRule
@@ -17,7 +16,7 @@ from dicom_io.report.document import build_report
 from dicom_io.report.text import report_text
 from storage.records import ObjectKind
 from tests.builders.images.films import chest_film, chest_values, file_bytes
-from tests.builders.made_checks import FixedCheck
+from tests.builders.made_checks import FixedCheck, ReadsHere
 from tests.builders.objects import (
     ALGORITHM,
     NOW,
@@ -62,14 +61,9 @@ def test_a_card_without_the_comparison_validates_nothing(metrics: dict[str, Any]
     assert "never compared" in location_sentence(metrics, "Mass")
 
 
-@pytest.fixture(scope="module")
-def decoders() -> DecoderPool:
-    return DecoderPool(DecoderLimits())
-
-
-def analysis(bundle: Bundle, rule: HeatmapRule, decoders: DecoderPool) -> Analysis:
+def analysis(bundle: Bundle, rule: HeatmapRule) -> Analysis:
     predictor = Predictor(bundle, device="cpu", threads=1)
-    pipeline = Pipeline(predictor, FixedCheck(), decoders, rule)
+    pipeline = Pipeline(predictor, ReadsHere(FixedCheck(), bundle.card.input), rule)
     film = file_bytes(chest_film(chest_values(180, 150)))
     outcome = pipeline.analyse(film, "north", NOW, kinds=KINDS)
     assert isinstance(outcome, Analysis)
@@ -77,29 +71,29 @@ def analysis(bundle: Bundle, rule: HeatmapRule, decoders: DecoderPool) -> Analys
 
 
 @pytest.mark.slow
-def test_only_validated_maps_are_shown(bundle: Path, decoders: DecoderPool) -> None:
+def test_only_validated_maps_are_shown(bundle: Path) -> None:
     plain = Bundle.load(bundle)
-    everything = analysis(plain, HeatmapRule.ALWAYS, decoders)
+    everything = analysis(plain, HeatmapRule.ALWAYS)
     present = {finding.label for finding in everything.prediction.present}
     assert len(present) > 2
     validated = sorted(present & set(everything.regions))[0]
     localisation = {validated: {"boxes": 9, "better_than_chance": True}}
     card = replace(plain.card, metrics={"localisation": localisation})
     measured = plain.with_card(card)
-    some = analysis(measured, HeatmapRule.VALIDATED, decoders)
+    some = analysis(measured, HeatmapRule.VALIDATED)
     labels = {built.label for built in some.objects if built.kind is ObjectKind.HEATMAP}
     assert labels == {validated} == set(some.regions)
     kinds = [built.kind for built in some.objects]
     assert {ObjectKind.SUMMARY, ObjectKind.SEGMENTATION, ObjectKind.PRESENTATION_STATE} < {*kinds}
     # Without the rule the same card shows all maps, in objects of other UIDs.
-    others = analysis(measured, HeatmapRule.ALWAYS, decoders)
+    others = analysis(measured, HeatmapRule.ALWAYS)
     assert len(others.regions) == len(everything.regions)
     uids = [{built.sop_instance_uid for built in one.objects} for one in (some, others)]
     assert not uids[0] & uids[1]
 
 
-def test_no_map_is_shown_if_none_is_validated(bundle: Path, decoders: DecoderPool) -> None:
-    outcome = analysis(Bundle.load(bundle), HeatmapRule.VALIDATED, decoders)
+def test_no_map_is_shown_if_none_is_validated(bundle: Path) -> None:
+    outcome = analysis(Bundle.load(bundle), HeatmapRule.VALIDATED)
     assert outcome.prediction.present
     assert {built.kind for built in outcome.objects} == {ObjectKind.SUMMARY}
     assert outcome.regions == {}

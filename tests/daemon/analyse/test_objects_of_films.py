@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cxr_model.findings import LABELS
-from daemon.analyse.gate_and_decode import Refusal
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.reader.film import Refusal
 from daemon.analyse.result_objects import BuiltObject
 from daemon.report.study_report import built_report
 from dicom_io.objects.classes import HEATMAP_CLASS, REPORT_CLASSES

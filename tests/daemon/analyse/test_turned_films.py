@@ -1,7 +1,7 @@
 """A rotated or mirrored film, or one with long pixels, has the same findings on its own grid."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -9,25 +9,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.prediction import Prediction
-from cxr_model.predict.predictor import Predictor
-from cxr_model.predict.transform import Geometry, Margins
-from daemon.analyse.decoder_pool import DecoderLimits, DecoderPool
-from daemon.analyse.gate_and_decode import Film
+from cxr_model.predict.transform import Geometry, Margins, network_input
 from daemon.analyse.pipeline import Analysis, Pipeline, on_stored_grid
+from daemon.analyse.reader.film import Film, Wanted
 from daemon.analyse.result_objects import BuiltObject, ObjectBuilder
-from dicom_io.read.orientation import Pose, pose_of
+from dicom_io.read.orientation import AS_STORED, pose_of
 from storage.records import ObjectKind
 from tests.builders.images.films import chest_film, chest_values, file_bytes, lie_as
-from tests.builders.made_checks import FixedCheck
 from tests.builders.objects import NOW
 
 ORIENTATIONS = ("R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")
 
 
 def decoded(pipeline: Pipeline, values: NDArray[Any], **attributes: Any) -> Film:
-    film = pipeline.gate_and_decode(file_bytes(chest_film(values, **attributes)))
+    film = pipeline.read(file_bytes(chest_film(values, **attributes)))
     assert isinstance(film, Film)
     return film
 
@@ -42,20 +38,20 @@ def test_a_rotated_or_mirrored_film_has_the_same_findings_and_maps_on_its_grid(
 ) -> None:
     values = chest_values(211, 170)
     plain = decoded(pipeline, values, PatientOrientation=["L", "F"])
-    upright = pipeline.predict(plain.pixels, plain.pose)
+    upright = pipeline.predict(plain)
     lying = decoded(
         pipeline, lie_as(values, orientation), PatientOrientation=orientation.split("\\")
     )
-    found = pipeline.predict(lying.pixels, lying.pose)
-    assert (lying.pixels == lie_as(plain.pixels, orientation)).all()
+    found = pipeline.predict(lying)
+    assert (lying.picture == lie_as(plain.picture, orientation)).all()
     assert found.findings == upright.findings
     wanted = lie_as(first_map(upright), orientation)
     assert np.abs(first_map(found) - wanted).max() <= 1e-4 * np.ptp(wanted)
-    heatmaps = list(pipeline.heatmaps(lying.pixels, found))
+    heatmaps = list(pipeline.heatmaps(lying.picture, found))
     assert heatmaps
     for heatmap in heatmaps:
         assert heatmap.legend_rows > 0
-        assert heatmap.rgb[: -heatmap.legend_rows].shape[:2] == lying.pixels.shape
+        assert heatmap.rgb[: -heatmap.legend_rows].shape[:2] == lying.picture.shape
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -74,34 +70,39 @@ def test_the_mean_film_turns_with_the_maps(orientation: str) -> None:
 def test_the_model_gets_long_pixels_made_square(pipeline: Pipeline, orientation: str) -> None:
     square = chest_values(200, 180).astype(np.uint16)
     wide = cv2.resize(square, (360, 200), interpolation=cv2.INTER_NEAREST)
-    plain = pipeline.predict(decoded(pipeline, square).pixels)
+    plain = pipeline.predict(decoded(pipeline, square))
     film = decoded(
         pipeline,
         lie_as(wide, orientation),
         PatientOrientation=orientation.split("\\"),
         PixelSpacing=[0.2, 0.1] if orientation == "L\\F" else [0.1, 0.2],
     )
-    found = pipeline.predict(film.pixels, film.pose)
+    found = pipeline.predict(film)
     assert found.findings == plain.findings
     drawn = first_map(found)
-    assert drawn.shape == film.pixels.shape
+    assert drawn.shape == film.picture.shape
     spread = cv2.resize(first_map(plain), (360, 200), interpolation=cv2.INTER_LINEAR)
     assert np.abs(drawn - lie_as(spread, orientation)).max() <= 0.02 * np.ptp(spread)
 
 
-def test_the_network_gets_the_film_upright(bundle: Path) -> None:
-    shown: list[NDArray[np.uint8]] = []
-
-    class RecordingPredictor(Predictor):
-        def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
-            shown.extend(images)
-            return super().predict(images)
-
-    predictor = RecordingPredictor(Bundle.load(bundle), device="cpu", threads=1)
-    pipeline = Pipeline(predictor, FixedCheck(), DecoderPool(DecoderLimits()))
-    stored = np.arange(200 * 150, dtype=np.uint8).reshape(200, 150)
-    pipeline.predict(stored, Pose(transposed=True, columns_reversed=True))
-    assert (shown[0] == stored.T[:, ::-1]).all()
+@pytest.mark.parametrize("orientation", ["L\\F", *ORIENTATIONS])
+def test_the_network_gets_the_film_upright_in_full_size(
+    pipeline: Pipeline, orientation: str
+) -> None:
+    values = lie_as(chest_values(211, 170), orientation)
+    data = file_bytes(chest_film(values, PatientOrientation=orientation.split("\\")))
+    small, full = (pipeline.read(data, wanted=Wanted(side)) for side in (90, None))
+    assert isinstance(small, Film)
+    assert isinstance(full, Film)
+    upright = full.pose.to_display(full.picture)
+    wanted = network_input(upright, pipeline.card.input)
+    for film in (small, full):
+        assert film.input.geometry == wanted.geometry
+        assert (film.input.square == wanted.square).all()
+    assert max(small.picture.shape) == 90
+    assert (small.rows, small.columns) == full.picture.shape
+    shrunk = cv2.resize(full.picture, small.picture.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert (small.picture == shrunk).all()
 
 
 @pytest.mark.parametrize("orientation", ["L\\F", *ORIENTATIONS])
@@ -111,8 +112,12 @@ def test_the_summary_sheet_shows_the_film_upright(pipeline: Pipeline, orientatio
     lying = decoded(
         pipeline, lie_as(values, orientation), PatientOrientation=orientation.split("\\")
     )
-    films = [film.pose.to_display(film.pixels) for film in (plain, lying)]
-    sheets = [pipeline.summary(film, "image 1", pipeline.predict(film)) for film in films]
+    sheets = []
+    for film in (plain, lying):
+        upright = film.pose.to_display(film.picture)
+        rows, columns = upright.shape
+        turned = replace(film, rows=rows, columns=columns, pose=AS_STORED)
+        sheets.append(pipeline.summary(upright, "image 1", pipeline.predict(turned)))
     assert np.abs(sheets[0].astype(int) - sheets[1]).max() <= 3
 
 

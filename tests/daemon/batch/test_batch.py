@@ -20,9 +20,9 @@ from PIL import Image
 
 from cxr_model.check.appearance import View
 from cxr_model.findings import LABELS
-from daemon.analyse.film_file import Form
-from daemon.analyse.gate_and_decode import Film, Refusal
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.reader.film import Film, Refusal
+from daemon.analyse.reader.film_file import Form
 from daemon.batch.analyse_files import Batch, Summary, analyse_files, map_in_order
 from daemon.batch.csv_report import COLUMNS, Report, Row, read_rows
 from daemon.batch.find_files import InputFile, find_files
@@ -33,7 +33,7 @@ from dicom_io.gate.rules import PictureRule, Rules
 from dicom_io.phantom import PhantomFilm, PhantomView, draw
 from storage.errors import SpoolError
 from tests.builders.images.films import film
-from tests.builders.made_checks import FixedCheck, appearance
+from tests.builders.made_checks import FixedCheck, ReadsHere, appearance
 from tests.tools.cli import cxrd
 from tests.tools.waiting import wait_until
 
@@ -112,7 +112,8 @@ def test_report_heatmaps_and_dashboard(films: Path, tmp_path: Path, bundle: Path
 def test_the_rule_decides_on_a_picture_that_is_no_chest(
     films: Path, tmp_path: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_examiner", FixedCheck(appearance(View.LATERAL)))
+    check = FixedCheck(appearance(View.LATERAL))
+    monkeypatch.setattr(pipeline, "_readers", ReadsHere(check, pipeline.card.input))
     files = find_files([films], tmp_path / "none")[:2]
 
     def rows(rule: PictureRule) -> list[Row]:

@@ -13,9 +13,9 @@ from PIL import Image
 
 from cxr_model.findings import LABELS
 from cxr_model.predict.card import Card
-from daemon.analyse.film_file import MAX_UNPACKED_BYTES, Form
-from daemon.analyse.gate_and_decode import Refusal
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.reader.film import Refusal
+from daemon.analyse.reader.film_file import MAX_UNPACKED_BYTES, Form
 from daemon.batch.csv_report import COLUMNS, IDENTIFIERS, Report, Row
 from daemon.batch.find_files import InputFile
 from daemon.batch.read_file import read_file
@@ -239,8 +239,8 @@ def test_several_pages_are_refused(tmp_path: Path, pipeline: Pipeline) -> None:
 def test_a_picture_is_decoded_in_the_decoder_process(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.analyse.film_file.decode_picture", pytest.fail)
-    refusal = pipeline.gate_and_decode(b"II*\0", form=Form.PICTURE)
+    monkeypatch.setattr("daemon.analyse.reader.film_file.decode_picture", pytest.fail)
+    refusal = pipeline.read(b"II*\0", form=Form.PICTURE)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.UNDECODABLE_PIXELS
 

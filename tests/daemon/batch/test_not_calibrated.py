@@ -12,14 +12,13 @@ from cxr_model.evaluate.text import bundle_text
 from cxr_model.finding_text import NOT_CALIBRATED
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.predictor import Predictor
-from daemon.analyse.decoder_pool import DEFAULT_LIMITS, DecoderPool
-from daemon.analyse.gate_and_decode import Refusal
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.reader.film import Refusal
 from dicom_io.read.header import read_dataset
 from dicom_io.report.document import build_report
 from storage.records import ObjectKind
 from tests.builders.images.films import film
-from tests.builders.made_checks import FixedCheck
+from tests.builders.made_checks import FixedCheck, ReadsHere
 from tests.builders.objects import full_header, report_content
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
@@ -43,7 +42,7 @@ def test_every_place_says_so(bundle: Path, calibration: dict[str, Any]) -> None:
     loaded = Bundle.load(bundle)
     model = loaded.with_card(replace(loaded.card, calibration=calibration))
     predictor = Predictor(model, device="cpu", threads=1)
-    pipeline = Pipeline(predictor, FixedCheck(), DecoderPool(DEFAULT_LIMITS))
+    pipeline = Pipeline(predictor, ReadsHere(FixedCheck(), model.card.input))
     outcome = pipeline.analyse(film("1.2.3"), "north", NOW, kinds=KINDS)
     assert not isinstance(outcome, Refusal), outcome
     agrees = calibration == AGREES

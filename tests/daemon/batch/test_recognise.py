@@ -21,8 +21,8 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from daemon.analyse.film_file import Form
-from daemon.analyse.gate_and_decode import Refusal
+from daemon.analyse.reader.film import Refusal
+from daemon.analyse.reader.film_file import Form
 from daemon.batch.recognise import START_BYTES, recognise
 from dicom_io.gate.reasons import Reason
 from tests.builders.images.films import chest_film, data_set_bytes, file_bytes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.analyse.decoder_pool import DecoderLimits
+from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.batch.analyse_files import analyse_files
 from daemon.config.settings import ModelConfig
 from dicom_io.gate.reasons import Reason

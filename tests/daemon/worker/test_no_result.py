@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from daemon.analyse.gate_and_decode import Film
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.reader.film import Film
 from daemon.analyst import Analyst
 from daemon.batch.analyse_files import analyse_files
 from daemon.batch.csv_report import REPORT_FILE
@@ -35,10 +35,10 @@ NO_RESULT = "the model's output for Mass is not a result (logit"
 @pytest.fixture(scope="module")
 def failing(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a bundle that fails on `film("fails")` only after the reference film."""
-    read = pipeline.gate_and_decode(film("fails"))
+    read = pipeline.read(film("fails"))
     assert isinstance(read, Film)
     folder = tmp_path_factory.mktemp("failing") / "bundle"
-    build_failing_bundle(folder, read.pose.to_display(read.pixels))
+    build_failing_bundle(folder, read.pose.to_display(read.picture))
     return folder
 
 
@@ -72,10 +72,10 @@ def test_its_job_is_parked_and_nothing_is_recorded(bench: Bench, failing: Path) 
 def test_analyse_writes_no_row_and_names_the_file(
     pipeline: Pipeline, failing: Path, tmp_path: Path
 ) -> None:
-    read = pipeline.gate_and_decode(film("fails"))
+    read = pipeline.read(film("fails"))
     assert isinstance(read, Film)
     (tmp_path / "films").mkdir()
-    cv2.imwrite(str(tmp_path / "films" / "a.png"), read.pose.to_display(read.pixels))
+    cv2.imwrite(str(tmp_path / "films" / "a.png"), read.pose.to_display(read.picture))
     with pytest.raises(ModelFailedError, match=r"^a\.png: the model's output for Mass .* no row"):
         analyse_files(
             [tmp_path / "films"], tmp_path / "out", model(failing), now=NOW, echo=lambda line: None

@@ -22,7 +22,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
+from daemon.analyse.reader.film import Refusal
+from daemon.analyse.reader.gate_and_decode import DecodedFilm, gate_and_decode
 from dicom_io.errors import NotDicomError
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import Rules
@@ -83,9 +84,9 @@ def native(syntax: str) -> bytes:
     return file_bytes(chest_film(VALUES, syntax=syntax, WindowCenter=2048, WindowWidth=4096))
 
 
-def film(data: bytes) -> Film:
+def film(data: bytes) -> DecodedFilm:
     outcome = gate_and_decode(data, Rules())
-    assert isinstance(outcome, Film), outcome
+    assert isinstance(outcome, DecodedFilm), outcome
     return outcome
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.prediction import Prediction
-from daemon.analyse.gate_and_decode import Film
-from daemon.analyse.pipeline import Pipeline
-from daemon.config.settings import ModelConfig
+from cxr_model.predict.predictor import Predictor
+from daemon.analyse.reader.film import Film
 from tests.builders.images.film_matrix import (
     DEPTHS,
     GREY,
@@ -23,6 +23,7 @@ from tests.builders.images.film_matrix import (
     cases,
     picture_of,
 )
+from tests.builders.made_checks import PLAIN
 
 CASES = cases()
 
@@ -42,7 +43,7 @@ class Studio:
     """Builds, gates, decodes and predicts every case once."""
 
     def __init__(self, data: Path, scratch: Path) -> None:
-        self.pipeline = Pipeline.open(ModelConfig())
+        self._predictor = Predictor(Bundle.load(STARTER), device="cpu")
         self._pictures = [
             picture_of(path) for path in sorted((data / "nih" / "full").glob("*.png"))
         ]
@@ -60,7 +61,7 @@ class Studio:
         if case not in self._films:
             header = self._headers.row(case.source)
             data = build(case, self.picture(case), header, self._scratch)
-            film = self.pipeline.gate_and_decode(data)
+            film = PLAIN.read(data)
             assert isinstance(film, Film), film
             self._films[case] = film
         return self._films[case]
@@ -69,7 +70,7 @@ class Studio:
         """Return the prediction of the model; identical pictures are predicted once."""
         key = upright.tobytes()
         if key not in self._answers:
-            self._answers[key] = self.pipeline.predict(upright)
+            (self._answers[key],) = self._predictor.predict([upright])
         return self._answers[key]
 
 
@@ -99,7 +100,7 @@ def test_the_matrix_has_every_pair() -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_display_equals_the_picture(studio: Studio, case: Case) -> None:
     film = studio.film(case)
-    upright = film.pose.to_display(film.pixels)
+    upright = film.pose.to_display(film.picture)
     error = np.abs(upright.astype(int) - studio.picture(case))
     if case.is_lossy:
         assert error.mean() <= LOSSY_MEAN_ERROR[case.syntax]
@@ -110,7 +111,7 @@ def test_the_display_equals_the_picture(studio: Studio, case: Case) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if not case.is_lossy], ids=str)
 def test_the_findings_equal_those_of_the_picture(studio: Studio, case: Case) -> None:
     film = studio.film(case)
-    found = studio.answer(film.pose.to_display(film.pixels)).findings
+    found = studio.answer(film.pose.to_display(film.picture)).findings
     wanted = studio.answer(studio.picture(case)).findings
     moved = [abs(a.probability - b.probability) for a, b in zip(found, wanted, strict=True)]
     assert max(moved) < 0.02

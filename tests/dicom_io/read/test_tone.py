@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
+from daemon.analyse.reader.film import Refusal
+from daemon.analyse.reader.gate_and_decode import DecodedFilm, gate_and_decode
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import Rules
 from dicom_io.phantom import PhantomFilm, draw
@@ -325,6 +326,6 @@ FIELD_CASES = {
 def test_a_film_from_the_field_looks_as_with_a_sound_header(name: str) -> None:
     film = gate_and_decode(field_case(name).read_bytes(), Rules())
     base = display_pixels(read_image(field_case("01_reference_says12_has12.dcm")))
-    assert isinstance(film, Film)
+    assert isinstance(film, DecodedFilm)
     assert any(FIELD_CASES[name] in note for note in film.notes)
     assert np.abs(film.pixels.astype(int) - base.array).mean() < 1.5

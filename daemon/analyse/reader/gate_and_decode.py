@@ -1,6 +1,6 @@
-"""The gate and the decoder in one call: from the bytes of an object to a film or a refusal.
+"""The gate and the decoder in one call: from the bytes of an object to its pixels or a refusal.
 
-Runs in a decoder process, so it loads neither the network nor the object builders.
+Runs in a reader process, so it loads neither the network nor the object builders.
 """
 
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.analyse.reader.film import GreyImage, Refusal
 from dicom_io.errors import NotDicomError, UndecodablePixelsError
 from dicom_io.gate.header_check import assess
 from dicom_io.gate.pixel_check import assess_image
 from dicom_io.gate.reasons import Reason
-from dicom_io.gate.rejection_note import Rejection, read_rejection
+from dicom_io.gate.rejection_note import read_rejection
 from dicom_io.gate.rules import Rules
 from dicom_io.read.bounded_parser import refuse_oversized_sequences
 from dicom_io.read.image_header import read_image
@@ -21,30 +22,15 @@ from dicom_io.read.pixels import display_pixels
 from dicom_io.read.tone import DECLARED, Tone
 from dicom_io.read.warnings_off import suppressed_warnings
 
-GreyImage = NDArray[np.uint8]
-
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """An object that is not analysed: the named reason, and its cause in this object.
-
-    `rejection` is what a rejection note says.
-    """
-
-    reason: Reason
-    detail: str
-    notes: tuple[str, ...] = ()
-    rejection: Rejection | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Film:
+class DecodedFilm:
     """An image that passed the gate: its display-true pixels and the notes of gate and decoder.
 
-    `pixels` (rows, cols) lie as they are stored, as do all pictures drawn on them; `pose` makes
-    them upright for the network. `shown` are the stored values that determine the contrast, None
-    for colour and for a range of more than 2^20 values. `tone` is the departure from the grey scale
-    of the header. `hidden` (rows, cols) marks pixels that stay black in any tone, None for none.
+    `pixels` (rows, columns) lie as they are stored; `pose` makes them upright. `shown` are the
+    stored values that determine the contrast, None for colour and for a range of more than 2^20
+    values. `tone` is the departure from the grey scale of the header. `hidden` (rows, columns)
+    marks pixels that stay black in any tone, None for none.
     """
 
     pixels: GreyImage
@@ -56,7 +42,7 @@ class Film:
 
 
 @suppressed_warnings()
-def gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
+def gate_and_decode(data: bytes, rules: Rules) -> DecodedFilm | Refusal:
     """Gate and decode one DICOM object."""
     try:
         header = read_image(data)
@@ -77,6 +63,6 @@ def gate_and_decode(data: bytes, rules: Rules) -> Film | Refusal:
     content = assess_image(image)
     if content.reason is not None:
         return Refusal(content.reason, content.detail, notes + content.notes)
-    return Film(
+    return DecodedFilm(
         image.array, notes + content.notes, image.pose, image.shown, image.tone, image.hidden
     )

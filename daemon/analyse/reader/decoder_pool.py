@@ -1,24 +1,29 @@
-"""A pool of warm decoder processes; an image that ends its process is refused."""
+"""A pool of warm reader processes; an image that ends its process is refused."""
 
 import logging
 import multiprocessing
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
-from daemon.analyse.decoder_process import (
+from daemon.analyse.reader.decoder_process import ReaderStart, duplicate, run_decoder
+from daemon.analyse.reader.film import FULL_SIZE, Film, Refusal, Wanted
+from daemon.analyse.reader.film_file import Form
+from daemon.analyse.reader.film_reader import FilmReader
+from daemon.analyse.reader.messages import (
     READY,
     OutOfMemoryError,
+    PageLayout,
+    Request,
     UnexpectedError,
     receive_outcome,
-    run_decoder,
     send_request,
 )
-from daemon.analyse.film_file import Form
-from daemon.analyse.gate_and_decode import Film, Refusal
+from daemon.analyse.reader.shared_pages import SharedPages
 from daemon.config.settings import AnalystConfig
 from daemon.errors import DecoderError
 from daemon.worker.role import exit_reason
@@ -65,25 +70,26 @@ class DecoderStopped(Exception):  # noqa: N818 - an outcome, not an error
 
 
 class Decoder:
-    """One decoder process and the channel to it.
+    """One reader process, the channel to it, and the memory that both share.
 
     The process ends with this process. Raises DecoderError if it cannot be started.
     """
 
-    def __init__(self, limits: DecoderLimits, context: SpawnContext = _SPAWN) -> None:
+    def __init__(
+        self, reader: FilmReader, limits: DecoderLimits, context: SpawnContext = _SPAWN
+    ) -> None:
         self._limits = limits
+        self._side = reader.spec.size
         self.is_expired = False
         self._channel: Connection[Any, Any]
         try:
-            self._channel, theirs = context.Pipe()
-            with theirs:
-                self._process: SpawnProcess = context.Process(
-                    target=run_decoder,
-                    args=(theirs, limits.memory_mb, limits.seconds),
-                    name="cxrd-reader",
-                    daemon=True,
-                )
-                self._process.start()
+            with ExitStack() as opened:
+                self._files = SharedPages()
+                opened.callback(self._files.close)
+                self._outcomes = SharedPages(PageLayout(self._side).size)
+                opened.callback(self._outcomes.close)
+                self._process = self._start(reader, context)
+                opened.pop_all()
         except OSError as error:
             raise DecoderError(
                 f"no reader of images can be started ({error.strerror or error}): is this machine "
@@ -91,22 +97,40 @@ class Decoder:
             ) from error
         self._await_ready()
 
+    def _start(self, reader: FilmReader, context: SpawnContext) -> SpawnProcess:
+        start = ReaderStart(
+            reader,
+            duplicate(self._files.descriptor),
+            duplicate(self._outcomes.descriptor),
+            self._limits.memory_mb,
+            self._limits.seconds,
+        )
+        self._channel, theirs = context.Pipe()
+        with theirs:
+            process = context.Process(
+                target=run_decoder, args=(theirs, start), name="cxrd-reader", daemon=True
+            )
+            process.start()
+        return process
+
     @property
     def is_alive(self) -> bool:
         """True if the process runs."""
         return self._process.is_alive()
 
-    def decode(self, data: bytes, rules: Rules, form: Form) -> Film | Refusal:
+    def read(self, data: bytes, rules: Rules, form: Form, wanted: Wanted) -> Film | Refusal:
         """Return the outcome of a file of this form.
 
-        Raises DecoderStopped with the process ended, or UnexpectedError with the process alive.
+        Raises DecoderStopped with the process ended, UnexpectedError with the process alive, and
+        DecoderError with the process alive if memory has no room for the file.
         """
+        self._files.put(data)
         timer = threading.Timer(self._limits.seconds, self._expire)
         timer.start()
         try:
             try:
-                self.send(data, rules, form)
-                return self.receive()
+                self.send(Request(len(data), form, rules, wanted))
+                return self.receive(wanted)
             finally:
                 timer.cancel()
                 # A timer that has fired kills the process before another thread gets this decoder.
@@ -130,20 +154,27 @@ class Decoder:
                 f"reading the image ended its process: {status}", is_final=False
             ) from None
 
-    def send(self, data: bytes, rules: Rules, form: Form) -> None:
-        """Send the bytes of a file to the process."""
-        send_request(self._channel, data, rules, form)
+    def send(self, request: Request) -> None:
+        """Ask the process to read the file that lies in the shared memory."""
+        send_request(self._channel, request)
 
-    def receive(self) -> Film | Refusal:
-        """Wait for the outcome of the object sent. Raises as `receive_outcome` does."""
-        return receive_outcome(self._channel, self._limits.memory_mb * 2**20)
+    def receive(self, wanted: Wanted) -> Film | Refusal:
+        """Wait for the outcome of the file sent. Raises as `receive_outcome` does."""
+        return receive_outcome(self._channel, self._outcomes, self._side, wanted)
+
+    def rest(self) -> None:
+        """Give back the memory of a large film."""
+        self._files.give_back()
+        self._outcomes.give_back()
 
     def end(self) -> None:
-        """End the process."""
+        """End the process and give the shared memory back."""
         self._channel.close()
         self._process.kill()
         self._process.join()
         self._process.close()
+        self._files.close()
+        self._outcomes.close()
 
     def _end_and_explain(self) -> str:
         """End a process that has closed its channel, and return its exit reason."""
@@ -178,8 +209,12 @@ class DecoderPool:
     """
 
     def __init__(
-        self, limits: DecoderLimits, start: Callable[[DecoderLimits], Decoder] = Decoder
+        self,
+        reader: FilmReader,
+        limits: DecoderLimits = DEFAULT_LIMITS,
+        start: Callable[[FilmReader, DecoderLimits], Decoder] = Decoder,
     ) -> None:
+        self._reader = reader
         self._limits = limits
         self._start = start
         self._idle: list[Decoder] = []
@@ -189,20 +224,28 @@ class DecoderPool:
         """Start one decoder ahead of the first image. Raises DecoderError if it cannot start."""
         self._give_back(self._take())
 
-    def gate_and_decode(
-        self, data: bytes, rules: Rules = DEFAULT_RULES, form: Form = Form.OBJECT
+    def read(
+        self,
+        data: bytes,
+        rules: Rules = DEFAULT_RULES,
+        form: Form = Form.OBJECT,
+        wanted: Wanted = FULL_SIZE,
     ) -> Film | Refusal:
-        """Gate and decode the bytes of one file in a process of its own.
+        """Gate, decode and check the bytes of one file in a process of its own.
 
         A file that kills its decoder or exceeds a limit is refused as DECODER_FAILED. Raises
-        DecoderError if no decoder can be started, which does not depend on the image.
+        DecoderError if no decoder can be started, or if memory has no room for the file: neither
+        is the fault of the image.
         """
         problem = ""
         for _ in range(TRIES):
             # An idle decoder may have died meanwhile, so the second try starts a new one.
-            decoder = self._start(self._limits) if problem else self._take()
+            decoder = self._start(self._reader, self._limits) if problem else self._take()
             try:
-                outcome = decoder.decode(data, rules, form)
+                outcome = decoder.read(data, rules, form, wanted)
+            except DecoderError:
+                self._give_back(decoder)
+                raise
             except UnexpectedError as error:
                 self._give_back(decoder)
                 log.error("decoding an image raised %s at\n%s", error, error.place.rstrip())
@@ -224,12 +267,13 @@ class DecoderPool:
                 if decoder.is_alive:
                     return decoder
                 decoder.end()
-        return self._start(self._limits)
+        return self._start(self._reader, self._limits)
 
     def _give_back(self, decoder: Decoder) -> None:
         if decoder.is_expired:
             # The timer killed the process just after it had sent its outcome.
             decoder.end()
             return
+        decoder.rest()
         with self._lock:
             self._idle.append(decoder)

@@ -1,6 +1,6 @@
-"""The bytes of a file in one of its forms → a film or a refusal.
+"""The bytes of a file in one of its forms → its pixels or a refusal.
 
-Runs in a decoder process, because unpacking and decoding may take any time and memory.
+Runs in a reader process, because unpacking and decoding may take any time and memory.
 """
 
 import gzip
@@ -10,7 +10,8 @@ from io import BytesIO
 
 from cxr_model.data.image_file import decode_picture
 from cxr_model.errors import ImageError, SeveralImagesError
-from daemon.analyse.gate_and_decode import Film, Refusal, gate_and_decode
+from daemon.analyse.reader.film import Refusal
+from daemon.analyse.reader.gate_and_decode import DecodedFilm, gate_and_decode
 from dicom_io.gate.pixel_check import assess_pixels
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import Rules
@@ -31,7 +32,7 @@ class Form(StrEnum):
     PICTURE = "picture"
 
 
-def read_film(data: bytes, form: Form, rules: Rules) -> Film | Refusal:
+def decode_file(data: bytes, form: Form, rules: Rules) -> DecodedFilm | Refusal:
     """Gate and decode the bytes of a file of this form; `rules` apply to DICOM objects."""
     if form is Form.PICTURE:
         return _read_picture(data)
@@ -55,7 +56,7 @@ def unpack_start(data: bytes, most: int) -> bytes:
         return b""
 
 
-def _read_picture(data: bytes) -> Film | Refusal:
+def _read_picture(data: bytes) -> DecodedFilm | Refusal:
     try:
         picture = decode_picture(data)
     except SeveralImagesError as error:
@@ -66,4 +67,4 @@ def _read_picture(data: bytes) -> Film | Refusal:
     notes = picture.notes + content.notes
     if content.reason is not None:
         return Refusal(content.reason, content.detail, notes)
-    return Film(picture.pixels, notes, AS_STORED)
+    return DecodedFilm(picture.pixels, notes, AS_STORED)

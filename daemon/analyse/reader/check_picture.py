@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from cxr_model.check.appearance import Appearance, View
-from daemon.analyse.gate_and_decode import Film, GreyImage, Refusal
+from daemon.analyse.reader.film import GreyImage, Refusal
+from daemon.analyse.reader.gate_and_decode import DecodedFilm
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import PictureRule
 
@@ -27,7 +28,9 @@ class Examiner(Protocol):
         """Return the view of a display-true image (rows, cols), and how it is shown."""
 
 
-def check_picture(film: Film, examiner: Examiner, rule: PictureRule) -> Film | Refusal:
+def check_picture(
+    film: DecodedFilm, examiner: Examiner, rule: PictureRule
+) -> DecodedFilm | Refusal:
     """Return the film, put right where needed and with notes, or its refusal by the rule."""
     if rule is PictureRule.OFF:
         return film
@@ -51,11 +54,13 @@ def check_picture(film: Film, examiner: Examiner, rule: PictureRule) -> Film | R
     return replace(better, notes=(*film.notes, *notes))
 
 
-def _examine(film: Film, examiner: Examiner) -> Appearance:
+def _examine(film: DecodedFilm, examiner: Examiner) -> Appearance:
     return examiner.examine(film.pose.to_display(film.pixels))
 
 
-def _put_right(film: Film, seen: Appearance, examiner: Examiner) -> tuple[Film, Appearance]:
+def _put_right(
+    film: DecodedFilm, seen: Appearance, examiner: Examiner
+) -> tuple[DecodedFilm, Appearance]:
     """Undo what the picture is certain of. Returns the film and its appearance then."""
     for _ in range(_ROUNDS):
         degrees = seen.turned if seen.turned_certain else 0
@@ -69,14 +74,14 @@ def _put_right(film: Film, seen: Appearance, examiner: Examiner) -> tuple[Film, 
     return film, seen
 
 
-def _inverted(film: Film) -> Film:
+def _inverted(film: DecodedFilm) -> DecodedFilm:
     pixels = 255 - film.pixels
     if film.hidden is not None:
         pixels[film.hidden] = 0
     return replace(film, pixels=pixels, tone=replace(film.tone, inverted=not film.tone.inverted))
 
 
-def _changes(film: Film, better: Film) -> list[str]:
+def _changes(film: DecodedFilm, better: DecodedFilm) -> list[str]:
     """Return the notes on a film that was put right."""
     notes = []
     for degrees in (90, 180, 270):
@@ -100,11 +105,11 @@ def _doubts(seen: Appearance) -> list[str]:
     return notes
 
 
-def _placed(film: Film) -> str:
+def _placed(film: DecodedFilm) -> str:
     return " after PatientOrientation was applied" if film.pose.is_turned else ""
 
 
-def _not_frontal(film: Film, seen: Appearance, rule: PictureRule) -> Film | Refusal:
+def _not_frontal(film: DecodedFilm, seen: Appearance, rule: PictureRule) -> DecodedFilm | Refusal:
     # The probability can be small: a frontal chest film has to be more than the likeliest view.
     shown = (
         "not surely a frontal chest film, but "

@@ -1,0 +1,1 @@
+"""Reader processes: the bytes of a file → a checked film ready for the network and for drawing."""
