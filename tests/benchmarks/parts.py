@@ -7,6 +7,9 @@ from typing import Any
 PARTS = {
     "receive": "tests.benchmarks.network.receive",
     "chain": "tests.benchmarks.network.chain",
+    "flat": "tests.benchmarks.network.flat",
+    "start": "tests.benchmarks.store.start",
+    "store": "tests.benchmarks.store.large_store",
 }
 """Parts by name: a module whose `run(setting)` returns a Part. It is imported when it is needed."""
 
@@ -15,7 +18,6 @@ OTHERS = {
     "delivery": "tests.benchmarks.others.delivery",
     "commitment": "tests.benchmarks.others.commitment",
     "inference": "tests.benchmarks.others.inference",
-    "large_store": "tests.benchmarks.store.large_store",
     "training": "tests.benchmarks.others.training",
     "header_tables": "tests.benchmarks.others.header_tables",
 }

@@ -1,91 +1,184 @@
-"""Start of the daemon and of the status page over a store of 100,000 images.
+"""Work over a store of 100,000 studies: exports, the audit trail, the start, the status page.
 
-Each image is a study of its own with 14 findings, a report and a heatmap, both delivered, and
-their files. Beside it, what looks at everything: the check at the start, the files, the purge.
+Each study is an image with 14 findings, a report and a heatmap, both delivered, their files, and
+three rows of the audit trail. The peers are plain scripts that read the same tables with sqlite3.
 """
 
 import contextlib
-import dataclasses
+import csv
 import datetime
+import hashlib
+import os
 import sqlite3
 import statistics
-import tempfile
+import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from cxr_model.findings import LABELS
 from storage.files.spool import Spool
-from storage.records import (
-    AnalysisRecord,
-    Delivery,
-    FindingRecord,
-    JobKind,
-    ObjectKind,
-    StudyStatus,
-)
 from storage.store import Store
 from storage.upkeep.integrity import check_sqlite
-from tests.benchmarks.timing import in_turn, seconds
-from tests.builders.made_models import build_bundle
-from tests.builders.store_rows import claim, made_object, new_instance
-from tests.servers.running import RunningDaemon
-from tests.tools.ports import free_port
+from tests.benchmarks.results import Fact, Measure, Part, Ratio, at_least
+from tests.benchmarks.setting import Setting
+from tests.benchmarks.sides.programs import Serve
+from tests.benchmarks.store.filling import fill
+from tests.benchmarks.timing import alternate, in_turn, seconds
+from tests.tools.cli import environment
 
-IMAGES = 100_000
-STARTS = 3
+STUDIES, QUICK_STUDIES = 100_000, 2_000
 PAGES = 20
+EXPORT, VERIFY, TRAIL = "cxrd export", "cxrd audit verify", "cxrd audit export"
+PLAIN = "sqlite3 and csv alone"
+HASHED = "sqlite3 and hashlib alone"
 
 
-def run() -> None:
-    """Print the seconds of each, beside those of an empty store where there is one."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        build_bundle(folder / "bundle")
-        empty = RunningDaemon(folder / "empty", folder / "bundle", free_port())
-        large = RunningDaemon(folder / "large", folder / "bundle", free_port())
-        database = large.data / "cxrd.sqlite"
-        _fill(large.data, IMAGES)
-        print(f"{IMAGES} images, {database.stat().st_size / 2**20:.0f} MB in {database.name}")
-        _measure_starts(empty, large)
-        for name, daemon in (("empty", empty), ("large", large)):
-            _measure_page(name, daemon)
-        _measure_checks(large.data)
+def run(setting: Setting) -> Part:
+    """Measure each beside its peer, or beside an empty store."""
+    count = setting.pick(STUDIES, QUICK_STUDIES)
+    part = Part("store", f"A store of {count:,} studies")
+    empty, tenth, large = (Serve(setting.folder / name) for name in ("empty", "tenth", "large"))
+    fill(tenth.data, count // 10)
+    fill(large.data, count)
+    database = large.data / "cxrd.sqlite"
+    part.facts.append(Fact("size of the database", database.stat().st_size / 1e6, "MB"))
+    _measure_commands(part, setting, tenth, large)
+    _measure_starts(part, setting, empty, large)
+    _measure_pages(part, empty, large)
+    _measure_checks(part, large.data)
+    return part
 
 
-def _measure_starts(empty: RunningDaemon, large: RunningDaemon) -> None:
-    values = in_turn(STARTS, empty=lambda: _start(empty), large=lambda: _start(large))
-    for name, series in values.items():
-        print(f"start, {name} store: median {statistics.median(series):.2f} s")
-
-
-def _start(daemon: RunningDaemon) -> float:
-    taken = seconds(daemon.start)
-    daemon.stop()
-    return taken
-
-
-def _measure_page(name: str, daemon: RunningDaemon) -> None:
-    port = yaml.safe_load(daemon.config.read_text())["web"]["port"]
-    with daemon:
-        times = [
-            seconds(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/").read())
-            for _ in range(PAGES)
+def _measure_commands(part: Part, setting: Setting, tenth: Serve, large: Serve) -> None:
+    database, out = large.data / "cxrd.sqlite", setting.folder / "out.csv"
+    with sqlite3.connect(database) as connection:
+        images = int(connection.execute("SELECT count(*) FROM instances").fetchone()[0])
+        events = int(connection.execute("SELECT count(*) FROM audit_events").fetchone()[0])
+    cases = [
+        (EXPORT, ["export", "--out", str(out)], images, PLAIN, _plain_export, at_least(20_000)),
+        (VERIFY, ["audit", "verify"], events, HASHED, _plain_verify, None),
+        (TRAIL, ["audit", "export", "--out", str(out)], events, PLAIN, _plain_trail, None),
+    ]
+    for name, arguments, rows, peer, plain, goal in cases:
+        peaks: dict[str, list[float]] = {"large": [], "tenth": []}
+        values = alternate(
+            setting.pick(5, 1),
+            {
+                name: partial(_command, large, arguments, out, peaks["large"]),
+                f"{name}, a tenth of the store": partial(
+                    _command, tenth, arguments, out, peaks["tenth"]
+                ),
+                peer: lambda plain=plain: seconds(lambda: plain(database, out)),  # type: ignore[misc]
+            },
+        )
+        part.measures.append(
+            Measure(
+                f"{name} of {rows:,} rows, the whole command",
+                "s",
+                values,
+                [Ratio(name, peer, "of the time of the plain script")],
+            )
+        )
+        middle = {side: statistics.median(series) for side, series in peaks.items()}
+        part.facts += [
+            Fact(f"{name}: rate", rows / statistics.median(values[name]), "rows/s", goal),
+            Fact(f"{name}: most memory", middle["large"], "MB"),
+            Fact(f"{name}: most memory with a tenth of the store", middle["tenth"], "MB"),
         ]
-    print(
-        f"status page, {name} store: median {1e3 * statistics.median(times):.0f} ms, "
-        f"longest {1e3 * max(times):.0f} ms"
+
+
+def _command(daemon: Serve, arguments: list[str], out: Path, peaks: list[float]) -> float:
+    """Return the seconds of a command, and note its most resident memory in MB."""
+    out.unlink(missing_ok=True)
+    os.sync()
+    command = [sys.executable, "-m", "daemon", *arguments, "--config", str(daemon.config)]
+    process = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
+    def wait() -> None:
+        peak = 0.0
+        while process.poll() is None:
+            # The peak in the usage of an ended process would be that of its parent at the fork.
+            peak = max(peak, _peak_megabytes(process.pid))
+            time.sleep(0.01)
+        assert process.returncode == 0, command
+        peaks.append(peak)
 
-def _measure_checks(data: Path) -> None:
+    return seconds(wait)
+
+
+def _peak_megabytes(process: int) -> float:
+    """Return the most resident memory of a process so far; 0 if it has ended."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def _plain_export(database: Path, out: Path) -> None:
+    """Write the images with probability and presence of each label."""
+    with sqlite3.connect(database) as connection, out.open("w", newline="") as file:
+        findings = connection.execute(
+            "SELECT probability, present FROM findings ORDER BY instance_id, position"
+        )
+        writer = csv.writer(file)
+        for row in connection.execute("SELECT * FROM instances ORDER BY id"):
+            found = findings.fetchmany(len(LABELS))
+            writer.writerow((*row, *(value for pair in found for value in pair)))
+
+
+def _plain_verify(database: Path, _: Path) -> None:
+    """Hash every row with the row before it."""
+    with sqlite3.connect(database) as connection:
+        for *cells, _hash in connection.execute("SELECT * FROM audit_events ORDER BY number"):
+            hashlib.sha256("".join(map(str, cells)).encode()).hexdigest()
+
+
+def _plain_trail(database: Path, out: Path) -> None:
+    with sqlite3.connect(database) as connection, out.open("w", newline="") as file:
+        csv.writer(file).writerows(connection.execute("SELECT * FROM audit_events ORDER BY number"))
+
+
+def _measure_starts(part: Part, setting: Setting, empty: Serve, large: Serve) -> None:
+    def start(daemon: Serve) -> float:
+        taken = seconds(daemon.start)
+        daemon.stop()
+        return taken
+
+    values = in_turn(setting.pick(3, 1), large=partial(start, large), empty=partial(start, empty))
+    ratios = [Ratio("large", "empty", "of the time with an empty store")]
+    part.measures.append(Measure("start of the daemon, all roles ready", "s", values, ratios))
+
+
+def _measure_pages(part: Part, empty: Serve, large: Serve) -> None:
+    with empty, large:
+        values = in_turn(PAGES, large=partial(_page, large), empty=partial(_page, empty))
+    ratios = [Ratio("large", "empty", "of the time with an empty store")]
+    part.measures.append(Measure("status page", "s", values, ratios))
+
+
+def _page(daemon: Serve) -> float:
+    values = yaml.safe_load(daemon.config.read_text(encoding="utf-8"))
+    token = (daemon.data / "web_token").read_text(encoding="utf-8").strip()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{values['web']['port']}/", headers={"Authorization": f"Bearer {token}"}
+    )
+    return seconds(lambda: urllib.request.urlopen(request).read())
+
+
+def _measure_checks(part: Part, data: Path) -> None:
     spool = Spool(data / "spool")
     now = datetime.datetime.now(datetime.UTC)
     with Store.open(f"sqlite:///{data / 'cxrd.sqlite'}", migrate=False) as store:
-        measures: dict[str, Callable[[], object]] = {
+        checks: dict[str, Callable[[], object]] = {
             "quick_check of the store": lambda: check_sqlite(data / "cxrd.sqlite", None),
             "size of every file": lambda: list(store.integrity.faults(spool, read=False)),
             "what may be purged, nothing old": lambda: store.retention.old_studies(
@@ -95,84 +188,4 @@ def _measure_checks(data: Path) -> None:
                 store.retention.purge(spool, now + datetime.timedelta(days=365), ())
             ),
         }
-        for name, action in measures.items():
-            print(f"{name}: {seconds(action):.2f} s")
-
-
-def _fill(data: Path, count: int) -> None:
-    """One image taken through its life by the store, then copied by SQL."""
-    spool = Spool(data / "spool")
-    path = data / "cxrd.sqlite"
-    with Store.open(f"sqlite:///{path}", migrate=True) as store:
-        _one_study(store)
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA synchronous = OFF")
-        for table in ("instances", "objects", "jobs", "findings", "deliveries"):
-            _multiply(database, table, count)
-        database.commit()
-        paths = [
-            row[0]
-            for table in ("instances", "objects")
-            for row in database.execute(f"SELECT spool_path FROM {table}")  # noqa: S608
-        ]
-    for folder in {spool.path(one).parent for one in paths}:
-        folder.mkdir(parents=True, exist_ok=True)
-    for one in paths:
-        spool.path(one).write_bytes(b"data")
-
-
-def _one_study(store: Store) -> None:
-    image = new_instance("1.0", study_instance_uid="9.0", spool_path="received/00/0.dcm")
-    store.record_instance(image, 0)
-    now = datetime.datetime.now(datetime.UTC)
-    objects = [
-        dataclasses.replace(
-            made_object(uid, kind, number),
-            study_instance_uid="9.0",
-            spool_path=f"objects/00/{uid}.dcm",
-            size=4,
-        )
-        for uid, kind, number in (("5.0", ObjectKind.HEATMAP, 1), ("7.0", ObjectKind.REPORT, None))
-    ]
-    findings = [FindingRecord(label, 0.0, 0.5, 0.5, True) for label in LABELS]
-    record = AnalysisRecord(now, "starter", "1", "cd", findings, objects=objects[:1])
-    store.results.record_analysis(claim(store, JobKind.ANALYSE), 1, record)
-    sent = [Delivery(one.sop_instance_uid, "pacs") for one in objects]
-    store.results.record_report(
-        claim(store, JobKind.REPORT), StudyStatus.REPORTED, "", objects[1:], sent
-    )
-    for _ in objects:
-        store.results.record_delivery(claim(store, JobKind.DELIVER), 0x0000)
-
-
-def _multiply(database: sqlite3.Connection, table: str, count: int) -> None:
-    """Copy the rows of one study `count` times, each with numbers and UIDs of its own."""
-    cursor = database.execute(f"SELECT * FROM {table}")  # noqa: S608
-    names = [column[0] for column in cursor.description]
-    rows = cursor.fetchall()
-    moves: dict[str, Callable[[Any, int], Any]] = {
-        "id": lambda value, n: value + n * len(rows),
-        "instance_id": lambda value, n: None if value is None else value + n,
-        "job_id": lambda value, n: value + n * 4,
-        "subject": lambda value, n: str(n + 1) if value == "1" else value.replace(".0", f".{n}"),
-        "sop_instance_uid": lambda value, n: value.replace(".0", f".{n}"),
-        "study_instance_uid": lambda value, n: f"9.{n}",
-        "spool_path": lambda value, n: _path(value, n),
-    }
-    copies = (
-        [moves.get(name, _unchanged)(value, n) for name, value in zip(names, row, strict=True)]
-        for n in range(1, count)
-        for row in rows
-    )
-    marks = ", ".join("?" * len(names))
-    database.executemany(f"INSERT INTO {table} VALUES ({marks})", copies)  # noqa: S608
-
-
-def _unchanged(value: Any, _: int) -> Any:
-    return value
-
-
-def _path(path: str, number: int) -> str:
-    """A place in the spool as the store would choose it: 256 folders."""
-    top, _, name = path.split("/")
-    return f"{top}/{number % 256:02x}/{number}-{name}"
+        part.facts += [Fact(name, seconds(action), "s") for name, action in checks.items()]
