@@ -90,10 +90,10 @@ ROOMS = {
         "listener": "config worker audit receive commitment",
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment",
-        "supervisor": "errors config worker audit",
+        "supervise": "errors config worker audit",
         "preflight": "errors config worker audit analyse web",
         "demo": "errors config",
-        "cli": "errors config worker audit analyse deliver batch supervisor preflight demo",
+        "cli": "errors config worker audit analyse deliver batch supervise preflight demo",
         "__main__": "cli",
     },
 }

@@ -8,7 +8,7 @@ from daemon.cli.options import ConfigOption, load_config
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from daemon.worker.role import RoleName
 
@@ -20,16 +20,16 @@ def serve(
     ] = None,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from daemon.supervisor import Supervisor, stop_on_signals
+    from daemon.supervise.supervisor import Supervisor, stop_on_signals
     from daemon.worker.role import RoleName, configure_logging
 
     settings = load_config(config)
     roles = _roles(only)
     configure_logging()
 
-    def on_ready(working: "Sequence[RoleName]") -> None:
+    def on_ready(working: "Mapping[RoleName, float]") -> None:
         listener = settings.listener
-        places = [", ".join(working)]
+        places = [", ".join(f"{role} {1000 * after:.0f} ms" for role, after in working.items())]
         if RoleName.LISTENER in working:
             places.append(f"{listener.ae_title} at {listener.host}:{listener.port}")
         if RoleName.WEB in working:

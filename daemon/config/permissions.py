@@ -16,8 +16,8 @@ from pathlib import Path
 from daemon.config.settings import STARTER_BUNDLE, Config
 from daemon.errors import ConfigError
 from storage.errors import StorageError
-from storage.tables.database import parse_url
 
+_SQLITE = "sqlite:///"
 _SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
@@ -136,9 +136,16 @@ def _private_paths(config: Config) -> Iterator[Path]:
 
 def sqlite_file(config: Config) -> Path | None:
     """Return the file of a SQLite store; None for a server, or a URL that names no file."""
-    try:
-        url = parse_url(config.resolved_database_url)
-    except StorageError:
-        return None  # opening the store reports the fault
-    is_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
-    return Path(str(url.database)) if is_file else None
+    text = config.resolved_database_url
+    if text.startswith(_SQLITE) and "?" not in text:
+        name: str | None = text.removeprefix(_SQLITE)
+    else:
+        # Imported here: SQLAlchemy takes long, and hardly any URL needs it.
+        from storage.tables.database import parse_url
+
+        try:
+            url = parse_url(text)
+        except StorageError:
+            return None  # opening the store reports the fault
+        name = url.database if url.get_backend_name() == "sqlite" else None
+    return Path(name) if name not in (None, "", ":memory:") else None

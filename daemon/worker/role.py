@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 CANNOT_START = 3
 """Exit status of a role that reported why it cannot start."""
+_LOOK_SECONDS = 0.05
+"""The time between two looks of a waiting role at its order to stop."""
 
 
 class RoleName(StrEnum):
@@ -60,6 +62,11 @@ class RoleContext:
 
 
 @dataclass(frozen=True, slots=True)
+class Proceed:
+    """Message to a role: the store is checked and of this version, so the role may work."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """Message to the supervisor: the role works."""
 
@@ -82,9 +89,12 @@ def role_process(
     role: RoleName,
     config: "Config",
     worker: str,
-    channel: "Connection[Ready | CannotStart, None]",
+    channel: "Connection[Ready | CannotStart, Proceed]",
 ) -> None:
-    """Run a role in a process of its own, in which the supervisor has blocked SIGINT."""
+    """Run a role in a process of its own, in which the supervisor has blocked SIGINT.
+
+    The process imports its libraries at once, and works when the supervisor lets it proceed.
+    """
     forbid_core_dumps()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, stop_handler(stop))
@@ -100,11 +110,26 @@ def role_process(
     try:
         module = importlib.import_module(role.module)
         silence_libraries()
-        module.run(context)
+        if _may_proceed(channel, stop):
+            module.run(context)
     except ROOM_ERRORS as error:
         temporary = isinstance(error, CertificateDateError)
         send(CannotStart(str(error), temporary, final=isinstance(error, ModelFailedError)))
         sys.exit(CANNOT_START)
+
+
+def _may_proceed(
+    channel: "Connection[Ready | CannotStart, Proceed]", stop: threading.Event
+) -> bool:
+    """Wait for Proceed. Return False if the role is to stop, or its supervisor has ended."""
+    try:
+        while not channel.poll(_LOOK_SECONDS):
+            if stop.is_set():
+                return False
+        channel.recv()
+    except (EOFError, OSError):
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -14,10 +14,10 @@ install()
 
 def _shorten_waits() -> None:
     """Restart a dead role after one second every time, and let leases expire soon."""
-    from daemon import supervisor
     from daemon.commitment.commitment_worker import CommitmentWorker
     from daemon.commitment.responder import CommitmentResponder
     from daemon.deliver.delivery_worker import DeliveryWorker
+    from daemon.supervise import supervisor
 
     if role() == "supervisor":
         supervisor.HEALTHY_SECONDS = 0.0
@@ -29,11 +29,11 @@ _shorten_waits()
 
 
 def _fork_roles() -> None:
-    from daemon import supervisor
+    from daemon.supervise import child
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["daemon.analyst", "daemon.listener", "daemon.courier"])
-    supervisor.SPAWN = context  # type: ignore[assignment]
+    child.SPAWN = context  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 HOLD_THE_LOCK = """
 import signal
-from daemon.supervisor import stop_on_signals
+from daemon.supervise.supervisor import stop_on_signals
 
 with stop_on_signals() as stop:
     with stop._cond:

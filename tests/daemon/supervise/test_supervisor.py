@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 
 from daemon.config.fields import WebConfig
 from daemon.config.settings import Config
-from daemon.supervisor import Supervisor
+from daemon.supervise.supervisor import Supervisor
 from daemon.worker.backoff import Backoff
 from daemon.worker.board import RoleState, roles_here
 from daemon.worker.role import RoleName, exit_reason
@@ -50,7 +50,7 @@ def supervised(folder: Path) -> Iterator[list[RoleName]]:
     errors: list[BaseException] = []
 
     def run() -> None:
-        def on_ready(working: Sequence[RoleName]) -> None:
+        def on_ready(working: Mapping[RoleName, float]) -> None:
             ready.extend(working)
 
         try:

@@ -1,0 +1,1 @@
+"""The parent process of the daemon: its roles, and the store before they work."""

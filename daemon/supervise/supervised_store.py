@@ -1,0 +1,126 @@
+"""The store as the supervisor uses it.
+
+It is checked and upgraded before a role may work. Later the jobs of dead workers are queued again,
+and the audit trail gets the starts, stops and failures of the roles.
+"""
+
+import contextlib
+import logging
+import math
+import socket
+from collections.abc import Callable, Iterator, Sequence
+
+from daemon.audit.configuration import record_configuration
+from daemon.audit.users import current_user
+from daemon.config.routing import sources_by_title
+from daemon.config.settings import Config
+from daemon.worker.role import RoleName
+from storage.audit.records import AuditKind, AuditOutcome
+from storage.errors import StorageError
+from storage.files.spool import make_spool
+from storage.queue.jobs import CLOCK_TOLERANCE
+from storage.store import Store
+from storage.upkeep.integrity import check_store
+
+log = logging.getLogger("supervisor")
+RECLAIM_SECONDS = 5.0
+"""The time between searches for expired leases, of any worker on any machine."""
+
+
+class SupervisedStore:
+    """The open store, between the start and the stop of the daemon."""
+
+    def __init__(
+        self, store: Store, monotonic: Callable[[], float], wall: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._wall = wall
+        # With infinity the first check shifts jobs: the clock may have been set back before.
+        self._clock = math.inf
+        self._reclaim_at = 0.0
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(
+        cls,
+        config: Config,
+        roles: Sequence[RoleName],
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> Iterator["SupervisedStore"]:
+        """Check the store, create or upgrade it, and record the start; close it after the block.
+
+        Raises StorageError: the store is damaged, or cannot be opened or upgraded.
+        """
+        if not check_store(config.resolved_database_url, config.spool_dir):
+            log.warning("the store is too large to be checked at each start: use `cxrd verify`")
+        with Store.open(config.resolved_database_url, migrate=True) as store:
+            store.integrity.require_spool(config.spool_dir)
+            make_spool(config.spool_dir)
+            _adopt_sources(config, store)
+            supervised = cls(store, monotonic, wall)
+            supervised._record_start(config, roles)
+            yield supervised
+
+    def record(
+        self, kind: AuditKind, outcome: AuditOutcome = AuditOutcome.SUCCESS, detail: str = ""
+    ) -> None:
+        """Write a row of the audit trail; log it if the store does not take it."""
+        host = socket.gethostname()
+        try:
+            self._store.audit.record(
+                kind, outcome=outcome, actor=current_user(), host=host, detail=detail
+            )
+        except StorageError as error:
+            log.error("%s is not in the audit trail: %s", kind, error)
+
+    def release(self, role: RoleName, worker: str) -> None:
+        """Free the leases of a worker whose process has ended."""
+        try:
+            freed = self._store.jobs.release(worker)
+            self._store.audit_readers.release(worker)
+        except StorageError as error:
+            log.error("the jobs of the %s wait until its leases expire: %s", role, error)
+            return
+        if freed:
+            log.info("%s held %d job(s); they are queued again", role, freed)
+
+    def requeue_in_time(self) -> None:
+        """Queue the jobs of dead workers, once per RECLAIM_SECONDS."""
+        if self._monotonic() < self._reclaim_at:
+            return
+        self._reclaim_at = self._monotonic() + RECLAIM_SECONDS
+        try:
+            self._requeue_jobs()
+        except StorageError as error:
+            log.error("%s", error)
+
+    def _requeue_jobs(self) -> None:
+        """Queue the jobs of dead workers, and shift jobs if the clock was set back."""
+        reclaimed = self._store.jobs.reclaim()
+        if reclaimed:
+            log.info("%d job(s) of dead workers are queued again", len(reclaimed))
+        clock = self._wall() - self._monotonic()
+        if clock < self._clock - CLOCK_TOLERANCE.total_seconds():
+            moved = self._store.jobs.shift_to_clock()
+            if moved:
+                log.warning("the clock was set back; %d job(s) are due earlier", moved)
+        self._clock = clock
+
+    def _record_start(self, config: Config, roles: Sequence[RoleName]) -> None:
+        changed = record_configuration(self._store.audit, config)
+        if changed:
+            log.info("the configuration has changed since the last start: %s", ", ".join(changed))
+        self.record(AuditKind.APPLICATION_STARTED, detail=", ".join(roles))
+        log.info("the audit trail ends at %s", self._store.audit.head())
+
+
+def _adopt_sources(config: Config, store: Store) -> None:
+    """Give the studies of an earlier version a source, and hold those of two patients."""
+    adopted = store.adopt_sources(sources_by_title(config.peers))
+    if adopted:
+        log.info("%d study(ies) of an earlier version have a source now", adopted)
+    mixed = store.hold_mixed_studies()
+    if mixed:
+        log.warning("%d study(ies) of an earlier version hold two patients", mixed)

@@ -1,0 +1,261 @@
+"""Starts, watches, restarts and stops the roles. Each role is a process of its own.
+
+The first role imports its libraries while the store is checked and upgraded; no role works before.
+The others follow in turn, as many at a time as there are processors.
+
+A role that says at the daemon's start why it cannot work ends the daemon with that error. The
+exception is a role whose certificate is not valid at this date: it is started again later, and the
+other roles work. A role that dies without a reason, also while it starts, is restarted with
+backoff. Its leases are freed at once.
+"""
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from daemon.config.permissions import readable_by_others
+from daemon.config.settings import Config
+from daemon.config.tls import ending_soon
+from daemon.errors import RoleFailedError
+from daemon.supervise.child import Child, seconds_since_start
+from daemon.worker.backoff import Backoff
+from daemon.worker.board import Board, board_folder
+from daemon.worker.role import CannotStart, RoleName, stop_handler
+from storage.audit.records import AuditKind, AuditOutcome
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from daemon.supervise.supervised_store import SupervisedStore
+
+log = logging.getLogger("supervisor")
+START_SECONDS = 120.0
+"""A role that has not reported within this time is killed and started again."""
+TURN_SECONDS = 2.0
+"""The time for which a role that starts keeps the next one from being started."""
+DRAIN_SECONDS = 8.0
+"""The time in which roles finish their jobs before they are killed."""
+HEALTHY_SECONDS = 60.0
+"""The backoff of a role that lived this long starts again from its initial wait."""
+RESTART = Backoff(initial=1.0, maximum=30.0)
+POLL_SECONDS = 0.2
+
+OnReady = Callable[[Mapping[RoleName, float]], None]
+"""It gets the roles that work, each with the seconds from the start of this process until then."""
+
+
+class Supervisor:
+    """The parent process of the daemon."""
+
+    def __init__(
+        self,
+        config: Config,
+        roles: Sequence[RoleName],
+        *,
+        restart: Backoff = RESTART,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._children = [Child(role) for role in roles]
+        self._restart = restart
+        self._monotonic = monotonic
+        self._wall = wall
+        self._began = monotonic() - seconds_since_start()
+
+    def run(self, stop: threading.Event, on_ready: OnReady) -> None:
+        """Run until `stop` is set. Call `on_ready` with the roles that work.
+
+        Raises:
+            RoleFailedError: a role says why it cannot start; the other roles have been stopped.
+            StorageError: the store is damaged, or cannot be opened or upgraded.
+            ConfigError, CertificateError: another user may change this node's files, or a
+                certificate cannot be used.
+        """
+        for line in (*readable_by_others(self._config), *ending_soon(self._config)):
+            log.warning("%s", line)
+        try:
+            self._start(self._children[0])
+            # Imported here, while the first role imports its own libraries.
+            from daemon.supervise.supervised_store import SupervisedStore
+
+            roles = [child.role for child in self._children]
+            opened = SupervisedStore.opened(self._config, roles, self._monotonic, self._wall)
+            folder = board_folder(self._config)
+            with opened as store, Board(folder, self._monotonic) as board:
+                self._supervise(store, board, stop, on_ready)
+        finally:
+            self._stop_all()
+
+    def _supervise(
+        self, store: "SupervisedStore", board: Board, stop: threading.Event, on_ready: OnReady
+    ) -> None:
+        try:
+            self._proceed(self._children[0])
+            ready = self._await_ready(store, board, stop)
+            if not stop.is_set():
+                on_ready(ready)
+            while not stop.wait(POLL_SECONDS):
+                self._watch_all(store)
+                store.requeue_in_time()
+                self._publish(board)
+        finally:
+            self._stop_all()
+            for child in self._children:
+                if child.worker:
+                    store.release(child.role, child.worker)
+            store.record(AuditKind.APPLICATION_STOPPED)
+
+    def _publish(self, board: Board) -> None:
+        board.publish([child.status(self._config) for child in self._children])
+
+    def _start(self, child: Child) -> None:
+        """Start the process. Raises RoleFailedError if the system has no more processes."""
+        child.start(self._config)
+        child.started, child.since = self._monotonic(), self._date()
+
+    def _proceed(self, child: Child) -> None:
+        """Let the process of a role work."""
+        if child.process is not None:
+            log.info("%s started, process %d", child.role, child.process.pid)
+        child.proceed()
+
+    def _date(self) -> datetime:
+        return datetime.fromtimestamp(self._wall(), UTC)
+
+    def _await_ready(
+        self, store: "SupervisedStore", board: Board, stop: threading.Event
+    ) -> dict[RoleName, float]:
+        """Start the roles, and wait until each works, waits for a certificate or died repeatedly.
+
+        Return the seconds until each role that works was ready. Raises RoleFailedError if a role
+        says why it cannot start.
+        """
+        ready: dict[RoleName, float] = {}
+        while not stop.is_set() and not all(child.is_settled for child in self._children):
+            self._start_next()
+            self._watch_all(store)
+            for child in self._children:
+                refusal = child.refusal
+                if refusal is not None and not (refusal.temporary or refusal.final):
+                    raise RoleFailedError(refusal.reason)
+                if child.is_up:
+                    ready.setdefault(child.role, self._monotonic() - self._began)
+            self._publish(board)
+            stop.wait(0.02)
+        return {child.role: ready[child.role] for child in self._children if child.is_up}
+
+    def _start_next(self) -> None:
+        """Start the next role if a processor is free to import its libraries."""
+        since = self._monotonic() - TURN_SECONDS
+        starting = [
+            child
+            for child in self._children
+            if child.is_started and not child.is_settled and child.started > since
+        ]
+        waiting = [child for child in self._children if not child.is_started]
+        if waiting and len(starting) < max(2, os.cpu_count() or 1):
+            self._start(waiting[0])
+            self._proceed(waiting[0])
+
+    def _watch_all(self, store: "SupervisedStore") -> None:
+        """Keep the roles running. An error of the store is logged; the next call tries again."""
+        try:
+            for child in self._children:
+                if child.is_started:
+                    self._watch(child, store)
+        except StorageError as error:
+            log.error("%s", error)
+
+    def _watch(self, child: Child, store: "SupervisedStore") -> None:
+        if child.process is None:
+            if self._monotonic() >= child.restart_at:
+                self._start_again(child, store)
+            return
+        is_alive = child.process.is_alive()
+        # After the look at the process: a message that it sent before its end is read here.
+        if child.read_messages():
+            child.since = self._date()
+            self._log_ready(child)
+        if is_alive and not self._is_overdue(child):
+            return
+        if is_alive:
+            child.kill()
+            reason = f"it did not start within {START_SECONDS:.0f} s"
+        else:
+            reason = child.reason_of_end()
+        if self._monotonic() - child.started >= HEALTHY_SECONDS and child.is_up:
+            child.failures = 0
+        child.close()
+        self._wait_to_restart(child, store, reason)
+        store.release(child.role, child.worker)
+
+    def _log_ready(self, child: Child) -> None:
+        now = self._monotonic()
+        since = child.started if child.restarts else self._began
+        log.info("%s is ready, %.0f ms after the start", child.role, 1000 * (now - since))
+
+    def _is_overdue(self, child: Child) -> bool:
+        waited = self._monotonic() - child.started
+        return not child.is_up and child.refusal is None and waited > START_SECONDS
+
+    def _start_again(self, child: Child, store: "SupervisedStore") -> None:
+        child.restarts += 1
+        try:
+            self._start(child)
+        except RoleFailedError as error:
+            child.refusal = CannotStart(str(error), temporary=True)
+            self._wait_to_restart(child, store, str(error))
+        else:
+            self._proceed(child)
+
+    def _wait_to_restart(self, child: Child, store: "SupervisedStore", reason: str) -> None:
+        child.failures += 1
+        child.ended, child.since = reason, self._date()
+        if child.refusal is not None and child.refusal.final:
+            log.error("%s stopped for good: %s", child.role, reason)
+            child.restart_at = math.inf
+        else:
+            wait = self._restart.seconds(child.failures)
+            log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
+            child.restart_at = self._monotonic() + wait
+        refusal = child.refusal.reason if child.refusal is not None else ""
+        if refusal == "" or refusal != child.recorded:
+            detail = f"{child.role} stopped: {reason}"
+            store.record(AuditKind.ROLE_FAILED, AuditOutcome.FAILURE, detail)
+        child.recorded = refusal
+
+    def _stop_all(self) -> None:
+        running = [child for child in self._children if child.process is not None]
+        for child in running:
+            child.ask_to_stop()
+        deadline = self._monotonic() + DRAIN_SECONDS
+        for child in running:
+            if child.process is None:
+                continue
+            child.process.join(max(0.0, deadline - self._monotonic()))
+            if child.process.is_alive():
+                log.warning("%s did not stop in time and is killed", child.role)
+                child.kill()
+            child.close()
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and SIGINT set until the context ends."""
+    stop = threading.Event()
+    handler = stop_handler(stop)
+    previous = {
+        number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
