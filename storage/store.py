@@ -1,6 +1,6 @@
 """The store: one object for everything the daemon keeps in its database."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from storage.export import Export
 from storage.images.adoption import adopt_sources, hold_mixed_studies
 from storage.images.lookup import load_kept_files, unreferenced_paths
 from storage.images.outbox import Outbox
-from storage.images.receipt import record_instance
+from storage.images.receipt import Reception, record_receptions
 from storage.images.results import Results
 from storage.images.studies import Studies
 from storage.queue.jobs import Jobs
@@ -24,6 +24,7 @@ from storage.records import KeptFile, NewInstance, Receipt
 from storage.status import Status
 from storage.tables import upgrade
 from storage.tables.database import Database, open_engine
+from storage.tables.group_commit import GroupCommit
 from storage.tables.schema import instances
 from storage.upkeep.integrity import Integrity
 from storage.upkeep.retention import Retention
@@ -69,6 +70,7 @@ class Store:
         self.export = Export(database)
         self.job_list = JobList(database)
         self.status = Status(database)
+        self._receptions: GroupCommit[Reception, Receipt] = GroupCommit(self._record)
 
     @classmethod
     def open(
@@ -115,7 +117,8 @@ class Store:
         """Record an instance whose file is in the spool: the acknowledging transaction.
 
         When this returns, the instance is on disk with its jobs, and the sender may get its
-        response. The ANALYSE job is due at once, the REPORT job after `quiet_seconds` without
+        response. Instances that arrive while others are synced share the next transaction, and each
+        fails alone. The ANALYSE job is due at once, the REPORT job after `quiet_seconds` without
         another instance of the study. Any number of callers may record the same UID at once.
 
         - Other bytes under a known SOP Instance UID are a new revision.
@@ -129,12 +132,29 @@ class Store:
         `host` is the sender's address, for the audit trail. Raises StorageError, also if the
         store's file was deleted or replaced: such a record would be lost when the process ends.
         """
-        now = self._now()
         quiet = timedelta(seconds=quiet_seconds)
-        with self._database.writing() as connection:
-            receipt = record_instance(connection, instance, quiet, host, retried, now)
-            self._require_file()
-        return receipt
+        return self._receptions.run(Reception(instance, quiet, host, retried))
+
+    def _record(self, receptions: Sequence[Reception]) -> Sequence[Receipt | StorageError]:
+        """Record a group in one transaction; if it fails before the commit, each in its own."""
+        is_written = False
+        try:
+            with self._database.writing() as connection:
+                receipts = record_receptions(self._database, connection, receptions, self._now())
+                self._require_file()
+                is_written = True
+        except StorageError:
+            # A commit that failed may have taken effect: to repeat it would make duplicates.
+            if is_written or len(receptions) == 1:
+                raise
+            return [receipt for one in receptions for receipt in self._record_alone(one)]
+        return receipts
+
+    def _record_alone(self, reception: Reception) -> Sequence[Receipt | StorageError]:
+        try:
+            return self._record([reception])
+        except StorageError as error:
+            return [error]
 
     def adopt_sources(self, sources: Mapping[str, str]) -> int:
         """Give studies of an unknown source the source of their sender; return their number.

@@ -4,7 +4,7 @@ Rows are numbered from 1 without a gap. The row of an event in the store is comm
 transaction of that event: both are in the store, or neither.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,14 @@ _SUBJECT_LENGTH = 1000
 _APPEND_LOCK = 0x63787261
 
 COLUMNS = tuple(column.name for column in audit_events.c)
+
+_APPEND = insert(audit_events)
+_LOCK_TRAIL = text("SELECT pg_advisory_xact_lock(:key)")
+_LAST = (
+    select(audit_events.c.number, audit_events.c.hash)
+    .order_by(audit_events.c.number.desc())
+    .limit(1)
+)
 
 
 class Audit:
@@ -125,32 +133,36 @@ class Audit:
 
 
 def append(connection: Connection, entry: AuditEntry, now: datetime) -> None:
-    """Add a row inside a transaction, as its last statement.
+    """Add a row inside a transaction, as its last statement; see `append_all`."""
+    append_all(connection, (entry,), now)
+
+
+def append_all(connection: Connection, entries: Sequence[AuditEntry], now: datetime) -> None:
+    """Add rows in their order inside a transaction, as its last statement.
 
     From here until the commit, no other transaction can add a row. A later statement that waits
     for a row lock could deadlock with such a transaction.
     """
+    if not entries:
+        return
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _APPEND_LOCK})
+        connection.execute(_LOCK_TRAIL, {"key": _APPEND_LOCK})
     last = _head(connection)
-    cells = {
-        "recorded_at": timestamp(now),
-        "kind": entry.kind,
-        "outcome": entry.outcome,
-        "actor": storable(entry.actor)[:_NAME_LENGTH],
-        "host": storable(entry.host)[:_NAME_LENGTH],
-        "subject": storable(entry.subject)[:_SUBJECT_LENGTH],
-        "detail": storable(entry.detail),
-    }
-    number = last.number + 1
-    connection.execute(
-        insert(audit_events).values(
-            number=number,
-            **cells,
-            previous_hash=last.hash,
-            hash=row_hash(last.hash, number, *cells.values()),
-        )
-    )
+    rows = []
+    for entry in entries:
+        cells = {
+            "recorded_at": timestamp(now),
+            "kind": entry.kind,
+            "outcome": entry.outcome,
+            "actor": storable(entry.actor)[:_NAME_LENGTH],
+            "host": storable(entry.host)[:_NAME_LENGTH],
+            "subject": storable(entry.subject)[:_SUBJECT_LENGTH],
+            "detail": storable(entry.detail),
+        }
+        head = AuditHead(last.number + 1, row_hash(last.hash, last.number + 1, *cells.values()))
+        rows.append({"number": head.number, **cells, "previous_hash": last.hash, "hash": head.hash})
+        last = head
+    connection.execute(_APPEND, rows)
 
 
 def timestamp(value: datetime) -> str:
@@ -159,6 +171,5 @@ def timestamp(value: datetime) -> str:
 
 
 def _head(connection: Connection) -> AuditHead:
-    query = select(audit_events.c.number, audit_events.c.hash)
-    row = connection.execute(query.order_by(audit_events.c.number.desc()).limit(1)).one_or_none()
+    row = connection.execute(_LAST).one_or_none()
     return AuditHead(*row) if row else EMPTY_HEAD

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select, update
 
 from storage.audit.records import AuditEntry, AuditKind
-from storage.audit.trail import append
+from storage.audit.trail import append, append_all
 from storage.images.holds import review
 from storage.images.lookup import of_study
 from storage.queue.transitions import lock_studies
@@ -55,7 +55,10 @@ def hold_mixed_studies(connection: Connection, now: datetime) -> int:
     ).all()
     keys = sorted((StudyKey(*row) for row in mixed), key=lambda key: key.subject)
     lock_studies(connection, keys)
-    return sum(review(connection, key, now) is not None for key in keys)
+    entries: list[AuditEntry] = []
+    held = sum(review(connection, key, entries, now) is not None for key in keys)
+    append_all(connection, entries, now)
+    return held
 
 
 def _is_free(connection: Connection, old: StudyKey, new: StudyKey) -> bool:

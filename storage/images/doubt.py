@@ -21,6 +21,7 @@ from storage.records import (
     StudyHold,
     StudyKey,
 )
+from storage.tables.database import parameter
 from storage.tables.schema import deliveries, instances, jobs, objects
 
 OWN_RESULT = "OWN_RESULT"
@@ -50,13 +51,22 @@ class _Films:
     """Revisions of this study whose latest revision is in another study."""
 
 
+def find_doubt(connection: Connection, key: StudyKey) -> tuple[StudyHold | None, list[int]]:
+    """Return `find_hold` and `films_of_another_patient` of a study, which is read once."""
+    films = _load_films(connection, key)
+    return _hold(connection, key, films), _of_another_patient(films)
+
+
 def find_hold(connection: Connection, key: StudyKey) -> StudyHold | None:
     """Return why the study is in doubt, or None.
 
     The latest revision of each film counts. An earlier one counts, too, if it was of another
     patient and its results have left: then a person must say which is right.
     """
-    films = _load_films(connection, key)
+    return _hold(connection, key, _load_films(connection, key))
+
+
+def _hold(connection: Connection, key: StudyKey, films: _Films) -> StudyHold | None:
     patients = _group(films.latest)
     if len(patients) > 1:
         named = ", ".join(
@@ -87,10 +97,12 @@ def find_hold(connection: Connection, key: StudyKey) -> StudyHold | None:
 
 def films_of_another_patient(connection: Connection, key: StudyKey) -> list[int]:
     """Return the earlier revisions of films that were sent again under another patient."""
+    return _of_another_patient(_load_films(connection, key))
+
+
+def _of_another_patient(films: _Films) -> list[int]:
     return [
-        old.id
-        for old, new in _load_films(connection, key).replaced
-        if not is_same_patient(_patient(old), _patient(new))
+        old.id for old, new in films.replaced if not is_same_patient(_patient(old), _patient(new))
     ]
 
 
@@ -147,20 +159,7 @@ def _is_film() -> ColumnElement[bool]:
 
 def is_same_film(connection: Connection, instance_id: int) -> bool:
     """Return True if the latest revision of this film is of the same study and patient."""
-    this = instances.alias()
-    query: Select[tuple[Any, ...]] = (
-        select(instances.c.id, instances.c.study_instance_uid, *_IDENTITY)
-        .join(
-            this,
-            and_(
-                this.c.source == instances.c.source,
-                this.c.sop_instance_uid == instances.c.sop_instance_uid,
-            ),
-        )
-        .where(this.c.id == instance_id)
-        .order_by(instances.c.revision)
-    )
-    *_, last = rows = connection.execute(query).all()
+    *_, last = rows = connection.execute(_REVISIONS, {"film": instance_id}).all()
     own = next(row for row in rows if row.id == instance_id)
     return own.study_instance_uid == last.study_instance_uid and is_same_patient(
         _patient(own), _patient(last)
@@ -173,43 +172,13 @@ def is_like_another(connection: Connection, key: StudyKey, instance_id: int) -> 
     Then this film makes no difference to the doubt. The answer needs no look at the whole of a
     large study.
     """
-    other = instances.alias()
-    same = [
-        instances.c[column.name].is_not_distinct_from(other.c[column.name]) for column in _IDENTITY
-    ]
-    found = select(instances.c.id).where(
-        of_study(instances, key),
-        counts(),
-        _is_film(),
-        ~has_later_revision(),
-        other.c.id == instance_id,
-        instances.c.id != other.c.id,
-        *same,
-    )
-    return connection.scalar(found.limit(1)) is not None
+    named = {"film": instance_id, "source": key.source, "study": key.study_instance_uid}
+    return connection.scalar(_LIKE_ANOTHER, named) is not None
 
 
 def _load_films(connection: Connection, key: StudyKey) -> _Films:
-    uids = select(instances.c.sop_instance_uid).where(of_study(instances, key))
-    rows = connection.execute(
-        select(
-            instances.c.id,
-            instances.c.source,
-            instances.c.study_instance_uid,
-            instances.c.sop_instance_uid,
-            instances.c.revision,
-            instances.c.received_at,
-            instances.c.calling_ae_title,
-            counts().label("counts"),
-            *_IDENTITY,
-        )
-        .where(
-            instances.c.source == key.source,
-            instances.c.sop_instance_uid.in_(uids),
-            _is_film(),
-        )
-        .order_by(instances.c.id)
-    ).all()
+    named = {"source": key.source, "study": key.study_instance_uid}
+    rows = connection.execute(_FILMS, named).all()
     latest: dict[str, Row[Any]] = {}
     for row in rows:
         known = latest.get(row.sop_instance_uid)
@@ -267,3 +236,62 @@ def _named(rows: Sequence[Row[Any]]) -> str:
 def _remedy(key: StudyKey, *, drop: bool = False) -> str:
     release = f"cxrd studies release {key.study_instance_uid}{' --drop SOP_UID' if drop else ''}"
     return f": see `cxrd studies list`, then `{release}`"
+
+
+_SOURCE = parameter(instances.c.source, "source")
+_FILM = parameter(instances.c.id, "film")
+_IN_STUDY = and_(
+    instances.c.source == _SOURCE,
+    instances.c.study_instance_uid == parameter(instances.c.study_instance_uid, "study"),
+)
+_THIS = instances.alias()
+
+_REVISIONS: Select[tuple[Any, ...]] = (
+    select(instances.c.id, instances.c.study_instance_uid, *_IDENTITY)
+    .join(
+        _THIS,
+        and_(
+            _THIS.c.source == instances.c.source,
+            _THIS.c.sop_instance_uid == instances.c.sop_instance_uid,
+        ),
+    )
+    .where(_THIS.c.id == _FILM)
+    .order_by(instances.c.revision)
+)
+
+_LIKE_ANOTHER = (
+    select(instances.c.id)
+    .where(
+        _IN_STUDY,
+        counts(),
+        _is_film(),
+        ~has_later_revision(),
+        _THIS.c.id == _FILM,
+        instances.c.id != _THIS.c.id,
+        *(
+            instances.c[column.name].is_not_distinct_from(_THIS.c[column.name])
+            for column in _IDENTITY
+        ),
+    )
+    .limit(1)
+)
+
+_FILMS: Select[tuple[Any, ...]] = (
+    select(
+        instances.c.id,
+        instances.c.source,
+        instances.c.study_instance_uid,
+        instances.c.sop_instance_uid,
+        instances.c.revision,
+        instances.c.received_at,
+        instances.c.calling_ae_title,
+        counts().label("counts"),
+        *_IDENTITY,
+    )
+    .where(
+        instances.c.source == _SOURCE,
+        instances.c.sop_instance_uid.in_(select(instances.c.sop_instance_uid).where(_IN_STUDY)),
+        _is_film(),
+    )
+    .order_by(instances.c.id)
+)

@@ -9,8 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
-from storage.audit.trail import append
-from storage.images.doubt import counts, films_of_another_patient, find_hold, is_rejected
+from storage.images.doubt import counts, films_of_another_patient, find_doubt, is_rejected
 from storage.images.lookup import has_later_revision, of_study
 from storage.queue.transitions import reopen
 from storage.records import (
@@ -31,23 +30,32 @@ WITHDRAWN = "the result does not count any more: its film or its study has chang
 """Why a delivery was discarded without an operator. It is queued again if the result counts."""
 
 
-def review(connection: Connection, key: StudyKey, now: datetime) -> StudyHold | None:
+def review(
+    connection: Connection, key: StudyKey, entries: list[AuditEntry], now: datetime
+) -> StudyHold | None:
     """Hold the study if it is in doubt now; return why, or None.
 
+    What is to be audited is added to `entries`, which the caller appends as its last statement.
     A study that is in doubt no more stays held until its next report, which is due.
     """
     ended = (JobState.DONE, JobState.PARKED, JobState.DISCARDED)
-    hold = find_hold(connection, key)
+    hold, of_another_patient = find_doubt(connection, key)
     if hold is not None:
-        hold_study(connection, key, hold, now)
-    elif films_of_another_patient(connection, key):
+        hold_study(connection, key, hold, entries, now)
+    elif of_another_patient:
         _stop_deliveries(connection, key, SENT_AGAIN, now)
         reopen(connection, JobKind.REPORT, key.subject, now=now, ended=ended)
     return hold
 
 
-def hold_study(connection: Connection, key: StudyKey, hold: StudyHold, now: datetime) -> None:
-    """Park the deliveries of a study, mark its results, and record that it is held."""
+def hold_study(
+    connection: Connection,
+    key: StudyKey,
+    hold: StudyHold,
+    entries: list[AuditEntry],
+    now: datetime,
+) -> None:
+    """Park the deliveries of a study, mark its results, and add that it is held to `entries`."""
     stopped = _stop_deliveries(connection, key, str(hold), now)
     known = connection.execute(
         select(studies.c.status, studies.c.detail).where(of_study(studies, key))
@@ -75,17 +83,19 @@ def hold_study(connection: Connection, key: StudyKey, hold: StudyHold, now: date
         subject=subject_of(study=key.study_instance_uid, source=key.source),
         detail=f"{hold.reason}, {stopped} delivery(ies) parked",
     )
-    append(connection, entry, now)
+    entries.append(entry)
 
 
-def reject_results(connection: Connection, key: StudyKey, code: str, now: datetime) -> None:
+def reject_results(
+    connection: Connection, key: StudyKey, code: str, entries: list[AuditEntry], now: datetime
+) -> None:
     """Mark the results of rejected films, stop the study's deliveries, and make its report due.
 
     The next report decides which of the other results leave.
     """
     _stop_deliveries(connection, key, f"a film of the study was rejected ({code})", now)
     _set_standing(connection, key, Standing.REJECTED, _of_rejected_film(key))
-    review(connection, key, now)
+    review(connection, key, entries, now)
     # A running report may have read the study before this change.
     ended = (JobState.RUNNING, JobState.DONE, JobState.PARKED, JobState.DISCARDED)
     reopen(connection, JobKind.REPORT, key.subject, now=now, ended=ended)

@@ -3,15 +3,17 @@
 A purged revision comes back when the same bytes are received again.
 """
 
-from collections.abc import Collection
-from dataclasses import asdict
+import functools
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Executable, Row, Select, func, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
-from storage.audit.trail import append
+from storage.audit.trail import append_all
+from storage.errors import StorageError
 from storage.images.doubt import is_like_another, is_same_film
 from storage.images.holds import review
 from storage.images.rejections import rejected_before
@@ -25,51 +27,94 @@ from storage.records import (
     ReceiptOutcome,
     StudyKey,
 )
-from storage.tables.database import insert
+from storage.tables.database import Database, insert_of, parameter
 from storage.tables.schema import instances
 
 
-def record_instance(
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """An instance to record, as `Store.record_instance` takes it."""
+
+    instance: NewInstance
+    quiet_time: timedelta
+    host: str = ""
+    retried: Collection[str] = ()
+
+    @property
+    def study(self) -> StudyKey:
+        """The study of the instance."""
+        return StudyKey(self.instance.source, self.instance.study_instance_uid)
+
+
+def record_receptions(
+    database: Database, connection: Connection, receptions: Sequence[Reception], now: datetime
+) -> list[Receipt | StorageError]:
+    """Add instances and their jobs inside a transaction; see `Store.record_instance`.
+
+    Each of several is added in a savepoint: one that fails is left out, and its error is returned.
+    Raises the error of a single one.
+    All locks are taken first and all audit rows are added last, so that no other transaction waits
+    for this one while this one waits for it.
+    """
+    for source in sorted({reception.instance.source for reception in receptions}):
+        lock_source(connection, source, shared=True)
+    left = [_earlier_studies(connection, reception.instance) for reception in receptions]
+    lock_studies(
+        connection,
+        (
+            study
+            for reception, earlier in zip(receptions, left, strict=True)
+            for study in (reception.study, *earlier)
+        ),
+    )
+    results: list[Receipt | StorageError] = []
+    entries: list[AuditEntry] = []
+    for reception, earlier in zip(receptions, left, strict=True):
+        of_this: list[AuditEntry] = []
+        if len(receptions) == 1:
+            results.append(_record(connection, reception, earlier, entries, now))
+            continue
+        try:
+            with database.savepoint(connection):
+                results.append(_record(connection, reception, earlier, of_this, now))
+            entries += of_this
+        except StorageError as error:
+            results.append(error)
+    append_all(connection, entries, now)
+    return results
+
+
+def _record(
     connection: Connection,
-    instance: NewInstance,
-    quiet_time: timedelta,
-    host: str,
-    retried: Collection[str],
+    reception: Reception,
+    left: Collection[StudyKey],
+    entries: list[AuditEntry],
     now: datetime,
 ) -> Receipt:
-    """Add the instance and its jobs inside a transaction; see `Store.record_instance`."""
-    study = StudyKey(instance.source, instance.study_instance_uid)
-    lock_source(connection, instance.source, shared=True)
-    left = _earlier_studies(connection, instance)
-    lock_studies(connection, (study, *left))
+    """Add one instance and its jobs, and what is to be audited to `entries`."""
+    instance, study = reception.instance, reception.study
     known, receipt = _add(connection, instance, now)
     subject = str(receipt.instance_id)
-    if known is None or known.reason in retried or _awaits_first_analysis(known):
+    if known is None or known.reason in reception.retried or _awaits_first_analysis(known):
         enqueue(connection, JobKind.ANALYSE, subject, now=now, not_before=now)
     else:
         reopen(connection, JobKind.ANALYSE, subject, now=now, ended=(JobState.PARKED,))
     if receipt.outcome is not ReceiptOutcome.DUPLICATE:
-        enqueue(connection, JobKind.REPORT, study.subject, now=now, not_before=now + quiet_time)
+        due = now + reception.quiet_time
+        enqueue(connection, JobKind.REPORT, study.subject, now=now, not_before=due)
         is_new = receipt.outcome is ReceiptOutcome.NEW
         if not (is_new and is_like_another(connection, study, receipt.instance_id)):
             for key in (study, *left):
-                review(connection, key, now)
-    append(connection, _audit_entry(instance, receipt, host), now)
+                review(connection, key, entries, now)
+    entries.append(_audit_entry(instance, receipt, reception.host))
     return receipt
 
 
 def _earlier_studies(connection: Connection, instance: NewInstance) -> tuple[StudyKey, ...]:
     """Return the other studies of the source that had this instance before."""
-    query = (
-        select(instances.c.study_instance_uid)
-        .where(
-            instances.c.source == instance.source,
-            instances.c.sop_instance_uid == instance.sop_instance_uid,
-            instances.c.study_instance_uid != instance.study_instance_uid,
-        )
-        .distinct()
-    )
-    return tuple(StudyKey(instance.source, uid) for uid in connection.scalars(query))
+    uids = dict.fromkeys(row.study_instance_uid for row in _revisions(connection, instance))
+    uids.pop(instance.study_instance_uid, None)
+    return tuple(StudyKey(instance.source, uid) for uid in uids)
 
 
 def _add(
@@ -81,9 +126,11 @@ def _add(
     conflict with another transaction.
     """
     while True:
-        known = _find_same_bytes(connection, instance)
+        revisions = _revisions(connection, instance)
+        known = next((row for row in revisions if row.sha256 == instance.sha256), None)
+        number = max((row.revision for row in revisions), default=0) + 1
         if known is None:
-            receipt = _insert_revision(connection, instance, now)
+            receipt = _insert_revision(connection, instance, number, now)
         elif is_same_film(connection, known.id):
             receipt = _receive_again(connection, known, instance, now)
         else:
@@ -92,20 +139,24 @@ def _add(
             return known, receipt
 
 
-def _find_same_bytes(connection: Connection, instance: NewInstance) -> Row[Any] | None:
-    """Return the revision of the instance that has these bytes."""
-    query: Select[tuple[Any, ...]] = select(
-        instances.c.id,
-        instances.c.revision,
-        instances.c.state,
-        instances.c.reason,
-        instances.c.purged_at,
-    ).where(
-        instances.c.source == instance.source,
-        instances.c.sop_instance_uid == instance.sop_instance_uid,
-        instances.c.sha256 == instance.sha256,
-    )
-    return connection.execute(query).one_or_none()
+def _revisions(connection: Connection, instance: NewInstance) -> Sequence[Row[Any]]:
+    """Return all revisions of the instance."""
+    named = {"of_source": instance.source, "uid": instance.sop_instance_uid}
+    return connection.execute(_REVISIONS, named).all()
+
+
+_REVISIONS: Select[tuple[Any, ...]] = select(
+    instances.c.id,
+    instances.c.study_instance_uid,
+    instances.c.sha256,
+    instances.c.revision,
+    instances.c.state,
+    instances.c.reason,
+    instances.c.purged_at,
+).where(
+    instances.c.source == parameter(instances.c.source, "of_source"),
+    instances.c.sop_instance_uid == parameter(instances.c.sop_instance_uid, "uid"),
+)
 
 
 def _awaits_first_analysis(known: Row[Any]) -> bool:
@@ -166,27 +217,27 @@ def _next_revision(instance: NewInstance) -> Select[tuple[int]]:
 
 
 def _insert_revision(
-    connection: Connection, instance: NewInstance, now: datetime
+    connection: Connection, instance: NewInstance, number: int, now: datetime
 ) -> Receipt | None:
-    """Add the next revision; return None if another transaction took its number or its bytes."""
-    next_revision = _next_revision(instance).scalar_subquery()
-    row = connection.execute(
-        insert(connection, instances)
-        .values(
-            **asdict(instance),
-            revision=next_revision,
-            received_at=now,
-            state=InstanceState.RECEIVED,
-            notes=[],
-            rejected_by=rejected_before(connection, instance.source, instance.sop_instance_uid),
-        )
-        .on_conflict_do_nothing()
-        .returning(instances.c.id, instances.c.revision)
-    ).one_or_none()
-    if row is None:
+    """Add this revision; return None if another transaction took its number or its bytes."""
+    row = {
+        **asdict(instance),
+        "revision": number,
+        "received_at": now,
+        "state": InstanceState.RECEIVED,
+        "notes": [],
+        "rejected_by": rejected_before(connection, instance.source, instance.sop_instance_uid),
+    }
+    instance_id = connection.scalar(_insert_new(connection.dialect.name), row)
+    if instance_id is None:
         return None
-    outcome = ReceiptOutcome.NEW if row.revision == 1 else ReceiptOutcome.REVISION
-    return Receipt(outcome, row.id, row.revision)
+    outcome = ReceiptOutcome.NEW if number == 1 else ReceiptOutcome.REVISION
+    return Receipt(outcome, instance_id, number)
+
+
+@functools.cache
+def _insert_new(dialect: str) -> Executable:
+    return insert_of(dialect, instances).on_conflict_do_nothing().returning(instances.c.id)
 
 
 def _audit_entry(instance: NewInstance, receipt: Receipt, host: str) -> AuditEntry:

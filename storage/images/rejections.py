@@ -9,13 +9,23 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, select, update
 
+from storage.audit.records import AuditEntry
 from storage.images.holds import reject_results
 from storage.queue.transitions import lock_source, lock_studies
 from storage.records import RETENTION_EXPIRED, Rejection, StudyKey
-from storage.tables.database import insert
+from storage.tables.database import insert, parameter
 from storage.tables.schema import instances, rejections
 
 _UIDS_AT_ONCE = 500
+
+_CODES = (
+    select(rejections.c.code)
+    .where(
+        rejections.c.source == parameter(rejections.c.source, "of_source"),
+        rejections.c.sop_instance_uid == parameter(rejections.c.sop_instance_uid, "uid"),
+    )
+    .order_by(rejections.c.received_at, rejections.c.note_uid)
+)
 
 
 def lock_rejected(connection: Connection, note: int, rejection: Rejection) -> tuple[StudyKey, ...]:
@@ -44,9 +54,12 @@ def apply_rejection(
     note: int,
     rejection: Rejection,
     studies: Sequence[StudyKey],
+    entries: list[AuditEntry],
     now: datetime,
 ) -> int:
     """Record what a note rejects, and mark the films that are here; return their number.
+
+    Audit entries are added to `entries`.
 
     Only films of the note's own source are rejected. A film that arrives later is rejected by
     `rejected_before`. `studies` are those of the films, locked. A note of an expired retention time
@@ -76,20 +89,13 @@ def apply_rejection(
         ).rowcount
     if rejection.code != RETENTION_EXPIRED:
         for key in studies:
-            reject_results(connection, key, rejection.code, now)
+            reject_results(connection, key, rejection.code, entries, now)
     return marked
 
 
 def rejected_before(connection: Connection, source: str, sop_instance_uid: str) -> str | None:
     """Return the code of the note that rejected an instance before it arrived, or None."""
-    codes = connection.scalars(
-        select(rejections.c.code)
-        .where(
-            rejections.c.source == source,
-            rejections.c.sop_instance_uid == sop_instance_uid,
-        )
-        .order_by(rejections.c.received_at, rejections.c.note_uid)
-    ).all()
+    codes = connection.scalars(_CODES, {"of_source": source, "uid": sop_instance_uid}).all()
     withdrawn = [code for code in codes if code != RETENTION_EXPIRED]
     return next(iter([*withdrawn, *codes]), None)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Update, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
-from storage.audit.trail import append
+from storage.audit.trail import append, append_all
 from storage.commitment.requests import enqueue_commitment
 from storage.errors import StudyChangedError, UnknownRecordError
 from storage.finding_text import summary
@@ -223,14 +223,15 @@ class Results:
                 model_version=None,
                 model_sha256=None,
             )
-            marked = apply_rejection(connection, instance_id, rejection, affected, now)
+            entries: list[AuditEntry] = []
+            marked = apply_rejection(connection, instance_id, rejection, affected, entries, now)
             entry = AuditEntry(
                 AuditKind.INSTANCES_REJECTED,
                 actor=job.worker or "",
                 subject=note,
                 detail=f"{detail}; {marked} of them here",
             )
-            append(connection, entry, now)
+            append_all(connection, (*entries, entry), now)
         return marked
 
     def record_report(
@@ -263,8 +264,10 @@ class Results:
             hold = find_hold(connection, key)
             if hold is not None:
                 settle(connection, job, JobState.PARKED, now=now, error=str(hold))
-                hold_study(connection, key, hold, now)
-                append(connection, parked_entry(connection, job, str(hold.reason)), now)
+                entries: list[AuditEntry] = []
+                hold_study(connection, key, hold, entries, now)
+                entries.append(parked_entry(connection, job, str(hold.reason)))
+                append_all(connection, entries, now)
                 return hold
             is_outdated = was_touched(connection, job)
             settle(connection, job, JobState.DONE, now=now)

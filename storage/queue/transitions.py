@@ -1,17 +1,40 @@
 """State changes of jobs: statements for use inside a transaction."""
 
+import functools
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from storage.errors import LeaseLostError
 from storage.records import Job, JobKind, JobState, StudyKey
-from storage.tables.database import insert
+from storage.tables.database import insert, insert_of, parameter
 from storage.tables.schema import jobs
 
 UNCLAIMED: dict[str, Any] = {"worker": None, "lease_until": None}
+
+_NAME = parameter(jobs.c.subject, "name")
+_NOW = parameter(jobs.c.not_before, "now")
+_LOCK_NAME = select(func.pg_advisory_xact_lock(func.hashtextextended(_NAME, 0)))
+_LOCK_SOURCE = select(func.pg_advisory_xact_lock(func.hashtextextended(_NAME, 1)))
+_LOCK_SOURCE_SHARED = select(func.pg_advisory_xact_lock_shared(func.hashtextextended(_NAME, 1)))
+_LOCK_REPORT_JOB = (
+    select(jobs.c.id)
+    .where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == _NAME)
+    .with_for_update()
+)
 
 
 def lock_study(connection: Connection, study: StudyKey) -> None:
@@ -21,13 +44,8 @@ def lock_study(connection: Connection, study: StudyKey) -> None:
     the row of the study's REPORT job. A new study has no such row, so a server also locks its name.
     """
     if connection.dialect.name == "postgresql":
-        name = literal(study.subject, jobs.c.subject.type)
-        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-    connection.execute(
-        select(jobs.c.id)
-        .where(jobs.c.kind == JobKind.REPORT, jobs.c.subject == study.subject)
-        .with_for_update()
-    )
+        connection.execute(_LOCK_NAME, {"name": study.subject})
+    connection.execute(_LOCK_REPORT_JOB, {"name": study.subject})
 
 
 def lock_studies(connection: Connection, studies: Iterable[StudyKey]) -> None:
@@ -43,9 +61,7 @@ def lock_source(connection: Connection, source: str, *, shared: bool) -> None:
     Each takes this lock before that of a study. SQLite has one writer at a time.
     """
     if connection.dialect.name == "postgresql":
-        name = func.hashtextextended(literal(source, jobs.c.subject.type), 1)
-        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
-        connection.execute(select(lock(name)))
+        connection.execute(_LOCK_SOURCE_SHARED if shared else _LOCK_SOURCE, {"name": source})
 
 
 def enqueue(
@@ -59,10 +75,15 @@ def enqueue(
 ) -> None:
     """Add a job due at `not_before`, or touch the existing job."""
     new = _new_job(kind, subject, now=now, not_before=not_before, lane=lane)
-    connection.execute(
-        insert(connection, jobs)
-        .values(new)
-        .on_conflict_do_update(index_elements=["kind", "subject"], set_=_touched(now, not_before))
+    connection.execute(_enqueue(connection.dialect.name), new)
+
+
+@functools.cache
+def _enqueue(dialect: str) -> Executable:
+    statement = insert_of(dialect, jobs)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["kind", "subject"], set_=_touched(new.updated_at, new.not_before)
     )
 
 
@@ -90,13 +111,8 @@ def reopen(
     A running job that was touched with a later `not_before`, such as the end of the quiet time,
     keeps that time.
     """
-    waits = and_(jobs.c.state == JobState.RUNNING, jobs.c.not_before > now)
-    not_before = case((waits, jobs.c.not_before), else_=literal(now, jobs.c.not_before.type))
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.kind == kind, jobs.c.subject == subject, jobs.c.state.in_(ended))
-        .values(_touched(now, not_before))
-    )
+    named = {"job_kind": kind, "name": subject, "now": now, "ended": tuple(ended)}
+    connection.execute(_REOPEN, named)
 
 
 def advance(
@@ -176,7 +192,7 @@ def _new_job(
     }
 
 
-def _touched(now: datetime, not_before: datetime | ColumnElement[datetime]) -> dict[str, Any]:
+def _touched(now: ColumnElement[datetime], not_before: ColumnElement[datetime]) -> dict[str, Any]:
     runs = jobs.c.state == JobState.RUNNING
     return {
         "generation": jobs.c.generation + 1,
@@ -185,3 +201,25 @@ def _touched(now: datetime, not_before: datetime | ColumnElement[datetime]) -> d
         "not_before": not_before,
         "updated_at": now,
     }
+
+
+_REOPEN = (
+    update(jobs)
+    .where(
+        jobs.c.kind == parameter(jobs.c.kind, "job_kind"),
+        jobs.c.subject == _NAME,
+        jobs.c.state.in_(bindparam("ended", type_=jobs.c.state.type, expanding=True)),
+    )
+    .values(
+        _touched(
+            _NOW,
+            case(
+                (
+                    and_(jobs.c.state == JobState.RUNNING, jobs.c.not_before > _NOW),
+                    jobs.c.not_before,
+                ),
+                else_=_NOW,
+            ),
+        )
+    )
+)

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -119,9 +128,20 @@ def _begin_sqlite_transaction(connection: Connection) -> None:
 
 def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT of the connection's dialect, which supports ON CONFLICT."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    return insert_of(connection.dialect.name, table)
+
+
+def insert_of(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT of a dialect, which supports ON CONFLICT."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+def parameter(column: Column[Any], name: str) -> BindParameter[Any]:
+    """Return a parameter of the type of a column, for a statement that is made once.
+
+    SQLAlchemy takes many times longer to make a statement than to run it.
+    """
+    return bindparam(name, type_=column.type)
 
 
 class Database:
@@ -154,6 +174,12 @@ class Database:
         """Yield a connection in a transaction that is committed durably after the block."""
         with self._exclusive(), self._storage_errors(), self.engine.begin() as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def savepoint(self, connection: Connection) -> Iterator[None]:
+        """Undo the block, and nothing before it, if it fails; the transaction can go on."""
+        with self._storage_errors(), connection.begin_nested():
+            yield
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:

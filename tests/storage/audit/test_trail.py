@@ -196,7 +196,7 @@ def test_an_instance_that_cannot_be_audited_is_not_recorded(
     def fail(*_: object) -> None:
         raise StorageError("the trail cannot be written")
 
-    monkeypatch.setattr("storage.images.receipt.append", fail)
+    monkeypatch.setattr("storage.images.receipt.append_all", fail)
     with pytest.raises(StorageError, match="the trail cannot be written"):
         store.record_instance(new_instance(), 0)
     assert store.jobs.list() == ()

@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 
 from storage.images.doubt import KEY_OBJECT_SELECTION
-from storage.images.receipt import record_instance
+from storage.images.receipt import Reception, record_receptions
 from storage.records import (
     JobKind,
     JobState,
     ObjectKind,
+    Receipt,
     Rejection,
     Standing,
     StudyStatus,
@@ -184,7 +185,10 @@ def test_a_note_waits_for_a_film_that_is_being_received(
     film = new_instance("1.1", study_instance_uid="1.2.4")
     listener = Database(open_engine(database_url, create=False))
     with listener.writing() as connection:
-        received = record_instance(connection, film, timedelta(0), "", (), clock.now)
+        (received,) = record_receptions(
+            listener, connection, [Reception(film, timedelta(0))], clock.now
+        )
+        assert isinstance(received, Receipt)
         noted.start()
         noted.join(0.5)
         assert noted.is_alive()
