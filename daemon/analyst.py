@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from cxr_model.errors import ModelOutputError
 from daemon.analyse.analyse_job import ImageAnalyser
+from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.config.settings import AnalystConfig, Config
@@ -56,9 +57,10 @@ class Analyst:
         self._config = config.analyst
         self._worker = worker
         self._store = store
+        headers = KeptHeaders(spool)
         self._handlers: dict[JobKind, ImageAnalyser | StudyReporter] = {
-            JobKind.ANALYSE: ImageAnalyser(config, spool, store, pipeline),
-            JobKind.REPORT: StudyReporter(config, spool, store, pipeline.algorithm),
+            JobKind.ANALYSE: ImageAnalyser(config, spool, store, pipeline, headers),
+            JobKind.REPORT: StudyReporter(config, spool, store, pipeline.algorithm, headers),
         }
         self._lease = datetime.timedelta(seconds=config.analyst.lease_seconds)
         self._heartbeat = Heartbeat(store, self._lease, log)

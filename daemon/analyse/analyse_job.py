@@ -3,6 +3,7 @@
 import datetime
 import logging
 
+from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.object_files import written_objects
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.reader.film import Refusal
@@ -30,7 +31,16 @@ log = logging.getLogger("analyst")
 class ImageAnalyser:
     """Runs ANALYSE jobs and records their results."""
 
-    def __init__(self, config: Config, spool: Spool, store: Store, pipeline: Pipeline) -> None:
+    def __init__(
+        self,
+        config: Config,
+        spool: Spool,
+        store: Store,
+        pipeline: Pipeline,
+        headers: KeptHeaders,
+    ) -> None:
+        """`headers` receives the header of each film that was analysed."""
+        self._headers = headers
         self._kinds = kinds_to_build(config.destinations)
         self._quiet_time = datetime.timedelta(seconds=config.study.quiet_seconds)
         self._rules = {peer.ae_title: Rules(**peer.rules.model_dump()) for peer in config.senders}
@@ -51,12 +61,13 @@ class ImageAnalyser:
             self._store.jobs.fail(job, reason, None)
             log.error("job %d is parked: %s", job.id, reason)
             return
+        mark = self._headers.mark(instance)
         data = self._spool.read(instance.spool_path, instance.sha256)
         analysed_at = self._analysis_time(instance)
         # A sender that was removed from the configuration has no rules of its own.
         rules = self._rules.get(instance.calling_ae_title, DEFAULT_RULES)
         outcome = self._pipeline.analyse(
-            data, instance.source, analysed_at.astimezone(), rules, self._kinds
+            data, instance.source, analysed_at.astimezone(), rules, self._kinds, instance.sha256
         )
         if isinstance(outcome, Refusal) and outcome.rejection is not None:
             self._reject(job, instance, outcome, outcome.rejection)
@@ -65,6 +76,7 @@ class ImageAnalyser:
             self._refuse(job, instance, outcome)
             log.info("instance %d is not analysed: %s", instance.id, outcome.reason)
             return
+        self._headers.keep(instance, mark, data)
         with written_objects(self._spool, outcome.objects, instance) as records:
             analysis = self._record(outcome, analysed_at, records)
             self._store.results.record_analysis(job, instance.id, analysis, self._quiet_time)

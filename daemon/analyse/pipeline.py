@@ -151,9 +151,11 @@ class Pipeline:
         content_datetime: datetime.datetime,
         rules: Rules = DEFAULT_RULES,
         kinds: Collection[ObjectKind] = _DEFAULT_KINDS,
+        sha256: str | None = None,
     ) -> Analysis | Refusal:
         """Analyse one DICOM object by its sender's rules and build the objects of these kinds.
 
+        `sha256` is that of `data`, where the caller knows it.
         `source` is the source of the object: it scopes its UID. `content_datetime` is written into
         the objects; its zone counts as the site's if the image names none. A kind that cannot be
         built from this image is named in the notes.
@@ -173,7 +175,6 @@ class Pipeline:
         if problem:
             kinds = frozenset(kinds) - {ObjectKind.PRESENTATION_STATE}
             notes.append(f"no presentation state: {problem}")
-        sha256 = hashlib.sha256(data).hexdigest()
         builder = ObjectBuilder(
             header,
             film.shown,
@@ -181,7 +182,7 @@ class Pipeline:
             prediction,
             self.algorithm,
             source,
-            sha256,
+            sha256 or hashlib.sha256(data).hexdigest(),
             content_datetime,
             departure=_departure(film, header),
             withheld=self._withheld,

@@ -4,6 +4,7 @@ import datetime
 import logging
 from collections.abc import Collection, Sequence
 
+from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.object_files import written_objects
 from daemon.config.destinations import kinds_for, of_kind
 from daemon.config.settings import Config
@@ -47,7 +48,16 @@ _NO_IMAGE = "none is kept here"
 class StudyReporter:
     """Runs REPORT jobs and records the reports."""
 
-    def __init__(self, config: Config, spool: Spool, store: Store, algorithm: Algorithm) -> None:
+    def __init__(
+        self,
+        config: Config,
+        spool: Spool,
+        store: Store,
+        algorithm: Algorithm,
+        headers: KeptHeaders,
+    ) -> None:
+        """`headers` gives the headers of the films, the last of which need not be read again."""
+        self._headers = headers
         self._destinations = config.destinations
         self._routing = config.routing
         self._spool = spool
@@ -88,7 +98,7 @@ class StudyReporter:
 
         An image with a damaged file is analysed again first: its own analysis records the damage.
         """
-        images = read_images(study, self._model, self._spool.read)
+        images = read_images(study, self._model, self._headers.header)
         damaged = [item for item in study.instances if item.id in images.unreadable]
         unrecorded = self._not_given_up(damaged)
         if unrecorded:

@@ -14,7 +14,7 @@ from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import film_key, report_uid, series_uid, study_key
 from dicom_io.read.header import read_header
-from dicom_io.read.image_header import read_image_header
+from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import (
     NotAnalysed,
     ObjectReference,
@@ -119,8 +119,12 @@ def described(study: StudyResults, model_sha256: str) -> list[Instance]:
     return [item for item in kept_and_analysed(study) if item.model_sha256 == model_sha256]
 
 
-def read_images(study: StudyResults, model_sha256: str, read: ReadFile) -> ReadImages:
-    """Read the images that a report describes. A damaged or missing file delays no other image.
+def read_images(
+    study: StudyResults, model_sha256: str, header_of: Callable[[Instance], ImageHeader]
+) -> ReadImages:
+    """Return the images that a report describes, with their headers.
+
+    A damaged or missing file delays no other image.
 
     Raises StorageError if no file can be read now.
     """
@@ -128,7 +132,7 @@ def read_images(study: StudyResults, model_sha256: str, read: ReadFile) -> ReadI
     unreadable: dict[int, Exception] = {}
     for item in described(study, model_sha256):
         try:
-            found[item.id] = _reported(item, model_sha256, read)
+            found[item.id] = _reported(item, model_sha256, header_of(item))
         except SpoolUnavailableError:
             raise
         except _UNREADABLE as error:
@@ -217,7 +221,7 @@ def _place(image: ReportedImage) -> tuple[float, float, str]:
     return header.series_order or 0.0, header.instance_order or 0.0, uid
 
 
-def _reported(item: Instance, model_sha256: str, read: ReadFile) -> ReportedImage:
+def _reported(item: Instance, model_sha256: str, header: ImageHeader) -> ReportedImage:
     heatmaps = {
         record.label: ObjectReference(
             record.sop_class_uid,
@@ -229,7 +233,7 @@ def _reported(item: Instance, model_sha256: str, read: ReadFile) -> ReportedImag
         if record.kind is ObjectKind.HEATMAP
     }
     return ReportedImage(
-        header=read_image_header(read(item.spool_path, item.sha256)),
+        header=header,
         findings=[
             ReportedFinding(
                 label=finding.label,

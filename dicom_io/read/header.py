@@ -155,6 +155,7 @@ def _past_identification(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return int(tag) > _IDENTIFYING[-1]
 
 
+@suppressed_warnings()
 def header_of(ds: Dataset) -> Header:
     """Return the identifying attributes of a dataset that `read_dataset` returned.
 

@@ -21,6 +21,7 @@ from dicom_io.read.header import (
     text,
 )
 from dicom_io.read.orientation import SPACINGS, Pose, directions_of, pose_of
+from dicom_io.read.warnings_off import suppressed_warnings
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _REPEATED_FIRST, _REPEATED_LAST = 0x5000, 0x60FF
@@ -35,6 +36,8 @@ class ImageHeader:
     holds the values of the four attributes that give the size or aspect ratio of a pixel.
 
     `damage` holds notes on damage of the object that leaves its pixels whole.
+
+    `size` is the number of bytes that were parsed; 0 if the pixels were parsed, too.
 
     `series_order` and `instance_order` are Series and Instance Number as numbers.
 
@@ -59,9 +62,11 @@ class ImageHeader:
     spacings: Mapping[str, tuple[float, ...]]
     lossy_compression: str
     damage: tuple[str, ...] = ()
+    size: int = 0
 
     @classmethod
-    def of(cls, ds: Dataset, damage: tuple[str, ...] = ()) -> Self:
+    @suppressed_warnings()
+    def of(cls, ds: Dataset, damage: tuple[str, ...] = (), size: int = 0) -> Self:
         """Read the header of a dataset; `damage` holds notes on it. Never raises."""
         return cls(
             dataset=ds,
@@ -81,6 +86,7 @@ class ImageHeader:
             spacings={keyword: numbers(ds, keyword) for keyword in SPACINGS},
             lossy_compression=text(ds, "LossyImageCompression"),
             damage=damage,
+            size=size,
         )
 
     @cached_property
@@ -124,4 +130,6 @@ def read_image_header(source: bytes | Path) -> ImageHeader:
         repeated = _REPEATED_FIRST <= tag.group <= _REPEATED_LAST
         if tag.is_private or repeated or raw_length(ds, tag) > LONGEST_VALUE:
             del ds[tag]
-    return ImageHeader.of(ds)
+    # The dataset would keep the whole file in memory, from whose bytes it was parsed.
+    stream, ds.buffer = ds.buffer, None
+    return ImageHeader.of(ds, size=stream.tell())

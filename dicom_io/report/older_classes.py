@@ -49,7 +49,7 @@ def report_for_destination(source: bytes | Path, accepted: Container[str]) -> by
     accepted no such class, and for an object that is not a report, the source is returned
     unchanged; the send then fails with the class that is refused. Raises NotDicomError.
     """
-    if read_header(source).sop_class_uid != REPORT_CLASS or REPORT_CLASS in accepted:
+    if REPORT_CLASS in accepted or read_header(source).sop_class_uid != REPORT_CLASS:
         return source
     for sop_class_uid in REPORT_CLASSES:
         if sop_class_uid in accepted:

@@ -36,6 +36,7 @@ class Bench:
     spool: Spool
     store: Store
     analyst: Analyst
+    pipeline: Pipeline
 
     def reception(self) -> Reception:
         source_of = functools.partial(source_of_caller, self.config.peers)
@@ -53,6 +54,10 @@ class Bench:
             self.clock.advance(self.config.study.quiet_seconds + 600)
             while self.analyst.work_once():
                 pass
+
+    def restart(self) -> None:
+        """Replace the analyst by one that has analysed no film yet."""
+        self.analyst = Analyst(self.config, "me", self.spool, self.store, self.pipeline)
 
     def study(self, uid: str) -> StudyResults:
         return self.store.results.study(uid)
@@ -77,7 +82,8 @@ def open_bench(folder: Path, pipeline: Pipeline) -> Iterator[Bench]:
     spool = Spool(folder / "spool")
     url = f"sqlite:///{folder / 'store.sqlite'}"
     with Store.open(url, clock=clock, migrate=True) as store:
-        yield Bench(config, clock, spool, store, Analyst(config, "me", spool, store, pipeline))
+        analyst = Analyst(config, "me", spool, store, pipeline)
+        yield Bench(config, clock, spool, store, analyst, pipeline)
 
 
 EVERYTHING = PeerConfig(

@@ -129,6 +129,7 @@ def test_unavailable_files_are_retried_without_counting_an_attempt(
 ) -> None:
     uid = bench.receive(film("away"))
     analyse_all(bench)
+    bench.restart()
 
     def fail(*_: object) -> None:
         raise StoreUnavailableError("nothing is there")

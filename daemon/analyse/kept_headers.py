@@ -1,0 +1,77 @@
+"""The headers of the films analysed last: a report need not read and check the films again."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from dicom_io.errors import NotDicomError
+from dicom_io.read.image_header import ImageHeader, read_image_header
+from storage.errors import StorageError
+from storage.files.spool import Spool
+from storage.records import Instance
+
+MOST_KEPT = 64
+LARGEST_KEPT = 262_144
+"""Bytes of a header that is kept. Headers of films have some thousands."""
+
+Mark = tuple[int, int, int, int]
+"""Device, inode, size and time of the last change of a file: other bytes have another mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    mark: Mark
+    header: ImageHeader
+
+
+class KeptHeaders:
+    """Headers by the spool path and the SHA-256 of their file, the last of some; for many threads.
+
+    A file that was changed, replaced or lost since its header was kept is read again, so that a
+    damaged film is found as without this.
+    """
+
+    def __init__(self, spool: Spool, most: int = MOST_KEPT) -> None:
+        self._spool = spool
+        self._most = most
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+
+    def mark(self, instance: Instance) -> Mark | None:
+        """Return the mark of a film's file, to be taken before the file is read; None if lost."""
+        try:
+            found = self._spool.path(instance.spool_path).stat()
+        except (OSError, StorageError):
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
+
+    def keep(self, instance: Instance, mark: Mark | None, data: bytes) -> None:
+        """Keep the header of a film from the bytes of its file; a large header is not kept."""
+        if mark is None:
+            return
+        try:
+            header = read_image_header(data)
+        except NotDicomError:
+            return
+        if header.size > LARGEST_KEPT:
+            return
+        with self._lock:
+            self._kept[_key(instance)] = _Kept(mark, header)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+
+    def header(self, instance: Instance) -> ImageHeader:
+        """Return the header of a film: as it was kept, or else read from its file.
+
+        A kept header is given out once: building objects decodes it further, and what is made of it
+        must not depend on what was made before. Raises StorageError, NotDicomError.
+        """
+        with self._lock:
+            kept = self._kept.pop(_key(instance), None)
+        if kept is not None and kept.mark == self.mark(instance):
+            return kept.header
+        return read_image_header(self._spool.read(instance.spool_path, instance.sha256))
+
+
+def _key(instance: Instance) -> tuple[str, str]:
+    return instance.spool_path, instance.sha256
