@@ -8,7 +8,8 @@
     ├── CheckpointError         a checkpoint that cannot become a bundle
     ├── DownloadError           published weights that could not be downloaded or verified
     ├── CalibrationError        predictions that cannot be calibrated or scored
-    ├── DeviceError             a device that this machine does not have
+    ├── EngineError             an engine that is not installed or cannot run the network
+    │   └── DeviceError         a device that this machine or the engine does not have
     └── DataError               unusable label tables or image folders
         ├── PatientOverlapError a patient in two parts of a split
         └── TrainingError       settings, data or a checkpoint that cannot train
@@ -59,7 +60,11 @@ class CalibrationError(ModelError):
     """The predictions cannot be calibrated or scored."""
 
 
-class DeviceError(ModelError):
+class EngineError(ModelError):
+    """The engine is not installed, or it cannot run the network."""
+
+
+class DeviceError(EngineError):
     """The requested device is unavailable."""
 
 

@@ -1,6 +1,7 @@
 """Fixtures every test folder shares."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,19 @@ REAL_DATA = Path(
 """Folder of real images and DICOM files; it lies beside the checkout unless a variable names it."""
 
 KINDS = ["made", *([pytest.param("real", marks=pytest.mark.slow)] if REAL_DATA.is_dir() else [])]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder that the tests and the daemons they start keep built graphs in."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
 
 
 @pytest.fixture(scope="session")

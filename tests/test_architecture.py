@@ -18,6 +18,9 @@ PACKAGES_OF_DAEMON = {"storage", "dicom_io", "cxr_model"}
 
 LIBRARIES = {
     "torch": "cxr_model",
+    "onnx": "cxr_model",
+    "onnxruntime": "cxr_model",
+    "openvino": "cxr_model",
     "torchvision": "cxr_model",
     "safetensors": "cxr_model",
     "sklearn": "cxr_model",
@@ -68,6 +71,7 @@ ROOMS = {
         "reference_film": "",
         "files": "errors findings",
         "predict": "errors findings finding_text reference_film files",
+        "engine": "errors files predict",
         "data": "errors findings files predict",
         "calibrate": "errors findings files predict data",
         "evaluate": "errors findings files predict data calibrate",

@@ -48,7 +48,7 @@ def check_golden(bundle: Bundle, path: Path, *, tolerance: float = TOLERANCE) ->
     if len(expected) != len(inputs):
         raise CheckpointError(f"{path}: {len(expected)} rows of logits for {len(inputs)} inputs")
     with torch.inference_mode():
-        network = bundle.network.eval().cpu()
+        network = bundle.network()
         found = network(torch.from_numpy(inputs)).logits.double().numpy()
     # A NaN counts as an infinite difference.
     differences = np.nan_to_num(np.abs(found - expected), nan=np.inf)

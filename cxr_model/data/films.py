@@ -140,7 +140,7 @@ class FilmDataset(Dataset[Batch]):
         targets = film.targets if film.targets is not None else (0.0,) * len(LABELS)
         soft = film.soft if film.soft is not None else (math.nan,) * len(LABELS)
         return Batch(
-            normalise(square, self._spec),
+            torch.from_numpy(normalise(square, self._spec)),
             torch.tensor(targets, dtype=torch.float32),
             torch.tensor(film.targets is not None),
             torch.tensor(film.category),

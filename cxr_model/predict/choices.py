@@ -11,6 +11,15 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class EngineName(StrEnum):
+    """Library that runs a network; AUTO is chosen by the device and by the libraries installed."""
+
+    AUTO = "auto"
+    ONNX_RUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TORCH = "torch"
+
+
 class Method(StrEnum):
     """Family of the calibration curve of a label."""
 

@@ -11,14 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import DenseNet
 
+from cxr_model.files.weights import DENSENET_121, FIRST_FEATURES, GROWTH_RATE, Blocks
 from cxr_model.findings import LABELS
-
-#: Layers of each of the four dense blocks.
-Blocks = tuple[int, int, int, int]
-
-DENSENET_121: Blocks = (6, 12, 24, 16)
-
-_GROWTH_RATE, _FIRST_FEATURES = 32, 64
 
 
 class NetworkOutput(NamedTuple):
@@ -39,12 +33,13 @@ class DenseNet121(nn.Module):
 
     def __init__(self, channels: int = 3, unused: int = 0, blocks: Blocks = DENSENET_121) -> None:
         super().__init__()
-        layers = DenseNet(_GROWTH_RATE, blocks, _FIRST_FEATURES, num_classes=len(LABELS) + unused)
+        self.blocks = blocks
+        layers = DenseNet(GROWTH_RATE, blocks, FIRST_FEATURES, num_classes=len(LABELS) + unused)
         self.features: nn.Sequential = layers.features
         self.classifier: nn.Linear = layers.classifier
         if channels != 3:
             self.features[0] = nn.Conv2d(
-                channels, _FIRST_FEATURES, 7, stride=2, padding=3, bias=False
+                channels, FIRST_FEATURES, 7, stride=2, padding=3, bias=False
             )
 
     @property

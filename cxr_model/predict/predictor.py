@@ -1,20 +1,18 @@
 """Runs a bundle over images and returns calibrated findings and maps."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from cxr_model.errors import BundleError, DeviceError, ModelOutputError
+from cxr_model.errors import BundleError, ModelOutputError
 from cxr_model.files.card_values import MOST_OUTPUT
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import Card
-from cxr_model.predict.choices import Device
 from cxr_model.predict.curves import calibrated_probabilities, calibrators_from_card
-from cxr_model.predict.network import contributions
 from cxr_model.predict.prediction import Finding, Prediction
-from cxr_model.predict.transform import Geometry, NetworkInput, network_input, normalise
+from cxr_model.predict.transform import Geometry, NetworkInput, network_input
 from cxr_model.reference_film import REFERENCE_FILM, reference_film
 
 #: Larger batches are no faster on a CPU and take more memory.
@@ -23,34 +21,44 @@ BATCH = 8
 Image = npt.NDArray[np.uint8]
 
 
+class Outputs(NamedTuple):
+    """`logits` (n, 14), and `maps` (n, 14, h, w) of contributions whose mean plus bias is a logit.
+
+    The positive part of a map is Grad-CAM times h * w (Selvaraju et al., "Grad-CAM", ICCV 2017:
+    with a classifier on pooled features it equals Zhou's class activation map).
+    """
+
+    logits: npt.NDArray[np.float64]
+    maps: npt.NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Runs the network of one bundle; several threads may call it at once."""
+
+    @property
+    def name(self) -> str:
+        """Library, version and place of the computation, for people."""
+
+    def run(self, squares: Image) -> Outputs:
+        """Return the outputs for grey squares, uint8 (n, size, size), n at least 1."""
+
+
 class Predictor:
-    """Runs a bundle's network. It takes over that network: make one predictor per process."""
+    """Turns the outputs of a bundle's engine into calibrated findings with their maps."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        device: str = Device.AUTO,
-        threads: int | None = None,
-        batch: int = BATCH,
-    ) -> None:
-        """Move the network to `device`, a `Device` or another name that torch knows.
+    def __init__(self, bundle: Bundle, engine: Engine, *, batch: int = BATCH) -> None:
+        """Use `engine`, which runs the network of `bundle`, on at most `batch` images at once.
 
-        `threads` sets torch's thread count for the whole process; None leaves it unchanged.
-        Raises DeviceError if the device is unavailable, CalibrationError if the card's
-        calibrators are malformed, ValueError if `threads` or `batch` is below 1.
+        Raises CalibrationError if the card's calibrators are malformed, ValueError if `batch` is
+        below 1.
         """
-        if batch < 1 or (threads is not None and threads < 1):
-            raise ValueError("threads and batch must be at least 1")
+        if batch < 1:
+            raise ValueError("batch must be at least 1")
         self.bundle = bundle
-        self.device = _device(device)
+        self.engine = engine
         self._batch = batch
         self._calibrators = calibrators_from_card(bundle.card.calibrators)
         self._baseline = _baseline(bundle.card)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self._network = bundle.network.eval().to(self.device)
-        self._network.to(memory_format=torch.channels_last)
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         """Return a prediction per image, in order.
@@ -63,7 +71,10 @@ class Predictor:
         return self.predict_inputs([network_input(image, spec) for image in images])
 
     def predict_inputs(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
-        """Return a prediction per network input, in order. Raises ModelOutputError."""
+        """Return a prediction per input of this bundle's network, in order.
+
+        Raises ModelOutputError as `predict`.
+        """
         predictions: list[Prediction] = []
         for start in range(0, len(inputs), self._batch):
             try:
@@ -104,27 +115,17 @@ class Predictor:
                 f"{card.name} {card.version} gives other outputs here than where it was made: for "
                 f"the reference film the logit of {label} differs by {worst:.2g}, more than "
                 f"{tolerance:g}; no film is analysed with it: fetch the bundle again, or set "
-                "another model.device"
+                "another model.engine"
             )
         return worst
 
     def _predict(self, inputs: Sequence[NetworkInput]) -> Iterator[Prediction]:
-        spec = self.bundle.card.input
-        logits, maps = self._forward(torch.stack([normalise(one.square, spec) for one in inputs]))
+        logits, maps = self.engine.run(np.stack([item.square for item in inputs]))
         labels = self.bundle.card.labels
         probabilities = calibrated_probabilities(self._calibrators, labels, logits)
         _require_plausible(labels, logits, probabilities, maps)
-        for row, (_, geometry) in enumerate(inputs):
-            yield self._prediction(logits[row], probabilities[row], maps[row], geometry)
-
-    @torch.inference_mode()
-    def _forward(
-        self, batch: torch.Tensor
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-        moved = batch.to(self.device).contiguous(memory_format=torch.channels_last)
-        output = self._network(moved)
-        maps = contributions(output.features, self._network.label_weight)
-        return output.logits.double().cpu().numpy(), maps.float().cpu().numpy()
+        for row, item in enumerate(inputs):
+            yield self._prediction(logits[row], probabilities[row], maps[row], item.geometry)
 
     def _prediction(
         self,
@@ -165,15 +166,3 @@ def _require_plausible(
         f"the model's output for {labels[column]} is not a result (logit "
         f"{logits[row, column]:g}, probability {probabilities[row, column]:g})",
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == Device.AUTO:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"no device {name!r} here ({reason}); use 'auto' or 'cpu'") from error
-    return device

@@ -6,8 +6,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from cxr_model.errors import ImageError
 
@@ -171,35 +169,25 @@ def check_image(image: npt.NDArray[np.uint8]) -> None:
 
 
 class NetworkInput(NamedTuple):
-    """A grey square (size, size) for the network, uint8, and the place of the film in it."""
+    """The input of a network: a grey `square`, uint8 (size, size), and its place in the image."""
 
     square: npt.NDArray[np.uint8]
     geometry: Geometry
 
 
 def network_input(image: npt.NDArray[np.uint8], spec: InputSpec) -> NetworkInput:
-    """Bring an upright, display-true image, uint8 (rows, cols), to the network's input.
+    """Bring an image to the square of a network, padded with black.
 
-    Raises ImageError for any other array.
+    `image` is uint8 (rows, cols), displayed with 0 black and 255 white. Raises ImageError.
     """
     check_image(image)
     geometry = Geometry.of(image, spec)
     return NetworkInput(geometry.to_input(image), geometry)
 
 
-def normalise(square: npt.NDArray[np.uint8], spec: InputSpec) -> Tensor:
-    """Convert a grey square (size, size) to a float32 tensor (channels, size, size)."""
+def normalise(square: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
+    """Convert a grey square (size, size) to the float32 channels (channels, size, size)."""
     mean = np.asarray(spec.mean, dtype=np.float32)[:, None, None]
     std = np.asarray(spec.std, dtype=np.float32)[:, None, None]
     grey = square.astype(np.float32)[None] / np.float32(255)
-    return torch.from_numpy((grey - mean) / std)
-
-
-def preprocess(image: npt.NDArray[np.uint8], spec: InputSpec) -> tuple[Tensor, Geometry]:
-    """Bring an image to the network's input, padded with black, and normalise it.
-
-    `image` is uint8 (rows, cols), displayed with 0 black and 255 white. Returns a float32 tensor
-    (channels, size, size) and the geometry for the way back. Raises ImageError.
-    """
-    square, geometry = network_input(image, spec)
-    return normalise(square, spec), geometry
+    return np.asarray((grey - mean) / std, dtype=np.float32)

@@ -4,7 +4,8 @@ from torch.hub import load_state_dict_from_url
 from torchvision.models import DenseNet121_Weights
 
 from cxr_model.errors import TrainingError
-from cxr_model.predict.network import DENSENET_121, Blocks, DenseNet121
+from cxr_model.files.weights import DENSENET_121, Blocks
+from cxr_model.predict.network import DenseNet121
 from cxr_model.train.config import Initialisation
 
 _OLD_NAMES = {f".{kind}.{n}.": f".{kind}{n}." for kind in ("norm", "conv") for n in (1, 2)}

@@ -201,7 +201,7 @@ class Teachers:
         self._student = student
         self._teachers = []
         for bundle in bundles:
-            network = bundle.network.to(device).to(memory_format=torch.channels_last).eval()
+            network = bundle.network().to(device).to(memory_format=torch.channels_last).eval()
             self._teachers.append((network, bundle.card.input))
 
     @torch.no_grad()

@@ -19,8 +19,9 @@ from cxr_model.data.patients import PatientSet, recorded_sets
 from cxr_model.data.split import Split, patient_split, positives
 from cxr_model.errors import DataError, PatientOverlapError, TrainingError
 from cxr_model.evaluate.score_films import held_out_films
+from cxr_model.files.weights import DENSENET_121, Blocks
 from cxr_model.predict.bundle import Bundle
-from cxr_model.predict.network import DENSENET_121, Blocks, DenseNet121
+from cxr_model.predict.network import DenseNet121
 from cxr_model.predict.transform import InputSpec
 from cxr_model.train.config import Initialisation, SoftLoss, TrainingConfig
 from cxr_model.train.initialisation import initial_network
@@ -179,7 +180,7 @@ def _first_network(
     torch.manual_seed(config.seed)
     if start is not None:
         spec = start.card.input
-        return start.network, InputSpec(config.size, spec.mean, spec.std, config.trim)
+        return start.network(), InputSpec(config.size, spec.mean, spec.std, config.trim)
     network = initial_network(Initialisation(str(config.init)), blocks)
     start_at_prevalence(network, data.films, config.balance)
     return network, InputSpec(config.size, trim=config.trim)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_model.check.picture_check import PictureCheck
+from cxr_model.engine.choice import open_predictor
 from cxr_model.errors import ImageError
 from cxr_model.finding_text import NOT_CALIBRATED
 from cxr_model.predict.bundle import STARTER, Bundle
@@ -112,8 +113,11 @@ class Pipeline:
         Images are decoded within the limits. Raises ModelError if bundle or check cannot be used.
         """
         path = STARTER if config.bundle == STARTER_BUNDLE else Path(config.bundle)
-        predictor = Predictor(
-            Bundle.load(path), device=config.device, threads=config.threads or None
+        predictor = open_predictor(
+            Bundle.load(path),
+            engine=config.engine,
+            device=config.device,
+            threads=config.threads or None,
         )
         reader = FilmReader(PictureCheck.load(), predictor.bundle.card.input)
         pipeline = cls(predictor, DecoderPool(reader, limits), config.heatmaps)
@@ -279,8 +283,8 @@ class Pipeline:
         """Return the largest difference between mean(map) + bias and the logit; it is about 0."""
         ramp = np.tile(np.linspace(0, 255, 256, dtype=np.uint8), (256, 1))
         (prediction,) = self._predictor.predict([ramp])
-        bias = self._predictor.bundle.network.label_bias.tolist()
-        sums = prediction.maps.mean(axis=(1, 2)) + np.asarray(bias)
+        bias = self._predictor.bundle.label_bias
+        sums = prediction.maps.mean(axis=(1, 2)) + bias
         logits = np.asarray([finding.logit for finding in prediction.findings])
         return float(np.abs(sums - logits).max())
 

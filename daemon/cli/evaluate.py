@@ -152,6 +152,7 @@ def _evaluate_table(
 
 def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None:
     from cxr_model.data.boxes import read_boxes
+    from cxr_model.engine.choice import open_predictor
     from cxr_model.evaluate.card_metrics import refuse_fitted, with_metrics
     from cxr_model.evaluate.evaluation import evaluate as measure
     from cxr_model.evaluate.localisation import write_localisation
@@ -159,10 +160,9 @@ def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None
     from cxr_model.evaluate.stability import measure_stability, write_stability
     from cxr_model.evaluate.text import localisation_text, stability_text
     from cxr_model.predict.bundle import STARTER, Bundle
-    from cxr_model.predict.predictor import Predictor
 
     model = Bundle.load(films.bundle or STARTER)
-    predictor = Predictor(model, device=films.device, threads=films.threads)
+    predictor = open_predictor(model, device=films.device, threads=films.threads)
     records, part = _films_to_measure(films, model)
     if films.bundle_out is not None:
         # Before the films are read, which may take hours.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxr_model.calibrate.goal import MAX_FALSE_CALLS, Goal
-from cxr_model.predict.choices import Device, Prevalence, Sharing
+from cxr_model.predict.choices import Prevalence, Sharing
 from daemon.cli.evaluate import PredictionsOption, evaluate
 from daemon.cli.train import train
 from daemon.cli.train_check import train_check
@@ -90,15 +90,17 @@ def show(
     ] = None,
 ) -> None:
     """Show a bundle's identity, intended use, thresholds, metrics and provenance."""
+    from cxr_model.engine.choice import open_predictor
     from cxr_model.evaluate.text import bundle_text
     from cxr_model.predict.bundle import STARTER, Bundle
-    from cxr_model.predict.predictor import Predictor
     from cxr_model.reference_film import reference_sentence
 
     model = Bundle.load(bundle or STARTER)
-    difference = Predictor(model, device=Device.CPU).check_reference()
+    predictor = open_predictor(model)
+    difference = predictor.check_reference()
     typer.echo(bundle_text(model))
-    typer.echo(f"\n{reference_sentence(difference)}")
+    typer.echo(f"\nengine: {predictor.engine.name}")
+    typer.echo(reference_sentence(difference))
 
 
 @model_app.command()

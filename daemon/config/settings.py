@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from cxr_model.predict.choices import Device, EngineName
 from daemon.config.fields import (
     AETitle,
     ListenHost,
@@ -108,12 +109,22 @@ class HeatmapRule(StrEnum):
 
 
 class ModelConfig(Section):
-    """The model, its device and its heatmaps. `bundle` is `starter` or the path of a folder."""
+    """The model, its engine and its heatmaps. `bundle` is `starter` or the path of a folder."""
 
     bundle: str = STARTER_BUNDLE
+    engine: EngineName = EngineName.AUTO
     device: str = "auto"
     threads: int = Field(default=0, ge=0)
     heatmaps: HeatmapRule = HeatmapRule.ALWAYS
+
+    @model_validator(mode="after")
+    def _check_device(self) -> Self:
+        if self.engine is EngineName.OPENVINO and self.device not in (Device.AUTO, Device.CPU):
+            raise ValueError(
+                f"engine openvino runs on the CPU, not on {self.device}: set device to auto or "
+                "cpu, or engine to torch"
+            )
+        return self
 
 
 class AnalystConfig(Section):

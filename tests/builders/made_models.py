@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cxr_model.files.weights import Blocks
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import Card
-from cxr_model.predict.network import Blocks, DenseNet121
-from cxr_model.predict.transform import InputSpec, preprocess
+from cxr_model.predict.network import DenseNet121
+from cxr_model.predict.transform import InputSpec, network_input, normalise
 from cxr_model.reference_film import reference_film
 
 SLOPE, INTERCEPT = 0.5, -1.0
@@ -49,6 +50,16 @@ def random_network(channels: int = 3, seed: int = 0, blocks: Blocks = NARROW) ->
     return network.eval()
 
 
+def as_tensor(image: npt.NDArray[np.uint8], spec: InputSpec) -> torch.Tensor:
+    """Return the input of a torch network for an image, float32 (channels, size, size)."""
+    return as_channels(network_input(image, spec).square, spec)
+
+
+def as_channels(square: npt.NDArray[np.uint8], spec: InputSpec) -> torch.Tensor:
+    """Return the input of a torch network for a grey square, float32 (channels, size, size)."""
+    return torch.from_numpy(normalise(square, spec))
+
+
 def random_bundle(*, calibrator: dict[str, Any] | None = None, seed: int = 0) -> Bundle:
     """Return a bundle of `random_network`, all labels calibrated alike, thresholds at 0.3."""
     card = made_card(
@@ -74,7 +85,7 @@ def build_failing_bundle(folder: Path, pixels: npt.NDArray[np.uint8]) -> None:
     network, card = DenseNet121().eval(), made_card()
     with torch.inference_mode():
         lacking, having = (
-            network(preprocess(image, card.input)[0][None]).features[0].mean(dim=(1, 2))
+            network(as_tensor(image, card.input)[None]).features[0].mean(dim=(1, 2))
             for image in (reference_film(), pixels)
         )
         feature = int(torch.where(lacking == 0, having, -1.0).argmax())

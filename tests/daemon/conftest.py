@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from cxr_model.engine.choice import open_predictor
 from cxr_model.predict.bundle import Bundle
-from cxr_model.predict.predictor import Predictor
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.decoder_pool import DecoderPool
 from daemon.analyse.reader.film_reader import FilmReader
@@ -57,7 +57,7 @@ def pipeline(bundle: Path) -> Pipeline:
 
     So a test may use a film of another room that does not look like a chest.
     """
-    predictor = Predictor(Bundle.load(bundle), device="cpu", threads=1)
+    predictor = open_predictor(Bundle.load(bundle), device="cpu", threads=1)
     reader = FilmReader(FixedCheck(), predictor.bundle.card.input)
     return Pipeline(predictor, DecoderPool(reader))
 

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from cxr_model.engine.choice import open_predictor
 from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.network import DenseNet121
-from cxr_model.predict.predictor import Predictor
 from tests.benchmarks.timing import in_turn, seconds, show
 
 RUNS = 15
@@ -19,7 +19,7 @@ def run() -> None:
     size = bundle.card.input.size
     bare = DenseNet121(channels=bundle.card.input.channels).eval()
     square = torch.zeros(1, bundle.card.input.channels, size, size)
-    predictor = Predictor(bundle)
+    predictor = open_predictor(bundle)
     image = np.tile(np.linspace(0, 255, 1024, dtype=np.uint8), (1024, 1))
     a = torch.rand(MATRIX, MATRIX)
 

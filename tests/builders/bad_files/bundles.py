@@ -266,7 +266,7 @@ BUNDLES = (
     weights("weights of NaN", "not all finite", _tensors(lambda t: t[FIRST].fill_(math.nan))),
     weights(
         "negative variance",
-        "for the reference film .* is not a result",
+        "have a negative variance in features.norm0.running_var",
         _tensors(lambda t: t["features.norm0.running_var"].fill_(-1)),
     ),
     weights(

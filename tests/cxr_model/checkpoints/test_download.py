@@ -13,8 +13,8 @@ from cxr_model.checkpoints.download import Source, fetch
 from cxr_model.checkpoints.importers import TORCHXRAYVISION_LABELS
 from cxr_model.checkpoints.published import PUBLISHED, Published, import_published, published
 from cxr_model.errors import DownloadError
+from cxr_model.files.weights import DENSENET_121
 from cxr_model.findings import LABELS
-from cxr_model.predict.network import DENSENET_121
 from tests.builders.made_models import random_network
 from tests.servers.file_server import FileServer, serve
 
@@ -198,4 +198,4 @@ def test_published_weights_become_a_bundle_with_their_thresholds(tmp_path: Path)
     assert bundle.card.name == "made-up"
     assert bundle.card.provenance["sha256"] == known.sha256
     assert set(bundle.card.thresholds.values()) == {0.02}
-    assert torch.equal(bundle.network.label_weight, network.classifier.weight)
+    assert torch.equal(bundle.network().label_weight, network.classifier.weight)

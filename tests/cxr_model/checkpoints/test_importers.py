@@ -184,7 +184,7 @@ def test_the_bundle_keeps_the_logits_and_names_its_source(tmp_path: Path, nih: n
     read = Bundle.load(tmp_path / "bundle")
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(read.network(x).logits, nih(x))
+        assert torch.equal(read.network()(x).logits, nih(x))
     assert read.card.provenance["sha256"] == digest
     with pytest.raises(CheckpointError, match="sha256"):
         import_bundle(path, name="plain", version="1", now=NOW, sha256="0" * 64)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from cxr_model.data.chestxray14 import Record
+from cxr_model.engine.choice import open_predictor
 from cxr_model.evaluate.score_films import score_films
 from cxr_model.evaluate.stability import (
     CHANGES,
@@ -21,8 +22,7 @@ from cxr_model.evaluate.stability import (
 from cxr_model.evaluate.text import stability_text
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
-from cxr_model.predict.predictor import Predictor
-from cxr_model.predict.transform import InputSpec, preprocess
+from cxr_model.predict.transform import InputSpec, network_input
 from tests.builders.made_models import random_bundle
 
 SHAPES = [(200, 200), (250, 200), (160, 200), (7, 90), (1, 1)]
@@ -59,8 +59,8 @@ def test_a_letterbox_neither_scales_nor_cuts(shape: tuple[int, int]) -> None:
     inside = after[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1]
     np.testing.assert_array_equal(inside, before)
     # Whatever the shape, the film becomes a fifth smaller in the square of the network.
-    _, geometry = preprocess(before, InputSpec(64))
-    _, boxed = preprocess(after, InputSpec(64))
+    _, geometry = network_input(before, InputSpec(64))
+    _, boxed = network_input(after, InputSpec(64))
     content = max(geometry.height, geometry.width) * max(shape) / max(after.shape)
     assert max(boxed.height, boxed.width) == 64
     assert content == pytest.approx(0.8 * 64, abs=1)
@@ -90,12 +90,12 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, pd.DataF
         cv2.imwrite(str(path), np.roll(film(80, 80), 7 * number, axis=1))
         records.append(Record(path, path.name, str(number // 2), (0.0,) * len(LABELS)))
     bundle = random_bundle()
-    scored = score_films(Predictor(bundle, device="cpu"), records, progress=False)
+    scored = score_films(open_predictor(bundle, device="cpu"), records, progress=False)
     medians = np.median(scored.calibrated.probabilities, axis=0)
     thresholds = dict(zip(LABELS, medians.tolist(), strict=True))
     bundle = bundle.with_card(replace(bundle.card, thresholds=thresholds))
     table = measure_stability(
-        Predictor(bundle, device="cpu"),
+        open_predictor(bundle, device="cpu"),
         records,
         scored.calibrated,
         resamples=50,

@@ -13,9 +13,9 @@ from cxr_model.checkpoints.importers import import_bundle
 from cxr_model.data.boxes import read_boxes
 from cxr_model.data.chestxray14 import load_labels, load_soft_targets
 from cxr_model.data.predictions import Predictions
+from cxr_model.engine.choice import open_predictor
 from cxr_model.errors import ModelError
 from cxr_model.predict.bundle import STARTER, Bundle
-from cxr_model.predict.predictor import Predictor
 from tests.builders.bad_files.bundles import BUNDLES
 from tests.builders.bad_files.case import Case, Kind
 from tests.builders.bad_files.checkpoints import CHECKPOINTS
@@ -26,7 +26,7 @@ NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 def read_bundle(path: Path) -> object:
-    return Predictor(Bundle.load(path), device="cpu").check_reference()
+    return open_predictor(Bundle.load(path), device="cpu").check_reference()
 
 
 def read_checkpoint(path: Path) -> object:

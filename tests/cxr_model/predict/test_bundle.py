@@ -39,7 +39,7 @@ def test_a_bundle_is_loaded_as_it_was_saved(built: Bundle, folder: Path) -> None
     assert loaded.sha256 == built.sha256
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(loaded.network(images).logits, built.network(images).logits)
+        assert torch.equal(loaded.network()(images).logits, built.network()(images).logits)
 
 
 def test_float16_on_disk_and_float32_in_memory(tmp_path: Path) -> None:
@@ -48,15 +48,15 @@ def test_float16_on_disk_and_float32_in_memory(tmp_path: Path) -> None:
     loaded = Bundle.load(tmp_path)
     assert loaded.card.weights is not None
     assert loaded.card.weights.dtype == "float16"
-    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
-    assert not loaded.network.training
+    assert {p.dtype for p in loaded.network().parameters()} == {torch.float32}
+    assert not loaded.network().training
 
 
 def test_large_running_variances_survive(tmp_path: Path) -> None:
     network = random_network(channels=1)
     network.features.get_buffer("norm0.running_var").fill_(1e6)
     Bundle.build(network, made_card(input=InputSpec(32, (0.5,), (0.5,)))).save(tmp_path)
-    loaded = load(tmp_path).network
+    loaded = load(tmp_path).network()
     assert float(loaded.features.get_buffer("norm0.running_var")[0]) == 1e6
 
 
@@ -64,7 +64,7 @@ def test_float32_bundles_keep_every_bit(tmp_path: Path) -> None:
     network = random_network()
     before = network.classifier.weight.clone()
     Bundle.build(network, made_card(), dtype="float32").save(tmp_path)
-    assert torch.equal(load(tmp_path).network.classifier.weight, before)
+    assert torch.equal(load(tmp_path).network().classifier.weight, before)
 
 
 def test_saving_leaves_no_temporary_file(folder: Path) -> None:

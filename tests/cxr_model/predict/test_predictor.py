@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from cxr_model.engine.choice import open_engine, open_predictor
 from cxr_model.errors import BundleError, DeviceError, ImageError, ModelOutputError
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.predictor import Predictor
-from cxr_model.predict.transform import InputSpec, preprocess
+from cxr_model.predict.transform import InputSpec
 from cxr_model.reference_film import reference_film
 from tests.builders.made_models import (
     INTERCEPT,
     SLOPE,
+    as_tensor,
     made_card,
     random_bundle,
     random_network,
@@ -37,8 +39,8 @@ def images() -> list[np.ndarray]:
 def test_predictions_come_in_order_and_do_not_depend_on_the_batch(
     made_bundle: Bundle, images: list[np.ndarray]
 ) -> None:
-    together = Predictor(made_bundle, device="cpu", batch=2).predict(images)
-    alone = [Predictor(made_bundle, device="cpu").predict([image])[0] for image in images]
+    together = Predictor(made_bundle, open_engine(made_bundle), batch=2).predict(images)
+    alone = [open_predictor(made_bundle, device="cpu").predict([image])[0] for image in images]
     assert len(together) == len(images)
     for joint, single, image in zip(together, alone, images, strict=True):
         assert (joint.geometry.rows, joint.geometry.cols) == image.shape
@@ -54,7 +56,7 @@ def test_predictions_come_in_order_and_do_not_depend_on_the_batch(
 def test_probabilities_are_the_cards_calibration_of_the_logits(
     made_bundle: Bundle, images: list[np.ndarray]
 ) -> None:
-    for finding in Predictor(made_bundle, device="cpu").predict(images[:1])[0].findings:
+    for finding in open_predictor(made_bundle, device="cpu").predict(images[:1])[0].findings:
         calibrated = SLOPE * finding.logit + INTERCEPT
         assert finding.probability == pytest.approx(1 / (1 + math.exp(-calibrated)), abs=1e-12)
         assert finding.threshold == 0.3
@@ -62,8 +64,8 @@ def test_probabilities_are_the_cards_calibration_of_the_logits(
 
 
 def test_each_map_adds_up_to_its_logit(made_bundle: Bundle, images: list[np.ndarray]) -> None:
-    bias = made_bundle.network.classifier.bias.detach().numpy()
-    for prediction in Predictor(made_bundle, device="cpu").predict(images):
+    bias = made_bundle.network().classifier.bias.detach().numpy()
+    for prediction in open_predictor(made_bundle, device="cpu").predict(images):
         assert prediction.maps.shape == (14, 2, 2)
         assert prediction.maps.dtype == np.float32
         logits = [finding.logit for finding in prediction.findings]
@@ -81,41 +83,30 @@ def test_a_map_has_the_size_that_the_input_gives(size: int) -> None:
 def test_the_mean_film_of_the_card_is_taken_from_the_heat(images: list[np.ndarray]) -> None:
     grids = {label: [[1.0, 2.0], [3.0, 4.0]] for label in LABELS}
     bundle = Bundle.build(random_network(), made_card(map_baselines=grids))
-    (prediction,) = Predictor(bundle, device="cpu").predict(images[:1])
+    (prediction,) = open_predictor(bundle, device="cpu").predict(images[:1])
     less = prediction.maps[2] - np.asarray([[1, 2], [3, 4]], np.float32)
     np.testing.assert_allclose(
         prediction.heat("Effusion"), prediction.geometry.to_original(less), atol=1e-6
     )
 
 
-def test_threads_are_set_only_when_asked_for(made_bundle: Bundle) -> None:
-    before = torch.get_num_threads()
-    try:
-        Predictor(made_bundle, device="cpu")
-        assert torch.get_num_threads() == before
-        Predictor(made_bundle, device="cpu", threads=1)
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
 def test_an_unavailable_device_is_refused(made_bundle: Bundle, device: str) -> None:
     with pytest.raises(DeviceError, match="no device"):
-        Predictor(made_bundle, device=device)
+        open_engine(made_bundle, device=device)
 
 
 def test_no_images_give_no_predictions(made_bundle: Bundle) -> None:
-    assert Predictor(made_bundle, device="cpu").predict([]) == []
+    assert open_predictor(made_bundle, device="cpu").predict([]) == []
 
 
 def test_a_colour_image_is_refused(made_bundle: Bundle) -> None:
     with pytest.raises(ImageError):
-        Predictor(made_bundle, device="cpu").predict([np.zeros((4, 4, 3), np.uint8)])
+        open_predictor(made_bundle, device="cpu").predict([np.zeros((4, 4, 3), np.uint8)])
 
 
 def test_outputs_for_the_reference_film_are_those_of_the_card(made_bundle: Bundle) -> None:
-    assert Predictor(made_bundle, device="cpu").check_reference() == pytest.approx(0, abs=1e-4)
+    assert open_predictor(made_bundle, device="cpu").check_reference() == pytest.approx(0, abs=1e-4)
     outputs = [*made_bundle.card.reference["outputs"]]
     outputs[4] += 0.05
     reference = {**made_bundle.card.reference, "outputs": outputs}
@@ -126,12 +117,12 @@ def test_outputs_for_the_reference_film_are_those_of_the_card(made_bundle: Bundl
     ):
         other = replace(made_bundle, card=replace(made_bundle.card, **changed))
         with pytest.raises(BundleError, match=message):
-            Predictor(other, device="cpu").check_reference()
+            open_predictor(other, device="cpu").check_reference()
 
 
 def test_a_card_of_an_earlier_version_is_not_verified(made_bundle: Bundle) -> None:
     old = replace(made_bundle, card=replace(made_bundle.card, reference={}))
-    assert Predictor(old, device="cpu").check_reference() is None
+    assert open_predictor(old, device="cpu").check_reference() is None
 
 
 @pytest.mark.parametrize("weight", [3e38, 1e20, -1e20])
@@ -139,16 +130,17 @@ def test_an_output_that_is_no_number_for_one_film_is_not_a_result(
     images: list[np.ndarray], weight: float
 ) -> None:
     made = random_bundle()
-    network = made.network
+    network = made.network()
     with torch.inference_mode():
         silent, heard = (
-            network(preprocess(film, made.card.input)[0][None]).features[0].mean(dim=(1, 2))
+            network(as_tensor(film, made.card.input)[None]).features[0].mean(dim=(1, 2))
             for film in (reference_film(), images[3])
         )
         feature = int(torch.where(silent == 0, heard, -1.0).argmax())
         assert heard[feature] > 0
         network.classifier.weight[4, feature] = weight
-    predictor = Predictor(made, device="cpu", batch=2)
+    made = Bundle.build(network, made.card, dtype="float32")
+    predictor = Predictor(made, open_engine(made), batch=2)
     assert predictor.check_reference() is not None
     with pytest.raises(ModelOutputError, match="output for Mass is not a result") as caught:
         predictor.predict([reference_film(), reference_film(), reference_film(), images[3]])
@@ -157,7 +149,7 @@ def test_an_output_that_is_no_number_for_one_film_is_not_a_result(
 
 def test_a_saturated_probability_of_a_finite_logit_is_a_result(images: list[np.ndarray]) -> None:
     steep = random_bundle(calibrator={"method": "platt", "slope": 1e5, "intercept": 0.0})
-    probabilities = {f.probability for f in Predictor(steep).predict(images[:1])[0].findings}
+    probabilities = {f.probability for f in open_predictor(steep).predict(images[:1])[0].findings}
     assert probabilities <= {0.0, 1.0}
 
 

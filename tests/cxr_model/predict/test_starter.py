@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cxr_model.data.chestxray14 import load_labels
+from cxr_model.engine.choice import open_predictor
 from cxr_model.evaluate.score_films import held_out_films
 from cxr_model.evaluate.score_network import score
 from cxr_model.predict.bundle import STARTER, WEIGHTS_FILE, Bundle
-from cxr_model.predict.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,14 @@ def test_its_measured_auc_can_be_measured_again(starter: Bundle, real_data: Path
     records = load_labels(nih, nih / "labels.csv", nih / "original_sizes.csv").records
     unseen = held_out_films(starter, records)
     assert unseen is not None
-    measured = score(starter.network, unseen, starter.card.input).mean_auc
+    measured = score(starter.network(), unseen, starter.card.input).mean_auc
     assert measured == pytest.approx(starter.card.metrics["held_out"]["mean_auc"], abs=2e-3)
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_a_blank_film_has_no_hot_corner(starter: Bundle, grey: int) -> None:
     """Padding and position alone must not look like evidence."""
-    (prediction,) = Predictor(starter, device="cpu").predict(
+    (prediction,) = open_predictor(starter, device="cpu").predict(
         [np.full((512, 512), grey, dtype=np.uint8)]
     )
     scales = np.asarray([starter.card.map_scales[label] for label in starter.card.labels])

@@ -213,7 +213,7 @@ def test_a_stage_goes_on_from_a_bundle_with_teacher_and_other_films(
     assert second["films_with_soft_targets"] == 26
     assert second["pretraining_classes"] == ["normal", "pneumonia"]
     assert bundle.card.input.size == 64
-    assert set(bundle.network.state_dict()) == set(random_network().state_dict())
+    assert set(bundle.network().state_dict()) == set(random_network().state_dict())
 
 
 def test_a_bundle_that_has_seen_the_held_out_patients_is_refused(
@@ -287,7 +287,7 @@ def test_soft_logits_are_learnt_and_named(dataset: Path, tmp_path: Path) -> None
         )
     )
     assert taught.card.provenance["teachers"] == ["a larger network"]
-    change = taught.network.classifier.bias - alone.network.classifier.bias
+    change = taught.network().classifier.bias - alone.network().classifier.bias
     assert float(change.detach().mean()) > 0.001
 
 
@@ -296,10 +296,11 @@ def test_a_student_follows_its_teachers(
     dataset: Path, trained: TrainingConfig, tmp_path: Path
 ) -> None:
     sure = load(trained.out)
+    network = sure.network()
     with torch.no_grad():
-        sure.network.classifier.weight.zero_()
-        sure.network.classifier.bias.fill_(3.0)
-    Bundle.build(sure.network, sure.card).save(tmp_path / "sure")
+        network.classifier.weight.zero_()
+        network.classifier.bias.fill_(3.0)
+    Bundle.build(network, sure.card).save(tmp_path / "sure")
     teachers = (tmp_path / "sure", trained.out)
     alone = run(config_for(dataset, tmp_path / "alone", ema_decay=0.0))
     taught = run(
@@ -311,7 +312,7 @@ def test_a_student_follows_its_teachers(
     assert stage["settings"]["teachers"] == ["sure", "bundle"]
     assert stage["teachers_sha256"] == [load(path).sha256 for path in teachers]
     # Each step moves a bias by about the learning rate, towards what it is taught.
-    change = taught.network.classifier.bias - alone.network.classifier.bias
+    change = taught.network().classifier.bias - alone.network().classifier.bias
     assert float(change.detach().mean()) > 0.001
 
 
@@ -345,7 +346,7 @@ def test_blended_films_and_half_precision_train_too(dataset: Path, tmp_path: Pat
     assert np.isfinite(stage["log"][0]["train_loss"])
     plain = run(config_for(dataset, tmp_path / "plain", stop_after=1))
     assert first.card.weights != plain.card.weights
-    assert all(tensor.dtype != torch.bfloat16 for tensor in first.network.state_dict().values())
+    assert all(tensor.dtype != torch.bfloat16 for tensor in first.network().state_dict().values())
 
 
 def test_small_films_only_train(dataset: Path, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from cxr_model.engine.choice import open_predictor
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
-from cxr_model.predict.predictor import Predictor
 from daemon.analyse.location import is_validated, location_sentence
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.config.settings import HeatmapRule
@@ -62,7 +62,7 @@ def test_a_card_without_the_comparison_validates_nothing(metrics: dict[str, Any]
 
 
 def analysis(bundle: Bundle, rule: HeatmapRule) -> Analysis:
-    predictor = Predictor(bundle, device="cpu", threads=1)
+    predictor = open_predictor(bundle, device="cpu", threads=1)
     pipeline = Pipeline(predictor, ReadsHere(FixedCheck(), bundle.card.input), rule)
     film = file_bytes(chest_film(chest_values(180, 150)))
     outcome = pipeline.analyse(film, "north", NOW, kinds=KINDS)

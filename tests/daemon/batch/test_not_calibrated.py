@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from cxr_model.engine.choice import open_predictor
 from cxr_model.evaluate.text import bundle_text
 from cxr_model.finding_text import NOT_CALIBRATED
 from cxr_model.predict.bundle import Bundle
-from cxr_model.predict.predictor import Predictor
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.film import Refusal
 from dicom_io.read.header import read_dataset
@@ -41,7 +41,7 @@ def texts(value: Any) -> Iterator[str]:
 def test_every_place_says_so(bundle: Path, calibration: dict[str, Any]) -> None:
     loaded = Bundle.load(bundle)
     model = loaded.with_card(replace(loaded.card, calibration=calibration))
-    predictor = Predictor(model, device="cpu", threads=1)
+    predictor = open_predictor(model, device="cpu", threads=1)
     pipeline = Pipeline(predictor, ReadsHere(FixedCheck(), model.card.input))
     outcome = pipeline.analyse(film("1.2.3"), "north", NOW, kinds=KINDS)
     assert not isinstance(outcome, Refusal), outcome

@@ -18,15 +18,15 @@ from safetensors.numpy import save_file
 
 from cxr_model.checkpoints.golden import TOLERANCE
 from cxr_model.data.predictions import split_patients
+from cxr_model.engine.choice import open_predictor
 from cxr_model.errors import TrainingError
 from cxr_model.evaluate import plots
 from cxr_model.evaluate.evaluation import COLUMNS
+from cxr_model.files.weights import DENSENET_121
 from cxr_model.findings import LABELS
 from cxr_model.predict import curves as calibrators
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.choices import Device
-from cxr_model.predict.network import DENSENET_121
-from cxr_model.predict.predictor import Predictor
 from cxr_model.train import training
 from cxr_model.train.config import Initialisation, Precision, TrainingConfig
 from daemon.cli.train import train
@@ -358,7 +358,7 @@ def test_a_bundle_takes_the_curves_and_new_thresholds(bundle: Path, tmp_path: Pa
     assert new.card.operating_point["specificity"] == 0.8
     film = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     before, after = (
-        Predictor(one, device="cpu").predict([film])[0].finding("Mass") for one in (old, new)
+        open_predictor(one, device="cpu").predict([film])[0].finding("Mass") for one in (old, new)
     )
     assert after.logit == before.logit
     curve = calibrators.calibrator_from_json(new.card.calibrators["Mass"])

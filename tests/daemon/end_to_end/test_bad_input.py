@@ -56,7 +56,7 @@ def sparse(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     thresholds = {label: 0.5 if number < 3 else 0.999999 for number, label in enumerate(LABELS)}
     folder = tmp_path_factory.mktemp("sparse") / "bundle"
     card = dataclasses.replace(loaded.card, thresholds=thresholds)
-    Bundle.build(loaded.network, card).save(folder)
+    Bundle.build(loaded.network(), card).save(folder)
     return folder
 
 

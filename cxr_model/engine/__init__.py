@@ -1,0 +1,1 @@
+"""Engines that run a bundle's network: ONNX Runtime, OpenVINO and torch."""
