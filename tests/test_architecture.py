@@ -75,7 +75,7 @@ ROOMS = {
         "data": "errors findings files predict",
         "calibrate": "errors findings files predict data",
         "evaluate": "errors findings files predict data calibrate",
-        "train": "errors findings predict data calibrate evaluate",
+        "train": "errors findings files predict data calibrate evaluate",
         "checkpoints": "errors findings files predict",
         "check": "errors files predict data calibrate",
     },

@@ -19,8 +19,8 @@ import numpy as np
 import pydicom
 
 from cxr_model.check.picture_check import PictureCheck
+from cxr_model.engine.choice import open_predictor
 from cxr_model.predict.bundle import STARTER, Bundle
-from cxr_model.predict.predictor import Predictor
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.decoder_pool import DecoderPool
 from daemon.analyse.reader.film import GreyImage
@@ -42,7 +42,7 @@ class Script:
     """The loaded model and the steps from a film's file to the files of its results."""
 
     def __init__(self, threads: int) -> None:
-        self._predictor = Predictor(Bundle.load(STARTER), threads=threads)
+        self._predictor = open_predictor(Bundle.load(STARTER), threads=threads)
         # No file is read with it, so it starts no process.
         reader = FilmReader(PictureCheck.load(), self._predictor.bundle.card.input)
         self._pipeline = Pipeline(self._predictor, DecoderPool(reader))

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxr_model.engine.choice import open_predictor
 from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.prediction import Prediction
-from cxr_model.predict.predictor import Predictor
 from daemon.analyse.reader.film import Film
 from tests.builders.images.film_matrix import (
     DEPTHS,
@@ -43,7 +43,7 @@ class Studio:
     """Builds, gates, decodes and predicts every case once."""
 
     def __init__(self, data: Path, scratch: Path) -> None:
-        self._predictor = Predictor(Bundle.load(STARTER), device="cpu")
+        self._predictor = open_predictor(Bundle.load(STARTER), device="cpu")
         self._pictures = [
             picture_of(path) for path in sorted((data / "nih" / "full").glob("*.png"))
         ]
