@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_io.read.decode import Layout
 from dicom_io.read.grey_scale import GreyScale, Window
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.tone import Tone
+from dicom_io.read.values.layout import Layout
 
 MAX_BITS = 16
 """Bits that a lookup table can hold."""

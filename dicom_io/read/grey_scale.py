@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from dicom_io.read.decode import Layout
 from dicom_io.read.header import items, number, numbers, text
+from dicom_io.read.values.layout import Layout
 
 Values = NDArray[np.float64]
 

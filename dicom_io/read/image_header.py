@@ -10,7 +10,6 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from dicom_io.read.bounded_parser import raw_length
-from dicom_io.read.decode import Layout, layout_of
 from dicom_io.read.grey_scale import GreyScale, grey_scale_of
 from dicom_io.read.header import (
     LONGEST_VALUE,
@@ -21,6 +20,7 @@ from dicom_io.read.header import (
     text,
 )
 from dicom_io.read.orientation import SPACINGS, Pose, directions_of, pose_of
+from dicom_io.read.values.layout import Layout, layout_of
 from dicom_io.read.warnings_off import suppressed_warnings
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")

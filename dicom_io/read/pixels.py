@@ -7,6 +7,7 @@ looked up for every pixel. Overlays are not drawn.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +15,19 @@ from pydicom import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from dicom_io.errors import UndecodablePixelsError
-from dicom_io.read.decode import Layout, stored_values
+from dicom_io.read.decode import stored_values
 from dicom_io.read.grey_scale import GreyScale, Values
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.read.orientation import Pose
 from dicom_io.read.shutter import Mask, visible_pixels
 from dicom_io.read.tone import DECLARED, Counts, Histogram, Tone, fit
+from dicom_io.read.values.layout import Layout
+from dicom_io.read.values.pixel_index import LEVELS, index_of, level_counts
 from dicom_io.read.warnings_off import suppressed_warnings
 
 Grey = NDArray[np.uint8]
+HiddenPixels = Callable[[], Mask | None]
+"""Returns the mask of hidden pixels, None for none: few films need it, and it takes time."""
 
 MOST_SHOWN = 1 << 20
 """Range of values above which the chain runs on the pixels themselves."""
@@ -43,22 +48,28 @@ _LUT_ERRORS = (AttributeError, LookupError, NotImplementedError, TypeError, Valu
 class DisplayImage:
     """A rendered image. `array` is uint8 (rows, columns) from 0, black, to 255, white.
 
-    The array lies on the stored grid; `pose` makes it upright. `seen` marks the pixels that shutter
-    and collimator leave, None for all; hidden pixels are black. `shown` are the stored values that
-    determine the contrast, ascending; None for colour and for a range of more than 2^20 values.
-    `tone` is the departure from the grey scale that the header declares. `coloured` is the share of
-    pixels that are not grey. `hidden` marks the pixels that are black because a shutter or padding
-    hides them, None for none. `notes` name missing or contradictory attributes.
+    The array lies on the stored grid; `pose` makes it upright. `levels` (256,) are the pixels of
+    each grey level, without those that shutter and collimator hide. `shown` are the stored values
+    that determine the contrast, ascending; None for colour and for a range of more than 2^20
+    values. `tone` is the departure from the grey scale that the header declares. `coloured` is the
+    share of pixels that are not grey. `hidden` marks the pixels that are black because a shutter or
+    padding hides them. `notes` name missing or contradictory attributes.
     """
 
     array: Grey
     pose: Pose
-    seen: Mask | None
+    levels: Counts
     shown: NDArray[np.int64] | None
     tone: Tone
     coloured: float
-    hidden: Mask | None
+    hidden: HiddenPixels
     notes: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the stored grid."""
+        rows, columns = self.array.shape
+        return rows, columns
 
 
 def display_pixels(header: ImageHeader) -> DisplayImage:
@@ -70,44 +81,65 @@ def display_pixels(header: ImageHeader) -> DisplayImage:
     layout = header.layout
     stored, actual, notes = stored_values(header.dataset, layout)
     seen, shutter_notes = visible_pixels(header.dataset, layout.rows, layout.columns)
-    coloured, shown, tone, hidden = 0.0, None, DECLARED, None
+    coloured, shown, tone = 0.0, None, DECLARED
+    padding: HiddenPixels = no_pixels
     if layout.is_grey:
         scale = header.grey_scale if actual == layout else header.grey_scale_of(actual)
-        grey, shown, tone, hidden, more = _render_grey(stored, seen, scale, layout.bits_stored)
+        grey, levels, shown, tone, padding, more = _render_grey(
+            stored, seen, scale, layout.bits_stored
+        )
         if actual != layout:
             tone = replace(tone, signed=actual.signed, bits_stored=actual.bits_stored)
     else:
         grey, coloured, more = _render_colour(stored, header.dataset, actual)
+        levels = level_counts(grey, seen)
     if seen is not None:
-        grey[~seen] = 0
-        hidden = ~seen if hidden is None else hidden | ~seen
+        np.multiply(grey, seen, out=grey)
     pose, pose_notes = header.pose
     every_note = (*header.damage, *notes, *more, *shutter_notes, *pose_notes)
-    return DisplayImage(grey, pose, seen, shown, tone, coloured, hidden, every_note)
+    hidden = partial(_either, seen, padding)
+    return DisplayImage(grey, pose, levels, shown, tone, coloured, hidden, every_note)
+
+
+def no_pixels() -> Mask | None:
+    """Return the mask of an image without hidden pixels."""
+    return None
+
+
+def _either(seen: Mask | None, padding: HiddenPixels) -> Mask | None:
+    mask = padding()
+    if seen is None:
+        return mask
+    return ~seen if mask is None else ~seen | mask
 
 
 def _render_grey(
     stored: NDArray[np.integer], seen: Mask | None, scale: GreyScale, declared_bits: int
-) -> tuple[Grey, NDArray[np.int64] | None, Tone, Mask | None, tuple[str, ...]]:
+) -> tuple[Grey, Counts, NDArray[np.int64] | None, Tone, HiddenPixels, tuple[str, ...]]:
     low, high = int(stored.min()), int(stored.max())
-    everywhere = np.ones(stored.shape, dtype=bool) if seen is None else seen
 
     def histogram(values: Values, counts: Counts) -> Histogram:
-        return Histogram(values, counts, lambda: _roughness(stored, everywhere), declared_bits)
+        return Histogram(values, counts, lambda: _roughness(stored, seen), declared_bits)
 
     if high - low >= MOST_SHOWN:
+        everywhere = np.ones(stored.shape, dtype=bool) if seen is None else seen
         grey, _, padding, tone, notes = _grey_levels(
             stored.astype(np.float64), everywhere.astype(np.int64), scale, histogram
         )
-        return grey, None, tone, padding if padding.any() else None, notes
-    index = stored.astype(np.int64) - low
-    counts = np.bincount(index[everywhere], minlength=high - low + 1)
+        levels = level_counts(grey, seen)
+        return grey, levels, None, tone, lambda: padding if padding.any() else None, notes
     values = np.arange(low, high + 1, dtype=np.int64)
+    index = index_of(stored, low, high)
+    counts = index.count(values, seen)
     table, shown, padding, tone, notes = _grey_levels(
         values.astype(np.float64), counts, scale, histogram
     )
-    hidden = padding[index] if padding.any() else None
-    return table[index], values[shown], tone, hidden, notes
+
+    def hidden() -> Mask | None:
+        return index.look_up(values, padding).astype(bool) if padding.any() else None
+
+    levels = np.bincount(table, counts, minlength=LEVELS).astype(np.int64)
+    return index.look_up(values, table), levels, values[shown], tone, hidden, notes
 
 
 def _grey_levels(
@@ -137,12 +169,16 @@ def _grey_levels(
     return np.rint(grey * 255.0).astype(np.uint8), shown, padding, tone, every_note
 
 
-def _roughness(stored: NDArray[np.integer], visible: Mask) -> float:
+def _roughness(stored: NDArray[np.integer], visible: Mask | None) -> float:
     """Return the mean difference between neighbouring visible pixels, of some of the rows."""
     step = max(1, stored.size // _COMPARED)
-    rows, both = stored[::step].astype(np.float64), visible[::step]
-    pairs = both[:, 1:] & both[:, :-1]
-    return float(np.abs(np.diff(rows, axis=1))[pairs].mean()) if pairs.any() else 0.0
+    steps = np.abs(np.diff(stored[::step].astype(np.float64), axis=1))
+    if visible is None:
+        pairs = steps.ravel()
+    else:
+        both = visible[::step]
+        pairs = steps[both[:, 1:] & both[:, :-1]]
+    return float(pairs.mean()) if pairs.size else 0.0
 
 
 def _render_colour(

@@ -29,8 +29,10 @@ _FARTHEST = 4
 
 def visible_pixels(ds: Dataset, rows: int, columns: int) -> tuple[Mask | None, tuple[str, ...]]:
     """Return a mask (rows, columns) of the visible pixels, None if all are visible, and notes."""
-    seen, _, notes = _follow(ds, rows, columns)
-    hidden = 1.0 - float(seen.mean())
+    seen, followed, notes = _follow(ds, rows, columns)
+    if not followed:
+        return None, tuple(notes)
+    hidden = 1.0 - _share(seen)
     if hidden >= 0.01:
         notes.append(f"shutter or collimator: {hidden:.0%} of the image is left out, shown black")
     return (None if seen.all() else seen), tuple(notes)
@@ -53,12 +55,16 @@ def _follow(ds: Dataset, rows: int, columns: int) -> tuple[Mask, list[tuple[str,
         mask = shape(ds, kind, rows, columns) if shape is not None else None
         if mask is None:
             notes.append(f"{place} cannot be followed and was ignored")
-        elif (both := seen & mask).mean() < _LEAST_SEEN:
-            notes.append(f"{place} would leave {both.mean():.0%} of the image and was ignored")
+        elif (share := _share(both := seen & mask)) < _LEAST_SEEN:
+            notes.append(f"{place} would leave {share:.0%} of the image and was ignored")
         else:
             seen = both
             followed.append((kind, name))
     return seen, followed, notes
+
+
+def _share(mask: Mask) -> float:
+    return float(np.count_nonzero(mask)) / mask.size
 
 
 def _shapes(ds: Dataset) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.read.decode import Layout
 from dicom_io.read.grey_scale import (
     BYTE_BITS,
     MOST_FUNCTIONS,
@@ -20,6 +19,7 @@ from dicom_io.read.grey_scale import (
     Values,
     Window,
 )
+from dicom_io.read.values.layout import Layout
 
 Counts = NDArray[np.int64]
 

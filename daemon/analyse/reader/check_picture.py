@@ -76,8 +76,9 @@ def _put_right(
 
 def _inverted(film: DecodedFilm) -> DecodedFilm:
     pixels = 255 - film.pixels
-    if film.hidden is not None:
-        pixels[film.hidden] = 0
+    hidden = film.hidden()
+    if hidden is not None:
+        pixels[hidden] = 0
     return replace(film, pixels=pixels, tone=replace(film.tone, inverted=not film.tone.inverted))
 
 

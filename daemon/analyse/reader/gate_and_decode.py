@@ -18,7 +18,7 @@ from dicom_io.gate.rules import Rules
 from dicom_io.read.bounded_parser import refuse_oversized_sequences
 from dicom_io.read.image_header import read_image
 from dicom_io.read.orientation import Pose
-from dicom_io.read.pixels import display_pixels
+from dicom_io.read.pixels import HiddenPixels, display_pixels, no_pixels
 from dicom_io.read.tone import DECLARED, Tone
 from dicom_io.read.warnings_off import suppressed_warnings
 
@@ -29,8 +29,8 @@ class DecodedFilm:
 
     `pixels` (rows, columns) lie as they are stored; `pose` makes them upright. `shown` are the
     stored values that determine the contrast, None for colour and for a range of more than 2^20
-    values. `tone` is the departure from the grey scale of the header. `hidden` (rows, columns)
-    marks pixels that stay black in any tone, None for none.
+    values. `tone` is the departure from the grey scale of the header. `hidden`
+    marks pixels that stay black in any tone.
     """
 
     pixels: GreyImage
@@ -38,7 +38,7 @@ class DecodedFilm:
     pose: Pose
     shown: NDArray[np.int64] | None = None
     tone: Tone = DECLARED
-    hidden: NDArray[np.bool_] | None = None
+    hidden: HiddenPixels = no_pixels
 
 
 @suppressed_warnings()

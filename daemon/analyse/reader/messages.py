@@ -20,10 +20,10 @@ from daemon.analyse.reader.shared_pages import SharedPages
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rejection_note import Rejection
 from dicom_io.gate.rules import Rules
-from dicom_io.read.decode import MAX_SAMPLES
 from dicom_io.read.orientation import LARGEST_ASPECT, Pose
 from dicom_io.read.pixels import MOST_SHOWN
 from dicom_io.read.tone import MOST_TONES, Tone
+from dicom_io.read.values.layout import MAX_SAMPLES
 
 READY = b"ready"
 LARGEST_SIDE = 65535

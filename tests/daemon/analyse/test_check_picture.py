@@ -117,7 +117,7 @@ def test_an_inverted_film_is_read_with_bright_bone(degrees: int) -> None:
     hidden[:, :12] = True
     right = np.where(hidden, 0, CHEST).astype(np.uint8)
     stored = turned(np.where(hidden, 0, 255 - CHEST).astype(np.uint8), degrees)
-    film = DecodedFilm(stored, (), AS_STORED, hidden=turned(hidden, degrees))
+    film = DecodedFilm(stored, (), AS_STORED, hidden=lambda: turned(hidden, degrees))
     outcome = checked(film, KnowingCheck(CHEST))
     assert (outcome.pose.to_display(outcome.pixels) == right).all()
     assert outcome.tone.inverted

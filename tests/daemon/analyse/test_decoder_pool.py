@@ -163,11 +163,11 @@ def test_a_decoder_killed_just_after_its_outcome_gets_no_other_image() -> None:
 
 
 def test_an_image_that_takes_too_much_memory_is_refused() -> None:
-    pool = DecoderPool(PLAIN, DecoderLimits(memory_mb=64))
+    pool = DecoderPool(PLAIN, DecoderLimits(memory_mb=24))
     refusal = pool.read(LARGE)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.DECODER_FAILED
-    assert "more than the 64 MiB of analyst.decode_memory_mb" in refusal.detail
+    assert "more than the 24 MiB of analyst.decode_memory_mb" in refusal.detail
     assert isinstance(pool.read(GOOD), Film)
 
 

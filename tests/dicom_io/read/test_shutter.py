@@ -100,7 +100,7 @@ def test_edges_of_a_real_film_outside_the_image_are_ignored(data_folder: Path) -
     ds = read_dataset(next((data_folder / "dicom" / "real").glob("03_*")))
     assert ds.CollimatorLeftVerticalEdge == -184
     image = display_pixels(ImageHeader.of(ds))
-    assert image.seen is None
+    assert image.hidden() is None
     assert any("CollimatorShape RECTANGULAR cannot be followed" in note for note in image.notes)
 
 
