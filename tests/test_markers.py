@@ -10,7 +10,7 @@ from tests.tools.paths import ROOT
 
 NEEDS = {
     "daemon": {
-        "daemon.supervisor",
+        "daemon.supervise",
         "tests.faults.site",
         "tests.servers.role",
         "tests.servers.running.RunningDaemon",
