@@ -1,5 +1,6 @@
 """`cxrd serve`: runs the daemon."""
 
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,12 +21,16 @@ def serve(
     ] = None,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
+    from daemon.preflight.before_start import require_startable
     from daemon.supervise.supervisor import Supervisor, stop_on_signals
     from daemon.worker.role import RoleName, configure_logging
 
     settings = load_config(config)
     roles = _roles(only)
     configure_logging()
+    log = logging.getLogger("supervisor")
+    for warning in require_startable(settings, roles):
+        log.warning("%s", warning)
 
     def on_ready(working: "Mapping[RoleName, float]") -> None:
         listener = settings.listener

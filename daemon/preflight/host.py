@@ -5,17 +5,16 @@ who serves.
 """
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 from daemon.config.permissions import readable_by_others, sqlite_file
 from daemon.config.settings import Config
 from daemon.config.tls import is_short_lived, listener_context, own_certificates, remaining
+from daemon.preflight.before_start import existing, require_writable
 from daemon.preflight.result import CheckResult
 from daemon.web.address import require_private
-from daemon.web.sessions import read_token
+from daemon.web.token_file import read_token
 from daemon.worker.board import RoleState, addresses_in_use, roles_here
 from daemon.worker.listening import Address, is_taken
 from daemon.worker.role import RoleName
@@ -31,8 +30,8 @@ def check_disk(config: Config) -> CheckResult:
     """Check that the folders of the node can be written. Raises StorageError if not."""
     missing = [path for path in (config.data_dir, config.spool_dir) if not path.exists()]
     for path in (config.data_dir, config.spool_dir):
-        _require_writable(path)
-    folder = _existing(config.spool_dir)
+        require_writable(path)
+    folder = existing(config.spool_dir)
     with storage_errors(folder):
         free_mb = shutil.disk_usage(folder).free // 2**20
     detail = f"{folder} is writable, {free_mb} MB free"
@@ -42,20 +41,6 @@ def check_disk(config: Config) -> CheckResult:
         detail += f"; below spool.min_free_mb ({config.spool.min_free_mb}) images are refused"
         return CheckResult("disk", False, detail)
     return CheckResult("disk", True, detail)
-
-
-def _require_writable(path: Path) -> None:
-    """Write a nameless file in a folder, or in the parent in which it is to be created."""
-    folder = _existing(path)
-    with storage_errors(folder), tempfile.TemporaryFile(dir=folder) as file:
-        file.write(b"cxrd")
-        file.flush()
-
-
-def _existing(path: Path) -> Path:
-    """Return the path, or its nearest parent that exists."""
-    with storage_errors(path):
-        return next(each for each in (path, *path.parents) if each.exists())
 
 
 def check_permissions(config: Config) -> CheckResult:
@@ -71,7 +56,7 @@ def check_stored(config: Config) -> CheckResult:
     check_store(url, config.spool_dir)
     path = sqlite_file(config)
     if path is not None and not (path.exists() and path.stat().st_size):
-        _require_writable(path.parent)
+        require_writable(path.parent)
         return CheckResult("store", True, f"`cxrd serve` creates {path}")
     with open_database(url) as database:
         with database.writing():

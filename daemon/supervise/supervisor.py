@@ -20,9 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from daemon.config.permissions import readable_by_others
 from daemon.config.settings import Config
-from daemon.config.tls import ending_soon
 from daemon.errors import RoleFailedError
 from daemon.supervise.child import Child, seconds_since_start
 from daemon.worker.backoff import Backoff
@@ -75,11 +73,7 @@ class Supervisor:
         Raises:
             RoleFailedError: a role says why it cannot start; the other roles have been stopped.
             StorageError: the store is damaged, or cannot be opened or upgraded.
-            ConfigError, CertificateError: another user may change this node's files, or a
-                certificate cannot be used.
         """
-        for line in (*readable_by_others(self._config), *ending_soon(self._config)):
-            log.warning("%s", line)
         try:
             self._start(self._children[0])
             # Imported here, while the first role imports its own libraries.

@@ -13,7 +13,8 @@ from daemon.errors import RoleFailedError
 from daemon.web.address import listening_socket
 from daemon.web.app import build_app
 from daemon.web.connection_limits import LimitedProtocol, RepeatFilter
-from daemon.web.sessions import Authenticator, load_token
+from daemon.web.sessions import Authenticator
+from daemon.web.token_file import load_token
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
 from storage.store import Store

@@ -20,7 +20,7 @@ from enum import StrEnum
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daemon.errors import ROOM_ERRORS, ModelFailedError
 from daemon.worker.core_dumps import forbid_core_dumps
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 CANNOT_START = 3
 """Exit status of a role that reported why it cannot start."""
+PIXEL_LIBRARIES = ("PIL", "gdcm", "jpeg_ls", "libjpeg", "numpy", "openjpeg", "pylibjpeg")
+"""Libraries that pydicom imports to decode pixels, if they are installed."""
 _LOOK_SECONDS = 0.05
 """The time between two looks of a waiting role at its order to stop."""
 
@@ -108,14 +110,28 @@ def role_process(
 
     context = RoleContext(config, worker, stop, lambda: send(Ready()))
     try:
-        module = importlib.import_module(role.module)
-        silence_libraries()
+        module = import_role(role)
         if _may_proceed(channel, stop):
             module.run(context)
     except ROOM_ERRORS as error:
         temporary = isinstance(error, CertificateDateError)
         send(CannotStart(str(error), temporary, final=isinstance(error, ModelFailedError)))
         sys.exit(CANNOT_START)
+
+
+def import_role(role: RoleName) -> Any:
+    """Import the module of a role into its process, and silence the libraries that it imports.
+
+    The listener decodes no pixels: without the libraries for them it is sooner ready, and takes
+    30 MB less.
+    """
+    if role is RoleName.LISTENER:
+        for name in PIXEL_LIBRARIES:
+            # Python imports no module whose entry is None, as if it were not installed.
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    module = importlib.import_module(role.module)
+    silence_libraries()
+    return module
 
 
 def _may_proceed(

@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BindParameter,
@@ -16,7 +16,6 @@ from sqlalchemy import (
     create_engine,
     event,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -30,6 +29,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnavailableError
 from storage.files.durable import make_folder, storage_errors, sync_folder
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 BUSY_TIMEOUT_SECONDS = 30.0
 
@@ -126,14 +128,21 @@ def _begin_sqlite_transaction(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
-def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+def insert(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
     """Return an INSERT of the connection's dialect, which supports ON CONFLICT."""
     return insert_of(connection.dialect.name, table)
 
 
-def insert_of(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+def insert_of(dialect: str, table: Table) -> "postgresql.Insert | sqlite.Insert":
     """Return an INSERT of a dialect, which supports ON CONFLICT."""
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    # Imported here: the dialect of the other database is not loaded.
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
 
 
 def parameter(column: Column[Any], name: str) -> BindParameter[Any]:

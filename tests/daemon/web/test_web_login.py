@@ -31,8 +31,8 @@ from daemon.web.sessions import (
     MAX_SESSIONS,
     SESSION_SECONDS,
     Authenticator,
-    load_token,
 )
+from daemon.web.token_file import load_token
 from dicom_io.peer.tls import client_context
 from storage.audit.records import AuditKind
 from storage.store import Store

@@ -1,0 +1,109 @@
+"""Faults that `cxrd serve` reports before it starts a process.
+
+These checks import no library of a role and take milliseconds. The others are those of the store,
+which the supervisor opens, and the roles' own: a port may be taken after its check, and only the
+analyst runs the network.
+"""
+
+import contextlib
+import errno
+import tempfile
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from daemon.config.permissions import readable_by_others
+from daemon.config.settings import Config
+from daemon.config.tls import destination_context, ending_soon, listener_context, web_context
+from daemon.errors import RoleFailedError
+from daemon.web.address import require_private
+from daemon.web.token_file import read_token
+from daemon.worker.board import RoleState, roles_here
+from daemon.worker.listening import Address, addresses_of, is_taken
+from daemon.worker.role import RoleName
+from dicom_io.errors import CertificateDateError
+from dicom_io.peer.listening import listen_problem
+from storage.errors import OutOfSpaceError
+from storage.files.durable import storage_errors
+
+PORT_SECONDS = 0.5
+"""The time in which a program that is ending may free a port."""
+
+
+def require_startable(config: Config, roles: Collection[RoleName]) -> list[str]:
+    """Return warnings for the operator. Raise the first fault that keeps a role from working.
+
+    Raises:
+        ConfigError: another user may change this node's files, or the token cannot be used.
+        CertificateError: a certificate cannot be used on any day.
+        StorageError: a folder cannot be written.
+        RoleFailedError: a port is in use, or an address cannot be listened on.
+    """
+    warnings = [*readable_by_others(config), *ending_soon(config)]
+    for folder in (config.data_dir, config.spool_dir):
+        # A full disk is no fault of the setup: the roles wait for space.
+        with contextlib.suppress(OutOfSpaceError):
+            require_writable(folder)
+    _require_contexts(config, roles)
+    if RoleName.WEB in roles:
+        require_private(config.web)
+        read_token(config)
+    for role in roles:
+        for address in addresses_of(config, role):
+            _require_free(config, address)
+    return warnings
+
+
+def require_writable(path: Path) -> None:
+    """Write a nameless file in a folder, or in the parent in which it is to be created.
+
+    Raises StorageError if that fails.
+    """
+    folder = existing(path)
+    with storage_errors(folder), tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"cxrd")
+        file.flush()
+
+
+def existing(path: Path) -> Path:
+    """Return the path, or its nearest parent that exists."""
+    with storage_errors(path):
+        return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _require_contexts(config: Config, roles: Collection[RoleName]) -> None:
+    """Make the TLS contexts of the roles. A certificate that is out of date stops its port only."""
+    with contextlib.suppress(CertificateDateError):
+        if RoleName.LISTENER in roles:
+            listener_context(config)
+    with contextlib.suppress(CertificateDateError):
+        if RoleName.WEB in roles:
+            web_context(config)
+    with contextlib.suppress(CertificateDateError):
+        if RoleName.COURIER in roles:
+            for peer in config.peers:
+                destination_context(config, peer)
+
+
+def _require_free(config: Config, address: Address) -> None:
+    """Raise RoleFailedError if another program holds the address, or nothing can listen there."""
+    deadline = time.monotonic() + PORT_SECONDS
+    try:
+        while is_taken(address):
+            if str(address) in _addresses_of_the_killed(config):
+                return  # Roles whose supervisor was killed end soon; the new role waits for them.
+            if time.monotonic() > deadline:
+                raise OSError(errno.EADDRINUSE, "")
+            time.sleep(0.05)
+    except OSError as error:
+        problem = listen_problem(address.role, address.host, address.port, error)
+        raise RoleFailedError(problem) from error
+
+
+def _addresses_of_the_killed(config: Config) -> set[str]:
+    return {
+        address
+        for status in roles_here(config)
+        if status.state is RoleState.DOWN
+        for address in status.addresses
+    }
