@@ -18,6 +18,7 @@ OTHERS = {
     "delivery": "tests.benchmarks.others.delivery",
     "commitment": "tests.benchmarks.others.commitment",
     "inference": "tests.benchmarks.others.inference",
+    "gpu": "tests.benchmarks.gpu",
     "training": "tests.benchmarks.others.training",
     "header_tables": "tests.benchmarks.others.header_tables",
 }
