@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for JSON and plot")
     parser.add_argument("--scratch", type=Path, help="folder on the disk to measure")
     parser.add_argument("--studies", type=int, help="number of studies of the part `flat`")
+    parser.add_argument("--gpu-output", type=Path, help="output of tests.benchmarks.gpu elsewhere")
     arguments = parser.parse_args()
     if arguments.parts[:1] == ["report"]:
         if len(arguments.parts) != 2:

@@ -7,9 +7,12 @@ from typing import Any
 PARTS = {
     "receive": "tests.benchmarks.network.receive",
     "chain": "tests.benchmarks.network.chain",
+    "forward": "tests.benchmarks.model.forward",
+    "analyse": "tests.benchmarks.model.analyse",
     "flat": "tests.benchmarks.network.flat",
     "start": "tests.benchmarks.store.start",
     "store": "tests.benchmarks.store.large_store",
+    "gpu": "tests.benchmarks.model.gpu_part",
 }
 """Parts by name: a module whose `run(setting)` returns a Part. It is imported when it is needed."""
 
@@ -17,8 +20,6 @@ OTHERS = {
     "queue": "tests.benchmarks.others.queue",
     "delivery": "tests.benchmarks.others.delivery",
     "commitment": "tests.benchmarks.others.commitment",
-    "inference": "tests.benchmarks.others.inference",
-    "gpu": "tests.benchmarks.gpu",
     "training": "tests.benchmarks.others.training",
     "header_tables": "tests.benchmarks.others.header_tables",
 }
