@@ -2,10 +2,10 @@
 
 import datetime
 import logging
-import os
 import threading
 from collections.abc import Callable
 
+from cxr_model.engine.processors import usable_cores
 from cxr_model.errors import ModelOutputError
 from daemon.analyse.analyse_job import ImageAnalyser
 from daemon.analyse.kept_headers import KeptHeaders
@@ -18,8 +18,10 @@ from daemon.worker.backoff import Backoff
 from daemon.worker.bell import Bell, BellListener, BellName, Waiter
 from daemon.worker.lease import Heartbeat
 from daemon.worker.loop import Crew, Loop, from_now, seconds_until
+from daemon.worker.memory import return_freed_memory
 from daemon.worker.redaction import unexpected
 from daemon.worker.role import RoleContext
+from dicom_io.report.attribute_tables import reduce_tables
 from storage.errors import (
     LeaseLostError,
     OutOfSpaceError,
@@ -32,7 +34,7 @@ from storage.records import Job, JobKind
 from storage.store import Store
 
 log = logging.getLogger("analyst")
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
 """The time between two looks at the queue if no bell rings."""
 MOST_WORKERS = 8
 """The most images in work at once, unless the configuration gives a number."""
@@ -145,9 +147,9 @@ class Analyst:
 def workers_of(config: AnalystConfig) -> int:
     """Return the number of images in work at once.
 
-    One more than there are processors: while one image waits for the disk, the others compute.
+    One more than there are cores: while one image waits for the disk, the others compute.
     """
-    return config.workers or min(MOST_WORKERS, len(os.sched_getaffinity(0)) + 1)
+    return config.workers or min(MOST_WORKERS, usable_cores() + 1)
 
 
 def _working(
@@ -157,8 +159,16 @@ def _working(
 
     def step() -> float:
         if not analyst.work(kind):
-            waiter.wait(analyst.seconds_until_due(kind))
+            wait()
         return 0.0
+
+    def wait() -> None:
+        """Wait for the bell or until a job is due, without a claim at each look."""
+        left = POLL_SECONDS
+        while left >= POLL_SECONDS and not stop.is_set():
+            left = analyst.seconds_until_due(kind)
+            if waiter.wait(left):
+                return
 
     loop = Loop("the analyst waits", log, stop, STORE_ERROR_BACKOFF, StorageError)
     return lambda: loop.run(step)
@@ -166,6 +176,7 @@ def _working(
 
 def run(context: RoleContext) -> None:
     """Work until told to stop."""
+    return_freed_memory()
     config = context.config
     pipeline = Pipeline.open(config.model, DecoderLimits.of(config.analyst))
     pipeline.warm_up()
@@ -178,6 +189,13 @@ def run(context: RoleContext) -> None:
             f"image {number}": _working(analyst, JobKind.ANALYSE, context.stop, images.waiter())
             for number in range(1, workers_of(config.analyst) + 1)
         }
-        work["report"] = _working(analyst, JobKind.REPORT, context.stop, reports.waiter())
+        reporting = _working(analyst, JobKind.REPORT, context.stop, reports.waiter())
+
+        def report() -> None:
+            # Here, because the start of the role need not wait for it.
+            reduce_tables()
+            reporting()
+
+        work["report"] = report
         context.ready()
         Crew(context.stop).run(work)

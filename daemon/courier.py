@@ -19,6 +19,7 @@ from daemon.deliver.purge import PeriodicPurge
 from daemon.deliver.routes import park_refused
 from daemon.worker.bell import Bell, BellListener, BellName
 from daemon.worker.loop import switch_threads_often
+from daemon.worker.memory import return_freed_memory
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
 from storage.records import JobKind, JobState
@@ -54,6 +55,7 @@ def log_jobs_without_peer(config: Config, store: Store) -> None:
 def run(context: RoleContext) -> None:
     """Run the threads until told to stop."""
     config = context.config
+    return_freed_memory()
     switch_threads_often()
     spool = Spool(config.spool_dir, create=False)
     bell = BellListener(Bell.of(config, BellName.COURIER), context.stop)

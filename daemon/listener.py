@@ -23,6 +23,7 @@ from daemon.receive.orphans import sweep_orphans
 from daemon.receive.reception import Reception
 from daemon.worker.bell import Bell, BellName
 from daemon.worker.loop import switch_threads_often
+from daemon.worker.memory import return_freed_memory
 from daemon.worker.role import RoleContext
 from dicom_io.commitment.scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
@@ -158,6 +159,7 @@ def _log_rejection(rejection: Rejection) -> None:
 def run(context: RoleContext) -> None:
     """Listen until told to stop."""
     config = context.config
+    return_freed_memory()
     switch_threads_often()
     allow_open_files(config.listener)
     addresses = listener_addresses(config)

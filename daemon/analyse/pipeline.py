@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_model.check.picture_check import PictureCheck
-from cxr_model.engine.choice import open_predictor
+from cxr_model.engine.choice import gpu_present, open_predictor
+from cxr_model.engine.processors import usable_cores
 from cxr_model.errors import ImageError
 from cxr_model.finding_text import NOT_CALIBRATED
 from cxr_model.predict.bundle import STARTER, Bundle
@@ -27,6 +28,7 @@ from cxr_model.predict.predictor import Predictor
 from cxr_model.predict.region import Region
 from cxr_model.predict.summary_sheet import Captions, draw_summary
 from cxr_model.predict.transform import Geometry, Margins, NetworkInput
+from daemon.analyse.batches import MOST_TOGETHER, Batches
 from daemon.analyse.location import is_validated, location_sentence
 from daemon.analyse.operating_point import operating_point_sentence, threshold_rule
 from daemon.analyse.reader.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
@@ -40,7 +42,6 @@ from daemon.analyse.result_objects import (
     film_name,
 )
 from daemon.config.settings import STARTER_BUNDLE, HeatmapRule, ModelConfig
-from daemon.worker.batches import Batches
 from dicom_io.errors import NotDicomError, ObjectError
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import DEFAULT_RULES, Rules
@@ -63,6 +64,7 @@ _BUILD_ERRORS = (
     TypeError,
     ValueError,
 )
+_FEW_CORES = 2
 _DEFAULT_KINDS = frozenset({ObjectKind.HEATMAP})
 
 
@@ -97,10 +99,14 @@ class Pipeline:
         predictor: Predictor,
         readers: Readers,
         heatmaps: HeatmapRule = HeatmapRule.ALWAYS,
+        together: int = MOST_TOGETHER,
     ) -> None:
+        """At most `together` images of several threads go through the network in one run."""
         self._predictor = predictor
         self._readers = readers
-        self._batches: Batches[NetworkInput, Prediction] = Batches(predictor.predict_inputs)
+        self._batches: Batches[NetworkInput, Prediction] = Batches(
+            predictor.predict_inputs, together
+        )
         self._withheld = _withheld(predictor.bundle.card, heatmaps)
         self.algorithm = _algorithm(predictor.bundle)
         self.reference_difference: float | None = None
@@ -120,7 +126,7 @@ class Pipeline:
             threads=config.threads or None,
         )
         reader = FilmReader(PictureCheck.load(), predictor.bundle.card.input)
-        pipeline = cls(predictor, DecoderPool(reader, limits), config.heatmaps)
+        pipeline = cls(predictor, DecoderPool(reader, limits), config.heatmaps, _together(config))
         pipeline.reference_difference = predictor.check_reference()
         return pipeline
 
@@ -287,6 +293,16 @@ class Pipeline:
         sums = prediction.maps.mean(axis=(1, 2)) + bias
         logits = np.asarray([finding.logit for finding in prediction.findings])
         return float(np.abs(sums - logits).max())
+
+
+def _together(config: ModelConfig) -> int:
+    """Return the most images that threads run together.
+
+    Two cores gain an eighth by it at most, and would hold the network a second time for it.
+    """
+    if config.device != "cpu" and gpu_present():
+        return MOST_TOGETHER
+    return MOST_TOGETHER if (config.threads or usable_cores()) > _FEW_CORES else 1
 
 
 def _withheld(card: Card, heatmaps: HeatmapRule) -> frozenset[str]:

@@ -32,7 +32,7 @@ from storage.records import CommitmentOrder, CommitmentStep, Job, JobKind
 from storage.store import Store
 
 log = logging.getLogger("commitment")
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 """The time between two looks at the queue if no bell rings."""
 LONGEST_WAIT = 8.0
 """The longest wait for an answer, as a multiple of the first wait."""

@@ -25,7 +25,7 @@ from storage.records import Job, JobKind, PendingDelivery, Standing
 from storage.store import Store
 
 log = logging.getLogger("courier")
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 """The time between two looks at the queue if no bell rings."""
 IDLE_SECONDS = 1.0
 """The time for which the association stays open after a delivery."""

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from daemon.worker.batches import Batches
+from daemon.analyse.batches import Batches
 from tests.tools.waiting import wait_until
 
 
