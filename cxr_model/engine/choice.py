@@ -2,23 +2,17 @@
 
 import logging
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 from cxr_model.engine.graph_cache import cache_folder, cached_graph
+from cxr_model.engine.installed import PACKAGES, installed_engines, require_engine
 from cxr_model.engine.processors import usable_cores
-from cxr_model.errors import DeviceError, EngineError
+from cxr_model.errors import DeviceError
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.choices import Device, EngineName
 from cxr_model.predict.predictor import Engine, Predictor
 
 logger = logging.getLogger(__name__)
-
-_PACKAGES = {
-    EngineName.ONNX_RUNTIME: "onnxruntime",
-    EngineName.OPENVINO: "openvino",
-    EngineName.TORCH: "torch",
-}
 
 
 def open_predictor(
@@ -50,15 +44,10 @@ def open_engine(
     """
     if threads is not None and threads < 1:
         raise ValueError("threads must be at least 1")
+    require_engine(engine)
     if engine == EngineName.AUTO:
         return _first_engine(bundle, device, threads)
-    chosen = EngineName(engine)
-    if not _installed(chosen):
-        raise EngineError(
-            f"model.engine is {chosen}, which is not installed here: pip install "
-            f"{_PACKAGES[chosen]}, or set model.engine to auto"
-        )
-    return _open(chosen, bundle, device, threads)
+    return _open(EngineName(engine), bundle, device, threads)
 
 
 def gpu_present() -> bool:
@@ -70,9 +59,7 @@ def gpu_present() -> bool:
 
 
 def _first_engine(bundle: Bundle, device: str, threads: int | None) -> Engine:
-    installed = [name for name in _PACKAGES if _installed(name)]
-    if not installed:
-        raise EngineError("no engine is installed here: pip install onnxruntime")
+    installed = installed_engines()
     on_gpu = device == Device.AUTO and gpu_present()
     if on_gpu or device not in (Device.AUTO, Device.CPU):
         installed.sort(key=lambda name: name is not EngineName.TORCH)
@@ -81,7 +68,7 @@ def _first_engine(bundle: Bundle, device: str, threads: int | None) -> Engine:
             return _open(installed[0], bundle, Device.CUDA, threads)
         except DeviceError as error:
             logger.info("the GPU is not used: %s", error)
-            installed.sort(key=list(_PACKAGES).index)
+            installed.sort(key=list(PACKAGES).index)
             device = Device.CPU
     return _open(installed[0], bundle, device, threads)
 
@@ -129,7 +116,3 @@ def _open_onnx_runtime(bundle: Bundle, device: str, threads: int | None) -> Engi
 
 def _graph(bundle: Bundle) -> bytes:
     return cached_graph(bundle, cache_folder())
-
-
-def _installed(name: EngineName) -> bool:
-    return find_spec(_PACKAGES[name]) is not None

@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_model.errors import BundleError
-from cxr_model.files.regular_file import MB, read_inside
+from cxr_model.files.bundle_files import CARD_FILE as CARD_FILE
+from cxr_model.files.bundle_files import STARTER as STARTER
+from cxr_model.files.bundle_files import WEIGHTS_FILE as WEIGHTS_FILE
+from cxr_model.files.bundle_files import named, read_card, read_weights_file
 from cxr_model.files.weights import DENSENET_121, Blocks, Tensors, read_weights
 from cxr_model.predict.card import Card, Weights
 from cxr_model.predict.transform import InputSpec, network_input, normalise
@@ -22,20 +25,10 @@ if TYPE_CHECKING:
 
     from cxr_model.predict.network import DenseNet121
 
-CARD_FILE = "card.json"
-WEIGHTS_FILE = "weights.safetensors"
-
-LARGEST_CARD = 4 * MB
-#: DenseNet-121 has 28 MB in float32.
-LARGEST_WEIGHTS = 64 * MB
-
 #: Largest difference of a logit for the reference film. Processors and versions of libraries
 #: differ by about 1e-4, a GPU that rounds to TF32 by about 1e-2; another network by about 1.
 REFERENCE_TOLERANCE = 0.02
 _RELATIVE_TOLERANCE = 1e-3
-
-#: The model that comes with the package.
-STARTER = Path(__file__).resolve().parents[1] / "starter"
 
 _DTYPES = ("float16", "float32")
 
@@ -88,15 +81,13 @@ class Bundle:
         of `blocks`, and for a card with another format or a value out of its range. The network
         is not run: `Predictor.check_reference` runs it.
         """
-        if not path.is_dir():
-            raise BundleError(f"no bundle at {path}: it is a folder with {CARD_FILE}")
-        card_bytes = read_inside(path, CARD_FILE, LARGEST_CARD, BundleError)
-        try:
+        card_bytes = read_card(path)
+        with named(path):
             card = Card.from_bytes(card_bytes)
-            data = _verified_weights(path, card)
+            if card.weights is None:
+                raise BundleError("the card does not name its weights file")
+            data = read_weights_file(path, card.weights.file, card.weights.sha256)
             read_weights(data, card.input.channels, blocks)
-        except BundleError as error:
-            raise BundleError(f"{path}: {error}") from error
         return cls(card, hashlib.sha256(card_bytes).hexdigest(), blocks, card_bytes, data)
 
     def tensors(self) -> Tensors:
@@ -196,17 +187,3 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _verified_weights(path: Path, card: Card) -> bytes:
-    weights = card.weights
-    if weights is None:
-        raise BundleError("the card does not name its weights file")
-    data = read_inside(path, weights.file, LARGEST_WEIGHTS, BundleError)
-    found = hashlib.sha256(data).hexdigest()
-    if found != weights.sha256:
-        raise BundleError(
-            f"{weights.file} is not the file this card was written for: sha256 is {found[:12]}…, "
-            f"the card says {weights.sha256[:12]}…; fetch or train the bundle again"
-        )
-    return data

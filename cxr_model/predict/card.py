@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from cxr_model.errors import BundleError, CalibrationError
+from cxr_model.files.bundle_files import FORMAT as FORMAT
+from cxr_model.files.bundle_files import malformed, parse_card
 from cxr_model.files.card_values import check_card, check_grids
-from cxr_model.files.strict_json import parse_json, shown
+from cxr_model.files.strict_json import parse_json
 from cxr_model.findings import LABELS
 from cxr_model.predict.curves import calibrators_from_card
 from cxr_model.predict.transform import InputSpec
-
-FORMAT = "cxrd-bundle/1"
 
 #: A JSON object. Calibrators, provenance and metrics are kept exactly as read.
 Json = dict[str, Any]
@@ -97,24 +97,9 @@ class Card:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Read a card. Raises BundleError with one line about the first fault."""
-        try:
-            content = parse_json(data)
-        except ValueError as error:
-            raise BundleError(f"the card is not JSON of this software: {error}") from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            found = content.get("format") if isinstance(content, dict) else content
-            raise BundleError(
-                f"this software reads bundles of format {FORMAT!r}, not {shown(found)}"
-            )
-        try:
-            check_card(content)
-            if content["weights"] is None:
-                raise BundleError("the card does not name its weights file")
+        content = parse_card(data)
+        with malformed():
             card = cls._from_json(content)
-        except KeyError as error:
-            raise BundleError(f"the card has no {error}") from error
-        except (TypeError, ValueError, AttributeError) as error:
-            raise BundleError(f"the card is malformed: {error}") from error
         card._check_tables()
         return card
 

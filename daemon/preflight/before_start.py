@@ -12,8 +12,10 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from cxr_model.engine.installed import require_engine
+from cxr_model.files.bundle_files import STARTER, verify_files
 from daemon.config.permissions import readable_by_others
-from daemon.config.settings import Config
+from daemon.config.settings import STARTER_BUNDLE, Config
 from daemon.config.tls import destination_context, ending_soon, listener_context, web_context
 from daemon.errors import RoleFailedError
 from daemon.web.address import require_private
@@ -35,6 +37,7 @@ def require_startable(config: Config, roles: Collection[RoleName]) -> list[str]:
 
     Raises:
         ConfigError: another user may change this node's files, or the token cannot be used.
+        ModelError: the engine is not installed, or the bundle is missing or damaged.
         CertificateError: a certificate cannot be used on any day.
         StorageError: a folder cannot be written.
         RoleFailedError: a port is in use, or an address cannot be listened on.
@@ -45,6 +48,10 @@ def require_startable(config: Config, roles: Collection[RoleName]) -> list[str]:
         with contextlib.suppress(OutOfSpaceError):
             require_writable(folder)
     _require_contexts(config, roles)
+    if RoleName.ANALYST in roles:
+        require_engine(config.model.engine)
+        is_starter = config.model.bundle == STARTER_BUNDLE
+        verify_files(STARTER if is_starter else Path(config.model.bundle))
     if RoleName.WEB in roles:
         require_private(config.web)
         read_token(config)

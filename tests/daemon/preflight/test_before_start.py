@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from cxr_model.engine import installed
+from cxr_model.files.bundle_files import CARD_FILE, STARTER, WEIGHTS_FILE
+from cxr_model.predict.choices import EngineName
 from daemon.config.fields import WebConfig
 from daemon.config.settings import Config
 from daemon.errors import RoleFailedError
@@ -102,6 +106,29 @@ def test_an_address_of_another_machine(tmp_path: Path, monkeypatch: pytest.Monke
     line = refused(tmp_path, monkeypatch=monkeypatch)
     assert "cannot listen on 192.0.2.1" in line
     assert "check listener.host" in line
+
+
+@pytest.mark.parametrize("damage", ["no folder", "no weights", "other weights", "no card"])
+def test_a_bundle_that_is_missing_or_damaged(
+    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle"
+    if damage != "no folder":
+        shutil.copytree(STARTER, bundle)
+    if damage == "no card":
+        (bundle / CARD_FILE).unlink()
+    elif damage == "no weights":
+        (bundle / WEIGHTS_FILE).unlink()
+    elif damage == "other weights":
+        (bundle / WEIGHTS_FILE).write_bytes(bytes(4096))
+    configure(tmp_path, model={"bundle": "bundle"})
+    assert str(bundle) in refused(tmp_path, monkeypatch=monkeypatch)
+
+
+def test_an_engine_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(installed.PACKAGES, EngineName.OPENVINO, "no_such_package")
+    configure(tmp_path, model={"engine": "openvino"})
+    assert "not installed here" in refused(tmp_path, monkeypatch=monkeypatch)
 
 
 def test_a_damaged_store_ends_the_role_that_waits_for_it(tmp_path: Path) -> None:
