@@ -58,6 +58,8 @@ _PIECE_BYTES = 256 << 10
 _SOCKET_TIMEOUT_SECONDS = 0.25
 """Timeout of one read or write, so that a thread notices in time that it has to stop."""
 _POLL_SECONDS = 0.02
+_QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
+"""The option of Linux; other systems have none."""
 _LINGER_SECONDS = 0.25
 """Silence after which this side closes, if the peer does not after an A-ABORT or A-ASSOCIATE-RJ."""
 _MAX_PENDING = 4
@@ -104,6 +106,10 @@ class BoundedSocket(AssociationSocket):
         """
         try:
             count = self._connection.recv_into(view)
+            # A sender that holds back a small packet (Nagle's algorithm, as in dcmtk) would wait up
+            # to 40 ms for a delayed acknowledgement, at each object. The option does not stay set.
+            if _QUICK_ACKNOWLEDGEMENT is not None:
+                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
         except (TimeoutError, ssl.SSLWantReadError):
             return 0
         except OSError as error:

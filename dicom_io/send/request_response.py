@@ -22,6 +22,8 @@ from dicom_io.read.header import is_uid
 from dicom_io.send.store_status import is_warning
 
 _POLL_SECONDS = 1.0
+_QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
+"""The option of Linux; other systems have none."""
 _BYTES_ACKED = struct.Struct("@120xQ")
 """`tcpi_bytes_acked` in Linux's `struct tcp_info`."""
 
@@ -121,6 +123,29 @@ def match_responses(
     # pynetdicom waits without a timeout for a peer that does not read.
     transport.socket.settimeout(network_seconds)
     association.dimse = MatchingProvider(association, transport.socket, peer, response_seconds)
+    _send_and_acknowledge_at_once(transport)
+
+
+def _send_and_acknowledge_at_once(transport: Any) -> None:
+    """Let neither side of a connection hold back the end of a message.
+
+    Nagle's algorithm holds back a small packet until the one before it is acknowledged, and the
+    other side may acknowledge that one after 40 ms: once for each request and once for each
+    response that is written in two parts, as by dcmtk.
+    """
+    connection = transport.socket
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if _QUICK_ACKNOWLEDGEMENT is None:
+        return
+    read = transport.recv
+
+    def read_at_once(count: int) -> Any:
+        # The option does not stay set. A connection that is gone fails at the read.
+        with suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
+        return read(count)
+
+    transport.recv = read_at_once
 
 
 def _difference(message: Any, request: Any) -> str:

@@ -66,7 +66,7 @@ def _program(name: str) -> str | None:
     if path is None:
         return None
     lines = _said(path, "--version").splitlines()
-    return lines[0].strip("$ ") if lines else "unknown"
+    return lines[0].strip("$ ").replace(path, name) if lines else "unknown"
 
 
 def _said(*command: str) -> str:

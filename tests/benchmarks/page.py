@@ -4,12 +4,14 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.parts import PARTS
 from tests.benchmarks.plot import draw_plot
 from tests.benchmarks.results import Fact, Goal, Measure, Part, Ratio, read_results, spread
 from tests.tools.paths import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "images" / "performance.png"
+ALT = "each value with a goal as a multiple of its goal, and memory over the long run"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -23,9 +25,9 @@ def write_report(results: Path, page: Path, plot: Path) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} lacks {BEGIN} or {END}")
-    lines = [*_machine_lines(machine), ""]
-    for part in parts.values():
-        lines += _part_lines(part)
+    lines = [*_machine_lines(machine), "", f"![{ALT}](images/{plot.name})", ""]
+    for name in sorted(parts, key=list(PARTS).index):
+        lines += _part_lines(parts[name])
     text = "\n".join([before + begin, "", *lines, end]) + after
     draw_plot(parts, machine, plot)
     page.write_text(text, encoding="utf-8")

@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib as mpl
 
+from tests.benchmarks.parts import PARTS
 from tests.benchmarks.results import Goal, Part
 
 mpl.use("Agg")
@@ -17,7 +18,7 @@ OURS, MISSED, GREY = "#1f6f8b", "#c0562f", "#8a8a8a"
 
 def draw_plot(parts: dict[str, Part], machine: dict[str, Any], path: Path) -> None:
     """Draw every value that has a goal as a share of it, and the lines of the long run."""
-    rows = [row for part in parts.values() for row in _rows(part)]
+    rows = [row for name in PARTS if name in parts for row in _rows(parts[name])]
     lines = {name: line for part in parts.values() for name, line in part.lines.items()}
     height = max(2.5, 0.34 * len(rows) + 1.2)
     figure, axes = plt.subplots(

@@ -29,11 +29,13 @@ def run(setting: Setting) -> Part:
         part.notes.append("There is no GPU here: it is not measured. Tests run the code path.")
         return part
     _add(part, found)
+    if setting.gpu_output is not None:
+        part.notes.append("It was measured on another machine than the one above.")
     return part
 
 
 def _add(part: Part, found: dict[str, Any]) -> None:
-    part.notes.append(f"{found['gpu']}, torch {found['torch']}, not the machine above")
+    part.notes.append(f"{found['gpu']}, torch {found['torch']}")
     part.facts.append(Fact("memory: copy", found["copy GB/s"], "GB/s"))
     part.facts.append(Fact("largest difference of a logit to the CPU", found["difference"]))
     part.facts += _rates("the engine, from NumPy to NumPy", found["engine"])
