@@ -1,22 +1,22 @@
 """The audit table: one row per revision of a received instance, also as a CSV file."""
 
+import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, and_, func, select, tuple_
+from sqlalchemy import Connection, Select, Text, and_, bindparam, cast, func, select
 
 from storage.files.csv_file import write_csv
-from storage.finding_text import summary
-from storage.images.lookup import load_findings
-from storage.records import FindingRecord, InstanceState, ObjectKind, StudyKey
-from storage.tables.database import Database
-from storage.tables.schema import deliveries, instances, jobs, objects, studies
+from storage.finding_text import ranked, summary_of
+from storage.records import InstanceState, ObjectKind
+from storage.tables.database import Database, parameter, raw_rows, raw_time
+from storage.tables.schema import deliveries, findings, instances, jobs, objects, studies
 
-PAGE_ROWS = 500
+PAGE_ROWS = 1000
 
 _BEFORE_LABELS = (
     "received_at",
@@ -52,11 +52,6 @@ _LATER = (
     "rejected_by",
     "notes",
 )
-_OF_INSTANCE = (
-    *_BEFORE_LABELS,
-    *("purged_at", "source", "study_status", "study_detail"),
-    *("superseded_at", "set_aside_at", "rejected_by"),
-)
 
 
 def columns(labels: Sequence[str]) -> list[str]:
@@ -64,6 +59,12 @@ def columns(labels: Sequence[str]) -> list[str]:
     probabilities = (f"prob_{label}" for label in labels)
     presences = (f"{label}_Present" for label in labels)
     return [*_BEFORE_LABELS, *probabilities, *_AFTER_LABELS, *_LATER, *presences]
+
+
+def _plain_columns(labels: Sequence[str]) -> set[str]:
+    """Return the columns with numbers and times, in which no peer's text can be."""
+    numbers = {"received_at", "revision", "analysed_at", "purged_at", "superseded_at"}
+    return numbers.union(*((f"prob_{label}", f"{label}_Present") for label in labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,25 @@ class Export:
         self._page_rows = page_rows
 
     def write_csv(
-        self, path: Path, labels: Sequence[str], selection: ExportFilter = _NO_FILTER
+        self,
+        path: Path,
+        labels: Sequence[str],
+        selection: ExportFilter = _NO_FILTER,
+        progress: Callable[[int], object] = int,
     ) -> int:
         """Write the audit table of these instances; return the number of rows.
 
-        Raises OutOfSpaceError, SpoolError or another StorageError; then no file is written.
+        `progress` is called with the number of each page's rows when they are read. Raises
+        OutOfSpaceError, SpoolError or another StorageError; then no file is written.
         """
-        return write_csv(path, columns(labels), self.rows(labels, selection))
+        rows = self._cells(labels, selection, progress)
+        return write_csv(path, columns(labels), rows, _plain_columns(labels))
+
+    def count(self, selection: ExportFilter = _NO_FILTER) -> int:
+        """Return the number of rows of an export now."""
+        query = _selected(select(func.count()).select_from(instances), selection)
+        with self._database.reading() as connection:
+            return connection.scalar(query) or 0
 
     def rows(
         self, labels: Sequence[str] = (), selection: ExportFilter = _NO_FILTER
@@ -102,58 +115,61 @@ class Export:
 
         Rows are read in pages, so that a slow caller keeps no transaction open.
         """
-        query = _instances_query(selection)
         names = columns(labels)
+        for cells in self._cells(labels, selection):
+            yield dict(zip(names, cells, strict=True))
+
+    def _cells(
+        self,
+        labels: Sequence[str],
+        selection: ExportFilter,
+        progress: Callable[[int], object] = int,
+    ) -> Iterator[list[str]]:
+        """Yield the cells of each row in the order of `columns`."""
+        query = _selected(_QUERY, selection)
+        place: dict[str, Any] = {"last_time": _BEFORE_ALL, "last_id": 0}
         while True:
             with self._database.reading() as connection:
-                page = _load_page(connection, query.limit(self._page_rows))
+                page = _load_page(connection, query, place, self._page_rows)
             for instance in page.instances:
-                row = _row(page, instance, labels)
-                yield {name: row[name] for name in names}
+                yield _row(page, instance, labels)
+            progress(len(page.instances))
             if len(page.instances) < self._page_rows:
                 return
             last = page.instances[-1]
-            place = tuple_(instances.c.received_at, instances.c.id)
-            query = query.where(place > (last.received_at, last.id))
+            place = {"last_time": raw_time(last[_RECEIVED_AT]), "last_id": last[_ID]}
+
+
+_BEFORE_ALL = datetime(1, 1, 2, tzinfo=UTC)
+_RECEIVED_AT, _STUDY, _ANALYSED_AT = map(
+    _BEFORE_LABELS.index, ("received_at", "study_instance_uid", "analysed_at")
+)
+_ID = -1
+_NO_FINDING = ("", "")
+
+
+class _Report(NamedTuple):
+    """A report of a study."""
+
+    created_at: Any
+    sop_instance_uid: str
+    standing: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Some instances with their findings, and the reports and deliveries of their studies."""
+    """Some instances with their findings, and the reports and deliveries of their studies.
 
-    instances: Sequence[Row[Any]]
-    findings: Mapping[int, Sequence[FindingRecord]]
-    reports: Mapping[StudyKey, Sequence[Row[Any]]]
+    Rows and times are as the driver gives them, see `raw_rows`.
+    """
+
+    instances: Sequence[tuple[Any, ...]]
+    findings: Mapping[int, Sequence[tuple[int, str, float, float, bool]]]
+    reports: Mapping[tuple[str, str], Sequence[_Report]]
     deliveries: Mapping[str, Sequence[str]]
 
 
-def _instances_query(selection: ExportFilter) -> Select[Any]:
-    newer = instances.alias()
-    superseded_at = (
-        select(func.min(newer.c.received_at))
-        .where(
-            newer.c.source == instances.c.source,
-            newer.c.sop_instance_uid == instances.c.sop_instance_uid,
-            newer.c.revision > instances.c.revision,
-        )
-        .scalar_subquery()
-    )
-    query = (
-        select(
-            instances,
-            superseded_at.label("superseded_at"),
-            studies.c.status.label("study_status"),
-            studies.c.detail.label("study_detail"),
-        )
-        .outerjoin(
-            studies,
-            and_(
-                studies.c.source == instances.c.source,
-                studies.c.study_instance_uid == instances.c.study_instance_uid,
-            ),
-        )
-        .order_by(instances.c.received_at, instances.c.id)
-    )
+def _selected(query: Select[Any], selection: ExportFilter) -> Select[Any]:
     if selection.since is not None:
         query = query.where(instances.c.received_at >= selection.since)
     if selection.until is not None:
@@ -165,81 +181,189 @@ def _instances_query(selection: ExportFilter) -> Select[Any]:
     return query
 
 
-def _load_page(connection: Connection, query: Select[Any]) -> _Page:
-    found = connection.execute(query).all()
-    of_studies = select(objects).where(
-        objects.c.kind == ObjectKind.REPORT,
-        objects.c.study_instance_uid.in_({row.study_instance_uid for row in found}),
-    )
-    reports = defaultdict(list)
-    for report in connection.execute(of_studies.order_by(objects.c.id)):
-        reports[StudyKey(report.source, report.study_instance_uid)].append(report)
-    sent = [report.sop_instance_uid for made in reports.values() for report in made]
-    return _Page(
-        instances=found,
-        findings=load_findings(connection, [row.id for row in found]),
-        reports=reports,
-        deliveries=_load_deliveries(connection, sent),
-    )
+def _load_page(
+    connection: Connection, query: Select[Any], place: Mapping[str, Any], limit: int
+) -> _Page:
+    # Two queries: SQLite would use an index for the time alone, and many rows may share a time.
+    found = [*raw_rows(connection, query.where(_AT_PLACE).limit(limit), place)]
+    if len(found) < limit:
+        found += raw_rows(connection, query.where(_BEHIND_PLACE).limit(limit - len(found)), place)
+    of_studies = list({row[_STUDY] for row in found})
+    reports: dict[tuple[str, str], list[_Report]] = defaultdict(list)
+    sent = []
+    for source, study, *report in raw_rows(connection, _REPORTS, {"studies": of_studies}):
+        made = _Report(*report)
+        reports[source, study].append(made)
+        sent.append(made.sop_instance_uid)
+    of_instances: dict[int, list[Any]] = defaultdict(list)
+    for finding in raw_rows(connection, _FINDINGS, {"ids": [row[_ID] for row in found]}):
+        of_instances[finding[0]].append(finding)
+    return _Page(found, of_instances, reports, _load_deliveries(connection, sent))
 
 
 def _load_deliveries(
     connection: Connection, sop_instance_uids: Collection[str]
 ) -> dict[str, list[str]]:
-    query = (
-        select(deliveries, jobs.c.state, objects.c.sop_class_uid.label("made_as"))
-        .join(jobs, jobs.c.id == deliveries.c.job_id)
-        .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
-        .where(deliveries.c.sop_instance_uid.in_(sop_instance_uids))
-        .order_by(deliveries.c.destination)
-    )
     found = defaultdict(list)
-    for row in connection.execute(query):
-        status = f"delivered {_text(row.delivered_at)}" if row.delivered_at else row.state.value
-        if row.sop_class_uid and row.sop_class_uid != row.made_as:
-            status += f" as {row.sop_class_uid}"
-        if row.committed_at:
-            status += f" committed {_text(row.committed_at)}"
-        found[row.sop_instance_uid].append(f"{row.destination}={status}")
+    for row in raw_rows(connection, _DELIVERIES, {"uids": sop_instance_uids}):
+        uid, destination, delivered_at, sent_as, made_as, committed_at, state = row
+        status = f"delivered {_time(delivered_at)}" if delivered_at else state
+        if sent_as and sent_as != made_as:
+            status += f" as {sent_as}"
+        if committed_at:
+            status += f" committed {_time(committed_at)}"
+        found[uid].append(f"{destination}={status}")
     return found
 
 
-def _row(page: _Page, instance: Row[Any], labels: Sequence[str]) -> dict[str, str]:
-    findings = {finding.label: finding for finding in page.findings.get(instance.id, ())}
-    key = StudyKey(instance.source, instance.study_instance_uid)
-    report = _report_of(instance, page.reports.get(key, ()))
-    row = {name: _text(getattr(instance, name)) for name in _OF_INSTANCE}
-    row["notes"] = "; ".join(instance.notes)
-    for label in labels:
-        finding = findings.get(label)
-        row[f"prob_{label}"] = f"{finding.probability:.6f}" if finding else ""
-        row[f"{label}_Present"] = str(int(finding.present)) if finding else ""
-    row["findings"] = summary(findings.values())
-    row["report_sop_instance_uid"] = report.sop_instance_uid if report else ""
-    row["report_standing"] = _text(report.standing) if report else ""
-    row["deliveries"] = ";".join(page.deliveries.get(row["report_sop_instance_uid"], ()))
-    return row
-
-
-def _report_of(instance: Row[Any], reports: Sequence[Row[Any]]) -> Row[Any] | None:
-    """Return the newest report made from this revision before another replaced it."""
-    if instance.analysed_at is None:
-        return None
-    made_with_it = [
-        report
-        for report in reports
-        if report.created_at >= instance.analysed_at
-        and all(
-            end is None or report.created_at < end
-            for end in (instance.superseded_at, instance.set_aside_at)
-        )
+def _row(page: _Page, instance: tuple[Any, ...], labels: Sequence[str]) -> list[str]:
+    """Return the cells in the order of `columns`."""
+    before = list(instance[: len(_BEFORE_LABELS)])
+    purged_at, source, study_status, study_detail, *ends, rejected_by, notes, number = instance[
+        len(_BEFORE_LABELS) :
     ]
-    return made_with_it[-1] if made_with_it else None
+    found = page.findings.get(number, ())
+    cells = {label: (f"{p:.6f}", "1" if here else "0") for _, label, p, _, here in found}
+    mine = [cells.get(label, _NO_FINDING) for label in labels]
+    present = [ranked(label, p, threshold) for _, label, p, threshold, here in found if here]
+    reports = page.reports.get((source, before[_STUDY]), ())
+    report = _report_of(before[_ANALYSED_AT], ends, reports)
+    before[_RECEIVED_AT] = _time(before[_RECEIVED_AT])
+    before[_ANALYSED_AT] = _time(before[_ANALYSED_AT])
+    return [
+        *before,
+        *[probability for probability, _ in mine],
+        summary_of(present),
+        report.sop_instance_uid if report else "",
+        ";".join(page.deliveries.get(report.sop_instance_uid, ())) if report else "",
+        _time(purged_at),
+        source,
+        report.standing if report else "",
+        study_status,
+        study_detail,
+        *map(_time, ends),
+        rejected_by,
+        "" if notes == "[]" else "; ".join(json.loads(notes)),
+        *[is_present for _, is_present in mine],
+    ]
 
 
-def _text(value: object) -> str:
+def _report_of(
+    analysed_at: Any, ends: Collection[Any], reports: Sequence[_Report]
+) -> _Report | None:
+    """Return the newest report made from a revision before another replaced it.
+
+    `ends` are the times when it was superseded and set aside.
+    """
+    if analysed_at is None:
+        return None
+    made_with_it = (
+        report
+        for report in reversed(reports)
+        if report.created_at >= analysed_at
+        and all(end is None or report.created_at < end for end in ends)
+    )
+    return next(made_with_it, None)
+
+
+def _time(value: Any) -> str:
+    """Return a time that `raw_rows` gave, in milliseconds."""
     if value is None:
         return ""
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds")
-    return str(value)
+    if isinstance(value, str) and len(value) == _TIME_LENGTH:
+        return f"{value[:10]}T{value[11:23]}+00:00"
+    return raw_time(value).isoformat(timespec="milliseconds")
+
+
+def _cell(column: Any) -> Any:
+    """Return a column as text, which is empty where the column is null."""
+    return func.coalesce(cast(column, Text), "")
+
+
+_TIME_LENGTH = len("2026-03-01 12:00:00.000000")
+_newer = instances.alias()
+_SUPERSEDED_AT = (
+    select(func.min(_newer.c.received_at))
+    .where(
+        _newer.c.source == instances.c.source,
+        _newer.c.sop_instance_uid == instances.c.sop_instance_uid,
+        _newer.c.revision > instances.c.revision,
+    )
+    .scalar_subquery()
+)
+
+_TIMES = frozenset({"received_at", "analysed_at"})
+_QUERY: Select[Any] = (
+    select(
+        *(
+            instances.c[name] if name in _TIMES else _cell(instances.c[name])
+            for name in _BEFORE_LABELS
+        ),
+        instances.c.purged_at,
+        instances.c.source,
+        _cell(studies.c.status),
+        _cell(studies.c.detail),
+        _SUPERSEDED_AT,
+        instances.c.set_aside_at,
+        _cell(instances.c.rejected_by),
+        cast(instances.c.notes, Text),
+        instances.c.id,
+    )
+    .outerjoin(
+        studies,
+        and_(
+            studies.c.source == instances.c.source,
+            studies.c.study_instance_uid == instances.c.study_instance_uid,
+        ),
+    )
+    .order_by(instances.c.received_at, instances.c.id)
+)
+_LAST_TIME = parameter(instances.c.received_at, "last_time")
+_AT_PLACE = and_(
+    instances.c.received_at == _LAST_TIME, instances.c.id > parameter(instances.c.id, "last_id")
+)
+_BEHIND_PLACE = instances.c.received_at > _LAST_TIME
+
+_REPORTS: Select[Any] = (
+    select(
+        objects.c.source,
+        objects.c.study_instance_uid,
+        objects.c.created_at,
+        objects.c.sop_instance_uid,
+        objects.c.standing,
+    )
+    .where(
+        objects.c.kind == ObjectKind.REPORT,
+        objects.c.form == "",
+        objects.c.study_instance_uid.in_(bindparam("studies", expanding=True)),
+    )
+    .order_by(objects.c.id)
+)
+
+_FINDINGS: Select[Any] = (
+    select(
+        findings.c.instance_id,
+        findings.c.label,
+        findings.c.probability,
+        findings.c.threshold,
+        findings.c.present,
+    )
+    .where(findings.c.instance_id.in_(bindparam("ids", expanding=True)))
+    .order_by(findings.c.instance_id, findings.c.position)
+)
+
+_DELIVERIES: Select[Any] = (
+    select(
+        deliveries.c.sop_instance_uid,
+        deliveries.c.destination,
+        deliveries.c.delivered_at,
+        deliveries.c.sop_class_uid,
+        objects.c.sop_class_uid,
+        deliveries.c.committed_at,
+        jobs.c.state,
+    )
+    .join(jobs, jobs.c.id == deliveries.c.job_id)
+    .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
+    .where(deliveries.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
+    .order_by(deliveries.c.destination)
+)

@@ -37,25 +37,41 @@ def recorded(store: Store, kind: AuditKind, path: Path, write: Callable[[], int]
     return written
 
 
-def export_csv(store: Store, path: Path, since: datetime | None, until: datetime | None) -> int:
+def export_csv(
+    store: Store,
+    path: Path,
+    since: datetime | None,
+    until: datetime | None,
+    progress: Callable[[int], object] = int,
+) -> int:
     """Write the rows of a time span as CSV and return their number. Raises StorageError."""
-    write = partial(store.audit.write_csv, path, since, until)
+    write = partial(store.audit.write_csv, path, since, until, progress)
     return recorded(store, AuditKind.AUDIT_EXPORTED, path, write)
 
 
 def export_messages(
-    config: Config, store: Store, path: Path, since: datetime | None, until: datetime | None
+    config: Config,
+    store: Store,
+    path: Path,
+    since: datetime | None,
+    until: datetime | None,
+    progress: Callable[[int], object] = int,
 ) -> int:
     """Write the rows of a time span as messages of PS3.15 A.5 and return their number.
 
     Raises TrailAlteredError for an altered row, or another StorageError.
     """
-    write = partial(_write_messages, Reporter.of(config), store, path, since, until)
+    write = partial(_write_messages, Reporter.of(config), store, path, since, until, progress)
     return recorded(store, AuditKind.AUDIT_EXPORTED, path, write)
 
 
 def _write_messages(
-    reporter: Reporter, store: Store, path: Path, since: datetime | None, until: datetime | None
+    reporter: Reporter,
+    store: Store,
+    path: Path,
+    since: datetime | None,
+    until: datetime | None,
+    progress: Callable[[int], object],
 ) -> int:
     written = 0
     with durable_file(path, path.parent) as file:
@@ -66,4 +82,5 @@ def _write_messages(
                 )
             file.write(to_xml(reporter.message(row)).encode() + b"\n")
             written += 1
+            progress(1)
     return written

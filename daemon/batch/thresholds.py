@@ -27,5 +27,5 @@ def write_thresholds(path: Path, card: Card, algorithm: Algorithm) -> None:
         algorithm.intended_use,
         algorithm.calibration_text(),
     )
-    rows = ((label, repr(card.thresholds[label]), *of_all) for label in LABELS)
-    write_csv(path, COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in rows))
+    rows = ([label, repr(card.thresholds[label]), *of_all] for label in LABELS)
+    write_csv(path, COLUMNS, rows)

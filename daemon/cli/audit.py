@@ -13,6 +13,7 @@ from daemon.cli.options import (
     UntilOption,
     load_config,
     print_json,
+    progress_bar,
 )
 from daemon.errors import UsageError
 
@@ -36,8 +37,11 @@ def audit_verify(
         noted = None if head is None else AuditHead.parse(head)
     except ValueError as error:
         raise UsageError(f"--head: {error}") from None
-    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
-        found = store.audit.verify(noted)
+    with (
+        Store.open(load_config(config).resolved_database_url, migrate=False) as store,
+        progress_bar(store.audit.count(), "row") as progress,
+    ):
+        found = store.audit.verify(noted, progress)
     if as_json:
         print_json({"ok": True, "rows": found.number, "head": str(found)})
         return
@@ -66,9 +70,12 @@ def audit_export(
     from storage.store import Store
 
     settings = load_config(config)
-    with Store.open(settings.resolved_database_url, migrate=False) as store:
+    with (
+        Store.open(settings.resolved_database_url, migrate=False) as store,
+        progress_bar(store.audit.count(since, until), "row") as progress,
+    ):
         if form is TrailFormat.CSV:
-            written = export_csv(store, out, since, until)
+            written = export_csv(store, out, since, until, progress)
         else:
-            written = export_messages(settings, store, out, since, until)
+            written = export_messages(settings, store, out, since, until, progress)
     typer.echo(f"{written} row(s) in {out}")

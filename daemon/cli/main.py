@@ -24,6 +24,7 @@ from daemon.cli.options import (
     UntilOption,
     load_config,
     print_json,
+    progress_bar,
 )
 from daemon.cli.serve import serve
 from daemon.cli.store import store_app
@@ -243,8 +244,9 @@ def export(
             study_instance_uid=study,
             state=InstanceState(status) if status else None,
         )
-        write = functools.partial(store.export.write_csv, out, LABELS, rows)
-        written = recorded(store, AuditKind.DATA_EXPORTED, out, write)
+        with progress_bar(store.export.count(rows), "row") as progress:
+            write = functools.partial(store.export.write_csv, out, LABELS, rows, progress)
+            written = recorded(store, AuditKind.DATA_EXPORTED, out, write)
     if as_json:
         print_json({"file": str(out), "rows": written})
         return

@@ -8,7 +8,8 @@ row has number 1 and a previous hash of 64 zeros.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from storage.audit.records import AuditHead, AuditRow
 from storage.errors import TrailAlteredError
@@ -20,40 +21,59 @@ EMPTY_HEAD = AuditHead(0, "0" * 64)
 
 def row_hash(previous_hash: str, number: int, *cells: str) -> str:
     """Return the hash of a row. `cells` are recorded_at to detail, in the order above."""
-    hashed = hashlib.sha256()
-    for cell in (previous_hash, str(number), *cells):
-        encoded = cell.encode()
-        hashed.update(b"%d:%b," % (len(encoded), encoded))
-    return hashed.hexdigest()
+    hashed = (previous_hash, str(number), *cells)
+    text = "".join([f"{len(cell)}:{cell}," for cell in hashed])
+    if not text.isascii():
+        text = "".join([f"{len(cell.encode())}:{cell}," for cell in hashed])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def verify_rows(rows: Iterable[AuditRow], noted: AuditHead | None = None) -> AuditHead:
+def verify_rows(rows: Iterable[Sequence[Any]], noted: AuditHead | None = None) -> AuditHead:
     """Verify a whole trail, oldest row first, and return its head.
 
-    Raises TrailAlteredError with the first altered row; with `noted`, also if the trail does not
-    contain that head.
+    A row has the values of an `AuditRow` in their order. Raises TrailAlteredError with the first
+    altered row; with `noted`, also if the trail does not contain that head.
     """
-    head = EMPTY_HEAD
+    number, last_hash = EMPTY_HEAD.number, EMPTY_HEAD.hash
+    noted_number = None if noted is None else noted.number
     if noted is not None and noted.number == 0 and noted != EMPTY_HEAD:
         raise TrailAlteredError(
             1, f"no trail has the head that was noted: before row 1 it is {EMPTY_HEAD}"
         )
     for row in rows:
-        _check(row, head)
-        head = AuditHead(row.number, row.hash)
-        if noted is not None and noted.number == row.number and noted != head:
+        if not _follows(row, number, last_hash):
+            _check(AuditRow(*row), AuditHead(number, last_hash))
+        number, last_hash = row[0], row[-1]
+        if number == noted_number and last_hash != noted.hash:  # type: ignore[union-attr]
             raise TrailAlteredError(
-                row.number,
-                f"row {row.number} is not the one that was noted: it or rows before it were"
-                " replaced",
+                number,
+                f"row {number} is not the one that was noted: it or rows before it were replaced",
             )
-    if noted is not None and noted.number > head.number:
+    if noted is not None and noted.number > number:
         raise TrailAlteredError(
-            head.number + 1,
-            f"row {head.number + 1} and what followed are gone: the trail ends at row"
-            f" {head.number}, and row {noted.number} was noted",
+            number + 1,
+            f"row {number + 1} and what followed are gone: the trail ends at row"
+            f" {number}, and row {noted.number} was noted",
         )
-    return head
+    return AuditHead(number, last_hash)
+
+
+def _follows(row: Sequence[Any], last_number: int, last_hash: str) -> bool:
+    """Return True if a row is the unaltered successor of the last row; False may need a look."""
+    number, at, kind, outcome, actor, host, subject, detail, previous_hash, own_hash = row
+    if number != last_number + 1 or previous_hash != last_hash:
+        return False
+    digits = str(number)
+    try:
+        # As `row_hash` has it, where a hash has 64 characters and all are ASCII.
+        text = (
+            f"64:{previous_hash},{len(digits)}:{digits},{len(at)}:{at},{len(kind)}:{kind},"
+            f"{len(outcome)}:{outcome},{len(actor)}:{actor},{len(host)}:{host},"
+            f"{len(subject)}:{subject},{len(detail)}:{detail},"
+        )
+    except TypeError:
+        return False  # a cell that is no text
+    return text.isascii() and hashlib.sha256(text.encode()).hexdigest() == own_hash
 
 
 def _check(row: AuditRow, last: AuditHead) -> None:

@@ -4,17 +4,18 @@ Rows are numbered from 1 without a gap. The row of an event in the store is comm
 transaction of that event: both are in the store, or neither.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, Select, func, insert, select, text
 
 from storage.audit.chain import EMPTY_HEAD, row_hash, verify_rows
 from storage.audit.records import AuditEntry, AuditHead, AuditKind, AuditOutcome, AuditRow
 from storage.files.csv_file import write_csv
-from storage.tables.database import Database
-from storage.tables.schema import audit_events, storable
+from storage.tables.database import Database, raw_rows
+from storage.tables.schema import SETTINGS, audit_events, storable
 
 PAGE_ROWS = 1000
 
@@ -26,6 +27,9 @@ _SUBJECT_LENGTH = 1000
 _APPEND_LOCK = 0x63787261
 
 COLUMNS = tuple(column.name for column in audit_events.c)
+
+# The kinds that the condition SETTINGS names.
+_SETTINGS_KINDS = frozenset({AuditKind.CONFIGURATION_CHANGED, AuditKind.SOURCES_ADOPTED})
 
 _APPEND = insert(audit_events)
 _LOCK_TRAIL = text("SELECT pg_advisory_xact_lock(:key)")
@@ -68,36 +72,47 @@ class Audit:
 
         Rows are read in pages, so that a slow caller keeps no transaction open.
         """
-        after: int | None = None
-        while page := self.page(after, self._page_rows, since=since, until=until):
-            yield from page
-            after = page[-1].number
+        for page in self._pages(since, until):
+            for row in page:
+                yield AuditRow(*row)
 
-    def page(
+    def page(self, after: int | None, limit: int) -> tuple[AuditRow, ...]:
+        """Return at most `limit` rows after the row `after`, or from the first row on."""
+        return tuple(AuditRow(*row) for row in self._page(after, limit))
+
+    def count(self, since: datetime | None = None, until: datetime | None = None) -> int:
+        """Return the number of rows recorded from `since` to before `until`."""
+        query = _recorded(select(func.count()).select_from(audit_events), since, until)
+        with self._database.reading() as connection:
+            return connection.scalar(query) or 0
+
+    def _pages(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[Sequence[Sequence[Any]]]:
+        after: int | None = None
+        while page := self._page(after, self._page_rows, since, until):
+            yield page
+            after = page[-1][0]
+
+    def _page(
         self,
         after: int | None,
         limit: int,
-        *,
         since: datetime | None = None,
         until: datetime | None = None,
-    ) -> tuple[AuditRow, ...]:
-        """Return at most `limit` rows after the row `after`, or from the first row on."""
-        query = select(audit_events)
+    ) -> Sequence[Sequence[Any]]:
+        query = _recorded(select(audit_events), since, until)
         if after is not None:
             query = query.where(audit_events.c.number > after)
-        if since is not None:
-            query = query.where(audit_events.c.recorded_at >= timestamp(since))
-        if until is not None:
-            query = query.where(audit_events.c.recorded_at < timestamp(until))
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(audit_events.c.number).limit(limit))
-            return tuple(AuditRow(*row) for row in rows)
+            return raw_rows(connection, query.order_by(audit_events.c.number).limit(limit), {})
 
     def latest(self, kind: AuditKind, host: str) -> AuditRow | None:
         """Return the newest row of a kind from a host, or None."""
+        of_start = (SETTINGS,) if kind in _SETTINGS_KINDS else ()
         query = (
             select(audit_events)
-            .where(audit_events.c.kind == kind, audit_events.c.host == host)
+            .where(*of_start, audit_events.c.kind == kind, audit_events.c.host == host)
             .order_by(audit_events.c.number.desc())
             .limit(1)
         )
@@ -110,26 +125,46 @@ class Audit:
         with self._database.reading() as connection:
             return _head(connection)
 
-    def verify(self, noted: AuditHead | None = None) -> AuditHead:
+    def verify(
+        self, noted: AuditHead | None = None, progress: Callable[[int], object] = int
+    ) -> AuditHead:
         """Verify every row in constant memory and return the head.
 
-        Raises TrailAlteredError with the first altered row, also if the trail does not contain the
-        head `noted` earlier.
+        `progress` is called with the number of rows of each page. Raises TrailAlteredError with the
+        first altered row, also if the trail does not contain the head `noted` earlier.
         """
-        return verify_rows(self.rows(), noted)
+        return verify_rows(_counted(self._pages(), progress), noted)
 
     def write_csv(
-        self, path: Path, since: datetime | None = None, until: datetime | None = None
+        self,
+        path: Path,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        progress: Callable[[int], object] = int,
     ) -> int:
-        """Write these rows as CSV; return their number. See `storage.files.csv_file.write_csv`."""
-        return write_csv(
-            path,
-            COLUMNS,
-            (
-                {name: str(getattr(row, name)) for name in COLUMNS}
-                for row in self.rows(since, until)
-            ),
-        )
+        """Write these rows as CSV; return their number. See `storage.files.csv_file.write_csv`.
+
+        `progress` is called with the number of rows of each page.
+        """
+        rows = _counted(self._pages(since, until), progress)
+        # A trail that was altered may have a number or nothing in any cell.
+        return write_csv(path, COLUMNS, (list(map(str, row)) for row in rows))
+
+
+def _counted(
+    pages: Iterable[Sequence[Sequence[Any]]], progress: Callable[[int], object]
+) -> Iterator[Sequence[Any]]:
+    for page in pages:
+        yield from page
+        progress(len(page))
+
+
+def _recorded(query: Select[Any], since: datetime | None, until: datetime | None) -> Select[Any]:
+    if since is not None:
+        query = query.where(audit_events.c.recorded_at >= timestamp(since))
+    if until is not None:
+        query = query.where(audit_events.c.recorded_at < timestamp(until))
+    return query
 
 
 def append(connection: Connection, entry: AuditEntry, now: datetime) -> None:

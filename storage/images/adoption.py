@@ -12,12 +12,16 @@ from storage.images.holds import review
 from storage.images.lookup import of_study
 from storage.queue.transitions import lock_studies
 from storage.records import JobKind, StudyKey
-from storage.tables.schema import audit_events, instances, jobs, objects, studies
+from storage.tables.schema import SETTINGS, audit_events, instances, jobs, objects, studies
 
 
 def adopt_sources(connection: Connection, sources: Mapping[str, str], now: datetime) -> int:
     """Give studies a source inside a transaction; see `Store.adopt_sources`."""
-    done = select(audit_events.c.number).where(audit_events.c.kind == AuditKind.SOURCES_ADOPTED)
+    done = select(audit_events.c.number).where(
+        SETTINGS, audit_events.c.kind == AuditKind.SOURCES_ADOPTED
+    )
+    if connection.scalar(done.limit(1)) is not None:
+        return 0
     rows = connection.execute(
         select(instances.c.study_instance_uid, instances.c.calling_ae_title)
         .where(instances.c.source == "")
@@ -26,7 +30,7 @@ def adopt_sources(connection: Connection, sources: Mapping[str, str], now: datet
     senders: dict[str, set[str]] = defaultdict(set)
     for study, title in rows:
         senders[study].add(title)
-    if not senders or connection.scalar(done.limit(1)) is not None:
+    if not senders:
         return 0
     known = {}
     for study, titles in senders.items():

@@ -1,8 +1,10 @@
 """Connections to SQLite or PostgreSQL, and transactions."""
 
 import contextlib
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Select,
     Table,
     bindparam,
     create_engine,
@@ -151,6 +154,42 @@ def parameter(column: Column[Any], name: str) -> BindParameter[Any]:
     SQLAlchemy takes many times longer to make a statement than to run it.
     """
     return bindparam(name, type_=column.type)
+
+
+def raw_rows(
+    connection: Connection, query: Select[Any], parameters: Mapping[str, Any]
+) -> Sequence[tuple[Any, ...]]:
+    """Return the rows as the driver gives them, without conversion: much faster for many rows.
+
+    SQLite gives times as text, and JSON as text.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        # Decoded by the driver itself, unless a cell is damaged.
+        driver.text_factory = str
+        try:
+            return _fetch(connection, query, parameters)
+        except (sqlite3.OperationalError, OperationalError) as error:
+            if "decode" not in str(error):
+                raise
+        finally:
+            driver.text_factory = _text
+    return _fetch(connection, query, parameters)
+
+
+def _fetch(
+    connection: Connection, query: Select[Any], parameters: Mapping[str, Any]
+) -> Sequence[tuple[Any, ...]]:
+    with connection.execute(query, parameters) as result:
+        return [] if result.cursor is None else result.cursor.fetchall()
+
+
+def raw_time(value: Any) -> datetime:
+    """Return a time that `raw_rows` gave, aware and in UTC."""
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    found: datetime = value.astimezone(UTC)
+    return found
 
 
 class Database:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 from storage.records import (
@@ -165,6 +166,13 @@ instances = Table(
     Index("ix_instances_study", "study_instance_uid"),
     Index("ix_instances_received", "received_at", "id"),
     Index("ix_instances_spool_path", "spool_path"),
+    # The films of an earlier version, which the start looks for.
+    Index(
+        "ix_instances_unnamed",
+        *("source", "study_instance_uid", "patient_id"),
+        sqlite_where=text("patient_name IS NULL"),
+        postgresql_where=text("patient_name IS NULL"),
+    ),
 )
 
 findings = Table(
@@ -291,6 +299,9 @@ commitment_inquiries = Table(
     Index("ix_commitment_inquiries_transaction", "transaction_uid", "peer"),
 )
 
+SETTINGS = text("kind IN ('configuration_changed', 'sources_adopted')")
+"""The condition of `ix_audit_events_settings`; a query that is to use it repeats this text."""
+
 # Every cell is text: a row is hashed as it is stored (storage.audit.chain).
 audit_events = Table(
     "audit_events",
@@ -305,6 +316,13 @@ audit_events = Table(
     Column("detail", StorableText, nullable=False),
     Column("previous_hash", StorableText, nullable=False),
     Column("hash", StorableText, nullable=False),
+    # The few rows that the start looks for in a long trail.
+    Index(
+        "ix_audit_events_settings",
+        *("kind", "host", "number"),
+        sqlite_where=SETTINGS,
+        postgresql_where=SETTINGS,
+    ),
 )
 
 # The last row read by each reader of the trail, and the process that holds its lease.

@@ -3,9 +3,11 @@
 import contextlib
 import csv
 import errno
+import io
 import os
 import re
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -318,23 +320,49 @@ def test_a_failed_export_keeps_the_previous_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "audit.csv"
-    write_csv(path, ["a"], [{"a": "former"}])
+    write_csv(path, ["a"], [["former"]])
 
     def fail(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OutOfSpaceError):
-        write_csv(path, ["a"], [{"a": "latter"}])
+        write_csv(path, ["a"], [["latter"]])
     assert path.read_text() == "a\nformer\n"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_error_during_an_export_leaves_no_file(tmp_path: Path) -> None:
-    def rows() -> Iterator[dict[str, str]]:
-        yield {"a": "1"}
+    def rows() -> Iterator[list[str]]:
+        yield ["1"]
         raise StorageError("the store went away")
 
     with pytest.raises(StorageError, match="went away"):
         write_csv(tmp_path / "audit.csv", ["a"], rows())
     assert list(tmp_path.iterdir()) == []
+
+
+@given(st.lists(st.lists(st.text('=+-@;,\t\r\n" a1', max_size=5), min_size=2, max_size=2)))
+def test_rows_are_those_of_a_csv_writer_with_every_cell_neutralised(rows: list[list[str]]) -> None:
+    expected = io.StringIO(newline="")
+    csv.writer(expected).writerows([["a", "b"], *([neutralise(c) for c in row] for row in rows)])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        assert write_csv(path, ["a", "b"], [list(row) for row in rows]) == len(rows)
+        assert path.read_bytes() == expected.getvalue().encode()
+
+
+def test_many_instances_of_one_moment_are_on_several_pages(
+    store: Store, database_url: str, tmp_path: Path
+) -> None:
+    for number in range(5):
+        store.record_instance(new_instance(f"1.{number}", f"pixels {number}"), 0)
+    pages: list[int] = []
+    with open_database(database_url) as database:
+        export = Export(database, page_rows=2)
+        assert export.count() == 5
+        assert export.write_csv(tmp_path / "audit.csv", LABELS, progress=pages.append) == 5
+        rows = list(export.rows(LABELS))
+    assert pages == [2, 2, 1]
+    assert rows == list(store.export.rows(LABELS))
+    assert [row["sop_instance_uid"] for row in rows] == [f"1.{number}" for number in range(5)]
