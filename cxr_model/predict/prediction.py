@@ -1,6 +1,6 @@
 """The calibrated findings of one image and their maps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +45,11 @@ class Prediction:
     geometry: Geometry
     baseline: npt.NDArray[np.float32] | None = None
 
-    def heat(self, label: str) -> npt.NDArray[np.float32]:
+    def heat(self, label: str, shape: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
         """Return the map to draw, float32 (rows, cols) on the image's pixels.
+
+        `shape` are the rows and columns of a smaller picture of the image, if the map is drawn on
+        one.
 
         It holds the contributions of `label` less those of the mean film, so that it is hot where
         this film differs, and not where every film has its heart. With the features linear in the
@@ -55,9 +58,11 @@ class Prediction:
         """
         index = LABELS.index(label)
         grid = self.maps[index]
-        return self.geometry.to_original(
-            grid if self.baseline is None else grid - self.baseline[index]
-        )
+        geometry = self.geometry
+        if shape is not None:
+            # Its margins are shares of the sides, and the rest are pixels of the network's input.
+            geometry = replace(geometry, rows=shape[0], cols=shape[1])
+        return geometry.to_original(grid if self.baseline is None else grid - self.baseline[index])
 
     def finding(self, label: str) -> Finding:
         """Return the finding of `label`. Raises KeyError if `label` is not in `LABELS`."""

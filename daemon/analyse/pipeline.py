@@ -261,9 +261,10 @@ class Pipeline:
         }
         return draw_summary(upright, prediction, scales, captions)
 
-    def heatmaps(self, pixels: GreyImage, prediction: Prediction) -> Iterator[Drawing]:
+    def heatmaps(self, picture: GreyImage, prediction: Prediction) -> Iterator[Drawing]:
         """Draw one overlay per finding at or above its threshold; an absent finding gets none.
 
+        `picture` is the film of the prediction as it is stored, uint8 (rows, cols), or reduced.
         With `model.heatmaps: validated` a finding whose maps are not validated gets none, either.
         """
         card = self._predictor.bundle.card
@@ -272,8 +273,8 @@ class Pipeline:
                 continue
             location = location_sentence(card.metrics, finding.label)
             rgb = render(
-                pixels,
-                prediction.heat(finding.label),
+                picture,
+                prediction.heat(finding.label, (picture.shape[0], picture.shape[1])),
                 scale=card.map_scales[finding.label],
                 legend=Legend(
                     finding=finding.label.replace("_", " "),
@@ -283,7 +284,7 @@ class Pipeline:
                     model=_named(card),
                 ),
             )
-            yield Drawing(finding, rgb, rgb.shape[0] - pixels.shape[0], location)
+            yield Drawing(finding, rgb, rgb.shape[0] - picture.shape[0], location)
 
     def self_test(self) -> float:
         """Return the largest difference between mean(map) + bias and the logit; it is about 0."""

@@ -6,7 +6,7 @@ Only the decoder process unpacks and decodes; this process reads the identifiers
 from dataclasses import dataclass
 
 from daemon.analyse.pipeline import Pipeline
-from daemon.analyse.reader.film import Film, Refusal
+from daemon.analyse.reader.film import FULL_SIZE, Film, Refusal, Wanted
 from daemon.analyse.reader.film_file import Form, unpack_start
 from daemon.batch.csv_report import IDENTIFIERS
 from daemon.batch.find_files import InputFile
@@ -30,7 +30,9 @@ class ReadFile:
     identifiers: tuple[str, ...] = ()
 
 
-def read_file(pipeline: Pipeline, rules: Rules, file: InputFile) -> ReadFile:
+def read_file(
+    pipeline: Pipeline, rules: Rules, file: InputFile, wanted: Wanted = FULL_SIZE
+) -> ReadFile:
     """Read, gate, decode and check a file. Never raises: an unexpected error is a refusal."""
     if file.not_read:
         return ReadFile(file, Refusal(Reason.UNSUPPORTED_FILE, file.not_read))
@@ -42,7 +44,7 @@ def read_file(pipeline: Pipeline, rules: Rules, file: InputFile) -> ReadFile:
         if form is not Form.PICTURE:
             start = unpack_start(data, _UNPACKED_BYTES) if form is Form.PACKED_OBJECT else data
             identifiers = read_identifiers(start, IDENTIFIERS)
-        film = pipeline.read(data, rules, form)
+        film = pipeline.read(data, rules, form, wanted)
     except OSError as error:
         film = Refusal(_unreadable(file), error.strerror or type(error).__name__)
     except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest

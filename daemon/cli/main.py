@@ -181,6 +181,16 @@ def analyse(
             "or analysed unchecked.",
         ),
     ] = PictureRule.REFUSE,
+    picture_max_side: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Most pixels on the longer side of the film in a heatmap; 0 is full size.",
+        ),
+    ] = 1536,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that read films; 0 is one per processor.")
+    ] = 0,
     config: ConfigOption = None,
 ) -> None:
     """Analyse files or directories into OUT: final_clinical_report.csv, heatmaps/, dashboard.html.
@@ -198,9 +208,13 @@ def analyse(
         identifiers=not no_identifiers,
         limits=DecoderLimits.of(settings.analyst),
         rules=Rules(picture_check=picture_check),
+        workers=workers or None,
+        picture_side=picture_max_side or None,
         now=datetime.datetime.now(datetime.UTC),
         echo=lambda line: typer.echo(line, err=True),
     )
+    if summary.work:
+        typer.echo(summary.work, err=True)
     typer.echo(str(summary))
     if summary.unreadable:
         raise UsageError(

@@ -3,6 +3,7 @@
 import csv
 import datetime
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,9 +22,10 @@ from PIL import Image
 from cxr_model.check.appearance import View
 from cxr_model.findings import LABELS
 from daemon.analyse.pipeline import Pipeline
-from daemon.analyse.reader.film import Film, Refusal
+from daemon.analyse.reader.film import Film, Refusal, Wanted
 from daemon.analyse.reader.film_file import Form
-from daemon.batch.analyse_files import Batch, Summary, analyse_files, map_in_order
+from daemon.batch.analyse_files import Summary, analyse_files
+from daemon.batch.batch import Batch, map_in_order
 from daemon.batch.csv_report import COLUMNS, Report, Row, read_rows
 from daemon.batch.find_files import InputFile, find_files
 from daemon.config.settings import ModelConfig
@@ -129,6 +131,29 @@ def test_the_rule_decides_on_a_picture_that_is_no_chest(
     assert not any("lateral" in row.detail for row in unchecked)
 
 
+def test_a_run_says_how_long_each_stage_took(films: Path, tmp_path: Path, bundle: Path) -> None:
+    summary, _ = analyse(films, tmp_path / "out", bundle)
+    assert re.fullmatch(
+        r"9 file\(s\) in \d+\.\d s, \d+\.\d/s; per file: "
+        r"reading \d+ ms \(\d+%\), network .*, drawing .*, writing \d+ ms \(\d+%\)",
+        summary.work,
+    )
+    again, _ = analyse(films, tmp_path / "out", bundle)
+    assert again.work == ""
+
+
+@pytest.mark.parametrize(("side", "longest"), [(90, 90), (None, 192)])
+def test_heatmaps_have_the_size_asked_for(
+    films: Path, tmp_path: Path, pipeline: Pipeline, side: int | None, longest: int
+) -> None:
+    files = find_files([films], tmp_path / "none")[:1]
+    (row,) = Batch(pipeline, tmp_path, picture_side=side).run(files)
+    assert row.reason is None
+    with Image.open(tmp_path / row.heatmaps[0]) as drawn:
+        assert drawn.width == round(longest * 160 / 192)
+        assert drawn.height >= longest
+
+
 def files_in(out: Path) -> set[str]:
     return {
         path.relative_to(out).as_posix() for path in (out / "heatmaps").rglob("*") if path.is_file()
@@ -194,10 +219,10 @@ def test_a_file_that_breaks_the_reader_does_not_stop_the_run(
 ) -> None:
     read = pipeline.read
 
-    def fail(data: bytes, rules: Rules, form: Form) -> Film | Refusal:
+    def fail(data: bytes, rules: Rules, form: Form, wanted: Wanted) -> Film | Refusal:
         if form is Form.OBJECT:
             raise ZeroDivisionError("never seen before")
-        return read(data, rules, form)
+        return read(data, rules, form, wanted)
 
     monkeypatch.setattr(pipeline, "read", fail)
     rows = list(Batch(pipeline, tmp_path / "out").run(find_files([films], tmp_path / "none")))
