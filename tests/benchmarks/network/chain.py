@@ -8,6 +8,7 @@ a second storescp. Its script is started and has its model loaded before the tim
 import contextlib
 import functools
 import os
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pynetdicom import AE, evt
 from tests.benchmarks.films import Films, write_films
 from tests.benchmarks.results import Fact, Measure, Part, Ratio, at_most
 from tests.benchmarks.setting import Setting
-from tests.benchmarks.sides.programs import LARGEST_PDU, Serve, storescp
+from tests.benchmarks.sides.programs import LARGEST_PDU, Serve, sending_at_once, storescp
 from tests.benchmarks.sides.senders import send
 from tests.benchmarks.sides.worker_process import WorkerProcess
 from tests.benchmarks.timing import alternate, seconds
@@ -28,7 +29,9 @@ from tests.tools.waiting import wait_until
 QUIET_SECONDS = 1.0
 PATIENCE = 900.0
 WIDE = ("-pdu", str(LARGEST_PDU))
-OURS, CHAIN, CHAIN_ON_CORES = "cxrd", "single programs", "single programs, a script per core"
+OURS, CHAIN = "cxrd", "single programs"
+AT_ONCE = "single programs without Nagle"
+TUNED = "single programs without Nagle, a script per core"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +50,16 @@ def run(setting: Setting) -> Part:
     warm_up = write_films(setting.folder / "warm-up", 4, block=3)
     cores = len(os.sched_getaffinity(0))
     with (
-        contextlib.ExitStack() as stack,
         _Cxrd(setting.folder / "cxrd") as cxrd,
         _Programs(setting.folder / "chain", 1, cores) as chain,
+        _Programs(setting.folder / "at-once", 1, cores, at_once=True) as at_once,
+        _Programs(setting.folder / "tuned", cores, 1, at_once=True) as tuned,
     ):
-        sides: dict[str, _Cxrd | _Programs] = {OURS: cxrd, CHAIN: chain}
-        if cores > 1:
-            sides[CHAIN_ON_CORES] = _Programs(setting.folder / "chains", cores, 1)
-            stack.enter_context(sides[CHAIN_ON_CORES])
-        for side in sides.values():
+        sides: dict[str, _Cxrd | _Programs] = {OURS: cxrd, CHAIN: chain, TUNED: tuned}
+        for side in (*sides.values(), at_once):
             side.send(warm_up)
         _measure_many(part, setting, films, sides)
-        _measure_one(part, setting, single, cxrd, chain)
+        _measure_one(part, setting, single, cxrd, {CHAIN: chain, AT_ONCE: at_once})
         part.facts.append(
             Fact("heatmaps of a study", cxrd.heatmaps / max(1, cxrd.reports), "pictures")
         )
@@ -85,58 +86,62 @@ def _measure_many(
             values,
             [
                 Ratio(OURS, CHAIN, "of the time of the single programs", at_most(1.5)),
-                Ratio(OURS, CHAIN_ON_CORES, "of their time with a script per core"),
+                Ratio(OURS, TUNED, "of their time without Nagle and with a script per core"),
             ],
         ),
         Measure(
             f"{title} object",
             "s",
             {name: [one.everything for one in series] for name, series in spans.items()},
-            [Ratio(OURS, CHAIN, "of the time of the single programs")],
+            [
+                Ratio(OURS, CHAIN, "of the time of the single programs"),
+                Ratio(OURS, TUNED, "of their time without Nagle and with a script per core"),
+            ],
         ),
     ]
 
 
 def _measure_one(
-    part: Part, setting: Setting, film: Films, cxrd: "_Cxrd", chain: "_Programs"
+    part: Part, setting: Setting, film: Films, cxrd: "_Cxrd", chains: "dict[str, _Programs]"
 ) -> None:
-    behind: dict[str, list[float]] = {OURS: [], CHAIN: []}
+    behind: dict[str, list[float]] = {name: [] for name in (OURS, *chains)}
 
     def ours() -> float:
         span, after_last_byte = cxrd.send_one(film)
         behind[OURS].append(after_last_byte)
         return span
 
-    def programs() -> float:
-        span = chain.send(film).report
-        behind[CHAIN].append(span - chain.receiving)
+    def programs(name: str) -> float:
+        span = chains[name].send(film).report
+        behind[name].append(span - chains[name].receiving)
         return span
 
-    runs = setting.pick(15, 3)
-    values = alternate(runs, {OURS: ours, CHAIN: programs})
+    values = alternate(
+        setting.pick(15, 3),
+        {OURS: ours, **{name: functools.partial(programs, name) for name in chains}},
+    )
     part.measures += [
+        Measure("one study at an idle node, from its first byte to its report", "s", values),
         Measure(
-            "one study at an idle node, from its first byte to its report",
-            "s",
-            values,
-            [Ratio(OURS, CHAIN, "of the time of the single programs")],
-        ),
-        Measure(
-            "the same from its last byte (single programs: script and second storescu)",
-            "s",
-            behind,
-            [Ratio(OURS, CHAIN, "of the time of the single programs")],
+            "the same from its last byte (single programs: script and second storescu)", "s", behind
         ),
     ]
-    middle = {name: sorted(series)[len(series) // 2] for name, series in behind.items()}
-    part.facts.append(
-        Fact(
-            "idle study from its last byte, more than the single programs",
-            middle[OURS] - middle[CHAIN],
-            "s",
-            at_most(0.3),
-        )
-    )
+    middle = {name: statistics.median(series) for name, series in behind.items()}
+    whole = {name: statistics.median(series) for name, series in values.items()}
+    for name in chains:
+        part.facts += [
+            Fact(
+                f"idle study from its last byte, more than the {name} for one film",
+                middle[OURS] - whole[name],
+                "s",
+                at_most(0.3),
+            ),
+            Fact(
+                f"idle study from its last byte, more than the {name} from theirs",
+                middle[OURS] - middle[name],
+                "s",
+            ),
+        ]
 
 
 class _Destination:
@@ -240,12 +245,14 @@ def _note_time(event: evt.Event, times: list[float]) -> None:
 class _Programs(contextlib.AbstractContextManager["_Programs"]):
     """The chain of single programs, with one script or several that share the films."""
 
-    def __init__(self, folder: Path, scripts: int, threads: int) -> None:
+    def __init__(self, folder: Path, scripts: int, threads: int, *, at_once: bool = False) -> None:
+        self._at_once = at_once
         self._received, self._made = folder / "received", folder / "made"
         self._destination = _Destination(folder / "pacs")
         self._stack = contextlib.ExitStack()
-        self._in = self._stack.enter_context(storescp(self._received, *WIDE))
-        self._out = self._stack.enter_context(storescp(folder / "pacs", *WIDE))
+        with sending_at_once(at_once):
+            self._in = self._stack.enter_context(storescp(self._received, *WIDE))
+            self._out = self._stack.enter_context(storescp(folder / "pacs", *WIDE))
         self._made.mkdir()
         module = "tests.benchmarks.sides.plain_script"
         self._scripts = [
@@ -260,6 +267,10 @@ class _Programs(contextlib.AbstractContextManager["_Programs"]):
     def send(self, films: Films) -> Spans:
         """Run the three programs one after another."""
         _prepare(films)
+        with sending_at_once(self._at_once):
+            return self._send(films)
+
+    def _send(self, films: Films) -> Spans:
         started = time.time()
         self.receiving = seconds(lambda: send(films.paths, self._in))
         self._work(sorted(self._received.iterdir()))

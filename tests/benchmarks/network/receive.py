@@ -8,6 +8,7 @@ none, so the time to write its dirty pages afterwards is shown too.
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.benchmarks.sides.programs import (
     emptied,
     listener,
     orthanc,
+    sending_at_once,
     serve,
     storescp,
 )
@@ -54,55 +56,71 @@ def run(setting: Setting) -> Part:
     warm_up = write_films(setting.folder / "warm-up", WARM_UP, SIDE_HALF_MB, block=9)
     large = write_films(setting.folder / "large", setting.pick(100, 10), SIDE_10_MB, block=1)
     small = write_films(setting.folder / "small", setting.pick(1000, 60), SIDE_HALF_MB, block=2)
-    runs = setting.pick(5, 1)
-    one = _Case(setting.folder, large, warm_up, [large.paths])
-    parallel = _Case(
-        setting.folder, large, warm_up, [large.paths[n::SENDERS] for n in range(SENDERS)]
+    groups = [large.paths[n::SENDERS] for n in range(SENDERS)]
+    one, parallel, many = (
+        _Case(setting.folder, films, warm_up, paths)
+        for films, paths in ((large, [large.paths]), (large, groups), (small, [small.paths]))
     )
-    many = _Case(setting.folder, small, warm_up, [small.paths])
-    size = large.megabytes / len(large.paths)
-    cases = [
-        (
-            f"{len(large.paths)} DX of {size:.0f} MB in one association",
-            one,
-            (WHOLE, ALONE, STORESCP, LARGE_PDU, ORTHANC),
-            [
-                Ratio(STORESCP, WHOLE, "times as fast as storescp", at_least(1.5)),
-                Ratio(LARGE_PDU, WHOLE, "times as fast as storescp with its largest PDU"),
-                Ratio(ORTHANC, WHOLE, "times as fast as Orthanc", at_least(2)),
-                Ratio(STORESCP, ALONE, "listener alone, times as fast as storescp"),
-                Ratio(ORTHANC, ALONE, "listener alone, times as fast as Orthanc"),
-            ],
-        ),
-        (
-            f"the same films from {SENDERS} senders at once",
-            parallel,
-            (WHOLE, ALONE, FORKING, ORTHANC),
-            [
-                Ratio(ORTHANC, WHOLE, "times as fast as Orthanc", at_least(1.5)),
-                Ratio(ORTHANC, ALONE, "listener alone, times as fast as Orthanc"),
-                Ratio(FORKING, WHOLE, "times as fast as storescp with a process per sender"),
-            ],
-        ),
-        (
-            f"{len(small.paths)} DX of 0.5 MB in one association",
-            many,
-            (WHOLE, ALONE, STORESCP, ORTHANC),
-            [
-                Ratio(ORTHANC, WHOLE, "times as fast as Orthanc", at_least(1)),
-                Ratio(ORTHANC, ALONE, "listener alone, times as fast as Orthanc"),
-                Ratio(STORESCP, WHOLE, "times as fast as storescp, which syncs nothing"),
-            ],
-        ),
+    count, size = len(large.paths), large.megabytes / len(large.paths)
+    goals = [
+        Ratio(STORESCP, WHOLE, "times as fast as storescp", at_least(1.5)),
+        Ratio(LARGE_PDU, WHOLE, "times as fast as storescp with its largest PDU"),
+        Ratio(ORTHANC, WHOLE, "times as fast as Orthanc", at_least(2)),
+        Ratio(STORESCP, ALONE, "listener alone, times as fast as storescp"),
+        Ratio(ORTHANC, ALONE, "listener alone, times as fast as Orthanc"),
     ]
-    for title, case, names, ratios in cases:
-        values = alternate(runs, {name: partial(case.run, name, part) for name in names})
-        kept = {name: series for name, series in values.items() if series[0] > 0}
-        part.measures.append(Measure(title, "s", kept, ratios))
-        part.measures.append(
-            Measure(f"{title}: sync afterwards", "s", {n: case.flushes[n] for n in kept})
-        )
+    _measure(part, f"{count} DX of {size:.0f} MB in one association", one, setting, goals)
+    _measure(
+        part, f"{count} DX in one association, without Nagle", one, setting, _unwanted(goals), True
+    )
+    _measure(
+        part,
+        f"{count} DX from {SENDERS} senders at once",
+        parallel,
+        setting,
+        [
+            Ratio(ORTHANC, WHOLE, "times as fast as Orthanc", at_least(1.5)),
+            Ratio(ORTHANC, ALONE, "listener alone, times as fast as Orthanc"),
+            Ratio(FORKING, WHOLE, "times as fast as storescp with a process per sender"),
+        ],
+    )
+    goals = [
+        Ratio(ORTHANC, WHOLE, "times as fast as Orthanc", at_least(1)),
+        Ratio(ORTHANC, ALONE, "listener alone, times as fast as Orthanc"),
+        Ratio(STORESCP, WHOLE, "times as fast as storescp, which syncs nothing"),
+    ]
+    title = f"{len(small.paths)} DX of 0.5 MB in one association"
+    _measure(part, title, many, setting, goals)
+    _measure(part, f"{title}, without Nagle", many, setting, _unwanted(goals), True)
     return part
+
+
+def _unwanted(ratios: Sequence[Ratio]) -> list[Ratio]:
+    """Return the ratios without their goals."""
+    return [replace(ratio, goal=None) for ratio in ratios]
+
+
+def _measure(
+    part: Part,
+    title: str,
+    case: "_Case",
+    setting: Setting,
+    ratios: list[Ratio],
+    at_once: bool = False,
+) -> None:
+    """Add the seconds of every side that a ratio names, and of the sync afterwards."""
+    names = dict.fromkeys(name for ratio in ratios for name in (ratio.under, ratio.over))
+    case.flushes = {}
+    with sending_at_once(at_once):
+        values = alternate(
+            setting.pick(5, 1), {name: partial(case.run, name, part) for name in names}
+        )
+    kept = {name: series for name, series in values.items() if series[0] > 0}
+    flushes = {name: case.flushes[name] for name in kept}
+    part.measures += [
+        Measure(title, "s", kept, ratios),
+        Measure(f"{title}: sync afterwards", "s", flushes),
+    ]
 
 
 class _Case:

@@ -40,6 +40,22 @@ def program(name: str) -> str:
 
 
 @contextlib.contextmanager
+def sending_at_once(wanted: bool = True) -> Iterator[None]:
+    """Let dcmtk's programs and Orthanc that start meanwhile switch Nagle's algorithm off.
+
+    With it, which is their default, they hold back the end of a message for up to 40 ms.
+    """
+    if not wanted:
+        yield
+        return
+    os.environ["TCP_NODELAY"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["TCP_NODELAY"]
+
+
+@contextlib.contextmanager
 def storescp(folder: Path, *options: str) -> Iterator[int]:
     """Run storescp into `folder` and yield its port. It neither syncs nor checks what it writes."""
     folder.mkdir(parents=True, exist_ok=True)
