@@ -1,5 +1,7 @@
 """No acknowledged image is lost: roles are killed, the PACS is down, the daemon is stopped."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,37 @@ def test_every_acknowledged_image_survives_a_killed_analyst(
         assert len(study.reports) == 1
         assert len(pacs.reports_of(study.study_instance_uid)) == 1
     assert daemon.log.count("analyst stopped: signal SIGKILL") == 2
+
+
+@pytest.mark.slow
+def test_images_in_work_together_survive_a_killed_reader_and_a_killed_analyst(
+    tmp_path: Path, bundle: Path, pacs: RecordingPacs
+) -> None:
+    images = [film(f"together-{number}") for number in range(STUDIES)]
+    with RunningDaemon(tmp_path / "node", bundle, pacs.port, {"analyst": {"workers": 4}}) as daemon:
+        daemon.send(*images)
+        wait_until(lambda: "is analysed" in daemon.log, "some work done")
+        for reader in children_of(daemon.process_of("analyst")):
+            os.kill(reader, signal.SIGKILL)
+        kill_after_some_work(daemon)
+        wait_until(lambda: len(pacs.of("SR")) == STUDIES, "a report per study", seconds=180)
+        with daemon.store() as store:
+            studies = [
+                store.results.study(read_header(image).study_instance_uid) for image in images
+            ]
+            assert store.jobs.list(state=JobState.PARKED) == ()
+    for study in studies:
+        assert [item.state for item in study.instances] == [InstanceState.ANALYSED]
+        assert len(study.reports) == 1
+
+
+def children_of(process: int) -> list[int]:
+    """Return the readers of an analyst."""
+    threads = Path(f"/proc/{process}/task").iterdir()
+    children = [int(child) for task in threads for child in (task / "children").read_text().split()]
+    return [
+        child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 @pytest.mark.slow

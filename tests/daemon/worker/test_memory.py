@@ -28,4 +28,4 @@ def test_the_memory_of_threads_is_returned() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < 20_000_000
+    assert int(done.stdout) < 4_000_000
