@@ -5,6 +5,7 @@ does not load the network.
 """
 
 import functools
+import gc
 import logging
 import resource
 import ssl
@@ -191,6 +192,8 @@ def run(context: RoleContext) -> None:
             for name, target in (("commitment", responder.run), ("sweep", sweep)):
                 arguments = (context.stop,)
                 threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
+            # pynetdicom collects garbage again and again: what lives from the start is left out.
+            gc.freeze()
             context.ready()
             context.stop.wait()
 
