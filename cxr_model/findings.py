@@ -19,3 +19,6 @@ LABELS: tuple[str, ...] = (
 )
 
 NO_FINDING = "No Abnormalities Detected"
+
+#: Row of a table of metrics that holds the means over the labels.
+MEAN = "mean"

@@ -12,9 +12,10 @@ from cxr_model.calibrate.prevalence import before_shift
 from cxr_model.data.patients import PatientSet, recorded_sets
 from cxr_model.data.predictions import Predictions
 from cxr_model.evaluate.bootstrap import RESAMPLES
-from cxr_model.evaluate.evaluation import MEAN, groups, metrics_table, source_name
+from cxr_model.evaluate.evaluation import groups, metrics_table, source_name
 from cxr_model.evaluate.localisation import Localisation, localisation_card
 from cxr_model.evaluate.stability import stability_card
+from cxr_model.findings import MEAN
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import Card
 

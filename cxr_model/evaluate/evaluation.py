@@ -16,9 +16,8 @@ from cxr_model.data.predictions import Predictions
 from cxr_model.evaluate import metrics
 from cxr_model.evaluate.bootstrap import RESAMPLES, Resampling, bootstrap, interval
 from cxr_model.evaluate.unseen import slope_of
+from cxr_model.findings import MEAN
 from cxr_model.predict.curves import Floats
-
-MEAN = "mean"
 
 #: First columns of a metrics table; more follow.
 COLUMNS = ("label", "n", "positives", "auc", "brier", "nll", "ece_mass", "ece_width")

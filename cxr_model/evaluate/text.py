@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from cxr_model.evaluate.evaluation import MEAN
-from cxr_model.evaluate.localisation import Localisation, Score
+from cxr_model.findings import MEAN
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.card import agrees
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cxr_model.evaluate.localisation import Localisation, Score
 
 # Entries of a card that only this software uses or that are too long to read.
 _NOT_SHOWN = frozenset(
@@ -52,7 +54,7 @@ def operating_text(bundle: Bundle) -> str:
     return "\n".join([rule, *_calls_lines(record), "", *_aligned(_label_rows(bundle))])
 
 
-def evaluation_text(table: pd.DataFrame) -> str:
+def evaluation_text(table: "pd.DataFrame") -> str:
     """Return the scores of a metrics table; ECE stands beside AUC, Brier, NLL and noise floor."""
     header = ["label", "n", "positives", "AUC (95 %)", "Brier", "NLL", "ECE", "noise floor"]
     rows = [header]
@@ -84,7 +86,7 @@ def slope_line(slope: float, low: float, high: float) -> str:
     return f"calibration slope of all labels {slope:.2f} ({low:.2f} to {high:.2f}): {says}"
 
 
-def by_source_text(by_group: pd.DataFrame) -> str:
+def by_source_text(by_group: "pd.DataFrame") -> str:
     """Return the mean AUC of each source as text, from `Evaluation.by_group`; "" without sources.
 
     The column `labels` is the number of labels in the mean.
@@ -98,7 +100,7 @@ def by_source_text(by_group: pd.DataFrame) -> str:
     return "\n".join(_aligned(rows)) if len(rows) > 1 else ""
 
 
-def stability_text(table: pd.DataFrame) -> str:
+def stability_text(table: "pd.DataFrame") -> str:
     """Return the output of `measure_stability` as text."""
     calls = ("calls before", "after", "appear", "vanish", "changed (95 %)", "calls per film")
     rows = [["change", *calls, "change of probability (95 %)", "largest"]]
@@ -116,7 +118,7 @@ def stability_text(table: pd.DataFrame) -> str:
     return "\n".join(_aligned(rows))
 
 
-def localisation_text(found: Mapping[str, Localisation]) -> str:
+def localisation_text(found: "Mapping[str, Localisation]") -> str:
     """Return the agreement of maps with radiologists' boxes as text."""
     scores = ["pointing (95 %)", "accuracy IoU 0.1", "0.3", "AP@0.3"]
     rows = [["label", "boxes", *scores, "maps"]]
@@ -129,7 +131,7 @@ def localisation_text(found: Mapping[str, Localisation]) -> str:
     return "\n".join([*_aligned(rows), "each: maps / chance / mean box of other films"])
 
 
-def _against(score: Score) -> str:
+def _against(score: "Score") -> str:
     return " / ".join(f"{share:.2f}" for share in (score.value, score.chance, score.mean_box))
 
 

@@ -140,6 +140,11 @@ class Pipeline:
         """The card of the loaded bundle."""
         return self._predictor.bundle.card
 
+    @property
+    def engine(self) -> str:
+        """Library that runs the network, its version, and the processors it uses."""
+        return self._predictor.engine.name
+
     def warm_up(self) -> None:
         """Start a reader ahead of the first image. Raises DecoderError if it cannot start."""
         self._readers.warm_up()

@@ -62,6 +62,9 @@ def _commands_of(name: str) -> type[TyperGroup]:
     return Group
 
 
+# Packages that `serve`, `analyse` and `check` do without.
+_OPTIONAL_PACKAGES = frozenset({"torch", "torchvision", "pandas", "sklearn"})
+
 app = typer.Typer(
     name="cxrd",
     no_args_is_help=True,
@@ -105,6 +108,17 @@ def main() -> None:
         app(prog_name="cxrd")
     except ROOM_ERRORS as error:
         typer.echo(f"cxrd: {error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        # A serving installation has no packages that only training, import and measuring need.
+        package = (error.name or "").partition(".")[0]
+        if package not in _OPTIONAL_PACKAGES:
+            raise
+        typer.echo(
+            f"cxrd: this command needs {package}, which is not installed here: "
+            "pip install cxrd with all its dependencies",
+            err=True,
+        )
         sys.exit(1)
     except OSError as error:
         # An unwritable folder or a full disk is a fault of the environment, not a bug.

@@ -52,7 +52,7 @@ def _self_test(config: Config) -> CheckResult:
     pipeline = Pipeline.open(config.model)
     model = pipeline.algorithm
     error = pipeline.self_test()
-    detail = f"{model.name} {model.version}, sha256 {model.sha256[:12]}…"
+    detail = f"{model.name} {model.version}, sha256 {model.sha256[:12]}…, {pipeline.engine}"
     if not error <= MAP_TOLERANCE:
         return CheckResult(
             "model", False, f"{detail}: its maps differ from its logits by {error:.2g}"
