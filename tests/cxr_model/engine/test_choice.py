@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_model.engine import choice
+from cxr_model.engine import choice, installed
 from cxr_model.engine.choice import gpu_present, open_engine
 from cxr_model.engine.onnx_runtime import OnnxRuntimeEngine
 from cxr_model.engine.processors import usable_cores
@@ -30,7 +30,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def only(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Names of the engines that seem to be installed; a test fills it."""
     names: set[str] = set()
-    monkeypatch.setattr(choice, "_installed", lambda name: name in names)
+    monkeypatch.setattr(
+        installed, "find_spec", lambda package: package if package in names else None
+    )
     return names
 
 

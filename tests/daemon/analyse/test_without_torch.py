@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import pytest
 
-from tests.builders.images.films import chest_values
+from tests.builders.images.films import chest_film, chest_values, file_bytes
 from tests.tools.paths import ROOT
 
 pytestmark = pytest.mark.daemon
@@ -52,8 +51,8 @@ def run(
 
 
 def test_films_are_analysed(environment: dict[str, str], tmp_path: Path) -> None:
-    film = tmp_path / "film.png"
-    cv2.imwrite(str(film), (chest_values(300, 260) >> 4).astype("uint8"))
+    film = tmp_path / "film.dcm"
+    film.write_bytes(file_bytes(chest_film(chest_values(300, 260))))
     ended = run(
         environment,
         tmp_path,
