@@ -1,5 +1,6 @@
 """Serving needs neither torch nor the packages of training, installed or not."""
 
+import datetime
 import json
 import os
 import subprocess
@@ -8,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.images.films import chest_film, chest_values, file_bytes
+from dicom_io.phantom import PhantomFilm, build_film
 from tests.tools.paths import ROOT
-
-pytestmark = pytest.mark.daemon
 
 POISONED = ("torch", "torchvision", "pandas", "sklearn", "scipy")
 SERVING = (
@@ -52,11 +51,12 @@ def run(
 
 def test_films_are_analysed(environment: dict[str, str], tmp_path: Path) -> None:
     film = tmp_path / "film.dcm"
-    film.write_bytes(file_bytes(chest_film(chest_values(300, 260))))
+    drawn = PhantomFilm("1", "1.2.3", rows=512, columns=448)
+    film.write_bytes(build_film(drawn, datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)))
     ended = run(
         environment,
         tmp_path,
-        *("-m", "daemon", "analyse", film, "--out", "out", "--picture-check", "off"),
+        *("-m", "daemon", "analyse", film, "--out", "out"),
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("1 analysed, 0 not analysed"), ended.stdout
