@@ -16,7 +16,6 @@ NEVER = {
     "pandas",
     "scipy",
     "sklearn",
-    "sqlalchemy.dialects.postgresql",
     "torch",
     "typer",
 }
