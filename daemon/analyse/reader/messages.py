@@ -19,7 +19,7 @@ from daemon.analyse.reader.film_file import Form
 from daemon.analyse.reader.shared_pages import SharedPages
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rejection_note import Rejection
-from dicom_io.gate.rules import Rules
+from dicom_io.gate.rules import PictureRule, Rules
 from dicom_io.read.orientation import LARGEST_ASPECT, Pose
 from dicom_io.read.pixels import MOST_SHOWN
 from dicom_io.read.tone import MOST_TONES, Tone
@@ -89,7 +89,7 @@ def receive_request(channel: "Connection[Any, Any]") -> Request:
     """Wait for a request; the sender is trusted. Raises EOFError when the channel closes."""
     said = json.loads(channel.recv_bytes())
     return Request(
-        said["length"], Form(said["form"]), Rules(**said["rules"]), Wanted(**said["wanted"])
+        said["length"], Form(said["form"]), _rules(said["rules"]), Wanted(**said["wanted"])
     )
 
 
@@ -227,3 +227,8 @@ def _number(value: object, least: float, most: float) -> float:
     if not (math.isfinite(value) and least <= value <= most):
         raise ValueError(f"{value} is not between {least:g} and {most:g}")
     return float(value)
+
+
+def _rules(said: Mapping[str, Any]) -> Rules:
+    # JSON has no enumeration: the rule would be a plain text, which equals no member by identity.
+    return Rules(**{**said, "picture_check": PictureRule(said["picture_check"])})

@@ -2,6 +2,7 @@
 right on its stored grid."""
 
 import csv
+import multiprocessing
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -18,9 +19,10 @@ from cxr_model.check.picture_check import PictureCheck
 from cxr_model.findings import LABELS
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.reader.check_picture import Examiner, check_picture
-from daemon.analyse.reader.film import Film, Refusal
+from daemon.analyse.reader.film import Film, Refusal, Wanted
 from daemon.analyse.reader.film_file import Form
 from daemon.analyse.reader.gate_and_decode import DecodedFilm
+from daemon.analyse.reader.messages import Request, receive_request, send_request
 from daemon.analyse.result_objects import BuiltObject
 from daemon.analyst import Analyst
 from daemon.config.peers import RulesConfig
@@ -423,3 +425,12 @@ def test_a_film_sent_again_under_another_rule_is_reported_with_the_note(
     (report,) = bench.study(uid).reports
     text = report_text(read_dataset(bench.spool.read(report.spool_path, report.sha256)))
     assert "the picture is not surely a frontal chest film, but something else" in text
+
+
+@pytest.mark.parametrize("rule", PictureRule)
+def test_a_reader_process_gets_the_rule_of_the_sender(rule: PictureRule) -> None:
+    parent, child = multiprocessing.Pipe()
+    with parent, child:
+        request = Request(1, Form.OBJECT, Rules(picture_check=rule), Wanted())
+        send_request(parent, request)
+        assert receive_request(child).rules.picture_check is rule
