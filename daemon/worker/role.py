@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import logging
 import multiprocessing
+import os
 import queue
 import signal
 import sys
@@ -33,6 +34,8 @@ CANNOT_START = 3
 """Exit status of a role that reported why it cannot start."""
 PIXEL_LIBRARIES = ("PIL", "gdcm", "jpeg_ls", "libjpeg", "numpy", "openjpeg", "pylibjpeg")
 """Libraries that pydicom imports to decode pixels, if they are installed."""
+ANALYST_NICENESS = 10
+"""Added to the niceness of the analyst, so that a full queue does not slow the reception."""
 _LOOK_SECONDS = 0.05
 """The time between two looks of a waiting role at its order to stop."""
 
@@ -112,6 +115,9 @@ def role_process(
     try:
         module = import_role(role)
         if _may_proceed(channel, stop):
+            if role is RoleName.ANALYST:
+                # Its threads and readers inherit it: the peers of other roles wait for an answer.
+                os.nice(ANALYST_NICENESS)
             module.run(context)
     except ROOM_ERRORS as error:
         temporary = isinstance(error, CertificateDateError)

@@ -1,13 +1,14 @@
 """The running daemon between a sender and a PACS."""
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cxr_model.findings import LABELS
-from daemon.worker.role import RoleName
+from daemon.worker.role import ANALYST_NICENESS, RoleName
 from dicom_io.phantom import PhantomView
 from dicom_io.read.header import read_dataset, read_header
 from dicom_io.send.association import Destination
@@ -16,6 +17,7 @@ from storage.records import StudyStatus
 from tests.builders.images.films import film
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.running import RunningDaemon
+from tests.servers.watching import children_of
 from tests.tools.ports import HOST
 from tests.tools.waiting import wait_until
 
@@ -41,6 +43,15 @@ def daemon(
 
 def study_of(image: bytes) -> str:
     return read_header(image).study_instance_uid
+
+
+def test_reception_comes_before_analysis(daemon: RunningDaemon) -> None:
+    niceness = {role: os.getpriority(os.PRIO_PROCESS, daemon.process_of(role)) for role in RoleName}
+    lower = min(19, niceness[RoleName.LISTENER] + ANALYST_NICENESS)
+    assert niceness[RoleName.ANALYST] == lower
+    assert niceness[RoleName.COURIER] == niceness[RoleName.LISTENER]
+    readers = children_of(daemon.process_of(RoleName.ANALYST))
+    assert {os.getpriority(os.PRIO_PROCESS, reader) for reader in readers} == {lower}
 
 
 def test_film_comes_back_as_report_and_heatmaps(
