@@ -44,3 +44,14 @@ def test_the_list_is_complete() -> None:
     # A marker of another Python or system may add a package here, but never take one away.
     assert found - set(named) == set()
     assert set(named) & LEFT_OUT == set()
+
+
+def test_an_installation_has_every_package() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        packages = tomllib.load(file)["tool"]["setuptools"]["packages"]
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for top in ("cxr_model", "daemon", "dicom_io", "storage")
+        for path in (ROOT / top).rglob("*.py")
+    }
+    assert packages == sorted(folders)
