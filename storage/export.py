@@ -154,6 +154,7 @@ class _Report(NamedTuple):
     created_at: Any
     sop_instance_uid: str
     standing: str
+    other_forms: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +192,16 @@ def _load_page(
     of_studies = list({row[_STUDY] for row in found})
     reports: dict[tuple[str, str], list[_Report]] = defaultdict(list)
     sent = []
-    for source, study, *report in raw_rows(connection, _REPORTS, {"studies": of_studies}):
-        made = _Report(*report)
-        reports[source, study].append(made)
-        sent.append(made.sop_instance_uid)
+    for source, study, form, at, uid, standing in raw_rows(
+        connection, _REPORTS, {"studies": of_studies}
+    ):
+        sent.append(uid)
+        made = reports[source, study]
+        # The forms of one report are recorded together, the default form first.
+        if form == "":
+            made.append(_Report(at, uid, standing, []))
+        elif made:
+            made[-1].other_forms.append(uid)
     of_instances: dict[int, list[Any]] = defaultdict(list)
     for finding in raw_rows(connection, _FINDINGS, {"ids": [row[_ID] for row in found]}):
         of_instances[finding[0]].append(finding)
@@ -235,7 +242,7 @@ def _row(page: _Page, instance: tuple[Any, ...], labels: Sequence[str]) -> list[
         *[probability for probability, _ in mine],
         summary_of(present),
         report.sop_instance_uid if report else "",
-        ";".join(page.deliveries.get(report.sop_instance_uid, ())) if report else "",
+        ";".join(_sent(page, report)) if report else "",
         _time(purged_at),
         source,
         report.standing if report else "",
@@ -246,6 +253,12 @@ def _row(page: _Page, instance: tuple[Any, ...], labels: Sequence[str]) -> list[
         "" if notes == "[]" else "; ".join(json.loads(notes)),
         *[is_present for _, is_present in mine],
     ]
+
+
+def _sent(page: _Page, report: _Report) -> list[str]:
+    """Return the deliveries of a report in all its forms, in the order of the destinations."""
+    uids = report.sop_instance_uid, *report.other_forms
+    return sorted(line for uid in uids for line in page.deliveries.get(uid, ()))
 
 
 def _report_of(
@@ -328,13 +341,13 @@ _REPORTS: Select[Any] = (
     select(
         objects.c.source,
         objects.c.study_instance_uid,
+        objects.c.form,
         objects.c.created_at,
         objects.c.sop_instance_uid,
         objects.c.standing,
     )
     .where(
         objects.c.kind == ObjectKind.REPORT,
-        objects.c.form == "",
         objects.c.study_instance_uid.in_(bindparam("studies", expanding=True)),
     )
     .order_by(objects.c.id)

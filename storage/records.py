@@ -316,6 +316,7 @@ class StudyHold:
 class StudyResults:
     """A study of one source: the latest revision of each instance, and its reports, oldest first.
 
+    `reports` are those of the default form; `other_forms` are the last of them in other forms.
     `pending` counts the instances with a queued or running analysis. `status` is None before the
     first report. `hold` is None unless the study is in doubt.
     """
@@ -328,6 +329,12 @@ class StudyResults:
     status: StudyStatus | None
     detail: str | None
     hold: StudyHold | None
+    other_forms: tuple[ObjectRecord, ...] = ()
+
+    @property
+    def last_reports(self) -> tuple[ObjectRecord, ...]:
+        """The last report in all its forms, the default form first."""
+        return (*self.reports[-1:], *self.other_forms)
 
 
 @dataclass(frozen=True, slots=True)

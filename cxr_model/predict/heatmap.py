@@ -133,6 +133,17 @@ def _palette() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
 
 
 def _blend(image: Grey, strength: Grey) -> Rgb:
+    """Colour the box of the visible part; the rest of the film stays grey."""
+    drawn = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    visible = (strength >= VISIBLE_SHARE * 255).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(visible)
+    if width:
+        box = np.s_[top : top + height, left : left + width]
+        drawn[box] = _coloured(image[box], strength[box])
+    return drawn
+
+
+def _coloured(image: Grey, strength: Grey) -> Rgb:
     """Blend in 8 bits, one channel at a time, to save memory with films of 16 million pixels."""
     colour, opacity = _palette()
     kept = np.round(255.0 * (1.0 - opacity)).astype(np.uint8)

@@ -25,16 +25,29 @@ class Region:
     area: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The region of a map inside its bounding box: uint8 (rows, cols), 1 inside.
+
+    `top` and `left` place the box in the map of `shape`.
+    """
+
+    mask: npt.NDArray[np.uint8]
+    top: int
+    left: int
+    shape: tuple[int, int]
+
+
 def hot_region(contribution: npt.NDArray[np.float32], *, share: float = HOT_SHARE) -> Region | None:
     """Outline the region of `hot_mask`; return None if the map is nowhere positive.
 
     `contribution` is float32 (rows, cols), a map of logit contributions on the film's pixels.
     """
-    part = hot_mask(contribution, share=share)
+    part = _hot_part(contribution, share)
     if part is None:
         return None
     outline = _outline(part)
-    return Region(tuple((float(x), float(y)) for x, y in outline), float(part.sum()))
+    return Region(tuple((float(x), float(y)) for x, y in outline), float(part.mask.sum()))
 
 
 def hot_mask(
@@ -45,18 +58,36 @@ def hot_mask(
     Regions of that height which are not connected to the maximum are left out, so that a finding
     has one region. Returns None if the map is nowhere positive.
     """
+    part = _hot_part(contribution, share)
+    if part is None:
+        return None
+    mask = np.zeros(part.shape, dtype=np.uint8)
+    height, width = part.mask.shape
+    mask[part.top : part.top + height, part.left : part.left + width] = part.mask
+    return mask
+
+
+def _hot_part(contribution: npt.NDArray[np.float32], share: float) -> _Part | None:
+    """Return the region of `hot_mask` in the bounding box of all regions of that height."""
+    rows, cols = contribution.shape
     peak = float(contribution.max())
     if not peak > 0:
         return None
-    hot = (contribution >= share * peak).astype(np.uint8)
-    _, parts = cv2.connectedComponents(hot, connectivity=4)
-    row, col = np.unravel_index(int(contribution.argmax()), contribution.shape)
-    return np.asarray(parts == parts[row, col], dtype=np.uint8)
+    hot = (contribution >= share * peak).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(hot)
+    # Most of a film is colder. The part outside the box has no region, so that nothing changes.
+    boxed = np.ascontiguousarray(hot[top : top + height, left : left + width])
+    _, parts = cv2.connectedComponents(boxed, connectivity=4)
+    row, col = np.unravel_index(int(contribution.argmax()), (rows, cols))
+    mask = np.asarray(parts == parts[row - top, col - left], dtype=np.uint8)
+    return _Part(mask, top, left, (rows, cols))
 
 
-def _outline(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def _outline(part: _Part) -> npt.NDArray[np.float64]:
     """Return the corners (n, 2) as (x, y) of the outline, through the centres of edge pixels."""
-    contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(
+        part.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(part.left, part.top)
+    )
     (edge,) = contours
     simple = cv2.approxPolyDP(edge, _TOLERANCE * max(part.shape), closed=True)
     if len(simple) >= 3:

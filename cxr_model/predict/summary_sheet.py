@@ -18,7 +18,7 @@ from cxr_model.errors import ImageError
 from cxr_model.findings import LABELS
 from cxr_model.predict.heatmap import Grey, Rgb, font, overlay
 from cxr_model.predict.prediction import Finding, Prediction
-from cxr_model.predict.transform import check_image
+from cxr_model.predict.transform import check_image, reduced_shape
 
 WIDTH, HEIGHT = 1280, 960
 MOST_TILES = 4
@@ -65,13 +65,16 @@ def draw_summary(
 ) -> Rgb:
     """Draw the sheet and return uint8 RGB (HEIGHT, WIDTH, 3).
 
-    `film` is the image of `prediction`, uint8 (rows, cols); `scales` is the logit contribution per
-    label that is drawn in the hottest colour; a finding without one is shown without its map.
-    Raises ImageError if the film is not a grey image or has another size than that of the
+    `film` is the image of `prediction`, uint8 (rows, cols), or a smaller picture of it; `scales` is
+    the logit contribution per label that is drawn in the hottest colour; a finding without one is
+    shown without its map.
+    Raises ImageError if the film is not a grey image or has another shape than that of the
     prediction.
     """
     check_image(film)
-    if film.shape != (prediction.geometry.rows, prediction.geometry.cols):
+    rows, cols = prediction.geometry.rows, prediction.geometry.cols
+    reduced = reduced_shape(rows, cols, max(film.shape))
+    if max(abs(side - other) for side, other in zip(film.shape, reduced, strict=True)) > 1:
         raise ImageError(f"the prediction is about another image than this one of {film.shape}")
     page = Image.new("RGB", (WIDTH, HEIGHT), _BLACK)
     draw = ImageDraw.Draw(page)
@@ -135,9 +138,8 @@ def _tile(
     small = np.asarray(cv2.resize(film, size, interpolation=method), dtype=np.uint8)
     if finding is None or finding.label not in scales:
         return np.repeat(small[:, :, None], 3, axis=2)
-    heat = prediction.heat(finding.label)
-    fitted = np.asarray(cv2.resize(heat, size, interpolation=method), dtype=np.float32)
-    return overlay(small, fitted, scales[finding.label])
+    heat = prediction.heat(finding.label, (small.shape[0], small.shape[1]))
+    return overlay(small, heat, scales[finding.label])
 
 
 def _draw_findings(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:

@@ -154,10 +154,32 @@ class Geometry:
         square = cv2.resize(plane, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
         content = square[self.top : self.top + self.height, self.left : self.left + self.width]
         inside = self.margins.inside(self.rows, self.cols)
+        if self.margins == NO_MARGINS:
+            whole = cv2.resize(content, (self.cols, self.rows), interpolation=cv2.INTER_LINEAR)
+            return np.asarray(whole, dtype=np.float32)
         full = np.zeros((self.rows, self.cols), dtype=np.float32)
         rows, cols = full[inside].shape
         full[inside] = cv2.resize(content, (cols, rows), interpolation=cv2.INTER_LINEAR)
         return full
+
+
+def reduced_shape(rows: int, cols: int, max_side: int | None) -> tuple[int, int]:
+    """Return rows and columns with the longer side at most `max_side`; None limits nothing."""
+    longer = max(rows, cols)
+    if max_side is None or longer <= max_side:
+        return rows, cols
+    return max(1, round(rows * max_side / longer)), max(1, round(cols * max_side / longer))
+
+
+def reduced(image: npt.NDArray[np.uint8], max_side: int | None) -> npt.NDArray[np.uint8]:
+    """Return an image (rows, cols) with its longer side at most `max_side`, each pixel a mean.
+
+    A smaller image is returned as it is.
+    """
+    rows, cols = reduced_shape(image.shape[0], image.shape[1], max_side)
+    if (rows, cols) == image.shape:
+        return image
+    return np.asarray(cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:

@@ -7,7 +7,7 @@ from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.object_files import written_objects
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.reader.film import Refusal
-from daemon.config.destinations import kinds_to_build
+from daemon.config.destinations import forms_to_build, kinds_to_build
 from daemon.config.settings import Config
 from daemon.worker.redaction import redact
 from dicom_io.gate import rejection_note as gate
@@ -41,6 +41,7 @@ class ImageAnalyser:
     ) -> None:
         """`headers` receives the header of each film that was analysed."""
         self._headers = headers
+        self._config = config
         self._kinds = kinds_to_build(config.destinations)
         self._quiet_time = datetime.timedelta(seconds=config.study.quiet_seconds)
         self._rules = {peer.ae_title: Rules(**peer.rules.model_dump()) for peer in config.senders}
@@ -66,8 +67,15 @@ class ImageAnalyser:
         analysed_at = self._analysis_time(instance)
         # A sender that was removed from the configuration has no rules of its own.
         rules = self._rules.get(instance.calling_ae_title, DEFAULT_RULES)
+        forms = forms_to_build(self._config, instance.source)
         outcome = self._pipeline.analyse(
-            data, instance.source, analysed_at.astimezone(), rules, self._kinds, instance.sha256
+            data,
+            instance.source,
+            analysed_at.astimezone(),
+            rules,
+            self._kinds,
+            forms,
+            instance.sha256,
         )
         if isinstance(outcome, Refusal) and outcome.rejection is not None:
             self._reject(job, instance, outcome, outcome.rejection)

@@ -27,7 +27,7 @@ from cxr_model.predict.prediction import Prediction
 from cxr_model.predict.predictor import Predictor
 from cxr_model.predict.region import Region
 from cxr_model.predict.summary_sheet import Captions, draw_summary
-from cxr_model.predict.transform import Geometry, Margins, NetworkInput
+from cxr_model.predict.transform import Geometry, Margins, NetworkInput, reduced
 from daemon.analyse.batches import MOST_TOGETHER, Batches
 from daemon.analyse.location import is_validated, location_sentence
 from daemon.analyse.operating_point import operating_point_sentence, threshold_rule
@@ -41,6 +41,7 @@ from daemon.analyse.result_objects import (
     ObjectBuilder,
     film_name,
 )
+from daemon.config.picture_form import DEFAULT_FORM, DEFAULT_MAX_SIDE, PictureForm
 from daemon.config.settings import STARTER_BUNDLE, HeatmapRule, ModelConfig
 from dicom_io.errors import NotDicomError, ObjectError
 from dicom_io.gate.reasons import Reason
@@ -166,6 +167,7 @@ class Pipeline:
         content_datetime: datetime.datetime,
         rules: Rules = DEFAULT_RULES,
         kinds: Collection[ObjectKind] = _DEFAULT_KINDS,
+        forms: Collection[PictureForm] = (DEFAULT_FORM,),
         sha256: str | None = None,
     ) -> Analysis | Refusal:
         """Analyse one DICOM object by its sender's rules and build the objects of these kinds.
@@ -173,9 +175,12 @@ class Pipeline:
         `sha256` is that of `data`, where the caller knows it.
         `source` is the source of the object: it scopes its UID. `content_datetime` is written into
         the objects; its zone counts as the site's if the image names none. A kind that cannot be
-        built from this image is named in the notes.
+        built from this image is named in the notes. Heatmaps are built in each of the forms.
         """
-        film = self.read(data, rules, wanted=Wanted(shown=ObjectKind.PRESENTATION_STATE in kinds))
+        sides = _sides(forms)
+        # A picture reduced twice has other pixels: several sizes are made of the whole film.
+        side = sides[0] if len(sides) == 1 else None
+        film = self.read(data, rules, wanted=Wanted(side, ObjectKind.PRESENTATION_STATE in kinds))
         if isinstance(film, Refusal):
             return film
         try:
@@ -204,14 +209,14 @@ class Pipeline:
         )
         objects: list[BuiltObject] = []
         if ObjectKind.HEATMAP in kinds:
-            for drawing in self.heatmaps(film.picture, prediction):
-                objects.extend(builder.heatmap(drawing, kinds))
+            for side in sides:
+                picture, with_copy = reduced(film.picture, side), PictureForm(side, True) in forms
+                for drawing in self.heatmaps(picture, prediction):
+                    objects.extend(builder.heatmap(drawing, PictureForm(side), with_copy=with_copy))
         optional: dict[ObjectKind, Callable[[], Iterator[BuiltObject]]] = {
             ObjectKind.SUMMARY: lambda: builder.summary(
-                self.summary(
-                    film.pose.to_display(film.picture), film_name(header), upright_prediction
-                ),
-                kinds,
+                self.summary(film, film_name(header), upright_prediction),
+                with_copy=ObjectKind.SUMMARY_JPEG in kinds,
             ),
             ObjectKind.PRESENTATION_STATE: builder.presentation_state,
             ObjectKind.SEGMENTATION: builder.segmentation,
@@ -245,10 +250,11 @@ class Pipeline:
             for prediction, film in zip(predictions, films, strict=True)
         ]
 
-    def summary(self, upright: GreyImage, name: str, prediction: Prediction) -> NDArray[np.uint8]:
-        """Draw the summary sheet of an upright film, uint8 (rows, cols, 3), titled by its name.
+    def summary(self, film: Film, name: str, prediction: Prediction) -> NDArray[np.uint8]:
+        """Draw the summary sheet of a film upright, uint8 (rows, cols, 3), titled by its name.
 
-        Maps and geometry of the prediction are those of the upright film.
+        Maps and geometry of the prediction are those of the upright film. The film is reduced
+        first, so that the sheet does not depend on the forms of the heatmaps.
         """
         card = self.card
         captions = Captions(
@@ -264,6 +270,7 @@ class Pipeline:
         scales = {
             label: scale for label, scale in card.map_scales.items() if label not in self._withheld
         }
+        upright = film.pose.to_display(reduced(film.picture, DEFAULT_MAX_SIDE))
         return draw_summary(upright, prediction, scales, captions)
 
     def heatmaps(self, picture: GreyImage, prediction: Prediction) -> Iterator[Drawing]:
@@ -335,6 +342,12 @@ def _algorithm(bundle: Bundle) -> Algorithm:
         parameters=(f"Software: cxrd {version('cxrd')}",),
         locations={label: location_sentence(card.metrics, label) for label in card.labels},
     )
+
+
+def _sides(forms: Collection[PictureForm]) -> list[int | None]:
+    """Return the sizes of these forms, the size of the film last."""
+    sides = {form.max_side for form in forms}
+    return [*sorted(side for side in sides if side is not None), *([None] if None in sides else [])]
 
 
 def _named(card: Card) -> str:

@@ -1,8 +1,8 @@
 """Builds the pictures, presentation state and segmentation that show a film's findings."""
 
 import datetime
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from cxr_model.findings import LABELS
 from cxr_model.predict.prediction import Finding, Prediction
 from cxr_model.predict.region import Region, hot_mask, hot_region
+from daemon.config.destinations import LOSSY_COPIES
+from daemon.config.picture_form import PictureForm
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.classes import HEATMAP_CLASS, PRESENTATION_CLASS, SEGMENTATION_CLASS
-from dicom_io.objects.compression import jpeg_copy
+from dicom_io.objects.compression import compressed_picture, jpeg_copy
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.presentation_state import (
     OutlinedFinding,
@@ -21,6 +23,7 @@ from dicom_io.objects.presentation_state import (
 )
 from dicom_io.objects.secondary_capture import (
     CaptureContent,
+    Picture,
     SummaryContent,
     build_capture,
     build_summary,
@@ -51,8 +54,6 @@ SERIES_NUMBERS = {
 
 
 _SOP_CLASSES = {
-    ObjectKind.HEATMAP: HEATMAP_CLASS,
-    ObjectKind.SUMMARY: HEATMAP_CLASS,
     ObjectKind.PRESENTATION_STATE: PRESENTATION_CLASS,
     ObjectKind.SEGMENTATION: SEGMENTATION_CLASS,
 }
@@ -60,7 +61,7 @@ _SOP_CLASSES = {
 
 @dataclass(frozen=True, slots=True)
 class BuiltObject:
-    """A DICOM object as a whole file."""
+    """A DICOM object as a whole file; `form` is that of `storage.records.ObjectRecord`."""
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -74,8 +75,8 @@ class BuiltObject:
 class Drawing:
     """A finding's heatmap as it was drawn: uint8 (rows, cols, 3).
 
-    The last `legend_rows` rows are the legend; the rows above are those of the film. `location` is
-    a sentence on how far the place that the map shows can be believed.
+    The last `legend_rows` rows are the legend; the rows above show the film. `location` is a
+    sentence on how far the place that the map shows can be believed.
     """
 
     finding: Finding
@@ -110,7 +111,9 @@ class ObjectBuilder:
         *,
         departure: str = "",
         withheld: Collection[str] = (),
+        encode: Callable[[Picture], bytes] = compressed_picture,
     ) -> None:
+        """`encode` makes the file of a picture without loss."""
         self._source = source
         self._shown = shown
         self._tone = tone
@@ -122,6 +125,7 @@ class ObjectBuilder:
         changes = [departure, f"without {hidden}" if hidden else ""]
         self._made_from = "\n".join([self._film, *filter(None, changes)])
         self._now = content_datetime
+        self._encode = encode
         self.regions: Mapping[str, Region] = {
             finding.label: region
             for finding in prediction.present
@@ -130,13 +134,16 @@ class ObjectBuilder:
         }
         """By label of a finding present and not withheld, the region where its map is hottest."""
 
-    def heatmap(self, drawing: Drawing, kinds: Collection[ObjectKind]) -> Iterator[BuiltObject]:
-        """Build the heatmap of one finding, and its lossy copy if that is among `kinds`."""
+    def heatmap(
+        self, drawing: Drawing, form: PictureForm, *, with_copy: bool = False
+    ) -> Iterator[BuiltObject]:
+        """Build the heatmap of one finding in the size of a form, and its lossy copy if asked."""
         finding = drawing.finding
         envelope = self._envelope(
             ObjectKind.HEATMAP,
-            heatmap_uid(self._made_from, self._algorithm.sha256, finding.label),
+            heatmap_uid(self._made_from, self._algorithm.sha256, finding.label, form.size),
             LABELS.index(finding.label) + 1,
+            form.size,
         )
         content = CaptureContent(
             envelope,
@@ -147,23 +154,16 @@ class ObjectBuilder:
             legend_rows=drawing.legend_rows,
             location=drawing.location,
         )
-        data = to_bytes(build_capture(content))
-        heatmap = _built(envelope, ObjectKind.HEATMAP, data, finding.label)
-        yield heatmap
-        if ObjectKind.HEATMAP_JPEG in kinds:
-            yield self._jpeg(heatmap, ObjectKind.HEATMAP_JPEG)
+        yield from self._pictures(
+            build_capture(content), ObjectKind.HEATMAP, with_copy, finding.label, form.size
+        )
 
-    def summary(
-        self, rgb: NDArray[np.uint8], kinds: Collection[ObjectKind]
-    ) -> Iterator[BuiltObject]:
-        """Build the summary sheet, and its lossy copy if that is among `kinds`."""
+    def summary(self, rgb: NDArray[np.uint8], *, with_copy: bool = False) -> Iterator[BuiltObject]:
+        """Build the summary sheet, which has one size, and its lossy copy if asked."""
         envelope = self._envelope(ObjectKind.SUMMARY)
         positive = [finding.label for finding in self._prediction.present]
-        data = to_bytes(build_summary(SummaryContent(envelope, rgb, positive)))
-        summary = _built(envelope, ObjectKind.SUMMARY, data)
-        yield summary
-        if ObjectKind.SUMMARY_JPEG in kinds:
-            yield self._jpeg(summary, ObjectKind.SUMMARY_JPEG)
+        picture = build_summary(SummaryContent(envelope, rgb, positive))
+        yield from self._pictures(picture, ObjectKind.SUMMARY, with_copy)
 
     def presentation_state(self) -> Iterator[BuiltObject]:
         """Build the outlines of all findings present; yields no object if no map rises."""
@@ -197,7 +197,11 @@ class ObjectBuilder:
             yield _built(envelope, ObjectKind.SEGMENTATION, data)
 
     def _envelope(
-        self, kind: ObjectKind, uid: str | None = None, number: int | None = None
+        self,
+        kind: ObjectKind,
+        uid: str | None = None,
+        number: int | None = None,
+        size: str = "",
     ) -> Envelope:
         """Return source, algorithm and identity of an object.
 
@@ -209,7 +213,7 @@ class ObjectBuilder:
             algorithm=self._algorithm,
             identity=Identity(
                 sop_instance_uid=uid or object_uid(self._made_from, sha256, kind.value),
-                series_instance_uid=self._series_uid(kind),
+                series_instance_uid=self._series_uid(kind, size),
                 series_number=SERIES_NUMBERS[kind],
                 instance_number=number or _film_number(self._source),
                 content_datetime=self._now,
@@ -218,23 +222,34 @@ class ObjectBuilder:
             film=self._film,
         )
 
-    def _jpeg(self, picture: BuiltObject, kind: ObjectKind) -> BuiltObject:
-        """Build the lossy copy of a picture."""
-        uid = derived_uid(picture.sop_instance_uid, self._algorithm.sha256, "jpeg")
-        data = jpeg_copy(
-            picture.data,
-            sop_instance_uid=uid,
-            series_instance_uid=self._series_uid(kind),
-            series_number=SERIES_NUMBERS[kind],
-        )
-        return replace(picture, sop_instance_uid=uid, kind=kind, data=data)
+    def _pictures(
+        self,
+        picture: Picture,
+        kind: ObjectKind,
+        with_copy: bool,
+        label: str | None = None,
+        size: str = "",
+    ) -> Iterator[BuiltObject]:
+        """Encode a picture without loss, and its lossy copy if asked, which has its own UID."""
+        uid = str(picture.SOPInstanceUID)
+        yield BuiltObject(uid, HEATMAP_CLASS, kind, label, self._encode(picture), size)
+        if with_copy:
+            copied = LOSSY_COPIES[kind]
+            copy_uid = derived_uid(uid, self._algorithm.sha256, "jpeg")
+            data = jpeg_copy(
+                picture,
+                sop_instance_uid=copy_uid,
+                series_instance_uid=self._series_uid(copied, size),
+                series_number=SERIES_NUMBERS[copied],
+            )
+            yield BuiltObject(copy_uid, HEATMAP_CLASS, copied, label, data, size)
 
     def _map(self, finding: Finding) -> NDArray[np.float32]:
         return self._prediction.heat(finding.label)
 
-    def _series_uid(self, kind: ObjectKind) -> str:
+    def _series_uid(self, kind: ObjectKind, size: str = "") -> str:
         study = study_key(self._origin, self._source.uids["StudyInstanceUID"])
-        return series_uid(study, self._algorithm.sha256, kind.value)
+        return series_uid(study, self._algorithm.sha256, kind.value, size)
 
 
 def film_name(source: ImageHeader) -> str:
@@ -251,8 +266,6 @@ def _film_number(source: ImageHeader) -> int:
     return int(value) if value is not None and 1 <= value < 2**31 else 1
 
 
-def _built(
-    envelope: Envelope, kind: ObjectKind, data: bytes, label: str | None = None
-) -> BuiltObject:
+def _built(envelope: Envelope, kind: ObjectKind, data: bytes) -> BuiltObject:
     uid = envelope.identity.sop_instance_uid
-    return BuiltObject(uid, _SOP_CLASSES[kind], kind, label, data)
+    return BuiltObject(uid, _SOP_CLASSES[kind], kind, None, data)

@@ -38,6 +38,7 @@ class PictureSyntax(StrEnum):
 
     UNCOMPRESSED = "uncompressed"
     RLE = "rle"
+    HTJ2K = "htj2k"
     JPEG_2000 = "jpeg_2000"
     JPEG_BASELINE = "jpeg_baseline"
 

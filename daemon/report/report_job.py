@@ -6,7 +6,14 @@ from collections.abc import Collection, Sequence
 
 from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.object_files import written_objects
-from daemon.config.destinations import kinds_for, of_kind
+from daemon.config.destinations import (
+    destinations_of,
+    kinds_for,
+    of_kind,
+    report_form,
+    report_forms,
+)
+from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
 from daemon.report.study_report import (
     analysed_images,
@@ -28,6 +35,7 @@ from storage.records import (
     Job,
     JobKind,
     JobState,
+    ObjectKind,
     ObjectRecord,
     StudyKey,
     StudyResults,
@@ -58,8 +66,7 @@ class StudyReporter:
     ) -> None:
         """`headers` gives the headers of the films, the last of which need not be read again."""
         self._headers = headers
-        self._destinations = config.destinations
-        self._routing = config.routing
+        self._config = config
         self._spool = spool
         self._store = store
         self._algorithm = algorithm
@@ -108,9 +115,14 @@ class StudyReporter:
         elif self._is_reported(study, images.unreadable):
             self._keep_report(job, study)
         else:
-            report = built_report(report_content(study, images, self._algorithm, self._spool.read))
+            reports = [
+                built_report(
+                    report_content(study, images, self._algorithm, self._spool.read, form), form
+                )
+                for form in report_forms(self._config, study.source)
+            ]
             reported = [item for item in study.instances if item.id in images.described]
-            with written_objects(self._spool, [report], study.instances[0]) as records:
+            with written_objects(self._spool, reports, study.instances[0]) as records:
                 deliveries = self._deliveries(study.source, records, reported)
                 self._finish(job, StudyStatus.REPORTED, "", records, deliveries)
 
@@ -147,7 +159,7 @@ class StudyReporter:
 
     def _keep_report(self, job: Job, study: StudyResults) -> None:
         detail = "the images are already reported"
-        last = study.reports[-1].sop_instance_uid
+        last = tuple(report.sop_instance_uid for report in study.last_reports)
         self._finish(job, StudyStatus.UNCHANGED, detail, current=last)
 
     def _finish(
@@ -157,7 +169,7 @@ class StudyReporter:
         detail: str,
         objects: Sequence[ObjectRecord] = (),
         deliveries: Sequence[Delivery] = (),
-        current: str | None = None,
+        current: tuple[str, ...] = (),
     ) -> None:
         try:
             hold = self._store.results.record_report(
@@ -172,19 +184,32 @@ class StudyReporter:
         log.info("job %d: the study is %s; %d delivery(ies)", job.id, status, len(deliveries))
 
     def _deliveries(
-        self, source: str, report: Sequence[ObjectRecord], analysed: Sequence[Instance]
+        self, source: str, reports: Sequence[ObjectRecord], analysed: Sequence[Instance]
     ) -> list[Delivery]:
-        """Return the deliveries of a source's results to its destinations."""
-        objects = [report, *(instance.objects for instance in analysed)]
+        """Return the deliveries of a source's results to its destinations.
+
+        A destination gets the report that names the pictures of the form that it gets.
+        """
         return [
             Delivery(record.sop_instance_uid, peer.name)
-            for peer in self._destinations
-            if self._routing.allows(source, peer.name)
+            for peer in destinations_of(self._config, source)
             for kind in kinds_for(peer)
-            for together in objects
-            for record in of_kind(kind, together)
+            for record in _of_peer(kind, peer, reports, analysed)
             if record.purged_at is None
         ]
+
+
+def _of_peer(
+    kind: ObjectKind,
+    peer: PeerConfig,
+    reports: Sequence[ObjectRecord],
+    analysed: Sequence[Instance],
+) -> list[ObjectRecord]:
+    if kind is ObjectKind.REPORT:
+        return [record for record in reports if record.form == report_form(peer).name]
+    return [
+        record for item in analysed for record in of_kind(kind, peer.picture_form, item.objects)
+    ]
 
 
 def _nothing_to_report(study: StudyResults) -> str:

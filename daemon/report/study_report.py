@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon.analyse.result_objects import SERIES_NUMBERS, BuiltObject
+from daemon.config.destinations import of_kind
+from daemon.config.picture_form import DEFAULT_FORM, PictureForm
 from dicom_io.errors import NotDicomError
 from dicom_io.gate.reasons import RESULTS, Reason
 from dicom_io.gate.rejection_note import meaning_of
@@ -42,7 +44,10 @@ ReadFile = Callable[[str, str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class ReadImages:
-    """The images that a report can describe, and the errors of the other files, by instance id."""
+    """The images that a report can describe, and the errors of the other files, by instance id.
+
+    The images name no pictures yet.
+    """
 
     described: Mapping[int, ReportedImage]
     unreadable: Mapping[int, Exception]
@@ -132,7 +137,7 @@ def read_images(
     unreadable: dict[int, Exception] = {}
     for item in described(study, model_sha256):
         try:
-            found[item.id] = _reported(item, model_sha256, header_of(item))
+            found[item.id] = _reported(item, header_of(item))
         except SpoolUnavailableError:
             raise
         except _UNREADABLE as error:
@@ -142,9 +147,13 @@ def read_images(
 
 
 def report_content(
-    study: StudyResults, images: ReadImages, algorithm: Algorithm, read: ReadFile
+    study: StudyResults,
+    images: ReadImages,
+    algorithm: Algorithm,
+    read: ReadFile,
+    form: PictureForm = DEFAULT_FORM,
 ) -> ReportContent:
-    """Return the content of the report on every image of the study.
+    """Return the content of the report on every image of the study, with pictures of a form.
 
     At least one image must be described. The report lists a purged image and refers to the earlier
     reports that covered it. A purged report is not named as the predecessor, because its series
@@ -162,21 +171,24 @@ def report_content(
     ]
     created = max(item.analysed_at or item.received_at for item in (*analysed, *_notes(study)))
     created = created.astimezone()
+    sources = [
+        _with_pictures(images.described[item.id], item, algorithm, form) for item in analysed
+    ]
+    latest = _latest(study, form)
+    uid = report_uid_of(study, study.reports, algorithm.sha256, images.unreadable)
     return ReportContent(
         # Sorted, so that the same images make the same report in whatever order they arrived.
-        sources=sorted(images.described.values(), key=_place),
+        sources=sorted(sources, key=_place),
         not_analysed=[
             _not_analysed(item, images.unreadable)
             for item in sorted(skipped, key=lambda item: item.sop_instance_uid)
         ],
         algorithm=algorithm,
         statements=_rejections(study),
-        predecessor=_predecessor(study.reports, study.study_instance_uid, read),
+        predecessor=_predecessor(latest, study.study_instance_uid, read),
         identity=Identity(
-            sop_instance_uid=report_uid_of(
-                study, study.reports, algorithm.sha256, images.unreadable
-            ),
-            series_instance_uid=series_uid(_key_of(study), algorithm.sha256, "report"),
+            sop_instance_uid=_uid_in_form(uid, form, _key_of(study), sources, latest, algorithm),
+            series_instance_uid=series_uid(_key_of(study), algorithm.sha256, "report", form.name),
             series_number=SERIES_NUMBERS[ObjectKind.REPORT],
             instance_number=len(study.reports) + 1,
             content_datetime=created,
@@ -207,11 +219,46 @@ def _counted(uids: Sequence[str]) -> str:
     return "1 image was" if len(uids) == 1 else f"{len(uids)} images were"
 
 
-def built_report(content: ReportContent) -> BuiltObject:
-    """Build the Structured Report of a study (PS3.16 TID 1500)."""
+def built_report(content: ReportContent, form: PictureForm = DEFAULT_FORM) -> BuiltObject:
+    """Build the Structured Report of a study (PS3.16 TID 1500), whose pictures have this form."""
     data = to_bytes(build_report(content))
     uid = content.identity.sop_instance_uid
-    return BuiltObject(uid, REPORT_CLASS, ObjectKind.REPORT, None, data)
+    return BuiltObject(uid, REPORT_CLASS, ObjectKind.REPORT, None, data, form.name)
+
+
+def _uid_in_form(
+    uid: str,
+    form: PictureForm,
+    study: str,
+    sources: Sequence[ReportedImage],
+    latest: ObjectRecord | None,
+    algorithm: Algorithm,
+) -> str:
+    """Return the UID of a report in a form; `uid` is that of the default form.
+
+    Another form says the same of the same images. It names other pictures, where these were made,
+    and may follow another report.
+    """
+    if form == DEFAULT_FORM:
+        return uid
+    named = [
+        finding.heatmap.sop_instance_uid
+        for image in sources
+        for finding in image.findings
+        if finding.heatmap is not None
+    ]
+    after = [f"after {latest.sop_instance_uid}"] if latest is not None else []
+    return report_uid(study, [f"form of {uid}", *after, *named], algorithm.sha256, form.name)
+
+
+def _latest(study: StudyResults, form: PictureForm) -> ObjectRecord | None:
+    """Return the report that a report of this form follows: the last one that was in this form.
+
+    If the last report was not made in this form, it is the last one in the default form, which a
+    destination had before its form was configured.
+    """
+    in_form = [report for report in study.last_reports if report.form == form.name]
+    return next(iter([*in_form, *study.last_reports]), None)
 
 
 def _place(image: ReportedImage) -> tuple[float, float, str]:
@@ -221,17 +268,25 @@ def _place(image: ReportedImage) -> tuple[float, float, str]:
     return header.series_order or 0.0, header.instance_order or 0.0, uid
 
 
-def _reported(item: Instance, model_sha256: str, header: ImageHeader) -> ReportedImage:
+def _with_pictures(
+    image: ReportedImage, item: Instance, algorithm: Algorithm, form: PictureForm
+) -> ReportedImage:
+    """Return the image with references to the heatmaps that a destination of the form has."""
+    kind = ObjectKind.HEATMAP_JPEG if form.is_lossy else ObjectKind.HEATMAP
     heatmaps = {
         record.label: ObjectReference(
             record.sop_class_uid,
             record.sop_instance_uid,
-            series_uid(_key_of(item), model_sha256, "heatmap"),
+            series_uid(_key_of(item), algorithm.sha256, record.kind.value, record.form),
             item.study_instance_uid,
         )
-        for record in item.objects
-        if record.kind is ObjectKind.HEATMAP
+        for record in of_kind(kind, form, item.objects)
     }
+    findings = [replace(found, heatmap=heatmaps.get(found.label)) for found in image.findings]
+    return replace(image, findings=findings)
+
+
+def _reported(item: Instance, header: ImageHeader) -> ReportedImage:
     return ReportedImage(
         header=header,
         findings=[
@@ -240,7 +295,6 @@ def _reported(item: Instance, model_sha256: str, header: ImageHeader) -> Reporte
                 probability=finding.probability,
                 threshold=finding.threshold,
                 present=finding.present,
-                heatmap=heatmaps.get(finding.label),
                 outline=finding.region,
             )
             for finding in item.findings
@@ -269,11 +323,10 @@ def _not_analysed(item: Instance, unreadable: Collection[int]) -> NotAnalysed:
 
 
 def _predecessor(
-    reports: Sequence[ObjectRecord], study_instance_uid: str, read: ReadFile
+    latest: ObjectRecord | None, study_instance_uid: str, read: ReadFile
 ) -> ObjectReference | None:
-    if not reports or reports[-1].purged_at is not None:
+    if latest is None or latest.purged_at is not None:
         return None
-    latest = reports[-1]
     # An older model's reports are in another series, so the series is read from the object.
     try:
         header = read_header(read(latest.spool_path, latest.sha256))

@@ -14,13 +14,16 @@ IMPLEMENTATION_CLASS_UID = UID(derived_uid("cxrd", "", "implementation"))
 IMPLEMENTATION_VERSION_NAME = "CXRD"
 
 
-def to_bytes(ds: Dataset) -> bytes:
-    """Return the object as a DICOM file (PS3.10) in Explicit VR Little Endian; `ds` is kept."""
+def to_bytes(ds: Dataset, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """Return the object as a DICOM file (PS3.10); `ds` is kept.
+
+    The pixels are encoded in the transfer syntax already, which has explicit VRs in little endian.
+    """
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = ds.SOPClassUID
     meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = UID(transfer_syntax)
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     whole = copy.copy(ds)

@@ -111,6 +111,11 @@ def usable_pair(values: tuple[float, ...]) -> tuple[float, float] | None:
     return (values[0], values[1]) if usable else None
 
 
+def is_believed(pair: tuple[float, float]) -> bool:
+    """Return True if a pixel of this height and width may be that of a film."""
+    return 1 / LARGEST_ASPECT <= pair[0] / pair[1] <= LARGEST_ASPECT
+
+
 def pose_of(
     orientation: str, spacings: Mapping[str, tuple[float, ...]]
 ) -> tuple[Pose, tuple[str, ...]]:
@@ -151,7 +156,7 @@ def _aspect(spacings: Mapping[str, tuple[float, ...]]) -> tuple[float, tuple[str
         aspect = pair[0] / pair[1]
         if abs(aspect - 1.0) <= _SQUARE_WITHIN:
             return 1.0, ()
-        if not 1 / LARGEST_ASPECT <= aspect <= LARGEST_ASPECT:
+        if not is_believed(pair):
             return 1.0, (f"{keyword}: pixels of {aspect:.3g} to 1 are not believed",)
         return aspect, (f"{keyword}: pixels are not square; they are made so for the model",)
     return 1.0, ()

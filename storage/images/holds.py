@@ -130,19 +130,20 @@ def settle_standing(
     connection: Connection,
     key: StudyKey,
     status: StudyStatus,
-    current: str | None,
+    current: tuple[str, ...],
     now: datetime,
 ) -> None:
     """Set the standing of each result after a REPORT job, and end a hold of the study.
 
-    `current` is the report that says what the study holds now. It and the objects of the films that
-    count are valid, and leave. Other results are superseded, and leave no more if they were held.
-    The results of a rejected film are rejected, and so is the last report if no film is left.
+    `current` names the report that says what the study holds now, in each of its forms. It and the
+    objects of the films that count are valid, and leave. Other results are superseded, and leave no
+    more if they were held. The results of a rejected film are rejected, and so is the last report
+    if no film is left.
     """
     is_report = objects.c.kind == ObjectKind.REPORT
     not_rejected = objects.c.standing != Standing.REJECTED
-    if current is not None:
-        is_current = objects.c.sop_instance_uid == current
+    if current:
+        is_current = objects.c.sop_instance_uid.in_(current)
         replaced = and_(is_report, ~is_current, not_rejected)
         # Nothing of them has left, and nothing will: later reports do not ask again.
         connection.execute(

@@ -1,12 +1,13 @@
 """Queries for instances, studies, objects and their files, for use inside a transaction."""
 
 from collections import defaultdict
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Row,
     Table,
     Text,
     and_,
@@ -36,6 +37,7 @@ from storage.tables.schema import findings, instances, jobs, objects, studies
 _WRITERS_TIMEOUT_SECONDS = 5
 """Limits how long the table locks of one waiting caller delay all writers."""
 
+_Report = TypeVar("_Report", ObjectRecord, Row[Any])
 _OBJECT_COLUMNS = [column for column in objects.c if column.name not in ("id", "created_at")]
 
 
@@ -128,22 +130,41 @@ def load_study(
     is_present = and_(
         of_study(instances, key), instances.c.set_aside_at.is_(None), ~has_later_revision()
     )
-    reports = connection.execute(
+    query = (
         select(*_OBJECT_COLUMNS)
         .where(of_study(objects, key), objects.c.kind == ObjectKind.REPORT)
         .order_by(objects.c.id)
-    ).mappings()
+    )
+    reports = reports_by_form(
+        [ObjectRecord(**row) for row in connection.execute(query).mappings()],
+    )
     study = connection.execute(select(studies).where(of_study(studies, key))).one_or_none()
     return StudyResults(
         source=key.source,
         study_instance_uid=key.study_instance_uid,
         instances=load_instances(connection, is_present),
-        reports=tuple(ObjectRecord(**row) for row in reports),
+        reports=tuple(default for default, *_ in reports),
         pending=_count_pending(connection, is_present),
         status=study.status if study else None,
         detail=study.detail if study else None,
         hold=hold,
+        other_forms=tuple(reports[-1][1:]) if reports else (),
     )
+
+
+def reports_by_form(reports: Iterable[_Report]) -> list[list[_Report]]:
+    """Return a list per report of a study: the report in the default form, then its other forms.
+
+    `reports` are rows of objects in their order. The forms of one report are recorded together, the
+    default form first.
+    """
+    found: list[list[_Report]] = []
+    for report in reports:
+        if report.form == "":
+            found.append([report])
+        elif found:
+            found[-1].append(report)
+    return found
 
 
 def find_study(

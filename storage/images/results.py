@@ -242,13 +242,14 @@ class Results:
         objects: Sequence[ObjectRecord] = (),
         deliveries: Sequence[Delivery] = (),
         *,
-        current: str | None = None,
+        current: tuple[str, ...] = (),
     ) -> StudyHold | None:
         """Record the result of a REPORT job: the report, its objects and their deliveries.
 
         An existing delivery is unchanged, sent or not. UNCHANGED keeps the study's earlier status,
-        or restores REPORTED if the study has a report. `current` is the report that says what the
-        study holds now, by default the first of `objects`: other reports are superseded.
+        or restores REPORTED if the study has a report. `current` names the report that says what
+        the study holds now, in each of its forms, by default all `objects`: other reports are
+        superseded.
 
         If the study is in doubt, nothing of this is recorded: the job is parked, the study is held,
         and the reason is returned. A film that came, moved or was rejected since the job was
@@ -257,8 +258,7 @@ class Results:
         """
         key = StudyKey.of_subject(job.subject)
         now = self._now()
-        if current is None and objects:
-            current = objects[0].sop_instance_uid
+        current = current or tuple(record.sop_instance_uid for record in objects)
         with self._database.writing() as connection:
             lock_study(connection, key)
             hold = find_hold(connection, key)
@@ -322,7 +322,7 @@ def _record_result(
     detail: str,
     objects: Sequence[ObjectRecord],
     deliveries: Sequence[Delivery],
-    current: str | None,
+    current: tuple[str, ...],
 ) -> None:
     """Record the result of a report job; see `Results.record_report`."""
     _record_objects(connection, objects, now)

@@ -155,8 +155,9 @@ def work_is_open(
 def _is_not_delivered(source: ColumnElement[str], study: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition that a result of the study is not delivered to all its destinations.
 
-    If any object of a kind has a delivery, every image's object of that kind must have a delivery;
-    an object without one waits for the next report. Objects of an earlier model do not wait.
+    If any object of a kind has a delivery, every image's object of that kind must have a delivery,
+    in one of its forms; an object without one waits for the next report. Objects of an earlier
+    model do not wait.
 
     A discarded delivery or analysis does not hold the study.
     """
@@ -179,10 +180,20 @@ def _is_not_delivered(source: ColumnElement[str], study: ColumnElement[str]) -> 
         instances.c.state == InstanceState.RECEIVED,
         ~given_up.exists(),
     )
-    own = select(deliveries.c.job_id).where(
-        deliveries.c.sop_instance_uid == objects.c.sop_instance_uid
-    )
     sent = objects.alias()
+    # A destination gets one form of an object. The forms of a report have neither image nor label.
+    own = (
+        select(deliveries.c.job_id)
+        .join(sent, sent.c.sop_instance_uid == deliveries.c.sop_instance_uid)
+        .where(
+            sent.c.source == objects.c.source,
+            sent.c.study_instance_uid == objects.c.study_instance_uid,
+            sent.c.kind == objects.c.kind,
+            sent.c.instance_id.is_not_distinct_from(objects.c.instance_id),
+            sent.c.label.is_not_distinct_from(objects.c.label),
+            sent.c.standing.not_in((Standing.SUPERSEDED, Standing.REJECTED)),
+        )
+    )
     kinds = (
         select(sent.c.kind)
         .join(deliveries, deliveries.c.sop_instance_uid == sent.c.sop_instance_uid)

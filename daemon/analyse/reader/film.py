@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,20 +62,3 @@ class Film:
     pose: Pose
     tone: Tone = DECLARED
     shown: NDArray[np.int64] | None = None
-
-
-def reduced_shape(rows: int, columns: int, longest: int | None) -> tuple[int, int]:
-    """Return the shape of an image whose longer side is reduced to at most `longest` pixels."""
-    side = max(rows, columns)
-    if longest is None or side <= longest:
-        return rows, columns
-    return max(1, round(rows * longest / side)), max(1, round(columns * longest / side))
-
-
-def reduced(image: GreyImage, longest: int | None) -> GreyImage:
-    """Return an image (rows, columns) whose longer side has at most `longest` pixels."""
-    rows, columns = reduced_shape(image.shape[0], image.shape[1], longest)
-    if (rows, columns) == image.shape:
-        return image
-    smaller = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
-    return np.asarray(smaller, dtype=np.uint8)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from cxr_model.predict.transform import InputSpec, network_input
+from cxr_model.predict.transform import InputSpec, network_input, reduced
 from daemon.analyse.reader.check_picture import Examiner, check_picture
-from daemon.analyse.reader.film import FULL_SIZE, Film, Refusal, Wanted, reduced
+from daemon.analyse.reader.film import FULL_SIZE, Film, Refusal, Wanted
 from daemon.analyse.reader.film_file import Form, decode_file
 from dicom_io.gate.rules import DEFAULT_RULES, Rules
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from cxr_model.predict.transform import Geometry, Margins, NetworkInput
-from daemon.analyse.reader.film import Film, Refusal, Wanted, reduced_shape
+from cxr_model.predict.transform import Geometry, Margins, NetworkInput, reduced_shape
+from daemon.analyse.reader.film import Film, Refusal, Wanted
 from daemon.analyse.reader.film_file import Form
 from daemon.analyse.reader.shared_pages import SharedPages
 from dicom_io.gate.reasons import Reason

@@ -21,13 +21,16 @@ import pydicom
 from cxr_model.check.picture_check import PictureCheck
 from cxr_model.engine.choice import open_predictor
 from cxr_model.predict.bundle import STARTER, Bundle
+from cxr_model.predict.transform import reduced
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.decoder_pool import DecoderPool
 from daemon.analyse.reader.film import GreyImage
 from daemon.analyse.reader.film_reader import FilmReader
 from daemon.analyse.result_objects import SERIES_NUMBERS, BuiltObject, ObjectBuilder
+from daemon.config.picture_form import DEFAULT_FORM, DEFAULT_MAX_SIDE
 from daemon.report.study_report import built_report
 from dicom_io.objects.classes import HEATMAP_CLASS
+from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import film_key, report_uid, series_uid, study_key
 from dicom_io.read.image_header import ImageHeader, read_image_header
@@ -56,11 +59,14 @@ class Script:
         now = datetime.datetime.now().astimezone()
         sha256 = hashlib.sha256(data).hexdigest()
         model = self._pipeline.algorithm
-        builder = ObjectBuilder(header, None, DECLARED, prediction, model, SOURCE, sha256, now)
+        # storescu sends a file as it is, and the archive takes uncompressed pictures.
+        builder = ObjectBuilder(
+            header, None, DECLARED, prediction, model, SOURCE, sha256, now, encode=to_bytes
+        )
         heatmaps = [
             built
-            for drawing in self._pipeline.heatmaps(picture, prediction)
-            for built in builder.heatmap(drawing, {ObjectKind.HEATMAP})
+            for drawing in self._pipeline.heatmaps(reduced(picture, DEFAULT_MAX_SIDE), prediction)
+            for built in builder.heatmap(drawing, DEFAULT_FORM)
         ]
         uids = {one.label: one.sop_instance_uid for one in heatmaps}
         findings = [

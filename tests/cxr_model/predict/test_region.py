@@ -65,3 +65,28 @@ def test_the_mask_has_the_pixels_inside_the_outline() -> None:
 
 def test_a_map_that_does_not_rise_has_no_mask() -> None:
     assert hot_mask(np.zeros((20, 20), dtype=np.float32)) is None
+
+
+def on_the_whole_map(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """The region as it is defined: connected to the maximum among all pixels."""
+    _, parts = cv2.connectedComponents((heat >= 0.5 * heat.max()).astype(np.uint8), connectivity=4)
+    return np.asarray(parts == parts.flat[int(heat.argmax())], dtype=np.uint8)
+
+
+def test_a_region_is_the_same_as_on_the_whole_map() -> None:
+    random = np.random.default_rng(3)
+    for _ in range(150):
+        rows, cols = random.integers(20, 160, 2)
+        cells = random.normal(size=random.integers(2, 8, 2)).astype(np.float32)
+        smooth = cv2.resize(cells, (int(cols), int(rows)), interpolation=cv2.INTER_CUBIC)
+        heat = np.asarray(smooth, dtype=np.float32)
+        heat[: random.integers(1, 9)] = 0
+        mask, region = hot_mask(heat), hot_region(heat)
+        assert mask is not None
+        assert region is not None
+        whole = on_the_whole_map(heat)
+        np.testing.assert_array_equal(mask, whole)
+        ((edge,), _) = cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        corners = cv2.approxPolyDP(edge, 0.004 * max(heat.shape), closed=True)
+        if len(corners) >= 3:
+            assert region.points == tuple((x + 0.5, y + 0.5) for x, y in corners[:, 0].tolist())

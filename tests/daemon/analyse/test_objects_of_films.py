@@ -3,6 +3,7 @@
 import datetime
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from cxr_model.findings import LABELS
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.film import Refusal
 from daemon.analyse.result_objects import BuiltObject
+from daemon.config.picture_form import DEFAULT_FORM, PictureForm
 from daemon.report.study_report import built_report
-from dicom_io.objects.classes import HEATMAP_CLASS, REPORT_CLASSES
-from dicom_io.objects.compression import JPEG_BASELINE
+from dicom_io.objects.classes import HEATMAP_CLASS, PLAIN_SYNTAXES, REPORT_CLASSES
+from dicom_io.objects.compression import JPEG_BASELINE, picture_for_destination
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.objects.uids import derived_uid
@@ -57,10 +59,13 @@ def real_films(data_folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def objects_of(pipeline: Pipeline, film: bytes) -> Iterator[BuiltObject]:
-    """Yield every object that a destination can receive of one film."""
-    outcome = pipeline.analyse(film, "north", NOW, kinds=frozenset(ObjectKind))
+    """Yield every object that a destination can receive of one film, as it is sent."""
+    forms = (DEFAULT_FORM, PictureForm(None), PictureForm(is_lossy=True))
+    outcome = pipeline.analyse(film, "north", NOW, kinds=frozenset(ObjectKind), forms=forms)
     assert not isinstance(outcome, Refusal), outcome
-    yield from outcome.objects
+    taken = {HEATMAP_CLASS: (*PLAIN_SYNTAXES, JPEG_BASELINE)}
+    for built in outcome.objects:
+        yield replace(built, data=picture_for_destination(built.data, JPEG_BASELINE, taken))
     header = read_dataset(film, with_pixels=False)
     findings = [
         ReportedFinding(

@@ -114,10 +114,9 @@ def test_the_summary_sheet_shows_the_film_upright(pipeline: Pipeline, orientatio
     )
     sheets = []
     for film in (plain, lying):
-        upright = film.pose.to_display(film.picture)
-        rows, columns = upright.shape
+        rows, columns = film.pose.to_display(film.picture).shape
         turned = replace(film, rows=rows, columns=columns, pose=AS_STORED)
-        sheets.append(pipeline.summary(upright, "image 1", pipeline.predict(turned)))
+        sheets.append(pipeline.summary(film, "image 1", pipeline.predict(turned)))
     assert np.abs(sheets[0].astype(int) - sheets[1]).max() <= 3
 
 

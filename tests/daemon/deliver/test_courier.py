@@ -12,8 +12,14 @@ from pynetdicom.events import Event
 from daemon.config.peers import PictureSyntax
 from daemon.deliver.delivery_worker import DeliveryWorker
 from dicom_io.objects.classes import PLAIN_SYNTAXES, REPORT_CLASSES
-from dicom_io.objects.compression import JPEG_2000, JPEG_BASELINE, RLE, jpeg_copy
-from dicom_io.objects.encode import to_bytes
+from dicom_io.objects.compression import (
+    HTJ2K,
+    JPEG_2000,
+    JPEG_BASELINE,
+    RLE,
+    compressed_picture,
+    jpeg_copy,
+)
 from dicom_io.objects.secondary_capture import build_capture
 from dicom_io.objects.source_header import Identity
 from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
@@ -202,6 +208,7 @@ PLAIN = PLAIN_SYNTAXES[0]
 @pytest.mark.parametrize(
     ("preference", "syntax"),
     [
+        (PictureSyntax.HTJ2K, HTJ2K),
         (PictureSyntax.RLE, RLE),
         (PictureSyntax.JPEG_2000, JPEG_2000),
         (PictureSyntax.JPEG_BASELINE, JPEG_BASELINE),
@@ -229,10 +236,10 @@ def _queue_picture(outbox: Outbox, syntax: str) -> str:
     """Queue a heatmap as it is stored: uncompressed, except the lossy copy."""
     identity = Identity("2.25.71", "2.25.72", 1, 1, NOW)
     picture = build_capture(capture_content(full_header(), identity=identity))
-    data = to_bytes(picture)
+    data = compressed_picture(picture)
     if syntax == JPEG_BASELINE:
         data = jpeg_copy(
-            data, sop_instance_uid="2.25.71", series_instance_uid="2.25.72", series_number=1
+            picture, sop_instance_uid="2.25.71", series_instance_uid="2.25.72", series_number=1
         )
     return queue_object(outbox.store, outbox.spool, "pacs", "2.25.71", data)
 

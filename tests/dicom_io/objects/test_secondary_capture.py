@@ -262,12 +262,100 @@ def test_a_received_summary_is_recognised_as_a_result(
     assert assess(ImageHeader.of(ds)).reason is Reason.OWN_RESULT
 
 
-def test_pixels_that_are_not_square_are_not_square_in_the_heatmap(tmp_path: Path) -> None:
+def drawn_at(rows: int, columns: int, **attributes: Any) -> Dataset:
+    """Return the heatmap of a film of 250 x 204 pixels, drawn in this size above a legend."""
     header = full_header()
-    header.PixelSpacing = [0.1, 0.2]
-    path = written(build_capture(capture_content(header)), tmp_path)
-    assert list(pydicom.dcmread(path).PixelAspectRatio) == [500, 1000]
+    header.Rows, header.Columns = 250, 204
+    for keyword, value in attributes.items():
+        setattr(header, keyword, value)
+    rgb = np.zeros((rows + 30, columns, 3), dtype=np.uint8)
+    return build_capture(replace(capture_content(header, rgb=rgb), legend_rows=30))
+
+
+@pytest.mark.parametrize("size", [(250, 204), (100, 82)])
+@pytest.mark.parametrize(
+    "keyword", ["PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"]
+)
+def test_the_film_has_its_size_in_every_picture(
+    keyword: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    attributes: dict[str, Any] = {keyword: [0.143, 0.15]}
+    ds = drawn_at(*size, **attributes)
+    height, width = (float(side) for side in ds[keyword].value)
+    assert height * size[0] == pytest.approx(0.143 * 250, rel=1e-7)
+    assert width * size[1] == pytest.approx(0.15 * 204, rel=1e-7)
+    assert "PixelAspectRatio" not in ds
+    path = written(ds, tmp_path)
     assert validate(path) == []
+    others = [line for line in warnings(path) if "Extended" not in line]
+    # The module has no ImagerPixelSpacing.
+    assert len(others) == 1 + (keyword == "ImagerPixelSpacing")
+
+
+def test_a_calibrated_spacing_says_so(tmp_path: Path) -> None:
+    ds = drawn_at(
+        100,
+        82,
+        PixelSpacing=[0.13, 0.13],
+        ImagerPixelSpacing=[0.143, 0.143],
+        PixelSpacingCalibrationType="FIDUCIAL",
+        PixelSpacingCalibrationDescription="by a ball",
+    )
+    assert ds.PixelSpacingCalibrationType == "FIDUCIAL"
+    assert ds.PixelSpacingCalibrationDescription == "by a ball"
+    assert float(ds.PixelSpacing[0]) == pytest.approx(0.325)
+    assert float(ds.ImagerPixelSpacing[0]) == pytest.approx(0.3575)
+    assert validate(written(ds, tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "film", "ratio"),
+    [
+        ((250, 204), None, None),
+        ((250, 204), [2, 1], [2, 1]),
+        # A pixel is 2.5 rows high and 204 / 82 columns wide.
+        ((100, 82), None, [205, 204]),
+        ((100, 82), [2, 1], [205, 102]),
+    ],
+)
+def test_pixels_of_no_known_size_have_their_proportions(
+    size: tuple[int, int], film: list[int] | None, ratio: list[int] | None, tmp_path: Path
+) -> None:
+    attributes: dict[str, Any] = {"PixelAspectRatio": film} if film else {}
+    ds = drawn_at(*size, **attributes)
+    assert (list(ds.PixelAspectRatio) if "PixelAspectRatio" in ds else None) == ratio
+    assert validate(written(ds, tmp_path)) == []
+
+
+@pytest.mark.parametrize("spacing", [[0, 0], [0.1, 0.9], "no number"])
+def test_a_spacing_that_no_film_has_is_left_out(spacing: Any) -> None:
+    header = full_header()
+    header[0x00280030] = DataElement(0x00280030, "LO", spacing, already_converted=True)
+    ds = build_capture(capture_content(header))
+    assert "PixelSpacing" not in ds
+    assert "PixelAspectRatio" not in ds
+
+
+def test_a_reduced_film_says_so_and_lies_as_it_is_stored() -> None:
+    ds = drawn_at(100, 82)
+    assert "82 x 100 of its 204 x 250 pixels (columns x rows), scale 0.4." in (
+        ds.DerivationDescription
+    )
+    assert "Its legend is below the film, from row 101." in ds.DerivationDescription
+    assert list(ds.PatientOrientation) == ["L", "F"]
+    assert ds.SourceImageSequence[0].SpatialLocationsPreserved == "NO"
+    whole = drawn_at(250, 204)
+    assert "204 x 250 of its 204 x 250 pixels" in whole.DerivationDescription
+    assert whole.SourceImageSequence[0].SpatialLocationsPreserved == "YES"
+
+
+def test_the_description_is_whole_with_long_names() -> None:
+    content = capture_content(full_header())
+    model = replace(content.envelope.algorithm, name="m" * 200, version="1." * 40)
+    ds = build_capture(
+        replace(content, envelope=replace(content.envelope, algorithm=model), location="x " * 80)
+    )
+    assert ds.DerivationDescription.endswith("not for diagnosis or treatment.")
 
 
 @pytest.mark.parametrize("vr", ["AT", "SQ", "FD"])
@@ -283,9 +371,7 @@ def test_an_element_of_a_wrong_type_is_left_out(vr: str) -> None:
     assert not ds.get("LossyImageCompressionRatio")
     assert 0x00401001 not in ds.RequestAttributesSequence[0]
     assert ds.RequestAttributesSequence[0].ScheduledProcedureStepID == "SPS-1"
-    jpeg_copy(
-        to_bytes(ds), sop_instance_uid="2.25.1", series_instance_uid="2.25.2", series_number=1
-    )
+    jpeg_copy(ds, sop_instance_uid="2.25.1", series_instance_uid="2.25.2", series_number=1)
     to_bytes(ds)
 
 

@@ -136,7 +136,7 @@ def test_a_delivery_that_an_operator_discarded_stays_so(store: Store, clock: Clo
 
     store.studies.release(STUDY, ["1.2"])
     store.results.record_report(
-        claim(store, JobKind.REPORT), StudyStatus.UNCHANGED, "", current="9.1"
+        claim(store, JobKind.REPORT), StudyStatus.UNCHANGED, "", current=("9.1",)
     )
 
     assert deliveries(store) == {"5.1": JobState.DISCARDED, "9.1": JobState.QUEUED}

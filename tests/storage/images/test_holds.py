@@ -146,7 +146,7 @@ def test_a_release_sends_what_was_held_and_is_right(store: Store, clock: Clock) 
     store.studies.release(STUDY, ["1.2"])
 
     store.results.record_report(
-        claim(store, JobKind.REPORT), StudyStatus.UNCHANGED, "reported", current="9.1"
+        claim(store, JobKind.REPORT), StudyStatus.UNCHANGED, "reported", current=("9.1",)
     )
 
     assert standings(store, "9.1", "5.1", "5.2") == [
@@ -337,7 +337,7 @@ def test_a_film_sent_as_before_takes_a_wrong_correction_back(store: Store, clock
     assert [item.id for item in study.instances] == [1]
     analyse_films(store, clock)
     store.results.record_report(
-        claim(store, JobKind.REPORT), StudyStatus.UNCHANGED, "reported", current="9.1"
+        claim(store, JobKind.REPORT), StudyStatus.UNCHANGED, "reported", current=("9.1",)
     )
     assert standings(store, "9.1", "5.1", "5.2") == [
         Standing.VALID,
