@@ -25,7 +25,9 @@ from storage.records import (
     JobKind,
     JobState,
     ObjectKind,
+    ObjectRecord,
     Standing,
+    StudyResults,
     StudyStatus,
 )
 from tests.builders.bench import (
@@ -59,7 +61,7 @@ def test_each_peer_gets_the_kinds_it_lists(bench: Bench, pipeline: Pipeline) -> 
     bench.work()
     study = bench.study(uid)
     (instance,) = study.instances
-    made = {record.sop_instance_uid: record for record in (*instance.objects, *study.reports)}
+    made = {record.sop_instance_uid: record for record in (*instance.objects, *study.last_reports)}
     positive = sum(finding.present for finding in instance.findings)
     assert Counter(record.kind for record in made.values()) == {
         ObjectKind.HEATMAP: positive,
@@ -68,7 +70,8 @@ def test_each_peer_gets_the_kinds_it_lists(bench: Bench, pipeline: Pipeline) -> 
         ObjectKind.SUMMARY_JPEG: 1,
         ObjectKind.PRESENTATION_STATE: 1,
         ObjectKind.SEGMENTATION: 1,
-        ObjectKind.REPORT: 1,
+        # One names the lossless heatmaps, the other one the copies.
+        ObjectKind.REPORT: 2,
     }
     sent: dict[str, set[ObjectKind]] = defaultdict(set)
     for job in bench.store.jobs.list():
@@ -117,8 +120,13 @@ def test_a_peer_that_prefers_jpeg_after_the_analysis_gets_uncompressed_pictures(
     pictures = [one for one in study.instances[0].objects if one.kind is kind]
     assert pictures
     assert {job.subject for job in bench.store.jobs.list(kind=JobKind.DELIVER)} == {
-        f"{one.sop_instance_uid}@small" for one in (*pictures, *study.reports)
+        f"{one.sop_instance_uid}@small" for one in (*pictures, _report_of(study, wanted))
     }
+
+
+def _report_of(study: StudyResults, wanted: Product) -> ObjectRecord:
+    """Return the report of a peer that prefers JPEG: another one only if it gets heatmaps."""
+    return study.last_reports[1 if wanted is Product.HEATMAP else 0]
 
 
 def test_every_object_has_a_uid_of_its_own_and_belongs_to_the_study(

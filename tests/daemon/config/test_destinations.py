@@ -1,9 +1,19 @@
 """`receives` of the peers decides which objects are built and where they are sent."""
 
 import pytest
+from pydantic import ValidationError
 
-from daemon.config.destinations import classes_for, kinds_for, kinds_to_build, picture_contexts
+from daemon.config.destinations import (
+    classes_for,
+    forms_to_build,
+    kinds_for,
+    kinds_to_build,
+    picture_contexts,
+    report_forms,
+)
 from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.picture_form import DEFAULT_FORM, PictureForm
+from daemon.config.settings import Config
 from dicom_io.objects.classes import RESULT_CLASSES
 from dicom_io.objects.compression import JPEG_BASELINE, RLE
 from storage.records import ObjectKind
@@ -71,3 +81,41 @@ def test_listed_kinds_and_their_references_are_built(
     peers: list[PeerConfig], built: set[ObjectKind]
 ) -> None:
     assert kinds_to_build(peers) == built
+
+
+@pytest.mark.parametrize(
+    ("side", "lossy", "size", "name"),
+    [
+        (1536, False, "", ""),
+        (1536, True, "", "jpeg"),
+        (None, False, "full", "full"),
+        (2048, True, "2048", "2048 jpeg"),
+    ],
+)
+def test_a_form_is_named_by_its_departure_from_the_default(
+    side: int | None, lossy: bool, size: str, name: str
+) -> None:
+    form = PictureForm(side, lossy)
+    assert (form.size, form.name) == (size, name)
+
+
+@pytest.mark.parametrize("side", [511, 16385, 0, -1, "large", 1536.5])
+def test_a_size_out_of_bounds_is_refused(side: object) -> None:
+    with pytest.raises(ValidationError, match="picture_max_side"):
+        PeerConfig.model_validate(
+            {"name": "x", "ae_title": "X", "sends": True, "picture_max_side": side}
+        )
+
+
+def test_only_the_forms_of_a_sources_destinations_are_built() -> None:
+    sender = {"sends": True, "picture_max_side": None}
+    north = peer(Product.REPORT, Product.HEATMAP, name="north").model_copy(update=sender)
+    south = peer(Product.REPORT, name="south").model_copy(update={**sender, "ae_title": "SOUTH"})
+    viewer = peer(Product.HEATMAP, name="viewer", syntax=PictureSyntax.JPEG_BASELINE)
+    config = Config(peers=(north, south, viewer))
+    full, jpeg = PictureForm(None), PictureForm(is_lossy=True)
+    assert forms_to_build(config, "north") == {DEFAULT_FORM, full, jpeg}
+    assert forms_to_build(config, "south") == {DEFAULT_FORM, jpeg}
+    assert forms_to_build(config, "gone") == {DEFAULT_FORM}
+    assert report_forms(config, "north") == (DEFAULT_FORM, full)
+    assert report_forms(config, "south") == (DEFAULT_FORM,)

@@ -282,6 +282,26 @@ def test_a_kind_of_object_without_any_delivery_does_not_hold_a_study(house: Hous
     assert len(house.purge()) == 1
 
 
+def test_one_form_of_each_object_need_be_delivered(house: House) -> None:
+    """A destination gets its form of the heatmaps, and the report that names them."""
+    house.receive()
+    job = claim(house.store, JobKind.ANALYSE)
+    default = made_object("5.1", ObjectKind.HEATMAP, int(job.subject))
+    full = dataclasses.replace(default, sop_instance_uid="5.2", form="full")
+    outcome = analysis(house.clock.now, objects=[default, full])
+    house.store.results.record_analysis(job, int(job.subject), outcome)
+    reports = [made_object("9.1"), dataclasses.replace(made_object("9.2"), form="full")]
+    sent = [Delivery(uid, "PACS") for uid in ("5.2", "9.2")]
+    house.store.results.record_report(
+        claim(house.store, JobKind.REPORT), StudyStatus.REPORTED, "", reports, sent
+    )
+    house.days_pass()
+    assert house.hold() is not None
+    house.deliver()
+    house.days_pass()
+    assert house.hold() is None
+
+
 def test_a_study_without_results_is_purged(house: House) -> None:
     number = house.receive()
     house.store.results.record_refusal(
