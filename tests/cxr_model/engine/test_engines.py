@@ -214,13 +214,15 @@ def test_the_expected_tensors_are_those_of_torchvision() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", [EngineName.ONNX_RUNTIME, EngineName.OPENVINO, "folded"])
-def test_all_real_films_give_the_same(engine: str, real_data: Path) -> None:
+def test_real_films_give_the_same(engine: str, real_data: Path) -> None:
     bundle = Bundle.load(STARTER)
     paths = [
         path
         for folder in ("nih/images256", "nih/full", "frontal_external", "paediatric")
         for path in sorted((real_data / folder).rglob("*.[pj]*g"))
     ]
+    # Every twelfth film: all of them take half an hour.
+    paths = paths[::12]
     assert len(paths) > 100
     run, expected, worst = run_of(bundle, engine), TorchEngine(bundle), 0.0
     for start in range(0, len(paths), 32):
