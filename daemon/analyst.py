@@ -92,13 +92,14 @@ class Analyst:
         try:
             with self._heartbeat.renewing(job):
                 self._do(job)
-            self._bells[kind].ring()
         except LeaseLostError:
             log.warning("job %d was taken over by another worker; its result is kept", job.id)
         except ModelOutputError as error:
             raise self._model_failed(job, error) from error
         except Exception as error:  # noqa: BLE001 - one image must not stop the role
             self._failed(job, error)
+        # Also after a failure: the image may have been given up, and its report is due then.
+        self._bells[kind].ring()
         return True
 
     def seconds_until_due(self, kind: JobKind) -> float:

@@ -147,12 +147,16 @@ def jobs_discard(
 ) -> None:
     """Discard jobs for good; their rows stay as a record."""
     from daemon.audit.users import current_user
+    from daemon.worker.bell import ring_all
     from storage.store import Store
 
-    with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
+    settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
         for job_id in job_ids:
             store.jobs.discard(job_id, current_user())
             if not as_json:
                 typer.echo(f"job {job_id} is discarded")
+    # The report of a study no longer waits for an image whose analysis is discarded.
+    ring_all(settings)
     if as_json:
         print_json({"discarded": job_ids})

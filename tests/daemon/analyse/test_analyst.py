@@ -3,6 +3,7 @@
 import datetime
 from collections import Counter, defaultdict
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,6 +12,7 @@ from daemon.analyst import Analyst
 from daemon.config.peers import PeerConfig, Product, RulesConfig
 from daemon.config.settings import Config
 from daemon.errors import DecoderError
+from daemon.worker.bell import Bell
 from dicom_io.gate.header_check import assess
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.encode import to_bytes
@@ -357,6 +359,17 @@ def test_an_image_with_a_damaged_file_is_analysed_after_a_second_send(
     assert (mended.id, mended.state) == (instance.id, InstanceState.ANALYSED)
     assert bench.spool.read(mended.spool_path, mended.sha256) == image
     assert bench.study(uid).status is StudyStatus.REPORTED
+
+
+def test_a_failed_analysis_wakes_the_reports(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[str] = []
+    monkeypatch.setattr(Bell, "ring", lambda bell: rung.append(bell._path.name))
+    monkeypatch.setattr(Pipeline, "analyse", Mock(side_effect=RuntimeError))
+    bench.receive(film("failing"))
+    assert bench.analyst.work(JobKind.ANALYSE)
+    assert rung == ["report.bell"]
 
 
 def test_an_unexpected_error_is_retried_and_then_named(
