@@ -30,7 +30,7 @@ KINDS = (
 )
 SELECTION: tuple[tuple[Kill, ...], ...] = (
     (
-        ("listener: commit store.record_instance", BEFORE),
+        ("listener: commit store._record", BEFORE),
         ("listener: send C_STORE_RSP", BEFORE),
         (CLAIM, AFTER),
         ("analyst: rename to spool/objects", AFTER),
@@ -57,7 +57,7 @@ SELECTION: tuple[tuple[Kill, ...], ...] = (
 # The first kill leaves a file without a row, which the next start sets aside. The second restarts
 # the listener after the image was sent again: the sweep then deletes the file set aside.
 TO_LOST_AND_FOUND = (
-    ("listener: commit store.record_instance", BEFORE),
+    ("listener: commit store._record", BEFORE),
     ("listener: unlink spool/received", BEFORE),
 )
 NOT_AGAIN = frozenset(
@@ -115,7 +115,7 @@ def test_acknowledged_images_survive_a_kill_at_every_point(site: FaultSite) -> N
     live(site)
     starting = {point for _, point in passed_at_start}
     living = {point for _, point in site.daemon.passed()[len(passed_at_start) :]}
-    assert die_at(site, [("listener: commit store.record_instance", BEFORE)]) == []
+    assert die_at(site, [("listener: commit store._record", BEFORE)]) == []
     assert die_at(site, [("supervisor: commit jobs._requeue", AFTER)]) == []
     # The next test kills at the points that only a start passes.
     points = living | ({point for _, point in site.daemon.passed()} - starting)

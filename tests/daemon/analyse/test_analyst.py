@@ -361,9 +361,7 @@ def test_an_image_with_a_damaged_file_is_analysed_after_a_second_send(
     assert bench.study(uid).status is StudyStatus.REPORTED
 
 
-def test_a_failed_analysis_wakes_the_reports(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_analysis_wakes_the_reports(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     rung: list[str] = []
     monkeypatch.setattr(Bell, "ring", lambda bell: rung.append(bell._path.name))
     monkeypatch.setattr(Pipeline, "analyse", Mock(side_effect=RuntimeError))

@@ -73,6 +73,11 @@ def test_a_disk_that_fills_up_during_a_write(
         assert reception.receive(received(image)) is StoreStatus.SUCCESS
 
 
+def _received(daemon: RunningDaemon) -> set[str]:
+    """Return the files received; the report of an earlier image may be written meanwhile."""
+    return {path for path in spooled(daemon) if not path.startswith("objects/")}
+
+
 @pytest.mark.slow
 def test_no_instance_is_accepted_below_the_free_space_limit(tmp_path: Path, bundle: Path) -> None:
     changes = {**SENDS_ONLY, "spool": {"min_free_mb": 4}}
@@ -83,11 +88,11 @@ def test_no_instance_is_accepted_below_the_free_space_limit(tmp_path: Path, bund
         first, refused, again = images_of("watermark", 3)
         assert status_of_sending(daemon, first) == StoreStatus.SUCCESS
         await_analysis(daemon, first)
-        kept = spooled(daemon)
+        kept = _received(daemon)
         ballast = fill(disk, leave_bytes=4 << 20)
         assert status_of_sending(daemon, refused) == StoreStatus.OUT_OF_RESOURCES
         assert os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > 3 << 20
-        assert spooled(daemon) == kept
+        assert _received(daemon) == kept
         assert states_of(daemon, refused) == []
         ballast.unlink()
         for image in (refused, again):
