@@ -1,4 +1,4 @@
-"""Results of instances, studies and objects, and the outbox of deliveries.
+"""Results of instances, studies and objects, and their deliveries.
 
 Each `record_…` method settles the job of the result in the same transaction: both are in the store,
 or neither. A worker that lost its lease gets LeaseLostError and records no result.
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Update, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
@@ -17,7 +17,7 @@ from storage.commitment.requests import enqueue_commitment
 from storage.errors import StudyChangedError, UnknownRecordError
 from storage.finding_text import summary
 from storage.images.doubt import find_hold
-from storage.images.holds import hold_study, settle_standing
+from storage.images.holds import hold_study
 from storage.images.lookup import (
     find_study,
     is_analysed_further,
@@ -27,10 +27,10 @@ from storage.images.lookup import (
     of_study,
 )
 from storage.images.rejections import apply_rejection, lock_rejected
+from storage.images.result_rows import delivery_entry, record_objects, record_result
 from storage.queue.jobs import parked_entry
 from storage.queue.transitions import (
     advance,
-    enqueue_once,
     lock_study,
     reopen,
     settle,
@@ -44,7 +44,6 @@ from storage.records import (
     Job,
     JobKind,
     JobState,
-    ObjectKind,
     ObjectRecord,
     PendingDelivery,
     Rejection,
@@ -53,8 +52,8 @@ from storage.records import (
     StudyResults,
     StudyStatus,
 )
-from storage.tables.database import Database, insert
-from storage.tables.schema import deliveries, findings, instances, objects, studies
+from storage.tables.database import Database
+from storage.tables.schema import deliveries, findings, instances, objects
 
 
 class Results:
@@ -153,7 +152,7 @@ class Results:
             connection.execute(
                 update(objects).where(objects.c.instance_id == instance_id).values(instance_id=None)
             )
-            _record_objects(connection, analysis.objects, now)
+            record_objects(connection, analysis.objects, now)
             append(connection, _analysis_entry(job, instance, analysis), now)
 
     def record_refusal(
@@ -272,7 +271,7 @@ class Results:
             is_outdated = was_touched(connection, job)
             settle(connection, job, JobState.DONE, now=now)
             if not is_outdated:
-                _record_result(
+                record_result(
                     connection, job, key, now, status, detail, objects, deliveries, current
                 )
         if is_outdated:
@@ -310,72 +309,7 @@ class Results:
             )
             if commit_after is not None:
                 enqueue_commitment(connection, job, now, now + commit_after)
-            append(connection, _delivery_entry(connection, job, dimse_status, sop_class_uid), now)
-
-
-def _record_result(
-    connection: Connection,
-    job: Job,
-    key: StudyKey,
-    now: datetime,
-    status: StudyStatus,
-    detail: str,
-    objects: Sequence[ObjectRecord],
-    deliveries: Sequence[Delivery],
-    current: tuple[str, ...],
-) -> None:
-    """Record the result of a report job; see `Results.record_report`."""
-    _record_objects(connection, objects, now)
-    for delivery in deliveries:
-        _queue_delivery(connection, delivery, now)
-    row = {
-        **asdict(key),
-        "status": status,
-        "detail": detail,
-        "updated_at": now,
-    }
-    statement = insert(connection, studies).values(row)
-    settle_standing(connection, key, status, current, now)
-    if status is StudyStatus.UNCHANGED:
-        connection.execute(statement.on_conflict_do_nothing())
-        connection.execute(_restore_reported(key, now))
-        # A hold has ended, and there is no report to restore.
-        held = update(studies).where(of_study(studies, key), studies.c.status == StudyStatus.HELD)
-        connection.execute(held.values(row))
-    else:
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["source", "study_instance_uid"], set_=row
-            )
-        )
-    entry = AuditEntry(
-        AuditKind.STUDY_REPORTED,
-        actor=job.worker or "",
-        subject=subject_of(
-            study=key.study_instance_uid,
-            source=key.source,
-            object=objects[0].sop_instance_uid if objects else None,
-            sop_class=objects[0].sop_class_uid if objects else None,
-        ),
-        detail=f"{status}, {len(deliveries)} delivery(ies)",
-    )
-    append(connection, entry, now)
-
-
-def _restore_reported(key: StudyKey, now: datetime) -> Update:
-    """Return the statement that restores REPORTED for a study with a report."""
-    reports = select(objects.c.id).where(
-        of_study(objects, key), objects.c.kind == ObjectKind.REPORT
-    )
-    return (
-        update(studies)
-        .where(
-            of_study(studies, key),
-            studies.c.status.in_((StudyStatus.NO_ELIGIBLE_IMAGE, StudyStatus.HELD)),
-            reports.exists(),
-        )
-        .values(status=StudyStatus.REPORTED, detail="", updated_at=now)
-    )
+            append(connection, delivery_entry(connection, job, dimse_status, sop_class_uid), now)
 
 
 def _end_analysis(
@@ -447,63 +381,3 @@ def _analysis_entry(job: Job, instance: str, analysis: AnalysisRecord) -> AuditE
         subject=instance,
         detail=f"{summary(analysis.findings) or 'no finding'}; model {model}",
     )
-
-
-def _delivery_entry(
-    connection: Connection, job: Job, dimse_status: int | None, sop_class_uid: str | None
-) -> AuditEntry:
-    row = connection.execute(
-        select(
-            objects.c.study_instance_uid,
-            objects.c.source,
-            objects.c.sop_instance_uid,
-            objects.c.sop_class_uid,
-            deliveries.c.coerced_uid,
-        )
-        .join(deliveries, deliveries.c.sop_instance_uid == objects.c.sop_instance_uid)
-        .where(deliveries.c.job_id == job.id)
-    ).one()
-    return AuditEntry(
-        AuditKind.OBJECT_DELIVERED,
-        actor=job.lane or "",
-        subject=subject_of(
-            study=row.study_instance_uid,
-            source=row.source,
-            object=row.sop_instance_uid,
-            sop_class=sop_class_uid or row.sop_class_uid,
-        ),
-        detail=_delivery_detail(dimse_status, row.coerced_uid),
-    )
-
-
-def _record_objects(connection: Connection, records: Sequence[ObjectRecord], now: datetime) -> None:
-    """Add objects; the row of an object made before gets its new file."""
-    for record in records:
-        statement = insert(connection, objects).values(**asdict(record), created_at=now)
-        new = statement.excluded
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["sop_instance_uid"],
-                set_={
-                    name: getattr(new, name)
-                    for name in ("spool_path", "size", "sha256", "instance_id", "purged_at")
-                },
-            )
-        )
-
-
-def _queue_delivery(connection: Connection, delivery: Delivery, now: datetime) -> None:
-    job_id = enqueue_once(
-        connection,
-        JobKind.DELIVER,
-        f"{delivery.sop_instance_uid}@{delivery.destination}",
-        now=now,
-        lane=delivery.destination,
-    )
-    if job_id is not None:
-        connection.execute(plain_insert(deliveries).values(**asdict(delivery), job_id=job_id))
-
-
-def _delivery_detail(dimse_status: int | None, coerced_uid: str | None) -> str:
-    status = "" if dimse_status is None else f"status 0x{dimse_status:04X}"
-    return f"{status}, kept there as {coerced_uid}" if coerced_uid else status

@@ -2,11 +2,12 @@
 
 import dataclasses
 from datetime import timedelta
+from types import ModuleType
 
 import pytest
 
 from storage.errors import LeaseLostError, StorageError, StudyChangedError, UnknownRecordError
-from storage.images import results as results_module
+from storage.images import result_rows, results
 from storage.records import Delivery, Job, JobKind, JobState, StudyStatus
 from storage.store import Store
 from tests.builders.store_rows import (
@@ -51,14 +52,21 @@ def test_a_report_and_its_deliveries_are_one_transaction(store: Store, clock: Cl
     }
 
 
-@pytest.mark.parametrize("fails_at", ["_record_objects", "enqueue_once", "settle"])
+@pytest.mark.parametrize(
+    ("module", "fails_at"),
+    [(result_rows, "record_objects"), (result_rows, "enqueue_once"), (results, "settle")],
+)
 def test_a_failed_report_leaves_no_change(
-    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, fails_at: str
+    store: Store,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    fails_at: str,
 ) -> None:
     receive(store, "1.1")
     analyse(store, clock.now)
     job = claim(store, JobKind.REPORT)
-    step = getattr(results_module, fails_at)
+    step = getattr(module, fails_at)
     calls = []
 
     def fail_after(*arguments: object, **options: object) -> object:
@@ -68,7 +76,7 @@ def test_a_failed_report_leaves_no_change(
             raise StorageError("power cut")
         return done
 
-    monkeypatch.setattr(results_module, fails_at, fail_after)
+    monkeypatch.setattr(module, fails_at, fail_after)
     deliveries = [Delivery("9.9", "PACS"), Delivery("9.9", "ARCHIVE")]
     with pytest.raises(StorageError, match="power cut"):
         store.results.record_report(job, StudyStatus.REPORTED, "", [made_object("9.9")], deliveries)
