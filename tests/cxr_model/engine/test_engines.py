@@ -89,6 +89,7 @@ def skip_without(engine: str) -> None:
         pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [QUICK, *OTHERS])
 def test_the_starter_gives_the_same_on_drawn_films(engine: str) -> None:
     skip_without(engine)

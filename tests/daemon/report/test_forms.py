@@ -180,6 +180,7 @@ def test_a_form_that_was_configured_later_names_what_there_is(
     }
 
 
+@pytest.mark.slow
 def test_other_forms_change_no_object_of_the_default_form(pipeline: Pipeline) -> None:
     now = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
     data = film("alone", rows=ROWS, columns=COLUMNS)

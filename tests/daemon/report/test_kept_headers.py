@@ -53,6 +53,7 @@ def test_a_report_after_the_analysis_reads_no_film(
     assert not [path for path in paths if path.startswith(RECEIVED)]
 
 
+@pytest.mark.slow
 def test_a_report_of_kept_headers_has_the_bytes_of_one_of_films_read_again(bench: Bench) -> None:
     study = analysed(bench)
     algorithm = bench.pipeline.algorithm

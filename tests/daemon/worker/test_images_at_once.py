@@ -112,6 +112,7 @@ def test_several_images_are_in_work_at_once_and_each_study_is_reported(
     assert all(len(running.store.results.study(uid).reports) == 1 for uid in uids)
 
 
+@pytest.mark.slow
 def test_a_stop_ends_after_the_images_in_work(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_stop_ends_after_the_images_in_work(
     assert running.states() == [JobState.DONE] * WORKERS + [JobState.QUEUED] * 2
 
 
+@pytest.mark.slow
 def test_an_output_that_is_no_result_ends_the_role_and_not_the_other_images(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

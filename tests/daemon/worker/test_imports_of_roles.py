@@ -37,7 +37,14 @@ print(*(name for name, module in sys.modules.items() if module is not None))
 """
 
 
-@pytest.mark.parametrize("role", LEFT_OUT)
+@pytest.mark.parametrize(
+    "role",
+    [
+        "listener",
+        pytest.param("courier", marks=pytest.mark.slow),
+        pytest.param("web", marks=pytest.mark.slow),
+    ],
+)
 def test_a_role_leaves_out_the_libraries_of_the_others(role: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE, role],
