@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from storage.errors import LeaseLostError, StorageError
+from daemon.worker.redaction import error_text
+from storage.errors import LeaseLostError
 from storage.records import Job
 from storage.store import Store
 
@@ -94,5 +95,5 @@ def _renew_or_log(
     try:
         if not store.jobs.heartbeat(job, duration):
             log.warning("job %d: lease not renewed: it was given to another worker", job.id)
-    except StorageError as error:
-        log.warning("job %d: lease not renewed: %s", job.id, error)
+    except Exception as error:  # noqa: BLE001 - the thread of the heartbeat renews all leases
+        log.warning("job %d: lease not renewed: %s", job.id, error_text(error))

@@ -52,7 +52,7 @@ def record_receptions(
     """Add instances and their jobs inside a transaction; see `Store.record_instance`.
 
     Each of several is added in a savepoint: one that fails is left out, and its error is returned.
-    Raises the error of a single one.
+    Raises the error of a single one, and an error that has ended the transaction.
     All locks are taken first and all audit rows are added last, so that no other transaction waits
     for this one while this one waits for it.
     """
@@ -79,6 +79,8 @@ def record_receptions(
                 results.append(_record(connection, reception, earlier, of_this, now))
             entries += of_this
         except StorageError as error:
+            if not database.is_in_transaction(connection):
+                raise
             results.append(error)
     append_all(connection, entries, now)
     return results

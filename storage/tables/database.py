@@ -229,6 +229,14 @@ class Database:
         with self._storage_errors(), connection.begin_nested():
             yield
 
+    def is_in_transaction(self, connection: Connection) -> bool:
+        """Return False if SQLite has rolled the whole transaction back, as after an I/O error.
+
+        A commit would then succeed and record nothing.
+        """
+        driver: Any = connection.connection.dbapi_connection
+        return not self._is_sqlite or bool(driver.in_transaction)
+
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Let one thread of this process write at a time. SQLite itself would wait by polling."""

@@ -79,3 +79,19 @@ def test_a_lease_lost_in_the_background_is_logged(
     store.jobs.release("me")
     with Heartbeat(store, timedelta(seconds=0.03), log).renewing(job):
         wait_until(lambda: f"job {job.id}: lease not renewed" in caplog.text)
+
+
+def test_an_unexpected_error_does_not_end_the_renewals(
+    store: Store, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Job] = []
+
+    def fail_once(renewed: Job, _: timedelta) -> bool:
+        calls.append(renewed)
+        if len(calls) == 1:
+            raise MemoryError
+        return True
+
+    monkeypatch.setattr(store.jobs, "heartbeat", fail_once)
+    with Heartbeat(store, timedelta(seconds=0.03), log).renewing(job):
+        wait_until(lambda: len(calls) > 1, "the next renewal")

@@ -151,3 +151,29 @@ def test_a_commit_that_failed_is_not_repeated(
     with pytest.raises(StorageError, match="no answer"):
         store._record([Reception(new_instance(f"1.{n}"), now - now) for n in (1, 2)])
     assert calls == ["transaction"]
+
+
+def test_an_error_that_rolls_all_back_leaves_no_receipt_acknowledged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an I/O error SQLite ends the transaction, and a commit records nothing."""
+    failed: list[object] = []
+
+    def fail_second(*arguments: object, **options: object) -> None:
+        connection = arguments[0]
+        assert isinstance(connection, Connection)
+        if arguments[2] == "2" and not failed:
+            failed.append(arguments)
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("ROLLBACK")
+            raise StorageError("disk I/O error")
+        enqueue(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("storage.images.receipt.enqueue", fail_second)
+    now = store._now()
+    results = store._record([Reception(new_instance(f"1.{n}"), now - now) for n in (1, 2)])
+
+    kept = [bool(store.kept_files(f"1.{n}")) for n in (1, 2)]
+    assert kept == [not isinstance(result, Exception) for result in results]
+    assert kept[0]
+    assert store.audit.verify().number == sum(kept)
