@@ -135,7 +135,7 @@ class Store:
         quiet = timedelta(seconds=quiet_seconds)
         return self._receptions.run(Reception(instance, quiet, host, retried))
 
-    def _record(self, receptions: Sequence[Reception]) -> Sequence[Receipt | StorageError]:
+    def _record(self, receptions: Sequence[Reception]) -> Sequence[Receipt | Exception]:
         """Record a group in one transaction; if it fails before the commit, each in its own."""
         is_written = False
         try:
@@ -143,17 +143,17 @@ class Store:
                 receipts = record_receptions(self._database, connection, receptions, self._now())
                 self._require_file()
                 is_written = True
-        except StorageError:
+        except Exception:
             # A commit that failed may have taken effect: to repeat it would make duplicates.
             if is_written or len(receptions) == 1:
                 raise
             return [receipt for one in receptions for receipt in self._record_alone(one)]
         return receipts
 
-    def _record_alone(self, reception: Reception) -> Sequence[Receipt | StorageError]:
+    def _record_alone(self, reception: Reception) -> Sequence[Receipt | Exception]:
         try:
             return self._record([reception])
-        except StorageError as error:
+        except Exception as error:  # noqa: BLE001 - raised in the thread of this reception alone
             return [error]
 
     def adopt_sources(self, sources: Mapping[str, str]) -> int:

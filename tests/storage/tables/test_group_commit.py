@@ -177,3 +177,21 @@ def test_an_error_that_rolls_all_back_leaves_no_receipt_acknowledged(
     assert kept == [not isinstance(result, Exception) for result in results]
     assert kept[0]
     assert store.audit.verify().number == sum(kept)
+
+
+def test_an_unexpected_error_of_one_receipt_refuses_no_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_second(_connection: Connection, _source: str, uid: str) -> None:
+        if uid == "1.2":
+            raise ValueError("no text")
+
+    monkeypatch.setattr("storage.images.receipt.rejected_before", fail_second)
+    now = store._now()
+    group = [Reception(new_instance(f"1.{n}"), now - now) for n in (1, 2)]
+    results = store._record(group)
+
+    assert isinstance(results[1], ValueError)
+    assert not isinstance(results[0], Exception)
+    assert len(store.kept_files("1.1")) == 1
+    assert store.kept_files("1.2") == ()
