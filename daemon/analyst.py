@@ -8,6 +8,7 @@ from collections.abc import Callable
 from cxr_model.engine.processors import usable_cores
 from cxr_model.errors import ModelOutputError
 from daemon.analyse.analyse_job import ImageAnalyser
+from daemon.analyse.company import Company
 from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.decoder_pool import DecoderLimits
@@ -66,6 +67,7 @@ class Analyst:
         }
         self._lease = datetime.timedelta(seconds=config.analyst.lease_seconds)
         self._heartbeat = Heartbeat(store, self._lease, log)
+        self._company = Company()
         self._backoff = Backoff(config.analyst.retry_seconds, 60 * config.analyst.retry_seconds)
         self._bells = {
             JobKind.ANALYSE: Bell.of(config, BellName.REPORT),
@@ -86,21 +88,39 @@ class Analyst:
 
         Raises ModelFailedError if the model gave an output that is not a result: the job is parked.
         """
-        job = self._store.jobs.claim((kind,), self._worker, self._lease)
-        if job is None:
-            return False
+        with self._company.together():
+            job = self._store.jobs.claim((kind,), self._worker, self._lease)
+            if job is None:
+                return False
+            self._work_on(job)
+        # Also after a failure: the image may have been given up, and its report is due then.
+        self._bells[kind].ring()
+        return True
+
+    def _work_on(self, job: Job) -> None:
         try:
             with self._heartbeat.renewing(job):
-                self._do(job)
+                if job.attempts > 1:
+                    self._do_alone(job)
+                else:
+                    self._do(job)
         except LeaseLostError:
             log.warning("job %d was taken over by another worker; its result is kept", job.id)
         except ModelOutputError as error:
             raise self._model_failed(job, error) from error
         except Exception as error:  # noqa: BLE001 - one image must not stop the role
             self._failed(job, error)
-        # Also after a failure: the image may have been given up, and its report is due then.
-        self._bells[kind].ring()
-        return True
+
+    def _do_alone(self, job: Job) -> None:
+        """Do a job that did not succeed before while no other is in work.
+
+        If it ends the process, as by its memory, that counts as an attempt of no other job.
+        """
+        with self._company.alone() as is_alone:
+            if is_alone:
+                self._do(job)
+            else:
+                self._store.jobs.postpone(job, job.not_before)
 
     def seconds_until_due(self, kind: JobKind) -> float:
         """Return the seconds until the next job of this kind is due, at most POLL_SECONDS."""

@@ -1,5 +1,6 @@
 """The analyst works on several images at once, and each keeps the guarantees of one."""
 
+import datetime
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from daemon.config.settings import AnalystConfig, Config, StudyConfig
 from daemon.errors import ModelFailedError
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
-from storage.records import InstanceState, JobKind, JobState, StudyStatus
+from storage.records import InstanceState, Job, JobKind, JobState, StudyStatus
 from storage.store import Store
 from tests.builders.bench import SENDS, Bench
 from tests.builders.images.films import film
@@ -177,3 +178,34 @@ def test_a_job_whose_lease_is_lost_is_recorded_once(
         )
     assert "was taken over by another worker" in caplog.text
     assert all(len(running.store.results.study(uid).reports) == 1 for uid in uids)
+
+
+def test_a_job_that_may_have_ended_the_process_is_in_work_alone(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the images beside it would be given up with it."""
+    for number in range(WORKERS + 1):
+        running.bench.receive(film(f"suspect-{number}"))
+    for _ in range(WORKERS + 1):
+        assert running.store.jobs.claim((JobKind.ANALYSE,), "dies", datetime.timedelta(hours=1))
+    running.store.jobs.release("dies")
+    analyse = Pipeline.analyse
+
+    def alone(*arguments: Any, **named: Any) -> Any:
+        def others() -> list[Job]:
+            jobs = running.store.jobs.list(kind=JobKind.ANALYSE)
+            return [job for job in jobs if job.state is not JobState.DONE]
+
+        wait_until(lambda: sorted(job.attempts for job in others())[:-1] == [1] * (left[0] - 1))
+        assert sum(job.state is JobState.RUNNING for job in others()) == 1
+        left[0] -= 1
+        return analyse(*arguments, **named)
+
+    left = [WORKERS + 1]
+    monkeypatch.setattr(Pipeline, "analyse", alone)
+    running.start()
+    wait_until(lambda: running.states() == [JobState.DONE] * (WORKERS + 1), "all are analysed")
+    assert all(
+        running.store.results.instance(number).state is InstanceState.ANALYSED
+        for number in range(1, WORKERS + 2)
+    )

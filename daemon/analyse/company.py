@@ -1,0 +1,47 @@
+"""Jobs of several threads in work together, and one alone that may end the process."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+HANG_SECONDS = 120.0
+"""A job that is to be alone waits no longer for the others: one of them may hang."""
+
+
+class Company:
+    """Lets any number of jobs run together, or one of them alone."""
+
+    def __init__(self, hang_seconds: float = HANG_SECONDS) -> None:
+        self._hang_seconds = hang_seconds
+        self._changed = threading.Condition()
+        self._in_work = 0
+        self._is_one_alone = False
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Run beside the others; while one is alone, or waits for that, wait for its end first."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_one_alone)
+            self._in_work += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._in_work -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Inside `together`, wait for the end of the others. Yield False if another is the one."""
+        with self._changed:
+            is_first = not self._is_one_alone
+            if is_first:
+                self._is_one_alone = True
+                self._changed.wait_for(lambda: self._in_work == 1, self._hang_seconds)
+        try:
+            yield is_first
+        finally:
+            if is_first:
+                with self._changed:
+                    self._is_one_alone = False
+                    self._changed.notify_all()
