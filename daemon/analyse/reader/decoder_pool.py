@@ -10,7 +10,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
-from daemon.analyse.reader.decoder_process import ReaderStart, duplicate, run_decoder
+from daemon.analyse.reader.decoder_process import (
+    InheritedDescriptor,
+    ReaderStart,
+    run_decoder,
+)
 from daemon.analyse.reader.film import FULL_SIZE, Film, Refusal, Wanted
 from daemon.analyse.reader.film_file import Form
 from daemon.analyse.reader.film_reader import FilmReader
@@ -100,8 +104,8 @@ class Decoder:
     def _start(self, reader: FilmReader, context: SpawnContext) -> SpawnProcess:
         start = ReaderStart(
             reader,
-            duplicate(self._files.descriptor),
-            duplicate(self._outcomes.descriptor),
+            InheritedDescriptor(self._files.descriptor),
+            InheritedDescriptor(self._outcomes.descriptor),
             self._limits.memory_mb,
             self._limits.seconds,
         )
@@ -142,7 +146,7 @@ class Decoder:
                 "analyst.decode_memory_mb",
                 is_final=True,
             ) from None
-        except (EOFError, OSError, ValueError, LookupError, TypeError):
+        except (EOFError, OSError, ValueError, LookupError, TypeError, RecursionError):
             status = self._end_and_explain()
             if self.is_expired:
                 raise DecoderStopped(
@@ -255,6 +259,10 @@ class DecoderPool:
                 problem = str(stopped)
                 if stopped.is_final:
                     break
+            except BaseException:
+                # As when memory has no room for the outcome. No other call could end this decoder.
+                decoder.end()
+                raise
             else:
                 self._give_back(decoder)
                 return outcome

@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd
@@ -61,9 +62,22 @@ def run_decoder(channel: "Connection[Any, Any]", start: ReaderStart) -> None:
                 pass
 
 
-def duplicate(descriptor: int) -> object:
-    """Return a descriptor that a process being started can detach."""
-    return DupFd(descriptor)
+class InheritedDescriptor:
+    """A descriptor that a process inherits with its start; `detach` returns it there.
+
+    Pickled before the start, a `DupFd` would keep a copy open in the parent until a process takes
+    it: for ever, if that process dies while it starts.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
+        return _as_received, (DupFd(self._descriptor),)
+
+
+def _as_received(inherited: Any) -> Any:
+    return inherited
 
 
 def _answer(

@@ -133,8 +133,8 @@ def receive_outcome(
     """Return the outcome that a reader sends, for a network's input of `side` x `side` pixels.
 
     Raises OutOfMemoryError or UnexpectedError if the reader reports it, EOFError or OSError if the
-    reader has ended or sends too much, ValueError, LookupError or TypeError if the outcome is
-    malformed.
+    reader has ended or sends too much, ValueError, LookupError, TypeError or RecursionError if the
+    outcome is malformed.
     """
     answer = json.loads(channel.recv_bytes(MOST_BYTES))
     if "unexpected" in answer:

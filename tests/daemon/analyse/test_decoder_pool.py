@@ -1,6 +1,7 @@
 """A reader process that crashes, hangs or runs out of memory only loses the image."""
 
 import errno
+import gc
 import json
 import mmap
 import multiprocessing
@@ -187,6 +188,38 @@ def test_a_process_that_cannot_start_is_not_blamed_on_the_image(step: str) -> No
         pool.read(GOOD)
 
 
+class _EndsAtStart:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
+        return os._exit, (1,)
+
+
+def test_a_decoder_that_dies_at_its_start_leaves_no_open_file() -> None:
+    def shared() -> int:
+        gc.collect()
+        links = Path("/proc/self/fd").iterdir()
+        return sum("cxrd-film" in str(link.readlink()) for link in links if link.is_symlink())
+
+    before = shared()
+    reader = replace(PLAIN, examiner=_EndsAtStart())  # type: ignore[arg-type]
+    with pytest.raises(DecoderError, match="exit status 1"):
+        DecoderPool(reader).warm_up()
+    assert shared() == before
+
+
+def test_a_decoder_whose_outcome_has_no_room_is_ended() -> None:
+    class FullDecoder(Decoder):
+        def receive(self, wanted: Wanted) -> Film | Refusal:
+            super().receive(wanted)
+            raise MemoryError
+
+    others = children_of(os.getpid())
+    with pytest.raises(MemoryError):
+        DecoderPool(PLAIN, start=FullDecoder).read(GOOD)
+    assert children_of(os.getpid()) <= others
+
+
 class _NoRoom(np.ndarray[Any, Any]):
     def astype(self, *_: Any, **__: Any) -> Any:
         raise MemoryError
@@ -256,6 +289,20 @@ def test_an_impossible_outcome_is_refused(pages: SharedPages, changed: dict[str,
 
     with pytest.raises((ValueError, TypeError)):
         passed_on(outcome, pages, change)
+
+
+@pytest.mark.slow
+def test_an_outcome_that_is_nested_too_deep_is_no_fault_of_this_process() -> None:
+    """A damaged image may have taken over the reader."""
+
+    class LyingDecoder(Decoder):
+        def receive(self, wanted: Wanted) -> Film | Refusal:
+            super().receive(wanted)
+            return Film(*json.loads("[" * 10**6))
+
+    outcome = DecoderPool(PLAIN, start=LyingDecoder).read(GOOD)
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason is Reason.DECODER_FAILED
 
 
 def test_shared_memory_that_the_reader_cut_off_is_no_film(pages: SharedPages) -> None:
