@@ -27,6 +27,7 @@ _MODE = 0o600
 _FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _RING = b"\0"
 _MANY_RINGS = 65536
+_RING_AGAIN_SECONDS = 0.1
 
 
 class BellName(StrEnum):
@@ -142,10 +143,11 @@ class BellListener:
         self._ended = True
         if self._pipe is None or self._listening is None:
             return
-        # A full pipe wakes the thread, too.
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._pipe, _RING)
-        self._listening.join()
+        while self._listening.is_alive():
+            # A full pipe wakes the thread, too. Another process may read the ring first.
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._pipe, _RING)
+            self._listening.join(_RING_AGAIN_SECONDS)
         os.close(self._pipe)
         self._pipe = None
 

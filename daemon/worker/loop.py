@@ -101,16 +101,23 @@ class Crew:
     def run(self, work: Mapping[str, Callable[[], None]]) -> None:
         """Run each function in a thread with its name, until all have ended.
 
-        Raises the first error of a thread.
+        Raises the first error of a thread, or that of a thread that cannot be started.
         """
         threads = [
             threading.Thread(target=self._guarded, args=(target,), name=name)
             for name, target in work.items()
         ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        started = []
+        try:
+            for thread in threads:
+                thread.start()
+                started.append(thread)
+        except RuntimeError:
+            self._stop.set()
+            raise
+        finally:
+            for thread in started:
+                thread.join()
         if self._errors:
             raise self._errors[0]
 

@@ -123,3 +123,26 @@ def test_a_waiter_of_its_own_wakes_by_hand() -> None:
     waiter = Waiter()
     waiter.wake()
     assert waiter.wait(LONG)
+
+
+def test_a_ring_that_another_process_takes_delays_no_end(
+    bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    taken: list[bytes] = []
+
+    def take_first(pipe: int, data: bytes) -> int:
+        if not taken:
+            taken.append(data)
+            return len(data)
+        return write(pipe, data)
+
+    def listen() -> None:
+        with BellListener(bell, threading.Event()):
+            monkeypatch.setattr(os, "write", take_first)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert taken
+    assert not thread.is_alive()

@@ -169,3 +169,23 @@ def test_an_error_of_one_thread_ends_the_others_and_is_raised() -> None:
     with pytest.raises(ValueError, match="no result"):
         Crew(stop).run({"one": works, "two": fails})
     assert ended == ["works"]
+
+
+def test_a_thread_that_cannot_be_started_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+    ended: list[str] = []
+    start = threading.Thread.start
+
+    def start_one(thread: threading.Thread) -> None:
+        if thread.name == "two":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def works() -> None:
+        assert stop.wait(30)
+        ended.append("works")
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    with pytest.raises(RuntimeError, match="can't start"):
+        Crew(stop).run({"one": works, "two": works})
+    assert ended == ["works"]
