@@ -24,6 +24,7 @@ from daemon.report.study_report import (
     report_content,
     report_uid_of,
 )
+from daemon.worker.bell import Bell, BellName
 from daemon.worker.redaction import redact
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
@@ -71,6 +72,7 @@ class StudyReporter:
         self._store = store
         self._algorithm = algorithm
         self._model = algorithm.sha256
+        self._bell = Bell.of(config, BellName.ANALYST)
 
     def run(self, job: Job) -> None:
         """Report the study, or record why there is no new report. Raises StorageError."""
@@ -143,6 +145,7 @@ class StudyReporter:
         for item in items:
             if str(item.id) not in pending:
                 self._store.jobs.enqueue(JobKind.ANALYSE, str(item.id))
+        self._bell.ring()
         self._store.jobs.postpone(job, _now() + PENDING)
         log.info("job %d: %d image(s) are analysed again first", job.id, len(items))
 

@@ -5,6 +5,7 @@ and the audit trail gets the starts, stops and failures of the roles.
 """
 
 import contextlib
+import functools
 import logging
 import math
 import socket
@@ -14,6 +15,7 @@ from daemon.audit.configuration import record_configuration
 from daemon.audit.users import current_user
 from daemon.config.routing import sources_by_title
 from daemon.config.settings import Config
+from daemon.worker.bell import ring_all
 from daemon.worker.role import RoleName
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.errors import StorageError
@@ -31,9 +33,15 @@ class SupervisedStore:
     """The open store, between the start and the stop of the daemon."""
 
     def __init__(
-        self, store: Store, monotonic: Callable[[], float], wall: Callable[[], float]
+        self,
+        store: Store,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+        ring: Callable[[], None],
     ) -> None:
+        """`ring` wakes the workers of this host after jobs were queued."""
         self._store = store
+        self._ring = ring
         self._monotonic = monotonic
         self._wall = wall
         # With infinity the first check shifts jobs: the clock may have been set back before.
@@ -59,7 +67,7 @@ class SupervisedStore:
             store.integrity.require_spool(config.spool_dir)
             make_spool(config.spool_dir)
             _adopt_sources(config, store)
-            supervised = cls(store, monotonic, wall)
+            supervised = cls(store, monotonic, wall, functools.partial(ring_all, config))
             supervised._record_start(config, roles)
             yield supervised
 
@@ -84,6 +92,7 @@ class SupervisedStore:
             log.error("the jobs of the %s wait until its leases expire: %s", role, error)
             return
         if freed:
+            self._ring()
             log.info("%s held %d job(s); they are queued again", role, freed)
 
     def requeue_in_time(self) -> None:
@@ -100,11 +109,13 @@ class SupervisedStore:
         """Queue the jobs of dead workers, and shift jobs if the clock was set back."""
         reclaimed = self._store.jobs.reclaim()
         if reclaimed:
+            self._ring()
             log.info("%d job(s) of dead workers are queued again", len(reclaimed))
         clock = self._wall() - self._monotonic()
         if clock < self._clock - CLOCK_TOLERANCE.total_seconds():
             moved = self._store.jobs.shift_to_clock()
             if moved:
+                self._ring()
                 log.warning("the clock was set back; %d job(s) are due earlier", moved)
         self._clock = clock
 
