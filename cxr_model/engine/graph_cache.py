@@ -78,6 +78,10 @@ def _make_private(folder: Path) -> None:
 
 
 def _verified(path: Path) -> bytes:
+    # Another user may have put it there while the folder was open to others, or be able to rename
+    # a folder above.
+    if path.lstat().st_uid != os.geteuid():
+        raise EngineError(f"{path} belongs to another user")
     content = read_regular(path, LARGEST_GRAPH, EngineError)
     digest, graph = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(graph).digest() != digest:

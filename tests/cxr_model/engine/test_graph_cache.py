@@ -1,5 +1,6 @@
 """A built graph is kept, verified before its use, and never needed."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,16 @@ def test_a_folder_that_others_can_write_is_not_used(made: Bundle, folder: Path) 
     folder.chmod(0o777)
     assert cached_graph(made, folder) == build_graph(made)
     assert path.read_bytes() == damaged
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_graph_of_another_user_is_not_used(made: Bundle, folder: Path) -> None:
+    (path,) = folder.iterdir()
+    planted = b"another graph"
+    path.write_bytes(hashlib.sha256(planted).digest() + planted)
+    os.chown(path, 12345, -1)
+    assert cached_graph(made, folder) == build_graph(made)
+    assert path.stat().st_uid == 0
 
 
 def test_a_folder_that_cannot_be_made_is_no_fault(made: Bundle, tmp_path: Path) -> None:
