@@ -4,6 +4,8 @@ import datetime
 import time
 from pathlib import Path
 
+import pytest
+
 from daemon.config.settings import Config
 from daemon.supervise.supervised_store import SupervisedStore
 from daemon.worker.role import RoleName
@@ -11,6 +13,8 @@ from storage.files.spool import make_spool
 from storage.records import JobKind
 from storage.store import Store
 from tests.tools.clock import Clock
+
+pytestmark = pytest.mark.daemon
 
 
 def test_jobs_queued_again_ring_the_bells(tmp_path: Path) -> None:
