@@ -78,3 +78,8 @@ class PatientOverlapError(DataError):
 
 class TrainingError(DataError):
     """The training cannot start, resume or continue."""
+
+
+def first_line(error: object) -> str:
+    """Return the first line of an error's text; its type, if it has no text."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

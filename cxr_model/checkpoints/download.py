@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cxr_model.errors import DownloadError
+from cxr_model.errors import DownloadError, first_line
 
 _CHUNK = 2**18
 _TIMEOUT = 30.0
@@ -156,7 +156,7 @@ def _reason(error: OSError | http.client.HTTPException) -> str:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    return (str(cause).splitlines() or [type(cause).__name__])[0]
+    return first_line(cause)
 
 
 def _length(path: Path) -> int:

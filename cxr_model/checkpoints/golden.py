@@ -14,7 +14,7 @@ from safetensors.numpy import load
 
 from cxr_model.checkpoints.importers import TORCHXRAYVISION_LABELS
 from cxr_model.checkpoints.unpickling import LARGEST_CHECKPOINT
-from cxr_model.errors import BundleError, CheckpointError
+from cxr_model.errors import BundleError, CheckpointError, first_line
 from cxr_model.files.archive import check_archive
 from cxr_model.files.card_values import SIZES
 from cxr_model.files.regular_file import read_regular
@@ -78,7 +78,7 @@ def _read(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]
     except BundleError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     except (OSError, ValueError, TypeError, AttributeError, MemoryError, EOFError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path} cannot be read as golden outputs: {reason[:200]}") from error
     except (SafetensorError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error

@@ -9,7 +9,7 @@ import onnxruntime
 
 from cxr_model.engine.cpu_runs import CpuRuns, Run, joined
 from cxr_model.engine.graph import INPUT, LOGITS, MAPS
-from cxr_model.errors import DeviceError, EngineError
+from cxr_model.errors import DeviceError, EngineError, first_line
 from cxr_model.predict.predictor import Image, Outputs
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -76,7 +76,7 @@ def _session(graph: bytes, threads: int, providers: list[Any]) -> Any:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as error:
-        raise EngineError(f"ONNX Runtime cannot load the network: {_line(error)}") from error
+        raise EngineError(f"ONNX Runtime cannot load the network: {first_line(error)}") from error
 
 
 def _run_of(session: Any) -> Run:
@@ -84,11 +84,9 @@ def _run_of(session: Any) -> Run:
         try:
             logits, maps = session.run([LOGITS, MAPS], {INPUT: squares[:, None]})
         except Exception as error:
-            raise EngineError(f"ONNX Runtime cannot run the network: {_line(error)}") from error
+            raise EngineError(
+                f"ONNX Runtime cannot run the network: {first_line(error)}"
+            ) from error
         return Outputs(logits.astype(np.float64), maps)
 
     return run
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

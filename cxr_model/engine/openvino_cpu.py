@@ -7,7 +7,7 @@ import openvino
 
 from cxr_model.engine.cpu_runs import CpuRuns, Run, joined
 from cxr_model.engine.graph import INPUT, LOGITS, MAPS
-from cxr_model.errors import EngineError
+from cxr_model.errors import EngineError, first_line
 from cxr_model.predict.predictor import Image, Outputs
 
 
@@ -20,7 +20,7 @@ class OpenVinoEngine:
         try:
             model = core.read_model(graph)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot read the network: {_line(error)}") from error
+            raise EngineError(f"OpenVINO cannot read the network: {first_line(error)}") from error
 
         version = openvino.__version__.split("-")[0]
         self.name = f"OpenVINO {version}, {threads} threads"
@@ -47,7 +47,7 @@ def _compiled(core: Any, model: Any, threads: int, streams: int) -> Any:
     try:
         return core.compile_model(model, "CPU", options)
     except RuntimeError as error:
-        raise EngineError(f"OpenVINO cannot load the network: {_line(error)}") from error
+        raise EngineError(f"OpenVINO cannot load the network: {first_line(error)}") from error
 
 
 def _run_of(compiled: Any, streams: int) -> Run:
@@ -66,7 +66,7 @@ def _run_of(compiled: Any, streams: int) -> Run:
                 ]
             )
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot run the network: {_line(error)}") from error
+            raise EngineError(f"OpenVINO cannot run the network: {first_line(error)}") from error
 
     return run
 
@@ -82,7 +82,3 @@ def _at_once(requests: list[Any], parts: list[Image]) -> list[Outputs]:
         logits, maps = (request.get_tensor(name).data.copy() for name in (LOGITS, MAPS))
         outputs.append(Outputs(logits.astype(np.float64), maps))
     return outputs
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

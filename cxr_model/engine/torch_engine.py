@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cxr_model.engine.folded_network import FoldedNetwork
-from cxr_model.errors import DeviceError
+from cxr_model.errors import DeviceError, first_line
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.network import contributions
 from cxr_model.predict.predictor import Image, Outputs
@@ -122,6 +122,6 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise DeviceError(f"no device {name!r} here ({reason}); use 'auto' or 'cpu'") from error
     return device

@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from cxr_model.errors import ModelError
+from cxr_model.errors import ModelError, first_line
 
 MB = 1_000_000
 
@@ -79,4 +79,4 @@ def _too_large(path: Path, limit: int, error: type[ModelError]) -> ModelError:
 def _reason(cause: Exception) -> str:
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    return (str(cause).splitlines() or [type(cause).__name__])[0]
+    return first_line(cause)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_model.errors import ModelError
+from cxr_model.errors import ModelError, first_line
 from cxr_model.files.regular_file import MB, read_regular
 from cxr_model.files.strict_json import shown
 
@@ -54,7 +54,7 @@ def read_table(
             # With `usecols` it would neither warn nor refuse.
             table: pd.DataFrame = pd.read_csv(text, index_col=False, low_memory=False, **options)
     except (ValueError, OverflowError, warned) as cause:
-        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+        reason = first_line(cause)
         raise error(f"{path} cannot be read as a CSV table: {reason[:200]}") from cause
     return table[wanted]
 
