@@ -8,10 +8,10 @@ from collections.abc import Callable
 from cxr_model.engine.processors import usable_cores
 from cxr_model.errors import ModelOutputError
 from daemon.analyse.analyse_job import ImageAnalyser
-from daemon.analyse.company import Company
 from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.decoder_pool import DecoderLimits
+from daemon.analyse.shared_lock import SharedLock
 from daemon.config.settings import AnalystConfig, Config
 from daemon.errors import ROOM_ERRORS, DecoderError, ModelFailedError
 from daemon.report.report_job import StudyReporter
@@ -67,7 +67,7 @@ class Analyst:
         }
         self._lease = datetime.timedelta(seconds=config.analyst.lease_seconds)
         self._heartbeat = Heartbeat(store, self._lease, log)
-        self._company = Company()
+        self._in_work = SharedLock()
         self._backoff = Backoff(config.analyst.retry_seconds, 60 * config.analyst.retry_seconds)
         self._bells = {
             JobKind.ANALYSE: Bell.of(config, BellName.REPORT),
@@ -88,7 +88,7 @@ class Analyst:
 
         Raises ModelFailedError if the model gave an output that is not a result: the job is parked.
         """
-        with self._company.together():
+        with self._in_work.shared():
             job = self._store.jobs.claim((kind,), self._worker, self._lease)
             if job is None:
                 return False
@@ -116,7 +116,7 @@ class Analyst:
 
         If it ends the process, as by its memory, that counts as an attempt of no other job.
         """
-        with self._company.alone() as is_alone:
+        with self._in_work.exclusive() as is_alone:
             if is_alone:
                 self._do(job)
             else:

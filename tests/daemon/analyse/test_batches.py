@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from daemon.analyse.batches import Batches
-from daemon.analyse.company import Company
+from daemon.analyse.shared_lock import SharedLock
 from tests.tools.waiting import wait_until
 
 
@@ -58,29 +58,29 @@ def test_items_that_wait_go_together_and_each_caller_gets_its_own(bad: bool) -> 
 
 
 def test_one_is_alone_after_the_others_and_before_the_next() -> None:
-    company = Company()
+    lock = SharedLock()
     order: list[str] = []
     go = threading.Event()
 
     def first() -> None:
-        with company.together():
+        with lock.shared():
             assert go.wait(30)
             order.append("first")
 
     def suspect() -> None:
-        with company.together(), company.alone() as is_alone:
+        with lock.shared(), lock.exclusive() as is_alone:
             assert is_alone
             order.append("alone")
 
     def last() -> None:
-        with company.together():
+        with lock.shared():
             order.append("last")
 
     threads = [threading.Thread(target=target) for target in (first, suspect, last)]
     threads[0].start()
-    wait_until(lambda: company._in_work == 1, "the first is in work")
+    wait_until(lambda: lock._in_work == 1, "the first is in work")
     threads[1].start()
-    wait_until(lambda: company._is_one_alone, "the suspect waits")
+    wait_until(lambda: lock._is_one_alone, "the suspect waits")
     threads[2].start()
     go.set()
     for thread in threads:
@@ -89,24 +89,24 @@ def test_one_is_alone_after_the_others_and_before_the_next() -> None:
 
 
 def test_a_second_one_is_not_alone_and_does_not_wait() -> None:
-    company = Company()
+    lock = SharedLock()
     answers: list[bool] = []
 
     def second() -> None:
-        with company.alone() as is_alone:
+        with lock.exclusive() as is_alone:
             answers.append(is_alone)
 
-    with company.together(), company.alone() as is_alone:
+    with lock.shared(), lock.exclusive() as is_alone:
         assert is_alone
         thread = threading.Thread(target=second)
         thread.start()
         thread.join(30)
     assert answers == [False]
-    with company.together(), company.alone() as is_alone:
+    with lock.shared(), lock.exclusive() as is_alone:
         assert is_alone
 
 
 def test_one_that_hangs_delays_the_one_alone_for_a_time_only() -> None:
-    company = Company(hang_seconds=0.01)
-    with company.together(), company.together(), company.alone() as is_alone:
+    lock = SharedLock(hang_seconds=0.01)
+    with lock.shared(), lock.shared(), lock.exclusive() as is_alone:
         assert is_alone

@@ -1,4 +1,4 @@
-"""Jobs of several threads in work together, and one alone that may end the process."""
+"""A lock that many threads hold together, and that one of them can then hold alone."""
 
 import threading
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ HANG_SECONDS = 120.0
 """A job that is to be alone waits no longer for the others: one of them may hang."""
 
 
-class Company:
-    """Lets any number of jobs run together, or one of them alone."""
+class SharedLock:
+    """Lets any number of jobs run at once, or one of them that may end the process alone."""
 
     def __init__(self, hang_seconds: float = HANG_SECONDS) -> None:
         self._hang_seconds = hang_seconds
@@ -18,8 +18,8 @@ class Company:
         self._is_one_alone = False
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Run beside the others; while one is alone, or waits for that, wait for its end first."""
+    def shared(self) -> Iterator[None]:
+        """Hold the lock with the others, after the end of one that holds or awaits it alone."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_one_alone)
             self._in_work += 1
@@ -31,8 +31,8 @@ class Company:
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Inside `together`, wait for the end of the others. Yield False if another is the one."""
+    def exclusive(self) -> Iterator[bool]:
+        """Inside `shared`, wait for the others to end; yield False if another holds it alone."""
         with self._changed:
             is_first = not self._is_one_alone
             if is_first:
