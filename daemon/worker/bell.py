@@ -2,7 +2,7 @@
 
 A bell is a named pipe in `data_dir/run`. Any process may ring it; each ring wakes every thread that
 waits in one of the processes that listen, as a rule the only one. A ring is never needed for a job
-to be done: a worker also looks at the queue from time to time. So a ring that nobody hears, a full
+to be done: a worker also looks at the queue from time to time. So a ring without a listener, a full
 pipe or a file system without pipes only delays the job until that look.
 """
 
@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from daemon.config.settings import Config
+from daemon.worker.board import board_folder
 from storage.errors import StorageError
 from storage.files.durable import make_folder
 
@@ -47,7 +48,7 @@ class Bell:
     @classmethod
     def of(cls, config: Config, name: BellName) -> Self:
         """Return the bell of a node by its name."""
-        return cls(config.data_dir / "run", name)
+        return cls(board_folder(config), name)
 
     def ring(self) -> None:
         """Wake the workers that wait, if there are any. Never waits and never raises."""
