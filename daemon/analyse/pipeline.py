@@ -180,7 +180,8 @@ class Pipeline:
         sides = _sides(forms)
         # A picture reduced twice has other pixels: several sizes are made of the whole film.
         side = sides[0] if len(sides) == 1 else None
-        film = self.read(data, rules, wanted=Wanted(side, ObjectKind.PRESENTATION_STATE in kinds))
+        with_state = ObjectKind.PRESENTATION_STATE in kinds
+        film = self.read(data, rules, wanted=Wanted(side, with_state))
         if isinstance(film, Refusal):
             return film
         try:
@@ -188,10 +189,9 @@ class Pipeline:
         except NotDicomError as error:
             return Refusal(Reason.UNREADABLE_OBJECT, str(error), film.notes)
         upright_prediction = self._batches.result(film.input)
-        prediction = on_stored_grid(upright_prediction, film.pose, film.rows, film.columns)
+        prediction = _on_film(upright_prediction, film)
         notes = [*film.notes, *self.notes]
-        wanted = ObjectKind.PRESENTATION_STATE in kinds
-        problem = unsupported_reason(header, film.tone) if wanted else ""
+        problem = unsupported_reason(header, film.tone) if with_state else ""
         if problem:
             kinds = frozenset(kinds) - {ObjectKind.PRESENTATION_STATE}
             notes.append(f"no presentation state: {problem}")
@@ -231,24 +231,13 @@ class Pipeline:
                 notes.append(f"no {kind.replace('_', ' ')}: {type(error).__name__}")
         return Analysis(prediction, tuple(notes), tuple(objects), builder.regions)
 
-    def predict(self, film: Film) -> Prediction:
-        """Return the calibrated findings of one film, with the maps on its stored grid.
-
-        Films of several threads go through the network together while it is busy.
-        """
-        upright = self._batches.result(film.input)
-        return on_stored_grid(upright, film.pose, film.rows, film.columns)
-
     def predict_all(self, films: Sequence[Film]) -> list[Prediction]:
         """Return the calibrated findings of several films, in their order, in one batch.
 
         The network gets each film upright; maps and geometry are those of the stored grid.
         """
         predictions = self._predictor.predict_inputs([film.input for film in films])
-        return [
-            on_stored_grid(prediction, film.pose, film.rows, film.columns)
-            for prediction, film in zip(predictions, films, strict=True)
-        ]
+        return [_on_film(found, film) for found, film in zip(predictions, films, strict=True)]
 
     def summary(self, film: Film, name: str, prediction: Prediction) -> NDArray[np.uint8]:
         """Draw the summary sheet of a film upright, uint8 (rows, cols, 3), titled by its name.
@@ -360,6 +349,11 @@ def _departure(film: Film, header: ImageHeader) -> str:
     pose, _ = header.pose
     turned = f"pose {astuple(film.pose)}" if film.pose != pose else ""
     return turned + (" inverted" if film.tone.inverted else "")
+
+
+def _on_film(upright: Prediction, film: Film) -> Prediction:
+    """Return the prediction of an upright film with its maps on the film's stored grid."""
+    return on_stored_grid(upright, film.pose, film.rows, film.columns)
 
 
 def on_stored_grid(prediction: Prediction, pose: Pose, rows: int, columns: int) -> Prediction:

@@ -28,6 +28,11 @@ def decoded(pipeline: Pipeline, values: NDArray[Any], **attributes: Any) -> Film
     return film
 
 
+def predicted(pipeline: Pipeline, film: Film) -> Prediction:
+    (prediction,) = pipeline.predict_all([film])
+    return prediction
+
+
 def first_map(prediction: Prediction) -> NDArray[np.float32]:
     return prediction.geometry.to_original(prediction.maps[0])
 
@@ -38,11 +43,11 @@ def test_a_rotated_or_mirrored_film_has_the_same_findings_and_maps_on_its_grid(
 ) -> None:
     values = chest_values(211, 170)
     plain = decoded(pipeline, values, PatientOrientation=["L", "F"])
-    upright = pipeline.predict(plain)
+    upright = predicted(pipeline, plain)
     lying = decoded(
         pipeline, lie_as(values, orientation), PatientOrientation=orientation.split("\\")
     )
-    found = pipeline.predict(lying)
+    found = predicted(pipeline, lying)
     assert (lying.picture == lie_as(plain.picture, orientation)).all()
     assert found.findings == upright.findings
     wanted = lie_as(first_map(upright), orientation)
@@ -70,14 +75,14 @@ def test_the_mean_film_turns_with_the_maps(orientation: str) -> None:
 def test_the_model_gets_long_pixels_made_square(pipeline: Pipeline, orientation: str) -> None:
     square = chest_values(200, 180).astype(np.uint16)
     wide = cv2.resize(square, (360, 200), interpolation=cv2.INTER_NEAREST)
-    plain = pipeline.predict(decoded(pipeline, square))
+    plain = predicted(pipeline, decoded(pipeline, square))
     film = decoded(
         pipeline,
         lie_as(wide, orientation),
         PatientOrientation=orientation.split("\\"),
         PixelSpacing=[0.2, 0.1] if orientation == "L\\F" else [0.1, 0.2],
     )
-    found = pipeline.predict(film)
+    found = predicted(pipeline, film)
     assert found.findings == plain.findings
     drawn = first_map(found)
     assert drawn.shape == film.picture.shape
@@ -116,7 +121,7 @@ def test_the_summary_sheet_shows_the_film_upright(pipeline: Pipeline, orientatio
     for film in (plain, lying):
         rows, columns = film.pose.to_display(film.picture).shape
         turned = replace(film, rows=rows, columns=columns, pose=AS_STORED)
-        sheets.append(pipeline.summary(film, "image 1", pipeline.predict(turned)))
+        sheets.append(pipeline.summary(film, "image 1", predicted(pipeline, turned)))
     assert np.abs(sheets[0].astype(int) - sheets[1]).max() <= 3
 
 
