@@ -1,4 +1,4 @@
-"""Fixtures: a store on SQLite and on PostgreSQL, with a clock that the test sets."""
+"""Fixtures: a spool, and a store on SQLite and on PostgreSQL with a clock that the test sets."""
 
 import contextlib
 import importlib.util
@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from storage.files.spool import Spool
 from storage.store import Store
 from tests.tools.clock import Clock
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
 
 
 @pytest.fixture

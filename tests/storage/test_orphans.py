@@ -26,11 +26,6 @@ def no_pause(_seconds: float) -> bool:
     return False
 
 
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
-
-
 def lock_of(spool: Spool) -> Path:
     return spool.path("tmp").parent.with_name("maintenance.lock")
 

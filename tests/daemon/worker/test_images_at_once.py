@@ -96,6 +96,15 @@ def held(
     yield go
 
 
+def await_reports(running: Running, uids: list[str]) -> None:
+    wait_until(
+        lambda: all(
+            running.store.results.study(uid).status is StudyStatus.REPORTED for uid in uids
+        ),
+        "every report",
+    )
+
+
 def test_several_images_are_in_work_at_once_and_each_study_is_reported(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,12 +113,7 @@ def test_several_images_are_in_work_at_once_and_each_study_is_reported(
         running.start()
         wait_until(lambda: running.states() == [JobState.RUNNING] * WORKERS, "all are in work")
         go.set()
-        wait_until(
-            lambda: all(
-                running.store.results.study(uid).status is StudyStatus.REPORTED for uid in uids
-            ),
-            "every report",
-        )
+        await_reports(running, uids)
     assert all(len(running.store.results.study(uid).reports) == 1 for uid in uids)
 
 
@@ -170,12 +174,7 @@ def test_a_job_whose_lease_is_lost_is_recorded_once(
         running.start()
         wait_until(lambda: running.states() == [JobState.RUNNING] * WORKERS, "all are in work")
         go.set()
-        wait_until(
-            lambda: all(
-                running.store.results.study(uid).status is StudyStatus.REPORTED for uid in uids
-            ),
-            "every report",
-        )
+        await_reports(running, uids)
     assert "was taken over by another worker" in caplog.text
     assert all(len(running.store.results.study(uid).reports) == 1 for uid in uids)
 

@@ -21,17 +21,8 @@ from storage.errors import (
     StorageError,
     UnsafePathError,
 )
-from storage.files.spool import MARKER_NAME, Spool, object_path, received_path
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
-
-
-def files_in(spool: Spool) -> set[Path]:
-    files = {path for path in spool.path("tmp").parent.rglob("*") if path.is_file()}
-    return files - {spool.path(MARKER_NAME)}
+from storage.files.spool import Spool, object_path, received_path
+from tests.storage.files.spool_files import files_in
 
 
 def test_a_written_file_is_read_back(spool: Spool) -> None:

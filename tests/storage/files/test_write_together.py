@@ -11,18 +11,8 @@ from typing import Any
 import pytest
 
 from storage.errors import OutOfSpaceError
-from storage.files.spool import MARKER_NAME, Spool, object_path
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
-
-
-def files_in(spool: Spool) -> set[Path]:
-    files = {path for path in spool.path("tmp").parent.rglob("*") if path.is_file()}
-    return files - {spool.path(MARKER_NAME)}
-
+from storage.files.spool import Spool, object_path
+from tests.storage.files.spool_files import files_in
 
 _KILLED_AT_EACH_STEP = """
 import os, signal, sys
