@@ -5,18 +5,20 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, Text, and_, bindparam, cast, func, select
 
-from storage.files.csv_file import write_csv
+from storage.files.csv_file import CsvPart, counted, csv_part, write_parts
 from storage.finding_text import ranked, summary_of
 from storage.records import InstanceState, ObjectKind
 from storage.tables.database import Database, parameter, raw_rows, raw_time
+from storage.tables.processes import results_in_order
 from storage.tables.schema import deliveries, findings, instances, jobs, objects, studies
 
-PAGE_ROWS = 1000
+PAGE_ROWS = 500
 
 _BEFORE_LABELS = (
     "received_at",
@@ -80,6 +82,18 @@ class ExportFilter:
 _NO_FILTER = ExportFilter()
 
 
+class _Place(NamedTuple):
+    """The place of an instance in the order of the rows."""
+
+    received_at: datetime
+    id: int
+
+
+_BEFORE_ALL = _Place(datetime(1, 1, 2, tzinfo=UTC), 0)
+_Ends = tuple[_Place, _Place]
+"""The place before the first row of a page, and that of its last row."""
+
+
 class Export:
     """The instances as table rows."""
 
@@ -93,14 +107,19 @@ class Export:
         labels: Sequence[str],
         selection: ExportFilter = _NO_FILTER,
         progress: Callable[[int], object] = int,
+        processes: int = 1,
     ) -> int:
-        """Write the audit table of these instances; return the number of rows.
+        """Write the audit table of these instances, which are those of the begin.
 
-        `progress` is called with the number of each page's rows when they are read. Raises
-        OutOfSpaceError, SpoolError or another StorageError; then no file is written.
+        Returns the number of rows. `progress` is called with the number of each page's rows when
+        they are ready. For `processes` see `storage.tables.processes`. Raises OutOfSpaceError,
+        SpoolError or another StorageError; then no file is written.
         """
-        rows = self._cells(labels, selection, progress)
-        return write_csv(path, columns(labels), rows, _plain_columns(labels))
+        names = columns(labels)
+        work = partial(_csv_part, selection, labels, names, _plain_columns(labels))
+        pages = self._pages(selection)
+        with results_in_order(self._database, work, pages, processes) as parts:
+            return write_parts(path, names, counted(parts, progress))
 
     def count(self, selection: ExportFilter = _NO_FILTER) -> int:
         """Return the number of rows of an export now."""
@@ -116,31 +135,29 @@ class Export:
         Rows are read in pages, so that a slow caller keeps no transaction open.
         """
         names = columns(labels)
-        for cells in self._cells(labels, selection):
-            yield dict(zip(names, cells, strict=True))
+        for ends in self._pages(selection):
+            for cells in _cells(self._database, selection, labels, ends):
+                yield dict(zip(names, cells, strict=True))
 
-    def _cells(
-        self,
-        labels: Sequence[str],
-        selection: ExportFilter,
-        progress: Callable[[int], object] = int,
-    ) -> Iterator[list[str]]:
-        """Yield the cells of each row in the order of `columns`."""
-        query = _selected(_QUERY, selection)
-        place: dict[str, Any] = {"last_time": _BEFORE_ALL, "last_id": 0}
-        while True:
+    def _pages(self, selection: ExportFilter) -> Iterator[_Ends]:
+        """Yield the ends of pages of rows, up to the newest row of the begin."""
+        places = _selected(_PLACES, selection)
+        with self._database.reading() as connection:
+            newest = _place(connection, places.order_by(*_NEWEST_FIRST).limit(1), {})
+        # A page that reaches a later time may have the rows of two pages.
+        page_end = places.order_by(*_OLDEST_FIRST).offset(self._page_rows - 1).limit(1)
+        after = _BEFORE_ALL
+        while newest is not None and after != newest:
+            limits = {"first_time": after.received_at, "first_id": after.id}
             with self._database.reading() as connection:
-                page = _load_page(connection, query, place, self._page_rows)
-            for instance in page.instances:
-                yield _row(page, instance, labels)
-            progress(len(page.instances))
-            if len(page.instances) < self._page_rows:
-                return
-            last = page.instances[-1]
-            place = {"last_time": raw_time(last[_RECEIVED_AT]), "last_id": last[_ID]}
+                end = _place(connection, page_end.where(_AT_FIRST), limits) or _place(
+                    connection, page_end.where(_BEHIND_FIRST), limits
+                )
+            end = newest if end is None else min(end, newest)
+            yield after, end
+            after = end
 
 
-_BEFORE_ALL = datetime(1, 1, 2, tzinfo=UTC)
 _RECEIVED_AT, _STUDY, _ANALYSED_AT = map(
     _BEFORE_LABELS.index, ("received_at", "study_instance_uid", "analysed_at")
 )
@@ -182,13 +199,45 @@ def _selected(query: Select[Any], selection: ExportFilter) -> Select[Any]:
     return query
 
 
-def _load_page(
-    connection: Connection, query: Select[Any], place: Mapping[str, Any], limit: int
-) -> _Page:
-    # Two queries: SQLite would use an index for the time alone, and many rows may share a time.
-    found = [*raw_rows(connection, query.where(_AT_PLACE).limit(limit), place)]
-    if len(found) < limit:
-        found += raw_rows(connection, query.where(_BEHIND_PLACE).limit(limit - len(found)), place)
+def _place(connection: Connection, query: Select[Any], limits: Mapping[str, Any]) -> _Place | None:
+    found = raw_rows(connection, query, limits)
+    return _Place(raw_time(found[0][0]), found[0][1]) if found else None
+
+
+def _csv_part(
+    selection: ExportFilter,
+    labels: Sequence[str],
+    names: Sequence[str],
+    plain: Collection[str],
+    database: Database,
+    ends: _Ends,
+) -> CsvPart:
+    return csv_part(names, _cells(database, selection, labels, ends), plain)
+
+
+def _cells(
+    database: Database, selection: ExportFilter, labels: Sequence[str], ends: _Ends
+) -> Iterator[list[str]]:
+    """Yield the cells of each row of a page in the order of `columns`."""
+    with database.reading() as connection:
+        page = _load_page(connection, _selected(_QUERY, selection), ends)
+    for instance in page.instances:
+        yield _row(page, instance, labels)
+
+
+def _load_page(connection: Connection, query: Select[Any], ends: _Ends) -> _Page:
+    first, last = ends
+    limits = {
+        "first_time": first.received_at,
+        "first_id": first.id,
+        "last_time": last.received_at,
+        "last_id": last.id,
+    }
+    # SQLite would use an index for the time alone, and many rows may share a time.
+    is_one_time = first.received_at == last.received_at
+    found: list[tuple[Any, ...]] = []
+    for condition in _OF_ONE_TIME if is_one_time else _OF_SEVERAL_TIMES:
+        found += raw_rows(connection, query.where(condition), limits)
     of_studies = list({row[_STUDY] for row in found})
     reports: dict[tuple[str, str], list[_Report]] = defaultdict(list)
     sent = []
@@ -331,11 +380,20 @@ _QUERY: Select[Any] = (
     )
     .order_by(instances.c.received_at, instances.c.id)
 )
-_LAST_TIME = parameter(instances.c.received_at, "last_time")
-_AT_PLACE = and_(
-    instances.c.received_at == _LAST_TIME, instances.c.id > parameter(instances.c.id, "last_id")
+_AT, _NUMBER = instances.c.received_at, instances.c.id
+_PLACES: Select[Any] = select(_AT, _NUMBER)
+_OLDEST_FIRST = _AT, _NUMBER
+_NEWEST_FIRST = _AT.desc(), _NUMBER.desc()
+_FIRST_TIME, _LAST_TIME = parameter(_AT, "first_time"), parameter(_AT, "last_time")
+_AT_FIRST = and_(_AT == _FIRST_TIME, parameter(_NUMBER, "first_id") < _NUMBER)
+_BEHIND_FIRST = _FIRST_TIME < _AT
+_UP_TO_LAST = parameter(_NUMBER, "last_id") >= _NUMBER
+_OF_ONE_TIME = (and_(_AT_FIRST, _UP_TO_LAST),)
+_OF_SEVERAL_TIMES = (
+    _AT_FIRST,
+    and_(_BEHIND_FIRST, _AT < _LAST_TIME),
+    and_(_AT == _LAST_TIME, _UP_TO_LAST),
 )
-_BEHIND_PLACE = instances.c.received_at > _LAST_TIME
 
 _REPORTS: Select[Any] = (
     select(
@@ -348,7 +406,7 @@ _REPORTS: Select[Any] = (
     )
     .where(
         objects.c.kind == ObjectKind.REPORT,
-        objects.c.study_instance_uid.in_(bindparam("studies", expanding=True)),
+        objects.c.study_instance_uid.in_(bindparam("studies", expanding=True, type_=Text())),
     )
     .order_by(objects.c.id)
 )
@@ -377,6 +435,6 @@ _DELIVERIES: Select[Any] = (
     )
     .join(jobs, jobs.c.id == deliveries.c.job_id)
     .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
-    .where(deliveries.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
+    .where(deliveries.c.sop_instance_uid.in_(bindparam("uids", expanding=True, type_=Text())))
     .order_by(deliveries.c.destination)
 )

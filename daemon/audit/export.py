@@ -43,9 +43,13 @@ def export_csv(
     since: datetime | None,
     until: datetime | None,
     progress: Callable[[int], object] = int,
+    processes: int = 1,
 ) -> int:
-    """Write the rows of a time span as CSV and return their number. Raises StorageError."""
-    write = partial(store.audit.write_csv, path, since, until, progress)
+    """Write the rows of a time span as CSV and return their number. Raises StorageError.
+
+    For `processes` see `storage.tables.processes`.
+    """
+    write = partial(store.audit.write_csv, path, since, until, progress, processes)
     return recorded(store, AuditKind.AUDIT_EXPORTED, path, write)
 
 

@@ -30,6 +30,7 @@ def audit_verify(
     config: ConfigOption = None,
 ) -> None:
     """Check the hash chain: name the first altered row, or print the head to note elsewhere."""
+    from cxr_model.engine.processors import usable_cores
     from storage.audit.records import AuditHead
     from storage.store import Store
 
@@ -41,7 +42,7 @@ def audit_verify(
         Store.open(load_config(config).resolved_database_url, migrate=False) as store,
         progress_bar(store.audit.count(), "row") as progress,
     ):
-        found = store.audit.verify(noted, progress)
+        found = store.audit.verify(noted, progress, usable_cores())
     if as_json:
         print_json({"ok": True, "rows": found.number, "head": str(found)})
         return
@@ -66,6 +67,7 @@ def audit_export(
     config: ConfigOption = None,
 ) -> None:
     """Write the trail to a file; the export is itself recorded."""
+    from cxr_model.engine.processors import usable_cores
     from daemon.audit.export import export_csv, export_messages
     from storage.store import Store
 
@@ -75,7 +77,7 @@ def audit_export(
         progress_bar(store.audit.count(since, until), "row") as progress,
     ):
         if form is TrailFormat.CSV:
-            written = export_csv(store, out, since, until, progress)
+            written = export_csv(store, out, since, until, progress, usable_cores())
         else:
             written = export_messages(settings, store, out, since, until, progress)
     typer.echo(f"{written} row(s) in {out}")

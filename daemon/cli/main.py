@@ -257,6 +257,7 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Write the audit report: one CSV row per received image."""
+    from cxr_model.engine.processors import usable_cores
     from cxr_model.findings import LABELS
     from daemon.audit.export import recorded
     from storage.audit.records import AuditKind
@@ -273,7 +274,9 @@ def export(
             state=InstanceState(status) if status else None,
         )
         with progress_bar(store.export.count(rows), "row") as progress:
-            write = functools.partial(store.export.write_csv, out, LABELS, rows, progress)
+            write = functools.partial(
+                store.export.write_csv, out, LABELS, rows, progress, usable_cores()
+            )
             written = recorded(store, AuditKind.DATA_EXPORTED, out, write)
     if as_json:
         print_json({"file": str(out), "rows": written})

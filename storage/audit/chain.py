@@ -9,7 +9,7 @@ row has number 1 and a previous hash of 64 zeros.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from storage.audit.records import AuditHead, AuditRow
 from storage.errors import TrailAlteredError
@@ -17,6 +17,13 @@ from storage.tables.database import DamagedText
 
 EMPTY_HEAD = AuditHead(0, "0" * 64)
 """The head of a trail without rows."""
+
+
+class Span(NamedTuple):
+    """The rows of a trail after the row `after` to the row `last`."""
+
+    after: int
+    last: int
 
 
 def row_hash(previous_hash: str, number: int, *cells: str) -> str:
@@ -28,18 +35,18 @@ def row_hash(previous_hash: str, number: int, *cells: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def verify_rows(rows: Iterable[Sequence[Any]], noted: AuditHead | None = None) -> AuditHead:
-    """Verify a whole trail, oldest row first, and return its head.
+def verify_rows(
+    rows: Iterable[Sequence[Any]], noted: AuditHead | None = None, before: AuditHead = EMPTY_HEAD
+) -> AuditHead:
+    """Verify the rows that follow the row `before`, oldest row first, and return the head.
 
     A row has the values of an `AuditRow` in their order. Raises TrailAlteredError with the first
     altered row; with `noted`, also if the trail does not contain that head.
     """
-    number, last_hash = EMPTY_HEAD.number, EMPTY_HEAD.hash
+    number, last_hash = before.number, before.hash
     noted_number = None if noted is None else noted.number
-    if noted is not None and noted.number == 0 and noted != EMPTY_HEAD:
-        raise TrailAlteredError(
-            1, f"no trail has the head that was noted: before row 1 it is {EMPTY_HEAD}"
-        )
+    if noted is not None:
+        require_possible(noted)
     for row in rows:
         if not _follows(row, number, last_hash):
             _check(AuditRow(*row), AuditHead(number, last_hash))
@@ -49,13 +56,52 @@ def verify_rows(rows: Iterable[Sequence[Any]], noted: AuditHead | None = None) -
                 number,
                 f"row {number} is not the one that was noted: it or rows before it were replaced",
             )
-    if noted is not None and noted.number > number:
+    if noted is not None:
+        require_reached(noted, number)
+    return AuditHead(number, last_hash)
+
+
+class Joint(NamedTuple):
+    """The ends of a part of a trail whose rows follow each other unaltered."""
+
+    previous_hash: str
+    head: AuditHead
+
+
+def joint_of(
+    rows: Sequence[Sequence[Any]], span: Span, noted: AuditHead | None = None
+) -> Joint | None:
+    """Verify a part of a trail without the part before it; `noted` may be anywhere in the trail.
+
+    Returns None if the part is not sound: `verify_rows` then finds out why.
+    """
+    if not rows:
+        return None
+    previous_hash = rows[0][-2]
+    inside = noted if noted is not None and span.after < noted.number <= span.last else None
+    try:
+        head = verify_rows(rows, inside, AuditHead(span.after, previous_hash))
+    except TrailAlteredError:
+        return None
+    return Joint(previous_hash, head) if head.number == span.last else None
+
+
+def require_possible(noted: AuditHead) -> None:
+    """Raise TrailAlteredError if no trail has this head."""
+    if noted.number == 0 and noted != EMPTY_HEAD:
+        raise TrailAlteredError(
+            1, f"no trail has the head that was noted: before row 1 it is {EMPTY_HEAD}"
+        )
+
+
+def require_reached(noted: AuditHead, number: int) -> None:
+    """Raise TrailAlteredError if a trail that ends at row `number` lacks this head."""
+    if noted.number > number:
         raise TrailAlteredError(
             number + 1,
             f"row {number + 1} and what followed are gone: the trail ends at row"
             f" {number}, and row {noted.number} was noted",
         )
-    return AuditHead(number, last_hash)
 
 
 def _follows(row: Sequence[Any], last_number: int, last_hash: str) -> bool:

@@ -4,20 +4,31 @@ Rows are numbered from 1 without a gap. The row of an event in the store is comm
 transaction of that event: both are in the store, or neither.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, insert, select, text
 
-from storage.audit.chain import EMPTY_HEAD, row_hash, verify_rows
+from storage.audit.chain import (
+    EMPTY_HEAD,
+    Joint,
+    Span,
+    joint_of,
+    require_possible,
+    require_reached,
+    row_hash,
+    verify_rows,
+)
 from storage.audit.records import AuditEntry, AuditHead, AuditKind, AuditOutcome, AuditRow
-from storage.files.csv_file import write_csv
+from storage.files.csv_file import CsvPart, counted, csv_part, write_parts
 from storage.tables.database import Database, raw_rows
+from storage.tables.processes import results_in_order
 from storage.tables.schema import SETTINGS, audit_events, storable
 
-PAGE_ROWS = 1000
+PAGE_ROWS = 2000
 
 # Limits for cells with text from peers.
 _NAME_LENGTH = 255
@@ -30,6 +41,9 @@ COLUMNS = tuple(column.name for column in audit_events.c)
 
 # The kinds that the condition SETTINGS names.
 _SETTINGS_KINDS = frozenset({AuditKind.CONFIGURATION_CHANGED, AuditKind.SOURCES_ADOPTED})
+
+_Rows = tuple[int | None, int]
+"""The number before the first row, or None for all rows, and the number of the last row."""
 
 _APPEND = insert(audit_events)
 _LOCK_TRAIL = text("SELECT pg_advisory_xact_lock(:key)")
@@ -72,9 +86,11 @@ class Audit:
 
         Rows are read in pages, so that a slow caller keeps no transaction open.
         """
-        for page in self._pages(since, until):
+        after: int | None = None
+        while page := self._page(after, self._page_rows, since, until):
             for row in page:
                 yield AuditRow(*row)
+            after = page[-1][0]
 
     def page(self, after: int | None, limit: int) -> tuple[AuditRow, ...]:
         """Return at most `limit` rows after the row `after`, or from the first row on."""
@@ -85,14 +101,6 @@ class Audit:
         query = _recorded(select(func.count()).select_from(audit_events), since, until)
         with self._database.reading() as connection:
             return connection.scalar(query) or 0
-
-    def _pages(
-        self, since: datetime | None = None, until: datetime | None = None
-    ) -> Iterator[Sequence[Sequence[Any]]]:
-        after: int | None = None
-        while page := self._page(after, self._page_rows, since, until):
-            yield page
-            after = page[-1][0]
 
     def _page(
         self,
@@ -126,14 +134,48 @@ class Audit:
             return _head(connection)
 
     def verify(
-        self, noted: AuditHead | None = None, progress: Callable[[int], object] = int
+        self,
+        noted: AuditHead | None = None,
+        progress: Callable[[int], object] = int,
+        processes: int = 1,
     ) -> AuditHead:
-        """Verify every row in constant memory and return the head.
+        """Verify every row in constant memory and return the head, which is that of the begin.
 
-        `progress` is called with the number of rows of each page. Raises TrailAlteredError with the
-        first altered row, also if the trail does not contain the head `noted` earlier.
+        `progress` is called with numbers of verified rows. For `processes` see
+        `storage.tables.processes`. Raises TrailAlteredError with the first altered row, also if the
+        trail does not contain the head `noted` earlier.
         """
-        return verify_rows(_counted(self._pages(), progress), noted)
+        if noted is not None:
+            require_possible(noted)
+        end, verified = self.head().number, EMPTY_HEAD
+        # The first of them has the rows before row 1, too, which no unaltered trail has.
+        spans = (
+            Span(after, min(after + self._page_rows, end))
+            for after in range(0, max(end, 1), self._page_rows)
+        )
+        work = partial(_joint, noted=noted)
+        with results_in_order(self._database, work, spans, processes) as joints:
+            for joint in joints:
+                if joint is None or joint.previous_hash != verified.hash:
+                    break
+                progress(joint.head.number - verified.number)
+                verified = joint.head
+            else:
+                if noted is not None:
+                    require_reached(noted, verified.number)
+                return verified
+        # Row by row, which names the first altered row.
+        return verify_rows(self._rows_until(end, verified.number), noted, verified)
+
+    def _rows_until(self, end: int, after: int) -> Iterator[Sequence[Any]]:
+        """Yield the rows behind a verified row, or all rows, up to the row `end`."""
+        place = after or None
+        while page := self._page(place, self._page_rows):
+            for row in page:
+                if row[0] > end:
+                    return
+                yield row
+            place = page[-1][0]
 
     def write_csv(
         self,
@@ -141,22 +183,61 @@ class Audit:
         since: datetime | None = None,
         until: datetime | None = None,
         progress: Callable[[int], object] = int,
+        processes: int = 1,
     ) -> int:
         """Write these rows as CSV; return their number. See `storage.files.csv_file.write_csv`.
 
-        `progress` is called with the number of rows of each page.
+        The rows are those of the begin. `progress` is called with numbers of rows that are ready.
+        For `processes` see `storage.tables.processes`.
         """
-        rows = _counted(self._pages(since, until), progress)
-        # A trail that was altered may have a number or nothing in any cell.
-        return write_csv(path, COLUMNS, (list(map(str, row)) for row in rows))
+        work = partial(_csv_part, since=since, until=until)
+        spans = self._spans(since, until)
+        with results_in_order(self._database, work, spans, processes) as parts:
+            return write_parts(path, COLUMNS, counted(parts, progress))
+
+    def _spans(self, since: datetime | None, until: datetime | None) -> Iterator[_Rows]:
+        """Yield the ends of pages of rows, up to the last row of the begin.
+
+        The rows of a trail that was altered may have any numbers.
+        """
+        numbers = _recorded(select(audit_events.c.number), since, until)
+        newest = numbers.order_by(audit_events.c.number.desc()).limit(1)
+        with self._database.reading() as connection:
+            end = connection.scalar(newest)
+        after: int | None = None
+        while end is not None and after != end:
+            query = numbers if after is None else numbers.where(audit_events.c.number > after)
+            page_end = query.order_by(audit_events.c.number).offset(self._page_rows - 1).limit(1)
+            with self._database.reading() as connection:
+                last = connection.scalar(page_end)
+            last = end if last is None else min(last, end)
+            yield after, last
+            after = last
 
 
-def _counted(
-    pages: Iterable[Sequence[Sequence[Any]]], progress: Callable[[int], object]
-) -> Iterator[Sequence[Any]]:
-    for page in pages:
-        yield from page
-        progress(len(page))
+def _joint(database: Database, span: Span, noted: AuditHead | None) -> Joint | None:
+    # More rows than numbers: the first ones come before row 1.
+    query = _of(select(audit_events), (span.after or None, span.last)).limit(span.last - span.after)
+    with database.reading() as connection:
+        found = raw_rows(connection, query, {})
+    return joint_of(found, span, noted)
+
+
+def _csv_part(
+    database: Database, rows: _Rows, since: datetime | None, until: datetime | None
+) -> CsvPart:
+    query = _of(_recorded(select(audit_events), since, until), rows)
+    with database.reading() as connection:
+        found = raw_rows(connection, query, {})
+    # A trail that was altered may have a number or nothing in any cell.
+    return csv_part(COLUMNS, [list(map(str, row)) for row in found])
+
+
+def _of(query: Select[Any], rows: _Rows) -> Select[Any]:
+    after, last = rows
+    if after is not None:
+        query = query.where(audit_events.c.number > after)
+    return query.where(audit_events.c.number <= last).order_by(audit_events.c.number)
 
 
 def _recorded(query: Select[Any], since: datetime | None, until: datetime | None) -> Select[Any]:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import errno
 import io
+import multiprocessing
 import os
 import re
 import sqlite3
@@ -21,14 +22,28 @@ from sqlalchemy import update
 from storage.errors import OutOfSpaceError, StorageError
 from storage.export import Export, ExportFilter, columns
 from storage.files.csv_file import neutralise, write_csv
-from storage.records import Delivery, InstanceState, JobKind, Standing, StudyStatus
+from storage.records import Delivery, InstanceState, JobKind, Standing, StudyKey, StudyStatus
 from storage.store import Store
 from storage.tables.database import open_database
 from storage.tables.schema import instances, objects
-from tests.builders.store_rows import STUDY, analyse, claim, made_object, new_instance
+from tests.builders.store_rows import (
+    STUDY,
+    analyse,
+    analysis,
+    claim,
+    made_object,
+    new_instance,
+)
 from tests.tools.clock import Clock
+from tests.tools.processes import slow_here
 
 LABELS = ["Hernia", "Mass"]
+POSTGRESQL_IS_SLOW = pytest.mark.parametrize(
+    "database_url",
+    ["sqlite", pytest.param("postgresql", marks=[pytest.mark.network, pytest.mark.slow])],
+    indirect=True,
+)
+"""For a test that starts processes."""
 
 
 def end_report(store: Store, uid: str) -> None:
@@ -366,3 +381,107 @@ def test_many_instances_of_one_moment_are_on_several_pages(
     assert pages == [2, 2, 1]
     assert rows == list(store.export.rows(LABELS))
     assert [row["sop_instance_uid"] for row in rows] == [f"1.{number}" for number in range(5)]
+
+
+@pytest.fixture
+def varied(store: Store, clock: Clock) -> Store:
+    """Return a store of several sources with revisions, refusals, and reports in two forms."""
+    evil = '=HYPERLINK("http://x","y")'
+    for number in range(40):
+        source = ("north", "south")[number % 2]
+        study = f"{STUDY}.{number // 3}"
+        for revision in range(1 + (number % 5 == 0)):
+            film = new_instance(
+                f"1.{number}", f"{number} {revision}", study_instance_uid=study, source=source
+            )
+            title = evil if number % 7 == 0 else "Jörg, P"
+            store.record_instance(replace(film, patient_id=title), 0)
+            job = claim(store, JobKind.ANALYSE)
+            if number % 4 == 0:
+                store.results.record_refusal(job, int(job.subject), "LATERAL_VIEW", "a; =b")
+            else:
+                made = analysis(clock.now, number / 40)
+                store.results.record_analysis(job, int(job.subject), made)
+            # Many films of one moment, and many moments.
+            clock.advance(number % 3 // 2)
+    for number in range(12):
+        job = claim(store, JobKind.REPORT)
+        key = StudyKey.of_subject(job.subject)
+        default = replace(
+            made_object(f"9.{number}"), source=key.source, study_instance_uid=key.study_instance_uid
+        )
+        other = replace(default, sop_instance_uid=f"8.{number}", spool_path=f"o/{number}", form="9")
+        sent = [Delivery(default.sop_instance_uid, "PACS"), Delivery(other.sop_instance_uid, "OLD")]
+        store.results.record_report(job, StudyStatus.REPORTED, "", [default, other], sent)
+    return store
+
+
+@POSTGRESQL_IS_SLOW
+@pytest.mark.parametrize(
+    "selection",
+    [
+        ExportFilter(),
+        pytest.param(ExportFilter(state=InstanceState.ANALYSED), marks=pytest.mark.slow),
+    ],
+)
+def test_several_processes_write_the_same_bytes(
+    varied: Store,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    selection: ExportFilter,
+) -> None:
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    rows = varied.export.write_csv(one, LABELS, selection)
+    with open_database(database_url) as database:
+        for page_rows in (1, 2, 7):
+            assert Export(database, page_rows).write_csv(other, LABELS, selection) == rows
+            assert one.read_bytes() == other.read_bytes()
+        slow_here(monkeypatch, "storage.export._csv_part")
+        seen: list[int] = []
+        export = Export(database, page_rows=1)
+        assert export.write_csv(other, LABELS, selection, seen.append, 2) == rows == sum(seen)
+    assert one.read_bytes() == other.read_bytes()
+    assert b"OLD=queued;PACS=queued" in one.read_bytes()
+
+
+@POSTGRESQL_IS_SLOW
+def test_a_killed_process_leaves_no_file(
+    store: Store, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        store.record_instance(new_instance(f"1.{number}", f"pixels {number}"), 0)
+    slow_here(monkeypatch, "storage.export._csv_part")
+    before = multiprocessing.active_children()
+    folder = tmp_path / "out"
+    folder.mkdir()
+
+    def kill(_: int) -> None:
+        for process in multiprocessing.active_children():
+            if process not in before:
+                process.kill()
+                process.join()
+
+    with (
+        open_database(database_url) as database,
+        pytest.raises(StorageError, match=r"was ended \(exit code -9\)"),
+    ):
+        Export(database, page_rows=1).write_csv(
+            folder / "a.csv", LABELS, progress=kill, processes=2
+        )
+    assert list(folder.iterdir()) == []
+
+
+def test_instances_received_meanwhile_are_not_exported(
+    store: Store, database_url: str, tmp_path: Path
+) -> None:
+    for number in range(4):
+        store.record_instance(new_instance(f"1.{number}", f"pixels {number}"), 0)
+
+    def receive(_: int) -> None:
+        store.record_instance(new_instance("2.1", "later"), 0)
+
+    with open_database(database_url) as database:
+        export = Export(database, page_rows=1)
+        assert export.write_csv(tmp_path / "audit.csv", LABELS, progress=receive) == 4
+    assert store.export.count() == 5

@@ -2,9 +2,9 @@
 
 import hashlib
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,15 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from storage.audit.chain import EMPTY_HEAD, row_hash
-from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow, parse_subject
-from storage.audit.trail import COLUMNS, Audit
+from storage.audit.chain import EMPTY_HEAD, row_hash, verify_rows
+from storage.audit.records import (
+    AuditEntry,
+    AuditHead,
+    AuditKind,
+    AuditOutcome,
+    AuditRow,
+    parse_subject,
+)
+from storage.audit.trail import COLUMNS, Audit, append_all
 from storage.errors import LeaseLostError, StorageError, TrailAlteredError
 from storage.records import Delivery, InstanceName, JobKind, StudyStatus
 from storage.store import Store
 from storage.tables.database import open_database
 from tests.builders.store_rows import LEASE, STUDY, analyse, claim, made_object, new_instance
 from tests.tools.clock import Clock
+from tests.tools.processes import slow_here
 
 
 def kinds(store: Store) -> list[str]:
@@ -337,6 +345,111 @@ def test_the_first_altered_row_is_named(
     with pytest.raises(TrailAlteredError, match=words) as caught:
         filled.audit.verify()
     assert caught.value.number == first
+
+
+def insert_row_0(rows: list[AuditRow]) -> list[AuditRow]:
+    return [rehashed(replace(rows[2], number=0)), *rows]
+
+
+def keep_only_row_0(rows: list[AuditRow]) -> list[AuditRow]:
+    return insert_row_0(rows)[:1]
+
+
+def leave_a_long_gap(rows: list[AuditRow]) -> list[AuditRow]:
+    return [*rows[:5], replace(rows[5], number=10**15)]
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [*(forge for forge, _, _ in FORGERIES), insert_row_0, keep_only_row_0, leave_a_long_gap],
+)
+def test_parts_of_any_length_name_the_row_that_the_whole_trail_names(
+    tmp_path: Path, clock: Clock, forge: Forgery
+) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store.open(url, clock=clock, migrate=True) as store:
+        for number in range(6):
+            store.audit.record(AuditKind.LOGIN, actor=f"user {number}", host="10.0.0.1")
+        overwrite(url, forge(list(store.audit.rows())))
+        with pytest.raises(TrailAlteredError) as expected:
+            verify_rows([astuple(row) for row in store.audit.rows()])
+    for page_rows in range(1, 8):
+        with open_database(url) as database, pytest.raises(TrailAlteredError) as caught:
+            Audit(database, clock, page_rows).verify()
+        assert str(caught.value) == str(expected.value)
+        assert caught.value.number == expected.value.number
+
+
+def test_parts_of_any_length_miss_no_noted_head(
+    filled: Store, database_url: str, clock: Clock
+) -> None:
+    rows = [astuple(row) for row in filled.audit.rows()]
+    with open_database(database_url) as database:
+        trail = Audit(database, clock, page_rows=2)
+        for number in range(1, 9):
+            noted = AuditHead(number, "1" * 64)
+            with pytest.raises(TrailAlteredError) as expected:
+                verify_rows(rows, noted)
+            with pytest.raises(TrailAlteredError) as caught:
+                trail.verify(noted)
+            assert str(caught.value) == str(expected.value)
+
+
+def test_rows_added_meanwhile_are_not_read(
+    filled: Store, database_url: str, clock: Clock, tmp_path: Path
+) -> None:
+    begin = filled.audit.head()
+
+    def add(_: int) -> None:
+        filled.audit.record(AuditKind.BACKED_UP)
+
+    with open_database(database_url) as database:
+        trail = Audit(database, clock, page_rows=2)
+        assert trail.verify(progress=add) == begin
+        written = trail.write_csv(tmp_path / "trail.csv", progress=add)
+    assert written == begin.number + 3
+
+
+@pytest.mark.slow
+class TestSeveralProcesses:
+    """Another process works on most parts: this process works slowly."""
+
+    ROWS = 100
+
+    @pytest.fixture
+    def trail(
+        self,
+        database_url: str,
+        clock: Clock,
+        store: Store,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Iterator[Audit]:
+        entries = [AuditEntry(AuditKind.LOGIN, actor=f"jörg;={n}") for n in range(self.ROWS)]
+        with open_database(database_url) as database:
+            with database.writing() as connection:
+                append_all(connection, entries, clock.now)
+            slow_here(monkeypatch, "storage.audit.trail._joint")
+            slow_here(monkeypatch, "storage.audit.trail._csv_part")
+            yield Audit(database, clock, page_rows=2)
+
+    def test_a_sound_trail_has_the_same_head_and_file(
+        self, trail: Audit, store: Store, tmp_path: Path
+    ) -> None:
+        seen: list[int] = []
+        assert trail.verify(store.audit.head(), seen.append, 2) == store.audit.head()
+        assert sum(seen) == self.ROWS
+        one, several = tmp_path / "one.csv", tmp_path / "several.csv"
+        assert store.audit.write_csv(one) == trail.write_csv(several, processes=2) == self.ROWS
+        assert one.read_bytes() == several.read_bytes()
+
+    def test_the_first_altered_row_is_named(
+        self, trail: Audit, store: Store, database_url: str
+    ) -> None:
+        rows = list(store.audit.rows())
+        rows[90] = rehashed(replace(rows[90], actor="nobody"))
+        overwrite(database_url, rows)
+        with pytest.raises(TrailAlteredError, match="row 91 was replaced: row 92 follows"):
+            trail.verify(processes=2)
 
 
 def overwrite(database_url: str, rows: list[AuditRow]) -> None:
