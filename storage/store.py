@@ -11,7 +11,7 @@ from storage.audit.trail import Audit
 from storage.commitment.inquiries import Inquiries
 from storage.commitment.requests import Commitments
 from storage.errors import StorageError
-from storage.export import Export
+from storage.export.export import Export
 from storage.images.adoption import adopt_sources, hold_mixed_studies
 from storage.images.lookup import load_kept_files, unreferenced_paths
 from storage.images.outbox import Outbox

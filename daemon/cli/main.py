@@ -261,7 +261,7 @@ def export(
     from cxr_model.findings import LABELS
     from daemon.audit.export import recorded
     from storage.audit.records import AuditKind
-    from storage.export import ExportFilter
+    from storage.export.export import ExportFilter
     from storage.records import InstanceState
     from storage.store import Store
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from storage.errors import OutOfSpaceError, StorageError
-from storage.export import Export, ExportFilter, columns
+from storage.export.columns import columns
+from storage.export.export import Export, ExportFilter
 from storage.files.csv_file import neutralise, write_csv
 from storage.records import Delivery, InstanceState, JobKind, Standing, StudyKey, StudyStatus
 from storage.store import Store
@@ -437,7 +438,7 @@ def test_several_processes_write_the_same_bytes(
         for page_rows in (1, 2, 7):
             assert Export(database, page_rows).write_csv(other, LABELS, selection) == rows
             assert one.read_bytes() == other.read_bytes()
-        slow_here(monkeypatch, "storage.export._csv_part")
+        slow_here(monkeypatch, "storage.export.export._csv_part")
         seen: list[int] = []
         export = Export(database, page_rows=1)
         assert export.write_csv(other, LABELS, selection, seen.append, 2) == rows == sum(seen)
@@ -451,7 +452,7 @@ def test_a_killed_process_leaves_no_file(
 ) -> None:
     for number in range(40):
         store.record_instance(new_instance(f"1.{number}", f"pixels {number}"), 0)
-    slow_here(monkeypatch, "storage.export._csv_part")
+    slow_here(monkeypatch, "storage.export.export._csv_part")
     before = multiprocessing.active_children()
     folder = tmp_path / "out"
     folder.mkdir()
