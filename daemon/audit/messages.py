@@ -111,14 +111,19 @@ class Reporter:
                 | AuditKind.INSTANCE_NOT_ANALYSED
                 | AuditKind.COMMITMENT_RECEIVED
                 | AuditKind.JOB_PARKED
+                | AuditKind.STUDY_VIEWED
+                | AuditKind.FILM_VIEWED
             ) if "study" in names:
                 return self._accessed(row, Action.READ)
             case AuditKind.STUDY_REPORTED if "study" in names:
                 action = Action.CREATE if "object" in names else Action.READ
                 return self._accessed(row, action)
-            case AuditKind.INSTANCES_REJECTED | AuditKind.STUDY_HELD | AuditKind.STUDY_RELEASED if (
-                "study" in names
-            ):
+            case (
+                AuditKind.INSTANCES_REJECTED
+                | AuditKind.STUDY_HELD
+                | AuditKind.STUDY_RELEASED
+                | AuditKind.REVIEWED
+            ) if "study" in names:
                 return self._accessed(row, Action.UPDATE)
             case AuditKind.PURGED if "study" in names:
                 return _Event(

@@ -18,8 +18,8 @@ from daemon.config.permissions import readable_by_others
 from daemon.config.settings import STARTER_BUNDLE, Config
 from daemon.config.tls import destination_context, ending_soon, listener_context, web_context
 from daemon.errors import RoleFailedError
+from daemon.web.access.token_file import read_token
 from daemon.web.address import require_private
-from daemon.web.token_file import read_token
 from daemon.worker.board import RoleState, roles_here
 from daemon.worker.listening import Address, addresses_of, is_taken
 from daemon.worker.role import RoleName

@@ -13,8 +13,8 @@ from daemon.config.settings import Config
 from daemon.config.tls import is_short_lived, listener_context, own_certificates, remaining
 from daemon.preflight.before_start import existing, require_writable
 from daemon.preflight.result import CheckResult
+from daemon.web.access.token_file import read_token
 from daemon.web.address import require_private
-from daemon.web.token_file import read_token
 from daemon.worker.board import RoleState, addresses_in_use, roles_here
 from daemon.worker.listening import Address, is_taken
 from daemon.worker.role import RoleName

@@ -10,11 +10,12 @@ from starlette.types import ASGIApp
 from daemon.audit.logins import LoginAudit
 from daemon.config.tls import web_context
 from daemon.errors import RoleFailedError
+from daemon.web.access.roles import Role
+from daemon.web.access.sessions import Authenticator
+from daemon.web.access.token_file import load_token
 from daemon.web.address import listening_socket
 from daemon.web.app import build_app
 from daemon.web.connection_limits import LimitedProtocol, RepeatFilter
-from daemon.web.sessions import Authenticator
-from daemon.web.token_file import load_token
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
 from storage.store import Store
@@ -44,7 +45,7 @@ def run(context: RoleContext) -> None:
             Store.open(config.resolved_database_url, migrate=False) as store,
             LoginAudit(store.audit) as audit,
         ):
-            authenticator = Authenticator(load_token(config), audit.on_login)
+            authenticator = Authenticator(load_token(config), Role.ADMIN, audit.on_login)
             server = _server(build_app(config, store, spool, authenticator), encryption)
             # In another thread than the main one, uvicorn installs no signal handlers.
             thread = threading.Thread(

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.config.settings import Config
-from daemon.web.health import Check, Health, HealthReport, Level
+from daemon.web.health.checks import Check, Health, HealthReport, Level
 from daemon.worker.board import Board, RoleState, board_folder, roles_here
 from daemon.worker.role import RoleName, exit_reason
 from storage.files.spool import Spool

@@ -13,8 +13,8 @@ import yaml
 
 from daemon.config.fields import WebConfig
 from daemon.errors import ConfigError, RoleFailedError
+from daemon.web.access.guard import HEADERS, is_own_name
 from daemon.web.address import listening_socket
-from daemon.web.middleware import HEADERS, is_own_name
 from tests.servers.website import Site
 from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.network]
     ("path", "method", "host", "status"),
     [
         ("/", "GET", "localhost", 200),
-        ("/style.css", "GET", "localhost", 200),
+        ("/static/style.css", "GET", "localhost", 200),
         ("/healthz", "HEAD", "localhost", 200),
         ("/metrics", "GET", "localhost", 200),
         ("/nothing", "GET", "localhost", 404),

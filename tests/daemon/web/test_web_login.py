@@ -20,10 +20,9 @@ from daemon.config.fields import WebConfig
 from daemon.config.settings import Config
 from daemon.errors import ConfigError
 from daemon.web import connection_limits
-from daemon.web.connection_limits import REPEAT_SECONDS, RepeatFilter
-from daemon.web.middleware import TLS_HEADERS
-from daemon.web.server import MAX_CONNECTIONS
-from daemon.web.sessions import (
+from daemon.web.access.guard import TLS_HEADERS
+from daemon.web.access.roles import Role
+from daemon.web.access.sessions import (
     BEARER_SECONDS,
     COOKIE,
     FAILURE_SECONDS,
@@ -32,7 +31,9 @@ from daemon.web.sessions import (
     SESSION_SECONDS,
     Authenticator,
 )
-from daemon.web.token_file import load_token
+from daemon.web.access.token_file import load_token
+from daemon.web.connection_limits import REPEAT_SECONDS, RepeatFilter
+from daemon.web.server import MAX_CONNECTIONS
 from dicom_io.peer.tls import client_context
 from storage.audit.records import AuditKind
 from storage.store import Store
@@ -58,6 +59,18 @@ def session_of(answer: Answer) -> dict[str, str]:
     found = re.match(rf"{COOKIE}=([\w-]+);", answer.headers["set-cookie"])
     assert found
     return {"Cookie": f"{COOKIE}={found[1]}"}
+
+
+def secret_of(page: Answer) -> str:
+    """Return the secret that the forms of a page contain."""
+    found = re.search(r'name="csrf" value="([\w-]+)"', page.text)
+    assert found
+    return found[1]
+
+
+def log_out(site: Site, session: dict[str, str], secret: str) -> Answer:
+    body = f"csrf={secret}".encode()
+    return site.ask_with({**session, **OWN}, "/logout", "POST", body=body)
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/nothing"])
@@ -98,7 +111,9 @@ def test_token_opens_a_session_and_logout_ends_it(site: Site) -> None:
     session = session_of(answer)
     assert site.ask_with({**session, **BROWSER}).status == 200
     assert site.ask_with(session, "/metrics").status == 200
-    assert site.ask_with({**session, **OWN}, "/logout", "POST").status == 303
+    secret = secret_of(site.ask_with({**session, **BROWSER}))
+    assert log_out(site, session, "").status == 403
+    assert log_out(site, session, secret).status == 303
     assert site.ask_with(session).status == 401
 
 
@@ -165,7 +180,10 @@ def test_sessions_and_failures_expire() -> None:
     reported: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
     authenticator = Authenticator(
-        SecretStr(TOKEN), lambda host, outcome: reported.append((host, outcome)), clock.seconds
+        SecretStr(TOKEN),
+        Role.ADMIN,
+        lambda host, outcome: reported.append((host, outcome)),
+        clock.seconds,
     )
     outcome, session = authenticator.log_in(TOKEN, "a")
     cookie = Headers({"cookie": f"{COOKIE}={session}"})
@@ -193,7 +211,10 @@ def test_bearer_is_reported_once_an_hour_per_host() -> None:
     reported: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
     authenticator = Authenticator(
-        SecretStr(TOKEN), lambda host, outcome: reported.append((host, outcome)), clock.seconds
+        SecretStr(TOKEN),
+        Role.ADMIN,
+        lambda host, outcome: reported.append((host, outcome)),
+        clock.seconds,
     )
     bearer = Headers({"authorization": f"Bearer {TOKEN}"})
     for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"):
@@ -206,14 +227,16 @@ def test_bearer_is_reported_once_an_hour_per_host() -> None:
 
 def test_bearers_of_many_hosts_are_reported_together() -> None:
     reported: list[str] = []
-    authenticator = Authenticator(SecretStr(TOKEN), lambda host, _: reported.append(host))
+    authenticator = Authenticator(
+        SecretStr(TOKEN), Role.ADMIN, lambda host, _: reported.append(host)
+    )
     for number in range(2 * MOST_HOSTS):
         assert authenticator.accepts(Headers({"authorization": f"Bearer {TOKEN}"}), f"host{number}")
     assert len(reported) == MOST_HOSTS + 1
 
 
 def test_one_host_is_throttled_under_all_its_addresses() -> None:
-    authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
+    authenticator = Authenticator(SecretStr(TOKEN), Role.ADMIN, lambda *_: None)
     outcomes = [
         authenticator.log_in("wrong", f"127.0.0.{number}")[0] for number in range(FAILURES + 1)
     ]
@@ -222,7 +245,7 @@ def test_one_host_is_throttled_under_all_its_addresses() -> None:
 
 
 def test_many_hosts_are_throttled_together() -> None:
-    authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
+    authenticator = Authenticator(SecretStr(TOKEN), Role.ADMIN, lambda *_: None)
     for number in range(MOST_HOSTS + FAILURES):
         assert authenticator.log_in("wrong", f"host{number}")[0] is LoginOutcome.REFUSED
     assert authenticator.log_in("wrong", "another")[0] is LoginOutcome.THROTTLED
@@ -260,7 +283,7 @@ def test_addresses_are_grouped_by_client(address: str, host: str) -> None:
     ],
 )
 def test_session_is_found_among_cookies_of_other_pages(cookies: list[str]) -> None:
-    authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
+    authenticator = Authenticator(SecretStr(TOKEN), Role.ADMIN, lambda *_: None)
     _, session = authenticator.log_in(TOKEN, "a")
     raw = [
         (b"cookie", text.replace("MINE", f"{COOKIE}={session}").encode("latin-1"))
@@ -271,7 +294,9 @@ def test_session_is_found_among_cookies_of_other_pages(cookies: list[str]) -> No
 
 def test_refused_bearer_and_logout_are_reported() -> None:
     reported: list[LoginOutcome] = []
-    authenticator = Authenticator(SecretStr(TOKEN), lambda _, outcome: reported.append(outcome))
+    authenticator = Authenticator(
+        SecretStr(TOKEN), Role.ADMIN, lambda _, outcome: reported.append(outcome)
+    )
     assert authenticator.accepts(Headers({"authorization": f"Bearer {TOKEN}"}), "a")
     assert not authenticator.accepts(Headers({"authorization": "Bearer wrong"}), "a")
     _, session = authenticator.log_in(TOKEN, "a")
@@ -287,10 +312,10 @@ def test_refused_bearer_and_logout_are_reported() -> None:
 
 
 def test_oldest_session_ends_beyond_the_limit() -> None:
-    authenticator = Authenticator(SecretStr(TOKEN), lambda *_: None)
+    authenticator = Authenticator(SecretStr(TOKEN), Role.ADMIN, lambda *_: None)
     sessions = [authenticator.log_in(TOKEN, "a")[1] for _ in range(MAX_SESSIONS + 1)]
     is_open = [
-        authenticator.accepts(Headers({"cookie": f"{COOKIE}={session}"}), "a")
+        authenticator.accepts(Headers({"cookie": f"{COOKIE}={session}"}), "a") is not None
         for session in sessions
     ]
     assert is_open == [False] + [True] * MAX_SESSIONS

@@ -15,7 +15,7 @@ from daemon.batch.csv_report import REPORT_FILE
 from daemon.config.settings import ModelConfig, load_config
 from daemon.errors import ModelFailedError
 from daemon.preflight.model import check_model
-from daemon.web.health import Health, Level, Part
+from daemon.web.health.checks import Health, Level, Part
 from storage.files.spool import Spool
 from storage.records import InstanceState, JobKind, JobState, StudyStatus
 from storage.store import utc_now

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from daemon.web.health import HealthReport, Level, Part
+from daemon.web.health.checks import HealthReport, Level, Part
 from daemon.worker.board import RoleState
 from storage.records import JobKind, JobState
 from storage.store import Store

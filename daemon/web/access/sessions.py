@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
@@ -17,6 +18,8 @@ from starlette.requests import cookie_parser
 
 from daemon.audit.logins import LoginOutcome
 from daemon.audit.repeats import counted_client
+from daemon.web.access.identity import Principal
+from daemon.web.access.roles import Role
 
 COOKIE = "cxrd_session"
 SESSION_SECONDS = 12 * 3600
@@ -36,27 +39,30 @@ class Authenticator:
     def __init__(
         self,
         token: SecretStr,
+        role: Role,
         on_login: OnLogin,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._token = _digest(token.get_secret_value())
+        self._bearer = Principal("token", role)
         self._on_login = on_login
         self._now = monotonic
-        self._sessions: OrderedDict[bytes, float] = OrderedDict()
+        self._sessions: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._failures: dict[str, list[float]] = {}
         self._bearers: dict[str, float] = {}
 
-    def accepts(self, headers: Headers, host: str) -> bool:
-        """Return True if a request has an open session, or the token as a bearer."""
-        if self._sessions.get(_digest(_session_of(headers)), 0.0) > self._now():
-            return True
+    def accepts(self, headers: Headers, host: str) -> Principal | None:
+        """Return the caller of a request with an open session, or with the token as a bearer."""
+        until, principal = self._sessions.get(_digest(_session_of(headers)), (0.0, None))
+        if until > self._now():
+            return principal
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            return False
+            return None
         if self._check(offered.strip(), host) is not LoginOutcome.ACCEPTED:
-            return False
+            return None
         self._report_bearer(host)
-        return True
+        return self._bearer
 
     def log_in(self, offered: str, host: str) -> tuple[LoginOutcome, str]:
         """Open a session if the token is right. Returns the cookie's value, else an empty one."""
@@ -65,7 +71,8 @@ class Authenticator:
             return outcome, ""
         self._on_login(host, outcome)
         session = secrets.token_urlsafe(32)
-        self._sessions[_digest(session)] = self._now() + SESSION_SECONDS
+        principal = replace(self._bearer, csrf=secrets.token_urlsafe(32))
+        self._sessions[_digest(session)] = self._now() + SESSION_SECONDS, principal
         while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return outcome, session

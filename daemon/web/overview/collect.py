@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from cxr_model.finding_text import NOT_CALIBRATED
 from daemon.config.settings import Config
-from daemon.web.health import HealthReport, Level, Part
+from daemon.web.health.checks import HealthReport, Level, Part
 from daemon.worker.redaction import redact
 from storage.records import HeldStudy, InstanceState, Job, JobKind, JobState
 from storage.status import JobGroup, LaneError, ModelIdentity, RecentInstance

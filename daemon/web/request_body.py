@@ -1,0 +1,58 @@
+"""The body of a request: read once, within a limit, before its endpoint runs."""
+
+import json
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+
+from daemon.web.problems import BadRequestError
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_FIELDS = 2000
+_BODY = "cxrd.body"
+
+
+class BodyTooLongError(Exception):
+    """The body exceeds the limit."""
+
+
+async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Read the body and keep it for `form_of` and `json_of`. Raises BodyTooLongError."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise BodyTooLongError
+    request.scope[_BODY] = body
+    return body
+
+
+def form_of(request: Request) -> dict[str, list[str]]:
+    """Return the fields of a form, with all values of each; empty if it is malformed."""
+    text = request.scope[_BODY].decode("utf-8", "replace")
+    try:
+        return parse_qs(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        return {}
+
+
+def json_of(request: Request) -> dict[str, Any]:
+    """Return the object in a JSON body; {} for an empty body. Raises BadRequestError."""
+    body: bytes = request.scope[_BODY]
+    if not body.strip():
+        return {}
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise BadRequestError(f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadRequestError("the body is JSON, but not an object")
+    return value
+
+
+def wants_json(request: Request) -> bool:
+    """Return True for a program: a path of the API, or a caller that accepts JSON and no HTML."""
+    accepted = request.headers.get("accept", "")
+    is_json = "application/json" in accepted and "text/html" not in accepted
+    return request.url.path.startswith("/api/") or is_json
