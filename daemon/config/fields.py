@@ -1,6 +1,5 @@
 """Field types of the configuration, and the sections that name secrets or certificates."""
 
-import ipaddress
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -146,38 +145,6 @@ class TlsConfig(KeyPair):
 
     ca: Path | None = None
     client_certificate: ClientCertificate = ClientCertificate.REQUIRED
-
-
-class WebConfig(KeyPair):
-    """Address and token of the web role (status page, health, metrics)."""
-
-    host: ListenHost = "127.0.0.1"
-    port: Port = 8080
-    allowed_hosts: tuple[str, ...] = ()
-    token: Token | None = None
-    token_file: Path | None = None
-
-    @model_validator(mode="after")
-    def _has_one_token(self) -> Self:
-        if self.token is not None and self.token_file is not None:
-            raise ValueError("set token or token_file, not both")
-        return self
-
-    @property
-    def url(self) -> str:
-        """The page's address."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.certificate else 'http'}://{host}:{self.port}/"
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Names that a Host header may contain, besides the loopback names of this machine."""
-        listed = {name.lower().strip("[]") for name in self.allowed_hosts}
-        try:
-            anywhere = ipaddress.ip_address(self.host).is_unspecified
-        except ValueError:
-            anywhere = False
-        return frozenset(listed if anywhere else {*listed, self.host.lower()})
 
 
 class SyslogTransport(StrEnum):

@@ -130,6 +130,7 @@ def _private_paths(config: Config) -> Iterator[Path]:
         config.syslog.key_password_file,
         config.database_url_file,
         config.token_path if config.web.token is None else None,
+        *config.web.token_files,
     )
     yield from (path for path in secrets if path is not None)
 

@@ -29,12 +29,12 @@ from daemon.config.fields import (
     Section,
     SyslogConfig,
     TlsConfig,
-    WebConfig,
     below,
     read_secret,
 )
 from daemon.config.peers import PeerConfig, RulesConfig
 from daemon.config.routing import Routing, check_senders
+from daemon.config.web import AccountConfig, TokenConfig, WebConfig
 from daemon.config.yaml_file import explain, holds_secret, nearest, read_yaml
 from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate
@@ -417,9 +417,18 @@ def _check_environment() -> None:
             ) from None
 
 
+_LISTED: dict[str, type[Section]] = {
+    "peers": PeerConfig,
+    "web.tokens": TokenConfig,
+    "web.accounts": AccountConfig,
+}
+"""The sections that a list holds, by the key of the list."""
+
+
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    if location[0] == "peers":
+    names = [part for part in location[:-1] if isinstance(part, str)]
+    section = RulesConfig if names[-1:] == ["rules"] else _LISTED.get(".".join(names))
+    if section is not None:
         prefix = ".".join(str(part) for part in location[:-1])
-        section = RulesConfig if location[-2] == "rules" else PeerConfig
         return [f"{prefix}.{key}" for key in section.model_fields]
     return [*known_keys(), *Config.model_fields]

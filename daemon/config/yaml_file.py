@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from daemon.errors import ConfigError
 
 _URL_PASSWORD = re.compile(r"://[^/@]*:[^@]+@|password=")
+_SECRET_KEYS = ("token", "key_password", "password_hash")
 
 
 class _RepeatedKeyError(Exception):
@@ -59,10 +60,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def holds_secret(values: Mapping[str, Any]) -> bool:
-    """Return True if the file itself contains a token or a password, in a URL or alone."""
+    """Return True if the file itself contains a token, a password or the hash of a password."""
     sections = [section for section in values.values() if isinstance(section, dict)]
+    items = [value for section in sections for value in section.values() if isinstance(value, list)]
+    sections += [item for listed in items for item in listed if isinstance(item, dict)]
     return bool(_URL_PASSWORD.search(str(values.get("database_url", "")))) or any(
-        section.get(key) for section in sections for key in ("token", "key_password")
+        section.get(key) for section in sections for key in _SECRET_KEYS
     )
 
 

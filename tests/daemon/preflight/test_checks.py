@@ -12,9 +12,10 @@ from unittest import mock
 
 import pytest
 
-from daemon.config.fields import SyslogConfig, SyslogTransport, TlsConfig, WebConfig
+from daemon.config.fields import SyslogConfig, SyslogTransport, TlsConfig
 from daemon.config.peers import PeerConfig, PictureSyntax, Product
 from daemon.config.settings import Config, ListenerConfig, ModelConfig
+from daemon.config.web import WebConfig
 from daemon.preflight.checks import quick_checks, run_checks
 from daemon.preflight.model import check_model
 from daemon.preflight.result import CheckResult

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daemon.config.fields import WebConfig
 from daemon.config.peers import PeerConfig, Product
 from daemon.config.settings import Config, ListenerConfig, ModelConfig
+from daemon.config.web import WebConfig
 from daemon.preflight.checks import quick_checks
 from daemon.preflight.routes import check_routes
 from tests.tools.paths import ROOT

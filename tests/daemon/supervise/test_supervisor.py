@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.fields import WebConfig
 from daemon.config.settings import Config
+from daemon.config.web import WebConfig
 from daemon.supervise.supervisor import Supervisor
 from daemon.worker.backoff import Backoff
 from daemon.worker.board import RoleState, roles_here
