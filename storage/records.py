@@ -90,6 +90,13 @@ class StudyStatus(StrEnum):
     HELD = "held"  # in doubt: an operator, or a corrected film, decides
 
 
+class Verdict(StrEnum):
+    """The verdicts of a reviewer on the call of a finding, present or absent."""
+
+    AGREE = "agree"
+    DISAGREE = "disagree"
+
+
 class Standing(StrEnum):
     """The standings of an object made here: what it still says of its films."""
 
@@ -170,6 +177,7 @@ class NewInstance:
     patient_name: str = ""
     patient_birth_date: str = ""
     patient_sex: str = ""
+    view_position: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +194,8 @@ class FindingRecord:
     """The result for one label: the raw logit, the calibrated probability and the threshold.
 
     `region` outlines the hottest area of its map: corners as (column, row) in pixels of the stored
-    image; None if no outline is drawn.
+    image; None if no outline is drawn. `heat` is the small map itself, encoded; it is given to be
+    recorded, and `Results.heat` reads it: findings that are read have None.
     """
 
     label: str
@@ -195,6 +204,7 @@ class FindingRecord:
     threshold: float
     present: bool
     region: tuple[tuple[float, float], ...] | None = None
+    heat: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +249,8 @@ class Instance:
     """One revision of a received instance with its results.
 
     After `purged_at` its file is gone; the row stays as a record. In a row of a version that did
-    not record them, `source` is '' and the patient's issuer, name, birth date and sex are None.
+    not record them, `source` is '', and the patient's issuer, name, birth date, sex and view are
+    None.
     `rejected_by` is the code of a rejection; an operator dropped the instance from its study at
     `set_aside_at`.
     """
@@ -275,6 +286,7 @@ class Instance:
     patient_name: str | None
     patient_birth_date: str | None
     patient_sex: str | None
+    view_position: str | None
     rejected_by: str | None
     set_aside_at: datetime | None
     findings: tuple[FindingRecord, ...]

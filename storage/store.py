@@ -21,6 +21,7 @@ from storage.images.studies import Studies
 from storage.queue.jobs import Jobs
 from storage.queue.listing import JobList
 from storage.records import KeptFile, NewInstance, Receipt
+from storage.reviews import Reviews
 from storage.status import Status
 from storage.tables import upgrade
 from storage.tables.database import Database, open_engine
@@ -50,6 +51,7 @@ class Store:
         retention: the search for old studies and their purge.
         integrity: the comparison of the rows with the spool.
         export: the audit table.
+        reviews: the verdicts and remarks of people.
         status: counts and recent images, without patients.
     """
 
@@ -69,6 +71,7 @@ class Store:
         self.integrity = Integrity(database)
         self.export = Export(database)
         self.job_list = JobList(database)
+        self.reviews = Reviews(database, clock)
         self.status = Status(database)
         self._receptions: GroupCommit[Reception, Receipt] = GroupCommit(self._record)
 
@@ -106,6 +109,13 @@ class Store:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def first_schema(self) -> str | None:
+        """Return the revision with which this store was created.
+
+        None: an earlier version created it, before there was a record of that.
+        """
+        return upgrade.first_schema(self._database)
 
     def record_instance(
         self,

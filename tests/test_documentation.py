@@ -58,7 +58,7 @@ def test_links_lead_to_existing_files() -> None:
 
 
 def test_architecture_stays_one_page() -> None:
-    assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) <= 100
+    assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 @cache

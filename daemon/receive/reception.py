@@ -147,4 +147,5 @@ def _new_instance(received: ReceivedInstance, stored: StoredFile, source: str) -
         patient_name=header.patient_name,
         patient_birth_date=header.patient_birth_date,
         patient_sex=header.patient_sex,
+        view_position=header.view_position,
     )

@@ -68,6 +68,7 @@ _IDENTIFYING = tuple(
         "IssuerOfPatientID",
         "PatientBirthDate",
         "PatientSex",
+        "ViewPosition",
         "StudyInstanceUID",
         "SeriesInstanceUID",
     )
@@ -95,6 +96,7 @@ class Header:
     patient_name: str = ""
     patient_birth_date: str = ""
     patient_sex: str = ""
+    view_position: str = ""
 
 
 def read_header(source: bytes | Path) -> Header:
@@ -175,6 +177,7 @@ def header_of(ds: Dataset) -> Header:
         patient_name=text(ds, "PatientName"),
         patient_birth_date=text(ds, "PatientBirthDate"),
         patient_sex=text(ds, "PatientSex"),
+        view_position=text(ds, "ViewPosition"),
     )
     for name, uid in (
         ("SOP Class UID", header.sop_class_uid),

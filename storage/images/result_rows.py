@@ -15,9 +15,18 @@ from storage.audit.trail import append
 from storage.images.holds import settle_standing
 from storage.images.lookup import of_study
 from storage.queue.transitions import enqueue_once
-from storage.records import Delivery, Job, JobKind, ObjectKind, ObjectRecord, StudyKey, StudyStatus
+from storage.records import (
+    Delivery,
+    FindingRecord,
+    Job,
+    JobKind,
+    ObjectKind,
+    ObjectRecord,
+    StudyKey,
+    StudyStatus,
+)
 from storage.tables.database import insert
-from storage.tables.schema import deliveries, objects, studies
+from storage.tables.schema import deliveries, findings, heat_maps, objects, studies
 
 
 def record_result(
@@ -67,6 +76,27 @@ def record_result(
         detail=f"{status}, {len(deliveries)} delivery(ies)",
     )
     append(connection, entry, now)
+
+
+def record_findings(
+    connection: Connection, instance_id: int, found: Sequence[FindingRecord]
+) -> None:
+    """Add the findings of an instance and their heat maps; there are none of it."""
+    rows = [
+        {"instance_id": instance_id, "position": position, **asdict(finding)}
+        for position, finding in enumerate(found)
+    ]
+    maps = [
+        {"instance_id": instance_id, "label": finding.label, "heat": finding.heat}
+        for finding in found
+        if finding.heat is not None
+    ]
+    for row in rows:
+        del row["heat"]
+    if rows:
+        connection.execute(plain_insert(findings), rows)
+    if maps:
+        connection.execute(plain_insert(heat_maps), maps)
 
 
 def record_objects(connection: Connection, records: Sequence[ObjectRecord], now: datetime) -> None:

@@ -5,11 +5,9 @@ or neither. A worker that lost its lease gets LeaseLostError and records no resu
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy import insert as plain_insert
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append, append_all
@@ -27,7 +25,12 @@ from storage.images.lookup import (
     of_study,
 )
 from storage.images.rejections import apply_rejection, lock_rejected
-from storage.images.result_rows import delivery_entry, record_objects, record_result
+from storage.images.result_rows import (
+    delivery_entry,
+    record_findings,
+    record_objects,
+    record_result,
+)
 from storage.queue.jobs import parked_entry
 from storage.queue.transitions import (
     advance,
@@ -53,7 +56,7 @@ from storage.records import (
     StudyStatus,
 )
 from storage.tables.database import Database
-from storage.tables.schema import deliveries, findings, instances, objects
+from storage.tables.schema import deliveries, findings, heat_maps, instances, objects
 
 
 class Results:
@@ -95,6 +98,14 @@ class Results:
         """Return the object with this UID made here, or None."""
         with self._database.reading() as connection:
             return load_object(connection, sop_instance_uid)
+
+    def heat(self, instance_id: int, label: str) -> bytes | None:
+        """Return the small heat map of a finding as it was recorded, or None."""
+        query = select(heat_maps.c.heat).where(
+            heat_maps.c.instance_id == instance_id, heat_maps.c.label == label
+        )
+        with self._database.reading() as connection:
+            return connection.scalar(query)
 
     def delivery(self, job: Job) -> PendingDelivery:
         """Return the delivery of a DELIVER job. Raises UnknownRecordError."""
@@ -142,12 +153,7 @@ class Results:
                 model_version=analysis.model_version,
                 model_sha256=analysis.model_sha256,
             )
-            rows = [
-                {"instance_id": instance_id, "position": position, **asdict(finding)}
-                for position, finding in enumerate(analysis.findings)
-            ]
-            if rows:
-                connection.execute(plain_insert(findings), rows)
+            record_findings(connection, instance_id, analysis.findings)
             # Objects of an earlier analysis stay for their deliveries, without their instance.
             connection.execute(
                 update(objects).where(objects.c.instance_id == instance_id).values(instance_id=None)
@@ -346,7 +352,8 @@ def _end_analysis(
     ).one_or_none()
     if row is None:
         raise UnknownRecordError(f"there is no instance {instance_id} in the store")
-    connection.execute(delete(findings).where(findings.c.instance_id == instance_id))
+    for table in (findings, heat_maps):
+        connection.execute(delete(table).where(table.c.instance_id == instance_id))
     # A running report may have read the study before this change.
     started = (JobState.RUNNING, JobState.DONE, JobState.PARKED)
     key = StudyKey(row.source, row.study_instance_uid)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -30,6 +31,7 @@ from storage.records import (
     ObjectKind,
     Standing,
     StudyStatus,
+    Verdict,
 )
 
 
@@ -156,6 +158,7 @@ instances = Table(
     Column("patient_name", StorableText),
     Column("patient_birth_date", StorableText),
     Column("patient_sex", StorableText),
+    Column("view_position", StorableText),
     # The code of the rejection note that names it, for example 113001.
     Column("rejected_by", StorableText),
     # When an operator dropped it from its study.
@@ -187,6 +190,16 @@ findings = Table(
     Column("present", Boolean, nullable=False),
     Column("region", JSON(none_as_null=True)),
     UniqueConstraint("instance_id", "label"),
+)
+
+# The small heat maps of findings, encoded by the analyst. In a table of their own: rows of findings
+# are read by the thousand, and stay short.
+heat_maps = Table(
+    "heat_maps",
+    metadata,
+    Column("instance_id", _RowNumber, ForeignKey(instances.c.id), primary_key=True),
+    Column("label", StorableText, primary_key=True),
+    Column("heat", LargeBinary, nullable=False),
 )
 
 objects = Table(
@@ -333,4 +346,32 @@ audit_readers = Table(
     Column("number", _RowNumber, nullable=False),
     Column("holder", StorableText, nullable=False),
     Column("held_until", UtcDateTime, nullable=False),
+)
+
+# Reviews of films by people: only added. The newest row of a film, a label and a reviewer counts.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", _RowNumber, primary_key=True),
+    Column("source", StorableText, nullable=False),
+    Column("sop_instance_uid", StorableText, nullable=False),
+    Column("instance_id", _RowNumber, ForeignKey(instances.c.id), nullable=False),
+    # '' for the remark on the film as a whole.
+    Column("label", StorableText, nullable=False),
+    # None: the reviewer says nothing, or takes an earlier verdict back.
+    Column("verdict", _named(Verdict)),
+    # The call that the verdict is about: a later analysis may call otherwise.
+    Column("present", Boolean),
+    Column("remark", StorableText, nullable=False),
+    Column("reviewer", StorableText, nullable=False),
+    Column("reviewed_at", UtcDateTime, nullable=False),
+    Index("ix_reviews_instance", "instance_id", "label", "reviewer", "id"),
+)
+
+# Facts about the node itself, for example the version that created the store.
+node_facts = Table(
+    "node_facts",
+    metadata,
+    Column("name", StorableText, primary_key=True),
+    Column("value", StorableText, nullable=False),
 )

@@ -7,16 +7,20 @@ tenth of a second and 10 MB.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, select, text
 
 from storage.errors import SchemaError
 from storage.tables.database import Database
+from storage.tables.schema import node_facts
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 # An arbitrary number, the same for every process that upgrades the store.
 _UPGRADE_LOCK = 0x63787264
+
+# The fact that only a store has which was created by a version that knows facts.
+_FIRST_SCHEMA = "first_schema"
 
 
 def migrate(database: Database, revision: str = "head") -> None:
@@ -28,13 +32,24 @@ def migrate(database: Database, revision: str = "head") -> None:
     with database.writing() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-        if _require_known(connection) == head_revision() and revision == "head":
+        before = _require_known(connection)
+        if before == head_revision() and revision == "head":
             return
         from alembic import command
 
         config = alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+        if before is None and revision == "head":
+            first = {"name": _FIRST_SCHEMA, "value": head_revision()}
+            connection.execute(node_facts.insert().values(first))
+
+
+def first_schema(database: Database) -> str | None:
+    """Return the revision with which the tables were created; None: by an earlier version."""
+    query = select(node_facts.c.value).where(node_facts.c.name == _FIRST_SCHEMA)
+    with database.reading() as connection:
+        return connection.scalar(query)
 
 
 def require_current(database: Database) -> None:

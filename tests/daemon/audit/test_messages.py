@@ -90,6 +90,7 @@ def event_of(root: ET.Element) -> tuple[str, str, str, list[str]]:
         (AuditKind.STUDY_REPORTED, {"subject": SENT}, ("110103", "C", "0", [])),
         (AuditKind.STUDY_HELD, {"subject": "study=1.2.3"}, ("110103", "U", "0", [])),
         (AuditKind.STUDY_RELEASED, {"subject": "study=1.2.3"}, ("110103", "U", "0", [])),
+        (AuditKind.REVIEWED, {"subject": STUDY}, ("110103", "U", "0", [])),
         (AuditKind.OBJECT_DELIVERED, {"subject": SENT}, ("110104", "R", "0", [])),
         (AuditKind.COMMITMENT_RECEIVED, {"subject": "study=1.2.3"}, ("110103", "R", "0", [])),
         (AuditKind.COMMITMENT_GIVEN, {"subject": "transaction=7"}, ("110113", "E", "0", [])),

@@ -65,6 +65,7 @@ def test_an_object_belongs_to_the_source_of_its_sender(room: Room) -> None:
     found = [room.store.results.instance(number) for number in (1, 2)]
     assert [(item.source, item.revision) for item in found] == [("north", 1), ("hospital", 1)]
     assert found[0].patient_name == sent.header.patient_name != ""
+    assert found[0].view_position == sent.header.view_position == "PA"
 
     stranger = replace(sent, calling_host="127.0.0.3")
     assert reception.receive(stranger) is StoreStatus.OUT_OF_RESOURCES

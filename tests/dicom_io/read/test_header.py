@@ -70,11 +70,12 @@ def test_a_patient_is_read_in_the_character_set_of_the_object(
         IssuerOfPatientID=issuer,
         PatientBirthDate="19700101",
         PatientSex="O",
+        ViewPosition="PA",
     )
     header = read_header(file_bytes(film))
     assert (header.patient_name, header.issuer_of_patient_id) == (name, issuer)
     assert (header.patient_id, header.patient_birth_date) == ("PAT-1", "19700101")
-    assert header.patient_sex == "O"
+    assert (header.patient_sex, header.view_position) == ("O", "PA")
 
 
 @pytest.mark.parametrize(

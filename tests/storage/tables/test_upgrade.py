@@ -219,6 +219,17 @@ def test_jobs_continue_in_an_upgraded_store(old_store: str) -> None:
         assert store.record_instance(new_instance("3.1"), 0).revision == 1
 
 
+def test_only_a_new_store_knows_its_first_schema(database_url: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        with Store.open(database_url, migrate=True) as store:
+            assert store.first_schema() == upgrade.head_revision()
+    old = tmp_path / "old.sqlite"
+    restore(REVISIONS[-1], old)
+    with Store.open(f"sqlite:///{old}", migrate=True) as store:
+        assert store.first_schema() is None
+        assert {store.results.instance(number).view_position for number in (1, 2)} == {None}
+
+
 def test_an_older_store_is_refused_without_migration(old_store: str) -> None:
     with pytest.raises(SchemaError, match="cxrd serve"):
         Store.open(old_store, migrate=False)

@@ -1,0 +1,61 @@
+"""Add the view of each film, heat maps, reviews, and facts about the node.
+
+A film of an earlier version has no view.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+_row_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_moment = sa.DateTime(timezone=True)
+_name = sa.String(32)
+
+
+def upgrade() -> None:
+    """Add the column, the tables and the indexes."""
+    op.add_column("instances", sa.Column("view_position", sa.Text))
+    op.create_table(
+        "node_facts",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("value", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_node_facts"),
+    )
+    _create_heat_maps()
+    _create_reviews()
+
+
+def _create_heat_maps() -> None:
+    op.create_table(
+        "heat_maps",
+        sa.Column("instance_id", _row_number, nullable=False),
+        sa.Column("label", sa.Text, nullable=False),
+        sa.Column("heat", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("instance_id", "label", name="pk_heat_maps"),
+        sa.ForeignKeyConstraint(
+            ["instance_id"], ["instances.id"], name="fk_heat_maps_instance_id_instances"
+        ),
+    )
+
+
+def _create_reviews() -> None:
+    op.create_table(
+        "reviews",
+        sa.Column("id", _row_number, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("sop_instance_uid", sa.Text, nullable=False),
+        sa.Column("instance_id", _row_number, nullable=False),
+        sa.Column("label", sa.Text, nullable=False),
+        sa.Column("verdict", _name),
+        sa.Column("present", sa.Boolean),
+        sa.Column("remark", sa.Text, nullable=False),
+        sa.Column("reviewer", sa.Text, nullable=False),
+        sa.Column("reviewed_at", _moment, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_reviews"),
+        sa.ForeignKeyConstraint(
+            ["instance_id"], ["instances.id"], name="fk_reviews_instance_id_instances"
+        ),
+    )
+    op.create_index("ix_reviews_instance", "reviews", ["instance_id", "label", "reviewer", "id"])
