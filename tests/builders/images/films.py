@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, FileMetaDataset, dcmwrite
+from pydicom import Dataset, FileMetaDataset, dcmread, dcmwrite
 from pydicom.dataset import FileDataset
 from pydicom.uid import (
     UID,
@@ -147,6 +147,16 @@ def film(study: str, **drawn: Any) -> bytes:
     """Return a small synthetic film of a study."""
     values = {"patient_id": study, "study": study, "rows": 256, "columns": 224, **drawn}
     return build_film(PhantomFilm(**values), datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
+
+
+def changed(film: bytes, **values: str) -> bytes:
+    """Return the film with other values in its header."""
+    dataset = dcmread(BytesIO(film))
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    target = BytesIO()
+    dataset.save_as(target)
+    return target.getvalue()
 
 
 def received(data: bytes) -> ReceivedInstance:

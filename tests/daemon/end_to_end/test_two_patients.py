@@ -2,16 +2,14 @@
 
 import csv
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
 
 from dicom_io.read.header import read_dataset, read_header
 from storage.records import JobKind, JobState, Standing, StudyStatus
-from tests.builders.images.films import film
+from tests.builders.images.films import changed, film
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.running import RunningDaemon
 from tests.tools.paths import field_case
@@ -59,16 +57,6 @@ def exported(daemon: RunningDaemon, folder: Path, study: str) -> list[dict[str, 
     out = folder / "audit.csv"
     assert daemon.run("export", "--out", str(out), "--study", study).returncode == 0
     return list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
-
-
-def changed(image: bytes, **values: str) -> bytes:
-    """Return the film with other values in its header."""
-    dataset = pydicom.dcmread(BytesIO(image))
-    for keyword, value in values.items():
-        setattr(dataset, keyword, value)
-    target = BytesIO()
-    dataset.save_as(target)
-    return target.getvalue()
 
 
 @pytest.mark.parametrize("films", [made, pytest.param(from_the_field, marks=pytest.mark.slow)])
