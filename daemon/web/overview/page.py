@@ -11,8 +11,6 @@ from daemon.web.overview.collect import collect_overview
 from daemon.web.site import Site
 from storage.records import JobState
 
-REFRESH_SECONDS = 10
-
 
 def overview_entries(site: Site) -> Sequence[Entry]:
     """Return the entries of the overview."""
@@ -25,7 +23,6 @@ def overview_entries(site: Site) -> Sequence[Entry]:
             overview=overview,
             job_states=list(JobState),
             min_free_mb=site.config.spool.min_free_mb,
-            refresh_seconds=REFRESH_SECONDS,
         )
 
     return [Entry("/", page, Role.STATUS, summary="The overview.")]
