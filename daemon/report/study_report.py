@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from daemon.analyse.result_objects import SERIES_NUMBERS, BuiltObject
 from daemon.config.destinations import of_kind
 from daemon.config.picture_form import DEFAULT_FORM, PictureForm
+from daemon.words.reasons import PURGED
 from dicom_io.errors import NotDicomError
 from dicom_io.gate.reasons import RESULTS, Reason
 from dicom_io.gate.rejection_note import meaning_of
@@ -30,8 +31,6 @@ from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord, S
 
 log = logging.getLogger("analyst")
 
-PURGED = "PURGED"
-"""The reason, in a report, of an image whose file was purged."""
 _PURGED_DETAIL = "it was analysed for an earlier report and is no longer kept here"
 _OUTDATED_DETAIL = "it was analysed with another model, and the analysis with this one failed"
 _UNREADABLE = (IntegrityError, NotDicomError, SpoolError)
