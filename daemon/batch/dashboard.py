@@ -17,8 +17,13 @@ from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import write_atomically
 from cxr_model.predict.card import Card
 from daemon.analyse.operating_point import false_calls_sentence, operating_point_sentence
-from daemon.batch import charts
 from daemon.batch.csv_report import DASHBOARD_FILE, Row, State
+from daemon.charts.bars import bars
+from daemon.charts.chart import Chart, stylesheet
+from daemon.charts.histogram import histogram_of
+from daemon.charts.matrix import matrix
+from daemon.charts.pie import pie
+from daemon.charts.text import share
 from dicom_io.gate.reasons import Reason
 from storage.files.durable import storage_errors
 
@@ -150,18 +155,17 @@ def render_dashboard(overview: Overview, card: Card, sha256: str, now: datetime.
             )
         ),
         patients=_patients(card.provenance),
-        share=charts.share,
+        share=share,
+        chart_style=Markup(stylesheet()),  # noqa: S704
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    findings: Markup
-    healthy: Markup
-    histograms: tuple[tuple[str, int, Markup], ...]
-    names: tuple[str, ...]
-    matrix: tuple[tuple[tuple[int, float], ...], ...]
-    """Counts, each with the darkness of its cell, 0 to 1."""
+    findings: Chart
+    healthy: Chart
+    histograms: tuple[tuple[str, int, Chart], ...]
+    matrix: Markup
 
 
 def _drawn(overview: Overview, card: Card) -> _Drawn:
@@ -169,16 +173,23 @@ def _drawn(overview: Overview, card: Card) -> _Drawn:
     names = tuple(_plain(label) for label in LABELS)
     order = sorted(range(len(LABELS)), key=lambda i: -counts[i])
     without = overview.analysed - overview.with_findings
-    pairs = overview.co_occurrence()
-    most = max(int((pairs - np.diag(np.diag(pairs))).max()), 1)
     return _Drawn(
-        charts.bars([names[i] for i in order], [counts[i] for i in order], overview.analysed),
-        charts.pie((without, overview.with_findings), ("No finding", "One or more findings")),
+        bars(
+            "Images with each finding",
+            [names[i] for i in order],
+            [counts[i] for i in order],
+            overview.analysed,
+        ),
+        pie(
+            "Healthy versus findings",
+            ("No finding", "One or more findings"),
+            (without, overview.with_findings),
+        ),
         tuple(
             (
                 names[i],
                 counts[i],
-                charts.histogram(
+                histogram_of(
                     names[i],
                     overview.probabilities[:, i],
                     overview.present[:, i].astype(np.bool_),
@@ -187,8 +198,7 @@ def _drawn(overview: Overview, card: Card) -> _Drawn:
             )
             for i, label in enumerate(LABELS)
         ),
-        names,
-        tuple(tuple((n, min(n / most, 1.0)) for n in row) for row in pairs.tolist()),
+        matrix("Co-occurrence of findings", names, overview.co_occurrence().tolist()),
     )
 
 

@@ -1,0 +1,95 @@
+"""A histogram of probabilities with the threshold as a dashed line."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from daemon.charts.chart import Chart, Table, svg, titled
+from daemon.charts.text import axis_end, grouped
+
+BINS = 20
+HEIGHT, AXIS, HEAD = 96, 18, 14
+"""Heights in pixels: of the picture, of the axis below the bins, of the text above them."""
+
+
+def histogram(
+    name: str,
+    below: Sequence[int],
+    above: Sequence[int],
+    end: float,
+    threshold: float | None,
+    *,
+    said: str = "",
+) -> Chart:
+    """Draw the bins of equal width from 0 to `end`; those at or above the threshold stand on top.
+
+    `said` continues the sentence that describes the picture. Without one threshold (for example
+    because it was changed) no line is drawn.
+    """
+    tallest = max([*(low + high for low, high in zip(below, above, strict=True)), 1])
+    floor = HEIGHT - AXIS
+    unit = (floor - HEAD) / tallest
+    step = 100 / max(len(below), 1)
+    parts = []
+    rows = []
+    for i, (low, high) in enumerate(zip(below, above, strict=True)):
+        span = f"{i * end / len(below):.3g} to {(i + 1) * end / len(below):.3g}"
+        rows.append((span, grouped(low), grouped(high)))
+        parts += [
+            Markup(
+                '<rect x="{:.2f}%" y="{:.2f}" width="{:.2f}%" height="{:.2f}" '
+                'class="chart-fill-{}">{}</rect>'
+            ).format(
+                *(i * step + step * 0.06, floor - (bottom + n) * unit, step * 0.88, n * unit),
+                *(colour, titled(f"{span}: {grouped(n)} {side}")),
+            )
+            for n, bottom, colour, side in (
+                (low, 0, 1, "below the threshold"),
+                (high, low, 2, "at or above the threshold"),
+            )
+            if n
+        ]
+    parts.append(
+        Markup(
+            '<line x1="0" x2="100%" y1="{0}" y2="{0}" class="chart-axis"/><text x="0" y="{1}">0'
+            '</text><text x="100%" y="{1}" class="chart-end">{2:g}</text>'
+        ).format(floor, HEIGHT - 5, end)
+    )
+    if threshold is not None:
+        parts.append(_threshold(threshold, end, floor))
+    at = "" if threshold is None else f" of {threshold:.3f}"
+    label = (
+        f"{name}: {grouped(sum(above))} of {grouped(sum(above) + sum(below))} images at or above "
+        f"the threshold{at}{said}"
+    )
+    table = Table(("Probability", "Below the threshold", "At or above"), tuple(rows))
+    return Chart(name, svg("histogram", label, parts, height=HEIGHT), table)
+
+
+def histogram_of(
+    name: str, values: NDArray[np.float32], present: NDArray[np.bool_], threshold: float
+) -> Chart:
+    """Draw probabilities, shape (n,), from 0 to the panel's own end.
+
+    `present` marks the values that reach the threshold; the values are rounded and may differ.
+    """
+    largest = float(values.max()) if len(values) else 0.0
+    end = axis_end(max(largest, threshold))
+    below = np.histogram(values[~present], BINS, (0.0, end))[0].tolist()
+    above = np.histogram(values[present], BINS, (0.0, end))[0].tolist()
+    said = (
+        f"; probabilities from {values.min():.3f} to {largest:.3f}, median {np.median(values):.3f}"
+        if len(values)
+        else ""
+    )
+    return histogram(name, below, above, end, threshold, said=said)
+
+
+def _threshold(threshold: float, end: float, floor: int) -> Markup:
+    at = min(threshold / end, 1.0)
+    return Markup(
+        '<line x1="{0:.2f}%" x2="{0:.2f}%" y1="0" y2="{1}" class="chart-threshold"/>'
+        '<text x="{0:.2f}%" dx="{2}" y="10" class="{3}">{4:.3f}</text>'
+    ).format(100 * at, floor, *((4, "chart-start") if at < 0.5 else (-4, "chart-end")), threshold)
