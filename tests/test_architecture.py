@@ -100,7 +100,7 @@ ROOMS = {
         "supervise": "errors config worker audit",
         "preflight": "errors config worker audit analyse web",
         "demo": "errors config",
-        "cli": "errors config worker audit analyse deliver batch supervise preflight demo",
+        "cli": "errors config worker audit analyse deliver web batch supervise preflight demo",
         "__main__": "cli",
     },
 }

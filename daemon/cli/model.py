@@ -13,8 +13,7 @@ import typer
 from cxr_model.calibrate.goal import MAX_FALSE_CALLS, Goal
 from cxr_model.predict.choices import Prevalence, Sharing
 from daemon.cli.evaluate import PredictionsOption, evaluate
-from daemon.cli.train import train
-from daemon.cli.train_check import train_check
+from daemon.cli.train import train, train_check
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from daemon.config.permissions import readable_by_others
 from daemon.config.settings import STARTER_BUNDLE, Config
 from daemon.config.tls import destination_context, ending_soon, listener_context, web_context
 from daemon.errors import RoleFailedError
-from daemon.web.access.token_file import read_token
+from daemon.web.access.token_file import check_tokens
 from daemon.web.address import require_private
 from daemon.worker.board import RoleState, roles_here
 from daemon.worker.listening import Address, addresses_of, is_taken
@@ -54,7 +54,7 @@ def require_startable(config: Config, roles: Collection[RoleName]) -> list[str]:
         verify_files(STARTER if is_starter else Path(config.model.bundle))
     if RoleName.WEB in roles:
         require_private(config.web)
-        read_token(config)
+        check_tokens(config)
     for role in roles:
         for address in addresses_of(config, role):
             _require_free(config, address)

@@ -13,7 +13,7 @@ from daemon.config.settings import Config
 from daemon.config.tls import is_short_lived, listener_context, own_certificates, remaining
 from daemon.preflight.before_start import existing, require_writable
 from daemon.preflight.result import CheckResult
-from daemon.web.access.token_file import read_token
+from daemon.web.access.token_file import check_tokens
 from daemon.web.address import require_private
 from daemon.worker.board import RoleState, addresses_in_use, roles_here
 from daemon.worker.listening import Address, is_taken
@@ -106,7 +106,7 @@ def check_listener(config: Config, address: Address) -> CheckResult:
 def check_web(config: Config, address: Address) -> CheckResult:
     """Check address, token and port of the page. Raises ConfigError or RoleFailedError."""
     require_private(config.web)
-    read_token(config)
+    check_tokens(config)
     return _check_port(config, address, config.web.url)
 
 

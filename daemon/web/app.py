@@ -10,9 +10,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from daemon.config.settings import Config
+from daemon.web.access.authenticator import Authenticator
 from daemon.web.access.guard import Guard
 from daemon.web.access.login import LoginPages, login_entries
-from daemon.web.access.sessions import Authenticator
 from daemon.web.entry import Entry, EntryTable
 from daemon.web.health.checks import Health
 from daemon.web.health.endpoints import health_entries
@@ -26,6 +26,10 @@ from storage.store import Store, utc_now
 
 RETRY_SECONDS = 10
 """Time after which a browser asks again while the store is unavailable."""
+_MESSAGES = {
+    404: "There is no such page.",
+    405: "This page does not answer requests of this method.",
+}
 
 
 def build_app(
@@ -44,12 +48,15 @@ def build_app(
             return site.error(request, error.status, str(error))
         if not isinstance(error, HTTPException):
             raise error
-        answer = site.error(request, error.status_code, f"{error.detail}.")
+        message = _MESSAGES.get(error.status_code, f"{error.detail}.")
+        answer = site.error(request, error.status_code, message)
         answer.headers.update(error.headers or {})
         return answer
 
     handlers = {StorageError: _unavailable, WebError: explain, HTTPException: explain}
     app = Starlette(routes=table.routes, exception_handlers=handlers)
+    # A redirect would name this node as the request did, not as a proxy in front does.
+    app.router.redirect_slashes = False
     login = LoginPages(site, authenticator)
     return Guard(app, table, authenticator, site, login)
 

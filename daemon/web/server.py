@@ -9,10 +9,11 @@ from starlette.types import ASGIApp
 
 from daemon.audit.logins import LoginAudit
 from daemon.config.tls import web_context
+from daemon.config.web import WebConfig
 from daemon.errors import RoleFailedError
-from daemon.web.access.roles import Role
-from daemon.web.access.sessions import Authenticator
-from daemon.web.access.token_file import load_token
+from daemon.web.access.authenticator import Authenticator
+from daemon.web.access.passwords import weak_hashes
+from daemon.web.access.token_file import KnownToken, load_tokens, reach_of
 from daemon.web.address import listening_socket
 from daemon.web.app import build_app
 from daemon.web.connection_limits import LimitedProtocol, RepeatFilter
@@ -20,6 +21,7 @@ from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
 from storage.store import Store
 
+log = logging.getLogger("web")
 _repeat_filter = RepeatFilter()
 
 POLL_SECONDS = 0.5
@@ -45,7 +47,9 @@ def run(context: RoleContext) -> None:
             Store.open(config.resolved_database_url, migrate=False) as store,
             LoginAudit(store.audit) as audit,
         ):
-            authenticator = Authenticator(load_token(config), Role.ADMIN, audit.on_login)
+            tokens = load_tokens(config, is_new_node=store.first_schema() is not None)
+            _log_users(config.web, tokens[0])
+            authenticator = Authenticator(tokens, config.web, audit.on_login)
             server = _server(build_app(config, store, spool, authenticator), encryption)
             # In another thread than the main one, uvicorn installs no signal handlers.
             thread = threading.Thread(
@@ -58,6 +62,18 @@ def run(context: RoleContext) -> None:
                     raise RoleFailedError("the HTTP server ended by itself; the log says why")
             server.should_exit = True
             thread.join(STOP_SECONDS)
+
+
+def _log_users(web: WebConfig, token: KnownToken) -> None:
+    """Log the reach of the token, and the accounts whose hash should be made again."""
+    log.info("%s", reach_of(token))
+    weak = weak_hashes(web.accounts)
+    if weak:
+        log.warning(
+            "web.accounts: the hash of %s is weaker than `cxrd web hash-password` makes it now:"
+            " make a new one",
+            ", ".join(weak),
+        )
 
 
 def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:

@@ -16,12 +16,14 @@ class Principal:
     """A caller with a login.
 
     `csrf` is the secret that a form of this caller must contain. It is empty for a program, which
-    sends its token with each request: no other site can make a browser send that.
+    sends its token with each request: no other site can make a browser send that. `by_proxy` is
+    True if the caller logged in at a proxy, so that there is no session here to end.
     """
 
     name: str
     role: Role
     csrf: str = ""
+    by_proxy: bool = False
 
 
 def principal_of(request: HTTPConnection) -> Principal:

@@ -1,6 +1,9 @@
 """The roles of callers, least first: each may do what the roles before it may do."""
 
 from enum import IntEnum
+from typing import Self
+
+from daemon.config.web import WebRole
 
 
 class Role(IntEnum):
@@ -17,6 +20,11 @@ class Role(IntEnum):
     VIEWER = 3
     OPERATOR = 4
     ADMIN = 5
+
+    @classmethod
+    def of(cls, role: WebRole) -> Self:
+        """Return the role that the configuration names."""
+        return cls[role.name]
 
     def __str__(self) -> str:
         return self.name.lower()

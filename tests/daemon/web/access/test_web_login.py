@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import socket
 import stat
 import threading
@@ -20,57 +19,33 @@ from daemon.config.settings import Config
 from daemon.config.web import WebConfig
 from daemon.errors import ConfigError
 from daemon.web import connection_limits
+from daemon.web.access.authenticator import REPORT_SECONDS
 from daemon.web.access.guard import TLS_HEADERS
-from daemon.web.access.roles import Role
-from daemon.web.access.sessions import (
-    BEARER_SECONDS,
-    COOKIE,
-    FAILURE_SECONDS,
-    FAILURES,
-    MAX_SESSIONS,
-    SESSION_SECONDS,
-    Authenticator,
-)
-from daemon.web.access.token_file import load_token
+from daemon.web.access.sessions import COOKIE, MAX_SESSIONS
+from daemon.web.access.throttle import FAILURE_SECONDS, FAILURES
+from daemon.web.access.token_file import load_tokens
 from daemon.web.connection_limits import REPEAT_SECONDS, RepeatFilter
 from daemon.web.server import MAX_CONNECTIONS
 from dicom_io.peer.tls import client_context
 from storage.audit.records import AuditKind
 from storage.store import Store
 from tests.builders.certificates import Authority
-from tests.servers.website import Answer, Site, running_site
+from tests.daemon.web.access.logins import (
+    BROWSER,
+    OWN,
+    TOKEN,
+    authenticator_of,
+    log_in,
+    log_out,
+    secret_of,
+    session_of,
+)
+from tests.servers.website import Site, running_site
 from tests.tools.clock import Clock
 from tests.tools.ports import HOST, free_port
 from tests.tools.waiting import wait_until
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
-
-BROWSER = {"Accept": "text/html,*/*;q=0.8"}
-OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
-TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of a test
-
-
-def log_in(site: Site, token: str, **headers: str) -> Answer:
-    form = {"Content-Type": "application/x-www-form-urlencoded", **OWN, **headers}
-    return site.ask_with(form, "/login", "POST", body=f"token={token}".encode())
-
-
-def session_of(answer: Answer) -> dict[str, str]:
-    found = re.match(rf"{COOKIE}=([\w-]+);", answer.headers["set-cookie"])
-    assert found
-    return {"Cookie": f"{COOKIE}={found[1]}"}
-
-
-def secret_of(page: Answer) -> str:
-    """Return the secret that the forms of a page contain."""
-    found = re.search(r'name="csrf" value="([\w-]+)"', page.text)
-    assert found
-    return found[1]
-
-
-def log_out(site: Site, session: dict[str, str], secret: str) -> Answer:
-    body = f"csrf={secret}".encode()
-    return site.ask_with({**session, **OWN}, "/logout", "POST", body=body)
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/nothing"])
@@ -105,7 +80,7 @@ def test_token_opens_a_session_and_logout_ends_it(site: Site) -> None:
     answer = log_in(site, site.token)
     assert (answer.status, answer.headers["location"]) == (303, "./")
     cookie = answer.headers["set-cookie"]
-    for attribute in ("HttpOnly", "SameSite=strict", "Path=/", f"Max-Age={SESSION_SECONDS}"):
+    for attribute in ("HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"):
         assert attribute in cookie
     assert "Secure" not in cookie
     session = session_of(answer)
@@ -170,36 +145,38 @@ def test_malformed_forms_are_refused(site: Site) -> None:
         assert answer.status == 401
 
 
-@pytest.mark.parametrize("path", ["/login", "/logout"])
-def test_forms_are_only_posted(site: Site, path: str) -> None:
-    assert site.ask(path).status == 405
-    assert site.ask(path, "PUT").status == 405
+def test_logout_is_only_posted(site: Site) -> None:
+    assert site.ask("/logout").status == 405
+    assert site.ask("/logout", "PUT").status == 405
+    assert site.ask("/login", "PUT").status == 405
 
 
 def test_sessions_and_failures_expire() -> None:
     reported: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
-    authenticator = Authenticator(
-        SecretStr(TOKEN),
-        Role.ADMIN,
-        lambda host, outcome: reported.append((host, outcome)),
-        clock.seconds,
+    authenticator = authenticator_of(
+        lambda host, outcome, _: reported.append((host, outcome)), clock.seconds
     )
-    outcome, session = authenticator.log_in(TOKEN, "a")
-    cookie = Headers({"cookie": f"{COOKIE}={session}"})
-    assert outcome is LoginOutcome.ACCEPTED
-    clock.advance(SESSION_SECONDS - 1)
+    login = authenticator.log_in(TOKEN, "a")
+    cookie = Headers({"cookie": f"{COOKIE}={login.session}"})
+    assert login.outcome is LoginOutcome.ACCEPTED
+    for _ in range(12):
+        assert authenticator.accepts(cookie, "a")
+        clock.advance(3599)
     assert authenticator.accepts(cookie, "a")
-    clock.advance(1)
+    clock.advance(12)
     assert not authenticator.accepts(cookie, "a")
+    other = authenticator.log_in(TOKEN, "a").session
+    clock.advance(3600)
+    assert not authenticator.accepts(Headers({"cookie": f"{COOKIE}={other}"}), "a")
     for _ in range(2 * FAILURES):
         authenticator.log_in("wrong", "b")
-    assert authenticator.log_in("wrong", "b")[0] is LoginOutcome.THROTTLED
-    assert authenticator.log_in("wrong", "a")[0] is LoginOutcome.REFUSED
+    assert authenticator.log_in("wrong", "b").outcome is LoginOutcome.THROTTLED
+    assert authenticator.log_in("wrong", "a").outcome is LoginOutcome.REFUSED
     clock.advance(FAILURE_SECONDS)
-    assert authenticator.log_in("wrong", "b")[0] is LoginOutcome.REFUSED
+    assert authenticator.log_in("wrong", "b").outcome is LoginOutcome.REFUSED
     assert reported == [
-        ("a", LoginOutcome.ACCEPTED),
+        *[("a", LoginOutcome.ACCEPTED)] * 2,
         *[("b", LoginOutcome.REFUSED)] * FAILURES,
         *[("b", LoginOutcome.THROTTLED)] * (FAILURES + 1),
         ("a", LoginOutcome.REFUSED),
@@ -210,16 +187,13 @@ def test_sessions_and_failures_expire() -> None:
 def test_bearer_is_reported_once_an_hour_per_host() -> None:
     reported: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
-    authenticator = Authenticator(
-        SecretStr(TOKEN),
-        Role.ADMIN,
-        lambda host, outcome: reported.append((host, outcome)),
-        clock.seconds,
+    authenticator = authenticator_of(
+        lambda host, outcome, _: reported.append((host, outcome)), clock.seconds
     )
     bearer = Headers({"authorization": f"Bearer {TOKEN}"})
     for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"):
         assert authenticator.accepts(bearer, host)
-    clock.advance(BEARER_SECONDS)
+    clock.advance(REPORT_SECONDS)
     assert authenticator.accepts(bearer, "10.0.0.1")
     hosts = ["10.0.0.1", "10.0.0.2", "2001:db8::1", "10.0.0.1"]
     assert reported == [(host, LoginOutcome.BEARER) for host in hosts]
@@ -227,29 +201,27 @@ def test_bearer_is_reported_once_an_hour_per_host() -> None:
 
 def test_bearers_of_many_hosts_are_reported_together() -> None:
     reported: list[str] = []
-    authenticator = Authenticator(
-        SecretStr(TOKEN), Role.ADMIN, lambda host, _: reported.append(host)
-    )
+    authenticator = authenticator_of(lambda host, *_: reported.append(host))
     for number in range(2 * MOST_HOSTS):
         assert authenticator.accepts(Headers({"authorization": f"Bearer {TOKEN}"}), f"host{number}")
     assert len(reported) == MOST_HOSTS + 1
 
 
 def test_one_host_is_throttled_under_all_its_addresses() -> None:
-    authenticator = Authenticator(SecretStr(TOKEN), Role.ADMIN, lambda *_: None)
+    authenticator = authenticator_of()
     outcomes = [
-        authenticator.log_in("wrong", f"127.0.0.{number}")[0] for number in range(FAILURES + 1)
+        authenticator.log_in("wrong", f"127.0.0.{number}").outcome for number in range(FAILURES + 1)
     ]
     assert outcomes == [LoginOutcome.REFUSED] * FAILURES + [LoginOutcome.THROTTLED]
-    assert authenticator.log_in("wrong", "10.0.0.1")[0] is LoginOutcome.REFUSED
+    assert authenticator.log_in("wrong", "10.0.0.1").outcome is LoginOutcome.REFUSED
 
 
 def test_many_hosts_are_throttled_together() -> None:
-    authenticator = Authenticator(SecretStr(TOKEN), Role.ADMIN, lambda *_: None)
+    authenticator = authenticator_of()
     for number in range(MOST_HOSTS + FAILURES):
-        assert authenticator.log_in("wrong", f"host{number}")[0] is LoginOutcome.REFUSED
-    assert authenticator.log_in("wrong", "another")[0] is LoginOutcome.THROTTLED
-    assert authenticator.log_in("wrong", "host0")[0] is LoginOutcome.REFUSED
+        assert authenticator.log_in("wrong", f"host{number}").outcome is LoginOutcome.REFUSED
+    assert authenticator.log_in("wrong", "another").outcome is LoginOutcome.THROTTLED
+    assert authenticator.log_in("wrong", "host0").outcome is LoginOutcome.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -283,8 +255,8 @@ def test_addresses_are_grouped_by_client(address: str, host: str) -> None:
     ],
 )
 def test_session_is_found_among_cookies_of_other_pages(cookies: list[str]) -> None:
-    authenticator = Authenticator(SecretStr(TOKEN), Role.ADMIN, lambda *_: None)
-    _, session = authenticator.log_in(TOKEN, "a")
+    authenticator = authenticator_of()
+    session = authenticator.log_in(TOKEN, "a").session
     raw = [
         (b"cookie", text.replace("MINE", f"{COOKIE}={session}").encode("latin-1"))
         for text in cookies
@@ -294,12 +266,10 @@ def test_session_is_found_among_cookies_of_other_pages(cookies: list[str]) -> No
 
 def test_refused_bearer_and_logout_are_reported() -> None:
     reported: list[LoginOutcome] = []
-    authenticator = Authenticator(
-        SecretStr(TOKEN), Role.ADMIN, lambda _, outcome: reported.append(outcome)
-    )
+    authenticator = authenticator_of(lambda _, outcome, __: reported.append(outcome))
     assert authenticator.accepts(Headers({"authorization": f"Bearer {TOKEN}"}), "a")
     assert not authenticator.accepts(Headers({"authorization": "Bearer wrong"}), "a")
-    _, session = authenticator.log_in(TOKEN, "a")
+    session = authenticator.log_in(TOKEN, "a").session
     cookie = Headers({"cookie": f"{COOKIE}={session}"})
     authenticator.log_out(cookie, "a")
     authenticator.log_out(cookie, "a")
@@ -312,8 +282,8 @@ def test_refused_bearer_and_logout_are_reported() -> None:
 
 
 def test_oldest_session_ends_beyond_the_limit() -> None:
-    authenticator = Authenticator(SecretStr(TOKEN), Role.ADMIN, lambda *_: None)
-    sessions = [authenticator.log_in(TOKEN, "a")[1] for _ in range(MAX_SESSIONS + 1)]
+    authenticator = authenticator_of()
+    sessions = [authenticator.log_in(TOKEN, "a").session for _ in range(MAX_SESSIONS + 1)]
     is_open = [
         authenticator.accepts(Headers({"cookie": f"{COOKIE}={session}"}), "a") is not None
         for session in sessions
@@ -321,14 +291,18 @@ def test_oldest_session_ends_beyond_the_limit() -> None:
     assert is_open == [False] + [True] * MAX_SESSIONS
 
 
+def main_token(config: Config) -> str:
+    return load_tokens(config, is_new_node=True)[0].token.get_secret_value()
+
+
 def test_token_is_created_once_and_private(tmp_path: Path) -> None:
     config = Config(data_dir=tmp_path)
-    token = load_token(config).get_secret_value()
+    token = main_token(config)
     assert len(token) >= 40
-    assert load_token(config).get_secret_value() == token
+    assert main_token(config) == token
     assert stat.S_IMODE((tmp_path / "web_token").stat().st_mode) == 0o600
     other = Config(data_dir=tmp_path / "other", web=WebConfig(token=SecretStr(TOKEN)))
-    assert load_token(other).get_secret_value() == TOKEN
+    assert main_token(other) == TOKEN
     assert TOKEN not in repr(other)
 
 
@@ -336,13 +310,13 @@ def test_token_file_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "token"
     config = Config(data_dir=tmp_path, web=WebConfig(token_file=path))
     with pytest.raises(ConfigError, match="cannot be read"):
-        load_token(config)
+        main_token(config)
     for text, message in (("", "one line"), ("a\nb", "one line"), ("short", "20 printable")):
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):
-            load_token(config)
+            main_token(config)
     path.write_text(f"{TOKEN}\r\n")
-    assert load_token(config).get_secret_value() == TOKEN
+    assert main_token(config) == TOKEN
 
 
 @contextmanager
