@@ -123,10 +123,18 @@ class SharedPriors:
 def shared_priors(
     logits: Floats, targets: Floats, patients: npt.NDArray[Any]
 ) -> list[SharedPriors]:
-    """Return the priors per label; arrays are (n, labels)."""
-    columns = range(logits.shape[1])
-    labels = [Evidence.of(logits[:, i], targets[:, i], patients) for i in columns]
-    common = pool([label for label in labels if label.is_informative])
+    """Return the priors per label; arrays are (n, labels), an outcome that is not known is NaN.
+
+    A label without a known outcome gets the prior of the network's own probability.
+    """
+    labels = []
+    for i in range(logits.shape[1]):
+        known = ~np.isnan(targets[:, i])
+        evidence = None
+        if known.any():
+            evidence = Evidence.of(logits[known, i], targets[known, i], patients[known])
+        labels.append(evidence)
+    common = pool([label for label in labels if label is not None and label.is_informative])
     slope = common_slope(logits, targets, precision=_SLOPE_PRECISION)
     if math.isnan(slope):
         slope = 1.0
@@ -134,7 +142,12 @@ def shared_priors(
         np.array([max(slope, SMALLEST_SLOPE), 0.0, 0.0]),
         np.array([_NONE, _NONE, common.variance[2]]),
     )
-    return [SharedPriors(label.prior(common), label.prior(one_slope)) for label in labels]
+    return [
+        SharedPriors(NETWORK_PRIOR, NETWORK_PRIOR)
+        if label is None
+        else SharedPriors(label.prior(common), label.prior(one_slope))
+        for label in labels
+    ]
 
 
 def pool(labels: Sequence[Evidence]) -> Common:

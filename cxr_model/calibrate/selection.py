@@ -67,15 +67,21 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class _Losses:
-    """Negative log likelihood and squared error of each film and label, (n, labels)."""
+    """Negative log likelihood and squared error of each film and label, (n, labels).
+
+    They are 0 where the outcome is not known.
+    """
 
     nll: Floats
     brier: Floats
 
     @classmethod
     def of(cls, logits: Floats, targets: Floats) -> "_Losses":
+        known = ~np.isnan(targets)
         nll = np.logaddexp(0.0, logits) - targets * logits
-        return cls(np.asarray(nll), np.asarray((sigmoid(logits) - targets) ** 2))
+        return cls(
+            np.where(known, nll, 0.0), np.where(known, (sigmoid(logits) - targets) ** 2, 0.0)
+        )
 
 
 def select(
@@ -87,12 +93,15 @@ def select(
 ) -> Selection:
     """Fit all labels by the one of `methods` with the least loss on left-out patients.
 
-    `logits` and `targets` are (n, labels). All labels keep the network's probability if the gain
-    in likelihood over it is below `LEAST_GAIN` (`LEAST_GAIN_OF_FEW` with few outcomes), or if
-    their Brier score is worse by more than chance. A single label keeps it if one of its own gains
-    is at most `LEAST_OWN_GAIN`. A label with one kind of outcome has no vote.
+    `logits` and `targets` are (n, labels); a target that is not known is NaN. All labels keep the
+    network's probability if the gain in likelihood over it is below `LEAST_GAIN`
+    (`LEAST_GAIN_OF_FEW` with few outcomes), or if their Brier score is worse by more than chance. A
+    single label keeps it if one of its own gains is at most `LEAST_OWN_GAIN`. A label with one kind
+    of outcome has no vote.
     """
-    rarer = np.minimum(targets.sum(axis=0), (1 - targets).sum(axis=0)).astype(int)
+    known = (~np.isnan(targets)).sum(axis=0)
+    positives = np.nansum(targets, axis=0)
+    rarer = np.minimum(positives, known - positives).astype(int)
     losses = {Sharing.IDENTITY: _Losses.of(logits, targets)}
     for method in _candidates(methods, rarer):
         losses[method] = _Losses.of(_left_out(method, logits, targets, folds, priors), targets)
@@ -106,15 +115,15 @@ def select(
         calibrators.append(_fit(own, logits[:, i], targets[:, i], prior))
         reports.append(
             {
-                "images": len(targets),
-                "positives": int(targets[:, i].sum()),
+                "images": int(known[i]),
+                "positives": int(positives[i]),
                 "joint_choice": chosen.value,
                 "chosen": own.value,
                 "gain_in_standard_errors": gains,
                 "left_out": {
                     method.value: {
-                        "nll": float(loss.nll[:, i].mean()),
-                        "brier": float(loss.brier[:, i].mean()),
+                        "nll": float(loss.nll[:, i].sum() / max(known[i], 1)),
+                        "brier": float(loss.brier[:, i].sum() / max(known[i], 1)),
                     }
                     for method, loss in losses.items()
                 },
@@ -160,6 +169,10 @@ def _gains(
 
 
 def _fit(method: Sharing, logits: Floats, targets: Floats, priors: SharedPriors) -> Calibrator:
+    known = ~np.isnan(targets)
+    if not known.any():
+        return Identity()
+    logits, targets = logits[known], targets[known]
     match method:
         case Sharing.IDENTITY:
             return Identity()

@@ -47,8 +47,8 @@ class _Fit:
 def common_slope(logits: Floats, targets: Floats, *, precision: float = 0.0) -> float:
     """Return the slope of outcomes on logits, both (n, labels), by maximum likelihood.
 
-    `precision` is that of a normal prior with mean 1. Returns NaN if no label has both outcomes
-    or no logit varies.
+    An outcome that is not known is NaN. `precision` is that of a normal prior with mean 1. Returns
+    NaN if no label has both outcomes or no logit varies.
     """
     fit = _fit(logits, targets, precision)
     return math.nan if fit is None else fit.slope
@@ -63,6 +63,8 @@ def measure_slope(
     seed: int = 0,
 ) -> Slope:
     """Return the slope with its interval; arrays are (n, labels), `patients` is (n,).
+
+    An outcome that is not known is NaN.
 
     Each resample takes one Newton step from the slope of all patients, which is as accurate as a
     full fit to second order (Davidson and MacKinnon, "Bootstrap testing in nonlinear models",
@@ -94,16 +96,22 @@ def measure_slope(
 
 
 def _fit(logits: Floats, targets: Floats, precision: float) -> _Fit | None:
-    positives = targets.sum(axis=0)
-    used = (positives > 0) & (positives < len(targets)) & (np.ptp(logits, axis=0) > 0)
+    known = ~np.isnan(targets)
+    count = known.sum(axis=0)
+    positives = np.nansum(targets, axis=0)
+    least = np.where(known, logits, np.inf).min(axis=0)
+    varies = np.where(known, logits, -np.inf).max(axis=0) > least
+    used = (positives > 0) & (positives < count) & varies
     if not used.any():
         return None
-    y = targets[:, used]
-    x = logits[:, used] - logits[:, used].mean(axis=0)
-    slope, offsets = 0.0, logit(y.mean(axis=0))
+    known, count = known[:, used], count[used]
+    mean = np.where(known, logits[:, used], 0.0).sum(axis=0) / count
+    x, y = np.where(known, logits[:, used] - mean, 0.0), np.where(known, targets[:, used], 0.0)
+    slope, offsets = 0.0, logit(positives[used] / count)
     for _ in range(_STEPS):
         p = sigmoid(slope * x + offsets)
-        weights, residuals = np.maximum(p * (1 - p), _SMALLEST_WEIGHT), y - p
+        weights = known * np.maximum(p * (1 - p), _SMALLEST_WEIGHT)
+        residuals = known * (y - p)
         gradient, crossed = residuals.sum(axis=0), (weights * x).sum(axis=0)
         step = float(
             _step(
@@ -121,7 +129,8 @@ def _fit(logits: Floats, targets: Floats, precision: float) -> _Fit | None:
         if abs(change) < 1e-9 and float(np.abs(gradient).max()) < 1e-6 * len(y):
             break
     p = sigmoid(slope * x + offsets)
-    return _Fit(slope, x, np.maximum(p * (1 - p), _SMALLEST_WEIGHT), y - p)
+    weights = known * np.maximum(p * (1 - p), _SMALLEST_WEIGHT)
+    return _Fit(slope, x, weights, known * (y - p))
 
 
 def _step(

@@ -40,6 +40,10 @@ class PatientSet:
         """Return this set with `patients` added, under the same salt."""
         return PatientSet(self.salt, self.digests | PatientSet.of(patients, self.salt).digests)
 
+    def holds(self, patient: str) -> bool:
+        """Return True if the patient is in the set."""
+        return _digest(self.salt, patient) in self.digests
+
     def refuse(
         self,
         patients: npt.NDArray[np.object_] | Iterable[str],

@@ -22,6 +22,9 @@ SMALLEST = 1e-12
 #: Greatest parameter of a curve. With logits up to 100,000 no probability is then NaN.
 LARGEST = 1e6
 
+# Distance of the knots that continue a scaled curve beyond its ends; no network's logit is farther.
+_FAR = 1e3
+
 # Knots this close would make a slope infinite.
 _CLOSEST = 1e-300
 
@@ -60,6 +63,13 @@ class Calibrator(Protocol):
         """Return the curve with `offset` added to every calibrated logit."""
         ...
 
+    def rescaled(self, slope: float, offset: float) -> "Calibrator":
+        """Return the curve with every calibrated logit times `slope`, plus `offset`.
+
+        Raises CalibrationError unless the slope is positive.
+        """
+        ...
+
     def to_json(self) -> dict[str, Any]:
         """Return ``{"method": …}`` with the parameters."""
         ...
@@ -86,6 +96,10 @@ class Platt:
         """Return the same slope with `offset` added to the intercept."""
         return Platt(self.slope, self.intercept + offset)
 
+    def rescaled(self, slope: float, offset: float) -> "Platt":
+        """Return Platt's curve of the scaled slope and intercept."""
+        return Platt(slope * self.slope, slope * self.intercept + offset)
+
     def to_json(self) -> dict[str, Any]:
         """Return method, slope and intercept."""
         return {"method": self.method.value, "slope": self.slope, "intercept": self.intercept}
@@ -104,6 +118,10 @@ class Identity:
     def shifted(self, offset: float) -> Platt:
         """Return a Platt curve of slope 1."""
         return Platt(1.0, offset)
+
+    def rescaled(self, slope: float, offset: float) -> Platt:
+        """Return Platt's curve of these two parameters."""
+        return Platt(slope, offset)
 
     def to_json(self) -> dict[str, Any]:
         """Return the method."""
@@ -133,6 +151,10 @@ class Beta:
     def shifted(self, offset: float) -> "Beta":
         """Return the same a and b with `offset` added to c."""
         return Beta(self.a, self.b, self.c + offset)
+
+    def rescaled(self, slope: float, offset: float) -> "Beta":
+        """Return the beta curve with all parameters scaled and `offset` added to c."""
+        return Beta(slope * self.a, slope * self.b, slope * self.c + offset)
 
     def to_json(self) -> dict[str, Any]:
         """Return method, a, b and c."""
@@ -171,6 +193,12 @@ class Isotonic:
     def shifted(self, offset: float) -> "Isotonic":
         """Return the curve with every knot moved by `offset`."""
         return Isotonic(self.logits, tuple(value + offset for value in self.calibrated))
+
+    def rescaled(self, slope: float, offset: float) -> "Isotonic":
+        """Return the curve with scaled knots; two far knots scale it beyond its ends, too."""
+        far = (self.logits[0] - _FAR, *self.logits, self.logits[-1] + _FAR)
+        scaled = tuple((slope * self.apply(far) + offset).tolist())
+        return Isotonic(far, scaled)
 
     def to_json(self) -> dict[str, Any]:
         """Return method and knots."""

@@ -1,0 +1,1 @@
+"""Calibration on what reviewers say about the findings of a site."""
