@@ -38,14 +38,23 @@ _LATER = (
 )
 
 
+# What reviewers say, behind all others since version 0.3.
+_REVIEWS = ("Review_Remark", "Reviewed_By", "Reviewed_At")
+
+
 def columns(labels: Sequence[str]) -> list[str]:
-    """Return the header of the audit table, with two columns for each label."""
+    """Return the header of the audit table, with three columns for each label."""
     probabilities = (f"prob_{label}" for label in labels)
     presences = (f"{label}_Present" for label in labels)
-    return [*BEFORE_LABELS, *probabilities, *_AFTER_LABELS, *_LATER, *presences]
+    verdicts = (f"Review_{label}" for label in labels)
+    return [
+        *(*BEFORE_LABELS, *probabilities, *_AFTER_LABELS, *_LATER, *presences),
+        *(*verdicts, *_REVIEWS),
+    ]
 
 
 def plain_columns(labels: Sequence[str]) -> set[str]:
-    """Return the columns with numbers and times, in which no peer's text can be."""
+    """Return the columns with numbers, times and verdicts, in which no one's text can be."""
     numbers = {"received_at", "revision", "analysed_at", "purged_at", "superseded_at"}
-    return numbers.union(*((f"prob_{label}", f"{label}_Present") for label in labels))
+    of_labels = ((f"prob_{label}", f"{label}_Present", f"Review_{label}") for label in labels)
+    return numbers.union({"Reviewed_At"}, *of_labels)

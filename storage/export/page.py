@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Select
 
 from storage.export.columns import BEFORE_LABELS
 from storage.export.places import OF_ONE_TIME, OF_SEVERAL_TIMES, Ends
-from storage.export.queries import DELIVERIES, FINDINGS, REPORTS
+from storage.export.queries import DELIVERIES, FINDINGS, REPORTS, REVIEWS
+from storage.export.verdicts import NO_REVIEWS, FilmReviews, film_reviews
 from storage.finding_text import ranked, summary_of
 from storage.tables.database import raw_rows, raw_time
 
@@ -40,6 +41,7 @@ class Page:
 
     instances: Sequence[tuple[Any, ...]]
     findings: Mapping[int, Sequence[tuple[int, str, float, float, bool]]]
+    reviews: Mapping[int, FilmReviews]
     reports: Mapping[tuple[str, str], Sequence[_Report]]
     deliveries: Mapping[str, Sequence[str]]
 
@@ -72,9 +74,11 @@ def load_page(connection: Connection, query: Select[Any], ends: Ends) -> Page:
         elif made:
             made[-1].other_forms.append(uid)
     of_instances: dict[int, list[Any]] = defaultdict(list)
-    for finding in raw_rows(connection, FINDINGS, {"ids": [row[_ID] for row in found]}):
+    ids = {"ids": [row[_ID] for row in found]}
+    for finding in raw_rows(connection, FINDINGS, ids):
         of_instances[finding[0]].append(finding)
-    return Page(found, of_instances, reports, _load_deliveries(connection, sent))
+    reviewed = film_reviews(raw_rows(connection, REVIEWS, ids))
+    return Page(found, of_instances, reviewed, reports, _load_deliveries(connection, sent))
 
 
 def _load_deliveries(
@@ -100,6 +104,8 @@ def row_of(page: Page, instance: tuple[Any, ...], labels: Sequence[str]) -> list
     ]
     found = page.findings.get(number, ())
     cells = {label: (f"{p:.6f}", "1" if here else "0") for _, label, p, _, here in found}
+    reviews = page.reviews.get(number, NO_REVIEWS)
+    calls = {label: bool(here) for _, label, _, _, here in found} if reviews.outcomes else {}
     mine = [cells.get(label, _NO_FINDING) for label in labels]
     present = [ranked(label, p, threshold) for _, label, p, threshold, here in found if here]
     reports = page.reports.get((source, before[_STUDY]), ())
@@ -121,6 +127,10 @@ def row_of(page: Page, instance: tuple[Any, ...], labels: Sequence[str]) -> list
         rejected_by,
         "" if notes == "[]" else "; ".join(json.loads(notes)),
         *[is_present for _, is_present in mine],
+        *[reviews.verdict_on(label, calls.get(label)) for label in labels],
+        reviews.remarks,
+        reviews.reviewers,
+        _time(reviews.newest),
     ]
 
 

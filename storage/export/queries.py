@@ -6,7 +6,7 @@ from sqlalchemy import Select, Text, and_, bindparam, cast, func, select
 
 from storage.export.columns import BEFORE_LABELS
 from storage.records import ObjectKind
-from storage.tables.schema import deliveries, findings, instances, jobs, objects, studies
+from storage.tables.schema import deliveries, findings, instances, jobs, objects, reviews, studies
 
 
 def _cell(column: Any) -> Any:
@@ -93,4 +93,18 @@ DELIVERIES: Select[Any] = (
     .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
     .where(deliveries.c.sop_instance_uid.in_(bindparam("uids", expanding=True, type_=Text())))
     .order_by(deliveries.c.destination)
+)
+
+REVIEWS: Select[Any] = (
+    select(
+        reviews.c.instance_id,
+        reviews.c.label,
+        reviews.c.reviewer,
+        reviews.c.verdict,
+        reviews.c.present,
+        reviews.c.remark,
+        reviews.c.reviewed_at,
+    )
+    .where(reviews.c.instance_id.in_(bindparam("ids", expanding=True)))
+    .order_by(reviews.c.instance_id, reviews.c.id)
 )

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cxr_model.calibrate.calibration import FOLDS
+from cxr_model.calibrate.calibration import FOLDS, LOCAL_MINIMUM
 from cxr_model.data.predictions import Predictions
 from cxr_model.findings import LABELS
 from cxr_model.predict.curves import Floats, sigmoid
@@ -34,14 +34,16 @@ class Evidence:
     @property
     def lacks(self) -> str:
         """Return what the finding lacks for a curve of its own, or an empty text."""
-        needed = (
-            ("with the finding", self.present),
-            ("without it", self.absent),
-            ("that were called", self.called),
-            ("that were not called", self.not_called),
-        )
+        needed = {
+            "with the finding": self.present,
+            "without it": self.absent,
+            "that were called": self.called,
+            "that were not called": self.not_called,
+        }
         told = [
-            f"{least - count} more films {kind}" for kind, count, least in needed if count < least
+            f"{LOCAL_MINIMUM - count} more films {kind}"
+            for kind, count in needed.items()
+            if count < LOCAL_MINIMUM
         ]
         if self.patients < LEAST_PATIENTS:
             told.append(f"{LEAST_PATIENTS - self.patients} more patients")

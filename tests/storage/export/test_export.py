@@ -116,6 +116,11 @@ def test_a_row_holds_reception_analysis_report_and_deliveries(store: Store, cloc
         "study_detail": "",
         "Hernia_Present": "0",
         "Mass_Present": "1",
+        "Review_Hernia": "",
+        "Review_Mass": "",
+        "Review_Remark": "",
+        "Reviewed_By": "",
+        "Reviewed_At": "",
     }
 
 
@@ -126,7 +131,10 @@ def test_later_columns_stand_behind_those_of_version_0_1() -> None:
         *("model_sha256", "prob_Hernia", "prob_Mass", "findings", "report_sop_instance_uid"),
         *("deliveries", "purged_at", "source"),
     ]
-    assert names[-2:] == ["Hernia_Present", "Mass_Present"]
+    assert names[-7:-5] == ["Hernia_Present", "Mass_Present"]
+    assert names[-5:] == [
+        *("Review_Hernia", "Review_Mass", "Review_Remark", "Reviewed_By", "Reviewed_At")
+    ]
 
 
 def test_a_row_says_what_still_stands(store: Store, clock: Clock, database_url: str) -> None:
