@@ -135,21 +135,14 @@ class ListedJob:
     """A job with its study; study and accession number are empty for a job without a study.
 
     `coerced_uid` is the UID under which the destination of a delivery keeps the object, if it chose
-    another.
+    another. `source` is that of the study; '' for a COMMIT job, whose study may have several.
     """
 
     job: Job
     study_instance_uid: str
     accession_number: str
     coerced_uid: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """The first jobs of a list, and the number of all of them."""
-
-    jobs: tuple[ListedJob, ...]
-    total: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

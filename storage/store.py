@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from storage.activity import Activity
+from storage.audit.listing import AuditList
 from storage.audit.readers import AuditReaders
 from storage.audit.trail import Audit
 from storage.commitment.inquiries import Inquiries
@@ -47,11 +49,14 @@ class Store:
         commitments: our storage commitment requests to archives.
         inquiries: storage commitment requests from peers.
         audit: the audit trail.
+        audit_list: the audit trail by filter.
         audit_readers: the position of each consumer of the audit trail.
         retention: the search for old studies and their purge.
         integrity: the comparison of the rows with the spool.
         export: the audit table.
         reviews: the verdicts and remarks of people.
+        job_list: the jobs by filter, with their studies.
+        activity: the work of the last hours, and the times to result.
         status: counts and recent images, without patients.
     """
 
@@ -66,12 +71,14 @@ class Store:
         self.commitments = Commitments(database, clock)
         self.inquiries = Inquiries(database, clock)
         self.audit = Audit(database, clock)
+        self.audit_list = AuditList(database)
         self.audit_readers = AuditReaders(database, clock)
         self.retention = Retention(database, clock)
         self.integrity = Integrity(database)
         self.export = Export(database)
         self.job_list = JobList(database)
         self.reviews = Reviews(database, clock)
+        self.activity = Activity(database)
         self.status = Status(database)
         self._receptions: GroupCommit[Reception, Receipt] = GroupCommit(self._record)
 

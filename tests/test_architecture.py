@@ -44,8 +44,12 @@ ROOMS = {
         "upkeep": "errors records files tables audit queue",
         "reviews": "errors records tables audit images",
         "status": "records tables",
+        "activity": "records tables",
         "export": "records finding_text files tables images",
-        "store": "errors records tables audit queue commitment images upkeep reviews status export",
+        "store": (
+            "errors records tables audit queue commitment images upkeep reviews status activity "
+            "export"
+        ),
         "orphans": "errors files store",
         "migrations": "tables",
     },

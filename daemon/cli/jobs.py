@@ -28,13 +28,14 @@ def jobs_list(
 
     Each line has the Study Instance UID and the accession number, if the job has a study.
     """
+    from storage.queue.listing import JobFilter
     from storage.records import JobState
     from storage.store import Store
 
     if state is not None and state not in list(JobState):
         raise UsageError(f"--state: {state!r} is not one of {', '.join(JobState)}")
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
-        page = store.job_list.page(JobState(state) if state else None, limit)
+        page = store.job_list.page(JobFilter(JobState(state) if state else None), limit)
     if as_json:
         print_json({"jobs": [_document(listed) for listed in page.jobs], "total": page.total})
         return

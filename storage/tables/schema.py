@@ -97,6 +97,9 @@ metadata = MetaData(
     }
 )
 
+FAILED_JOBS = text("state = 'queued' AND attempts > 0")
+"""The condition of `ix_jobs_failed`; a query that is to use it repeats this text."""
+
 jobs = Table(
     "jobs",
     metadata,
@@ -118,6 +121,13 @@ jobs = Table(
     # A claim reads an index in order and stops at the first matching row.
     Index("ix_jobs_due", "state", "not_before", "id", "kind"),
     Index("ix_jobs_due_in_lane", "state", "lane", "not_before", "id", "kind"),
+    # The few jobs that wait after a failure, for operators.
+    Index(
+        "ix_jobs_failed",
+        *("not_before", "id", "kind", "lane"),
+        sqlite_where=FAILED_JOBS,
+        postgresql_where=FAILED_JOBS,
+    ),
 )
 
 instances = Table(
@@ -169,6 +179,13 @@ instances = Table(
     Index("ix_instances_study", "study_instance_uid"),
     Index("ix_instances_received", "received_at", "id"),
     Index("ix_instances_spool_path", "spool_path"),
+    # The films of the last hours, counted by state.
+    Index(
+        "ix_instances_analysed",
+        *("analysed_at", "state"),
+        sqlite_where=text("analysed_at IS NOT NULL"),
+        postgresql_where=text("analysed_at IS NOT NULL"),
+    ),
     # The films of an earlier version, which the start looks for.
     Index(
         "ix_instances_unnamed",
@@ -202,6 +219,9 @@ heat_maps = Table(
     Column("heat", LargeBinary, nullable=False),
 )
 
+REPORTS = text("kind = 'report'")
+"""The condition of `ix_objects_reports`; a query that is to use it repeats this text."""
+
 objects = Table(
     "objects",
     metadata,
@@ -224,6 +244,13 @@ objects = Table(
     Index("ix_objects_study", "study_instance_uid"),
     Index("ix_objects_instance", "instance_id"),
     Index("ix_objects_spool_path", "spool_path"),
+    # The reports of the last hours.
+    Index(
+        "ix_objects_reports",
+        *("created_at", "form", "kind"),
+        sqlite_where=REPORTS,
+        postgresql_where=REPORTS,
+    ),
 )
 
 studies = Table(
@@ -253,6 +280,13 @@ deliveries = Table(
     # Since when the object may not leave, because its study is in doubt.
     Column("held_at", UtcDateTime),
     Index("ix_deliveries_coerced_uid", "coerced_uid"),
+    # The deliveries of the last hours, and the last of each destination.
+    Index(
+        "ix_deliveries_delivered",
+        *("destination", "delivered_at"),
+        sqlite_where=text("delivered_at IS NOT NULL"),
+        postgresql_where=text("delivered_at IS NOT NULL"),
+    ),
 )
 
 # A rejection note may come before the film that it names.
@@ -315,6 +349,9 @@ commitment_inquiries = Table(
 SETTINGS = text("kind IN ('configuration_changed', 'sources_adopted')")
 """The condition of `ix_audit_events_settings`; a query that is to use it repeats this text."""
 
+FAILED_EVENTS = text("outcome = 'failure'")
+"""The condition of `ix_audit_events_failures`; a query that is to use it repeats this text."""
+
 # Every cell is text: a row is hashed as it is stored (storage.audit.chain).
 audit_events = Table(
     "audit_events",
@@ -335,6 +372,15 @@ audit_events = Table(
         *("kind", "host", "number"),
         sqlite_where=SETTINGS,
         postgresql_where=SETTINGS,
+    ),
+    # For administrators who look for events.
+    Index("ix_audit_events_kind", "kind", "number"),
+    Index("ix_audit_events_recorded", "recorded_at", "number"),
+    Index(
+        "ix_audit_events_failures",
+        *("number", "kind"),
+        sqlite_where=FAILED_EVENTS,
+        postgresql_where=FAILED_EVENTS,
     ),
 )
 

@@ -25,6 +25,7 @@ def upgrade() -> None:
     )
     _create_heat_maps()
     _create_reviews()
+    _index_operations()
 
 
 def _create_heat_maps() -> None:
@@ -59,3 +60,23 @@ def _create_reviews() -> None:
         ),
     )
     op.create_index("ix_reviews_instance", "reviews", ["instance_id", "label", "reviewer", "id"])
+
+
+def _index_operations() -> None:
+    """Index the work of the last hours, failed jobs, and the events of the audit trail."""
+    for name, table, columns, condition in (
+        ("ix_jobs_failed", "jobs", "not_before id kind lane", "state = 'queued' AND attempts > 0"),
+        ("ix_instances_analysed", "instances", "analysed_at state", "analysed_at IS NOT NULL"),
+        ("ix_objects_reports", "objects", "created_at form kind", "kind = 'report'"),
+        (
+            "ix_deliveries_delivered",
+            "deliveries",
+            "destination delivered_at",
+            "delivered_at IS NOT NULL",
+        ),
+        ("ix_audit_events_kind", "audit_events", "kind number", None),
+        ("ix_audit_events_recorded", "audit_events", "recorded_at number", None),
+        ("ix_audit_events_failures", "audit_events", "number kind", "outcome = 'failure'"),
+    ):
+        where = None if condition is None else sa.text(condition)
+        op.create_index(name, table, columns.split(), sqlite_where=where, postgresql_where=where)
