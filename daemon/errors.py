@@ -3,6 +3,7 @@
     DaemonError
     ├── ConfigError      config.yaml or the environment cannot be used
     ├── DecoderError      no process that reads images can be started           (retryable)
+    ├── HeatError         the kept map of a finding cannot be drawn
     ├── ModelFailedError  the model gave an output that is not a result, so no film is analysed
     ├── RoleFailedError  a role could not start, so the daemon does not run
     ├── SyslogError      the syslog server cannot be reached                   (retryable)
@@ -30,6 +31,10 @@ class DecoderError(DaemonError):
     """No process that reads images can be started: too little memory or too many processes."""
 
     retryable = True
+
+
+class HeatError(DaemonError):
+    """The kept map of a finding is damaged, or of a newer version."""
 
 
 class ModelFailedError(DaemonError):

@@ -1,10 +1,12 @@
 """Draws the map of a finding over its film in red and yellow, with a legend below the film."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ DISCLAIMER = "Research use only - not for diagnosis"
 
 Grey = npt.NDArray[np.uint8]
 Rgb = npt.NDArray[np.uint8]
+Rgba = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 #: Share of the scale below which a map is transparent.
@@ -57,6 +60,15 @@ class Legend:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line along the edges of a region: contours of OpenCV, a colour, a thickness in pixels."""
+
+    edges: Sequence[Any]
+    colour: Colour
+    thickness: int
+
+
 def render(
     image: Grey, contribution: npt.NDArray[np.float32], *, scale: float, legend: Legend
 ) -> Rgb:
@@ -83,14 +95,29 @@ def overlay(image: Grey, contribution: npt.NDArray[np.float32], scale: float) ->
     """
     _check(image, contribution, scale)
     drawn = _blend(image, _strength(contribution, scale))
-    mask = hot_mask(contribution)
-    if mask is not None:
-        edges, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        thickness = max(1, round(_CONTOUR_SHARE * max(image.shape)))
-        if thickness > 1:
-            # A dark rim on both sides shows the line on bright bone, too.
-            cv2.drawContours(drawn, edges, -1, _RIM, thickness + 2, cv2.LINE_AA)
-        cv2.drawContours(drawn, edges, -1, _CONTOUR, thickness, cv2.LINE_AA)
+    for line in _lines(contribution):
+        cv2.drawContours(drawn, line.edges, -1, line.colour, line.thickness, cv2.LINE_AA)
+    return drawn
+
+
+def transparent_overlay(
+    contribution: npt.NDArray[np.float32], scale: float, *, contour: bool = True
+) -> Rgba:
+    """Draw the overlay without its film, to be laid over the film by a browser.
+
+    Returns uint8 RGBA (rows, cols, 4), not premultiplied: laid over the film it gives the pixels of
+    `overlay` but for the rounding. Without `contour` the edge of the region is left out. Raises
+    ImageError as `render`.
+    """
+    _check_map(contribution, scale)
+    strength = _strength(contribution, scale)
+    colours, opacities = _palette()
+    table = np.column_stack([colours, 255.0 * opacities])
+    drawn = np.asarray(np.rint(table), dtype=np.uint8)[strength]
+    for line in _lines(contribution) if contour else ():
+        mask = np.zeros(strength.shape, dtype=np.uint8)
+        cv2.drawContours(mask, line.edges, -1, 255, line.thickness, cv2.LINE_AA)
+        _lay_over(drawn, line.colour, mask)
     return drawn
 
 
@@ -110,6 +137,10 @@ def _check(image: Grey, contribution: npt.NDArray[np.float32], scale: float) -> 
     check_image(image)
     if contribution.shape != image.shape:
         raise ImageError(f"a map of {contribution.shape} does not fit an image of {image.shape}")
+    _check_map(contribution, scale)
+
+
+def _check_map(contribution: npt.NDArray[np.float32], scale: float) -> None:
     if not np.isfinite(contribution).all():
         raise ImageError("the map has values that are not finite numbers")
     if not (np.isfinite(scale) and scale > 0):
@@ -121,6 +152,28 @@ def _strength(contribution: npt.NDArray[np.float32], scale: float) -> Grey:
     # convertScaleAbs rounds and saturates.
     plane = np.ascontiguousarray(np.maximum(contribution, 0), dtype=np.float32)
     return np.asarray(cv2.convertScaleAbs(plane, alpha=255.0 / scale), dtype=np.uint8)
+
+
+def _lines(contribution: npt.NDArray[np.float32]) -> tuple[_Line, ...]:
+    """Return the edge of the region of `hot_mask`; none if the map is nowhere positive."""
+    mask = hot_mask(contribution)
+    if mask is None:
+        return ()
+    edges, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    thickness = max(1, round(_CONTOUR_SHARE * max(contribution.shape)))
+    line = _Line(edges, _CONTOUR, thickness)
+    # A dark rim on both sides shows the line on bright bone, too.
+    return (replace(line, colour=_RIM, thickness=thickness + 2), line) if thickness > 1 else (line,)
+
+
+def _lay_over(drawn: Rgba, colour: Colour, mask: Grey) -> None:
+    """Lay a colour over a transparent picture, opaque where `mask` is 255."""
+    place = np.nonzero(mask)
+    above = mask[place][:, None] / 255.0
+    below = drawn[place][:, 3:] / 255.0 * (1.0 - above)
+    opacity = above + below
+    mixed = (np.asarray(colour) * above + drawn[place][:, :3] * below) / opacity
+    drawn[place] = np.rint(np.concatenate([mixed, 255.0 * opacity], axis=1)).astype(np.uint8)
 
 
 def _palette() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -1,6 +1,6 @@
 """The calibrated findings of one image and their maps."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -56,13 +56,16 @@ class Prediction:
         head this is the difference of the logit from that of the mean film, by place (Lundberg and
         Lee, "A unified approach to interpreting model predictions", NeurIPS 2017, linear SHAP).
         """
-        index = LABELS.index(label)
-        grid = self.maps[index]
         geometry = self.geometry
         if shape is not None:
-            # Its margins are shares of the sides, and the rest are pixels of the network's input.
-            geometry = replace(geometry, rows=shape[0], cols=shape[1])
-        return geometry.to_original(grid if self.baseline is None else grid - self.baseline[index])
+            geometry = geometry.of_shape(*shape)
+        return geometry.to_original(self.cells(label))
+
+    def cells(self, label: str) -> npt.NDArray[np.float32]:
+        """Return the map of `heat` on the cells of the network, float32 (h, w)."""
+        index = LABELS.index(label)
+        grid: npt.NDArray[np.float32] = self.maps[index]
+        return grid if self.baseline is None else grid - self.baseline[index]
 
     def finding(self, label: str) -> Finding:
         """Return the finding of `label`. Raises KeyError if `label` is not in `LABELS`."""

@@ -1,6 +1,6 @@
 """Transforms an image to the network's input, and a map back to the image's pixels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -134,6 +134,11 @@ class Geometry:
         """Return the position of an image (rows, cols) in the input of a network."""
         margins = black_margins(image) if spec.trim else NO_MARGINS
         return cls.fit(image.shape[0], image.shape[1], spec.size, margins)
+
+    def of_shape(self, rows: int, cols: int) -> "Geometry":
+        """Return the position of the same image reduced to these rows and columns."""
+        # Margins are shares of the sides, and the rest are pixels of the network's input.
+        return replace(self, rows=rows, cols=cols)
 
     def to_input(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Resize an image of (rows, cols) and pad it with black to (size, size)."""

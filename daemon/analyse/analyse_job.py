@@ -153,6 +153,7 @@ class ImageAnalyser:
                     finding.threshold,
                     finding.present,
                     region.points if (region := outcome.regions.get(finding.label)) else None,
+                    heat.encode() if (heat := outcome.heats.get(finding.label)) else None,
                 )
                 for finding in outcome.prediction.findings
             ],

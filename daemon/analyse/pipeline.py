@@ -29,6 +29,7 @@ from cxr_model.predict.region import Region
 from cxr_model.predict.summary_sheet import Captions, draw_summary
 from cxr_model.predict.transform import Geometry, Margins, NetworkInput, reduced
 from daemon.analyse.batches import MOST_TOGETHER, Batches
+from daemon.analyse.heat import Heat
 from daemon.analyse.location import is_validated, location_sentence
 from daemon.analyse.operating_point import operating_point_sentence, threshold_rule
 from daemon.analyse.reader.decoder_pool import DEFAULT_LIMITS, DecoderLimits, DecoderPool
@@ -73,13 +74,15 @@ _DEFAULT_KINDS = frozenset({ObjectKind.HEATMAP})
 class Analysis:
     """The findings of a film, the notes on it, and the objects that show the positive findings.
 
-    `regions` hold, by label of a finding present, the region where its map is hottest.
+    `regions` hold, by label of a finding present, the region where its map is hottest. `heats`
+    hold, by label of a finding whose heatmap is drawn, its map on the stored grid.
     """
 
     prediction: Prediction
     notes: tuple[str, ...]
     objects: tuple[BuiltObject, ...]
     regions: Mapping[str, Region]
+    heats: Mapping[str, Heat]
 
 
 class Readers(Protocol):
@@ -229,7 +232,13 @@ class Pipeline:
             except _BUILD_ERRORS as error:
                 # The note names only the type, because the text may quote the header.
                 notes.append(f"no {kind.replace('_', ' ')}: {type(error).__name__}")
-        return Analysis(prediction, tuple(notes), tuple(objects), builder.regions)
+        return Analysis(
+            prediction,
+            tuple(notes),
+            tuple(objects),
+            builder.regions,
+            self._heats(prediction, film.pose),
+        )
 
     def predict_all(self, films: Sequence[Film]) -> list[Prediction]:
         """Return the calibrated findings of several films, in their order, in one batch.
@@ -286,6 +295,15 @@ class Pipeline:
                 ),
             )
             yield Drawing(finding, rgb, rgb.shape[0] - picture.shape[0], location)
+
+    def _heats(self, prediction: Prediction, pose: Pose) -> dict[str, Heat]:
+        """Return the map of each finding that gets a heatmap, whether or not a peer wants one."""
+        scales = self.card.map_scales
+        return {
+            finding.label: Heat.of(prediction, finding.label, pose, scales[finding.label])
+            for finding in prediction.present
+            if finding.label not in self._withheld
+        }
 
     def self_test(self) -> float:
         """Return the largest difference between mean(map) + bias and the logit; it is about 0."""

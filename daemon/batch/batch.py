@@ -20,11 +20,11 @@ from cxr_model.errors import ModelOutputError
 from cxr_model.predict.prediction import Prediction, clinical_summary
 from cxr_model.predict.predictor import BATCH
 from daemon.analyse.pipeline import Pipeline
+from daemon.analyse.png import encode_png
 from daemon.analyse.reader.film import Film, Refusal, Wanted
 from daemon.batch.csv_report import Row, one_line
 from daemon.batch.find_files import InputFile
 from daemon.batch.heatmap_files import heatmap_name, write_together
-from daemon.batch.png import encode_png
 from daemon.batch.read_file import ReadFile, failed, read_file
 from daemon.config.picture_form import DEFAULT_MAX_SIDE
 from daemon.errors import ModelFailedError

@@ -61,6 +61,11 @@ class Pose:
             turned = np.asarray(cv2.transpose(np.ascontiguousarray(stored)), dtype=np.uint8)
         return np.ascontiguousarray(self._reversed(turned))
 
+    def planes_to_display(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a film in colour (rows, columns, planes) upright, as `to_display` does."""
+        planes = [self.to_display(stored[..., plane]) for plane in range(stored.shape[2])]
+        return np.stack(planes, axis=-1)
+
     def display_shape(self, rows: int, columns: int) -> tuple[int, int]:
         """Return the shape of the upright film whose stored grid has these rows and columns."""
         shape = self._square_shape(rows, columns)

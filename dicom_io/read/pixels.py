@@ -78,8 +78,14 @@ def display_pixels(header: ImageHeader) -> DisplayImage:
     Raises UndecodablePixelsError if the image has no pixels, no decoder reads them, or the header
     declares more than `MAX_SAMPLES` of them.
     """
+    return rendered(header, *stored_values(header.dataset, header.layout))
+
+
+def rendered(
+    header: ImageHeader, stored: NDArray[np.integer], actual: Layout, notes: tuple[str, ...]
+) -> DisplayImage:
+    """Render the pixels of an image that `stored_values` decoded. Raises UndecodablePixelsError."""
     layout = header.layout
-    stored, actual, notes = stored_values(header.dataset, layout)
     seen, shutter_notes = visible_pixels(header.dataset, layout.rows, layout.columns)
     coloured, shown, tone = 0.0, None, DECLARED
     padding: HiddenPixels = no_pixels
@@ -184,6 +190,22 @@ def _roughness(stored: NDArray[np.integer], visible: Mask | None) -> float:
 def _render_colour(
     stored: NDArray[np.integer], ds: Dataset, layout: Layout
 ) -> tuple[Grey, float, tuple[str, ...]]:
+    colour, top = rgb_values(stored, ds, layout)
+    luma = colour.astype(np.float64) @ _LUMA / top
+    grey = np.rint(np.clip(luma, 0.0, 1.0) * 255.0).astype(np.uint8)
+    distance = colour.max(axis=-1).astype(np.float64) - colour.min(axis=-1)
+    coloured = float((distance > _COLOUR_DISTANCE * top).mean())
+    return grey, coloured, (f"{layout.photometric} image shown by its luma",)
+
+
+def rgb_values(
+    stored: NDArray[np.integer], ds: Dataset, layout: Layout
+) -> tuple[NDArray[np.integer], float]:
+    """Return the pixels of a colour image as RGB (rows, columns, 3), and the value of full scale.
+
+    `stored` are the values that `stored_values` decoded. Raises UndecodablePixelsError if the image
+    needs a palette and has none.
+    """
     colour, top = stored, float((1 << layout.bits_stored) - 1)
     if layout.photometric == "PALETTE COLOR":
         try:
@@ -192,8 +214,4 @@ def _render_colour(
         except _LUT_ERRORS as error:
             raise UndecodablePixelsError("the colour palette is missing or broken") from error
         top = float(np.iinfo(colour.dtype).max)
-    luma = colour.astype(np.float64) @ _LUMA / top
-    grey = np.rint(np.clip(luma, 0.0, 1.0) * 255.0).astype(np.uint8)
-    distance = colour.max(axis=-1).astype(np.float64) - colour.min(axis=-1)
-    coloured = float((distance > _COLOUR_DISTANCE * top).mean())
-    return grey, coloured, (f"{layout.photometric} image shown by its luma",)
+    return colour, top

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any
+from typing import Any, TypeVar
 
 from daemon.analyse.reader.decoder_process import (
     InheritedDescriptor,
@@ -18,8 +18,11 @@ from daemon.analyse.reader.decoder_process import (
 from daemon.analyse.reader.film import FULL_SIZE, Film, Refusal, Wanted
 from daemon.analyse.reader.film_file import Form
 from daemon.analyse.reader.film_reader import FilmReader
+from daemon.analyse.reader.look import Look
+from daemon.analyse.reader.look_messages import LOOK_BYTES, Looked, receive_look
 from daemon.analyse.reader.messages import (
     READY,
+    LookRequest,
     OutOfMemoryError,
     PageLayout,
     Request,
@@ -33,6 +36,8 @@ from daemon.errors import DecoderError
 from daemon.worker.role import exit_reason
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import DEFAULT_RULES, Rules
+
+_Outcome = TypeVar("_Outcome")
 
 log = logging.getLogger("reader")
 START_SECONDS = 120.0
@@ -76,21 +81,22 @@ class DecoderStopped(Exception):  # noqa: N818 - an outcome, not an error
 class Decoder:
     """One reader process, the channel to it, and the memory that both share.
 
-    The process ends with this process. Raises DecoderError if it cannot be started.
+    The process ends with this process. Without a reader it only looks at files. Raises DecoderError
+    if it cannot be started.
     """
 
     def __init__(
-        self, reader: FilmReader, limits: DecoderLimits, context: SpawnContext = _SPAWN
+        self, reader: FilmReader | None, limits: DecoderLimits, context: SpawnContext = _SPAWN
     ) -> None:
         self._limits = limits
-        self._side = reader.spec.size
+        self._side = 0 if reader is None else reader.spec.size
         self.is_expired = False
         self._channel: Connection[Any, Any]
         try:
             with ExitStack() as opened:
                 self._files = SharedPages()
                 opened.callback(self._files.close)
-                self._outcomes = SharedPages(PageLayout(self._side).size)
+                self._outcomes = SharedPages(max(PageLayout(self._side).size, LOOK_BYTES))
                 opened.callback(self._outcomes.close)
                 self._process = self._start(reader, context)
                 opened.pop_all()
@@ -101,7 +107,7 @@ class Decoder:
             ) from error
         self._await_ready()
 
-    def _start(self, reader: FilmReader, context: SpawnContext) -> SpawnProcess:
+    def _start(self, reader: FilmReader | None, context: SpawnContext) -> SpawnProcess:
         start = ReaderStart(
             reader,
             InheritedDescriptor(self._files.descriptor),
@@ -128,13 +134,26 @@ class Decoder:
         Raises DecoderStopped with the process ended, UnexpectedError with the process alive, and
         DecoderError with the process alive if memory has no room for the file.
         """
+        request = Request(len(data), form, rules, wanted)
+        return self._outcome(data, request, lambda: self.receive(wanted))
+
+    def look(self, data: bytes, look: Look) -> Looked:
+        """Return what is seen of a DICOM object. Raises as `read` does."""
+        request = LookRequest(len(data), look)
+        return self._outcome(
+            data, request, lambda: receive_look(self._channel, self._outcomes, look)
+        )
+
+    def _outcome(
+        self, data: bytes, request: Request | LookRequest, receive: Callable[[], _Outcome]
+    ) -> _Outcome:
         self._files.put(data)
         timer = threading.Timer(self._limits.seconds, self._expire)
         timer.start()
         try:
             try:
-                self.send(Request(len(data), form, rules, wanted))
-                return self.receive(wanted)
+                self.send(request)
+                return receive()
             finally:
                 timer.cancel()
                 # A timer that has fired kills the process before another thread gets this decoder.
@@ -158,7 +177,7 @@ class Decoder:
                 f"reading the image ended its process: {status}", is_final=False
             ) from None
 
-    def send(self, request: Request) -> None:
+    def send(self, request: Request | LookRequest) -> None:
         """Ask the process to read the file that lies in the shared memory."""
         send_request(self._channel, request)
 
@@ -209,14 +228,15 @@ class Decoder:
 class DecoderPool:
     """One decoder per concurrent call, for any number of threads.
 
-    A decoder is kept for the next call and ends with this process. `start` starts a decoder.
+    A decoder is kept for the next call and ends with this process. Without a reader the decoders
+    only look at files. `start` starts a decoder.
     """
 
     def __init__(
         self,
-        reader: FilmReader,
+        reader: FilmReader | None,
         limits: DecoderLimits = DEFAULT_LIMITS,
-        start: Callable[[FilmReader, DecoderLimits], Decoder] = Decoder,
+        start: Callable[[FilmReader | None, DecoderLimits], Decoder] = Decoder,
     ) -> None:
         self._reader = reader
         self._limits = limits
@@ -241,12 +261,30 @@ class DecoderPool:
         DecoderError if no decoder can be started, or if memory has no room for the file: neither
         is the fault of the image.
         """
+        return self._ask(lambda decoder: decoder.read(data, rules, form, wanted))
+
+    def look(self, data: bytes, look: Look) -> Looked:
+        """Look at the bytes of a DICOM object in a process of its own.
+
+        Refuses and raises as `read` does.
+        """
+        return self._ask(lambda decoder: decoder.look(data, look))
+
+    def end_idle(self) -> int:
+        """End the decoders that no call uses, and return their number."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for decoder in idle:
+            decoder.end()
+        return len(idle)
+
+    def _ask(self, ask: Callable[[Decoder], _Outcome]) -> _Outcome | Refusal:
         problem = ""
         for _ in range(TRIES):
             # An idle decoder may have died meanwhile, so the second try starts a new one.
             decoder = self._start(self._reader, self._limits) if problem else self._take()
             try:
-                outcome = decoder.read(data, rules, form, wanted)
+                outcome = ask(decoder)
             except DecoderError:
                 self._give_back(decoder)
                 raise

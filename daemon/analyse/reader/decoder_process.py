@@ -23,8 +23,11 @@ from typing import Any
 import cv2
 
 from daemon.analyse.reader.film_reader import FilmReader
+from daemon.analyse.reader.look import look_at
+from daemon.analyse.reader.look_messages import send_look
 from daemon.analyse.reader.messages import (
     READY,
+    LookRequest,
     receive_request,
     send_failure,
     send_out_of_memory,
@@ -37,12 +40,12 @@ from daemon.worker.core_dumps import forbid_core_dumps
 class ReaderStart:
     """All that a reader process gets when it starts.
 
-    `files` and `outcomes` are descriptors of shared memory: the bytes that it reads, and the
-    pixels that it writes. `memory_mb` limits the memory of one image in MiB, and `seconds` its
-    wall clock time.
+    `reader` is None for a process that only looks at files. `files` and `outcomes` are descriptors
+    of shared memory: the bytes that it reads, and the pixels that it writes. `memory_mb` limits the
+    memory of one image in MiB, and `seconds` its wall clock time.
     """
 
-    reader: FilmReader
+    reader: FilmReader | None
     files: Any
     outcomes: Any
     memory_mb: int
@@ -89,8 +92,11 @@ def _answer(
     signal.setitimer(signal.ITIMER_REAL, 2 * start.seconds)
     try:
         data = os.pread(files, request.length, 0)
-        outcome = start.reader.read(data, request.rules, request.form, request.wanted)
-        send_outcome(channel, outcome, pages)
+        if isinstance(request, LookRequest):
+            send_look(channel, look_at(data, request.look), pages)
+        else:
+            outcome = _reader(start).read(data, request.rules, request.form, request.wanted)
+            send_outcome(channel, outcome, pages)
     except MemoryError:
         send_out_of_memory(channel)
         return False
@@ -100,6 +106,12 @@ def _answer(
         send_failure(channel, type(error).__name__, place)
     signal.setitimer(signal.ITIMER_REAL, 0)
     return True
+
+
+def _reader(start: ReaderStart) -> FilmReader:
+    if start.reader is None:
+        raise TypeError("this process only looks at files")
+    return start.reader
 
 
 def end_with_parent() -> None:

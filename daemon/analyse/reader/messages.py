@@ -16,6 +16,7 @@ import numpy as np
 from cxr_model.predict.transform import Geometry, Margins, NetworkInput, reduced_shape
 from daemon.analyse.reader.film import Film, Refusal, Wanted
 from daemon.analyse.reader.film_file import Form
+from daemon.analyse.reader.look import Look, LookKind
 from daemon.analyse.reader.shared_pages import SharedPages
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rejection_note import Rejection
@@ -33,7 +34,8 @@ MOST_BYTES = 4 * 2**20
 
 _SHOWN_BYTES = 8 * MOST_SHOWN
 _ALIGNED = 8
-_LARGEST_NUMBER = 2**53
+LARGEST_NUMBER = 2**53
+"""Whole numbers up to it are exact in JSON."""
 
 
 class OutOfMemoryError(Exception):
@@ -59,6 +61,14 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class LookRequest:
+    """A file to look at: its length in shared memory, and what is wanted of it."""
+
+    length: int
+    look: Look
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class PageLayout:
     """Places in the shared memory of outcomes, for a network's input of `side` x `side` pixels."""
 
@@ -80,14 +90,17 @@ class PageLayout:
         return self.picture + MAX_SAMPLES
 
 
-def send_request(channel: "Connection[Any, Any]", request: Request) -> None:
+def send_request(channel: "Connection[Any, Any]", request: Request | LookRequest) -> None:
     """Ask a reader to read a file."""
     channel.send_bytes(json.dumps(dataclasses.asdict(request)).encode())
 
 
-def receive_request(channel: "Connection[Any, Any]") -> Request:
+def receive_request(channel: "Connection[Any, Any]") -> Request | LookRequest:
     """Wait for a request; the sender is trusted. Raises EOFError when the channel closes."""
     said = json.loads(channel.recv_bytes())
+    if "look" in said:
+        look = said["look"]
+        return LookRequest(said["length"], Look(**{**look, "kind": LookKind(look["kind"])}))
     return Request(
         said["length"], Form(said["form"]), _rules(said["rules"]), Wanted(**said["wanted"])
     )
@@ -98,7 +111,7 @@ def send_outcome(
 ) -> None:
     """Send an outcome. Raises MemoryError before the first byte if memory runs out."""
     if isinstance(outcome, Refusal):
-        channel.send_bytes(json.dumps(dataclasses.asdict(outcome)).encode())
+        send_refusal(channel, outcome)
         return
     layout = PageLayout(len(outcome.input.square))
     answer = {
@@ -110,11 +123,16 @@ def send_outcome(
         "tone": dataclasses.asdict(outcome.tone),
         "shown": None if outcome.shown is None else len(outcome.shown),
     }
-    _put(pages, 0, outcome.input.square)
+    put(pages, 0, outcome.input.square)
     if outcome.shown is not None:
-        _put(pages, layout.shown, outcome.shown.astype(np.int64))
-    _put(pages, layout.picture, outcome.picture)
+        put(pages, layout.shown, outcome.shown.astype(np.int64))
+    put(pages, layout.picture, outcome.picture)
     channel.send_bytes(json.dumps(answer).encode())
+
+
+def send_refusal(channel: "Connection[Any, Any]", refusal: Refusal) -> None:
+    """Send a refusal."""
+    channel.send_bytes(json.dumps(dataclasses.asdict(refusal)).encode())
 
 
 def send_failure(channel: "Connection[Any, Any]", kind: str, place: str) -> None:
@@ -136,26 +154,18 @@ def receive_outcome(
     reader has ended or sends too much, ValueError, LookupError, TypeError or RecursionError if the
     outcome is malformed.
     """
-    answer = json.loads(channel.recv_bytes(MOST_BYTES))
-    if "unexpected" in answer:
-        raise UnexpectedError(str(answer["unexpected"]), str(answer["place"]))
-    if "out_of_memory" in answer:
-        raise OutOfMemoryError
-    notes = tuple(str(note) for note in answer["notes"])
-    if "reason" in answer:
-        rejection = _rejection(answer["rejection"])
-        return Refusal(Reason(answer["reason"]), str(answer["detail"]), notes, rejection)
-    rows = _whole(answer["rows"], 1, LARGEST_SIDE)
-    columns = _whole(answer["columns"], 1, LARGEST_SIDE)
-    if rows * columns > MAX_SAMPLES:
-        raise ValueError(f"no image has {rows} rows and {columns} columns")
-    pose = _pose(answer["pose"])
-    top, left, bottom, right = (_number(share, 0, 1) for share in answer["margins"])
+    answer = receive_answer(channel)
+    if isinstance(answer, Refusal):
+        return answer
+    notes = notes_of(answer)
+    rows, columns = shape_of(answer)
+    pose = pose_of(answer["pose"])
+    top, left, bottom, right = (number_of(share, 0, 1) for share in answer["margins"])
     margins = Margins(top, left, bottom, right)
     layout = PageLayout(side)
     shown = None
     if answer["shown"] is not None:
-        count = _whole(answer["shown"], 1, MOST_SHOWN)
+        count = whole_of(answer["shown"], 1, MOST_SHOWN)
         shown = pages.take((count,), np.int64, layout.shown)
     square = NetworkInput(
         pages.take((side, side), np.uint8, 0),
@@ -167,7 +177,35 @@ def receive_outcome(
     return Film(picture, rows, columns, square, notes, pose, _tone(answer["tone"]), shown)
 
 
-def _put(pages: memoryview, place: int, array: np.ndarray) -> None:
+def receive_answer(channel: "Connection[Any, Any]") -> dict[str, Any] | Refusal:
+    """Return the answer that a reader sends. Raises as `receive_outcome` does."""
+    answer: dict[str, Any] = json.loads(channel.recv_bytes(MOST_BYTES))
+    if "unexpected" in answer:
+        raise UnexpectedError(str(answer["unexpected"]), str(answer["place"]))
+    if "out_of_memory" in answer:
+        raise OutOfMemoryError
+    if "reason" in answer:
+        rejection = _rejection(answer["rejection"])
+        return Refusal(Reason(answer["reason"]), str(answer["detail"]), notes_of(answer), rejection)
+    return answer
+
+
+def notes_of(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the notes of an outcome."""
+    return tuple(str(note) for note in answer["notes"])
+
+
+def shape_of(answer: Mapping[str, Any]) -> tuple[int, int]:
+    """Return rows and columns of an outcome. Raises as `receive_outcome` does."""
+    rows = whole_of(answer["rows"], 1, LARGEST_SIDE)
+    columns = whole_of(answer["columns"], 1, LARGEST_SIDE)
+    if rows * columns > MAX_SAMPLES:
+        raise ValueError(f"no image has {rows} rows and {columns} columns")
+    return rows, columns
+
+
+def put(pages: memoryview, place: int, array: np.ndarray) -> None:
+    """Write an array to the shared memory."""
     there = np.frombuffer(pages, array.dtype, array.size, place).reshape(array.shape)
     np.copyto(there, array)
 
@@ -179,40 +217,43 @@ def _rejection(answer: Mapping[str, Any] | None) -> Rejection | None:
     return Rejection(str(answer["code"]), uids)
 
 
-def _pose(answer: Mapping[str, Any]) -> Pose:
+def pose_of(answer: Mapping[str, Any]) -> Pose:
+    """Return a pose of an outcome. Raises as `receive_outcome` does."""
     return Pose(
-        _flag(answer["transposed"]),
-        _flag(answer["columns_reversed"]),
-        _flag(answer["rows_reversed"]),
-        _number(answer["aspect"], 1 / LARGEST_ASPECT, LARGEST_ASPECT),
+        flag_of(answer["transposed"]),
+        flag_of(answer["columns_reversed"]),
+        flag_of(answer["rows_reversed"]),
+        number_of(answer["aspect"], 1 / LARGEST_ASPECT, LARGEST_ASPECT),
     )
 
 
 def _tone(answer: Mapping[str, Any]) -> Tone:
     signed, bits = answer["signed"], answer["bits_stored"]
     top, centre, width = (
-        None if answer[name] is None else _number(answer[name], -_LARGEST_NUMBER, _LARGEST_NUMBER)
+        None if answer[name] is None else number_of(answer[name], -LARGEST_NUMBER, LARGEST_NUMBER)
         for name in ("top", "centre", "width")
     )
     return Tone(
-        None if signed is None else _flag(signed),
-        None if bits is None else _whole(bits, 1, 64),
-        _flag(answer["has_modality"]),
-        _whole(answer["function"], -1, MOST_TONES),
+        None if signed is None else flag_of(signed),
+        None if bits is None else whole_of(bits, 1, 64),
+        flag_of(answer["has_modality"]),
+        whole_of(answer["function"], -1, MOST_TONES),
         top,
         centre,
         width,
-        _flag(answer["inverted"]),
+        flag_of(answer["inverted"]),
     )
 
 
-def _flag(value: object) -> bool:
+def flag_of(value: object) -> bool:
+    """Return a flag of an outcome. Raises TypeError for any other value."""
     if not isinstance(value, bool):
         raise TypeError("neither true nor false")
     return value
 
 
-def _whole(value: object, least: int, most: int) -> int:
+def whole_of(value: object, least: int, most: int) -> int:
+    """Return a whole number within limits. Raises TypeError or ValueError for any other value."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError("no whole number")
     if not least <= value <= most:
@@ -220,7 +261,8 @@ def _whole(value: object, least: int, most: int) -> int:
     return value
 
 
-def _number(value: object, least: float, most: float) -> float:
+def number_of(value: object, least: float, most: float) -> float:
+    """Return a finite number within limits. Raises TypeError or ValueError for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("no number")
     # A comparison with NaN is false.

@@ -6,6 +6,7 @@ so that a reader that cuts the file off causes a short read here, and no SIGBUS.
 
 import os
 import tempfile
+from contextlib import ExitStack
 from typing import TypeVar
 
 import numpy as np
@@ -51,6 +52,36 @@ class SharedPages:
                 raise EOFError("the shared memory is shorter than the image")
             rest, place = rest[count:], place + count
         return array
+
+    def copy(self, size: int, offset: int) -> "SharedPages":
+        """Return a copy of `size` bytes from an offset on, in a file of its own.
+
+        Raises EOFError if the file is shorter, and DecoderError if memory or disk has no room.
+        """
+        made = SharedPages()
+        try:
+            with ExitStack() as undone:
+                undone.callback(made.close)
+                os.lseek(made.descriptor, 0, os.SEEK_SET)
+                done = 0
+                while done < size:
+                    count = os.sendfile(
+                        made.descriptor, self.descriptor, offset + done, size - done
+                    )
+                    if not count:
+                        raise EOFError("the shared memory is shorter than the image")
+                    done += count
+                undone.pop_all()
+        except OSError as error:
+            raise DecoderError(
+                f"an image of {size >> 20} MiB cannot be kept ({error.strerror or error}): is this "
+                "machine out of memory?"
+            ) from error
+        return made
+
+    def chunk(self, most: int, offset: int) -> bytes:
+        """Return at most this many bytes from an offset on; none at the end."""
+        return os.pread(self.descriptor, most, offset)
 
     def give_back(self) -> None:
         """Give back the pages beyond `KEPT_BYTES`; the size stays."""

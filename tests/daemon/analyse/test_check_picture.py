@@ -433,4 +433,6 @@ def test_a_reader_process_gets_the_rule_of_the_sender(rule: PictureRule) -> None
     with parent, child:
         request = Request(1, Form.OBJECT, Rules(picture_check=rule), Wanted())
         send_request(parent, request)
-        assert receive_request(child).rules.picture_check is rule
+        received = receive_request(child)
+        assert isinstance(received, Request)
+        assert received.rules.picture_check is rule

@@ -23,6 +23,7 @@ from daemon.analyse.reader.decoder_pool import TRIES, Decoder, DecoderLimits, De
 from daemon.analyse.reader.film import FULL_SIZE, Film, Refusal, Wanted
 from daemon.analyse.reader.film_reader import FilmReader
 from daemon.analyse.reader.messages import (
+    LookRequest,
     PageLayout,
     Request,
     UnexpectedError,
@@ -110,7 +111,7 @@ def test_an_image_that_crashes_every_decoder_is_refused_with_the_signal() -> Non
     crashed = []
 
     class CrashingDecoder(Decoder):
-        def send(self, request: Request) -> None:
+        def send(self, request: Request | LookRequest) -> None:
             super().send(request)
             if request.length == len(LARGE):
                 crashed.append(signal_all(signal.SIGSEGV))
@@ -180,7 +181,7 @@ def test_a_process_that_cannot_start_is_not_blamed_on_the_image(step: str) -> No
     context = SpawnContext()
     setattr(context, step, refuse)
 
-    def start(reader: FilmReader, limits: DecoderLimits) -> Decoder:
+    def start(reader: FilmReader | None, limits: DecoderLimits) -> Decoder:
         return Decoder(reader, limits, context)
 
     pool = DecoderPool(PLAIN, start=start)

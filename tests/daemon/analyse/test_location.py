@@ -82,7 +82,7 @@ def test_only_validated_maps_are_shown(bundle: Path) -> None:
     measured = plain.with_card(card)
     some = analysis(measured, HeatmapRule.VALIDATED)
     labels = {built.label for built in some.objects if built.kind is ObjectKind.HEATMAP}
-    assert labels == {validated} == set(some.regions)
+    assert labels == {validated} == set(some.regions) == set(some.heats)
     kinds = [built.kind for built in some.objects]
     assert {ObjectKind.SUMMARY, ObjectKind.SEGMENTATION, ObjectKind.PRESENTATION_STATE} < {*kinds}
     # Without the rule the same card shows all maps, in objects of other UIDs.
@@ -97,6 +97,7 @@ def test_no_map_is_shown_if_none_is_validated(bundle: Path) -> None:
     assert outcome.prediction.present
     assert {built.kind for built in outcome.objects} == {ObjectKind.SUMMARY}
     assert outcome.regions == {}
+    assert outcome.heats == {}
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,23 @@ from numpy.typing import NDArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UP = 2
-# PNG 11.2.2: 8 bits, RGB, deflate, the five filters, not interlaced.
-_KIND = bytes([8, 2, 0, 0, 0])
+# PNG 11.2.2: the colour type by the number of planes, here grey, RGB and RGBA.
+_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _LEVEL = 1
 
 
 _has_isal = importlib.util.find_spec("isal") is not None
 
 
-def encode_png(rgb: NDArray[np.uint8]) -> bytes:
-    """Return a picture, uint8 (rows, columns, 3), as a PNG file without loss."""
-    rows, columns, _ = rgb.shape
-    plain = rgb.reshape(rows, -1)
+def encode_png(picture: NDArray[np.uint8]) -> bytes:
+    """Return a picture as a PNG file without loss.
+
+    `picture` is uint8: grey (rows, columns), RGB (rows, columns, 3) or RGBA (rows, columns, 4).
+    """
+    rows, columns = picture.shape[:2]
+    plain = picture.reshape(rows, -1)
+    # 8 bits per sample, deflate, the five filters, not interlaced.
+    kind = bytes([8, _COLOUR_TYPES[plain.shape[1] // columns], 0, 0, 0])
     filtered = np.empty((rows, 1 + plain.shape[1]), dtype=np.uint8)
     filtered[:, 0] = _UP
     filtered[0, 1:] = plain[0]
@@ -32,7 +37,7 @@ def encode_png(rgb: NDArray[np.uint8]) -> bytes:
     return b"".join(
         (
             _SIGNATURE,
-            _chunk(b"IHDR", struct.pack(">II", columns, rows) + _KIND),
+            _chunk(b"IHDR", struct.pack(">II", columns, rows) + kind),
             _chunk(b"IDAT", _deflated(filtered.data)),
             _chunk(b"IEND", b""),
         )

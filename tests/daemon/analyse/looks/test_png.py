@@ -1,4 +1,4 @@
-"""Heatmaps as PNG: exact, and readable by others."""
+"""Pictures as PNG: exact, and readable by others."""
 
 import zlib
 from io import BytesIO
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from daemon.batch import png
+from daemon.analyse import png
 
 
 @pytest.mark.parametrize("has_isal", [True, False])
@@ -19,16 +19,18 @@ def test_a_picture_comes_back(
         pytest.importorskip("isal")
     monkeypatch.setattr(png, "_has_isal", has_isal)
     rng = np.random.default_rng(3)
-    for rgb in (
-        rng.integers(0, 256, (*shape, 3)).astype(np.uint8),
-        np.full((*shape, 3), 7, np.uint8),
+    for picture, mode in (
+        (rng.integers(0, 256, (*shape, 3)).astype(np.uint8), "RGB"),
+        (np.full((*shape, 3), 7, np.uint8), "RGB"),
+        (rng.integers(0, 256, shape).astype(np.uint8), "L"),
+        (rng.integers(0, 256, (*shape, 4)).astype(np.uint8), "RGBA"),
     ):
-        data = png.encode_png(rgb)
+        data = png.encode_png(picture)
         with Image.open(BytesIO(data)) as checked:
             checked.verify()
         with Image.open(BytesIO(data)) as read:
-            assert read.mode == "RGB"
-            assert (np.asarray(read) == rgb).all()
+            assert read.mode == mode
+            assert (np.asarray(read) == picture).all()
 
 
 def test_the_film_is_compressed() -> None:
