@@ -19,6 +19,7 @@ def _dcm(value: str, meaning: str) -> AuditCode:
 # Events (CID 400)
 APPLICATION_ACTIVITY = _dcm("110100", "Application Activity")
 AUDIT_LOG_USED = _dcm("110101", "Audit Log Used")
+TRANSFER_BEGUN = _dcm("110102", "Begin Transferring DICOM Instances")
 INSTANCES_ACCESSED = _dcm("110103", "DICOM Instances Accessed")
 INSTANCES_TRANSFERRED = _dcm("110104", "DICOM Instances Transferred")
 STUDY_DELETED = _dcm("110105", "DICOM Study Deleted")

@@ -15,6 +15,7 @@ StorageError
 ├── StudyHeldError            the study is in doubt, or is not and cannot be released
 ├── StudyChangedError         the study changed during its report: none was recorded
 ├── JobRunningError           a worker is running the job
+├── ChangedMeanwhileError     the job or the study has changed since the operator saw it
 └── LeaseLostError            another worker has the job: no result was recorded
 """
 
@@ -98,6 +99,10 @@ class JobRunningError(StorageError):
 
 class JobEndedError(StorageError):
     """The job has ended and cannot be discarded."""
+
+
+class ChangedMeanwhileError(StorageError):
+    """The job or study has changed since the operator saw it, and stays as it is."""
 
 
 class LeaseLostError(StorageError):

@@ -110,8 +110,8 @@ class Standing(StrEnum):
 class Job:
     """A job as read from the store.
 
-    `generation` counts its touches, `claims` its claims. A worker holds the job while `claims` in
-    the store is the number that the worker got with its claim.
+    `generation` counts its touches and its retries by hand, `claims` its claims. A worker holds
+    the job while `claims` in the store is the number that the worker got with its claim.
     """
 
     id: int

@@ -96,15 +96,18 @@ ROOMS = {
         "deliver": "errors config worker",
         "commitment": "config worker",
         "charts": "",
-        "web": "errors config worker audit words charts",
         "batch": "errors config analyse charts",
+        "actions": "errors config worker audit deliver",
+        "web": "errors config worker audit words charts actions",
         "listener": "config worker audit receive commitment",
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment",
         "supervise": "errors config worker audit",
         "preflight": "errors config worker audit analyse web",
         "demo": "errors config",
-        "cli": "errors config worker audit analyse deliver web batch supervise preflight demo",
+        "cli": (
+            "errors config worker audit analyse deliver actions web batch supervise preflight demo"
+        ),
         "__main__": "cli",
     },
 }

@@ -158,6 +158,8 @@ def test_audit_messages() -> None:
     actual = []
     for kind in AuditKind:
         subject = "" if kind is AuditKind.INSTANCE_REFUSED else "study=1.2 object=1.3"
+        if kind is AuditKind.DELIVERY_REQUESTED:
+            subject = "study=1.2 destination=pacs"
         row = AuditRow(1, "2026-01-01T00:00:00Z", kind, "success", "", "", subject, "", "", "00")
         message = Reporter("CXRD", "host").message(row)
         types = ", ".join(code.value for code in message.types if code.scheme == "DCM")

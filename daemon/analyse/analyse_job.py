@@ -7,7 +7,7 @@ from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.object_files import written_objects
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.reader.film import Refusal
-from daemon.config.destinations import forms_to_build, kinds_to_build
+from daemon.config.products import forms_to_build, kinds_to_build
 from daemon.config.settings import Config
 from daemon.worker.redaction import redact
 from dicom_io.gate import rejection_note as gate

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from cxr_model.findings import LABELS
 from cxr_model.predict.prediction import Finding, Prediction
 from cxr_model.predict.region import Region, hot_mask, hot_region
-from daemon.config.destinations import LOSSY_COPIES
 from daemon.config.picture_form import PictureForm
+from daemon.config.products import LOSSY_COPIES
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.classes import HEATMAP_CLASS, PRESENTATION_CLASS, SEGMENTATION_CLASS
 from dicom_io.objects.compression import compressed_picture, jpeg_copy

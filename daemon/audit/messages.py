@@ -109,12 +109,15 @@ class Reporter:
             case (
                 AuditKind.INSTANCE_ANALYSED
                 | AuditKind.INSTANCE_NOT_ANALYSED
+                | AuditKind.ANALYSIS_REQUESTED
                 | AuditKind.COMMITMENT_RECEIVED
                 | AuditKind.JOB_PARKED
                 | AuditKind.STUDY_VIEWED
                 | AuditKind.FILM_VIEWED
             ) if "study" in names:
                 return self._accessed(row, Action.READ)
+            case AuditKind.DELIVERY_REQUESTED if {"study", "destination"} <= names.keys():
+                return self._transfer_begun(row, names["destination"])
             case AuditKind.STUDY_REPORTED if "study" in names:
                 action = Action.CREATE if "object" in names else Action.READ
                 return self._accessed(row, action)
@@ -184,6 +187,25 @@ class Reporter:
         # R: only the receiver knows whether it held the object before (PS3.15 A.5.3.7).
         return _Event(
             code.INSTANCES_TRANSFERRED, Action.READ, (own, destination), objects=_study(row)
+        )
+
+    def _transfer_begun(self, row: AuditRow, destination: str) -> _Event:
+        """Name the person who asked for the transfer besides its two ends (PS3.15 A.5.3.3)."""
+        # A subject holds no white space.
+        named = [peer for name, peer in self.peers.items() if "".join(name.split()) == destination]
+        receiver = Participant(
+            destination,
+            is_requestor=False,
+            roles=(code.DESTINATION,),
+            ae_title=named[0].ae_title if named else "",
+            host=(named[0].host or "") if named else "",
+        )
+        own = self._self(is_requestor=False, roles=(code.SOURCE,))
+        return _Event(
+            code.TRANSFER_BEGUN,
+            Action.EXECUTE,
+            (own, receiver, self._worker(row)),
+            objects=_study(row),
         )
 
     def _accessed(self, row: AuditRow, action: Action) -> _Event:

@@ -4,15 +4,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
+from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json, raise_refused
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
+    from daemon.actions.jobs import JobsOutcome
     from storage.records import ListedJob
 
 jobs_app = typer.Typer()
 
-JobArgument = Annotated[int, typer.Argument(help="The job's number, as `cxrd jobs list` shows it.")]
+LARGEST_NUMBER = 2**63 - 1
+"""The largest number of a row that the databases know."""
+
+JobArgument = Annotated[
+    int,
+    typer.Argument(help="The job's number, as `cxrd jobs list` shows it.", max=LARGEST_NUMBER),
+]
 
 
 @jobs_app.command("list")
@@ -105,15 +112,16 @@ def _printable(text: str) -> str:
 
 @jobs_app.command("retry")
 def jobs_retry(
-    job_ids: Annotated[list[int] | None, typer.Argument(help="Numbers of the jobs.")] = None,
+    job_ids: Annotated[
+        list[int] | None, typer.Argument(help="Numbers of the jobs.", max=LARGEST_NUMBER)
+    ] = None,
     parked: Annotated[bool, typer.Option("--all-parked", help="Every parked job.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Queue jobs again, due now and with no attempts counted."""
-    from daemon.audit.users import current_user
-    from daemon.deliver.routes import refused_jobs
-    from daemon.worker.bell import ring_all
+    from daemon.actions.actor import Actor
+    from daemon.actions.jobs import ChosenJob, retry_jobs
     from storage.records import JobState
     from storage.store import Store
 
@@ -124,40 +132,40 @@ def jobs_retry(
             wanted += [job.id for job in store.jobs.list(state=JobState.PARKED, limit=None)]
         elif not wanted:
             raise UsageError("name the jobs to retry, or give --all-parked")
-        refused = refused_jobs(settings, store, wanted)
-        allowed = [job_id for job_id in wanted if job_id not in refused]
-        for job_id in allowed:
-            store.jobs.retry(job_id, current_user())
-    ring_all(settings)
-    if as_json:
-        kept = [{"job": job_id, "reason": reason} for job_id, reason in refused.items()]
-        print_json({"queued": allowed, "refused": kept})
-    else:
-        typer.echo(f"{len(allowed)} job(s) queued again")
-    for job_id, reason in refused.items():
-        typer.echo(f"job {job_id} stays as it is: {reason}", err=True)
-    if refused:
-        raise UsageError(f"{len(refused)} job(s) are not queued; see above")
+        outcome = retry_jobs(
+            settings, store, [ChosenJob(job) for job in wanted], Actor.of_process()
+        )
+    if not as_json:
+        typer.echo(f"{len(outcome.done)} job(s) queued again")
+    _show_outcome(outcome, "queued", as_json=as_json)
 
 
 @jobs_app.command("discard")
 def jobs_discard(
-    job_ids: Annotated[list[int], typer.Argument(help="Numbers of the jobs.")],
+    job_ids: Annotated[list[int], typer.Argument(help="Numbers of the jobs.", max=LARGEST_NUMBER)],
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Discard jobs for good; their rows stay as a record."""
-    from daemon.audit.users import current_user
-    from daemon.worker.bell import ring_all
+    from daemon.actions.actor import Actor
+    from daemon.actions.jobs import ChosenJob, discard_jobs
     from storage.store import Store
 
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
-        for job_id in job_ids:
-            store.jobs.discard(job_id, current_user())
-            if not as_json:
-                typer.echo(f"job {job_id} is discarded")
-    # The report of a study no longer waits for an image whose analysis is discarded.
-    ring_all(settings)
+        outcome = discard_jobs(
+            settings, store, [ChosenJob(job) for job in job_ids], Actor.of_process()
+        )
+    if not as_json:
+        for job in outcome.done:
+            typer.echo(f"job {job} is discarded")
+    _show_outcome(outcome, "discarded", as_json=as_json)
+
+
+def _show_outcome(outcome: "JobsOutcome", done: str, *, as_json: bool) -> None:
+    """Print the document, and the refused jobs as errors. Raises UsageError if there are any."""
     if as_json:
-        print_json({"discarded": job_ids})
+        refused = [{"job": one.job, "reason": one.reason} for one in outcome.refused]
+        print_json({done: outcome.done, "refused": refused})
+    lines = [f"job {one.job} stays as it is: {one.reason}" for one in outcome.refused]
+    raise_refused(lines, f"job(s) are not {done}")

@@ -3,11 +3,13 @@
 import contextlib
 import datetime
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from daemon.errors import UsageError
 
 if TYPE_CHECKING:
     from daemon.config.settings import Config
@@ -56,6 +58,16 @@ def progress_bar(total: int, unit: str) -> Iterator[Callable[[int], object]]:
 def print_json(document: Mapping[str, object]) -> None:
     """Print the document of a command in ASCII: it may quote a peer. Times are in ISO 8601."""
     typer.echo(json.dumps(document, indent=1, default=_in_json))
+
+
+def raise_refused(lines: Sequence[str], summary: str) -> None:
+    """Raise UsageError if there are lines: with the only line, or after all of them on stderr."""
+    if len(lines) == 1:
+        raise UsageError(lines[0])
+    for line in lines:
+        typer.echo(line, err=True)
+    if lines:
+        raise UsageError(f"{len(lines)} {summary}; see above")
 
 
 def _in_json(value: object) -> str:

@@ -1,16 +1,23 @@
-"""`cxrd studies`: the studies in doubt, and their release. No logic."""
+"""`cxrd studies`: studies in doubt and their release; work done again. No logic."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, load_config
+from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json, raise_refused
+from daemon.errors import UsageError
 
 if TYPE_CHECKING:
+    from storage.images.by_hand.repetition import Repetition
     from storage.records import HeldStudy
 
 studies_app = typer.Typer()
+
+StudyArgument = Annotated[str, typer.Argument(help="The Study Instance UID.", metavar="STUDY_UID")]
+SourceOption = Annotated[
+    str | None, typer.Option(help="The source, if several sources hold the study.")
+]
 
 
 @studies_app.command("list")
@@ -43,7 +50,7 @@ def _lines(study: "HeldStudy") -> Iterator[str]:
 
 @studies_app.command("release")
 def studies_release(
-    study: Annotated[str, typer.Argument(help="The Study Instance UID.", metavar="STUDY_UID")],
+    study: StudyArgument,
     drop: Annotated[
         list[str] | None,
         typer.Option("--drop", metavar="SOP_UID", help="A film to set aside; may be repeated."),
@@ -52,9 +59,7 @@ def studies_release(
         list[str] | None,
         typer.Argument(help="More films to set aside, after --drop.", metavar="SOP_UID"),
     ] = None,
-    source: Annotated[
-        str | None, typer.Option(help="The source, if several sources hold the study.")
-    ] = None,
+    source: SourceOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Set films of a study in doubt aside, and report the others.
@@ -62,9 +67,8 @@ def studies_release(
     It is refused while the study holds two patients. A film that was sent again is taken as it was
     sent last.
     """
-    from daemon.audit.users import current_user
-    from daemon.errors import UsageError
-    from daemon.worker.bell import ring_all
+    from daemon.actions.actor import Actor
+    from daemon.actions.studies import release_study
     from storage.store import Store
 
     if more and not drop:
@@ -72,6 +76,74 @@ def studies_release(
     dropped = {*(drop or ()), *(more or ())}
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
-        store.studies.release(study, dropped, source=source, actor=current_user())
-    ring_all(settings)
+        key = store.studies.key(study, source)
+        release_study(settings, store, key, dropped, Actor.of_process())
     typer.echo(f"{study} is released, {len(dropped)} film(s) set aside; its report is made again")
+
+
+@studies_app.command("analyse-again")
+def studies_analyse_again(
+    study: StudyArgument,
+    films: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--film",
+            metavar="NUMBER",
+            help="Only this film, by its number in the store; may be repeated.",
+        ),
+    ] = None,
+    source: SourceOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Analyse the films of a study again, then report it.
+
+    The same model makes the same results, and none is sent. Another model makes new results,
+    which are sent.
+    """
+    from daemon.actions.actor import Actor
+    from daemon.actions.studies import analyse_again
+    from storage.store import Store
+
+    settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
+        key = store.studies.key(study, source)
+        repetition = analyse_again(settings, store, key, Actor.of_process(), films)
+    if not as_json:
+        typer.echo(f"{len(repetition.queued)} film(s) of {study} are analysed again")
+    _show_repetition(repetition, "film", as_json=as_json)
+
+
+@studies_app.command("send-again")
+def studies_send_again(
+    study: StudyArgument,
+    to: Annotated[str, typer.Option("--to", metavar="NAME", help="The destination.")],
+    source: SourceOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Deliver the last report of a study and its pictures to one destination again.
+
+    The destination need not have got them before, but it must be one for results of this source.
+    """
+    from daemon.actions.actor import Actor
+    from daemon.actions.studies import send_again
+    from storage.store import Store
+
+    settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
+        key = store.studies.key(study, source)
+        repetition = send_again(settings, store, key, to, Actor.of_process())
+    if not as_json:
+        typer.echo(f"{len(repetition.queued)} object(s) of {study} are sent to {to}")
+    _show_repetition(repetition, "object", as_json=as_json)
+
+
+def _show_repetition(repetition: "Repetition", what: str, *, as_json: bool) -> None:
+    """Print the document, and what is refused as errors. Raises UsageError if there is any."""
+    refused = repetition.refused
+    if as_json:
+        listed = [{"uid": uid, "reason": reason} for uid, reason in refused.items()]
+        print_json({"queued": repetition.queued, "refused": listed})
+    lines = [f"{what} {uid} stays as it is: {reason}" for uid, reason in refused.items()]
+    raise_refused(lines, f"{what}(s) are not queued")

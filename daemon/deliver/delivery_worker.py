@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from daemon.config.destinations import destination_of, picture_contexts, picture_syntax
 from daemon.config.peers import PeerConfig
-from daemon.deliver.routes import refusal
+from daemon.deliver.routes import refusal, why_object_stays
 from daemon.worker.backoff import Backoff
 from daemon.worker.bell import Bell, BellName
 from daemon.worker.lease import Lease
@@ -21,7 +21,7 @@ from dicom_io.send.sender import Sender
 from dicom_io.send.store_status import DUPLICATE, Disposition
 from storage.errors import SpoolUnavailableError, StorageError
 from storage.files.spool import Spool
-from storage.records import Job, JobKind, PendingDelivery, Standing
+from storage.records import Job, JobKind, PendingDelivery
 from storage.store import Store
 
 log = logging.getLogger("courier")
@@ -29,8 +29,6 @@ POLL_SECONDS = 1.0
 """The time between two looks at the queue if no bell rings."""
 IDLE_SECONDS = 1.0
 """The time for which the association stays open after a delivery."""
-_OVER = "the result does not count any more, and does not leave: discard the job"
-_IN_DOUBT = "the study is in doubt, and its results do not leave: see `cxrd studies list`"
 
 
 class DeliveryWorker:
@@ -152,19 +150,11 @@ class DeliveryWorker:
 
     def _deliver(self, job: Job, sender: Sender) -> None:
         delivery = self._store.results.delivery(job)
-        if delivery.is_held:
-            is_over = delivery.object.standing in (Standing.SUPERSEDED, Standing.REJECTED)
-            self._queue.park(job, _OVER if is_over else _IN_DOUBT)
-            return
-        if delivery.object.purged_at is not None:
-            day = delivery.object.purged_at.date()
-            self._queue.park(
-                job, f"the object was purged on {day} and cannot be sent: discard the job"
-            )
-            return
-        refused = refusal(self._routing, delivery.object.source, self._name)
-        if refused is not None:
-            self._queue.park(job, refused)
+        reason = why_object_stays(delivery) or refusal(
+            self._routing, delivery.object.source, self._name
+        )
+        if reason is not None:
+            self._queue.park(job, reason)
             return
         try:
             data = self._spool.read(delivery.object.spool_path, delivery.object.sha256)

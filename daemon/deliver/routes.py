@@ -1,13 +1,16 @@
-"""Deliveries that the routing table does not allow: parked, with the operator's way out."""
+"""Deliveries that may not leave: parked, with the operator's way out."""
 
 import logging
-from collections.abc import Iterable, Mapping
 
 from daemon.config.routing import Routing
 from daemon.config.settings import Config
+from storage.records import PendingDelivery, Standing
 from storage.store import Store
 
 log = logging.getLogger("courier")
+
+_OVER = "the result does not count any more, and does not leave: discard the job"
+_IN_DOUBT = "the study is in doubt, and its results do not leave: see `cxrd studies list`"
 
 
 def refusal(routing: Routing, source: str, destination: str) -> str | None:
@@ -40,18 +43,23 @@ def park_refused(config: Config, store: Store) -> None:
             log.error("%s: %d delivery(ies) are parked: %s", route.destination, count, reason)
 
 
-def refused_jobs(config: Config, store: Store, job_ids: Iterable[int]) -> Mapping[int, str]:
-    """Return the reason for each of these jobs that is a delivery the table does not allow.
+def why_not_sent(config: Config, delivery: PendingDelivery) -> str | None:
+    """Return the reason why a delivery would be parked before it is tried; None if it may leave.
 
-    A delivery to a peer that is not a destination any more is not among them: it may wait.
+    A delivery to a peer that is not a destination any more may wait for it.
     """
-    destinations = {peer.name for peer in config.destinations}
-    found = {}
-    for job_id in job_ids:
-        route = store.outbox.route(job_id)
-        if route is None or route.destination not in destinations:
-            continue
-        reason = refusal(config.routing, route.source, route.destination)
-        if reason is not None:
-            found[job_id] = reason
-    return found
+    reason = why_object_stays(delivery)
+    if reason is None and delivery.destination in {peer.name for peer in config.destinations}:
+        reason = refusal(config.routing, delivery.object.source, delivery.destination)
+    return reason
+
+
+def why_object_stays(delivery: PendingDelivery) -> str | None:
+    """Return the reason why an object does not leave to any destination; None if it may."""
+    if delivery.is_held:
+        is_over = delivery.object.standing in (Standing.SUPERSEDED, Standing.REJECTED)
+        return _OVER if is_over else _IN_DOUBT
+    if delivery.object.purged_at is not None:
+        day = delivery.object.purged_at.date()
+        return f"the object was purged on {day} and cannot be sent: discard the job"
+    return None

@@ -6,14 +6,7 @@ from collections.abc import Collection, Sequence
 
 from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.object_files import written_objects
-from daemon.config.destinations import (
-    destinations_of,
-    kinds_for,
-    of_kind,
-    report_form,
-    report_forms,
-)
-from daemon.config.peers import PeerConfig
+from daemon.config.products import destinations_of, objects_for, report_forms
 from daemon.config.settings import Config
 from daemon.report.study_report import (
     analysed_images,
@@ -36,7 +29,6 @@ from storage.records import (
     Job,
     JobKind,
     JobState,
-    ObjectKind,
     ObjectRecord,
     StudyKey,
     StudyResults,
@@ -196,23 +188,9 @@ class StudyReporter:
         return [
             Delivery(record.sop_instance_uid, peer.name)
             for peer in destinations_of(self._config, source)
-            for kind in kinds_for(peer)
-            for record in _of_peer(kind, peer, reports, analysed)
+            for record in objects_for(peer, reports, analysed)
             if record.purged_at is None
         ]
-
-
-def _of_peer(
-    kind: ObjectKind,
-    peer: PeerConfig,
-    reports: Sequence[ObjectRecord],
-    analysed: Sequence[Instance],
-) -> list[ObjectRecord]:
-    if kind is ObjectKind.REPORT:
-        return [record for record in reports if record.form == report_form(peer).name]
-    return [
-        record for item in analysed for record in of_kind(kind, peer.picture_form, item.objects)
-    ]
 
 
 def _nothing_to_report(study: StudyResults) -> str:

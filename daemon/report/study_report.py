@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from daemon.analyse.result_objects import SERIES_NUMBERS, BuiltObject
-from daemon.config.destinations import of_kind
 from daemon.config.picture_form import DEFAULT_FORM, PictureForm
+from daemon.config.products import of_kind
 from daemon.words.reasons import PURGED
 from dicom_io.errors import NotDicomError
 from dicom_io.gate.reasons import RESULTS, Reason

@@ -31,6 +31,8 @@ class AuditKind(StrEnum):
     JOB_PARKED = "job_parked"
     JOB_RETRIED = "job_retried"
     JOB_DISCARDED = "job_discarded"
+    ANALYSIS_REQUESTED = "analysis_requested"
+    DELIVERY_REQUESTED = "delivery_requested"
     DATA_EXPORTED = "data_exported"
     LOGIN = "login"
     PURGED = "purged"

@@ -281,6 +281,11 @@ def append_all(connection: Connection, entries: Sequence[AuditEntry], now: datet
     connection.execute(_APPEND, rows)
 
 
+def last_number(connection: Connection) -> int:
+    """Return the number of the last row; 0 for an empty trail."""
+    return _head(connection).number
+
+
 def timestamp(value: datetime) -> str:
     """Return a time in the format of the trail, in which text order is time order."""
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

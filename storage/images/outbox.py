@@ -40,13 +40,6 @@ class Outbox:
             rows = connection.execute(query.distinct().order_by(*columns)).all()
         return tuple(Route(row.source, row.destination) for row in rows)
 
-    def route(self, job_id: int) -> Route | None:
-        """Return the route of a DELIVER job; None for another job or an unknown number."""
-        query = _of_deliveries(select(objects.c.source, deliveries.c.destination))
-        with self._database.reading() as connection:
-            row = connection.execute(query.where(jobs.c.id == job_id)).one_or_none()
-        return Route(row.source, row.destination) if row is not None else None
-
     def park(self, route: Route, reason: str) -> int:
         """Park the queued deliveries of a route; return their number.
 

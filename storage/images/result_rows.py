@@ -43,7 +43,7 @@ def record_result(
     """Record the result of a report job; see `Results.record_report`."""
     record_objects(connection, objects, now)
     for delivery in deliveries:
-        _queue_delivery(connection, delivery, now)
+        queue_delivery(connection, delivery, now)
     row = {
         **asdict(key),
         "status": status,
@@ -159,7 +159,8 @@ def _restore_reported(key: StudyKey, now: datetime) -> Update:
     )
 
 
-def _queue_delivery(connection: Connection, delivery: Delivery, now: datetime) -> None:
+def queue_delivery(connection: Connection, delivery: Delivery, now: datetime) -> None:
+    """Queue a delivery, unless it was queued before."""
     job_id = enqueue_once(
         connection,
         JobKind.DELIVER,

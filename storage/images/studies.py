@@ -1,6 +1,6 @@
-"""Studies in doubt, for operators: which they are, and their release."""
+"""Studies in the hands of operators: those in doubt and their release, and work done again."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -8,16 +8,19 @@ from sqlalchemy import select, update
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.errors import StudyHeldError, UnknownRecordError
+from storage.images.by_hand import repetition
+from storage.images.by_hand.repetition import Repetition
+from storage.images.by_hand.seen import SeenStudy, require_unchanged, see
 from storage.images.doubt import films_by_patient, find_hold, replaced_films
 from storage.images.lookup import find_study, of_study
 from storage.queue.transitions import enqueue, lock_study
-from storage.records import HeldStudy, JobKind, StudyKey, StudyStatus
+from storage.records import Delivery, HeldStudy, JobKind, StudyKey, StudyStatus
 from storage.tables.database import Database
 from storage.tables.schema import instances, studies
 
 
 class Studies:
-    """The studies that are held, and their release by an operator."""
+    """The studies that are held, and the acts of operators on studies."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -40,6 +43,67 @@ class Studies:
                     found.append(HeldStudy(key, hold, row.updated_at, films))
         return tuple(found)
 
+    def seen(self, key: StudyKey) -> SeenStudy:
+        """Return the present state of a study, for an act on it later."""
+        with self._database.reading() as connection:
+            return see(connection, key, self._now())
+
+    def key(self, study_instance_uid: str, source: str | None = None) -> StudyKey:
+        """Return the name of a study: of this source, or of the only source that has it.
+
+        Raises UnknownRecordError, AmbiguousStudyError.
+        """
+        with self._database.reading() as connection:
+            key = find_study(connection, study_instance_uid, source)
+            known = select(instances.c.id).where(of_study(instances, key)).limit(1)
+            if connection.scalar(known) is None:
+                raise UnknownRecordError(f"there is nothing of study {study_instance_uid}")
+        return key
+
+    def analyse_again(
+        self,
+        key: StudyKey,
+        films: Collection[int] | None = None,
+        *,
+        actor: str = "",
+        host: str = "",
+        seen: SeenStudy | None = None,
+    ) -> Repetition:
+        """Queue the analyses of a study again, of all its films or of those with these numbers.
+
+        The end of each analysis queues the report. The same model makes the same objects, so that
+        no report is new and no object is sent; another model makes new ones. A film is refused if
+        it was purged, rejected, set aside or replaced, or if its analysis waits or runs.
+
+        `actor` is the user and `host` the address of the user, for the audit trail. With `seen`
+        a study that has changed since stays as it is: ChangedMeanwhileError says how. Raises
+        UnknownRecordError, StudyHeldError.
+        """
+        now = self._now()
+        act = AuditEntry(AuditKind.ANALYSIS_REQUESTED, actor=actor, host=host)
+        with self._database.writing() as connection:
+            return repetition.analyse_again(connection, key, films, act, seen, now)
+
+    def send_again(
+        self,
+        key: StudyKey,
+        wanted: Sequence[Delivery],
+        *,
+        actor: str = "",
+        host: str = "",
+        seen: SeenStudy | None = None,
+    ) -> Repetition:
+        """Queue deliveries of results of a study to one destination, delivered before or not.
+
+        A result that is in doubt, rejected, superseded or purged, or that waits to be sent or is
+        being sent, is refused. `actor`, `host` and `seen` are those of `analyse_again`. Raises
+        StudyHeldError, ChangedMeanwhileError.
+        """
+        now = self._now()
+        act = AuditEntry(AuditKind.DELIVERY_REQUESTED, actor=actor, host=host)
+        with self._database.writing() as connection:
+            return repetition.send_again(connection, key, wanted, act, seen, now)
+
     def release(
         self,
         study_instance_uid: str,
@@ -47,20 +111,25 @@ class Studies:
         *,
         source: str | None = None,
         actor: str = "",
+        host: str = "",
+        seen: SeenStudy | None = None,
     ) -> StudyKey:
         """Set films of a held study aside, and report the study again; return its name.
 
         `drop` names films by SOP Instance UID. Revisions that a later one has replaced are set
         aside, too: the operator says that the later one is right. Without `source` the study is
-        that of the only source that has it. `actor` is the user, for the audit trail.
+        that of the only source that has it. `actor`, `host` and `seen` are those of
+        `analyse_again`.
 
         Raises UnknownRecordError for a UID that is not in the study, StudyHeldError if the study
-        is not held or still in doubt, AmbiguousStudyError. Then nothing is changed.
+        is not held or still in doubt, AmbiguousStudyError, ChangedMeanwhileError. Then nothing is
+        changed.
         """
         now = self._now()
         with self._database.writing() as connection:
             key = find_study(connection, study_instance_uid, source)
             lock_study(connection, key)
+            require_unchanged(connection, key, seen)
             known = set(
                 connection.scalars(
                     select(instances.c.sop_instance_uid).where(
@@ -98,6 +167,7 @@ class Studies:
             entry = AuditEntry(
                 AuditKind.STUDY_RELEASED,
                 actor=actor,
+                host=host,
                 subject=subject_of(study=key.study_instance_uid, source=key.source),
                 detail=f"set aside: {dropped or 'no film'}; {len(replaced)} earlier revision(s)",
             )

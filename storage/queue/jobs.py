@@ -10,6 +10,7 @@ the results of that worker are not recorded.
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVarTuple
 
@@ -17,7 +18,13 @@ from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, upd
 
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.audit.trail import append
-from storage.errors import JobEndedError, JobRunningError, UnknownJobError
+from storage.errors import (
+    ChangedMeanwhileError,
+    JobEndedError,
+    JobRunningError,
+    UnknownJobError,
+)
+from storage.queue.seen import SeenJob, change_of
 from storage.queue.transitions import UNCLAIMED, enqueue, is_held, settle
 from storage.records import Job, JobKind, JobState, StudyKey
 from storage.tables.database import Database
@@ -186,23 +193,35 @@ class Jobs:
                 ).rowcount
         return moved
 
-    def retry(self, job_id: int, actor: str = "") -> Job:
+    def retry(
+        self, job_id: int, actor: str = "", *, host: str = "", seen: SeenJob | None = None
+    ) -> Job:
         """Queue a job again, with its attempts reset. Raises UnknownJobError, JobRunningError.
 
-        `actor` is the user, for the audit trail.
+        `actor` is the user and `host` the address of the user, for the audit trail. With `seen`
+        a job that has changed since stays as it is: ChangedMeanwhileError says how.
         """
         now = self._now()
-        fresh = {"state": JobState.QUEUED, "attempts": 0, "not_before": now}
-        return self._change(job_id, fresh, now, AuditKind.JOB_RETRIED, actor)
+        fresh = {
+            "state": JobState.QUEUED,
+            "attempts": 0,
+            "generation": jobs.c.generation + 1,
+            "not_before": now,
+        }
+        entry = AuditEntry(AuditKind.JOB_RETRIED, actor=actor, host=host)
+        return self._change(job_id, fresh, now, entry, seen)
 
-    def discard(self, job_id: int, actor: str = "") -> Job:
+    def discard(
+        self, job_id: int, actor: str = "", *, host: str = "", seen: SeenJob | None = None
+    ) -> Job:
         """Discard a job permanently. Raises UnknownJobError, JobRunningError, JobEndedError.
 
-        `actor` is the user, for the audit trail.
+        `actor`, `host` and `seen` are those of `retry`.
         """
         discarded = {"state": JobState.DISCARDED}
         ended = (JobState.DONE, JobState.DISCARDED)
-        return self._change(job_id, discarded, self._now(), AuditKind.JOB_DISCARDED, actor, ended)
+        entry = AuditEntry(AuditKind.JOB_DISCARDED, actor=actor, host=host)
+        return self._change(job_id, discarded, self._now(), entry, seen, ended)
 
     def subjects(
         self, kind: JobKind, among: Collection[str], states: Collection[JobState]
@@ -264,30 +283,32 @@ class Jobs:
         job_id: int,
         values: dict[str, Any],
         now: datetime,
-        kind: AuditKind,
-        actor: str,
+        act: AuditEntry,
+        seen: SeenJob | None,
         refused: Collection[JobState] = (),
     ) -> Job:
-        """Change a job that is neither running nor in a refused state."""
+        """Change a job that is neither running nor in a refused state; `act` lacks its subject."""
         statement = (
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state.not_in((JobState.RUNNING, *refused)))
             .values(**values, updated_at=now)
             .returning(*jobs.c)
         )
+        if seen is not None:
+            statement = statement.where(seen.is_unchanged())
         with self._database.writing() as connection:
             row = connection.execute(statement).mappings().first()
             if row is not None:
                 changed = Job(**row)
-                entry = AuditEntry(
-                    kind,
-                    actor=actor,
-                    subject=_audit_subject(connection, changed),
-                    detail=changed.kind,
-                )
-                append(connection, entry, now)
+                subject = _audit_subject(connection, changed)
+                append(connection, replace(act, subject=subject, detail=changed.kind), now)
                 return changed
         job = self.get(job_id)
+        if seen is not None:
+            with self._database.reading() as connection:
+                change = change_of(connection, job, seen)
+            if change is not None:
+                raise ChangedMeanwhileError(change)
         if job.state in refused:
             raise JobEndedError(f"{job.kind} job {job.id} is {job.state}: nothing to discard")
         raise JobRunningError(f"{job.kind} job {job.id} is running: try again when it is not")

@@ -41,6 +41,8 @@ REPORTER = Reporter(
 STUDY = "study=1.2.3 instance=1.2.3.4 sop_class=1.2.840.10008.5.1.4.1.1.1.1"
 SENT = "study=1.2.3 object=2.25.7 sop_class=1.2.840.10008.5.1.4.1.1.88.34"
 
+ASKED = "study=1.2.3 source=ct destination=pacs"
+
 
 def row(kind: AuditKind, *, outcome: AuditOutcome = AuditOutcome.SUCCESS, **cells: Any) -> AuditRow:
     values = {"actor": "CT1", "host": "10.0.0.7", "subject": "", "detail": "", **cells}
@@ -91,6 +93,8 @@ def event_of(root: ET.Element) -> tuple[str, str, str, list[str]]:
         (AuditKind.STUDY_HELD, {"subject": "study=1.2.3"}, ("110103", "U", "0", [])),
         (AuditKind.STUDY_RELEASED, {"subject": "study=1.2.3"}, ("110103", "U", "0", [])),
         (AuditKind.REVIEWED, {"subject": STUDY}, ("110103", "U", "0", [])),
+        (AuditKind.ANALYSIS_REQUESTED, {"subject": "study=1.2.3"}, ("110103", "R", "0", [])),
+        (AuditKind.DELIVERY_REQUESTED, {"subject": ASKED}, ("110102", "E", "0", [])),
         (AuditKind.OBJECT_DELIVERED, {"subject": SENT}, ("110104", "R", "0", [])),
         (AuditKind.COMMITMENT_RECEIVED, {"subject": "study=1.2.3"}, ("110103", "R", "0", [])),
         (AuditKind.COMMITMENT_GIVEN, {"subject": "transaction=7"}, ("110113", "E", "0", [])),
@@ -138,7 +142,7 @@ def test_a_failure_has_its_severity(kind: AuditKind, indicator: str) -> None:
 
 def test_every_kind_has_a_valid_message() -> None:
     for kind in AuditKind:
-        for subject in ("", STUDY, SENT):
+        for subject in ("", STUDY, SENT, ASKED):
             message_of(row(kind, subject=subject, detail="new, revision 1"))
     message_of(row("of_a_later_version"))  # type: ignore[arg-type]
 
@@ -197,6 +201,17 @@ def test_a_delivery_names_the_destination_and_its_address() -> None:
         "NetworkAccessPointTypeCode": "2",
         "role": "110152",
     }
+
+
+def test_a_delivery_by_request_names_the_person_and_both_ends() -> None:
+    own, destination, person = participants(
+        message_of(row(AuditKind.DELIVERY_REQUESTED, actor="alice", subject=ASKED))
+    )
+    assert (own["role"], own["UserIsRequestor"]) == ("110153", "false")
+    assert (destination["UserID"], destination["AlternativeUserID"]) == ("pacs", "AETITLES=ARCHIVE")
+    assert (destination["role"], destination["NetworkAccessPointID"]) == ("110152", "10.0.0.4")
+    assert (person["UserID"], person["UserIsRequestor"]) == ("alice", "true")
+    assert person["NetworkAccessPointID"] == "10.0.0.7"
 
 
 def test_findings_and_configuration_values_are_not_in_messages(store: Store) -> None:

@@ -17,6 +17,7 @@ from daemon.preflight import checks
 from daemon.preflight.result import CheckResult
 from storage.files.spool import make_spool
 from storage.store import Store
+from tests.builders.store_rows import SOURCE
 from tests.tools.cli import cxrd
 from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port
@@ -104,7 +105,7 @@ def documented_keys() -> dict[str, set[str]]:
         table = table.replace(f"(`{value}`)", "")
     return {
         command: set(re.findall(r"`(\w+)`", keys))
-        for command, keys in re.findall(r"^\| `(cxrd [a-z ]+)` \| (.*) \|$", table, re.MULTILINE)
+        for command, keys in re.findall(r"^\| `(cxrd [a-z -]+)` \| (.*) \|$", table, re.MULTILINE)
     }
 
 
@@ -114,7 +115,7 @@ def test_json_documents_have_the_documented_keys(
     well = CheckResult("model", True, "sound")
     monkeypatch.setattr(checks, "check_model", lambda _config: well)
     peers = [
-        {"name": "other", "ae_title": "OTHER", "sends": True},
+        {"name": SOURCE, "ae_title": "MODALITY", "sends": True},
         {"name": "pacs", "ae_title": "P", "host": HOST, "port": 4242, "receives": ["report"]},
     ]
     ports = {"listener": {"port": free_port()}, "web": {"port": free_port()}}
@@ -129,12 +130,16 @@ def test_json_documents_have_the_documented_keys(
         "cxrd audit verify": ["audit", "verify"],
         "cxrd jobs list": ["jobs", "list"],
         "cxrd jobs show": ["jobs", "show", number],
-        "cxrd jobs retry": ["jobs", "retry", number],
-        "cxrd jobs discard": ["jobs", "discard", number],
+        "cxrd jobs retry": ["jobs", "retry", number, "4711"],
+        "cxrd jobs discard": ["jobs", "discard", number, "4711"],
+        "cxrd studies analyse-again": ["studies", "analyse-again", "2.25.82"],
+        "cxrd studies send-again": ["studies", "send-again", "2.25.82", "--to", "pacs"],
     }
     expected = documented_keys()
     assert set(expected) == set(commands)
     expected["cxrd jobs list"] |= expected["cxrd jobs show"]
+    # A second request is refused while the first waits.
+    assert cxrd("studies", "analyse-again", "2.25.82", cwd=parked).returncode == 0
     for command, arguments in commands.items():
         done = cxrd(*arguments, "--json", cwd=parked)
         assert keys_of(json.loads(done.stdout)) == expected[command], command

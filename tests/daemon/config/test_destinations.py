@@ -3,16 +3,15 @@
 import pytest
 from pydantic import ValidationError
 
-from daemon.config.destinations import (
-    classes_for,
+from daemon.config.destinations import classes_for, picture_contexts
+from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.picture_form import DEFAULT_FORM, PictureForm
+from daemon.config.products import (
     forms_to_build,
     kinds_for,
     kinds_to_build,
-    picture_contexts,
     report_forms,
 )
-from daemon.config.peers import PeerConfig, PictureSyntax, Product
-from daemon.config.picture_form import DEFAULT_FORM, PictureForm
 from daemon.config.settings import Config
 from dicom_io.objects.classes import RESULT_CLASSES
 from dicom_io.objects.compression import JPEG_BASELINE, RLE

@@ -23,21 +23,12 @@ def test_queued_deliveries_are_named_by_source_and_destination(store: Store) -> 
     queue_delivery(store, "9.4", "", "north")
     done = store.jobs.claim([JobKind.DELIVER], "courier", LEASE, lane="south")
     assert done is not None
-    assert store.outbox.route(done.id) == Route("north", "south")
     store.results.record_delivery(done, 0x0000)
     assert store.outbox.queued_routes() == (
         Route("", "north"),
         Route("north", "north"),
         Route("south", "north"),
     )
-
-
-def test_only_a_delivery_has_a_route(store: Store) -> None:
-    queue_delivery(store, "9.1", "north", "north")
-    routes = {job.kind: store.outbox.route(job.id) for job in store.jobs.list()}
-    assert routes[JobKind.DELIVER] == Route("north", "north")
-    assert routes[JobKind.REPORT] is routes[JobKind.ANALYSE] is None
-    assert store.outbox.route(999) is None
 
 
 def test_a_route_is_parked_and_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Acts of operators on studies: what they saw, and work that is requested again."""
