@@ -4,6 +4,7 @@ Rows are only added. The newest row of a film, a label and a reviewer counts; wi
 nor remark it takes the earlier ones back.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -166,6 +167,28 @@ class Reviews:
         )
         with self._database.reading() as connection:
             return tuple(ReviewedLabel(**row) for row in connection.execute(query).mappings())
+
+    def logits_of(self, model_sha256: str, most: int) -> list[tuple[float, ...]]:
+        """Return the logits of the newest films that a model analysed, at most so many.
+
+        Those of a film are in the order of its findings.
+        """
+        films = (
+            select(instances.c.id)
+            .where(instances.c.model_sha256 == model_sha256, counts())
+            .order_by(instances.c.id.desc())
+            .limit(most)
+        )
+        query = (
+            select(findings.c.instance_id, findings.c.logit)
+            .where(findings.c.instance_id.in_(films))
+            .order_by(findings.c.instance_id, findings.c.position)
+        )
+        found: dict[int, list[float]] = defaultdict(list)
+        with self._database.reading() as connection:
+            for instance_id, logit in connection.execute(query):
+                found[instance_id].append(logit)
+        return [tuple(logits) for logits in found.values()]
 
 
 def load_reviews(connection: Connection, condition: ColumnElement[bool]) -> tuple[Review, ...]:

@@ -6,32 +6,23 @@ The commands import numeric libraries when they run, so that the help needs none
 import datetime
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_model.calibrate.goal import MAX_FALSE_CALLS, Goal
-from cxr_model.predict.choices import Prevalence, Sharing
-from daemon.cli.evaluate import PredictionsOption, evaluate
-from daemon.cli.train import train, train_check
+from cxr_model.calibrate.goal import Goal
+from daemon.cli.bundles.calibrate import (
+    FalseCallsOption,
+    SpecificityOption,
+    WithReviews,
+    calibrate,
+)
+from daemon.cli.bundles.evaluate import evaluate
+from daemon.cli.bundles.train import train, train_check
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from cxr_model.calibrate.calibration import Calibration
-    from cxr_model.data.predictions import Predictions
     from cxr_model.predict.bundle import Bundle
-
-FalseCallsOption = Annotated[
-    float | None,
-    typer.Option(
-        help="At most these false calls per film without findings, on these predictions; "
-        f"default: {MAX_FALSE_CALLS}."
-    ),
-]
-SpecificityOption = Annotated[
-    float | None,
-    typer.Option(help="Instead: at least this specificity, finding by finding."),
-]
 
 model_app = typer.Typer()
 
@@ -102,101 +93,7 @@ def show(
     typer.echo(reference_sentence(difference))
 
 
-@model_app.command()
-def calibrate(
-    predictions: Annotated[
-        Path,
-        typer.Option(help="CSV (or .csv.gz): image, patient_id, prob_<label>…, y_<label>…"),
-    ],
-    out: Annotated[Path, typer.Option(help="The calibration.json to write.")],
-    method: Annotated[
-        list[Sharing] | None,
-        typer.Option(
-            help="Ways to fit the curves of all labels; repeat for more. The best on left-out "
-            "patients is taken. Default: common, platt and beta."
-        ),
-    ] = None,
-    prevalence: Annotated[
-        str,
-        typer.Option(
-            help="Prevalence that the probabilities hold for: sample (that of PREDICTIONS, or of "
-            "--local), nih (the whole label table of ChestX-ray14), or a CSV: label, prevalence."
-        ),
-    ] = Prevalence.SAMPLE,
-    local: PredictionsOption = None,
-    bundle: Annotated[
-        Path | None, typer.Option(help="Bundle that gave PREDICTIONS, before its calibration.")
-    ] = None,
-    bundle_out: Annotated[
-        Path | None, typer.Option(help="Folder for BUNDLE with the new curves and thresholds.")
-    ] = None,
-    max_false_calls: FalseCallsOption = None,
-    specificity: SpecificityOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of the cross-validation over patients.")] = 0,
-) -> None:
-    """Fit a calibration curve per label; they are selected on patients left out of the fit.
-
-    With --local, predictions of a site, the offset of each curve is refitted to its prevalence.
-    """
-    from cxr_model.calibrate.calibration import calibrate as fit
-    from cxr_model.calibrate.calibration import refit_offsets
-    from cxr_model.calibrate.prevalence import target_prevalence
-    from cxr_model.calibrate.selection import DEFAULT_METHODS
-    from cxr_model.data.predictions import Predictions
-    from cxr_model.evaluate.text import slope_line
-    from cxr_model.evaluate.unseen import (
-        CROSS_VALIDATED,
-        calibration_record,
-        left_out_slope,
-        slope_of,
-    )
-
-    if (bundle is None) is not (bundle_out is None):
-        raise UsageError("--bundle and --bundle-out belong together: give both or neither")
-    goal = Goal.of(max_false_calls=max_false_calls, specificity=specificity)
-    if local is not None and prevalence != Prevalence.SAMPLE:
-        raise UsageError("--local takes the prevalence of the site: leave out --prevalence")
-    fitted = Predictions.from_csv(predictions)
-    target = target_prevalence(prevalence, fitted.labels)
-    methods = tuple(method or DEFAULT_METHODS)
-    calibration = fit(fitted, methods=methods, seed=seed, prevalence=target)
-    if local is None:
-        slope, measured = left_out_slope(fitted, methods=methods, seed=seed), CROSS_VALIDATED
-    else:
-        fitted = Predictions.from_csv(local)
-        slope, measured = slope_of(calibration.apply(fitted), seed=seed), "patients of the site"
-        calibration = refit_offsets(calibration, fitted)
-    calibration.save(out)
-    for label, curve in calibration.to_card().items():
-        # A site's table may lack labels, whose curves stay.
-        share = calibration.prevalence.get(label)
-        shown = "not in the table of the site" if share is None else f"{share:.4f}"
-        typer.echo(f"{label:<20} {curve['method']:<9} {shown}")
-    typer.echo(slope_line(slope.value, slope.low, slope.high))
-    typer.echo(f"calibration: {out}; score it on other patients with `cxrd model evaluate`")
-    if bundle is not None and bundle_out is not None:
-        agreement = calibration_record(calibration, slope, measured)
-        _write_recalibrated(bundle, bundle_out, calibration, fitted, agreement, goal)
-
-
-def _write_recalibrated(
-    bundle: Path,
-    out: Path,
-    calibration: "Calibration",
-    fitted: "Predictions",
-    agreement: dict[str, Any],
-    goal: Goal,
-) -> None:
-    from cxr_model.calibrate.operating_point import recalibrate_bundle
-    from cxr_model.predict.bundle import Bundle
-
-    renewed = recalibrate_bundle(
-        Bundle.load(bundle), calibration, fitted, agreement, goal=goal, now=_now()
-    )
-    renewed.save(out)
-    typer.echo(f"bundle: {out}, sha256 {renewed.sha256}")
-
-
+model_app.command(cls=WithReviews)(calibrate)
 model_app.command()(evaluate)
 
 

@@ -101,11 +101,11 @@ def recalibrate(
         curves[label] = present[label].rescaled(slope, intercept)
         moved = slope * logit(thresholds[label]) + intercept
         thresholds[label] = float(sigmoid(moved))
-    columns = [LABELS.index(label) for label in labels]
     kept = bundle.card.calibration
+    shifts = _of_others(kept.get("shifts"), labels)
     prevalence = {
+        **expected_prevalence(curves, LABELS, site_logits),
         **_of_others(kept.get("prevalence"), labels),
-        **expected_prevalence(curves, labels, site_logits[:, columns]),
     }
     report = {each.label: _report(each, steps) for each in evidence if each.label in labels}
     calibration = Calibration(
@@ -113,7 +113,7 @@ def recalibrate(
         PatientSet.of(fitted.patients),
         report,
         prevalence,
-        _of_others(kept.get("shifts"), labels),
+        shifts and {**dict.fromkeys(labels, 0.0), **shifts},
     )
     return Recalibration(calibration, thresholds, fitted, evidence)
 

@@ -15,6 +15,7 @@ from cxr_model.calibrate.reviews.recalibrate import (
 )
 from cxr_model.data.patients import PatientSet
 from cxr_model.errors import CalibrationError, PatientOverlapError
+from cxr_model.evaluate.unseen import calibration_record, slope_of
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.curves import calibrators_from_card, logit, sigmoid
@@ -130,11 +131,13 @@ def test_a_new_bundle_records_the_reviews_and_no_former_metrics() -> None:
     made = bundle()
     made = made.with_card(replace(made.card, metrics={"held_out": {"mean_auc": 0.8}}))
     found = recalibrate(made, reviewed(0.1, MASS), site()[0])
-    new = recalibrated_bundle(made, found, {"slope": 1.0, "slope_95": [0.8, 1.2]}, NOW)
+    record = calibration_record(found.calibration, slope_of(found.fitted), "reviews")
+    new = recalibrated_bundle(made, found, record, NOW)
     new.card.check()
-    record = new.card.provenance["recalibrated"]
-    assert (record["from_sha256"], record["findings"]) == (made.sha256, ["Mass"])
-    assert record["outcomes"] == "reviews of the site"
+    assert set(new.card.calibration["prevalence"]) == set(LABELS)
+    origin = new.card.provenance["recalibrated"]
+    assert (origin["from_sha256"], origin["findings"]) == (made.sha256, ["Mass"])
+    assert origin["outcomes"] == "reviews of the site"
     assert "moved with the curves" in new.card.operating_point["moved"]
     assert new.card.metrics == {}
     curve = calibrators_from_card(new.card.calibrators)["Mass"]
@@ -168,3 +171,13 @@ def test_outcomes_not_known_have_no_weight() -> None:
         curve_at(whole, "Mass", places), abs=0.15
     )
     assert logit(sigmoid(places)) == pytest.approx(places)
+
+
+def test_shifts_of_fitted_curves_end() -> None:
+    """A curve that is fitted to the site is no longer moved from one prevalence to another."""
+    made = bundle()
+    tables = {"shifts": dict.fromkeys(LABELS, -0.7), "prevalence": dict.fromkeys(LABELS, 0.03)}
+    made = made.with_card(replace(made.card, calibration=tables))
+    found = recalibrate(made, reviewed(0.1, MASS), site()[0]).calibration
+    assert (found.shifts["Mass"], found.shifts["Hernia"]) == (0.0, -0.7)
+    assert (found.prevalence["Hernia"], found.prevalence["Mass"] > 0.1) == (0.03, True)

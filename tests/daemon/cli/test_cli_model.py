@@ -29,7 +29,7 @@ from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.choices import Device
 from cxr_model.train import training
 from cxr_model.train.config import Initialisation, Precision, TrainingConfig
-from daemon.cli.train import train
+from daemon.cli.bundles.train import train
 from tests.builders.images.films_on_disk import simple_dataset
 from tests.builders.made_models import random_network
 from tests.servers.file_server import FileServer, serve
