@@ -106,6 +106,14 @@ class Status:
             counts = connection.execute(select(*in_state)).one()
         return dict(zip(InstanceState, counts, strict=True))
 
+    def held_count(self) -> int:
+        """Return the number of studies that are in doubt."""
+        query = (
+            select(func.count()).select_from(studies).where(studies.c.status == StudyStatus.HELD)
+        )
+        with self._database.reading() as connection:
+            return connection.scalar(query) or 0
+
     def recent_instances(self, limit: int) -> tuple[RecentInstance, ...]:
         """Return the images received last, newest first."""
         present = (

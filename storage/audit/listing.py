@@ -4,6 +4,7 @@ A page looks through a bounded number of rows, and says where the next page goes
 that matches few of a million rows answers as fast as one that matches all.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -98,6 +99,13 @@ class AuditList:
                 query = query.order_by(_NUMBER.desc()).limit(limit)
                 found += [AuditRow(*row) for row in connection.execute(query)]
         return tuple(sorted(found, key=lambda row: -row.number)[:limit])
+
+    def count_after(self, number: int, without: Collection[AuditKind], most: int) -> int:
+        """Return the number of rows after a row, without those of some kinds; at most `most`."""
+        query = select(_NUMBER).where(number < _NUMBER, audit_events.c.kind.not_in(without))
+        counted = select(func.count()).select_from(query.limit(most).subquery())
+        with self._database.reading() as connection:
+            return connection.scalar(counted) or 0
 
     def _boundary(self, connection: Connection, wanted: AuditFilter, first: int, last: int) -> int:
         """Return the number of the last row that a page looks through."""

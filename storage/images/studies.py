@@ -26,12 +26,13 @@ class Studies:
         self._database = database
         self._now = clock
 
-    def held(self) -> tuple[HeldStudy, ...]:
-        """Return the studies that are in doubt, held longest first."""
+    def held(self, limit: int | None = None) -> tuple[HeldStudy, ...]:
+        """Return the studies that are in doubt, held longest first, or the first of them."""
         query = (
             select(studies)
             .where(studies.c.status == StudyStatus.HELD)
             .order_by(studies.c.updated_at, studies.c.source, studies.c.study_instance_uid)
+            .limit(limit)
         )
         found = []
         with self._database.reading() as connection:
