@@ -1,4 +1,4 @@
-"""Style sheets and scripts, as files of the package; they need no login."""
+"""Style sheets and scripts, as files of the packages; they need no login."""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -6,6 +6,7 @@ from importlib.resources import files
 from starlette.requests import Request
 from starlette.responses import Response
 
+from daemon.charts.chart import stylesheet
 from daemon.web.entry import Entry
 from daemon.web.problems import NotFoundError
 
@@ -20,6 +21,8 @@ def static_entries() -> Sequence[Entry]:
         for item in folder.iterdir()
         if (kind := TYPES.get(item.name[item.name.rfind(".") :])) is not None
     }
+
+    found["charts.css"] = (stylesheet().encode(), TYPES[".css"])
 
     def static_file(request: Request) -> Response:
         name = request.path_params["name"]
