@@ -98,7 +98,7 @@ ROOMS = {
         "charts": "",
         "batch": "errors config analyse charts",
         "actions": "errors config worker audit deliver",
-        "web": "errors config worker audit words charts actions",
+        "web": "errors config worker audit words charts actions analyse",
         "listener": "config worker audit receive commitment",
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment",

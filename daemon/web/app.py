@@ -18,6 +18,7 @@ from daemon.web.health.checks import Health
 from daemon.web.health.endpoints import health_entries
 from daemon.web.overview.page import overview_entries
 from daemon.web.problems import WebError
+from daemon.web.reviews.pages import review_entries
 from daemon.web.site import Site
 from daemon.web.static_files import static_entries
 from storage.errors import StorageError
@@ -68,6 +69,7 @@ def all_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
         *login_entries(site, authenticator),
         *health_entries(site),
         *overview_entries(site),
+        *review_entries(site),
     ]
 
 

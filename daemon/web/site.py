@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from daemon.config.settings import Config
 from daemon.web.access.identity import PRINCIPAL, Principal, host_of
 from daemon.web.access.roles import Role
+from daemon.web.formats import add_filters
 from daemon.web.health.checks import Health
 from daemon.web.request_body import wants_json
 from storage.audit.records import AuditKind, AuditOutcome
@@ -92,6 +93,7 @@ class Site:
             lstrip_blocks=True,
         )
         templates.filters.update(moment=moment, span=span, size=size)
+        add_filters(templates)
         return templates
 
 

@@ -1,6 +1,7 @@
-"""A Structured Report as lines of text."""
+"""A Structured Report as text: in parts for a page, or as lines."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
@@ -13,39 +14,92 @@ _FINDING = "121071"
 _SOURCE = "121112"
 
 
-def report_text(ds: Dataset) -> str:
-    """Return a report as plain text: conclusion, 14 lines per image, notes, explanations.
+@dataclass(frozen=True, slots=True)
+class FindingLine:
+    """A finding of one image as the report says it; `result` is Present or Absent."""
+
+    finding: str
+    result: str
+    probability: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """The findings of one image, named by its SOP Instance UID."""
+
+    sop_instance_uid: str
+    findings: tuple[FindingLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportParts:
+    """The text of a report, without patient data.
+
+    `conclusion` holds the research notice, the summary and what was not analysed; `notes` those on
+    the images; `explanations` the operating point and what maps and outlines mean.
+    """
+
+    title: str
+    written: str
+    conclusion: tuple[str, ...]
+    images: tuple[ImagePart, ...]
+    notes: tuple[str, ...]
+    explanations: tuple[str, ...]
+
+
+def report_parts(ds: Dataset) -> ReportParts:
+    """Return the text of a report by its parts.
 
     The text comes from the content tree only and holds no patient data. `ds` is a built report or
     one read from a file. Raises ObjectError for any other object.
     """
     if "ContentSequence" not in ds or not _named(ds.ContentSequence, _MEASUREMENTS):
         raise ObjectError("this object is not a measurement report (TID 1500)")
-    return "\n".join(_report_lines(ds)) + "\n"
-
-
-def _report_lines(ds: Dataset) -> Iterator[str]:
     root = list(ds.ContentSequence)
     sections = _named(root, FINDINGS.value)
     middle = root.index(sections[0])
-    yield str(ds.get("SeriesDescription") or "Report")
-    yield f"Written {_moment(ds)}"
-    yield ""
-    yield from _texts(root[:middle])
-    image = ""
+    images: dict[str, list[FindingLine]] = {}
     for group in _named(root, _MEASUREMENTS)[0].ContentSequence:
         items = list(group.ContentSequence)
         source = _named(items, _SOURCE)[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
-        if source != image:
-            image = source
-            yield ""
-            yield f"Image {image}"
-            yield f"  {'Finding':<20} {'Result':<8} {'Probability':>11} {'Threshold':>9}"
-        yield _finding_line(items)
+        images.setdefault(str(source), []).append(_finding_line(items))
+    comments = (_named(section.ContentSequence, COMMENT.value) for section in sections)
+    return ReportParts(
+        title=str(ds.get("SeriesDescription") or "Report"),
+        written=_moment(ds),
+        conclusion=tuple(_texts(root[:middle])),
+        images=tuple(ImagePart(uid, tuple(found)) for uid, found in images.items()),
+        notes=tuple(text for items in comments for text in _texts(items)),
+        explanations=tuple(_texts(root[middle:])),
+    )
+
+
+def report_text(ds: Dataset) -> str:
+    """Return a report as plain text: conclusion, 14 lines per image, notes, explanations.
+
+    Raises ObjectError as `report_parts` does.
+    """
+    return "\n".join(_lines(report_parts(ds))) + "\n"
+
+
+def _lines(parts: ReportParts) -> Iterator[str]:
+    yield parts.title
+    yield f"Written {parts.written}"
     yield ""
-    for section in sections:
-        yield from _texts(_named(section.ContentSequence, COMMENT.value))
-    yield from _texts(root[middle:])
+    yield from parts.conclusion
+    for image in parts.images:
+        yield ""
+        yield f"Image {image.sop_instance_uid}"
+        yield f"  {'Finding':<20} {'Result':<8} {'Probability':>11} {'Threshold':>9}"
+        for line in image.findings:
+            yield (
+                f"  {line.finding:<20} {line.result:<8} "
+                f"{line.probability:>11.4f} {line.threshold:>9.4f}"
+            )
+    yield ""
+    yield from parts.notes
+    yield from parts.explanations
 
 
 def _moment(ds: Dataset) -> str:
@@ -54,14 +108,14 @@ def _moment(ds: Dataset) -> str:
     return f"{date[:4]}-{date[4:6]}-{date[6:]} {time[:2]}:{time[2:4]}:{time[4:6]} {offset}".strip()
 
 
-def _finding_line(items: Sequence[Dataset]) -> str:
+def _finding_line(items: Sequence[Dataset]) -> FindingLine:
     finding = _named(items, _FINDING)[0].ConceptCodeSequence[0]
     result = _named(items, finding.CodeValue)[0].ConceptCodeSequence[0].CodeMeaning
     numbers = [
         float(_named(items, name)[0].MeasuredValueSequence[0].NumericValue)
         for name in (PROBABILITY.value, THRESHOLD.value)
     ]
-    return f"  {finding.CodeMeaning:<20} {result:<8} {numbers[0]:>11.4f} {numbers[1]:>9.4f}"
+    return FindingLine(str(finding.CodeMeaning), str(result), numbers[0], numbers[1])
 
 
 def _named(items: Sequence[Dataset], code_value: str) -> list[Dataset]:

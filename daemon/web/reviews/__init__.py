@@ -1,0 +1,1 @@
+"""Reviews: agreement with findings and remarks on films, as people send them."""
