@@ -1,5 +1,6 @@
 """The login page, and the answers to callers without a login."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote
@@ -68,7 +69,7 @@ class LoginPages:
         except BusyError as error:
             return self._form(request, error.status, wanted, str(error))
         if login.outcome is LoginOutcome.THROTTLED:
-            seconds = max(1, round(login.wait_seconds + 0.5))
+            seconds = max(1, math.ceil(login.wait_seconds))
             problem = f"Too many failed logins: try again in {seconds} s."
             answer: Response = self._form(request, 429, wanted, problem)
             answer.headers["Retry-After"] = str(seconds)

@@ -63,7 +63,7 @@ class House:
         """Return the answer to a request."""
         pairs = headers.items() if isinstance(headers, Mapping) else headers
         raw = [(b"host", host.encode()), (b"content-length", str(len(body)).encode())]
-        raw += [(name.lower().encode(), value.encode()) for name, value in pairs]
+        raw += [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
         plain, _, query = path.partition("?")
         scope: Scope = {
             "type": "http",
