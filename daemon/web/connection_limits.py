@@ -12,16 +12,24 @@ from collections.abc import Callable
 from typing import Any
 
 import h11
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from daemon.audit.repeats import client_of
+from daemon.config.web import WebConfig
+from daemon.web.access.guard import HEADERS
+from daemon.web.access.proxies import Proxies
 
 REQUEST_SECONDS = 20.0
 """Age of a connection at which its request must be complete."""
 ANSWER_SECONDS = 5.0
 """Interval at which a connection is checked while its response is being sent."""
+MAX_CONNECTIONS = 64
+"""Connections that are served; a further connection is told so."""
 CONNECTIONS_PER_CLIENT = 32
-"""Half of the server's limit for all clients together."""
+CONNECTIONS_PER_PROXY = 56
+"""Limit of a trusted proxy, behind which many clients are; it leaves room for a load balancer."""
 
 REPEAT_SECONDS = 60.0
 """Time for which repeats of a warning are suppressed."""
@@ -40,14 +48,38 @@ class HandshakeTimeoutLoop(asyncio.SelectorEventLoop):
 class LimitedProtocol(H11Protocol):
     """uvicorn's protocol with a request timeout and a limit of connections per client."""
 
+    trusts: Callable[[str], bool] = staticmethod(lambda _host: False)
+    """Returns True for the address of a trusted proxy."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timeout; abort a connection beyond the client's limit."""
         super().connection_made(transport)
         self._timeout = self.loop.call_later(REQUEST_SECONDS, self._check_request)
-        self.client_key = client_of(self.client[0]) if self.client else ""
-        limited = [each for each in self.connections if isinstance(each, LimitedProtocol)]
-        if sum(each.client_key == self.client_key for each in limited) > CONNECTIONS_PER_CLIENT:
+        host = self.client[0] if self.client else ""
+        self.client_key = client_of(host)
+        limited = [
+            each
+            for each in self.connections
+            if isinstance(each, LimitedProtocol) and not each.transport.is_closing()
+        ]
+        most = CONNECTIONS_PER_PROXY if self.trusts(host) else CONNECTIONS_PER_CLIENT
+        if sum(each.client_key == self.client_key for each in limited) > most:
             transport.abort()
+        elif len(limited) > MAX_CONNECTIONS:
+            self.logger.warning("Too many connections.")
+            self.app = _crowded
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a malformed request, with the headers of every answer."""
+        headers = {"Content-Type": "text/plain; charset=utf-8", "Connection": "close", **HEADERS}
+        parts = (
+            h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request"),
+            h11.Data(data=msg.encode("ascii")),
+            h11.EndOfMessage(),
+        )
+        for part in parts:
+            self.transport.write(self.conn.send(part))
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timeout."""
@@ -59,6 +91,22 @@ class LimitedProtocol(H11Protocol):
             self._timeout = self.loop.call_later(ANSWER_SECONDS, self._check_request)
         else:
             self.transport.abort()
+
+
+def protocol_for(web: WebConfig) -> type[LimitedProtocol]:
+    """Return the protocol that knows the proxies of a configuration."""
+
+    class Protocol(LimitedProtocol):
+        trusts = staticmethod(Proxies(web).trusts)
+
+    return Protocol
+
+
+async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request on a connection beyond the limit (ASGI)."""
+    headers = {"Connection": "close", "Retry-After": "5", **HEADERS}
+    answer = PlainTextResponse("too many connections: try again in a few seconds\n", 503, headers)
+    await answer(scope, receive, send)
 
 
 class RepeatFilter(logging.Filter):

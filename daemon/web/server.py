@@ -16,7 +16,7 @@ from daemon.web.access.passwords import weak_hashes
 from daemon.web.access.token_file import KnownToken, load_tokens, reach_of
 from daemon.web.address import listening_socket
 from daemon.web.app import build_app
-from daemon.web.connection_limits import LimitedProtocol, RepeatFilter
+from daemon.web.connection_limits import RepeatFilter, protocol_for
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
 from storage.store import Store
@@ -25,7 +25,6 @@ log = logging.getLogger("web")
 _repeat_filter = RepeatFilter()
 
 POLL_SECONDS = 0.5
-MAX_CONNECTIONS = 64
 MAX_REQUEST_BYTES = 16 * 1024
 """Limit of a request's line and headers."""
 STOP_SECONDS = 2.0
@@ -50,7 +49,8 @@ def run(context: RoleContext) -> None:
             tokens = load_tokens(config, is_new_node=store.first_schema() is not None)
             _log_users(config.web, tokens[0])
             authenticator = Authenticator(tokens, config.web, audit.on_login)
-            server = _server(build_app(config, store, spool, authenticator), encryption)
+            app = build_app(config, store, spool, authenticator)
+            server = _server(app, config.web, encryption)
             # In another thread than the main one, uvicorn installs no signal handlers.
             thread = threading.Thread(
                 target=server.run, args=([listening],), name="http", daemon=True
@@ -76,11 +76,11 @@ def _log_users(web: WebConfig, token: KnownToken) -> None:
         )
 
 
-def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:
+def _server(app: ASGIApp, web: WebConfig, encryption: ssl.SSLContext | None) -> uvicorn.Server:
     settings = uvicorn.Config(
         app,
         loop="daemon.web.connection_limits:HandshakeTimeoutLoop",
-        http=LimitedProtocol,
+        http=protocol_for(web),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -88,7 +88,6 @@ def _server(app: ASGIApp, encryption: ssl.SSLContext | None) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
         h11_max_incomplete_event_size=MAX_REQUEST_BYTES,
         timeout_graceful_shutdown=1,
     )

@@ -20,12 +20,11 @@ from daemon.config.web import WebConfig
 from daemon.errors import ConfigError
 from daemon.web import connection_limits
 from daemon.web.access.authenticator import REPORT_SECONDS
-from daemon.web.access.guard import TLS_HEADERS
+from daemon.web.access.guard import HEADERS, TLS_HEADERS
 from daemon.web.access.sessions import COOKIE, MAX_SESSIONS
 from daemon.web.access.throttle import FAILURE_SECONDS, FAILURES
 from daemon.web.access.token_file import load_tokens
-from daemon.web.connection_limits import REPEAT_SECONDS, RepeatFilter
-from daemon.web.server import MAX_CONNECTIONS
+from daemon.web.connection_limits import MAX_CONNECTIONS, REPEAT_SECONDS, RepeatFilter
 from dicom_io.peer.tls import client_context
 from storage.audit.records import AuditKind
 from storage.store import Store
@@ -442,6 +441,28 @@ def test_first_wrong_token_is_recorded_at_once_and_repeats_are_counted(
     assert logged == [f"login from {host}: {detail}" for host, detail in rows]
 
 
+def test_rows_name_the_user_that_the_node_knows(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with LoginAudit(store.audit) as audit:
+        audit.on_login("10.0.0.1", LoginOutcome.ACCEPTED, "ines")
+        for _ in range(3):
+            audit.on_login("10.0.0.1", LoginOutcome.REFUSED, "ines")
+            audit.on_login("10.0.0.1", LoginOutcome.REFUSED)
+        audit.on_login("10.0.0.1", LoginOutcome.PROXY, "eva")
+    rows = [(row.actor, row.detail) for row in store.audit.rows() if row.kind == AuditKind.LOGIN]
+    assert rows == [
+        ("ines", "accepted"),
+        ("ines", "refused"),
+        ("unknown user", "refused"),
+        ("eva", "accepted from a proxy"),
+        ("ines", "refused (2 times)"),
+        ("unknown user", "refused (2 times)"),
+    ]
+    assert "login of ines from 10.0.0.1: accepted" in caplog.messages
+
+
 def test_counted_wrong_tokens_are_recorded_and_a_silent_host_is_forgotten(store: Store) -> None:
     rows = [("10.0.0.1", "refused"), ("10.0.0.1", "refused (2 times)")]
     with LoginAudit(store.audit, merge_seconds=0.5) as audit:
@@ -495,7 +516,9 @@ def test_malformed_requests_do_not_fill_the_log(
     for _ in range(20):
         with socket.create_connection((HOST, site.port), 5) as visitor:
             visitor.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
-            assert visitor.recv(100).startswith(b"HTTP/1.1 400")
+            answer = b"".join(iter(lambda: visitor.recv(4096), b"")).decode().lower()
+        assert answer.startswith("http/1.1 400")
+        assert all(f"{name}: {value}".lower() in answer for name, value in HEADERS.items())
     assert len([record for record in caplog.records if record.name == "uvicorn.error"]) <= 1
 
 
@@ -507,3 +530,37 @@ def test_one_host_cannot_take_all_connections(site: Site, monkeypatch: pytest.Mo
                 socket.create_connection((HOST, site.port), 5, source_address=("127.0.0.2", 0))
             )
         assert site.ask("/healthz").status == 200
+
+
+def test_a_connection_beyond_the_limit_is_told_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_limits, "MAX_CONNECTIONS", 1)
+    with socket.create_connection((HOST, site.port), 5):
+        answer = site.ask("/healthz")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert {name: answer.headers.get(name.lower()) for name in HEADERS} == HEADERS
+    assert site.ask("/healthz").status == 200
+
+
+def test_a_trusted_proxy_has_room_for_many_clients(tmp_path: Path, store: Store) -> None:
+    web = {"port": free_port(), "trusted_proxies": ["127.0.0.2"]}
+    with running_site(tmp_path, web=web) as site:
+        for host, most in (("127.0.0.2", 56), ("127.0.0.3", 32)):
+            with ExitStack() as stack:
+                connections = [
+                    stack.enter_context(
+                        socket.create_connection((HOST, site.port), 5, source_address=(host, 0))
+                    )
+                    for _ in range(60)
+                ]
+                assert sum(map(_is_open, connections)) == most
+
+
+def _is_open(connection: socket.socket) -> bool:
+    """Return True if the node answers on a connection."""
+    try:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return connection.recv(4096).startswith(b"HTTP/1.1")
+    except OSError:
+        return False
