@@ -13,6 +13,7 @@ from daemon.config.settings import Config
 from daemon.web.access.authenticator import Authenticator
 from daemon.web.access.guard import Guard
 from daemon.web.access.login import LoginPages, login_entries
+from daemon.web.actions.pages import action_entries
 from daemon.web.entry import Entry, EntryTable
 from daemon.web.health.checks import Health
 from daemon.web.health.endpoints import health_entries
@@ -70,6 +71,7 @@ def all_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
         *health_entries(site),
         *overview_entries(site),
         *review_entries(site),
+        *action_entries(site),
     ]
 
 

@@ -16,6 +16,8 @@ from starlette.responses import HTMLResponse, Response
 from daemon.config.settings import Config
 from daemon.web.access.identity import PRINCIPAL, Principal, host_of
 from daemon.web.access.roles import Role
+from daemon.web.actions.messages import Messages
+from daemon.web.actions.own_page import page_of
 from daemon.web.formats import add_filters
 from daemon.web.health.checks import Health
 from daemon.web.request_body import wants_json
@@ -33,18 +35,22 @@ class Site:
     spool: Spool
     health: Health
     clock: Callable[[], datetime]
+    messages: Messages = dataclasses.field(default_factory=Messages)
 
     def render(
         self, request: Request, template: str, status: int = 200, **values: Any
     ) -> HTMLResponse:
         """Return a page made of a template.
 
-        Each template also has `root` (the relative path to /), `caller` (the Principal, or None),
-        `csrf`, `ae_title` and `roles`.
+        Each template also has `root` (the relative path to /), `page` (this page, as a way back to
+        it), `caller` (the Principal, or None), `csrf`, `ae_title`, `roles`, and `told`: the result
+        of the caller's act before, or None.
         """
         caller: Principal | None = request.scope[PRINCIPAL]
         html = self._templates.get_template(template).render(
             root=root_of(request.url.path),
+            page=page_of(request.url.path, request.url.query),
+            told=self.messages.take(caller),
             caller=caller,
             csrf=caller.csrf if caller else "",
             ae_title=self.config.listener.ae_title,

@@ -14,7 +14,7 @@ from storage.images.by_hand.seen import SeenStudy, require_unchanged, see
 from storage.images.doubt import films_by_patient, find_hold, replaced_films
 from storage.images.lookup import find_study, of_study
 from storage.queue.transitions import enqueue, lock_study
-from storage.records import Delivery, HeldStudy, JobKind, StudyKey, StudyStatus
+from storage.records import Delivery, HeldFilm, HeldStudy, JobKind, StudyKey, StudyStatus
 from storage.tables.database import Database
 from storage.tables.schema import instances, studies
 
@@ -43,6 +43,11 @@ class Studies:
                     films = films_by_patient(connection, key)
                     found.append(HeldStudy(key, hold, row.updated_at, films))
         return tuple(found)
+
+    def patients(self, key: StudyKey) -> tuple[tuple[HeldFilm, ...], ...]:
+        """Return the films of a study by patient, as `held` does."""
+        with self._database.reading() as connection:
+            return films_by_patient(connection, key)
 
     def seen(self, key: StudyKey) -> SeenStudy:
         """Return the present state of a study, for an act on it later."""

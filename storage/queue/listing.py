@@ -135,6 +135,13 @@ class JobList:
         with self._database.reading() as connection:
             return with_studies(connection, [job])[0]
 
+    def chosen(self, numbers: Sequence[int]) -> tuple[ListedJob, ...]:
+        """Return the jobs with these numbers, in order of number; an unknown one is left out."""
+        query = select(jobs).where(jobs.c.id.in_(numbers)).order_by(jobs.c.id)
+        with self._database.reading() as connection:
+            found = [Job(**row) for row in connection.execute(query).mappings()]
+            return with_studies(connection, found)
+
     def numbers(self, wanted: JobFilter, limit: int) -> tuple[int, ...]:
         """Return the numbers of the first jobs of a list, in the order of URGENCY."""
         with self._database.reading() as connection:

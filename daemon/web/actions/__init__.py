@@ -1,0 +1,1 @@
+"""Confirmation pages and forms of the acts of operators."""

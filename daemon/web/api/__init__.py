@@ -1,0 +1,1 @@
+"""The interface for programs: acts, and the description of all of it."""
