@@ -21,6 +21,7 @@ from daemon.web.entry import Endpoint, Entry
 from storage.store import Store
 from tests.daemon.web.access.asgi import House, house_of
 from tests.daemon.web.access.logins import OWN
+from tests.tools.paths import ROOT
 
 REACHED = "the endpoint of "
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW")
@@ -202,3 +203,21 @@ def _session(table: Table, role: Role) -> dict[str, str]:
     principal = sessions.principal(value)
     assert principal is not None
     return {"Cookie": f"cxrd_session={value}", "X-CSRF-Token": principal.csrf}
+
+
+def test_security_page_names_the_role_of_every_entry(table: Table) -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = page.split("| pages | least role |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+    roles: dict[str, Role | None] = {}
+    for row in rows:
+        _, pages, least, _ = row.split("|")
+        role = {"none": None, "the old reach (below)": Role.STATUS}.get(least.strip(), least)
+        for path in re.findall(r"`(/[^`]*)`", pages.partition(";")[0].partition(", and")[0]):
+            roles[path] = Role[role.strip(" `").upper()] if isinstance(role, str) else role
+    for entry in table.entries:
+        path = entry.path.removeprefix("/api") or "/"
+        named = [each for each in roles if path == each or path.startswith(f"{each.rstrip('/')}/")]
+        declared = roles[max((each for each in named), key=len)]
+        if entry.method != "GET" and declared is not None:
+            declared = Role.OPERATOR
+        assert entry.role == declared, f"{entry.method} {entry.path}"
