@@ -90,6 +90,17 @@ class StudyStatus(StrEnum):
     HELD = "held"  # in doubt: an operator, or a corrected film, decides
 
 
+class StudyState(StrEnum):
+    """The states of a study as its readers see them, the most urgent first."""
+
+    HELD = "held"  # in doubt: an operator, or a corrected film, decides
+    PARKED = "parked"  # a job of it waits for an operator
+    WAITING = "waiting"  # an analysis is queued or running
+    ANALYSED = "analysed"  # its report is due later, or runs
+    NOT_ANALYSED = "not_analysed"  # it holds no film that may be analysed
+    REPORTED = "reported"
+
+
 class Verdict(StrEnum):
     """The verdicts of a reviewer on the call of a finding, present or absent."""
 

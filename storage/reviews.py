@@ -16,8 +16,8 @@ from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.errors import StudyChangedError, UnknownRecordError
 from storage.images.doubt import counts
-from storage.images.lookup import of_study
 from storage.records import StudyKey, Verdict
+from storage.tables.conditions import of_study
 from storage.tables.database import Database
 from storage.tables.schema import findings, instances, reviews
 

@@ -24,7 +24,9 @@ from storage.queue.jobs import Jobs
 from storage.queue.listing import JobList
 from storage.records import KeptFile, NewInstance, Receipt
 from storage.reviews import Reviews
+from storage.search.search import Search
 from storage.status import Status
+from storage.summaries import keep
 from storage.tables import upgrade
 from storage.tables.database import Database, open_engine
 from storage.tables.group_commit import GroupCommit
@@ -54,6 +56,7 @@ class Store:
         retention: the search for old studies and their purge.
         integrity: the comparison of the rows with the spool.
         export: the audit table.
+        search: the studies by any field, and one study with its history.
         reviews: the verdicts and remarks of people.
         job_list: the jobs by filter, with their studies.
         activity: the work of the last hours, and the times to result.
@@ -77,6 +80,7 @@ class Store:
         self.integrity = Integrity(database)
         self.export = Export(database)
         self.job_list = JobList(database)
+        self.search = Search(database)
         self.reviews = Reviews(database, clock)
         self.activity = Activity(database)
         self.status = Status(database)
@@ -94,7 +98,7 @@ class Store:
         database = Database(open_engine(database_url, create=migrate))
         try:
             if migrate:
-                upgrade.migrate(database)
+                upgrade.migrate(database, fill=keep.fill)
             else:
                 upgrade.require_current(database)
         except BaseException:

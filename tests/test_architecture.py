@@ -38,17 +38,19 @@ ROOMS = {
         "files": "errors",
         "tables": "errors records files",
         "audit": "errors files tables",
-        "queue": "errors records tables audit",
-        "commitment": "errors records tables audit queue",
-        "images": "errors records finding_text tables audit queue commitment",
+        "summaries": "records tables status",
+        "queue": "errors records tables audit summaries",
+        "commitment": "errors records tables audit queue summaries",
+        "images": "errors records finding_text tables audit queue commitment summaries",
         "upkeep": "errors records files tables audit queue",
+        "search": "errors records tables status audit images reviews summaries",
         "reviews": "errors records tables audit images",
         "status": "records tables",
         "activity": "records tables",
         "export": "records finding_text files tables images",
         "store": (
-            "errors records tables audit queue commitment images upkeep reviews status activity "
-            "export"
+            "errors records tables audit queue commitment images upkeep reviews search status "
+            "activity summaries export"
         ),
         "orphans": "errors files store",
         "migrations": "tables",

@@ -25,6 +25,7 @@ from storage.records import (
     JobKind,
     JobState,
 )
+from storage.summaries.keep import summarise_jobs, summarise_unparked
 from storage.tables.database import Database
 from storage.tables.schema import commitment_items, commitment_requests, deliveries, jobs, objects
 
@@ -140,6 +141,7 @@ class Commitments:
                 subject=subject_of(study=request.study_instance_uid, transaction=transaction_uid),
                 detail=f"{len(good)} committed, {sent_again} sent again, {given_up} refused",
             )
+            summarise_unparked(connection, request.study_instance_uid)
             append(connection, entry, now)
         return CommitmentOutcome(len(good), sent_again, given_up)
 
@@ -153,6 +155,7 @@ class Commitments:
             settle(connection, job, JobState.PARKED, now=now, error=error)
             for row in _refused_items(connection, *_subject(job)):
                 _update_item(connection, row.transaction_uid, row.sop_instance_uid, given_up=False)
+            summarise_jobs(connection, [job])
             append(connection, parked_entry(connection, job, error), now)
 
 
@@ -166,6 +169,7 @@ def enqueue_commitment(
         .where(deliveries.c.job_id == delivery.id)
     ).one()
     _touch_commit_job(connection, study, destination, now, not_before=not_before)
+    summarise_unparked(connection, study)
 
 
 def _touch_commit_job(

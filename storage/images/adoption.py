@@ -9,9 +9,10 @@ from sqlalchemy import Connection, func, select, update
 from storage.audit.records import AuditEntry, AuditKind
 from storage.audit.trail import append, append_all
 from storage.images.holds import review
-from storage.images.lookup import of_study
 from storage.queue.transitions import lock_studies
 from storage.records import JobKind, StudyKey
+from storage.summaries.keep import summarise
+from storage.tables.conditions import of_study
 from storage.tables.schema import SETTINGS, audit_events, instances, jobs, objects, studies
 
 
@@ -42,6 +43,7 @@ def adopt_sources(connection: Connection, sources: Mapping[str, str], now: datet
     free = {old: new for old, new in known.items() if _is_free(connection, old, new)}
     for old, new in free.items():
         _adopt(connection, old, new)
+    summarise(connection, (*free.keys(), *free.values()))
     others = len(senders) - len(free)
     detail = f"{len(free)} study(ies) have the source of their sender, {others} none"
     append(connection, AuditEntry(AuditKind.SOURCES_ADOPTED, detail=detail), now)
@@ -61,6 +63,7 @@ def hold_mixed_studies(connection: Connection, now: datetime) -> int:
     lock_studies(connection, keys)
     entries: list[AuditEntry] = []
     held = sum(review(connection, key, entries, now) is not None for key in keys)
+    summarise(connection, keys)
     append_all(connection, entries, now)
     return held
 

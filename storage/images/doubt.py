@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
-from storage.images.lookup import has_later_revision, of_study
 from storage.images.patient import Patient, by_patient, is_same_patient
 from storage.records import (
     RETENTION_EXPIRED,
@@ -21,6 +20,7 @@ from storage.records import (
     StudyHold,
     StudyKey,
 )
+from storage.tables.conditions import has_later_revision, of_study
 from storage.tables.database import parameter
 from storage.tables.schema import deliveries, instances, jobs, objects
 

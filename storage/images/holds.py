@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.images.doubt import counts, films_of_another_patient, find_doubt, is_rejected
-from storage.images.lookup import has_later_revision, of_study
 from storage.queue.transitions import reopen
 from storage.records import (
     JobKind,
@@ -21,6 +20,7 @@ from storage.records import (
     StudyKey,
     StudyStatus,
 )
+from storage.tables.conditions import has_later_revision, of_study
 from storage.tables.database import insert
 from storage.tables.schema import deliveries, instances, jobs, objects, studies
 

@@ -8,7 +8,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
-    Table,
     Text,
     and_,
     cast,
@@ -32,6 +31,7 @@ from storage.records import (
     StudyKey,
     StudyResults,
 )
+from storage.tables.conditions import has_later_revision, of_study
 from storage.tables.schema import findings, instances, jobs, objects, studies
 
 _WRITERS_TIMEOUT_SECONDS = 5
@@ -98,25 +98,6 @@ def load_object(connection: Connection, sop_instance_uid: str) -> ObjectRecord |
     query = select(*_OBJECT_COLUMNS).where(objects.c.sop_instance_uid == sop_instance_uid)
     row = connection.execute(query).mappings().one_or_none()
     return ObjectRecord(**row) if row else None
-
-
-def of_study(table: Table, key: StudyKey) -> ColumnElement[bool]:
-    """Return the condition that a row of instances, objects or studies is of this study."""
-    return and_(table.c.source == key.source, table.c.study_instance_uid == key.study_instance_uid)
-
-
-def has_later_revision() -> ColumnElement[bool]:
-    """Return the condition that the source sent a later revision, in this or another study."""
-    later = instances.alias()
-    return (
-        select(later.c.id)
-        .where(
-            later.c.source == instances.c.source,
-            later.c.sop_instance_uid == instances.c.sop_instance_uid,
-            later.c.revision > instances.c.revision,
-        )
-        .exists()
-    )
 
 
 def load_study(

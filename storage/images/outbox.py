@@ -10,6 +10,7 @@ from storage.audit.trail import append
 from storage.queue.jobs import parked_entry
 from storage.queue.transitions import UNCLAIMED
 from storage.records import Job, JobKind, JobState
+from storage.summaries.keep import summarise_jobs
 from storage.tables.database import Database
 from storage.tables.schema import deliveries, jobs, objects
 
@@ -71,6 +72,7 @@ class Outbox:
         )
         with self._database.writing() as connection:
             changed = [Job(**row) for row in connection.execute(statement).mappings()]
+            summarise_jobs(connection, changed)
             for job in changed:
                 append(connection, parked_entry(connection, job, reason), now)
         return len(changed)

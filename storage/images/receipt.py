@@ -5,7 +5,7 @@ A purged revision comes back when the same bytes are received again.
 
 import functools
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,7 @@ from storage.records import (
     ReceiptOutcome,
     StudyKey,
 )
+from storage.summaries.keep import NewFilm, add_films
 from storage.tables.database import Database, insert_of, parameter
 from storage.tables.schema import instances
 
@@ -44,6 +45,21 @@ class Reception:
     def study(self) -> StudyKey:
         """The study of the instance."""
         return StudyKey(self.instance.source, self.instance.study_instance_uid)
+
+
+@dataclass(slots=True)
+class _Changes:
+    """Leftovers for the end of the transaction: audit entries, new films, changed studies."""
+
+    entries: list[AuditEntry] = field(default_factory=list)
+    films: list[NewFilm] = field(default_factory=list)
+    studies: set[StudyKey] = field(default_factory=set)
+
+    def add(self, other: "_Changes") -> None:
+        """Add the changes of another reception."""
+        self.entries += other.entries
+        self.films += other.films
+        self.studies |= other.studies
 
 
 def record_receptions(
@@ -68,21 +84,22 @@ def record_receptions(
         ),
     )
     results: list[Receipt | StorageError] = []
-    entries: list[AuditEntry] = []
+    changes = _Changes()
     for reception, earlier in zip(receptions, left, strict=True):
-        of_this: list[AuditEntry] = []
+        of_this = _Changes()
         if len(receptions) == 1:
-            results.append(_record(connection, reception, earlier, entries, now))
+            results.append(_record(connection, reception, earlier, changes, now))
             continue
         try:
             with database.savepoint(connection):
                 results.append(_record(connection, reception, earlier, of_this, now))
-            entries += of_this
+            changes.add(of_this)
         except StorageError as error:
             if not database.is_in_transaction(connection):
                 raise
             results.append(error)
-    append_all(connection, entries, now)
+    add_films(connection, changes.films, changes.studies)
+    append_all(connection, changes.entries, now)
     return results
 
 
@@ -90,10 +107,10 @@ def _record(
     connection: Connection,
     reception: Reception,
     left: Collection[StudyKey],
-    entries: list[AuditEntry],
+    changes: _Changes,
     now: datetime,
 ) -> Receipt:
-    """Add one instance and its jobs, and what is to be audited to `entries`."""
+    """Add one instance and its jobs, and to `changes` what the end of the transaction needs."""
     instance, study = reception.instance, reception.study
     known, receipt = _add(connection, instance, now)
     subject = str(receipt.instance_id)
@@ -101,14 +118,19 @@ def _record(
         enqueue(connection, JobKind.ANALYSE, subject, now=now, not_before=now)
     else:
         reopen(connection, JobKind.ANALYSE, subject, now=now, ended=(JobState.PARKED,))
+    is_new = receipt.outcome is ReceiptOutcome.NEW
+    is_held = False
     if receipt.outcome is not ReceiptOutcome.DUPLICATE:
         due = now + reception.quiet_time
         enqueue(connection, JobKind.REPORT, study.subject, now=now, not_before=due)
-        is_new = receipt.outcome is ReceiptOutcome.NEW
         if not (is_new and is_like_another(connection, study, receipt.instance_id)):
-            for key in (study, *left):
-                review(connection, key, entries, now)
-    entries.append(_audit_entry(instance, receipt, reception.host))
+            holds = [review(connection, key, changes.entries, now) for key in (study, *left)]
+            is_held = any(hold is not None for hold in holds)
+    if is_new and not is_held:
+        changes.films.append(NewFilm(receipt.instance_id, instance))
+    else:
+        changes.studies |= {study, *left}
+    changes.entries.append(_audit_entry(instance, receipt, reception.host))
     return receipt
 
 

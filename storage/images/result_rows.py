@@ -13,7 +13,6 @@ from sqlalchemy import insert as plain_insert
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.images.holds import settle_standing
-from storage.images.lookup import of_study
 from storage.queue.transitions import enqueue_once
 from storage.records import (
     Delivery,
@@ -25,6 +24,8 @@ from storage.records import (
     StudyKey,
     StudyStatus,
 )
+from storage.summaries.keep import summarise
+from storage.tables.conditions import of_study
 from storage.tables.database import insert
 from storage.tables.schema import deliveries, findings, heat_maps, objects, studies
 
@@ -75,6 +76,7 @@ def record_result(
         ),
         detail=f"{status}, {len(deliveries)} delivery(ies)",
     )
+    summarise(connection, [key])
     append(connection, entry, now)
 
 

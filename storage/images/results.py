@@ -22,7 +22,6 @@ from storage.images.lookup import (
     load_instance,
     load_object,
     load_study,
-    of_study,
 )
 from storage.images.rejections import apply_rejection, lock_rejected
 from storage.images.result_rows import (
@@ -55,6 +54,8 @@ from storage.records import (
     StudyResults,
     StudyStatus,
 )
+from storage.summaries.keep import summarise
+from storage.tables.conditions import of_study
 from storage.tables.database import Database
 from storage.tables.schema import deliveries, findings, heat_maps, instances, objects
 
@@ -138,7 +139,7 @@ class Results:
         """
         now = self._now()
         with self._database.writing() as connection:
-            instance = _end_analysis(
+            key, subject = _end_analysis(
                 connection,
                 job,
                 instance_id,
@@ -159,7 +160,8 @@ class Results:
                 update(objects).where(objects.c.instance_id == instance_id).values(instance_id=None)
             )
             record_objects(connection, analysis.objects, now)
-            append(connection, _analysis_entry(job, instance, analysis), now)
+            summarise(connection, [key])
+            append(connection, _analysis_entry(job, subject, analysis), now)
 
     def record_refusal(
         self,
@@ -173,7 +175,7 @@ class Results:
         """Record that an instance is not analysed, with the reason. Raises LeaseLostError."""
         now = self._now()
         with self._database.writing() as connection:
-            instance = _end_analysis(
+            key, subject = _end_analysis(
                 connection,
                 job,
                 instance_id,
@@ -191,9 +193,10 @@ class Results:
             entry = AuditEntry(
                 AuditKind.INSTANCE_NOT_ANALYSED,
                 actor=job.worker or "",
-                subject=instance,
+                subject=subject,
                 detail=str(reason),
             )
+            summarise(connection, [key])
             append(connection, entry, now)
 
     def record_rejection(
@@ -213,7 +216,7 @@ class Results:
         now = self._now()
         with self._database.writing() as connection:
             affected = lock_rejected(connection, instance_id, rejection)
-            note = _end_analysis(
+            key, note = _end_analysis(
                 connection,
                 job,
                 instance_id,
@@ -236,6 +239,7 @@ class Results:
                 subject=note,
                 detail=f"{detail}; {marked} of them here",
             )
+            summarise(connection, [key, *affected])
             append_all(connection, (*entries, entry), now)
         return marked
 
@@ -272,11 +276,14 @@ class Results:
                 entries: list[AuditEntry] = []
                 hold_study(connection, key, hold, entries, now)
                 entries.append(parked_entry(connection, job, str(hold.reason)))
+                summarise(connection, [key])
                 append_all(connection, entries, now)
                 return hold
             is_outdated = was_touched(connection, job)
             settle(connection, job, JobState.DONE, now=now)
-            if not is_outdated:
+            if is_outdated:
+                summarise(connection, [key])
+            else:
                 record_result(
                     connection, job, key, now, status, detail, objects, deliveries, current
                 )
@@ -325,10 +332,10 @@ def _end_analysis(
     now: datetime,
     quiet_time: timedelta | None,
     **values: object,
-) -> str:
+) -> tuple[StudyKey, str]:
     """Settle the job, set the result of its instance, and reopen the report of the study.
 
-    Returns the instance's subject for the audit trail.
+    Returns the study, and the instance's subject for the audit trail.
     """
     place = connection.execute(
         select(instances.c.source, instances.c.study_instance_uid).where(
@@ -361,7 +368,7 @@ def _end_analysis(
     if quiet_time is not None and not is_analysed_further(connection, key):
         due = max(now, _last_received(connection, key) + quiet_time)
         advance(connection, JobKind.REPORT, key.subject, now=now, due=due)
-    return subject_of(
+    return key, subject_of(
         study=row.study_instance_uid,
         source=row.source,
         instance=row.sop_instance_uid,

@@ -12,9 +12,11 @@ from storage.images.by_hand import repetition
 from storage.images.by_hand.repetition import Repetition
 from storage.images.by_hand.seen import SeenStudy, require_unchanged, see
 from storage.images.doubt import films_by_patient, find_hold, replaced_films
-from storage.images.lookup import find_study, of_study
+from storage.images.lookup import find_study
 from storage.queue.transitions import enqueue, lock_study
 from storage.records import Delivery, HeldFilm, HeldStudy, JobKind, StudyKey, StudyStatus
+from storage.summaries.keep import summarise
+from storage.tables.conditions import of_study
 from storage.tables.database import Database
 from storage.tables.schema import instances, studies
 
@@ -177,5 +179,6 @@ class Studies:
                 subject=subject_of(study=key.study_instance_uid, source=key.source),
                 detail=f"set aside: {dropped or 'no film'}; {len(replaced)} earlier revision(s)",
             )
+            summarise(connection, [key])
             append(connection, entry, now)
         return key

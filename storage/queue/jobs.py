@@ -27,6 +27,7 @@ from storage.errors import (
 from storage.queue.seen import SeenJob, change_of
 from storage.queue.transitions import UNCLAIMED, enqueue, is_held, settle
 from storage.records import Job, JobKind, JobState, StudyKey
+from storage.summaries.keep import summarise_jobs
 from storage.tables.database import Database
 from storage.tables.schema import jobs, objects
 
@@ -59,6 +60,7 @@ class Jobs:
         now = self._now()
         with self._database.writing() as connection:
             enqueue(connection, kind, subject, now=now, not_before=not_before or now, lane=lane)
+            summarise_jobs(connection, _named(connection, kind, subject))
 
     def claim(
         self, kinds: Collection[JobKind], worker: str, lease: timedelta, lane: str | None = None
@@ -115,6 +117,8 @@ class Jobs:
         """Settle the job as done. Raises LeaseLostError."""
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=self._now())
+            if job.kind in _WITHOUT_LANE:
+                summarise_jobs(connection, [job])
 
     def fail(self, job: Job, error: str, retry_at: datetime | None, *, audited: str = "") -> None:
         """Settle a failed run: retry the job at `retry_at`, or park it. Raises LeaseLostError.
@@ -126,6 +130,7 @@ class Jobs:
         with self._database.writing() as connection:
             settle(connection, job, state, now=now, not_before=retry_at, error=error)
             if state is JobState.PARKED:
+                summarise_jobs(connection, [job])
                 append(connection, parked_entry(connection, job, audited), now)
 
     def postpone(self, job: Job, until: datetime, error: str | None = None) -> None:
@@ -301,6 +306,7 @@ class Jobs:
             if row is not None:
                 changed = Job(**row)
                 subject = _audit_subject(connection, changed)
+                summarise_jobs(connection, [changed])
                 append(connection, replace(act, subject=subject, detail=changed.kind), now)
                 return changed
         job = self.get(job_id)
@@ -312,6 +318,11 @@ class Jobs:
         if job.state in refused:
             raise JobEndedError(f"{job.kind} job {job.id} is {job.state}: nothing to discard")
         raise JobRunningError(f"{job.kind} job {job.id} is running: try again when it is not")
+
+
+def _named(connection: Connection, kind: JobKind, subject: str) -> list[Job]:
+    query = select(jobs).where(jobs.c.kind == kind, jobs.c.subject == subject)
+    return [Job(**row) for row in connection.execute(query).mappings()]
 
 
 def parked_entry(connection: Connection, job: Job, reason: str) -> AuditEntry:

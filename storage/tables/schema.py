@@ -30,6 +30,7 @@ from storage.records import (
     JobState,
     ObjectKind,
     Standing,
+    StudyState,
     StudyStatus,
     Verdict,
 )
@@ -263,6 +264,38 @@ studies = Table(
     Column("updated_at", UtcDateTime, nullable=False),
 )
 
+# The list of studies: one row per study with instances, changed in the transaction that changes the
+# study (storage.summaries). All of it can be computed from the other tables.
+study_summaries = Table(
+    "study_summaries",
+    metadata,
+    Column("id", _RowNumber, primary_key=True),
+    Column("source", StorableText, nullable=False),
+    Column("study_instance_uid", StorableText, nullable=False),
+    Column("patient_id", StorableText, nullable=False),
+    Column("patient_name", StorableText, nullable=False),
+    Column("patient_sex", StorableText, nullable=False),
+    Column("patient_birth_date", StorableText, nullable=False),
+    Column("accession_number", StorableText, nullable=False),
+    Column("study_date", StorableText, nullable=False),
+    Column("modality", StorableText, nullable=False),
+    Column("senders", StorableText, nullable=False),
+    Column("films", Integer, nullable=False),
+    Column("analysed", Integer, nullable=False),
+    Column("first_received_at", UtcDateTime, nullable=False),
+    Column("last_received_at", UtcDateTime, nullable=False),
+    Column("state", _named(StudyState), nullable=False),
+    Column("reasons", StorableText, nullable=False),
+    Column("positives", StorableText, nullable=False),
+    Column("mark", StorableText, nullable=False),
+    Column("patient_key", StorableText, nullable=False),
+    Column("name_key", StorableText, nullable=False),
+    Column("accession_key", StorableText, nullable=False),
+    UniqueConstraint("study_instance_uid", "source"),
+    Index("ix_study_summaries_received", "last_received_at", "id"),
+    Index("ix_study_summaries_state", "state", "last_received_at", "id"),
+)
+
 deliveries = Table(
     "deliveries",
     metadata,
@@ -404,7 +437,7 @@ reviews = Table(
     Column("instance_id", _RowNumber, ForeignKey(instances.c.id), nullable=False),
     # '' for the remark on the film as a whole.
     Column("label", StorableText, nullable=False),
-    # None: the reviewer says nothing, or takes an earlier verdict back.
+    # None: no verdict, or the reviewer takes an earlier verdict back.
     Column("verdict", _named(Verdict)),
     # The call that the verdict is about: a later analysis may call otherwise.
     Column("present", Boolean),

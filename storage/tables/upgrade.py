@@ -4,6 +4,7 @@ Alembic is imported only for tables that are not those of this version: it costs
 tenth of a second and 10 MB.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,16 @@ _UPGRADE_LOCK = 0x63787264
 _FIRST_SCHEMA = "first_schema"
 
 
-def migrate(database: Database, revision: str = "head") -> None:
+def migrate(
+    database: Database,
+    revision: str = "head",
+    fill: Callable[[Connection], object] | None = None,
+) -> None:
     """Create the tables or upgrade them to `revision`, in one transaction.
 
-    Two processes may do so at the same time. Raises SchemaError if the tables are those of a newer
-    version.
+    `fill` is called in it after an upgrade, to compute the rows that say again what other tables
+    say. Two processes may do so at the same time. Raises SchemaError if the tables are those of a
+    newer version.
     """
     with database.writing() as connection:
         if connection.dialect.name == "postgresql":
@@ -43,6 +49,8 @@ def migrate(database: Database, revision: str = "head") -> None:
         if before is None and revision == "head":
             first = {"name": _FIRST_SCHEMA, "value": head_revision()}
             connection.execute(node_facts.insert().values(first))
+        if fill is not None:
+            fill(connection)
 
 
 def first_schema(database: Database) -> str | None:

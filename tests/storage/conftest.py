@@ -1,4 +1,8 @@
-"""Fixtures: a spool, and a store on SQLite and on PostgreSQL with a clock that the test sets."""
+"""Fixtures: a spool, and a store on SQLite and on PostgreSQL with a clock that the test sets.
+
+After each test the list of studies of the store must say what its tables say: so every test of a
+change is a test of the list, too.
+"""
 
 import contextlib
 import importlib.util
@@ -9,6 +13,7 @@ import pytest
 
 from storage.files.spool import Spool
 from storage.store import Store
+from tests.storage.listed import assert_listed
 from tests.tools.clock import Clock
 
 
@@ -47,3 +52,4 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(database_url: str, clock: Clock) -> Iterator[Store]:
     with contextlib.closing(Store.open(database_url, clock=clock, migrate=True)) as opened:
         yield opened
+    assert_listed(database_url)

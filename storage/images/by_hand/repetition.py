@@ -15,10 +15,11 @@ from storage.audit.trail import append
 from storage.errors import StudyHeldError, UnknownRecordError
 from storage.images.by_hand.seen import SeenStudy, require_unchanged
 from storage.images.doubt import KEY_OBJECT_SELECTION, OWN_RESULT, find_hold, is_rejected
-from storage.images.lookup import has_later_revision, of_study
 from storage.images.result_rows import queue_delivery
 from storage.queue.transitions import enqueue, lock_study, reopen
 from storage.records import Delivery, JobKind, JobState, Standing, StudyKey
+from storage.summaries.keep import summarise
+from storage.tables.conditions import has_later_revision, of_study
 from storage.tables.schema import deliveries, instances, jobs, objects
 
 _STANDINGS = {
@@ -190,4 +191,5 @@ def _append(
     connection: Connection, act: AuditEntry, key: StudyKey, now: datetime, detail: str, **named: str
 ) -> None:
     subject = subject_of(study=key.study_instance_uid, source=key.source, **named)
+    summarise(connection, [key])
     append(connection, replace(act, subject=subject, detail=detail), now)

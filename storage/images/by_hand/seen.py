@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Select, Text, cast, func, select
 from storage.audit.lookup import named_act, newest_row
 from storage.audit.records import AuditKind, subject_of
 from storage.errors import ChangedMeanwhileError
-from storage.images.lookup import of_study
 from storage.records import JobKind, StudyKey
+from storage.tables.conditions import of_study
 from storage.tables.schema import deliveries, instances, jobs, objects
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,6 +1,6 @@
-"""Add the view of each film, heat maps, reviews, and facts about the node.
+"""Add the view of each film, heat maps, reviews, the list of studies, and facts about the node.
 
-A film of an earlier version has no view.
+A film of an earlier version has no view. `storage.summaries` fills the list of studies.
 """
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ def upgrade() -> None:
     _create_heat_maps()
     _create_reviews()
     _index_operations()
+    _create_study_summaries()
 
 
 def _create_heat_maps() -> None:
@@ -80,3 +81,45 @@ def _index_operations() -> None:
     ):
         where = None if condition is None else sa.text(condition)
         op.create_index(name, table, columns.split(), sqlite_where=where, postgresql_where=where)
+
+
+def _create_study_summaries() -> None:
+    texts = {
+        name: sa.Column(name, sa.Text, nullable=False)
+        for name in (
+            "source",
+            "study_instance_uid",
+            "patient_id",
+            "patient_name",
+            "patient_sex",
+            "patient_birth_date",
+            "accession_number",
+            "study_date",
+            "modality",
+            "senders",
+            "reasons",
+            "positives",
+            "mark",
+            "patient_key",
+            "name_key",
+            "accession_key",
+        )
+    }
+    op.create_table(
+        "study_summaries",
+        sa.Column("id", _row_number, nullable=False),
+        *texts.values(),
+        sa.Column("films", sa.Integer, nullable=False),
+        sa.Column("analysed", sa.Integer, nullable=False),
+        sa.Column("first_received_at", _moment, nullable=False),
+        sa.Column("last_received_at", _moment, nullable=False),
+        sa.Column("state", _name, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_study_summaries"),
+        sa.UniqueConstraint(
+            "study_instance_uid", "source", name="uq_study_summaries_study_instance_uid_source"
+        ),
+    )
+    op.create_index("ix_study_summaries_received", "study_summaries", ["last_received_at", "id"])
+    op.create_index(
+        "ix_study_summaries_state", "study_summaries", ["state", "last_received_at", "id"]
+    )

@@ -25,6 +25,7 @@ from storage.export.export import Export, ExportFilter
 from storage.files.csv_file import neutralise, write_csv
 from storage.records import Delivery, InstanceState, JobKind, Standing, StudyKey, StudyStatus
 from storage.store import Store
+from storage.summaries.keep import summarise
 from storage.tables.database import open_database
 from storage.tables.schema import instances, objects
 from tests.builders.store_rows import (
@@ -151,6 +152,7 @@ def test_a_row_says_what_still_stands(store: Store, clock: Clock, database_url: 
         connection.execute(update(objects).values(standing=Standing.REJECTED))
         connection.execute(update(instances).where(corrected).values(rejected_by="113001"))
         connection.execute(update(instances).where(second).values(set_aside_at=clock.now))
+        summarise(connection, [StudyKey("north", STUDY)])
 
     at = "2026-03-01T12:00:01.000+00:00"
     columns_of_state = ("superseded_at", "rejected_by", "set_aside_at", "report_standing")

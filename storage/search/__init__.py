@@ -1,0 +1,1 @@
+"""The search for studies, and the view of one study with its history."""

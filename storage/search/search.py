@@ -1,0 +1,49 @@
+"""The search as the pages use it."""
+
+from sqlalchemy import select
+
+from storage.records import StudyKey
+from storage.search.records import StudyFilter, StudyPage, StudySort
+from storage.search.studies import load_page
+from storage.tables.database import Database
+from storage.tables.schema import study_summaries
+
+
+class Search:
+    """Studies by any field, and one study with its history."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def studies(
+        self,
+        chosen: StudyFilter,
+        sort: StudySort = StudySort.RECEIVED,
+        *,
+        descending: bool = True,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> StudyPage:
+        """Return `limit` studies of a filter from `offset` on, in an order.
+
+        The number of all studies of the filter is exact up to a limit (`studies.COUNTED`), from
+        which on `more` is true. Raises ValueError for a negative offset or limit.
+        """
+        if offset < 0 or limit < 0:
+            raise ValueError(f"no page: offset {offset}, limit {limit}")
+        with self._database.reading() as connection:
+            return load_page(
+                connection, chosen, sort, descending=descending, offset=offset, limit=limit
+            )
+
+    def keys_of(self, study_instance_uid: str) -> tuple[StudyKey, ...]:
+        """Return the studies with this UID, in the order of their sources."""
+        query = (
+            select(study_summaries.c.source)
+            .where(study_summaries.c.study_instance_uid == study_instance_uid)
+            .order_by(study_summaries.c.source)
+        )
+        with self._database.reading() as connection:
+            return tuple(
+                StudyKey(source, study_instance_uid) for source in connection.scalars(query)
+            )
