@@ -14,6 +14,9 @@ from daemon.web.access.authenticator import Authenticator
 from daemon.web.access.guard import Guard
 from daemon.web.access.login import LoginPages, login_entries
 from daemon.web.actions.pages import action_entries
+from daemon.web.administration.audit import audit_entries
+from daemon.web.administration.configuration import configuration_entries
+from daemon.web.administration.jobs import job_entries
 from daemon.web.entry import Entry, EntryTable
 from daemon.web.health.checks import Health
 from daemon.web.health.endpoints import health_entries
@@ -72,6 +75,9 @@ def all_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
         *overview_entries(site),
         *review_entries(site),
         *action_entries(site),
+        *job_entries(site),
+        *audit_entries(site),
+        *configuration_entries(site),
     ]
 
 

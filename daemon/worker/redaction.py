@@ -11,7 +11,12 @@ _PEER_COMMENT = re.compile(r"(status 0x[0-9A-F]{4}):.*", re.DOTALL)
 
 def redact(error: str) -> str:
     """Return an error text without UIDs and without the comment of another node."""
-    return _UID.sub("…", _PEER_COMMENT.sub(r"\1", error))
+    return _UID.sub("…", without_comment(error))
+
+
+def without_comment(error: str) -> str:
+    """Return an error text without the comment of another node, which may name a patient."""
+    return _PEER_COMMENT.sub(r"\1", error)
 
 
 def error_text(error: Exception) -> str:

@@ -12,9 +12,9 @@ from typing import TypeVarTuple
 from sqlalchemy import ColumnElement, Connection, Select, TextClause, func, select
 
 from storage.queue.job_studies import with_studies
-from storage.records import Job, JobKind, JobState, ListedJob
+from storage.records import Job, JobKind, JobState, ListedJob, ObjectKind
 from storage.tables.database import Database
-from storage.tables.schema import FAILED_JOBS, jobs
+from storage.tables.schema import FAILED_JOBS, deliveries, jobs, objects
 
 _Columns = TypeVarTuple("_Columns")
 _Condition = ColumnElement[bool] | TextClause
@@ -93,6 +93,24 @@ class ParkedGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryFacts:
+    """The object of a DELIVER job, and what became of it.
+
+    `held_at` is set while the object may not leave. `coerced_uid` is the UID under which the
+    destination keeps it, if it chose another.
+    """
+
+    sop_instance_uid: str
+    object_kind: ObjectKind
+    label: str | None
+    delivered_at: datetime | None
+    dimse_status: int | None
+    committed_at: datetime | None
+    held_at: datetime | None
+    coerced_uid: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Group:
     """The jobs of a filter that have the same urgency, and their number."""
 
@@ -141,6 +159,26 @@ class JobList:
         with self._database.reading() as connection:
             found = [Job(**row) for row in connection.execute(query).mappings()]
             return with_studies(connection, found)
+
+    def delivery(self, job_id: int) -> DeliveryFacts | None:
+        """Return the delivery of a job; None for another kind of job."""
+        query = (
+            select(
+                deliveries.c.sop_instance_uid,
+                objects.c.kind.label("object_kind"),
+                objects.c.label,
+                deliveries.c.delivered_at,
+                deliveries.c.dimse_status,
+                deliveries.c.committed_at,
+                deliveries.c.held_at,
+                deliveries.c.coerced_uid,
+            )
+            .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
+            .where(deliveries.c.job_id == job_id)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else DeliveryFacts(**row)
 
     def numbers(self, wanted: JobFilter, limit: int) -> tuple[int, ...]:
         """Return the numbers of the first jobs of a list, in the order of URGENCY."""

@@ -1,0 +1,1 @@
+"""Pages for administrators: jobs, audit trail, configuration and model."""
