@@ -22,6 +22,7 @@ from daemon.web.health.checks import Health
 from daemon.web.health.endpoints import health_entries
 from daemon.web.overview.page import overview_entries
 from daemon.web.problems import WebError
+from daemon.web.request_body import wants_json
 from daemon.web.reviews.pages import review_entries
 from daemon.web.site import Site
 from daemon.web.static_files import static_entries
@@ -51,14 +52,19 @@ def build_app(
     def explain(request: Request, error: Exception) -> Response:
         if isinstance(error, WebError):
             return site.error(request, error.status, str(error))
+        if isinstance(error, StorageError):
+            return _unavailable(site, request, error)
         if not isinstance(error, HTTPException):
-            raise error
+            return site.error(request, 500, "This node made a mistake; its log has the details.")
         message = _MESSAGES.get(error.status_code, f"{error.detail}.")
         answer = site.error(request, error.status_code, message)
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(table.methods(request.scope))
         return answer
 
-    handlers = {StorageError: _unavailable, WebError: explain, HTTPException: explain}
+    # Starlette raises an unexpected error again after the answer, so that it is logged.
+    handlers = dict.fromkeys((StorageError, WebError, HTTPException, Exception), explain)
     app = Starlette(routes=table.routes, exception_handlers=handlers)
     # A redirect would name this node as the request did, not as a proxy in front does.
     app.router.redirect_slashes = False
@@ -81,8 +87,10 @@ def all_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
     ]
 
 
-def _unavailable(_request: Request, error: Exception) -> Response:
+def _unavailable(site: Site, request: Request, error: StorageError) -> Response:
     """Report that the store or the spool is unavailable; a browser then reloads the page."""
+    if wants_json(request):
+        return site.json({"error": str(error)}, 503)
     return PlainTextResponse(
         f"cxrd: {error}\n", status_code=503, headers={"Refresh": str(RETRY_SECONDS)}
     )

@@ -75,3 +75,13 @@ class EntryTable:
             if match is Match.FULL:
                 return entry
         return None
+
+    def methods(self, scope: Scope) -> list[str]:
+        """Return the methods that the path of a request answers, for its header Allow."""
+        found = {
+            method
+            for route in self.routes
+            if route.matches(scope)[0] is not Match.NONE
+            for method in route.methods or ()
+        }
+        return sorted(found)

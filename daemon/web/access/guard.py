@@ -180,7 +180,9 @@ def _exceeds(entry: Entry | None, caller: Principal) -> TypeGuard[Entry]:
 
 
 def _too_low(entry: Entry, caller: Principal) -> str:
-    message = f"Your role, {caller.role}, does not allow this: it needs {entry.role}."
+    # A user cannot be given the reach of an old token, so the next role is named in its place.
+    needed = Role.VIEWER if entry.role is Role.STATUS else entry.role
+    message = f"Your role, {caller.role}, does not allow this: it needs {needed}."
     if caller.role is Role.STATUS:
         message += (
             " This token is from before there were roles: an administrator can give it one by"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,9 @@ async def _ask(app: ASGIApp, scope: Scope, body: bytes) -> Reply:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(scope, receive, send)
+    # An unexpected error is raised again after its answer, for the log of the server.
+    with suppress(RuntimeError):
+        await app(scope, receive, send)
     start, *parts = sent
     pairs = tuple((name.decode(), value.decode()) for name, value in start["headers"])
     text = b"".join(part.get("body", b"") for part in parts).decode()

@@ -4,10 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
+from daemon.web import app as web_app
 from daemon.web.access.guard import HEADERS
 from daemon.web.access.login import local_path
 from daemon.web.access.roles import Role
+from daemon.web.entry import Entry
+from daemon.web.problems import BusyError, NotFoundError
+from storage.errors import StorageError
 from storage.store import Store
 from tests.daemon.web.access.asgi import House, house_of, token_of
 from tests.daemon.web.access.logins import BROWSER, OWN
@@ -151,7 +157,7 @@ def test_programs_get_errors_as_json(house: House) -> None:
 def test_error_names_the_role_that_is_needed(house: House) -> None:
     answer = house.ask("/", headers={**house.bearer(Role.METRICS), **BROWSER})
     assert answer.status == 403
-    assert "Your role, metrics, does not allow this: it needs status." in answer.text
+    assert "Your role, metrics, does not allow this: it needs viewer." in answer.text
 
 
 def test_program_needs_no_origin_and_no_secret(house: House) -> None:
@@ -179,3 +185,36 @@ def test_session_cookie_of_a_header_list_is_read(house: House) -> None:
     login = house.post("/login", {"token": token_of(Role.ADMIN)})
     pairs = [("Cookie", "other=1"), ("Cookie", login.session["Cookie"]), *OWN.items()]
     assert house.ask("/", headers=pairs).status == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (RuntimeError("secret"), 500, "This node made a mistake; its log has the details."),
+        (StorageError("the store is away"), 503, "the store is away"),
+        (NotFoundError("There is no study 1.2."), 404, "There is no study 1.2."),
+        (BusyError("Try later."), 503, "Try later."),
+    ],
+)
+def test_errors_of_pages_are_readable(
+    shared_folder: Path,
+    shared_store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: int,
+    message: str,
+) -> None:
+    def fail(_request: Request) -> Response:
+        raise error
+
+    declared = web_app.all_entries
+    failing = [Entry("/fail", fail, Role.VIEWER), Entry("/api/fail", fail, Role.VIEWER)]
+    monkeypatch.setattr(web_app, "all_entries", lambda *rooms: [*failing, *declared(*rooms)])
+    house = house_of(shared_folder, shared_store)
+    page = house.ask("/fail", headers={**house.bearer(Role.VIEWER), **BROWSER})
+    assert (page.status, message in page.text) == (status, True)
+    assert "secret" not in page.text
+    answer = house.ask("/api/fail", headers=house.bearer(Role.VIEWER))
+    assert (answer.status, json.loads(answer.text)) == (status, {"error": message})
+    for reply in (page, answer):
+        assert {name: reply.headers.get(name.lower()) for name in HEADERS} == HEADERS
