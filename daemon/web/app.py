@@ -18,6 +18,7 @@ from daemon.web.administration.audit import audit_entries
 from daemon.web.administration.configuration import configuration_entries
 from daemon.web.administration.jobs import job_entries
 from daemon.web.entry import Entry, EntryTable
+from daemon.web.films.pages import film_entries
 from daemon.web.health.checks import Health
 from daemon.web.health.endpoints import health_entries
 from daemon.web.overview.page import overview_entries
@@ -84,6 +85,7 @@ def all_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
         *job_entries(site),
         *audit_entries(site),
         *configuration_entries(site),
+        *film_entries(site),
     ]
 
 

@@ -13,11 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.config.settings import Config
 from daemon.web.access.identity import PRINCIPAL, Principal, host_of
 from daemon.web.access.roles import Role
 from daemon.web.actions.messages import Messages
 from daemon.web.actions.own_page import page_of
+from daemon.web.films.readers import FilmReaders
 from daemon.web.formats import add_filters
 from daemon.web.health.checks import Health
 from daemon.web.request_body import wants_json
@@ -88,6 +90,11 @@ class Site:
             subject=subject,
             detail=detail,
         )
+
+    @cached_property
+    def film_readers(self) -> FilmReaders:
+        """The reader processes for films; none runs before the first film is looked at."""
+        return FilmReaders(DecoderLimits.of(self.config.analyst))
 
     @cached_property
     def _templates(self) -> Environment:

@@ -23,7 +23,9 @@ def require_tool(name: str) -> str:
     found = shutil.which(name, path=os.pathsep.join(folders))
     if found is not None:
         return found
-    reason = f"{name} is not installed (Debian packages: chromium, dcmtk, dicom3tools, orthanc)"
+    reason = (
+        f"{name} is not installed (Debian packages: chromium, dcmtk, dicom3tools, nodejs, orthanc)"
+    )
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

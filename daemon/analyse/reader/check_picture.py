@@ -5,7 +5,8 @@ inverted picture is put right where the picture is certain, and looks right afte
 one is only noted, because the heart of some patients lies on the right.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cxr_model.check.appearance import Appearance, View
@@ -17,8 +18,30 @@ from dicom_io.gate.rules import PictureRule
 _ROUNDS = 2
 """Steps by which a picture is put right: its polarity may show only when it is upright."""
 
+_QUARTERS = (90, 180, 270)
+_TURNED = "the picture is turned by {} degrees clockwise"
+_INVERTED = "the picture is inverted, bone dark and air bright: read with bright bone"
+
 _REASONS = {View.LATERAL: Reason.LATERAL_VIEW, View.OTHER: Reason.NOT_A_FRONTAL_CHEST}
 _NAMES = {View.LATERAL: "a lateral film", View.OTHER: "something else"}
+
+
+@dataclass(frozen=True, slots=True)
+class PutRight:
+    """The way in which a picture lay, by its notes: degrees clockwise, and its polarity."""
+
+    turned: int = 0
+    inverted: bool = False
+
+    @classmethod
+    def by(cls, notes: Sequence[str]) -> "PutRight":
+        """Return what `check_picture` put right of a film with these notes."""
+        degrees = [
+            turned
+            for turned in _QUARTERS
+            if any(note.startswith(_TURNED.format(turned)) for note in notes)
+        ]
+        return cls(degrees[0] if degrees else 0, _INVERTED in notes)
 
 
 class Examiner(Protocol):
@@ -85,12 +108,11 @@ def _inverted(film: DecodedFilm) -> DecodedFilm:
 def _changes(film: DecodedFilm, better: DecodedFilm) -> list[str]:
     """Return the notes on a film that was put right."""
     notes = []
-    for degrees in (90, 180, 270):
+    for degrees in _QUARTERS:
         if better.pose == film.pose.turned_back(degrees):
-            turned = f"turned by {degrees} degrees clockwise"
-            notes.append(f"the picture is {turned}{_placed(film)}: read upright")
+            notes.append(f"{_TURNED.format(degrees)}{_placed(film)}: read upright")
     if better.tone != film.tone:
-        notes.append("the picture is inverted, bone dark and air bright: read with bright bone")
+        notes.append(_INVERTED)
     return notes
 
 

@@ -17,7 +17,7 @@ from dicom_io.errors import NotDicomError, UndecodablePixelsError
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.bounded_parser import refuse_oversized_sequences
 from dicom_io.read.image_header import read_image
-from dicom_io.read.orientation import AS_STORED
+from dicom_io.read.orientation import AS_STORED, Pose
 from dicom_io.read.viewing.colour import shown_image
 from dicom_io.read.viewing.stored import StoredImage, stored_image
 from dicom_io.read.warnings_off import suppressed_warnings
@@ -48,9 +48,15 @@ class Look:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A rendered image: uint8 grey (rows, columns) or RGB (rows, columns, 3)."""
+    """A rendered image: uint8 grey (rows, columns) or RGB (rows, columns, 3).
+
+    The stored grid has `stored_rows` x `stored_columns` pixels; `pose` makes that upright.
+    """
 
     pixels: NDArray[np.uint8]
+    stored_rows: int
+    stored_columns: int
+    pose: Pose
     notes: tuple[str, ...]
 
 
@@ -71,9 +77,12 @@ def look_at(data: bytes, look: Look) -> Picture | StoredImage | Refusal:
     except UndecodablePixelsError as error:
         return Refusal(Reason.UNDECODABLE_PIXELS, str(error), header.damage)
     pose = AS_STORED if look.kind is LookKind.AS_STORED else shown.pose.turned_back(look.turned)
+    rows, columns = shown.pixels.shape[:2]
     if shown.pixels.ndim == 2:
         # In this order the pixels are those of a heatmap made upright.
-        return Picture(pose.to_display(reduced(shown.pixels, look.side)), shown.notes)
-    rows, columns = reduced_shape(shown.pixels.shape[0], shown.pixels.shape[1], look.side)
-    colour = cv2.resize(shown.pixels, (columns, rows), interpolation=cv2.INTER_AREA)
-    return Picture(pose.planes_to_display(np.asarray(colour, dtype=np.uint8)), shown.notes)
+        pixels = pose.to_display(reduced(shown.pixels, look.side))
+    else:
+        shape = reduced_shape(rows, columns, look.side)
+        colour = cv2.resize(shown.pixels, shape[::-1], interpolation=cv2.INTER_AREA)
+        pixels = pose.planes_to_display(np.asarray(colour, dtype=np.uint8))
+    return Picture(pixels, rows, columns, pose, shown.notes)

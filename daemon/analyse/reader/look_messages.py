@@ -15,6 +15,7 @@ from daemon.analyse.reader.film import Refusal
 from daemon.analyse.reader.look import Look, LookKind, Picture
 from daemon.analyse.reader.messages import (
     LARGEST_NUMBER,
+    LARGEST_SIDE,
     flag_of,
     notes_of,
     number_of,
@@ -72,6 +73,8 @@ def send_look(
             "rows": rows,
             "columns": columns,
             "planes": planes,
+            "stored": [outcome.stored_rows, outcome.stored_columns],
+            "pose": dataclasses.asdict(outcome.pose),
             "notes": outcome.notes,
         }
     else:
@@ -94,7 +97,9 @@ def receive_look(channel: "Connection[Any, Any]", pages: SharedPages, look: Look
         raise ValueError("not a picture as it was wanted")
     if rows * columns * (3 if planes else 1) > MAX_SAMPLES:
         raise ValueError(f"no image has {rows} rows and {columns} columns in colour")
-    return Picture(pages.take((rows, columns, *planes), np.uint8, 0), notes_of(answer))
+    stored_rows, stored_columns = (whole_of(side, 1, LARGEST_SIDE) for side in answer["stored"])
+    pixels = pages.take((rows, columns, *planes), np.uint8, 0)
+    return Picture(pixels, stored_rows, stored_columns, pose_of(answer["pose"]), notes_of(answer))
 
 
 def plain_facts(facts: StoredFacts) -> dict[str, Any]:
@@ -147,9 +152,6 @@ def _grey(answer: Mapping[str, Any]) -> StoredGrey:
     low = whole_of(answer["low"], -MOST_VALUES, MOST_VALUES)
     high = whole_of(answer["high"], low, low + MOST_VALUES - 1)
     size = high - low + 1
-    function = answer["function"]
-    if function not in FUNCTIONS:
-        raise ValueError("no function of a window")
     if max(len(answer["windows"]), len(answer["tables"])) > MOST_FUNCTIONS:
         raise ValueError("too many windows or tables")
     modality = answer["modality"]
@@ -166,15 +168,8 @@ def _grey(answer: Mapping[str, Any]) -> StoredGrey:
         intercept=_any_number(answer["intercept"]),
         unit=_words(answer["unit"]),
         modality=None if modality is None else _array(modality, np.float32, size),
-        function=function,
-        windows=tuple(
-            NamedWindow(
-                _words(window["name"]),
-                _any_number(window["centre"]),
-                _any_number(window["width"]),
-            )
-            for window in answer["windows"]
-        ),
+        analysed=None if answer["analysed"] is None else _window(answer["analysed"]),
+        windows=tuple(_window(window) for window in answer["windows"]),
         tables=tuple(
             NamedTable(_words(table["name"]), _array(table["levels"], np.uint8, size))
             for table in answer["tables"]
@@ -184,6 +179,17 @@ def _grey(answer: Mapping[str, Any]) -> StoredGrey:
         full=_pair(answer["full"]),
         padding=padding,
         inverted=flag_of(answer["inverted"]),
+    )
+
+
+def _window(answer: Mapping[str, Any]) -> NamedWindow:
+    if answer["function"] not in FUNCTIONS:
+        raise ValueError("no function of a window")
+    return NamedWindow(
+        _words(answer["name"]),
+        _any_number(answer["centre"]),
+        _any_number(answer["width"]),
+        answer["function"],
     )
 
 

@@ -49,11 +49,12 @@ Numbers = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class NamedWindow:
-    """A window of the header, by its WindowCenterWidthExplanation or its number."""
+    """A window by its WindowCenterWidthExplanation or its number; `function` is of FUNCTIONS."""
 
     name: str
     centre: float
     width: float
+    function: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,10 +71,11 @@ class StoredGrey:
 
     A number stands for the stored value `offset` + `step` * number. `slope` and `intercept`, or the
     table `modality` (by number, from `low`), turn that into the value of the image, in `unit`.
-    `windows` are of `function` (LINEAR, LINEAR_EXACT or SIGMOID) and apply to values of the image.
+    `windows` are those of the header and apply to values of the image; `tables` are its VOI LUTs.
     `levels` hold the grey levels of the picture that is shown elsewhere, polarity included, by
-    number; `auto` is the range of the values of 98 % of the pixels that are not hidden, and `full`
-    of all of them. `padding` are the first and the last number that stand for no pixel.
+    number, and `analysed` is the window that makes them, if one does. `auto` is the range of the
+    values of 98 % of the pixels that are not hidden, and `full` of all of them. `padding` are the
+    first and the last number that stand for no pixel.
     """
 
     low: int
@@ -84,7 +86,7 @@ class StoredGrey:
     intercept: float
     unit: str
     modality: NDArray[np.float32] | None
-    function: str
+    analysed: NamedWindow | None
     windows: tuple[NamedWindow, ...]
     tables: tuple[NamedTable, ...]
     levels: NDArray[np.uint8]
@@ -187,6 +189,7 @@ def _grey(
         levels = np.where(counts > 0, 255 - levels, 0).astype(np.uint8)
     padding = np.flatnonzero(applied.is_padding(stored_values) & (counts == 0))
     present = values[counts > 0]
+    window = applied.window if applied.voi_table is None else None
     return numbers, StoredGrey(
         low=low,
         high=high,
@@ -196,7 +199,7 @@ def _grey(
         intercept=applied.intercept,
         unit=text(header.dataset, "RescaleType")[:MOST_WORDS],
         modality=values.astype(np.float32) if applied.modality_table is not None else None,
-        function=applied.function if applied.function in FUNCTIONS else FUNCTIONS[0],
+        analysed=None if window is None else _named("As analysed", window),
         windows=tuple(_windows(scale, header)),
         tables=tuple(_tables(scale, values)),
         levels=levels,
@@ -250,7 +253,12 @@ def _windows(scale: GreyScale, header: ImageHeader) -> Iterator[NamedWindow]:
     for number, window in enumerate(windows):
         # Names that do not count the windows may belong to others.
         name = names[number].strip()[:MOST_WORDS] if len(names) == len(windows) else ""
-        yield NamedWindow(name or f"Window {number + 1}", window.centre, window.width)
+        yield _named(name or f"Window {number + 1}", window)
+
+
+def _named(name: str, window: Window) -> NamedWindow:
+    function = window.function if window.function in FUNCTIONS else FUNCTIONS[0]
+    return NamedWindow(name, window.centre, window.width, function)
 
 
 def _tables(scale: GreyScale, values: NDArray[np.float64]) -> Iterator[NamedTable]:

@@ -18,7 +18,7 @@ from cxr_model.check.appearance import Appearance, View
 from cxr_model.check.picture_check import PictureCheck
 from cxr_model.findings import LABELS
 from daemon.analyse.pipeline import Analysis, Pipeline
-from daemon.analyse.reader.check_picture import Examiner, check_picture
+from daemon.analyse.reader.check_picture import Examiner, PutRight, check_picture
 from daemon.analyse.reader.film import Film, Refusal, Wanted
 from daemon.analyse.reader.film_file import Form
 from daemon.analyse.reader.gate_and_decode import DecodedFilm
@@ -68,6 +68,7 @@ def test_a_picture_that_is_certain_is_read_upright_whatever_the_header_says(
     outcome = checked(film, KnowingCheck(CHEST))
     assert (outcome.pose.to_display(outcome.pixels) == CHEST).all()
     assert outcome.pixels is film.pixels
+    assert PutRight.by(outcome.notes) == PutRight(degrees)
     assert (outcome.pose.to_stored(CHEST) == film.pixels).all()
     if degrees == 0:
         assert outcome == film
@@ -90,6 +91,7 @@ def test_a_picture_that_is_not_certain_is_noted_and_analysed_as_it_is() -> None:
     film = DecodedFilm(turned(255 - CHEST, 180), (), AS_STORED)
     outcome = checked(film, KnowingCheck(CHEST, certain=False))
     assert replace(outcome, notes=()) == film
+    assert PutRight.by(outcome.notes) == PutRight()
     assert outcome.notes == (
         "the picture may be turned by 180 degrees clockwise: not turned back",
         "the picture may be inverted: is its polarity right?",
@@ -123,6 +125,7 @@ def test_an_inverted_film_is_read_with_bright_bone(degrees: int) -> None:
     outcome = checked(film, KnowingCheck(CHEST))
     assert (outcome.pose.to_display(outcome.pixels) == right).all()
     assert outcome.tone.inverted
+    assert PutRight.by(outcome.notes) == PutRight(degrees, inverted=True)
     assert "the picture is inverted, bone dark and air bright: read with bright bone" in (
         outcome.notes
     )

@@ -23,7 +23,7 @@ from daemon.analyse.reader.look_messages import (
 )
 from daemon.analyse.reader.shared_pages import SharedPages
 from dicom_io.gate.reasons import Reason
-from dicom_io.read.viewing.stored import StoredImage
+from dicom_io.read.viewing.stored import NamedWindow, StoredImage
 from tests.builders.images.films import chest_film, chest_values, file_bytes
 from tests.builders.made_checks import PLAIN, KnowingCheck
 
@@ -157,10 +157,11 @@ def test_the_facts_are_those_of_the_header() -> None:
     grey = facts.grey
     assert grey is not None
     assert (grey.slope, grey.intercept, grey.unit, grey.inverted) == (2, -10, "US", True)
-    assert [(one.name, one.centre, one.width) for one in grey.windows] == [
-        ("NORMAL", 1200, 2000),
-        ("HARD", 3000, 500),
-    ]
+    assert grey.windows == (
+        NamedWindow("NORMAL", 1200, 2000, "LINEAR"),
+        NamedWindow("HARD", 3000, 500, "LINEAR"),
+    )
+    assert grey.analysed == NamedWindow("As analysed", 1200, 2000, "LINEAR")
     assert (grey.low, grey.high, grey.offset, grey.step) == (-2048, 2047, 0, 1)
     assert grey.padding == (-2048, -2048)
     assert grey.full == (-2047 * 2 - 10, 2047 * 2 - 10)
@@ -226,6 +227,7 @@ def passed_on(
 
 
 NAN = float("nan")
+WINDOW = {"name": "a", "centre": 1, "width": 2, "function": "LINEAR"}
 
 
 @pytest.mark.parametrize(
@@ -247,10 +249,10 @@ NAN = float("nan")
         (PIXELS, {"grey": {"low": NAN}}),
         (PIXELS, {"grey": {"levels": "AAAA"}}),
         (PIXELS, {"grey": {"levels": 4}}),
-        (PIXELS, {"grey": {"function": "CUBIC"}}),
+        (PIXELS, {"grey": {"windows": [{**WINDOW, "function": "CUBIC"}]}}),
         (PIXELS, {"grey": {"slope": float("inf")}}),
-        (PIXELS, {"grey": {"windows": [{"name": "a", "centre": 1, "width": NAN}]}}),
-        (PIXELS, {"grey": {"windows": [{"name": "a", "centre": 1, "width": 2}] * 20}}),
+        (PIXELS, {"grey": {"windows": [{**WINDOW, "width": NAN}]}}),
+        (PIXELS, {"grey": {"windows": [WINDOW] * 20}}),
         (PIXELS, {"grey": {"padding": [5, 10**9]}}),
         (PIXELS, {"grey": {"auto": [1]}}),
         (PIXELS, {"grey": {"inverted": 1}}),

@@ -1,0 +1,1 @@
+"""Films in the pages: pictures, overlays, stored pixels, and the viewer."""
