@@ -5,6 +5,8 @@ from sqlalchemy import select
 from storage.records import StudyKey
 from storage.search.records import StudyFilter, StudyPage, StudySort
 from storage.search.studies import load_page
+from storage.search.study import load_view
+from storage.search.study_records import StudyView
 from storage.tables.database import Database
 from storage.tables.schema import study_summaries
 
@@ -35,6 +37,11 @@ class Search:
             return load_page(
                 connection, chosen, sort, descending=descending, offset=offset, limit=limit
             )
+
+    def study(self, key: StudyKey) -> StudyView | None:
+        """Return a study with its films, results, deliveries and history; None if it is unknown."""
+        with self._database.reading() as connection:
+            return load_view(connection, key)
 
     def keys_of(self, study_instance_uid: str) -> tuple[StudyKey, ...]:
         """Return the studies with this UID, in the order of their sources."""

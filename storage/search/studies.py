@@ -16,6 +16,7 @@ from storage.search.records import StudyFilter, StudyPage, StudyRow, StudySort
 from storage.status import ImageMark
 from storage.summaries.folding import folded, words_of_name
 from storage.summaries.records import VALUE_SEPARATOR, as_json
+from storage.tables.conditions import of_study
 from storage.tables.schema import study_summaries as listed
 
 COUNTED = 10_000
@@ -69,6 +70,12 @@ def load_page(
     )
     rows = tuple(_study_row(row) for row in connection.execute(query))
     return StudyPage(rows, min(total, counted), more)
+
+
+def load_row(connection: Connection, key: StudyKey) -> StudyRow | None:
+    """Return the row of a study in the list, or None."""
+    row = connection.execute(select(listed).where(of_study(listed, key))).one_or_none()
+    return None if row is None else _study_row(row)
 
 
 def _allowed(chosen: StudyFilter, sort: StudySort) -> StudySort:

@@ -382,6 +382,12 @@ commitment_inquiries = Table(
 SETTINGS = text("kind IN ('configuration_changed', 'sources_adopted')")
 """The condition of `ix_audit_events_settings`; a query that is to use it repeats this text."""
 
+ACTS = text(
+    "kind IN ('job_parked', 'job_retried', 'job_discarded', 'study_held', 'study_released',"
+    " 'analysis_requested', 'delivery_requested')"
+)
+"""The condition of `ix_audit_events_acts`; a query that is to use it repeats this text."""
+
 FAILED_EVENTS = text("outcome = 'failure'")
 """The condition of `ix_audit_events_failures`; a query that is to use it repeats this text."""
 
@@ -406,6 +412,9 @@ audit_events = Table(
         sqlite_where=SETTINGS,
         postgresql_where=SETTINGS,
     ),
+    # The acts of operators and their causes, for the history of a study. The many rows of normal
+    # operation are not in it.
+    Index("ix_audit_events_acts", "subject", sqlite_where=ACTS, postgresql_where=ACTS),
     # For administrators who look for events.
     Index("ix_audit_events_kind", "kind", "number"),
     Index("ix_audit_events_recorded", "recorded_at", "number"),

@@ -12,6 +12,10 @@ down_revision = "0006"
 _row_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _moment = sa.DateTime(timezone=True)
 _name = sa.String(32)
+_ACTS = (
+    "kind IN ('job_parked', 'job_retried', 'job_discarded', 'study_held', 'study_released',"
+    " 'analysis_requested', 'delivery_requested')"
+)
 
 
 def upgrade() -> None:
@@ -75,6 +79,7 @@ def _index_operations() -> None:
             "destination delivered_at",
             "delivered_at IS NOT NULL",
         ),
+        ("ix_audit_events_acts", "audit_events", "subject", _ACTS),
         ("ix_audit_events_kind", "audit_events", "kind number", None),
         ("ix_audit_events_recorded", "audit_events", "recorded_at number", None),
         ("ix_audit_events_failures", "audit_events", "number kind", "outcome = 'failure'"),
