@@ -17,6 +17,7 @@ from daemon.web.actions.pages import action_entries
 from daemon.web.administration.audit import audit_entries
 from daemon.web.administration.configuration import configuration_entries
 from daemon.web.administration.jobs import job_entries
+from daemon.web.api.pages import api_entries
 from daemon.web.entry import Entry, EntryTable
 from daemon.web.films.pages import film_entries
 from daemon.web.health.checks import Health
@@ -75,7 +76,7 @@ def build_app(
 
 def all_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
     """Return the entries of all pages. The first that matches a path answers it."""
-    return [
+    pages = [
         *static_entries(),
         *login_entries(site, authenticator),
         *health_entries(site),
@@ -87,6 +88,7 @@ def all_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
         *configuration_entries(site),
         *film_entries(site),
     ]
+    return [*pages, *api_entries(site, pages)]
 
 
 def _unavailable(site: Site, request: Request, error: StorageError) -> Response:

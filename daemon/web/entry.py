@@ -48,6 +48,7 @@ class Entry:
         summary: one line for the description of the interface.
         parameters: the values that the URL may contain.
         view: the class of the JSON answer, if the answer is JSON.
+        body: the class of the JSON body of the request, if it has one.
     """
 
     path: str
@@ -57,6 +58,7 @@ class Entry:
     summary: str = ""
     parameters: Sequence[Parameter] = ()
     view: Any = None
+    body: Any = None
 
 
 class EntryTable:

@@ -28,9 +28,15 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     return body
 
 
+def raw_body(request: Request) -> bytes:
+    """Return the body that `read_body` kept."""
+    body: bytes = request.scope[_BODY]
+    return body
+
+
 def form_of(request: Request) -> dict[str, list[str]]:
     """Return the fields of a form, with all values of each; empty if it is malformed."""
-    text = request.scope[_BODY].decode("utf-8", "replace")
+    text = raw_body(request).decode("utf-8", "replace")
     try:
         return parse_qs(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
@@ -39,11 +45,13 @@ def form_of(request: Request) -> dict[str, list[str]]:
 
 def json_of(request: Request) -> dict[str, Any]:
     """Return the object in a JSON body; {} for an empty body. Raises BadRequestError."""
-    body: bytes = request.scope[_BODY]
+    body = raw_body(request)
     if not body.strip():
         return {}
     try:
         value = json.loads(body)
+    except RecursionError:
+        raise BadRequestError("the body is JSON that is nested too deeply") from None
     except ValueError as error:
         raise BadRequestError(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):

@@ -8,6 +8,7 @@ from daemon.web.overview.rows import ParkedRow
 from daemon.worker.redaction import without_comment
 from storage.audit.records import AuditRow
 from storage.queue.listing import DeliveryFacts, JobFilter, JobSort
+from storage.queue.seen import SeenJob
 from storage.records import JobKind, JobState, ListedJob
 
 TASKS: Mapping[JobKind, str] = {
@@ -21,7 +22,10 @@ TASKS: Mapping[JobKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job of the list. `error` has no words of another node: they may name a patient."""
+    """A job of the list. `error` has no words of another node: they may name a patient.
+
+    `seen` is the state of the job, to send back with an act on it.
+    """
 
     number: int
     state: JobState
@@ -35,6 +39,7 @@ class JobRow:
     due_at: datetime
     created_at: datetime
     changed_at: datetime
+    seen: str
 
     @classmethod
     def of(cls, listed: ListedJob) -> "JobRow":
@@ -53,6 +58,7 @@ class JobRow:
             due_at=job.not_before,
             created_at=job.created_at,
             changed_at=job.updated_at,
+            seen=str(SeenJob.of(job)),
         )
 
 
