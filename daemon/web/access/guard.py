@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.web.access.authenticator import Authenticator
 from daemon.web.access.identity import PRINCIPAL, Principal, host_of
-from daemon.web.access.login import LoginPages
+from daemon.web.access.login import LOGIN_PATH, LoginPages
 from daemon.web.access.proxies import IdentityError, Proxies
 from daemon.web.access.roles import Role
 from daemon.web.entry import Entry, EntryTable
@@ -152,7 +152,9 @@ class Guard:
             await read_body(request, MAX_BODY_BYTES if caller else MAX_LOGIN_BYTES)
         except BodyTooLongError:
             return self._site.error(request, 413, "The request is too long.")
-        if caller is not None and caller.csrf and not _has_secret(request, caller.csrf):
+        # A login page may be older than the session. Its form proves the user by itself.
+        secret = caller.csrf if caller is not None and request.scope["path"] != LOGIN_PATH else ""
+        if secret and not _has_secret(request, secret):
             message = "The form is of another session: open the page again and repeat the step."
             return self._site.error(request, 403, message)
         return None

@@ -17,6 +17,7 @@ from daemon.web.problems import BusyError
 from daemon.web.request_body import form_of, wants_json
 from daemon.web.site import Site
 
+LOGIN_PATH = "/login"
 MOST_NEXT_CHARACTERS = 2000
 _LOCAL = re.compile(r"/[!-\[\]-~]*")
 """A path with its query, in printable ASCII and without a backslash."""
@@ -27,8 +28,8 @@ def login_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
     pages = LoginPages(site, authenticator)
     after = Parameter("next", Place.QUERY, "string", "The page to open after the login.")
     return [
-        Entry("/login", pages.show, None, summary="The login page.", parameters=(after,)),
-        Entry("/login", pages.log_in, None, "POST", summary="Open a session."),
+        Entry(LOGIN_PATH, pages.show, None, summary="The login page.", parameters=(after,)),
+        Entry(LOGIN_PATH, pages.log_in, None, "POST", summary="Open a session."),
         Entry("/logout", pages.log_out, None, "POST", summary="End the session."),
     ]
 
@@ -47,9 +48,11 @@ class LoginPages:
             answer = self._site.json({"error": "a token is needed: Authorization: Bearer …"}, 401)
         elif "text/html" in request.headers.get("accept", ""):
             query = f"?{request.url.query}" if request.url.query else ""
-            wanted = f"{quote(request.scope['path'])}{query}" if request.method == "GET" else "/"
+            is_page = request.method == "GET"
+            wanted = f"{quote(request.scope['path'])}{query}" if is_page else "/"
             answer = self._form(request, 401, local_path(wanted))
-            if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            fetched = request.headers.get("sec-fetch-site", "none")
+            if is_page and fetched not in ("none", "same-origin"):
                 # The link of another site leads here without the cookie (SameSite=Strict). The
                 # browser sends it if this page itself asks again.
                 answer.headers["Refresh"] = "0"

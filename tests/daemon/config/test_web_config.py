@@ -1,6 +1,7 @@
 """Tokens, accounts and proxies of the web pages in the configuration."""
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from daemon.config.permissions import readable_by_others
 from daemon.config.settings import Config, load_config
 from daemon.config.web import AccountConfig, WebConfig, WebRole
 from daemon.errors import ConfigError
+from tests.tools.paths import ROOT
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of a test
 SALT = "c2FsdHNhbHRzYWx0c2FsdA"
@@ -164,3 +166,12 @@ def test_file_with_a_secret_of_a_user_is_secret(tmp_path: Path, web: str) -> Non
     assert config.file_is_secret
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert any(f"{path} can be read by every user" in line for line in readable_by_others(config))
+
+
+def test_examples_of_the_security_page_are_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(web:\n.*?)```", page, re.DOTALL)
+    assert len(examples) == 3
+    for text in examples:
+        shortened = re.sub(r"\$argon2id[^\"]*", lambda _: HASH, text)
+        assert load_config(write(tmp_path, shortened)).web != WebConfig()

@@ -12,6 +12,7 @@ from daemon.errors import ConfigError
 from daemon.web.access.roles import Role
 from daemon.web.access.token_file import check_tokens, load_tokens
 from storage.store import Store
+from tests.builders.store_rows import new_instance
 from tests.daemon.web.access.logins import BROWSER, TOKEN, log_in, session_of
 from tests.servers.website import running_site
 from tests.storage.tables.release import restore, revisions
@@ -38,14 +39,24 @@ def test_upgraded_node_keeps_the_reach_of_its_token(
 ) -> None:
     caplog.set_level(logging.INFO)
     node(tmp_path, BEFORE_ROLES[-1])
+    with Store.open(f"sqlite:///{tmp_path / 'cxrd.sqlite'}", migrate=False) as store:
+        new = new_instance(
+            "1.2.840.113619.2.4711", patient_id="PAT4711", accession_number="ACC4712"
+        )
+        store.record_instance(new, 0)
     web = {"port": free_port()} | ({"token": TOKEN} if given == "configured" else {})
     if given == "made":
         (tmp_path / "web_token").write_text(f"{TOKEN}\n")
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     with running_site(tmp_path, web=web) as site:
         assert site.ask_with(bearer, "/").status == 200
-        assert site.ask_with(bearer, "/metrics").status == 200
         session = session_of(log_in(site, TOKEN))
+        for path in ("/", "/metrics", "/healthz", "/api/overview"):
+            for headers in (bearer, session):
+                answer = site.ask_with(headers, path)
+                assert answer.status in (200, 503)
+                for private in ("PAT4711", "ACC4712", "1.2.840.113619"):
+                    assert private not in answer.text
         page = site.ask_with({**session, **BROWSER}, "/")
         assert "token · status" in page.text
         for path in PATIENT_PAGES:

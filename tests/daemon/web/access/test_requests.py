@@ -99,6 +99,7 @@ def test_link_of_another_site_asks_again_so_that_the_cookie_is_sent(house: House
     assert house.ask("/studies", headers=linked).headers["refresh"] == "0"
     own = {**BROWSER, "Sec-Fetch-Site": "same-origin"}
     assert "refresh" not in house.ask("/studies", headers=own).headers
+    assert "refresh" not in house.ask("/actions/retry", "POST", linked).headers
 
 
 @pytest.mark.parametrize(
