@@ -28,6 +28,7 @@ from daemon.web.request_body import wants_json
 from daemon.web.reviews.pages import review_entries
 from daemon.web.site import Site
 from daemon.web.static_files import static_entries
+from daemon.web.studies.list_pages import list_entries
 from storage.errors import StorageError
 from storage.files.spool import Spool
 from storage.store import Store, utc_now
@@ -81,6 +82,7 @@ def all_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
         *login_entries(site, authenticator),
         *health_entries(site),
         *overview_entries(site),
+        *list_entries(site),
         *review_entries(site),
         *action_entries(site),
         *job_entries(site),

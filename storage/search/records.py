@@ -1,5 +1,6 @@
 """The value objects of the list of studies: a filter, an order, and a page of rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -102,3 +103,11 @@ class StudyPage:
     rows: tuple[StudyRow, ...]
     total: int
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredStudy:
+    """A study in the list, with the highest probability of each label in films that count."""
+
+    row: StudyRow
+    probabilities: Mapping[str, float]

@@ -1,10 +1,13 @@
 """The search as the pages use it."""
 
+from collections.abc import Iterator
+
 from sqlalchemy import select
 
 from storage.records import StudyKey
-from storage.search.records import StudyFilter, StudyPage, StudySort
-from storage.search.studies import load_page
+from storage.search.measured import PART_STUDIES, load_part
+from storage.search.records import MeasuredStudy, StudyFilter, StudyPage, StudySort
+from storage.search.studies import load_numbers, load_page
 from storage.search.study import load_view
 from storage.search.study_records import StudyView
 from storage.tables.database import Database
@@ -42,6 +45,25 @@ class Search:
         """Return a study with its films, results, deliveries and history; None if it is unknown."""
         with self._database.reading() as connection:
             return load_view(connection, key)
+
+    def parts(
+        self,
+        chosen: StudyFilter,
+        sort: StudySort = StudySort.RECEIVED,
+        *,
+        descending: bool = True,
+        studies: int = PART_STUDIES,
+    ) -> Iterator[tuple[MeasuredStudy, ...]]:
+        """Yield all studies of a filter in an order, some at a time, with their probabilities.
+
+        The studies are chosen at once, and read part by part: a slow caller holds no transaction,
+        and a study that is purged meanwhile is left out.
+        """
+        with self._database.reading() as connection:
+            numbers = load_numbers(connection, chosen, sort, descending=descending)
+        for start in range(0, len(numbers), studies):
+            with self._database.reading() as connection:
+                yield load_part(connection, numbers[start : start + studies])
 
     def keys_of(self, study_instance_uid: str) -> tuple[StudyKey, ...]:
         """Return the studies with this UID, in the order of their sources."""

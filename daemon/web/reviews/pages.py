@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from daemon.web.access.identity import host_of, principal_of
 from daemon.web.access.roles import Role
+from daemon.web.actions.messages import Message
 from daemon.web.entry import Entry, Parameter, Place
 from daemon.web.problems import BadRequestError, ConflictError, NotFoundError
 from daemon.web.request_body import form_of, json_of
@@ -71,9 +72,13 @@ class _ReviewPages:
     def save(self, request: Request) -> Response:
         """Save the review of a form, then show the study again."""
         film = self._film(request)
-        self._record(request, film, of_form(form_of(request), film))
+        changes = self._record(request, film, of_form(form_of(request), film))
+        words = (
+            f"Your review of film {film.id} is saved" if changes else "There was no change to save"
+        )
+        self._site.messages.leave(principal_of(request), Message(f"{words}."))
         study = quote(film.study_instance_uid, safe="")
-        query = urlencode({"source": film.source, "saved": film.id})
+        query = urlencode({"source": film.source})
         return RedirectResponse(
             f"{root_of(request.url.path)}studies/{study}?{query}#film-{film.id}", 303
         )
@@ -99,8 +104,8 @@ class _ReviewPages:
     def _reviews(self, film: Instance) -> Sequence[Review]:
         return self._site.store.reviews.of_study(StudyKey(film.source, film.study_instance_uid))
 
-    def _record(self, request: Request, film: Instance, sent: SentReview) -> None:
-        """Record what differs from the caller's own review."""
+    def _record(self, request: Request, film: Instance, sent: SentReview) -> int:
+        """Record what differs from the caller's own review; return the number of changes."""
         reviewer = principal_of(request).name
         mine = {
             each.label: each
@@ -122,6 +127,7 @@ class _ReviewPages:
             raise ConflictError(f"{error}. What was saved before it stays.") from error
         except UnknownRecordError as error:
             raise BadRequestError(str(error)) from error
+        return len(changes)
 
 
 def _verdict_of(review: Review | None) -> Verdict | None:
