@@ -25,6 +25,7 @@ from storage.queue.listing import JobList
 from storage.records import KeptFile, NewInstance, Receipt
 from storage.reviews import Reviews
 from storage.search.search import Search
+from storage.statistics.film_days import FilmDays
 from storage.status import Status
 from storage.summaries import keep
 from storage.tables import upgrade
@@ -61,6 +62,7 @@ class Store:
         job_list: the jobs by filter, with their studies.
         activity: the work of the last hours, and the times to result.
         status: counts and recent images, without patients.
+        film_days: films and findings by the day of their reception, for the statistics.
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
@@ -84,6 +86,7 @@ class Store:
         self.reviews = Reviews(database, clock)
         self.activity = Activity(database)
         self.status = Status(database)
+        self.film_days = FilmDays(database)
         self._receptions: GroupCommit[Reception, Receipt] = GroupCommit(self._record)
 
     @classmethod

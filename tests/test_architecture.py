@@ -47,10 +47,11 @@ ROOMS = {
         "reviews": "errors records tables audit images",
         "status": "records tables",
         "activity": "records tables",
+        "statistics": "records tables images",
         "export": "records finding_text files tables images",
         "store": (
             "errors records tables audit queue commitment images upkeep reviews search status "
-            "activity summaries export"
+            "activity summaries statistics export"
         ),
         "orphans": "errors files store",
         "migrations": "tables",
@@ -98,9 +99,10 @@ ROOMS = {
         "deliver": "errors config worker",
         "commitment": "config worker",
         "charts": "",
+        "statistics": "charts",
         "batch": "errors config analyse charts",
         "actions": "errors config worker audit deliver",
-        "web": "errors config worker audit words charts actions analyse",
+        "web": "errors config worker audit words charts actions analyse statistics",
         "listener": "config worker audit receive commitment",
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment",

@@ -1,6 +1,6 @@
 """A histogram of probabilities with the threshold as a dashed line."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -14,20 +14,22 @@ HEIGHT, AXIS, HEAD = 96, 18, 14
 """Heights in pixels: of the picture, of the axis below the bins, of the text above them."""
 
 
-def histogram(
-    name: str,
-    below: Sequence[int],
-    above: Sequence[int],
-    end: float,
-    threshold: float | None,
-    *,
-    said: str = "",
-) -> Chart:
-    """Draw the bins of equal width from 0 to `end`; those at or above the threshold stand on top.
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """Numbers of values in bins of equal width from 0 to `end`."""
+
+    end: float
+    below: tuple[int, ...]
+    above: tuple[int, ...]
+
+
+def histogram(name: str, bins: Bins, threshold: float | None, *, said: str = "") -> Chart:
+    """Draw bins; the values at or above the threshold stand on top of the others.
 
     `said` continues the sentence that describes the picture. Without one threshold (for example
     because it was changed) no line is drawn.
     """
+    below, above, end = bins.below, bins.above, bins.end
     tallest = max([*(low + high for low, high in zip(below, above, strict=True)), 1])
     floor = HEIGHT - AXIS
     unit = (floor - HEAD) / tallest
@@ -68,23 +70,30 @@ def histogram(
     return Chart(name, svg("histogram", label, parts, height=HEIGHT), table)
 
 
-def histogram_of(
-    name: str, values: NDArray[np.float32], present: NDArray[np.bool_], threshold: float
-) -> Chart:
-    """Draw probabilities, shape (n,), from 0 to the panel's own end.
+def bins_of(values: NDArray[np.float32], present: NDArray[np.bool_], threshold: float) -> Bins:
+    """Count probabilities, shape (n,), in bins to a round end above all of them.
 
     `present` marks the values that reach the threshold; the values are rounded and may differ.
     """
-    largest = float(values.max()) if len(values) else 0.0
-    end = axis_end(max(largest, threshold))
-    below = np.histogram(values[~present], BINS, (0.0, end))[0].tolist()
-    above = np.histogram(values[present], BINS, (0.0, end))[0].tolist()
+    end = axis_end(max(float(values.max()) if len(values) else 0.0, threshold))
+    below, above = (
+        np.histogram(part, BINS, (0.0, end))[0].tolist()
+        for part in (values[~present], values[present])
+    )
+    return Bins(end, tuple(below), tuple(above))
+
+
+def histogram_of(
+    name: str, values: NDArray[np.float32], present: NDArray[np.bool_], threshold: float
+) -> Chart:
+    """Draw probabilities, shape (n,), with the facts of `bins_of`."""
     said = (
-        f"; probabilities from {values.min():.3f} to {largest:.3f}, median {np.median(values):.3f}"
+        f"; probabilities from {values.min():.3f} to {values.max():.3f}, "
+        f"median {np.median(values):.3f}"
         if len(values)
         else ""
     )
-    return histogram(name, below, above, end, threshold, said=said)
+    return histogram(name, bins_of(values, present, threshold), threshold, said=said)
 
 
 def _threshold(threshold: float, end: float, floor: int) -> Markup:

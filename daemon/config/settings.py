@@ -34,6 +34,7 @@ from daemon.config.fields import (
 )
 from daemon.config.peers import PeerConfig, RulesConfig
 from daemon.config.routing import Routing, check_senders
+from daemon.config.statistics import StatisticsConfig
 from daemon.config.web import AccountConfig, TokenConfig, WebConfig
 from daemon.config.yaml_file import explain, holds_secret, nearest, read_yaml
 from daemon.errors import ConfigError
@@ -209,6 +210,7 @@ class Config(BaseSettings):
     spool: SpoolConfig = SpoolConfig()
     syslog: SyslogConfig = SyslogConfig()
     retention: RetentionConfig = RetentionConfig()
+    statistics: StatisticsConfig = StatisticsConfig()
     web: WebConfig = WebConfig()
     _file: Path | None = PrivateAttr(None)
     _file_is_secret: bool = PrivateAttr(False)

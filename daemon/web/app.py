@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from daemon.config.settings import Config
+from daemon.statistics.counter import FilmCounter
 from daemon.web.access.authenticator import Authenticator
 from daemon.web.access.guard import Guard
 from daemon.web.access.login import LoginPages, login_entries
@@ -28,6 +29,7 @@ from daemon.web.request_body import wants_json
 from daemon.web.reviews.pages import review_entries
 from daemon.web.site import Site
 from daemon.web.static_files import static_entries
+from daemon.web.statistics.page import statistics_entries
 from daemon.web.studies.list_pages import list_entries
 from storage.errors import StorageError
 from storage.files.spool import Spool
@@ -47,10 +49,12 @@ def build_app(
     spool: Spool,
     authenticator: Authenticator,
     clock: Callable[[], datetime] = utc_now,
+    counter: FilmCounter | None = None,
 ) -> ASGIApp:
-    """Build the application."""
+    """Build the application. `counter` counts the films; the caller runs it."""
+    counter = counter or FilmCounter(store, clock)
     site = Site(config, store, spool, Health(config, store, spool, clock), clock)
-    table = EntryTable(all_entries(site, authenticator))
+    table = EntryTable(all_entries(site, authenticator, counter))
 
     def explain(request: Request, error: Exception) -> Response:
         if isinstance(error, WebError):
@@ -75,7 +79,7 @@ def build_app(
     return Guard(app, table, authenticator, site, login)
 
 
-def all_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
+def all_entries(site: Site, authenticator: Authenticator, counter: FilmCounter) -> Sequence[Entry]:
     """Return the entries of all pages. The first that matches a path answers it."""
     pages = [
         *static_entries(),
@@ -89,6 +93,7 @@ def all_entries(site: Site, authenticator: Authenticator) -> Sequence[Entry]:
         *audit_entries(site),
         *configuration_entries(site),
         *film_entries(site),
+        *statistics_entries(site, counter),
     ]
     return [*pages, *api_entries(site, pages)]
 

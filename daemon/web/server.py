@@ -8,9 +8,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from daemon.audit.logins import LoginAudit
+from daemon.config.settings import Config
 from daemon.config.tls import web_context
 from daemon.config.web import WebConfig
 from daemon.errors import RoleFailedError
+from daemon.statistics.counter import FilmCounter
+from daemon.statistics.drift_watch import BaselineRule
 from daemon.web.access.authenticator import Authenticator
 from daemon.web.access.passwords import weak_hashes
 from daemon.web.access.token_file import KnownToken, load_tokens, reach_of
@@ -19,7 +22,7 @@ from daemon.web.app import build_app
 from daemon.web.connection_limits import RepeatFilter, protocol_for
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
-from storage.store import Store
+from storage.store import Store, utc_now
 
 log = logging.getLogger("web")
 _repeat_filter = RepeatFilter()
@@ -49,19 +52,35 @@ def run(context: RoleContext) -> None:
             tokens = load_tokens(config, is_new_node=store.first_schema() is not None)
             _log_users(config.web, tokens[0])
             authenticator = Authenticator(tokens, config.web, audit.on_login)
-            app = build_app(config, store, spool, authenticator)
+            counter = FilmCounter(store, utc_now, _baseline_rule(config))
+            app = build_app(config, store, spool, authenticator, utc_now, counter)
             server = _server(app, config.web, encryption)
             # In another thread than the main one, uvicorn installs no signal handlers.
             thread = threading.Thread(
                 target=server.run, args=([listening],), name="http", daemon=True
             )
+            counting = threading.Thread(
+                target=counter.run, args=(context.stop,), name="statistics", daemon=True
+            )
             thread.start()
+            counting.start()
             context.ready()
             while not context.stop.wait(POLL_SECONDS):
                 if not thread.is_alive():
                     raise RoleFailedError("the HTTP server ended by itself; the log says why")
             server.should_exit = True
             thread.join(STOP_SECONDS)
+            counting.join(STOP_SECONDS)
+
+
+def _baseline_rule(config: Config) -> BaselineRule:
+    section = config.statistics
+    return BaselineRule(
+        section.baseline_days,
+        section.baseline_films,
+        section.baseline_from,
+        section.baseline_until,
+    )
 
 
 def _log_users(web: WebConfig, token: KnownToken) -> None:

@@ -24,6 +24,8 @@ def static_entries() -> Sequence[Entry]:
 
     found["charts.css"] = (stylesheet().encode(), TYPES[".css"])
 
+    found["charts.css"] = (stylesheet().encode(), TYPES[".css"])
+
     def static_file(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in found:

@@ -9,7 +9,7 @@ import pytest
 from daemon.charts.bars import Series, bars, columns, stacked_bars
 from daemon.charts.chart import Chart, stylesheet
 from daemon.charts.curves import Curve, ReliabilityBin, curves, reliability
-from daemon.charts.histogram import AXIS, HEAD, HEIGHT, histogram, histogram_of
+from daemon.charts.histogram import AXIS, HEAD, HEIGHT, Bins, histogram, histogram_of
 from daemon.charts.lines import Limits, Line, lines
 from daemon.charts.matrix import matrix
 from daemon.charts.pie import pie
@@ -37,7 +37,7 @@ def pictures() -> dict[str, Chart]:
         "pie": pie("Healthy", names, many),
         "one part": pie("Healthy", ("yes", "no"), (0, 7)),
         "no part": pie("Healthy", ("yes", "no"), (0, 0)),
-        "histogram": histogram(ATTACK, (5, 0), (0, 1_000_000), 0.5, 0.25),
+        "histogram": histogram(ATTACK, Bins(0.5, (5, 0), (0, 1_000_000)), 0.25),
         "no film": histogram_of("Mass", np.zeros(0, np.float32), np.zeros(0, np.bool_), 0.1),
         "lines": lines(
             "Calls", names, (Line(ATTACK, (0.1, None, 0.4)),), limits=limits, alarms=(2,)

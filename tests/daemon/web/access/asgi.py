@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Scope
 from daemon.audit.logins import LoginOutcome
 from daemon.config.settings import Config
 from daemon.config.web import WebConfig
+from daemon.statistics.counter import FilmCounter
 from daemon.web.access.authenticator import Authenticator
 from daemon.web.access.roles import Role
 from daemon.web.access.token_file import KnownToken
@@ -96,7 +97,7 @@ def token_of(role: Role) -> str:
     return f"the-token-of-the-role-{role}"
 
 
-def house_of(folder: Path, store: Store, **web: Any) -> House:
+def house_of(folder: Path, store: Store, counter: FilmCounter | None = None, **web: Any) -> House:
     """Build the application over a store, with a section `web`."""
     config = Config(data_dir=folder, web=WebConfig(**web))
     make_spool(config.spool_dir)
@@ -106,7 +107,8 @@ def house_of(folder: Path, store: Store, **web: Any) -> House:
     authenticator = Authenticator(
         tokens, config.web, lambda *login: reported.append(login), clock.seconds
     )
-    app = build_app(config, store, Spool(config.spool_dir, 0, create=False), authenticator)
+    spool = Spool(config.spool_dir, 0, create=False)
+    app = build_app(config, store, spool, authenticator, counter=counter)
     return House(app, authenticator, clock, reported)
 
 

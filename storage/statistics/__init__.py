@@ -1,0 +1,1 @@
+"""Films and findings for the statistics, read a day at a time."""
