@@ -47,7 +47,7 @@ ROOMS = {
         "reviews": "errors records tables audit images",
         "status": "records tables",
         "activity": "records tables",
-        "statistics": "records tables images",
+        "statistics": "records tables",
         "export": "records finding_text files tables images",
         "store": (
             "errors records tables audit queue commitment images upkeep reviews search status "

@@ -6,6 +6,7 @@ nearest known key: a typo must not silently become a default.
 """
 
 import os
+from datetime import date
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
@@ -34,7 +35,6 @@ from daemon.config.fields import (
 )
 from daemon.config.peers import PeerConfig, RulesConfig
 from daemon.config.routing import Routing, check_senders
-from daemon.config.statistics import StatisticsConfig
 from daemon.config.web import AccountConfig, TokenConfig, WebConfig
 from daemon.config.yaml_file import explain, holds_secret, nearest, read_yaml
 from daemon.errors import ConfigError
@@ -179,6 +179,29 @@ class RetentionConfig(Section):
 
     # At most 100 years: a date before year 1 cannot be represented.
     days: float | None = Field(default=None, gt=0, le=36525)
+
+
+class StatisticsConfig(Section):
+    """The films to which later films are compared for drift; see docs/statistics.md.
+
+    With `baseline_from` and `baseline_until`, the films received on these days (UTC). Otherwise the
+    films of the first `baseline_days` days of the model, and of more days until there are
+    `baseline_films` films.
+    """
+
+    baseline_from: date | None = None
+    baseline_until: date | None = None
+    baseline_days: int = Field(default=28, ge=1, le=3650)
+    baseline_films: int = Field(default=500, ge=300)
+
+    @model_validator(mode="after")
+    def _period_is_complete(self) -> Self:
+        begin, end = self.baseline_from, self.baseline_until
+        if (begin is None) != (end is None):
+            raise ValueError("set both baseline_from and baseline_until, or neither")
+        if begin is not None and end is not None and begin > end:
+            raise ValueError("baseline_from is after baseline_until")
+        return self
 
 
 DEFAULT_PEERS = (PeerConfig(name="storescu", ae_title="STORESCU", sends=True),)

@@ -8,14 +8,11 @@ films of the baseline, clipped, and summed in two CUSUM charts, one for a rise a
     S(t) = max(0, S(t - 1) + z(t) - ALLOWANCE)
 
 A chart above its limit is an alarm. The chart then stays at its limit at most, and the alarm lasts
-until the chart is at 0 again. The limits are common to
-all charts of a node: over `SPAN` films after the baseline, the probability of at least one false
-alarm of any chart is `LEVEL`. They come from a bootstrap of the baseline itself (Efron and
-Tibshirani 1993): each draw makes a new baseline and a new stream of `SPAN` films, so that the
+until the chart is at 0 again. The limits of all charts come from a bootstrap of the baseline (Efron
+and Tibshirani 1993): each draw makes a new baseline and a new stream of `SPAN` films, so that the
 limits allow for the error of a short baseline. Draws keep the films of one patient together, at
 their distances, because they are dependent; other draws keep runs of neighbouring films together,
-because a day or a ward has its own films. The larger limit
-counts, raised by `MARGIN`.
+because a day or a ward has its own films. The larger limit counts, raised by `MARGIN`.
 """
 
 from collections.abc import Iterator
@@ -32,13 +29,17 @@ CLIP = 4.0
 """Largest distance of one film from the mean, in standard deviations."""
 
 SPAN = 5000
+"""Films of the streams from which the bootstrap takes the limits."""
+
+STATED_SPAN = 2500
 """Films to which the stated rate of false alarms refers."""
 
 LEVEL = 0.03
-"""Rate of false alarms per `SPAN` films at which the bootstrap aims."""
+"""Rate of streams of the bootstrap with a false alarm of any chart."""
 
 STATED_LEVEL = 0.05
-"""Rate of false alarms per `SPAN` films that is stated: it has room for the bootstrap's error."""
+"""Rate of false alarms per `STATED_SPAN` films that is stated: it has room for patients with many
+films, of which a short baseline shows too few."""
 
 MARGIN = 1.25
 """Factor of the limits: a bootstrap of few patients underestimates the spread of new ones."""

@@ -22,8 +22,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from storage.images.lookup import has_later_revision
 from storage.records import InstanceState
+from storage.tables.conditions import has_later_revision
 from storage.tables.database import Database, parameter, raw_rows
 from storage.tables.schema import findings, instances
 

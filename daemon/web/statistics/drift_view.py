@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from cxr_model.findings import LABELS
 from daemon.charts.chart import Chart
 from daemon.charts.lines import Limits, Line, lines
-from daemon.statistics.drift import SPAN, STATED_LEVEL, Direction, Measure
+from daemon.statistics.drift import STATED_LEVEL, STATED_SPAN, Direction, Measure
 from daemon.statistics.drift_watch import (
     FEWEST_IN_WEEK,
     BaselineFigures,
@@ -47,7 +47,7 @@ class FindingPanel:
 
 def drift_answer(report: DriftReport | None) -> DriftAnswer:
     """Return the state of drift with its stated rate of false alarms."""
-    return DriftAnswer(report, len(report.alarms) if report else 0, STATED_LEVEL, SPAN)
+    return DriftAnswer(report, len(report.alarms) if report else 0, STATED_LEVEL, STATED_SPAN)
 
 
 def panels(report: DriftReport, first: date, last: date) -> tuple[FindingPanel, ...]:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.statistics.counter import Count, FilmCounter
-from daemon.statistics.drift import SPAN, STATED_LEVEL
+from daemon.statistics.drift import STATED_LEVEL, STATED_SPAN
 from daemon.statistics.figures import Figures, Selection, figures_of, mix_of
 from daemon.web.access.roles import Role
 from daemon.web.entry import Entry, Parameter, Place
@@ -78,7 +78,7 @@ def statistics_entries(site: Site, counter: FilmCounter) -> Sequence[Entry]:
             if is_mixed and baseline and since
             else (),
             rate=STATED_LEVEL,
-            span_films=SPAN,
+            span_films=STATED_SPAN,
             direction_words=direction_words,
             title_of=title_of,
         )

@@ -48,7 +48,7 @@ def document(filled: Site) -> dict[str, Any]:
 
 
 def entries() -> list[Entry]:
-    found = all_entries(MagicMock(), MagicMock())
+    found = all_entries(MagicMock(), MagicMock(), MagicMock())
     return [entry for entry in found if entry.path.startswith("/api/") or entry.path in HEALTH]
 
 
