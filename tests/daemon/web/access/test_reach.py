@@ -33,7 +33,7 @@ def node(folder: Path, revision: str | None) -> None:
     Store.open(f"sqlite:///{path}", migrate=True).close()
 
 
-@pytest.mark.parametrize("given", ["made", "configured"])
+@pytest.mark.parametrize("given", ["made", pytest.param("configured", marks=pytest.mark.slow)])
 def test_upgraded_node_keeps_the_reach_of_its_token(
     tmp_path: Path, given: str, caplog: pytest.LogCaptureFixture
 ) -> None:
