@@ -92,7 +92,7 @@ def load_labels(images: Path, labels: Path, original_sizes: Path | None = None) 
     """
     if not images.is_dir():
         raise DataError(f"no image folder at {images}")
-    table_path = _find_table(labels)
+    table_path = find_table(labels)
     table = _read_table(table_path)
     if set(table.columns) >= _OFFICIAL:
         found = list(_official(table, images, table_path))
@@ -143,7 +143,8 @@ def parse_findings(text: str) -> tuple[float, ...]:
     return tuple(float(label in names) for label in LABELS)
 
 
-def _find_table(labels: Path) -> Path:
+def find_table(labels: Path) -> Path:
+    """Return the path of a label table, or that of NIH's in a folder. Raises DataError."""
     if labels.is_dir():
         tables = sorted(labels.glob("Data_Entry_2017*.csv"))
         if not tables:

@@ -20,6 +20,9 @@ BINS = 10
 
 _TINY = 1e-15
 
+# Normal quantile of a two-sided 95 % interval.
+_Z = 1.959964
+
 
 def auc(probabilities: Floats, targets: Floats) -> float:
     """Return the area under the ROC curve."""
@@ -107,6 +110,13 @@ def sensitivity(probabilities: Floats, targets: Floats, threshold: float) -> flo
 def specificity(probabilities: Floats, targets: Floats, threshold: float) -> float:
     """Return the share of negatives below the threshold."""
     return _share(probabilities[targets == 0] < threshold)
+
+
+def wilson(share: Floats, n: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return Wilson's 95 % interval of binomial shares of `n` (Wilson, 1927)."""
+    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    return centre - half, centre + half
 
 
 def no_skill(probabilities: Floats, targets: Floats) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,15 +12,12 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_curve
 
 from cxr_model.data.predictions import Predictions
-from cxr_model.evaluate.metrics import BINS, mass_bins
+from cxr_model.evaluate.metrics import BINS, mass_bins, wilson
 from cxr_model.predict.curves import Floats
 
 _COLUMNS = 5
 _PANEL_INCHES = 2.6
 _INK, _FAINT, _WARM = "#1f4e79", "#9a9a9a", "#c0562b"
-
-# Normal quantile of a two-sided 95 % interval.
-_Z = 1.959964
 
 
 def reliability_diagrams(predictions: Predictions, table: pd.DataFrame, path: Path) -> None:
@@ -99,20 +95,13 @@ def _reliability(axes: Axes, p: Floats, y: Floats) -> None:
     n = counts[filled]
     predicted = np.bincount(bin_of, p)[filled] / n
     observed = np.bincount(bin_of, y)[filled] / n
-    low, high = _wilson(observed, n)
+    low, high = wilson(observed, n)
     top = max(0.02, 1.08 * float(max(predicted.max(), high.max())))
     axes.plot([0, top], [0, top], color=_FAINT, linewidth=0.8, linestyle="--")
     axes.vlines(predicted, low, high, color=_INK, linewidth=0.9)
     axes.plot(predicted, observed, "o-", color=_INK, markersize=3, linewidth=0.8)
     axes.set_xlim(0, top)
     axes.set_ylim(0, top)
-
-
-def _wilson(share: Floats, n: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return Wilson's interval of a binomial share (Wilson, 1927)."""
-    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return centre - half, centre + half
 
 
 def _roc(p: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -25,7 +25,9 @@ from daemon.batch.csv_report import (
     one_line,
     read_rows,
 )
-from daemon.batch.dashboard import Overview, write_dashboard
+from daemon.batch.dashboard.labelled import measure_labels
+from daemon.batch.dashboard.overview import Overview
+from daemon.batch.dashboard.page import write_dashboard
 from daemon.batch.find_files import find_files
 from daemon.batch.thresholds import write_thresholds
 from daemon.config.picture_form import DEFAULT_MAX_SIDE
@@ -66,18 +68,27 @@ def analyse_files(
     rules: Rules = DEFAULT_RULES,
     workers: int | None = None,
     picture_side: int | None = DEFAULT_MAX_SIDE,
+    labels: Path | None = None,
     now: datetime.datetime,
     echo: Callable[[str], None],
 ) -> Summary:
     """Analyse the files at `paths` into folder `out`, with a progress bar on stderr.
 
     `identifiers` adds those of patient and study to the report. `limits` apply to reading one
-    image, and `rules` to every film. `workers` and `picture_side` are those of `Batch`. `echo`
-    receives a line for every file that is not analysed. Raises UsageError for unusable paths or an
-    unusable folder, ModelError for an unusable bundle, ModelFailedError if the model's output for a
-    film is not a result, and StorageError if the disk stops the run; rows written before are kept.
+    image, and `rules` to every film. `workers` and `picture_side` are those of `Batch`. `labels` is
+    a table of `read_outcomes`, by which the dashboard measures the films. `echo` receives a line
+    for every file that is not analysed. Raises DataError for an unusable table, UsageError for
+    unusable paths or an unusable folder, ModelError for an unusable bundle, ModelFailedError if the
+    model's output for a film is not a result, and StorageError if the disk stops the run; rows
+    written before are kept.
     """
     files = find_files(paths, out)
+    outcomes = None
+    if labels is not None:
+        from cxr_model.data.outcomes import read_outcomes
+
+        # Before the films are read, which may take hours.
+        outcomes = read_outcomes(labels)
     pipeline = Pipeline.open(model, limits)
     with Report(out, pipeline.algorithm, identifiers=identifiers) as report:
         if report.is_older:
@@ -98,9 +109,14 @@ def analyse_files(
                         echo(one_line(f"{row.image_id}: not analysed: {row.reason}: {row.detail}"))
         elapsed = time.perf_counter() - start
         states = Counter(report.state(file.image_id) for file in files)
-        overview = Overview.of(row for row, _ in read_rows(report.path))
+        overview = Overview.of((row for row, _ in read_rows(report.path)), out)
+        labelled = None
+        if outcomes is not None:
+            rows = (row for row, _ in read_rows(report.path))
+            labelled = measure_labels(outcomes, rows, pipeline.card)
         dashboard = out / DASHBOARD_FILE
-        write_dashboard(dashboard, overview, pipeline.card, pipeline.algorithm.sha256, now)
+        sha256 = pipeline.algorithm.sha256
+        write_dashboard(dashboard, overview, pipeline.card, sha256, now, labelled)
     return Summary(
         states[State.ANALYSED],
         states[State.REFUSED],

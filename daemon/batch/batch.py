@@ -26,6 +26,7 @@ from daemon.batch.csv_report import Row, one_line
 from daemon.batch.find_files import InputFile
 from daemon.batch.heatmap_files import heatmap_name, write_together
 from daemon.batch.read_file import ReadFile, failed, read_file
+from daemon.batch.thumbnails import film_tile, heatmap_tile, strip, thumbnail_name
 from daemon.config.picture_form import DEFAULT_MAX_SIDE
 from daemon.errors import ModelFailedError
 from dicom_io.gate.rules import DEFAULT_RULES, Rules
@@ -34,7 +35,7 @@ from storage.errors import StorageError
 STAGES = ("reading", "network", "drawing", "writing")
 MOST_WORKERS = 8
 GROUP_ROWS = 8
-"""Rows whose heatmaps are written together, at most."""
+"""Rows whose pictures are written together, at most."""
 GROUP_SECONDS = 1.0
 """Time that a row waits for others, at most."""
 
@@ -45,10 +46,10 @@ _Predicted = tuple[ReadFile, tuple[Film, Prediction] | Refusal]
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A row with its heatmaps as PNG, each with its path, before they are written."""
+    """A row with its pictures as files, each with its path, before they are written."""
 
     row: Row
-    heatmaps: tuple[tuple[Path, bytes], ...] = ()
+    pictures: tuple[tuple[Path, bytes], ...] = ()
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ class Work:
 
 
 class Batch:
-    """Turns files into rows; writes the heatmaps of a file before it yields the row."""
+    """Turns files into rows; writes the pictures of a file before it yields the row."""
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class Batch:
     def run(self, files: Iterable[InputFile]) -> Generator[Row, None, None]:
         """Yield the rows of `files`, in their order.
 
-        Raises StorageError if a heatmap cannot be written, ModelFailedError if the model's output
+        Raises StorageError if a picture cannot be written, ModelFailedError if the model's output
         for a film is not a result.
         """
         readers, network, drawers = (ThreadPoolExecutor(n) for n in (self._workers, 1, 2))
@@ -146,10 +147,12 @@ class Batch:
         film, prediction = outcome
         try:
             with self.work.of("drawing"):
-                drawn = {
-                    heatmap_name(read.file, heatmap.finding.label): encode_png(heatmap.rgb)
-                    for heatmap in self._pipeline.heatmaps(film.picture, prediction)
-                }
+                drawn, tiles = {}, [film_tile(film.picture)]
+                for heatmap in self._pipeline.heatmaps(film.picture, prediction):
+                    name = heatmap_name(read.file, heatmap.finding.label)
+                    drawn[name] = encode_png(heatmap.rgb)
+                    tiles.append(heatmap_tile(heatmap.rgb, film.picture.shape[0]))
+                thumbnail = {thumbnail_name(read.file.image_id): strip(tiles)}
         except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest
             return Drawn(_refused_row(read, failed(error)))
         row = Row(
@@ -159,13 +162,15 @@ class Batch:
             heatmaps=tuple(drawn),
             detail="; ".join((*film.notes, *self._pipeline.notes)),
             identifiers=read.identifiers,
+            header=read.header,
         )
-        return Drawn(row, tuple((self._out / name, data) for name, data in drawn.items()))
+        pictures = {**drawn, **thumbnail}
+        return Drawn(row, tuple((self._out / name, data) for name, data in pictures.items()))
 
     def _written(self, drawn: Iterator[Drawn]) -> Iterator[Row]:
-        """Yield the rows, with the heatmaps of some rows written together before the first.
+        """Yield the rows, with the pictures of some rows written together before the first.
 
-        A row whose heatmaps cannot be written is not yielded, but the rows before it are.
+        A row whose pictures cannot be written is not yielded, but the rows before it are.
         """
         group: list[Drawn] = []
         since = time.monotonic()
@@ -194,7 +199,7 @@ class Batch:
 
     def _write_files(self, group: list[Drawn]) -> None:
         with self.work.of("writing"):
-            write_together([heatmap for one in group for heatmap in one.heatmaps])
+            write_together([picture for one in group for picture in one.pictures])
 
 
 def map_in_order(
@@ -224,4 +229,5 @@ def _refused_row(read: ReadFile, refusal: Refusal) -> Row:
         reason=refusal.reason,
         detail="; ".join(filter(None, (refusal.detail, *refusal.notes))),
         identifiers=read.identifiers,
+        header=read.header,
     )

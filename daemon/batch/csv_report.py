@@ -7,6 +7,7 @@ import csv
 import fcntl
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -24,8 +25,10 @@ REPORT_FILE = "final_clinical_report.csv"
 THRESHOLDS_FILE = "final_clinical_report.thresholds.csv"
 DASHBOARD_FILE = "dashboard.html"
 HEATMAP_FOLDER = "heatmaps"
+THUMBNAIL_FOLDER = "thumbnails"
 OUTPUT_FILES = (REPORT_FILE, THRESHOLDS_FILE, DASHBOARD_FILE)
-"""The files that a run writes beside the folder of heatmaps."""
+"""The files that a run writes beside its folders of pictures."""
+OUTPUT_FOLDERS = frozenset({HEATMAP_FOLDER, THUMBNAIL_FOLDER})
 
 _COLUMNS_0_1 = (
     "Image_ID",
@@ -42,9 +45,20 @@ _COLUMNS_0_1 = (
 """The columns of version 0.1; a report keeps the columns that it was begun with."""
 IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "AccessionNumber")
 _PRESENT = tuple(f"{label}_Present" for label in LABELS)
-COLUMNS = (*_COLUMNS_0_1, *IDENTIFIERS, *_PRESENT)
-COLUMNS_WITHOUT_IDENTIFIERS = (*_COLUMNS_0_1, *_PRESENT)
-_LAYOUTS = (COLUMNS, COLUMNS_WITHOUT_IDENTIFIERS, _COLUMNS_0_1)
+HEADER = ("ViewPosition", "PatientSex", "PatientAge")
+"""Attributes of the header that group the films of the dashboard."""
+_COLUMNS_0_2 = (*_COLUMNS_0_1, *IDENTIFIERS, *_PRESENT)
+_COLUMNS_0_2_WITHOUT_IDENTIFIERS = (*_COLUMNS_0_1, *_PRESENT)
+COLUMNS = (*_COLUMNS_0_2, *HEADER)
+COLUMNS_WITHOUT_IDENTIFIERS = (*_COLUMNS_0_2_WITHOUT_IDENTIFIERS, *HEADER)
+_WITH_IDENTIFIERS = (COLUMNS, _COLUMNS_0_2, _COLUMNS_0_1)
+_WITHOUT_IDENTIFIERS = (
+    COLUMNS_WITHOUT_IDENTIFIERS,
+    _COLUMNS_0_2_WITHOUT_IDENTIFIERS,
+    _COLUMNS_0_1,
+)
+"""The layouts of a report, that of this version first; a report keeps its layout."""
+_LAYOUTS = frozenset({*_WITH_IDENTIFIERS, *_WITHOUT_IDENTIFIERS})
 UNREADABLE = frozenset(
     {
         Reason.UNREADABLE_OBJECT,
@@ -67,13 +81,16 @@ class State(Enum):
 
 _ANALYSED, _NOT_ANALYSED = "analysed", "not_analysed"
 _BLOCK = 1 << 16
+# The names of the files may have the separator of the cell, "; ".
+_HEATMAP = re.compile(rf"({HEATMAP_FOLDER}/.+?\.(?:{'|'.join(LABELS)})\.png)(?:; |$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A file with its calibrated probabilities in the order of `LABELS`, or a refusal reason.
 
-    `identifiers` are in the order of `IDENTIFIERS`, or empty for a file without a header.
+    `identifiers` are in the order of `IDENTIFIERS`, `header` in that of `HEADER`; both are empty
+    for a file without a header.
     """
 
     image_id: str
@@ -83,6 +100,7 @@ class Row:
     reason: Reason | None = None
     detail: str = ""
     identifiers: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
 
     @property
     def state(self) -> State:
@@ -94,11 +112,16 @@ class Row:
         return State.UNREADABLE if self.reason in UNREADABLE else State.REFUSED
 
     @property
-    def present(self) -> frozenset[str]:
-        """Labels that the summary names. The probabilities are rounded and could differ."""
+    def ranked(self) -> tuple[str, ...]:
+        """Labels in the order of the summary. The probabilities are rounded and could differ."""
         if self.reason is not None or self.summary == NO_FINDING:
-            return frozenset()
-        return frozenset(part.partition(" ")[0] for part in self.summary.split("; "))
+            return ()
+        return tuple(part.partition(" ")[0] for part in self.summary.split("; "))
+
+    @property
+    def present(self) -> frozenset[str]:
+        """Labels that the summary names."""
+        return frozenset(self.ranked)
 
     def cells(self, algorithm: Algorithm, columns: Sequence[str] = COLUMNS) -> list[str]:
         """Return the row as text, in the order of `columns`."""
@@ -115,6 +138,7 @@ class Row:
             "Intended_Use": algorithm.intended_use,
         }
         cells |= zip(IDENTIFIERS, self.identifiers, strict=False)
+        cells |= zip(HEADER, self.header, strict=False)
         if is_analysed:
             cells |= zip(LABELS, (f"{value:.6f}" for value in self.probabilities), strict=True)
             present = self.present
@@ -133,7 +157,10 @@ class Row:
             cells["Image_ID"],
             tuple(float(cells[label]) for label in LABELS),
             cells["Clinical_Summary"],
+            tuple(_HEATMAP.findall(cells["Heatmaps"])),
             detail=cells["Detail"],
+            identifiers=tuple(cells.get(name, "") for name in IDENTIFIERS),
+            header=tuple(cells.get(name, "") for name in HEADER),
         )
 
 
@@ -172,17 +199,19 @@ class Report:
     def __init__(self, folder: Path, algorithm: Algorithm, *, identifiers: bool = True) -> None:
         """Open or create the report of `folder` and read its rows.
 
-        With `identifiers` the report has the columns of `IDENTIFIERS`. A report of version 0.1 is
-        continued with its own columns.
+        With `identifiers` the report has the columns of `IDENTIFIERS`. A report of an earlier
+        version is continued with its own columns.
 
         Raises UsageError for a report that is in use, damaged, of another model or with other
         columns than wanted, and StorageError if the disk fails.
         """
         self.path = folder / REPORT_FILE
         self._algorithm = algorithm
-        self._columns = COLUMNS if identifiers else COLUMNS_WITHOUT_IDENTIFIERS
+        self._layouts = _WITH_IDENTIFIERS if identifiers else _WITHOUT_IDENTIFIERS
+        self._columns: tuple[str, ...] = self._layouts[0]
         with storage_errors(self.path):
-            (folder / HEATMAP_FOLDER).mkdir(parents=True, exist_ok=True)
+            for name in OUTPUT_FOLDERS:
+                (folder / name).mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+b")
         try:
             self._lock()
@@ -202,8 +231,8 @@ class Report:
 
     @property
     def is_older(self) -> bool:
-        """True if the report has the columns of version 0.1."""
-        return self._columns == _COLUMNS_0_1
+        """True if the report has the columns of an earlier version."""
+        return self._columns != self._layouts[0]
 
     def holds(self, image_id: str) -> bool:
         """Return True if the image has a row."""
@@ -249,16 +278,16 @@ class Report:
         return known
 
     def _adopt_columns(self) -> None:
-        """Take over the columns of version 0.1. Raises UsageError for other ones than wanted."""
+        """Take over the columns of an earlier version. Raises UsageError for unwanted ones."""
         with (
             storage_errors(self.path),
             self.path.open(newline="", encoding="utf-8", errors="replace") as file,
         ):
             found = tuple(next(csv.reader([file.readline()]), ()))
-        if found == _COLUMNS_0_1:
+        if found in self._layouts:
             self._columns = found
-        elif found in _LAYOUTS and found != self._columns:
-            advice = "without" if found == COLUMNS else "with"
+        elif found in _LAYOUTS:
+            advice = "without" if found in _WITH_IDENTIFIERS else "with"
             raise UsageError(
                 f"{self.path} was begun {advice} --no-identifiers: "
                 f"continue it so, or choose another --out folder"

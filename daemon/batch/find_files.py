@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from daemon.batch.csv_report import HEATMAP_FOLDER, OUTPUT_FILES, cell
+from daemon.batch.csv_report import OUTPUT_FILES, OUTPUT_FOLDERS, cell
 from daemon.errors import UsageError
 
 _HIDDEN = "hidden, so not read; name it on the command line to analyse it"
@@ -120,7 +120,7 @@ def _walk(top: Path, out: Path) -> Iterator[tuple[str, str]]:
                 entries[f"{name}/"] = "hidden, so its files are not read"
             elif (here / name).is_symlink():
                 entries[f"{name}/"] = _LINKED_FOLDER
-            elif not (is_output and name == HEATMAP_FOLDER):
+            elif not (is_output and name in OUTPUT_FOLDERS):
                 walked.append(name)
         folders[:] = walked
         for name, not_read in sorted(entries.items()):
@@ -131,7 +131,7 @@ def _walk(top: Path, out: Path) -> Iterator[tuple[str, str]]:
 
 
 def _is_output(name: str) -> bool:
-    """Return True for a file that a run writes beside its heatmaps, also while it is written."""
+    """Return True for a file that a run writes beside its pictures, also while it is written."""
     return any(name == file or name.startswith(f".{file}.") for file in OUTPUT_FILES)
 
 

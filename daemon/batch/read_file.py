@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.film import FULL_SIZE, Film, Refusal, Wanted
 from daemon.analyse.reader.film_file import Form, unpack_start
-from daemon.batch.csv_report import IDENTIFIERS
+from daemon.batch.csv_report import HEADER, IDENTIFIERS
 from daemon.batch.find_files import InputFile
 from daemon.batch.recognise import PICTURE_SUFFIXES, START_BYTES, recognise
 from dicom_io.gate.reasons import Reason
@@ -23,11 +23,15 @@ _UNPACKED_BYTES = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """A file with its film or refusal; `identifiers` are empty or in the order of IDENTIFIERS."""
+    """A file with its film or refusal.
+
+    `identifiers` and `header` are empty, or in the order of `IDENTIFIERS` and `HEADER`.
+    """
 
     file: InputFile
     film: Film | Refusal
     identifiers: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
 
 
 def read_file(
@@ -36,20 +40,20 @@ def read_file(
     """Read, gate, decode and check a file. Never raises: an unexpected error is a refusal."""
     if file.not_read:
         return ReadFile(file, Refusal(Reason.UNSUPPORTED_FILE, file.not_read))
-    identifiers: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
     try:
         form, data = _content(file)
         if isinstance(form, Refusal):
             return ReadFile(file, form)
         if form is not Form.PICTURE:
             start = unpack_start(data, _UNPACKED_BYTES) if form is Form.PACKED_OBJECT else data
-            identifiers = read_identifiers(start, IDENTIFIERS)
+            values = read_identifiers(start, (*IDENTIFIERS, *HEADER))
         film = pipeline.read(data, rules, form, wanted)
     except OSError as error:
         film = Refusal(_unreadable(file), error.strerror or type(error).__name__)
     except Exception as error:  # noqa: BLE001 - a bad file must not stop the rest
         film = failed(error)
-    return ReadFile(file, film, identifiers)
+    return ReadFile(file, film, values[: len(IDENTIFIERS)], values[len(IDENTIFIERS) :])
 
 
 def failed(error: Exception) -> Refusal:

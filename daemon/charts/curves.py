@@ -8,7 +8,7 @@ from markupsafe import Markup
 from daemon.charts.chart import Chart, Key, Table, svg, titled
 from daemon.charts.text import grouped
 
-_SIDE, _LEFT, _TOP, _BELOW, _RIGHT = 240, 46, 8, 40, 10
+_SIDE, _LEFT, _TOP, _BELOW, _RIGHT = 240, 54, 8, 40, 10
 _COUNTS = 34
 """Height of the bars that show how many films a bin has."""
 
@@ -77,9 +77,14 @@ def curves(
     )
 
 
-def reliability(title: str, bins: Sequence[ReliabilityBin], axes: tuple[str, str]) -> Chart:
-    """Draw the rate of each bin over its mean probability, with its interval and its number."""
-    parts = _square(axes)
+def reliability(
+    title: str, bins: Sequence[ReliabilityBin], axes: tuple[str, str], *, end: float = 1.0
+) -> Chart:
+    """Draw the rate of each bin over its mean probability, with its interval and its number.
+
+    Both axes go from 0 to `end`; an interval that goes on beyond it is cut off there.
+    """
+    parts = _square(axes, end)
     for one in bins:
         said = titled(
             f"{one.mean:.3f}: {one.rate:.3f} ({one.low:.3f} to {one.high:.3f}), "
@@ -90,9 +95,13 @@ def reliability(title: str, bins: Sequence[ReliabilityBin], axes: tuple[str, str
                 '<g>{0}<line x1="{1:.2f}" x2="{1:.2f}" y1="{2:.2f}" y2="{3:.2f}" '
                 'class="chart-error"/><circle cx="{1:.2f}" cy="{4:.2f}" r="4" '
                 'class="chart-fill-1"/></g>'
-            ).format(said, _x(one.mean), _y(one.low), _y(one.high), _y(one.rate))
+            ).format(
+                said,
+                _x(one.mean / end),
+                *(_y(min(value / end, 1.0)) for value in (one.low, one.high, one.rate)),
+            )
         )
-    line = tuple((one.mean, one.rate) for one in bins)
+    line = tuple((one.mean / end, min(one.rate / end, 1.0)) for one in bins)
     parts.append(Markup('<path d="{}" class="chart-line-1"/>').format(_straight(line)))
     most = max([*(one.count for one in bins), 1])
     floor = _TOP + _SIDE + _BELOW + _COUNTS
@@ -103,7 +112,10 @@ def reliability(title: str, bins: Sequence[ReliabilityBin], axes: tuple[str, str
                 '<rect x="{:.2f}" y="{:.2f}" width="6" height="{:.2f}" class="chart-fill-3">{}'
                 "</rect>"
             ).format(
-                _x(one.mean) - 3, floor - height, height, titled(f"{grouped(one.count)} films")
+                _x(one.mean / end) - 3,
+                floor - height,
+                height,
+                titled(f"{grouped(one.count)} films"),
             )
         )
     parts.append(
@@ -128,7 +140,7 @@ def reliability(title: str, bins: Sequence[ReliabilityBin], axes: tuple[str, str
     return Chart(title, picture, table)
 
 
-def _square(axes: tuple[str, str]) -> list[Markup]:
+def _square(axes: tuple[str, str], end: float = 1.0) -> list[Markup]:
     parts = [
         Markup(
             '<rect x="{0}" y="{1}" width="{2}" height="{2}" class="chart-frame"/>'
@@ -145,7 +157,10 @@ def _square(axes: tuple[str, str]) -> list[Markup]:
             Markup(
                 '<text x="{:.1f}" y="{}" class="chart-middle">{:g}</text>'
                 '<text x="{}" y="{:.1f}" class="chart-end">{:g}</text>'
-            ).format(_x(value), _TOP + _SIDE + 15, value, _LEFT - 6, _y(value) + 4, value)
+            ).format(
+                *(_x(value), _TOP + _SIDE + 15, value * end),
+                *(_LEFT - 6, _y(value) + 4, value * end),
+            )
         )
     return parts
 

@@ -206,6 +206,13 @@ def analyse(
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that read films; 0 is one per processor.")
     ] = 0,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of labels (image, y_<label>…, or NIH's): the dashboard gets ROC curves and "
+            "reliability diagrams of these films."
+        ),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Analyse files or directories into OUT: final_clinical_report.csv, heatmaps/, dashboard.html.
@@ -225,6 +232,7 @@ def analyse(
         rules=Rules(picture_check=picture_check),
         workers=workers or None,
         picture_side=picture_max_side or None,
+        labels=labels,
         now=datetime.datetime.now(datetime.UTC),
         echo=lambda line: typer.echo(line, err=True),
     )

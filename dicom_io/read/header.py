@@ -68,6 +68,7 @@ _IDENTIFYING = tuple(
         "IssuerOfPatientID",
         "PatientBirthDate",
         "PatientSex",
+        "PatientAge",
         "ViewPosition",
         "StudyInstanceUID",
         "SeriesInstanceUID",

@@ -1,6 +1,8 @@
 """The dashboard that `cxrd analyse` makes from its report."""
 
+import base64
 import datetime
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +15,8 @@ import pytest
 from cxr_model.findings import LABELS, NO_FINDING
 from cxr_model.predict.card import Card
 from daemon.batch.csv_report import Row
-from daemon.batch.dashboard import Overview, render_dashboard, write_dashboard
+from daemon.batch.dashboard.overview import Overview
+from daemon.batch.dashboard.page import render_dashboard, write_dashboard
 from dicom_io.gate.reasons import Reason
 
 NOW = datetime.datetime(2026, 3, 4, 5, 6, tzinfo=datetime.UTC)
@@ -84,7 +87,7 @@ class Tree(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
+        if self.open[-1:] not in (["style"], ["script"]):
             self.words += f" {data.strip()}"
 
 
@@ -120,12 +123,13 @@ def test_page_is_complete(card: Card) -> None:
         "The model's card contains no metrics.",
     ):
         assert text in words, text
-    assert tree.tags.count("svg") == 1 + 1 + 14
+    assert tree.tags.count("svg") == 1 + 1 + 14 + 1
     labels = [value for tag, name, value in tree.attributes if (tag, name) == ("svg", "aria-label")]
-    assert len(labels) == 16
+    assert len(labels) == 17
     assert labels[0].startswith("Images with each finding, of 3: Mass 2, Pleural Thickening 1,")
     assert labels[1] == "No finding: 1; One or more findings: 2, of 3"
-    assert tree.tags.count("details") == 1 + 1 + 14 + 2, "a table behind each chart"
+    assert tree.tags.count("details") == 1 + 1 + 14 + 1 + 2, "a table behind each chart"
+    assert labels[16] == "Files not analysed, of 2: LATERAL_VIEW 1, UNDECODABLE_PIXELS 1"
     assert any(text.startswith("Mass: 2 of 3 images at or above the threshold") for text in labels)
 
 
@@ -137,16 +141,28 @@ def test_page_counts_other_kinds_of_file(card: Card) -> None:
     assert "<code>6.zip</code>: a ZIP" in text
 
 
-def test_page_loads_no_resource(card: Card) -> None:
+def test_page_loads_no_resource_but_its_pictures(card: Card) -> None:
     text = page(ROWS, card)
     tree = Tree(text)
-    assert not {"script", "link", "iframe", "img", "object"} & set(tree.tags)
-    assert not {"src", "href", "srcset", "xlink:href"} & {name for _, name, _ in tree.attributes}
+    assert not {"link", "iframe", "img", "object"} & set(tree.tags), "there is no thumbnail"
+    assert not {"src", "srcset", "xlink:href"} & {name for _, name, _ in tree.attributes}
+    assert all(value[0] == "#" for _, name, value in tree.attributes if name == "href")
     assert not [name for _, name, _ in tree.attributes if name.startswith("on")]
     assert "style" not in {name for _, name, _ in tree.attributes}
     assert "url(" not in text
     assert "@import" not in text
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_only_the_script_of_the_page_runs(card: Card) -> None:
+    text = page(ROWS, card)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = (
+        value for _, name, value in Tree(text).attributes if name == "content" and "src" in value
+    )
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none'; ")
 
 
 def test_text_of_files_and_cards_is_escaped(card: Card) -> None:
@@ -163,8 +179,8 @@ def test_text_of_files_and_cards_is_escaped(card: Card) -> None:
         calibrators={label: {"method": attack} for label in LABELS},
     )
     refused = Row(attack, reason=Reason.NO_PIXELS, detail=attack)
-    tree = Tree(page([*ROWS, refused], hostile))
-    assert "script" not in tree.tags
+    tree = Tree(page([*ROWS, row(attack, Mass=0.75), refused], hostile))
+    assert tree.tags.count("script") == 2, "the data and the script of the page"
     assert tree.words.count("<script>") > 10
 
 
@@ -172,7 +188,8 @@ def test_page_without_an_analysed_image(card: Card) -> None:
     for first in (3, 5):
         tree = Tree(page(ROWS[first:], card))
         assert "No image was analysed" in tree.words
-        assert "svg" not in tree.tags
+        assert not {"script", "form"} & set(tree.tags)
+        assert tree.tags.count("svg") == (1 if first == 3 else 0), "the reasons"
 
 
 def test_a_limited_number_of_refusals_is_listed(card: Card) -> None:

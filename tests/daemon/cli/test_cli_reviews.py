@@ -23,8 +23,6 @@ from storage.tables.schema import findings, instances, reviews
 from tests.builders.store_rows import new_instance
 from tests.tools.cli import cxrd, one_line_of_error
 
-pytestmark = pytest.mark.network
-
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 FILMS = 160
 LINE = {"method": "platt", "slope": 1.0, "intercept": 0.0}

@@ -1,0 +1,1 @@
+"""Figures and curves of predictions whose outcomes a table says."""

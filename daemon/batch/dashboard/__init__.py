@@ -1,0 +1,1 @@
+"""`dashboard.html`: the report of a folder as one page."""
