@@ -20,6 +20,8 @@ from tests.builders.certificates import Authority
 from tests.servers.website import Site
 from tests.tools.ports import HOST
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 SECRET = "known-to-nobody-0123456789"  # noqa: S105 - the secret of these tests
 HASH = (
     "$argon2id$v=19$m=65536,t=3,p=4$"
