@@ -124,5 +124,5 @@ def test_an_export_as_messages_has_one_a_line(site: Site, store: Store) -> None:
     lines = site.ask("/audit/export?form=dicom-xml").text.splitlines()
     recorded = [event["detail"] for event in events(site, "?kind=audit_exported")["events"]]
     assert f"dicom-xml: {len(lines)} row(s) sent" in recorded
-    assert len(lines) > 10
+    assert len(lines) >= 5
     assert all("<AuditMessage>" in line for line in lines)

@@ -126,8 +126,6 @@ def test_a_row_says_where_its_value_comes_from(
     assert found["retention.days"].value == "not set"
 
 
-@pytest.mark.daemon
-@pytest.mark.network
 def test_routes_peers_certificates_and_versions(
     tmp_path: Path, store: Store, pki: Authority
 ) -> None:
@@ -162,8 +160,6 @@ def test_routes_peers_certificates_and_versions(
     assert {"Python", "SQLite", "starlette"} <= {one.name for one in view.versions}
 
 
-@pytest.mark.daemon
-@pytest.mark.network
 def test_the_page_and_its_json_say_the_same(site: Site, store: Store) -> None:
     found = json.loads(site.ask("/api/configuration").text)
     assert {"listener", "web", "model"} <= {section["name"] for section in found["sections"]}
