@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import socket
 import threading
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from daemon.errors import ROOM_ERRORS, DecoderError, ModelFailedError
 from daemon.report.report_job import StudyReporter
 from daemon.worker.backoff import Backoff
 from daemon.worker.bell import Bell, BellListener, BellName, Waiter
+from daemon.worker.board import ModelInUse, publish_model
 from daemon.worker.lease import Heartbeat
 from daemon.worker.loop import Crew, Loop, from_now, seconds_until
 from daemon.worker.memory import return_freed_memory
@@ -200,6 +202,7 @@ def run(context: RoleContext) -> None:
     return_freed_memory()
     config = context.config
     pipeline = Pipeline.open(config.model, DecoderLimits.of(config.analyst))
+    publish_model(config, _in_use(pipeline))
     pipeline.warm_up()
     spool = Spool(config.spool_dir, create=False)
     images = BellListener(Bell.of(config, BellName.ANALYST), context.stop)
@@ -220,3 +223,16 @@ def run(context: RoleContext) -> None:
         work["report"] = report
         context.ready()
         Crew(context.stop).run(work)
+
+
+def _in_use(pipeline: Pipeline) -> ModelInUse:
+    model = pipeline.algorithm
+    return ModelInUse(
+        host=socket.gethostname(),
+        name=model.name,
+        version=model.version,
+        sha256=model.sha256,
+        engine=pipeline.engine,
+        difference=pipeline.reference_difference,
+        loaded_at=datetime.datetime.now(datetime.UTC),
+    )

@@ -1,8 +1,10 @@
 """Metrics of one label: ranking, accuracy and calibration of its probabilities.
 
-Every function takes `probabilities` and `targets` (0 or 1) of shape (n,). A metric that the
+Nearly every function takes `probabilities` and `targets` (0 or 1) of shape (n,). A metric that the
 outcomes do not define (an AUC without positives) is NaN.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from cxr_model.calibrate.prevalence import before_shift
+from cxr_model.data.predictions import Predictions
+from cxr_model.files.reliability_file import Reliability, ReliabilityBin
 from cxr_model.predict.curves import Floats
 
 #: Bins of a calibration error. Its noise floor grows with the root of their number.
@@ -22,6 +27,7 @@ _TINY = 1e-15
 
 # Normal quantile of a two-sided 95 % interval.
 _Z = 1.959964
+_DIGITS = 5
 
 
 def auc(probabilities: Floats, targets: Floats) -> float:
@@ -158,3 +164,36 @@ def _ece(probabilities: Floats, targets: Floats, bin_of: npt.NDArray[np.int64]) 
 
 def _share(hits: npt.NDArray[np.bool_]) -> float:
     return float(hits.mean()) if hits.size else float("nan")
+
+
+def measure_reliability(
+    calibrated: Predictions, shifts: Mapping[str, float], part: str
+) -> Reliability:
+    """Return the bins of each label, with `BINS` bins of equal numbers of films.
+
+    `calibrated` are the predictions of a bundle, and `shifts` those of its card: the bins have the
+    probabilities before them. Films of which nobody knows the outcome are left out.
+    """
+    scored, _ = before_shift(calibrated, {}, shifts)
+    labels = {}
+    for i, label in enumerate(scored.labels):
+        p, y = scored.probabilities[:, i], scored.targets[:, i]
+        known = ~np.isnan(y)
+        labels[label] = reliability_bins(p[known], y[known]) if known.any() else ()
+    return Reliability(part, len(scored), len(set(scored.patients)), labels)
+
+
+def reliability_bins(p: Floats, y: Floats) -> tuple[ReliabilityBin, ...]:
+    """Return the filled bins of probabilities (n,) and outcomes (n,), with Wilson intervals."""
+    bin_of = mass_bins(p, BINS)
+    counts = np.bincount(bin_of)
+    filled = counts > 0
+    n = counts[filled]
+    predicted = np.bincount(bin_of, p)[filled] / n
+    observed = np.bincount(bin_of, y)[filled] / n
+    low, high = wilson(observed, n)
+    values = np.clip(np.column_stack([predicted, observed, low, high]), 0, 1).round(_DIGITS)
+    return tuple(
+        ReliabilityBin(float(mean), float(rate), float(below), float(above), int(films))
+        for (mean, rate, below, above), films in zip(values, n, strict=True)
+    )

@@ -12,7 +12,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_curve
 
 from cxr_model.data.predictions import Predictions
-from cxr_model.evaluate.metrics import BINS, mass_bins, wilson
+from cxr_model.evaluate.metrics import reliability_bins
 from cxr_model.predict.curves import Floats
 
 _COLUMNS = 5
@@ -89,16 +89,12 @@ def _title(axes: Axes, label: str, numbers: str) -> None:
 
 
 def _reliability(axes: Axes, p: Floats, y: Floats) -> None:
-    bin_of = mass_bins(p, BINS)
-    counts = np.bincount(bin_of)
-    filled = counts > 0
-    n = counts[filled]
-    predicted = np.bincount(bin_of, p)[filled] / n
-    observed = np.bincount(bin_of, y)[filled] / n
-    low, high = wilson(observed, n)
-    top = max(0.02, 1.08 * float(max(predicted.max(), high.max())))
+    bins = reliability_bins(p, y)
+    predicted, observed = [one.mean for one in bins], [one.rate for one in bins]
+    top = max(0.02, 1.08 * max(predicted[-1], *(one.high for one in bins)))
     axes.plot([0, top], [0, top], color=_FAINT, linewidth=0.8, linestyle="--")
-    axes.vlines(predicted, low, high, color=_INK, linewidth=0.9)
+    lows, highs = [one.low for one in bins], [one.high for one in bins]
+    axes.vlines(predicted, lows, highs, color=_INK, linewidth=0.9)
     axes.plot(predicted, observed, "o-", color=_INK, markersize=3, linewidth=0.8)
     axes.set_xlim(0, top)
     axes.set_ylim(0, top)

@@ -1,7 +1,7 @@
 """The card of a bundle: identity, input, labels, calibration, thresholds, provenance, metrics."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -9,6 +9,8 @@ from typing import Any, Self
 from cxr_model.errors import BundleError, CalibrationError
 from cxr_model.files.bundle_files import FORMAT as FORMAT
 from cxr_model.files.bundle_files import malformed, parse_card
+from cxr_model.files.card_claims import agrees as agrees
+from cxr_model.files.card_claims import calibration_words, is_calibrated
 from cxr_model.files.card_values import check_card, check_grids
 from cxr_model.files.strict_json import parse_json
 from cxr_model.findings import LABELS
@@ -137,14 +139,11 @@ class Card:
         This holds if the interval of every slope on the card agrees with 1. A card without a slope
         is not calibrated.
         """
-        bounds = [_bounds(slope) for slope in _slopes(self.calibration)]
-        return bool(bounds) and all(agrees(low, high) for low, high in bounds)
+        return is_calibrated(self.calibration)
 
     def calibration_words(self) -> str:
         """Return ``calibrated`` or ``not calibrated``, with the slopes that say so, in ASCII."""
-        claim = "calibrated" if self.calibrated else "not calibrated"
-        told = [_slope_words(slope) for slope in _slopes(self.calibration)]
-        return f"{claim}: {'; '.join(told) or 'no slope on unseen patients is recorded'}"
+        return calibration_words(self.calibration)
 
     def check(self) -> None:
         """Raise BundleError, in one line, if the card could not be read again once written."""
@@ -163,42 +162,9 @@ class Card:
             raise BundleError(f"the card's calibrators cannot be used: {error}") from error
 
 
-def agrees(low: float, high: float) -> bool:
-    """Return True if the interval of a calibration slope contains 1, but not 0.
-
-    A slope of 1 is agreement of probabilities and outcomes. An interval with 0 shows no relation of
-    the two at all, however wide it is.
-    """
-    return 0 < low <= 1 <= high
-
-
 def timestamp(now: datetime) -> str:
     """Return `now` in UTC as a card has it in `created`."""
     return now.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def _slopes(calibration: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the slope of the cross-validation and, if it was measured, of the held-out patients."""
-    for record in (calibration, calibration.get("held_out")):
-        if isinstance(record, Mapping) and "slope" in record:
-            yield record
-
-
-def _bounds(record: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the interval of a slope; (0, 0), which is no agreement, if it is malformed."""
-    match record.get("slope_95"):
-        case [float() | int() as low, float() | int() as high]:
-            return float(low), float(high)
-    return 0.0, 0.0
-
-
-def _slope_words(record: Mapping[str, Any]) -> str:
-    low, high = _bounds(record)
-    slope = record["slope"]
-    number = f"{slope:.2f}" if isinstance(slope, float | int) else "unknown"
-    return (
-        f"slope {number} ({low:.2f} to {high:.2f}) on {record.get('patients', '?')} unseen patients"
-    )
 
 
 def _weights_to_json(weights: Weights | None) -> Json | None:

@@ -18,6 +18,7 @@ from daemon.web.actions.pages import action_entries
 from daemon.web.administration.audit import audit_entries
 from daemon.web.administration.configuration import configuration_entries
 from daemon.web.administration.jobs import job_entries
+from daemon.web.administration.model import model_entries
 from daemon.web.api.pages import api_entries
 from daemon.web.entry import Entry, EntryTable
 from daemon.web.films.pages import film_entries
@@ -94,6 +95,7 @@ def all_entries(site: Site, authenticator: Authenticator, counter: FilmCounter) 
         *configuration_entries(site),
         *film_entries(site),
         *statistics_entries(site, counter),
+        *model_entries(site),
     ]
     return [*pages, *api_entries(site, pages)]
 

@@ -2,6 +2,7 @@
 
     run/HOST-NUMBER.json   the states, replaced at each change and every BEAT_SECONDS
     run/HOST-NUMBER.lock   locked while the supervisor lives
+    run/model-HOST         the model that the analyst of a host loaded last
 
 The lock ends with its process, so that the states of a killed supervisor are known to be old. Where
 the file system has no locks, only the age of the states shows it. Other hosts that share `data_dir`
@@ -16,7 +17,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -35,6 +36,8 @@ BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 """Age at which the states of a living supervisor are too old: it may be suspended."""
 _LOCK_SECONDS = 5.0
+_MODEL_PREFIX = "model-"
+_LARGEST_MODEL = 64 * 1024
 _FORGOTTEN_SECONDS = 86_400.0
 """Age at which the files of a killed supervisor of another host are removed."""
 
@@ -264,3 +267,48 @@ def _remove(path: Path) -> None:
 
 def _lock_of(path: Path) -> Path:
     return path.with_suffix(".lock")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInUse:
+    """The model of an analyst and its engine.
+
+    `difference` is the largest difference of a logit for the reference film; None if the card
+    records no outputs for it.
+    """
+
+    host: str
+    name: str
+    version: str
+    sha256: str
+    engine: str
+    difference: float | None
+    loaded_at: datetime
+
+
+def publish_model(config: Config, model: ModelInUse) -> None:
+    """Write the model of this host. A disk that cannot take it is logged."""
+    path = board_folder(config) / f"{_MODEL_PREFIX}{socket.gethostname()}"
+    part = path.with_name(f"{path.name}.part")
+    try:
+        make_folder(path.parent)
+        part.write_text(json.dumps(asdict(model), default=str), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        log.error("%s: the model in use cannot be written: %s", part, error.strerror)
+
+
+def models_in_use(config: Config) -> tuple[ModelInUse, ...]:
+    """Return the model that the analyst of each host loaded last, in order of host."""
+    return tuple(sorted(_models(config), key=lambda model: model.host))
+
+
+def _models(config: Config) -> Iterator[ModelInUse]:
+    for path in board_folder(config).glob(f"{_MODEL_PREFIX}*"):
+        try:
+            with path.open(encoding="utf-8") as file:
+                content = json.loads(file.read(_LARGEST_MODEL))
+            moment = datetime.fromisoformat(content.pop("loaded_at"))
+            yield ModelInUse(**content, loaded_at=moment)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue  # a file that is being replaced, or of another version

@@ -156,9 +156,11 @@ def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None
     from cxr_model.evaluate.card_metrics import refuse_fitted, with_metrics
     from cxr_model.evaluate.evaluation import evaluate as measure
     from cxr_model.evaluate.localisation import write_localisation
+    from cxr_model.evaluate.metrics import measure_reliability
     from cxr_model.evaluate.score_films import score_films
     from cxr_model.evaluate.stability import measure_stability, write_stability
     from cxr_model.evaluate.text import localisation_text, stability_text
+    from cxr_model.files.reliability_file import write_reliability
     from cxr_model.predict.bundle import STARTER, Bundle
 
     model = Bundle.load(films.bundle or STARTER)
@@ -205,6 +207,9 @@ def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None
             resamples=resamples,
         )
         renewed.save(films.bundle_out)
+        shifts = model.card.calibration.get("shifts", {})
+        measured = measure_reliability(scored.calibrated, shifts, part)
+        write_reliability(films.bundle_out, renewed.sha256, measured)
         typer.echo(f"\nbundle: {films.bundle_out}, sha256 {renewed.sha256}")
     typer.echo(f"\nmetrics: {out}")
 
