@@ -8,6 +8,7 @@ many match is read in the order of an index.
 import json
 from array import array
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, false, func, or_, select
@@ -26,7 +27,10 @@ COUNTED_OF_ALL = 1_000_000
 """Most studies that are counted without a filter."""
 
 _DATE = "%Y%m%d"
-_URGENCY = case({state: place for place, state in enumerate(StudyState)}, value=listed.c.state)
+_SHORT = timedelta(days=92)
+"""Longest range of study dates that is looked up in the index of dates."""
+_PLACES = {state: place for place, state in enumerate(StudyState)}
+_URGENCY: ColumnElement[Any] = case(_PLACES, value=listed.c.state)
 
 _COLUMNS: dict[StudySort, ColumnElement[Any]] = {
     StudySort.RECEIVED: listed.c.last_received_at,
@@ -60,10 +64,14 @@ def load_page(
     more = total > counted
     if offset >= total and not more:
         return StudyPage((), total, more=False)
+    limit = limit if more else min(limit, total - offset)
     column = _COLUMNS[_allowed(chosen, sort)]
     numbers = _numbers(conditions, column, is_few=bool(conditions) and not more)
-    order = _order(numbers.c.place, numbers.c.id, descending=descending)
-    page = select(numbers).order_by(*order).offset(offset).limit(limit).subquery()
+    # A page of the second half is nearer to the end.
+    from_end = not more and offset > total // 2
+    order = _order(numbers.c.place, numbers.c.id, descending=descending != from_end)
+    skipped = total - offset - limit if from_end else offset
+    page = select(numbers).order_by(*order).offset(skipped).limit(limit).subquery()
     query = (
         select(listed)
         .join(page, page.c.id == listed.c.id)
@@ -149,7 +157,10 @@ def _conditions(connection: Connection, chosen: StudyFilter) -> Iterator[ColumnE
 
 
 def _plain_conditions(chosen: StudyFilter) -> Iterator[ColumnElement[bool]]:
-    if chosen.state is not None:
+    if chosen.state is StudyState.REPORTED:
+        # Nearly all studies are: to look each up by an index takes longer than to read the list.
+        yield _URGENCY.in_([_PLACES[chosen.state]])
+    elif chosen.state is not None:
         yield listed.c.state == chosen.state
     if chosen.received_from is not None:
         yield listed.c.last_received_at >= chosen.received_from
@@ -157,11 +168,18 @@ def _plain_conditions(chosen: StudyFilter) -> Iterator[ColumnElement[bool]]:
         yield listed.c.first_received_at < chosen.received_to
     if chosen.source is not None:
         yield listed.c.source == chosen.source
-    if chosen.date_from is not None:
-        yield listed.c.study_date >= chosen.date_from.strftime(_DATE)
-    if chosen.date_to is not None:
+    yield from _dates(chosen.date_from, chosen.date_to)
+
+
+def _dates(first: date | None, last: date | None) -> Iterator[ColumnElement[bool]]:
+    is_short = first is not None and last is not None and last - first <= _SHORT
+    # An expression is not looked up in the index of dates.
+    column = listed.c.study_date if is_short else func.coalesce(listed.c.study_date, "")
+    if first is not None:
+        yield column >= first.strftime(_DATE)
+    if last is not None:
         # A study without a date is of no date.
-        yield and_(listed.c.study_date <= chosen.date_to.strftime(_DATE), listed.c.study_date != "")
+        yield and_(column <= last.strftime(_DATE), column != "")
 
 
 def study_row(row: Row[Any]) -> StudyRow:

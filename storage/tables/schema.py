@@ -293,6 +293,11 @@ study_summaries = Table(
     Column("accession_key", StorableText, nullable=False),
     UniqueConstraint("study_instance_uid", "source"),
     Index("ix_study_summaries_received", "last_received_at", "id"),
+    # The orders in which people leaf through the whole list.
+    Index("ix_study_summaries_date", "study_date", "id"),
+    Index("ix_study_summaries_patient", "patient_id", "id"),
+    Index("ix_study_summaries_name", "name_key", "id"),
+    Index("ix_study_summaries_accession", "accession_number", "id"),
     Index("ix_study_summaries_state", "state", "last_received_at", "id"),
 )
 

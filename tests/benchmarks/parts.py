@@ -12,6 +12,7 @@ PARTS = {
     "flat": "tests.benchmarks.network.flat",
     "start": "tests.benchmarks.store.start",
     "store": "tests.benchmarks.store.large_store",
+    "web": "tests.benchmarks.store.web_pages",
     "gpu": "tests.benchmarks.model.gpu_part",
 }
 """Parts by name: a module whose `run(setting)` returns a Part. It is imported when it is needed."""

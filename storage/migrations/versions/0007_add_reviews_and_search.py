@@ -124,7 +124,12 @@ def _create_study_summaries() -> None:
             "study_instance_uid", "source", name="uq_study_summaries_study_instance_uid_source"
         ),
     )
-    op.create_index("ix_study_summaries_received", "study_summaries", ["last_received_at", "id"])
-    op.create_index(
-        "ix_study_summaries_state", "study_summaries", ["state", "last_received_at", "id"]
-    )
+    for name, columns in (
+        ("received", ["last_received_at", "id"]),
+        ("date", ["study_date", "id"]),
+        ("patient", ["patient_id", "id"]),
+        ("name", ["name_key", "id"]),
+        ("accession", ["accession_number", "id"]),
+        ("state", ["state", "last_received_at", "id"]),
+    ):
+        op.create_index(f"ix_study_summaries_{name}", "study_summaries", columns)
