@@ -46,10 +46,12 @@ class HandshakeTimeoutLoop(asyncio.SelectorEventLoop):
 
 
 class LimitedProtocol(H11Protocol):
-    """uvicorn's protocol with a request timeout and a limit of connections per client."""
+    """uvicorn's protocol with a request timeout and a limit of connections per client.
 
-    trusts: Callable[[str], bool] = staticmethod(lambda _host: False)
-    """Returns True for the address of a trusted proxy."""
+    `trusts` returns True for the address of a trusted proxy; `protocol_for` sets it.
+    """
+
+    trusts: Callable[[str], bool]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timeout; abort a connection beyond the client's limit."""
