@@ -31,8 +31,8 @@ NO_SOCKET = {"tests.servers.postgresql_server", "tests.servers.watching"}
 """Modules of tests.servers that open no TCP or UDP socket."""
 
 FIXTURES = {
-    "daemon": {"daemon", "site"},
-    "network": {"daemon", "orthanc", "outbox", "pacs", "site"},
+    "daemon": {"daemon", "look", "site"},
+    "network": {"daemon", "look", "orthanc", "outbox", "pacs", "site"},
 }
 """Fixtures of a conftest that need a marker."""
 

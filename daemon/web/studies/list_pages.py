@@ -100,6 +100,8 @@ class _ListPages:
         if not search.problems:
             found, status = self._found(search, (search.page - 1) * PAGE_ROWS, PAGE_ROWS), 200
         text = "accession number, Patient ID, Study UID" + (", name" if self._names else "")
+        # A film is the next that the caller looks at, and a reader takes a second to start.
+        self._site.film_readers.warm_up()
         return self._site.render(
             request,
             "studies/list.html",

@@ -231,7 +231,7 @@ WINDOW = {"name": "a", "centre": 1, "width": 2, "function": "LINEAR"}
 
 
 @pytest.mark.parametrize(
-    ("look", "changed"),
+    ("wish", "changed"),
     [
         (UPRIGHT, {"planes": [4]}),
         (UPRIGHT, {"planes": [3, 3]}),
@@ -260,13 +260,13 @@ WINDOW = {"name": "a", "centre": 1, "width": 2, "function": "LINEAR"}
     ],
     ids=str,
 )
-def test_an_impossible_outcome_is_refused(look: Look, changed: dict[str, Any]) -> None:
+def test_an_impossible_outcome_is_refused(wish: Look, changed: dict[str, Any]) -> None:
     def change(answer: dict[str, Any]) -> None:
         for name, value in changed.items():
             answer[name] = answer[name] | value if isinstance(value, dict) else value
 
     with pytest.raises((ValueError, TypeError, KeyError)):
-        passed_on(look, change=change)
+        passed_on(wish, change=change)
 
 
 def test_what_is_right_is_passed_on() -> None:
