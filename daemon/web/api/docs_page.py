@@ -113,26 +113,26 @@ def _example(
     if method == "post":
         parts.append("-X POST")
     if body is not None:
-        shown = json.dumps(_sample(document, body["schema"], only_required=True))
+        shown = json.dumps(_sample(document, body["schema"]), ensure_ascii=False)
         parts.append(f"-H 'Content-Type: application/json' -d '{shown}'")
     parts.append(f'"$NODE{filled}{"?" + query if query else ""}"')
     return " ".join(parts)
 
 
-def _sample(document: Document, schema: Document, *, only_required: bool) -> Any:
+def _sample(document: Document, schema: Document) -> Any:
     """Return a value of a schema, with the keys that it must have."""
     if "$ref" in schema:
         found = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-        return _sample(document, found, only_required=only_required)
+        return _sample(document, found)
     if "properties" in schema:
         required = schema.get("required", [])
         return {
-            name: _sample(document, value, only_required=only_required)
+            name: _sample(document, value)
             for name, value in schema["properties"].items()
             if name in required
         }
     if schema.get("type") == "array":
-        return [_sample(document, schema.get("items", {}), only_required=only_required)]
+        return [_sample(document, schema.get("items", {}))]
     return _EXAMPLES.get(schema.get("type", ""))
 
 

@@ -35,8 +35,14 @@ version of the document.
 
 
 def described(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the entries that the document describes: those for programs."""
-    return [entry for entry in entries if entry.path.startswith("/api/") or entry.path in HEALTH]
+    """Return the entries that the document describes: those for programs, and files."""
+    return [entry for entry in entries if is_for_programs(entry)]
+
+
+def is_for_programs(entry: Entry) -> bool:
+    """Return True for a path below /api, and for the file of a study, a film or a list."""
+    is_file = "." in entry.path.rpartition("/")[2] and not entry.path.startswith("/static/")
+    return entry.path.startswith("/api/") or entry.path in HEALTH or is_file
 
 
 def openapi(entries: Sequence[Entry]) -> Document:
@@ -97,8 +103,8 @@ def group_of(entry: Entry) -> str:
     """Return the group of an entry: the first word of its path."""
     if entry.path in HEALTH:
         return "health"
-    group = entry.path.split("/")[2]
-    return "description" if group in ("docs", "openapi.json") else group
+    group = entry.path.removeprefix("/api").split("/")[1].partition(".")[0]
+    return "description" if group in ("docs", "openapi") else group
 
 
 def _operation(entry: Entry) -> Document:
@@ -156,7 +162,7 @@ def _statuses(entry: Entry) -> list[int]:
 
 def _error(entry: Entry, status: int) -> Document:
     answer: Document = {"description": _ERRORS[status]}
-    if entry.path not in HEALTH:
+    if entry.path.startswith("/api/"):
         schema = {"$ref": "#/components/schemas/Error"}
         answer["content"] = {"application/json": {"schema": schema}}
     return answer
