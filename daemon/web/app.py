@@ -32,6 +32,7 @@ from daemon.web.site import Site
 from daemon.web.static_files import static_entries
 from daemon.web.statistics.page import statistics_entries
 from daemon.web.studies.list_pages import list_entries
+from daemon.web.studies.study_pages import study_entries
 from storage.errors import StorageError
 from storage.files.spool import Spool
 from storage.store import Store, utc_now
@@ -88,6 +89,7 @@ def all_entries(site: Site, authenticator: Authenticator, counter: FilmCounter) 
         *health_entries(site),
         *overview_entries(site),
         *list_entries(site),
+        *study_entries(site),
         *review_entries(site),
         *action_entries(site),
         *job_entries(site),

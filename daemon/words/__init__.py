@@ -1,1 +1,1 @@
-"""Findings, notes, reasons and names of patients in plain words, for people who read results."""
+"""Findings, notes, reasons, deliveries and names in plain words, for people who read results."""

@@ -82,6 +82,15 @@ class Site:
         finally:
             connection.close()
 
+    def ask_bytes(self, path: str) -> bytes:
+        """Ask for a file with the token; return its bytes."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
     def post(self, path: str, body: object) -> Answer:
         """Send a form, given as its text, or a JSON object with the token, as a program does."""
         is_form = isinstance(body, str)
