@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser
 
 from storage.files.spool import Spool
-from storage.records import JobKind, JobState
+from storage.records import JobKind, JobState, StudyKey
 from storage.store import Store
 from tests.daemon.web.actions.operators import (
     ALICE,
@@ -20,7 +21,9 @@ from tests.daemon.web.actions.operators import (
     site_with_operators,
     store_of,
 )
+from tests.daemon.web.browser.conftest import BusyNode, Look
 from tests.servers.browser import SCHEMES, WIDTHS, Visit, visiting
+from tests.tools.waiting import wait_until
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network, pytest.mark.slow]
 
@@ -84,3 +87,32 @@ def test_a_confirmation_acts_and_its_result_is_told_once(browser: Browser, tmp_p
         page.get_by_role("button", name="Send again").press("Enter")
         page.wait_for_load_state()
         assert len(store.jobs.list(state=JobState.QUEUED, kind=JobKind.DELIVER)) == 1
+
+
+def test_a_real_study_is_analysed_again_and_nothing_is_sent_twice(
+    look: Look, node: BusyNode
+) -> None:
+    with node.store() as store, look() as opened:
+        (report,) = store.jobs.list(kind=JobKind.REPORT, state=JobState.DONE)[-1:]
+        key = StudyKey.of_subject(report.subject)
+        deliveries = len(store.jobs.list(kind=JobKind.DELIVER, limit=None))
+        before = store.results.study(key.study_instance_uid, key.source)
+        objects = [item.objects for item in before.instances]
+
+        named = {"study": key.study_instance_uid, "source": key.source, "back": "jobs"}
+        page = opened.open(f"actions/analyse-again?{urlencode(named)}")
+        page.get_by_role("button", name="Analyse again").click()
+        page.wait_for_load_state()
+
+        wait_until(
+            lambda: (
+                store.jobs.get(report.id).generation > report.generation
+                and store.jobs.get(report.id).state is JobState.DONE
+            ),
+            "the study is reported again",
+            60,
+        )
+        study = store.results.study(key.study_instance_uid, key.source)
+        assert [item.objects for item in study.instances] == objects
+        assert len(store.jobs.list(kind=JobKind.DELIVER, limit=None)) == deliveries
+        assert opened.problems == []
