@@ -20,11 +20,15 @@ export function drawMarks(canvas, view, facts, ruler, outlines) {
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.font = `${14 * ratio}px system-ui, sans-serif`;
   context.lineJoin = "round";
+  const labels = [];
   for (const { finding, points } of outlines ?? []) {
     const places = points.map((point) => view.toCanvas(...point));
     path(context, places, true, ratio);
     const top = places.reduce((best, place) => (place[1] < best[1] ? place : best));
-    words(context, finding, top[0], top[1] - 8 * ratio, ratio);
+    labels.push({ finding, x: top[0], y: top[1] - 8 * ratio });
+  }
+  for (const { finding, x, y } of apart(labels, 18 * ratio)) {
+    words(context, finding, x, y, ratio);
   }
   if (ruler) {
     const ends = [view.toCanvas(...ruler.from), view.toCanvas(...ruler.to)];
@@ -35,6 +39,17 @@ export function drawMarks(canvas, view, facts, ruler, outlines) {
     }
     words(context, lengthOf(ruler, facts), ends[1][0] + 10 * ratio, ends[1][1], ratio);
   }
+}
+
+// Moves labels down until none lies on another.
+function apart(labels, pitch) {
+  let last = -Infinity;
+  return labels
+    .sort((one, other) => one.y - other.y)
+    .map((label) => {
+      last = Math.max(label.y, last + pitch);
+      return { ...label, y: last };
+    });
 }
 
 function path(context, places, isClosed, ratio) {

@@ -185,9 +185,12 @@ def _grey(
     # An image of which nothing is seen is shown by what it hides.
     if not counts.any():
         counts, levels = _per_number(numbers, image.array, None, low, high - low + 1)
-    if inverted:
-        levels = np.where(counts > 0, 255 - levels, 0).astype(np.uint8)
+    # A viewer also shows means of pixels, whose numbers need not occur.
+    occurring = np.flatnonzero(counts)
+    between = np.interp(np.arange(levels.size), occurring, levels[occurring])
+    levels = np.rint(255 - between if inverted else between).astype(np.uint8)
     padding = np.flatnonzero(applied.is_padding(stored_values) & (counts == 0))
+    levels[padding] = 0
     present = values[counts > 0]
     window = applied.window if applied.voi_table is None else None
     return numbers, StoredGrey(

@@ -134,6 +134,17 @@ def test_the_table_of_grey_levels_shows_the_same_picture(attributes: dict[str, A
     assert (shown_by(image) == seen(data, Look(LookKind.AS_STORED)).pixels).all()
 
 
+def test_numbers_that_do_not_occur_have_the_grey_level_between_their_neighbours() -> None:
+    values = chest_values() // 64 * 64
+    for inverted in (False, True):
+        look = Look(LookKind.PIXELS, inverted=inverted)
+        grey = stored(file_bytes(chest_film(values, WindowCenter=2048, WindowWidth=4096)), look)
+        assert grey.facts.grey is not None
+        steps = np.diff(grey.facts.grey.levels.astype(int))
+        assert (steps >= 0).all() or (steps <= 0).all()
+        assert np.abs(steps).max() == 1
+
+
 def test_the_facts_are_those_of_the_header() -> None:
     data = file_bytes(
         chest_film(
