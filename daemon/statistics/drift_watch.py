@@ -169,6 +169,7 @@ class DriftWatch:
         self._days: dict[date, _Day] = {}
         self._fitted_on: tuple[_Day, ...] = ()
         self._baseline: tuple[Baseline, BaselineFigures] | None = None
+        self._start: State | None = None
         self._watched: dict[date, _Watched] = {}
 
     def report(self, days: Mapping[date, DayColumns], models: Sequence[str]) -> DriftReport | None:
@@ -228,11 +229,12 @@ class DriftWatch:
                 np.concatenate([day.patients for day in chosen]),
             )
             self._baseline = baseline, _figures(chosen, baseline)
+            self._start = State.start(baseline)
             self._fitted_on, self._watched = chosen, {}
         return self._baseline
 
     def _watch(self, baseline: Baseline, days: Iterable[_Day]) -> tuple[_Watched, ...]:
-        state = State.start(baseline)
+        state = self._start or State.start(baseline)
         watched: dict[date, _Watched] = {}
         for day in days:
             known = self._watched.get(day.day)

@@ -51,7 +51,10 @@ def drift_answer(report: DriftReport | None) -> DriftAnswer:
 
 
 def panels(report: DriftReport, first: date, last: date) -> tuple[FindingPanel, ...]:
-    """Return the charts of each finding over the weeks of a period, those in alarm first."""
+    """Return the charts of each finding over the weeks of a period, those in alarm first.
+
+    Without a week that has enough films there is none.
+    """
     weeks = [
         week
         for week in report.weeks
@@ -59,6 +62,8 @@ def panels(report: DriftReport, first: date, last: date) -> tuple[FindingPanel, 
         and week.begin <= last
         and week.films >= FEWEST_IN_WEEK
     ][-_MOST_WEEKS:]
+    if not weeks:
+        return ()
     made = [
         FindingPanel(
             title_of(label),
