@@ -22,6 +22,7 @@ from tests.benchmarks.results import Fact, Goal, Part, at_most
 from tests.benchmarks.setting import Setting
 from tests.builders.big_store import build
 from tests.servers.website import Site, running_site
+from tests.tools.ports import free_port
 
 STUDIES, QUICK_STUDIES = 100_000, 2_000
 ROUNDS, QUICK_ROUNDS = 7, 1
@@ -38,7 +39,8 @@ def run(setting: Setting) -> Part:
     rounds = setting.pick(ROUNDS, QUICK_ROUNDS)
     for name, folder, url in _databases(setting.folder):
         build(url, count)
-        with running_site(folder, database_url=url) as site:
+        web = {"port": free_port(), "patient_names": True}
+        with running_site(folder, database_url=url, web=web) as site:
             for path, goal in _paths(site, url).items():
                 part.facts.append(Fact(f"{name}: {path}", _median(site, path, rounds), "s", goal))
     return part
@@ -84,10 +86,12 @@ def _paths(site: Site, url: str) -> Mapping[str, Goal]:
 
 
 def _pages(site: Site) -> list[str]:
-    """Return the paths that the description of the interface names and that need no values."""
+    """Return the paths that need no values: those for programs, and their pages for people."""
     described = json.loads(site.ask(INTERFACE).text)["paths"]
     plain = [path for path, methods in described.items() if "get" in methods and "{" not in path]
-    return [path for path in plain if path not in LEFT_OUT and site.ask(path).status == 200]
+    twins = [path.removeprefix("/api") for path in plain]
+    paths = dict.fromkeys(["/", *twins, *plain])
+    return [path for path in paths if path not in LEFT_OUT and site.ask(path).status == 200]
 
 
 def _with_objects(store: Store, rows: tuple[StudyRow, ...]) -> StudyRow:
@@ -113,6 +117,8 @@ def _searches(row: StudyRow) -> Iterator[dict[str, str]]:
         {"accession": "A2"},
         {"patient": row.patient_id},
         {"patient": "FREQUENT-1"},
+        {"name": "Müller, Jörg"},
+        {"name": "no such name"},
         {"from": str(month), "to": str(today)},
         {"from": str(old), "to": str(old)},
         {"received_from": str(today)},
