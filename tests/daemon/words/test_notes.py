@@ -33,6 +33,7 @@ NO_NOTES = {
     ", not calibrated",
     "Software: cxrd 0",
     "location not validated",
+    "0 neighbouring stored values are shown as one",
     "probability 0, threshold 0",
     "a lateral film",
     "decided by the picture, not by a header: 0; to analyse it with a note, set"
@@ -65,7 +66,8 @@ PARTS = {
     "is not usable",
     "not surely a frontal chest film, but 0 with probability 0",
     " after PatientOrientation was applied",
-    "turned by 0 degrees clockwise",
+    "the picture is turned by {} degrees clockwise",
+    "00: read upright",
 }
 """Texts that the code joins to a note; `SAMPLES` has the notes."""
 
@@ -89,6 +91,7 @@ SAMPLES = [
     "no presentation state: the image is RGB, not greyscale",
     "no segmentation: ValueError",
     "low resolution",
+    "the picture is turned by 90 degrees clockwise: read upright",
     "the picture looks mirrored after PatientOrientation was applied: left and right may be"
     " exchanged, see the markers on the film",
     "1 byte after the pixel data is not DICOM: ignored",

@@ -52,7 +52,7 @@ def test_the_page_lists_studies_with_findings_and_reasons(site: Site, studies: S
     assert "Mass <b>0.80</b>" in rows["1.1"]
     assert "A lateral film; the model reads frontal ones." in rows["1.2"]
     assert "waiting for analysis" in rows["1.3"]
-    assert [row[3] for row in cells(answer.text) if "=1+1" in row] == ["female, 65 y"]
+    assert [row[3] for row in cells(answer.text) if "=1+1" in row] == ["F, 65 y"]
     assert "3 studies" in answer.text
     assert 'aria-sort="descending"' in answer.text
 
