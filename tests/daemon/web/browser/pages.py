@@ -8,11 +8,8 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
 
-from pydantic import SecretStr
-
 from daemon.config.settings import load_config
-from daemon.web.access.roles import Role
-from daemon.web.access.sessions import Authenticator
+from daemon.web.access.authenticator import Authenticator
 from daemon.web.app import all_entries
 from daemon.web.entry import Entry
 from daemon.web.health.checks import Health
@@ -45,7 +42,7 @@ def entries_of(node: BusyNode) -> list[Entry]:
     with node.store() as store:
         spool = Spool(config.spool_dir, 0, create=False)
         site = Site(config, store, spool, Health(config, store, spool, utc_now), utc_now)
-        authenticator = Authenticator(SecretStr("x" * 20), Role.ADMIN, lambda *_: None)
+        authenticator = Authenticator((), config.web, lambda *_: None)
         return list(all_entries(site, authenticator))
 
 
