@@ -32,8 +32,8 @@ class Answer:
 
     @property
     def is_page(self) -> bool:
-        """True for HTML."""
-        return self.headers.get("content-type", "").startswith("text/html")
+        """True for a page, and not for an error."""
+        return self.status == 200 and self.headers.get("content-type", "").startswith("text/html")
 
 
 def entries_of(node: BusyNode) -> list[Entry]:
@@ -56,8 +56,8 @@ def paths_of(node: BusyNode, method: str = "GET") -> Iterator[str]:
 
 def _filled(path: str, choices: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
     names = _VARIABLE.findall(path)
-    kind = next((kind for kind in ("film", "study", "job", "name") if kind in names), None)
-    for values in choices[kind] if kind else [{}]:
+    kind = "study" if "uid" in names else "job" if "number" in names else "name"
+    for values in choices[kind] if names else [{}]:
         missing = set(names) - values.keys()
         assert not missing, f"{path}: the test knows no value of {missing}"
         yield "".join(
@@ -68,12 +68,18 @@ def _filled(path: str, choices: dict[str, list[dict[str, Any]]]) -> Iterator[str
 
 def _choices(node: BusyNode) -> dict[str, list[dict[str, Any]]]:
     with node.store() as store:
-        studies = {image.study_instance_uid: image.id for image in _instances(store)}
+        studies = [
+            {
+                "uid": image.study_instance_uid,
+                "number": image.id,
+                "object": next((made.sop_instance_uid for made in image.objects), "1.2.3"),
+            }
+            for image in _instances(store)
+        ]
         jobs = [*store.jobs.list(state=JobState.PARKED, limit=2), *store.jobs.list(limit=2)]
     return {
-        "study": [{"study": study} for study in studies],
-        "film": [{"study": study, "film": number} for study, number in studies.items()],
-        "job": [{"job": job.id} for job in jobs],
+        "study": studies,
+        "job": [{"number": job.id} for job in jobs],
         "name": [{"name": "style.css"}],
     }
 
