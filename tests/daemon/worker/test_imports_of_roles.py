@@ -25,7 +25,8 @@ PICTURES = {"cv2", "highdicom", "imagecodecs", "onnxruntime", "openvino"}
 LEFT_OUT = {
     "listener": NEVER | PAGE | PICTURES | set(PIXEL_LIBRARIES),
     "courier": NEVER | PAGE | {"highdicom", "onnxruntime", "openvino"},
-    "web": NEVER | PICTURES | set(PIXEL_LIBRARIES) | {"pydicom", "pynetdicom"},
+    # It draws overlays and reads its own reports; films are decoded in processes of their own.
+    "web": NEVER | {"gdcm", "highdicom", "imagecodecs", "onnxruntime", "openvino", "pynetdicom"},
 }
 
 CODE = """

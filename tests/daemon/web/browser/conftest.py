@@ -71,6 +71,7 @@ class BusyNode(RunningDaemon):
             )
 
 
+VIEWER_TOKEN = "of-a-viewer-who-cannot-act"  # noqa: S105 - of a test
 HOSTILE_ID = "'\"><svg onload=alert(3)>"
 HOSTILE_NAME = "<script>alert(1)</script>^\"'><img src=x onerror=alert(2)>"
 
@@ -95,7 +96,11 @@ def node(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Bus
     with RecordingPacs(folder / "pacs") as pacs:
         refusing.start()
         try:
-            changes: dict[str, Any] = {"peers": _peers(pacs.port, refusing.port)}
+            viewer = {"name": "viewer", "role": "viewer", "token": VIEWER_TOKEN}
+            changes: dict[str, Any] = {
+                "peers": _peers(pacs.port, refusing.port),
+                "web": {"port": free_port(), "tokens": [viewer]},
+            }
             with BusyNode(folder / "node", bundle, pacs.port, changes) as running:
                 running.fill()
                 yield running

@@ -9,6 +9,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 
 from daemon.config.settings import load_config
+from daemon.statistics.counter import FilmCounter
 from daemon.web.access.authenticator import Authenticator
 from daemon.web.app import all_entries
 from daemon.web.entry import Entry
@@ -43,7 +44,7 @@ def entries_of(node: BusyNode) -> list[Entry]:
         spool = Spool(config.spool_dir, 0, create=False)
         site = Site(config, store, spool, Health(config, store, spool, utc_now), utc_now)
         authenticator = Authenticator((), config.web, lambda *_: None)
-        return list(all_entries(site, authenticator))
+        return list(all_entries(site, authenticator, FilmCounter(store, utc_now)))
 
 
 def paths_of(node: BusyNode, method: str = "GET") -> Iterator[str]:
