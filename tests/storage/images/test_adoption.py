@@ -20,7 +20,7 @@ from storage.store import Store
         (
             "SELECT number FROM audit_events WHERE"
             " kind IN ('configuration_changed', 'sources_adopted') AND kind = ? LIMIT 1",
-            "ix_audit_events_settings",
+            "ix_audit_events_",
         ),
     ],
 )
