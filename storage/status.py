@@ -85,11 +85,13 @@ class Status:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def job_counts(self) -> dict[JobGroup, int]:
-        """Return the number of jobs in each group, without empty groups."""
+    def job_counts(self, states: Collection[JobState] = tuple(JobState)) -> dict[JobGroup, int]:
+        """Return the number of jobs in each group of these states, without empty groups."""
         # Conditional counts read the index once, in order. GROUP BY kind would sort all jobs.
         of_kind = [func.count().filter(jobs.c.kind == kind) for kind in JobKind]
         query = select(jobs.c.state, jobs.c.lane, *of_kind).group_by(jobs.c.state, jobs.c.lane)
+        if set(states) != set(JobState):
+            query = query.where(jobs.c.state.in_(states))
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return {
@@ -101,10 +103,14 @@ class Status:
 
     def instance_counts(self) -> dict[InstanceState, int]:
         """Return the number of instance revisions in each state, with zeros."""
-        in_state = [func.count().filter(instances.c.state == state) for state in InstanceState]
+        # The end of an analysis sets its time, and an index has it beside the state.
+        ended = [state for state in InstanceState if state is not InstanceState.RECEIVED]
+        in_state = [func.count().filter(instances.c.state == state) for state in ended]
+        query = select(*in_state).where(instances.c.analysed_at.is_not(None))
         with self._database.reading() as connection:
-            counts = connection.execute(select(*in_state)).one()
-        return dict(zip(InstanceState, counts, strict=True))
+            counts = dict(zip(ended, connection.execute(query).one(), strict=True))
+            total = connection.scalar(select(func.count()).select_from(instances)) or 0
+        return {InstanceState.RECEIVED: total - sum(counts.values()), **counts}
 
     def held_count(self) -> int:
         """Return the number of studies that are in doubt."""

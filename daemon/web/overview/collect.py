@@ -22,14 +22,15 @@ from daemon.web.overview.rows import (
     queue_row,
 )
 from daemon.web.overview.work import Work, collect_work
-from storage.records import InstanceState, JobKind
-from storage.status import ModelIdentity, RecentInstance
+from storage.records import InstanceState, JobKind, JobState
+from storage.status import JobGroup, ModelIdentity, RecentInstance
 from storage.store import Store
 
 RECENT_IMAGES = 50
 SHOWN_STUDIES = 20
 """Most studies in doubt of which the films are named."""
 SHOWN_REASONS = 20
+_UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,16 @@ class Overview:
         return "not calibrated" if is_noted else ""
 
 
-def collect_overview(config: Config, store: Store, health: HealthReport, now: datetime) -> Overview:
-    """Return the contents of the page. Raises StorageError."""
+def collect_overview(
+    config: Config,
+    store: Store,
+    health: HealthReport,
+    ended: Mapping[JobGroup, int],
+    now: datetime,
+) -> Overview:
+    """Return the contents of the page; `ended` counts the ended jobs. Raises StorageError."""
     event = store.audit.head().number
-    groups = store.status.job_counts()
+    groups = {**ended, **store.status.job_counts(_UNFINISHED)}
     configured = [peer.name for peer in config.destinations]
     work = collect_work(store, destination_names(configured, groups), now)
     destinations = destination_rows(configured, store, groups, work.delivered_today)

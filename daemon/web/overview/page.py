@@ -13,6 +13,7 @@ from daemon.web.access.roles import Role
 from daemon.web.entry import Entry, Parameter, Place
 from daemon.web.health.checks import HealthReport
 from daemon.web.overview.collect import Overview, collect_overview
+from daemon.web.overview.totals import EndedJobs
 from daemon.web.overview.work import draw_hours
 from daemon.web.problems import BadRequestError
 from daemon.web.site import Site
@@ -69,12 +70,13 @@ def overview_entries(site: Site) -> Sequence[Entry]:
 class _Pages:
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._ended = EndedJobs(site.store)
 
     def page(self, request: Request) -> Response:
         """Return the page."""
         site = self._site
         health = site.health.report()
-        overview = collect_overview(site.config, site.store, health, site.clock())
+        overview = self._collected(health)
         asked = urlencode({"event": overview.event, "health": _digest(health)})
         return site.render(
             request,
@@ -88,9 +90,12 @@ class _Pages:
 
     def document(self, _request: Request) -> Response:
         """Return the same as JSON."""
+        return self._site.json(self._collected(self._site.health.report()))
+
+    def _collected(self, health: HealthReport) -> Overview:
         site = self._site
-        report = site.health.report()
-        return site.json(collect_overview(site.config, site.store, report, site.clock()))
+        ended = self._ended.counts()
+        return collect_overview(site.config, site.store, health, ended, site.clock())
 
     def changed(self, request: Request) -> Response:
         """Return the number of events since the page was made."""
