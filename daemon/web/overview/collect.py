@@ -21,9 +21,10 @@ from daemon.web.overview.rows import (
     part_rows,
     queue_row,
 )
+from daemon.web.overview.totals import Totals
 from daemon.web.overview.work import Work, collect_work
 from storage.records import InstanceState, JobKind, JobState
-from storage.status import JobGroup, ModelIdentity, RecentInstance
+from storage.status import ModelIdentity, RecentInstance
 from storage.store import Store
 
 RECENT_IMAGES = 50
@@ -68,12 +69,12 @@ def collect_overview(
     config: Config,
     store: Store,
     health: HealthReport,
-    ended: Mapping[JobGroup, int],
+    totals: Totals,
     now: datetime,
 ) -> Overview:
-    """Return the contents of the page; `ended` counts the ended jobs. Raises StorageError."""
+    """Return the contents of the page. Raises StorageError."""
     event = store.audit.head().number
-    groups = {**ended, **store.status.job_counts(_UNFINISHED)}
+    groups = {**totals.ended, **store.status.job_counts(_UNFINISHED)}
     configured = [peer.name for peer in config.destinations]
     work = collect_work(store, destination_names(configured, groups), now)
     destinations = destination_rows(configured, store, groups, work.delivered_today)
@@ -95,7 +96,7 @@ def collect_overview(
         parked_count=sum(row.parked for row in queue),
         destinations=destinations,
         work=work,
-        instance_counts=store.status.instance_counts(),
+        instance_counts=totals.images,
         images=store.status.recent_instances(RECENT_IMAGES),
         model=store.status.latest_model(),
     )

@@ -13,7 +13,7 @@ from daemon.web.access.roles import Role
 from daemon.web.entry import Entry, Parameter, Place
 from daemon.web.health.checks import HealthReport
 from daemon.web.overview.collect import Overview, collect_overview
-from daemon.web.overview.totals import EndedJobs
+from daemon.web.overview.totals import KeptTotals
 from daemon.web.overview.work import draw_hours
 from daemon.web.problems import BadRequestError
 from daemon.web.site import Site
@@ -70,7 +70,7 @@ def overview_entries(site: Site) -> Sequence[Entry]:
 class _Pages:
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._ended = EndedJobs(site.store)
+        self._totals = KeptTotals(site.store)
 
     def page(self, request: Request) -> Response:
         """Return the page."""
@@ -94,8 +94,8 @@ class _Pages:
 
     def _collected(self, health: HealthReport) -> Overview:
         site = self._site
-        ended = self._ended.counts()
-        return collect_overview(site.config, site.store, health, ended, site.clock())
+        totals = self._totals.totals()
+        return collect_overview(site.config, site.store, health, totals, site.clock())
 
     def changed(self, request: Request) -> Response:
         """Return the number of events since the page was made."""

@@ -1,11 +1,12 @@
-"""The numbers of ended jobs, kept for a while: a large store takes long to count them."""
+"""The numbers of ended jobs and of all images, kept for a while: they take long to count."""
 
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from storage.errors import StorageError
-from storage.records import JobState
+from storage.records import InstanceState, JobState
 from storage.status import JobGroup
 from storage.store import Store
 
@@ -18,22 +19,30 @@ KEEP_SECONDS = 120.0
 """Age at which a page waits for a new count."""
 
 
-class EndedJobs:
-    """Counts of jobs that are done or discarded; thread-safe."""
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The jobs that are done or discarded, and the revisions of images by state."""
+
+    ended: Mapping[JobGroup, int]
+    images: Mapping[InstanceState, int]
+
+
+class KeptTotals:
+    """Counts the totals, not more often than is good for the store; thread-safe."""
 
     def __init__(self, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._now = monotonic
         self._lock = threading.Lock()
         self._counting = threading.Lock()
-        self._counts: Mapping[JobGroup, int] | None = None
+        self._totals: Totals | None = None
         self._counted_at = 0.0
         self._took = 0.0
 
-    def counts(self) -> Mapping[JobGroup, int]:
-        """Return the counts. Raises StorageError."""
+    def totals(self) -> Totals:
+        """Return the totals. Raises StorageError."""
         with self._lock:
-            known, age = self._counts, self._now() - self._counted_at
+            known, age = self._totals, self._now() - self._counted_at
             is_slow = self._took > FAST_SECONDS
         if known is None or not is_slow or age > KEEP_SECONDS:
             return self._count()
@@ -49,10 +58,10 @@ class EndedJobs:
         finally:
             self._counting.release()
 
-    def _count(self) -> Mapping[JobGroup, int]:
-        started = self._now()
-        counts = self._store.status.job_counts(ENDED)
+    def _count(self) -> Totals:
+        started, status = self._now(), self._store.status
+        totals = Totals(status.job_counts(ENDED), status.instance_counts())
         with self._lock:
-            self._counts, self._counted_at = counts, self._now()
+            self._totals, self._counted_at = totals, self._now()
             self._took = self._counted_at - started
-        return counts
+        return totals

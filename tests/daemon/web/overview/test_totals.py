@@ -1,9 +1,9 @@
-"""The kept numbers of ended jobs."""
+"""The kept numbers of ended jobs and of images."""
 
 import pytest
 
 from daemon.web.overview import totals
-from daemon.web.overview.totals import FRESH_SECONDS, KEEP_SECONDS, EndedJobs
+from daemon.web.overview.totals import FRESH_SECONDS, KEEP_SECONDS, KeptTotals
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.store_rows import claim
@@ -16,10 +16,10 @@ def end_job(store: Store, subject: str) -> None:
 
 
 def test_a_fast_count_is_made_for_each_page(store: Store) -> None:
-    ended = EndedJobs(store, lambda: 0.0)
+    kept = KeptTotals(store, lambda: 0.0)
     for number in (1, 2):
         end_job(store, str(number))
-        assert sum(ended.counts().values()) == number
+        assert sum(kept.totals().ended.values()) == number
 
 
 def test_a_slow_count_is_kept_and_repeated_in_the_background(
@@ -27,10 +27,10 @@ def test_a_slow_count_is_kept_and_repeated_in_the_background(
 ) -> None:
     monkeypatch.setattr(totals, "FAST_SECONDS", -1.0)
     now = 0.0
-    ended = EndedJobs(store, lambda: now)
+    kept = KeptTotals(store, lambda: now)
 
     def count() -> int:
-        return sum(ended.counts().values())
+        return sum(kept.totals().ended.values())
 
     end_job(store, "1")
     assert count() == 1
