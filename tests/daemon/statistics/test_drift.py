@@ -129,7 +129,7 @@ def test_a_short_baseline_is_refused() -> None:
 
 
 def test_few_stationary_streams_give_an_alarm(short: None) -> None:
-    """10 runs with limits for 1,000 films; the slow tests have 500 with those of the product."""
+    """10 runs with limits for 1,000 films; the longer tests have 500 with those of the product."""
     false = 0
     for seed in range(10):
         films = stream(np.random.default_rng(seed), 1400)
@@ -137,10 +137,16 @@ def test_few_stationary_streams_give_an_alarm(short: None) -> None:
     assert false <= 2
 
 
+HUNDREDS = [0, *(pytest.param(number, marks=pytest.mark.soak) for number in range(1, 5))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("hundred", range(5))
+@pytest.mark.parametrize("hundred", HUNDREDS)
 def test_at_most_5_of_100_stationary_streams_of_1000_films_give_an_alarm(hundred: int) -> None:
-    """500 runs in all, each with a baseline of its own; every second with patients' films apart."""
+    """500 runs in all, each with a baseline of its own; every second with patients' films apart.
+
+    The first hundred run in `make test-full`, the others in `make soak`.
+    """
     false = 0
     for run in range(100):
         random = np.random.default_rng([hundred, run])
