@@ -85,6 +85,10 @@ class FilmCounter:
             except StorageError as error:
                 logger.warning("the statistics are not counted: %s", error)
                 wait = _RETRY_SECONDS
+            except Exception:
+                # The thread goes on: its end would leave old figures on the page for ever.
+                logger.exception("the statistics are not counted")
+                wait = _RETRY_SECONDS
             else:
                 if is_full:
                     full_at = time.monotonic() + FULL_SECONDS

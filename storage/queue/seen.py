@@ -11,6 +11,7 @@ from storage.audit.records import AuditKind, subject_of
 from storage.records import Job, JobState
 from storage.tables.schema import jobs
 
+_MOST_DIGITS = 18
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _VERBS = {AuditKind.JOB_RETRIED: "retried", AuditKind.JOB_DISCARDED: "discarded"}
 
@@ -36,7 +37,8 @@ class SeenJob:
     def parse(cls, text: str) -> Self:
         """Read `GENERATION.STATE.MICROSECONDS`, as `str` writes it. Raises ValueError."""
         generation, state, microseconds = text.split(".")
-        if not generation.isdecimal() or not microseconds.isdecimal() or len(text) > 64:
+        is_number = generation.isdecimal() and microseconds.isdecimal()
+        if not is_number or len(text) > 64 or len(generation) > _MOST_DIGITS:
             raise ValueError("a seen state of a job is written GENERATION.STATE.MICROSECONDS")
         try:
             changed_at = _EPOCH + timedelta(microseconds=int(microseconds))

@@ -106,9 +106,12 @@ def _ordered(keys: Iterable[StudyKey]) -> list[StudyKey]:
 
 
 def _write(connection: Connection, keys: Sequence[StudyKey]) -> None:
-    uids = {"uids": [key.study_instance_uid for key in keys]}
+    names = {
+        "uids": [key.study_instance_uid for key in keys],
+        "sources": list({key.source for key in keys}),
+    }
     is_server = connection.dialect.name == "postgresql"
-    rows = connection.execute(_LOCKED_ROWS if is_server else _ROWS, uids)
+    rows = connection.execute(_LOCKED_ROWS if is_server else _ROWS, names)
     known = {StudyKey(row.source, row.study_instance_uid): row for row in rows}
     found = compute(connection, keys)
     new = []
@@ -174,16 +177,17 @@ def _add(dialect: str) -> Executable:
     statement = insert_of(dialect, study_summaries).from_select(list(of_film), query)
     new = statement.excluded
     state = study_summaries.c.state
-    urgent = state.in_((StudyState.HELD, StudyState.PARKED))
     waiting = literal(StudyState.WAITING, state.type)
     return statement.on_conflict_do_update(
         index_elements=["study_instance_uid", "source"],
         set_={
             "films": study_summaries.c.films + 1,
             "last_received_at": new.last_received_at,
-            "state": case((urgent, state), else_=waiting),
+            "state": case((state == StudyState.HELD, state), else_=waiting),
         },
         where=and_(
+            # A film queues a parked report again: the state is then computed anew.
+            state != StudyState.PARKED,
             study_summaries.c.mark.in_((ImageMark.NONE.value, ImageMark.IN_DOUBT.value)),
             *(study_summaries.c[name] == new[name] for name in (*_OF_FILM, "senders", *_KEYS)),
         ),
@@ -224,7 +228,9 @@ _OF_FILM = (
 )
 _KEYS = ("patient_key", "name_key", "accession_key")
 _ROWS = select(study_summaries).where(
-    study_summaries.c.study_instance_uid.in_(bindparam("uids", expanding=True))
+    study_summaries.c.study_instance_uid.in_(bindparam("uids", expanding=True)),
+    # Another source's study of one UID is not locked: its row may be waited for in another order.
+    study_summaries.c.source.in_(bindparam("sources", expanding=True)),
 )
 _LOCKED_ROWS = _ROWS.order_by(
     study_summaries.c.study_instance_uid.collate("C"), study_summaries.c.source.collate("C")

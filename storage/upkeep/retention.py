@@ -11,7 +11,18 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Table, and_, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    and_,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
@@ -21,7 +32,7 @@ from storage.files.spool import Spool
 from storage.queue.transitions import lock_study
 from storage.records import StudyKey
 from storage.tables.database import Database
-from storage.tables.schema import instances, objects
+from storage.tables.schema import heat_maps, instances, objects
 from storage.upkeep.old_studies import (
     INACTIVE,
     OldStudy,
@@ -95,7 +106,7 @@ class Retention:
     def _mark(
         self, found: Row[Any], before: datetime, committers: Collection[str], actor: str
     ) -> bool:
-        """Mark the rows of a study as purged; return False if the study must stay."""
+        """Mark the rows of a study as purged and delete its heat maps; False if it must stay."""
         if hold_of(found) is not None:
             return False
         study = StudyKey(found.source, found.study_instance_uid)
@@ -111,6 +122,8 @@ class Retention:
                     .where(_is_of(table, study), table.c.purged_at.is_(None))
                     .values(purged_at=now)
                 )
+            films = select(instances.c.id).where(_is_of(instances, study))
+            connection.execute(delete(heat_maps).where(heat_maps.c.instance_id.in_(films)))
             append(connection, _audit_entry(row, actor), now)
         return True
 

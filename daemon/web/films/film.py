@@ -6,7 +6,7 @@ from daemon.web.site import Site
 from storage.errors import IntegrityError, UnknownRecordError
 from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord
 
-_LARGEST_NUMBER = 2**63 - 1
+_MOST_DIGITS = 18
 
 
 class GoneError(WebError):
@@ -38,7 +38,7 @@ def find_film(site: Site, study_uid: str, number: str, source: str | None) -> In
     Raises NotFoundError.
     """
     missing = f"study {study_uid} has no film {number}"
-    if not number.isascii() or not number.isdigit() or int(number) > _LARGEST_NUMBER:
+    if not number.isascii() or not number.isdigit() or len(number) > _MOST_DIGITS:
         raise NotFoundError(missing)
     try:
         film = site.store.results.instance(int(number))

@@ -13,7 +13,14 @@ from daemon.analyse.reader.look import Look, LookKind, Picture
 from daemon.analyse.reader.look_messages import StoredPixels
 from daemon.errors import HeatError
 from daemon.web.films.cache import ByteCache
-from daemon.web.films.film import UnreadableError, put_right, read_film, read_object
+from daemon.web.films.film import (
+    GoneError,
+    UnreadableError,
+    absence_of,
+    put_right,
+    read_film,
+    read_object,
+)
 from daemon.web.films.readers import FilmReaders
 from daemon.web.problems import NotFoundError
 from daemon.web.site import Site
@@ -95,6 +102,9 @@ class FilmPictures:
         return outcome
 
     def _heat(self, film: Instance, label: str) -> Heat:
+        absence = absence_of(film)
+        if absence:
+            raise GoneError(absence)
         data = self._site.store.results.heat(film.id, label)
         if data is None:
             raise NotFoundError(

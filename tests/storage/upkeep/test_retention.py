@@ -76,7 +76,9 @@ class House:
             spool_path=stored.path,
             size=stored.size,
         )
-        result = analysis(self.clock.now, objects=[record])
+        made = analysis(self.clock.now, objects=[record])
+        findings = [dataclasses.replace(each, heat=b"map") for each in made.findings]
+        result = dataclasses.replace(made, findings=findings)
         self.store.results.record_analysis(job, int(job.subject), result)
 
     def report(self, *destinations: str, uid: str = "9.9") -> None:
@@ -131,6 +133,7 @@ def test_a_purge_deletes_the_files_of_an_old_study_and_keeps_the_rows(house: Hou
     house.deliver_study()
     house.days_pass()
     assert house.hold() is None
+    assert house.store.results.heat(1, "Mass") == b"map"
 
     purged = house.purge()
 
@@ -139,6 +142,7 @@ def test_a_purge_deletes_the_files_of_an_old_study_and_keeps_the_rows(house: Hou
     instance = house.store.results.instance(1)
     assert (instance.state, instance.purged_at) == (InstanceState.ANALYSED, house.clock.now)
     assert [finding.label for finding in instance.findings] == ["Mass", "Hernia"]
+    assert house.store.results.heat(1, "Mass") is None
     (row,) = house.store.export.rows()
     assert row["purged_at"].startswith("2026-03-09")
     assert row["deliveries"].startswith("PACS=delivered 2026-03-01")
