@@ -26,7 +26,7 @@ LEFT_OUT = {
     "listener": NEVER | PAGE | PICTURES | set(PIXEL_LIBRARIES),
     "courier": NEVER | PAGE | {"highdicom", "onnxruntime", "openvino"},
     # It draws overlays and reads its own reports; films are decoded in processes of their own.
-    "web": NEVER | {"gdcm", "highdicom", "imagecodecs", "onnxruntime", "openvino", "pynetdicom"},
+    "web": NEVER | {"highdicom", "imagecodecs", "onnxruntime", "openvino", "pynetdicom"},
 }
 
 CODE = """
