@@ -25,11 +25,11 @@ class Looks:
         self._site = site
         self._kind = kind
         self._lock = threading.Lock()
-        self._last: OrderedDict[tuple[str, str, str], datetime] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str, str, str], datetime] = OrderedDict()
 
     def record(self, request: Request, subject: str, detail: str = "") -> None:
         """Record that the caller looks at a subject. Raises StorageError: then show nothing."""
-        key = (principal_of(request).name, host_of(request.scope), subject)
+        key = (principal_of(request).name, host_of(request.scope), subject, detail)
         now = self._site.clock()
         # The lock is held while the event is recorded: a page loads several pictures at once.
         with self._lock:

@@ -14,9 +14,10 @@ from daemon.web.films.panel import film_panel
 from daemon.web.films.pictures import FilmPictures
 from daemon.web.films.pixels import PixelResponse, Transfers, facts_header
 from daemon.web.films.placeholder import placeholder
-from daemon.web.films.viewed import FilmAudit
+from daemon.web.looks import Looks
 from daemon.web.problems import BadRequestError, BusyError, WebError
 from daemon.web.site import Site
+from storage.audit.records import AuditKind, subject_of
 from storage.records import Instance
 
 SCREEN_SIDE = 1200
@@ -95,7 +96,7 @@ class FilmPages:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._pictures = FilmPictures(site, site.film_readers)
-        self._audit = FilmAudit(site)
+        self._looks = Looks(site, AuditKind.FILM_VIEWED)
         self._transfers = Transfers()
 
     def shown(self, make: Callable[[Request], Response]) -> Callable[[Request], Response]:
@@ -130,7 +131,7 @@ class FilmPages:
         """Return the film as a PNG."""
         film = self._film(request)
         shown = self._pictures.film(film, _side(request))
-        self._audit.record(request, film)
+        self._looked(request, film)
         return _png(shown.png)
 
     def overlay(self, request: Request) -> Response:
@@ -142,7 +143,7 @@ class FilmPages:
         else:
             contour = _flag(request, "contour", default=True)
             made = self._pictures.overlay(film, label, side, contour=contour)
-        self._audit.record(request, film)
+        self._looked(request, film)
         return _png(made)
 
     def object(self, request: Request) -> Response:
@@ -150,14 +151,14 @@ class FilmPages:
         film = self._film(request)
         made = find_object(film, request.query_params.get("uid", ""))
         shown = self._pictures.made(made, _side(request))
-        self._audit.record(request, film)
+        self._looked(request, film)
         return _png(shown.png)
 
     def contours(self, request: Request) -> Response:
         """Return the outlines of the findings."""
         film = self._film(request)
         shown = self._pictures.film(film, SCREEN_SIDE)
-        self._audit.record(request, film)
+        self._looked(request, film)
         return self._site.json(outlines_of(film, shown))
 
     def facts(self, request: Request) -> Response:
@@ -165,7 +166,7 @@ class FilmPages:
         film = self._film(request)
         stored = self._pictures.pixels(film)
         stored.pages.close()
-        self._audit.record(request, film)
+        self._looked(request, film)
         return self._site.json(plain_facts(stored.facts))
 
     def pixels(self, request: Request) -> Response:
@@ -176,7 +177,7 @@ class FilmPages:
         try:
             stored = self._pictures.pixels(film)
             try:
-                self._audit.record(request, film)
+                self._looked(request, film)
                 head = facts_header(stored) if _flag(request, "facts", default=False) else b""
                 packed = "gzip" in request.headers.get("accept-encoding", "")
                 return PixelResponse(stored, head, packed=packed, release=self._transfers.end)
@@ -204,6 +205,15 @@ class FilmPages:
         values = request.path_params
         source = request.query_params.get("source")
         return find_film(self._site, values["uid"], values["number"], source)
+
+    def _looked(self, request: Request, film: Instance) -> None:
+        """Record the look. Raises StorageError: then no film is shown."""
+        subject = subject_of(
+            study=film.study_instance_uid,
+            instance=film.sop_instance_uid,
+            sop_class=film.sop_class_uid,
+        )
+        self._looks.record(request, subject, f"film {film.id}")
 
     def _failed(self, request: Request, error: WebError) -> Response:
         answer = self._site.error(request, error.status, f"{error}.")
