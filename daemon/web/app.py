@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
+from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.config.settings import Config
 from daemon.statistics.counter import FilmCounter
 from daemon.web.access.authenticator import Authenticator
@@ -22,6 +23,7 @@ from daemon.web.administration.model import model_entries
 from daemon.web.api.pages import api_entries
 from daemon.web.entry import Entry, EntryTable
 from daemon.web.films.pages import film_entries
+from daemon.web.films.readers import FilmReaders
 from daemon.web.health.checks import Health
 from daemon.web.health.endpoints import health_entries
 from daemon.web.overview.page import overview_entries
@@ -52,10 +54,16 @@ def build_app(
     authenticator: Authenticator,
     clock: Callable[[], datetime] = utc_now,
     counter: FilmCounter | None = None,
+    readers: FilmReaders | None = None,
 ) -> ASGIApp:
-    """Build the application. `counter` counts the films; the caller runs it."""
+    """Build the application.
+
+    `counter` counts the films; the caller runs it. `readers` decode the films; the caller ends
+    them.
+    """
     counter = counter or FilmCounter(store, clock)
-    site = Site(config, store, spool, Health(config, store, spool, clock), clock)
+    readers = readers or FilmReaders(DecoderLimits.of(config.analyst))
+    site = Site(config, store, spool, Health(config, store, spool, clock), clock, readers)
     table = EntryTable(all_entries(site, authenticator, counter))
 
     def explain(request: Request, error: Exception) -> Response:

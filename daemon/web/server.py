@@ -7,6 +7,7 @@ import threading
 import uvicorn
 from starlette.types import ASGIApp
 
+from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.audit.logins import LoginAudit
 from daemon.config.settings import Config
 from daemon.config.tls import web_context
@@ -20,6 +21,7 @@ from daemon.web.access.token_file import KnownToken, load_tokens, reach_of
 from daemon.web.address import listening_socket
 from daemon.web.app import build_app
 from daemon.web.connection_limits import RepeatFilter, protocol_for
+from daemon.web.films.readers import FilmReaders
 from daemon.worker.role import RoleContext
 from storage.files.spool import Spool
 from storage.store import Store, utc_now
@@ -53,7 +55,8 @@ def run(context: RoleContext) -> None:
             _log_users(config.web, tokens[0])
             authenticator = Authenticator(tokens, config.web, audit.on_login)
             counter = FilmCounter(store, utc_now, _baseline_rule(config))
-            app = build_app(config, store, spool, authenticator, utc_now, counter)
+            readers = FilmReaders(DecoderLimits.of(config.analyst))
+            app = build_app(config, store, spool, authenticator, utc_now, counter, readers)
             server = _server(app, config.web, encryption)
             # In another thread than the main one, uvicorn installs no signal handlers.
             thread = threading.Thread(
@@ -71,6 +74,7 @@ def run(context: RoleContext) -> None:
             server.should_exit = True
             thread.join(STOP_SECONDS)
             counting.join(STOP_SECONDS)
+            readers.close()
 
 
 def _baseline_rule(config: Config) -> BaselineRule:

@@ -13,7 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.config.settings import Config
 from daemon.web.access.identity import PRINCIPAL, Principal, host_of
 from daemon.web.access.roles import Role
@@ -37,6 +36,7 @@ class Site:
     spool: Spool
     health: Health
     clock: Callable[[], datetime]
+    film_readers: FilmReaders
     messages: Messages = dataclasses.field(default_factory=Messages)
 
     def render(
@@ -90,11 +90,6 @@ class Site:
             subject=subject,
             detail=detail,
         )
-
-    @cached_property
-    def film_readers(self) -> FilmReaders:
-        """The reader processes for films; none runs before the first film is looked at."""
-        return FilmReaders(DecoderLimits.of(self.config.analyst))
 
     @cached_property
     def _templates(self) -> Environment:

@@ -8,11 +8,13 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
 
+from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.config.settings import load_config
 from daemon.statistics.counter import FilmCounter
 from daemon.web.access.authenticator import Authenticator
 from daemon.web.app import all_entries
 from daemon.web.entry import Entry
+from daemon.web.films.readers import FilmReaders
 from daemon.web.health.checks import Health
 from daemon.web.site import Site
 from storage.files.spool import Spool
@@ -42,7 +44,9 @@ def entries_of(node: BusyNode) -> list[Entry]:
     config = load_config(node.config)
     with node.store() as store:
         spool = Spool(config.spool_dir, 0, create=False)
-        site = Site(config, store, spool, Health(config, store, spool, utc_now), utc_now)
+        health = Health(config, store, spool, utc_now)
+        readers = FilmReaders(DecoderLimits.of(config.analyst))
+        site = Site(config, store, spool, health, utc_now, readers)
         authenticator = Authenticator((), config.web, lambda *_: None)
         return list(all_entries(site, authenticator, FilmCounter(store, utc_now)))
 
