@@ -108,6 +108,12 @@ class Results:
         with self._database.reading() as connection:
             return connection.scalar(query)
 
+    def labels_with_heat(self, instance_id: int) -> frozenset[str]:
+        """Return the labels of the findings whose heat map is kept."""
+        query = select(heat_maps.c.label).where(heat_maps.c.instance_id == instance_id)
+        with self._database.reading() as connection:
+            return frozenset(connection.scalars(query))
+
     def delivery(self, job: Job) -> PendingDelivery:
         """Return the delivery of a DELIVER job. Raises UnknownRecordError."""
         query = select(deliveries).where(deliveries.c.job_id == job.id)

@@ -80,11 +80,8 @@ def film_panel(
         key=lambda finding: odds_over_threshold(finding.probability, finding.threshold),
         reverse=True,
     )
-    with_map = [
-        finding
-        for finding in present
-        if site.store.results.heat(film.id, finding.label) is not None
-    ]
+    mapped = site.store.results.labels_with_heat(film.id)
+    with_map = [finding for finding in present if finding.label in mapped]
     drawn = {made.label for made in film.objects if made.kind in _HEATMAPS}
     without = [one for one in present if one not in with_map and one.label in drawn]
     return FilmPanel(
