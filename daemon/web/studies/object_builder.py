@@ -10,7 +10,7 @@ from daemon.web.studies.study_view import (
     ObjectView,
 )
 from daemon.words.deliveries import answer_words, delivery_state
-from daemon.worker.redaction import redact
+from daemon.worker.redaction import without_comment
 from storage.search.study_records import MadeObject, StudyDelivery
 
 
@@ -49,7 +49,7 @@ def _delivery(delivery: StudyDelivery) -> DeliveryView:
         status=answer_words(delivery.dimse_status),
         committed_at=delivery.committed_at,
         coerced_uid=delivery.coerced_uid,
-        error=redact(delivery.last_error or ""),
+        error=without_comment(delivery.last_error or ""),
         job=delivery.job_id,
     )
 

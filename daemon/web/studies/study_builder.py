@@ -26,7 +26,7 @@ from daemon.words.reasons import (
     advice_on_status,
     rejection_words,
 )
-from daemon.worker.redaction import redact
+from daemon.worker.redaction import without_comment
 from dicom_io.report.text import ReportParts
 from storage.records import FindingRecord, Instance, InstanceState, Job, ObjectKind
 from storage.reviews import FILM, Review
@@ -190,5 +190,5 @@ def _finding(
 def _job(job: Job) -> JobView:
     task = f"{job.kind} to {job.lane}" if job.lane else str(job.kind)
     # A destination may name the patient in its words; the page of the job has them for operators.
-    error = redact(job.last_error or "")
+    error = without_comment(job.last_error or "")
     return JobView(job.id, task, job.state, job.attempts, error, job.updated_at)
