@@ -277,15 +277,20 @@ def _heatmap_names(store: Store, studies: set[str]) -> dict[str, str]:
 
 
 def _show(pacs: TemporaryPacs, sent_at: dict[str, float], echo: Echo) -> None:
-    for arrived_at, path in pacs.reports:
-        waited = arrived_at - sent_at[read_header(path).study_instance_uid]
+    reports = [
+        (sent_at[read_header(path).study_instance_uid], arrived_at, path)
+        for arrived_at, path in pacs.reports
+    ]
+    # In the order of the films: which report arrives first is chance.
+    for study_sent_at, arrived_at, path in sorted(reports):
+        waited = arrived_at - study_sent_at
         echo("")
         echo(report_text(read_dataset(path)))
         echo(
             f"From the study's last byte to its report in the PACS: {waited:.1f} s, "
             f"of which {QUIET_SECONDS:.0f} s is the wait for more images."
         )
-    if not pacs.reports:
+    if not reports:
         echo("No image could be analysed, so there is no report; the CSV gives the reasons.")
     echo("")
 
