@@ -158,6 +158,16 @@ _IN_STUDIES = instances.c.study_instance_uid.in_(_UIDS)
 _STATUS = "status"
 _CLOSED = (JobState.DONE, JobState.DISCARDED)
 
+OF_FILM = (
+    "patient_id",
+    "patient_name",
+    "patient_sex",
+    "patient_birth_date",
+    "accession_number",
+    "study_date",
+    "modality",
+)
+"""Columns of a film that its study has, too."""
 _FILMS: Select[tuple[Any, ...]] = (
     select(
         *(
@@ -165,13 +175,7 @@ _FILMS: Select[tuple[Any, ...]] = (
             for name in (
                 "source",
                 "study_instance_uid",
-                "patient_id",
-                "patient_name",
-                "patient_sex",
-                "patient_birth_date",
-                "accession_number",
-                "study_date",
-                "modality",
+                *OF_FILM,
                 "calling_ae_title",
                 "received_at",
                 "state",

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from storage.records import Job, JobKind, NewInstance, StudyKey, StudyState
 from storage.status import ImageMark
-from storage.summaries.compute import compute
+from storage.summaries.compute import OF_FILM, compute
 from storage.summaries.folding import folded, folded_name
 from storage.summaries.records import StudySummary, as_json
 from storage.tables.database import insert_of, parameter
@@ -157,7 +157,7 @@ def _add(dialect: str) -> Executable:
     of_film = {
         "source": instances.c.source,
         "study_instance_uid": instances.c.study_instance_uid,
-        **{name: func.coalesce(instances.c[name], "") for name in _OF_FILM},
+        **{name: func.coalesce(instances.c[name], "") for name in OF_FILM},
         "senders": instances.c.calling_ae_title,
         "patient_key": parameter(study_summaries.c.patient_key, "patient_key"),
         "name_key": parameter(study_summaries.c.name_key, "name_key"),
@@ -189,7 +189,7 @@ def _add(dialect: str) -> Executable:
             # A film queues a parked report again: the state is then computed anew.
             state != StudyState.PARKED,
             study_summaries.c.mark.in_((ImageMark.NONE.value, ImageMark.IN_DOUBT.value)),
-            *(study_summaries.c[name] == new[name] for name in (*_OF_FILM, "senders", *_KEYS)),
+            *(study_summaries.c[name] == new[name] for name in (*OF_FILM, "senders", *_KEYS)),
         ),
     ).returning(study_summaries.c.id)
 
@@ -217,15 +217,6 @@ def _study_of_commitment(job: Job) -> str:
     return job.subject.partition("@")[0]
 
 
-_OF_FILM = (
-    "patient_id",
-    "patient_name",
-    "patient_sex",
-    "patient_birth_date",
-    "accession_number",
-    "study_date",
-    "modality",
-)
 _KEYS = ("patient_key", "name_key", "accession_key")
 _ROWS = select(study_summaries).where(
     study_summaries.c.study_instance_uid.in_(bindparam("uids", expanding=True)),
