@@ -32,8 +32,8 @@ _QUOTE = re.compile(r"(?:(?<=^)|(?<=[;\s\"]))'(?=\s*[=+\-@＝＋－＠])")
 class Predictions:
     """Probabilities and outcomes of n images for some of the labels, in NIH order.
 
-    `probabilities` and `targets` are float64 (n, labels); a target is NaN where nobody knows the
-    outcome, which no table can say. `patients` and `images` are str (n,);
+    `probabilities` and `targets` are float64 (n, labels); a target is NaN where the outcome is
+    unknown, which no table can say. `patients` and `images` are str (n,);
     `groups` holds the table's columns of `GROUP_COLUMNS`. `calibrated` is None in a table that does
     not say it.
     """

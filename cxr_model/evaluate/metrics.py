@@ -172,7 +172,7 @@ def measure_reliability(
     """Return the bins of each label, with `BINS` bins of equal numbers of films.
 
     `calibrated` are the predictions of a bundle, and `shifts` those of its card: the bins have the
-    probabilities before them. Films of which nobody knows the outcome are left out.
+    probabilities before them. Films with an unknown outcome are left out.
     """
     scored, _ = before_shift(calibrated, {}, shifts)
     labels = {}
