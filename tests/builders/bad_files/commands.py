@@ -25,6 +25,7 @@ from tests.builders.bad_files.checkpoints import CHECKPOINTS, good_checkpoint
 from tests.builders.bad_files.tables import TABLES, good
 
 _SECONDS = 20
+"""Seconds of a processor after which a command has run away, and is killed."""
 _IMPORTED = (
     "cxr_model.calibrate.calibration",
     "cxr_model.checkpoints.golden",
