@@ -1,12 +1,8 @@
 """The body of a request: read once, within a limit, before its endpoint runs."""
 
-import json
-from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
-
-from daemon.web.problems import BadRequestError
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_FIELDS = 2000
@@ -18,7 +14,7 @@ class BodyTooLongError(Exception):
 
 
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
-    """Read the body and keep it for `form_of` and `json_of`. Raises BodyTooLongError."""
+    """Read the body and keep it for `form_of` and `raw_body`. Raises BodyTooLongError."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -41,22 +37,6 @@ def form_of(request: Request) -> dict[str, list[str]]:
         return parse_qs(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         return {}
-
-
-def json_of(request: Request) -> dict[str, Any]:
-    """Return the object in a JSON body; {} for an empty body. Raises BadRequestError."""
-    body = raw_body(request)
-    if not body.strip():
-        return {}
-    try:
-        value = json.loads(body)
-    except RecursionError:
-        raise BadRequestError("the body is JSON that is nested too deeply") from None
-    except ValueError as error:
-        raise BadRequestError(f"the body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise BadRequestError("the body is JSON, but not an object")
-    return value
 
 
 def wants_json(request: Request) -> bool:

@@ -14,9 +14,10 @@ from daemon.web.access.identity import principal_of
 from daemon.web.access.roles import Role
 from daemon.web.administration import query
 from daemon.web.administration.verification import Verification, VerificationView
+from daemon.web.api.bodies import TrailVerification, body_of
 from daemon.web.entry import Entry, Parameter, Place
 from daemon.web.problems import BadRequestError, ConflictError
-from daemon.web.request_body import form_of, json_of, wants_json
+from daemon.web.request_body import form_of, wants_json
 from daemon.web.site import Site
 from storage.audit.listing import AuditFilter
 from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow, parse_subject
@@ -143,8 +144,9 @@ def audit_entries(site: Site) -> Sequence[Entry]:
             pages.verify,
             Role.ADMIN,
             "POST",
-            summary="Begin a verification; `head` is a head noted earlier, NUMBER:HASH.",
+            summary="Begin a verification, whose answer is 202 and its first state.",
             view=VerificationView,
+            body=TrailVerification,
         ),
     ]
 
@@ -187,9 +189,11 @@ class _Pages:
     def verify(self, request: Request) -> Response:
         """Begin a verification."""
         is_json = wants_json(request)
-        head = json_of(request).get("head") if is_json else form_of(request).get("head", [""])[0]
+        head: str | None = form_of(request).get("head", [""])[0]
+        if is_json:
+            head = body_of(request, TrailVerification).head
         try:
-            noted = AuditHead.parse(str(head)) if head else None
+            noted = AuditHead.parse(head) if head else None
         except ValueError as error:
             raise BadRequestError(f"head: {error}") from None
         if not self._verification.start(principal_of(request).name, noted):

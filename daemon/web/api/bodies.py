@@ -1,6 +1,6 @@
-"""The JSON bodies of acts, read strictly: no unknown key, no other type."""
+"""All JSON bodies of requests, read strictly: no unknown key, no other type."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -9,6 +9,8 @@ from starlette.requests import Request
 from daemon.web.actions.requested import MAX_JOBS
 from daemon.web.problems import BadRequestError
 from daemon.web.request_body import raw_body
+from daemon.web.reviews.sent_review import MOST_CHARACTERS
+from storage.records import Verdict
 
 _STRICT = ConfigDict(strict=True, extra="forbid")
 _FAULTS_NAMED = 3
@@ -16,6 +18,7 @@ _FAULTS_NAMED = 3
 Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Source = Annotated[str, Field(max_length=200)]
+"""A source; '' is the unknown one."""
 _Body = TypeVar("_Body")
 
 
@@ -78,6 +81,32 @@ class SendAgain:
     to: Text
     source: Source | None = None
     seen: Text | None = None
+
+
+@dataclass(frozen=True)
+class FilmReview:
+    """A verdict on some findings of a film, and a remark on the film.
+
+    Attributes:
+        verdicts: by label; null takes a verdict back, and a label that is not named stays.
+        seen: by label, true if the reviewer saw the finding called present.
+        remark: the text that replaces the earlier one; null leaves it.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    verdicts: dict[str, Verdict | None] = field(default_factory=dict)
+    seen: dict[str, bool] = field(default_factory=dict)
+    remark: Annotated[str, Field(json_schema_extra={"maxLength": MOST_CHARACTERS})] | None = None
+
+
+@dataclass(frozen=True)
+class TrailVerification:
+    """The head that the trail must contain: NUMBER:HASH of a row, as it was noted earlier."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    head: Annotated[str, Field(max_length=200)] | None = None
 
 
 def body_of(request: Request, kind: type[_Body]) -> _Body:

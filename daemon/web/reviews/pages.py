@@ -10,10 +10,11 @@ from starlette.responses import RedirectResponse, Response
 from daemon.web.access.identity import host_of, principal_of
 from daemon.web.access.roles import Role
 from daemon.web.actions.messages import Message
+from daemon.web.api.bodies import FilmReview, body_of
 from daemon.web.entry import Entry, Parameter, Place
 from daemon.web.problems import BadRequestError, ConflictError, NotFoundError
-from daemon.web.request_body import form_of, json_of
-from daemon.web.reviews.sent_review import SentReview, of_form, of_json
+from daemon.web.request_body import form_of
+from daemon.web.reviews.sent_review import SentReview, check_review, of_form
 from daemon.web.site import Site, root_of
 from storage.errors import StudyChangedError, UnknownRecordError
 from storage.records import Instance, StudyKey, Verdict
@@ -53,12 +54,10 @@ def review_entries(site: Site) -> Sequence[Entry]:
             pages.api,
             Role.OPERATOR,
             method="POST",
-            summary=(
-                "Saves the caller's verdicts and remark on a film, for example"
-                ' {"verdicts": {"Effusion": "agree", "Mass": null}, "remark": "..."}.'
-            ),
+            summary="Saves the caller's verdicts and remark on a film.",
             parameters=parameters,
             view=FilmReviews,
+            body=FilmReview,
         ),
     ]
 
@@ -86,7 +85,8 @@ class _ReviewPages:
     def api(self, request: Request) -> Response:
         """Save the review of a program; return the reviews of the film."""
         film = self._film(request)
-        self._record(request, film, of_json(json_of(request), film))
+        body = body_of(request, FilmReview)
+        self._record(request, film, check_review(body.verdicts, body.seen, body.remark, film))
         found = tuple(each for each in self._reviews(film) if each.instance_id == film.id)
         return self._site.json(FilmReviews(film.study_instance_uid, film.id, found))
 

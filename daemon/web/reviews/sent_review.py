@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from daemon.web.problems import BadRequestError
 from storage.records import Instance, Verdict
@@ -30,34 +29,20 @@ class SentReview:
 def of_form(fields: Mapping[str, list[str]], film: Instance) -> SentReview:
     """Return the review in the fields of a form. Raises BadRequestError."""
     values = {name: given[-1] for name, given in fields.items()}
-    verdicts: dict[str, Any] = {}
+    verdicts: dict[str, str | None] = {}
     seen: dict[str, bool] = {}
     for name, value in values.items():
         if name.startswith(VERDICT_FIELD):
             verdicts[name.removeprefix(VERDICT_FIELD)] = value or None
         elif name.startswith(SEEN_FIELD):
             seen[name.removeprefix(SEEN_FIELD)] = value == "1"
-    return _checked(verdicts, seen, values.get("remark"), film)
+    return check_review(verdicts, seen, values.get("remark"), film)
 
 
-def of_json(body: Mapping[str, Any], film: Instance) -> SentReview:
-    """Return the review in a JSON object. Raises BadRequestError."""
-    unknown = sorted(body.keys() - {"verdicts", "seen", "remark"})
-    if unknown:
-        raise BadRequestError(
-            f"there is no field {unknown[0][:32]!r}: the body has verdicts, seen and remark"
-        )
-    verdicts, seen = body.get("verdicts") or {}, body.get("seen") or {}
-    if not isinstance(verdicts, dict) or not isinstance(seen, dict):
-        raise BadRequestError("verdicts and seen are objects with a value per finding")
-    if any(not isinstance(value, bool) for value in seen.values()):
-        raise BadRequestError("seen: true for a finding shown as present, false for absent")
-    return _checked(verdicts, seen, body.get("remark"), film)
-
-
-def _checked(
-    verdicts: Mapping[str, Any], seen: Mapping[str, bool], remark: Any, film: Instance
+def check_review(
+    verdicts: Mapping[str, str | None], seen: Mapping[str, bool], remark: str | None, film: Instance
 ) -> SentReview:
+    """Return a review whose findings are those of the film. Raises BadRequestError."""
     labels = {finding.label for finding in film.findings}
     for label in (*verdicts, *seen):
         if label not in labels:
@@ -67,7 +52,7 @@ def _checked(
     )
 
 
-def _verdict(label: str, value: Any) -> Verdict | None:
+def _verdict(label: str, value: str | None) -> Verdict | None:
     if value is None:
         return None
     if value not in list(Verdict):
@@ -75,11 +60,9 @@ def _verdict(label: str, value: Any) -> Verdict | None:
     return Verdict(value)
 
 
-def _remark(value: Any) -> str | None:
+def _remark(value: str | None) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str):
-        raise BadRequestError("remark is a text")
     remark = value.replace("\r\n", "\n").replace("\r", "\n").strip()
     if len(remark) > MOST_CHARACTERS:
         raise BadRequestError(

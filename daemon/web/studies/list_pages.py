@@ -46,6 +46,16 @@ def list_entries(site: Site) -> Sequence[Entry]:
         Parameter("limit", Place.QUERY, "integer", f"At most {MOST_ROWS}; {PAGE_ROWS} by default."),
     )
     page = Parameter("page", Place.QUERY, "integer", f"The page of {PAGE_ROWS} studies, from 1.")
+    files = [
+        Entry(
+            path,
+            pages.csv,
+            Role.VIEWER,
+            summary="The studies of a search as CSV, all of them; audited.",
+            parameters=PARAMETERS,
+        )
+        for path in ("/studies.csv", "/api/studies.csv")
+    ]
     return [
         Entry(
             "/studies",
@@ -54,13 +64,7 @@ def list_entries(site: Site) -> Sequence[Entry]:
             summary="The studies, searched, sorted and paged.",
             parameters=(*PARAMETERS, page),
         ),
-        Entry(
-            "/studies.csv",
-            pages.csv,
-            Role.VIEWER,
-            summary="The studies of a search as CSV, all of them; audited.",
-            parameters=PARAMETERS,
-        ),
+        *files,
         Entry(
             "/api/studies",
             pages.api,

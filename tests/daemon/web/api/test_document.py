@@ -67,6 +67,8 @@ def test_the_document_is_openapi_and_names_every_entry(document: dict[str, Any])
         assert operation["security"] or entry.role is None
         named_here = {one["name"] for one in operation["parameters"]}
         assert named_here >= {one.name for one in entry.parameters}
+        takes_json = entry.method == "POST" and entry.path.startswith("/api/")
+        assert ("requestBody" in operation) is takes_json, entry.path
     identities = [one["operationId"] for of in document["paths"].values() for one in of.values()]
     assert len(identities) == len(set(identities))
 

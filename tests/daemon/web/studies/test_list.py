@@ -65,7 +65,7 @@ def test_text_of_peers_is_neutral(site: Site, studies: Store) -> None:
 
 
 def test_names_are_not_shown_unless_configured(site: Site, studies: Store) -> None:
-    for path in ("/studies", "/studies.csv", "/api/studies", "/studies?q=Jane"):
+    for path in ("/studies", "/studies.csv", "/api/studies.csv", "/api/studies", "/studies?q=Jane"):
         text = site.ask(path).text
         assert "Doe" not in text
         assert 'patient_name": "' not in text
@@ -94,7 +94,11 @@ def test_a_value_of_no_use_is_explained_beside_its_field(site: Site, studies: St
     assert 'aria-describedby="p-from"' in answer.text
     assert "a date is written YYYY-MM-DD" in answer.text
     assert 'value="yesterday"' in answer.text
-    for path in ("/studies.csv?state=lost", "/api/studies?state=lost", "/api/studies?acession=1"):
+    for path in (
+        "/api/studies.csv?state=lost",
+        "/api/studies?state=lost",
+        "/api/studies?acession=1",
+    ):
         assert site.ask(path).status == 400
     assert "state: is one of" in site.ask("/api/studies?state=lost").text
     assert site.ask("/api/studies?limit=9999").status == 400
@@ -109,7 +113,7 @@ def test_the_csv_holds_the_selection_with_formulas_neutralised(site: Site, studi
     assert (rows["1.1"]["findings"], rows["1.1"]["prob_Edema"]) == ("Mass 0.8000", "")
     assert rows["1.2"]["reasons"] == "LATERAL_VIEW"
     assert rows["1.3"]["patient_id"] == "'=1+1"
-    (only,) = csv.DictReader(io.StringIO(site.ask("/studies.csv?q=ACC-3").text))
+    (only,) = csv.DictReader(io.StringIO(site.ask("/api/studies.csv?q=ACC-3").text))
     assert only["films"] == "1"
 
 
