@@ -204,7 +204,7 @@ class Store:
         if self._file != _file_identity(self._database):
             raise StorageError(
                 f"the store {self._database.engine.url.database} was deleted or replaced while it "
-                "is in use: stop the daemon, then restore a backup as docs/operations.md says"
+                "is in use: stop the daemon, then restore a backup as docs/backup.md says"
             )
 
     def unreferenced(

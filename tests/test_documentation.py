@@ -51,10 +51,28 @@ def test_reasons_named_in_the_readme_exist() -> None:
     assert named <= set(Reason)
 
 
-def test_links_lead_to_existing_files() -> None:
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page as GitHub makes them of its headings."""
+    text = re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def test_links_lead_to_existing_files_and_headings() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8")):
+            name, _, anchor = target.partition("#")
+            file = page.parent / name if name else page
+            assert file.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors(file), f"{page.name}: {target}"
+
+
+def test_pages_named_in_the_code_exist() -> None:
+    for path in (*product_files(), ROOT / "config.yaml"):
+        for name in re.findall(r"\bdocs/[\w-]+\.md", path.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{path.relative_to(ROOT)}: {name}"
 
 
 def test_architecture_stays_one_page() -> None:

@@ -27,7 +27,7 @@ _STEPS_PER_TIME_CHECK = 10_000
 PAGE_ROWS = 1000
 
 _RESTORE_HINT = (
-    "keep a copy of it, then restore a backup as docs/operations.md says; nothing was changed"
+    "keep a copy of it, then restore a backup as docs/backup.md says; nothing was changed"
 )
 
 
@@ -81,7 +81,7 @@ def check_store(database_url: str, spool_root: Path, seconds: float | None = STA
     if not found and _has_received_files(spool_root):
         raise IntegrityError(
             f"{store}, but {spool_root} holds images that were received: restore a backup as "
-            "docs/operations.md says, or move that folder away to begin anew"
+            "docs/backup.md says, or move that folder away to begin anew"
         )
     return in_time
 
@@ -160,7 +160,7 @@ class Integrity:
         if names_any:
             raise IntegrityError(
                 f"the spool is not at {root}: none of the files that the store names is there. "
-                "Mount its volume, or restore a backup as docs/operations.md says; to go on "
+                "Mount its volume, or restore a backup as docs/backup.md says; to go on "
                 f"without these files, make an empty file {MARKER_NAME} in that folder"
             )
 

@@ -1,4 +1,4 @@
-"""A CA and certificates, made with the commands of docs/security.md."""
+"""A CA and certificates, made with the commands of docs/tls.md."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ from dicom_io.peer.tls import Credentials
 from tests.tools.installed import require_tool
 from tests.tools.paths import ROOT
 
-PAGE = ROOT / "docs" / "security.md"
+PAGE = ROOT / "docs" / "tls.md"
 HERE = "DNS:localhost,IP:127.0.0.1"
 DAYS = 397
 
@@ -18,7 +18,7 @@ def commands(name: str) -> str:
     """Return the shell commands that the page shows under this name."""
     text = PAGE.read_text(encoding="utf-8")
     found = re.search(rf"<!-- run: {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
-    assert found, f"docs/security.md has no commands {name}"
+    assert found, f"docs/tls.md has no commands {name}"
     return found[1]
 
 

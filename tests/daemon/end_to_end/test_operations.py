@@ -52,7 +52,7 @@ def house(tmp_path: Path) -> Path:
 
 def restore_commands(folder: str) -> str:
     """Return the documented commands for this backup, without the start of the daemon."""
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "backup.md").read_text(encoding="utf-8")
     found = re.search(r"<!-- restore -->\n\n```console\n(.*?)```", page, re.DOTALL)
     assert found
     lines = [line.removeprefix("$ ") for line in found[1].splitlines()]
@@ -231,7 +231,7 @@ def test_a_damaged_store_is_not_started_and_not_touched(house: Path, damage: str
     before = store.read_bytes() if store.exists() else None
     for command in ("serve", "verify"):
         line = one_line_of_error(cxrd(command, cwd=house))
-        assert "restore a backup as docs/operations.md says" in line
+        assert "restore a backup as docs/backup.md says" in line
     assert (store.read_bytes() if store.exists() else None) == before
 
 

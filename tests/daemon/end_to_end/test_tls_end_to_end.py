@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 @pytest.fixture
 def tls_orthanc(tmp_path: Path, pki: Authority) -> Iterator[Orthanc]:
-    """Return a configuration with the keys of docs/security.md and the certificates of the test."""
+    """Return a configuration with the keys of docs/tls.md and the certificates of the test."""
     (settings,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     own = pki.of("pacs")
     files = {"pacs.pem": own.certificate, "pacs.key": own.key, "ca.pem": pki.ca}

@@ -138,7 +138,7 @@ def test_a_damaged_store_ends_the_role_that_waits_for_it(tmp_path: Path) -> None
     configure(tmp_path)
     before = children_of(os.getpid())
     line = one_line_of_error(cxrd("serve", cwd=tmp_path))
-    assert "restore a backup as docs/operations.md says" in line
+    assert "restore a backup as docs/backup.md says" in line
     assert children_of(os.getpid()) == before
 
 

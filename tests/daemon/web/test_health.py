@@ -290,11 +290,11 @@ def test_parked_work_of_a_destination_degrades(site: Site, store: Store) -> None
     assert json.loads(site.ask("/healthz").text)["degraded"] == ["destination pacs"]
 
 
-def test_the_page_of_operations_lists_every_metric(
+def test_the_page_of_monitoring_lists_every_metric(
     tmp_path: Path, store: Store, pki: Authority
 ) -> None:
     fill(store)
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
     table = page.split("<!-- metrics -->")[1].split("\n\n## ")[0]
     documented = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
     with running_site(tmp_path, **with_tls(pki)) as site:
