@@ -89,6 +89,7 @@ ROOMS = {
     },
     "daemon": {
         "errors": "",
+        "shipped": "errors",
         "config": "errors",
         "worker": "errors config",
         "audit": "errors config worker",
