@@ -1,6 +1,8 @@
 # Everything that a newcomer needs: the targets set up .venv by themselves; `make` lists them.
 
 PYTHON ?= python3
+# An index of torch without CUDA: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -10,8 +12,21 @@ READY := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 IN_PARALLEL := --numprocesses 2 --dist worksteal
 
+# pip reads further indexes from PIP_EXTRA_INDEX_URL: a newer torch there would bring CUDA back.
+ifneq ($(TORCH_INDEX),)
+TORCH_FROM := env -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS
+TORCH_OPTIONS := --index-url $(TORCH_INDEX) --no-deps
+endif
+
+# The locks: each package with its version and hashes, for every Python from 3.11 and every system.
+# Packages that fit keep their version: make lock UPGRADE=--upgrade takes the newest.
+LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --extra postgresql --custom-compile-command 'make lock' $(UPGRADE)
+# Dependencies that only training, import and measuring need.
+TRAINING_ONLY := torch torchvision pandas scikit-learn
+
 .DEFAULT_GOAL := help
-.PHONY: help ready demo serve test test-full soak lint check bench clean
+.PHONY: help ready demo serve test test-full soak lint check bench lock dist clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -21,8 +36,8 @@ $(READY): pyproject.toml
 		|| { echo "cxrd needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	@# Together and first, so that the builds of the two match.
-	$(BIN)/python -m pip install --quiet torch torchvision
+	@# Together and first, so that the builds of the two match. Nothing else comes from TORCH_INDEX.
+	$(TORCH_FROM) $(BIN)/python -m pip install --quiet $(TORCH_OPTIONS) torch torchvision
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(READY)
 
@@ -55,6 +70,18 @@ soak: ready  ## run the tests that take many minutes each
 
 bench: ready  ## measure speeds; asserts no result
 	$(BIN)/python -m tests.benchmarks
+
+lock: ready  ## write requirements-serving.txt and requirements-full.txt
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+	printf '%s\n' $(TRAINING_ONLY) | $(LOCK) --excludes /dev/stdin --output-file requirements-serving.txt
+	$(LOCK) --output-file requirements-full.txt
+
+dist: ready  ## build the sdist and, from it, the wheel; check both
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+	rm -rf build dist
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(date +%s)} $(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:  ## remove what the targets have made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
