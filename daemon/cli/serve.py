@@ -22,6 +22,7 @@ def serve(
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     from daemon.preflight.before_start import require_startable
+    from daemon.supervise.service_manager import ServiceManager
     from daemon.supervise.supervisor import Supervisor, stop_on_signals
     from daemon.worker.role import RoleName, configure_logging
 
@@ -43,7 +44,8 @@ def serve(
         typer.echo(f"cxrd is ready: {'; '.join(places)}. Research use only.", err=True)
 
     with stop_on_signals() as stop:
-        Supervisor(settings, roles).run(stop, on_ready)
+        manager = ServiceManager.of_environment()
+        Supervisor(settings, roles, manager=manager).run(stop, on_ready)
 
 
 def _roles(only: str | None) -> "list[RoleName]":

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from daemon.config.settings import Config
 from daemon.errors import RoleFailedError
 from daemon.supervise.child import Child, seconds_since_start
+from daemon.supervise.service_manager import ServiceManager
 from daemon.worker.backoff import Backoff
 from daemon.worker.board import Board, board_folder
 from daemon.worker.role import CannotStart, RoleName, stop_handler
@@ -56,12 +57,14 @@ class Supervisor:
         config: Config,
         roles: Sequence[RoleName],
         *,
+        manager: ServiceManager | None = None,
         restart: Backoff = RESTART,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._children = [Child(role) for role in roles]
+        self._manager = manager or ServiceManager()
         self._restart = restart
         self._monotonic = monotonic
         self._wall = wall
@@ -75,6 +78,7 @@ class Supervisor:
             StorageError: the store is damaged, or cannot be opened or upgraded.
         """
         try:
+            self._manager.started()
             self._start(self._children[0])
             # Imported here, while the first role imports its own libraries.
             from daemon.supervise.supervised_store import SupervisedStore
@@ -94,12 +98,14 @@ class Supervisor:
             self._proceed(self._children[0])
             ready = self._await_ready(store, board, stop)
             if not stop.is_set():
+                self._manager.ready()
                 on_ready(ready)
             while not stop.wait(POLL_SECONDS):
                 self._watch_all(store)
                 store.requeue_in_time()
                 self._publish(board)
         finally:
+            self._manager.stopping()
             self._stop_all()
             for child in self._children:
                 if child.worker:
@@ -107,7 +113,9 @@ class Supervisor:
             store.record(AuditKind.APPLICATION_STOPPED)
 
     def _publish(self, board: Board) -> None:
-        board.publish([child.status(self._config) for child in self._children])
+        roles = [child.status(self._config) for child in self._children]
+        board.publish(roles)
+        self._manager.beat(roles)
 
     def _start(self, child: Child) -> None:
         """Start the process. Raises RoleFailedError if the system has no more processes."""

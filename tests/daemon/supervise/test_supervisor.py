@@ -15,10 +15,12 @@ import pytest
 
 from daemon.config.settings import Config
 from daemon.config.web import WebConfig
+from daemon.supervise.service_manager import ServiceManager
 from daemon.supervise.supervisor import Supervisor
 from daemon.worker.backoff import Backoff
 from daemon.worker.board import RoleState, roles_here
 from daemon.worker.role import RoleName, exit_reason
+from tests.daemon.supervise.manager_socket import manager_socket
 from tests.servers.watching import children_of
 from tests.tools.ports import free_port
 from tests.tools.waiting import wait_until
@@ -43,7 +45,7 @@ def no_file_more() -> Iterator[None]:
 
 
 @contextmanager
-def supervised(folder: Path) -> Iterator[list[RoleName]]:
+def supervised(folder: Path, manager: ServiceManager | None = None) -> Iterator[list[RoleName]]:
     """Run a supervisor of the web role in a thread. Yield the roles that are ready."""
     config = Config(data_dir=folder / "data", web=WebConfig(port=free_port()))
     stop, ready = threading.Event(), list[RoleName]()
@@ -54,7 +56,10 @@ def supervised(folder: Path) -> Iterator[list[RoleName]]:
             ready.extend(working)
 
         try:
-            Supervisor(config, [RoleName.WEB], restart=Backoff(0.2, 0.2)).run(stop, on_ready)
+            supervisor = Supervisor(
+                config, [RoleName.WEB], manager=manager, restart=Backoff(0.2, 0.2)
+            )
+            supervisor.run(stop, on_ready)
         except BaseException as error:  # noqa: BLE001 - any error ends the daemon
             errors.append(error)
 
@@ -85,16 +90,26 @@ def test_a_role_whose_process_cannot_start_is_started_later(
 
 def test_a_role_that_is_killed_while_it_starts_is_started_again(tmp_path: Path) -> None:
     before = children_of(os.getpid())
-    with supervised(tmp_path) as ready:
-        wait_until(lambda: bool(children_of(os.getpid()) - before), "a process")
-        for pid in children_of(os.getpid()) - before:
-            os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: ready == [RoleName.WEB], "the role works")
-        (status,) = roles_here(Config(data_dir=tmp_path / "data"))
-        assert (status.state, status.restarts, status.reason) == (RoleState.UP, 1, "")
-        for pid in children_of(os.getpid()) - before:
-            limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
-            assert re.search(r"Max core file size +0 +0 ", limits)
+    with manager_socket(tmp_path) as received:
+        manager = ServiceManager(received.address, 0.1)
+        with supervised(tmp_path, manager) as ready:
+            wait_until(lambda: bool(children_of(os.getpid()) - before), "a process")
+            for pid in children_of(os.getpid()) - before:
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: ready == [RoleName.WEB], "the role works")
+            (status,) = roles_here(Config(data_dir=tmp_path / "data"))
+            assert (status.state, status.restarts, status.reason) == (RoleState.UP, 1, "")
+            for pid in children_of(os.getpid()) - before:
+                limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
+                assert re.search(r"Max core file size +0 +0 ", limits)
+            wait_until(lambda: "STATUS=ready: web" in received.messages(), "a status")
+            beats = received.messages().count("WATCHDOG=1")
+            wait_until(lambda: received.messages().count("WATCHDOG=1") > beats, "a sign of life")
+        reported = received.messages()
+    assert reported[0].startswith("STATUS=starting: the store")
+    assert "STATUS=down: web (signal SIGKILL)" in reported[: reported.index("READY=1")]
+    assert reported.index("READY=1") < reported.index("STATUS=ready: web")
+    assert reported[-1].startswith("STOPPING=1\nSTATUS=stopping")
     assert roles_here(Config(data_dir=tmp_path / "data")) == ()
 
 
