@@ -90,12 +90,13 @@ ROOMS = {
     "daemon": {
         "errors": "",
         "shipped": "errors",
+        "version": "",
         "config": "errors",
         "worker": "errors config",
         "audit": "errors config worker",
         "words": "",
         "receive": "errors worker",
-        "analyse": "errors config worker",
+        "analyse": "errors version config worker",
         "report": "config worker words analyse",
         "deliver": "errors config worker",
         "commitment": "config worker",
@@ -103,7 +104,7 @@ ROOMS = {
         "statistics": "charts",
         "batch": "errors config analyse charts",
         "actions": "errors config worker audit deliver",
-        "web": "errors config worker audit words charts actions analyse statistics",
+        "web": "errors version config worker audit words charts actions analyse statistics",
         "listener": "config worker audit receive commitment",
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment",
@@ -111,7 +112,8 @@ ROOMS = {
         "preflight": "errors config worker audit analyse web",
         "demo": "errors config",
         "cli": (
-            "errors config worker audit analyse deliver actions web batch supervise preflight demo"
+            "errors version config worker audit analyse deliver actions web batch supervise "
+            "preflight demo"
         ),
         "__main__": "cli",
     },

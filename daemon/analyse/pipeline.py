@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -44,6 +43,7 @@ from daemon.analyse.result_objects import (
 )
 from daemon.config.picture_form import DEFAULT_FORM, DEFAULT_MAX_SIDE, PictureForm
 from daemon.config.settings import STARTER_BUNDLE, HeatmapRule, ModelConfig
+from daemon.version import own_version
 from dicom_io.errors import NotDicomError, ObjectError
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import DEFAULT_RULES, Rules
@@ -346,7 +346,7 @@ def _algorithm(bundle: Bundle) -> Algorithm:
         calibration_version=hashlib.sha256(curves.encode()).hexdigest()[:12],
         operating_point=operating_point_sentence(card.operating_point),
         intended_use=card.intended_use,
-        parameters=(f"Software: cxrd {version('cxrd')}",),
+        parameters=(f"Software: cxrd {own_version()}",),
         locations={label: location_sentence(card.metrics, label) for label in card.labels},
     )
 

@@ -82,9 +82,9 @@ app.add_typer(store_app)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from daemon.version import version_line
 
-        typer.echo(f"cxrd {version('cxrd')}")
+        typer.echo(version_line())
         raise typer.Exit
 
 

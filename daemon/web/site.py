@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from daemon.config.settings import Config
+from daemon.version import own_version
 from daemon.web.access.identity import PRINCIPAL, Principal, host_of
 from daemon.web.access.roles import Role
 from daemon.web.actions.messages import Messages
@@ -45,8 +46,8 @@ class Site:
         """Return a page made of a template.
 
         Each template also has `root` (the relative path to /), `page` (this page, as a way back to
-        it), `caller` (the Principal, or None), `csrf`, `ae_title`, `roles`, and `told`: the result
-        of the caller's act before, or None.
+        it), `caller` (the Principal, or None), `csrf`, `ae_title`, `version`, `roles`, and `told`:
+        the result of the caller's act before, or None.
         """
         caller: Principal | None = request.scope[PRINCIPAL]
         html = self._templates.get_template(template).render(
@@ -56,6 +57,7 @@ class Site:
             caller=caller,
             csrf=caller.csrf if caller else "",
             ae_title=self.config.listener.ae_title,
+            version=own_version(),
             roles=Role,
             **values,
         )

@@ -1,20 +1,16 @@
 """/configuration: the configuration as loaded, routing, peers, certificates and versions."""
 
-import platform
-import re
 import socket
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from importlib import metadata
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.config.peers import PeerConfig, RulesConfig
 from daemon.config.settings import Config
+from daemon.version import Version, all_versions
 from daemon.web.access.roles import Role
 from daemon.web.administration.setting_rows import (
     Origin,
@@ -28,9 +24,6 @@ from daemon.web.health.checks import HealthReport, Level, Part
 from daemon.web.site import Site
 from storage.status import ModelIdentity
 from storage.store import Store
-
-PACKAGE = "cxrd"
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +69,6 @@ class CertificateRow:
     names: tuple[str, ...]
     sha256: str
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """The version of a program or library."""
-
-    name: str
-    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +132,7 @@ def collect_configuration(
             if check.subject not in health.certificates
         ),
         model=store.status.latest_model(),
-        versions=_versions(),
+        versions=all_versions(),
     )
 
 
@@ -201,27 +186,3 @@ def _certificates(health: HealthReport, now: datetime) -> Iterator[CertificateRo
             sha256=certificate.sha256,
             detail=check.detail if check is not None else "",
         )
-
-
-@cache
-def _versions() -> tuple[Version, ...]:
-    """Return the version of this software, of Python and SQLite, and of the libraries it needs."""
-    versions = [
-        Version("Python", platform.python_version()),
-        Version("SQLite", sqlite3.sqlite_version),
-    ]
-    try:
-        own = metadata.distribution(PACKAGE)
-    except metadata.PackageNotFoundError:
-        return tuple(versions)
-    names = {
-        found.group()
-        for requirement in own.requires or ()
-        if 'extra == "dev"' not in requirement and (found := _NAME.match(requirement))
-    }
-    for name in sorted(names, key=str.lower):
-        try:
-            versions.append(Version(name, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            continue  # an extra that is not installed
-    return (Version(PACKAGE, own.version), *versions)

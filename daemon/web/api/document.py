@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
+from daemon.version import own_version
 from daemon.web.access.roles import Role
 from daemon.web.access.sessions import COOKIE
 from daemon.web.api.schemas import schemas_of
@@ -68,7 +68,7 @@ def openapi(entries: Sequence[Entry]) -> Document:
         paths.setdefault(path_of(entry), {})[entry.method.lower()] = operation
     return {
         "openapi": "3.1.0",
-        "info": {"title": "cxrd", "version": version("cxrd"), "description": DESCRIPTION},
+        "info": {"title": "cxrd", "version": own_version(), "description": DESCRIPTION},
         "servers": [{"url": "..", "description": "this node"}],
         "paths": paths,
         "components": {

@@ -1,6 +1,7 @@
 """docs/commands.md: exit statuses, JSON documents, help, version and completion."""
 
 import json
+import platform
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -56,7 +57,10 @@ def test_every_command_has_short_help(tmp_path: Path, words: tuple[str, ...]) ->
 
 def test_the_version_is_shown(tmp_path: Path) -> None:
     done = cxrd("--version", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, f"cxrd {version('cxrd')}\n")
+    python, engine = platform.python_version(), version("onnxruntime")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"cxrd {version('cxrd')}, Python {python}, onnxruntime {engine}")
+    assert done.stdout.count("\n") == 1
 
 
 def test_each_documented_exit_status_occurs(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:

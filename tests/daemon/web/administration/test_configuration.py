@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -158,6 +159,11 @@ def test_routes_peers_certificates_and_versions(
     (certificate,) = view.certificates
     assert (certificate.section, certificate.not_after) == ("tls", examine(own).not_after)
     assert {"Python", "SQLite", "starlette"} <= {one.name for one in view.versions}
+
+
+def test_each_page_ends_with_the_version(site: Site) -> None:
+    footer = site.ask("/configuration").text.rpartition("<footer>")[2]
+    assert f"cxrd {version('cxrd')}\n" in footer
 
 
 def test_the_page_and_its_json_say_the_same(site: Site, store: Store) -> None:
