@@ -11,9 +11,9 @@ from enum import StrEnum
 
 from sqlalchemy import Select, case, func, select
 
-from storage.records import InstanceState, JobKind, JobState, StudyStatus
+from storage.records import InstanceState, JobKind, JobState, StudyState, StudyStatus
 from storage.tables.database import Database
-from storage.tables.schema import findings, instances, jobs, studies
+from storage.tables.schema import findings, instances, jobs, studies, study_summaries
 
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 
@@ -114,9 +114,9 @@ class Status:
 
     def held_count(self) -> int:
         """Return the number of studies that are in doubt."""
-        query = (
-            select(func.count()).select_from(studies).where(studies.c.status == StudyStatus.HELD)
-        )
+        # The list of studies has an index by state.
+        is_held = study_summaries.c.state == StudyState.HELD
+        query = select(func.count()).select_from(study_summaries).where(is_held)
         with self._database.reading() as connection:
             return connection.scalar(query) or 0
 
@@ -134,16 +134,20 @@ class Status:
             later.c.sop_instance_uid == instances.c.sop_instance_uid,
             later.c.revision > instances.c.revision,
         )
-        is_held = select(studies.c.status).where(
-            studies.c.source == instances.c.source,
-            studies.c.study_instance_uid == instances.c.study_instance_uid,
-            studies.c.status == StudyStatus.HELD,
+        # A value, not EXISTS, for which a server would read all studies.
+        study_status = (
+            select(studies.c.status)
+            .where(
+                studies.c.source == instances.c.source,
+                studies.c.study_instance_uid == instances.c.study_instance_uid,
+            )
+            .scalar_subquery()
         )
         mark = case(
             (instances.c.rejected_by.is_not(None), ImageMark.REJECTED.value),
             (instances.c.set_aside_at.is_not(None), ImageMark.SET_ASIDE.value),
             (is_superseded.exists(), ImageMark.SUPERSEDED.value),
-            (is_held.exists(), ImageMark.IN_DOUBT.value),
+            (study_status == StudyStatus.HELD, ImageMark.IN_DOUBT.value),
             else_=ImageMark.NONE.value,
         )
         query = (

@@ -27,6 +27,7 @@ from daemon.web.films.readers import FilmReaders
 from daemon.web.health.checks import Health
 from daemon.web.health.endpoints import health_entries
 from daemon.web.overview.page import overview_entries
+from daemon.web.overview.totals import KeptTotals
 from daemon.web.problems import WebError
 from daemon.web.request_body import wants_json
 from daemon.web.reviews.pages import review_entries
@@ -55,15 +56,18 @@ def build_app(
     clock: Callable[[], datetime] = utc_now,
     counter: FilmCounter | None = None,
     readers: FilmReaders | None = None,
+    totals: KeptTotals | None = None,
 ) -> ASGIApp:
     """Build the application.
 
     `counter` counts the films; the caller runs it. `readers` decode the films; the caller ends
-    them.
+    them. `totals` are of the overview; the caller may count them before the first page.
     """
     counter = counter or FilmCounter(store, clock)
     readers = readers or FilmReaders(DecoderLimits.of(config.analyst))
-    site = Site(config, store, spool, Health(config, store, spool, clock), clock, readers)
+    totals = totals or KeptTotals(store, clock)
+    health = Health(config, store, spool, clock)
+    site = Site(config, store, spool, health, clock, readers, totals)
     table = EntryTable(all_entries(site, authenticator, counter))
 
     def explain(request: Request, error: Exception) -> Response:

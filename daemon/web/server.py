@@ -1,5 +1,6 @@
 """Role: serves `app.py` over HTTP on loopback, over HTTPS to other machines."""
 
+import contextlib
 import logging
 import ssl
 import threading
@@ -22,7 +23,9 @@ from daemon.web.address import listening_socket
 from daemon.web.app import build_app
 from daemon.web.connection_limits import RepeatFilter, protocol_for
 from daemon.web.films.readers import FilmReaders
+from daemon.web.overview.totals import KeptTotals
 from daemon.worker.role import RoleContext
+from storage.errors import StorageError
 from storage.files.spool import Spool
 from storage.store import Store, utc_now
 
@@ -56,7 +59,8 @@ def run(context: RoleContext) -> None:
             authenticator = Authenticator(tokens, config.web, audit.on_login)
             counter = FilmCounter(store, utc_now, _baseline_rule(config))
             readers = FilmReaders(DecoderLimits.of(config.analyst))
-            app = build_app(config, store, spool, authenticator, utc_now, counter, readers)
+            totals = KeptTotals(store, utc_now)
+            app = build_app(config, store, spool, authenticator, utc_now, counter, readers, totals)
             server = _server(app, config.web, encryption)
             # In another thread than the main one, uvicorn installs no signal handlers.
             thread = threading.Thread(
@@ -68,6 +72,7 @@ def run(context: RoleContext) -> None:
             thread.start()
             counting.start()
             context.ready()
+            threading.Thread(target=_warm_up, args=(totals,), name="warm-up", daemon=True).start()
             while not context.stop.wait(POLL_SECONDS):
                 if not thread.is_alive():
                     raise RoleFailedError("the HTTP server ended by itself; the log says why")
@@ -75,6 +80,12 @@ def run(context: RoleContext) -> None:
             thread.join(STOP_SECONDS)
             counting.join(STOP_SECONDS)
             readers.close()
+
+
+def _warm_up(totals: KeptTotals) -> None:
+    """Do what the first page would wait for."""
+    with contextlib.suppress(StorageError):  # The page says so itself.
+        totals.totals()
 
 
 def _baseline_rule(config: Config) -> BaselineRule:

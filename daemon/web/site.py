@@ -22,6 +22,7 @@ from daemon.web.actions.own_page import page_of
 from daemon.web.films.readers import FilmReaders
 from daemon.web.formats import add_filters
 from daemon.web.health.checks import Health
+from daemon.web.overview.totals import KeptTotals
 from daemon.web.request_body import wants_json
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.files.spool import Spool
@@ -38,6 +39,7 @@ class Site:
     health: Health
     clock: Callable[[], datetime]
     film_readers: FilmReaders
+    totals: KeptTotals
     messages: Messages = dataclasses.field(default_factory=Messages)
 
     def render(

@@ -117,7 +117,18 @@ def films_by_patient(connection: Connection, key: StudyKey) -> tuple[tuple[HeldF
 
     Earlier revisions of its films are among them: they may be of another patient.
     """
+    return _by_patient(_load_films(connection, key))
+
+
+def find_held(
+    connection: Connection, key: StudyKey
+) -> tuple[StudyHold | None, tuple[tuple[HeldFilm, ...], ...]]:
+    """Return `find_hold` and `films_by_patient` of a study, which is read once."""
     films = _load_films(connection, key)
+    return _hold(connection, key, films), _by_patient(films)
+
+
+def _by_patient(films: _Films) -> tuple[tuple[HeldFilm, ...], ...]:
     own = sorted((*films.latest, *(old for old, _ in films.replaced)), key=lambda row: row.id)
     return tuple(
         tuple(

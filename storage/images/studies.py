@@ -11,14 +11,14 @@ from storage.errors import StudyHeldError, UnknownRecordError
 from storage.images.by_hand import repetition
 from storage.images.by_hand.repetition import Repetition
 from storage.images.by_hand.seen import SeenStudy, require_unchanged, see
-from storage.images.doubt import films_by_patient, find_hold, replaced_films
+from storage.images.doubt import films_by_patient, find_held, find_hold, replaced_films
 from storage.images.lookup import find_study
 from storage.queue.transitions import enqueue, lock_study
-from storage.records import Delivery, HeldFilm, HeldStudy, JobKind, StudyKey, StudyStatus
+from storage.records import Delivery, HeldFilm, HeldStudy, JobKind, StudyKey, StudyState
 from storage.summaries.keep import summarise
 from storage.tables.conditions import of_study
 from storage.tables.database import Database
-from storage.tables.schema import instances, studies
+from storage.tables.schema import instances, studies, study_summaries
 
 
 class Studies:
@@ -30,20 +30,29 @@ class Studies:
 
     def held(self, limit: int | None = None) -> tuple[HeldStudy, ...]:
         """Return the studies that are in doubt, held longest first, or the first of them."""
+        since = (
+            select(studies.c.updated_at)
+            .where(
+                studies.c.source == study_summaries.c.source,
+                studies.c.study_instance_uid == study_summaries.c.study_instance_uid,
+            )
+            .scalar_subquery()
+            .label("since")
+        )
+        # The list of studies has an index by state. For a join, a server would read all studies.
         query = (
-            select(studies)
-            .where(studies.c.status == StudyStatus.HELD)
-            .order_by(studies.c.updated_at, studies.c.source, studies.c.study_instance_uid)
+            select(study_summaries.c.source, study_summaries.c.study_instance_uid, since)
+            .where(study_summaries.c.state == StudyState.HELD)
+            .order_by(since, study_summaries.c.source, study_summaries.c.study_instance_uid)
             .limit(limit)
         )
         found = []
         with self._database.reading() as connection:
             for row in connection.execute(query).all():
                 key = StudyKey(row.source, row.study_instance_uid)
-                hold = find_hold(connection, key)
+                hold, films = find_held(connection, key)
                 if hold is not None:
-                    films = films_by_patient(connection, key)
-                    found.append(HeldStudy(key, hold, row.updated_at, films))
+                    found.append(HeldStudy(key, hold, row.since, films))
         return tuple(found)
 
     def patients(self, key: StudyKey) -> tuple[tuple[HeldFilm, ...], ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cxr_model.finding_text import NOT_CALIBRATED
 from daemon.config.settings import Config
@@ -21,7 +21,7 @@ from daemon.web.overview.rows import (
     part_rows,
     queue_row,
 )
-from daemon.web.overview.totals import Totals
+from daemon.web.overview.totals import KEEP_SECONDS, Totals
 from daemon.web.overview.work import Work, collect_work
 from storage.records import InstanceState, JobKind, JobState
 from storage.status import ModelIdentity, RecentInstance
@@ -38,10 +38,13 @@ _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 class Overview:
     """The contents of the page, and of its JSON.
 
-    `event` is the number of the newest row of the audit trail: later rows are changes.
+    `event` is the number of the newest row of the audit trail: later rows are changes. The jobs
+    that are done or discarded, what was delivered in all and `instance_counts` are those of
+    `counted_at`: a large store takes long to count them.
     """
 
     made_at: datetime
+    counted_at: datetime
     event: int
     level: Level
     free_bytes: int | None
@@ -57,6 +60,11 @@ class Overview:
     instance_counts: Mapping[InstanceState, int]
     images: tuple[RecentInstance, ...]
     model: ModelIdentity | None
+
+    @property
+    def has_old_counts(self) -> bool:
+        """True if the page is to name the time of its counts."""
+        return self.made_at - self.counted_at > timedelta(seconds=KEEP_SECONDS)
 
     @property
     def calibration(self) -> str:
@@ -84,6 +92,7 @@ def collect_overview(
     faults = find_faults(config, health, queue, destinations, held, usual_wait(store, analysis.due))
     return Overview(
         made_at=now,
+        counted_at=totals.counted_at,
         event=event,
         level=health.level,
         free_bytes=health.free_bytes,

@@ -13,7 +13,6 @@ from daemon.web.access.roles import Role
 from daemon.web.entry import Entry, Parameter, Place
 from daemon.web.health.checks import HealthReport
 from daemon.web.overview.collect import Overview, collect_overview
-from daemon.web.overview.totals import KeptTotals
 from daemon.web.overview.work import draw_hours
 from daemon.web.problems import BadRequestError
 from daemon.web.site import Site
@@ -70,7 +69,6 @@ def overview_entries(site: Site) -> Sequence[Entry]:
 class _Pages:
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._totals = KeptTotals(site.store)
 
     def page(self, request: Request) -> Response:
         """Return the page."""
@@ -94,7 +92,7 @@ class _Pages:
 
     def _collected(self, health: HealthReport) -> Overview:
         site = self._site
-        totals = self._totals.totals()
+        totals = site.totals.totals()
         return collect_overview(site.config, site.store, health, totals, site.clock())
 
     def changed(self, request: Request) -> Response:

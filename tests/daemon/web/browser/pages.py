@@ -16,6 +16,7 @@ from daemon.web.app import all_entries
 from daemon.web.entry import Entry
 from daemon.web.films.readers import FilmReaders
 from daemon.web.health.checks import Health
+from daemon.web.overview.totals import KeptTotals
 from daemon.web.site import Site
 from storage.files.spool import Spool
 from storage.records import JobState
@@ -46,7 +47,7 @@ def entries_of(node: BusyNode) -> list[Entry]:
         spool = Spool(config.spool_dir, 0, create=False)
         health = Health(config, store, spool, utc_now)
         readers = FilmReaders(DecoderLimits.of(config.analyst))
-        site = Site(config, store, spool, health, utc_now, readers)
+        site = Site(config, store, spool, health, utc_now, readers, KeptTotals(store, utc_now))
         authenticator = Authenticator((), config.web, lambda *_: None)
         return list(all_entries(site, authenticator, FilmCounter(store, utc_now)))
 
