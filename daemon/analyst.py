@@ -20,9 +20,9 @@ from daemon.worker.backoff import Backoff
 from daemon.worker.bell import Bell, BellListener, BellName, Waiter
 from daemon.worker.board import ModelInUse, publish_model
 from daemon.worker.lease import Heartbeat
+from daemon.worker.logs.redaction import unexpected
 from daemon.worker.loop import Crew, Loop, from_now, seconds_until
 from daemon.worker.memory import return_freed_memory
-from daemon.worker.redaction import unexpected
 from daemon.worker.role import RoleContext
 from dicom_io.report.attribute_tables import reduce_tables
 from storage.errors import (

@@ -9,7 +9,7 @@ from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.reader.film import Refusal
 from daemon.config.products import forms_to_build, kinds_to_build
 from daemon.config.settings import Config
-from daemon.worker.redaction import redact
+from daemon.worker.logs.redaction import redact
 from dicom_io.gate import rejection_note as gate
 from dicom_io.gate.reasons import FAILURES, Reason
 from dicom_io.gate.rules import DEFAULT_RULES, Rules

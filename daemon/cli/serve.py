@@ -1,16 +1,19 @@
 """`cxrd serve`: runs the daemon."""
 
+import contextlib
 import logging
+import threading
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.options import ConfigOption, load_config
-from daemon.errors import UsageError
+from daemon.errors import ROOM_ERRORS, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from daemon.config.settings import Config
     from daemon.worker.role import RoleName
 
 
@@ -20,15 +23,38 @@ def serve(
         str | None, typer.Option(help="Run only these roles, for example listener,courier.")
     ] = None,
 ) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C."""
-    from daemon.preflight.before_start import require_startable
-    from daemon.supervise.service_manager import ServiceManager
-    from daemon.supervise.supervisor import Supervisor, stop_on_signals
-    from daemon.worker.role import RoleName, configure_logging
+    """Run the daemon until SIGTERM or Ctrl-C, which let it finish the films in work."""
+    from daemon.config.log import LogFormat
+    from daemon.worker.logs.setup import configure_logging
 
     settings = load_config(config)
     roles = _roles(only)
-    configure_logging()
+    configure_logging(settings.log, "supervisor")
+    if settings.log.format is LogFormat.TEXT:
+        _run(settings, roles, _echo)
+        return
+    log = logging.getLogger("supervisor")
+    try:
+        _run(settings, roles, log.info)
+    except ROOM_ERRORS as error:
+        log.critical("%s", error)
+        raise typer.Exit(1) from None
+
+
+def _echo(line: str) -> None:
+    # The terminal may be closed: the daemon then stops without a reader of its words.
+    with contextlib.suppress(OSError):
+        typer.echo(line, err=True)
+
+
+def _run(settings: "Config", roles: "list[RoleName]", say: "Callable[[str], None]") -> None:
+    """Run the daemon; `say` gets what it tells the operator at its start and its end."""
+    from daemon.preflight.before_start import require_startable
+    from daemon.supervise.service_manager import ServiceManager
+    from daemon.supervise.supervisor import Supervisor, stop_on_signals
+    from daemon.worker.logs.setup import log_uncaught
+    from daemon.worker.role import RoleName
+
     log = logging.getLogger("supervisor")
     for warning in require_startable(settings, roles):
         log.warning("%s", warning)
@@ -41,11 +67,13 @@ def serve(
         if RoleName.WEB in working:
             token = f" (token: {settings.token_path})" if settings.web.token is None else ""
             places.append(f"status page {settings.web.url}{token}")
-        typer.echo(f"cxrd is ready: {'; '.join(places)}. Research use only.", err=True)
+        say(f"cxrd is ready: {'; '.join(places)}. Research use only.")
 
-    with stop_on_signals() as stop:
+    at_once = threading.Event()
+    with stop_on_signals(at_once) as stop:
+        log_uncaught(log)
         manager = ServiceManager.of_environment()
-        Supervisor(settings, roles, manager=manager).run(stop, on_ready)
+        Supervisor(settings, roles, manager=manager, say=say).run(stop, on_ready, at_once)
 
 
 def _roles(only: str | None) -> "list[RoleName]":

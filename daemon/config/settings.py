@@ -33,10 +33,11 @@ from daemon.config.fields import (
     below,
     read_secret,
 )
+from daemon.config.files.yaml_file import explain, holds_secret, nearest, read_yaml
+from daemon.config.log import LogConfig
 from daemon.config.peers import PeerConfig, RulesConfig
 from daemon.config.routing import Routing, check_senders
 from daemon.config.web import AccountConfig, TokenConfig, WebConfig
-from daemon.config.yaml_file import explain, holds_secret, nearest, read_yaml
 from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate
 
@@ -235,6 +236,7 @@ class Config(BaseSettings):
     retention: RetentionConfig = RetentionConfig()
     statistics: StatisticsConfig = StatisticsConfig()
     web: WebConfig = WebConfig()
+    log: LogConfig = LogConfig()
     _file: Path | None = PrivateAttr(None)
     _file_is_secret: bool = PrivateAttr(False)
 

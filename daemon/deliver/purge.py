@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from daemon.config.settings import Config
 from daemon.errors import UsageError
 from daemon.worker.backoff import Backoff
+from daemon.worker.logs.redaction import error_text
 from daemon.worker.loop import Loop
-from daemon.worker.redaction import error_text
 from daemon.worker.role import RoleContext
 from storage.files.lock import hold_lock
 from storage.files.spool import Spool

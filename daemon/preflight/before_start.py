@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cxr_model.engine.installed import require_engine
 from cxr_model.files.bundle_files import STARTER, verify_files
-from daemon.config.permissions import readable_by_others
+from daemon.config.files.permissions import readable_by_others
 from daemon.config.settings import STARTER_BUNDLE, Config
 from daemon.config.tls import destination_context, ending_soon, listener_context, web_context
 from daemon.errors import RoleFailedError

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from daemon.config.permissions import readable_by_others, sqlite_file
+from daemon.config.files.permissions import readable_by_others, sqlite_file
 from daemon.config.settings import Config
 from daemon.config.tls import is_short_lived, listener_context, own_certificates, remaining
 from daemon.preflight.before_start import existing, require_writable

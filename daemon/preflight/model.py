@@ -7,7 +7,8 @@ from daemon.config.settings import Config
 from daemon.errors import ROOM_ERRORS
 from daemon.preflight.result import CheckResult
 from daemon.worker.core_dumps import forbid_core_dumps
-from daemon.worker.role import exit_reason, interrupts_blocked, silence_libraries
+from daemon.worker.logs.setup import silence_libraries
+from daemon.worker.role import exit_reason, interrupts_blocked
 
 MAP_TOLERANCE = 1e-3
 """Greatest difference of mean(map) + bias and the logit that rounding alone can cause."""

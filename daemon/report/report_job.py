@@ -18,7 +18,7 @@ from daemon.report.study_report import (
     report_uid_of,
 )
 from daemon.worker.bell import Bell, BellName
-from daemon.worker.redaction import redact
+from daemon.worker.logs.redaction import redact
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
 from storage.errors import StudyChangedError

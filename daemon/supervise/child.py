@@ -146,6 +146,16 @@ class Child:
             else:
                 self.process.kill()
 
+    @property
+    def is_alive(self) -> bool:
+        """True while the process runs."""
+        return self.process is not None and self.process.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end of the process, at most so long."""
+        if self.process is not None:
+            self.process.join(seconds)
+
     def kill(self) -> None:
         """Kill the process and wait for its end."""
         if self.process is not None:

@@ -9,12 +9,13 @@ import functools
 import logging
 import math
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from daemon.audit.configuration import record_configuration
 from daemon.audit.users import current_user
 from daemon.config.routing import sources_by_title
 from daemon.config.settings import Config
+from daemon.supervise.left_work import films_in_work, left_in_queue
 from daemon.worker.bell import ring_all
 from daemon.worker.role import RoleName
 from storage.audit.records import AuditKind, AuditOutcome
@@ -94,6 +95,20 @@ class SupervisedStore:
         if freed:
             self._ring()
             log.info("%s held %d job(s); they are queued again", role, freed)
+
+    def films_in_work(self, workers: Collection[str]) -> int:
+        """Return the number of films that these workers analyse; 0 if the store is unavailable."""
+        try:
+            return films_in_work(self._store, workers)
+        except StorageError:
+            return 0
+
+    def left(self) -> str:
+        """Return the work that waits for the next start, in words."""
+        try:
+            return left_in_queue(self._store)
+        except StorageError as error:
+            return f"the queue could not be read: {error}"
 
     def requeue_in_time(self) -> None:
         """Queue the jobs of dead workers, once per RECLAIM_SECONDS."""

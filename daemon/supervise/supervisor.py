@@ -13,11 +13,14 @@ import contextlib
 import logging
 import math
 import os
+import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from daemon.config.settings import Config
@@ -59,6 +62,7 @@ class Supervisor:
         *,
         manager: ServiceManager | None = None,
         restart: Backoff = RESTART,
+        say: Callable[[str], None] = log.info,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -66,17 +70,27 @@ class Supervisor:
         self._children = [Child(role) for role in roles]
         self._manager = manager or ServiceManager()
         self._restart = restart
+        self._say = say
+        self._at_once = threading.Event()
         self._monotonic = monotonic
         self._wall = wall
         self._began = monotonic() - seconds_since_start()
 
-    def run(self, stop: threading.Event, on_ready: OnReady) -> None:
+    def run(
+        self,
+        stop: threading.Event,
+        on_ready: OnReady,
+        at_once: threading.Event | None = None,
+    ) -> None:
         """Run until `stop` is set. Call `on_ready` with the roles that work.
+
+        After `stop` the roles finish their jobs, for DRAIN_SECONDS or until `at_once` is set.
 
         Raises:
             RoleFailedError: a role says why it cannot start; the other roles have been stopped.
             StorageError: the store is damaged, or cannot be opened or upgraded.
         """
+        self._at_once = at_once or threading.Event()
         try:
             self._manager.started()
             self._start(self._children[0])
@@ -104,6 +118,7 @@ class Supervisor:
                 self._watch_all(store)
                 store.requeue_in_time()
                 self._publish(board)
+            self._say_stopping(store)
         finally:
             self._manager.stopping()
             self._stop_all()
@@ -111,6 +126,17 @@ class Supervisor:
                 if child.worker:
                     store.release(child.role, child.worker)
             store.record(AuditKind.APPLICATION_STOPPED)
+        self._say(f"cxrd has stopped: {store.left()}")
+
+    def _say_stopping(self, store: "SupervisedStore") -> None:
+        films = store.films_in_work([child.worker for child in self._children])
+        if films:
+            self._say(
+                f"cxrd is stopping: waiting up to {DRAIN_SECONDS:.0f} s for {films} film(s) in"
+                " work; Ctrl-C again ends at once, and the next start analyses them"
+            )
+        else:
+            self._say("cxrd is stopping: no film is in work")
 
     def _publish(self, board: Board) -> None:
         roles = [child.status(self._config) for child in self._children]
@@ -239,25 +265,46 @@ class Supervisor:
             child.ask_to_stop()
         deadline = self._monotonic() + DRAIN_SECONDS
         for child in running:
-            if child.process is None:
-                continue
-            child.process.join(max(0.0, deadline - self._monotonic()))
-            if child.process.is_alive():
-                log.warning("%s did not stop in time and is killed", child.role)
-                child.kill()
+            while child.is_alive and not self._at_once.is_set():
+                if self._monotonic() >= deadline:
+                    log.warning("%s did not stop in time and is killed", child.role)
+                    break
+                child.wait(POLL_SECONDS)
+            child.kill()
             child.close()
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and SIGINT set until the context ends."""
+def stop_on_signals(at_once: threading.Event | None = None) -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and SIGINT set until the context ends; a second sets `at_once`.
+
+    SIGHUP does the same in a terminal, which sends it when it is closed. Without a terminal SIGHUP
+    changes nothing, and the log says so. A SIGHUP that is ignored (nohup) stays ignored.
+    """
     stop = threading.Event()
-    handler = stop_handler(stop)
-    previous = {
-        number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    handler = stop_handler(stop, at_once)
+    handlers = {signal.SIGTERM: handler, signal.SIGINT: handler}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        has_terminal = sys.stdin is not None and sys.stdin.isatty()
+        handlers[signal.SIGHUP] = handler if has_terminal else _hangup_handler()
+    previous = {number: signal.signal(number, one) for number, one in handlers.items()}
     try:
         yield stop
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
+
+
+def _hangup_handler() -> Callable[[int, FrameType | None], None]:
+    """Return a handler that makes another thread log that SIGHUP changes nothing."""
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def wait() -> None:
+        while signals.get():
+            log.warning(
+                "SIGHUP changes nothing: the configuration and the certificates are read at the"
+                " start. Restart cxrd to use new ones"
+            )
+
+    threading.Thread(target=wait, name="hangups", daemon=True).start()
+    return lambda number, _frame: signals.put(number)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from daemon.worker.redaction import error_text
+from daemon.worker.logs.redaction import error_text
 from storage.errors import LeaseLostError
 from storage.records import Job
 from storage.store import Store

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from daemon.worker.backoff import Backoff
-from daemon.worker.redaction import error_text
+from daemon.worker.logs.redaction import error_text
 
 SWITCH_SECONDS = 0.0005
 """Python's default of 5 ms is the wait of a thread after each read and write beside a busy one."""

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Collection, Iterable
 
 from daemon.worker.lease import Lease
+from daemon.worker.logs.redaction import redact
 from daemon.worker.loop import from_now, seconds_until
-from daemon.worker.redaction import redact
 from storage.errors import StorageError
 from storage.records import Job, JobKind
 from storage.store import Store

@@ -13,8 +13,6 @@ import queue
 import signal
 import sys
 import threading
-import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.errors import ROOM_ERRORS, ModelFailedError
 from daemon.worker.core_dumps import forbid_core_dumps
+from daemon.worker.logs.setup import configure_logging, log_uncaught, silence_libraries
 from dicom_io.errors import CertificateDateError
 
 if TYPE_CHECKING:
@@ -96,14 +95,16 @@ def role_process(
     worker: str,
     channel: "Connection[Ready | CannotStart, Proceed]",
 ) -> None:
-    """Run a role in a process of its own, in which the supervisor has blocked SIGINT.
+    """Run a role in a process of its own, in which the supervisor has blocked SIGINT and SIGHUP.
 
     The process imports its libraries at once, and works when the supervisor lets it proceed.
     """
     forbid_core_dumps()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, stop_handler(stop))
-    configure_logging()
+    configure_logging(config.log, role)
+    log = logging.getLogger("daemon")
+    log_uncaught(log)
     threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
 
     def send(message: Ready | CannotStart) -> None:
@@ -123,6 +124,10 @@ def role_process(
         temporary = isinstance(error, CertificateDateError)
         send(CannotStart(str(error), temporary, final=isinstance(error, ModelFailedError)))
         sys.exit(CANNOT_START)
+    except Exception:
+        # `multiprocessing` would print the text of the error, which may quote a header.
+        log.critical("the %s ended by an error", role, exc_info=True)
+        sys.exit(1)
 
 
 def import_role(role: RoleName) -> Any:
@@ -156,22 +161,25 @@ def _may_proceed(
 
 @contextlib.contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Start processes that never receive SIGINT, so that Ctrl-C ends none while it starts.
+    """Start processes that never receive SIGINT or SIGHUP, so that Ctrl-C ends none.
 
-    Ctrl-C reaches the whole process group; the parent alone decides when its children stop. A new
-    process inherits the blocked signals. A SIGINT that arrives meanwhile is delivered afterwards.
+    Ctrl-C and a closed terminal reach the whole process group; the parent alone decides when its
+    children stop. A new process inherits the blocked signals. A signal that arrives meanwhile is
+    delivered afterwards.
     """
     # The tracker of `multiprocessing` unblocks SIGINT when it is started with the first process.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def stop_handler(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
-    """Return a signal handler that makes another thread set the event.
+def stop_handler(
+    stop: threading.Event, at_once: threading.Event | None = None
+) -> Callable[[int, FrameType | None], None]:
+    """Return a signal handler that makes another thread set `stop`, and `at_once` the second time.
 
     A handler that set the event itself could deadlock: the main thread may hold the event's lock
     when the signal arrives. A SimpleQueue is safe to call from a handler.
@@ -181,36 +189,12 @@ def stop_handler(stop: threading.Event) -> Callable[[int, FrameType | None], Non
     def wait() -> None:
         signals.get()
         stop.set()
+        if at_once is not None:
+            signals.get()
+            at_once.set()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
     return lambda number, _frame: signals.put(number)
-
-
-def configure_logging() -> None:
-    """Log to stderr in UTC. Messages name an instance by its number, never a patient."""
-    formatter = logging.Formatter(
-        "%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
-    )
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    silence_libraries()
-
-
-def silence_libraries() -> None:
-    """Keep the messages of libraries about their input out of the log: they may quote the input.
-
-    Call it again after the libraries are imported: pydicom then sets a level of its own.
-    """
-    for noisy in ("pydicom", "alembic", "highdicom"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    # A warning of pydicom may quote an invalid value.
-    warnings.filterwarnings("ignore", module="pydicom")
-    # The courier logs once that a destination is down. The state machine would log every malformed
-    # PDU with its bytes.
-    for silent in ("pynetdicom.transport", "pynetdicom.dul"):
-        logging.getLogger(silent).setLevel(logging.CRITICAL)
 
 
 def _stop_with_parent(stop: threading.Event) -> None:

@@ -161,7 +161,7 @@ class AcceptedAssociation(Association):
         try:
             super().run_reactor()
         except Exception as error:  # noqa: BLE001 - a peer's bytes can make pynetdicom raise any
-            log.debug("an association failed: %r", error)
+            log.debug("an association failed: %s", type(error).__name__)
             self.dul.abort(AbortReason.MALFORMED)
             self.dul.join(self._entity.limits.request_seconds)
         finally:
@@ -267,7 +267,7 @@ class BoundedServer(ThreadedAssociationServer):
                 self.finish_request(request, client_address)
                 return
         except OSError as error:
-            log.debug("a connection failed: %r", error)
+            log.debug("a connection failed: %s", type(error).__name__)
         except RuntimeError as error:
             log.error("no thread for a connection: %s", error)
         self.ae.capacity.pending.remove(request)

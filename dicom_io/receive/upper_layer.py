@@ -168,7 +168,7 @@ class TolerantStateMachine(StateMachine):
             with suppressed_warnings() if event == "Evt6" else contextlib.nullcontext():
                 self.transition(ACTIONS[action][1](self.dul))
         except Exception as error:  # noqa: BLE001 - a peer's bytes can make pynetdicom raise any
-            log.debug("action %s failed: %r", action, error)
+            log.debug("action %s failed: %s", action, type(error).__name__)
             self.dul.abort(AbortReason.MALFORMED)
 
     def _ignore(self, event: str) -> None:
@@ -338,7 +338,7 @@ class UpperLayer(DULServiceProvider):
         except LimitError as error:
             self.abort(error.reason, error.detail)
         except Exception as error:  # noqa: BLE001 - a peer's bytes can make pynetdicom raise any
-            log.debug("a PDU cannot be read: %r", error)
+            log.debug("a PDU cannot be read: %s", type(error).__name__)
             self.abort(AbortReason.MALFORMED)
 
     def _read_pdu(self) -> None:

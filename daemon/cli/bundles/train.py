@@ -28,9 +28,10 @@ def train(**settings: Any) -> None:
     """Train a DenseNet-121, calibrate it and measure it on patients it has not seen."""
     from cxr_model.evaluate.text import bundle_text
     from cxr_model.train import training
-    from daemon.worker.role import configure_logging
+    from daemon.config.log import LogConfig
+    from daemon.worker.logs.setup import configure_logging
 
-    configure_logging()
+    configure_logging(LogConfig(), "train")
     config = TrainingConfig(**settings | _converted(**settings))
     bundle = training.train(config, now=lambda: datetime.now(UTC), progress=sys.stderr.isatty())
     typer.echo(bundle_text(bundle))
@@ -115,9 +116,10 @@ def train_check(
     from cxr_model.check.training.make_check import CheckSettings
     from cxr_model.check.training.make_check import train_check as make
     from cxr_model.check.training.measurement import figures_text
-    from daemon.worker.role import configure_logging
+    from daemon.config.log import LogConfig
+    from daemon.worker.logs.setup import configure_logging
 
-    configure_logging()
+    configure_logging(LogConfig(), "train-check")
     settings = CheckSettings(
         out=out,
         frontal=frontal,

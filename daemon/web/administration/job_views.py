@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from daemon.web.overview.rows import ParkedRow
-from daemon.worker.redaction import without_comment
+from daemon.worker.logs.redaction import without_comment
 from storage.audit.records import AuditRow
 from storage.queue.listing import DeliveryFacts, JobFilter, JobSort
 from storage.queue.seen import SeenJob

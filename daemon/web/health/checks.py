@@ -24,7 +24,7 @@ from daemon.config.tls import (
 )
 from daemon.worker.board import RoleState, RoleStatus, board_folder, roles_here
 from daemon.worker.listening import Address, addresses_of, is_taken
-from daemon.worker.redaction import redact
+from daemon.worker.logs.redaction import redact
 from daemon.worker.role import RoleName
 from dicom_io.errors import CertificateError
 from dicom_io.peer.tls import Certificate

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from daemon.web.health.checks import HealthReport, Level, Part
-from daemon.worker.redaction import redact
+from daemon.worker.logs.redaction import redact
 from storage.queue.listing import ParkedGroup
 from storage.records import HeldStudy, JobKind, JobState
 from storage.status import JobGroup, LaneError

@@ -10,7 +10,7 @@ from daemon.web.studies.study_view import (
     ObjectView,
 )
 from daemon.words.deliveries import answer_words, delivery_state
-from daemon.worker.redaction import without_comment
+from daemon.worker.logs.redaction import without_comment
 from storage.search.study_records import MadeObject, StudyDelivery
 
 

@@ -26,7 +26,7 @@ from daemon.words.reasons import (
     advice_on_status,
     rejection_words,
 )
-from daemon.worker.redaction import without_comment
+from daemon.worker.logs.redaction import without_comment
 from dicom_io.report.text import ReportParts
 from storage.records import FindingRecord, Instance, InstanceState, Job, ObjectKind
 from storage.reviews import FILM, Review

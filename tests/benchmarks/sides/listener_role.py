@@ -10,7 +10,8 @@ from pathlib import Path
 
 from daemon.config.settings import load_config
 from daemon.listener import run
-from daemon.worker.role import RoleContext, configure_logging, stop_handler
+from daemon.worker.logs.setup import configure_logging
+from daemon.worker.role import RoleContext, stop_handler
 from storage.files.spool import make_spool
 from storage.store import Store
 
@@ -19,7 +20,7 @@ def main() -> None:
     config = load_config(Path(sys.argv[1]))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, stop_handler(stop))
-    configure_logging()
+    configure_logging(config.log, "listener")
     Store.open(config.resolved_database_url, migrate=True).close()
     make_spool(config.spool_dir)
     run(RoleContext(config, "bench", stop, lambda: print("ready", flush=True)))

@@ -22,7 +22,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from daemon.config.permissions import readable_by_others
+from daemon.config.files.permissions import readable_by_others
 from daemon.config.settings import Config, ModelConfig, load_config
 from daemon.errors import ConfigError
 from dicom_io.send.association import Destination
@@ -178,10 +178,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Run]
 def _peers(port: int) -> dict[str, Any]:
     archive = {"name": "pacs", "ae_title": PACS, "host": HOST, "port": port, "commitment": True}
     return {
+        "log": {"level": "debug"},
         "peers": [
             {"name": "sender", "ae_title": SENDER, "sends": True},
             {**archive, "receives": ["report", "heatmap"]},
-        ]
+        ],
     }
 
 

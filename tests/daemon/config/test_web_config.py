@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from daemon.audit.configuration import describe
-from daemon.config.permissions import readable_by_others
+from daemon.config.files.permissions import readable_by_others
 from daemon.config.settings import Config, load_config
 from daemon.config.web import AccountConfig, WebConfig, WebRole
 from daemon.errors import ConfigError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cxr_model.finding_text import NOT_CALIBRATED
-from daemon.worker.redaction import redact
+from daemon.worker.logs.redaction import redact
 from dicom_io.peer.tls import examine
 from storage.records import JobKind
 from storage.store import Store, utc_now

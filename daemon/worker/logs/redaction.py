@@ -24,7 +24,21 @@ def error_text(error: Exception) -> str:
     return redact(str(error)) if isinstance(error, ROOM_ERRORS) else unexpected(error)
 
 
-def unexpected(error: Exception) -> str:
+def unexpected(error: BaseException) -> str:
     """Return the type and the traceback of an error. Its text may quote a header."""
     place = "".join(traceback.format_tb(error.__traceback__)).rstrip()
     return f"unexpected {type(error).__name__} at\n{place}"
+
+
+def exception_text(error: BaseException) -> str:
+    """Return types and tracebacks of an error and of those before it; texts of expected ones."""
+    texts = []
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        said = f": {redact(str(each))}" if isinstance(each, ROOM_ERRORS) else ""
+        place = "".join(traceback.format_tb(each.__traceback__)).rstrip()
+        texts.append(f"{type(each).__name__}{said} at\n{place}")
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return "\nafter ".join(texts)
