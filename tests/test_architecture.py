@@ -112,8 +112,8 @@ ROOMS = {
         "preflight": "errors config worker audit analyse web",
         "demo": "errors config",
         "cli": (
-            "errors version config worker audit analyse deliver actions web batch supervise "
-            "preflight demo"
+            "errors version config worker audit words analyse deliver actions web batch "
+            "supervise preflight demo"
         ),
         "__main__": "cli",
     },

@@ -1,7 +1,7 @@
 """Formats cards and evaluations as text for a terminal."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cxr_model.findings import MEAN
@@ -26,7 +26,24 @@ _NO_SKILL = (
 )
 
 
-def bundle_text(bundle: Bundle) -> str:
+Draw = Callable[[Iterable[Sequence[str]]], Sequence[str]]
+"""A function that returns the lines of a table; its first row is the heading."""
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return lines of columns as wide as their widest cell; the first column is left-aligned."""
+    cells = list(rows)
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def bundle_text(bundle: Bundle, draw: Draw = aligned) -> str:
     """Return a bundle's identity, intended use, thresholds, metrics and provenance as text."""
     card = bundle.card
     spec = card.input
@@ -36,10 +53,10 @@ def bundle_text(bundle: Bundle) -> str:
         f"sha256        {bundle.sha256}",
         f"intended use  {card.intended_use}",
         f"input         {spec.channels} x {spec.size} x {spec.size}{stored}",
-        operating_text(bundle),
+        operating_text(bundle, draw),
         f"calibration   {card.calibration_words()}",
         "",
-        *_metrics_lines(card.metrics),
+        *_metrics_lines(card.metrics, draw),
         "",
         "provenance",
         *_tree(card.provenance, "  "),
@@ -47,14 +64,14 @@ def bundle_text(bundle: Bundle) -> str:
     return "\n".join(lines)
 
 
-def operating_text(bundle: Bundle) -> str:
+def operating_text(bundle: Bundle, draw: Draw = aligned) -> str:
     """Return the rule of a bundle's thresholds, the thresholds, and their rates as text."""
     record = bundle.card.operating_point
     rule = f"operating     {_sentence(_flat_part(record))}"
-    return "\n".join([rule, *_calls_lines(record), "", *_aligned(_label_rows(bundle))])
+    return "\n".join([rule, *_calls_lines(record), "", *draw(_label_rows(bundle))])
 
 
-def evaluation_text(table: "pd.DataFrame") -> str:
+def evaluation_text(table: "pd.DataFrame", draw: Draw = aligned) -> str:
     """Return the scores of a metrics table; ECE stands beside AUC, Brier, NLL and noise floor."""
     header = ["label", "n", "positives", "AUC (95 %)", "Brier", "NLL", "ECE", "noise floor"]
     rows = [header]
@@ -62,7 +79,7 @@ def evaluation_text(table: "pd.DataFrame") -> str:
         ranking = f"{row['auc']:.3f} ({row['auc_low']:.3f} to {row['auc_high']:.3f})"
         scores = [f"{row[name]:.4f}" for name in ("brier", "nll", "ece_mass", "noise_floor")]
         rows.append([row["label"], str(row["n"]), str(row["positives"]), ranking, *scores])
-    lines = _aligned(rows)
+    lines = [*draw(rows)]
     unskilled = [
         str(row["label"])
         for row in table.to_dict("records")
@@ -86,7 +103,7 @@ def slope_line(slope: float, low: float, high: float) -> str:
     return f"calibration slope of all labels {slope:.2f} ({low:.2f} to {high:.2f}): {says}"
 
 
-def by_source_text(by_group: "pd.DataFrame") -> str:
+def by_source_text(by_group: "pd.DataFrame", draw: Draw = aligned) -> str:
     """Return the mean AUC of each source as text, from `Evaluation.by_group`; "" without sources.
 
     The column `labels` is the number of labels in the mean.
@@ -97,10 +114,10 @@ def by_source_text(by_group: "pd.DataFrame") -> str:
             ranking = f"{_number(row['auc'], 3)} {_interval((row['auc_low'], row['auc_high']))}"
             counts = [str(row[name]) for name in ("n", "patients")]
             rows.append([row["value"], *counts, ranking, str(row["labels_in_mean"])])
-    return "\n".join(_aligned(rows)) if len(rows) > 1 else ""
+    return "\n".join(draw(rows)) if len(rows) > 1 else ""
 
 
-def stability_text(table: "pd.DataFrame") -> str:
+def stability_text(table: "pd.DataFrame", draw: Draw = aligned) -> str:
     """Return the output of `measure_stability` as text."""
     calls = ("calls before", "after", "appear", "vanish", "changed (95 %)", "calls per film")
     rows = [["change", *calls, "change of probability (95 %)", "largest"]]
@@ -115,10 +132,10 @@ def stability_text(table: "pd.DataFrame") -> str:
             f"{row['mean_change']:.3f} {mean}",
         ]
         rows.append([row["change"], *counts, *cells, f"{row['max_change']:.3f}"])
-    return "\n".join(_aligned(rows))
+    return "\n".join(draw(rows))
 
 
-def localisation_text(found: "Mapping[str, Localisation]") -> str:
+def localisation_text(found: "Mapping[str, Localisation]", draw: Draw = aligned) -> str:
     """Return the agreement of maps with radiologists' boxes as text."""
     scores = ["pointing (95 %)", "accuracy IoU 0.1", "0.3", "AP@0.3"]
     rows = [["label", "boxes", *scores, "maps"]]
@@ -128,7 +145,7 @@ def localisation_text(found: "Mapping[str, Localisation]") -> str:
         first, *others = map(_against, shown)
         bounds = _interval((row.pointing.low, row.pointing.high))
         rows.append([label, str(row.boxes), f"{first} {bounds}", *others, verdict])
-    return "\n".join([*_aligned(rows), "each: maps / chance / mean box of other films"])
+    return "\n".join([*draw(rows), "each: maps / chance / mean box of other films"])
 
 
 def _against(score: "Score") -> str:
@@ -184,7 +201,7 @@ def _share(row: object, name: str) -> str:
     return f"{share:.3f} ({low:.2f} to {high:.2f})"
 
 
-def _metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
+def _metrics_lines(metrics: Mapping[str, Any], draw: Draw) -> list[str]:
     if not metrics:
         return ["metrics       none: not measured here; see `cxrd model evaluate`"]
     lines: list[str] = []
@@ -193,11 +210,11 @@ def _metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
             if part == "headline":
                 lines += ["", headline_text(measured)]
             elif part == "stability":
-                lines += ["", *_stability_lines(measured)]
+                lines += ["", *_stability_lines(measured, draw)]
             elif part == "localisation":
-                lines += ["", *_localisation_lines(measured)]
+                lines += ["", *_localisation_lines(measured, draw)]
             else:
-                lines += ["", *_measured_lines(part, measured)]
+                lines += ["", *_measured_lines(part, measured, draw)]
         except (KeyError, TypeError, AttributeError):
             # Metrics of another software's card have another layout; show them as they are.
             lines += ["", *_tree({part: measured}, "")]
@@ -216,7 +233,7 @@ def headline_text(headline: Mapping[str, Any]) -> str:
     )
 
 
-def _measured_lines(part: str, measured: Mapping[str, Any]) -> list[str]:
+def _measured_lines(part: str, measured: Mapping[str, Any], draw: Draw) -> list[str]:
     rows = [["label", "positives", "AUC (95 %)", "Brier", *_RATES.values()]]
     for label, row in measured["labels"].items():
         ranking = f"{_number(row['auc'], 3)} {_interval(row['auc_95'])}"
@@ -227,31 +244,31 @@ def _measured_lines(part: str, measured: Mapping[str, Any]) -> list[str]:
         f"patients, mean AUC {_number(measured['mean_auc'], 3)} "
         f"{_interval(measured['mean_auc_95'])} over {measured['labels_in_mean']} labels"
     )
-    return [title, *_calls_lines(measured), *_aligned(rows), *_source_lines(measured)]
+    return [title, *_calls_lines(measured), *draw(rows), *_source_lines(measured, draw)]
 
 
-def _stability_lines(measured: Mapping[str, Any]) -> list[str]:
+def _stability_lines(measured: Mapping[str, Any], draw: Draw) -> list[str]:
     rows = [["change to the film", "calls before", "after", "changed (95 %)"]]
     for name, row in measured.items():
         share = f"{_number(row['share'], 3)} {_interval(row.get('share_95'))}"
         rows.append([name, str(row["calls"]), str(row.get("calls_after", "-")), share])
     return [
         "stability: calls that small changes to the films make appear or vanish",
-        *_aligned(rows),
+        *draw(rows),
     ]
 
 
-def _localisation_lines(measured: Mapping[str, Any]) -> list[str]:
+def _localisation_lines(measured: Mapping[str, Any], draw: Draw) -> list[str]:
     rows = [["maps and radiologists' boxes", "boxes", "pointing (95 %)", "chance", "mean box", ""]]
     for label, row in measured.items():
         pointing = f"{_number(row['pointing'], 2)} {_interval(row.get('pointing_95'))}"
         others = (_number(row.get(f"pointing_{name}"), 2) for name in ("chance", "mean_box"))
         verdict = "better than chance" if row["better_than_chance"] is True else "not validated"
         rows.append([label, str(row["boxes"]), pointing, *others, verdict])
-    return _aligned(rows)
+    return [*draw(rows)]
 
 
-def _source_lines(measured: Mapping[str, Any]) -> list[str]:
+def _source_lines(measured: Mapping[str, Any], draw: Draw) -> list[str]:
     sources: Mapping[str, Any] = measured.get("by_source", {})
     if not sources:
         return ["not told apart by source: the mean may measure the sources, not the findings"]
@@ -260,7 +277,7 @@ def _source_lines(measured: Mapping[str, Any]) -> list[str]:
         ranking = f"{_number(row['mean_auc'], 3)} {_interval(row['mean_auc_95'])}"
         counts = [str(row[key]) for key in ("images", "patients")]
         rows.append([name, *counts, ranking, str(row["labels_in_mean"])])
-    return ["", *_aligned(rows)]
+    return ["", *draw(rows)]
 
 
 def _tree(content: Mapping[str, Any], indent: str) -> Iterator[str]:
@@ -301,16 +318,3 @@ def _interval(bounds: Sequence[float | None] | None) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _aligned(rows: Iterator[list[str]] | list[list[str]]) -> list[str]:
-    """Return lines of columns as wide as their widest cell; the first column is left-aligned."""
-    cells = list(rows)
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json, raise_refused
+from daemon.cli.tables import Column, print_fields, print_table
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,6 +16,16 @@ jobs_app = typer.Typer()
 
 LARGEST_NUMBER = 2**63 - 1
 """The largest number of a row that the databases know."""
+
+_COLUMNS = (
+    Column("Job", right=True),
+    Column("State"),
+    Column("Task", yields=2, least=8),
+    Column("Attempts", right=True),
+    Column("Study", yields=0, least=13, is_shortened=True),
+    Column("Accession", yields=3, least=9),
+    Column("Last error", yields=1, least=20),
+)
 
 JobArgument = Annotated[
     int,
@@ -33,7 +44,7 @@ def jobs_list(
 ) -> None:
     """List jobs: parked jobs first, then failed, running, queued, done and discarded ones.
 
-    Each line has the Study Instance UID and the accession number, if the job has a study.
+    `cxrd jobs show` and --json show the whole of a UID that is shortened here.
     """
     from storage.queue.listing import JobFilter
     from storage.records import JobState
@@ -46,8 +57,7 @@ def jobs_list(
     if as_json:
         print_json({"jobs": [_document(listed) for listed in page.jobs], "total": page.total})
         return
-    for listed in page.jobs:
-        typer.echo(_line(listed))
+    print_table(_COLUMNS, map(_row, page.jobs))
     if not page.total:
         typer.echo("no such jobs")
     elif len(page.jobs) < page.total:
@@ -56,14 +66,11 @@ def jobs_list(
         typer.echo(f"{page.total} of {page.total} job(s)")
 
 
-def _line(listed: "ListedJob") -> str:
+def _row(listed: "ListedJob") -> tuple[object, ...]:
     job = listed.job
-    lane = f" to {job.lane}" if job.lane else ""
-    error = f": {job.last_error}" if job.last_error else ""
-    study = f", study {listed.study_instance_uid}" if listed.study_instance_uid else ""
-    accession = f", accession {listed.accession_number}" if listed.accession_number else ""
-    text = f"{job.kind}{lane}, {job.attempts} attempt(s){study}{accession}{error}"
-    return f"{job.id:>6}  {job.state:<9} {_printable(text)}"
+    task = f"{job.kind} to {job.lane}" if job.lane else job.kind
+    study, accession = listed.study_instance_uid, listed.accession_number
+    return job.id, job.state, task, job.attempts, study, accession, job.last_error or ""
 
 
 def _document(listed: "ListedJob") -> dict[str, object]:
@@ -101,13 +108,7 @@ def jobs_show(
     shown |= {"study": listed.study_instance_uid, "accession": listed.accession_number}
     if listed.coerced_uid:
         shown["kept as"] = listed.coerced_uid
-    for name, value in shown.items():
-        typer.echo(f"{name:<12} {_printable(str(value))}")
-
-
-def _printable(text: str) -> str:
-    """Return the text without control characters: it may quote a peer."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+    print_fields(shown.items())
 
 
 @jobs_app.command("retry")

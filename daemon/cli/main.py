@@ -28,6 +28,7 @@ from daemon.cli.options import (
 )
 from daemon.cli.serve import serve
 from daemon.cli.store import store_app
+from daemon.cli.tables import print_text
 from daemon.errors import ROOM_ERRORS, UsageError
 from daemon.worker.core_dumps import forbid_core_dumps
 from dicom_io.gate.rules import PictureRule, Rules
@@ -161,7 +162,7 @@ def check(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     for result in itertools.chain((valid,), run_checks(settings)):
         results.append(result)
         if not as_json:
-            typer.echo(f"{result.word:<7} {result.name}: {result.detail}")
+            print_text(f"{result.word:<7} {result.name}: {result.detail}", 8)
     failed = sum(not result.passed for result in results)
     if as_json:
         lines = [

@@ -19,6 +19,7 @@ from daemon.cli.bundles.calibrate import (
 )
 from daemon.cli.bundles.evaluate import evaluate
 from daemon.cli.bundles.train import train, train_check
+from daemon.cli.tables import draw, print_text
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def thresholds(
     films = Predictions.from_csv(predictions)
     renewed = rethreshold_bundle(Bundle.load(bundle), films, goal=goal, now=_now())
     renewed.save(bundle_out)
-    typer.echo(operating_text(renewed))
+    print_text(operating_text(renewed, draw))
     typer.echo(f"\nbundle: {bundle_out}, sha256 {renewed.sha256}")
 
 
@@ -88,9 +89,9 @@ def show(
     model = Bundle.load(bundle or STARTER)
     predictor = open_predictor(model)
     difference = predictor.check_reference()
-    typer.echo(bundle_text(model))
-    typer.echo(f"\nengine: {predictor.engine.name}")
-    typer.echo(reference_sentence(difference))
+    print_text(bundle_text(model, draw))
+    print_text(f"\nengine: {predictor.engine.name}")
+    print_text(reference_sentence(difference))
 
 
 model_app.command(cls=WithReviews)(calibrate)

@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
+from daemon.cli.tables import Column, print_table, print_text
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
     from storage.upkeep.old_studies import OldStudy
 
 store_app = typer.Typer()
+
+_OLD_COLUMNS = (
+    Column("Study"),
+    Column("Images", right=True),
+    Column("Objects", right=True),
+    Column("Size", right=True),
+)
 
 
 @store_app.command()
@@ -52,16 +60,22 @@ def purge(
 
 def _show_old_studies(old: "Sequence[OldStudy]") -> None:
     purgeable = [study for study in old if study.hold is None]
-    for study in purgeable:
-        typer.echo(
-            f"study of instance {study.number}: {study.images} image(s), "
-            f"{study.objects} object(s), {study.size / 2**20:.1f} MB"
-        )
+    print_table(
+        _OLD_COLUMNS,
+        (
+            (f"study of instance {study.number}", study.images, study.objects, _megabytes(study))
+            for study in purgeable
+        ),
+    )
     size = sum(study.size for study in purgeable)
     holds = Counter(study.hold for study in old)
     typer.echo(f"{holds.pop(None, 0)} study(ies) would be purged, {size / 2**20:.1f} MB")
     for hold, count in holds.items():
-        typer.echo(f"{count} older study(ies) stay: {hold}")
+        print_text(f"{count} older study(ies) stay: {hold}")
+
+
+def _megabytes(study: "OldStudy") -> str:
+    return f"{study.size / 2**20:.1f} MB"
 
 
 @store_app.command()
@@ -89,7 +103,7 @@ def _verify_backup(folder: Path) -> None:
 
     intact, faults = check_backup(folder)
     for fault in faults:
-        typer.echo(fault)
+        print_text(fault)
     if faults:
         raise UsageError(f"{folder}: {len(faults)} fault(s) in this backup; use another one")
     typer.echo(f"{folder}: {intact} file(s), all as they were backed up")
@@ -159,7 +173,7 @@ def verify(
         for fault in store.integrity.faults(spool, read=not quick):
             faults.append(fault)
             if not as_json:
-                typer.echo(str(fault))
+                print_text(str(fault))
     if as_json:
         print_json({"ok": not faults, "faults": [dataclasses.asdict(fault) for fault in faults]})
     if faults:

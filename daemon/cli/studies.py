@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json, raise_refused
+from daemon.cli.tables import Column, print_table, print_text
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,37 +16,71 @@ if TYPE_CHECKING:
 studies_app = typer.Typer()
 
 StudyArgument = Annotated[str, typer.Argument(help="The Study Instance UID.", metavar="STUDY_UID")]
+_FILM_COLUMNS = (
+    # The whole UID: `--drop` takes it.
+    Column("Film of patient", least=24),
+    Column("Revision", right=True),
+    Column("Image", right=True),
+    Column("Sender"),
+    Column("Received (UTC)", yields=0),
+)
+
 SourceOption = Annotated[
     str | None, typer.Option(help="The source, if several sources hold the study.")
 ]
 
 
 @studies_app.command("list")
-def studies_list(config: ConfigOption = None) -> None:
+def studies_list(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List the studies in doubt with their films, held longest first."""
     from storage.store import Store
 
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
         held = store.studies.held()
+    if as_json:
+        print_json({"studies": [_document(study) for study in held]})
+        return
     for study in held:
-        for line in _lines(study):
-            typer.echo(line)
+        source = study.key.source or "not known"
+        print_text(
+            f"{study.key.study_instance_uid}  {study.hold.reason}, source {source}, "
+            f"since {study.since:%Y-%m-%d %H:%M} UTC",
+            4,
+        )
+        print_table(_FILM_COLUMNS, _film_rows(study), indent=4)
     if not held:
         typer.echo("no study is in doubt")
 
 
-def _lines(study: "HeldStudy") -> Iterator[str]:
-    source = study.key.source or "not known"
-    yield (
-        f"{study.key.study_instance_uid}  {study.hold.reason}, source {source}, "
-        f"since {study.since:%Y-%m-%d %H:%M} UTC"
-    )
+def _film_rows(study: "HeldStudy") -> Iterator[tuple[object, ...]]:
     for number, films in enumerate(study.patients, 1):
         for film in films:
-            yield (
-                f"    group {number}: {film.sop_instance_uid}, revision {film.revision}, image "
-                f"{film.number}, from {film.calling_ae_title}, {film.received_at:%Y-%m-%d %H:%M}"
-            )
+            received = f"{film.received_at:%Y-%m-%d %H:%M}"
+            name = f"group {number}: {film.sop_instance_uid}"
+            yield name, film.revision, film.number, film.calling_ae_title, received
+
+
+def _document(study: "HeldStudy") -> dict[str, object]:
+    return {
+        "study": study.key.study_instance_uid,
+        "source": study.key.source,
+        "reason": study.hold.reason,
+        "detail": study.hold.detail,
+        "since": study.since,
+        "patients": [
+            [
+                {
+                    "uid": film.sop_instance_uid,
+                    "revision": film.revision,
+                    "image": film.number,
+                    "sender": film.calling_ae_title,
+                    "received": film.received_at,
+                }
+                for film in films
+            ]
+            for films in study.patients
+        ],
+    }
 
 
 @studies_app.command("release")

@@ -136,11 +136,12 @@ def milliseconds(check: PictureCheck, clock: Callable[[], float] = time.process_
     return (clock() - start) / _TIMED * 1000
 
 
-def figures_text(figures: Iterable[Figure]) -> str:
-    """Return the figures as lines of a table."""
-    rows = [f"{'figure':<58}{'set':<50}{'pictures':>9}{'share':>9}   95 %"]
-    rows += [
-        f"{f.name:<58}{f.set[:48]:<50}{f.pictures:>9}{f.share:>9.2%}   {f.low:.2%} to {f.high:.2%}"
-        for f in figures
+def figure_rows(figures: Iterable[Figure]) -> list[list[str]]:
+    """Return the figures as the rows of a table, the heading first."""
+    return [
+        ["figure", "set", "pictures", "share", "95 %"],
+        *(
+            [f.name, f.set, str(f.pictures), f"{f.share:.2%}", f"{f.low:.2%} to {f.high:.2%}"]
+            for f in figures
+        ),
     ]
-    return "\n".join(rows)

@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 from cxr_model.calibrate.goal import MAX_FALSE_CALLS, Goal
 from cxr_model.predict.choices import Prevalence, Sharing
 from daemon.cli.options import ConfigOption
+from daemon.cli.tables import Column, print_table, print_text
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ SpecificityOption = Annotated[
     typer.Option(help="Instead: at least this specificity, finding by finding."),
 ]
 
+_CURVES = (Column("Label"), Column("Curve"), Column("Prevalence"))
+_NOT_MEASURED = "not in the table of the site"
 _LOCAL = "--local"
 _REVIEWS = "reviews"
 """Value of `--local` without a file."""
@@ -170,12 +173,14 @@ def _calibrate_by_table(
         slope, measured = slope_of(calibration.apply(fitted), seed=seed), "patients of the site"
         calibration = refit_offsets(calibration, fitted)
     calibration.save(out)
-    for label, curve in calibration.to_card().items():
-        # A site's table may lack labels, whose curves stay.
-        share = calibration.prevalence.get(label)
-        shown = "not in the table of the site" if share is None else f"{share:.4f}"
-        typer.echo(f"{label:<20} {curve['method']:<9} {shown}")
-    typer.echo(slope_line(slope.value, slope.low, slope.high))
+    shares = calibration.prevalence
+    # A site's table may lack labels, whose curves stay.
+    rows = (
+        (label, curve["method"], f"{shares[label]:.4f}" if label in shares else _NOT_MEASURED)
+        for label, curve in calibration.to_card().items()
+    )
+    print_table(_CURVES, rows)
+    print_text(slope_line(slope.value, slope.low, slope.high))
     typer.echo(f"calibration: {out}; score it on other patients with `cxrd model evaluate`")
     bundle, bundle_out = bundles
     if bundle is not None and bundle_out is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_model.predict.choices import Device
+from daemon.cli.tables import draw, print_text
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None
     _report(result, out)
     if films.boxes is not None:
         write_localisation(scored.localisation, out.with_name(f"{out.stem}_localisation.csv"))
-        typer.echo(f"\n{localisation_text(scored.localisation)}")
+        print_text(f"\n{localisation_text(scored.localisation, draw)}")
     stability = None
     if films.stability:
         stability = measure_stability(
@@ -195,7 +196,7 @@ def _evaluate_films(films: _Films, out: Path, resamples: int, seed: int) -> None
             progress=progress,
         )
         write_stability(stability, out.with_name(f"{out.stem}_stability.csv"))
-        typer.echo(f"\n{stability_text(stability)}")
+        print_text(f"\n{stability_text(stability, draw)}")
     if films.bundle_out is not None:
         renewed = with_metrics(
             model,
@@ -267,10 +268,10 @@ def _report(result: "Evaluation", out: Path) -> None:
     from cxr_model.evaluate.text import by_source_text, evaluation_text
 
     write(result, out, _safe_text())
-    typer.echo(evaluation_text(result.table))
-    by_source = by_source_text(result.by_group)
+    print_text(evaluation_text(result.table, draw))
+    by_source = by_source_text(result.by_group, draw)
     if by_source:
-        typer.echo(f"\n{by_source}")
+        print_text(f"\n{by_source}")
 
 
 def _safe_text() -> Callable[[str], str]:

@@ -24,12 +24,20 @@ from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.choices import Sharing
 from daemon.cli.options import load_config
+from daemon.cli.tables import Column, print_table, print_text
 from daemon.config.settings import STARTER_BUNDLE
 from daemon.errors import UsageError
 from storage.store import Store
 
 if TYPE_CHECKING:
     from storage.reviews import ReviewedLabel
+
+_CURVES = (
+    Column("Label"),
+    Column("Curve"),
+    Column("Prevalence"),
+    Column("Reviews", yields=0, least=20),
+)
 
 SITE_FILMS = 20_000
 """The newest films of the site, whose mean probability is the prevalence of a curve."""
@@ -80,14 +88,13 @@ def calibrate_by_reviews(
             "bundle that analysed the films (--bundle)"
         )
     films = without_training_patients(model, votes.films)
-    typer.echo(_counted(model, votes, len(films)))
+    print_text(_counted(model, votes, len(films)))
     found = recalibrate(model, films, site.reshape(-1, len(LABELS)), methods=methods, seed=seed)
     slope = left_out_slope(found.fitted, methods=methods, seed=seed)
     found.calibration.save(out)
-    for line in _lines(found):
-        typer.echo(line)
-    typer.echo(slope_line(slope.value, slope.low, slope.high))
-    typer.echo(BIAS)
+    print_table(_CURVES, _rows(found))
+    print_text(slope_line(slope.value, slope.low, slope.high))
+    print_text(BIAS)
     typer.echo(f"calibration: {out}; score it on other patients with `cxrd model evaluate`")
     if bundle_out is not None:
         measured = f"reviews of the site; {CROSS_VALIDATED}"
@@ -161,7 +168,7 @@ def _counted(model: Bundle, votes: Votes, used: int) -> str:
     )
 
 
-def _lines(found: Recalibration) -> Iterable[str]:
+def _rows(found: Recalibration) -> Iterable[tuple[str, ...]]:
     curves, report = found.calibration.to_card(), found.calibration.report
     for each in found.evidence:
         if each.label not in found.fitted_labels:
@@ -170,7 +177,7 @@ def _lines(found: Recalibration) -> Iterable[str]:
             shown = "curve kept, no gain"
         else:
             shown = f"prevalence here {found.calibration.prevalence[each.label]:.4f}"
-        yield f"{each.label:<20} {curves[each.label]['method']:<9} {shown:<24} {_said(each)}"
+        yield each.label, curves[each.label]["method"], shown, _said(each)
 
 
 def _said(each: Evidence) -> str:

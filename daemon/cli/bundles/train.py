@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from cxr_model.train.config import Initialisation, Option, TrainingConfig
+from daemon.cli.tables import draw, print_text
 from daemon.errors import UsageError
 
 # Types of the options whose setting has a type that typer does not know.
@@ -34,7 +35,7 @@ def train(**settings: Any) -> None:
     configure_logging(LogConfig(), "train")
     config = TrainingConfig(**settings | _converted(**settings))
     bundle = training.train(config, now=lambda: datetime.now(UTC), progress=sys.stderr.isatty())
-    typer.echo(bundle_text(bundle))
+    print_text(bundle_text(bundle, draw))
     typer.echo(f"\nbundle: {config.out}")
 
 
@@ -115,7 +116,7 @@ def train_check(
     """
     from cxr_model.check.training.make_check import CheckSettings
     from cxr_model.check.training.make_check import train_check as make
-    from cxr_model.check.training.measurement import figures_text
+    from cxr_model.check.training.measurement import figure_rows
     from daemon.config.log import LogConfig
     from daemon.worker.logs.setup import configure_logging
 
@@ -132,7 +133,8 @@ def train_check(
         seed=seed,
     )
     check, figures = make(settings, datetime.now(UTC))
-    typer.echo(figures_text(figures))
+    for line in draw(figure_rows(figures)):
+        typer.echo(line)
     typer.echo(f"\n{check.card.thresholds}")
     typer.echo(f"picture check: {out}, sha256 {check.card.sha256}")
 

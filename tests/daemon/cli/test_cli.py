@@ -71,7 +71,7 @@ def test_control_characters_of_a_peer_are_not_printed(tmp_path: Path) -> None:
         job = claim(store, JobKind.REPORT)
         error = "status 0xA700: \x1b]0;x\x07\x1b[2Jdone\nstate done\u202e\x9b1m, \u00fcber"
         store.jobs.fail(job, error, None)
-    shown = "status 0xA700: \ufffd]0;x\ufffd\ufffd[2Jdone\ufffdstate done\ufffd\ufffd1m, \u00fcber"
+    shown = "status 0xA700: ␛]0;x␇␛[2Jdone␊state done⟨U+202E⟩⟨U+009B⟩1m, \u00fcber"
     for command in (["list"], ["show", str(job.id)]):
         done = cxrd("jobs", *command, cwd=tmp_path)
         assert any(line.endswith(shown) for line in done.stdout.splitlines())
