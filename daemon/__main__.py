@@ -21,4 +21,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from cxrd import main as checked
+
+    checked()

@@ -174,7 +174,8 @@ def _daemon(folder: Path, config: Path) -> Iterator[None]:
     """Run `cxrd serve` in a process group of its own, ready when the context is entered."""
     log_path = folder / "daemon.log"
     environment = {name: value for name, value in os.environ.items() if name[:5] != "CXRD_"}
-    command = [sys.executable, "-m", "daemon", "serve", "--config", str(config)]
+    # -P: a file in the current folder that is called as a package here is not imported.
+    command = [sys.executable, "-P", "-m", "daemon", "serve", "--config", str(config)]
     with log_path.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own module
             command, stderr=log, stdout=log, env=environment, start_new_session=True
