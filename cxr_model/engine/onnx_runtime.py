@@ -1,16 +1,20 @@
 """Runs a graph with ONNX Runtime, on the CPU or with its CUDA provider."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from cxr_model.engine.cpu_runs import CpuRuns, Run, joined
 from cxr_model.engine.graph import INPUT, LOGITS, MAPS
 from cxr_model.errors import DeviceError, EngineError, first_line
 from cxr_model.predict.predictor import Image, Outputs
+
+# Newer releases otherwise keep an identifier of this machine and send records of use to Microsoft.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
