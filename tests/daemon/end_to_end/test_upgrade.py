@@ -1,11 +1,13 @@
-"""A node of version 0.1.0, with its configuration and its store, under this version.
+"""A node of version 0.1.0, with its configuration, its store and its files, under this version.
 
-That version sent the results of every sender to every destination. Its store is the snapshot of its
-revision: the results of a study of MODALITY, for PACS and ARCHIVE, and a film being analysed.
+That version sent the results of every sender to every destination. The store of the routing tests
+is the snapshot of its revision: the results of a study of MODALITY, for PACS and ARCHIVE, and a
+film being analysed. The last test continues a data folder that version 0.1.0 itself wrote.
 """
 
 import contextlib
 import sqlite3
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,12 @@ SHIPPED = ROOT / "tests" / "daemon" / "config" / "released" / "config-0.1.0.yaml
 """The config.yaml of version 0.1.0."""
 REVISION = "0004"
 """The revision of the store of version 0.1.0."""
+DATA = Path(__file__).with_name("released") / "data-0.1.0.tar.xz"
+"""The data folder of a node of version 0.1.0, killed while it analysed a film.
+
+It received five drawn films of four studies from STORESCU. Two studies are delivered to PACS, and
+parked for ARCHIVE, which refused the AE title. The results of the third wait for both.
+"""
 
 SENDS = {"name": "modality", "ae_title": "MODALITY", "sends": True}
 
@@ -224,3 +232,58 @@ def test_an_upgraded_node_sends_nothing_anywhere_new(tmp_path: Path, bundle: Pat
             assert "ARCHIVE: 1 delivery(ies) are parked" in daemon.log
     assert {"2.25.70", "2.25.71"} <= north.counts.keys()
     assert not south.counts
+
+
+def _rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return database.execute(query).fetchall()
+
+
+_FINDINGS = "SELECT instance_id, label, logit, probability, threshold, present FROM findings"
+_DELIVERED = "SELECT sop_instance_uid, destination FROM deliveries WHERE delivered_at IS NOT NULL"
+_FILMS = "SELECT id, sop_instance_uid, sha256, received_at FROM instances"
+_TRAIL = "SELECT number, kind, subject, hash FROM audit_events ORDER BY number"
+
+
+@pytest.mark.slow
+def test_a_data_folder_of_version_0_1_0_goes_on_without_loss(tmp_path: Path, bundle: Path) -> None:
+    with tarfile.open(DATA) as archived:
+        archived.extractall(tmp_path, filter="data")
+    path = tmp_path / "data" / "cxrd.sqlite"
+    findings, delivered = _rows(path, _FINDINGS), set(_rows(path, _DELIVERED))
+    wanted = set(_rows(path, _DELIVERED.partition(" WHERE")[0])) - delivered
+    trail = _rows(path, _TRAIL)
+    films = _rows(path, _FILMS)
+    assert (len(films), len(delivered), len(wanted)) == (5, 9, 7)
+    with (
+        RecordingPacs(tmp_path / "north", ae_title="ORTHANC") as pacs,
+        RecordingPacs(tmp_path / "south", ae_title="ARCHIVE") as other,
+    ):
+        peers = [
+            {"name": "modality", "ae_title": "STORESCU", "sends": True},
+            archive("pacs", "ORTHANC", pacs.port, results_of=["pacs", "modality"]),
+            archive("archive", "ARCHIVE", other.port, sends=False, receives=["report"]),
+        ]
+        with RunningDaemon(tmp_path, bundle, free_port(), {"peers": peers}) as daemon:
+            assert daemon.run("jobs", "retry", "--all-parked").stdout == "2 job(s) queued again\n"
+            with daemon.store() as store:
+                unfinished = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
+                wait_until(
+                    lambda: not any(store.jobs.list(state=state) for state in unfinished),
+                    "no work is left",
+                    60,
+                )
+            for command in (("verify",), ("audit", "verify")):
+                done = daemon.run(*command)
+                assert done.returncode == 0, done.stderr
+    arrived = {(uid, "pacs") for uid in pacs.counts} | {(uid, "archive") for uid in other.counts}
+    assert wanted <= arrived
+    assert not delivered & arrived
+    assert {*pacs.counts.values(), *other.counts.values()} == {1}
+    assert len(other.counts) == 4, "a report for each study"
+    assert set(_rows(path, _DELIVERED)) == arrived | delivered
+    assert set(findings) < set(_rows(path, _FINDINGS))
+    assert _rows(path, _FILMS) == films
+    assert _rows(path, _TRAIL)[: len(trail)] == trail
+    states = _rows(path, "SELECT state, reason FROM instances ORDER BY state")
+    assert states == [("analysed", None)] * 4 + [("not_analysed", "LATERAL_VIEW")]
