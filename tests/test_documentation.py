@@ -11,12 +11,46 @@ import typer.main
 
 from daemon.cli.main import app
 from dicom_io.gate.reasons import Reason
+from tests.pages.messages import collected, normal
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("cxr_model", "daemon", "dicom_io", "storage")
 RIDDLE = re.compile(r"(What|Whether|Who|How|Those)\b")
 VAGUE = re.compile(r"\b(nobody|nothing|others|whoever|somebody)\b", re.IGNORECASE)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+MESSAGE_ROW = re.compile(r"^\| (`.*`) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+
+PASSED_ON = {
+    "cxr_model/files: named",
+    "cxr_model/predict: predict_inputs",
+    "daemon/cli: _echo",
+    "daemon/cli: _run",
+    "daemon/cli: serve",
+    "daemon/commitment: _record_sent",
+    "daemon/config: load_config",
+    "daemon/config: read_yaml",
+    "daemon/deliver: _check_files",
+    "daemon/preflight: _answer",
+    "daemon/preflight: _check_port",
+    "daemon/preflight: _guarded",
+    "daemon/preflight: _hosts_that_are_alike",
+    "daemon/preflight: _require_free",
+    "daemon/preflight: check_certificates",
+    "daemon/preflight: check_roles",
+    "daemon/preflight: check_routes",
+    "daemon/supervise: _await_ready",
+    "daemon/supervise: _watch_all",
+    "daemon/supervise: requeue_in_time",
+    "daemon/web: listening_socket",
+    "daemon/web: require_private",
+    "dicom_io/peer: examine",
+    "dicom_io/receive: start",
+    "storage/files: _marker_errors",
+    "storage/files: _require_writable",
+}
+"""The functions that only repeat the text of another error, or values: its text is collected."""
 
 
 def commands() -> list[str]:
@@ -113,3 +147,52 @@ def test_docstrings_and_comments_name_the_actor() -> None:
             vague += [f"{path.relative_to(ROOT)}: {word}" for word in VAGUE.findall(text)]
     assert words
     assert 1000 * len(vague) < words, f"{len(vague)} in {words} words: {vague}"
+
+
+def message_rows() -> list[tuple[str, str, str]]:
+    return MESSAGE_ROW.findall(TROUBLESHOOTING.partition("## Messages\n")[2])
+
+
+def documented_messages() -> list[str]:
+    return [normal(each) for cell, *_ in message_rows() for each in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_each_message_of_check_and_serve_is_in_the_page() -> None:
+    known = set(documented_messages())
+    missing = sorted(
+        f"{each.place}: {each.text}" for each in collected().messages if each.text not in known
+    )
+    assert not missing, "\n".join(["no row of docs/troubleshooting.md has:", *missing])
+
+
+def test_each_message_of_the_page_is_in_the_source() -> None:
+    made = {message.text for message in collected().messages}
+    stale = [text for text in documented_messages() if text not in made]
+    assert not stale, "\n".join(["the source has no longer, correct their rows:", *stale])
+
+
+def test_no_message_is_in_two_message_rows() -> None:
+    texts = documented_messages()
+    assert sorted(text for text in set(texts) if texts.count(text) > 1) == []
+
+
+def test_every_row_says_what_it_means_and_what_to_do() -> None:
+    table_lines = [line for line in TROUBLESHOOTING.splitlines() if line.startswith("| `")]
+    assert len(message_rows()) == len(table_lines) > 100
+    for cell, meaning, action in message_rows():
+        assert len(meaning.split()) >= 3, cell
+        assert len(action.split()) >= 2, cell
+
+
+def test_no_other_function_hides_its_message() -> None:
+    """A message that is built elsewhere is collected only if MAKERS names the function."""
+    differing = sorted(collected().passed_on ^ PASSED_ON)
+    assert not differing, "\n".join(["name the maker of the text in MAKERS, or list:", *differing])
+
+
+def test_collector_finds_a_new_message() -> None:
+    texts = {message.text for message in collected().messages}
+    assert "the store … is damaged (…): …" in texts
+    assert "calling AE title is not a known sender" in texts
+    assert "unknown key …" in texts
+    assert len(texts) > 300

@@ -1,1 +1,1 @@
-"""Tests of pages that are held to the source."""
+"""Sources of the pages: the messages of the code, and the command that makes pictures."""

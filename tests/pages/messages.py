@@ -16,6 +16,7 @@ _FORMAT = re.compile(r"%[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]")
 _LOG_LINE = re.compile(r"log(ger)?\.[a-z]+\(")
 _LOGGER = re.compile(r"(^|_|\.)log(ger)?$")
 _ERROR = re.compile(r"\w+(Error|Stopped)")
+_SAYING = frozenset({"typer.echo", "say", "self._say"})
 _LEVELS = frozenset({"warning", "error", "critical", "exception", "log"})
 _WORDS = 2
 """The least words of a message."""
@@ -75,24 +76,40 @@ SPOKEN = ("daemon/cli/serve.py", "daemon/supervise")
 """The files in which a line of level INFO counts, too: they say that the daemon starts or ends."""
 
 MAKERS = {
-    "daemon/config/permissions.py": ("readable_by_others",),
-    "daemon/config/routing.py": ("_undecided", "source_of_caller"),
-    "daemon/config/tls.py": ("remaining",),
-    "daemon/config/yaml_file.py": ("explain", "nearest"),
-    "daemon/cli/main.py": ("main", "check"),
-    "daemon/supervise/child.py": ("reason_of_end",),
-    "daemon/supervise/supervisor.py": ("_watch",),
-    "daemon/worker/role.py": ("exit_reason",),
-    "dicom_io/peer/listening.py": ("listen_problem", "_ANOTHER_PORT", "_HIGH_PORT"),
-    "dicom_io/peer/tls.py": ("date_problem", "_load_problem"),
-    "dicom_io/peer/tls_handshake.py": ("TlsFault",),
-    "dicom_io/peer/tls_probe.py": ("_VERIFY_HINTS", "_ALERT_HINTS", "probe", "_verification"),
-    "dicom_io/receive/events.py": ("RejectReason",),
-    "dicom_io/receive/limits.py": ("AbortReason",),
-    "dicom_io/send/association.py": ("_failure", "_rejected"),
-    "dicom_io/send/sender.py": ("_diagnose", "_refusal", "_store", "_unencodable"),
-    "storage/files/durable.py": ("storage_error",),
-    "storage/tables/database.py": ("_storage_error", "_UNCLEAR"),
+    "daemon/config": (
+        "_undecided",
+        "explain",
+        "nearest",
+        "readable_by_others",
+        "remaining",
+        "source_of_caller",
+    ),
+    "daemon/cli": ("main", "check"),
+    "daemon/supervise": ("reason_of_end", "_watch"),
+    "daemon/worker": ("exit_reason",),
+    "dicom_io/peer": (
+        "TlsFault",
+        "_ALERT_HINTS",
+        "_ANOTHER_PORT",
+        "_HIGH_PORT",
+        "_VERIFY_HINTS",
+        "_load_problem",
+        "_verification",
+        "date_problem",
+        "listen_problem",
+        "probe",
+    ),
+    "dicom_io/receive": ("RejectReason", "AbortReason"),
+    "dicom_io/send": (
+        "_diagnose",
+        "_failure",
+        "_refusal",
+        "_rejected",
+        "_store",
+        "_unencodable",
+    ),
+    "storage/files": ("storage_error",),
+    "storage/tables": ("_storage_error", "_UNCLEAR"),
 }
 """The functions, classes and constants whose every text is a message or a part of one."""
 
@@ -143,8 +160,8 @@ def collected() -> Found:
         name = str(path.relative_to(ROOT))
         if name in SPOKEN or name.startswith(SPOKEN) or not name.startswith(NOT_SERVING):
             _collect_lines(path, found)
-    for name, makers in MAKERS.items():
-        _collect_made(ROOT / name, makers, found)
+    for room, makers in MAKERS.items():
+        _collect_made(room, makers, found)
     return found
 
 
@@ -157,7 +174,7 @@ def _files(names: Iterable[str]) -> Iterator[Path]:
 
 def _collect_errors(path: Path, found: Found) -> None:
     for function, node in _calls(path):
-        place = f"{path.relative_to(ROOT)}: {function.name if function else 'module'}"
+        place = _place(path, function)
         if isinstance(node, ast.Raise):
             call = node.exc
             if isinstance(call, ast.Call) and _is_own_error(call, path):
@@ -182,39 +199,51 @@ def _collect_lines(path: Path, found: Found) -> None:
         return
     levels = _LEVELS | ({"info"} if is_spoken else set())
     for function, node in _calls(path):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
             continue
-        place = f"{path.relative_to(ROOT)}: {function.name if function else 'module'}"
-        if node.func.attr in levels and _LOGGER.search(ast.unparse(node.func.value)):
-            text = node.args[1 if node.func.attr == "log" else 0]
+        name = ast.unparse(node.func)
+        owner, _, level = name.rpartition(".")
+        if level in levels and _LOGGER.search(owner):
+            text = node.args[1 if level == "log" else 0]
             lines = _texts(text, path, function)
-            found.add([_FORMAT.sub(VALUE, line) for line in lines], place)
-        elif is_spoken and ast.unparse(node.func) == "typer.echo":
-            found.add(_texts(node.args[0], path, function), place)
+            found.add([_FORMAT.sub(VALUE, line) for line in lines], _place(path, function))
+        elif is_spoken and name in _SAYING:
+            found.add(_texts(node.args[0], path, function), _place(path, function))
 
 
-def _collect_made(path: Path, makers: Iterable[str], found: Found) -> None:
-    """Collect each text in the named functions, classes and constants of a file."""
-    nodes = {name: node for node in ast.walk(_tree(path)) for name in _names(node)}
+def _collect_made(room: str, makers: Iterable[str], found: Found) -> None:
+    """Collect each text in the named functions, classes and constants of a room."""
+    nodes = {
+        name: (path, node)
+        for path in _files([room])
+        for node in ast.walk(_tree(path))
+        for name in _names(node)
+        if name in makers
+    }
     for maker in makers:
-        assert maker in nodes, f"{path.relative_to(ROOT)} has no {maker}: correct MAKERS"
-        docstrings = {
-            id(child.value) for child in ast.walk(nodes[maker]) if isinstance(child, ast.Expr)
-        }
+        assert maker in nodes, f"{room} has no {maker}: correct MAKERS"
+        path, made = nodes[maker]
+        docstrings = {id(child.value) for child in ast.walk(made) if isinstance(child, ast.Expr)}
         inner = {
             id(part)
-            for child in ast.walk(nodes[maker])
+            for child in ast.walk(made)
             if isinstance(child, ast.JoinedStr)
             for part in child.values
         }
-        place = f"{path.relative_to(ROOT)}: {maker}"
-        for child in ast.walk(nodes[maker]):
+        place = f"{room}: {maker}"
+        for child in ast.walk(made):
             if not isinstance(child, ast.JoinedStr | ast.Constant):
                 continue
             if id(child) not in docstrings | inner:
                 text = normal("".join(_texts(child, path, None)))
                 if is_message(text, _WORDS_OF_A_PART):
                     found.messages.add(Message(text, place))
+
+
+def _place(path: Path, function: ast.FunctionDef | None) -> str:
+    """Return the room and the function, without the file: files are moved and divided."""
+    room = path.relative_to(ROOT).parts[:2]
+    return f"{'/'.join(room)}: {function.name if function else 'module'}"
 
 
 def _names(node: ast.AST) -> Iterator[str]:
