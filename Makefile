@@ -44,7 +44,7 @@ $(READY): pyproject.toml
 # Each process that starts reads the compiled modules. Without them it compiles some hundred modules
 # itself, again and again where the environment keeps Python from writing them.
 ready: $(READY)
-	@$(BIN)/python -m compileall -q cxrd.py cxr_model daemon dicom_io storage
+	@$(BIN)/python -m compileall -q cxr_model cxrd daemon dicom_io storage
 
 demo: ready  ## run the whole loop on this machine, in a temporary folder
 	$(BIN)/cxrd demo
@@ -56,7 +56,7 @@ check: lint test  ## run everything that a change must pass
 
 lint: ready  ## check style and types
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check cxrd.py cxr_model daemon dicom_io storage tests
+	$(BIN)/ruff format --check cxr_model cxrd daemon dicom_io storage tests
 	$(BIN)/mypy
 
 test: ready  ## run the quick tests and one test of each slow kind

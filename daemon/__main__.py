@@ -21,6 +21,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from cxrd import main as checked
+    from cxrd.__main__ import main as checked
 
     checked()

@@ -114,7 +114,7 @@ def test_an_installation_has_every_package() -> None:
     packages = project()["tool"]["setuptools"]["packages"]
     folders = {
         ".".join(path.parent.relative_to(ROOT).parts)
-        for top in ("cxr_model", "daemon", "dicom_io", "storage")
+        for top in ("cxr_model", "cxrd", "daemon", "dicom_io", "storage")
         for path in (ROOT / top).rglob("*.py")
     }
     assert packages == sorted({*folders, "daemon.shipped_files"})

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tools.paths import ROOT
 
-PACKAGES = ("daemon", "storage", "dicom_io", "cxr_model")
+PACKAGES = ("cxrd", "daemon", "storage", "dicom_io", "cxr_model")
 
 
 def install(site: Path, name: str, version: str, files: dict[str, str]) -> None:
@@ -30,9 +30,10 @@ def install(site: Path, name: str, version: str, files: dict[str, str]) -> None:
 def install_cxrd(site: Path) -> None:
     files = {f"{package}/__init__.py": f'"""{package}."""\n' for package in PACKAGES}
     ran = "def main():\n    print('ran')\n"
-    main = "if __name__ == '__main__':\n    import cxrd\n    cxrd.main()\n"
-    start = (ROOT / "cxrd.py").read_text(encoding="utf-8")
-    install(site, "cxrd", "1.0", files | {"daemon/__main__.py": ran + main, "cxrd.py": start})
+    main = "if __name__ == '__main__':\n    from cxrd.__main__ import main\n    main()\n"
+    start = (ROOT / "cxrd" / "__main__.py").read_text(encoding="utf-8")
+    files |= {"daemon/__main__.py": ran + main, "cxrd/__main__.py": start}
+    install(site, "cxrd", "1.0", files)
 
 
 def install_python_daemon(site: Path) -> None:
@@ -44,7 +45,9 @@ def run(*path: Path, cwd: Path, module: str = "cxrd") -> subprocess.CompletedPro
     """Start `cxrd` as its script does, or as `python -m daemon`."""
     inserted = f"sys.path[1:1] = {[str(one) for one in path]}"
     run_it = "runpy.run_module('daemon', run_name='__main__', alter_sys=True)"
-    code = {"cxrd": "del sys.path[0]; import cxrd; cxrd.main()", "daemon": run_it}[module]
+    code = {"cxrd": "del sys.path[0]; from cxrd.__main__ import main; main()", "daemon": run_it}[
+        module
+    ]
     return subprocess.run(
         [sys.executable, "-S", "-c", f"import runpy, sys; {inserted}; {code}"],
         cwd=cwd,

@@ -2,14 +2,14 @@
 
 Other distributions, such as python-daemon, also have a package `daemon` or `storage`. pip installs
 two packages of one name into one folder without a word, and Python imports the first on its path.
-So the check imports none of the packages, and lies in a module whose name no other package has.
+So the check imports none of the packages, and lies in a package whose name no other has.
 """
 
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-HOME = Path(__file__).resolve().parent
+HOME = Path(__file__).resolve().parents[1]
 PACKAGES = ("daemon", "storage", "dicom_io", "cxr_model")
 
 
@@ -80,3 +80,7 @@ def _owner(name: str, folder: Path) -> str:
         if one.name != "cxrd" and tops & {name, f"{name}.py"}:
             return f"{one.name} {one.version}"
     return ""
+
+
+if __name__ == "__main__":
+    main()
