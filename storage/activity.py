@@ -192,6 +192,15 @@ class Activity:
                     found[name] = last
         return found
 
+    def reports_made(self, uids: Collection[str]) -> dict[str, datetime]:
+        """Return the time at which each of these objects was made that is a report."""
+        query = select(objects.c.sop_instance_uid, objects.c.created_at).where(
+            objects.c.sop_instance_uid.in_(uids), objects.c.kind == ObjectKind.REPORT
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return {row.sop_instance_uid: row.created_at for row in rows}
+
     def waiting_since(self, lanes: Collection[str]) -> dict[str, datetime]:
         """Return the creation time of the oldest delivery that waits in each lane, if one does."""
         found = {}

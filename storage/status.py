@@ -13,7 +13,14 @@ from sqlalchemy import Select, case, func, select
 
 from storage.records import InstanceState, JobKind, JobState, StudyState, StudyStatus
 from storage.tables.database import Database
-from storage.tables.schema import findings, instances, jobs, studies, study_summaries
+from storage.tables.schema import (
+    FAILED_JOBS,
+    findings,
+    instances,
+    jobs,
+    studies,
+    study_summaries,
+)
 
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 
@@ -100,6 +107,16 @@ class Status:
             for kind, count in zip(JobKind, counts, strict=True)
             if count
         }
+
+    def retrying_counts(self) -> dict[tuple[JobKind, str | None], int]:
+        """Return the number of jobs that wait after a failed attempt, by kind and lane."""
+        query = (
+            select(jobs.c.kind, jobs.c.lane, func.count())
+            .where(FAILED_JOBS)
+            .group_by(jobs.c.kind, jobs.c.lane)
+        )
+        with self._database.reading() as connection:
+            return {(kind, lane): count for kind, lane, count in connection.execute(query)}
 
     def instance_counts(self) -> dict[InstanceState, int]:
         """Return the number of instance revisions in each state, with zeros."""

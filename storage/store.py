@@ -9,6 +9,7 @@ from typing import Self
 from storage.activity import Activity
 from storage.audit.listing import AuditList
 from storage.audit.readers import AuditReaders
+from storage.audit.tail import AuditTail
 from storage.audit.trail import Audit
 from storage.commitment.inquiries import Inquiries
 from storage.commitment.requests import Commitments
@@ -54,6 +55,7 @@ class Store:
         audit: the audit trail.
         audit_list: the audit trail by filter.
         audit_readers: the position of each consumer of the audit trail.
+        audit_tail: the audit trail from a row on, for readers that count its events.
         retention: the search for old studies and their purge.
         integrity: the comparison of the rows with the spool.
         export: the audit table.
@@ -78,6 +80,7 @@ class Store:
         self.audit = Audit(database, clock)
         self.audit_list = AuditList(database)
         self.audit_readers = AuditReaders(database, clock)
+        self.audit_tail = AuditTail(database)
         self.retention = Retention(database, clock)
         self.integrity = Integrity(database)
         self.export = Export(database)

@@ -11,7 +11,7 @@ import logging
 import threading
 
 from daemon.audit.messages import Reporter
-from daemon.audit.syslog import NOTICE, WARNING, SyslogConnection, frame
+from daemon.audit.syslog import NOTICE, WARNING, SyslogConnection, frame, reader_of
 from daemon.config.settings import Config
 from daemon.worker.backoff import Backoff
 from daemon.worker.loop import Loop
@@ -34,8 +34,7 @@ class Forwarder:
     def __init__(self, config: Config, worker: str, store: Store, stop: threading.Event) -> None:
         syslog = config.syslog
         self._syslog = syslog
-        # A position belongs to one server: another server starts at the first row.
-        self._reader = f"syslog {syslog.transport} {syslog.host}:{syslog.port}"
+        self._reader = reader_of(syslog)
         self._timeout = config.courier.network_timeout_seconds
         self._worker = worker
         self._store = store

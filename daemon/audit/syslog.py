@@ -51,6 +51,14 @@ def frame(text: str, *, severity: int, at: datetime, host: str) -> bytes:
     return header.encode("ascii") + b" " + _BOM + text.encode()
 
 
+def reader_of(config: SyslogConfig) -> str:
+    """Return the name under which the store keeps the place of a server in the audit trail.
+
+    A place belongs to one server: another server starts at the first row.
+    """
+    return f"syslog {config.transport} {config.host}:{config.port}"
+
+
 class SyslogConnection:
     """A connection to one server; a context manager. Raises SyslogError if it cannot be opened."""
 

@@ -98,7 +98,7 @@ def all_entries(site: Site, authenticator: Authenticator, counter: FilmCounter) 
     pages = [
         *static_entries(),
         *login_entries(site, authenticator),
-        *health_entries(site),
+        *health_entries(site, counter),
         *overview_entries(site),
         *list_entries(site),
         *study_entries(site),

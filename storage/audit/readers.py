@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, update
+from sqlalchemy import or_, select, update
 
 from storage.tables.database import Database, insert
 from storage.tables.schema import audit_readers
@@ -38,6 +38,12 @@ class AuditReaders:
             )
             number: int | None = connection.scalar(take_lease)
         return number
+
+    def place(self, name: str) -> int:
+        """Return the number of the last row that a reader has read, or 0."""
+        query = select(audit_readers.c.number).where(audit_readers.c.name == name)
+        with self._database.reading() as connection:
+            return connection.scalar(query) or 0
 
     def advance(self, name: str, holder: str, number: int) -> bool:
         """Record that the rows up to `number` were read; return False without the lease."""

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from daemon.statistics.counter import FilmCounter
 from daemon.web.access.identity import is_known
 from daemon.web.access.roles import Role
 from daemon.web.entry import Entry
 from daemon.web.health.checks import Check, Level, Part
-from daemon.web.health.metrics import render_metrics
+from daemon.web.health.metrics.render import Metrics
 from daemon.web.site import Site
 
 
-def health_entries(site: Site) -> Sequence[Entry]:
+def health_entries(site: Site, counter: FilmCounter) -> Sequence[Entry]:
     """Return the entries of health, readiness and metrics."""
-    pages = _Pages(site)
+    pages = _Pages(site, Metrics(site.config, site.store, site.clock, counter))
     return [
         Entry("/healthz", pages.health, None, summary="Health of this host."),
         Entry("/readyz", pages.readiness, None, summary="Readiness of this host."),
@@ -25,8 +25,9 @@ def health_entries(site: Site) -> Sequence[Entry]:
 
 
 class _Pages:
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, metrics: Metrics) -> None:
         self._site = site
+        self._metrics = metrics
 
     def health(self, request: Request) -> Response:
         """Return 503 if a part of this host fails, else 200; with a login, all results."""
@@ -46,11 +47,11 @@ class _Pages:
             answer["checks"] = _results(report.of(Part.ROLE, Part.PORT))
         return JSONResponse(answer, status_code=200 if report.is_ready else 503)
 
-    def metrics(self, _request: Request) -> Response:
-        """Return the metrics in Prometheus' text format."""
-        site = self._site
-        text = render_metrics(site.store, site.clock, site.health.report())
-        return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    def metrics(self, request: Request) -> Response:
+        """Return the metrics as Prometheus' text, or as OpenMetrics to a caller that asks so."""
+        accept = request.headers.get("accept", "")
+        text, content_type = self._metrics.render(self._site.health.report(), accept)
+        return Response(text, headers={"Content-Type": content_type})
 
 
 def _results(checks: Iterable[Check]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Health and readiness: store, spool, roles, ports, certificates and destinations."""
 
 import json
-import re
 import signal
 import socket
 from datetime import UTC, datetime, timedelta
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.config.settings import Config
 from daemon.web.health.checks import Check, Health, HealthReport, Level
@@ -20,9 +18,8 @@ from storage.records import JobKind
 from storage.store import Store, utc_now
 from tests.builders.certificates import Authority
 from tests.builders.store_rows import claim
-from tests.servers.website import PEERS, Site, fill, running_site, site_alone, status_of, supervised
+from tests.servers.website import PEERS, Site, fill, site_alone, status_of, supervised
 from tests.tools.clock import Clock
-from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
@@ -288,19 +285,3 @@ def test_parked_work_of_a_destination_degrades(site: Site, store: Store) -> None
     store.jobs.enqueue(JobKind.COMMIT, "1.2", lane="pacs")
     store.jobs.fail(claim(store, JobKind.COMMIT), "not committed", None)
     assert json.loads(site.ask("/healthz").text)["degraded"] == ["destination pacs"]
-
-
-def test_the_page_of_monitoring_lists_every_metric(
-    tmp_path: Path, store: Store, pki: Authority
-) -> None:
-    fill(store)
-    page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
-    table = page.split("<!-- metrics -->")[1].split("\n\n## ")[0]
-    documented = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
-    with running_site(tmp_path, **with_tls(pki)) as site:
-        shown = {
-            sample.name
-            for family in text_string_to_metric_families(site.ask("/metrics").text)
-            for sample in family.samples
-        }
-    assert shown == documented

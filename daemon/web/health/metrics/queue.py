@@ -1,0 +1,153 @@
+"""Metrics of the queue, the deliveries and the received films, from the store."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from daemon.audit.syslog import reader_of
+from daemon.config.settings import Config
+from daemon.web.health.metrics.kept import Kept
+from storage.records import InstanceState, JobKind, JobState
+from storage.status import JobGroup
+from storage.store import Store
+
+_UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
+_ENDED = (JobState.DONE, JobState.DISCARDED)
+_DESTINATION_KINDS = (JobKind.DELIVER, JobKind.COMMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class SlowCounts:
+    """Counts over all rows of a table: jobs that have ended, films by state."""
+
+    ended: Mapping[JobGroup, int]
+    films: Mapping[InstanceState, int]
+
+
+class QueueMetrics:
+    """Reads the queue at each scrape."""
+
+    def __init__(self, config: Config, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = clock
+        self._destinations = [peer.name for peer in config.destinations]
+        self._syslog = reader_of(config.syslog) if config.syslog.host is not None else None
+        self._slow = Kept(self._count)
+
+    def _count(self) -> SlowCounts:
+        status = self._store.status
+        return SlowCounts(status.job_counts(_ENDED), status.instance_counts())
+
+    def families(self) -> Iterator[Metric]:
+        """Yield the metric families, including empty groups. Raises StorageError."""
+        slow, age = self._slow.value()
+        groups = {**slow.ended, **self._store.status.job_counts(_UNFINISHED)}
+        yield from self._jobs(groups)
+        yield self._due()
+        yield from self._of_destinations(groups)
+        films = GaugeMetricFamily(
+            "cxrd_instances", "Received images by state, each revision once.", labels=["state"]
+        )
+        for state, number in slow.films.items():
+            films.add_metric([state], number)
+        yield films
+        yield GaugeMetricFamily(
+            "cxrd_studies_held",
+            "Studies in doubt, of which nothing leaves.",
+            self._store.status.held_count(),
+        )
+        yield GaugeMetricFamily(
+            "cxrd_counts_age_seconds",
+            "Age of cxrd_instances, and of the jobs that are done or discarded.",
+            age,
+        )
+        yield from self._syslog_backlog()
+
+    def _jobs(self, groups: Mapping[JobGroup, int]) -> Iterator[Metric]:
+        counts: Counter[tuple[JobKind, JobState]] = Counter()
+        for group, number in groups.items():
+            counts[group.kind, group.state] += number
+        jobs = GaugeMetricFamily("cxrd_jobs", "Jobs of the queue.", labels=["kind", "state"])
+        for kind in JobKind:
+            for state in JobState:
+                jobs.add_metric([kind, state], counts[kind, state])
+        yield jobs
+        yield GaugeMetricFamily(
+            "cxrd_jobs_parked",
+            "Jobs given up until a person retries or discards them.",
+            value=sum(counts[kind, JobState.PARKED] for kind in JobKind),
+        )
+        retrying: Counter[JobKind] = Counter()
+        for (kind, _), number in self._store.status.retrying_counts().items():
+            retrying[kind] += number
+        family = GaugeMetricFamily(
+            "cxrd_jobs_retrying", "Queued jobs of which an attempt failed.", labels=["kind"]
+        )
+        for kind in JobKind:
+            family.add_metric([kind], retrying[kind])
+        yield family
+
+    def _due(self) -> Metric:
+        family = GaugeMetricFamily(
+            "cxrd_oldest_queued_job_seconds",
+            "Time for which the queued job that is due first has been due; 0 when none is.",
+            labels=["kind"],
+        )
+        for kind in JobKind:
+            due = self._store.jobs.next_due((kind,))
+            family.add_metric([kind], self._since(due))
+        return family
+
+    def _of_destinations(self, groups: Mapping[JobGroup, int]) -> Iterator[Metric]:
+        names = self._destinations
+        jobs = GaugeMetricFamily(
+            "cxrd_destination_jobs",
+            "Deliveries (deliver) and storage commitments (commit) by destination.",
+            labels=["destination", "kind", "state"],
+        )
+        for name in names:
+            for kind in _DESTINATION_KINDS:
+                for state in JobState:
+                    number = groups.get(JobGroup(kind, state, name), 0)
+                    jobs.add_metric([name, kind, state], number)
+        yield jobs
+        waiting = self._store.activity.waiting_since(names)
+        oldest = GaugeMetricFamily(
+            "cxrd_destination_oldest_delivery_seconds",
+            "Age of the oldest delivery that waits for the destination; 0 when none does.",
+            labels=["destination"],
+        )
+        for name in names:
+            oldest.add_metric([name], self._since(waiting.get(name)))
+        yield oldest
+        yield _moments(
+            "cxrd_destination_last_delivery_timestamp_seconds",
+            "Time of the last delivery to the destination, in seconds since 1970.",
+            names,
+            self._store.activity.last_deliveries(names),
+        )
+
+    def _syslog_backlog(self) -> Iterator[Metric]:
+        head = self._store.audit.head().number
+        if self._syslog is not None:
+            yield GaugeMetricFamily(
+                "cxrd_syslog_backlog_rows",
+                "Rows of the audit trail that the syslog server has not received.",
+                max(head - self._store.audit_readers.place(self._syslog), 0),
+            )
+
+    def _since(self, moment: datetime | None) -> float:
+        return max((self._now() - moment).total_seconds(), 0.0) if moment is not None else 0.0
+
+
+def _moments(
+    name: str, text: str, destinations: Sequence[str], found: Mapping[str, datetime]
+) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["destination"])
+    for destination in destinations:
+        if destination in found:
+            family.add_metric([destination], found[destination].timestamp())
+    return family
