@@ -9,6 +9,7 @@ import pytest
 from tests.builders.certificates import Authority, authority
 from tests.builders.data.folder import write_data
 from tests.builders.made_models import build_bundle
+from tests.builders.stores.statements import share_statements
 
 REAL_DATA = Path(
     os.environ.get("TEST_DATA_FOLDER", Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -29,6 +30,12 @@ def cache_of_graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["XDG_CACHE_HOME"]
     else:
         os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_are_shared() -> None:
+    """Compile each statement of the stores once in this process."""
+    share_statements()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from storage.records import (
 )
 from storage.store import Store
 from tests.builders.images.films import received
+from tests.builders.stores.new import new_store
 from tests.tools.clock import Clock
 from tests.tools.ports import SENDER
 
@@ -80,8 +81,7 @@ def open_bench(folder: Path, pipeline: Pipeline) -> Iterator[Bench]:
     )
     clock = Clock(datetime.datetime.now(datetime.UTC))
     spool = Spool(folder / "spool")
-    url = f"sqlite:///{folder / 'store.sqlite'}"
-    with Store.open(url, clock=clock, migrate=True) as store:
+    with new_store(folder / "store.sqlite", clock=clock) as store:
         analyst = Analyst(config, "me", spool, store, pipeline)
         yield Bench(config, clock, spool, store, analyst, pipeline)
 

@@ -17,6 +17,7 @@ from tests.builders.bench import Bench, open_bench
 from tests.builders.made_checks import FixedCheck
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import claim
+from tests.builders.stores.new import new_store
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.orthanc import Orthanc, running_orthanc
 from tests.servers.running import RunningDaemon
@@ -40,7 +41,7 @@ def daemon(tmp_path: Path, bundle: Path, pacs: RecordingPacs) -> Iterator[Runnin
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """The store in `tmp_path`, new and empty."""
-    with Store.open(f"sqlite:///{tmp_path / 'cxrd.sqlite'}", migrate=True) as opened:
+    with new_store(tmp_path / "cxrd.sqlite") as opened:
         yield opened
 
 
@@ -81,7 +82,7 @@ def parked(tmp_path: Path) -> Path:
     """A folder whose store holds one parked delivery and one that is queued."""
     data = tmp_path / "data"
     data.mkdir()
-    with Store.open(f"sqlite:///{data / 'cxrd.sqlite'}", migrate=True) as store:
+    with new_store(data / "cxrd.sqlite") as store:
         spool = Spool(data / "spool")
         for number in (1, 2):
             queue_report(store, spool, "pacs", number)

@@ -14,6 +14,7 @@ from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import SOURCE, claim, new_instance
+from tests.builders.stores.new import new_store
 from tests.faults.points import AFTER, BEFORE, FOLDER, ROOT, armed_file
 from tests.tools.cli import environment
 from tests.tools.ports import HOST
@@ -35,7 +36,7 @@ ACTS = {
 def fill(folder: Path) -> None:
     """Add a parked analysis, a delivered study and a study of two patients."""
     (folder / "config.yaml").write_text(yaml.safe_dump({"peers": PEERS}))
-    with Store.open(f"sqlite:///{folder / 'data' / 'cxrd.sqlite'}", migrate=True) as store:
+    with new_store(folder / "data" / "cxrd.sqlite") as store:
         store.jobs.enqueue(JobKind.ANALYSE, "99")
         store.jobs.fail(claim(store, JobKind.ANALYSE), "no answer", None)
         queue_report(store, Spool(folder / "data" / "spool"), "pacs")

@@ -4,7 +4,6 @@ After each test the list of studies of the store must say what its tables say: s
 change is a test of the list, too.
 """
 
-import contextlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from storage.files.spool import Spool
 from storage.store import Store
+from tests.builders.stores.new import new_store
 from tests.storage.listed import assert_listed
 from tests.tools.clock import Clock
 
@@ -39,17 +39,23 @@ def postgresql_socket() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.network)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database."""
+    """URL of an empty database; for a test that takes `store`, the URL of that store."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     socket_folder = request.getfixturevalue("postgresql_socket")
-    from tests.servers.postgresql_server import emptied_database
+    from tests.servers.postgresql_server import emptied_database, new_tables
 
-    return emptied_database(socket_folder)
+    return (new_tables if "store" in request.fixturenames else emptied_database)(socket_folder)
 
 
 @pytest.fixture
-def store(database_url: str, clock: Clock) -> Iterator[Store]:
-    with contextlib.closing(Store.open(database_url, clock=clock, migrate=True)) as opened:
+def store(database_url: str, tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    """An empty store."""
+    is_file = database_url.startswith("sqlite")
+    with (
+        new_store(tmp_path / "store.db", clock=clock)
+        if is_file
+        else Store.open(database_url, clock=clock, migrate=False)
+    ) as opened:
         yield opened
     assert_listed(database_url)

@@ -16,6 +16,7 @@ from storage.records import JobKind, JobState, StudyKey
 from storage.store import Store
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import SOURCE, claim, new_instance
+from tests.builders.stores.new import new_store
 from tests.tools.cli import cxrd, one_line_of_error
 from tests.tools.ports import HOST
 
@@ -126,7 +127,7 @@ def purged_everything(store: Store, folder: Path) -> None:
 def house(tmp_path: Path) -> Path:
     """A folder with a configuration and a store with one delivered study."""
     (tmp_path / "config.yaml").write_text(json.dumps({"peers": PEERS}))
-    with Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True) as store:
+    with new_store(tmp_path / "data" / "cxrd.sqlite") as store:
         delivered(store, tmp_path / "data")
     return tmp_path
 

@@ -7,6 +7,7 @@ import pytest
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.store_rows import claim
+from tests.builders.stores.new import new_store
 from tests.tools.cli import cxrd, cxrd_process, one_line_of_error
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
@@ -66,7 +67,7 @@ def test_parked_jobs_are_listed_shown_and_retried(parked: Path) -> None:
 
 def test_control_characters_of_a_peer_are_not_printed(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    with Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True) as store:
+    with new_store(tmp_path / "data" / "cxrd.sqlite") as store:
         store.jobs.enqueue(JobKind.REPORT, "1.2")
         job = claim(store, JobKind.REPORT)
         error = "status 0xA700: \x1b]0;x\x07\x1b[2Jdone\nstate done\u202e\x9b1m, \u00fcber"

@@ -17,8 +17,8 @@ from daemon.config import settings
 from daemon.preflight import checks
 from daemon.preflight.result import CheckResult
 from storage.files.spool import make_spool
-from storage.store import Store
 from tests.builders.store_rows import SOURCE
+from tests.builders.stores.new import new_store
 from tests.tools.cli import cxrd
 from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port
@@ -40,7 +40,7 @@ def all_commands(group: Any = None, before: tuple[str, ...] = ()) -> list[tuple[
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     """A folder with an empty store and spool."""
-    with Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True):
+    with new_store(tmp_path / "data" / "cxrd.sqlite"):
         make_spool(tmp_path / "data" / "spool")
     (tmp_path / "config.yaml").write_text(
         f"listener: {{port: {free_port()}}}\nweb: {{port: {free_port()}}}\n"

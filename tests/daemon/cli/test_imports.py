@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from storage.store import Store
+from tests.builders.stores.new import new_store
 from tests.tools.cli import environment
 
 LIBRARIES = {
@@ -72,6 +72,6 @@ def test_the_help_of_a_command_imports_no_library(tmp_path: Path) -> None:
 
 
 def test_commands_of_the_store_import_its_libraries_only(tmp_path: Path) -> None:
-    Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True).close()
+    new_store(tmp_path / "data" / "cxrd.sqlite").close()
     read = ("jobs list", "studies list", "audit verify", "export --out rows.csv")
     assert imported(tmp_path, *read) == STORE

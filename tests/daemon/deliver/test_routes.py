@@ -18,6 +18,7 @@ from storage.store import Store
 from tests.builders.outbox import Outbox, queue_report
 from tests.builders.outbox_rows import queue_delivery
 from tests.builders.store_rows import LEASE
+from tests.builders.stores.new import new_store
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.tools.cli import cxrd
 from tests.tools.waiting import wait_until
@@ -121,7 +122,7 @@ def test_retry_does_not_override_the_table(tmp_path: Path) -> None:
     values = [peer.model_dump(mode="json") for peer in TWO.peers]
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"peers": values}), encoding="utf-8")
-    with Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True) as store:
+    with new_store(tmp_path / "data" / "cxrd.sqlite") as store:
         spool = Spool(tmp_path / "data" / "spool")
         for number, source in enumerate(("north", "south")):
             queue_report(store, spool, "south", number, source=source)

@@ -21,6 +21,7 @@ from storage.store import Store
 from tests.builders.images.films import film
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import LEASE
+from tests.builders.stores.new import new_store
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.running import RunningDaemon
 from tests.servers.watching import fill, small_disk
@@ -36,8 +37,7 @@ def house(tmp_path: Path) -> Path:
     """A folder with a configuration and two studies, one of them delivered."""
     (tmp_path / "config.yaml").write_text("retention: {days: 0.000000001}\n")
     spool = Spool(tmp_path / "data" / "spool")
-    url = f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}"
-    with Store.open(url, migrate=True) as store:
+    with new_store(tmp_path / "data" / "cxrd.sqlite") as store:
         for number in (1, 2):
             queue_report(store, spool, "pacs", number)
         job = store.jobs.claim([JobKind.DELIVER], "courier", LEASE)

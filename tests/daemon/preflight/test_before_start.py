@@ -22,8 +22,8 @@ from daemon.preflight.before_start import require_startable
 from daemon.supervise.child import Child
 from daemon.worker.board import Board, board_folder
 from daemon.worker.role import RoleName
-from storage.store import Store
 from tests.builders.certificates import Authority
+from tests.builders.stores.new import new_store
 from tests.servers.watching import children_of
 from tests.tools.cli import cxrd, one_line_of_error
 from tests.tools.ports import HOST, free_port
@@ -132,7 +132,7 @@ def test_an_engine_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_damaged_store_ends_the_role_that_waits_for_it(tmp_path: Path) -> None:
-    with Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True):
+    with new_store(tmp_path / "data" / "cxrd.sqlite"):
         pass
     (tmp_path / "data" / "cxrd.sqlite").write_bytes(b"\xff" * 4096)
     configure(tmp_path)

@@ -10,8 +10,8 @@ from dicom_io.read.header import read_header
 from dicom_io.receive.store_request import StoreStatus
 from storage.files.spool import MARKER_NAME, Spool
 from storage.records import InstanceState, JobState
-from storage.store import Store
 from tests.builders.images.films import data_set_bytes, film, received
+from tests.builders.stores.new import new_store
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.dicom.raw_peer import RawPeer
 from tests.servers.running import RunningDaemon
@@ -59,7 +59,7 @@ def test_a_disk_that_fills_up_during_a_write(
     image = film("half way")
     with (
         small_disk(tmp_path / "disk", 2) as disk,
-        Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", migrate=True) as store,
+        new_store(tmp_path / "store.sqlite") as store,
     ):
         reception = Reception(Spool(disk / "spool"), store, 30)
         ballast = fill(disk, leave_bytes=len(image) // 2)

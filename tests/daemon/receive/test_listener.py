@@ -20,6 +20,7 @@ from storage.errors import StorageError, StoreUnavailableError
 from storage.files.spool import MARKER_NAME, Spool
 from storage.store import Store
 from tests.builders.images.films import film, received
+from tests.builders.stores.new import new_store
 from tests.tools.ports import SENDER
 
 
@@ -39,7 +40,7 @@ class Room:
 
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[Room]:
-    with Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", migrate=True) as store:
+    with new_store(tmp_path / "store.sqlite") as store:
         yield Room(tmp_path, Spool(tmp_path / "spool"), store)
 
 
@@ -136,7 +137,7 @@ def test_a_store_that_was_deleted_under_the_listener_acknowledges_nothing(
     for path in room.folder.glob("store.sqlite*"):
         path.unlink()
     if is_replaced:
-        Store.open(f"sqlite:///{room.folder / 'store.sqlite'}", migrate=True).close()
+        new_store(room.folder / "store.sqlite").close()
     for image in (film("after"), film("before")):
         assert reception.receive(received(image)) is StoreStatus.OUT_OF_RESOURCES
     assert "was deleted or replaced while it is in use: stop the daemon" in caplog.text

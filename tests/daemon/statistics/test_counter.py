@@ -16,6 +16,7 @@ from daemon.statistics.figures import Figures, Selection, Share, figures_of
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.store_rows import claim, new_instance
+from tests.builders.stores.new import new_store
 from tests.daemon.statistics.films import result
 from tests.tools.clock import Clock
 
@@ -29,7 +30,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    with Store.open(f"sqlite:///{tmp_path}/store.db", clock=clock, migrate=True) as opened:
+    with new_store(tmp_path / "store.db", clock=clock) as opened:
         yield opened
 
 

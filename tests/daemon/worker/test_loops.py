@@ -25,6 +25,7 @@ from dicom_io.peer.peers import Caller
 from storage.files.spool import Spool, received_path
 from storage.orphans import Sweep
 from storage.store import Store
+from tests.builders.stores.new import new_store
 
 PACS = PeerConfig(
     name="pacs", ae_title="PACS", host="127.0.0.1", port=104, receives=(Product.REPORT,)
@@ -95,8 +96,7 @@ def busy_responder(broken: Broken, spool: Spool) -> Callable[[], None]:
     """Requests whose association fails."""
 
     def run() -> None:
-        database = f"sqlite:///{spool.path('tmp').parent}.sqlite"
-        with Store.open(database, migrate=True) as store:
+        with new_store(spool.path("tmp").parent.with_suffix(".sqlite")) as store:
             responder = CommitmentResponder(CONFIG, "me", spool, store, grace_seconds=0.01)
             for number in range(3):
                 status = responder.take_request(
@@ -144,7 +144,7 @@ def test_a_sweep_logs_the_files_set_aside_now_and_before(
 ) -> None:
     spool = Spool(tmp_path / "spool")
     stop = threading.Event()
-    with Store.open(f"sqlite:///{tmp_path}/store.sqlite", migrate=True) as store:
+    with new_store(tmp_path / "store.sqlite") as store:
         for name in ("one", "two", "three"):
             path = spool.write(received_path("1.2", name, "killed"), name.encode()).path
             if name != "three":

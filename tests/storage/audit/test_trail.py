@@ -28,6 +28,7 @@ from storage.records import Delivery, InstanceName, JobKind, StudyStatus
 from storage.store import Store
 from storage.tables.database import open_database
 from tests.builders.store_rows import LEASE, STUDY, analyse, claim, made_object, new_instance
+from tests.builders.stores.new import new_store
 from tests.tools.clock import Clock
 from tests.tools.processes import slow_here
 
@@ -235,7 +236,7 @@ def test_the_database_refuses_to_alter_the_trail(
 
 def test_sqlite_does_not_replace_a_row(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
-    with Store.open(url, migrate=True) as store:
+    with new_store(tmp_path / "store.db") as store:
         store.audit.record(AuditKind.LOGIN, actor="x")
         with (
             open_database(url) as database,
@@ -367,7 +368,7 @@ def test_parts_of_any_length_name_the_row_that_the_whole_trail_names(
     tmp_path: Path, clock: Clock, forge: Forgery
 ) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
-    with Store.open(url, clock=clock, migrate=True) as store:
+    with new_store(tmp_path / "store.db", clock=clock) as store:
         for number in range(6):
             store.audit.record(AuditKind.LOGIN, actor=f"user {number}", host="10.0.0.1")
         overwrite(url, forge(list(store.audit.rows())))
@@ -455,7 +456,8 @@ class TestSeveralProcesses:
 def overwrite(database_url: str, rows: list[AuditRow]) -> None:
     """Replace the rows of the trail, as the owner of the database can."""
     with open_database(database_url) as database, database.writing() as connection:
-        if connection.dialect.name == "sqlite":
+        is_file = connection.dialect.name == "sqlite"
+        if is_file:
             for trigger in ("keep_update", "keep_delete", "number"):
                 connection.execute(text(f"DROP TRIGGER audit_events_{trigger}"))
         else:
@@ -468,13 +470,15 @@ def overwrite(database_url: str, rows: list[AuditRow]) -> None:
                 text(f"INSERT INTO audit_events ({names}) VALUES ({values})"),  # noqa: S608
                 {name: getattr(row, name) for name in COLUMNS},
             )
+        if not is_file:
+            connection.execute(text("ALTER TABLE audit_events ENABLE TRIGGER USER"))
 
 
 @pytest.mark.parametrize("value", ["x'00ff'", "CAST(x'ff' AS TEXT)"])
 @pytest.mark.parametrize("cell", ["recorded_at", "actor", "detail", "previous_hash", "hash"])
 def test_a_row_with_a_damaged_cell_is_named(tmp_path: Path, cell: str, value: str) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
-    with Store.open(url, migrate=True) as store:
+    with new_store(tmp_path / "store.db") as store:
         store.audit.record(AuditKind.LOGIN, actor="\ufffd", detail="\ufffd")
         store.audit.record(AuditKind.LOGIN)
         with open_database(url) as database, database.writing() as connection:
@@ -489,7 +493,7 @@ def test_a_row_with_a_damaged_cell_is_named(tmp_path: Path, cell: str, value: st
 
 def test_rows_are_added_after_a_row_with_a_damaged_hash(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
-    with Store.open(url, migrate=True) as store:
+    with new_store(tmp_path / "store.db") as store:
         store.audit.record(AuditKind.LOGIN)
         with open_database(url) as database, database.writing() as connection:
             connection.execute(text("DROP TRIGGER audit_events_keep_update"))

@@ -36,6 +36,7 @@ from tests.builders.store_rows import (
     made_object,
     new_instance,
 )
+from tests.builders.stores.new import new_store
 from tests.tools.clock import Clock
 from tests.tools.processes import slow_here
 
@@ -254,8 +255,7 @@ def test_the_csv_file_holds_every_row_with_formulas_neutralised(
 
 
 def test_a_damaged_cell_does_not_stop_the_export(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/store.db"
-    with Store.open(url, migrate=True) as store:
+    with new_store(tmp_path / "store.db") as store:
         store.record_instance(new_instance(), 0)
         with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as database:
             database.execute("UPDATE instances SET patient_id = CAST(x'50ff' AS TEXT)")

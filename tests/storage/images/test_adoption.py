@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.store import Store
+from tests.builders.stores.new import new_store
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from storage.store import Store
 )
 def test_a_query_of_the_start_reads_an_index(tmp_path: Path, query: str, index: str) -> None:
     path = tmp_path / "x.sqlite"
-    Store.open(f"sqlite:///{path}", migrate=True).close()
+    new_store(path).close()
     with contextlib.closing(sqlite3.connect(path)) as database:
         plan = database.execute(f"EXPLAIN QUERY PLAN {query}", ("x",) * query.count("?")).fetchall()
     assert index in str(plan)

@@ -15,6 +15,7 @@ from storage.store import Store
 from storage.tables.database import open_database
 from storage.upkeep.integrity import PAGE_ROWS, Integrity, check_sqlite, check_store
 from tests.builders.store_rows import new_instance
+from tests.builders.stores.new import new_store
 
 ROWS = 300
 
@@ -24,7 +25,7 @@ def house(tmp_path: Path) -> Path:
     """Return a folder with a store and a spool, as a killed daemon leaves them."""
     folder = tmp_path / "data"
     spool = Spool(folder / "spool")
-    with Store.open(f"sqlite:///{folder}/cxrd.sqlite", migrate=True) as store:
+    with new_store(folder / "cxrd.sqlite") as store:
         for number in range(ROWS):
             stored = spool.write(f"received/{number % 5}/{number}.dcm", b"%d" % number)
             store.record_instance(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.store import Store
+from tests.builders.stores.new import new_store
 
 
 @pytest.fixture(scope="module")
@@ -16,5 +17,5 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shared_store(shared_folder: Path) -> Iterator[Store]:
     """An empty store; a test of the module must not change it."""
-    with Store.open(f"sqlite:///{shared_folder / 'cxrd.sqlite'}", migrate=True) as opened:
+    with new_store(shared_folder / "cxrd.sqlite") as opened:
         yield opened

@@ -13,6 +13,7 @@ from storage.records import JobKind, StudyKey
 from storage.store import Store
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import SOURCE, claim, new_instance
+from tests.builders.stores.new import new_store
 from tests.daemon.web.access.logins import BROWSER, OWN, log_in, session_of
 from tests.servers.website import Answer, Site, running_site
 from tests.tools.ports import HOST, free_port
@@ -114,4 +115,4 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def store_of(folder: Path) -> Store:
-    return Store.open(f"sqlite:///{folder / 'cxrd.sqlite'}", migrate=True)
+    return new_store(folder / "cxrd.sqlite")

@@ -16,7 +16,7 @@ from daemon.web.app import all_entries
 from daemon.web.entry import Entry
 from storage.files.spool import Spool
 from storage.records import JobState
-from storage.store import Store
+from tests.builders.stores.new import new_store
 from tests.daemon.web.actions.operators import KEY, fill, site_with_operators
 from tests.servers import website
 from tests.servers.website import Site
@@ -30,7 +30,7 @@ STUDY = "1.2.3"
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("api")
-    with Store.open(f"sqlite:///{folder / 'cxrd.sqlite'}", migrate=True) as store:
+    with new_store(folder / "cxrd.sqlite") as store:
         website.fill(store)
         for job in store.jobs.list(state=JobState.QUEUED):
             store.jobs.discard(job.id)

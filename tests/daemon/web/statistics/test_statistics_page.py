@@ -19,6 +19,7 @@ from daemon.web.access.roles import Role
 from storage.records import JobKind
 from storage.store import Store, utc_now
 from tests.builders.store_rows import claim, new_instance
+from tests.builders.stores.new import new_store
 from tests.daemon.statistics.films import days_of, result
 from tests.daemon.statistics.streams import stream
 from tests.daemon.web.access.asgi import House, Reply, house_of
@@ -28,7 +29,7 @@ HOSTILE = '<b>"DR&'
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(f"sqlite:///{tmp_path}/cxrd.sqlite", migrate=True) as opened:
+    with new_store(tmp_path / "cxrd.sqlite") as opened:
         yield opened
 
 
