@@ -38,6 +38,10 @@ def jobs_list(
     state: Annotated[
         str | None, typer.Option(help="queued, running, done, parked or discarded.")
     ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="analyse, report, deliver, commit or answer.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Only jobs for this destination.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -47,13 +51,16 @@ def jobs_list(
     `cxrd jobs show` and --json show the whole of a UID that is shortened here.
     """
     from storage.queue.listing import JobFilter
-    from storage.records import JobState
+    from storage.records import JobKind, JobState
     from storage.store import Store
 
     if state is not None and state not in list(JobState):
         raise UsageError(f"--state: {state!r} is not one of {', '.join(JobState)}")
+    if kind is not None and kind not in list(JobKind):
+        raise UsageError(f"--kind: {kind!r} is not one of {', '.join(JobKind)}")
+    chosen = JobFilter(JobState(state) if state else None, JobKind(kind) if kind else None, to)
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
-        page = store.job_list.page(JobFilter(JobState(state) if state else None), limit)
+        page = store.job_list.page(chosen, limit)
     if as_json:
         print_json({"jobs": [_document(listed) for listed in page.jobs], "total": page.total})
         return

@@ -17,6 +17,8 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
+from daemon.cli.node.status import status
+from daemon.cli.node.store import store_app
 from daemon.cli.options import (
     ConfigOption,
     JsonOption,
@@ -27,7 +29,6 @@ from daemon.cli.options import (
     progress_bar,
 )
 from daemon.cli.serve import serve
-from daemon.cli.store import store_app
 from daemon.cli.tables import print_text
 from daemon.errors import ROOM_ERRORS, UsageError
 from daemon.worker.core_dumps import forbid_core_dumps
@@ -132,6 +133,7 @@ def main() -> None:
 
 
 app.command()(serve)
+app.command()(status)
 
 
 @app.command()

@@ -61,11 +61,16 @@ def terminal_width() -> int | None:
 
 
 def print_table(
-    columns: Sequence[Column], rows: Iterable[Sequence[object]], indent: int = 0
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[object]],
+    *,
+    indent: int = 0,
+    heading: bool | None = None,
 ) -> None:
-    """Print a table to stdout."""
+    """Print a table to stdout. Its heading is left out in a pipe unless `heading` is True."""
     width = terminal_width()
-    for line in table_lines(columns, rows, width, heading=width is not None, indent=indent):
+    heading = width is not None if heading is None else heading
+    for line in table_lines(columns, rows, width, heading=heading, indent=indent):
         typer.echo(line)
 
 

@@ -2,11 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence, Set
-from datetime import date, datetime, timedelta
-from enum import Enum
+from collections.abc import Callable
+from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,7 +18,7 @@ from daemon.web.access.roles import Role
 from daemon.web.actions.messages import Messages
 from daemon.web.actions.own_page import page_of
 from daemon.web.films.readers import FilmReaders
-from daemon.web.formats import add_filters
+from daemon.web.formats import add_filters, plain
 from daemon.web.health.checks import Health
 from daemon.web.overview.totals import KeptTotals
 from daemon.web.request_body import wants_json
@@ -104,7 +102,6 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        templates.filters.update(moment=moment, span=span, size=size)
         add_filters(templates)
         return templates
 
@@ -113,48 +110,3 @@ def root_of(path: str) -> str:
     """Return the relative path from a page to /: a proxy may serve the pages below a path."""
     depth = path.count("/") - 1
     return "../" * depth if depth > 0 else "./"
-
-
-def plain(value: object) -> Any:
-    """Return a view as values that JSON knows. Raises TypeError for another class."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
-    if isinstance(value, Enum):
-        return value.value
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence | Set):
-        return [plain(item) for item in value]
-    raise TypeError(f"a value of {type(value).__name__} has no form in JSON")
-
-
-def moment(value: datetime) -> str:
-    """Format a time in UTC, without its zone."""
-    return f"{value:%Y-%m-%d %H:%M:%S}"
-
-
-def span(value: timedelta) -> str:
-    """Format a duration in the largest unit of which it has at least two."""
-    seconds = value.total_seconds()
-    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def size(count: int) -> str:
-    """Format a number of bytes in decimal units, as on a disk's label."""
-    for length, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count} bytes"

@@ -5,6 +5,7 @@ certificates. The destinations are those of the configuration.
 """
 
 import math
+import os
 import socket
 import threading
 import time
@@ -29,7 +30,7 @@ from daemon.worker.role import RoleName
 from dicom_io.errors import CertificateError
 from dicom_io.peer.tls import Certificate
 from storage.errors import StorageError
-from storage.files.spool import Spool
+from storage.files.spool import Spool, is_marked
 from storage.records import JobKind
 from storage.store import Store
 
@@ -157,6 +158,33 @@ class Health:
         )
 
 
+def report_once(config: Config, store: Store | StorageError, now: datetime) -> HealthReport:
+    """Return the results for a command. No file is written.
+
+    `store` is the error if the store cannot be opened.
+    """
+    roles = roles_here(config)
+    certificates = OwnCertificates(config, time.monotonic)
+    free_bytes, spool = _look_at_spool(config)
+    if isinstance(store, Store):
+        of_store, destinations = _check_store(store), tuple(_check_destinations(config, store))
+    else:
+        of_store, destinations = Check(Part.STORE, "", Level.FAILING, str(store)), ()
+    return HealthReport(
+        checks=(
+            of_store,
+            spool,
+            *_check_roles(config, roles),
+            *_check_ports(config, roles),
+            *certificates.checks(roles, now),
+            *destinations,
+        ),
+        roles=roles,
+        certificates=certificates.found,
+        free_bytes=free_bytes,
+    )
+
+
 def _check_store(store: Store) -> Check:
     try:
         store.jobs.next_due((JobKind.ANALYSE,))
@@ -175,6 +203,24 @@ def _check_spool(spool: Spool) -> tuple[int | None, Check]:
     except StorageError as error:
         return free_bytes, Check(Part.SPOOL, "", Level.FAILING, str(error))
     return free_bytes, Check(Part.SPOOL, "", Level.OK)
+
+
+def _look_at_spool(config: Config) -> tuple[int | None, Check]:
+    """Return the free bytes and the result of a check that reads only."""
+    folder, least = config.spool_dir, config.spool.min_free_mb
+    problem, free_bytes = "", None
+    try:
+        if not is_marked(folder):
+            problem = f"no spool at {folder}: start `cxrd serve` once, or mount its disk"
+        else:
+            free_bytes = Spool(folder, create=False).free_bytes()
+            if free_bytes < least * 2**20:
+                problem = f"{free_bytes / 1e6:.0f} MB are free, spool.min_free_mb is {least}"
+            elif not os.access(folder, os.W_OK):
+                problem = f"{folder} cannot be written by this user, or its disk is read-only"
+    except StorageError as error:
+        problem = str(error)
+    return free_bytes, Check(Part.SPOOL, "", Level.FAILING if problem else Level.OK, problem)
 
 
 def _check_roles(config: Config, roles: Sequence[RoleStatus]) -> Iterator[Check]:

@@ -1,0 +1,1 @@
+"""Commands on the store and the state of this node."""
