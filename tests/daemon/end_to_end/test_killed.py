@@ -121,9 +121,9 @@ def test_pacs_that_was_down_gets_everything(tmp_path: Path, bundle: Path) -> Non
 def test_sigterm_drains_and_loses_nothing(daemon: RunningDaemon, pacs: RecordingPacs) -> None:
     images = [film(f"draining-{number}") for number in range(4)]
     daemon.send(*images)
-    status, seconds = daemon.stop()
+    status, _ = daemon.stop()
     assert status == 0
-    assert seconds < 10
+    assert "did not stop in time" not in daemon.log
     with daemon.store() as store:
         assert store.jobs.list(state=JobState.RUNNING) == ()
     daemon.start()
