@@ -24,7 +24,8 @@ def require_tool(name: str) -> str:
     if found is not None:
         return found
     reason = (
-        f"{name} is not installed (Debian packages: chromium, dcmtk, dicom3tools, nodejs, orthanc)"
+        f"{name} is not installed (Debian packages: chromium, dcmtk, dicom3tools, nodejs, orthanc,"
+        " prometheus)"
     )
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
