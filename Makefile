@@ -26,7 +26,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 TRAINING_ONLY := torch torchvision pandas scikit-learn
 
 .DEFAULT_GOAL := help
-.PHONY: help ready demo serve test test-full soak lint check bench lock dist clean
+.PHONY: help ready demo serve test test-full soak lint check pictures bench lock dist clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -67,6 +67,9 @@ test-full: ready  ## run only the slow tests, which `make test` leaves out
 
 soak: ready  ## run the tests that take many minutes each
 	$(PYTEST) -m soak -s
+
+pictures: ready  ## photograph the pages for the documentation (needs Chromium)
+	$(BIN)/python -m tests.pages.pictures
 
 bench: ready  ## measure speeds; asserts no result
 	$(BIN)/python -m tests.benchmarks

@@ -10,6 +10,7 @@ from pathlib import Path
 import typer.main
 
 from daemon.cli.main import app
+from daemon.config.settings import load_config
 from dicom_io.gate.reasons import Reason
 from tests.pages.messages import collected, normal
 
@@ -107,6 +108,16 @@ def test_pages_named_in_the_code_exist() -> None:
     for path in (*product_files(), ROOT / "config.yaml"):
         for name in re.findall(r"\bdocs/[\w-]+\.md", path.read_text(encoding="utf-8")):
             assert (ROOT / name).exists(), f"{path.relative_to(ROOT)}: {name}"
+
+
+def test_examples_of_peers_are_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "connect.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == page.count("```yaml") > 3
+    for example in examples:
+        path = tmp_path / "config.yaml"
+        path.write_text(example, encoding="utf-8")
+        assert load_config(path).peers
 
 
 def test_architecture_stays_one_page() -> None:

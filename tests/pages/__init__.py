@@ -1,1 +1,1 @@
-"""Sources of the pages: the messages of the code, and the command that makes pictures."""
+"""Sources and tests of pages, and the command that makes their pictures."""
