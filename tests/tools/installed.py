@@ -23,10 +23,7 @@ def require_tool(name: str) -> str:
     found = shutil.which(name, path=os.pathsep.join(folders))
     if found is not None:
         return found
-    reason = (
-        f"{name} is not installed (Debian packages: chromium, dcmtk, dicom3tools, nodejs, orthanc,"
-        " prometheus)"
-    )
+    reason = f"{name} is not installed (.ci/run lists the Debian packages)"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
