@@ -37,7 +37,7 @@ def verify_files(path: Path) -> None:
 def read_card(path: Path) -> bytes:
     """Return the bytes of the card in folder `path`. Raises BundleError in one line."""
     if not path.is_dir():
-        raise BundleError(f"no bundle at {path}: it is a folder with {CARD_FILE}")
+        raise BundleError(f"no bundle at {path}: name a folder with {CARD_FILE}")
     return read_inside(path, CARD_FILE, LARGEST_CARD, BundleError)
 
 
@@ -46,7 +46,9 @@ def parse_card(data: bytes) -> dict[str, Any]:
     try:
         content = parse_json(data)
     except ValueError as error:
-        raise BundleError(f"the card is not JSON of this software: {error}") from error
+        raise BundleError(
+            f"the card is not JSON of this software: {error}; copy the bundle again"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else content
         raise BundleError(f"this software reads bundles of format {FORMAT!r}, not {shown(found)}")

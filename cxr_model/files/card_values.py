@@ -56,7 +56,8 @@ def _labels(labels: Any) -> None:
     if not isinstance(labels, list) or tuple(labels) != LABELS:
         found = ", ".join(map(shown, labels[:20])) if isinstance(labels, list) else shown(labels)
         raise BundleError(
-            f"the card's labels are not the 14 of NIH ChestX-ray14 in NIH order: {found}"
+            f"the card's labels are not the 14 of NIH ChestX-ray14 in NIH order: {found};"
+            " use a bundle that `cxrd model train` or `cxrd model import` made"
         )
 
 

@@ -98,7 +98,12 @@ def analyse_files(
         batch = Batch(pipeline, out, workers, rules, picture_side)
         start = time.perf_counter()
         with (
-            tqdm(total=len(files), initial=len(files) - len(remaining), unit="file") as progress,
+            tqdm(
+                total=len(files),
+                initial=len(files) - len(remaining),
+                unit="file",
+                disable=None,
+            ) as progress,
             closing(batch.run(remaining)) as rows,
         ):
             for row in rows:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from daemon.batch.csv_report import HEATMAP_FOLDER
@@ -27,7 +27,8 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
     """Write files that are complete or absent, whenever the process is killed or the power fails.
 
     All are written before the first is synced, so that the disk writes them together. A temporary
-    name is always the same, so that the next run replaces a leftover. Raises StorageError.
+    name is always the same, so that the next run replaces a leftover of a kill. Raises
+    StorageError, and leaves no temporary file then.
     """
     with ExitStack() as opened:
         written = []
@@ -36,6 +37,7 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
             with storage_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = opened.enter_context(temporary.open("wb"))
+                opened.callback(_remove, temporary)
                 file.write(data)
                 file.flush()
             written.append((path, temporary, file))
@@ -46,3 +48,8 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
     for folder in dict.fromkeys(path.parent for path, _ in files):
         with storage_errors(folder):
             sync_folder(folder)
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)

@@ -160,7 +160,8 @@ def check(as_json: JsonOption = False, config: ConfigOption = None) -> None:
 
     settings = load_config(config)
     results = []
-    valid = CheckResult("configuration", True, "valid")
+    detail = "valid" if settings.file else "no config.yaml in this folder: the defaults"
+    valid = CheckResult("configuration", True, detail)
     for result in itertools.chain((valid,), run_checks(settings)):
         results.append(result)
         if not as_json:

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Configuration file; default: ./config.yaml if there."),
+    # A file that this user cannot read is refused by `read_yaml`, in one line.
+    typer.Option(
+        "--config",
+        "-c",
+        readable=False,
+        help="Configuration file; default: ./config.yaml if there.",
+    ),
 ]
 
 

@@ -56,6 +56,12 @@ def _run(settings: "Config", roles: "list[RoleName]", say: "Callable[[str], None
     from daemon.worker.role import RoleName
 
     log = logging.getLogger("supervisor")
+    if settings.file is None:
+        log.warning(
+            "no config.yaml in this folder: the defaults are used, with the data in %s; name a file"
+            " with --config",
+            settings.data_dir,
+        )
     for warning in require_startable(settings, roles):
         log.warning("%s", warning)
 

@@ -35,7 +35,14 @@ def _checked_listen_host(value: str) -> str:
         raise ValueError(
             "is empty: 127.0.0.1 is for this machine alone, 0.0.0.0 for all its addresses"
         )
-    return value
+    return _checked_host(value)
+
+
+def _checked_host(value: str) -> str:
+    host = value.strip()
+    if "/" in host or " " in host or re.fullmatch(r"[^:]*:\d+", host):
+        raise ValueError("must be a name or an address alone: the port has its own key, port")
+    return host
 
 
 def _checked_fingerprint(value: str) -> str:
@@ -70,6 +77,7 @@ def checked_source(value: str) -> str:
 
 AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
 ListenHost = Annotated[str, AfterValidator(_checked_listen_host)]
+Host = Annotated[str, AfterValidator(_checked_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -158,7 +166,7 @@ class SyslogTransport(StrEnum):
 class SyslogConfig(KeyPair):
     """The syslog server that receives the audit trail (docs/audit.md); no host: no server."""
 
-    host: str | None = None
+    host: Host | None = None
     port: Port = 6514
     transport: SyslogTransport = SyslogTransport.TLS
     ca: Path | None = None

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from daemon.config.fields import (
     AETitle,
     Fingerprint,
+    Host,
     Port,
     Section,
     SourceName,
@@ -85,7 +86,7 @@ class PeerConfig(Section):
 
     name: str = Field(min_length=1)
     ae_title: AETitle
-    host: str | None = None
+    host: Host | None = None
     port: Port | None = None
     sends: bool = False
     receives: tuple[Product, ...] = ()

@@ -5,20 +5,17 @@ variable `CXRD_<SECTION>__<KEY>` overrides the file. An unknown key is an error 
 nearest known key: a typo must not silently become a default.
 """
 
-import os
 from datetime import date
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
 from cxr_model.predict.choices import Device, EngineName
@@ -33,7 +30,8 @@ from daemon.config.fields import (
     below,
     read_secret,
 )
-from daemon.config.files.yaml_file import explain, holds_secret, nearest, read_yaml
+from daemon.config.files.environment import ENVIRONMENT_PREFIX, check_environment, variable_of
+from daemon.config.files.yaml_file import explain, holds_secret, read_yaml
 from daemon.config.log import LogConfig
 from daemon.config.peers import PeerConfig, RulesConfig
 from daemon.config.routing import Routing, check_senders
@@ -41,7 +39,6 @@ from daemon.config.web import AccountConfig, TokenConfig, WebConfig
 from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate
 
-ENVIRONMENT_PREFIX = "CXRD_"
 DEFAULT_FILE = Path("config.yaml")
 STARTER_BUNDLE = "starter"
 
@@ -309,6 +306,16 @@ class Config(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        for port, _ in self.listener.addresses:
+            if port == self.web.port and self.listener.host == self.web.host:
+                raise ValueError(
+                    f"listener and web both listen at port {port} of {self.web.host}: set another"
+                    " web.port"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _has_one_database_url(self) -> Self:
         if self.database_url is not None and self.database_url_file is not None:
             raise ValueError("set database_url or database_url_file, not both")
@@ -383,17 +390,26 @@ def load_config(path: Path | None = None) -> Config:
     """
     if path is None and DEFAULT_FILE.is_file():
         path = DEFAULT_FILE
-    values = {} if path is None else read_yaml(path)
-    _check_environment()
+    values = {} if path is None else _without_empty_sections(read_yaml(path))
+    check_environment(Config, known_keys())
     try:
         config = Config(**values)
     except ValidationError as error:
-        place = path or "the embedded defaults"
+        place = variable_of(error.errors()) or path or "the embedded defaults"
         raise ConfigError(f"{place}: {explain(error.errors(), _keys_at)}") from None
     resolved = _resolved(config, (path.parent if path is not None else Path()).resolve())
     resolved._file = path.resolve() if path is not None else None
     resolved._file_is_secret = holds_secret(values)
     return resolved
+
+
+def _without_empty_sections(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out sections of which every key is a comment: they have their defaults."""
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None or not isinstance(getattr(Config(), name, None), Section)
+    }
 
 
 def _resolved(config: Config, base: Path) -> Config:
@@ -423,25 +439,6 @@ def known_keys() -> list[str]:
         else:
             keys.append(name)
     return keys
-
-
-def _check_environment() -> None:
-    """Raise ConfigError for an unknown variable, or one whose value is malformed."""
-    source = EnvSettingsSource(Config)
-    known = {ENVIRONMENT_PREFIX + key.replace(".", "__").upper() for key in known_keys()}
-    sections = {name.split("__")[0] for name in known}
-    for name in sorted(os.environ):
-        if not name.upper().startswith(ENVIRONMENT_PREFIX):
-            continue
-        if name.upper() not in known | sections:
-            raise ConfigError(f"environment: unknown key {name}{nearest(name.upper(), known)}")
-        source.env_vars = {name.lower(): os.environ[name]}
-        try:
-            source()
-        except SettingsError:
-            raise ConfigError(
-                f'environment: {name} must be JSON: {{"key": …}} for a section, […] for a list'
-            ) from None
 
 
 _LISTED: dict[str, type[Section]] = {

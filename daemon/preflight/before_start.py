@@ -20,12 +20,12 @@ from daemon.config.tls import destination_context, ending_soon, listener_context
 from daemon.errors import RoleFailedError
 from daemon.web.access.token_file import check_tokens
 from daemon.web.address import require_private
-from daemon.worker.board import RoleState, roles_here
+from daemon.worker.board import RoleState, addresses_in_use, roles_here
 from daemon.worker.listening import Address, addresses_of, is_taken
 from daemon.worker.role import RoleName
 from dicom_io.errors import CertificateDateError
 from dicom_io.peer.listening import listen_problem
-from storage.errors import OutOfSpaceError
+from storage.errors import OutOfSpaceError, SpoolError
 from storage.files.durable import storage_errors
 
 PORT_SECONDS = 0.5
@@ -42,11 +42,11 @@ def require_startable(config: Config, roles: Collection[RoleName]) -> list[str]:
         StorageError: a folder cannot be written.
         RoleFailedError: a port is in use, or an address cannot be listened on.
     """
-    warnings = [*readable_by_others(config), *ending_soon(config)]
     for folder in (config.data_dir, config.spool_dir):
         # A full disk is no fault of the setup: the roles wait for space.
         with contextlib.suppress(OutOfSpaceError):
             require_writable(folder)
+    warnings = [*readable_by_others(config), *ending_soon(config)]
     _require_contexts(config, roles)
     if RoleName.ANALYST in roles:
         require_engine(config.model.engine)
@@ -61,15 +61,18 @@ def require_startable(config: Config, roles: Collection[RoleName]) -> list[str]:
     return warnings
 
 
-def require_writable(path: Path) -> None:
+def require_writable(path: Path, key: str = "data_dir") -> None:
     """Write a nameless file in a folder, or in the parent in which it is to be created.
 
-    Raises StorageError if that fails.
+    `key` of the configuration names the folder. Raises OutOfSpaceError, or SpoolError.
     """
-    folder = existing(path)
-    with storage_errors(folder), tempfile.TemporaryFile(dir=folder) as file:
-        file.write(b"cxrd")
-        file.flush()
+    try:
+        folder = existing(path)
+        with storage_errors(folder), tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"cxrd")
+            file.flush()
+    except SpoolError as error:
+        raise SpoolError(f"{key} cannot be written: {error}") from error
 
 
 def existing(path: Path) -> Path:
@@ -100,6 +103,11 @@ def _require_free(config: Config, address: Address) -> None:
             if str(address) in _addresses_of_the_killed(config):
                 return  # Roles whose supervisor was killed end soon; the new role waits for them.
             if time.monotonic() > deadline:
+                if str(address) in addresses_in_use(config):
+                    raise RoleFailedError(
+                        f"cxrd already runs with the data_dir {config.data_dir} and listens at"
+                        f" {address}: stop it first; a second node needs its own data_dir and ports"
+                    )
                 raise OSError(errno.EADDRINUSE, "")
             time.sleep(0.05)
     except OSError as error:

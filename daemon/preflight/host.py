@@ -56,7 +56,7 @@ def check_stored(config: Config) -> CheckResult:
     check_store(url, config.spool_dir)
     path = sqlite_file(config)
     if path is not None and not (path.exists() and path.stat().st_size):
-        require_writable(path.parent)
+        require_writable(path.parent, "database_url")
         return CheckResult("store", True, f"`cxrd serve` creates {path}")
     with open_database(url) as database:
         with database.writing():

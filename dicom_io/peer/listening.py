@@ -2,8 +2,8 @@
 
 import errno
 
-_ANOTHER_PORT = {"listener": "choose another port", "web": "set web.port"}
-_HIGH_PORT = {"listener": "choose one above 1023", "web": "set web.port above 1023"}
+_ANOTHER_PORT = {"listener": "choose another listener.port or tls_port", "web": "set web.port"}
+_HIGH_PORT = {"listener": "choose a listener.port above 1023", "web": "set web.port above 1023"}
 
 
 def listen_problem(section: str, host: str, port: int, error: OSError) -> str:
@@ -17,4 +17,5 @@ def listen_problem(section: str, host: str, port: int, error: OSError) -> str:
         return f"port {port} on {host} is in use; {remedy}"
     if error.errno == errno.EACCES:
         return f"port {port} needs more rights than this user has; {_HIGH_PORT[section]}"
-    return f"cannot listen on {host}:{port} ({error.strerror}); check {section}.host"
+    place = f"[{host}]" if ":" in host else host
+    return f"cannot listen on {place}:{port} ({error.strerror}); check {section}.host"

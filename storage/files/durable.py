@@ -12,6 +12,13 @@ from typing import BinaryIO
 from storage.errors import OutOfSpaceError, SpoolError, StorageError
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_REMEDIES = {
+    errno.EACCES: "run cxrd as the owner of this path, or give this user the rights",
+    errno.EPERM: "run cxrd as the owner of this path, or give this user the rights",
+    errno.EROFS: "mount this file system for writing",
+    errno.ENOTDIR: "a file is where a folder must be",
+    errno.ENOENT: "is its disk mounted?",
+}
 
 
 @contextlib.contextmanager
@@ -163,5 +170,6 @@ def storage_errors(path: Path) -> Iterator[None]:
 def storage_error(error: OSError, path: Path) -> StorageError:
     """Return the StorageError for an OSError; its text names `path`."""
     if error.errno in _DISK_FULL:
-        return OutOfSpaceError(f"no space left for {path}: free some, then it is tried again")
-    return SpoolError(f"{path}: {error.strerror or error}: check its disk and permissions")
+        return OutOfSpaceError(f"no space left for {path}: free some and try again")
+    remedy = _REMEDIES.get(error.errno or 0, "check its disk and permissions")
+    return SpoolError(f"{path}: {error.strerror or error}: {remedy}")

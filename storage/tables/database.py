@@ -103,7 +103,10 @@ def _open_sqlite(url: URL, *, create: bool) -> Engine:
                 path.touch(mode=0o600)
             sync_folder(path.parent)
     elif not path.exists():
-        raise SchemaError(f"no store at {path}: start `cxrd serve` once to create it")
+        raise SchemaError(
+            f"no store at {path}: name the configuration with --config, or start `cxrd serve`"
+            " once to create it"
+        )
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **_ENGINE_OPTIONS)
     event.listen(engine, "connect", _prepare_sqlite_connection)
     event.listen(engine, "begin", _begin_sqlite_transaction)

@@ -77,6 +77,9 @@ SPOKEN = ("daemon/cli/serve.py", "daemon/supervise")
 
 MAKERS = {
     "daemon/config": (
+        "_KEYS",
+        "_PLAIN",
+        "_syntax",
         "_undecided",
         "explain",
         "nearest",
@@ -108,7 +111,7 @@ MAKERS = {
         "_store",
         "_unencodable",
     ),
-    "storage/files": ("storage_error",),
+    "storage/files": ("storage_error", "_REMEDIES"),
     "storage/tables": ("_storage_error", "_UNCLEAR"),
 }
 """The functions, classes and constants whose every text is a message or a part of one."""

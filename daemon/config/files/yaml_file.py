@@ -41,22 +41,38 @@ class _Loader(yaml.SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the keys and values of a file. Raises ConfigError, whose text quotes no value."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - a SafeLoader
+    except PermissionError:
+        raise ConfigError(
+            f"{path}: cannot be read by this user: run cxrd as its owner, or let this user read it"
+        ) from None
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({error.strerror}); name it with --config"
         ) from None
     except _RepeatedKeyError as error:
         raise ConfigError(f"{path}: {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}:{where} is not valid YAML; check its indentation") from None
+    except (UnicodeDecodeError, yaml.reader.ReaderError):
+        raise ConfigError(f"{path}: is not text in UTF-8: save it in this encoding") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {_syntax(error)}") from None
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path}: must hold keys and values, such as `listener:`")
     return values
+
+
+def _syntax(error: yaml.YAMLError) -> str:
+    """Word a mistake of YAML, which may be in the line before the one that the parser names."""
+    mark = getattr(error, "problem_mark", None)
+    line = mark.line + 1 if mark is not None else 1
+    if "'\\t'" in (getattr(error, "problem", None) or ""):
+        return f"line {line} is not valid YAML: indent it with spaces, not with a tab"
+    return (
+        f"line {line} is not valid YAML: check its indentation and the line before, and that each"
+        " key has a colon and a space after it"
+    )
 
 
 def holds_secret(values: Mapping[str, Any]) -> bool:
@@ -69,18 +85,42 @@ def holds_secret(values: Mapping[str, Any]) -> bool:
     )
 
 
+_KEYS = "must hold keys: each on its own line, indented, with a colon and a space after it"
+_PLAIN = {
+    "bool": "must be true or false",
+    "date": "must be a date, such as 2026-03-01",
+    "dict": _KEYS,
+    "float": "must be a number, without a unit",
+    "int": "must be a whole number",
+    "list": "must be a list: each item begins with `- `",
+    "missing": "is missing",
+    "model": _KEYS,
+    "string": "must be text: put the value in quotes",
+    "tuple": "must be a list: each item begins with `- `",
+}
+"""Words for the first part of an error type of pydantic."""
+_IN_PLAIN = ("Input should be", "must be")
+"""The beginning of other texts of pydantic, and its words here."""
+
+
 def explain(
     errors: list[ErrorDetails], keys_at: Callable[[tuple[int | str, ...]], list[str]]
 ) -> str:
     """Word the first mistake, never with its value; `keys_at` lists the keys of a section."""
-    # A misspelt key also causes "missing key": report the misspelling.
-    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
-    error = (unknown or errors)[0]
+    error = first_mistake(errors)
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown key {place}{nearest(place, keys_at(error['loc']))}"
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ").replace(*_IN_PLAIN)
+    if error["type"] != "value_error":
+        message = _PLAIN.get(error["type"].partition("_")[0], message)
     return f"{place}: {message}" if place else message
+
+
+def first_mistake(errors: list[ErrorDetails]) -> ErrorDetails:
+    """Return the mistake to tell: a misspelt key, which also causes a missing one, or the first."""
+    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
+    return (unknown or errors)[0]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from daemon.config.settings import ENVIRONMENT_PREFIX, Config
+from daemon.config.files.environment import ENVIRONMENT_PREFIX
+from daemon.config.settings import Config
 
 HIDDEN = "set, not shown"
 NOTHING = "not set"

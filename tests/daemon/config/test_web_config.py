@@ -68,7 +68,7 @@ PROXY = "trusted_proxies: [10.0.0.1], proxy_user_header: X-User, proxy_roles: {i
 @pytest.mark.parametrize(
     ("web", "message"),
     [
-        ("token_role: root", "web.token_role: Input should be 'metrics', 'viewer'"),
+        ("token_role: root", "web.token_role: must be 'metrics', 'viewer'"),
         (f"tokens: [{{name: a, rle: admin, token: {TOKEN}}}]", "did you mean web.tokens.0.role?"),
         ("tokens: [{name: a, role: admin}]", "'a' needs either token or token_file"),
         (
@@ -113,8 +113,8 @@ PROXY = "trusted_proxies: [10.0.0.1], proxy_user_header: X-User, proxy_roles: {i
         (PROXY.replace("ines", "'@ines'"), "'@ines' is a group, but proxy_groups_header is not"),
         (PROXY.replace("ines", "'@'"), "a group has @ before them"),
         (f"{PROXY}, proxy_groups_header: x-user", "are the same header"),
-        ("session_hours: 0", "web.session_hours: Input should be greater than 0"),
-        ("idle_minutes: -1", "web.idle_minutes: Input should be greater than 0"),
+        ("session_hours: 0", "web.session_hours: must be greater than 0"),
+        ("idle_minutes: -1", "web.idle_minutes: must be greater than 0"),
     ],
 )
 def test_mistake_is_one_line_without_a_secret(tmp_path: Path, web: str, message: str) -> None:

@@ -151,7 +151,7 @@ def test_the_port_of_a_killed_daemon_is_left_to_the_role(
         board.publish([Child(RoleName.WEB).status(config)])
         (states,) = board_folder(config).glob("*.json")
         left = states.read_bytes()
-        with pytest.raises(RoleFailedError, match="in use"):
+        with pytest.raises(RoleFailedError, match="already runs with the data_dir"):
             require_startable(config, [RoleName.WEB])
     # The supervisor was killed: its lock has gone, its states have not.
     states.write_bytes(left)
