@@ -18,12 +18,13 @@ from daemon.errors import ROOM_ERRORS, DecoderError, ModelFailedError
 from daemon.report.report_job import StudyReporter
 from daemon.worker.backoff import Backoff
 from daemon.worker.bell import Bell, BellListener, BellName, Waiter
-from daemon.worker.board import ModelInUse, publish_model
+from daemon.worker.board import ModelInUse, board_folder, publish_model
 from daemon.worker.lease import Heartbeat
 from daemon.worker.logs.redaction import unexpected
 from daemon.worker.loop import Crew, Loop, from_now, seconds_until
 from daemon.worker.memory import return_freed_memory
-from daemon.worker.role import RoleContext
+from daemon.worker.role import RoleContext, RoleName
+from daemon.worker.waits.counts import WaitCounts
 from dicom_io.report.attribute_tables import reduce_tables
 from storage.errors import (
     LeaseLostError,
@@ -207,7 +208,9 @@ def run(context: RoleContext) -> None:
     spool = Spool(config.spool_dir, create=False)
     images = BellListener(Bell.of(config, BellName.ANALYST), context.stop)
     reports = BellListener(Bell.of(config, BellName.REPORT), context.stop)
-    with Store.open(config.resolved_database_url, migrate=False) as store, images, reports:
+    waits = WaitCounts(board_folder(config), RoleName.ANALYST)
+    with Store.open(config.resolved_database_url, migrate=False) as store, images, reports, waits:
+        store.jobs.watch_claims(waits.add)
         analyst = Analyst(config, context.worker, spool, store, pipeline)
         work = {
             f"image {number}": _working(analyst, JobKind.ANALYSE, context.stop, images.waiter())

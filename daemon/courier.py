@@ -18,9 +18,11 @@ from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.deliver.purge import PeriodicPurge
 from daemon.deliver.routes import park_refused
 from daemon.worker.bell import Bell, BellListener, BellName
+from daemon.worker.board import board_folder
 from daemon.worker.loop import switch_threads_often
 from daemon.worker.memory import return_freed_memory
-from daemon.worker.role import RoleContext
+from daemon.worker.role import RoleContext, RoleName
+from daemon.worker.waits.counts import WaitCounts
 from storage.files.spool import Spool
 from storage.records import JobKind, JobState
 from storage.store import Store
@@ -59,7 +61,9 @@ def run(context: RoleContext) -> None:
     switch_threads_often()
     spool = Spool(config.spool_dir, create=False)
     bell = BellListener(Bell.of(config, BellName.COURIER), context.stop)
-    with Store.open(config.resolved_database_url, migrate=False) as store, bell:
+    waits = WaitCounts(board_folder(config), RoleName.COURIER)
+    with Store.open(config.resolved_database_url, migrate=False) as store, bell, waits:
+        store.jobs.watch_claims(waits.add)
         work = [
             DeliveryWorker(context, peer, spool, store, bell.waiter().wait).run
             for peer in config.destinations

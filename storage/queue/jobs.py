@@ -47,6 +47,11 @@ class Jobs:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._now = clock
+        self._on_claim: Callable[[Job, timedelta], object] | None = None
+
+    def watch_claims(self, on_claim: Callable[[Job, timedelta], object]) -> None:
+        """Call `on_claim` with each job that is claimed here, and the time it has been due."""
+        self._on_claim = on_claim
 
     def enqueue(
         self,
@@ -105,6 +110,9 @@ class Jobs:
         )
         with self._database.writing() as connection:
             claimed = [Job(**row) for row in connection.execute(statement).mappings()]
+        if self._on_claim is not None:
+            for job in claimed:
+                self._on_claim(job, now - job.not_before)
         return tuple(sorted(claimed, key=lambda job: (job.not_before, job.id)))
 
     def heartbeat(self, job: Job, lease: timedelta) -> bool:

@@ -8,8 +8,8 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 
 from cxr_model.findings import LABELS
 from daemon.config.settings import Config
-from daemon.web.health.metrics.histogram import Histogram
 from daemon.web.health.metrics.tally import COMMITMENT_RESULTS, Tally
+from daemon.worker.waits.histogram import Histogram
 from dicom_io.gate.reasons import Reason
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.records import JobKind, ReceiptOutcome, StudyStatus

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
@@ -13,7 +14,8 @@ from prometheus_client.core import (
 from daemon.config.settings import Config
 from daemon.version import own_version
 from daemon.web.health.checks import HealthReport, Level, Part
-from daemon.worker.board import RoleState, models_in_use
+from daemon.worker.board import RoleState, board_folder, models_in_use
+from daemon.worker.waits.counts import waits_here
 from storage.tables.upgrade import head_revision
 
 
@@ -56,6 +58,7 @@ class NodeMetrics:
             "destination",
         )
         yield from self._disk(report)
+        yield self._waits()
         yield from _roles(report)
         yield _certificates(report)
 
@@ -73,6 +76,16 @@ class NodeMetrics:
                 "engine": model.engine,
             }
             family.add_metric([model.host], values)
+        return family
+
+    def _waits(self) -> Metric:
+        family = HistogramMetricFamily(
+            "cxrd_job_wait_seconds",
+            "Time from the moment a job was due to its start by a role of this host.",
+            labels=["kind"],
+        )
+        for kind, waits in waits_here(board_folder(self._config)).items():
+            family.add_metric([kind], waits.buckets(), waits.total)
         return family
 
     def _disk(self, report: HealthReport) -> Iterator[Metric]:

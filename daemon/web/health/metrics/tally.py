@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from daemon.web.health.metrics.histogram import Histogram
+from daemon.worker.waits.histogram import Histogram
 from storage.audit.records import AuditKind, parse_subject
 from storage.records import ReceiptOutcome, StudyStatus
 

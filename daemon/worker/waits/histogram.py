@@ -21,6 +21,11 @@ class Histogram:
         self._counts[bisect_left(SECONDS, seconds)] += 1
         self.total += seconds
 
+    def add_all(self, other: "Histogram") -> None:
+        """Count the durations of another histogram, too."""
+        self._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
+        self.total += other.total
+
     def buckets(self) -> list[tuple[str, float]]:
         """Return the upper ends of the buckets with the number of durations up to each."""
         ends = [*(f"{end:g}" if end % 1 else f"{end:.1f}" for end in SECONDS), "+Inf"]

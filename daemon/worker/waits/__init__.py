@@ -1,0 +1,1 @@
+"""Waits of jobs for a worker, counted by each role and read by the web role."""
