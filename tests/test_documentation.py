@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import re
 import tokenize
 from functools import cache
@@ -110,6 +111,28 @@ def test_pages_named_in_the_code_exist() -> None:
             assert (ROOT / name).exists(), f"{path.relative_to(ROOT)}: {name}"
 
 
+def test_the_page_for_radiologists_has_the_figures_of_the_card() -> None:
+    card = json.loads((ROOT / "cxr_model" / "starter" / "card.json").read_text(encoding="utf-8"))
+    unseen = card["metrics"]["held_out"]
+    false_calls, labels = unseen["false_calls"], unseen["labels"]
+    rate, (low, high) = (false_calls[f"per_film_without_findings{end}"] for end in ("", "_95"))
+    auc = {name: figures["auc"] for name, figures in labels.items()}
+    best, worst = max(auc, key=auc.__getitem__), min(auc, key=auc.__getitem__)
+    page = (ROOT / "docs" / "reading.md").read_text(encoding="utf-8")
+    for figures in (
+        f"{unseen['images']} films of {unseen['patients']} patients",
+        f"{rate:.2f} on average (95 %: {low:.2f} to {high:.2f})",
+        f"{false_calls['share_of_films_with_a_call']:.0%} of these".replace("%", " %"),
+        "{:.2f} ({:.2f} to {:.2f})".format(unseen["mean_auc"], *unseen["mean_auc_95"]),
+        f"{best} {auc[best]:.2f}; {worst} {auc[worst]:.2f}",
+        f"Absent | {100 * (1 - labels['Effusion']['sensitivity']):.0f} of 100",
+        f"vanish | {100 * card['metrics']['stability']['half_size']['share']:.0f} of 100",
+    ):
+        assert figures in page
+    for name in labels:
+        assert name.replace("_", " ") in page
+
+
 def test_examples_of_peers_are_read(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "connect.md").read_text(encoding="utf-8")
     examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
@@ -188,7 +211,7 @@ def test_no_message_is_in_two_message_rows() -> None:
 
 
 def test_every_row_says_what_it_means_and_what_to_do() -> None:
-    table_lines = [line for line in TROUBLESHOOTING.splitlines() if line.startswith("| `")]
+    table_lines = re.findall(r"^\| `", TROUBLESHOOTING.partition("## Messages\n")[2], re.MULTILINE)
     assert len(message_rows()) == len(table_lines) > 100
     for cell, meaning, action in message_rows():
         assert len(meaning.split()) >= 3, cell
