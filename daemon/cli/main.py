@@ -17,6 +17,7 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
+from daemon.cli.node.show import show
 from daemon.cli.node.status import status
 from daemon.cli.node.store import store_app
 from daemon.cli.options import (
@@ -134,6 +135,7 @@ def main() -> None:
 
 app.command()(serve)
 app.command()(status)
+app.command()(show)
 
 
 @app.command()

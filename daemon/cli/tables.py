@@ -228,6 +228,9 @@ def _fitted(
         min(widths[place], column.least if column.least is not None else _longest_word(rows, place))
         for place, column in enumerate(columns)
     ]
+    # No heading is divided within a word.
+    titles = [[column.title for column in columns]]
+    least = [max(found, _longest_word(titles, place)) for place, found in enumerate(least)]
     surplus = sum(widths) + _GAP * (len(widths) - 1) - width
     for turn in sorted({column.yields for column in columns}):
         places = [place for place, column in enumerate(columns) if column.yields == turn]

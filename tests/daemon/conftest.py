@@ -18,6 +18,7 @@ from tests.builders.made_checks import FixedCheck
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import claim
 from tests.builders.stores.new import new_store
+from tests.daemon.cli.node.made_node import make_node
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.orthanc import Orthanc, running_orthanc
 from tests.servers.running import RunningDaemon
@@ -88,3 +89,9 @@ def parked(tmp_path: Path) -> Path:
             queue_report(store, spool, "pacs", number)
         store.jobs.fail(claim(store, JobKind.DELIVER), "status 0xA900: not wanted", None)
     return tmp_path
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    """The folder of a node that does not run, with studies; see `make_node`."""
+    return make_node(tmp_path)

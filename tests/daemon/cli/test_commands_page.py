@@ -102,7 +102,7 @@ def keys_of(document: Any) -> set[str]:
     return set()
 
 
-OF_STUDIES = {"cxrd studies list"}
+OF_STUDIES = {"cxrd studies list", "cxrd show"}
 """Commands whose documents need a store with studies."""
 
 
@@ -112,6 +112,7 @@ def documented_keys() -> dict[str, set[str]]:
         "ok`, `warning` or `failed",
         "instance` or `object",
         "ok`, `starting`, `degraded` or `failing",
+        "there`, `missing` or `deleted",
     }
     for value in values:
         table = table.replace(f"(`{value}`)", "")
@@ -163,6 +164,10 @@ def test_documents_of_studies_have_the_documented_keys(node: Path) -> None:
     held = json.loads(cxrd("studies", "list", "--json", cwd=node).stdout)
     assert keys_of(held) == expected["cxrd studies list"]
     assert [len(films) for films in held["studies"][0]["patients"]] == [1, 1]
+    shown = json.loads(cxrd("show", "1.2.3", "--json", cwd=node).stdout)
+    # The document of a study is that of the interface for programs.
+    assert shown.pop("study")
+    assert keys_of(shown) | {"study"} == expected["cxrd show"]
 
 
 def test_completion_completes_a_command(tmp_path: Path) -> None:

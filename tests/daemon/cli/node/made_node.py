@@ -4,8 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from cxr_model.finding_text import NOT_CALIBRATED
 from storage.files.spool import Spool
 from storage.records import AnalysisRecord, Delivery, JobKind, StudyStatus
@@ -17,17 +15,16 @@ HELD = "1.2.9"
 HOSTILE = "PAT\x1b[2J\u202e山田"
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Path:
-    """A reported study with a refused film and a parked delivery, and a study in doubt."""
+def make_node(folder: Path) -> Path:
+    """Fill a folder: a study with a refused film and a parked delivery, and one in doubt."""
     peers = [
         {"name": "hospital", "ae_title": "MODALITY", "sends": True},
         {"name": "pacs", "ae_title": "PACS", "host": HOST, "port": 4242, "receives": ["report"]},
     ]
     ports = {"listener": {"port": free_port()}, "web": {"port": free_port()}}
-    (tmp_path / "config.yaml").write_text(json.dumps({"peers": peers, **ports}))
-    spool = Spool(tmp_path / "data" / "spool")
-    with Store.open(f"sqlite:///{tmp_path / 'data' / 'cxrd.sqlite'}", migrate=True) as store:
+    (folder / "config.yaml").write_text(json.dumps({"peers": peers, **ports}))
+    spool = Spool(folder / "data" / "spool")
+    with Store.open(f"sqlite:///{folder / 'data' / 'cxrd.sqlite'}", migrate=True) as store:
         _report_a_study(store, spool)
         for uid, patient in (("1.2.9.1", "A"), ("1.2.9.2", "B")):
             film = new_instance(uid, uid, study_instance_uid=HELD, patient_id=patient)
@@ -36,7 +33,7 @@ def node(tmp_path: Path) -> Path:
         store.results.record_report(
             claim(store, JobKind.REPORT), StudyStatus.REPORTED, "", [made_object("2.25.9")], []
         )
-    return tmp_path
+    return folder
 
 
 def _report_a_study(store: Store, spool: Spool) -> None:
