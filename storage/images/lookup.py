@@ -32,6 +32,7 @@ from storage.records import (
     StudyResults,
 )
 from storage.tables.conditions import has_later_revision, of_study
+from storage.tables.database import parameter
 from storage.tables.schema import findings, instances, jobs, objects, studies
 
 _WRITERS_TIMEOUT_SECONDS = 5
@@ -191,16 +192,8 @@ def _count_pending(connection: Connection, condition: ColumnElement[bool]) -> in
 
 def is_analysed_further(connection: Connection, key: StudyKey) -> bool:
     """Return True if an analysis of an image of the study is queued or running."""
-    query = (
-        select(instances.c.id)
-        .join(
-            jobs,
-            (jobs.c.kind == JobKind.ANALYSE) & (jobs.c.subject == cast(instances.c.id, Text)),
-        )
-        .where(of_study(instances, key), jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]))
-        .limit(1)
-    )
-    return connection.scalar(query) is not None
+    named = {"source": key.source, "uid": key.study_instance_uid}
+    return connection.scalar(_ANALYSED_FURTHER, named) is not None
 
 
 def _load_objects(
@@ -252,3 +245,18 @@ def _await_writers(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SET LOCAL lock_timeout = '{_WRITERS_TIMEOUT_SECONDS}s'"))
         connection.execute(text("LOCK TABLE instances, objects IN SHARE MODE"))
+
+
+_ANALYSED_FURTHER = (
+    select(instances.c.id)
+    .join(
+        jobs,
+        and_(jobs.c.kind == JobKind.ANALYSE, jobs.c.subject == cast(instances.c.id, Text)),
+    )
+    .where(
+        instances.c.source == parameter(instances.c.source, "source"),
+        instances.c.study_instance_uid == parameter(instances.c.study_instance_uid, "uid"),
+        jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]),
+    )
+    .limit(1)
+)

@@ -27,7 +27,7 @@ from storage.records import (
     ReceiptOutcome,
     StudyKey,
 )
-from storage.summaries.keep import NewFilm, add_films
+from storage.summaries.counting import NewFilm, add_films
 from storage.tables.database import Database, insert_of, parameter
 from storage.tables.schema import instances
 
@@ -114,10 +114,12 @@ def _record(
     instance, study = reception.instance, reception.study
     known, receipt = _add(connection, instance, now)
     subject = str(receipt.instance_id)
+    is_queued = True
     if known is None or known.reason in reception.retried or _awaits_first_analysis(known):
         enqueue(connection, JobKind.ANALYSE, subject, now=now, not_before=now)
     else:
-        reopen(connection, JobKind.ANALYSE, subject, now=now, ended=(JobState.PARKED,))
+        ended = (JobState.PARKED,)
+        is_queued = reopen(connection, JobKind.ANALYSE, subject, now=now, ended=ended)
     is_new = receipt.outcome is ReceiptOutcome.NEW
     is_held = False
     if receipt.outcome is not ReceiptOutcome.DUPLICATE:
@@ -128,7 +130,7 @@ def _record(
             is_held = any(hold is not None for hold in holds)
     if is_new and not is_held:
         changes.films.append(NewFilm(receipt.instance_id, instance))
-    else:
+    elif is_queued or receipt.outcome is not ReceiptOutcome.DUPLICATE:
         changes.studies |= {study, *left}
     changes.entries.append(_audit_entry(instance, receipt, reception.host))
     return receipt

@@ -7,9 +7,9 @@ or neither. A worker that lost its lease gets LeaseLostError and records no resu
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import select, update
 
-from storage.audit.records import AuditEntry, AuditKind, subject_of
+from storage.audit.records import AuditEntry, AuditKind
 from storage.audit.trail import append, append_all
 from storage.commitment.requests import enqueue_commitment
 from storage.errors import StudyChangedError, UnknownRecordError
@@ -18,7 +18,6 @@ from storage.images.doubt import find_hold
 from storage.images.holds import hold_study
 from storage.images.lookup import (
     find_study,
-    is_analysed_further,
     load_instance,
     load_object,
     load_study,
@@ -26,15 +25,16 @@ from storage.images.lookup import (
 from storage.images.rejections import apply_rejection, lock_rejected
 from storage.images.result_rows import (
     delivery_entry,
+    end_analysis,
+    leave_objects,
     record_findings,
     record_objects,
     record_result,
+    summarise_result,
 )
 from storage.queue.jobs import parked_entry
 from storage.queue.transitions import (
-    advance,
     lock_study,
-    reopen,
     settle,
     was_touched,
 )
@@ -44,7 +44,6 @@ from storage.records import (
     Instance,
     InstanceState,
     Job,
-    JobKind,
     JobState,
     ObjectRecord,
     PendingDelivery,
@@ -57,7 +56,7 @@ from storage.records import (
 from storage.summaries.keep import summarise
 from storage.tables.conditions import of_study
 from storage.tables.database import Database
-from storage.tables.schema import deliveries, findings, heat_maps, instances, objects
+from storage.tables.schema import deliveries, heat_maps, instances
 
 
 class Results:
@@ -145,7 +144,7 @@ class Results:
         """
         now = self._now()
         with self._database.writing() as connection:
-            key, subject = _end_analysis(
+            ended = end_analysis(
                 connection,
                 job,
                 instance_id,
@@ -161,13 +160,12 @@ class Results:
                 model_sha256=analysis.model_sha256,
             )
             record_findings(connection, instance_id, analysis.findings)
-            # Objects of an earlier analysis stay for their deliveries, without their instance.
-            connection.execute(
-                update(objects).where(objects.c.instance_id == instance_id).values(instance_id=None)
-            )
+            if not ended.is_first:
+                leave_objects(connection, instance_id)
             record_objects(connection, analysis.objects, now)
-            summarise(connection, [key])
-            append(connection, _analysis_entry(job, subject, analysis), now)
+            called = [(one.label, one.probability) for one in analysis.findings if one.present]
+            summarise_result(connection, instance_id, ended, positives=called)
+            append(connection, _analysis_entry(job, ended.subject, analysis), now)
 
     def record_refusal(
         self,
@@ -181,7 +179,7 @@ class Results:
         """Record that an instance is not analysed, with the reason. Raises LeaseLostError."""
         now = self._now()
         with self._database.writing() as connection:
-            key, subject = _end_analysis(
+            ended = end_analysis(
                 connection,
                 job,
                 instance_id,
@@ -199,10 +197,10 @@ class Results:
             entry = AuditEntry(
                 AuditKind.INSTANCE_NOT_ANALYSED,
                 actor=job.worker or "",
-                subject=subject,
+                subject=ended.subject,
                 detail=str(reason),
             )
-            summarise(connection, [key])
+            summarise_result(connection, instance_id, ended, reason=str(reason))
             append(connection, entry, now)
 
     def record_rejection(
@@ -222,7 +220,7 @@ class Results:
         now = self._now()
         with self._database.writing() as connection:
             affected = lock_rejected(connection, instance_id, rejection)
-            key, note = _end_analysis(
+            ended = end_analysis(
                 connection,
                 job,
                 instance_id,
@@ -242,10 +240,10 @@ class Results:
             entry = AuditEntry(
                 AuditKind.INSTANCES_REJECTED,
                 actor=job.worker or "",
-                subject=note,
+                subject=ended.subject,
                 detail=f"{detail}; {marked} of them here",
             )
-            summarise(connection, [key, *affected])
+            summarise(connection, [ended.study, *affected])
             append_all(connection, (*entries, entry), now)
         return marked
 
@@ -329,68 +327,6 @@ class Results:
             if commit_after is not None:
                 enqueue_commitment(connection, job, now, now + commit_after)
             append(connection, delivery_entry(connection, job, dimse_status, sop_class_uid), now)
-
-
-def _end_analysis(
-    connection: Connection,
-    job: Job,
-    instance_id: int,
-    now: datetime,
-    quiet_time: timedelta | None,
-    **values: object,
-) -> tuple[StudyKey, str]:
-    """Settle the job, set the result of its instance, and reopen the report of the study.
-
-    Returns the study, and the instance's subject for the audit trail.
-    """
-    place = connection.execute(
-        select(instances.c.source, instances.c.study_instance_uid).where(
-            instances.c.id == instance_id
-        )
-    ).one_or_none()
-    if place is not None:
-        lock_study(connection, StudyKey(*place))
-    settle(connection, job, JobState.DONE, now=now)
-    row = connection.execute(
-        update(instances)
-        .where(instances.c.id == instance_id)
-        .values(**values)
-        .returning(
-            instances.c.source,
-            instances.c.study_instance_uid,
-            instances.c.sop_instance_uid,
-            instances.c.sop_class_uid,
-            instances.c.revision,
-        )
-    ).one_or_none()
-    if row is None:
-        raise UnknownRecordError(f"there is no instance {instance_id} in the store")
-    for table in (findings, heat_maps):
-        connection.execute(delete(table).where(table.c.instance_id == instance_id))
-    # A running report may have read the study before this change.
-    started = (JobState.RUNNING, JobState.DONE, JobState.PARKED)
-    key = StudyKey(row.source, row.study_instance_uid)
-    reopen(connection, JobKind.REPORT, key.subject, now=now, ended=started)
-    if quiet_time is not None and not is_analysed_further(connection, key):
-        due = max(now, _last_received(connection, key) + quiet_time)
-        advance(connection, JobKind.REPORT, key.subject, now=now, due=due)
-    return key, subject_of(
-        study=row.study_instance_uid,
-        source=row.source,
-        instance=row.sop_instance_uid,
-        sop_class=row.sop_class_uid,
-        revision=row.revision,
-    )
-
-
-def _last_received(connection: Connection, key: StudyKey) -> datetime:
-    """Return when an image of the study came last, for the first time or again."""
-    again = func.coalesce(instances.c.received_again_at, instances.c.received_at)
-    query = select(func.max(instances.c.received_at), func.max(again))
-    moments: tuple[datetime, datetime] = tuple(
-        connection.execute(query.where(of_study(instances, key))).one()
-    )
-    return max(moments)
 
 
 def _analysis_entry(job: Job, instance: str, analysis: AnalysisRecord) -> AuditEntry:

@@ -105,31 +105,21 @@ def reopen(
     *,
     now: datetime,
     ended: Collection[JobState],
-) -> None:
-    """Touch a job in one of the states `ended`; leave a job in another state.
+) -> bool:
+    """Touch a job in one of the states `ended`, and return True; leave a job in another state.
 
     A running job that was touched with a later `not_before`, such as the end of the quiet time,
     keeps that time.
     """
     named = {"job_kind": kind, "name": subject, "now": now, "ended": tuple(ended)}
-    connection.execute(_REOPEN, named)
+    return connection.execute(_REOPEN, named).rowcount > 0
 
 
 def advance(
     connection: Connection, kind: JobKind, subject: str, *, now: datetime, due: datetime
 ) -> None:
     """Make a queued job due at `due` if it would be due later; leave a job that waits to retry."""
-    connection.execute(
-        update(jobs)
-        .where(
-            jobs.c.kind == kind,
-            jobs.c.subject == subject,
-            jobs.c.state == JobState.QUEUED,
-            jobs.c.attempts == 0,
-            jobs.c.not_before > due,
-        )
-        .values(not_before=due, updated_at=now)
-    )
+    connection.execute(_ADVANCE, {"job_kind": kind, "name": subject, "now": now, "due": due})
 
 
 def settle(
@@ -203,6 +193,20 @@ def _touched(now: ColumnElement[datetime], not_before: ColumnElement[datetime]) 
     }
 
 
+_ADVANCE = (
+    update(jobs)
+    .where(
+        jobs.c.kind == parameter(jobs.c.kind, "job_kind"),
+        jobs.c.subject == _NAME,
+        jobs.c.state == JobState.QUEUED,
+        jobs.c.attempts == 0,
+        jobs.c.not_before > parameter(jobs.c.not_before, "due"),
+    )
+    .values(
+        not_before=parameter(jobs.c.not_before, "due"),
+        updated_at=parameter(jobs.c.updated_at, "now"),
+    )
+)
 _REOPEN = (
     update(jobs)
     .where(

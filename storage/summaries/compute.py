@@ -33,7 +33,7 @@ from storage.records import (
 )
 from storage.status import ImageMark
 from storage.summaries.folding import folded, folded_name
-from storage.summaries.records import StudySummary, as_json, joined, lines
+from storage.summaries.records import StudySummary, as_json, joined, lines, ranked
 from storage.tables.conditions import has_later_revision
 from storage.tables.schema import (
     deliveries,
@@ -98,9 +98,8 @@ def _summary(
 ) -> StudySummary:
     here = [film for film in films if not film.is_replaced and film.set_aside_at is None]
     last = films[-1]
-    ranked = sorted(found, key=lambda one: (-one[1], one[0]))
     state = _state(here, work)
-    reasons = [film.reason for film in here if film.state == InstanceState.NOT_ANALYSED]
+    reasons = {film.reason for film in here if film.state == InstanceState.NOT_ANALYSED}
     hold = [work.detail.partition(":")[0]] if state is StudyState.HELD else []
     return StudySummary(
         patient_id=last.patient_id,
@@ -116,8 +115,8 @@ def _summary(
         first_received_at=min(film.received_at for film in films),
         last_received_at=max(film.received_at for film in films),
         state=state,
-        reasons=as_json([*hold, *dict.fromkeys(reason for reason in reasons if reason)]),
-        positives=as_json([[label, round(value, 6)] for label, value in ranked]),
+        reasons=as_json([*hold, *sorted(reason for reason in reasons if reason)]),
+        positives=as_json(ranked(found)),
         mark=_mark(films, here, state),
         patient_key=lines([folded(film.patient_id) for film in films]),
         name_key=lines([folded_name(film.patient_name or "") for film in films]),

@@ -1,7 +1,7 @@
 """The value objects of the list of studies."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -53,6 +53,12 @@ def joined(values: Sequence[str]) -> str:
 def lines(values: Sequence[str]) -> str:
     """Return the distinct folded values of all films as the lines of a key."""
     return SEPARATOR.join(dict.fromkeys(value for value in values if value))
+
+
+def ranked(found: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Return findings as a cell has them, the most probable first, with six decimal places."""
+    rounded = [(label, round(probability, 6)) for label, probability in found]
+    return sorted(rounded, key=lambda one: (-one[1], one[0]))
 
 
 def as_json(values: Sequence[object]) -> str:
