@@ -17,7 +17,7 @@ DAYS = 397
 def commands(name: str) -> str:
     """Return the shell commands that the page shows under this name."""
     text = PAGE.read_text(encoding="utf-8")
-    found = re.search(rf"<!-- run: {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
+    found = re.search(rf"<!-- run: {name} -->\n *```sh\n(.*?)```", text, re.DOTALL)
     assert found, f"docs/tls.md has no commands {name}"
     return found[1]
 

@@ -68,6 +68,25 @@ def test_the_commands_of_the_page_make_usable_certificates(tmp_path: Path) -> No
         assert file.stat().st_mode & 0o077 == 0, file.name
 
 
+def test_the_commands_of_the_page_look_at_a_certificate_and_renew_it(
+    pki: Authority, strangers: Authority, tmp_path: Path
+) -> None:
+    run(tmp_path, f"cp '{pki.folder}'/* . && cp '{strangers.ca}' new-ca.pem")
+    shown = run(tmp_path, commands("inspect"))
+    assert "cxrd.pem: OK" in shown
+    assert "IP Address:127.0.0.1" in shown
+    assert "TLS Web Client Authentication" in shown
+    digests = shown.splitlines()[-2:]
+    assert digests[0] == digests[1]
+    issue = commands("ca").partition("\n\n")[2]
+    run(tmp_path, issue + commands("renew") + commands("two-cas"))
+    renewed = Credentials(tmp_path / "cxrd-2.pem", tmp_path / "cxrd-2.key")
+    assert examine(renewed).sha256 != examine(pki.of("cxrd")).sha256
+    assert len(client_context(tmp_path / "both-cas.pem", renewed).get_ca_certs()) == 2
+    run(tmp_path, commands("pkcs12"))
+    assert (tmp_path / "pacs.p12").stat().st_size > 0
+
+
 def unusable_credentials(pki: Authority, tmp_path: Path) -> dict[str, Callable[[], Credentials]]:
     """Return functions that make unusable credentials, by their fault."""
 
