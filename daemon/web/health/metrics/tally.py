@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from daemon.worker.waits.histogram import Histogram
 from storage.audit.records import AuditKind, parse_subject
@@ -33,6 +33,8 @@ _PRESENT = re.compile(r"(?:^|; )([A-Za-z_ -]+) \d\S* \(")
 _QUEUES_A_REPORT = frozenset(ReceiptOutcome) - {ReceiptOutcome.DUPLICATE}
 _QUEUES_AN_ANALYSIS = frozenset({ReceiptOutcome.NEW, ReceiptOutcome.REVISION})
 _ENDED = frozenset(StudyStatus) - {StudyStatus.HELD}
+
+Waiting = TypeVar("Waiting", str, list[str])
 
 Row = Sequence[Any]
 """(number, recorded_at, kind, outcome, actor, subject, detail)"""
@@ -66,7 +68,7 @@ class Tally:
         self.delivery: dict[str, Histogram] = {}
         self._known = frozenset(known)
         self._names: dict[str, set[str]] = {}
-        self._films: dict[str, str] = {}
+        self._films: dict[str, list[str]] = {}
         self._studies: dict[str, str] = {}
         self._by_hand: set[str] = set()
 
@@ -86,7 +88,7 @@ class Tally:
                 case AuditKind.INSTANCE_ANALYSED:
                     self._analysed(at, subject, detail)
                 case AuditKind.INSTANCE_NOT_ANALYSED:
-                    self._films.pop(_film(parse_subject(subject)), None)
+                    self._end_wait(subject)
                     self.counts["films_not_analysed", self._name("reason", detail)] += 1
                 case AuditKind.STUDY_REPORTED:
                     self._reported(at, subject, detail.partition(",")[0])
@@ -116,17 +118,29 @@ class Tally:
         self.counts["films_received", *named] += 1
         names = parse_subject(subject)
         if outcome in _QUEUES_AN_ANALYSIS:
-            _wait(self._films, _film(names), at)
+            # Revisions of one film may wait at the same time; they are analysed in their order.
+            _wait(self._films, _film(names), [*self._films.get(_film(names), ()), at])
         if outcome in _QUEUES_A_REPORT:
             _wait(self._studies, _study(names), at)
 
     def _analysed(self, at: str, subject: str, detail: str) -> None:
         self.counts["films_analysed",] += 1
-        received = self._films.pop(_film(parse_subject(subject)), None)
+        received = self._end_wait(subject)
         if received is not None:
             self.analysis.add(_seconds(received, at))
         for label in _PRESENT.findall(detail.partition("; model ")[0]):
             self.counts["findings_present", self._name("finding", label)] += 1
+
+    def _end_wait(self, subject: str) -> str | None:
+        """Return when the film was received that has its first result now; else None."""
+        film = _film(parse_subject(subject))
+        waiting = self._films.get(film)
+        if not waiting:
+            return None
+        received = waiting.pop(0)
+        if not waiting:
+            del self._films[film]
+        return received
 
     def _reported(self, at: str, subject: str, status: str) -> None:
         self.counts["studies_reported", self._name("status", status)] += 1
@@ -196,7 +210,8 @@ class Tally:
                 str(name): Histogram.of_plain(one) for name, one in plain["delivery"].items()
             }
             names = {str(label): set(found) for label, found in plain["names"].items()}
-            films, studies = dict(plain["films"]), dict(plain["studies"])
+            films = {str(name): list(waiting) for name, waiting in plain["films"].items()}
+            studies = dict(plain["studies"])
             by_hand = set(plain["by_hand"])
         except (KeyError, TypeError, ValueError, AttributeError):
             return False
@@ -223,9 +238,9 @@ def _seconds(begin: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
-def _wait(waiting: dict[str, str], name: str, at: str) -> None:
-    """Note the time from which a film or a study waits; the last counts."""
+def _wait(waiting: dict[str, Waiting], name: str, since: Waiting) -> None:
+    """Note the time from which a film or a study waits, as the newest that does."""
     waiting.pop(name, None)
-    waiting[name] = at
+    waiting[name] = since
     if len(waiting) > MOST_WAITING:
         del waiting[next(iter(waiting))]

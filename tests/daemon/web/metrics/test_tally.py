@@ -96,6 +96,16 @@ def test_a_day_in_the_life_of_a_study_is_timed(store: Store, clock: Clock) -> No
     assert tally.counts["objects_delivered", "pacs", "0xB000"] == 1
 
 
+def test_each_revision_of_a_film_is_timed(store: Store, clock: Clock) -> None:
+    for content in ("pixels", "other pixels"):
+        store.record_instance(new_instance("1.2.3.1", content), 0)
+        clock.advance(10)
+    analyse(store, clock())
+    clock.advance(1)
+    analyse(store, clock())
+    assert times(tally_of(store).analysis.plain()) == (2, 20.0 + 11.0)
+
+
 def test_what_an_operator_repeats_is_counted_and_not_timed(store: Store, clock: Clock) -> None:
     receive(store, "1.2.3.1")
     analyse(store, clock())
