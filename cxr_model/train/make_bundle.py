@@ -17,6 +17,7 @@ from cxr_model.calibrate.prevalence import before_shift, target_prevalence
 from cxr_model.data.predictions import Predictions
 from cxr_model.data.split import Split
 from cxr_model.evaluate.card_metrics import card_metrics, headline
+from cxr_model.evaluate.metrics import measure_reliability
 from cxr_model.evaluate.score_network import score
 from cxr_model.evaluate.unseen import (
     CROSS_VALIDATED,
@@ -25,6 +26,7 @@ from cxr_model.evaluate.unseen import (
     slope_of,
     slope_record,
 )
+from cxr_model.files.reliability_file import Reliability
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle, round_weights
 from cxr_model.predict.card import Card, timestamp
@@ -45,8 +47,11 @@ def make_bundle(
     config: TrainingConfig,
     provenance: Mapping[str, Any],
     now: datetime,
-) -> Bundle:
-    """Calibrate and choose thresholds on the validation patients, measure on the held-out ones."""
+) -> tuple[Bundle, Reliability]:
+    """Calibrate and choose thresholds on the validation patients, measure on the held-out ones.
+
+    Returns the bundle, and the points of its reliability diagrams on the held-out patients.
+    """
     # Calibration and metrics must be those of the rounded weights on disk.
     round_weights(network)
     size, workers = config.batch_size, config.workers
@@ -95,4 +100,5 @@ def make_bundle(
             "held_out": card_metrics(*before_shift(unseen, chosen.thresholds, calibration.shifts)),
         },
     )
-    return Bundle.build(network.cpu(), card)
+    reliability = measure_reliability(unseen, calibration.shifts, "held_out")
+    return Bundle.build(network.cpu(), card), reliability

@@ -19,6 +19,7 @@ from cxr_model.data.patients import PatientSet, recorded_sets
 from cxr_model.data.split import Split, patient_split, positives
 from cxr_model.errors import DataError, PatientOverlapError, TrainingError
 from cxr_model.evaluate.score_films import held_out_films
+from cxr_model.files.reliability_file import write_reliability
 from cxr_model.files.weights import DENSENET_121, Blocks
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.network import DenseNet121
@@ -96,8 +97,9 @@ def train(
     )
     trained = trainer.run()
     provenance = _provenance(config, start, teachers, data, trainer)
-    bundle = make_bundle(trained, spec, data.split, config, provenance, now())
+    bundle, reliability = make_bundle(trained, spec, data.split, config, provenance, now())
     bundle.save(config.out)
+    write_reliability(config.out, bundle.sha256, reliability)
     return bundle
 
 

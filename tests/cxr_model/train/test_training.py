@@ -18,6 +18,7 @@ from cxr_model.data.chestxray14 import load_labels
 from cxr_model.data.image_file import read_image
 from cxr_model.errors import BundleError, DataError, PatientOverlapError, TrainingError
 from cxr_model.evaluate.score_films import held_out_films
+from cxr_model.files.reliability_file import read_reliability
 from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from cxr_model.predict.choices import Device
@@ -92,6 +93,19 @@ def test_the_metrics_are_those_of_the_held_out_patients(trained: TrainingConfig)
     effusion = held_out["labels"]["Effusion"]
     assert effusion["auc_95"][0] <= effusion["auc"] <= effusion["auc_95"][1]
     assert held_out["labels"]["Hernia"]["auc"] is None
+
+
+def test_the_reliability_is_that_of_the_held_out_patients(trained: TrainingConfig) -> None:
+    held_out = load(trained.out).card.metrics["held_out"]
+    found = read_reliability(trained.out, load(trained.out).sha256)
+    assert found is not None
+    assert (found.part, found.films, found.patients) == (
+        "held_out",
+        held_out["images"],
+        held_out["patients"],
+    )
+    for label, bins in found.labels.items():
+        assert sum(one.films for one in bins) in (0, found.films), label
 
 
 def test_thresholds_keep_the_budget_on_validation_and_are_measured_on_held_out_patients(
