@@ -110,10 +110,11 @@ ROOMS = {
         "courier": "config worker audit deliver commitment",
         "supervise": "errors config worker audit",
         "preflight": "errors config worker audit analyse web",
+        "setup": "errors shipped version config worker preflight",
         "demo": "errors config",
         "cli": (
             "errors version config worker audit words analyse deliver actions web batch "
-            "supervise preflight demo"
+            "supervise preflight setup demo"
         ),
         "__main__": "cli",
     },

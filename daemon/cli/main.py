@@ -17,6 +17,7 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
+from daemon.cli.init.command import init
 from daemon.cli.node.show import show
 from daemon.cli.node.status import status
 from daemon.cli.node.store import store_app
@@ -133,6 +134,7 @@ def main() -> None:
         sys.exit(1)
 
 
+app.command()(init)
 app.command()(serve)
 app.command()(status)
 app.command()(show)

@@ -59,7 +59,7 @@ def _run(settings: "Config", roles: "list[RoleName]", say: "Callable[[str], None
     if settings.file is None:
         log.warning(
             "no config.yaml in this folder: the defaults are used, with the data in %s; name a file"
-            " with --config",
+            " with --config, or write one with `cxrd init`",
             settings.data_dir,
         )
     for warning in require_startable(settings, roles):

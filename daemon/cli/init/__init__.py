@@ -1,0 +1,1 @@
+"""`cxrd init`: questions or options, then a configuration."""
