@@ -5,6 +5,8 @@ two packages of one name into one folder without a word, and Python imports the 
 So the check imports none of the packages, and lies in a package whose name no other has.
 """
 
+from __future__ import annotations  # an older Python reads this file, too
+
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,14 +15,27 @@ HOME = Path(__file__).resolve().parents[1]
 PACKAGES = ("daemon", "storage", "dicom_io", "cxr_model")
 
 
+OLDEST = (3, 11)
+
+
 def main() -> None:
-    """Run a command, or name the package that is in the way."""
-    problem = conflict()
+    """Run a command, or name what is in the way: an old Python, or another package."""
+    problem = too_old(sys.version_info[:2]) or conflict()
     if problem:
         sys.exit(f"cxrd: {problem}")
     from daemon.__main__ import main as run
 
     run()
+
+
+def too_old(version: tuple[int, ...]) -> str:
+    """Return the reason that this Python cannot run cxrd; empty if it can."""
+    if version >= OLDEST:
+        return ""
+    return (
+        f"this is Python {'.'.join(map(str, version))}, and cxrd needs"
+        f" {'.'.join(map(str, OLDEST))} or newer: make its environment with it (python3.11 -m venv)"
+    )
 
 
 def conflict() -> str:

@@ -69,7 +69,18 @@ class SyslogConnection:
         self._name = f"syslog server {config.host}:{config.port} ({config.transport})"
         try:
             self._socket = self._open()
-        except (OSError, ValueError, CertificateError) as error:
+        except TimeoutError as error:
+            raise SyslogError(
+                f"{self._name} gave no answer within {timeout_seconds:g} s: check syslog.host, port"
+                " and transport, and the firewall between"
+            ) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise SyslogError(
+                f"{self._name} cannot be reached ({reason}): check syslog.host, port and transport,"
+                " that it runs, and the firewall between"
+            ) from error
+        except CertificateError as error:
             raise SyslogError(f"{self._name} cannot be reached: {error}") from error
 
     def __enter__(self) -> Self:

@@ -17,7 +17,8 @@ _REMEDIES = {
     errno.EPERM: "run cxrd as the owner of this path, or give this user the rights",
     errno.EROFS: "mount this file system for writing",
     errno.ENOTDIR: "a file is where a folder must be",
-    errno.ENOENT: "is its disk mounted?",
+    errno.EISDIR: "name a file in it",
+    errno.ENOENT: "make its folder, or mount its disk",
 }
 
 

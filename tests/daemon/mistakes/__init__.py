@@ -1,0 +1,1 @@
+"""Typical mistakes of an installation, each with the line that names it."""
