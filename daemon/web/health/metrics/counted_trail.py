@@ -49,6 +49,8 @@ class CountedTrail:
 
         Returns False while a long trail is counted for the first time. Raises StorageError.
         """
+        if self._catching_up.locked() and not self._is_complete:
+            return False
         with self._lock:
             is_at_end = self._count_page()
             if self._is_complete and self._tally is not None:
