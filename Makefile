@@ -7,10 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Two test processes share two cores; more threads in each would only compete. The many processes
-# that tests start read the compiled modules, also where the environment keeps Python from writing them.
+# Three test processes share two cores, because tests wait for a third of their time; more threads in
+# each would only compete. The many processes that tests start read the compiled modules, also where
+# the environment keeps Python from writing them.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
-IN_PARALLEL := --numprocesses 2 --dist worksteal
+IN_PARALLEL := --numprocesses 3 --dist worksteal
 
 # pip reads further indexes from PIP_EXTRA_INDEX_URL: a newer torch there would bring CUDA back.
 ifneq ($(TORCH_INDEX),)

@@ -14,6 +14,7 @@ NEEDS = {
         "tests.faults.site",
         "tests.servers.role",
         "tests.servers.running.RunningDaemon",
+        "tests.servers.running.SpawningDaemon",
         "tests.servers.website",
     },
     "network": {

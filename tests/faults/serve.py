@@ -4,10 +4,11 @@ Its processes import this module first, so that they have points, too. With FORK
 forked from a process with all imports done: a start takes 0.1 s instead of several seconds.
 """
 
-import multiprocessing
+import contextlib
 import os
 
 from tests.faults.points import FORKS, install, role
+from tests.servers.forking import forked_roles
 
 install()
 
@@ -28,17 +29,8 @@ def _shorten_waits() -> None:
 _shorten_waits()
 
 
-def _fork_roles() -> None:
-    from daemon.supervise import child
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["daemon.analyst", "daemon.listener", "daemon.courier"])
-    child.SPAWN = context  # type: ignore[assignment]
-
-
 if __name__ == "__main__":
     from daemon.cli.main import main
 
-    if FORKS in os.environ:
-        _fork_roles()
-    main()
+    with forked_roles() if FORKS in os.environ else contextlib.nullcontext():
+        main()

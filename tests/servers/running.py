@@ -22,9 +22,12 @@ from tests.tools.waiting import wait_until
 
 
 class RunningDaemon:
-    """`cxrd serve` with a configuration of its own; a context manager."""
+    """`cxrd serve` with a configuration of its own; a context manager.
 
-    module = "daemon"
+    Its roles are forked, which halves the work of a start: see `tests.servers.forking`.
+    """
+
+    module = "tests.servers.forking"
     options: tuple[str, ...] = ()
 
     def __init__(
@@ -139,3 +142,9 @@ class RunningDaemon:
         """Run another `cxrd` command with the same configuration."""
         command = cxrd_process if arguments[0] == "serve" else cxrd
         return command(*arguments, "--config", str(self.config), cwd=self.config.parent)
+
+
+class SpawningDaemon(RunningDaemon):
+    """`cxrd serve` as its users start it: each role is a process started anew."""
+
+    module = "daemon"

@@ -14,7 +14,7 @@ import yaml
 
 from tests.benchmarks.setting import PeerMissingError
 from tests.servers.orthanc import running_orthanc
-from tests.servers.running import RunningDaemon
+from tests.servers.running import SpawningDaemon
 from tests.tools.ports import HOST, PACS, SENDER, free_port
 from tests.tools.waiting import wait_until
 
@@ -82,7 +82,7 @@ def orthanc(folder: Path) -> Iterator[int]:
         yield server.dicom_port
 
 
-class Serve(RunningDaemon):
+class Serve(SpawningDaemon):
     """`cxrd serve` as users run it: the starter bundle and all defaults but addresses."""
 
     def __init__(

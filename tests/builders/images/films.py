@@ -28,7 +28,7 @@ def chest_values(rows: int = 200, columns: int = 160, bits: int = 12) -> NDArray
 
     Every row carries a ramp besides, so that many different values occur.
     """
-    y, x = np.mgrid[0:rows, 0:columns]
+    y, x = np.ogrid[0:rows, 0:columns]
     y, x = y / rows, x / columns
     field = 0.75 - 0.5 * (np.hypot((x - 0.28) / 0.16, (y - 0.47) / 0.27) < 1)
     field -= 0.5 * (np.hypot((x - 0.72) / 0.16, (y - 0.47) / 0.27) < 1)

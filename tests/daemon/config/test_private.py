@@ -30,7 +30,7 @@ from dicom_io.send.sender import echo
 from storage.records import InstanceState, JobKind, JobState
 from tests.builders.images.films import film
 from tests.servers.dicom.storage_node import store_raw
-from tests.servers.running import RunningDaemon
+from tests.servers.running import RunningDaemon, SpawningDaemon
 from tests.servers.website import Site
 from tests.tools.cli import cxrd, cxrd_process
 from tests.tools.ports import HOST, NODE, PACS, SENDER
@@ -164,7 +164,7 @@ class Run:
 def run(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("private")
     with pacs_that_names_patients() as port:
-        daemon = RunningDaemon(folder / "node", bundle, port, _peers(port))
+        daemon = SpawningDaemon(folder / "node", bundle, port, _peers(port))
         umask = os.umask(0)
         try:
             with daemon:

@@ -16,7 +16,7 @@ from dicom_io.send.sender import echo
 from storage.records import StudyStatus
 from tests.builders.images.films import film
 from tests.servers.dicom.pacs import RecordingPacs
-from tests.servers.running import RunningDaemon
+from tests.servers.running import RunningDaemon, SpawningDaemon
 from tests.servers.watching import children_of
 from tests.tools.ports import HOST
 from tests.tools.waiting import wait_until
@@ -37,7 +37,7 @@ def daemon(
     """One daemon for all tests of this file; each test has its own studies."""
     # Three associations of one study must follow each other within the quiet time.
     changes = {"study": {"quiet_seconds": 2.0}}
-    with RunningDaemon(tmp_path_factory.mktemp("node"), bundle, pacs.port, changes) as running:
+    with SpawningDaemon(tmp_path_factory.mktemp("node"), bundle, pacs.port, changes) as running:
         yield running
 
 
