@@ -213,6 +213,8 @@ def test_a_start_without_a_configuration_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daemon.supervise.supervisor.Supervisor.run", lambda *_: None)
+    # It would stay in this process.
+    monkeypatch.setattr("daemon.worker.logs.setup.log_uncaught", lambda _: None)
     variables = {"CXRD_LISTENER__PORT": str(free_port()), "CXRD_WEB__PORT": str(free_port())}
     done = cxrd("serve", cwd=tmp_path, variables=variables)
     assert (done.returncode, done.stdout) == (0, "")

@@ -16,7 +16,7 @@ from daemon.supervise.left_work import films_in_work, left_in_queue
 from daemon.supervise.supervisor import Supervisor
 from daemon.worker.role import RoleName
 from storage.records import JobKind
-from storage.store import Store
+from tests.builders.stores.new import new_store
 from tests.servers.watching import children_of
 from tests.tools.clock import Clock
 from tests.tools.ports import free_port
@@ -68,8 +68,7 @@ def test_a_closed_terminal_stops_the_daemon() -> None:
 
 def test_what_is_left_is_said_by_kind(tmp_path: Path) -> None:
     clock, lease = Clock(), datetime.timedelta(seconds=60)
-    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
-    with Store.open(url, clock=clock, migrate=True) as store:
+    with new_store(tmp_path / "store.sqlite", clock=clock) as store:
         assert left_in_queue(store) == "nothing is left to do"
         for subject in ("1", "2", "3"):
             store.jobs.enqueue(JobKind.ANALYSE, subject)
