@@ -105,6 +105,14 @@ def test_links_lead_to_existing_files_and_headings() -> None:
             assert not anchor or anchor in anchors(file), f"{page.name}: {target}"
 
 
+def test_pictures_are_shown_and_small() -> None:
+    pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    for picture in (ROOT / "docs" / "images").iterdir():
+        assert f"images/{picture.name})" in text, picture.name
+        assert picture.stat().st_size <= 300_000, picture.name
+
+
 def test_pages_named_in_the_code_exist() -> None:
     for path in (*product_files(), ROOT / "config.yaml"):
         for name in re.findall(r"\bdocs/[\w-]+\.md", path.read_text(encoding="utf-8")):

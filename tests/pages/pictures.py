@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import yaml
 from PIL import Image
 from playwright.sync_api import Page
@@ -82,10 +83,12 @@ def _shot(page: Page, height: int) -> Image.Image:
 
 
 def _heatmap(loop: Loop) -> Image.Image:
-    """Return a heatmap of the first film as the archive got it."""
+    """Return the heatmap of the first film with the most red, as the archive got it."""
     of_study = {uid for uid, study in loop.pacs.studies.items() if study == loop.study}
-    heatmap = min(path for path in loop.pacs.of("OT") if path.stem in of_study)
-    picture = Image.fromarray(read_dataset(heatmap).pixel_array)
+    files = (path for path in loop.pacs.of("OT") if path.stem in of_study)
+    heatmaps = [read_dataset(path).pixel_array.astype(int) for path in sorted(files)]
+    reddest = max(heatmaps, key=lambda pixels: (pixels[..., 0] - pixels[..., 1]).clip(0).sum())
+    picture = Image.fromarray(reddest.astype(np.uint8))
     picture.thumbnail((HEATMAP_SIDE, HEATMAP_SIDE))
     return picture
 
