@@ -1,5 +1,6 @@
 """The store: one object for everything the daemon keeps in its database."""
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,17 +95,23 @@ class Store:
 
     @classmethod
     def open(
-        cls, database_url: str, *, clock: Callable[[], datetime] = utc_now, migrate: bool
+        cls,
+        database_url: str,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        migrate: bool,
+        progress: Callable[[int, int], object] = lambda _done, _total: None,
     ) -> Self:
         """Open the store at `sqlite:///PATH` or `postgresql://…`.
 
         With `migrate` the store is created or upgraded first. Without it the store must have the
-        tables of this version. Raises SchemaError, StoreUnavailableError or another StorageError.
+        tables of this version. `progress` gets the studies that an upgrade has listed anew, and the
+        number of all. Raises SchemaError, StoreUnavailableError or another StorageError.
         """
         database = Database(open_engine(database_url, create=migrate))
         try:
             if migrate:
-                upgrade.migrate(database, fill=keep.fill)
+                upgrade.migrate(database, fill=functools.partial(keep.fill, progress=progress))
             else:
                 upgrade.require_current(database)
         except BaseException:

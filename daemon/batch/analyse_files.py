@@ -12,8 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.decoder_pool import DEFAULT_LIMITS, DecoderLimits
 from daemon.batch.batch import Batch
@@ -71,13 +69,15 @@ def analyse_files(
     labels: Path | None = None,
     now: datetime.datetime,
     echo: Callable[[str], None],
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> Summary:
-    """Analyse the files at `paths` into folder `out`, with a progress bar on stderr.
+    """Analyse the files at `paths` into folder `out`.
 
     `identifiers` adds those of patient and study to the report. `limits` apply to reading one
     image, and `rules` to every film. `workers` and `picture_side` are those of `Batch`. `labels` is
     a table of `read_outcomes`, by which the dashboard measures the films. `echo` receives a line
-    for every file that is not analysed. Raises DataError for an unusable table, UsageError for
+    for every file that is not analysed, `progress` the numbers of files that are done and that this
+    run has to do. Raises DataError for an unusable table, UsageError for
     unusable paths or an unusable folder, ModelError for an unusable bundle, ModelFailedError if the
     model's output for a film is not a result, and StorageError if the disk stops the run; rows
     written before are kept.
@@ -97,21 +97,12 @@ def analyse_files(
         remaining = [file for file in files if not report.holds(file.image_id)]
         batch = Batch(pipeline, out, workers, rules, picture_side)
         start = time.perf_counter()
-        with (
-            tqdm(
-                total=len(files),
-                initial=len(files) - len(remaining),
-                unit="file",
-                disable=None,
-            ) as progress,
-            closing(batch.run(remaining)) as rows,
-        ):
-            for row in rows:
+        with closing(batch.run(remaining)) as rows:
+            for done, row in enumerate(rows, 1):
                 report.append(row)
-                progress.update()
+                progress(done, len(remaining))
                 if row.reason is not None:
-                    with tqdm.external_write_mode():
-                        echo(one_line(f"{row.image_id}: not analysed: {row.reason}: {row.detail}"))
+                    echo(one_line(f"{row.image_id}: not analysed: {row.reason}: {row.detail}"))
         elapsed = time.perf_counter() - start
         states = Counter(report.state(file.image_id) for file in files)
         overview = Overview.of((row for row, _ in read_rows(report.path)), out)

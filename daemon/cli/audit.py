@@ -13,8 +13,8 @@ from daemon.cli.options import (
     UntilOption,
     load_config,
     print_json,
-    progress_bar,
 )
+from daemon.cli.progress import progress_bar
 from daemon.errors import UsageError
 
 audit_app = typer.Typer()
@@ -40,7 +40,7 @@ def audit_verify(
         raise UsageError(f"--head: {error}") from None
     with (
         Store.open(load_config(config).resolved_database_url, migrate=False) as store,
-        progress_bar(store.audit.count(), "row") as progress,
+        progress_bar(store.audit.count(), "row", "verifying") as progress,
     ):
         found = store.audit.verify(noted, progress, usable_cores())
     if as_json:
@@ -74,7 +74,7 @@ def audit_export(
     settings = load_config(config)
     with (
         Store.open(settings.resolved_database_url, migrate=False) as store,
-        progress_bar(store.audit.count(since, until), "row") as progress,
+        progress_bar(store.audit.count(since, until), "row", "exporting") as progress,
     ):
         if form is TrailFormat.CSV:
             written = export_csv(store, out, since, until, progress, usable_cores())

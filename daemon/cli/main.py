@@ -9,9 +9,10 @@ import importlib
 import itertools
 import os
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.main
@@ -28,13 +29,16 @@ from daemon.cli.options import (
     UntilOption,
     load_config,
     print_json,
-    progress_bar,
 )
+from daemon.cli.progress import echo_beside, progress_bar, progress_of, waiting
 from daemon.cli.serve import serve
 from daemon.cli.tables import print_text
 from daemon.errors import ROOM_ERRORS, UsageError
 from daemon.worker.core_dumps import forbid_core_dumps
 from dicom_io.gate.rules import PictureRule, Rules
+
+if TYPE_CHECKING:
+    from daemon.preflight.result import CheckResult
 
 _GROUPS = {
     "jobs": "The queue and its parked jobs.",
@@ -166,7 +170,8 @@ def check(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     results = []
     detail = "valid" if settings.file else "no config.yaml in this folder: the defaults"
     valid = CheckResult("configuration", True, detail)
-    for result in itertools.chain((valid,), run_checks(settings)):
+    checks = itertools.chain((valid,), run_checks(settings))
+    while (result := _next_check(checks)) is not None:
         results.append(result)
         if not as_json:
             print_text(f"{result.word:<7} {result.name}: {result.detail}", 8)
@@ -178,6 +183,11 @@ def check(as_json: JsonOption = False, config: ConfigOption = None) -> None:
         print_json({"ok": not failed, "checks": lines})
     if failed:
         raise UsageError(f"{failed} check(s) failed; see above")
+
+
+def _next_check(checks: "Iterator[CheckResult]") -> "CheckResult | None":
+    with waiting("checking"):
+        return next(checks, None)
 
 
 @app.command()
@@ -231,19 +241,21 @@ def analyse(
     from daemon.batch.analyse_files import analyse_files
 
     settings = load_config(config)
-    summary = analyse_files(
-        paths,
-        out,
-        settings.model,
-        identifiers=not no_identifiers,
-        limits=DecoderLimits.of(settings.analyst),
-        rules=Rules(picture_check=picture_check),
-        workers=workers or None,
-        picture_side=picture_max_side or None,
-        labels=labels,
-        now=datetime.datetime.now(datetime.UTC),
-        echo=lambda line: typer.echo(line, err=True),
-    )
+    with progress_of("file", "analysing") as progress:
+        summary = analyse_files(
+            paths,
+            out,
+            settings.model,
+            identifiers=not no_identifiers,
+            limits=DecoderLimits.of(settings.analyst),
+            rules=Rules(picture_check=picture_check),
+            workers=workers or None,
+            picture_side=picture_max_side or None,
+            labels=labels,
+            now=datetime.datetime.now(datetime.UTC),
+            echo=echo_beside,
+            progress=progress,
+        )
     if summary.work:
         typer.echo(summary.work, err=True)
     typer.echo(str(summary))
@@ -290,7 +302,7 @@ def export(
             study_instance_uid=study,
             state=InstanceState(status) if status else None,
         )
-        with progress_bar(store.export.count(rows), "row") as progress:
+        with progress_bar(store.export.count(rows), "row", "exporting") as progress:
             write = functools.partial(
                 store.export.write_csv, out, LABELS, rows, progress, usable_cores()
             )

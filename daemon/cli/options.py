@@ -1,9 +1,8 @@
 """Options that several commands share."""
 
-import contextlib
 import datetime
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,15 +49,6 @@ def load_config(path: Path | None) -> "Config":
     from daemon.config.settings import load_config as load
 
     return load(path)
-
-
-@contextlib.contextmanager
-def progress_bar(total: int, unit: str) -> Iterator[Callable[[int], object]]:
-    """Show a progress bar on stderr if it is a terminal; yield the function that advances it."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit=unit, disable=None) as progress:
-        yield progress.update
 
 
 def print_json(document: Mapping[str, object]) -> None:

@@ -26,8 +26,34 @@ from storage.store import Store
 from storage.upkeep.integrity import check_store
 
 log = logging.getLogger("supervisor")
+LISTING_SECONDS = 10.0
 RECLAIM_SECONDS = 5.0
 """The time between searches for expired leases, of any worker on any machine."""
+
+
+class _ListingLog:
+    """Logs how far the upgrade of an earlier store is, every LISTING_SECONDS."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._now = monotonic
+        self._began = self._next = monotonic()
+
+    def reached(self, done: int, total: int) -> None:
+        """Log the number of studies that are done if it is time for it."""
+        now = self._now()
+        if now < self._next:
+            return
+        self._next = now + LISTING_SECONDS
+        if not done:
+            log.info("the store is upgraded: %d study(ies) are listed anew", total)
+            return
+        left = (now - self._began) / done * (total - done)
+        log.info(
+            "the store is upgraded: %d of %d study(ies) are listed, about %.0f s are left",
+            done,
+            total,
+            left,
+        )
 
 
 class SupervisedStore:
@@ -64,7 +90,8 @@ class SupervisedStore:
         """
         if not check_store(config.resolved_database_url, config.spool_dir):
             log.warning("the store is too large to be checked at each start: use `cxrd verify`")
-        with Store.open(config.resolved_database_url, migrate=True) as store:
+        listed = _ListingLog(monotonic).reached
+        with Store.open(config.resolved_database_url, migrate=True, progress=listed) as store:
             store.integrity.require_spool(config.spool_dir)
             make_spool(config.spool_dir)
             _adopt_sources(config, store)

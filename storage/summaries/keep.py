@@ -5,7 +5,7 @@ study at once both count. A transaction calls this once, after its other stateme
 adds to the audit trail, and takes the rows in one order: no two transactions wait for each other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -44,14 +44,23 @@ def summarise_unparked(connection: Connection, study_instance_uid: str) -> None:
     summarise(connection, [StudyKey(source, study_instance_uid) for source in sources])
 
 
-def fill(connection: Connection) -> None:
-    """Write the rows of all studies: the tables are those of a version without this list."""
+def fill(
+    connection: Connection,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
+) -> None:
+    """Write the rows of all studies: the tables are those of a version without this list.
+
+    `progress` gets the number of studies that are done, and that of all.
+    """
     keys = connection.execute(
         select(instances.c.source, instances.c.study_instance_uid).group_by(
             instances.c.source, instances.c.study_instance_uid
         )
     ).all()
-    summarise(connection, (StudyKey(*key) for key in keys))
+    for start in range(0, len(keys), STUDIES_AT_ONCE):
+        progress(start, len(keys))
+        some = keys[start : start + STUDIES_AT_ONCE]
+        summarise(connection, (StudyKey(*key) for key in some))
 
 
 def in_order(keys: Iterable[StudyKey]) -> list[StudyKey]:

@@ -18,7 +18,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,9 @@ WAIT_SECONDS = 60.0
 """Time limit for the wait for another backup or a purge."""
 _FORMAT = 1
 
+Progress = Callable[[int, int], object]
+"""It gets the bytes that are done, and those of all files."""
+
 _SUMMARY, _SUMS, _SPOOL = "backup.json", "SHA256SUMS", "spool"
 
 _SQLITE_COPY, _POSTGRESQL_COPY = "store.sqlite", "store.pgdump"
@@ -54,6 +57,7 @@ class _NamedFile:
     owner: str
     path: str
     sha256: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def back_up(
     now: datetime,
     *,
     wait_seconds: float = WAIT_SECONDS,
+    progress: Progress = lambda _done, _total: None,
 ) -> tuple[Path, BackupSummary]:
     """Make a backup in a new folder below `into`; return the folder and a summary.
 
@@ -97,17 +102,17 @@ def back_up(
             hold_lock(into / _LOCK, wait_seconds),
             _complete_folder(target) as folder,
         ):
-            summary = _fill(folder, database, spool, _latest(into), now)
+            summary = _fill(folder, database, spool, _latest(into), now, progress)
     return target, summary
 
 
 def _named_files(connection: Connection) -> list[_NamedFile]:
     """Return every file that a row names, without purged files."""
     return [
-        _NamedFile(f"{name} {row.id}", row.spool_path, row.sha256)
+        _NamedFile(f"{name} {row.id}", row.spool_path, row.sha256, row.size)
         for name, table in (("instance", instances), ("object", objects))
         for row in connection.execute(
-            select(table.c.id, table.c.spool_path, table.c.sha256)
+            select(table.c.id, table.c.spool_path, table.c.sha256, table.c.size)
             .where(table.c.purged_at.is_(None))
             .order_by(table.c.id)
         )
@@ -137,7 +142,12 @@ def _complete_folder(target: Path) -> Iterator[Path]:
 
 
 def _fill(
-    folder: Path, database: Database, spool: Spool, previous: Path | None, now: datetime
+    folder: Path,
+    database: Database,
+    spool: Spool,
+    previous: Path | None,
+    now: datetime,
+    progress: Progress,
 ) -> BackupSummary:
     with database.reading() as connection:
         named = _named_files(connection)
@@ -149,7 +159,10 @@ def _fill(
     (folder / _SPOOL).mkdir(mode=0o700)
     _write(folder / _SPOOL / MARKER_NAME, MARKER_TEXT.decode())
     damaged, linked = [], 0
+    done, total = 0, sum(file.size for file in named)
     for file in named:
+        progress(done, total)
+        done += file.size
         name = f"{_SPOOL}/{file.path}"
         target = folder / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -284,7 +297,9 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def check_backup(folder: Path) -> tuple[int, tuple[str, ...]]:
+def check_backup(
+    folder: Path, progress: Progress = lambda _done, _total: None
+) -> tuple[int, tuple[str, ...]]:
     """Check every file of a backup by its digest, and the rows of a SQLite store in it.
 
     Returns the number of intact files, and a line for each fault. Raises IntegrityError if the
@@ -305,7 +320,11 @@ def check_backup(folder: Path) -> tuple[int, tuple[str, ...]]:
                 f"{_SUMS} lists {listed} file(s), of {files} and the store: it was altered"
             )
         good = 0
+        sizes = {name: _size(folder / name) for name in sums}
+        done, total = 0, sum(sizes.values())
         for name, sha256 in sums.items():
+            progress(done, total)
+            done += sizes[name]
             fault = _fault(folder / name, sha256)
             good += fault is None
             wrong += [f"{fault}: {name}"] if fault else []
@@ -325,6 +344,13 @@ def _read_sums(folder: Path) -> dict[str, str]:
 
 def _incomplete(folder: Path) -> IntegrityError:
     return IntegrityError(f"{folder} is not a whole backup: use another one")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _fault(path: Path, sha256: str) -> str | None:

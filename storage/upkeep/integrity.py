@@ -7,12 +7,12 @@ the rest of it. These checks only read.
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import inspect, select
+from sqlalchemy import func, inspect, select
 
 from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
 from storage.files.durable import storage_errors
@@ -164,20 +164,43 @@ class Integrity:
                 f"without these files, make an empty file {MARKER_NAME} in that folder"
             )
 
-    def faults(self, spool: Spool, *, read: bool) -> Iterator[Fault]:
+    def faults(
+        self,
+        spool: Spool,
+        *,
+        read: bool,
+        progress: Callable[[int, int], object] = lambda _done, _total: None,
+    ) -> Iterator[Fault]:
         """Yield a fault for each missing or altered file.
 
         With `read` files are compared by their digest, otherwise by their size. Rows are read in
-        pages, so that a slow caller keeps no transaction open. Raises SpoolUnavailableError.
+        pages, so that a slow caller keeps no transaction open. `progress` gets the bytes that are
+        done, and those of all files. Raises SpoolUnavailableError.
         """
+        done, total = 0, self._bytes()
         for owner, table in (("instance", instances), ("object", objects)):
             last = 0
             while rows := self._page(table, last):
                 for row in rows:
+                    progress(done, total)
+                    done += row.size
                     problem = _problem(spool, row, read=read)
                     if problem is not None and self._names_file(table, row):
                         yield Fault(owner, row.id, problem)
                 last = rows[-1].id
+
+    def _bytes(self) -> int:
+        """Return the size of all files that rows name."""
+        with self._database.reading() as connection:
+            return sum(
+                connection.scalar(
+                    select(func.coalesce(func.sum(table.c.size), 0)).where(
+                        table.c.purged_at.is_(None)
+                    )
+                )
+                or 0
+                for table in (instances, objects)
+            )
 
     def _page(self, table: Any, after: int) -> list[Any]:
         query = (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
+from daemon.cli.progress import beside_bars, progress_bar, progress_of, waiting
 from daemon.cli.tables import Column, print_table, print_text
 from daemon.errors import UsageError
 
@@ -53,7 +54,12 @@ def purge(
             return
         store.integrity.require_spool(settings.spool_dir)
         spool = Spool(settings.spool_dir, create=False)
-        purged = list(purge_studies(settings, store, spool, current_user()))
+        old = sum(study.hold is None for study in old_studies(settings, store))
+        purged = []
+        with progress_bar(old, "study", "purging") as progress:
+            for study in purge_studies(settings, store, spool, current_user()):
+                purged.append(study)
+                progress(1)
     megabytes = sum(study.size for study in purged) / 2**20
     typer.echo(f"{len(purged)} study(ies) are purged, {megabytes:.1f} MB freed")
 
@@ -101,7 +107,8 @@ def backup(
 def _verify_backup(folder: Path) -> None:
     from storage.upkeep.backup import check_backup
 
-    intact, faults = check_backup(folder)
+    with progress_of("B", "checking the backup") as progress:
+        intact, faults = check_backup(folder, progress)
     for fault in faults:
         print_text(fault)
     if faults:
@@ -124,13 +131,15 @@ def _make_backup(into: Path, config: Path | None) -> None:
         record(detail=f"begun, to {into}")
         try:
             store.integrity.require_spool(settings.spool_dir)
-            folder, made = back_up(
-                settings.resolved_database_url,
-                Spool(settings.spool_dir, create=False),
-                into,
-                settings.maintenance_lock,
-                datetime.datetime.now(datetime.UTC),
-            )
+            with progress_of("B", "backing up") as progress:
+                folder, made = back_up(
+                    settings.resolved_database_url,
+                    Spool(settings.spool_dir, create=False),
+                    into,
+                    settings.maintenance_lock,
+                    datetime.datetime.now(datetime.UTC),
+                    progress=progress,
+                )
         except StorageError as error:
             # On a full disk this row may fail, too; the error of the backup is the one to show.
             with contextlib.suppress(StorageError):
@@ -165,15 +174,18 @@ def verify(
     from storage.upkeep.integrity import check_store
 
     settings = load_config(config)
-    check_store(settings.resolved_database_url, settings.spool_dir, None)
+    with waiting("checking the store"):
+        check_store(settings.resolved_database_url, settings.spool_dir, None)
     faults = []
     with Store.open(settings.resolved_database_url, migrate=False) as store:
         store.integrity.require_spool(settings.spool_dir)
         spool = Spool(settings.spool_dir, create=False)
-        for fault in store.integrity.faults(spool, read=not quick):
-            faults.append(fault)
-            if not as_json:
-                print_text(str(fault))
+        with progress_of("B", "verifying") as progress:
+            for fault in store.integrity.faults(spool, read=not quick, progress=progress):
+                faults.append(fault)
+                if not as_json:
+                    with beside_bars():
+                        print_text(str(fault))
     if as_json:
         print_json({"ok": not faults, "faults": [dataclasses.asdict(fault) for fault in faults]})
     if faults:
