@@ -37,7 +37,7 @@ FIXTURES = {
 }
 """Fixtures of a conftest that need a marker."""
 
-COMMANDS = re.compile(r'(?:"-m",\s+"daemon",|cxrd_process\()\s*"(?:serve|demo)"')
+COMMANDS = re.compile(r'(?:"-m",\s+"daemon",|cxrd_process\(|\(installed,)\s*"(?:serve|demo)"')
 """Starts of the daemon as a process."""
 
 MODULES = sorted((ROOT / "tests").rglob("test_*.py"))
