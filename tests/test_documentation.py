@@ -213,7 +213,7 @@ def test_each_message_of_the_page_is_in_the_source() -> None:
     assert not stale, "\n".join(["the source has no longer, correct their rows:", *stale])
 
 
-def test_no_message_is_in_two_message_rows() -> None:
+def test_no_message_is_in_two_rows() -> None:
     texts = documented_messages()
     assert sorted(text for text in set(texts) if texts.count(text) > 1) == []
 
