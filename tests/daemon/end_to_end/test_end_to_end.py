@@ -9,11 +9,12 @@ import pytest
 
 from cxr_model.findings import LABELS
 from daemon.worker.role import ANALYST_NICENESS, RoleName
+from daemon.worker.waits.counts import waits_here
 from dicom_io.phantom import PhantomView
 from dicom_io.read.header import read_dataset, read_header
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import echo
-from storage.records import StudyStatus
+from storage.records import JobKind, StudyStatus
 from tests.builders.images.films import film
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.running import RunningDaemon, SpawningDaemon
@@ -86,6 +87,21 @@ def test_film_comes_back_as_report_and_heatmaps(
     )
     assert row["report_sop_instance_uid"] == study.reports[0].sop_instance_uid
     assert row["deliveries"].startswith("pacs=delivered")
+
+
+def test_analyst_and_courier_count_the_waits_of_their_jobs(
+    daemon: RunningDaemon, pacs: RecordingPacs
+) -> None:
+    image = film("waits")
+    daemon.send(image)
+    wait_until(lambda: len(pacs.reports_of(study_of(image))) == 1, "one report")
+    kinds = (JobKind.ANALYSE, JobKind.REPORT, JobKind.DELIVER)
+
+    def are_counted() -> bool:
+        waits = waits_here(daemon.data / "run")
+        return all(waits[kind].buckets()[-1][1] > 0 for kind in kinds)
+
+    wait_until(are_counted, "the waits")
 
 
 @pytest.mark.slow
