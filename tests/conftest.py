@@ -1,4 +1,15 @@
-"""Fixtures every test folder shares."""
+"""Fixtures every test folder shares.
+
+Every change waits for the tests, so their time is kept: `make test` takes at most 7 minutes on two
+cores, `make test-full` at most 10. `--durations=40` of pytest names the tests that take longest,
+and `time` before the command says what they use of the processors. To keep the time:
+
+- A new store is `tests.builders.stores.new.new_store`; only a test of the migrations runs them.
+- `RunningDaemon` costs 5 s of a processor for each start: tests of one file share a daemon where
+  each has studies of its own, and a command runs in the process of the test (`tests.tools.cli`).
+- A test waits for an event by `wait_until`, never for a time. A long limit costs nothing.
+- What repeats a kind of case is `slow`, and one case of each kind is not.
+"""
 
 import os
 from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
 
 from tests.tools.installed import require_tool
 
@@ -18,6 +18,10 @@ SCREENSHOTS = os.environ.get("SCREENSHOT_FOLDER")
 
 SCHEMES = ("light", "dark")
 WIDTHS = {"wide": 1280, "narrow": 380}
+
+_LOOK_MILLISECONDS = 20
+_QUIET_LOOKS = 5
+"""Looks at the requests, one after another, that find none unanswered."""
 
 
 @dataclass
@@ -31,14 +35,24 @@ class Visit:
     base: str
     expected: set[int] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    _unanswered: set[Request] = field(default_factory=set)
 
     def open(self, path: str) -> Page:
         """Open a path of the site, and wait until its requests are answered."""
-        self.page.goto(f"{self.base}{path.lstrip('/')}", wait_until="networkidle")
+        self._unanswered.clear()
+        self.page.goto(f"{self.base}{path.lstrip('/')}")
+        # Playwright's own wait for an idle network takes half a second after the last request.
+        quiet_looks = 0
+        while quiet_looks < _QUIET_LOOKS:
+            self.page.wait_for_timeout(_LOOK_MILLISECONDS)
+            quiet_looks = 0 if self._unanswered else quiet_looks + 1
         return self.page
 
     def watch(self) -> None:
-        """Record errors from now on."""
+        """Record errors and requests from now on."""
+        self.page.on("request", lambda request: self._unanswered.add(request))
+        self.page.on("requestfinished", lambda request: self._unanswered.discard(request))
+        self.page.on("requestfailed", lambda request: self._unanswered.discard(request))
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
         self.page.on("response", self._on_response)
