@@ -145,15 +145,20 @@ def ringing(config: Config) -> Callable[[Receipt], None]:
 
 def _log_rejection(rejection: Rejection) -> None:
     if not rejection.calling_ae_title:
-        log.warning("connection from %s is refused: %s", rejection.host, rejection)
+        log.warning(
+            "connection from %(host)s is refused: %(reason)s",
+            {"host": rejection.host, "reason": rejection},
+        )
         return
     log.warning(
-        "association from %s as %r to %r is %s: %s",
-        rejection.host,
-        rejection.calling_ae_title,
-        rejection.called_ae_title,
-        "rejected" if isinstance(rejection.reason, RejectReason) else "cut short",
-        rejection,
+        "association from %(host)s as %(calling)r to %(called)r is %(end)s: %(reason)s",
+        {
+            "host": rejection.host,
+            "calling": rejection.calling_ae_title,
+            "called": rejection.called_ae_title,
+            "end": "rejected" if isinstance(rejection.reason, RejectReason) else "cut short",
+            "reason": rejection,
+        },
     )
 
 

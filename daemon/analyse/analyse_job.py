@@ -82,21 +82,23 @@ class ImageAnalyser:
             return
         if isinstance(outcome, Refusal):
             self._refuse(job, instance, outcome)
-            log.info("instance %d is not analysed: %s", instance.id, outcome.reason)
+            values = {"instance": instance.id, "reason": outcome.reason}
+            log.info("instance %(instance)d is not analysed: %(reason)s", values)
             return
         self._headers.keep(instance, mark, data)
         with written_objects(self._spool, outcome.objects, instance) as records:
             analysis = self._record(outcome, analysed_at, records)
             self._store.results.record_analysis(job, instance.id, analysis, self._quiet_time)
-        found = len(outcome.prediction.present)
-        log.info("instance %d is analysed: %d finding(s)", instance.id, found)
+        found = {"instance": instance.id, "findings": len(outcome.prediction.present)}
+        log.info("instance %(instance)d is analysed: %(findings)d finding(s)", found)
 
     def give_up(self, job: Job, reason: str) -> None:
         """Record that the analysis failed at every attempt."""
         instance = self._store.results.instance(int(job.subject))
         self._refuse(job, instance, Refusal(Reason.ANALYSIS_FAILED, reason))
         log.error(
-            "instance %d is given up after %d attempt(s): %s", instance.id, job.attempts, reason
+            "instance %(instance)d is given up after %(attempts)d attempt(s): %(reason)s",
+            {"instance": instance.id, "attempts": job.attempts, "reason": reason},
         )
 
     def _reject(

@@ -178,7 +178,15 @@ class DeliveryWorker:
                 if self._commit_after is not None:
                     self._bell.ring()
                 changed = " under another UID" if result.coerced_uid else ""
-                log.info("%s: %s %d delivered%s", self._name, delivery.object.kind, job.id, changed)
+                log.info(
+                    "%(destination)s: %(object)s %(job)d delivered%(under)s",
+                    {
+                        "destination": self._name,
+                        "object": delivery.object.kind,
+                        "job": job.id,
+                        "under": changed,
+                    },
+                )
             case Disposition.RETRY if result.is_unmatched and job.attempts >= self.max_unmatched:
                 self._queue.park(job, result.detail)
             case Disposition.RETRY if result.status is None:

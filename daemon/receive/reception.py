@@ -63,12 +63,15 @@ class Reception:
             return StoreStatus.OUT_OF_RESOURCES
         self._on_queued(receipt)
         log.info(
-            "instance %d from %s: %s, revision %d, %d bytes",
-            receipt.instance_id,
-            received.calling_ae_title,
-            receipt.outcome,
-            receipt.revision,
-            len(received.data),
+            "instance %(instance)d from %(peer)s: %(outcome)s, revision %(revision)d,"
+            " %(bytes)d bytes",
+            {
+                "instance": receipt.instance_id,
+                "peer": received.calling_ae_title,
+                "outcome": receipt.outcome,
+                "revision": receipt.revision,
+                "bytes": len(received.data),
+            },
         )
         return StoreStatus.SUCCESS
 

@@ -92,7 +92,10 @@ class StudyReporter:
     def give_up(self, job: Job, reason: str) -> None:
         """Park the job after it failed at every attempt."""
         self._store.jobs.fail(job, reason, None, audited=redact(reason))
-        log.error("job %d is given up after %d attempt(s): %s", job.id, job.attempts, reason)
+        log.error(
+            "job %(job)d is given up after %(attempts)d attempt(s): %(reason)s",
+            {"job": job.id, "attempts": job.attempts, "reason": reason},
+        )
 
     def _report_readable_images(self, job: Job, study: StudyResults) -> None:
         """Report the images whose files can be read.
@@ -176,7 +179,10 @@ class StudyReporter:
         if hold is not None:
             log.error("job %d is parked, and nothing of its study leaves: %s", job.id, hold.reason)
             return
-        log.info("job %d: the study is %s; %d delivery(ies)", job.id, status, len(deliveries))
+        log.info(
+            "job %(job)d: the study is %(status)s; %(deliveries)d delivery(ies)",
+            {"job": job.id, "status": status, "deliveries": len(deliveries)},
+        )
 
     def _deliveries(
         self, source: str, reports: Sequence[ObjectRecord], analysed: Sequence[Instance]

@@ -251,7 +251,10 @@ class Supervisor:
             child.restart_at = math.inf
         else:
             wait = self._restart.seconds(child.failures)
-            log.error("%s stopped: %s; restarting in %.1f s", child.role, reason, wait)
+            log.error(
+                "%(child)s stopped: %(reason)s; restarting in %(seconds).1f s",
+                {"child": child.role, "reason": reason, "seconds": wait},
+            )
             child.restart_at = self._monotonic() + wait
         refusal = child.refusal.reason if child.refusal is not None else ""
         if refusal == "" or refusal != child.recorded:

@@ -78,8 +78,15 @@ class PeerQueue:
     def park(self, job: Job, reason: str) -> None:
         """Park the job until an operator retries or discards it. Raises LeaseLostError."""
         self._store.jobs.fail(job, reason, retry_at=None, audited=redact(reason))
-        self._log.error("%s: job %d is parked: %s", self._peer, job.id, redact(reason))
+        self._log.error(
+            "%(peer)s: job %(job)d is parked: %(reason)s",
+            {"peer": self._peer, "job": job.id, "reason": redact(reason)},
+        )
 
     def _log_wait(self, level: int, reason: str, seconds: float) -> None:
         text = redact(reason)
-        self._log.log(level, "%s: %s; the next try is in %.1f s", self._peer, text, seconds)
+        self._log.log(
+            level,
+            "%(peer)s: %(reason)s; the next try is in %(seconds).1f s",
+            {"peer": self._peer, "reason": text, "seconds": seconds},
+        )

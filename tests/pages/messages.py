@@ -12,7 +12,7 @@ from tests.tools.paths import ROOT
 
 VALUE = "…"
 """Stands for a value in a message."""
-_FORMAT = re.compile(r"%[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]")
+_FORMAT = re.compile(r"%(?:\(\w+\))?[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]")
 _LOG_LINE = re.compile(r"log(ger)?\.[a-z]+\(")
 _LOGGER = re.compile(r"(^|_|\.)log(ger)?$")
 _ERROR = re.compile(r"\w+(Error|Stopped)")
