@@ -1,6 +1,7 @@
 """Counts all films in the background, and keeps the count current.
 
-The memory holds about 60 bytes a film, and the newest `MOST_FILMS` films at most.
+The memory holds about 60 bytes a film: the newest `MOST_FILMS` films at most, and the films of the
+baseline of drift.
 """
 
 import logging
@@ -64,6 +65,7 @@ class FilmCounter:
         self._now = clock
         self._marks: dict[date, DayMark] = {}
         self._days: dict[date, DayColumns] = {}
+        self._first: date | None = None
         self._drift = DriftWatch(rule or BaselineRule())
         self._vocabulary = Vocabulary.empty()
         self._count = Count(MappingProxyType({}), self._vocabulary)
@@ -142,18 +144,30 @@ class FilmCounter:
         return True
 
     def _publish(self, now: datetime) -> None:
+        """Publish the newest films; of the others only the baseline of drift stays in memory."""
         films = 0
-        kept: dict[date, DayColumns] = {}
-        dropped: date | None = None
         for day in sorted(self._days, reverse=True):
             films += len(self._days[day])
-            if films > MOST_FILMS and kept:
-                dropped = min(kept)
-                for old in [other for other in self._days if other <= day]:
-                    del self._days[old]
+            if self._first is not None and day < self._first:
                 break
-            kept[day] = self._days[day]
-        days = MappingProxyType(dict(sorted(kept.items())))
+            if films > MOST_FILMS and films > len(self._days[day]):
+                self._first = min(other for other in self._days if other > day)
+                break
+        ordered = dict(sorted(self._days.items()))
+        drift = self._drift.report(ordered, self._vocabulary.models.all())
+        if self._first is not None:
+            baseline = drift.baseline if drift is not None else None
+            for day in ordered:
+                is_used = baseline is not None and baseline.first <= day <= baseline.last
+                if day < self._first and not is_used:
+                    del self._days[day]
+        days = MappingProxyType(
+            {
+                day: columns
+                for day, columns in ordered.items()
+                if self._first is None or day >= self._first
+            }
+        )
         total = len(days)
-        drift = self._drift.report(days, self._vocabulary.models.all())
-        self._count = Count(days, self._vocabulary, now, Progress(total, total), dropped, drift)
+        progress = Progress(total, total)
+        self._count = Count(days, self._vocabulary, now, progress, self._first, drift)

@@ -6,7 +6,7 @@ adds to the audit trail, and takes the rows in one order: no two transactions wa
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
@@ -84,7 +84,10 @@ def _write(connection: Connection, keys: Sequence[StudyKey]) -> None:
             if row is not None:
                 connection.execute(delete(study_summaries).where(study_summaries.c.id == row.id))
         elif row is None:
-            new.append({**asdict(key), **asdict(summary)})
+            cells = {name: getattr(summary, name) for name in _CELLS}
+            new.append(
+                {"source": key.source, "study_instance_uid": key.study_instance_uid, **cells}
+            )
         else:
             changes = {
                 name: getattr(summary, name)

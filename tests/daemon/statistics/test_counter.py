@@ -1,10 +1,11 @@
 """The count of all films: current after each change, and of the films that count only."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,6 +139,31 @@ def test_the_oldest_films_are_left_out_where_there_are_too_many(
     counter.refresh()
     assert list(counter.count.days) == [date(2026, 3, 3)]
     assert counter.count.dropped_before == date(2026, 3, 3)
+
+
+def test_the_baseline_of_drift_stays_when_its_films_are_left_out(
+    store: Store, clock: Clock, counter: FilmCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counter_module, "MOST_FILMS", 3)
+    watched: list[date] = []
+
+    def report(days: Mapping[date, object], _models: object) -> SimpleNamespace:
+        watched[:] = days
+        return SimpleNamespace(baseline=SimpleNamespace(first=DAY, last=DAY))
+
+    monkeypatch.setattr(counter, "_drift", SimpleNamespace(report=report))
+    for number in range(4):
+        day = DAY + timedelta(days=number)
+        receive(store, f"1.{number}.1")
+        receive(store, f"1.{number}.2")
+        counter.refresh()
+        earlier = [] if number == 0 else [DAY, *([day - timedelta(days=1)] if number > 1 else [])]
+        assert watched == [*earlier, day]
+        assert list(counter.count.days) == [day]
+        assert counter.count.dropped_before == (day if number else None)
+        clock.advance(86_400)
+    counter.refresh()
+    assert counter.count.dropped_before == day
 
 
 def test_the_first_count_can_be_stopped(store: Store, counter: FilmCounter) -> None:
