@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import yaml
 from cxr_model.findings import LABELS
 from daemon.config.settings import STARTER_BUNDLE
 from daemon.errors import DaemonError, UsageError
+from daemon.shipped import shipped_file
 from dicom_io.errors import NotDicomError
 from dicom_io.peer.peers import Peer
 from dicom_io.phantom import PhantomFilm, PhantomView, build_film
@@ -38,6 +39,8 @@ from storage.records import JobKind, JobState, StudyStatus
 from storage.store import Store
 
 Echo = Callable[[str], None]
+Busy = Callable[[str], AbstractContextManager[object]]
+"""It shows that something takes long while its block runs."""
 
 HOST = "127.0.0.1"
 NODE_AE_TITLE = "CXRD"
@@ -89,8 +92,16 @@ class TemporaryPacs:
         return StoreStatus.SUCCESS
 
 
-def run_demo(files: Sequence[Path], keep: Path | None, bundle: Path | None, echo: Echo) -> None:
-    """Run the loop and show its results.
+def run_demo(
+    files: Sequence[Path],
+    keep: Path | None,
+    bundle: Path | None,
+    echo: Echo,
+    *,
+    busy: Busy = nullcontext,
+    wait: Callable[[], None] | None = None,
+) -> None:
+    """Run the loop and show its results; the pages stay up until `wait` returns.
 
     Raises UsageError for a file that is not a DICOM object, and DaemonError if the loop fails.
     """
@@ -100,10 +111,10 @@ def run_demo(files: Sequence[Path], keep: Path | None, bundle: Path | None, echo
     folder = keep or Path(tempfile.mkdtemp(prefix="cxrd-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     pacs = TemporaryPacs(folder / "pacs")
-    with pacs.node:
+    with _ended_by_signals(), pacs.node:
         echo(f"A temporary PACS listens at {HOST}:{pacs.node.port} as {PACS_AE_TITLE}.")
         config = _write_config(folder, pacs.node.port, bundle)
-        with _daemon(folder, config.file):
+        with _daemon(folder, config.file, busy):
             echo(f"The daemon listens at {HOST}:{config.port} as {NODE_AE_TITLE}.")
             if not files:
                 echo(
@@ -112,40 +123,86 @@ def run_demo(files: Sequence[Path], keep: Path | None, bundle: Path | None, echo
             sent_at = _send(images, config.port, echo)
             with Store.open(f"sqlite:///{config.database}", migrate=False) as store:
                 studies = {header.study_instance_uid for header, _ in images}
-                _await_studies(store, studies, pacs)
+                with busy("analysing, reporting and delivering"):
+                    _await_studies(store, studies, pacs)
                 csv_path = folder / "export.csv"
                 store.export.write_csv(csv_path, LABELS)
                 for line in _not_analysed(store, studies):
                     echo(line)
                 names = _heatmap_names(store, studies)
-    pictures = [_as_png(path, folder / "heatmaps" / names[path.stem]) for path in pacs.heatmaps]
-    _show(pacs, sent_at, echo)
-    for line in (
-        f"Reports and heatmaps as DICOM: {folder / 'pacs'}",
-        *(f"Heatmap: {picture}" for picture in sorted(pictures)),
-        f"CSV: {csv_path}",
-        f"The daemon's log: {folder / 'daemon.log'}",
-        "RESEARCH USE ONLY: not for diagnosis.",
-    ):
-        echo(line)
+            heatmaps = folder / "heatmaps"
+            pictures = [_as_png(path, heatmaps / names[path.stem]) for path in pacs.heatmaps]
+            _show(pacs, sent_at, echo)
+            for line in (
+                f"Reports and heatmaps as DICOM: {folder / 'pacs'}",
+                *(f"Heatmap: {picture}" for picture in sorted(pictures)),
+                f"CSV: {csv_path}",
+                f"The daemon's log: {folder / 'daemon.log'}",
+                *_next_steps(),
+                "RESEARCH USE ONLY: not for diagnosis.",
+            ):
+                echo(line)
+            if wait is not None:
+                for line in _page(folder, config):
+                    echo(line)
+                wait()
+
+
+def _next_steps() -> Iterator[str]:
+    yield ""
+    yield "What to do next:"
+    yield "  cxrd init    asks a few questions and writes a config.yaml for your PACS"
+    yield "  cxrd check   tests this configuration, the PACS and the model"
+    yield "  cxrd serve   runs the node; cxrd status shows its state"
+    yield f"  {shipped_file('docs/connect.md')} has the settings of archives and modalities"
+
+
+def _page(folder: Path, config: "_DemoConfig") -> Iterator[str]:
+    token = (folder / "data" / "web_token").read_text(encoding="utf-8").strip()
+    yield ""
+    yield f"The pages of this demo are up: http://{HOST}:{config.web_port}/"
+    yield f"Token to log in: {token}"
+    yield (
+        "There are the studies, each film with its findings and heatmaps, the reports and their"
+        " deliveries, and the overview of the node."
+    )
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """End the demo on SIGTERM and with its terminal: its daemon has a session of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True, slots=True)
 class _DemoConfig:
-    """The configuration file of the demo's daemon, with its port and database."""
+    """The configuration file of the demo's daemon, with its ports and database."""
 
     file: Path
     port: int
+    web_port: int
     database: Path
 
 
 def _write_config(folder: Path, pacs_port: int, bundle: Path | None) -> _DemoConfig:
-    port = _free_port()
+    port, web_port = _free_port(), _free_port()
     values = {
         "model": {"bundle": str(bundle.resolve()) if bundle else STARTER_BUNDLE},
         "data_dir": "data",
         "listener": {"ae_title": NODE_AE_TITLE, "host": HOST, "port": port},
-        "web": {"host": HOST, "port": _free_port()},
+        "web": {"host": HOST, "port": web_port},
         "peers": [
             {
                 "name": "demo-pacs",
@@ -160,7 +217,7 @@ def _write_config(folder: Path, pacs_port: int, bundle: Path | None) -> _DemoCon
     }
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    return _DemoConfig(file, port, folder / "data" / "cxrd.sqlite")
+    return _DemoConfig(file, port, web_port, folder / "data" / "cxrd.sqlite")
 
 
 def _free_port() -> int:
@@ -170,7 +227,7 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _daemon(folder: Path, config: Path) -> Iterator[None]:
+def _daemon(folder: Path, config: Path, busy: Busy) -> Iterator[None]:
     """Run `cxrd serve` in a process group of its own, ready when the context is entered."""
     log_path = folder / "daemon.log"
     environment = {name: value for name, value in os.environ.items() if name[:5] != "CXRD_"}
@@ -182,10 +239,11 @@ def _daemon(folder: Path, config: Path) -> Iterator[None]:
         )
     try:
         deadline = time.monotonic() + START_SECONDS
-        while b"cxrd is ready" not in log_path.read_bytes():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise DaemonError(f"the daemon did not start; its log is {log_path}")
-            time.sleep(POLL_SECONDS)
+        with busy("starting the daemon"):
+            while b"cxrd is ready" not in log_path.read_bytes():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise DaemonError(f"the daemon did not start; its log is {log_path}")
+                time.sleep(POLL_SECONDS)
         yield
     finally:
         if process.poll() is None:

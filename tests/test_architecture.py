@@ -111,7 +111,7 @@ ROOMS = {
         "supervise": "errors config worker audit",
         "preflight": "errors config worker audit analyse web",
         "setup": "errors shipped version config worker preflight",
-        "demo": "errors config",
+        "demo": "errors config shipped",
         "cli": (
             "errors version config worker audit words analyse deliver actions web batch "
             "supervise preflight setup demo"

@@ -3,6 +3,7 @@
 A command imports the rooms it needs inside its function, so that `cxrd export` loads no network.
 """
 
+import contextlib
 import datetime
 import functools
 import importlib
@@ -153,11 +154,28 @@ def demo(
         Path | None, typer.Option(help="Folder for the results; default: a temporary one.")
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="Model bundle; default: the starter.")] = None,
+    no_wait: Annotated[
+        bool,
+        typer.Option("--no-wait", help="End at once; without it the pages stay up until Enter."),
+    ] = False,
 ) -> None:
-    """Run the whole loop on this machine: a temporary PACS, the daemon, images and the report."""
+    """Run the whole loop on this machine: a temporary PACS, the daemon, images and the report.
+
+    On a terminal the pages of the demo stay up until Enter is pressed.
+    """
     from daemon.demo import run_demo
 
-    run_demo(files or [], keep, bundle, typer.echo)
+    is_attended = sys.stdin.isatty() and sys.stdout.isatty() and not no_wait
+    wait = wait_for_enter if is_attended else None
+    run_demo(files or [], keep, bundle, print_text, busy=waiting, wait=wait)
+
+
+def wait_for_enter() -> None:
+    """Return when Enter, the end of the input or Ctrl-C comes."""
+    typer.echo("Press Enter to end the demo. ", nl=False)
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        input()
+    typer.echo("\nThe demo ends.")
 
 
 @app.command()

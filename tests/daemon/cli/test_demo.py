@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from cxr_model.findings import LABELS
+from daemon.cli.main import wait_for_enter
 from dicom_io.objects.codes import finding_code
 from tests.tools.cli import cxrd, cxrd_process, one_line_of_error
 
@@ -33,6 +34,9 @@ def test_both_reports_are_shown_with_all_findings(shown: str) -> None:
     assert shown.count("From the study's last byte to its report in the PACS") == 2
     assert "LATERAL_VIEW" in shown
     assert "RESEARCH USE ONLY" in shown
+    assert "What to do next:" in shown
+    # It is no terminal that runs the test: the demo does not wait.
+    assert "Press Enter" not in shown
 
 
 def test_only_the_film_of_heart_failure_shows_edema(shown: str) -> None:
@@ -55,6 +59,19 @@ def test_printed_paths_of_heatmaps_and_table_exist(shown: str, kept: Path) -> No
     (table,) = re.findall(r"^CSV: (.*)$", shown, re.MULTILINE)
     rows = list(csv.DictReader(Path(table).read_text(encoding="utf-8").splitlines()))
     assert sorted(row["state"] for row in rows) == ["analysed", "analysed", "not_analysed"]
+
+
+@pytest.mark.parametrize("ends", [None, EOFError, KeyboardInterrupt])
+def test_the_wait_ends_with_enter_the_input_or_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, ends: type[BaseException] | None
+) -> None:
+    def read() -> str:
+        if ends is not None:
+            raise ends
+        return ""
+
+    monkeypatch.setattr("builtins.input", read)
+    wait_for_enter()
 
 
 def test_folder_in_use_is_refused(kept: Path, shown: str) -> None:
