@@ -76,6 +76,7 @@ SPOKEN = ("daemon/cli/serve.py", "daemon/supervise")
 """The files in which a line of level INFO counts, too: they say that the daemon starts or ends."""
 
 MAKERS = {
+    "cxrd": ("conflict", "_shadowed", "_shared", "_OWN_ENVIRONMENT"),
     "daemon/config": (
         "_KEYS",
         "_PLAIN",
