@@ -27,10 +27,10 @@ RUN /opt/cxrd/bin/pip install --no-cache-dir --no-deps .; \
 
 FROM ${BASE}
 SHELL ["/bin/sh", "-euc"]
-# tini ends the processes whose parent was killed.
+# tini ends the processes whose parent was killed; a backup calls pg_dump where the store is PostgreSQL.
 # hadolint ignore=DL3008
 RUN apt-get update; \
-    apt-get install -y --no-install-recommends ca-certificates python3 tini; \
+    apt-get install -y --no-install-recommends ca-certificates postgresql-client python3 tini; \
     rm -rf /var/lib/apt/lists/*; \
     groupadd --gid 10001 cxrd; \
     useradd --uid 10001 --gid 10001 --home-dir /var/lib/cxrd --shell /usr/sbin/nologin cxrd; \
