@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -405,10 +406,9 @@ def load_config(path: Path | None = None) -> Config:
 
 def _without_empty_sections(values: dict[str, Any]) -> dict[str, Any]:
     """Leave out sections of which every key is a comment: they have their defaults."""
+    sections = {name for name, field in Config.model_fields.items() if _section_of(field)}
     return {
-        name: value
-        for name, value in values.items()
-        if value is not None or not isinstance(getattr(Config(), name, None), Section)
+        name: value for name, value in values.items() if value is not None or name not in sections
     }
 
 
@@ -433,12 +433,18 @@ def known_keys() -> list[str]:
     """Return all keys outside `peers`, dotted (`listener.port`), in the order of the file."""
     keys = []
     for name, field in Config.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
+        section = _section_of(field)
+        if section is not None:
             keys += [f"{name}.{key}" for key in section.model_fields]
         else:
             keys.append(name)
     return keys
+
+
+def _section_of(field: FieldInfo) -> type[Section] | None:
+    """Return the class of a key that holds a section, else None."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
 
 
 _LISTED: dict[str, type[Section]] = {
