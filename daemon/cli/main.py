@@ -33,7 +33,7 @@ from daemon.cli.options import (
 )
 from daemon.cli.progress import echo_beside, progress_bar, progress_of, waiting
 from daemon.cli.serve import serve
-from daemon.cli.tables import print_text
+from daemon.cli.tables import print_paragraph, print_text
 from daemon.errors import ROOM_ERRORS, UsageError
 from daemon.worker.core_dumps import forbid_core_dumps
 from dicom_io.gate.rules import PictureRule, Rules
@@ -119,6 +119,13 @@ def main() -> None:
     except ROOM_ERRORS as error:
         typer.echo(f"cxrd: {error}", err=True)
         sys.exit(1)
+    except UnicodeEncodeError:
+        # Python keeps bytes of an argument that are no UTF-8, and a store takes none of them.
+        strange = [each for each in sys.argv if not _is_text(each)]
+        if not strange:
+            raise
+        typer.echo(f"cxrd: {strange[0]!a} is not text in UTF-8: write it so", err=True)
+        sys.exit(1)
     except ModuleNotFoundError as error:
         # A serving installation has no packages that only training, import and measuring need.
         package = (error.name or "").partition(".")[0]
@@ -137,6 +144,14 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename else ""
         typer.echo(f"cxrd: {place}{error.strerror}", err=True)
         sys.exit(1)
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 app.command()(init)
@@ -192,7 +207,7 @@ def check(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     while (result := _next_check(checks)) is not None:
         results.append(result)
         if not as_json:
-            print_text(f"{result.word:<7} {result.name}: {result.detail}", 8)
+            print_paragraph(f"{result.word:<7} {result.name}: {result.detail}", 8)
     failed = sum(not result.passed for result in results)
     if as_json:
         lines = [

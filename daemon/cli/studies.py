@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json, raise_refused
-from daemon.cli.tables import Column, print_table, print_text
+from daemon.cli.tables import Column, print_paragraph, print_table
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def studies_list(as_json: JsonOption = False, config: ConfigOption = None) -> No
         return
     for study in held:
         source = study.key.source or "not known"
-        print_text(
+        print_paragraph(
             f"{study.key.study_instance_uid}  {study.hold.reason}, source {source}, "
             f"since {study.since:%Y-%m-%d %H:%M} UTC",
             4,

@@ -75,11 +75,15 @@ def print_table(
 
 
 def print_text(text: str, hang: int | None = None) -> None:
-    """Print lines of text to stdout; see `text_lines`."""
-    width = terminal_width()
+    """Print lines of text to stdout; see `text_lines`. For text that quotes no peer."""
     for line in text.split("\n"):
-        for part in text_lines(line, width, hang):
-            typer.echo(part)
+        print_paragraph(line, hang)
+
+
+def print_paragraph(text: str, hang: int | None = None) -> None:
+    """Print one paragraph to stdout: a line break in it is shown as a sign, and makes no line."""
+    for part in text_lines(text, terminal_width(), hang):
+        typer.echo(part)
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
-from daemon.cli.tables import Column, clean, print_fields, print_table, print_text
+from daemon.cli.tables import Column, clean, print_fields, print_paragraph, print_table
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
     from daemon.config.settings import Config
     from daemon.web.studies.study_view import FilmView, ObjectView, StudyDetails
+    from daemon.words.reasons import Advice
     from storage.records import Instance, ObjectRecord, StudyKey
     from storage.search.records import StudyFilter, StudyRow
     from storage.search.study_records import StudyView
@@ -215,17 +216,19 @@ def _print(study: "StudyDetails", files: "Sequence[StudyFile]") -> None:
 
     places = {file.uid: file for file in files}
     print_fields(_head(study))
-    for advice, detail in ((study.hold, study.hold_detail), (study.status, study.status_detail)):
-        if advice is not None:
-            print_text(f"\n{' '.join(filter(None, (advice.words, detail)))}", 0)
-            if advice.action:
-                print_text(f"  What to do: {advice.action}", 2)
+    if study.hold is not None:
+        _print_advice(study.hold, study.hold_detail)
+    # The status of a study that was in doubt when its report was due repeats the doubt.
+    repeats = study.hold is not None and study.hold_detail in study.status_detail
+    if study.status is not None and not repeats:
+        _print_advice(study.status, study.status_detail)
     for film in study.films:
         _print_film(film, places)
     for film in study.earlier:
         _print_film(film, places)
     if any(film.findings for film in study.films):
-        print_text(f"\n{A_FINDING_IS}", 0)
+        typer.echo("")
+        print_paragraph(A_FINDING_IS, 0)
     _section("Objects made here", _FILES, (_object_row(made, places) for made in study.objects))
     _section("Deliveries", _DELIVERIES, _delivery_rows(study))
     _section(
@@ -241,7 +244,16 @@ def _print(study: "StudyDetails", files: "Sequence[StudyFile]") -> None:
         _HISTORY,
         ((_moment(step.at), step.words, step.detail) for step in study.timeline),
     )
-    print_text("\nResearch use only.")
+    typer.echo("\nResearch use only.")
+
+
+def _print_advice(advice: "Advice", detail: str) -> None:
+    typer.echo("")
+    print_paragraph(advice.words, 0)
+    if detail:
+        print_paragraph(f"  {detail}", 2)
+    if advice.action:
+        print_paragraph(f"  What to do: {advice.action}", 2)
 
 
 def _head(study: "StudyDetails") -> Iterator[tuple[str, object]]:
@@ -265,24 +277,25 @@ def _print_film(film: "FilmView", places: "Mapping[str, StudyFile]") -> None:
 
     mark = f"; {film.mark}" if film.mark else ""
     kind = " ".join(filter(None, (film.modality, film.view_position)))
-    print_text(
-        f"\nFilm {film.place}, {kind}, from {film.sender} at {_moment(film.received_at)} UTC, "
+    typer.echo("")
+    print_paragraph(
+        f"Film {film.place}, {kind}, from {film.sender} at {_moment(film.received_at)} UTC, "
         f"image {film.number}, revision {film.revision}{mark}",
         2,
     )
-    print_text(f"  {film.sop_instance_uid}", 2)
+    print_paragraph(f"  {film.sop_instance_uid}", 2)
     if (file := places.get(film.sop_instance_uid)) is not None and not film.mark:
-        print_text(f"  file {_place(file)}", 2)
+        print_paragraph(f"  file {_place(file)}", 2)
     for advice in film.marks:
-        print_text(f"  {advice.code}: {advice.words}", 4)
+        print_paragraph(f"  {advice.code}: {advice.words}", 4)
     if film.advice is not None:
-        print_text(f"  not analysed, {film.advice.code}: {film.advice.words}", 4)
+        print_paragraph(f"  not analysed, {film.advice.code}: {film.advice.words}", 4)
         if film.detail:
-            print_text(f"  {film.detail}", 4)
-        print_text(f"  What to do: {film.advice.action}", 4)
+            print_paragraph(f"  {film.detail}", 4)
+        print_paragraph(f"  What to do: {film.advice.action}", 4)
     elif film.analysed_at is not None:
         calibrated = "" if film.is_calibrated else "; not calibrated"
-        print_text(
+        print_paragraph(
             f"  analysed at {_moment(film.analysed_at)} UTC by {film.model}{calibrated}: "
             f"{film.present} of {len(film.findings)} findings present",
             4,
@@ -299,11 +312,11 @@ def _print_film(film: "FilmView", places: "Mapping[str, StudyFile]") -> None:
         ]
         print_table(_FINDINGS, rows, indent=2, heading=True)
     else:
-        print_text("  waits for its analysis")
+        print_paragraph("  waits for its analysis")
     for remark in film.remarks:
-        print_text(f"  remark of {remark.reviewer}: {remark.remark}", 4)
+        print_paragraph(f"  remark of {remark.reviewer}: {remark.remark}", 4)
     for note in film.notes:
-        print_text(f"  note: {note.text}. {note.explanation}".rstrip(), 4)
+        print_paragraph(f"  note: {note.text}. {note.explanation}".rstrip(), 4)
 
 
 def _object_row(made: "ObjectView", places: "Mapping[str, StudyFile]") -> tuple[object, ...]:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
-from daemon.cli.tables import Column, print_fields, print_table, print_text
+from daemon.cli.tables import Column, print_fields, print_paragraph, print_table
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,13 +126,14 @@ def command_of(page: str) -> str:
 def _print(config: "Config", found: NodeStatus) -> None:
     faults = f"{found.problems} fault(s)" if found.problems else "no fault"
     # The first line is what Nagios shows.
-    print_text(f"{found.level}: {faults}; {_roles(found)}; {found.at:%Y-%m-%d %H:%M:%S} UTC")
+    print_paragraph(f"{found.level}: {faults}; {_roles(found)}; {found.at:%Y-%m-%d %H:%M:%S} UTC")
     for fault in found.faults:
-        print_text(f"\n{fault.level}: {fault.text}", 2)
+        typer.echo("")
+        print_paragraph(f"{fault.level}: {fault.text}", 2)
         command = command_of(fault.page)
         advice = f"{fault.advice} See `{command}`." if command else fault.advice
         if advice:
-            print_text(f"  {advice.strip()}", 2)
+            print_paragraph(f"  {advice.strip()}", 2)
     _print_parts(found.health)
     if found.overview is not None:
         _print_work(found.overview)
@@ -228,7 +229,8 @@ def _section(
 ) -> None:
     if rows:
         some = f" (the first {len(rows)} of {of})" if of > len(rows) else ""
-        print_text(f"\n{title}{some}", 0)
+        typer.echo("")
+        print_paragraph(f"{title}{some}", 0)
         print_table(columns, rows, indent=2, heading=True)
 
 

@@ -13,7 +13,7 @@ import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
 from daemon.cli.progress import beside_bars, progress_bar, progress_of, waiting
-from daemon.cli.tables import Column, print_table, print_text
+from daemon.cli.tables import Column, print_paragraph, print_table
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _show_old_studies(old: "Sequence[OldStudy]") -> None:
     holds = Counter(study.hold for study in old)
     typer.echo(f"{holds.pop(None, 0)} study(ies) would be purged, {size / 2**20:.1f} MB")
     for hold, count in holds.items():
-        print_text(f"{count} older study(ies) stay: {hold}")
+        print_paragraph(f"{count} older study(ies) stay: {hold}")
 
 
 def _megabytes(study: "OldStudy") -> str:
@@ -110,7 +110,7 @@ def _verify_backup(folder: Path) -> None:
     with progress_of("B", "checking the backup") as progress:
         intact, faults = check_backup(folder, progress)
     for fault in faults:
-        print_text(fault)
+        print_paragraph(fault)
     if faults:
         raise UsageError(f"{folder}: {len(faults)} fault(s) in this backup; use another one")
     typer.echo(f"{folder}: {intact} file(s), all as they were backed up")
@@ -185,7 +185,7 @@ def verify(
                 faults.append(fault)
                 if not as_json:
                     with beside_bars():
-                        print_text(str(fault))
+                        print_paragraph(str(fault))
     if as_json:
         print_json({"ok": not faults, "faults": [dataclasses.asdict(fault) for fault in faults]})
     if faults:

@@ -1,6 +1,7 @@
 """`cxrd show`: a study in the terminal, by its UID, accession number or patient."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,28 @@ def test_an_ambiguous_name_lists_the_candidates_and_shows_none(node: Path) -> No
     assert "3 study(ies) hold it as a part of one" in part.stderr
     assert looks(node) == []
     assert document(node, "1.2.3", "--source", "b")["study"]["source"] == "b"
+
+
+def test_a_header_makes_no_line_of_its_own(node: Path) -> None:
+    forged = "\nMass  Absent"
+    with Store.open(f"sqlite:///{node / 'data' / 'cxrd.sqlite'}", migrate=False) as store:
+        film = new_instance("1.8.1", study_instance_uid="1.8", accession_number=f"A{forged}")
+        film = replace(film, view_position=f"A{forged}", modality=f"A{forged}")
+        store.record_instance(replace(film, calling_ae_title=f"A{forged}"), 0)
+    lines = cxrd("show", "1.8", cwd=node).stdout.splitlines()
+    assert sum("␊Mass  Absent" in line for line in lines) > 2
+    assert not any(line.startswith("Mass") for line in lines)
+
+
+def test_the_doubt_about_a_study_is_said_once(node: Path) -> None:
+    shown = cxrd("show", HELD, cwd=node).stdout.partition("\nFilm 1")[0]
+    assert shown.count("the study holds films of 2 patients") == 1
+    assert "See the reason above" not in shown
+
+
+def test_an_argument_that_is_no_text_is_refused(node: Path) -> None:
+    line = one_line_of_error(cxrd("show", "\udcff", cwd=node))
+    assert line == r"cxrd: '\udcff' is not text in UTF-8: write it so"
 
 
 def test_an_unknown_name_is_one_line(node: Path) -> None:
