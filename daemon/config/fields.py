@@ -42,6 +42,10 @@ def _checked_host(value: str) -> str:
     host = value.strip()
     if "/" in host or " " in host or re.fullmatch(r"[^:]*:\d+", host):
         raise ValueError("must be a name or an address alone: the port has its own key, port")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("is no name or address: a part of it is empty or too long") from None
     return host
 
 

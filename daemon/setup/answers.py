@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from daemon.config.fields import AETitle, ListenHost, Port
+from daemon.config.fields import AETitle, Host, ListenHost, Port
 from daemon.errors import UsageError
 from daemon.worker.listening import Address, is_taken
 from daemon.worker.role import RoleName
@@ -17,8 +17,11 @@ from dicom_io.peer.listening import listen_problem
 Value = TypeVar("Value")
 
 _AE_TITLE: TypeAdapter[str] = TypeAdapter(AETitle)
+_HOST: TypeAdapter[str] = TypeAdapter(Host)
 _LISTEN_HOST: TypeAdapter[str] = TypeAdapter(ListenHost)
 _PORT: TypeAdapter[int] = TypeAdapter(Port)
+
+_ANY_PORT = 0
 
 LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -64,8 +67,15 @@ def checked_ae_title(text: str) -> str:
 
 
 def checked_host(text: str) -> str:
-    """Return an address to listen on. Raises UsageError."""
-    return _checked(text.strip(), _LISTEN_HOST)
+    """Return an address to listen on. Raises UsageError, also for one of another machine."""
+    host = _checked(text.strip(), _LISTEN_HOST)
+    try:
+        is_taken(Address(RoleName.LISTENER, host, _ANY_PORT, encrypted=False))
+    except OSError as error:
+        raise UsageError(
+            f"this machine cannot listen there ({error.strerror}): name one of its own addresses"
+        ) from None
+    return host
 
 
 def checked_peer_host(text: str) -> str:
@@ -73,7 +83,7 @@ def checked_peer_host(text: str) -> str:
     host = text.strip()
     if not host or any(each.isspace() for each in host):
         raise UsageError("name one host or address, such as pacs.hospital.example or 192.0.2.10")
-    return host
+    return _checked(host, _HOST)
 
 
 def checked_port(text: str) -> int:
@@ -84,11 +94,21 @@ def checked_port(text: str) -> int:
         raise UsageError("a port is a number from 1 to 65535") from None
 
 
-def free_port(host: str, role: RoleName) -> Callable[[str], int]:
-    """Return a check that raises UsageError for a port on which this node could not listen."""
+def free_port(
+    host: str, role: RoleName, *, used: int | None = None, may_run: bool = False
+) -> Callable[[str], int]:
+    """Return a check that raises UsageError for a port on which this node could not listen.
+
+    `used` is a port of another role at the same address. With `may_run` the node may run already:
+    it holds its own ports.
+    """
 
     def checked(text: str) -> int:
         port = checked_port(text)
+        if port == used:
+            raise UsageError(f"port {port} on {host} is this node's DICOM port; choose another")
+        if may_run:
+            return port
         section = "web" if role is RoleName.WEB else "listener"
         try:
             if is_taken(Address(role, host, port, encrypted=False)):

@@ -21,8 +21,10 @@ PACS = "pacs"
 
 
 def require_new(folder: Path, *, force: bool) -> None:
-    """Raise UsageError if the folder has a configuration that may not be replaced."""
+    """Raise UsageError for a file, or if the folder has a configuration that stays."""
     target = folder / DEFAULT_FILE
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name the folder that {DEFAULT_FILE} is written into")
     if target.exists() and not force:
         raise UsageError(f"{target} exists; name another folder, or replace the file with --force")
 

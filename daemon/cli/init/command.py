@@ -1,6 +1,8 @@
 """`cxrd init`: writes a configuration from a few answers."""
 
 import os
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
     from daemon.config.settings import Config
     from daemon.setup.answers import Pacs, WebAccess
-    from daemon.worker.role import RoleName
 
 _THIS_MACHINE, _ALL_ADDRESSES = "127.0.0.1", "0.0.0.0"  # noqa: S104 - offered, not bound
 
@@ -56,7 +57,14 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a config.yaml.")] = False,
 ) -> None:
     """Ask a few questions and write config.yaml, complete and commented, into FOLDER."""
-    from daemon.setup.answers import LOCAL, Answers, checked_ae_title, checked_host
+    from daemon.setup.answers import (
+        LOCAL,
+        Answers,
+        checked_ae_title,
+        checked_file,
+        checked_host,
+        free_port,
+    )
     from daemon.setup.write_config import require_new, write_config
     from daemon.worker.role import RoleName
 
@@ -72,17 +80,22 @@ def init(
         _THIS_MACHINE if is_local else _ALL_ADDRESSES,
         checked_host,
     )
+    is_free = free_port(address, RoleName.LISTENER, may_run=force)
+    listened = asked.text("--port", port, "DICOM port", "11112", is_free)
     answers = Answers(
         ae_title=title,
         host=address,
-        port=asked.text(
-            "--port", port, "DICOM port", "11112", _port_check(address, RoleName.LISTENER, force)
-        ),
+        port=listened,
         data_dir=asked.text(
             "--data-dir", data_dir, "Folder for images, results and the queue", "data", _named
         ),
         web=_web(
-            asked, folder, web_host, web_port, web_certificate, web_key, web_name or [], force
+            asked,
+            _WebOptions(web_host, web_port, web_certificate, web_key, tuple(web_name or ())),
+            checked_file(folder.resolve()),
+            lambda host: free_port(
+                host, RoleName.WEB, used=listened if host == address else None, may_run=force
+            ),
         ),
         pacs=pacs,
         database_url=database_url,
@@ -132,49 +145,43 @@ def _pacs(
     return peer
 
 
+@dataclass(frozen=True, slots=True)
+class _WebOptions:
+    """The options of the web pages, as they were given."""
+
+    host: str | None
+    port: str | None
+    certificate: str | None
+    key: str | None
+    names: tuple[str, ...]
+
+
 def _web(
     asked: Questions,
-    folder: Path,
-    host: str | None,
-    port: str | None,
-    certificate: str | None,
-    key: str | None,
-    names: list[str],
-    force: bool,
+    given: _WebOptions,
+    is_file: "Callable[[str], str]",
+    is_free: "Callable[[str], Callable[[str], int]]",
 ) -> "WebAccess":
-    from daemon.setup.answers import LOCAL, WebAccess, checked_file, checked_host
-    from daemon.worker.role import RoleName
+    """Return the access to the pages; `is_free` returns the check of a port at an address."""
+    from daemon.setup.answers import LOCAL, WebAccess, checked_host
 
+    host = given.host
     if host is None and asked.choice(
         None, "May other machines open the web pages? It needs a certificate.", default=False
     ):
         host = _ALL_ADDRESSES
     address = asked.text("--web-host", host or _THIS_MACHINE, "", None, checked_host)
-    checked = asked.text(
-        "--web-port",
-        port,
-        "Port of the web pages",
-        "8080",
-        _port_check(address, RoleName.WEB, force),
-    )
-    if address in LOCAL and certificate is None:
-        return WebAccess(address, checked)
-    is_file = checked_file(folder.resolve())
+    port = asked.text("--web-port", given.port, "Port of the web pages", "8080", is_free(address))
+    if address in LOCAL and given.certificate is None and given.key is None:
+        return WebAccess(address, port, names=given.names)
     return WebAccess(
         address,
-        checked,
-        asked.text("--web-certificate", certificate, "Certificate (PEM file)", None, is_file),
-        asked.text("--web-key", key, "Its key (PEM file)", None, is_file),
-        tuple(names)
+        port,
+        asked.text("--web-certificate", given.certificate, "Certificate (PEM file)", None, is_file),
+        asked.text("--web-key", given.key, "Its key (PEM file)", None, is_file),
+        given.names
         or (asked.text("--web-name", None, "Name that browsers use", _own_name(), _named),),
     )
-
-
-def _port_check(address: str, role: "RoleName", force: bool) -> "Callable[[str], int]":
-    """Return the check of a port. A node that runs holds its own, which `--force` allows."""
-    from daemon.setup.answers import checked_port, free_port
-
-    return checked_port if force else free_port(address, role)
 
 
 def _own_name() -> str:
@@ -193,7 +200,7 @@ def _show_next(config: "Config", folder: Path, pacs: "Pacs | None") -> None:
     """Print the steps that follow, as commands for the folder of the caller."""
     listener = config.listener
     is_here = folder.resolve() == Path.cwd()
-    option = "" if is_here else f" --config {os.path.relpath(config.file or folder)}"
+    option = "" if is_here else f" --config {shlex.quote(os.path.relpath(config.file or folder))}"
     steps = [f"cxrd check{option}   # finds what is missing, here and at the PACS"]
     if pacs is not None:
         steps.append(
@@ -203,7 +210,8 @@ def _show_next(config: "Config", folder: Path, pacs: "Pacs | None") -> None:
     reached = "127.0.0.1" if listener.host in ("0.0.0.0", "::") else listener.host  # noqa: S104
     steps += [
         f"cxrd serve{option}",
-        f"storescu -aec {listener.ae_title} {reached} {listener.port} FILM.dcm   # sends a film",
+        f"storescu -aec {shlex.quote(listener.ae_title)} {reached} {listener.port} FILM.dcm"
+        "   # sends a film",
         f"Open {config.web.url} and log in with the token in {config.token_path}.",
     ]
     typer.echo("Next:")

@@ -56,6 +56,8 @@ class Questions:
         except typer.Abort as error:
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
+            # The cursor stands behind the question.
+            typer.echo("")
             raise UsageError(
                 "the input ended before the last answer; nothing is written. Answer at a terminal,"
                 " or add --yes to take the defaults and the options"

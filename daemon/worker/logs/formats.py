@@ -6,6 +6,7 @@ shows the type and the traceback: the text of an exception may quote the header 
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -97,7 +98,8 @@ def _template_of(record: logging.LogRecord) -> str:
 
 
 def _value(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if value is None or is_number:
         return value
     return redact(str(value))
 

@@ -97,6 +97,7 @@ class Mistake:
         Mistake("lisener: {port: 1}", "unknown key lisener; did you mean listener?"),
         Mistake("peers: [{name: a, ae_tittle: X}]", "did you mean peers.0.ae_title?"),
         Mistake("listener: {port: 99999}", "listener.port: must be less than"),
+        Mistake("listener: {host: node..hospital}", "listener.host: is no name or address"),
         Mistake("listener: {ae_title: SEVENTEEN_LETTERS}", "an AE title has 1 to 16 characters"),
         Mistake("peers: [{name: a, ae_title: A, receives: [report]}]", "needs both host and port"),
         Mistake("peers: [{name: a, ae_title: A}]", "neither sends nor receives"),

@@ -81,12 +81,36 @@ def test_a_node_for_other_machines_takes_storescu_from_this_one_only(
     assert config.destinations == ()
 
 
+def test_names_of_the_pages_are_kept_without_a_certificate(
+    tmp_path: Path, ports: tuple[str, ...]
+) -> None:
+    names = ("--web-name", "cxr.example", "--web-name", "cxr")
+    assert cxrd("init", "--yes", *ports, *names, cwd=tmp_path).returncode == 0
+    assert load_config(tmp_path / "config.yaml").web.allowed_hosts == ("cxr.example", "cxr")
+
+
+def test_an_answer_that_cannot_work_is_asked_for_again(
+    tmp_path: Path, ports: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = ["y", "PACS", "pacs:104", "http://pacs", HOST, "104", "y", "n"]
+    answers = ["MY NODE", *pacs, "192.0.2.1", HOST, ports[1], "", "n", ports[1], ports[3]]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(answers) + "\n"))
+    done = cxrd("init", "my node", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("must be a name or an address alone") == 2
+    assert f"port {ports[1]} on {HOST} is this node's DICOM port; choose another" in done.stdout
+    assert "cxrd serve --config 'my node/config.yaml'\n" in done.stdout
+    assert f"storescu -aec 'MY NODE' {HOST}" in done.stdout
+
+
 def test_a_file_is_replaced_by_force_only(tmp_path: Path, ports: tuple[str, ...]) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("listener: {ae_title: MINE}\n")
     line = one_line_of_error(cxrd("init", "--yes", cwd=tmp_path))
     assert line.endswith("exists; name another folder, or replace the file with --force")
     assert file.read_text() == "listener: {ae_title: MINE}\n"
+    line = one_line_of_error(cxrd("init", "config.yaml", "--yes", "--force", cwd=tmp_path))
+    assert line == "cxrd: config.yaml is a file; name the folder that config.yaml is written into"
     assert cxrd("init", "--yes", "--force", *ports, cwd=tmp_path).returncode == 0
     assert yaml.safe_load(file.read_text()).keys() == Config.model_fields.keys()
 
@@ -106,6 +130,9 @@ def test_a_file_with_a_secret_is_for_its_owner(tmp_path: Path, ports: tuple[str,
         (("--port", "70000"), "--port 70000: a port is a number from 1 to 65535"),
         (("--pacs-host", "pacs"), "--pacs-ae-title is missing; without questions it has to be"),
         (("--host", ""), "--host : is empty: 127.0.0.1 is for this machine alone"),
+        (("--host", "192.0.2.1"), "--host 192.0.2.1: this machine cannot listen there ("),
+        (("--pacs-ae-title", "A", "--pacs-host", "http://a"), "--pacs-host http://a: must be a"),
+        (("--web-key", "key.pem"), "--web-certificate is missing"),
         (("--web-host", "0.0.0.0"), "--web-certificate is missing"),  # noqa: S104 - refused
         (("--data-dir", "/proc/films"), "/proc: "),
     ],

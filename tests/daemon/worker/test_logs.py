@@ -81,6 +81,13 @@ def test_a_json_line_has_the_parts_of_the_message(log: Log) -> None:
     }
 
 
+def test_a_value_that_json_does_not_know_is_text(log: Log) -> None:
+    configure_logging(JSON, "analyst")
+    logging.getLogger("analyst").info("%(free).0f of %(all)d", {"free": float("inf"), "all": 7})
+    (entry,) = log.entries()
+    assert entry["values"] == {"free": "inf", "all": 7}
+
+
 @pytest.mark.parametrize("settings", [LogConfig(level=LogLevel.DEBUG), JSON])
 def test_no_format_names_a_patient(log: Log, settings: LogConfig) -> None:
     configure_logging(settings, "web")
