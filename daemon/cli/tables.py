@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import typer
 
@@ -162,6 +163,11 @@ def _beside(name: str, value: str, width: int) -> Iterator[str]:
     yield f"{name}{first}".rstrip()
     for line in others:
         yield f"{' ' * begin}{line}"
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time in UTC for a cell whose heading names UTC; empty for None."""
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def clean(value: object) -> str:

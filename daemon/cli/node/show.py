@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
-from daemon.cli.tables import Column, clean, print_fields, print_paragraph, print_table
+from daemon.cli.tables import Column, clean, moment, print_fields, print_paragraph, print_table
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +87,8 @@ def show(
         ),
     ],
     source: Annotated[
-        str | None, typer.Option(help="The source, if several sources hold the study.")
+        str | None,
+        typer.Option(help="The source, if several hold the study; '' if it is not known."),
     ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -107,7 +107,7 @@ def show(
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
         rows, is_exact = find_studies(store, study, source)
-        key = _only_one(rows, study, is_exact=is_exact)
+        key = _only_one(rows, study, is_exact=is_exact, lists=not as_json)
         found = store.search.study(key)
         if found is None:
             raise UsageError(f"{key.study_instance_uid} was purged while it was looked for")
@@ -159,8 +159,11 @@ def _rows(store: "Store", chosen: "StudyFilter") -> "Iterator[StudyRow]":
         offset += len(page)
 
 
-def _only_one(rows: "Sequence[StudyRow]", text: str, *, is_exact: bool) -> "StudyKey":
-    """Return the only study. Raises UsageError with the candidates on stdout if it is not clear."""
+def _only_one(rows: "Sequence[StudyRow]", text: str, *, is_exact: bool, lists: bool) -> "StudyKey":
+    """Return the only study. Raises UsageError if it is not clear which one is meant.
+
+    With `lists` the candidates are listed on stdout.
+    """
     if not rows:
         raise UsageError(
             f"no study with the UID, accession number or Patient ID {clean(text)} is here: it may "
@@ -168,8 +171,9 @@ def _only_one(rows: "Sequence[StudyRow]", text: str, *, is_exact: bool) -> "Stud
         )
     if len(rows) == 1 and is_exact:
         return rows[0].key
-    shown = rows[:_MOST_CANDIDATES]
-    print_table(_CANDIDATES, map(_candidate, shown))
+    shown = rows[:_MOST_CANDIDATES] if lists else rows
+    if lists:
+        print_table(_CANDIDATES, map(_candidate, shown))
     some = f", the first {len(shown)} are above" if len(rows) > len(shown) else ""
     if not is_exact:
         raise UsageError(
@@ -235,14 +239,14 @@ def _print(study: "StudyDetails", files: "Sequence[StudyFile]") -> None:
         "Jobs",
         _JOBS,
         (
-            (job.number, job.task, job.state, job.attempts, _moment(job.updated_at), job.error)
+            (job.number, job.task, job.state, job.attempts, moment(job.updated_at), job.error)
             for job in study.jobs
         ),
     )
     _section(
         "History",
         _HISTORY,
-        ((_moment(step.at), step.words, step.detail) for step in study.timeline),
+        ((moment(step.at), step.words, step.detail) for step in study.timeline),
     )
     typer.echo("\nResearch use only.")
 
@@ -268,7 +272,7 @@ def _head(study: "StudyDetails") -> Iterator[tuple[str, object]]:
     yield "study date", day(study.study_date) or "none"
     yield "source", study.source or "not known"
     yield "senders", ", ".join(study.senders)
-    yield "received", f"{_moment(study.received_at)} to {_moment(study.last_received_at)} UTC"
+    yield "received", f"{moment(study.received_at)} to {moment(study.last_received_at)} UTC"
     yield "state", study.state_words
 
 
@@ -279,7 +283,7 @@ def _print_film(film: "FilmView", places: "Mapping[str, StudyFile]") -> None:
     kind = " ".join(filter(None, (film.modality, film.view_position)))
     typer.echo("")
     print_paragraph(
-        f"Film {film.place}, {kind}, from {film.sender} at {_moment(film.received_at)} UTC, "
+        f"Film {film.place}, {kind}, from {film.sender} at {moment(film.received_at)} UTC, "
         f"image {film.number}, revision {film.revision}{mark}",
         2,
     )
@@ -296,7 +300,7 @@ def _print_film(film: "FilmView", places: "Mapping[str, StudyFile]") -> None:
     elif film.analysed_at is not None:
         calibrated = "" if film.is_calibrated else "; not calibrated"
         print_paragraph(
-            f"  analysed at {_moment(film.analysed_at)} UTC by {film.model}{calibrated}: "
+            f"  analysed at {moment(film.analysed_at)} UTC by {film.model}{calibrated}: "
             f"{film.present} of {len(film.findings)} findings present",
             4,
         )
@@ -341,7 +345,7 @@ def _delivery_rows(study: "StudyDetails") -> Iterator[tuple[object, ...]]:
             made.title,
             each.words,
             each.attempts,
-            _moment(each.delivered_at),
+            moment(each.delivered_at),
             each.job,
             "; ".join(filter(None, (each.status, each.error))),
         )
@@ -352,7 +356,3 @@ def _section(title: str, columns: Sequence[Column], rows: Iterable[Sequence[obje
     if found:
         typer.echo(f"\n{title}")
         print_table(columns, found, indent=2, heading=True)
-
-
-def _moment(at: datetime | None) -> str:
-    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"

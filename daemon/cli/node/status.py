@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
-from daemon.cli.tables import Column, print_fields, print_paragraph, print_table
+from daemon.cli.tables import Column, moment, print_fields, print_paragraph, print_table
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _print_parts(health: "HealthReport") -> None:
     from daemon.web.overview.rows import part_rows
 
     rows = [
-        (part.name, part.level, _moment(part.since), _or_empty(part.restarts), part.detail)
+        (part.name, part.level, moment(part.since), _or_empty(part.restarts), part.detail)
         for part in part_rows(health)
     ]
     _section("Roles, ports and certificates of this host", _PARTS, rows)
@@ -163,13 +163,13 @@ def _print_work(overview: "Overview") -> None:
         (
             study.reason,
             study.source or "not known",
-            _moment(study.since),
+            moment(study.since),
             "; ".join(", ".join(map(str, images)) for images in study.patients),
         )
         for study in overview.doubtful
     ]
     _section("Studies in doubt", _DOUBTFUL, doubtful, of=overview.doubtful_count)
-    parked = [(row.task, row.count, _moment(row.first_at), row.reason) for row in overview.parked]
+    parked = [(row.task, row.count, moment(row.first_at), row.reason) for row in overview.parked]
     _section("Parked", _PARKED, parked)
     states = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED, JobState.DONE, JobState.DISCARDED)
     queue = [
@@ -189,7 +189,7 @@ def _print_work(overview: "Overview") -> None:
             row.waiting,
             span(overview.made_at - row.waiting_since) if row.waiting_since is not None else "",
             row.parked,
-            _moment(row.last_success),
+            moment(row.last_success),
             row.error.error if row.error is not None else "",
         )
         for row in overview.destinations
@@ -240,10 +240,6 @@ def _spread(times: "Spread") -> str:
     if times.p50 is None or times.p95 is None:
         return "none today"
     return f"half within {span(times.p50)}, 95 % within {span(times.p95)}; {times.count} today"
-
-
-def _moment(at: datetime.datetime | None) -> str:
-    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def _or_empty(value: object) -> object:

@@ -30,8 +30,8 @@ _ADVICE = {
         "data_dir, and check its permissions."
     ),
     Part.ROLE: (
-        "The supervisor starts a role again by itself. If it ends again and again, the log of "
-        "`cxrd serve` says why."
+        "A supervisor that runs starts its role again by itself. If it ends again and again, the "
+        "log of `cxrd serve` says why."
     ),
     Part.PORT: "Callers cannot connect there. `cxrd check` names a program that holds the port.",
     Part.CERTIFICATE: (

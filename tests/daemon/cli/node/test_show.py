@@ -89,6 +89,8 @@ def test_an_ambiguous_name_lists_the_candidates_and_shows_none(node: Path) -> No
     assert "3 study(ies) hold it as a part of one" in part.stderr
     assert looks(node) == []
     assert document(node, "1.2.3", "--source", "b")["study"]["source"] == "b"
+    assert document(node, "1.2.3", "--source", "")["study"]["source"] == ""
+    assert cxrd("show", "ACC-7", "--json", cwd=node).stdout == ""
 
 
 def test_a_header_makes_no_line_of_its_own(node: Path) -> None:
