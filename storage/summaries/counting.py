@@ -123,11 +123,18 @@ def _add(dialect: str) -> Executable:
     statement = insert_of(dialect, study_summaries).from_select(list(of_film), query)
     new = statement.excluded
     state = study_summaries.c.state
+    # A clock that was set back gives a new film an earlier time than the film before it.
+    first, last = study_summaries.c.first_received_at, study_summaries.c.last_received_at
     return statement.on_conflict_do_update(
         index_elements=["study_instance_uid", "source"],
         set_={
             "films": study_summaries.c.films + 1,
-            "last_received_at": new.last_received_at,
+            "first_received_at": case(
+                (new.first_received_at < first, new.first_received_at), else_=first
+            ),
+            "last_received_at": case(
+                (new.last_received_at > last, new.last_received_at), else_=last
+            ),
             "state": case((state == StudyState.HELD, state), else_=_WAITING),
         },
         where=and_(

@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageError
+from storage.files.spool import Spool
 from storage.records import (
+    RETENTION_EXPIRED,
     AnalysisRecord,
     Delivery,
     FindingRecord,
     JobKind,
     JobState,
     ObjectRecord,
+    Rejection,
     StudyKey,
     StudyState,
     StudyStatus,
@@ -30,14 +33,16 @@ from tests.tools.clock import Clock
 
 STEPS = 60
 LABELS = ("Mass", "Hernia", "Edema")
+QUALITY = "113001"
+"""The code of a rejection for its quality (DCM)."""
 REASONS = ("LATERAL_VIEW", "NOT_CHEST", "DECODER_FAILED")
 
 
 class History:
     """Random acts on a store: few studies with many films of one patient, seldom of another."""
 
-    def __init__(self, store: Store, clock: Clock, draw: random.Random) -> None:
-        self.store, self.clock, self.draw = store, clock, draw
+    def __init__(self, store: Store, spool: Spool, clock: Clock, draw: random.Random) -> None:
+        self.store, self.spool, self.clock, self.draw = store, spool, clock, draw
         self.sent: list[tuple[str, dict[str, str]]] = []
         self.reports = 0
 
@@ -51,8 +56,11 @@ class History:
             self._deliver: 3,
             self._act_on_a_job: 3,
             self._act_on_a_study: 2,
+            self._reject: 1,
+            self._purge: 1,
         }
-        self.clock.advance(1)
+        # At times somebody sets the clock back.
+        self.clock.advance(self.draw.choice([1] * 19 + [-5]))
         (act,) = self.draw.choices(list(acts), weights=list(acts.values()))
         with contextlib.suppress(StorageError):
             act()
@@ -63,6 +71,8 @@ class History:
             "study_instance_uid": f"9.{self.draw.choice('1112')}",
             "patient_id": self.draw.choice(["P1"] * 30 + ["P2"]),
             "modality": self.draw.choice(["DX"] * 9 + ["CR"]),
+            "calling_ae_title": self.draw.choice(["MODALITY"] * 19 + ["ARCHIVE"]),
+            "source": self.draw.choice([""] * 9 + ["other"]),
         }
         self.sent.append((f"1.{number}", changes))
         self._record(f"1.{number}", "pixels", changes)
@@ -115,7 +125,11 @@ class History:
         if status is StudyStatus.REPORTED:
             key = StudyKey.of_subject(job.subject)
             one = made_object(f"2.25.{self.reports}")
-            made = [dataclasses.replace(one, study_instance_uid=key.study_instance_uid)]
+            made = [
+                dataclasses.replace(
+                    one, study_instance_uid=key.study_instance_uid, source=key.source
+                )
+            ]
         sent = [Delivery(one.sop_instance_uid, "pacs") for one in made]
         self.store.results.record_report(job, status, "", made, sent)
 
@@ -142,6 +156,18 @@ class History:
         else:
             self.store.studies.analyse_again(StudyKey("", uid))
 
+    def _reject(self) -> None:
+        job = self.store.jobs.claim([JobKind.ANALYSE], "analyst", LEASE)
+        if job is None:
+            return
+        named = self.draw.choices(self.sent, k=2)
+        code = self.draw.choice([QUALITY, RETENTION_EXPIRED])
+        rejection = Rejection(code, tuple(uid for uid, _ in named))
+        self.store.results.record_rejection(job, int(job.subject), "NOTE", "", rejection)
+
+    def _purge(self) -> None:
+        list(self.store.retention.purge(self.spool, self.clock.now, ()))
+
 
 @pytest.mark.parametrize(
     "seeds", [range(1), pytest.param(range(1, 18), marks=pytest.mark.slow)], ids=["one", "many"]
@@ -150,7 +176,8 @@ def test_the_list_is_true_after_every_step(tmp_path: Path, seeds: range) -> None
     for seed in seeds:
         url, clock = f"sqlite:///{tmp_path}/{seed}.sqlite", Clock()
         with contextlib.closing(Store.open(url, clock=clock, migrate=True)) as store:
-            history = History(store, clock, random.Random(seed))
+            spool = Spool(tmp_path / "spool")
+            history = History(store, spool, clock, random.Random(seed))
             for _ in range(STEPS):
                 history.step()
                 assert_listed(url)
