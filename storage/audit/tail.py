@@ -68,7 +68,8 @@ class AuditTail:
             row = connection.scalar(
                 select(audit_events.c.hash).where(audit_events.c.number == number)
             )
-        return CountPlace(number, saved["counts"]) if row == saved["hash"] else None
+        is_same = row is not None and row == saved["hash"]
+        return CountPlace(number, saved["counts"]) if is_same else None
 
     def save(self, reader: str, place: CountPlace) -> None:
         """Save the place of a reader; its row is in the trail."""

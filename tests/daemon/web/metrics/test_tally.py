@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.web.health.metrics.tally import MOST_NAMES, OTHER, Tally
+from daemon.web.health.metrics.tally import FORMAT, MOST_NAMES, OTHER, Tally
 from storage.audit.records import AuditKind, AuditOutcome
-from storage.records import Delivery, JobKind, StudyStatus
+from storage.records import Delivery, JobKind, Rejection, StudyStatus
 from storage.store import Store
 from tests.builders.store_rows import STUDY_KEY, analyse, analysis, claim, new_instance, receive
 from tests.daemon.web.metrics.exposed import deliver, report
@@ -106,6 +106,47 @@ def test_each_revision_of_a_film_is_timed(store: Store, clock: Clock) -> None:
     assert times(tally_of(store).analysis.plain()) == (2, 20.0 + 11.0)
 
 
+def test_a_revision_is_not_timed_from_an_earlier_one_that_was_discarded(
+    store: Store, clock: Clock
+) -> None:
+    store.record_instance(new_instance("1.2.3.1", "pixels"), 0)
+    store.jobs.discard(int(next(job.id for job in store.jobs.list(kind=JobKind.ANALYSE))))
+    clock.advance(DAY)
+    store.record_instance(new_instance("1.2.3.1", "other pixels"), 0)
+    clock.advance(10)
+    analyse(store, clock())
+    assert times(tally_of(store).analysis.plain()) == (1, 10.0)
+
+
+def test_a_film_that_is_kept_again_is_timed_from_then() -> None:
+    subject = "study=1 instance=1.2"
+    rows = [
+        (1, "2026-03-01T12:00:00.000000Z", "instance_received", "new, revision 1, sha256 ab"),
+        (2, "2026-05-01T12:00:00.000000Z", "instance_received", "kept_again, revision 1, sha256 a"),
+        (3, "2026-05-01T12:00:04.000000Z", "instance_analysed", "no finding; model m"),
+    ]
+    tally = Tally()
+    tally.add(
+        (number, at, kind, "success", "", f"{subject} revision=1" if number == 3 else subject, text)
+        for number, at, kind, text in rows
+    )
+    assert times(tally.analysis.plain()) == (1, 4.0)
+
+
+def test_requests_by_hand_are_remembered_by_study_and_within_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("daemon.web.health.metrics.tally.MOST_WAITING", 2)
+    tally = Tally()
+    asked = ("1", "2", "2", "3")
+    at = "2026-03-01T12:00:00.000000Z"
+    tally.add(
+        (number, at, "delivery_requested", "success", "", f"study={study} destination=pacs", "")
+        for number, study in enumerate(asked, 1)
+    )
+    assert list(tally.plain()["by_hand"]) == ["/2", "/3"]
+
+
 def test_what_an_operator_repeats_is_counted_and_not_timed(store: Store, clock: Clock) -> None:
     receive(store, "1.2.3.1")
     analyse(store, clock())
@@ -155,6 +196,26 @@ def test_every_finding_that_is_present_is_counted(store: Store, clock: Clock) ->
     } == dict.fromkeys(labels, 1)
 
 
+def test_findings_in_rows_of_version_0_1_0_are_counted() -> None:
+    at = "2026-03-01T12:00:00.000000Z"
+    detail = "Mass 0.71, Pleural_Thickening 0.62; model starter 1, sha256 12ab"
+    tally = Tally()
+    tally.add([(1, at, AuditKind.INSTANCE_ANALYSED, "success", "", "instance=1.2", detail)])
+    assert tally.counts["findings_present", "Mass"] == 1
+    assert tally.counts["findings_present", "Pleural_Thickening"] == 1
+    assert sum(n for key, n in tally.counts.items() if key[0] == "findings_present") == 2
+
+
+def test_a_rejection_note_is_counted_and_waits_no_longer(store: Store) -> None:
+    receive(store, "1.2.3.1")
+    note = claim(store, JobKind.ANALYSE)
+    rejection = Rejection("113001", ("1.2.3.2",))
+    store.results.record_rejection(note, int(note.subject), "REJECTION_NOTE", "", rejection)
+    tally = tally_of(store)
+    assert tally.counts["films_not_analysed", "REJECTION_NOTE"] == 1
+    assert tally.plain()["films"] == {}
+
+
 def test_an_answer_to_a_commitment_request_is_counted(store: Store) -> None:
     store.audit.record(
         AuditKind.COMMITMENT_RECEIVED, actor="pacs", detail="3 committed, 2 sent again, 1 refused"
@@ -169,7 +230,10 @@ def test_a_row_of_repeats_counts_as_many_events(store: Store) -> None:
         store.audit.record(
             AuditKind.ASSOCIATION_REFUSED, outcome=AuditOutcome.FAILURE, detail=detail
         )
-    assert tally_of(store).counts["events", "association_refused", "failure"] == 42
+    store.audit.record(AuditKind.JOB_PARKED, detail="report: it failed (3 times)")
+    counts = tally_of(store).counts
+    assert counts["events", "association_refused", "failure"] == 42
+    assert counts["events", "job_parked", "success"] == 1
 
 
 def test_names_of_a_label_are_limited() -> None:
@@ -199,7 +263,7 @@ def test_counts_go_on_from_their_json(store: Store, clock: Clock) -> None:
     assert times(after.analysis.plain()) == (1, 60.0)
 
 
-@pytest.mark.parametrize("plain", [None, {}, {"format": 0}, {"format": 1, "counts": 3}])
+@pytest.mark.parametrize("plain", [None, {}, {"format": 0}, {"format": FORMAT, "counts": 3}])
 def test_counts_of_another_form_are_made_anew(plain: object) -> None:
     tally = Tally()
     assert not tally.restore(7, plain)
