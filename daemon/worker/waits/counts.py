@@ -10,6 +10,7 @@ and host have files of their own.
 import contextlib
 import json
 import logging
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -127,7 +128,7 @@ def read_file(path: Path) -> dict[JobKind, Histogram]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    here = f"{_PREFIX}{socket.gethostname()}-"
+    here = re.compile(rf"{_PREFIX}{re.escape(socket.gethostname())}-[a-z]+-\d+")
     for path in sorted(folder.glob(f"{_PREFIX}*")):
-        if path.name.startswith(here) and path.suffix not in (".lock", ".part"):
+        if here.fullmatch(path.name):
             yield path

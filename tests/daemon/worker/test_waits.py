@@ -60,6 +60,19 @@ def test_processes_of_one_role_do_not_lose_the_counts_of_each_other(
     assert count_and_sum(folder, JobKind.ANALYSE) == (3, 3)
 
 
+def test_a_host_whose_name_begins_like_this_one_is_not_counted(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(store, "1.2.3.1")
+    job = claim(store, JobKind.ANALYSE)
+    for host in ("node", "node-2"):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        with WaitCounts(tmp_path, "analyst") as waits:
+            waits.add(job, timedelta(seconds=1))
+    monkeypatch.setattr("socket.gethostname", lambda: "node")
+    assert count_and_sum(tmp_path, JobKind.ANALYSE) == (1, 1)
+
+
 def test_a_file_that_cannot_be_read_counts_nothing(tmp_path: Path, store: Store) -> None:
     receive(store, "1.2.3.1")
     with WaitCounts(tmp_path, "analyst") as waits:
