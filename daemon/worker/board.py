@@ -211,15 +211,19 @@ def _one_each(found: Sequence[RoleStatus]) -> tuple[RoleStatus, ...]:
 
 def _reports(folder: Path) -> Iterable[_Report]:
     """Yield the readable files of the folder. A file that is replaced meanwhile is skipped."""
-    try:
-        paths = sorted(folder.glob("*.json"))
-    except OSError:
-        return
-    for path in paths:
+    for path in _found(folder, "*.json"):
         try:
             yield _parsed(path, json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, LookupError, TypeError):
             continue
+
+
+def _found(folder: Path, pattern: str) -> Sequence[Path]:
+    """Return the files of a name; none if the folder cannot be read at present."""
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return ()
 
 
 def _parsed(path: Path, content: Any) -> _Report:
@@ -239,7 +243,10 @@ def _parsed(path: Path, content: Any) -> _Report:
 
 
 def _remove_superseded(folder: Path, roles: set[RoleName], own: Path) -> None:
-    """Remove the files of killed supervisors whose roles this one runs, and of former hosts."""
+    """Remove the files of killed supervisors whose roles this one runs, and of former hosts.
+
+    A container has a new host name each time it is made.
+    """
     for report in _reports(folder):
         if report.path == own or report.is_alive:
             continue
@@ -249,6 +256,14 @@ def _remove_superseded(folder: Path, roles: set[RoleName], own: Path) -> None:
             is_superseded = _file_age(report.path) > _FORGOTTEN_SECONDS
         if is_superseded:
             _remove(report.path)
+    files = _found(folder, "*")
+    supervised = {path.name.rpartition("-")[0] for path in files if path.suffix == ".json"}
+    hosts = {socket.gethostname(), *supervised}
+    for path in files:
+        is_model = path.name.startswith(_MODEL_PREFIX) and path.suffix not in (".part", ".json")
+        if is_model and path.name.removeprefix(_MODEL_PREFIX) not in hosts:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _file_age(path: Path) -> float:

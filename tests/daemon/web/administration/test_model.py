@@ -1,5 +1,6 @@
 """/model: the card, without its weights, and the last good one."""
 
+import dataclasses
 import json
 import shutil
 import socket
@@ -13,8 +14,9 @@ from cxr_model.files.reliability_file import RELIABILITY_FILE
 from daemon.config.settings import Config, ModelConfig
 from daemon.web.administration.cards import KEEP_SECONDS, Cards
 from daemon.worker.board import ModelInUse, models_in_use, publish_model
+from daemon.worker.role import RoleName
 from storage.store import Store
-from tests.servers.website import Site, cells, fill, running_site
+from tests.servers.website import Site, cells, fill, running_site, status_of, supervised
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
@@ -108,3 +110,18 @@ def test_each_host_says_what_its_analyst_loaded(
     (tmp_path / "run" / "model-broken").write_text('{"host": 1}')
     publish_model(config, IN_USE)
     assert models_in_use(config) == (IN_USE, IN_USE)
+
+
+def test_the_model_of_a_host_that_no_longer_runs_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that is made anew has another name; its old one runs no model."""
+    config = Config(data_dir=tmp_path)
+    for host in ("old", "south"):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        publish_model(config, dataclasses.replace(IN_USE, host=host))
+    with supervised(config):
+        monkeypatch.setattr(socket, "gethostname", lambda: "north")
+        publish_model(config, dataclasses.replace(IN_USE, host="north"))
+        with supervised(config, status_of(config, RoleName.ANALYST)):
+            assert [model.host for model in models_in_use(config)] == ["north", "south"]
