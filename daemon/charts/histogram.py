@@ -1,13 +1,16 @@
 """A histogram of probabilities with the threshold as a dashed line."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from daemon.charts.chart import Chart, Table, svg, titled
 from daemon.charts.text import axis_end, grouped
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 BINS = 20
 HEIGHT, AXIS, HEAD = 96, 18, 14
@@ -70,11 +73,14 @@ def histogram(name: str, bins: Bins, threshold: float | None, *, said: str = "")
     return Chart(name, svg("histogram", label, parts, height=HEIGHT), table)
 
 
-def bins_of(values: NDArray[np.float32], present: NDArray[np.bool_], threshold: float) -> Bins:
+def bins_of(values: "NDArray[np.float32]", present: "NDArray[np.bool_]", threshold: float) -> Bins:
     """Count probabilities, shape (n,), in bins to a round end above all of them.
 
     `present` marks the values that reach the threshold; the values are rounded and may differ.
     """
+    # Who has values has loaded numpy; a page of drawn bins needs none.
+    import numpy as np
+
     end = axis_end(max(float(values.max()) if len(values) else 0.0, threshold))
     below, above = (
         np.histogram(part, BINS, (0.0, end))[0].tolist()
@@ -84,9 +90,11 @@ def bins_of(values: NDArray[np.float32], present: NDArray[np.bool_], threshold: 
 
 
 def histogram_of(
-    name: str, values: NDArray[np.float32], present: NDArray[np.bool_], threshold: float
+    name: str, values: "NDArray[np.float32]", present: "NDArray[np.bool_]", threshold: float
 ) -> Chart:
     """Draw probabilities, shape (n,), with the facts of `bins_of`."""
+    import numpy as np
+
     said = (
         f"; probabilities from {values.min():.3f} to {values.max():.3f}, "
         f"median {np.median(values):.3f}"

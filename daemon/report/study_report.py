@@ -9,8 +9,7 @@ from daemon.config.picture_form import DEFAULT_FORM, PictureForm
 from daemon.config.products import of_kind
 from daemon.words.reasons import PURGED
 from dicom_io.errors import NotDicomError
-from dicom_io.gate.reasons import RESULTS, Reason
-from dicom_io.gate.rejection_note import meaning_of
+from dicom_io.gate.reasons import RESULTS, Reason, rejection_meaning
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.classes import REPORT_CLASS
 from dicom_io.objects.encode import to_bytes
@@ -207,8 +206,8 @@ def _rejections(study: StudyResults) -> list[str]:
         if item.is_rejected:
             rejected.setdefault(item.rejected_by or "", []).append(item.sop_instance_uid)
     return [
-        f"{_counted(uids)} rejected in the archive ({code}, {meaning_of(code)}) and not part of "
-        f"this report: {', '.join(sorted(uids)[:_FILMS_NAMED])}"
+        f"{_counted(uids)} rejected in the archive ({code}, {rejection_meaning(code)}) and not "
+        f"part of this report: {', '.join(sorted(uids)[:_FILMS_NAMED])}"
         f"{', ...' if len(uids) > _FILMS_NAMED else ''}."
         for code, uids in sorted(rejected.items())
     ]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_model.findings import LABELS
+from daemon.statistics.vocabulary import Names, Vocabulary
 from storage.records import InstanceState
 from storage.statistics.film_days import FilmDay, FilmRow
 
@@ -20,43 +21,6 @@ NO_AGE = "not stated"
 
 _MOST_LOG_ODDS = 16.0
 _MOST_AGE = 130
-
-
-class Names:
-    """Numbers for repeated texts, such as senders; a text keeps its number."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def number(self, text: str) -> int:
-        """Return the number of a text, which is new or known."""
-        return self._numbers.setdefault(text, len(self._numbers))
-
-    def find(self, text: str) -> int | None:
-        """Return the number of a known text."""
-        return self._numbers.get(text)
-
-    def all(self) -> tuple[str, ...]:
-        """Return the texts by their numbers."""
-        return tuple(self._numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """The texts of all films that arrays name by their numbers."""
-
-    senders: Names
-    sources: Names
-    reasons: Names
-    models: Names
-
-    @classmethod
-    def empty(cls) -> "Vocabulary":
-        """Return a vocabulary without texts; number 0 of reasons and models is ''."""
-        vocabulary = cls(Names(), Names(), Names(), Names())
-        vocabulary.reasons.number("")
-        vocabulary.models.number("")
-        return vocabulary
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,12 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from daemon.statistics.columns import DayColumns, Vocabulary, columns_of
-from daemon.statistics.drift_watch import BaselineRule, DriftReport, DriftWatch
+from daemon.statistics.drift_report import BaselineRule, DriftReport
+from daemon.statistics.figure_records import Progress
+from daemon.statistics.vocabulary import Vocabulary
 from storage.errors import StorageError
 from storage.statistics.film_days import DayMark
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from daemon.statistics.columns import DayColumns
+    from daemon.statistics.drift_watch import DriftWatch
 
 logger = logging.getLogger(__name__)
 
@@ -29,19 +35,11 @@ _LAST_DAYS = 3
 _RETRY_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Days that were counted, of those that the first count has to count."""
-
-    counted: int
-    days: int
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Count:
     """All films at one moment. `as_of` is None until the first count is complete."""
 
-    days: Mapping[date, DayColumns]
+    days: "Mapping[date, DayColumns]"
     vocabulary: Vocabulary
     as_of: datetime | None = None
     progress: Progress = field(default_factory=lambda: Progress(0, 0))
@@ -66,7 +64,8 @@ class FilmCounter:
         self._marks: dict[date, DayMark] = {}
         self._days: dict[date, DayColumns] = {}
         self._first: date | None = None
-        self._drift = DriftWatch(rule or BaselineRule())
+        self._rule = rule or BaselineRule()
+        self._drift: DriftWatch | None = None
         self._vocabulary = Vocabulary.empty()
         self._count = Count(MappingProxyType({}), self._vocabulary)
         self._lock = threading.Lock()
@@ -120,6 +119,9 @@ class FilmCounter:
         self, changed: Iterable[date], marks: Mapping[date, DayMark], stop: threading.Event
     ) -> bool:
         """Read the days, newest first, and those whose films they replace; True at the end."""
+        # Loads numpy, without which the web role is sooner ready.
+        from daemon.statistics.columns import columns_of
+
         waiting = sorted(changed)
         done: set[date] = set()
         is_first = self._count.as_of is None
@@ -154,6 +156,10 @@ class FilmCounter:
                 self._first = min(other for other in self._days if other > day)
                 break
         ordered = dict(sorted(self._days.items()))
+        if self._drift is None:
+            from daemon.statistics.drift_watch import DriftWatch
+
+            self._drift = DriftWatch(self._rule)
         drift = self._drift.report(ordered, self._vocabulary.models.all())
         if self._first is not None:
             baseline = drift.baseline if drift is not None else None

@@ -17,10 +17,11 @@ because a day or a ward has its own films. The larger limit counts, raised by `M
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+from daemon.statistics.drift_report import Direction, Measure
 
 ALLOWANCE = 0.25
 """Standard deviations of a film by which a mean may differ without an alarm in the long run."""
@@ -31,15 +32,8 @@ CLIP = 4.0
 SPAN = 5000
 """Films of the streams from which the bootstrap takes the limits."""
 
-STATED_SPAN = 2500
-"""Films to which the stated rate of false alarms refers."""
-
 LEVEL = 0.03
 """Rate of streams of the bootstrap with a false alarm of any chart."""
-
-STATED_LEVEL = 0.05
-"""Rate of false alarms per `STATED_SPAN` films that is stated: it has room for patients with many
-films, of which a short baseline shows too few."""
 
 MARGIN = 1.25
 """Factor of the limits: a bootstrap of few patients underestimates the spread of new ones."""
@@ -54,20 +48,6 @@ _COMMON_QUANTILE = 0.9
 """Charts are put on one scale by this quantile of their own largest value over a stream."""
 
 Floats = NDArray[np.float32]
-
-
-class Measure(StrEnum):
-    """The two series of a finding."""
-
-    PROBABILITY = "probability"
-    CALLS = "calls"
-
-
-class Direction(StrEnum):
-    """The side to which a series left its baseline."""
-
-    RISE = "rise"
-    FALL = "fall"
 
 
 @dataclass(frozen=True, slots=True)

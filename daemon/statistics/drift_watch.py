@@ -18,108 +18,22 @@ from daemon.statistics.drift import (
     FEWEST_FILMS,
     Alarm,
     Baseline,
-    Direction,
-    Measure,
     State,
     fit_baseline,
     watch,
 )
+from daemon.statistics.drift_report import (
+    BaselineFigures,
+    BaselineRule,
+    Direction,
+    DriftReport,
+    Episode,
+    Gathering,
+    Measure,
+    Week,
+)
 
 MOST_BASELINE_FILMS = 20_000
-FEWEST_IN_WEEK = 10
-"""Films below which a week has no point: its mean says too little."""
-WIDTH = 3.0
-"""Standard errors between the centre and a control limit of a week."""
-
-
-@dataclass(frozen=True, slots=True)
-class BaselineRule:
-    """The days whose films are the baseline.
-
-    With `begin` and `end`, these days. Otherwise the first `days` days of the present model, and
-    more days until there are `films` films.
-    """
-
-    days: int = 28
-    films: int = 500
-    begin: date | None = None
-    end: date | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BaselineFigures:
-    """The baseline in figures; the tuples have an entry per label.
-
-    `deviations` are standard deviations of one film, enlarged where films of one patient resemble
-    each other: divided by the root of a number of films they give the error of its mean.
-    """
-
-    first: date
-    last: date
-    films: int
-    patients: int
-    probabilities: tuple[float, ...]
-    probability_deviations: tuple[float, ...]
-    rates: tuple[float, ...]
-    rate_deviations: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Week:
-    """The films of a week that begins on a Monday: means and call rates per label."""
-
-    begin: date
-    films: int
-    probabilities: tuple[float, ...]
-    rates: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """An alarm of one series.
-
-    Attributes:
-        since: the day on which the change began, about.
-        seen: the day of the alarm.
-        until: the day on which the alarm ended, or None while it lasts.
-        before, during: means over the baseline and over the days of the change: of the probability,
-            or of the calls.
-    """
-
-    label: str
-    measure: Measure
-    direction: Direction
-    since: date
-    seen: date
-    until: date | None
-    before: float
-    during: float
-
-
-@dataclass(frozen=True, slots=True)
-class Gathering:
-    """Films of a baseline that is not complete, and what it needs."""
-
-    films: int
-    films_needed: int
-    complete_from: date | None
-
-
-@dataclass(frozen=True, slots=True)
-class DriftReport:
-    """The state of drift. Without a baseline there are no alarms, and `gathering` says why."""
-
-    model: str
-    films: int
-    baseline: BaselineFigures | None
-    gathering: Gathering | None
-    weeks: tuple[Week, ...]
-    episodes: tuple[Episode, ...]
-
-    @property
-    def alarms(self) -> tuple[Episode, ...]:
-        """Return the changes that last."""
-        return tuple(episode for episode in self.episodes if episode.until is None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -251,14 +165,6 @@ def probabilities_of(log_odds: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return probabilities of log-odds, of the same shape; NaN stays NaN."""
     probabilities: NDArray[np.float32] = (1 / (1 + np.exp(-log_odds))).astype(np.float32)
     return probabilities
-
-
-def week_limits(
-    centre: float, deviation: float, films: int, baseline_films: int
-) -> tuple[float, float]:
-    """Return the control limits of the mean of a week of so many films, within 0 and 1."""
-    error = deviation * (1 / films + 1 / baseline_films) ** 0.5
-    return max(centre - WIDTH * error, 0.0), min(centre + WIDTH * error, 1.0)
 
 
 def _newest_model(days: Mapping[date, DayColumns]) -> int | None:

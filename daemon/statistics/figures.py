@@ -1,110 +1,28 @@
 """The figures of a period and a sender, computed from the counted films."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_model.findings import LABELS
-from daemon.charts.histogram import Bins, bins_of
+from daemon.charts.histogram import bins_of
 from daemon.statistics.columns import AGES, NO_AGE, SEXES, STATES, VIEWS, DayColumns
-from daemon.statistics.counter import Count, Progress
+from daemon.statistics.counter import Count
 from daemon.statistics.drift_watch import probabilities_of
+from daemon.statistics.figure_records import (
+    Figures,
+    FindingFigures,
+    Mix,
+    Selection,
+    SenderFigures,
+    Share,
+    Volume,
+)
 from storage.records import InstanceState
 
 _MOST_DAYS, _MOST_WEEKS, _MOST_SENDERS = 100, 104, 8
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Films to count: received from `first` to `last` (both included), of a sender and a source.
-
-    None leaves out a condition.
-    """
-
-    first: date
-    last: date
-    sender: str | None = None
-    source: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A number of films under a name."""
-
-    name: str
-    films: int
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """Films received in a span that begins on `begin`, by what became of them."""
-
-    begin: date
-    analysed: int
-    not_analysed: int
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True)
-class SenderFigures:
-    """Films of one calling AE title, by what became of them."""
-
-    sender: str
-    analysed: int
-    not_analysed: int
-    waiting: int
-    with_findings: int
-
-
-@dataclass(frozen=True, slots=True)
-class FindingFigures:
-    """One finding over the analysed films.
-
-    `threshold` is that of the newest film, or None without a film.
-    """
-
-    label: str
-    films: int
-    mean_probability: float | None
-    threshold: float | None
-    histogram: Bins
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """All figures of a selection.
-
-    Attributes:
-        as_of: when the films were counted; None while the first count runs.
-        progress: of the first count.
-        counted_from: the first day that is kept, if older films were left out of the memory.
-        span_days: length of a span of `volume`: 1, 7 or 28.
-        co_occurrence: films with both of two findings, in the order of `findings`.
-    """
-
-    selection: Selection
-    as_of: datetime | None
-    progress: Progress
-    counted_from: date | None
-    senders: tuple[str, ...]
-    sources: tuple[str, ...]
-    received: int
-    analysed: int
-    not_analysed: int
-    waiting: int
-    with_findings: int
-    span_days: int
-    volume: tuple[Volume, ...]
-    findings: tuple[FindingFigures, ...]
-    co_occurrence: tuple[tuple[int, ...], ...]
-    views: tuple[Share, ...]
-    sexes: tuple[Share, ...]
-    ages: tuple[Share, ...]
-    reasons: tuple[Share, ...]
-    per_sender: tuple[SenderFigures, ...]
 
 
 def figures_of(count: Count, selection: Selection) -> Figures:
@@ -252,14 +170,6 @@ def _by_number(names: Sequence[str], numbers: NDArray[np.int64]) -> tuple[Share,
     counts = np.bincount(numbers, minlength=len(names)).tolist()
     found = [Share(name, films) for name, films in zip(names, counts, strict=True) if films]
     return tuple(sorted(found, key=lambda share: (-share.films, share.name)))
-
-
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """Analysed films by view and by sender, the largest sender first."""
-
-    views: tuple[Share, ...]
-    senders: tuple[Share, ...]
 
 
 def mix_of(count: Count, first: date, last: date) -> Mix:

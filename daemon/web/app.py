@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.config.settings import Config
 from daemon.statistics.counter import FilmCounter
 from daemon.web.access.authenticator import Authenticator
@@ -64,7 +63,7 @@ def build_app(
     them. `totals` are of the overview; the caller may count them before the first page.
     """
     counter = counter or FilmCounter(store, clock)
-    readers = readers or FilmReaders(DecoderLimits.of(config.analyst))
+    readers = readers or FilmReaders(config.analyst)
     totals = totals or KeptTotals(store, clock)
     health = Health(config, store, spool, clock)
     site = Site(config, store, spool, health, clock, readers, totals)

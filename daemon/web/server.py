@@ -1,6 +1,7 @@
 """Role: serves `app.py` over HTTP on loopback, over HTTPS to other machines."""
 
 import contextlib
+import importlib
 import logging
 import ssl
 import threading
@@ -8,14 +9,13 @@ import threading
 import uvicorn
 from starlette.types import ASGIApp
 
-from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.audit.logins import LoginAudit
 from daemon.config.settings import Config
 from daemon.config.tls import web_context
 from daemon.config.web import WebConfig
 from daemon.errors import RoleFailedError
 from daemon.statistics.counter import FilmCounter
-from daemon.statistics.drift_watch import BaselineRule
+from daemon.statistics.drift_report import BaselineRule
 from daemon.web.access.authenticator import Authenticator
 from daemon.web.access.passwords import weak_hashes
 from daemon.web.access.token_file import KnownToken, load_tokens, reach_of
@@ -24,6 +24,7 @@ from daemon.web.app import build_app
 from daemon.web.connection_limits import RepeatFilter, protocol_for
 from daemon.web.films.readers import FilmReaders
 from daemon.web.overview.totals import KeptTotals
+from daemon.worker.logs.setup import silence_libraries
 from daemon.worker.role import RoleContext
 from storage.errors import StorageError
 from storage.files.spool import Spool
@@ -35,6 +36,16 @@ _repeat_filter = RepeatFilter()
 POLL_SECONDS = 0.5
 MAX_REQUEST_BYTES = 16 * 1024
 """Limit of a request's line and headers."""
+LOADED_LATER = (
+    "daemon.statistics.figures",
+    "cxr_model.predict.card",
+    "daemon.analyse.reader.decoder_pool",
+    "daemon.web.films.pictures",
+    "dicom_io.report.text",
+)
+"""Modules that their pages import at the first use, because they load numpy, OpenCV or pydicom."""
+LATER_SECONDS = 3.0
+"""Pause before each of them: the analyst loads its model meanwhile, and pages are answered."""
 STOP_SECONDS = 2.0
 """Time to finish responses when the role stops."""
 
@@ -58,7 +69,7 @@ def run(context: RoleContext) -> None:
             _log_users(config.web, tokens[0])
             authenticator = Authenticator(tokens, config.web, audit.on_login)
             counter = FilmCounter(store, utc_now, _baseline_rule(config))
-            readers = FilmReaders(DecoderLimits.of(config.analyst))
+            readers = FilmReaders(config.analyst)
             totals = KeptTotals(store, utc_now)
             app = build_app(config, store, spool, authenticator, utc_now, counter, readers, totals)
             server = _server(app, config.web, encryption)
@@ -72,7 +83,9 @@ def run(context: RoleContext) -> None:
             thread.start()
             counting.start()
             context.ready()
-            threading.Thread(target=_warm_up, args=(totals,), name="warm-up", daemon=True).start()
+            threading.Thread(
+                target=_warm_up, args=(totals, context.stop), name="warm-up", daemon=True
+            ).start()
             while not context.stop.wait(POLL_SECONDS):
                 if not thread.is_alive():
                     raise RoleFailedError("the HTTP server ended by itself; the log says why")
@@ -82,10 +95,15 @@ def run(context: RoleContext) -> None:
             readers.close()
 
 
-def _warm_up(totals: KeptTotals) -> None:
-    """Do what the first page would wait for."""
+def _warm_up(totals: KeptTotals, stop: threading.Event) -> None:
+    """Do what the first page would wait for, and load what the first film would wait for."""
     with contextlib.suppress(StorageError):  # The page says so itself.
         totals.totals()
+    for module in LOADED_LATER:
+        if stop.wait(LATER_SECONDS):
+            return
+        importlib.import_module(module)
+    silence_libraries()
 
 
 def _baseline_rule(config: Config) -> BaselineRule:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from dicom_io.gate.reasons import Reason
-from dicom_io.gate.rejection_note import meaning_of
+from dicom_io.gate.reasons import Reason, rejection_meaning
 from storage.records import HoldReason, StudyStatus
 
 PURGED = "PURGED"
@@ -218,5 +217,5 @@ def advice_on_status(status: StudyStatus) -> Advice:
 
 def rejection_words(code: str) -> str:
     """Return the code of a rejection with its meaning: `113001, Rejected for Quality Reasons`."""
-    meaning = meaning_of(code)
+    meaning = rejection_meaning(code)
     return f"{code}, {meaning}" if meaning else code

@@ -1,4 +1,4 @@
-"""The named reasons against an analysis, and the verdict that carries one."""
+"""The named reasons against an analysis, those of an archive against a film, and the verdict."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -97,6 +97,20 @@ _EXPLANATIONS = {
     Reason.ANALYSIS_FAILED: "The analysis itself failed; the log says why.",
     Reason.UNSUPPORTED_FILE: "The file is neither a DICOM object nor a picture that is read.",
 }
+
+
+# The titles of rejection notes: PS3.16 CID 7011, scheme DCM.
+_REJECTIONS = {
+    "113001": "Rejected for Quality Reasons",
+    "113037": "Rejected for Patient Safety Reasons",
+    "113038": "Incorrect Modality Worklist Entry",
+    "113039": "Data Retention Policy Expired",
+}
+
+
+def rejection_meaning(code: str) -> str:
+    """Return the meaning of a rejection code, or an empty text for another code."""
+    return _REJECTIONS.get(code, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,9 @@ from pydicom import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from dicom_io.errors import NotDicomError
+from dicom_io.gate.reasons import rejection_meaning
 from dicom_io.read.header import all_items, is_uid, text
 
-_MEANINGS = {
-    "113001": "Rejected for Quality Reasons",
-    "113037": "Rejected for Patient Safety Reasons",
-    "113038": "Incorrect Modality Worklist Entry",
-    "113039": "Data Retention Policy Expired",
-}
 _SCHEME = "DCM"
 _MOST_ITEMS = 20_000
 
@@ -33,12 +28,8 @@ class Rejection:
     @property
     def detail(self) -> str:
         """The code, its meaning and the number of instances, for people."""
-        return f"{self.code} ({meaning_of(self.code)}): {len(self.sop_instance_uids)} instance(s)"
-
-
-def meaning_of(code: str) -> str:
-    """Return the meaning of a rejection code, or an empty text for another code."""
-    return _MEANINGS.get(code, "")
+        meaning = rejection_meaning(self.code)
+        return f"{self.code} ({meaning}): {len(self.sop_instance_uids)} instance(s)"
 
 
 def read_rejection(ds: Dataset) -> Rejection | None:
@@ -62,7 +53,7 @@ def read_rejection(ds: Dataset) -> Rejection | None:
 def _title(ds: Dataset) -> str | None:
     for item in all_items(ds, "ConceptNameCodeSequence", most=_MOST_ITEMS):
         code = text(item, "CodeValue")
-        if text(item, "CodingSchemeDesignator") == _SCHEME and code in _MEANINGS:
+        if text(item, "CodingSchemeDesignator") == _SCHEME and rejection_meaning(code):
             return code
     return None
 

@@ -1,51 +1,17 @@
 """A Structured Report as text: in parts for a page, or as lines."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
 from dicom_io.errors import ObjectError
 from dicom_io.objects.codes import COMMENT, FINDINGS, PROBABILITY, THRESHOLD
+from dicom_io.report.parts import FindingLine, ImagePart, ReportParts
 
 # Code values of concept names, all of scheme DCM.
 _MEASUREMENTS = "126010"
 _FINDING = "121071"
 _SOURCE = "121112"
-
-
-@dataclass(frozen=True, slots=True)
-class FindingLine:
-    """A finding of one image as the report says it; `result` is Present or Absent."""
-
-    finding: str
-    result: str
-    probability: float
-    threshold: float
-
-
-@dataclass(frozen=True, slots=True)
-class ImagePart:
-    """The findings of one image, named by its SOP Instance UID."""
-
-    sop_instance_uid: str
-    findings: tuple[FindingLine, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReportParts:
-    """The text of a report, without patient data.
-
-    `conclusion` holds the research notice, the summary and what was not analysed; `notes` those on
-    the images; `explanations` the operating point and what maps and outlines mean.
-    """
-
-    title: str
-    written: str
-    conclusion: tuple[str, ...]
-    images: tuple[ImagePart, ...]
-    notes: tuple[str, ...]
-    explanations: tuple[str, ...]
 
 
 def report_parts(ds: Dataset) -> ReportParts:

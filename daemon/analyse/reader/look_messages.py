@@ -56,6 +56,10 @@ class StoredPixels:
     facts: StoredFacts
     pages: SharedPages
 
+    def plain_facts(self) -> dict[str, Any]:
+        """Return the facts as values of JSON."""
+        return plain_facts(self.facts)
+
 
 Looked = Picture | StoredPixels | Refusal
 

@@ -1,10 +1,9 @@
 """Finds the film of a URL, and reads its file."""
 
-from daemon.analyse.reader.check_picture import PutRight
 from daemon.web.problems import NotFoundError, WebError
 from daemon.web.site import Site
 from storage.errors import IntegrityError, UnknownRecordError
-from storage.records import Instance, InstanceState, ObjectKind, ObjectRecord
+from storage.records import Instance, ObjectKind, ObjectRecord
 
 _MOST_DIGITS = 18
 
@@ -92,11 +91,6 @@ def read_object(site: Site, made: ObjectRecord) -> bytes:
             "retention time"
         )
     return _read(site, made.spool_path, made.sha256, "picture")
-
-
-def put_right(film: Instance) -> PutRight:
-    """Return what the analysis put right of the picture; nothing for a film not analysed."""
-    return PutRight.by(film.notes) if film.state is InstanceState.ANALYSED else PutRight()
 
 
 def _read(site: Site, path: str, sha256: str, what: str) -> bytes:

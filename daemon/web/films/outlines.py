@@ -1,10 +1,13 @@
 """The outlines of findings on the upright film, as shares of its width and height."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from daemon.web.films.pictures import ShownPicture
-from dicom_io.read.orientation import Pose
 from storage.records import Instance
+
+if TYPE_CHECKING:
+    from daemon.web.films.pictures import ShownPicture
+    from dicom_io.read.orientation import Pose
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Outlines:
     outlines: tuple[Outline, ...]
 
 
-def outlines_of(film: Instance, picture: ShownPicture) -> Outlines:
+def outlines_of(film: Instance, picture: "ShownPicture") -> Outlines:
     """Return the outlines of a film's findings; `picture` says how the film lies."""
     stored = picture.stored_rows, picture.stored_columns
     rows, columns = picture.pose.display_shape(*stored)
@@ -48,7 +51,7 @@ def outlines_of(film: Instance, picture: ShownPicture) -> Outlines:
 
 
 def _upright(
-    point: tuple[float, float], pose: Pose, rows: int, columns: int
+    point: tuple[float, float], pose: "Pose", rows: int, columns: int
 ) -> tuple[float, float]:
     """Return a point (column, row) of the stored grid as shares of the upright film."""
     x, y = point[0] / columns, point[1] / rows

@@ -1,17 +1,17 @@
 """The URLs of a film: its pictures, its stored pixels, and the viewer."""
 
+import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.analyse.reader.look_messages import plain_facts
 from daemon.web.access.roles import Role
 from daemon.web.entry import Entry, Parameter, Place
 from daemon.web.films.film import find_film, find_object
 from daemon.web.films.outlines import Outlines, outlines_of
 from daemon.web.films.panel import film_panel
-from daemon.web.films.pictures import FilmPictures
 from daemon.web.films.pixels import PixelResponse, Transfers, facts_header
 from daemon.web.films.placeholder import placeholder
 from daemon.web.looks import Looks
@@ -19,6 +19,9 @@ from daemon.web.problems import BadRequestError, BusyError, WebError
 from daemon.web.site import Site
 from storage.audit.records import AuditKind, subject_of
 from storage.records import Instance
+
+if TYPE_CHECKING:
+    from daemon.web.films.pictures import FilmPictures
 
 SCREEN_SIDE = 1200
 """Pixels of the longer side of a picture on a page."""
@@ -95,7 +98,8 @@ class FilmPages:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._pictures = FilmPictures(site, site.film_readers)
+        self._made: FilmPictures | None = None
+        self._making = threading.Lock()
         self._looks = Looks(site, AuditKind.FILM_VIEWED)
         self._transfers = Transfers()
 
@@ -167,7 +171,7 @@ class FilmPages:
         stored = self._pictures.pixels(film)
         stored.pages.close()
         self._looked(request, film)
-        return self._site.json(plain_facts(stored.facts))
+        return self._site.json(stored.plain_facts())
 
     def pixels(self, request: Request) -> Response:
         """Return the stored pixels."""
@@ -178,7 +182,11 @@ class FilmPages:
             stored = self._pictures.pixels(film)
             try:
                 self._looked(request, film)
-                head = facts_header(stored) if _flag(request, "facts", default=False) else b""
+                head = (
+                    facts_header(stored.plain_facts())
+                    if _flag(request, "facts", default=False)
+                    else b""
+                )
                 packed = "gzip" in request.headers.get("accept-encoding", "")
                 return PixelResponse(stored, head, packed=packed, release=self._transfers.end)
             except BaseException:
@@ -200,6 +208,16 @@ class FilmPages:
         return self._site.render(
             request, "films/viewer.html", film=film_panel(self._site, film), here="studies"
         )
+
+    @property
+    def _pictures(self) -> "FilmPictures":
+        """The pictures of films. The first use loads the libraries that make them."""
+        with self._making:
+            if self._made is None:
+                from daemon.web.films.pictures import FilmPictures
+
+                self._made = FilmPictures(self._site, self._site.film_readers)
+            return self._made
 
     def _film(self, request: Request) -> Instance:
         values = request.path_params

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from daemon.analyse.heat import Heat
 from daemon.analyse.png import encode_png
+from daemon.analyse.reader.check_picture import PutRight
 from daemon.analyse.reader.film import Refusal
 from daemon.analyse.reader.look import Look, LookKind, Picture
 from daemon.analyse.reader.look_messages import StoredPixels
@@ -17,7 +18,6 @@ from daemon.web.films.film import (
     GoneError,
     UnreadableError,
     absence_of,
-    put_right,
     read_film,
     read_object,
 )
@@ -26,7 +26,7 @@ from daemon.web.problems import NotFoundError
 from daemon.web.site import Site
 from dicom_io.gate.reasons import Reason
 from dicom_io.read.orientation import Pose
-from storage.records import Instance, ObjectRecord
+from storage.records import Instance, InstanceState, ObjectRecord
 
 _OVERHEAD = 1024
 """Bytes of a kept picture beside its file."""
@@ -58,7 +58,7 @@ class FilmPictures:
 
         Raises UnreadableError if it cannot be decoded, BusyError, and as `read_film`.
         """
-        right = put_right(film)
+        right = _put_right(film)
         look = Look(LookKind.PICTURE, side, right.turned, right.inverted)
         return self._shown(film.sha256, look, lambda: read_film(self._site, film))
 
@@ -81,7 +81,7 @@ class FilmPictures:
     def laid_over(self, film: Instance, label: str, side: int | None) -> bytes:
         """Return the film with the overlay of a finding as one PNG. Raises as both do."""
         heat = self._heat(film, label)
-        right = put_right(film)
+        right = _put_right(film)
         look = Look(LookKind.PICTURE, side, right.turned, right.inverted)
         picture = self._looked(look, lambda: read_film(self._site, film))
         try:
@@ -94,7 +94,7 @@ class FilmPictures:
 
     def pixels(self, film: Instance) -> StoredPixels:
         """Return the stored pixels of a film, whose pages the caller closes. Raises as `film`."""
-        right = put_right(film)
+        right = _put_right(film)
         look = Look(LookKind.PIXELS, None, right.turned, right.inverted)
         outcome = self._readers.look(read_film(self._site, film), look)
         if not isinstance(outcome, StoredPixels):
@@ -138,6 +138,11 @@ class FilmPictures:
         if not isinstance(outcome, Picture):
             raise _unreadable(outcome)
         return outcome
+
+
+def _put_right(film: Instance) -> PutRight:
+    """Return what the analysis put right of the picture; nothing for a film not analysed."""
+    return PutRight.by(film.notes) if film.state is InstanceState.ANALYSED else PutRight()
 
 
 def _unreadable(outcome: object) -> UnreadableError:

@@ -7,12 +7,13 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from daemon.analyse.reader.look_messages import StoredPixels, plain_facts
+if TYPE_CHECKING:
+    from daemon.analyse.reader.look_messages import StoredPixels
 
 log = logging.getLogger("web")
 CHUNK_BYTES = 256 * 1024
@@ -27,9 +28,9 @@ _LEVEL = 1
 _GZIP_WINDOW = 31
 
 
-def facts_header(stored: StoredPixels) -> bytes:
+def facts_header(facts: dict[str, Any]) -> bytes:
     """Return the facts as JSON behind its length (uint32, little-endian), filled to 8 bytes."""
-    text = json.dumps(plain_facts(stored.facts), allow_nan=False).encode()
+    text = json.dumps(facts, allow_nan=False).encode()
     rest = -(len(text) + 4) % ALIGNED
     return struct.pack("<I", len(text) + rest) + text + b" " * rest
 
@@ -38,7 +39,7 @@ class PixelResponse(StreamingResponse):
     """The pixels of a film, row by row and little-endian; `release` is called at the end."""
 
     def __init__(
-        self, stored: StoredPixels, head: bytes, *, packed: bool, release: Callable[[], None]
+        self, stored: "StoredPixels", head: bytes, *, packed: bool, release: Callable[[], None]
     ) -> None:
         """`head` goes before the pixels; `packed` sends all of it with gzip."""
         size = len(head) + stored.facts.size
@@ -82,7 +83,7 @@ class Transfers:
         self._places.release()
 
 
-def _parts(stored: StoredPixels, head: bytes) -> Iterator[bytes]:
+def _parts(stored: "StoredPixels", head: bytes) -> Iterator[bytes]:
     if head:
         yield head
     place, size = 0, stored.facts.size

@@ -9,12 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from daemon.analyse.reader.decoder_pool import DecoderLimits, DecoderPool
-from daemon.analyse.reader.look import Look
-from daemon.analyse.reader.look_messages import Looked
+from daemon.config.settings import AnalystConfig
 from daemon.errors import DecoderError
 from daemon.web.problems import BusyError
+
+if TYPE_CHECKING:
+    from daemon.analyse.reader.decoder_pool import DecoderPool
+    from daemon.analyse.reader.look import Look
+    from daemon.analyse.reader.look_messages import Looked
 
 MOST_READERS = 2
 MOST_WAITING = 16
@@ -29,15 +33,17 @@ class FilmReaders:
 
     def __init__(
         self,
-        limits: DecoderLimits,
+        config: AnalystConfig,
         *,
         idle_seconds: float = IDLE_SECONDS,
         wait_seconds: float = WAIT_SECONDS,
         most_waiting: int = MOST_WAITING,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """No process is started before the first request."""
-        self._pool = DecoderPool(None, limits)
+        """`config` has the limits of a film. No process is started before the first request."""
+        self._config = config
+        self._made: DecoderPool | None = None
+        self._making = threading.Lock()
         self._idle_seconds = idle_seconds
         self._wait_seconds = wait_seconds
         self._clock = clock
@@ -48,7 +54,7 @@ class FilmReaders:
         self._timer: threading.Timer | None = None
         self._is_warm = False
 
-    def look(self, data: bytes, look: Look) -> Looked:
+    def look(self, data: bytes, look: "Look") -> "Looked":
         """Look at the bytes of a DICOM object in a reader process.
 
         Raises BusyError if too many requests wait or the wait takes too long, or no process can be
@@ -75,7 +81,21 @@ class FilmReaders:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-        self._pool.end_idle()
+        self._end_readers()
+
+    @property
+    def _pool(self) -> "DecoderPool":
+        """The pool. The first use loads the libraries that read films."""
+        with self._making:
+            if self._made is None:
+                from daemon.analyse.reader.decoder_pool import DecoderLimits, DecoderPool
+
+                self._made = DecoderPool(None, DecoderLimits.of(self._config))
+            return self._made
+
+    def _end_readers(self) -> None:
+        if self._made is not None:
+            self._made.end_idle()
 
     def _start_one(self) -> None:
         try:
@@ -121,4 +141,4 @@ class FilmReaders:
                 return
             self._timer = None
             self._is_warm = False
-        self._pool.end_idle()
+        self._end_readers()

@@ -7,12 +7,15 @@ from datetime import date, timedelta
 from cxr_model.findings import LABELS
 from daemon.charts.chart import Chart
 from daemon.charts.lines import Limits, Line, lines
-from daemon.statistics.drift import STATED_LEVEL, STATED_SPAN, Direction, Measure
-from daemon.statistics.drift_watch import (
+from daemon.statistics.drift_report import (
     FEWEST_IN_WEEK,
+    STATED_LEVEL,
+    STATED_SPAN,
     BaselineFigures,
+    Direction,
     DriftReport,
     Episode,
+    Measure,
     Week,
     week_limits,
 )

@@ -10,7 +10,7 @@ from daemon.charts.chart import Chart
 from daemon.charts.histogram import histogram
 from daemon.charts.matrix import matrix
 from daemon.charts.pie import pie
-from daemon.statistics.figures import Figures, Mix, Share
+from daemon.statistics.figure_records import Figures, Mix, Share
 from daemon.words.findings import title_of
 from daemon.words.readable import readable
 from daemon.words.reasons import advice_on

@@ -8,9 +8,10 @@ from datetime import date, timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
+from daemon.charts.chart import Chart
 from daemon.statistics.counter import Count, FilmCounter
-from daemon.statistics.drift import STATED_LEVEL, STATED_SPAN
-from daemon.statistics.figures import Figures, Selection, figures_of, mix_of
+from daemon.statistics.drift_report import STATED_LEVEL, STATED_SPAN, BaselineFigures
+from daemon.statistics.figure_records import Figures, Selection
 from daemon.web.access.roles import Role
 from daemon.web.entry import Entry, Parameter, Place
 from daemon.web.problems import BadRequestError
@@ -58,8 +59,6 @@ def statistics_entries(site: Site, counter: FilmCounter) -> Sequence[Entry]:
             )
         drift = count.drift
         since = min((one.since for one in drift.alarms), default=None) if drift else None
-        baseline = drift.baseline if drift else None
-        is_mixed = baseline is not None and since is not None
         return site.render(
             request,
             "statistics/statistics.html",
@@ -71,12 +70,7 @@ def statistics_entries(site: Site, counter: FilmCounter) -> Sequence[Entry]:
             no_source=NO_SOURCE,
             drift=drift,
             panels=panels(drift, selection.first, selection.last) if drift else (),
-            mix=mix_charts(
-                mix_of(count, baseline.first, baseline.last),
-                mix_of(count, since, max(count.days)),
-            )
-            if is_mixed and baseline and since
-            else (),
+            mix=_mix(count, drift.baseline, since) if drift else (),
             rate=STATED_LEVEL,
             span_films=STATED_SPAN,
             direction_words=direction_words,
@@ -107,6 +101,19 @@ def statistics_entries(site: Site, counter: FilmCounter) -> Sequence[Entry]:
     ]
 
 
+def _mix(
+    count: Count, baseline: BaselineFigures | None, since: date | None
+) -> Sequence[tuple[str, Chart, Chart]]:
+    """Return the mix of films in the baseline and since the change; none without both."""
+    if baseline is None or since is None:
+        return ()
+    from daemon.statistics.figures import mix_of
+
+    return mix_charts(
+        mix_of(count, baseline.first, baseline.last), mix_of(count, since, max(count.days))
+    )
+
+
 class _KeptFigures:
     """The figures of the last selections; several threads may compute the same ones."""
 
@@ -120,6 +127,9 @@ class _KeptFigures:
         figures = self._figures
         found = figures.get(selection)
         if found is None:
+            # Loads numpy, without which the web role is sooner ready.
+            from daemon.statistics.figures import figures_of
+
             found = figures[selection] = figures_of(count, selection)
             if len(figures) > _KEPT:
                 figures.popitem(last=False)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from cxr_model.errors import BundleError
 from cxr_model.files.bundle_files import CARD_FILE, STARTER, read_card
-from cxr_model.predict.card import Card
 from daemon.analyse.location import location_sentence
 from daemon.analyse.operating_point import false_calls_sentence, operating_point_sentence
 from daemon.config.settings import STARTER_BUNDLE, Config
@@ -51,6 +50,9 @@ class ModelCard:
 
 
 def _read(folder: Path) -> ModelWords:
+    # Loaded with the first card, as numpy comes with it.
+    from cxr_model.predict.card import Card
+
     data = read_card(folder)
     card = Card.from_bytes(data)
     return ModelWords(

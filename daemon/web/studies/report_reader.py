@@ -6,9 +6,9 @@ A file is checked against its SHA-256 before it is parsed, within the limits of 
 import threading
 from collections import OrderedDict
 
+from daemon.worker.logs.setup import silence_libraries
 from dicom_io.errors import DicomError
-from dicom_io.read.header import read_dataset
-from dicom_io.report.text import ReportParts, report_parts
+from dicom_io.report.parts import ReportParts
 from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
 from storage.files.spool import Spool
 from storage.records import ObjectRecord
@@ -37,7 +37,7 @@ class ReportReader:
                 self._kept.move_to_end(report.sha256)
                 return kept
         try:
-            read = report_parts(read_dataset(self._spool.read(report.spool_path, report.sha256)))
+            read = parse_report(self._spool.read(report.spool_path, report.sha256))
         except SpoolUnavailableError:
             raise
         except (DicomError, IntegrityError, SpoolError):
@@ -47,3 +47,15 @@ class ReportReader:
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
         return read
+
+
+def parse_report(data: bytes) -> ReportParts:
+    """Return the text of a report. Raises DicomError.
+
+    The first call loads pydicom, without which the web role is sooner ready.
+    """
+    from dicom_io.read.header import read_dataset
+    from dicom_io.report.text import report_parts
+
+    silence_libraries()
+    return report_parts(read_dataset(data))

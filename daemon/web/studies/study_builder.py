@@ -27,7 +27,7 @@ from daemon.words.reasons import (
     rejection_words,
 )
 from daemon.worker.logs.redaction import without_comment
-from dicom_io.report.text import ReportParts
+from dicom_io.report.parts import ReportParts
 from storage.records import FindingRecord, Instance, InstanceState, Job, ObjectKind
 from storage.reviews import FILM, Review
 from storage.search.study_records import StudyFilm, StudyView

@@ -8,7 +8,7 @@ from daemon.words.findings import meaning_of, title_of
 from daemon.words.notes import ExplainedNote
 from daemon.words.reasons import Advice
 from dicom_io.gate.reasons import Reason
-from dicom_io.report.text import ReportParts
+from dicom_io.report.parts import ReportParts
 from storage.records import InstanceState, ObjectKind, Standing, StudyState, Verdict
 
 _WITHOUT_PICTURE = frozenset(

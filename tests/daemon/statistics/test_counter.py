@@ -13,7 +13,8 @@ import pytest
 from daemon.statistics import counter as counter_module
 from daemon.statistics.columns import age_in_years
 from daemon.statistics.counter import Count, FilmCounter
-from daemon.statistics.figures import Figures, Selection, Share, figures_of
+from daemon.statistics.figure_records import Figures, Selection, Share
+from daemon.statistics.figures import figures_of
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.store_rows import claim, new_instance

@@ -9,12 +9,11 @@ from daemon.statistics.drift import (
     CLIP,
     Alarm,
     Baseline,
-    Direction,
-    Measure,
     State,
     fit_baseline,
     watch,
 )
+from daemon.statistics.drift_report import Direction, Measure
 from tests.daemon.statistics.streams import FINDINGS, Stream, stream
 
 

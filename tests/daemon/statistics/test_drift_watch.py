@@ -9,13 +9,14 @@ import pytest
 
 from daemon.statistics import drift, drift_watch
 from daemon.statistics.columns import DayColumns
-from daemon.statistics.drift import Direction, Measure
-from daemon.statistics.drift_watch import (
+from daemon.statistics.drift_report import (
     BaselineRule,
+    Direction,
     DriftReport,
-    DriftWatch,
+    Measure,
     week_limits,
 )
+from daemon.statistics.drift_watch import DriftWatch
 from tests.daemon.statistics.films import day_of, days_of
 from tests.daemon.statistics.streams import Stream, stream
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from dicom_io.errors import NotDicomError
-from dicom_io.gate.rejection_note import Rejection, meaning_of, read_rejection
+from dicom_io.gate.reasons import rejection_meaning
+from dicom_io.gate.rejection_note import Rejection, read_rejection
 from dicom_io.read.header import read_dataset, read_header
 from tests.builders.images.films import chest_film, file_bytes
 from tests.builders.images.rejection_notes import rejection_note
@@ -19,7 +20,7 @@ def test_a_note_names_its_code_and_its_films(code: str) -> None:
     found = read_rejection(read_dataset(rejection_note(FILMS, code)))
     assert found == Rejection(code, UIDS)
     assert found is not None
-    assert found.detail == f"{code} ({meaning_of(code)}): 2 instance(s)"
+    assert found.detail == f"{code} ({rejection_meaning(code)}): 2 instance(s)"
 
 
 @pytest.mark.parametrize("place", ["content", "evidence"])

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
 
-from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.config.settings import load_config
 from daemon.statistics.counter import FilmCounter
 from daemon.web.access.authenticator import Authenticator
@@ -46,7 +45,7 @@ def entries_of(node: BusyNode) -> list[Entry]:
     with node.store() as store:
         spool = Spool(config.spool_dir, 0, create=False)
         health = Health(config, store, spool, utc_now)
-        readers = FilmReaders(DecoderLimits.of(config.analyst))
+        readers = FilmReaders(config.analyst)
         site = Site(config, store, spool, health, utc_now, readers, KeptTotals(store, utc_now))
         authenticator = Authenticator((), config.web, lambda *_: None)
         return list(all_entries(site, authenticator, FilmCounter(store, utc_now)))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.analyse.reader.look import Look, LookKind, Picture
+from daemon.config.settings import AnalystConfig
 from daemon.errors import DecoderError
 from daemon.web.films.cache import ByteCache
 from daemon.web.films.readers import MOST_READERS, FilmReaders
@@ -27,7 +27,7 @@ def others() -> set[int]:
 
 @pytest.fixture
 def readers(others: set[int]) -> Iterator[FilmReaders]:
-    opened = FilmReaders(DecoderLimits(), idle_seconds=0.3, wait_seconds=0.2, most_waiting=1)
+    opened = FilmReaders(AnalystConfig(), idle_seconds=0.3, wait_seconds=0.2, most_waiting=1)
     yield opened
     opened.close()
 
@@ -72,7 +72,7 @@ class Slow:
 
 def test_more_films_than_may_wait_are_refused(readers: FilmReaders) -> None:
     slow = Slow()
-    readers._pool = slow  # type: ignore[assignment]
+    readers._made = slow  # type: ignore[assignment]
     working = [
         threading.Thread(target=readers.look, args=(FILM, SMALL)) for _ in range(MOST_READERS)
     ]
@@ -105,7 +105,7 @@ def test_a_reader_that_cannot_start_is_no_fault_of_the_film(readers: FilmReaders
         def look(self, _data: bytes, _look: Look) -> str:
             raise DecoderError("no reader of images can be started")
 
-    readers._pool = Broken()  # type: ignore[assignment]
+    readers._made = Broken()  # type: ignore[assignment]
     with pytest.raises(BusyError, match="no reader of images can be started"):
         readers.look(FILM, SMALL)
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from daemon.statistics import drift
-from daemon.statistics.columns import Vocabulary
 from daemon.statistics.counter import Count, FilmCounter
-from daemon.statistics.drift_watch import BaselineRule, DriftWatch
+from daemon.statistics.drift_report import BaselineRule
+from daemon.statistics.drift_watch import DriftWatch
+from daemon.statistics.vocabulary import Vocabulary
 from daemon.web.access.roles import Role
 from storage.records import JobKind
 from storage.store import Store, utc_now
