@@ -36,8 +36,8 @@ class Histogram:
         return found
 
     def plain(self) -> list[Any]:
-        """Return the histogram as JSON values."""
-        return [self._counts, self.total]
+        """Return a copy of the histogram as JSON values."""
+        return [list(self._counts), self.total]
 
     @classmethod
     def of_plain(cls, plain: Sequence[Any]) -> Self:

@@ -39,6 +39,7 @@ class CountedTrail:
         self._page_rows = page_rows
         self._lock = threading.Lock()
         self._catching_up = threading.Lock()
+        self._saving = threading.Lock()
         self._tally: Tally | None = None
         self._is_complete = False
         self._saved_number = 0
@@ -109,13 +110,20 @@ class CountedTrail:
         return tally
 
     def _save(self, tally: Tally) -> None:
-        """Save the counts after many rows, or after a while. An error is only logged."""
+        """Save the counts in the background after many rows, or after a while."""
         new = tally.number - self._saved_number
         is_due = new >= SAVE_ROWS or self._now() - self._saved_at >= SAVE_SECONDS
-        if not new or not is_due:
+        if not new or not is_due or not self._saving.acquire(blocking=False):
             return
+        place = CountPlace(tally.number, tally.plain())
+        self._saved_number, self._saved_at = tally.number, self._now()
+        threading.Thread(target=self._write, args=(place,), name="save", daemon=True).start()
+
+    def _write(self, place: CountPlace) -> None:
+        """Write counts: a store that is locked lets a writer wait. An error is only logged."""
         try:
-            self._store.audit_tail.save(_READER, CountPlace(tally.number, tally.plain()))
+            self._store.audit_tail.save(_READER, place)
         except StorageError as error:
             log.warning("the counts of /metrics are not saved: %s", error)
-        self._saved_number, self._saved_at = tally.number, self._now()
+        finally:
+            self._saving.release()

@@ -197,7 +197,7 @@ class Tally:
         return name
 
     def plain(self) -> dict[str, Any]:
-        """Return all of it as JSON values."""
+        """Return a copy of all of it as JSON values."""
         return {
             "format": FORMAT,
             "counts": [[*labels, number] for labels, number in self.counts.items()],
@@ -205,9 +205,9 @@ class Tally:
             "report": self.report.plain(),
             "delivery": {name: one.plain() for name, one in self.delivery.items()},
             "names": {label: sorted(names) for label, names in self._names.items()},
-            "films": self._films,
-            "studies": self._studies,
-            "by_hand": self._by_hand,
+            "films": dict(self._films),
+            "studies": dict(self._studies),
+            "by_hand": dict(self._by_hand),
         }
 
     def restore(self, number: int, plain: Any) -> bool:

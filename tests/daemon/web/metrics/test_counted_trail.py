@@ -1,5 +1,6 @@
 """The tally is current at each scrape, survives a restart, and is made anew for another store."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,7 @@ def test_a_restart_goes_on_from_the_counts_that_were_saved(
     trail = CountedTrail(store, (), clock.seconds)
     clock.advance(SAVE_SECONDS)
     assert received(trail) == 3
+    wait_until(lambda: store.audit_tail.place("metrics") is not None)
     receive(store, *uids(4, 2))
     asked = []
     rows = store.audit_tail.rows
@@ -74,6 +76,21 @@ def test_a_restart_goes_on_from_the_counts_that_were_saved(
     monkeypatch.setattr(store.audit_tail, "rows", noted)
     assert received(CountedTrail(store, ())) == 5
     assert asked == [3]
+
+
+def test_a_scrape_does_not_wait_until_a_locked_store_takes_the_counts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, waits = threading.Event(), list[bool]()
+    monkeypatch.setattr(store.audit_tail, "save", lambda *_: waits.append(answered.wait(10)))
+    clock = Clock()
+    receive(store, *uids(1, 3))
+    trail = CountedTrail(store, (), clock.seconds)
+    clock.advance(SAVE_SECONDS)
+    assert received(trail) == 3
+    answered.set()
+    wait_until(lambda: bool(waits))
+    assert waits == [True]
 
 
 def test_counts_of_another_trail_are_not_used(tmp_path: Path, store: Store) -> None:
