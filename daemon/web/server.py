@@ -81,8 +81,8 @@ def run(context: RoleContext) -> None:
                 target=counter.run, args=(context.stop,), name="statistics", daemon=True
             )
             thread.start()
-            counting.start()
             context.ready()
+            counting.start()
             threading.Thread(
                 target=_warm_up, args=(totals, context.stop), name="warm-up", daemon=True
             ).start()
