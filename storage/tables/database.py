@@ -102,11 +102,14 @@ def _open_sqlite(url: URL, *, create: bool) -> Engine:
             if not path.exists():
                 path.touch(mode=0o600)
             sync_folder(path.parent)
-    elif not path.exists():
-        raise SchemaError(
-            f"no store at {path}: name the configuration with --config, or start `cxrd serve`"
-            " once to create it"
-        )
+    else:
+        with storage_errors(path):
+            is_there = path.exists()
+        if not is_there:
+            raise SchemaError(
+                f"no store at {path}: name the configuration with --config, or start `cxrd serve`"
+                " once to create it"
+            )
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **_ENGINE_OPTIONS)
     event.listen(engine, "connect", _prepare_sqlite_connection)
     event.listen(engine, "begin", _begin_sqlite_transaction)

@@ -30,6 +30,7 @@ from daemon.worker.role import RoleName
 from dicom_io.errors import CertificateError
 from dicom_io.peer.tls import Certificate
 from storage.errors import StorageError
+from storage.files.durable import storage_error
 from storage.files.spool import Spool, is_marked
 from storage.records import JobKind
 from storage.store import Store
@@ -225,10 +226,22 @@ def _look_at_spool(config: Config) -> tuple[int | None, Check]:
 
 def _check_roles(config: Config, roles: Sequence[RoleStatus]) -> Iterator[Check]:
     if not roles:
-        detail = f"no supervisor of this host writes to {board_folder(config)}: start `cxrd serve`"
-        yield Check(Part.ROLE, "", Level.FAILING, detail)
+        folder = board_folder(config)
+        detail = f"no supervisor of this host writes to {folder}: start `cxrd serve`"
+        yield Check(Part.ROLE, "", Level.FAILING, _unreadable(folder) or detail)
     for status in roles:
         yield Check(Part.ROLE, status.role, _level_of(status), status.reason)
+
+
+def _unreadable(folder: Path) -> str:
+    """Return the reason that a folder cannot be read; empty if it can, or is missing."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return str(storage_error(error, folder))
+    return ""
 
 
 def _level_of(status: RoleStatus) -> Level:

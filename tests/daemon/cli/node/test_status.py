@@ -101,6 +101,15 @@ def test_without_a_store_the_rest_is_shown_and_nothing_is_made(tmp_path: Path) -
     assert "queue" not in document
 
 
+def test_a_folder_that_cannot_be_read_is_no_node_that_is_down(tmp_path: Path) -> None:
+    # As for a folder of another user: also root gets an error for so long a name.
+    (tmp_path / "config.yaml").write_text(f"data_dir: {'d' * 300}\n")
+    shown = cxrd("status", cwd=tmp_path).stdout
+    for fault, place in (("Store", "cxrd.sqlite"), ("Spool", "spool"), ("Role", "run")):
+        assert f"failing: {fault}: {tmp_path / ('d' * 300) / place}: File name too long" in shown
+    assert "start `cxrd serve`" not in shown
+
+
 def test_an_earlier_store_is_not_upgraded(node: Path) -> None:
     with sqlite3.connect(node / "data" / "cxrd.sqlite") as store:
         store.execute("UPDATE alembic_version SET version_num = '0006'")
