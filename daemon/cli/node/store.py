@@ -69,7 +69,12 @@ def _show_old_studies(old: "Sequence[OldStudy]") -> None:
     print_table(
         _OLD_COLUMNS,
         (
-            (f"study of instance {study.number}", study.images, study.objects, _megabytes(study))
+            (
+                f"study of instance {study.number}",
+                f"{study.images} image(s)",
+                f"{study.objects} object(s)",
+                _megabytes(study),
+            )
             for study in purgeable
         ),
     )

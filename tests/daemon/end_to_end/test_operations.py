@@ -145,7 +145,7 @@ def test_a_retention_longer_than_the_calendar_is_refused(house: Path, days: str)
 
 def test_a_dry_run_lists_the_studies_that_purge_deletes(house: Path) -> None:
     shown = cxrd("purge", "--dry-run", cwd=house).stdout.splitlines()
-    assert shown[0].startswith("study of instance 1: 1 image(s), 1 object(s)")
+    assert shown[0].split("  ") == ["study of instance 1", "1 image(s)", "1 object(s)", "0.0 MB"]
     assert shown[1].startswith("1 study(ies) would be purged")
     assert shown[2] == "1 older study(ies) stay: work is queued, running or parked"
     assert cxrd("purge", cwd=house).stdout.startswith("1 study(ies) are purged")
