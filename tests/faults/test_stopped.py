@@ -52,7 +52,9 @@ def test_a_second_daemon_is_refused_and_does_no_harm(site: FaultSite) -> None:
     image = film("undisturbed")
     done = site.daemon.run("serve", "--only", "listener,courier")
     assert done.returncode == 1
-    assert f"port {site.daemon.port} on 127.0.0.1 is in use" in done.stderr.splitlines()[-1]
+    refusal = done.stderr.splitlines()[-1]
+    assert "cxrd already runs with the data_dir" in refusal
+    assert f"127.0.0.1:{site.daemon.port}" in refusal
     site.send(image)
     site.wait_until_idle([read_header(image).study_instance_uid])
     assert len(site.daemon.children()) == len(ROLES)

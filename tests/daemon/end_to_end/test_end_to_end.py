@@ -196,10 +196,12 @@ def test_log_names_no_patient(daemon: RunningDaemon, pacs: RecordingPacs) -> Non
 
 
 @pytest.mark.slow
-def test_a_second_daemon_reports_the_port_in_use(daemon: RunningDaemon) -> None:
+def test_a_second_daemon_is_told_of_the_first(daemon: RunningDaemon) -> None:
     done = daemon.run("serve", "--only", "listener")
     assert done.returncode == 1
-    assert f"port {daemon.port} on 127.0.0.1 is in use" in done.stderr.splitlines()[-1]
+    refusal = done.stderr.splitlines()[-1]
+    assert "cxrd already runs with the data_dir" in refusal
+    assert f"127.0.0.1:{daemon.port}" in refusal
     assert "Traceback" not in done.stderr
 
 
