@@ -13,6 +13,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+MOST_ROWS = 10
+"""Values of one part in the plot: those nearest to their goal, or furthest from it if missed."""
 OURS, MISSED, GREY = "#1f6f8b", "#c0562f", "#8a8a8a"
 
 
@@ -45,7 +47,8 @@ def _rows(part: Part) -> list[tuple[str, float, Goal]]:
             value = measure.ratio(ratio)
             if value is not None and ratio.goal is not None:
                 rows.append((f"{measure.title}: {ratio.meaning}", value, ratio.goal))
-    return [(f"{part.name}: {title}", value, goal) for title, value, goal in rows]
+    nearest = sorted(rows, key=lambda row: _margin(row[1], row[2]))[:MOST_ROWS]
+    return [(f"{part.name}: {title}", value, goal) for title, value, goal in nearest]
 
 
 def _margin(value: float, goal: Goal) -> float:
