@@ -25,4 +25,11 @@ async function ask() {
   bar.value = view.rows;
 }
 
+// A link to the fragment that the page already shows would load nothing.
+function load(event) {
+  event.preventDefault();
+  location.reload();
+}
+
 const timer = place && place.dataset.state === "running" ? setInterval(ask, EVERY) : 0;
+if (timer) place.querySelector("a").addEventListener("click", load);
