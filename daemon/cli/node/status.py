@@ -93,17 +93,16 @@ def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
 def node_status(config: "Config", now: datetime.datetime) -> NodeStatus:
     """Return the state of the node, also if its store cannot be opened or read."""
     from daemon.web.health.checks import report_once
+    from daemon.web.health.totals import count_totals
     from daemon.web.overview.collect import collect_overview
     from daemon.web.overview.faults import find_faults
-    from daemon.web.overview.totals import ENDED, Totals
     from storage.errors import StorageError
     from storage.store import Store
 
     try:
         with Store.open(config.resolved_database_url, migrate=False) as store:
             health = report_once(config, store, now)
-            ended, images = store.status.job_counts(ENDED), store.status.instance_counts()
-            overview = collect_overview(config, store, health, Totals(ended, images, now), now)
+            overview = collect_overview(config, store, health, count_totals(store, now), now)
     except StorageError as error:
         health = report_once(config, error, now)
         return NodeStatus(now, health, find_faults(config, health, (), (), 0, None), None)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from cxr_model.finding_text import NOT_CALIBRATED
 from daemon.config.settings import Config
 from daemon.web.health.checks import HealthReport, Level
+from daemon.web.health.totals import Totals, job_groups
 from daemon.web.overview.faults import Fault, find_faults, usual_wait
 from daemon.web.overview.rows import (
     DestinationRow,
@@ -21,9 +22,9 @@ from daemon.web.overview.rows import (
     part_rows,
     queue_row,
 )
-from daemon.web.overview.totals import KEEP_SECONDS, Totals
+from daemon.web.overview.totals import KEEP_SECONDS
 from daemon.web.overview.work import Work, collect_work
-from storage.records import InstanceState, JobKind, JobState
+from storage.records import InstanceState, JobKind
 from storage.status import ModelIdentity, RecentInstance
 from storage.store import Store
 
@@ -31,7 +32,6 @@ RECENT_IMAGES = 50
 SHOWN_STUDIES = 20
 """Most studies in doubt of which the films are named."""
 SHOWN_REASONS = 20
-_UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def collect_overview(
 ) -> Overview:
     """Return the contents of the page. Raises StorageError."""
     event = store.audit.head().number
-    groups = {**totals.ended, **store.status.job_counts(_UNFINISHED)}
+    groups = job_groups(store, totals)
     configured = [peer.name for peer in config.destinations]
     work = collect_work(store, destination_names(configured, groups), now)
     destinations = destination_rows(configured, store, groups, work.delivered_today)

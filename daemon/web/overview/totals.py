@@ -2,16 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 
+from daemon.web.health.totals import Totals, count_totals
 from storage.errors import StorageError
-from storage.records import InstanceState, JobState
-from storage.status import JobGroup
 from storage.store import Store
 
-ENDED = (JobState.DONE, JobState.DISCARDED)
 FAST_SECONDS = 0.02
 """Time of a count that is repeated for each page."""
 FRESH_SECONDS = 10.0
@@ -19,15 +16,6 @@ FRESH_SECONDS = 10.0
 KEEP_SECONDS = 60.0
 """Age at which a page waits a little for the new count, and names the time of an earlier one."""
 WAIT_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The jobs that are done or discarded, and the revisions of images by state, at a moment."""
-
-    ended: Mapping[JobGroup, int]
-    images: Mapping[InstanceState, int]
-    counted_at: datetime
 
 
 class KeptTotals:
@@ -80,9 +68,8 @@ class KeptTotals:
             self._ended.set()
 
     def _count(self) -> Totals:
-        started, status = self._now(), self._store.status
-        at = self._date()
-        totals = Totals(status.job_counts(ENDED), status.instance_counts(), at)
+        started = self._now()
+        totals = count_totals(self._store, self._date())
         with self._lock:
             self._totals, self._counted_at = totals, self._now()
             self._took = self._counted_at - started

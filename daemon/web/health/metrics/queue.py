@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -10,21 +9,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from daemon.audit.syslog import reader_of
 from daemon.config.settings import Config
 from daemon.web.health.metrics.kept import Kept
-from storage.records import InstanceState, JobKind, JobState
+from daemon.web.health.totals import count_totals, job_groups
+from storage.records import JobKind, JobState
 from storage.status import JobGroup
 from storage.store import Store
 
-_UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
-_ENDED = (JobState.DONE, JobState.DISCARDED)
 _DESTINATION_KINDS = (JobKind.DELIVER, JobKind.COMMIT)
-
-
-@dataclass(frozen=True, slots=True)
-class SlowCounts:
-    """Counts over all rows of a table: jobs that have ended, films by state."""
-
-    ended: Mapping[JobGroup, int]
-    films: Mapping[InstanceState, int]
 
 
 class QueueMetrics:
@@ -35,23 +25,19 @@ class QueueMetrics:
         self._now = clock
         self._destinations = [peer.name for peer in config.destinations]
         self._syslog = reader_of(config.syslog) if config.syslog.host is not None else None
-        self._slow = Kept(self._count)
-
-    def _count(self) -> SlowCounts:
-        status = self._store.status
-        return SlowCounts(status.job_counts(_ENDED), status.instance_counts())
+        self._totals = Kept(lambda: count_totals(store, clock()))
 
     def families(self) -> Iterator[Metric]:
         """Yield the metric families, including empty groups. Raises StorageError."""
-        slow, age = self._slow.value()
-        groups = {**slow.ended, **self._store.status.job_counts(_UNFINISHED)}
+        totals, age = self._totals.value()
+        groups = job_groups(self._store, totals)
         yield from self._jobs(groups)
         yield self._due()
         yield from self._of_destinations(groups)
         films = GaugeMetricFamily(
             "cxrd_instances", "Received images by state, each revision once.", labels=["state"]
         )
-        for state, number in slow.films.items():
+        for state, number in totals.images.items():
             films.add_metric([state], number)
         yield films
         yield GaugeMetricFamily(
