@@ -123,6 +123,7 @@ class Job:
 
     `generation` counts its touches and its retries by hand, `claims` its claims. A worker holds
     the job while `claims` in the store is the number that the worker got with its claim.
+    `priority` is 1 for STAT and 0 for an ordinary job.
     """
 
     id: int
@@ -139,6 +140,7 @@ class Job:
     last_error: str | None
     created_at: datetime
     updated_at: datetime
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +258,7 @@ class Instance:
     not record them, `source` is '', and the patient's issuer, name, birth date, sex and view are
     None.
     `rejected_by` is the code of a rejection; an operator dropped the instance from its study at
-    `set_aside_at`.
+    `set_aside_at`. `priority` is that of its jobs: 1 is STAT.
     """
 
     id: int
@@ -295,6 +297,7 @@ class Instance:
     set_aside_at: datetime | None
     findings: tuple[FindingRecord, ...]
     objects: tuple[ObjectRecord, ...]
+    priority: int = 0
 
     @property
     def is_rejected(self) -> bool:

@@ -24,9 +24,10 @@ from storage.audit.chain import (
 )
 from storage.audit.records import AuditEntry, AuditHead, AuditKind, AuditOutcome, AuditRow
 from storage.files.csv_file import CsvPart, counted, csv_part, write_parts
+from storage.tables.columns import storable
 from storage.tables.database import Database, raw_rows
 from storage.tables.processes import results_in_order
-from storage.tables.schema import SETTINGS, audit_events, storable
+from storage.tables.schema import SETTINGS, audit_events
 
 PAGE_ROWS = 2000
 

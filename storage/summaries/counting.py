@@ -32,9 +32,10 @@ from storage.summaries.compute import OF_FILM
 from storage.summaries.folding import folded, folded_name
 from storage.summaries.keep import in_order, summarise
 from storage.summaries.records import as_json, ranked
+from storage.tables.columns import storable
 from storage.tables.conditions import has_later_revision
 from storage.tables.database import insert_of, parameter
-from storage.tables.schema import instances, jobs, storable, study_summaries
+from storage.tables.schema import instances, jobs, study_summaries
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,16 @@
 """The tables. `storage.migrations` creates them; a test compares the two."""
 
-from datetime import UTC, datetime
-from enum import StrEnum
-
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
-    Enum,
     Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Table,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
@@ -34,69 +25,7 @@ from storage.records import (
     StudyStatus,
     Verdict,
 )
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC. SQLite stores no offset, so reading adds UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert to UTC. Raises ValueError for a naive datetime."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a datetime without a time zone: {value}")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Add or convert to UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class StorableText(TypeDecorator[str]):
-    """Text from peers, without the characters that databases reject: NULs and lone surrogates.
-
-    So an invalid byte in a header does not prevent the reception of an image.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Remove NULs and replace lone surrogates."""
-        return None if value is None else storable(value)
-
-
-def storable(value: str) -> str:
-    """Return the text without NULs and with lone surrogates replaced."""
-    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
-
-
-def _named(enum: type[StrEnum]) -> Enum:
-    """Return the column type for an enum: its values as plain text."""
-    return Enum(
-        enum,
-        native_enum=False,
-        length=32,
-        values_callable=lambda members: [member.value for member in members],
-    )
-
-
-# SQLite numbers rows automatically only with the type name INTEGER.
-_RowNumber = BigInteger().with_variant(Integer(), "sqlite")
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from storage.tables.columns import RowNumber, StorableText, UtcDateTime, metadata, named
 
 FAILED_JOBS = text("state = 'queued' AND attempts > 0")
 """The condition of `ix_jobs_failed`; a query that is to use it repeats this text."""
@@ -104,11 +33,11 @@ FAILED_JOBS = text("state = 'queued' AND attempts > 0")
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", _RowNumber, primary_key=True),
-    Column("kind", _named(JobKind), nullable=False),
+    Column("id", RowNumber, primary_key=True),
+    Column("kind", named(JobKind), nullable=False),
     Column("subject", StorableText, nullable=False),
     Column("lane", StorableText),
-    Column("state", _named(JobState), nullable=False),
+    Column("state", named(JobState), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("claims", Integer, nullable=False),
@@ -118,6 +47,8 @@ jobs = Table(
     Column("last_error", StorableText),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    # 1 is STAT, 0 is ordinary.
+    Column("priority", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("kind", "subject"),
     # A claim reads an index in order and stops at the first matching row.
     Index("ix_jobs_due", "state", "not_before", "id", "kind"),
@@ -134,7 +65,7 @@ jobs = Table(
 instances = Table(
     "instances",
     metadata,
-    Column("id", _RowNumber, primary_key=True),
+    Column("id", RowNumber, primary_key=True),
     Column("sop_instance_uid", StorableText, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("sop_class_uid", StorableText, nullable=False),
@@ -150,7 +81,7 @@ instances = Table(
     Column("size", BigInteger, nullable=False),
     Column("sha256", StorableText, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
-    Column("state", _named(InstanceState), nullable=False),
+    Column("state", named(InstanceState), nullable=False),
     Column("reason", StorableText),
     Column("detail", StorableText),
     Column("notes", JSON, nullable=False),
@@ -174,6 +105,8 @@ instances = Table(
     Column("rejected_by", StorableText),
     # When an operator dropped it from its study.
     Column("set_aside_at", UtcDateTime),
+    # That of its jobs: 1 is STAT, 0 is ordinary.
+    Column("priority", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("source", "sop_instance_uid", "revision"),
     UniqueConstraint("source", "sop_instance_uid", "sha256"),
     Index("ix_instances_sop_instance_uid", "sop_instance_uid"),
@@ -199,7 +132,7 @@ instances = Table(
 findings = Table(
     "findings",
     metadata,
-    Column("instance_id", _RowNumber, ForeignKey(instances.c.id), primary_key=True),
+    Column("instance_id", RowNumber, ForeignKey(instances.c.id), primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("label", StorableText, nullable=False),
     Column("logit", Float, nullable=False),
@@ -215,7 +148,7 @@ findings = Table(
 heat_maps = Table(
     "heat_maps",
     metadata,
-    Column("instance_id", _RowNumber, ForeignKey(instances.c.id), primary_key=True),
+    Column("instance_id", RowNumber, ForeignKey(instances.c.id), primary_key=True),
     Column("label", StorableText, primary_key=True),
     Column("heat", LargeBinary, nullable=False),
 )
@@ -226,12 +159,12 @@ REPORTS = text("kind = 'report'")
 objects = Table(
     "objects",
     metadata,
-    Column("id", _RowNumber, primary_key=True),
+    Column("id", RowNumber, primary_key=True),
     Column("sop_instance_uid", StorableText, nullable=False, unique=True),
     Column("sop_class_uid", StorableText, nullable=False),
-    Column("kind", _named(ObjectKind), nullable=False),
+    Column("kind", named(ObjectKind), nullable=False),
     Column("study_instance_uid", StorableText, nullable=False),
-    Column("instance_id", _RowNumber, ForeignKey(instances.c.id)),
+    Column("instance_id", RowNumber, ForeignKey(instances.c.id)),
     Column("label", StorableText),
     Column("spool_path", StorableText, nullable=False),
     Column("size", BigInteger, nullable=False),
@@ -239,7 +172,7 @@ objects = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("purged_at", UtcDateTime),
     Column("source", StorableText, nullable=False, server_default=""),
-    Column("standing", _named(Standing), nullable=False, server_default=Standing.VALID),
+    Column("standing", named(Standing), nullable=False, server_default=Standing.VALID),
     # The form of its pictures; '' is the default form.
     Column("form", StorableText, nullable=False, server_default=""),
     Index("ix_objects_study", "study_instance_uid"),
@@ -259,7 +192,7 @@ studies = Table(
     metadata,
     Column("source", StorableText, primary_key=True, server_default=""),
     Column("study_instance_uid", StorableText, primary_key=True),
-    Column("status", _named(StudyStatus), nullable=False),
+    Column("status", named(StudyStatus), nullable=False),
     Column("detail", StorableText, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
 )
@@ -269,7 +202,7 @@ studies = Table(
 study_summaries = Table(
     "study_summaries",
     metadata,
-    Column("id", _RowNumber, primary_key=True),
+    Column("id", RowNumber, primary_key=True),
     Column("source", StorableText, nullable=False),
     Column("study_instance_uid", StorableText, nullable=False),
     Column("patient_id", StorableText, nullable=False),
@@ -284,7 +217,7 @@ study_summaries = Table(
     Column("analysed", Integer, nullable=False),
     Column("first_received_at", UtcDateTime, nullable=False),
     Column("last_received_at", UtcDateTime, nullable=False),
-    Column("state", _named(StudyState), nullable=False),
+    Column("state", named(StudyState), nullable=False),
     Column("reasons", StorableText, nullable=False),
     Column("positives", StorableText, nullable=False),
     Column("mark", StorableText, nullable=False),
@@ -308,7 +241,7 @@ deliveries = Table(
         "sop_instance_uid", StorableText, ForeignKey(objects.c.sop_instance_uid), primary_key=True
     ),
     Column("destination", StorableText, primary_key=True),
-    Column("job_id", _RowNumber, ForeignKey(jobs.c.id), nullable=False, unique=True),
+    Column("job_id", RowNumber, ForeignKey(jobs.c.id), nullable=False, unique=True),
     Column("delivered_at", UtcDateTime),
     Column("dimse_status", Integer),
     Column("sop_class_uid", StorableText),
@@ -373,7 +306,7 @@ commitment_items = Table(
 commitment_inquiries = Table(
     "commitment_inquiries",
     metadata,
-    Column("id", _RowNumber, primary_key=True),
+    Column("id", RowNumber, primary_key=True),
     Column("peer", StorableText, nullable=False),
     Column("transaction_uid", StorableText, nullable=False),
     # [[SOP Class UID, SOP Instance UID], …], sorted
@@ -400,7 +333,7 @@ FAILED_EVENTS = text("outcome = 'failure'")
 audit_events = Table(
     "audit_events",
     metadata,
-    Column("number", _RowNumber, primary_key=True, autoincrement=False),
+    Column("number", RowNumber, primary_key=True, autoincrement=False),
     Column("recorded_at", StorableText, nullable=False),
     Column("kind", StorableText, nullable=False),
     Column("outcome", StorableText, nullable=False),
@@ -436,7 +369,7 @@ audit_readers = Table(
     "audit_readers",
     metadata,
     Column("name", StorableText, primary_key=True),
-    Column("number", _RowNumber, nullable=False),
+    Column("number", RowNumber, nullable=False),
     Column("holder", StorableText, nullable=False),
     Column("held_until", UtcDateTime, nullable=False),
 )
@@ -445,14 +378,14 @@ audit_readers = Table(
 reviews = Table(
     "reviews",
     metadata,
-    Column("id", _RowNumber, primary_key=True),
+    Column("id", RowNumber, primary_key=True),
     Column("source", StorableText, nullable=False),
     Column("sop_instance_uid", StorableText, nullable=False),
-    Column("instance_id", _RowNumber, ForeignKey(instances.c.id), nullable=False),
+    Column("instance_id", RowNumber, ForeignKey(instances.c.id), nullable=False),
     # '' for the remark on the film as a whole.
     Column("label", StorableText, nullable=False),
     # None: no verdict, or the reviewer takes an earlier verdict back.
-    Column("verdict", _named(Verdict)),
+    Column("verdict", named(Verdict)),
     # The call that the verdict is about: a later analysis may call otherwise.
     Column("present", Boolean),
     Column("remark", StorableText, nullable=False),

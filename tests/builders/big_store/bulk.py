@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, Column, Connection, Table, text
 from sqlalchemy.dialects import sqlite
 
-from storage.tables.schema import UtcDateTime
+from storage.tables.columns import UtcDateTime
 
 Rows = Sequence[dict[str, Any]]
 

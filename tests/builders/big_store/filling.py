@@ -145,6 +145,7 @@ class _Writer:
             patient_birth_date=film.patient.birth_date,
             patient_sex=film.patient.sex,
             view_position=film.view,
+            priority=0,
         )
         for position, (label, probability) in enumerate(film.findings):
             self._row(
@@ -231,6 +232,7 @@ class _Writer:
             state=state,
             attempts=0 if state is JobState.QUEUED else 1,
             generation=1,
+            priority=0,
             claims=0 if state is JobState.QUEUED else 1,
             not_before=at,
             last_error="the peer answered 0xA900" if state is JobState.PARKED else None,

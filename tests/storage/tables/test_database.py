@@ -19,8 +19,10 @@ from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnav
 from storage.records import JobKind
 from storage.store import Store
 from storage.tables import upgrade
+from storage.tables.columns import metadata
 from storage.tables.database import Database, open_database, open_engine
-from storage.tables.schema import metadata
+from storage.tables.hosts import nodes
+from storage.tables.schema import jobs
 from storage.upkeep.integrity import check_store
 from tests.builders.store_rows import new_instance
 
@@ -31,6 +33,7 @@ def test_the_migrations_create_the_tables_of_the_schema(database_url: str) -> No
     engine = open_engine(database_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert {jobs.name, nodes.name} <= set(metadata.tables)
         differences = compare_metadata(context, metadata)
     engine.dispose()
     assert differences == []
