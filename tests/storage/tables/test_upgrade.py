@@ -219,15 +219,28 @@ def test_jobs_continue_in_an_upgraded_store(old_store: str) -> None:
         assert store.record_instance(new_instance("3.1"), 0).revision == 1
 
 
-def test_only_a_new_store_knows_its_first_schema(database_url: str, tmp_path: Path) -> None:
+def test_a_new_store_knows_its_first_schema(database_url: str) -> None:
     for _ in range(2):
         with Store.open(database_url, migrate=True) as store:
             assert store.first_schema() == upgrade.head_revision()
-    old = tmp_path / "old.sqlite"
-    restore(REVISIONS[-1], old)
-    with Store.open(f"sqlite:///{old}", migrate=True) as store:
+
+
+@pytest.mark.parametrize("revision", [each for each in REVISIONS if each < "0007"])
+def test_a_store_from_before_the_facts_knows_no_first_schema_and_no_views(
+    revision: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.sqlite"
+    restore(revision, path)
+    with Store.open(f"sqlite:///{path}", migrate=True) as store:
         assert store.first_schema() is None
         assert {store.results.instance(number).view_position for number in (1, 2)} == {None}
+
+
+def test_an_upgrade_keeps_the_first_schema_that_a_store_knows(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    restore("0007", path)
+    with Store.open(f"sqlite:///{path}", migrate=True) as store:
+        assert store.first_schema() == "0007"
 
 
 def test_an_older_store_is_refused_without_migration(old_store: str) -> None:
