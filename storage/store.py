@@ -16,6 +16,7 @@ from storage.commitment.inquiries import Inquiries
 from storage.commitment.requests import Commitments
 from storage.errors import StorageError
 from storage.export.export import Export
+from storage.hosts.nodes import Nodes
 from storage.images.adoption import adopt_sources, hold_mixed_studies
 from storage.images.lookup import load_kept_files, unreferenced_paths
 from storage.images.outbox import Outbox
@@ -66,6 +67,7 @@ class Store:
         activity: the work of the last hours, and the times to result.
         status: counts and recent images, without patients.
         film_days: films and findings by the day of their reception, for the statistics.
+        nodes: the roles of all hosts.
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
@@ -91,6 +93,7 @@ class Store:
         self.activity = Activity(database)
         self.status = Status(database)
         self.film_days = FilmDays(database)
+        self.nodes = Nodes(database, clock)
         self._receptions: GroupCommit[Reception, Receipt] = GroupCommit(self._record)
 
     @classmethod

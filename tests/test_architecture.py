@@ -43,6 +43,7 @@ ROOMS = {
         "commitment": "errors records tables audit queue summaries",
         "images": "errors records finding_text tables audit queue commitment summaries",
         "upkeep": "errors records files tables audit queue",
+        "hosts": "errors records tables",
         "search": "errors records tables status audit images reviews summaries",
         "reviews": "errors records tables audit images",
         "status": "records tables",
@@ -50,8 +51,8 @@ ROOMS = {
         "statistics": "records tables",
         "export": "records finding_text files tables images",
         "store": (
-            "errors records tables audit queue commitment images upkeep reviews search status "
-            "activity summaries statistics export"
+            "errors records tables audit queue commitment images upkeep hosts reviews search "
+            "status activity summaries statistics export"
         ),
         "orphans": "errors files store",
         "migrations": "tables",
@@ -93,6 +94,7 @@ ROOMS = {
         "version": "",
         "config": "errors",
         "worker": "errors config",
+        "hosts": "errors version config worker",
         "audit": "errors config worker",
         "words": "",
         "receive": "errors worker",
@@ -104,12 +106,12 @@ ROOMS = {
         "statistics": "charts",
         "batch": "errors config analyse charts",
         "actions": "errors config worker audit deliver",
-        "web": "errors version config worker audit words charts actions analyse statistics",
+        "web": "errors version config worker hosts audit words charts actions analyse statistics",
         "listener": "config worker audit receive commitment",
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment",
-        "supervise": "errors config worker audit",
-        "preflight": "errors config worker audit analyse web",
+        "supervise": "errors config worker hosts audit",
+        "preflight": "errors config worker hosts audit analyse web",
         "setup": "errors shipped version config worker preflight",
         "demo": "errors config shipped",
         "cli": (

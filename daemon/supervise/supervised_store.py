@@ -15,8 +15,10 @@ from daemon.audit.configuration import record_configuration
 from daemon.audit.users import current_user
 from daemon.config.routing import sources_by_title
 from daemon.config.settings import Config
+from daemon.hosts.presence import Presence
 from daemon.supervise.left_work import films_in_work, left_in_queue
 from daemon.worker.bell import ring_all
+from daemon.worker.board import RoleStatus
 from daemon.worker.role import RoleName
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.errors import StorageError
@@ -65,9 +67,11 @@ class SupervisedStore:
         monotonic: Callable[[], float],
         wall: Callable[[], float],
         ring: Callable[[], None],
+        presence: Presence,
     ) -> None:
         """`ring` wakes the workers of this host after jobs were queued."""
         self._store = store
+        self._presence = presence
         self._ring = ring
         self._monotonic = monotonic
         self._wall = wall
@@ -95,8 +99,11 @@ class SupervisedStore:
             store.integrity.require_spool(config.spool_dir)
             make_spool(config.spool_dir)
             _adopt_sources(config, store)
-            supervised = cls(store, monotonic, wall, functools.partial(ring_all, config))
+            presence = Presence(config, store.nodes, monotonic)
+            ring = functools.partial(ring_all, config)
+            supervised = cls(store, monotonic, wall, ring, presence)
             supervised._record_start(config, roles)
+            presence.begin()
             yield supervised
 
     def record(
@@ -110,6 +117,14 @@ class SupervisedStore:
             )
         except StorageError as error:
             log.error("%s is not in the audit trail: %s", kind, error)
+
+    def announce(self, roles: Sequence[RoleStatus]) -> None:
+        """Show the states of the roles to all hosts, if they changed or it is time."""
+        self._presence.renew(roles)
+
+    def withdraw(self) -> None:
+        """Show to all hosts that the roles of this host have stopped."""
+        self._presence.end()
 
     def release(self, role: RoleName, worker: str) -> None:
         """Free the leases of a worker whose process has ended."""

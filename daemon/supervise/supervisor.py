@@ -117,7 +117,7 @@ class Supervisor:
             while not stop.wait(POLL_SECONDS):
                 self._watch_all(store)
                 store.requeue_in_time()
-                self._publish(board)
+                self._publish(store, board)
             self._say_stopping(store)
         finally:
             self._manager.stopping()
@@ -125,6 +125,7 @@ class Supervisor:
             for child in self._children:
                 if child.worker:
                     store.release(child.role, child.worker)
+            store.withdraw()
             store.record(AuditKind.APPLICATION_STOPPED)
         self._say(f"cxrd has stopped: {store.left()}")
 
@@ -138,9 +139,10 @@ class Supervisor:
         else:
             self._say("cxrd is stopping: no film is in work")
 
-    def _publish(self, board: Board) -> None:
+    def _publish(self, store: "SupervisedStore", board: Board) -> None:
         roles = [child.status(self._config) for child in self._children]
         board.publish(roles)
+        store.announce(roles)
         self._manager.beat(roles)
 
     def _start(self, child: Child) -> None:
@@ -175,7 +177,7 @@ class Supervisor:
                     raise RoleFailedError(refusal.reason)
                 if child.is_up:
                     ready.setdefault(child.role, self._monotonic() - self._began)
-            self._publish(board)
+            self._publish(store, board)
             stop.wait(0.02)
         return {child.role: ready[child.role] for child in self._children if child.is_up}
 

@@ -4,11 +4,11 @@ from sqlalchemy import Column, Table
 
 from storage.tables.columns import StorableText, UtcDateTime, metadata
 
-# The roles of all hosts that work on this store: each renews its row.
+# The roles of all hosts that work on this store; `since` is the time of the last change of state.
 nodes = Table(
     "nodes",
     metadata,
-    Column("worker", StorableText, primary_key=True),
+    Column("name", StorableText, primary_key=True),
     Column("host", StorableText, nullable=False),
     Column("role", StorableText, nullable=False),
     Column("version", StorableText, nullable=False),
@@ -16,7 +16,7 @@ nodes = Table(
     Column("config_digest", StorableText, nullable=False),
     Column("state", StorableText, nullable=False),
     Column("detail", StorableText, nullable=False),
-    Column("started_at", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
 )
 

@@ -16,8 +16,8 @@ def upgrade() -> None:
         op.add_column(
             table, sa.Column("priority", sa.Integer, nullable=False, server_default=sa.text("0"))
         )
-    described = "worker host role version schema config_digest state detail"
-    _create("nodes", described, "started_at seen_at")
+    described = "name host role version schema config_digest state detail"
+    _create("nodes", described, "since seen_at")
     _create("leases", "name holder", "taken_at until")
     _create("web_sessions", "digest user role csrf", "started_at ends_at idle_at")
     _create("web_tokens", "name digest", "created_at")

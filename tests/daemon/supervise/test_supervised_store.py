@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from daemon.config.settings import Config
+from daemon.hosts.presence import Presence
 from daemon.supervise.supervised_store import SupervisedStore
 from daemon.worker.role import RoleName
 from storage.files.spool import make_spool
@@ -23,7 +24,10 @@ def test_jobs_queued_again_ring_the_bells(tmp_path: Path) -> None:
     clock, lease = Clock(), datetime.timedelta(seconds=60)
     rings: list[str] = []
     with Store.open(config.resolved_database_url, clock=clock, migrate=True) as store:
-        supervised = SupervisedStore(store, time.monotonic, time.time, lambda: rings.append("ring"))
+        presence = Presence(config, store.nodes)
+        supervised = SupervisedStore(
+            store, time.monotonic, time.time, lambda: rings.append("ring"), presence
+        )
         store.jobs.enqueue(JobKind.ANALYSE, "1")
         store.jobs.enqueue(JobKind.ANALYSE, "2")
         supervised.release(RoleName.ANALYST, "unknown")

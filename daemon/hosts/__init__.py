@@ -1,0 +1,1 @@
+"""The roles of all hosts of one store: announced, surveyed, and compared."""

@@ -1,0 +1,1 @@
+"""The state that the hosts of one store share: their roles."""
