@@ -33,6 +33,7 @@ from storage.errors import (
     StorageError,
     StoreUnavailableError,
 )
+from storage.files.places import open_spool
 from storage.files.spool import Spool
 from storage.records import Job, JobKind
 from storage.store import Store
@@ -205,7 +206,7 @@ def run(context: RoleContext) -> None:
     pipeline = Pipeline.open(config.model, DecoderLimits.of(config.analyst))
     publish_model(config, _in_use(pipeline))
     pipeline.warm_up()
-    spool = Spool(config.spool_dir, create=False)
+    spool = open_spool(config.spool_place)
     images = BellListener(Bell.of(config, BellName.ANALYST), context.stop)
     reports = BellListener(Bell.of(config, BellName.REPORT), context.stop)
     waits = WaitCounts(board_folder(config), RoleName.ANALYST)

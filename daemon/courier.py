@@ -23,7 +23,7 @@ from daemon.worker.loop import switch_threads_often
 from daemon.worker.memory import return_freed_memory
 from daemon.worker.role import RoleContext, RoleName
 from daemon.worker.waits.counts import WaitCounts
-from storage.files.spool import Spool
+from storage.files.places import open_spool
 from storage.records import JobKind, JobState
 from storage.store import Store
 
@@ -59,7 +59,7 @@ def run(context: RoleContext) -> None:
     config = context.config
     return_freed_memory()
     switch_threads_often()
-    spool = Spool(config.spool_dir, create=False)
+    spool = open_spool(config.spool_place)
     bell = BellListener(Bell.of(config, BellName.COURIER), context.stop)
     waits = WaitCounts(board_folder(config), RoleName.COURIER)
     with Store.open(config.resolved_database_url, migrate=False) as store, bell, waits:

@@ -32,7 +32,7 @@ from dicom_io.receive.events import AssociationOpened, RefusedObject, Rejection,
 from dicom_io.receive.limits import Limits
 from dicom_io.receive.node import Node
 from dicom_io.receive.server import Capacity
-from storage.files.spool import Spool
+from storage.files.places import open_spool
 from storage.records import Receipt, ReceiptOutcome
 from storage.store import Store
 
@@ -170,7 +170,7 @@ def run(context: RoleContext) -> None:
     allow_open_files(config.listener)
     addresses = listener_addresses(config)
     min_free_bytes = config.spool.min_free_mb * 2**20
-    spool = Spool(config.spool_dir, min_free_bytes, create=False)
+    spool = open_spool(config.spool_place, min_free_bytes)
     with Store.open(config.resolved_database_url, migrate=False) as store:
         responder = CommitmentResponder(config, context.worker, spool, store)
         source_of = functools.partial(source_of_caller, config.peers)

@@ -1,9 +1,9 @@
 """Orphans: spool files without a database row, left by killed processes.
 
 A file is in the spool before its row is in the database, so a process that is killed in between
-leaves an orphan. A writer holds the lock of the file's folder (`Spool.folders_held`) until the row
-is committed. A sweep takes only files of folders without a writer: it locks the folder and looks
-for the rows again.
+leaves an orphan. A writer holds the file's folder (`Spool.folders_held`) until the row is
+committed. A sweep takes only files of folders without a writer: it locks the folder and looks for
+the rows again.
 
 An orphaned object is deleted: its job makes it again. An orphaned received file is moved to
 LOST_AND_FOUND: it was not acknowledged, so its sender still has it, unless the database was
@@ -82,7 +82,7 @@ class Sweep:
         """
         swept = Swept(temporary=self._spool.sweep_temporary())
         for area in (RECEIVED, OBJECTS, LOST_AND_FOUND):
-            for batch in self._spool.batches(area):
+            for batch in self._spool.batches(area, settled=True):
                 try:
                     self._sweep_batch(area, batch, swept)
                 except StorageError as error:
@@ -118,8 +118,7 @@ class Sweep:
 
     def _remove(self, area: str, paths: Sequence[str], swept: Swept) -> None:
         if area == OBJECTS:
-            for path in paths:
-                self._spool.delete(path)
+            self._spool.retire(paths)
             swept.objects += len(paths)
         elif paths:
             swept.set_aside += self._spool.set_aside(paths)

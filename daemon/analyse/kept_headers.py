@@ -2,11 +2,11 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from dicom_io.errors import NotDicomError
 from dicom_io.read.image_header import ImageHeader, read_image_header
-from storage.errors import StorageError
 from storage.files.spool import Spool
 from storage.records import Instance
 
@@ -14,13 +14,10 @@ MOST_KEPT = 64
 LARGEST_KEPT = 262_144
 """Bytes of a header that is kept. Headers of films have some thousands."""
 
-Mark = tuple[int, int, int, int]
-"""Device, inode, size and time of the last change of a file: other bytes have another mark."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    mark: Mark
+    mark: Hashable
     header: ImageHeader
 
 
@@ -37,15 +34,11 @@ class KeptHeaders:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
 
-    def mark(self, instance: Instance) -> Mark | None:
+    def mark(self, instance: Instance) -> Hashable | None:
         """Return the mark of a film's file, to be taken before the file is read; None if lost."""
-        try:
-            found = self._spool.path(instance.spool_path).stat()
-        except (OSError, StorageError):
-            return None
-        return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
+        return self._spool.mark(instance.spool_path)
 
-    def keep(self, instance: Instance, mark: Mark | None, data: bytes) -> None:
+    def keep(self, instance: Instance, mark: Hashable | None, data: bytes) -> None:
         """Keep the header of a film from the bytes of its file; a large header is not kept."""
         if mark is None:
             return

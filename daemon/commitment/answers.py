@@ -206,7 +206,7 @@ def _failure_reason(
             raise
         except (IntegrityError, SpoolError) as error:
             log.error("a received file cannot be committed to: %s", error)
-            if isinstance(error, SpoolError) or spool.path(copy.spool_path).exists():
+            if isinstance(error, SpoolError) or spool.exists(copy.spool_path):
                 return FailureReason.PROCESSING_FAILURE
             return FailureReason.NO_SUCH_INSTANCE
     return None

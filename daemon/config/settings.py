@@ -345,9 +345,14 @@ class Config(BaseSettings):
         return self.web.token_file or self.data_dir / TOKEN_FILE
 
     @property
-    def spool_dir(self) -> Path:
-        """The folder of received images and built objects."""
+    def spool_place(self) -> Path:
+        """The place of received images and built objects."""
         return self.data_dir / "spool"
+
+    @property
+    def spool_folder(self) -> Path | None:
+        """The folder of the spool; None if the spool is elsewhere."""
+        return self.spool_place
 
     @property
     def maintenance_lock(self) -> Path:

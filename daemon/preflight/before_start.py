@@ -42,7 +42,7 @@ def require_startable(config: Config, roles: Collection[RoleName]) -> list[str]:
         StorageError: a folder cannot be written.
         RoleFailedError: a port is in use, or an address cannot be listened on.
     """
-    for folder in (config.data_dir, config.spool_dir):
+    for folder in folders_of(config):
         # A full disk is no fault of the setup: the roles wait for space.
         with contextlib.suppress(OutOfSpaceError):
             require_writable(folder)
@@ -59,6 +59,11 @@ def require_startable(config: Config, roles: Collection[RoleName]) -> list[str]:
         for address in addresses_of(config, role):
             _require_free(config, address)
     return warnings
+
+
+def folders_of(config: Config) -> list[Path]:
+    """Return the folders to which the node writes."""
+    return [config.data_dir, *([config.spool_folder] if config.spool_folder is not None else [])]
 
 
 def require_writable(path: Path, key: str = "data_dir") -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from daemon.config.files.permissions import readable_by_others, sqlite_file
 from daemon.config.settings import Config
 from daemon.config.tls import is_short_lived, listener_context, own_certificates, remaining
-from daemon.preflight.before_start import existing, require_writable
+from daemon.preflight.before_start import existing, folders_of, require_writable
 from daemon.preflight.result import CheckResult
 from daemon.web.access.token_file import check_tokens
 from daemon.web.address import require_private
@@ -20,6 +20,7 @@ from daemon.worker.listening import Address, is_taken
 from daemon.worker.role import RoleName
 from dicom_io.peer.listening import listen_problem
 from storage.files.durable import storage_errors
+from storage.files.places import open_spool
 from storage.store import Store
 from storage.tables.database import open_database
 from storage.tables.upgrade import is_current
@@ -28,10 +29,11 @@ from storage.upkeep.integrity import check_store
 
 def check_disk(config: Config) -> CheckResult:
     """Check that the folders of the node can be written. Raises StorageError if not."""
-    missing = [path for path in (config.data_dir, config.spool_dir) if not path.exists()]
-    for path in (config.data_dir, config.spool_dir):
+    folders = folders_of(config)
+    missing = [path for path in folders if not path.exists()]
+    for path in folders:
         require_writable(path)
-    folder = existing(config.spool_dir)
+    folder = existing(folders[-1])
     with storage_errors(folder):
         free_mb = shutil.disk_usage(folder).free // 2**20
     detail = f"{folder} is writable, {free_mb} MB free"
@@ -53,7 +55,8 @@ def check_permissions(config: Config) -> CheckResult:
 def check_stored(config: Config) -> CheckResult:
     """Check that the store can be opened and written, or created. Raises StorageError."""
     url = config.resolved_database_url
-    check_store(url, config.spool_dir)
+    spool = open_spool(config.spool_place)
+    check_store(url, spool)
     path = sqlite_file(config)
     if path is not None and not (path.exists() and path.stat().st_size):
         require_writable(path.parent, "database_url")
@@ -64,7 +67,7 @@ def check_stored(config: Config) -> CheckResult:
         if not is_current(database):
             return CheckResult("store", True, "of an earlier version: `cxrd serve` upgrades it")
     with Store.open(url, migrate=False) as store:
-        store.integrity.require_spool(config.spool_dir)
+        store.integrity.require_spool(spool)
         jobs = sum(store.status.job_counts().values())
     return CheckResult("store", True, f"opens, {jobs} job(s) in it")
 

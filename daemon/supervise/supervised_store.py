@@ -22,7 +22,7 @@ from daemon.worker.board import RoleStatus
 from daemon.worker.role import RoleName
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.errors import StorageError
-from storage.files.spool import make_spool
+from storage.files.places import open_spool
 from storage.queue.jobs import CLOCK_TOLERANCE
 from storage.store import Store
 from storage.upkeep.integrity import check_store
@@ -92,12 +92,13 @@ class SupervisedStore:
 
         Raises StorageError: the store is damaged, or cannot be opened or upgraded.
         """
-        if not check_store(config.resolved_database_url, config.spool_dir):
+        spool = open_spool(config.spool_place)
+        if not check_store(config.resolved_database_url, spool):
             log.warning("the store is too large to be checked at each start: use `cxrd verify`")
         listed = _ListingLog(monotonic).reached
         with Store.open(config.resolved_database_url, migrate=True, progress=listed) as store:
-            store.integrity.require_spool(config.spool_dir)
-            make_spool(config.spool_dir)
+            store.integrity.require_spool(spool)
+            spool.make()
             _adopt_sources(config, store)
             presence = Presence(config, store.nodes, monotonic)
             ring = functools.partial(ring_all, config)

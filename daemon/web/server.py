@@ -27,7 +27,7 @@ from daemon.web.overview.totals import KeptTotals
 from daemon.worker.logs.setup import silence_libraries
 from daemon.worker.role import RoleContext
 from storage.errors import StorageError
-from storage.files.spool import Spool
+from storage.files.places import open_spool
 from storage.store import Store, utc_now
 
 log = logging.getLogger("web")
@@ -60,7 +60,7 @@ def run(context: RoleContext) -> None:
     encryption = web_context(config)
     with listening_socket(config.web) as listening:
         min_free_bytes = config.spool.min_free_mb * 2**20
-        spool = Spool(config.spool_dir, min_free_bytes, create=False)
+        spool = open_spool(config.spool_place, min_free_bytes)
         with (
             Store.open(config.resolved_database_url, migrate=False) as store,
             LoginAudit(store.audit) as audit,

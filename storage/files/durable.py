@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -148,6 +149,12 @@ def make_folder(folder: Path, root: Path | None = None) -> None:
                 ancestor.mkdir(mode=0o700, exist_ok=True)
             if os.access(ancestor.parent, os.W_OK):
                 sync_folder(ancestor.parent)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, as lower-case hexadecimal digits. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,55 +1,30 @@
-"""The spool: a folder of DICOM files, each written once and completely.
+"""The spool: DICOM files, each written once and completely, named by relative POSIX paths.
 
-A marker file shows that the spool volume is mounted. Without the marker, reads and writes raise
+A spool is a folder (`FolderSpool`) or a bucket of an S3 service (`S3Spool`); `open_spool` in
+`storage.files.places` makes one. A marker shows that the spool is there: without it, reads raise
 SpoolUnavailableError, and no file counts as missing.
 """
 
-import contextlib
-import fcntl
 import hashlib
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import TypeVar
-
-from storage.errors import (
-    IntegrityError,
-    OutOfSpaceError,
-    SpoolError,
-    SpoolUnavailableError,
-    UnsafePathError,
-)
-from storage.files.durable import (
-    durable_file,
-    folder_locked,
-    make_folder,
-    remove_if_abandoned,
-    storage_error,
-    storage_errors,
-    sync_folder,
-    write_together,
-)
-
-_Result = TypeVar("_Result")
 
 RECEIVED = "received"
 OBJECTS = "objects"
 LOST_AND_FOUND = "lost+found"
 MARKER_NAME = "cxrd-spool"
-"""Name of the marker file."""
+"""Name of the marker."""
 MARKER_TEXT = (
     b"cxrd keeps files here: without this one it takes the folder for an empty mount point.\n"
 )
-_TEMPORARY = "tmp"
 BATCH_FILES = 500
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file on disk; `path` is relative to the spool, `size` is in bytes."""
+    """A file of the spool; `path` is relative to the spool, `size` is in bytes."""
 
     path: str
     size: int
@@ -83,57 +58,42 @@ def _hashed(*identifiers: str) -> str:
     return hashlib.sha256("\0".join(identifiers).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def make_spool(root: Path) -> None:
-    """Create the spool folder and its marker file if they are missing."""
-    temporary = root / _TEMPORARY
-    make_folder(temporary)
-    if not is_marked(root):
-        with durable_file(root / MARKER_NAME, temporary) as file:
-            file.write(MARKER_TEXT)
+class Spool(ABC):
+    """Files named by relative POSIX paths. Safe to share between threads and processes.
 
+    A file is written before the row that names it: its writer holds `folders_held` until the row is
+    committed. The orphan sweep uses `exclusive`, `batches(settled=True)` and `retire`.
 
-def is_marked(root: Path) -> bool:
-    """Return True if the folder holds the marker file. Raises SpoolError if that is unknown."""
-    with storage_errors(root):
-        try:
-            (root / MARKER_NAME).stat()
-        except FileNotFoundError:
-            return False
-    return True
-
-
-class Spool:
-    """Files below one root folder, named by relative POSIX paths.
-
-    Safe to share between threads and processes. Files are 0600 and folders 0700. A file is written
-    before the row that names it: its writer holds the shared lock of its folder (`folders_held`)
-    until the row is committed. The orphan sweep holds the exclusive lock (`exclusive`).
-
-    A fault of the whole volume raises SpoolUnavailableError, of one file another SpoolError.
+    A fault of the whole spool raises SpoolUnavailableError, of one file another SpoolError.
     """
 
-    def __init__(self, root: Path, min_free_bytes: int = 0, *, create: bool = True) -> None:
-        """Open the spool; `min_free_bytes` stay free on its disk.
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """The folder or URL of the spool, for people."""
 
-        `create` makes a missing spool. Roles of a running daemon do not create it: they cannot
-        tell a new spool from an unmounted volume.
+    @abstractmethod
+    def address(self, relative: str) -> str:
+        """Return the absolute path or URL of a file. Raises UnsafePathError if it is outside."""
+
+    @abstractmethod
+    def make(self) -> None:
+        """Create the spool and its marker if they are missing."""
+
+    @abstractmethod
+    def is_marked(self) -> bool:
+        """Return True if the spool has its marker. Raises SpoolError if that is unknown."""
+
+    @abstractmethod
+    def look(self) -> str:
+        """Return the fault of the spool that is found without a write; empty if there is none.
+
+        Raises SpoolError.
         """
-        self._root = root.resolve()
-        self._min_free_bytes = min_free_bytes
-        self._temporary = self._root / _TEMPORARY
-        self._durable_folders: set[Path] = set()
-        if create:
-            make_spool(self._root)
 
-    def path(self, relative: str) -> Path:
-        """Return the absolute path. Raises UnsafePathError for a path outside the spool."""
-        try:
-            absolute = (self._root / relative).resolve()
-        except (ValueError, RuntimeError) as error:
-            raise UnsafePathError(f"not a path of a spooled file: {relative!r}") from error
-        if self._root not in absolute.parents:
-            raise UnsafePathError(f"not inside the spool {self._root}: {relative!r}")
-        return absolute
+    @abstractmethod
+    def free_bytes(self) -> int | None:
+        """Return the bytes that can still be written; None if unknown. Raises SpoolError."""
 
     def write(self, relative: str, data: bytes | memoryview) -> StoredFile:
         """Write a file; when this returns it survives a crash of the process or the machine.
@@ -143,240 +103,106 @@ class Spool:
         """
         return self.write_together([(relative, data)])[0]
 
+    @abstractmethod
     def write_together(
         self, files: Sequence[tuple[str, bytes | memoryview]]
     ) -> tuple[StoredFile, ...]:
-        """Write several files, synced together; when this returns all survive a crash.
+        """Write several files; when this returns all survive a crash.
 
         Each is written as by `write`. After an error some may be written and others not; none is
         partial.
         """
-        targets = [self.path(relative) for relative, _ in files]
-        sizes = [memoryview(data).nbytes for _, data in files]
-        with self._writing():
-            self._require_marked()
-            self._check_space(sum(sizes))
-            for folder in dict.fromkeys((self._temporary, *(path.parent for path in targets))):
-                self._prepare_folder(folder)
-            write_together(
-                [(path, data) for path, (_, data) in zip(targets, files, strict=True)],
-                self._temporary,
-            )
-            # After an unmount the files would lie in the empty folder of the mount point.
-            self._require_marked()
-        return tuple(
-            StoredFile(
-                path.relative_to(self._root).as_posix(), size, hashlib.sha256(data).hexdigest()
-            )
-            for path, size, (_, data) in zip(targets, sizes, files, strict=True)
-        )
 
+    @abstractmethod
     def read(self, relative: str, sha256: str) -> bytes:
         """Return the bytes of a file. Raises IntegrityError if it is missing or altered.
 
         The digest is that of the returned bytes: the file is read once.
         """
-        data = self._read(relative, Path.read_bytes)
-        self._require_digest(relative, hashlib.sha256(data).hexdigest(), sha256)
-        return data
 
+    @abstractmethod
+    def chunks(self, relative: str) -> Iterator[bytes]:
+        """Yield the bytes of a file in parts. Raises IntegrityError if it is missing."""
+
+    @abstractmethod
     def verify(self, relative: str, sha256: str) -> None:
         """Raise IntegrityError if a file is missing or altered, without keeping it in memory."""
-        self._require_digest(relative, self.digest(relative), sha256)
 
+    @abstractmethod
     def digest(self, relative: str) -> str:
         """Return the SHA-256 of a file. Raises IntegrityError if it is missing."""
-        return self._read(relative, file_sha256)
 
+    @abstractmethod
     def size(self, relative: str) -> int:
         """Return the size of a file in bytes. Raises IntegrityError if it is missing."""
-        return self._read(relative, lambda path: path.stat().st_size)
 
+    @abstractmethod
+    def exists(self, relative: str) -> bool:
+        """Return True if a file is there. Raises SpoolError if that is unknown."""
+
+    @abstractmethod
+    def mark(self, relative: str) -> Hashable | None:
+        """Return a value that changes with every write of the file; None if it cannot be read."""
+
+    @abstractmethod
     def delete(self, relative: str) -> None:
         """Delete a file; a missing file is not an error."""
-        path = self.path(relative)
-        with storage_errors(path):
-            try:
-                path.unlink()
-            except FileNotFoundError:
-                self._require_marked()
 
-    @contextlib.contextmanager
-    def folders_held(self, *relatives: str) -> Iterator[None]:
-        """Hold the shared locks of the folders of these files until their rows are committed.
+    @abstractmethod
+    def delete_together(self, relatives: Sequence[str]) -> None:
+        """Delete several files; when this returns they are gone after a crash, too."""
 
-        The files need not exist. Any number of threads and processes may hold a folder; a sweep
-        skips it meanwhile.
+    @abstractmethod
+    def retire(self, relatives: Sequence[str]) -> None:
+        """Delete files that no row names, and that a writer may be writing again just now.
+
+        The caller holds `exclusive` of their folder.
         """
-        with contextlib.ExitStack() as stack:
-            for folder in {self.path(relative).parent for relative in relatives}:
-                with self._writing(), storage_errors(folder):
-                    self._require_marked()
-                    self._prepare_folder(folder)
-                    stack.enter_context(folder_locked(folder, fcntl.LOCK_SH))
-            yield
 
-    @contextlib.contextmanager
-    def exclusive(self, relative: str) -> Iterator[bool]:
+    @abstractmethod
+    def folders_held(self, *relatives: str) -> AbstractContextManager[None]:
+        """Keep the sweep from these files, which the block writes, until their rows are committed.
+
+        The files need not exist. Any number of threads and processes may hold a folder.
+        """
+
+    @abstractmethod
+    def exclusive(self, relative: str) -> AbstractContextManager[bool]:
         """Lock the folder of a file against `folders_held`; yield False if it is in use."""
-        folder = self.path(relative).parent
-        with contextlib.ExitStack() as stack:
-            with storage_errors(folder):
-                try:
-                    lock = folder_locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    stack.enter_context(lock)
-                    is_held = True
-                except BlockingIOError:
-                    is_held = False
-            yield is_held
 
-    def batches(self, area: str, batch_files: int = BATCH_FILES) -> Iterator[tuple[str, ...]]:
+    @abstractmethod
+    def batches(
+        self, area: str, batch_files: int = BATCH_FILES, *, settled: bool = False
+    ) -> Iterator[tuple[str, ...]]:
         """Yield the paths of the files of one area: RECEIVED, OBJECTS or LOST_AND_FOUND.
 
         The files of a batch are in one folder. Files that are added or removed meanwhile may be
-        missed.
+        missed. `settled` leaves out files that a writer may be about to record.
         """
-        top = self.path(area)
-        with storage_errors(top):
-            if not top.is_dir():
-                return
-            for folder in [top, *sorted(path for path in top.iterdir() if path.is_dir())]:
-                with os.scandir(folder) as entries:
-                    inside = folder.relative_to(self._root).as_posix()
-                    paths = (
-                        f"{inside}/{entry.name}"
-                        for entry in entries
-                        if entry.is_file(follow_symlinks=False)
-                    )
-                    while batch := tuple(islice(paths, batch_files)):
-                        yield batch
 
+    @abstractmethod
     def set_aside(self, relatives: Iterable[str]) -> int:
         """Move received files of one folder to LOST_AND_FOUND; return their number.
 
         A file that its writer deletes meanwhile is skipped.
         """
-        aside = self.path(LOST_AND_FOUND)
-        self._require_marked()
-        self._prepare_folder(aside)
-        moved = []
-        with storage_errors(aside):
-            for path in map(self.path, relatives):
-                with contextlib.suppress(FileNotFoundError):
-                    os.replace(path, aside / path.name)  # noqa: PTH105 - the name of the call
-                    moved.append(path)
-            sync_folder(aside)
-            for folder in {path.parent for path in moved}:
-                sync_folder(folder)
-        return len(moved)
 
+    @abstractmethod
+    def origin(self, aside: str) -> str:
+        """Return the path at which a file of LOST_AND_FOUND was."""
+
+    @abstractmethod
+    def put_back(self, asides: Sequence[str]) -> None:
+        """Move files of LOST_AND_FOUND to their `origin`; a file that is there stays as it is."""
+
+    @abstractmethod
     def sweep_temporary(self) -> int:
-        """Delete the temporary files of killed processes; return their number.
+        """Delete what killed writers left unfinished; return the number.
 
         Files of running writers stay.
         """
-        with storage_errors(self._temporary):
-            self._require_marked()
-            self._prepare_folder(self._temporary)
-            return sum(remove_if_abandoned(path) for path in self._temporary.iterdir())
-
-    def free_bytes(self) -> int:
-        """Return the free bytes of the spool's disk. Raises SpoolError."""
-        with storage_errors(self._root):
-            return shutil.disk_usage(self._root).free
-
-    def _check_space(self, size: int) -> None:
-        free = self.free_bytes()
-        if free - size < self._min_free_bytes:
-            raise OutOfSpaceError(
-                f"{free} bytes free at {self._root}, of which {self._min_free_bytes} are to stay"
-                f" free: no room for {size} more; free some, then it is tried again"
-            )
-
-    def _prepare_folder(self, folder: Path) -> None:
-        """Create a folder if it is missing; sync its name when this process first uses it.
-
-        The caller has found the marker file.
-        """
-        with storage_errors(folder):
-            if folder in self._durable_folders and folder.is_dir():
-                return
-        make_folder(folder, self._root)
-        self._durable_folders.add(folder)
-
-    def _require_digest(self, relative: str, found: str, expected: str) -> None:
-        if found != expected:
-            path = self.path(relative)
-            raise IntegrityError(f"{path} has changed since it was written: restore it")
-
-    def _read(self, relative: str, read: Callable[[Path], _Result]) -> _Result:
-        """Return `read(path)`; retry it once after a failure, when the spool can be read.
-
-        A volume may be mounted between the failure and the check of the marker file. Without the
-        retry, its files would count as missing.
-        """
-        path = self.path(relative)
-        try:
-            return read(path)
-        except OSError:
-            self._require_readable()
-        try:
-            return read(path)
-        except OSError as error:
-            self._require_readable()
-            if isinstance(error, FileNotFoundError):
-                raise IntegrityError(
-                    f"{path} is missing: restore it, or discard the job that needs it"
-                ) from error
-            raise storage_error(error, path) from error
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Raise SpoolUnavailableError instead of SpoolError if no file can be written."""
-        try:
-            yield
-        except SpoolUnavailableError:
-            raise
-        except SpoolError:
-            self._require_writable()
-            raise
-
-    def _require_marked(self) -> None:
-        with self._marker_errors():
-            (self._root / MARKER_NAME).stat()
-
-    def _require_readable(self) -> None:
-        with self._marker_errors(), (self._root / MARKER_NAME).open("rb") as file:
-            # Read from the disk: a cached marker file does not prove that the disk can be read.
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            file.read()
-
-    def _require_writable(self) -> None:
-        self._require_marked()
-        probe = self._temporary / "probe"
-        try:
-            with durable_file(probe, self._temporary) as file:
-                file.write(MARKER_TEXT)
-        except SpoolError as error:
-            raise SpoolUnavailableError(str(error)) from error
-        with storage_errors(probe):
-            probe.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _marker_errors(self) -> Iterator[None]:
-        """Raise an OSError at the marker file as SpoolUnavailableError."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise SpoolUnavailableError(
-                f"the spool is not at {self._root}, where {MARKER_NAME} is missing: "
-                "mount its volume"
-            ) from error
-        except OSError as error:
-            raise SpoolUnavailableError(str(storage_error(error, self._root))) from error
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, as lower-case hexadecimal digits. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def holds_received_files(spool: Spool) -> bool:
+    """Return True if the spool has a received file. Raises SpoolError if that is unknown."""
+    return next(spool.batches(RECEIVED, 1), None) is not None

@@ -27,10 +27,16 @@ from typing import Any
 from sqlalchemy import Connection, NullPool, create_engine, select, text
 from sqlalchemy.exc import DatabaseError
 
-from storage.errors import IntegrityError, OutOfSpaceError, StorageError
-from storage.files.durable import make_folder, storage_errors, sync_folder
+from storage.errors import (
+    IntegrityError,
+    OutOfSpaceError,
+    SpoolError,
+    SpoolUnavailableError,
+    StorageError,
+)
+from storage.files.durable import file_sha256, make_folder, storage_errors, sync_folder
 from storage.files.lock import hold_lock
-from storage.files.spool import MARKER_NAME, MARKER_TEXT, Spool, file_sha256
+from storage.files.spool import MARKER_NAME, MARKER_TEXT, Spool
 from storage.tables.database import Database, open_database
 from storage.tables.schema import instances, objects
 from storage.tables.upgrade import require_current
@@ -47,7 +53,6 @@ _SUMMARY, _SUMS, _SPOOL = "backup.json", "SHA256SUMS", "spool"
 _SQLITE_COPY, _POSTGRESQL_COPY = "store.sqlite", "store.pgdump"
 _PART, _LOCK = ".part", ".lock"
 _NAMED_BY_TIME = f"cxrd-{'[0-9]' * 8}T{'[0-9]' * 6}Z"
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,7 @@ def _fill(
         earlier = linkable.get(name)
         if earlier is not None and _link(earlier, target, file.sha256):
             linked += 1
-        elif not _copy(spool.path(file.path), target, file.sha256):
+        elif not _copy(spool, file, target):
             damaged.append(file.owner)
             continue
         sums[name] = file.sha256
@@ -256,27 +261,34 @@ def _link(source: Path, target: Path, sha256: str) -> bool:
     return True
 
 
-def _copy(source: Path, target: Path, sha256: str) -> bool:
-    """Copy a file with this digest; return False if it is damaged or unreadable."""
+def _copy(spool: Spool, file: _NamedFile, target: Path) -> bool:
+    """Copy a file; return False if it is damaged or unreadable.
+
+    Raises SpoolUnavailableError: a backup without files because the spool is away would be no
+    backup.
+    """
     digest = hashlib.sha256()
     descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as copy:
-        for chunk in _chunks(source):
+        for chunk in _readable_chunks(spool, file.path):
             digest.update(chunk)
             copy.write(chunk)
         copy.flush()
         os.fsync(descriptor)
-    if digest.hexdigest() == sha256:
+    if digest.hexdigest() == file.sha256:
         return True
     target.unlink()
     return False
 
 
-def _chunks(source: Path) -> Iterator[bytes]:
-    """Yield a file in chunks, up to its end or a read error."""
-    with contextlib.suppress(OSError), source.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
+def _readable_chunks(spool: Spool, path: str) -> Iterator[bytes]:
+    """Yield a file in parts, up to its end or a fault of this file."""
+    try:
+        yield from spool.chunks(path)
+    except SpoolUnavailableError:
+        raise
+    except (IntegrityError, SpoolError):
+        return
 
 
 def _latest(into: Path) -> Path | None:

@@ -15,8 +15,7 @@ from typing import Any
 from sqlalchemy import func, inspect, select
 
 from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
-from storage.files.durable import storage_errors
-from storage.files.spool import MARKER_NAME, Spool, is_marked
+from storage.files.spool import MARKER_NAME, Spool, holds_received_files
 from storage.tables.database import Database, open_database, parse_url
 from storage.tables.schema import instances, objects
 
@@ -48,7 +47,7 @@ class Fault:
         return f"object {self.number}: its file {self.problem}: restore it from a backup"
 
 
-def check_store(database_url: str, spool_root: Path, seconds: float | None = START_SECONDS) -> bool:
+def check_store(database_url: str, spool: Spool, seconds: float | None = START_SECONDS) -> bool:
     """Check the store; return True if the check finished within `seconds`.
 
     Without a time limit (None), the check includes the indexes. A PostgreSQL server checks itself.
@@ -78,9 +77,9 @@ def check_store(database_url: str, spool_root: Path, seconds: float | None = STA
         store = "the database has no tables"
     else:
         return in_time
-    if not found and _has_received_files(spool_root):
+    if not found and holds_received_files(spool):
         raise IntegrityError(
-            f"{store}, but {spool_root} holds images that were received: restore a backup as "
+            f"{store}, but {spool.place} holds images that were received: restore a backup as "
             "docs/backup.md says, or move that folder away to begin anew"
         )
     return in_time
@@ -130,10 +129,6 @@ def _has_tables(database_url: str) -> bool:
         return inspect(connection).has_table(instances.name)
 
 
-def _has_received_files(spool_root: Path) -> bool:
-    return next(spool_root.glob("received/*/*"), None) is not None
-
-
 class Integrity:
     """Comparison of the rows with the files in the spool."""
 
@@ -141,26 +136,25 @@ class Integrity:
         self._database = database
         self._page_rows = page_rows
 
-    def require_spool(self, root: Path) -> None:
-        """Raise IntegrityError if rows name files and `root` is not their spool.
+    def require_spool(self, spool: Spool) -> None:
+        """Raise IntegrityError if rows name files and `spool` is not theirs.
 
         Without a marker file, one named file is enough: an earlier version wrote no marker.
         """
-        if is_marked(root):
+        if spool.is_marked():
             return
         names_any = False
         for table in (instances, objects):
             last = 0
             while rows := self._page(table, last):
                 names_any = True
-                with storage_errors(root):
-                    if any((root / row.spool_path).exists() for row in rows):
-                        return
+                if any(spool.exists(row.spool_path) for row in rows):
+                    return
                 last = rows[-1].id
         if names_any:
             raise IntegrityError(
-                f"the spool is not at {root}: none of the files that the store names is there. "
-                "Mount its volume, or restore a backup as docs/backup.md says; to go on "
+                f"the spool is not at {spool.place}: none of the files that the store names is "
+                "there. Mount its volume, or restore a backup as docs/backup.md says; to go on "
                 f"without these files, make an empty file {MARKER_NAME} in that folder"
             )
 
@@ -230,7 +224,7 @@ def _problem(spool: Spool, row: Any, *, read: bool) -> str | None:
     except SpoolUnavailableError:
         raise
     except IntegrityError:
-        is_there = spool.path(row.spool_path).exists()
+        is_there = spool.exists(row.spool_path)
         return "has changed since it was written" if is_there else "is missing"
     except StorageError as error:
         return f"cannot be read ({error})"

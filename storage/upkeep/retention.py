@@ -27,7 +27,6 @@ from sqlalchemy import (
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.errors import SpoolError
-from storage.files.durable import storage_errors, sync_folder
 from storage.files.spool import Spool
 from storage.queue.transitions import lock_study
 from storage.records import StudyKey
@@ -146,13 +145,13 @@ class Retention:
                 for table in (instances, objects)
             )
         # An image received again has a new path. An object made again has the same path.
-        _unlink(spool, received)
+        spool.delete_together(received)
         removed = [*received, *(path for path in made if self._unlink_unused(spool, path))]
         return self._forget(study, removed)
 
     def _unlink_unused(self, spool: Spool, path: str) -> bool:
         """Delete an object's file; return False if the object was or is being made again."""
-        if not spool.path(path).parent.exists():
+        if not spool.exists(path):
             return True
         with spool.exclusive(path) as is_held:
             if not is_held:
@@ -163,7 +162,7 @@ class Retention:
                 )
                 if connection.scalar(select(is_kept.exists())):
                     return False
-            _unlink(spool, [path])
+            spool.retire([path])
         return True
 
     def _forget(self, study: StudyKey, removed: Sequence[str]) -> Purged | None:
@@ -199,15 +198,6 @@ def _audit_entry(row: Row[Any], actor: str) -> AuditEntry:
         subject=subject_of(study=row.study_instance_uid, source=row.source),
         detail=f"{row.images} image(s) and what was made of them",
     )
-
-
-def _unlink(spool: Spool, paths: Collection[str]) -> None:
-    for path in paths:
-        spool.delete(path)
-    for folder in {spool.path(path).parent for path in paths}:
-        if folder.exists():
-            with storage_errors(folder):
-                sync_folder(folder)
 
 
 def _marked_studies() -> Select[tuple[str, str]]:

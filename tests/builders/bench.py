@@ -14,7 +14,7 @@ from daemon.config.routing import source_of_caller
 from daemon.config.settings import AnalystConfig, Config
 from daemon.receive.reception import Reception
 from dicom_io.read.header import read_dataset, read_header
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import (
     ObjectRecord,
     StudyResults,
@@ -34,7 +34,7 @@ class Bench:
 
     config: Config
     clock: Clock
-    spool: Spool
+    spool: FolderSpool
     store: Store
     analyst: Analyst
     pipeline: Pipeline
@@ -80,7 +80,7 @@ def open_bench(folder: Path, pipeline: Pipeline) -> Iterator[Bench]:
         ),
     )
     clock = Clock(datetime.datetime.now(datetime.UTC))
-    spool = Spool(folder / "spool")
+    spool = FolderSpool(folder / "spool")
     with new_store(folder / "store.sqlite", clock=clock) as store:
         analyst = Analyst(config, "me", spool, store, pipeline)
         yield Bench(config, clock, spool, store, analyst, pipeline)

@@ -8,7 +8,8 @@ from daemon.deliver.delivery_worker import DeliveryWorker
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.report.document import build_report
-from storage.files.spool import Spool, object_path
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import object_path
 from storage.records import Delivery, Job, JobKind, JobState, StudyStatus
 from storage.store import Store
 from tests.builders.objects import NOW, full_header, report_content
@@ -18,7 +19,7 @@ from tests.tools.ports import HOST, PACS
 
 
 def queue_report(
-    store: Store, spool: Spool, destination: str, number: int = 1, source: str = SOURCE
+    store: Store, spool: FolderSpool, destination: str, number: int = 1, source: str = SOURCE
 ) -> str:
     """Queue a real report for `destination` and return its SOP Instance UID."""
     uid = f"2.25.7{number}"
@@ -29,7 +30,7 @@ def queue_report(
 
 def queue_object(
     store: Store,
-    spool: Spool,
+    spool: FolderSpool,
     destination: str,
     uid: str,
     data: bytes,

@@ -10,7 +10,7 @@ from cxr_model.predict.bundle import Bundle
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.decoder_pool import DecoderPool
 from daemon.analyse.reader.film_reader import FilmReader
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.bench import Bench, open_bench
@@ -84,7 +84,7 @@ def parked(tmp_path: Path) -> Path:
     data = tmp_path / "data"
     data.mkdir()
     with new_store(data / "cxrd.sqlite") as store:
-        spool = Spool(data / "spool")
+        spool = FolderSpool(data / "spool")
         for number in (1, 2):
             queue_report(store, spool, "pacs", number)
         store.jobs.fail(claim(store, JobKind.DELIVER), "status 0xA900: not wanted", None)

@@ -26,7 +26,8 @@ from dicom_io.read.header import read_header
 from dicom_io.send.association import Destination, Timeouts
 from dicom_io.send.sender import Sender, pair_of
 from dicom_io.send.store_status import Disposition
-from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED
 from storage.orphans import Sweep
 from storage.records import InstanceState, JobState, KeptFile
 from tests.builders.images.films import data_set_bytes
@@ -246,8 +247,8 @@ class FaultSite:
     acknowledged: dict[str, bytes] = field(default_factory=dict)
 
     @property
-    def spool(self) -> Spool:
-        return Spool(self.daemon.data / "spool")
+    def spool(self) -> FolderSpool:
+        return FolderSpool(self.daemon.data / "spool")
 
     def send(self, image: bytes, seconds: float = BUSY_SECONDS) -> None:
         """Send an image until it is acknowledged, as a modality does."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.outbox import queue_report
@@ -39,7 +39,7 @@ def fill(folder: Path) -> None:
     with new_store(folder / "data" / "cxrd.sqlite") as store:
         store.jobs.enqueue(JobKind.ANALYSE, "99")
         store.jobs.fail(claim(store, JobKind.ANALYSE), "no answer", None)
-        queue_report(store, Spool(folder / "data" / "spool"), "pacs")
+        queue_report(store, FolderSpool(folder / "data" / "spool"), "pacs")
         store.results.record_delivery(claim(store, JobKind.DELIVER), 0x0000)
         for patient in ("P1", "P2"):
             uid = f"1.9.{patient}"

@@ -41,7 +41,7 @@ RAISING = (
     "daemon/web/server.py",
     "daemon/worker",
     "storage/files/durable.py",
-    "storage/files/spool.py",
+    "storage/files/folder_spool.py",
     "storage/store.py",
     "storage/tables",
     "storage/upkeep/integrity.py",

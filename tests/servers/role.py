@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from daemon.config.settings import Config
 from daemon.listener import run
 from daemon.worker.role import RoleContext
-from storage.files.spool import make_spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store
 
 
@@ -15,7 +15,7 @@ from storage.store import Store
 def running_listener(config: Config) -> Iterator[None]:
     """Run the listener until the block ends."""
     Store.open(config.resolved_database_url, migrate=True).close()
-    make_spool(config.spool_dir)
+    FolderSpool(config.data_dir / "spool")
     ready, stop = threading.Event(), threading.Event()
     context = RoleContext(config, "test", stop, ready.set)
     listener = threading.Thread(target=run, args=(context,))

@@ -18,7 +18,7 @@ from daemon.web.server import run
 from daemon.worker.board import Board, RoleState, RoleStatus, board_folder
 from daemon.worker.listening import addresses_of
 from daemon.worker.role import RoleContext, RoleName
-from storage.files.spool import make_spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import Delivery, JobKind, JobState, StudyStatus
 from storage.store import Store, utc_now
 from tests.builders.store_rows import LEASE, analyse, claim, made_object, new_instance
@@ -141,7 +141,7 @@ def running_site(data: Path, **sections: Any) -> Iterator[Site]:
 def site_alone(config: Config) -> Iterator[Site]:
     """Run the web role without the states of a supervisor."""
     ready, stopped = threading.Event(), threading.Event()
-    make_spool(config.spool_dir)
+    FolderSpool(config.data_dir / "spool")
     context = RoleContext(config, "test", stopped, ready.set)
     thread = threading.Thread(target=run, args=(context,))
 

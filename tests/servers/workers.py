@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from daemon.config.settings import Config
 from daemon.worker.role import RoleContext
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store
 
 
@@ -15,7 +15,7 @@ class Workers:
     """A store and the workers on it; `close` stops them."""
 
     store: Store
-    spool: Spool
+    spool: FolderSpool
     stop: threading.Event = field(default_factory=threading.Event)
     threads: list[threading.Thread] = field(default_factory=list)
 

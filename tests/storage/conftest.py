@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store
 from tests.builders.stores.new import new_store
 from tests.storage.listed import assert_listed
@@ -18,8 +18,8 @@ from tests.tools.clock import Clock
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
+def spool(tmp_path: Path) -> FolderSpool:
+    return FolderSpool(tmp_path / "spool")
 
 
 @pytest.fixture

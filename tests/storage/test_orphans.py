@@ -13,8 +13,9 @@ import pytest
 
 from storage.errors import StoreUnavailableError
 from storage.files.durable import storage_errors
+from storage.files.folder_spool import FolderSpool
 from storage.files.lock import try_lock
-from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool, object_path, received_path
+from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, object_path, received_path
 from storage.orphans import Sweep, Swept
 from storage.records import JobKind
 from storage.store import Store
@@ -26,31 +27,31 @@ def no_pause(_seconds: float) -> bool:
     return False
 
 
-def lock_of(spool: Spool) -> Path:
+def lock_of(spool: FolderSpool) -> Path:
     return spool.path("tmp").parent.with_name("maintenance.lock")
 
 
-def sweep(spool: Spool, store: Store) -> Swept:
+def sweep(spool: FolderSpool, store: Store) -> Swept:
     return Sweep(spool, store, lock_of(spool), no_pause).run()
 
 
-def in_area(spool: Spool, area: str) -> list[str]:
+def in_area(spool: FolderSpool, area: str) -> list[str]:
     return [path for batch in spool.batches(area) for path in batch]
 
 
-def keep(spool: Spool, store: Store, name: str) -> str:
+def keep(spool: FolderSpool, store: Store, name: str) -> str:
     """Write a received file with its row."""
     stored = spool.write(received_path("1.2", name, "first"), name.encode())
     store.record_instance(new_instance(f"1.{name}", name, spool_path=stored.path), 0)
     return stored.path
 
 
-def leave(spool: Spool, name: str) -> str:
+def leave(spool: FolderSpool, name: str) -> str:
     """Write a received file without a row, as a killed writer leaves it."""
     return spool.write(received_path("1.2", name, "killed"), name.encode()).path
 
 
-def test_received_files_without_a_row_are_set_aside(spool: Spool, store: Store) -> None:
+def test_received_files_without_a_row_are_set_aside(spool: FolderSpool, store: Store) -> None:
     kept = {keep(spool, store, str(number)) for number in range(5)}
     left = [leave(spool, f"left-{number}") for number in range(5)]
 
@@ -61,7 +62,7 @@ def test_received_files_without_a_row_are_set_aside(spool: Spool, store: Store) 
 
 
 def test_a_file_set_aside_is_deleted_when_the_same_bytes_have_a_row(
-    spool: Spool, store: Store
+    spool: FolderSpool, store: Store
 ) -> None:
     leave(spool, "again")
     assert sweep(spool, store) == Swept(set_aside=1, waiting=1)
@@ -75,7 +76,7 @@ def test_a_file_set_aside_is_deleted_when_the_same_bytes_have_a_row(
 
 
 def test_objects_without_a_row_are_deleted_and_objects_of_an_earlier_model_stay(
-    spool: Spool, store: Store, clock: Clock
+    spool: FolderSpool, store: Store, clock: Clock
 ) -> None:
     (number,) = receive(store, "1.1")
     for name in ("2.1", "2.2", "2.3"):
@@ -90,7 +91,9 @@ def test_objects_without_a_row_are_deleted_and_objects_of_an_earlier_model_stay(
     assert set(in_area(spool, OBJECTS)) == {object_path(name, b"object") for name in ("2.1", "2.2")}
 
 
-def test_a_file_is_not_swept_while_its_writer_holds_the_folder(spool: Spool, store: Store) -> None:
+def test_a_file_is_not_swept_while_its_writer_holds_the_folder(
+    spool: FolderSpool, store: Store
+) -> None:
     path = received_path("1.2", "3", "now")
     with spool.folders_held(path):
         spool.write(path, b"3")
@@ -101,7 +104,7 @@ def test_a_file_is_not_swept_while_its_writer_holds_the_folder(spool: Spool, sto
 
 
 def test_an_object_written_again_during_its_deletion_stays(
-    spool: Spool, store: Store, monkeypatch: pytest.MonkeyPatch
+    spool: FolderSpool, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = object_path("2.1", b"object")
     spool.write(path, b"object")
@@ -130,8 +133,8 @@ def test_an_object_written_again_during_its_deletion_stays(
 _RECORDER = """
 import sys, time
 from pathlib import Path
-from storage.files.spool import Spool
-spool = Spool(Path(sys.argv[1]))
+from storage.files.folder_spool import FolderSpool
+spool = FolderSpool(Path(sys.argv[1]))
 with spool.folders_held(sys.argv[2]):
     spool.write(sys.argv[2], b"x")
     print("written", flush=True)
@@ -140,7 +143,7 @@ with spool.folders_held(sys.argv[2]):
 
 
 def test_files_of_a_running_writer_stay_and_files_of_a_killed_writer_are_swept(
-    spool: Spool, store: Store, tmp_path: Path
+    spool: FolderSpool, store: Store, tmp_path: Path
 ) -> None:
     path = received_path("1.2", "x", "killed")
     command = [sys.executable, "-c", _RECORDER, str(tmp_path / "spool"), path]
@@ -155,7 +158,7 @@ def test_files_of_a_running_writer_stay_and_files_of_a_killed_writer_are_swept(
 
 
 def _receive_many(url: str, root: Path, worker: int, count: int) -> None:
-    spool = Spool(root)
+    spool = FolderSpool(root)
     with Store.open(url, migrate=False) as store:
         for number in range(count):
             name = f"{worker}.{number}"
@@ -167,7 +170,7 @@ def _receive_many(url: str, root: Path, worker: int, count: int) -> None:
 
 @pytest.mark.slow
 def test_sweeps_during_reception_take_no_file(
-    spool: Spool, store: Store, database_url: str, tmp_path: Path
+    spool: FolderSpool, store: Store, database_url: str, tmp_path: Path
 ) -> None:
     spawn = multiprocessing.get_context("spawn")
     count = 40
@@ -188,7 +191,7 @@ def test_sweeps_during_reception_take_no_file(
     assert store.unreferenced(in_area(spool, RECEIVED)) == ()
 
 
-def test_a_batch_holds_files_of_one_folder(spool: Spool) -> None:
+def test_a_batch_holds_files_of_one_folder(spool: FolderSpool) -> None:
     for folder in ("aa", "bb"):
         for number in range(4):
             spool.write(f"{RECEIVED}/{folder}/{number}", b"x")
@@ -201,7 +204,7 @@ def test_a_batch_holds_files_of_one_folder(spool: Spool) -> None:
     assert list(spool.batches(OBJECTS)) == []
 
 
-def test_a_sweep_stops_on_request(spool: Spool, store: Store) -> None:
+def test_a_sweep_stops_on_request(spool: FolderSpool, store: Store) -> None:
     for number in range(3):
         leave(spool, f"left-{number}")
 
@@ -209,7 +212,7 @@ def test_a_sweep_stops_on_request(spool: Spool, store: Store) -> None:
 
 
 def test_a_file_deleted_by_its_writer_is_skipped(
-    spool: Spool, store: Store, monkeypatch: pytest.MonkeyPatch
+    spool: FolderSpool, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, left = leave(spool, "gone"), leave(spool, "left")
     unreferenced = store.unreferenced
@@ -226,7 +229,7 @@ def test_a_file_deleted_by_its_writer_is_skipped(
 
 
 def test_a_missing_or_unreadable_file_set_aside_is_skipped(
-    spool: Spool, store: Store, monkeypatch: pytest.MonkeyPatch
+    spool: FolderSpool, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("gone", "unreadable", "again")
     gone, unreadable, _ = (f"{LOST_AND_FOUND}/{Path(leave(spool, name)).name}" for name in names)
@@ -247,7 +250,7 @@ def test_a_missing_or_unreadable_file_set_aside_is_skipped(
 
 
 def test_a_failed_batch_is_reported_and_the_next_batches_are_swept(
-    spool: Spool, store: Store, monkeypatch: pytest.MonkeyPatch
+    spool: FolderSpool, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = [leave(spool, f"left-{number}") for number in range(5)]
     unreferenced = store.unreferenced
@@ -265,7 +268,7 @@ def test_a_failed_batch_is_reported_and_the_next_batches_are_swept(
     assert 0 < done.set_aside < len(left)
 
 
-def test_no_file_is_deleted_during_a_backup(spool: Spool, store: Store) -> None:
+def test_no_file_is_deleted_during_a_backup(spool: FolderSpool, store: Store) -> None:
     path = object_path("2.1", b"object")
     leave(spool, "again")
     sweep(spool, store)

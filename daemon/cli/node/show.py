@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,11 +9,12 @@ import typer
 from daemon.cli.options import ConfigOption, JsonOption, load_config, print_json
 from daemon.cli.tables import Column, clean, moment, print_fields, print_paragraph, print_table
 from daemon.errors import UsageError
+from storage.errors import SpoolError
 
 if TYPE_CHECKING:
-    from daemon.config.settings import Config
     from daemon.web.studies.study_view import FilmView, ObjectView, StudyDetails
     from daemon.words.reasons import Advice
+    from storage.files.spool import Spool
     from storage.records import Instance, ObjectRecord, StudyKey
     from storage.search.records import StudyFilter, StudyRow
     from storage.search.study_records import StudyView
@@ -70,11 +70,14 @@ _HISTORY = (
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
-    """A file of a study in the spool. `state` is `there`, `missing` or `deleted`."""
+    """A file of a study in the spool, at its path or URL.
+
+    `state` is `there`, `missing`, `unavailable` or `deleted`.
+    """
 
     uid: str
     kind: str
-    path: Path | None
+    path: str | None
     size: int
     state: str
 
@@ -102,6 +105,7 @@ def show(
     from daemon.web.studies.model_words import ModelCard
     from daemon.web.studies.study_builder import StudyBuilder
     from storage.audit.records import AuditKind, subject_of
+    from storage.files.places import open_spool
     from storage.store import Store
 
     settings = load_config(config)
@@ -114,7 +118,7 @@ def show(
         subject = subject_of(study=key.study_instance_uid, source=key.source)
         store.audit.record(AuditKind.STUDY_VIEWED, actor=current_user(), subject=subject)
     details = StudyBuilder(settings, ModelCard(settings)).details(found, None)
-    files = list(_files(settings, found))
+    files = list(_files(open_spool(settings.spool_place), found))
     if as_json:
         document = plain(details)
         del document["report"]
@@ -199,20 +203,23 @@ def _candidate(row: "StudyRow") -> tuple[object, ...]:
     )
 
 
-def _files(config: "Config", found: "StudyView") -> Iterator[StudyFile]:
+def _files(spool: "Spool", found: "StudyView") -> Iterator[StudyFile]:
     """Yield the files of films, then of objects made here."""
     received = [film.instance for film in found.films]
     for film in received:
-        yield _file(config, film.sop_instance_uid, "film", film)
+        yield _file(spool, film.sop_instance_uid, "film", film)
     for made in found.objects:
-        yield _file(config, made.record.sop_instance_uid, made.record.kind, made.record)
+        yield _file(spool, made.record.sop_instance_uid, made.record.kind, made.record)
 
 
-def _file(config: "Config", uid: str, kind: str, row: "Instance | ObjectRecord") -> StudyFile:
+def _file(spool: "Spool", uid: str, kind: str, row: "Instance | ObjectRecord") -> StudyFile:
     if row.purged_at is not None or not row.spool_path:
         return StudyFile(uid, kind, None, row.size, "deleted")
-    path = config.spool_dir.resolve() / row.spool_path
-    return StudyFile(uid, kind, path, row.size, "there" if path.is_file() else "missing")
+    try:
+        state = "there" if spool.exists(row.spool_path) else "missing"
+    except SpoolError:
+        state = "unavailable"
+    return StudyFile(uid, kind, spool.address(row.spool_path), row.size, state)
 
 
 def _print(study: "StudyDetails", files: "Sequence[StudyFile]") -> None:
@@ -334,7 +341,7 @@ def _object_row(made: "ObjectView", places: "Mapping[str, StudyFile]") -> tuple[
 def _place(file: "StudyFile") -> str:
     if file.path is None:
         return "deleted after its retention time"
-    return f"{file.path}{' (missing)' if file.state == 'missing' else ''}"
+    return f"{file.path}{'' if file.state == 'there' else f' ({file.state})'}"
 
 
 def _delivery_rows(study: "StudyDetails") -> Iterator[tuple[object, ...]]:

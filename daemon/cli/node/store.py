@@ -44,7 +44,7 @@ def purge(
     from daemon.audit.users import current_user
     from daemon.deliver.purge import old_studies
     from daemon.deliver.purge import purge as purge_studies
-    from storage.files.spool import Spool
+    from storage.files.places import open_spool
     from storage.store import Store
 
     settings = load_config(config)
@@ -52,8 +52,8 @@ def purge(
         if dry_run:
             _show_old_studies(old_studies(settings, store))
             return
-        store.integrity.require_spool(settings.spool_dir)
-        spool = Spool(settings.spool_dir, create=False)
+        spool = open_spool(settings.spool_place)
+        store.integrity.require_spool(spool)
         old = sum(study.hold is None for study in old_studies(settings, store))
         purged = []
         with progress_bar(old, "study", "purging") as progress:
@@ -125,21 +125,22 @@ def _make_backup(into: Path, config: Path | None) -> None:
     from daemon.audit.users import current_user
     from storage.audit.records import AuditKind, AuditOutcome
     from storage.errors import StorageError
-    from storage.files.spool import Spool
+    from storage.files.places import open_spool
     from storage.store import Store
     from storage.upkeep.backup import back_up
 
     settings = load_config(config)
+    spool = open_spool(settings.spool_place)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
         record = functools.partial(store.audit.record, AuditKind.BACKED_UP, actor=current_user())
         # Recorded before the backup too, so that the copied trail contains the backup.
         record(detail=f"begun, to {into}")
         try:
-            store.integrity.require_spool(settings.spool_dir)
+            store.integrity.require_spool(spool)
             with progress_of("B", "backing up") as progress:
                 folder, made = back_up(
                     settings.resolved_database_url,
-                    Spool(settings.spool_dir, create=False),
+                    spool,
                     into,
                     settings.maintenance_lock,
                     datetime.datetime.now(datetime.UTC),
@@ -174,17 +175,17 @@ def verify(
     config: ConfigOption = None,
 ) -> None:
     """Check the store, and the SHA-256 of every file it names."""
-    from storage.files.spool import Spool
+    from storage.files.places import open_spool
     from storage.store import Store
     from storage.upkeep.integrity import check_store
 
     settings = load_config(config)
+    spool = open_spool(settings.spool_place)
     with waiting("checking the store"):
-        check_store(settings.resolved_database_url, settings.spool_dir, None)
+        check_store(settings.resolved_database_url, spool, None)
     faults = []
     with Store.open(settings.resolved_database_url, migrate=False) as store:
-        store.integrity.require_spool(settings.spool_dir)
-        spool = Spool(settings.spool_dir, create=False)
+        store.integrity.require_spool(spool)
         with progress_of("B", "verifying") as progress:
             for fault in store.integrity.faults(spool, read=not quick, progress=progress):
                 faults.append(fault)

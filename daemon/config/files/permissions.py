@@ -116,7 +116,8 @@ def _trusted_paths(config: Config) -> Iterator[Path]:
 def _private_paths(config: Config) -> Iterator[Path]:
     """Yield paths that hold patient data or secrets, and their folders."""
     yield config.data_dir
-    yield config.spool_dir
+    if config.spool_folder is not None:
+        yield config.spool_folder
     yield from sorted(config.data_dir.glob("*.sqlite*"))
     if (database := sqlite_file(config)) is not None:
         yield from (database.with_name(database.name + suffix) for suffix in _SQLITE_SUFFIXES)

@@ -31,7 +31,8 @@ from dicom_io.errors import CertificateError
 from dicom_io.peer.tls import Certificate
 from storage.errors import StorageError
 from storage.files.durable import storage_error
-from storage.files.spool import Spool, is_marked
+from storage.files.places import open_spool
+from storage.files.spool import Spool
 from storage.records import JobKind
 from storage.store import Store
 
@@ -208,19 +209,13 @@ def _check_spool(spool: Spool) -> tuple[int | None, Check]:
 
 def _look_at_spool(config: Config) -> tuple[int | None, Check]:
     """Return the free bytes and the result of a check that reads only."""
-    folder, least = config.spool_dir, config.spool.min_free_mb
     problem, free_bytes = "", None
     try:
-        if not is_marked(folder):
-            problem = f"no spool at {folder}: start `cxrd serve` once, or mount its disk"
-        else:
-            free_bytes = Spool(folder, create=False).free_bytes()
-            if free_bytes < least * 2**20:
-                problem = f"{free_bytes / 1e6:.0f} MB are free, spool.min_free_mb is {least}"
-            elif not os.access(folder, os.W_OK):
-                problem = f"{folder} cannot be written by this user, or its disk is read-only"
+        spool = open_spool(config.spool_place, config.spool.min_free_mb * 2**20)
+        problem = spool.look()
+        free_bytes = spool.free_bytes()
     except StorageError as error:
-        problem = str(error)
+        problem = problem or str(error)
     return free_bytes, Check(Part.SPOOL, "", Level.FAILING if problem else Level.OK, problem)
 
 

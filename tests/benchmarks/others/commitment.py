@@ -29,7 +29,7 @@ from dicom_io.commitment.messages import (
     build_request,
     new_transaction_uid,
 )
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store
 from tests.builders.images.films import film, received
 from tests.tools.ports import HOST, free_port
@@ -77,7 +77,7 @@ def _listening(folder: Path) -> Iterator[tuple[int, list[Reference]]]:
     )
     config = Config(listener=ListenerConfig(port=free_port()), peers=peers)
     switch_threads_often()
-    spool, stop = Spool(folder / "spool"), threading.Event()
+    spool, stop = FolderSpool(folder / "spool"), threading.Event()
     with Store.open(f"sqlite:///{folder / 'store.sqlite'}", migrate=True) as store:
         reception = Reception(spool, store, 30, lambda *_: "both")
         kept = []

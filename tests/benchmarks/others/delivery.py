@@ -22,7 +22,7 @@ from daemon.worker.role import RoleContext
 from dicom_io.peer.peers import Peer
 from dicom_io.receive.node import Node
 from dicom_io.receive.store_request import StoreStatus
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind, JobState
 from storage.status import JobGroup
 from storage.store import Store
@@ -72,7 +72,7 @@ def _silent_port() -> Iterator[int]:
 
 def _queue(folder: Path) -> None:
     """Queue as many reports for the live destination as for the dead one."""
-    spool = Spool(folder / "spool")
+    spool = FolderSpool(folder / "spool")
     with Store.open(f"sqlite:///{folder}/cxrd.sqlite", migrate=True) as store:
         for number in range(REPORTS):
             queue_report(store, spool, LIVE, number)
@@ -99,7 +99,7 @@ def _deliver_from(folder: Path, dead: tuple[str, int] | None, stop: threading.Ev
             on_store=lambda _: StoreStatus.SUCCESS,
         ) as node,
     ):
-        spool = Spool(folder / "spool")
+        spool = FolderSpool(folder / "spool")
         lanes = [_lane(LIVE, (HOST, node.port), spool, store, stop)]
         if dead is not None:
             lanes.append(_lane(DEAD, dead, spool, store, stop))
@@ -118,7 +118,7 @@ def _deliver_from(folder: Path, dead: tuple[str, int] | None, stop: threading.Ev
 
 
 def _lane(
-    name: str, where: tuple[str, int], spool: Spool, store: Store, stop: threading.Event
+    name: str, where: tuple[str, int], spool: FolderSpool, store: Store, stop: threading.Event
 ) -> threading.Thread:
     peer = PeerConfig(
         name=name, ae_title=PACS, host=where[0], port=where[1], receives=(Product.REPORT,)

@@ -12,7 +12,7 @@ from daemon.config.settings import load_config
 from daemon.listener import run
 from daemon.worker.logs.setup import configure_logging
 from daemon.worker.role import RoleContext, stop_handler
-from storage.files.spool import make_spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop_handler(stop))
     configure_logging(config.log, "listener")
     Store.open(config.resolved_database_url, migrate=True).close()
-    make_spool(config.spool_dir)
+    FolderSpool(config.data_dir / "spool")
     run(RoleContext(config, "bench", stop, lambda: print("ready", flush=True)))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cxr_model.findings import LABELS
 from storage.audit.chain import row_hash
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import (
     AnalysisRecord,
     Delivery,
@@ -30,7 +30,7 @@ def fill(data: Path, count: int) -> None:
 
     Both results are delivered, their files exist, and the audit trail has three rows a study.
     """
-    spool = Spool(data / "spool")
+    spool = FolderSpool(data / "spool")
     path = data / "cxrd.sqlite"
     with Store.open(f"sqlite:///{path}", migrate=True) as store:
         _one_study(store)

@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 
 from cxr_model.findings import LABELS
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store
 from storage.upkeep.integrity import check_sqlite
 from tests.benchmarks.results import Fact, Measure, Part, Ratio, at_least
@@ -175,7 +175,7 @@ def _page(daemon: Serve) -> float:
 
 
 def _measure_checks(part: Part, data: Path) -> None:
-    spool = Spool(data / "spool")
+    spool = FolderSpool(data / "spool")
     now = datetime.datetime.now(datetime.UTC)
     with Store.open(f"sqlite:///{data / 'cxrd.sqlite'}", migrate=False) as store:
         checks: dict[str, Callable[[], object]] = {

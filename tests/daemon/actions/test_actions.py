@@ -11,7 +11,7 @@ from daemon.actions.jobs import ChosenJob, discard_jobs, retry_jobs
 from daemon.actions.studies import analyse_again, release_study, send_again
 from daemon.config.settings import Config
 from daemon.errors import UsageError
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind, JobState, StudyKey
 from storage.store import Store
 from tests.builders.outbox import queue_report
@@ -47,7 +47,7 @@ def config(tmp_path: Path) -> Config:
 
 def delivered(store: Store, folder: Path) -> str:
     """Make a study whose report has been delivered to `pacs`; return the report's UID."""
-    uid = queue_report(store, Spool(folder / "spool"), "pacs")
+    uid = queue_report(store, FolderSpool(folder / "spool"), "pacs")
     store.results.record_delivery(claim(store, JobKind.DELIVER), 0x0000)
     return uid
 
@@ -78,7 +78,7 @@ def test_jobs_are_retried_and_discarded_and_the_others_are_refused(
 def test_a_delivery_that_would_be_parked_again_is_not_retried(
     store: Store, config: Config, tmp_path: Path
 ) -> None:
-    queue_report(store, Spool(tmp_path / "spool"), "pacs")
+    queue_report(store, FolderSpool(tmp_path / "spool"), "pacs")
     stranger = new_instance("1.9", study_instance_uid="2.25.81", source=SOURCE, patient_id="P2")
     store.record_instance(stranger, 0)
     (parked,) = store.jobs.list(kind=JobKind.DELIVER)
@@ -120,7 +120,7 @@ def test_a_purged_result_is_not_sent_again(store: Store, config: Config, tmp_pat
 
 def purged_everything(store: Store, folder: Path) -> None:
     later = datetime.now(UTC) + timedelta(days=1)
-    assert list(store.retention.purge(Spool(folder / "spool"), later, [], "test"))
+    assert list(store.retention.purge(FolderSpool(folder / "spool"), later, [], "test"))
 
 
 @pytest.fixture

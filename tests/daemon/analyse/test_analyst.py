@@ -20,7 +20,7 @@ from dicom_io.phantom import PhantomView
 from dicom_io.read.header import read_dataset, read_header
 from dicom_io.read.image_header import read_image
 from storage.errors import OutOfSpaceError, StoreUnavailableError
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import (
     HoldReason,
     InstanceState,
@@ -393,8 +393,8 @@ def test_an_unexpected_error_is_retried_and_then_named(
 @pytest.mark.parametrize(
     ("error", "place", "step"),
     [
-        (OutOfSpaceError, Spool, "write_together"),
-        (StoreUnavailableError, Spool, "write_together"),
+        (OutOfSpaceError, FolderSpool, "write_together"),
+        (StoreUnavailableError, FolderSpool, "write_together"),
         (DecoderError, Pipeline, "analyse"),
     ],
 )

@@ -39,7 +39,7 @@ from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender, pair_of
 from storage.audit.records import AuditKind, AuditRow, parse_subject, subject_of
 from storage.errors import StoreUnavailableError
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store
 from tests.builders.images.films import film
 from tests.servers.dicom.pacs import RecordingPacs
@@ -64,7 +64,7 @@ def listening(store: Store, folder: Path, **listener: object) -> Iterator[Node]:
             PeerConfig(name="elsewhere", ae_title="ELSEWHERE", host="192.0.2.1", sends=True),
         ),
     )
-    spool = Spool(folder / "spool", min_free_bytes=2**62)
+    spool = FolderSpool(folder / "spool", min_free_bytes=2**62)
     with (
         NetworkAudit(store.audit) as audit,
         open_node(config, Reception(spool, store, 1.0), audit) as node,

@@ -16,7 +16,7 @@ from daemon.cli.main import app
 from daemon.config import settings
 from daemon.preflight import checks
 from daemon.preflight.result import CheckResult
-from storage.files.spool import make_spool
+from storage.files.folder_spool import FolderSpool
 from tests.builders.store_rows import SOURCE
 from tests.builders.stores.new import new_store
 from tests.tools.cli import cxrd
@@ -41,7 +41,7 @@ def all_commands(group: Any = None, before: tuple[str, ...] = ()) -> list[tuple[
 def house(tmp_path: Path) -> Path:
     """A folder with an empty store and spool."""
     with new_store(tmp_path / "data" / "cxrd.sqlite"):
-        make_spool(tmp_path / "data" / "spool")
+        FolderSpool(tmp_path / "data" / "spool")
     (tmp_path / "config.yaml").write_text(
         f"listener: {{port: {free_port()}}}\nweb: {{port: {free_port()}}}\n"
     )

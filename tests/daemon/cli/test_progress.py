@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from daemon.cli import progress
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store, utc_now
 from storage.upkeep.backup import back_up, check_backup
 from tests.tools.waiting import wait_until
@@ -83,7 +83,7 @@ def test_waiting_counts_seconds_and_goes_away() -> None:
 
 def test_long_work_tells_how_far_it_is(node: Path) -> None:
     url = f"sqlite:///{node / 'data' / 'cxrd.sqlite'}"
-    spool = Spool(node / "data" / "spool")
+    spool = FolderSpool(node / "data" / "spool")
 
     def told(work: Callable[[Callable[[int, int], object]], object]) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []

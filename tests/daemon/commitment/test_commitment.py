@@ -38,7 +38,7 @@ from dicom_io.receive.node import Node
 from dicom_io.receive.store_request import StoreStatus
 from dicom_io.report.older_classes import fallback_uid
 from storage.errors import StoreUnavailableError
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import InstanceName, Job, JobKind, JobState
 from storage.store import Store
 from tests.builders.images.films import film, received
@@ -119,7 +119,7 @@ class CommitmentWorkers(Workers):
 
 @pytest.fixture
 def workers(tmp_path: Path, store: Store) -> Iterator[CommitmentWorkers]:
-    with closing(CommitmentWorkers(store, Spool(tmp_path / "spool"))) as opened:
+    with closing(CommitmentWorkers(store, FolderSpool(tmp_path / "spool"))) as opened:
         yield opened
 
 
@@ -484,7 +484,7 @@ def test_an_answer_waits_with_its_reason_while_the_spool_is_unavailable(
     with running_archive(Archive()) as modality:
         peer = modality_at(modality.port)
         with monkeypatch.context() as away:
-            away.setattr(Spool, "verify", out_of_reach)
+            away.setattr(FolderSpool, "verify", out_of_reach)
             with (
                 listening(workers, workers.config(peer)) as port,
                 modality_association(port) as association,
@@ -506,7 +506,7 @@ def test_a_failed_answer_to_a_peer_without_an_address_is_parked(
     workers: CommitmentWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = keep_film(workers)
-    monkeypatch.setattr(Spool, "verify", out_of_reach)
+    monkeypatch.setattr(FolderSpool, "verify", out_of_reach)
     with (
         listening(workers, workers.config(modality_at(None))) as port,
         modality_association(port) as association,

@@ -14,7 +14,7 @@ from daemon.config.settings import CommitmentConfig, CommitmentScope, Config
 from daemon.receive.reception import Reception
 from daemon.worker.lease import Lease
 from dicom_io.commitment.messages import FailureReason, new_transaction_uid
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import InstanceName, JobKind
 from storage.store import Store
 from tests.builders.images.films import film, received
@@ -40,7 +40,7 @@ SOUTH = PeerConfig(
 
 @pytest.fixture
 def workers(tmp_path: Path, store: Store) -> Iterator[Workers]:
-    with closing(Workers(store, Spool(tmp_path / "spool"))) as opened:
+    with closing(Workers(store, FolderSpool(tmp_path / "spool"))) as opened:
         yield opened
 
 

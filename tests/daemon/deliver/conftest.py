@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store
 from tests.builders.outbox import Outbox
 
@@ -14,5 +14,5 @@ from tests.builders.outbox import Outbox
 @pytest.fixture
 def outbox(tmp_path: Path, store: Store) -> Iterator[Outbox]:
     """An empty outbox; its workers stop when the test ends."""
-    with contextlib.closing(Outbox(store, Spool(tmp_path / "spool"))) as opened:
+    with contextlib.closing(Outbox(store, FolderSpool(tmp_path / "spool"))) as opened:
         yield opened

@@ -12,7 +12,7 @@ from daemon.config.peers import PeerConfig, Product
 from daemon.config.settings import Config
 from daemon.deliver.routes import park_refused, refusal
 from dicom_io.commitment.messages import FailureReason
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.outbox import Outbox, queue_report
@@ -123,7 +123,7 @@ def test_retry_does_not_override_the_table(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"peers": values}), encoding="utf-8")
     with new_store(tmp_path / "data" / "cxrd.sqlite") as store:
-        spool = Spool(tmp_path / "data" / "spool")
+        spool = FolderSpool(tmp_path / "data" / "spool")
         for number, source in enumerate(("north", "south")):
             queue_report(store, spool, "south", number, source=source)
         for _ in range(2):

@@ -14,8 +14,9 @@ from daemon.deliver.purge import PeriodicPurge, purge
 from daemon.worker.role import RoleContext
 from storage.audit.records import AuditKind
 from storage.errors import StoreUnavailableError
+from storage.files.folder_spool import FolderSpool
 from storage.files.lock import try_lock
-from storage.files.spool import MARKER_NAME, Spool
+from storage.files.spool import MARKER_NAME
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.images.films import film
@@ -36,7 +37,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.network]
 def house(tmp_path: Path) -> Path:
     """A folder with a configuration and two studies, one of them delivered."""
     (tmp_path / "config.yaml").write_text("retention: {days: 0.000000001}\n")
-    spool = Spool(tmp_path / "data" / "spool")
+    spool = FolderSpool(tmp_path / "data" / "spool")
     with new_store(tmp_path / "data" / "cxrd.sqlite") as store:
         for number in (1, 2):
             queue_report(store, spool, "pacs", number)
@@ -160,7 +161,7 @@ def test_the_courier_logs_damaged_files_and_purges(
     stop = threading.Event()
     with Store.open(config.resolved_database_url, migrate=False) as store:
         context = RoleContext(config, "courier", stop, lambda: None)
-        spool = Spool(config.spool_dir)
+        spool = FolderSpool(config.data_dir / "spool")
         second = store.results.object("2.25.72")
         assert second is not None
         spool.delete(second.spool_path)
@@ -184,7 +185,9 @@ def test_a_purge_does_not_run_under_a_backup(house: Path) -> None:
     ):
         assert mine
         with pytest.raises(StoreUnavailableError, match="another backup or purge"):
-            next(purge(config, store, Spool(config.spool_dir), "me", lock_seconds=0.1))
+            next(
+                purge(config, store, FolderSpool(config.data_dir / "spool"), "me", lock_seconds=0.1)
+            )
         assert store.results.instance(1).purged_at is None
 
 

@@ -22,7 +22,8 @@ from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity
 from dicom_io.read.header import read_header
 from dicom_io.report.document import build_report
-from storage.files.spool import Spool, object_path, received_path
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import object_path, received_path
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.images.films import film
@@ -160,7 +161,7 @@ def test_queued_deliveries_that_the_table_does_not_allow_are_parked(
 
 def _fill_spool(store_file: Path, film_bytes: bytes) -> None:
     """Give the queued objects and the film that is being analysed their files."""
-    spool = Spool(store_file.parent / "spool")
+    spool = FolderSpool(store_file.parent / "spool")
     header = read_header(film_bytes)
     path = received_path(header.study_instance_uid, header.sop_instance_uid, "a")
     kept = spool.write(path, film_bytes)

@@ -8,7 +8,8 @@ import pytest
 from daemon.receive.reception import Reception
 from dicom_io.read.header import read_header
 from dicom_io.receive.store_request import StoreStatus
-from storage.files.spool import MARKER_NAME, Spool
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import MARKER_NAME
 from storage.records import InstanceState, JobState
 from tests.builders.images.films import data_set_bytes, film, received
 from tests.builders.stores.new import new_store
@@ -61,10 +62,10 @@ def test_a_disk_that_fills_up_during_a_write(
         small_disk(tmp_path / "disk", 2) as disk,
         new_store(tmp_path / "store.sqlite") as store,
     ):
-        reception = Reception(Spool(disk / "spool"), store, 30)
+        reception = Reception(FolderSpool(disk / "spool"), store, 30)
         ballast = fill(disk, leave_bytes=len(image) // 2)
         with monkeypatch.context() as patch:
-            patch.setattr(Spool, "free_bytes", lambda _: 1 << 40)
+            patch.setattr(FolderSpool, "free_bytes", lambda _: 1 << 40)
             assert reception.receive(received(image)) is StoreStatus.OUT_OF_RESOURCES
         files = [path for path in (disk / "spool").rglob("*") if path.is_file()]
         assert files == [disk / "spool" / MARKER_NAME]

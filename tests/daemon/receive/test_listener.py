@@ -17,7 +17,8 @@ from dicom_io.objects.encode import to_bytes
 from dicom_io.read.header import read_dataset
 from dicom_io.receive.store_request import StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
-from storage.files.spool import MARKER_NAME, Spool
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import MARKER_NAME
 from storage.store import Store
 from tests.builders.images.films import film, received
 from tests.builders.stores.new import new_store
@@ -29,7 +30,7 @@ class Room:
     """A spool and a store in one folder."""
 
     folder: Path
-    spool: Spool
+    spool: FolderSpool
     store: Store
 
     @property
@@ -41,7 +42,7 @@ class Room:
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[Room]:
     with new_store(tmp_path / "store.sqlite") as store:
-        yield Room(tmp_path, Spool(tmp_path / "spool"), store)
+        yield Room(tmp_path, FolderSpool(tmp_path / "spool"), store)
 
 
 def test_success_means_file_row_and_jobs(room: Room) -> None:
@@ -107,7 +108,7 @@ def test_a_duplicate_is_acknowledged_and_stored_once(room: Room) -> None:
 
 
 def test_full_disk_is_answered_with_out_of_resources(room: Room) -> None:
-    spool = Spool(room.folder / "spool", min_free_bytes=2**62)
+    spool = FolderSpool(room.folder / "spool", min_free_bytes=2**62)
     status = Reception(spool, room.store, 30).receive(received(film("full")))
     assert status is StoreStatus.OUT_OF_RESOURCES
     assert room.files == []
@@ -117,7 +118,7 @@ def test_full_disk_is_answered_with_out_of_resources(room: Room) -> None:
 def test_an_unmounted_spool_is_answered_with_out_of_resources_and_not_created(
     room: Room,
 ) -> None:
-    reception = Reception(Spool(room.folder / "spool", create=False), room.store, 30)
+    reception = Reception(FolderSpool(room.folder / "spool", create=False), room.store, 30)
     assert reception.receive(received(film("before"))) is StoreStatus.SUCCESS
     (room.folder / "spool").rename(room.folder / "away")
     status = reception.receive(received(film("meanwhile")))

@@ -14,7 +14,8 @@ from daemon.receive.reception import Reception
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender, pair_of
 from dicom_io.send.store_status import Disposition
-from storage.files.spool import RECEIVED, Spool
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import RECEIVED
 from storage.records import JobKind
 from storage.store import Store
 from tests.builders.images.films import film
@@ -26,12 +27,12 @@ ASSOCIATIONS = 16
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
+def spool(tmp_path: Path) -> FolderSpool:
+    return FolderSpool(tmp_path / "spool")
 
 
 @pytest.fixture
-def port(spool: Spool, store: Store) -> Iterator[int]:
+def port(spool: FolderSpool, store: Store) -> Iterator[int]:
     """Port of a node that stores instances."""
     config = Config(listener=ListenerConfig(port=free_port()))
     with open_node(config, Reception(spool, store, 30), NetworkAudit(store.audit)) as node:
@@ -52,12 +53,12 @@ def send_at_once(port: int, images: Sequence[bytes]) -> list[Disposition]:
         return list(senders.map(send, images))
 
 
-def files(spool: Spool) -> list[str]:
+def files(spool: FolderSpool) -> list[str]:
     return [path for batch in spool.batches(RECEIVED) for path in batch]
 
 
 def test_the_same_bytes_on_sixteen_associations_are_one_file_and_one_job(
-    port: int, spool: Spool, store: Store
+    port: int, spool: FolderSpool, store: Store
 ) -> None:
     image = film("same")
     assert set(send_at_once(port, [image] * ASSOCIATIONS)) == {Disposition.DELIVERED}
@@ -67,7 +68,7 @@ def test_the_same_bytes_on_sixteen_associations_are_one_file_and_one_job(
 
 
 def test_other_bytes_under_the_same_uid_are_new_revisions(
-    port: int, spool: Spool, store: Store
+    port: int, spool: FolderSpool, store: Store
 ) -> None:
     images = [film("same", seed=7), altered(film("same", seed=7))] * (ASSOCIATIONS // 2)
     assert set(send_at_once(port, images)) == {Disposition.DELIVERED}

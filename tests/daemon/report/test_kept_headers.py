@@ -8,7 +8,8 @@ from dicom_io.objects.encode import to_bytes
 from dicom_io.read.header import read_dataset
 from dicom_io.read.image_header import ImageHeader, read_image_header
 from storage.errors import IntegrityError
-from storage.files.spool import RECEIVED, Spool
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import RECEIVED
 from storage.records import Instance, JobKind, StudyResults, StudyStatus
 from tests.builders.bench import Bench
 from tests.builders.images.films import film
@@ -33,13 +34,13 @@ def keeping(bench: Bench, *items: Instance, most: int = 8) -> KeptHeaders:
 def read_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the paths that are read from now on."""
     paths: list[str] = []
-    read = Spool.read
+    read = FolderSpool.read
 
-    def recorded(spool: Spool, path: str, sha256: str) -> bytes:
+    def recorded(spool: FolderSpool, path: str, sha256: str) -> bytes:
         paths.append(path)
         return read(spool, path, sha256)
 
-    monkeypatch.setattr(Spool, "read", recorded)
+    monkeypatch.setattr(FolderSpool, "read", recorded)
     return paths
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from dicom_io.read.header import read_dataset
 from storage.errors import StoreUnavailableError
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import Instance, InstanceState, JobKind, JobState, StudyKey, StudyStatus
 from tests.builders.bench import Bench, films_of
 from tests.builders.images.films import film
@@ -135,7 +135,7 @@ def test_unavailable_files_are_retried_without_counting_an_attempt(
         raise StoreUnavailableError("nothing is there")
 
     with monkeypatch.context() as away:
-        away.setattr(Spool, "read", fail)
+        away.setattr(FolderSpool, "read", fail)
         for _ in range(3):
             bench.clock.advance(bench.config.study.quiet_seconds + 600)
             assert bench.analyst.work_once()

@@ -10,7 +10,7 @@ from daemon.config.settings import Config
 from daemon.hosts.presence import Presence
 from daemon.supervise.supervised_store import SupervisedStore
 from daemon.worker.role import RoleName
-from storage.files.spool import make_spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind
 from storage.store import Store
 from tests.tools.clock import Clock
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.daemon
 
 def test_jobs_queued_again_ring_the_bells(tmp_path: Path) -> None:
     config = Config(data_dir=tmp_path)
-    make_spool(config.spool_dir)
+    FolderSpool(config.data_dir / "spool")
     clock, lease = Clock(), datetime.timedelta(seconds=60)
     rings: list[str] = []
     with Store.open(config.resolved_database_url, clock=clock, migrate=True) as store:

@@ -13,7 +13,7 @@ from daemon.config.settings import Config
 from daemon.web.health.checks import Check, Health, HealthReport, Level
 from daemon.worker.board import Board, RoleState, board_folder, roles_here
 from daemon.worker.role import RoleName, exit_reason
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind
 from storage.store import Store, utc_now
 from tests.builders.certificates import Authority
@@ -47,7 +47,7 @@ def with_tls(pki: Authority) -> dict[str, Any]:
 
 
 def health_of(config: Config, store: Store, now: datetime | None = None) -> HealthReport:
-    spool = Spool(config.spool_dir)
+    spool = FolderSpool(config.data_dir / "spool")
     return Health(config, store, spool, lambda: now or utc_now()).report()
 
 
@@ -81,10 +81,10 @@ def test_without_a_token_only_the_status_is_given(site: Site) -> None:
 def test_health_is_checked_once_a_second(tmp_path: Path, store: Store) -> None:
     now = 0.0
     config = configuration(tmp_path)
-    health = Health(config, store, Spool(config.spool_dir), utc_now, lambda: now)
+    health = Health(config, store, FolderSpool(config.data_dir / "spool"), utc_now, lambda: now)
     assert check(health.report(), "spool").level is Level.OK
-    config.spool_dir.rename(tmp_path / "away")
-    config.spool_dir.write_text("in the way")
+    (config.data_dir / "spool").rename(tmp_path / "away")
+    (config.data_dir / "spool").write_text("in the way")
     now = 0.9
     assert check(health.report(), "spool").level is Level.OK
     now = 1.0
@@ -170,7 +170,7 @@ def test_a_certificate_that_was_replaced_under_a_running_listener_is_named(
     sections["tls"] |= {"certificate": tmp_path / "own.pem", "key": tmp_path / "own.key"}
     config = configuration(tmp_path, **sections)
     clock = Clock()
-    health = Health(config, store, Spool(config.spool_dir), utc_now, clock.seconds)
+    health = Health(config, store, FolderSpool(config.data_dir / "spool"), utc_now, clock.seconds)
 
     def level_of(started: datetime) -> Level:
         with supervised(config, status_of(config, RoleName.LISTENER, since=started)):

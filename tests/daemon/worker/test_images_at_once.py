@@ -16,7 +16,7 @@ from daemon.analyse.pipeline import Pipeline
 from daemon.config.settings import AnalystConfig, Config, StudyConfig
 from daemon.errors import ModelFailedError
 from daemon.worker.role import RoleContext
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import InstanceState, Job, JobKind, JobState, StudyStatus
 from storage.store import Store
 from tests.builders.bench import SENDS, Bench
@@ -37,7 +37,7 @@ class Running:
             study=StudyConfig(quiet_seconds=0.05),
             peers=(SENDS,),
         )
-        spool = Spool(self.config.spool_dir)
+        spool = FolderSpool(self.config.data_dir / "spool")
         self.store = Store.open(self.config.resolved_database_url, migrate=True)
         self.bench = Bench(self.config, Clock(), spool, self.store, None, pipeline)  # type: ignore[arg-type]
         self.stop = threading.Event()

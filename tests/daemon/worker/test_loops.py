@@ -22,7 +22,8 @@ from daemon.worker.role import RoleContext
 from dicom_io.commitment.answer_channel import AnswerChannel
 from dicom_io.commitment.messages import CommitmentRequest, MessageStatus
 from dicom_io.peer.peers import Caller
-from storage.files.spool import Spool, received_path
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import received_path
 from storage.orphans import Sweep
 from storage.store import Store
 from tests.builders.stores.new import new_store
@@ -63,36 +64,36 @@ def context_of(broken: Broken) -> RoleContext:
     return RoleContext(CONFIG, "me", broken.stop, lambda: None)
 
 
-def delivery_worker(broken: Broken, spool: Spool) -> Callable[[], None]:
+def delivery_worker(broken: Broken, spool: FolderSpool) -> Callable[[], None]:
     return DeliveryWorker(context_of(broken), PACS, spool, cast(Store, broken)).run
 
 
-def commitment_worker(broken: Broken, spool: Spool) -> Callable[[], None]:
+def commitment_worker(broken: Broken, spool: FolderSpool) -> Callable[[], None]:
     store = cast(Store, broken)
     destination = destination_of(CONFIG, PACS)
     return CommitmentWorker(context_of(broken), PACS, destination, spool, store).run
 
 
-def forwarder(broken: Broken, _: Spool) -> Callable[[], None]:
+def forwarder(broken: Broken, _: FolderSpool) -> Callable[[], None]:
     return Forwarder(CONFIG, "me", cast(Store, broken), broken.stop).run
 
 
-def periodic_purge(broken: Broken, spool: Spool) -> Callable[[], None]:
+def periodic_purge(broken: Broken, spool: FolderSpool) -> Callable[[], None]:
     return PeriodicPurge(context_of(broken), spool, cast(Store, broken)).run
 
 
-def orphan_sweep(broken: Broken, spool: Spool) -> Callable[[], None]:
+def orphan_sweep(broken: Broken, spool: FolderSpool) -> Callable[[], None]:
     spool.write(received_path("1.2", "3", "killed"), b"left")
     lock = spool.path("tmp").parent.with_name("maintenance.lock")
     return lambda: sweep_orphans(spool, cast(Store, broken), lock, broken.stop)
 
 
-def idle_responder(broken: Broken, spool: Spool) -> Callable[[], None]:
+def idle_responder(broken: Broken, spool: FolderSpool) -> Callable[[], None]:
     responder = CommitmentResponder(CONFIG, "me", spool, cast(Store, broken), grace_seconds=0.01)
     return lambda: responder.run(broken.stop)
 
 
-def busy_responder(broken: Broken, spool: Spool) -> Callable[[], None]:
+def busy_responder(broken: Broken, spool: FolderSpool) -> Callable[[], None]:
     """Requests whose association fails."""
 
     def run() -> None:
@@ -123,7 +124,7 @@ def busy_responder(broken: Broken, spool: Spool) -> Callable[[], None]:
     ],
 )
 def test_a_loop_goes_on_after_an_unexpected_error(
-    loop: Callable[[Broken, Spool], Callable[[], None]],
+    loop: Callable[[Broken, FolderSpool], Callable[[], None]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -132,7 +133,7 @@ def test_a_loop_goes_on_after_an_unexpected_error(
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
 
-    loop(broken, Spool(tmp_path / "data" / "spool"))()
+    loop(broken, FolderSpool(tmp_path / "data" / "spool"))()
 
     assert broken.calls >= 3
     assert "unexpected RuntimeError at" in caplog.text
@@ -142,7 +143,7 @@ def test_a_loop_goes_on_after_an_unexpected_error(
 def test_a_sweep_logs_the_files_set_aside_now_and_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = FolderSpool(tmp_path / "spool")
     stop = threading.Event()
     with new_store(tmp_path / "store.sqlite") as store:
         for name in ("one", "two", "three"):

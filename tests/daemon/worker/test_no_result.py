@@ -16,7 +16,7 @@ from daemon.config.settings import ModelConfig, load_config
 from daemon.errors import ModelFailedError
 from daemon.preflight.model import check_model
 from daemon.web.health.checks import Health, Level, Part
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import InstanceState, JobKind, JobState, StudyStatus
 from storage.store import utc_now
 from tests.builders.bench import Bench
@@ -96,7 +96,7 @@ def test_the_analyst_stops_and_health_says_so(
         node.send(film("later"))
         config = load_config(node.config)
         with node.store() as store:
-            health = Health(config, store, Spool(config.spool_dir), utc_now)
+            health = Health(config, store, FolderSpool(config.data_dir / "spool"), utc_now)
             wait_until(lambda: health.report().level is Level.FAILING, "health says so")
             (role,) = [c for c in health.report().of(Part.ROLE) if c.subject == "analyst"]
             assert role.level is Level.FAILING

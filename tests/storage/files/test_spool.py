@@ -21,11 +21,12 @@ from storage.errors import (
     StorageError,
     UnsafePathError,
 )
-from storage.files.spool import Spool, object_path, received_path
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import object_path, received_path
 from tests.storage.files.spool_files import files_in
 
 
-def test_a_written_file_is_read_back(spool: Spool) -> None:
+def test_a_written_file_is_read_back(spool: FolderSpool) -> None:
     stored = spool.write("received/ab/x.dcm", b"DICM")
 
     assert spool.read(stored.path, stored.sha256) == b"DICM"
@@ -35,21 +36,21 @@ def test_a_written_file_is_read_back(spool: Spool) -> None:
     spool.verify(stored.path, stored.sha256)
 
 
-def test_a_memoryview_with_wide_items_is_written_completely(spool: Spool) -> None:
+def test_a_memoryview_with_wide_items_is_written_completely(spool: FolderSpool) -> None:
     stored = spool.write("x", memoryview(b"abcdefgh").cast("H"))
 
     assert stored.size == 8
     assert spool.read("x", stored.sha256) == b"abcdefgh"
 
 
-def test_writing_again_replaces_the_file(spool: Spool) -> None:
+def test_writing_again_replaces_the_file(spool: FolderSpool) -> None:
     spool.write("x", b"old")
     stored = spool.write("x", b"new and longer")
 
     assert spool.read("x", stored.sha256) == b"new and longer"
 
 
-def test_only_the_owner_can_read_files_and_folders(spool: Spool) -> None:
+def test_only_the_owner_can_read_files_and_folders(spool: FolderSpool) -> None:
     path = spool.path(spool.write("received/ab/x.dcm", b"").path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -60,7 +61,9 @@ def test_only_the_owner_can_read_files_and_folders(spool: Spool) -> None:
 @pytest.mark.parametrize(
     "relative", ["../x", "/etc/passwd", "a/../../x", "", ".", "a\0b", "link/x"]
 )
-def test_a_path_outside_the_spool_is_refused(spool: Spool, tmp_path: Path, relative: str) -> None:
+def test_a_path_outside_the_spool_is_refused(
+    spool: FolderSpool, tmp_path: Path, relative: str
+) -> None:
     (tmp_path / "spool" / "link").symlink_to(tmp_path)
 
     with pytest.raises(UnsafePathError):
@@ -70,7 +73,7 @@ def test_a_path_outside_the_spool_is_refused(spool: Spool, tmp_path: Path, relat
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("step", ["fsync", "replace", "open"])
 def test_a_failed_write_on_a_full_disk_changes_no_file(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, step: str, code: int
+    spool: FolderSpool, monkeypatch: pytest.MonkeyPatch, step: str, code: int
 ) -> None:
     stored = spool.write("kept", b"as it was")
 
@@ -88,7 +91,7 @@ def test_a_failed_write_on_a_full_disk_changes_no_file(
 
 
 def test_an_io_error_is_not_reported_as_a_full_disk(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
+    spool: FolderSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_descriptor: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -103,7 +106,7 @@ def test_an_io_error_is_not_reported_as_a_full_disk(
 
 
 def test_the_file_is_synced_before_the_rename_and_the_folder_after_it(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
+    spool: FolderSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
     fsync, replace = os.fsync, os.replace
@@ -130,14 +133,14 @@ def test_the_file_is_synced_before_the_rename_and_the_folder_after_it(
 
 
 def test_a_write_below_the_watermark_is_refused(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", min_free_bytes=2**62)
+    spool = FolderSpool(tmp_path / "spool", min_free_bytes=2**62)
 
     with pytest.raises(OutOfSpaceError, match="are to stay free"):
         spool.write("x", b"x")
     assert files_in(spool) == set()
 
 
-def test_free_bytes_are_those_of_its_disk(spool: Spool, tmp_path: Path) -> None:
+def test_free_bytes_are_those_of_its_disk(spool: FolderSpool, tmp_path: Path) -> None:
     assert 0 < spool.free_bytes() < 2**62
     shutil.rmtree(tmp_path / "spool")
 
@@ -145,9 +148,9 @@ def test_free_bytes_are_those_of_its_disk(spool: Spool, tmp_path: Path) -> None:
         spool.free_bytes()
 
 
-@pytest.mark.parametrize("use", [Spool.read, Spool.verify])
+@pytest.mark.parametrize("use", [FolderSpool.read, FolderSpool.verify])
 def test_an_altered_or_missing_file_is_refused(
-    spool: Spool, use: Callable[[Spool, str, str], object]
+    spool: FolderSpool, use: Callable[[FolderSpool, str, str], object]
 ) -> None:
     stored = spool.write("x", b"x")
     use(spool, "x", stored.sha256)
@@ -162,7 +165,7 @@ def test_an_altered_or_missing_file_is_refused(
 
 
 def test_read_verifies_the_bytes_that_it_returns(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
+    spool: FolderSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = spool.write("x", b"x")
     read_bytes = Path.read_bytes
@@ -182,15 +185,15 @@ def test_read_verifies_the_bytes_that_it_returns(
 _HANGING_WRITER = """
 import os, sys, time
 from pathlib import Path
-from storage.files.spool import Spool
-spool = Spool(Path(sys.argv[1]))
+from storage.files.folder_spool import FolderSpool
+spool = FolderSpool(Path(sys.argv[1]))
 os.replace = lambda *_: (print("writing", flush=True), time.sleep(60))
 spool.write("received/x", b"half of an image")
 """
 
 
 def test_a_killed_writer_leaves_only_a_temporary_file_that_the_sweep_removes(
-    spool: Spool, tmp_path: Path
+    spool: FolderSpool, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", _HANGING_WRITER, str(tmp_path / "spool")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
@@ -205,7 +208,7 @@ def test_a_killed_writer_leaves_only_a_temporary_file_that_the_sweep_removes(
     assert files_in(spool) == set()
 
 
-def test_threads_that_write_the_same_path_leave_one_complete_file(spool: Spool) -> None:
+def test_threads_that_write_the_same_path_leave_one_complete_file(spool: FolderSpool) -> None:
     contents = [bytes([number]) * 10_000 for number in range(8)]
     threads = [threading.Thread(target=spool.write, args=("a/x", data)) for data in contents]
     for thread in threads:
@@ -217,7 +220,7 @@ def test_threads_that_write_the_same_path_leave_one_complete_file(spool: Spool) 
     assert files_in(spool) == {spool.path("a/x")}
 
 
-def test_paths_show_no_identifier_and_differ_by_reception(spool: Spool) -> None:
+def test_paths_show_no_identifier_and_differ_by_reception(spool: FolderSpool) -> None:
     first = received_path("1.2.3", "../\udc80", "one")
 
     assert first.startswith("received/")
@@ -233,12 +236,12 @@ def test_a_spool_that_cannot_be_created_is_reported_on_one_line(tmp_path: Path) 
     (tmp_path / "file").touch()
 
     with pytest.raises(StorageError, match="file") as caught:
-        Spool(tmp_path / "file" / "spool")
+        FolderSpool(tmp_path / "file" / "spool")
     assert "\n" not in str(caught.value)
 
 
 def test_folders_created_by_a_killed_process_are_synced_by_the_next(
-    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spool: FolderSpool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool.path("received/ab").mkdir(parents=True)
     synced = []
@@ -249,7 +252,7 @@ def test_folders_created_by_a_killed_process_are_synced_by_the_next(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", record)
-    Spool(tmp_path / "spool").write("received/ab/x.dcm", b"x")
+    FolderSpool(tmp_path / "spool").write("received/ab/x.dcm", b"x")
 
     root = tmp_path / "spool"
     assert {tmp_path.parent, tmp_path, root, root / "received", root / "received/ab"} <= {*synced}

@@ -12,7 +12,8 @@ import pytest
 
 from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
 from storage.files.durable import make_folder
-from storage.files.spool import MARKER_NAME, Spool
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import MARKER_NAME
 
 PATH = "received/ab/x.dcm"
 SHA256 = hashlib.sha256(b"x").hexdigest()
@@ -24,18 +25,18 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def spool(root: Path) -> Spool:
-    opened = Spool(root)
+def spool(root: Path) -> FolderSpool:
+    opened = FolderSpool(root)
     opened.write(PATH, b"x")
-    return Spool(root, create=False)
+    return FolderSpool(root, create=False)
 
 
-def record(spool: Spool) -> None:
+def record(spool: FolderSpool) -> None:
     with spool.folders_held(PATH):
         pass
 
 
-USES: dict[str, Callable[[Spool], object]] = {
+USES: dict[str, Callable[[FolderSpool], object]] = {
     "read": lambda spool: spool.read(PATH, SHA256),
     "size": lambda spool: spool.size(PATH),
     "digest": lambda spool: spool.digest(PATH),
@@ -62,7 +63,7 @@ def away(root: Path) -> Iterator[None]:
 @pytest.mark.parametrize("mount_point", [False, True])
 @pytest.mark.parametrize("use", USES)
 def test_an_unmounted_spool_is_unavailable_and_stays_unwritten(
-    spool: Spool, root: Path, use: str, mount_point: bool
+    spool: FolderSpool, root: Path, use: str, mount_point: bool
 ) -> None:
     if use.startswith("write"):
         USES[use](spool)  # the folder is known to this process
@@ -78,7 +79,7 @@ def test_an_unmounted_spool_is_unavailable_and_stays_unwritten(
     USES[use](spool)
 
 
-def test_folders_in_the_mount_point_are_not_written_to(spool: Spool, root: Path) -> None:
+def test_folders_in_the_mount_point_are_not_written_to(spool: FolderSpool, root: Path) -> None:
     with away(root):
         (root / "tmp").mkdir(parents=True)
         (root / "received" / "ab").mkdir(parents=True)
@@ -91,14 +92,14 @@ def test_folders_in_the_mount_point_are_not_written_to(spool: Spool, root: Path)
 
 
 def test_the_spool_is_created_only_on_request(root: Path) -> None:
-    Spool(root, create=False)
+    FolderSpool(root, create=False)
     assert not root.exists()
-    Spool(root)
+    FolderSpool(root)
     assert (root / MARKER_NAME).is_file()
 
 
 def test_a_volume_mounted_after_a_failed_read_has_no_missing_file(
-    spool: Spool, root: Path, monkeypatch: pytest.MonkeyPatch
+    spool: FolderSpool, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aside = root.with_name("aside")
     root.rename(aside)
@@ -115,14 +116,14 @@ def test_a_volume_mounted_after_a_failed_read_has_no_missing_file(
     assert spool.read(PATH, SHA256) == b"x"
 
 
-def test_a_deleted_file_of_a_mounted_spool_is_missing(spool: Spool) -> None:
+def test_a_deleted_file_of_a_mounted_spool_is_missing(spool: FolderSpool) -> None:
     spool.delete(PATH)
     with pytest.raises(IntegrityError, match="is missing"):
         spool.read(PATH, SHA256)
 
 
 def test_a_single_unreadable_file_does_not_make_the_spool_unavailable(
-    spool: Spool, root: Path
+    spool: FolderSpool, root: Path
 ) -> None:
     (root / PATH).unlink()
     (root / PATH).mkdir()
@@ -133,7 +134,7 @@ def test_a_single_unreadable_file_does_not_make_the_spool_unavailable(
 
 
 def test_a_single_unwritable_folder_does_not_make_the_spool_unavailable(
-    spool: Spool, root: Path
+    spool: FolderSpool, root: Path
 ) -> None:
     (root / "objects").touch()
     with pytest.raises(SpoolError) as caught:
@@ -153,7 +154,7 @@ def no_more_open_files() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("use", ["read", "digest", "write", "recording"])
-def test_too_many_open_files_make_the_spool_unavailable(spool: Spool, use: str) -> None:
+def test_too_many_open_files_make_the_spool_unavailable(spool: FolderSpool, use: str) -> None:
     with (
         pytest.raises(SpoolUnavailableError, match="Too many open files"),
         no_more_open_files(),
@@ -164,7 +165,7 @@ def test_too_many_open_files_make_the_spool_unavailable(spool: Spool, use: str) 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EROFS])
 def test_a_disk_that_rejects_every_write_makes_the_spool_unavailable(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, code: int
+    spool: FolderSpool, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def fail(*_arguments: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -178,7 +179,7 @@ def test_a_disk_that_rejects_every_write_makes_the_spool_unavailable(
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
 def test_a_disk_that_rejects_every_read_makes_the_spool_unavailable(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, code: int
+    spool: FolderSpool, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -192,7 +193,7 @@ def test_a_disk_that_rejects_every_read_makes_the_spool_unavailable(
     assert spool.read(PATH, SHA256) == b"x"
 
 
-def test_a_replaced_spool_folder_is_written_to(spool: Spool, root: Path) -> None:
+def test_a_replaced_spool_folder_is_written_to(spool: FolderSpool, root: Path) -> None:
     spool.write(PATH, b"x")
     root.rename(root.with_name("aside"))
     root.mkdir()

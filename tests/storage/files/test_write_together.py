@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from storage.errors import OutOfSpaceError
-from storage.files.spool import Spool, object_path
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import object_path
 from tests.storage.files.spool_files import files_in
 
 _KILLED_AT_EACH_STEP = """
 import os, signal, sys
 from pathlib import Path
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 
 left = 0
 
@@ -53,7 +54,7 @@ class Halves:
         return getattr(self.file, name)
 
 for number in range(1, 200):
-    spool = Spool(Path(sys.argv[1]) / str(number))
+    spool = FolderSpool(Path(sys.argv[1]) / str(number))
     spool.write("objects/ab/0", b"as it was")
     child = os.fork()
     if not child:
@@ -78,7 +79,7 @@ def test_a_group_killed_between_any_two_steps_leaves_complete_files_and_what_is_
 
     seen = set()
     for number in range(1, steps + 1):
-        spool = Spool(tmp_path / str(number))
+        spool = FolderSpool(tmp_path / str(number))
         spool.sweep_temporary()
         found = {path.name: path.read_bytes() for path in files_in(spool)}
         replaced = {name for name, data in found.items() if data == contents[name]}
@@ -93,7 +94,7 @@ def test_a_group_killed_between_any_two_steps_leaves_complete_files_and_what_is_
 
 
 def test_a_group_is_opened_then_synced_then_renamed_and_its_folder_synced_once(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
+    spool: FolderSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool.write("objects/ab/x.dcm", b"x")
     steps = []
@@ -119,7 +120,7 @@ def test_a_group_is_opened_then_synced_then_renamed_and_its_folder_synced_once(
 
 @pytest.mark.parametrize(("step", "fails_at"), [("open", 3), ("fdopen", 2), ("fsync", 2)])
 def test_a_group_that_fails_before_its_renames_changes_no_file(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, step: str, fails_at: int
+    spool: FolderSpool, monkeypatch: pytest.MonkeyPatch, step: str, fails_at: int
 ) -> None:
     stored = spool.write("kept", b"as it was")
     call, calls = getattr(os, step), []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageError
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import (
     RETENTION_EXPIRED,
     AnalysisRecord,
@@ -41,7 +41,7 @@ REASONS = ("LATERAL_VIEW", "NOT_CHEST", "DECODER_FAILED")
 class History:
     """Random acts on a store: few studies with many films of one patient, seldom of another."""
 
-    def __init__(self, store: Store, spool: Spool, clock: Clock, draw: random.Random) -> None:
+    def __init__(self, store: Store, spool: FolderSpool, clock: Clock, draw: random.Random) -> None:
         self.store, self.spool, self.clock, self.draw = store, spool, clock, draw
         self.sent: list[tuple[str, dict[str, str]]] = []
         self.reports = 0
@@ -176,7 +176,7 @@ def test_the_list_is_true_after_every_step(tmp_path: Path, seeds: range) -> None
     for seed in seeds:
         url, clock = f"sqlite:///{tmp_path}/{seed}.sqlite", Clock()
         with contextlib.closing(Store.open(url, clock=clock, migrate=True)) as store:
-            spool = Spool(tmp_path / "spool")
+            spool = FolderSpool(tmp_path / "spool")
             history = History(store, spool, clock, random.Random(seed))
             for _ in range(STEPS):
                 history.step()

@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import event, inspect, text
 
 from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnavailableError
+from storage.files.places import open_spool
 from storage.records import JobKind
 from storage.store import Store
 from storage.tables import upgrade
@@ -162,7 +163,7 @@ def test_an_ambiguous_url_is_refused_without_its_password(tmp_path: Path, url: s
     with pytest.raises(StorageError, match="@ is written %40") as caught:
         Store.open(url, migrate=False)
     assert "ret" not in str(caught.value)
-    assert check_store(url, tmp_path)
+    assert check_store(url, open_spool(tmp_path))
 
 
 def test_an_at_sign_in_a_file_path_is_accepted(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from storage.errors import IntegrityError, StorageError, StoreUnavailableError
+from storage.files.folder_spool import FolderSpool
 from storage.files.lock import try_lock
-from storage.files.spool import MARKER_NAME, Spool
+from storage.files.spool import MARKER_NAME
 from storage.records import JobKind
 from storage.store import Store
 from storage.upkeep.backup import WAIT_SECONDS, BackupSummary, back_up, check_backup
@@ -31,7 +32,7 @@ class House:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.url = url
-        self.spool = Spool(folder / "data" / "spool")
+        self.spool = FolderSpool(folder / "data" / "spool")
         self.lock = folder / "data" / "maintenance.lock"
         self.into = folder / "backups"
         self._store = Store.open(url, migrate=True)
@@ -325,7 +326,7 @@ def test_a_sqlite_store_is_restored_by_copying(sqlite_house: House, tmp_path: Pa
     shutil.copy(folder / "store.sqlite", restored / "cxrd.sqlite")
     shutil.copytree(folder / "spool", restored / "spool")
 
-    spool = Spool(restored / "spool")
+    spool = FolderSpool(restored / "spool")
     with Store.open(f"sqlite:///{restored}/cxrd.sqlite", migrate=True) as store:
         job = claim(store, JobKind.ANALYSE)
         instance = store.results.instance(int(job.subject))

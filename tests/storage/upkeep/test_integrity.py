@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
-from storage.files.spool import MARKER_NAME, Spool
+from storage.files.folder_spool import FolderSpool
+from storage.files.places import open_spool
+from storage.files.spool import MARKER_NAME
 from storage.store import Store
 from storage.tables.database import open_database
 from storage.upkeep.integrity import PAGE_ROWS, Integrity, check_sqlite, check_store
@@ -24,7 +26,7 @@ ROWS = 300
 def house(tmp_path: Path) -> Path:
     """Return a folder with a store and a spool, as a killed daemon leaves them."""
     folder = tmp_path / "data"
-    spool = Spool(folder / "spool")
+    spool = FolderSpool(folder / "spool")
     with new_store(folder / "cxrd.sqlite") as store:
         for number in range(ROWS):
             stored = spool.write(f"received/{number % 5}/{number}.dcm", b"%d" % number)
@@ -38,7 +40,7 @@ def house(tmp_path: Path) -> Path:
 
 
 def check(folder: Path) -> None:
-    check_store(f"sqlite:///{folder}/cxrd.sqlite", folder / "spool")
+    check_store(f"sqlite:///{folder}/cxrd.sqlite", open_spool(folder / "spool"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -58,7 +60,7 @@ def test_the_store_of_a_killed_daemon_passes_and_is_unchanged(house: Path) -> No
 
 
 def test_a_new_store_passes(tmp_path: Path) -> None:
-    check_store(f"sqlite:///{tmp_path}/none.sqlite", tmp_path / "spool")
+    check_store(f"sqlite:///{tmp_path}/none.sqlite", open_spool(tmp_path / "spool"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -159,12 +161,12 @@ def test_an_empty_database_is_refused_if_the_spool_has_images(
 ) -> None:
     if database_url.startswith("sqlite"):
         pytest.skip("for PostgreSQL")
-    check_store(database_url, tmp_path / "spool")
-    Spool(tmp_path / "spool").write("received/aa/aa.dcm", b"pixels")
+    check_store(database_url, open_spool(tmp_path / "spool"))
+    FolderSpool(tmp_path / "spool").write("received/aa/aa.dcm", b"pixels")
     with pytest.raises(StorageError, match="restore a backup"):
-        check_store(database_url, tmp_path / "spool")
+        check_store(database_url, open_spool(tmp_path / "spool"))
     Store.open(database_url, migrate=True).close()
-    check_store(database_url, tmp_path / "spool")
+    check_store(database_url, open_spool(tmp_path / "spool"))
 
 
 @contextlib.contextmanager
@@ -175,7 +177,7 @@ def integrity_of(house: Path, page_rows: int = PAGE_ROWS) -> Iterator[Integrity]
 
 @pytest.mark.parametrize("read", [True, False])
 def test_missing_and_altered_files_are_named_by_number(house: Path, read: bool) -> None:
-    spool = Spool(house / "spool")
+    spool = FolderSpool(house / "spool")
     spool.delete("received/1/1.dcm")
     spool.path("received/2/2.dcm").write_bytes(b"longer")
     spool.path("received/3/3.dcm").write_bytes(b"4")
@@ -192,7 +194,7 @@ def test_missing_and_altered_files_are_named_by_number(house: Path, read: bool) 
 
 
 def test_an_unmounted_spool_has_no_missing_files(house: Path) -> None:
-    spool = Spool(house / "spool")
+    spool = FolderSpool(house / "spool")
     (house / "spool").rename(house / "away")
     with integrity_of(house) as integrity:
         for read in (True, False):
@@ -208,12 +210,12 @@ def test_a_store_without_its_spool_is_refused(house: Path, mount_point: bool) ->
         (root / "tmp").mkdir(parents=True)
     with integrity_of(house) as integrity:
         with pytest.raises(IntegrityError, match="Mount its volume, or restore") as caught:
-            integrity.require_spool(root)
+            integrity.require_spool(open_spool(root))
         assert "\n" not in str(caught.value)
         assert root.exists() is mount_point
         root.mkdir(exist_ok=True)
         (root / MARKER_NAME).touch()
-        integrity.require_spool(root)
+        integrity.require_spool(open_spool(root))
 
 
 def test_one_file_identifies_a_spool_without_a_marker(house: Path) -> None:
@@ -222,12 +224,12 @@ def test_one_file_identifies_a_spool_without_a_marker(house: Path) -> None:
     for number in range(ROWS - 1):
         (root / f"received/{number % 5}/{number}.dcm").unlink()
     with integrity_of(house, page_rows=7) as integrity:
-        integrity.require_spool(root)
+        integrity.require_spool(open_spool(root))
         (root / f"received/{(ROWS - 1) % 5}/{ROWS - 1}.dcm").unlink()
         with pytest.raises(IntegrityError):
-            integrity.require_spool(root)
+            integrity.require_spool(open_spool(root))
 
 
 def test_a_store_without_files_needs_no_spool(store: Store, tmp_path: Path) -> None:
-    store.integrity.require_spool(tmp_path / "spool")
+    store.integrity.require_spool(open_spool(tmp_path / "spool"))
     assert not (tmp_path / "spool").exists()

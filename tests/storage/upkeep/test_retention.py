@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from storage.errors import SpoolError
-from storage.files.spool import MARKER_NAME, Spool
+from storage.files.folder_spool import FolderSpool
+from storage.files.spool import MARKER_NAME
 from storage.queue.transitions import lock_study
 from storage.records import (
     Delivery,
@@ -48,7 +49,7 @@ class KilledError(BaseException):
     """Simulates SIGKILL: the process executes no further statement."""
 
 
-class KillingSpool(Spool):
+class KillingSpool(FolderSpool):
     """A spool whose process is killed at the first deletion."""
 
     def delete(self, relative: str) -> None:
@@ -60,7 +61,7 @@ class House:
     """A store with its spool and its clock, and one study."""
 
     store: Store
-    spool: Spool
+    spool: FolderSpool
     clock: Clock
 
     def receive(self, uid: str = "1.1", content: str = "pixels") -> int:
@@ -101,7 +102,7 @@ class House:
         self.report("PACS")
         self.deliver()
 
-    def purge(self, spool: Spool | None = None) -> list[Purged]:
+    def purge(self, spool: FolderSpool | None = None) -> list[Purged]:
         before = self.clock.now - timedelta(days=DAYS)
         return list(self.store.retention.purge(spool or self.spool, before, COMMITTERS))
 
@@ -126,7 +127,7 @@ class House:
 
 @pytest.fixture
 def house(store: Store, clock: Clock, tmp_path: Path) -> House:
-    return House(store, Spool(tmp_path / "spool"), clock)
+    return House(store, FolderSpool(tmp_path / "spool"), clock)
 
 
 def test_a_purge_deletes_the_files_of_an_old_study_and_keeps_the_rows(house: House) -> None:
@@ -364,16 +365,16 @@ def test_a_killed_purge_is_finished_by_the_next(
 ) -> None:
     house.deliver_study()
     house.days_pass()
-    delete = Spool.delete
+    delete = FolderSpool.delete
     deleted: list[str] = []
 
-    def delete_then_die(spool: Spool, path: str) -> None:
+    def delete_then_die(spool: FolderSpool, path: str) -> None:
         if len(deleted) == after:
             raise KilledError
         deleted.append(path)
         delete(spool, path)
 
-    monkeypatch.setattr(Spool, "delete", delete_then_die)
+    monkeypatch.setattr(FolderSpool, "delete", delete_then_die)
     with pytest.raises(KilledError):
         house.purge()
     monkeypatch.undo()
@@ -446,15 +447,15 @@ def test_an_image_sent_again_while_its_file_is_deleted_has_a_new_file(
 ) -> None:
     house.deliver_study()
     house.days_pass()
-    delete = Spool.delete
+    delete = FolderSpool.delete
 
-    def receive_first(spool: Spool, path: str) -> None:
+    def receive_first(spool: FolderSpool, path: str) -> None:
         monkeypatch.undo()
         stored = house.spool.write("received/again", b"pixels")
         house.store.record_instance(new_instance("1.1", spool_path=stored.path), 0)
         delete(spool, path)
 
-    monkeypatch.setattr(Spool, "delete", receive_first)
+    monkeypatch.setattr(FolderSpool, "delete", receive_first)
     house.purge()
 
     kept = house.store.results.instance(1)
@@ -477,15 +478,15 @@ def test_a_purge_holds_no_transaction_while_it_deletes_files(
 ) -> None:
     house.deliver_study()
     house.days_pass()
-    delete = Spool.delete
+    delete = FolderSpool.delete
     received: list[Receipt] = []
 
-    def receive_another(spool: Spool, path: str) -> None:
+    def receive_another(spool: FolderSpool, path: str) -> None:
         other = new_instance(f"2.{len(received)}", study_instance_uid="9.8")
         received.append(house.store.record_instance(other, 0))
         delete(spool, path)
 
-    monkeypatch.setattr(Spool, "delete", receive_another)
+    monkeypatch.setattr(FolderSpool, "delete", receive_another)
     assert len(house.purge()) == 1
     assert len(received) == 3
 
@@ -562,7 +563,7 @@ def test_an_image_sent_again_waits_for_the_lock_of_the_study(
 ) -> None:
     url = emptied_database(postgresql_socket)
     with Store.open(url, clock=clock, migrate=True) as store, ThreadPoolExecutor(1) as other:
-        house = House(store, Spool(tmp_path / "spool"), clock)
+        house = House(store, FolderSpool(tmp_path / "spool"), clock)
         house.deliver_study()
         house.days_pass()
         house.mark()

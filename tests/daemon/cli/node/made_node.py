@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxr_model.finding_text import NOT_CALIBRATED
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import AnalysisRecord, Delivery, JobKind, StudyStatus
 from storage.store import Store, utc_now
 from tests.builders.store_rows import analysis, claim, made_object, new_instance
@@ -23,7 +23,7 @@ def make_node(folder: Path) -> Path:
     ]
     ports = {"listener": {"port": free_port()}, "web": {"port": free_port()}}
     (folder / "config.yaml").write_text(json.dumps({"peers": peers, **ports}))
-    spool = Spool(folder / "data" / "spool")
+    spool = FolderSpool(folder / "data" / "spool")
     with Store.open(f"sqlite:///{folder / 'data' / 'cxrd.sqlite'}", migrate=True) as store:
         _report_a_study(store, spool)
         for uid, patient in (("1.2.9.1", "A"), ("1.2.9.2", "B")):
@@ -36,7 +36,7 @@ def make_node(folder: Path) -> Path:
     return folder
 
 
-def _report_a_study(store: Store, spool: Spool) -> None:
+def _report_a_study(store: Store, spool: FolderSpool) -> None:
     for uid in ("1.2.3.1", "1.2.3.2"):
         path = spool.write(f"received/aa/{uid}.dcm", b"DICM").path
         film = new_instance(uid, uid, accession_number="ACC-7", patient_id=HOSTILE)

@@ -19,7 +19,7 @@ from daemon.web.access.authenticator import Authenticator
 from daemon.web.access.roles import Role
 from daemon.web.access.token_file import KnownToken
 from daemon.web.app import build_app
-from storage.files.spool import Spool, make_spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store
 from tests.daemon.web.access.logins import OWN
 from tests.tools.clock import Clock
@@ -100,14 +100,14 @@ def token_of(role: Role) -> str:
 def house_of(folder: Path, store: Store, counter: FilmCounter | None = None, **web: Any) -> House:
     """Build the application over a store, with a section `web`."""
     config = Config(data_dir=folder, web=WebConfig(**web))
-    make_spool(config.spool_dir)
+    FolderSpool(config.data_dir / "spool")
     tokens = [KnownToken(str(role), role, SecretStr(token_of(role))) for role in Role]
     clock = Clock()
     reported: list[tuple[str, LoginOutcome, str]] = []
     authenticator = Authenticator(
         tokens, config.web, lambda *login: reported.append(login), clock.seconds
     )
-    spool = Spool(config.spool_dir, 0, create=False)
+    spool = FolderSpool(config.data_dir / "spool", 0, create=False)
     app = build_app(config, store, spool, authenticator, counter=counter)
     return House(app, authenticator, clock, reported)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urljoin
 
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind, StudyKey
 from storage.store import Store
 from tests.builders.outbox import queue_report
@@ -35,7 +35,7 @@ PEERS: list[dict[str, Any]] = [
 ]
 
 
-def fill(store: Store, spool: Spool) -> list[int]:
+def fill(store: Store, spool: FolderSpool) -> list[int]:
     """Add a delivered study, a held study and three parked jobs; return the jobs' numbers."""
     queue_report(store, spool, "pacs", 1)
     store.results.record_delivery(claim(store, JobKind.DELIVER), 0x0000)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.daemon.web.actions.operators import (
@@ -31,7 +31,7 @@ HELD_STUDY = f"study={HELD.study_instance_uid}&source={HELD.source}"
 
 @pytest.fixture
 def parked(tmp_path: Path, store: Store) -> list[int]:
-    return fill(store, Spool(tmp_path / "spool"))
+    return fill(store, FolderSpool(tmp_path / "spool"))
 
 
 @pytest.fixture

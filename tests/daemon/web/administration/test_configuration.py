@@ -15,7 +15,7 @@ from daemon.web.administration.configuration import collect_configuration
 from daemon.web.administration.setting_rows import SettingRow, setting_sections
 from daemon.web.health.checks import Health
 from dicom_io.peer.tls import examine
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.store import Store, utc_now
 from tests.builders.certificates import Authority
 from tests.servers.website import Site
@@ -87,7 +87,7 @@ def test_no_secret_of_any_key_is_shown(tmp_path: Path, store: Store) -> None:
     known = set(secret_fields(Config))
     assert {"web.token", "web.tokens.token", "web.accounts.password_hash"} <= known
     assert {"tls.key_password", "web.key_password", "syslog.key_password"} <= known
-    health = Health(filled, store, Spool(filled.spool_dir), utc_now).report()
+    health = Health(filled, store, FolderSpool(filled.data_dir / "spool"), utc_now).report()
     view = collect_configuration(config, store, health, utc_now())
     assert SECRET not in str(view)
     assert "$argon2" not in str(view)
@@ -147,7 +147,7 @@ def test_routes_peers_certificates_and_versions(
             },
         ),
     )
-    health = Health(config, store, Spool(config.spool_dir), utc_now).report()
+    health = Health(config, store, FolderSpool(config.data_dir / "spool"), utc_now).report()
     view = collect_configuration(config, store, health, utc_now())
     assert [(route.source, route.senders, route.destinations) for route in view.routes] == [
         ("ct", ("ct",), ("pacs",))

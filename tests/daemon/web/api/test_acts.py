@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.queue.seen import SeenJob
 from storage.records import JobState
 from storage.store import Store
@@ -32,7 +32,7 @@ STUDY, DOUBTFUL = (f"/api/studies/{key.study_instance_uid}" for key in (KEY, HEL
 
 @pytest.fixture
 def parked(tmp_path: Path, store: Store) -> list[int]:
-    return fill(store, Spool(tmp_path / "spool"))
+    return fill(store, FolderSpool(tmp_path / "spool"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 from daemon.web.api.document import HEALTH, described, path_of
 from daemon.web.app import all_entries
 from daemon.web.entry import Entry
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobState
 from tests.builders.stores.new import new_store
 from tests.daemon.web.actions.operators import KEY, fill, site_with_operators
@@ -34,7 +34,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         website.fill(store)
         for job in store.jobs.list(state=JobState.QUEUED):
             store.jobs.discard(job.id)
-        fill(store, Spool(folder / "spool"))
+        fill(store, FolderSpool(folder / "spool"))
     with site_with_operators(folder) as site:
         yield site
 

@@ -17,7 +17,7 @@ from daemon.web.films.readers import FilmReaders
 from daemon.web.health.checks import Health
 from daemon.web.overview.totals import KeptTotals
 from daemon.web.site import Site
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobState
 from storage.store import Store, utc_now
 from tests.daemon.web.browser.conftest import BusyNode
@@ -43,7 +43,7 @@ def entries_of(node: BusyNode) -> list[Entry]:
     """Return the entries of the application that the node serves."""
     config = load_config(node.config)
     with node.store() as store:
-        spool = Spool(config.spool_dir, 0, create=False)
+        spool = FolderSpool(config.data_dir / "spool", 0, create=False)
         health = Health(config, store, spool, utc_now)
         readers = FilmReaders(config.analyst)
         site = Site(config, store, spool, health, utc_now, readers, KeptTotals(store, utc_now))

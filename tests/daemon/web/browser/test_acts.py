@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser
 
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind, JobState, StudyKey
 from storage.store import Store
 from tests.daemon.web.actions.operators import (
@@ -42,7 +42,7 @@ PAGES = {
 @contextmanager
 def visit(browser: Browser, folder: Path, **options: Any) -> Iterator[tuple[Visit, Store]]:
     with store_of(folder) as store:
-        fill(store, Spool(folder / "spool"))
+        fill(store, FolderSpool(folder / "spool"))
         with (
             site_with_operators(folder) as site,
             visiting(browser, f"http://localhost:{site.port}/", ALICE, **options) as opened,

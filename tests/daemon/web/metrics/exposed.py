@@ -18,7 +18,7 @@ from daemon.web.health.checks import Health
 from daemon.web.health.metrics.render import Metrics
 from daemon.worker.board import ModelInUse, publish_model
 from daemon.worker.role import RoleName
-from storage.files.spool import Spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import Delivery, JobKind, StudyStatus
 from storage.store import Store
 from tests.builders.certificates import Authority
@@ -72,7 +72,7 @@ class Exposed:
     def __init__(self, config: Config, store: Store, clock: Callable[[], datetime]) -> None:
         self.counter = FilmCounter(store, clock)
         self._metrics = Metrics(config, store, clock, self.counter)
-        self._health = Health(config, store, Spool(config.spool_dir), clock)
+        self._health = Health(config, store, FolderSpool(config.data_dir / "spool"), clock)
 
     def text(self, accept: str = "") -> str:
         """Return the answer to a scrape."""

@@ -11,7 +11,7 @@ from daemon.web.studies.timeline_words import steps_of
 from daemon.words.deliveries import answer_words, delivery_state
 from dicom_io.objects.encode import to_bytes
 from dicom_io.report.document import build_report
-from storage.files.spool import Spool, make_spool
+from storage.files.folder_spool import FolderSpool
 from storage.records import (
     Delivery,
     JobKind,
@@ -49,9 +49,9 @@ def film(store: Store, tmp_path: Path) -> int:
     store.results.record_refusal(
         claim(store, JobKind.ANALYSE), refused, "LATERAL_VIEW", f"ViewPosition says {HOSTILE}"
     )
-    make_spool(tmp_path / "spool")
+    FolderSpool(tmp_path / "spool")
     data = to_bytes(build_report(two_image_content()))
-    stored = Spool(tmp_path / "spool", 0).write("objects/aa/report.dcm", data)
+    stored = FolderSpool(tmp_path / "spool", 0).write("objects/aa/report.dcm", data)
     record = ObjectRecord(
         REPORT,
         "1.2.840.10008.5.1.4.1.1.88.34",
