@@ -17,6 +17,8 @@ from storage.commitment.requests import Commitments
 from storage.errors import StorageError
 from storage.export.export import Export
 from storage.hosts.nodes import Nodes
+from storage.hosts.web_sessions import WebSessions
+from storage.hosts.web_tokens import WebTokens
 from storage.images.adoption import adopt_sources, hold_mixed_studies
 from storage.images.lookup import load_kept_files, unreferenced_paths
 from storage.images.outbox import Outbox
@@ -68,6 +70,8 @@ class Store:
         status: counts and recent images, without patients.
         film_days: films and findings by the day of their reception, for the statistics.
         nodes: the roles of all hosts.
+        web_sessions: the open sessions of browsers.
+        web_tokens: the main token of the pages.
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
@@ -94,6 +98,8 @@ class Store:
         self.status = Status(database)
         self.film_days = FilmDays(database)
         self.nodes = Nodes(database, clock)
+        self.web_sessions = WebSessions(database, clock)
+        self.web_tokens = WebTokens(database, clock)
         self._receptions: GroupCommit[Reception, Receipt] = GroupCommit(self._record)
 
     @classmethod

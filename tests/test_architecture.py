@@ -43,7 +43,7 @@ ROOMS = {
         "commitment": "errors records tables audit queue summaries",
         "images": "errors records finding_text tables audit queue commitment summaries",
         "upkeep": "errors records files tables audit queue",
-        "hosts": "errors records tables",
+        "hosts": "errors records tables audit",
         "search": "errors records tables status audit images reviews summaries",
         "reviews": "errors records tables audit images",
         "status": "records tables",

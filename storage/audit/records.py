@@ -37,6 +37,8 @@ class AuditKind(StrEnum):
     LOGIN = "login"
     PURGED = "purged"
     BACKED_UP = "backed_up"
+    STORE_MOVED = "store_moved"
+    TOKEN_CHANGED = "token_changed"  # noqa: S105 - the name of an event
     SOURCES_ADOPTED = "sources_adopted"
     AUDIT_EXPORTED = "audit_exported"
     SECURITY_ALERT = "security_alert"

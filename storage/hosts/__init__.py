@@ -1,1 +1,1 @@
-"""The state that the hosts of one store share: their roles."""
+"""The state that the hosts of one store share: roles, and sessions and tokens of the pages."""

@@ -38,6 +38,8 @@ web_sessions = Table(
     Column("user", StorableText, nullable=False),
     Column("role", StorableText, nullable=False),
     Column("csrf", StorableText, nullable=False),
+    # The digest of the account or token of the login: a changed one ends the session.
+    Column("entry", StorableText, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("ends_at", UtcDateTime, nullable=False),
     Column("idle_at", UtcDateTime, nullable=False),

@@ -19,7 +19,7 @@ def upgrade() -> None:
     described = "name host role version schema config_digest state detail"
     _create("nodes", described, "since seen_at")
     _create("leases", "name holder", "taken_at until")
-    _create("web_sessions", "digest user role csrf", "started_at ends_at idle_at")
+    _create("web_sessions", "digest user role csrf entry", "started_at ends_at idle_at")
     _create("web_tokens", "name digest", "created_at")
 
 
