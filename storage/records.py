@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Self
 
 
@@ -38,6 +38,13 @@ class JobKind(StrEnum):
     DELIVER = "deliver"  # subject: SOPInstanceUID@destination; lane: the destination
     COMMIT = "commit"  # subject: StudyInstanceUID@destination; lane: the destination
     ANSWER = "answer"  # subject: the number of a peer's commitment request; lane: the peer
+
+
+class Priority(IntEnum):
+    """The priority of a film and of its jobs."""
+
+    ROUTINE = 0
+    STAT = 1
 
 
 class JobState(StrEnum):
@@ -123,7 +130,7 @@ class Job:
 
     `generation` counts its touches and its retries by hand, `claims` its claims. A worker holds
     the job while `claims` in the store is the number that the worker got with its claim.
-    `priority` is 1 for STAT and 0 for an ordinary job.
+    `priority` is a Priority.
     """
 
     id: int
@@ -184,6 +191,7 @@ class NewInstance:
     patient_birth_date: str = ""
     patient_sex: str = ""
     view_position: str = ""
+    priority: Priority = Priority.ROUTINE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import Select, bindparam, case, func, null, select
 
-from storage.records import InstanceState, JobKind, JobState, StudyState, StudyStatus
-from storage.tables.database import Database
+from storage.records import InstanceState, JobKind, JobState, Priority, StudyState, StudyStatus
+from storage.tables.database import Database, parameter
 from storage.tables.schema import (
     FAILED_JOBS,
+    QUEUED_JOBS,
+    WITHOUT_LANE,
     findings,
     instances,
     jobs,
@@ -36,6 +39,14 @@ class JobGroup:
     kind: JobKind
     state: JobState
     lane: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueJobs:
+    """The number of jobs that are due, and since when the first of them has been."""
+
+    count: int
+    since: datetime
 
 
 class ImageMark(StrEnum):
@@ -94,19 +105,27 @@ class Status:
 
     def job_counts(self, states: Collection[JobState] = tuple(JobState)) -> dict[JobGroup, int]:
         """Return the number of jobs in each group of these states, without empty groups."""
-        # Conditional counts read the index once, in order. GROUP BY kind would sort all jobs.
-        of_kind = [func.count().filter(jobs.c.kind == kind) for kind in JobKind]
-        query = select(jobs.c.state, jobs.c.lane, *of_kind).group_by(jobs.c.state, jobs.c.lane)
-        if set(states) != set(JobState):
-            query = query.where(jobs.c.state.in_(states))
+        found: dict[JobGroup, int] = {}
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return {
-            JobGroup(kind, state, lane): count
-            for state, lane, *counts in rows
-            for kind, count in zip(JobKind, counts, strict=True)
-            if count
-        }
+            for query in _QUEUED if JobState.QUEUED in states else ():
+                for kind, lane, count in connection.execute(query):
+                    found[JobGroup(kind, JobState.QUEUED, lane)] = count
+            others = set(states) - {JobState.QUEUED}
+            rows = connection.execute(_COUNTED, {"states": others}).all()
+        for state, lane, *counts in rows:
+            for kind, count in zip(JobKind, counts, strict=True):
+                if count:
+                    found[JobGroup(kind, state, lane)] = count
+        return found
+
+    def due(self, now: datetime) -> dict[tuple[JobKind, Priority], DueJobs]:
+        """Return the jobs that are due, by kind and priority, without empty groups."""
+        found: dict[tuple[JobKind, Priority], DueJobs] = {}
+        with self._database.reading() as connection:
+            for query in _DUE:
+                for kind, priority, count, since in connection.execute(query, {"now": now}):
+                    found[kind, Priority(priority)] = DueJobs(count, since)
+        return found
 
     def retrying_counts(self) -> dict[tuple[JobKind, str | None], int]:
         """Return the number of jobs that wait after a failed attempt, by kind and lane."""
@@ -231,3 +250,29 @@ def _last_error(lane: str, state: JobState) -> Select[tuple[str, datetime]]:
         .order_by(newest.c.updated_at.desc())
         .limit(1)
     )
+
+
+_OF_LANES = jobs.c.lane.is_not(None)
+# Two indexes have the jobs that wait, one of them those with a lane.
+_QUEUED: tuple[Select[*tuple[Any, ...]], ...] = (
+    select(jobs.c.kind, null(), func.count())
+    .where(QUEUED_JOBS, WITHOUT_LANE)
+    .group_by(jobs.c.kind),
+    select(jobs.c.kind, jobs.c.lane, func.count())
+    .where(QUEUED_JOBS, _OF_LANES)
+    .group_by(jobs.c.lane, jobs.c.kind),
+)
+# Conditional counts read the index once, in order. GROUP BY kind would sort all jobs.
+_COUNTED = (
+    select(
+        jobs.c.state, jobs.c.lane, *(func.count().filter(jobs.c.kind == kind) for kind in JobKind)
+    )
+    .where(jobs.c.state.in_(bindparam("states", expanding=True)))
+    .group_by(jobs.c.state, jobs.c.lane)
+)
+_DUE = [
+    select(jobs.c.kind, jobs.c.priority, func.count(), func.min(jobs.c.not_before))
+    .where(QUEUED_JOBS, of_lane, jobs.c.not_before <= parameter(jobs.c.not_before, "now"))
+    .group_by(jobs.c.kind, jobs.c.priority)
+    for of_lane in (WITHOUT_LANE, _OF_LANES)
+]

@@ -25,7 +25,7 @@ from storage.images.outbox import Outbox
 from storage.images.receipt import Reception, record_receptions
 from storage.images.results import Results
 from storage.images.studies import Studies
-from storage.queue.jobs import Jobs
+from storage.queue.jobs import MAX_WAIT, Jobs
 from storage.queue.listing import JobList
 from storage.records import KeptFile, NewInstance, Receipt
 from storage.reviews import Reviews
@@ -74,11 +74,16 @@ class Store:
         web_tokens: the main token of the pages.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime] = utc_now,
+        max_wait: timedelta = MAX_WAIT,
+    ) -> None:
         self._database = database
         self._file = _file_identity(database)
         self._now = clock
-        self.jobs = Jobs(database, clock)
+        self.jobs = Jobs(database, clock, max_wait)
         self.results = Results(database, clock)
         self.outbox = Outbox(database, clock)
         self.studies = Studies(database, clock)
@@ -110,12 +115,14 @@ class Store:
         clock: Callable[[], datetime] = utc_now,
         migrate: bool,
         progress: Callable[[int, int], object] = lambda _done, _total: None,
+        max_wait: timedelta = MAX_WAIT,
     ) -> Self:
         """Open the store at `sqlite:///PATH` or `postgresql://…`.
 
         With `migrate` the store is created or upgraded first. Without it the store must have the
         tables of this version. `progress` gets the studies that an upgrade has listed anew, and the
-        number of all. Raises SchemaError, StoreUnavailableError or another StorageError.
+        number of all. `max_wait` is the longest wait of an ordinary job behind STAT. Raises
+        SchemaError, StoreUnavailableError or another StorageError.
         """
         database = Database(open_engine(database_url, create=migrate))
         try:
@@ -126,7 +133,7 @@ class Store:
         except BaseException:
             database.engine.dispose()
             raise
-        return cls(database, clock)
+        return cls(database, clock, max_wait)
 
     def close(self) -> None:
         """Close the connections."""

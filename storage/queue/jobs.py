@@ -12,9 +12,9 @@ the results of that worker are not recorded.
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVarTuple
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Executable, func, or_, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.audit.trail import append
@@ -24,29 +24,37 @@ from storage.errors import (
     JobRunningError,
     UnknownJobError,
 )
+from storage.queue.claims import claim_one, claim_some, first_due, place
 from storage.queue.seen import SeenJob, change_of
 from storage.queue.transitions import UNCLAIMED, enqueue, is_held, settle
 from storage.records import Job, JobKind, JobState, StudyKey
 from storage.summaries.keep import summarise_jobs
 from storage.tables.database import Database
-from storage.tables.schema import jobs, objects
+from storage.tables.schema import QUEUED_JOBS, jobs, objects
 
 CLOCK_TOLERANCE = timedelta(seconds=60)
 """Clock difference allowed between machines that share a store."""
 
 RETRY_SPAN = timedelta(minutes=5)
 
-_WITHOUT_LANE = frozenset({JobKind.ANALYSE, JobKind.REPORT})
+MAX_WAIT = timedelta(minutes=30)
+"""The time for which an ordinary job is due at most before it goes before STAT."""
 
-_Columns = TypeVarTuple("_Columns")
+_STUDY_KINDS = frozenset({JobKind.ANALYSE, JobKind.REPORT})
 
 
 class Jobs:
     """The queue, for workers and operators."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        max_wait: timedelta = MAX_WAIT,
+    ) -> None:
         self._database = database
         self._now = clock
+        self._max_wait = max_wait
         self._on_claim: Callable[[Job, timedelta], object] | None = None
 
     def watch_claims(self, on_claim: Callable[[Job, timedelta], object]) -> None:
@@ -60,22 +68,37 @@ class Jobs:
         *,
         not_before: datetime | None = None,
         lane: str | None = None,
+        priority: int | None = None,
     ) -> None:
-        """Add a job, due now by default, or touch the existing job."""
+        """Add a job, due now by default, or touch the existing job.
+
+        A job that waits or runs is raised to `priority`, never lowered; None changes none.
+        """
         now = self._now()
         with self._database.writing() as connection:
-            enqueue(connection, kind, subject, now=now, not_before=not_before or now, lane=lane)
+            enqueue(
+                connection,
+                kind,
+                subject,
+                now=now,
+                not_before=not_before or now,
+                lane=lane,
+                priority=priority,
+            )
             summarise_jobs(connection, _named(connection, kind, subject))
 
     def claim(
         self, kinds: Collection[JobKind], worker: str, lease: timedelta, lane: str | None = None
     ) -> Job | None:
-        """Claim the job that is due longest, in any lane or in the given lane.
+        """Claim the next job that is due, in any lane or in the given lane.
 
-        Two workers never get the same job, and a worker does not wait for another. The claim counts
-        as an attempt, so that a job that kills its workers is recognised.
+        That is the ordinary job that has been due longest, if that is longer than the longest wait;
+        otherwise the STAT job, and without one the ordinary job, that has been due longest. Two
+        workers never get the same job, and a worker does not wait for another. The claim counts as
+        an attempt, so that a job that kills its workers is recognised.
         """
-        claimed = self.claim_some(kinds, worker, lease, 1, lane)
+        statement = claim_one(tuple(kinds), lane is not None) if kinds else None
+        claimed = self._claim(statement, worker, lease, lane)
         return claimed[0] if claimed else None
 
     def claim_some(
@@ -86,34 +109,46 @@ class Jobs:
         limit: int,
         lane: str | None = None,
     ) -> tuple[Job, ...]:
-        """Claim the jobs that are due longest, at most `limit`, as `claim` does; in their order."""
+        """Claim the next jobs that are due, at most `limit`, as `claim` does; in their order."""
+        dialect = self._database.engine.dialect.name
+        statement = claim_some(dialect, tuple(kinds), lane is not None) if kinds else None
+        return self._claim(statement, worker, lease, lane, most=limit)
+
+    def _claim(
+        self,
+        statement: Executable | None,
+        worker: str,
+        lease: timedelta,
+        lane: str | None,
+        **further: int,
+    ) -> tuple[Job, ...]:
+        if statement is None:
+            return ()
         now = self._now()
-        due = (
-            _first_due(select(jobs.c.id), kinds, lane, limit)
-            .where(jobs.c.not_before <= now)
-            .with_for_update(skip_locked=True)
-            # A server evaluates it once: a subquery could be evaluated again, and claim more.
-            .cte("due")
-        )
-        statement = (
-            update(jobs)
-            .where(jobs.c.id.in_(select(due.c.id)))
-            .values(
-                state=JobState.RUNNING,
-                attempts=jobs.c.attempts + 1,
-                claims=jobs.c.claims + 1,
-                worker=worker,
-                lease_until=now + lease,
-                updated_at=now,
-            )
-            .returning(*jobs.c)
-        )
+        late = now - self._max_wait
+        named = {
+            "now": now,
+            "late": late,
+            "of_lane": lane,
+            "claimed_by": worker,
+            "held_until": now + lease,
+            **further,
+        }
         with self._database.writing() as connection:
-            claimed = [Job(**row) for row in connection.execute(statement).mappings()]
+            claimed = [Job(**row) for row in connection.execute(statement, named).mappings()]
         if self._on_claim is not None:
             for job in claimed:
                 self._on_claim(job, now - job.not_before)
-        return tuple(sorted(claimed, key=lambda job: (job.not_before, job.id)))
+        return tuple(
+            sorted(
+                claimed,
+                key=lambda job: (
+                    place(job.priority, job.not_before <= late),
+                    job.not_before,
+                    job.id,
+                ),
+            )
+        )
 
     def heartbeat(self, job: Job, lease: timedelta) -> bool:
         """Renew the lease of a job from now; return False if the lease is lost."""
@@ -125,7 +160,7 @@ class Jobs:
         """Settle the job as done. Raises LeaseLostError."""
         with self._database.writing() as connection:
             settle(connection, job, JobState.DONE, now=self._now())
-            if job.kind in _WITHOUT_LANE:
+            if job.kind in _STUDY_KINDS:
                 summarise_jobs(connection, [job])
 
     def fail(self, job: Job, error: str, retry_at: datetime | None, *, audited: str = "") -> None:
@@ -268,9 +303,10 @@ class Jobs:
 
     def next_due(self, kinds: Collection[JobKind], lane: str | None = None) -> datetime | None:
         """Return when the next queued job is due, possibly in the past, or None without a job."""
-        query = _first_due(select(jobs.c.not_before), kinds, lane)
+        query = first_due(tuple(kinds), lane is not None)
         with self._database.reading() as connection:
-            return connection.scalar(query)
+            found = connection.execute(query, {"of_lane": lane}).one()
+        return min((due for due in found if due is not None), default=None)
 
     def last_retry(self, kinds: Collection[JobKind], lane: str) -> datetime | None:
         """Return when a job of this lane that is due was last queued again, by hand as a rule.
@@ -279,7 +315,7 @@ class Jobs:
         """
         now = self._now()
         query = select(func.max(jobs.c.updated_at)).where(
-            jobs.c.state == JobState.QUEUED,
+            QUEUED_JOBS,
             jobs.c.lane == lane,
             jobs.c.kind.in_(kinds),
             jobs.c.not_before > now - RETRY_SPAN,
@@ -363,19 +399,3 @@ def _audit_subject(connection: Connection, job: Job) -> str:
             return subject_of(job=job.id, study=uid)
         case JobKind.ANALYSE | JobKind.ANSWER:
             return subject_of(job=job.id)
-
-
-def _first_due(
-    query: Select[*_Columns], kinds: Collection[JobKind], lane: str | None, limit: int = 1
-) -> Select[*_Columns]:
-    """Limit a query to the first queued jobs of these kinds and of this lane, if given.
-
-    Kinds without lanes are found in the index by lane, so that a long queue for a destination that
-    is down does not slow down the others.
-    """
-    query = query.where(jobs.c.state == JobState.QUEUED, jobs.c.kind.in_(kinds))
-    if lane is not None:
-        query = query.where(jobs.c.lane == lane)
-    elif set(kinds) <= _WITHOUT_LANE:
-        query = query.where(jobs.c.lane.is_(None))
-    return query.order_by(jobs.c.not_before, jobs.c.id).limit(limit)

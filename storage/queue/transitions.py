@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    Update,
     and_,
     bindparam,
     case,
@@ -23,6 +24,7 @@ from storage.records import Job, JobKind, JobState, StudyKey
 from storage.tables.database import insert, insert_of, parameter
 from storage.tables.schema import jobs
 
+_ENDED = (JobState.DONE, JobState.DISCARDED)
 UNCLAIMED: dict[str, Any] = {"worker": None, "lease_until": None}
 
 _NAME = parameter(jobs.c.subject, "name")
@@ -72,26 +74,43 @@ def enqueue(
     now: datetime,
     not_before: datetime,
     lane: str | None = None,
-) -> None:
-    """Add a job due at `not_before`, or touch the existing job."""
-    new = _new_job(kind, subject, now=now, not_before=not_before, lane=lane)
-    connection.execute(_enqueue(connection.dialect.name), new)
+    priority: int | None = None,
+) -> int:
+    """Add a job due at `not_before`, or touch the existing job; return its priority.
+
+    A job that has not ended is raised to `priority`, never lowered. None leaves that of an existing
+    job.
+    """
+    new = _new_job(kind, subject, now=now, not_before=not_before, lane=lane, priority=priority or 0)
+    statement = _enqueue(connection.dialect.name, priority is not None)
+    has: int = connection.execute(statement, new).scalar_one()
+    return has
 
 
 @functools.cache
-def _enqueue(dialect: str) -> Executable:
+def _enqueue(dialect: str, with_priority: bool) -> Executable:
     statement = insert_of(dialect, jobs)
     new = statement.excluded
+    changes = _touched(new.updated_at, new.not_before)
+    if with_priority:
+        is_new = jobs.c.state.in_(_ENDED) | (jobs.c.priority < new.priority)
+        changes["priority"] = case((is_new, new.priority), else_=jobs.c.priority)
     return statement.on_conflict_do_update(
-        index_elements=["kind", "subject"], set_=_touched(new.updated_at, new.not_before)
-    )
+        index_elements=["kind", "subject"], set_=changes
+    ).returning(jobs.c.priority)
 
 
 def enqueue_once(
-    connection: Connection, kind: JobKind, subject: str, *, now: datetime, lane: str | None = None
+    connection: Connection,
+    kind: JobKind,
+    subject: str,
+    *,
+    now: datetime,
+    lane: str | None = None,
+    priority: int = 0,
 ) -> int | None:
     """Add a job due now and return its number; return None if the job exists, and leave it."""
-    new = _new_job(kind, subject, now=now, not_before=now, lane=lane)
+    new = _new_job(kind, subject, now=now, not_before=now, lane=lane, priority=priority)
     added: int | None = connection.scalar(
         insert(connection, jobs).values(new).on_conflict_do_nothing().returning(jobs.c.id)
     )
@@ -133,22 +152,18 @@ def settle(
     error: str | None = None,
 ) -> None:
     """End a run with `state`, or queue a job touched meanwhile. Raises LeaseLostError."""
-    outcome = {
-        jobs.c.state: (state, JobState.QUEUED),
-        jobs.c.not_before: (not_before or job.not_before, jobs.c.not_before),
-        jobs.c.attempts: (job.attempts if attempts is None else attempts, 0),
-    }
-    was_touched = jobs.c.generation != job.generation
     settled = connection.execute(
-        update(jobs)
-        .where(is_held(job))
-        .values(
-            {
-                column: case((was_touched, touched), else_=literal(untouched, column.type))
-                for column, (untouched, touched) in outcome.items()
-            }
-        )
-        .values(last_error=error, updated_at=now, **UNCLAIMED)
+        _SETTLE,
+        {
+            "number": job.id,
+            "claim": job.claims,
+            "claimed": job.generation,
+            "end": state,
+            "due": not_before or job.not_before,
+            "tried": job.attempts if attempts is None else attempts,
+            "error": error,
+            "now": now,
+        },
     )
     if settled.rowcount == 0:
         raise LeaseLostError(f"job {job.id} was given to another worker: nothing was recorded")
@@ -166,7 +181,13 @@ def is_held(job: Job) -> ColumnElement[bool]:
 
 
 def _new_job(
-    kind: JobKind, subject: str, *, now: datetime, not_before: datetime, lane: str | None
+    kind: JobKind,
+    subject: str,
+    *,
+    now: datetime,
+    not_before: datetime,
+    lane: str | None,
+    priority: int,
 ) -> dict[str, Any]:
     return {
         "kind": kind,
@@ -179,6 +200,7 @@ def _new_job(
         "not_before": not_before,
         "created_at": now,
         "updated_at": now,
+        "priority": priority,
     }
 
 
@@ -193,6 +215,36 @@ def _touched(now: ColumnElement[datetime], not_before: ColumnElement[datetime]) 
     }
 
 
+def _settled() -> Update:
+    """Return the statement that ends a run; a job touched since its claim is queued again."""
+    outcome = {
+        jobs.c.state: (parameter(jobs.c.state, "end"), literal(JobState.QUEUED, jobs.c.state.type)),
+        jobs.c.not_before: (parameter(jobs.c.not_before, "due"), jobs.c.not_before),
+        jobs.c.attempts: (parameter(jobs.c.attempts, "tried"), literal(0)),
+    }
+    is_touched = jobs.c.generation != parameter(jobs.c.generation, "claimed")
+    return (
+        update(jobs)
+        .where(
+            jobs.c.id == parameter(jobs.c.id, "number"),
+            jobs.c.state == JobState.RUNNING,
+            jobs.c.claims == parameter(jobs.c.claims, "claim"),
+        )
+        .values(
+            {
+                column: case((is_touched, touched), else_=untouched)
+                for column, (untouched, touched) in outcome.items()
+            }
+        )
+        .values(
+            last_error=parameter(jobs.c.last_error, "error"),
+            updated_at=_NOW,
+            **UNCLAIMED,
+        )
+    )
+
+
+_SETTLE = _settled()
 _ADVANCE = (
     update(jobs)
     .where(

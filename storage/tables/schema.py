@@ -27,6 +27,16 @@ from storage.records import (
 )
 from storage.tables.columns import RowNumber, StorableText, UtcDateTime, metadata, named
 
+QUEUED_JOBS = text("state = 'queued'")
+WITHOUT_LANE = text("coalesce(lane, '') = ''")
+"""The conditions of `ix_jobs_queued`; a query that is to use it repeats both texts.
+
+`lane IS NULL` would let SQLite take an index that begins with the lane.
+"""
+
+_QUEUED_WITHOUT_LANE = text(f"{QUEUED_JOBS.text} AND {WITHOUT_LANE.text}")
+_QUEUED_IN_LANE = text(f"{QUEUED_JOBS.text} AND lane IS NOT NULL")
+
 FAILED_JOBS = text("state = 'queued' AND attempts > 0")
 """The condition of `ix_jobs_failed`; a query that is to use it repeats this text."""
 
@@ -50,7 +60,20 @@ jobs = Table(
     # 1 is STAT, 0 is ordinary.
     Column("priority", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("kind", "subject"),
-    # A claim reads an index in order and stops at the first matching row.
+    # A claim reads an index in order and stops at the first row: those that wait, and no others.
+    Index(
+        "ix_jobs_queued",
+        *("kind", "priority", "not_before", "id"),
+        sqlite_where=_QUEUED_WITHOUT_LANE,
+        postgresql_where=_QUEUED_WITHOUT_LANE,
+    ),
+    Index(
+        "ix_jobs_queued_in_lane",
+        *("lane", "kind", "priority", "not_before", "id"),
+        sqlite_where=_QUEUED_IN_LANE,
+        postgresql_where=_QUEUED_IN_LANE,
+    ),
+    # The jobs by state, among them those in work. Revision 0007 also claims by these two.
     Index("ix_jobs_due", "state", "not_before", "id", "kind"),
     Index("ix_jobs_due_in_lane", "state", "lane", "not_before", "id", "kind"),
     # The few jobs that wait after a failure, for operators.

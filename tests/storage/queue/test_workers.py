@@ -1,23 +1,16 @@
 """The queue shared by several workers, and its use by operators."""
 
 import multiprocessing
-import re
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Text, cast, event, func, insert, select
 
 from storage.errors import JobRunningError, UnknownJobError
 from storage.records import JobKind, JobState
 from storage.status import JobGroup
 from storage.store import Store
-from storage.tables.database import Database, open_engine
-from storage.tables.schema import jobs
 from tests.builders.store_rows import LEASE, claim
 from tests.tools.clock import Clock
 
@@ -93,48 +86,3 @@ def test_threads_of_one_store_never_claim_the_same_job(store: Store) -> None:
 
     numbers = [job.id for job in claimed if job]
     assert len(numbers) == len(set(numbers)) == 40
-
-
-@contextmanager
-def statements() -> Iterator[list[tuple[str, Any]]]:
-    """Yield a list of the statements executed during the block, with their parameters."""
-    executed: list[tuple[str, Any]] = []
-
-    def record(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
-        executed.append((statement, parameters))
-
-    event.listen(Engine, "before_cursor_execute", record)
-    try:
-        yield executed
-    finally:
-        event.remove(Engine, "before_cursor_execute", record)
-
-
-def test_a_claim_reads_no_finished_jobs(database_url: str, store: Store) -> None:
-    store.jobs.enqueue(JobKind.DELIVER, "first@one", lane="one")
-    store.jobs.finish(claim(store, JobKind.DELIVER))
-    database = Database(open_engine(database_url))
-    with database.writing() as connection:
-        for doubling in range(12):
-            number = jobs.c.id + 2**doubling
-            changed = {"id": number, "subject": cast(number, Text)}
-            copies = select(*(changed.get(column.name, column) for column in jobs.c))
-            connection.execute(insert(jobs).from_select(list(jobs.c), copies))
-        assert connection.scalar(select(func.count()).select_from(jobs)) == 2**12
-    is_sqlite = database.engine.dialect.name == "sqlite"
-    with statements() as executed:
-        assert store.jobs.claim([JobKind.DELIVER], "a", LEASE, lane="one") is None
-        assert store.jobs.claim(ALL, "a", LEASE) is None
-        assert store.jobs.claim([JobKind.ANALYSE], "a", LEASE) is None
-    claims = [entry for entry in executed if "UPDATE jobs" in entry[0]]
-    assert len(claims) == 3
-    for statement, parameters in claims:
-        with database.writing() as connection:
-            if not is_sqlite:
-                connection.exec_driver_sql("ANALYZE jobs")
-            explain = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
-            rows = connection.exec_driver_sql(f"{explain} {statement}", parameters).all()
-        plan = "\n".join(str(row[-1]) for row in rows)
-        assert re.search(r"\(state=\?" if is_sqlite else r"Index Cond: .*\bstate\b", plan), plan
-        assert not re.search(r"SCAN jobs|Seq Scan on jobs", plan), plan
-    database.engine.dispose()
