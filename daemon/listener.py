@@ -25,7 +25,7 @@ from daemon.receive.reception import Reception
 from daemon.worker.bell import Bell, BellName
 from daemon.worker.loop import switch_threads_often
 from daemon.worker.memory import return_freed_memory
-from daemon.worker.role import RoleContext
+from daemon.worker.role import RoleContext, has_supervisor
 from dicom_io.commitment.scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
 from dicom_io.receive.events import AssociationOpened, RefusedObject, Rejection, RejectReason
@@ -42,6 +42,7 @@ PORT_RETRY_SECONDS = 3.0
 """The listener of a daemon that was killed frees its port within this time."""
 _WITHOUT_ANALYSIS = (ReceiptOutcome.RENEWED, ReceiptOutcome.KEPT_AGAIN)
 """Receptions that queue a report and as a rule no analysis, after which a report is looked for."""
+_LEAVE_POLL_SECONDS = 0.05
 _OTHER_FILES = 128
 """Open files besides connections: the store, the spool, the log, libraries."""
 
@@ -100,6 +101,7 @@ def open_node(
         echo_to_any=config.listener.echo is EchoAnswer.ANY,
         limits=limits_of(config.listener),
         capacity=capacity,
+        reuse_port=config.listener.reuse_port,
     )
 
 
@@ -201,6 +203,24 @@ def run(context: RoleContext) -> None:
             gc.freeze()
             context.ready()
             context.stop.wait()
+            leave(config.listener, nodes)
+
+
+def leave(listener: ListenerConfig, nodes: Sequence[Node]) -> None:
+    """Accept for `leave_seconds` more, then serve the open associations for `drain_seconds`.
+
+    A listener whose supervisor has died leaves at once: the next one needs its port.
+    """
+    stopped = time.monotonic()
+
+    def may_wait(seconds: float) -> bool:
+        return time.monotonic() < stopped + seconds and has_supervisor()
+
+    while may_wait(listener.leave_seconds):
+        time.sleep(_LEAVE_POLL_SECONDS)
+    until = functools.partial(may_wait, listener.leave_seconds + listener.drain_seconds)
+    with ThreadPoolExecutor(max(1, len(nodes))) as pool:
+        list(pool.map(lambda node: node.drain(until), nodes))
 
 
 def stop_together(nodes: Sequence[Node]) -> None:

@@ -69,6 +69,9 @@ class ListenerConfig(Section):
     request_seconds: Seconds = 10.0
     stall_seconds: Seconds = 30.0
     idle_seconds: Seconds = 300.0
+    leave_seconds: float = Field(default=0.0, ge=0, le=600)
+    drain_seconds: float = Field(default=0.0, ge=0, le=3600)
+    reuse_port: bool = False
 
     @model_validator(mode="after")
     def _one_instance_fits(self) -> Self:

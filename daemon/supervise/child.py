@@ -46,6 +46,8 @@ class Child:
     worker: str = ""
     is_started: bool = False
     """True from the first process on; the supervisor then keeps the role running."""
+    is_stopping: bool = False
+    """True from the order to stop on."""
     may_work: bool = False
     """True if the process has been told to proceed."""
     started: float = 0.0
@@ -71,6 +73,8 @@ class Child:
     @property
     def state(self) -> RoleState:
         """The state that is published."""
+        if self.is_stopping:
+            return RoleState.STOPPING
         if self.process is None and self.is_started:
             return RoleState.DOWN
         return RoleState.UP if self.is_up else RoleState.STARTING
@@ -140,6 +144,7 @@ class Child:
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM; kill a process that does not work yet, because it holds nothing."""
+        self.is_stopping = True
         if self.process is not None and self.process.is_alive():
             if self.may_work:
                 self.process.terminate()

@@ -20,6 +20,8 @@ SEND_SECONDS = 0.5
 _BEATS = 4
 """Signs of life in each period of the watchdog."""
 _LONGEST_STATUS = 400
+_SPARE_SECONDS = 30.0
+"""Time for the end of the daemon after that of its roles."""
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -61,15 +63,23 @@ class ServiceManager:
         self._is_ready = True
         self._ready_is_sent = self._send("READY=1")
 
-    def stopping(self) -> None:
-        """Report that the roles have been told to stop."""
-        self._send("STOPPING=1", "STATUS=stopping: the roles finish what they have begun")
+    def stopping(self, seconds: float) -> None:
+        """Report that the roles have been told to stop, and ask for so much time."""
+        self._send(
+            "STOPPING=1",
+            "STATUS=stopping: the roles finish what they have begun",
+            f"EXTEND_TIMEOUT_USEC={1_000_000 * math.ceil(seconds + _SPARE_SECONDS)}",
+        )
 
     def beat(self, roles: Sequence[RoleStatus]) -> None:
-        """Report the states of the roles if they changed, and the sign of life if it is due."""
+        """Report the states of the roles if they changed, and send the sign of life if it is due."""
         if self._is_ready and not self._ready_is_sent:
             self._ready_is_sent = self._send("READY=1")
         self._show(_in_words(roles, self._is_ready))
+        self.show_life()
+
+    def show_life(self) -> None:
+        """Send the sign of life if it is due."""
         if self._beat_seconds and self._monotonic() >= self._beat_at + self._beat_seconds:
             self._beat_at = self._monotonic()
             self._send("WATCHDOG=1")

@@ -42,7 +42,7 @@ START_SECONDS = 120.0
 TURN_SECONDS = 2.0
 """The time for which a role that starts keeps the next one from being started."""
 DRAIN_SECONDS = 8.0
-"""The time in which roles finish their jobs before they are killed."""
+"""The time in which roles finish their jobs before they are killed; a listener that drains has more."""
 HEALTHY_SECONDS = 60.0
 """The backoff of a role that lived this long starts again from its initial wait."""
 RESTART = Backoff(initial=1.0, maximum=30.0)
@@ -72,6 +72,10 @@ class Supervisor:
         self._restart = restart
         self._say = say
         self._at_once = threading.Event()
+        self._listener = config.listener
+        self._leave_seconds = self._listener.leave_seconds + self._listener.drain_seconds
+        if RoleName.LISTENER not in roles:
+            self._leave_seconds = 0.0
         self._monotonic = monotonic
         self._wall = wall
         self._began = monotonic() - seconds_since_start()
@@ -120,8 +124,8 @@ class Supervisor:
                 self._publish(store, board)
             self._say_stopping(store)
         finally:
-            self._manager.stopping()
-            self._stop_all()
+            self._manager.stopping(DRAIN_SECONDS + self._leave_seconds)
+            self._stop_all(lambda: self._publish_stop(board))
             for child in self._children:
                 if child.worker:
                     store.release(child.role, child.worker)
@@ -130,6 +134,11 @@ class Supervisor:
         self._say(f"cxrd has stopped: {store.left()}")
 
     def _say_stopping(self, store: "SupervisedStore") -> None:
+        if self._leave_seconds:
+            self._say(
+                f"cxrd is stopping: the listener accepts for {self._listener.leave_seconds:.0f} s"
+                f" more, then ends its associations within {self._listener.drain_seconds:.0f} s"
+            )
         films = store.films_in_work([child.worker for child in self._children])
         if films:
             self._say(
@@ -144,6 +153,10 @@ class Supervisor:
         board.publish(roles)
         store.announce(roles)
         self._manager.beat(roles)
+
+    def _publish_stop(self, board: Board) -> None:
+        board.publish([child.status(self._config) for child in self._children])
+        self._manager.show_life()
 
     def _start(self, child: Child) -> None:
         """Start the process. Raises RoleFailedError if the system has no more processes."""
@@ -264,19 +277,34 @@ class Supervisor:
             store.record(AuditKind.ROLE_FAILED, AuditOutcome.FAILURE, detail)
         child.recorded = refusal
 
-    def _stop_all(self) -> None:
+    def _stop_all(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        """Stop all roles. The web role is the last where a listener says that it leaves."""
         running = [child for child in self._children if child.process is not None]
-        for child in running:
+        is_last = [bool(self._leave_seconds) and child.role is RoleName.WEB for child in running]
+        for turn in (False, True):
+            turns = zip(running, is_last, strict=True)
+            self._stop([child for child, last in turns if last is turn], on_wait)
+
+    def _stop(self, children: Sequence[Child], on_wait: Callable[[], None]) -> None:
+        for child in children:
             child.ask_to_stop()
-        deadline = self._monotonic() + DRAIN_SECONDS
-        for child in running:
-            while child.is_alive and not self._at_once.is_set():
-                if self._monotonic() >= deadline:
+        began = self._monotonic()
+        while running := [child for child in children if child.process is not None]:
+            on_wait()
+            for child in running:
+                has_time = self._monotonic() < began + self._seconds_to_stop(child)
+                if child.is_alive and has_time and not self._at_once.is_set():
+                    continue
+                if child.is_alive and not has_time:
                     log.warning("%s did not stop in time and is killed", child.role)
-                    break
-                child.wait(POLL_SECONDS)
-            child.kill()
-            child.close()
+                child.kill()
+                child.close()
+            if running[0].process is not None:
+                running[0].wait(POLL_SECONDS)
+
+    def _seconds_to_stop(self, child: Child) -> float:
+        is_listener = child.role is RoleName.LISTENER
+        return DRAIN_SECONDS + (self._leave_seconds if is_listener else 0.0)
 
 
 @contextlib.contextmanager

@@ -47,6 +47,8 @@ class RoleState(StrEnum):
 
     STARTING = "starting"
     UP = "up"
+    STOPPING = "stopping"
+    """The role was told to stop. It may still work, or have ended."""
     DOWN = "down"
 
 
@@ -195,7 +197,7 @@ def addresses_in_use(config: Config) -> frozenset[str]:
 
 def _one_each(found: Sequence[RoleStatus]) -> tuple[RoleStatus, ...]:
     """Return a status for each role: the worst, if several supervisors run the role."""
-    worst = (RoleState.DOWN, RoleState.STARTING, RoleState.UP)
+    worst = (RoleState.DOWN, RoleState.STARTING, RoleState.STOPPING, RoleState.UP)
     merged = []
     for role in RoleName:
         same = sorted(

@@ -16,6 +16,8 @@ class Address:
     host: str
     port: int
     encrypted: bool
+    shared: bool = False
+    """True if the role shares it with other programs that do so, too (SO_REUSEPORT)."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -26,7 +28,7 @@ def addresses_of(config: Config, role: RoleName) -> tuple[Address, ...]:
     """Return the addresses at which a role listens; none for a role that only calls."""
     if role is RoleName.LISTENER:
         return tuple(
-            Address(role, config.listener.host, port, encrypted)
+            Address(role, config.listener.host, port, encrypted, config.listener.reuse_port)
             for port, encrypted in config.listener.addresses
         )
     if role is RoleName.WEB:
@@ -37,7 +39,9 @@ def addresses_of(config: Config, role: RoleName) -> tuple[Address, ...]:
 
 
 def is_taken(address: Address) -> bool:
-    """Return True if a program listens at the address. Raises OSError for an unusable address.
+    """Return True if the role cannot listen at the address: another program does.
+
+    Raises OSError for an unusable address.
 
     The address is bound for an instant and not listened on, so no caller is answered and no role
     is kept from its port.
@@ -46,6 +50,8 @@ def is_taken(address: Address) -> bool:
     family = min(entry[0] for entry in socket.getaddrinfo(address.host, address.port))
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.shared:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             probe.bind((address.host, address.port))
         except OSError as error:

@@ -204,6 +204,12 @@ def _stop_with_parent(stop: threading.Event) -> None:
         stop.set()
 
 
+def has_supervisor() -> bool:
+    """Return True unless this is the process of a role, and its supervisor has died."""
+    parent = multiprocessing.parent_process()
+    return parent is None or parent.is_alive()
+
+
 def exit_reason(exitcode: int | None) -> str:
     """Return the name of the signal or the exit status for an exit code of `multiprocessing`."""
     if exitcode is None or exitcode >= 0:

@@ -49,6 +49,8 @@ from dicom_io.receive.store_request import ReceivedInstance, StoreStatus, mismat
 
 log = logging.getLogger(__name__)
 
+_DRAIN_POLL_SECONDS = 0.05
+
 
 def _ignore(_: object) -> None:
     """Accept any event: the default of callers that need none."""
@@ -69,6 +71,7 @@ class Node:
     peer may call over such a connection.
     With `require_called_ae_title`, requests for an AE title other than `ae_title` are rejected.
     Nodes that are given one `capacity` share it; `max_associations` is for a node with its own.
+    With `reuse_port`, nodes of other processes may listen at the same address (SO_REUSEPORT).
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Node:
         echo_to_any: bool = False,
         limits: Limits | None = None,
         capacity: Capacity | None = None,
+        reuse_port: bool = False,
     ) -> None:
         self.ae_title = ae_title
         self.host = host
@@ -105,7 +109,9 @@ class Node:
         )
         self._limits = limits or Limits()
         self._capacity = capacity or Capacity(self._limits, max_associations)
+        self._reuse_port = reuse_port
         self._server: BoundedServer | None = None
+        self._is_listening = False
         self._stopping = threading.Event()
         self._storing: set[Association] = set()
         self._lock = threading.Lock()
@@ -138,10 +144,21 @@ class Node:
         try:
             self._server = self._listen()
             self._port = int(self._server.server_address[1])
+            self._is_listening = True
         except OSError as error:
             raise PortInUseError(
                 listen_problem("listener", self.host, self._configured_port, error)
             ) from error
+
+    def drain(self, may_wait: Callable[[], bool]) -> None:
+        """Stop listening; serve the open associations until all have ended, or may not wait."""
+        if self._server is None:
+            return
+        self._stop_listening(self._server)
+        while may_wait() and not (
+            self._capacity.pending.is_empty and not self._server.active_associations
+        ):
+            time.sleep(_DRAIN_POLL_SECONDS)
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
         """Stop listening, let running C-STOREs finish, then end every association.
@@ -154,7 +171,7 @@ class Node:
         deadline = time.monotonic() + timeout_seconds
         self._stopping.set()
         server, self._server = self._server, None
-        server.shutdown()
+        self._stop_listening(server)
         server.ae.handshakes.stop()
         while time.monotonic() < deadline and self._is_storing():
             time.sleep(0.01)
@@ -166,6 +183,11 @@ class Node:
         for association in left:
             association.dul.kill_dul()
 
+    def _stop_listening(self, server: BoundedServer) -> None:
+        if self._is_listening:
+            self._is_listening = False
+            server.shutdown()
+
     def _listen(self) -> BoundedServer:
         handlers: list[tuple[object, ...]] = [
             (evt.EVT_REQUESTED, self._on_requested),
@@ -174,7 +196,14 @@ class Node:
             (evt.EVT_DIMSE_SENT, self._on_sent),
             *(self._commitment.bindings() if self._commitment else ()),
         ]
-        ae = BoundedEntity(self.ae_title, self._limits, self._capacity, self._on_abort, handlers)
+        ae = BoundedEntity(
+            self.ae_title,
+            self._limits,
+            self._capacity,
+            self._on_abort,
+            handlers,
+            reuse_port=self._reuse_port,
+        )
         server = ae.start_server(
             (self.host, self._configured_port),
             block=False,

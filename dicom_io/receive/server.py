@@ -1,5 +1,6 @@
 """The server of a node: it accepts connections within limits and serves their associations."""
 
+import contextlib
 import errno
 import functools
 import logging
@@ -73,6 +74,11 @@ class PendingConnections:
                 self._hosts[host] -= 1
                 if not self._hosts[host]:
                     del self._hosts[host]
+
+    @property
+    def is_empty(self) -> bool:
+        """True if each open connection has requested an association."""
+        return not self._pending
 
 
 class Capacity:
@@ -229,6 +235,27 @@ class BoundedServer(ThreadedAssociationServer):
         """Accept connections until the server is shut down, which takes `poll_interval` seconds."""
         super().serve_forever(poll_interval)
 
+    def server_bind(self) -> None:
+        """Bind the socket; with `reuse_port` other processes may bind the same address, too."""
+        if self.ae.reuse_port:
+            cast(socket.socket, self.socket).setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+    def server_close(self) -> None:
+        """Accept the connections that the system has accepted already, then close the socket.
+
+        The system would reset them: their peers are connected and may have sent a request.
+        """
+        cast(socket.socket, self.socket).setblocking(False)
+        with contextlib.suppress(OSError):
+            for _ in range(2 * self.request_queue_size):
+                request, address = self.get_request()
+                if self.verify_request(request, address):
+                    self.process_request(request, address)
+                else:
+                    self.shutdown_request(request)
+        super().server_close()
+
     def get_request(self) -> tuple[socket.socket, Any]:
         """Return the next connection; the thread of the connection does the TLS handshake."""
         try:
@@ -292,8 +319,11 @@ class BoundedEntity(AE):
         capacity: Capacity,
         on_abort: OnAbort,
         handlers: Sequence[tuple[Any, ...]] = (),
+        *,
+        reuse_port: bool = False,
     ) -> None:
         super().__init__(ae_title)
+        self.reuse_port = reuse_port
         self.limits = limits
         self.capacity = capacity
         self.on_abort = on_abort

@@ -69,10 +69,11 @@ class NodeStatus:
 
     @property
     def problems(self) -> int:
-        """The number of faults, without parts that start."""
+        """The number of faults, without parts that start or stop."""
         from daemon.web.health.checks import Level
 
-        return sum(fault.level is not Level.STARTING for fault in self.faults)
+        passing = (Level.STARTING, Level.STOPPING)
+        return sum(fault.level not in passing for fault in self.faults)
 
 
 def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -57,10 +57,11 @@ class Part(StrEnum):
 
 
 class Level(StrEnum):
-    """The result of a check, best first. A part that is `starting` has not failed yet."""
+    """The result of a check, best first. A part that is `starting` or `stopping` has not failed."""
 
     OK = "ok"
     STARTING = "starting"
+    STOPPING = "stopping"
     DEGRADED = "degraded"
     FAILING = "failing"
 
@@ -100,6 +101,11 @@ class HealthReport:
         """True if each role of this host is up and its ports are listened on."""
         serving = self.of(Part.ROLE, Part.PORT)
         return all(check.level is Level.OK for check in serving)
+
+    @property
+    def is_stopping(self) -> bool:
+        """True if a role of this host was told to stop."""
+        return any(check.level is Level.STOPPING for check in self.of(Part.ROLE))
 
     def at(self, level: Level) -> tuple[Check, ...]:
         """Return the checks with this result."""
@@ -244,6 +250,8 @@ def _level_of(status: RoleStatus) -> Level:
         return Level.OK
     if status.state is RoleState.STARTING and not status.reason:
         return Level.STARTING
+    if status.state is RoleState.STOPPING:
+        return Level.STOPPING
     return Level.FAILING
 
 
@@ -252,7 +260,8 @@ def _check_ports(config: Config, roles: Sequence[RoleStatus]) -> Iterator[Check]
         for address in addresses_of(config, status.role):
             level = _level_of(status)
             if level is not Level.OK:
-                yield Check(Part.PORT, str(address), level, f"the {status.role} does not listen")
+                detail = "is stopping" if level is Level.STOPPING else "does not listen"
+                yield Check(Part.PORT, str(address), level, f"the {status.role} {detail}")
             elif _is_listened_on(address):
                 yield Check(Part.PORT, str(address), Level.OK)
             else:
@@ -262,7 +271,7 @@ def _check_ports(config: Config, roles: Sequence[RoleStatus]) -> Iterator[Check]
 
 def _is_listened_on(address: Address) -> bool:
     try:
-        return is_taken(address)
+        return is_taken(replace(address, shared=False))
     except (PermissionError, socket.gaierror):
         return True  # The role works, and this process cannot look at its port.
     except OSError:

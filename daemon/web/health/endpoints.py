@@ -42,7 +42,8 @@ class _Pages:
     def readiness(self, request: Request) -> Response:
         """Return 200 if all roles and ports of this host work, else 503; with a login, each."""
         report = self._site.health.report()
-        answer: dict[str, object] = {"status": "ready" if report.is_ready else "not ready"}
+        not_ready = Level.STOPPING if report.is_stopping else "not ready"
+        answer: dict[str, object] = {"status": "ready" if report.is_ready else not_ready}
         if is_known(request):
             answer["checks"] = _results(report.of(Part.ROLE, Part.PORT))
         return JSONResponse(answer, status_code=200 if report.is_ready else 503)

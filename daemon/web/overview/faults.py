@@ -72,10 +72,11 @@ def find_faults(
         *(_of_check(c) for c in health.at(Level.DEGRADED) if c.part is not Part.DESTINATION),
         *_of_disk(config, health),
     ]
-    starting = ", ".join(check.name for check in health.at(Level.STARTING))
-    if starting:
-        found.append(Fault(Level.STARTING, f"Starting: {starting}."))
-    order = (Level.FAILING, Level.DEGRADED, Level.STARTING)
+    for level in (Level.STARTING, Level.STOPPING):
+        names = ", ".join(check.name for check in health.at(level))
+        if names:
+            found.append(Fault(level, f"{level.capitalize()}: {names}."))
+    order = (Level.FAILING, Level.DEGRADED, Level.STOPPING, Level.STARTING)
     return tuple(sorted(found, key=lambda fault: order.index(fault.level)))
 
 
