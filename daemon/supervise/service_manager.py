@@ -72,7 +72,7 @@ class ServiceManager:
         )
 
     def beat(self, roles: Sequence[RoleStatus]) -> None:
-        """Report the states of the roles if they changed, and send the sign of life if it is due."""
+        """Report the states of the roles if they changed; send the sign of life if it is due."""
         if self._is_ready and not self._ready_is_sent:
             self._ready_is_sent = self._send("READY=1")
         self._show(_in_words(roles, self._is_ready))

@@ -42,7 +42,10 @@ START_SECONDS = 120.0
 TURN_SECONDS = 2.0
 """The time for which a role that starts keeps the next one from being started."""
 DRAIN_SECONDS = 8.0
-"""The time in which roles finish their jobs before they are killed; a listener that drains has more."""
+"""The time in which roles finish their jobs before they are killed.
+
+A listener has its `leave_seconds` and `drain_seconds` more.
+"""
 HEALTHY_SECONDS = 60.0
 """The backoff of a role that lived this long starts again from its initial wait."""
 RESTART = Backoff(initial=1.0, maximum=30.0)

@@ -35,14 +35,15 @@ def test_a_manager_is_told_from_start_to_stop(tmp_path: Path, name: str) -> None
         manager.ready()
         for _ in range(2):
             manager.beat([up, status(RoleName.WEB, RoleState.DOWN, "no\nmemory")])
-        manager.stopping()
+        manager.stopping(12.5)
         assert received.messages() == [
             "STATUS=starting: the store is checked, and upgraded if it is older",
             "STATUS=starting: listener",
             "STATUS=starting; ready: listener; starting: web",
             "READY=1",
             "STATUS=ready: listener; down: web (no memory)",
-            "STOPPING=1\nSTATUS=stopping: the roles finish what they have begun",
+            "STOPPING=1\nSTATUS=stopping: the roles finish what they have begun\n"
+            "EXTEND_TIMEOUT_USEC=43000000",
         ]
 
 

@@ -97,6 +97,7 @@ def test_health_is_checked_once_a_second(tmp_path: Path, store: Store) -> None:
     [
         (RoleState.UP, "", Level.OK),
         (RoleState.STARTING, "", Level.STARTING),
+        (RoleState.STOPPING, "", Level.STOPPING),
         (RoleState.STARTING, "signal SIGKILL", Level.FAILING),
         (RoleState.DOWN, "signal SIGKILL", Level.FAILING),
     ],

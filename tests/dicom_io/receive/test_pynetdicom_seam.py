@@ -413,6 +413,13 @@ def server_accepts_in_get_request() -> None:
     assert {"ae", "ae_title", "ssl_context"} <= set(parameters(ThreadedAssociationServer.__init__))
 
 
+def server_binds_and_closes_its_socket() -> None:
+    assert parameters(AssociationServer.server_bind) == ["self"]
+    assert "self.socket.bind(" in inspect.getsource(AssociationServer.server_bind)
+    assert "self.socket.close()" in inspect.getsource(AssociationServer.server_close)
+    assert "self.server_close()" in inspect.getsource(AssociationServer.shutdown)
+
+
 def start_server_asks_make_server() -> None:
     class StoppedError(Exception):
         """Raised instead of listening."""
@@ -635,6 +642,16 @@ RELIANCES = (
         "transport.AssociationServer.get_request",
         "returns (connection, address), after the handshake of TLS",
         server_accepts_in_get_request,
+    ),
+    Reliance(
+        "transport.AssociationServer.server_bind",
+        "binds the socket that the server made",
+        server_binds_and_closes_its_socket,
+    ),
+    Reliance(
+        "transport.AssociationServer.server_close",
+        "closes the socket at the end of shutdown, after the last connection was accepted",
+        server_binds_and_closes_its_socket,
     ),
     Reliance(
         "transport.ThreadedAssociationServer.process_request_thread",
