@@ -120,9 +120,11 @@ class Store:
         """Open the store at `sqlite:///PATH` or `postgresql://…`.
 
         With `migrate` the store is created or upgraded first. Without it the store must have the
-        tables of this version. `progress` gets the studies that an upgrade has listed anew, and the
-        number of all. `max_wait` is the longest wait of an ordinary job behind STAT. Raises
-        SchemaError, StoreUnavailableError or another StorageError.
+        tables of this version, or of a newer one beside which this one may work. `progress` gets
+        the studies that an upgrade has listed anew, and the number of all. `max_wait` is the
+        longest wait of an ordinary job behind STAT.
+
+        Raises SchemaError, StoreUnavailableError or another StorageError.
         """
         database = Database(open_engine(database_url, create=migrate))
         try:
@@ -156,6 +158,10 @@ class Store:
         None: an earlier version created it, before there was a record of that.
         """
         return upgrade.first_schema(self._database)
+
+    def newer_schema(self) -> str | None:
+        """Return the revision of the tables if a newer version made them, else None."""
+        return upgrade.newer_schema(self._database)
 
     def record_instance(
         self,

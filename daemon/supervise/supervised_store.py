@@ -97,6 +97,12 @@ class SupervisedStore:
             log.warning("the store is too large to be checked at each start: use `cxrd verify`")
         listed = _ListingLog(monotonic).reached
         with Store.open(config.resolved_database_url, migrate=True, progress=listed) as store:
+            if (newer := store.newer_schema()) is not None:
+                log.warning(
+                    "the store is of a newer version (revision %s), beside which this one works:"
+                    " upgrade this host soon",
+                    newer,
+                )
             store.integrity.require_spool(spool)
             spool.make()
             _adopt_sources(config, store)

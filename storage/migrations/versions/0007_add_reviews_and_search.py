@@ -8,6 +8,7 @@ from alembic import op
 
 revision = "0007"
 down_revision = "0006"
+fills_summaries = True
 
 _row_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _moment = sa.DateTime(timezone=True)

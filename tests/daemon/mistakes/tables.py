@@ -197,6 +197,7 @@ def no_file_of_a_store(at: Place) -> None:
 def newer_store(at: Place) -> None:
     connection = sqlite3.connect(at.store())
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.execute("UPDATE node_facts SET value = '9998' WHERE name = 'compatible_from'")
     connection.commit()
     connection.close()
     at.configure()

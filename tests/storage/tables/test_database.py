@@ -89,6 +89,9 @@ def test_a_store_of_a_newer_version_is_refused(database_url: str) -> None:
     engine = open_engine(database_url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(
+            text("UPDATE node_facts SET value = '9998' WHERE name = 'compatible_from'")
+        )
     engine.dispose()
 
     for migrate in (True, False):
