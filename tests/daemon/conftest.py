@@ -19,8 +19,8 @@ from tests.builders.outbox import queue_report
 from tests.builders.store_rows import claim
 from tests.builders.stores.new import new_store
 from tests.daemon.cli.node.made_node import make_node
+from tests.servers.dicom.orthanc import Orthanc, running_orthanc
 from tests.servers.dicom.pacs import RecordingPacs
-from tests.servers.orthanc import Orthanc, running_orthanc
 from tests.servers.running import RunningDaemon
 from tests.servers.website import Site, running_site
 

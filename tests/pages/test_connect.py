@@ -10,7 +10,7 @@ import yaml
 from daemon.config.settings import load_config
 from daemon.preflight.checks import quick_checks
 from tests.builders.images.films import film
-from tests.servers.orthanc import running_orthanc
+from tests.servers.dicom.orthanc import running_orthanc
 from tests.servers.running import RunningDaemon
 from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from tests.benchmarks.setting import PeerMissingError
-from tests.servers.orthanc import running_orthanc
+from tests.servers.dicom.orthanc import running_orthanc
 from tests.servers.running import SpawningDaemon
 from tests.tools.ports import HOST, PACS, SENDER, free_port
 from tests.tools.waiting import wait_until

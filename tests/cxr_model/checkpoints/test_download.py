@@ -16,7 +16,7 @@ from cxr_model.errors import DownloadError
 from cxr_model.files.weights import DENSENET_121
 from cxr_model.findings import LABELS
 from tests.builders.made_models import random_network
-from tests.servers.file_server import FileServer, serve
+from tests.servers.plain.file_server import FileServer, serve
 
 pytestmark = pytest.mark.network
 

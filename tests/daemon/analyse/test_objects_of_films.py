@@ -28,7 +28,7 @@ from dicom_io.send.sender import Sender
 from dicom_io.send.store_status import Disposition
 from storage.records import ObjectKind
 from tests.builders.images.film_matrix import Headers, build, cases, picture_of
-from tests.servers.orthanc import AE_TITLE, Orthanc
+from tests.servers.dicom.orthanc import AE_TITLE, Orthanc
 from tests.tools.ports import HOST, NODE
 from tests.tools.validation import check_readers, new_errors
 

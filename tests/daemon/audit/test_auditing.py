@@ -43,8 +43,8 @@ from storage.files.folder_spool import FolderSpool
 from storage.store import Store
 from tests.builders.images.films import film
 from tests.servers.dicom.pacs import RecordingPacs
+from tests.servers.plain.syslog_server import StreamServer
 from tests.servers.running import RunningDaemon
-from tests.servers.syslog_server import StreamServer
 from tests.tools.audit_schema import validated
 from tests.tools.cli import cxrd, one_line_of_error
 from tests.tools.paths import ROOT

@@ -19,7 +19,7 @@ from storage.audit.records import AuditHead, AuditKind, AuditOutcome
 from storage.store import Store
 from storage.tables.database import Database, open_engine
 from tests.builders.store_rows import STUDY, new_instance
-from tests.servers.syslog_server import (
+from tests.servers.plain.syslog_server import (
     Certificate,
     DatagramServer,
     Received,

@@ -33,7 +33,7 @@ from cxr_model.train.config import Initialisation, Precision, TrainingConfig
 from daemon.cli.bundles.train import train
 from tests.builders.images.films_on_disk import simple_dataset
 from tests.builders.made_models import random_network
-from tests.servers.file_server import FileServer, serve
+from tests.servers.plain.file_server import FileServer, serve
 from tests.tools.cli import cxrd, cxrd_process, one_line_of_error
 from tests.tools.paths import ROOT
 

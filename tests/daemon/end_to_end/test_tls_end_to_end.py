@@ -26,8 +26,8 @@ from storage.audit.records import AuditKind
 from tests.builders.certificates import PAGE, Authority
 from tests.builders.certificates import run as run_openssl
 from tests.builders.images.films import film
+from tests.servers.dicom.orthanc import AE_TITLE, Orthanc, running_orthanc
 from tests.servers.dicom.pacs import RecordingPacs
-from tests.servers.orthanc import AE_TITLE, Orthanc, running_orthanc
 from tests.servers.role import running_listener
 from tests.servers.running import RunningDaemon
 from tests.tools.installed import require_tool

@@ -20,7 +20,7 @@ from storage.store import Store
 from tests.builders.images.films import film
 from tests.builders.images.odd_headers import every_film
 from tests.builders.objects import NOW, report_content
-from tests.servers.orthanc import AE_TITLE, Orthanc
+from tests.servers.dicom.orthanc import AE_TITLE, Orthanc
 from tests.servers.running import RunningDaemon
 from tests.tools.ports import HOST, NODE
 from tests.tools.waiting import wait_until

@@ -30,8 +30,8 @@ from storage.tables.database import Database, open_database
 from storage.tables.upgrade import is_current, migrate
 from tests.builders.certificates import Authority
 from tests.servers.dicom.storage_archive import storage_archive
+from tests.servers.plain.syslog_server import Certificate, StreamServer, server_tls
 from tests.servers.role import running_listener
-from tests.servers.syslog_server import Certificate, StreamServer, server_tls
 from tests.servers.watching import children_of
 from tests.servers.website import status_of, supervised
 from tests.tools.paths import ROOT

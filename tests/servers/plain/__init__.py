@@ -1,0 +1,1 @@
+"""Servers of files and of syslog messages."""
