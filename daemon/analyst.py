@@ -211,6 +211,7 @@ def run(context: RoleContext) -> None:
     reports = BellListener(Bell.of(config, BellName.REPORT), context.stop)
     waits = WaitCounts(board_folder(config), RoleName.ANALYST)
     with Store.open(config.resolved_database_url, migrate=False) as store, images, reports, waits:
+        spool.expect(store.binding.spool_id())
         store.jobs.watch_claims(waits.add)
         analyst = Analyst(config, context.worker, spool, store, pipeline)
         work = {

@@ -63,6 +63,7 @@ def run(context: RoleContext) -> None:
     bell = BellListener(Bell.of(config, BellName.COURIER), context.stop)
     waits = WaitCounts(board_folder(config), RoleName.COURIER)
     with Store.open(config.resolved_database_url, migrate=False) as store, bell, waits:
+        spool.expect(store.binding.spool_id())
         store.jobs.watch_claims(waits.add)
         work = [
             DeliveryWorker(context, peer, spool, store, bell.waiter().wait).run

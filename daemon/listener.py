@@ -174,6 +174,7 @@ def run(context: RoleContext) -> None:
     min_free_bytes = config.spool.min_free_mb * 2**20
     spool = open_spool(config.spool_place, min_free_bytes)
     with Store.open(config.resolved_database_url, migrate=False) as store:
+        spool.expect(store.binding.spool_id())
         responder = CommitmentResponder(config, context.worker, spool, store)
         source_of = functools.partial(source_of_caller, config.peers)
         reception = Reception(spool, store, config.study.quiet_seconds, source_of, ringing(config))

@@ -37,6 +37,7 @@ from storage.tables import upgrade
 from storage.tables.database import Database, open_engine
 from storage.tables.group_commit import GroupCommit
 from storage.tables.schema import instances
+from storage.upkeep.binding import Binding
 from storage.upkeep.integrity import Integrity
 from storage.upkeep.retention import Retention
 
@@ -62,6 +63,7 @@ class Store:
         audit_tail: the audit trail from a row on, for readers that count its events.
         retention: the search for old studies and their purge.
         integrity: the comparison of the rows with the spool.
+        binding: the binding of the store to its spool.
         export: the audit table.
         search: the studies by any field, and one study with its history.
         reviews: the verdicts and remarks of people.
@@ -95,6 +97,7 @@ class Store:
         self.audit_tail = AuditTail(database)
         self.retention = Retention(database, clock)
         self.integrity = Integrity(database)
+        self.binding = Binding(database, clock)
         self.export = Export(database)
         self.job_list = JobList(database)
         self.search = Search(database)

@@ -47,6 +47,7 @@ _GROUPS = {
     "Research use only.",
     "audit": "The audit trail.",
     "studies": "The studies in doubt, of which nothing leaves.",
+    "store": "The store and its spool.",
     "web": "The accounts of the web pages.",
 }
 """The groups of commands: GROUP is `GROUP_app` of `daemon/cli/GROUP.py`."""

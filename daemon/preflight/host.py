@@ -67,7 +67,7 @@ def check_stored(config: Config) -> CheckResult:
         if not is_current(database):
             return CheckResult("store", True, "of an earlier version: `cxrd serve` upgrades it")
     with Store.open(url, migrate=False) as store:
-        store.integrity.require_spool(spool)
+        store.binding.require(spool)
         jobs = sum(store.status.job_counts().values())
     return CheckResult("store", True, f"opens, {jobs} job(s) in it")
 

@@ -90,7 +90,8 @@ class SupervisedStore:
     ) -> Iterator["SupervisedStore"]:
         """Check the store, create or upgrade it, and record the start; close it after the block.
 
-        Raises StorageError: the store is damaged, or cannot be opened or upgraded.
+        Raises StorageError: the store is damaged, cannot be opened or upgraded, or the spool is not
+        that of the store.
         """
         spool = open_spool(config.spool_place)
         if not check_store(config.resolved_database_url, spool):
@@ -103,8 +104,7 @@ class SupervisedStore:
                     " upgrade this host soon",
                     newer,
                 )
-            store.integrity.require_spool(spool)
-            spool.make()
+            store.binding.bind(spool)
             _adopt_sources(config, store)
             presence = Presence(config, store.nodes, monotonic)
             ring = functools.partial(ring_all, config)

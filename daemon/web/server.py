@@ -65,6 +65,7 @@ def run(context: RoleContext) -> None:
             Store.open(config.resolved_database_url, migrate=False) as store,
             LoginAudit(store.audit) as audit,
         ):
+            spool.expect(store.binding.spool_id())
             tokens = load_tokens(config, is_new_node=store.first_schema() is not None)
             _log_users(config.web, tokens[0])
             authenticator = Authenticator(tokens, config.web, audit.on_login)

@@ -40,6 +40,7 @@ class AuditKind(StrEnum):
     STORE_MOVED = "store_moved"
     TOKEN_CHANGED = "token_changed"  # noqa: S105 - the name of an event
     SOURCES_ADOPTED = "sources_adopted"
+    SPOOL_ADOPTED = "spool_adopted"
     AUDIT_EXPORTED = "audit_exported"
     SECURITY_ALERT = "security_alert"
 

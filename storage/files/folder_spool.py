@@ -32,11 +32,10 @@ from storage.files.durable import (
     sync_folder,
     write_together,
 )
+from storage.files.marker import MARKER_NAME, MARKER_TEXT, Marker
 from storage.files.spool import (
     BATCH_FILES,
     LOST_AND_FOUND,
-    MARKER_NAME,
-    MARKER_TEXT,
     RECEIVED,
     Spool,
     StoredFile,
@@ -65,6 +64,8 @@ class FolderSpool(Spool):
         self._min_free_bytes = min_free_bytes
         self._temporary = self._root / _TEMPORARY
         self._durable_folders: set[Path] = set()
+        self._expected = ""
+        self._seen: tuple[int, ...] = ()
         if create:
             self.make()
 
@@ -83,6 +84,35 @@ class FolderSpool(Spool):
     def is_marked(self) -> bool:
         """Return True if the folder holds the marker file. Raises SpoolError if that is unknown."""
         return self._exists(self._root / MARKER_NAME)
+
+    def marker(self) -> Marker | None:
+        """Return the ids in the marker file; None without one. Raises SpoolError."""
+        path = self._root / MARKER_NAME
+        with storage_errors(path):
+            try:
+                return Marker.parse(path.read_bytes())
+            except FileNotFoundError:
+                return None
+
+    def put_marker(self, marker: Marker, *, replace: bool) -> None:
+        """Write the marker file; see `Spool.put_marker`."""
+        make_folder(self._temporary)
+        path = self._root / MARKER_NAME
+        if replace:
+            with durable_file(path, self._temporary) as file:
+                file.write(marker.text())
+            return
+        with storage_errors(path), contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(marker.text())
+                file.flush()
+                os.fsync(descriptor)
+            sync_folder(self._root)
+
+    def expect(self, spool_id: str) -> None:
+        """Compare the id in the marker file from now on; see `Spool.expect`."""
+        self._expected, self._seen = spool_id, ()
 
     def look(self) -> str:
         """Return the fault of the spool that is found without a write; empty if there is none."""
@@ -367,13 +397,22 @@ class FolderSpool(Spool):
 
     def _require_marked(self) -> None:
         with self._marker_errors():
-            (self._root / MARKER_NAME).stat()
+            found = (self._root / MARKER_NAME).stat()
+        seen = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        if self._expected and seen != self._seen:
+            self._require_readable()
+            self._seen = seen
 
     def _require_readable(self) -> None:
         with self._marker_errors(), (self._root / MARKER_NAME).open("rb") as file:
             # Read from the disk: a cached marker file does not prove that the disk can be read.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            file.read()
+            found = Marker.parse(file.read()).spool_id
+        if self._expected not in ("", found):
+            raise SpoolUnavailableError(
+                f"the spool at {self._root} has the id {found or 'of none'}, the store names"
+                f" {self._expected}: mount the volume of this store's spool; cxrd waits for it"
+            )
 
     def _require_writable(self) -> None:
         self._require_marked()

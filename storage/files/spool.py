@@ -11,14 +11,11 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from storage.files.marker import Marker
+
 RECEIVED = "received"
 OBJECTS = "objects"
 LOST_AND_FOUND = "lost+found"
-MARKER_NAME = "cxrd-spool"
-"""Name of the marker."""
-MARKER_TEXT = (
-    b"cxrd keeps files here: without this one it takes the folder for an empty mount point.\n"
-)
 BATCH_FILES = 500
 
 
@@ -83,6 +80,34 @@ class Spool(ABC):
     @abstractmethod
     def is_marked(self) -> bool:
         """Return True if the spool has its marker. Raises SpoolError if that is unknown."""
+
+    @abstractmethod
+    def marker(self) -> Marker | None:
+        """Return the ids in the marker; None without a marker. Raises SpoolError."""
+
+    @abstractmethod
+    def put_marker(self, marker: Marker, *, replace: bool) -> None:
+        """Write the marker, durably, and create the spool if it is missing. Raises SpoolError.
+
+        Without `replace` a marker that is there stays as it is: of two hosts that write one at the
+        same time, one does.
+        """
+
+    @abstractmethod
+    def expect(self, spool_id: str) -> None:
+        """Take the spool for unavailable from now on while its marker has another id.
+
+        With an empty text any marker is accepted.
+        """
+
+    def identity(self) -> str | None:
+        """Return the id in the marker; None without one. Raises SpoolError."""
+        marker = self.marker()
+        return (marker and marker.spool_id) or None
+
+    def is_empty(self) -> bool:
+        """Return True if the spool holds neither received files nor objects. Raises SpoolError."""
+        return not any(True for area in (RECEIVED, OBJECTS) for _ in self.batches(area, 1))
 
     @abstractmethod
     def look(self) -> str:

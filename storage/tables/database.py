@@ -217,6 +217,11 @@ class Database:
         )
         self._write_lock = threading.Lock()
 
+    @property
+    def name(self) -> str:
+        """The file or server and database of the store, without user and password."""
+        return _store_name(self.engine.url)
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """Yield a connection in a transaction whose queries all see the same snapshot."""

@@ -36,7 +36,8 @@ from storage.errors import (
 )
 from storage.files.durable import file_sha256, make_folder, storage_errors, sync_folder
 from storage.files.lock import hold_lock
-from storage.files.spool import MARKER_NAME, MARKER_TEXT, Spool
+from storage.files.marker import MARKER_NAME, Marker
+from storage.files.spool import Spool
 from storage.tables.database import Database, open_database
 from storage.tables.schema import instances, objects
 from storage.tables.upgrade import require_current
@@ -162,7 +163,9 @@ def _fill(
     linkable = _files_of(previous)
     # An empty store has a spool folder, too: every backup is restored the same way.
     (folder / _SPOOL).mkdir(mode=0o700)
-    _write(folder / _SPOOL / MARKER_NAME, MARKER_TEXT.decode())
+    # The copy has the ids of the spool: the store that is restored with it knows them.
+    marker = spool.marker() or Marker()
+    _write(folder / _SPOOL / MARKER_NAME, marker.text().decode())
     damaged, linked = [], 0
     done, total = 0, sum(file.size for file in named)
     for file in named:

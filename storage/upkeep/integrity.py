@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import func, inspect, select
 
 from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
-from storage.files.spool import MARKER_NAME, Spool, holds_received_files
+from storage.files.spool import Spool, holds_received_files
 from storage.tables.database import Database, open_database, parse_url
 from storage.tables.schema import instances, objects
 
@@ -135,28 +135,6 @@ class Integrity:
     def __init__(self, database: Database, page_rows: int = PAGE_ROWS) -> None:
         self._database = database
         self._page_rows = page_rows
-
-    def require_spool(self, spool: Spool) -> None:
-        """Raise IntegrityError if rows name files and `spool` is not theirs.
-
-        Without a marker file, one named file is enough: an earlier version wrote no marker.
-        """
-        if spool.is_marked():
-            return
-        names_any = False
-        for table in (instances, objects):
-            last = 0
-            while rows := self._page(table, last):
-                names_any = True
-                if any(spool.exists(row.spool_path) for row in rows):
-                    return
-                last = rows[-1].id
-        if names_any:
-            raise IntegrityError(
-                f"the spool is not at {spool.place}: none of the files that the store names is "
-                "there. Mount its volume, or restore a backup as docs/backup.md says; to go on "
-                f"without these files, make an empty file {MARKER_NAME} in that folder"
-            )
 
     def faults(
         self,

@@ -44,6 +44,7 @@ RAISING = (
     "storage/files/folder_spool.py",
     "storage/store.py",
     "storage/tables",
+    "storage/upkeep/binding.py",
     "storage/upkeep/integrity.py",
     "dicom_io/commitment/scu.py",
     "dicom_io/peer",

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from storage.store import Store
+from storage.tables.upgrade import head_revision
 
 _START_SECONDS = 20
 
@@ -84,6 +85,9 @@ def new_tables(socket_folder: str) -> str:
         with connection.transaction():
             for (statement,) in connection.execute(_EMPTYING).fetchall():
                 connection.execute(statement)
+            connection.execute(
+                "INSERT INTO node_facts VALUES ('first_schema', %s)", [head_revision()]
+            )
     return url
 
 
@@ -93,7 +97,7 @@ _EMPTYING = """
 SELECT format('DELETE FROM %I', relname)
 FROM pg_class
 WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
-AND relname NOT IN ('alembic_version', 'node_facts')
+AND relname <> 'alembic_version'
 UNION ALL
 SELECT format('ALTER SEQUENCE %I RESTART', relname)
 FROM pg_class

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.files.spool import MARKER_NAME
+from storage.files.marker import MARKER_NAME
 from tests.servers.running import RunningDaemon
 
 

@@ -53,7 +53,7 @@ def purge(
             _show_old_studies(old_studies(settings, store))
             return
         spool = open_spool(settings.spool_place)
-        store.integrity.require_spool(spool)
+        store.binding.require(spool)
         old = sum(study.hold is None for study in old_studies(settings, store))
         purged = []
         with progress_bar(old, "study", "purging") as progress:
@@ -136,7 +136,7 @@ def _make_backup(into: Path, config: Path | None) -> None:
         # Recorded before the backup too, so that the copied trail contains the backup.
         record(detail=f"begun, to {into}")
         try:
-            store.integrity.require_spool(spool)
+            store.binding.require(spool)
             with progress_of("B", "backing up") as progress:
                 folder, made = back_up(
                     settings.resolved_database_url,
@@ -185,7 +185,7 @@ def verify(
         check_store(settings.resolved_database_url, spool, None)
     faults = []
     with Store.open(settings.resolved_database_url, migrate=False) as store:
-        store.integrity.require_spool(spool)
+        store.binding.require(spool)
         with progress_of("B", "verifying") as progress:
             for fault in store.integrity.faults(spool, read=not quick, progress=progress):
                 faults.append(fault)

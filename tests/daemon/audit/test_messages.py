@@ -110,6 +110,7 @@ def event_of(root: ET.Element) -> tuple[str, str, str, list[str]]:
         (AuditKind.BACKED_UP, {}, ("110113", "E", "0", [])),
         (AuditKind.STORE_MOVED, {}, ("110113", "E", "0", [])),
         (AuditKind.TOKEN_CHANGED, {}, ("110113", "E", "0", [])),
+        (AuditKind.SPOOL_ADOPTED, {}, ("110113", "E", "0", [])),
         (AuditKind.AUDIT_EXPORTED, {}, ("110101", "R", "0", [])),
         (AuditKind.SECURITY_ALERT, {"actor": ""}, ("110113", "E", "0", [])),
     ],

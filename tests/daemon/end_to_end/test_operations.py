@@ -16,7 +16,7 @@ from storage.audit.records import AuditKind
 from storage.errors import StoreUnavailableError
 from storage.files.folder_spool import FolderSpool
 from storage.files.lock import try_lock
-from storage.files.spool import MARKER_NAME
+from storage.files.marker import MARKER_NAME
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.images.films import film

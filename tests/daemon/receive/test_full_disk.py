@@ -9,7 +9,7 @@ from daemon.receive.reception import Reception
 from dicom_io.read.header import read_header
 from dicom_io.receive.store_request import StoreStatus
 from storage.files.folder_spool import FolderSpool
-from storage.files.spool import MARKER_NAME
+from storage.files.marker import MARKER_NAME
 from storage.records import InstanceState, JobState
 from tests.builders.images.films import data_set_bytes, film, received
 from tests.builders.stores.new import new_store

@@ -18,7 +18,7 @@ from dicom_io.read.header import read_dataset
 from dicom_io.receive.store_request import StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
 from storage.files.folder_spool import FolderSpool
-from storage.files.spool import MARKER_NAME
+from storage.files.marker import MARKER_NAME
 from storage.store import Store
 from tests.builders.images.films import film, received
 from tests.builders.stores.new import new_store

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from storage.files.folder_spool import FolderSpool
-from storage.files.spool import MARKER_NAME
+from storage.files.marker import MARKER_NAME
 
 
 def files_in(spool: FolderSpool) -> set[Path]:

@@ -13,7 +13,7 @@ import pytest
 from storage.errors import IntegrityError, SpoolError, SpoolUnavailableError
 from storage.files.durable import make_folder
 from storage.files.folder_spool import FolderSpool
-from storage.files.spool import MARKER_NAME
+from storage.files.marker import MARKER_NAME
 
 PATH = "received/ab/x.dcm"
 SHA256 = hashlib.sha256(b"x").hexdigest()

@@ -18,7 +18,7 @@ import pytest
 from storage.errors import IntegrityError, StorageError, StoreUnavailableError
 from storage.files.folder_spool import FolderSpool
 from storage.files.lock import try_lock
-from storage.files.spool import MARKER_NAME
+from storage.files.marker import MARKER_NAME
 from storage.records import JobKind
 from storage.store import Store
 from storage.upkeep.backup import WAIT_SECONDS, BackupSummary, back_up, check_backup

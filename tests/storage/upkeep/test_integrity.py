@@ -12,7 +12,6 @@ import pytest
 from storage.errors import IntegrityError, SpoolUnavailableError, StorageError
 from storage.files.folder_spool import FolderSpool
 from storage.files.places import open_spool
-from storage.files.spool import MARKER_NAME
 from storage.store import Store
 from storage.tables.database import open_database
 from storage.upkeep.integrity import PAGE_ROWS, Integrity, check_sqlite, check_store
@@ -200,36 +199,3 @@ def test_an_unmounted_spool_has_no_missing_files(house: Path) -> None:
         for read in (True, False):
             with pytest.raises(SpoolUnavailableError, match="mount its volume"):
                 next(integrity.faults(spool, read=read))
-
-
-@pytest.mark.parametrize("mount_point", [False, True])
-def test_a_store_without_its_spool_is_refused(house: Path, mount_point: bool) -> None:
-    root = house / "spool"
-    root.rename(house / "away")
-    if mount_point:
-        (root / "tmp").mkdir(parents=True)
-    with integrity_of(house) as integrity:
-        with pytest.raises(IntegrityError, match="Mount its volume, or restore") as caught:
-            integrity.require_spool(open_spool(root))
-        assert "\n" not in str(caught.value)
-        assert root.exists() is mount_point
-        root.mkdir(exist_ok=True)
-        (root / MARKER_NAME).touch()
-        integrity.require_spool(open_spool(root))
-
-
-def test_one_file_identifies_a_spool_without_a_marker(house: Path) -> None:
-    root = house / "spool"
-    (root / MARKER_NAME).unlink()
-    for number in range(ROWS - 1):
-        (root / f"received/{number % 5}/{number}.dcm").unlink()
-    with integrity_of(house, page_rows=7) as integrity:
-        integrity.require_spool(open_spool(root))
-        (root / f"received/{(ROWS - 1) % 5}/{ROWS - 1}.dcm").unlink()
-        with pytest.raises(IntegrityError):
-            integrity.require_spool(open_spool(root))
-
-
-def test_a_store_without_files_needs_no_spool(store: Store, tmp_path: Path) -> None:
-    store.integrity.require_spool(open_spool(tmp_path / "spool"))
-    assert not (tmp_path / "spool").exists()

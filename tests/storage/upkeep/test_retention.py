@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from storage.errors import SpoolError
 from storage.files.folder_spool import FolderSpool
-from storage.files.spool import MARKER_NAME
+from storage.files.marker import MARKER_NAME
 from storage.queue.transitions import lock_study
 from storage.records import (
     Delivery,
