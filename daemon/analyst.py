@@ -128,7 +128,7 @@ class Analyst:
 
     def seconds_until_due(self, kind: JobKind) -> float:
         """Return the seconds until the next job of this kind is due, at most POLL_SECONDS."""
-        return seconds_until(self._store.jobs.next_due((kind,)), POLL_SECONDS)
+        return seconds_until(self._store, self._store.jobs.next_due((kind,)), POLL_SECONDS)
 
     def _do(self, job: Job) -> None:
         handler = self._handlers[job.kind]
@@ -159,9 +159,11 @@ class Analyst:
         log.error("job %d failed (attempt %d): %s", job.id, job.attempts, text)
         try:
             if isinstance(error, _RETRYABLE_ERRORS):
-                self._store.jobs.postpone(job, from_now(self._backoff.seconds(1)), reason)
+                self._store.jobs.postpone(
+                    job, from_now(self._store, self._backoff.seconds(1)), reason
+                )
             elif getattr(error, "retryable", True) and job.attempts < self._config.max_attempts:
-                retry_at = from_now(self._backoff.seconds(job.attempts))
+                retry_at = from_now(self._store, self._backoff.seconds(job.attempts))
                 self._store.jobs.fail(job, reason, retry_at)
             else:
                 self._handlers[job.kind].give_up(job, reason)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,11 +42,6 @@ from storage.upkeep.integrity import Integrity
 from storage.upkeep.retention import Retention
 
 
-def utc_now() -> datetime:
-    """Return the current time, aware and in UTC."""
-    return datetime.now(UTC)
-
-
 class Store:
     """A database and the operations on it. Threads share one Store; each process opens its own.
 
@@ -79,9 +74,11 @@ class Store:
     def __init__(
         self,
         database: Database,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] | None = None,
         max_wait: timedelta = MAX_WAIT,
     ) -> None:
+        """Use a database; `clock` replaces its clock (`Database.now`), for tests."""
+        clock = clock or database.now
         self._database = database
         self._file = _file_identity(database)
         self._now = clock
@@ -115,7 +112,7 @@ class Store:
         cls,
         database_url: str,
         *,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] | None = None,
         migrate: bool,
         progress: Callable[[int, int], object] = lambda _done, _total: None,
         max_wait: timedelta = MAX_WAIT,
@@ -154,6 +151,13 @@ class Store:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def now(self) -> datetime:
+        """Return the time by which all hosts of this store go; see `Database.now`.
+
+        Each time in the store, and each time that is compared with one, is this time.
+        """
+        return self._now()
 
     def first_schema(self) -> str | None:
         """Return the revision with which this store was created.

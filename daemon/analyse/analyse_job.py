@@ -136,7 +136,7 @@ class ImageAnalyser:
         """
         if instance.analysed_at and instance.model_sha256 == self._pipeline.algorithm.sha256:
             return instance.analysed_at
-        return datetime.datetime.now(datetime.UTC)
+        return self._store.now()
 
     def _record(
         self, outcome: Analysis, analysed_at: datetime.datetime, objects: list[ObjectRecord]

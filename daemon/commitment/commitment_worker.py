@@ -160,7 +160,7 @@ class CommitmentWorker:
 
     def _record_sent(self, job: Job, step: CommitmentStep, order: CommitmentOrder) -> None:
         seconds = self._answer_backoff.seconds(job.attempts + 1 if step.unanswered else 1)
-        answer_by = from_now(seconds)
+        answer_by = from_now(self._store, seconds)
         self._store.commitments.record_sent(order.transaction_uid, answer_by)
         log.info("%s is asked to commit to %d object(s)", self._name, len(order.instances))
         if step.unanswered:

@@ -163,7 +163,7 @@ class CommitmentResponder:
                 settle_answer(job, status, peer.name, self._store)
                 return
         if peer.has_address:
-            self._store.jobs.postpone(job, from_now(0))
+            self._store.jobs.postpone(job, from_now(self._store, 0))
             self._courier.ring()
         else:
             self._queue(peer).park(job, _association_closed(peer))
@@ -173,7 +173,7 @@ class CommitmentResponder:
         job, peer = request.job, request.peer
         try:
             if peer.has_address:
-                self._store.jobs.postpone(job, from_now(0), reason)
+                self._store.jobs.postpone(job, from_now(self._store, 0), reason)
                 self._courier.ring()
             else:
                 self._queue(peer).park(

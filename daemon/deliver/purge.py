@@ -91,7 +91,9 @@ def purge(
     Raises UsageError if `retention.days` is not set, StoreUnavailableError if a backup is running,
     or another StorageError.
     """
-    purging = store.retention.purge(spool, _purge_before(config), _committing_peers(config), actor)
+    purging = store.retention.purge(
+        spool, _purge_before(config, store), _committing_peers(config), actor
+    )
     while True:
         with hold_lock(config.maintenance_lock, lock_seconds):
             purged = next(purging, None)
@@ -105,13 +107,13 @@ def old_studies(config: Config, store: Store) -> tuple[OldStudy, ...]:
 
     Raises UsageError if `retention.days` is not set.
     """
-    return store.retention.old_studies(_purge_before(config), _committing_peers(config))
+    return store.retention.old_studies(_purge_before(config, store), _committing_peers(config))
 
 
-def _purge_before(config: Config) -> datetime.datetime:
+def _purge_before(config: Config, store: Store) -> datetime.datetime:
     if config.retention.days is None:
         raise UsageError("retention.days is not set, so everything is kept: set it to purge")
-    return datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=config.retention.days)
+    return store.now() - datetime.timedelta(days=config.retention.days)
 
 
 def _committing_peers(config: Config) -> list[str]:

@@ -74,7 +74,7 @@ class StudyReporter:
             self._finish(job, StudyStatus.UNCHANGED, "the study is in doubt")
             return
         if study.pending:
-            self._store.jobs.postpone(job, _now() + _wait_for_images(study))
+            self._store.jobs.postpone(job, self._store.now() + self._wait_for_images(study))
             return
         outdated = self._outdated(study)
         if outdated:
@@ -141,7 +141,7 @@ class StudyReporter:
             if str(item.id) not in pending:
                 self._store.jobs.enqueue(JobKind.ANALYSE, str(item.id))
         self._bell.ring()
-        self._store.jobs.postpone(job, _now() + PENDING)
+        self._store.jobs.postpone(job, self._store.now() + PENDING)
         log.info("job %d: %d image(s) are analysed again first", job.id, len(items))
 
     def _analyses(self, items: Sequence[Instance], *states: JobState) -> frozenset[str]:
@@ -184,6 +184,11 @@ class StudyReporter:
             {"job": job.id, "status": status, "deliveries": len(deliveries)},
         )
 
+    def _wait_for_images(self, study: StudyResults) -> datetime.timedelta:
+        # The wait grows with the time waited, so that a long queue is not delayed by such checks.
+        received = max(item.received_at for item in study.instances)
+        return max(PENDING, (self._store.now() - received) / 4)
+
     def _deliveries(
         self, source: str, reports: Sequence[ObjectRecord], analysed: Sequence[Instance]
     ) -> list[Delivery]:
@@ -210,13 +215,3 @@ def _nothing_to_report(study: StudyResults) -> str:
     }
     named = sorted(reason or _PARKED_OR_DISCARDED for reason in reasons)
     return f"no image of the study could be analysed: {', '.join(named) or _NO_IMAGE}"
-
-
-def _wait_for_images(study: StudyResults) -> datetime.timedelta:
-    # The wait grows with the time waited, so that a long queue is not delayed by such checks.
-    received = max(item.received_at for item in study.instances)
-    return max(PENDING, (_now() - received) / 4)
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

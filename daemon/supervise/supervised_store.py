@@ -65,7 +65,6 @@ class SupervisedStore:
         self,
         store: Store,
         monotonic: Callable[[], float],
-        wall: Callable[[], float],
         ring: Callable[[], None],
         presence: Presence,
     ) -> None:
@@ -74,7 +73,6 @@ class SupervisedStore:
         self._presence = presence
         self._ring = ring
         self._monotonic = monotonic
-        self._wall = wall
         # With infinity the first check shifts jobs: the clock may have been set back before.
         self._clock = math.inf
         self._reclaim_at = 0.0
@@ -86,7 +84,6 @@ class SupervisedStore:
         config: Config,
         roles: Sequence[RoleName],
         monotonic: Callable[[], float],
-        wall: Callable[[], float],
     ) -> Iterator["SupervisedStore"]:
         """Check the store, create or upgrade it, and record the start; close it after the block.
 
@@ -108,7 +105,7 @@ class SupervisedStore:
             _adopt_sources(config, store)
             presence = Presence(config, store.nodes, monotonic)
             ring = functools.partial(ring_all, config)
-            supervised = cls(store, monotonic, wall, ring, presence)
+            supervised = cls(store, monotonic, ring, presence)
             supervised._record_start(config, roles)
             presence.begin()
             yield supervised
@@ -170,12 +167,12 @@ class SupervisedStore:
             log.error("%s", error)
 
     def _requeue_jobs(self) -> None:
-        """Queue the jobs of dead workers, and shift jobs if the clock was set back."""
+        """Queue the jobs of dead workers, and shift jobs if the store's clock was set back."""
         reclaimed = self._store.jobs.reclaim()
         if reclaimed:
             self._ring()
             log.info("%d job(s) of dead workers are queued again", len(reclaimed))
-        clock = self._wall() - self._monotonic()
+        clock = self._store.now().timestamp() - self._monotonic()
         if clock < self._clock - CLOCK_TOLERANCE.total_seconds():
             moved = self._store.jobs.shift_to_clock()
             if moved:

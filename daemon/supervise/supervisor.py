@@ -105,7 +105,7 @@ class Supervisor:
             from daemon.supervise.supervised_store import SupervisedStore
 
             roles = [child.role for child in self._children]
-            opened = SupervisedStore.opened(self._config, roles, self._monotonic, self._wall)
+            opened = SupervisedStore.opened(self._config, roles, self._monotonic)
             folder = board_folder(self._config)
             with opened as store, Board(folder, self._monotonic) as board:
                 self._supervise(store, board, stop, on_ready)

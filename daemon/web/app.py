@@ -37,7 +37,7 @@ from daemon.web.studies.list_pages import list_entries
 from daemon.web.studies.study_pages import study_entries
 from storage.errors import StorageError
 from storage.files.spool import Spool
-from storage.store import Store, utc_now
+from storage.store import Store
 
 RETRY_SECONDS = 10
 """Time after which a browser asks again while the store is unavailable."""
@@ -52,16 +52,17 @@ def build_app(
     store: Store,
     spool: Spool,
     authenticator: Authenticator,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
     counter: FilmCounter | None = None,
     readers: FilmReaders | None = None,
     totals: KeptTotals | None = None,
 ) -> ASGIApp:
-    """Build the application.
+    """Build the application; its clock is that of the store, unless another is given.
 
     `counter` counts the films; the caller runs it. `readers` decode the films; the caller ends
     them. `totals` are of the overview; the caller may count them before the first page.
     """
+    clock = clock or store.now
     counter = counter or FilmCounter(store, clock)
     readers = readers or FilmReaders(config.analyst)
     totals = totals or KeptTotals(store, clock)

@@ -28,7 +28,7 @@ from daemon.worker.logs.setup import silence_libraries
 from daemon.worker.role import RoleContext
 from storage.errors import StorageError
 from storage.files.places import open_spool
-from storage.store import Store, utc_now
+from storage.store import Store
 
 log = logging.getLogger("web")
 _repeat_filter = RepeatFilter()
@@ -69,10 +69,11 @@ def run(context: RoleContext) -> None:
             tokens = load_tokens(config, is_new_node=store.first_schema() is not None)
             _log_users(config.web, tokens[0])
             authenticator = Authenticator(tokens, config.web, audit.on_login)
-            counter = FilmCounter(store, utc_now, _baseline_rule(config))
+            now = store.now
+            counter = FilmCounter(store, now, _baseline_rule(config))
             readers = FilmReaders(config.analyst)
-            totals = KeptTotals(store, utc_now)
-            app = build_app(config, store, spool, authenticator, utc_now, counter, readers, totals)
+            totals = KeptTotals(store, now)
+            app = build_app(config, store, spool, authenticator, now, counter, readers, totals)
             server = _server(app, config.web, encryption)
             # In another thread than the main one, uvicorn installs no signal handlers.
             thread = threading.Thread(

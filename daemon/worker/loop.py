@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from daemon.worker.backoff import Backoff
 from daemon.worker.logs.redaction import error_text
+from storage.store import Store
 
 SWITCH_SECONDS = 0.0005
 """Python's default of 5 ms is the wait of a thread after each read and write beside a busy one."""
@@ -137,17 +138,19 @@ def switch_threads_often() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
-def seconds_until(due: datetime.datetime | None, longest: float) -> float:
+def seconds_until(store: Store, due: datetime.datetime | None, longest: float) -> float:
     """Return the seconds until a job is due, at most `longest`, also if there is no job.
+
+    They count by the clock of the store, which decides when a job may be claimed.
 
     A job that is overdue was not free for this worker: it looks again after a moment.
     """
     if due is None:
         return longest
-    left = (due - datetime.datetime.now(datetime.UTC)).total_seconds()
+    left = (due - store.now()).total_seconds()
     return min(longest, max(_SHORTEST_WAIT, left))
 
 
-def from_now(seconds: float) -> datetime.datetime:
-    """Return the UTC time that is `seconds` from now."""
-    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
+def from_now(store: Store, seconds: float) -> datetime.datetime:
+    """Return the time of the store that is `seconds` from now."""
+    return store.now() + datetime.timedelta(seconds=seconds)

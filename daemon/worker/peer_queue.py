@@ -52,7 +52,9 @@ class PeerQueue:
 
     def seconds_until_due(self, longest: float) -> float:
         """Return the seconds until the next of these jobs is due, at most `longest`."""
-        return seconds_until(self._store.jobs.next_due(self._kinds, self._peer), longest)
+        return seconds_until(
+            self._store, self._store.jobs.next_due(self._kinds, self._peer), longest
+        )
 
     def last_retry(self) -> datetime.datetime | None:
         """Return when an operator last queued one of these jobs again that is still due."""
@@ -64,7 +66,7 @@ class PeerQueue:
 
     def retry(self, job: Job, reason: str, seconds: float) -> None:
         """Queue the job again, due in `seconds`. The attempt counts. Raises LeaseLostError."""
-        self._store.jobs.fail(job, reason, from_now(seconds))
+        self._store.jobs.fail(job, reason, from_now(self._store, seconds))
         self._log_wait(logging.WARNING, reason, seconds)
 
     def postpone(self, job: Job, reason: str, seconds: float, level: int = logging.WARNING) -> None:
@@ -72,7 +74,7 @@ class PeerQueue:
 
         `level` is that of the log line: ERROR for a fault of this node, not of the peer.
         """
-        self._store.jobs.postpone(job, from_now(seconds), reason)
+        self._store.jobs.postpone(job, from_now(self._store, seconds), reason)
         self._log_wait(level, reason, seconds)
 
     def park(self, job: Job, reason: str) -> None:

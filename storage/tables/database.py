@@ -32,6 +32,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnavailableError
 from storage.files.durable import make_folder, storage_errors, sync_folder
+from storage.tables.clock import ServerClock, utc_now
+from storage.tables.postgresql import open_postgresql, watch_connections
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
@@ -41,7 +43,8 @@ BUSY_TIMEOUT_SECONDS = 30.0
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 # Error texts are logged, and parameters may name patients.
-_ENGINE_OPTIONS: dict[str, Any] = {"hide_parameters": True, "max_overflow": 20}
+_ENGINE_OPTIONS: dict[str, Any] = {"hide_parameters": True}
+_SQLITE_OVERFLOW = 20
 _POSTGRESQL_DISK_FULL = "53100"
 _UNCLEAR = (
     "database_url cannot be told apart: in a user name, password or option, @ is written %40,"
@@ -80,9 +83,7 @@ def open_engine(url: str, *, create: bool = True) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             return _open_sqlite(parsed, create=create)
         if parsed.get_backend_name() == "postgresql":
-            return create_engine(
-                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **_ENGINE_OPTIONS
-            )
+            return open_postgresql(parsed, **_ENGINE_OPTIONS)
     except NoSuchModuleError as error:
         raise StorageError("database_url is not a URL: write sqlite:///PATH") from error
     except ModuleNotFoundError as error:
@@ -110,7 +111,12 @@ def _open_sqlite(url: URL, *, create: bool) -> Engine:
                 f"no store at {path}: name the configuration with --config, or start `cxrd serve`"
                 " once to create it"
             )
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **_ENGINE_OPTIONS)
+    engine = create_engine(
+        url,
+        max_overflow=_SQLITE_OVERFLOW,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+        **_ENGINE_OPTIONS,
+    )
     event.listen(engine, "connect", _prepare_sqlite_connection)
     event.listen(engine, "begin", _begin_sqlite_transaction)
     return engine
@@ -216,6 +222,23 @@ class Database:
             )
         )
         self._write_lock = threading.Lock()
+        self._server_clock = None if self._is_sqlite else ServerClock()
+        if self._server_clock is not None:
+            watch_connections(engine, self._server_clock)
+
+    def now(self) -> datetime:
+        """Return the time by which all hosts of this store go: that of the database server.
+
+        For a file it is the time of this host. Raises StoreUnavailableError if the server was never
+        reached; later its time is known without it.
+        """
+        clock = self._server_clock
+        if clock is None:
+            return utc_now()
+        while (known := clock.now()) is None:
+            with self._storage_errors(), self.engine.connect():
+                pass
+        return known
 
     @property
     def name(self) -> str:

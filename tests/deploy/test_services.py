@@ -19,7 +19,8 @@ import yaml
 from daemon.audit.syslog import NOTICE, SyslogConnection, frame
 from daemon.config.fields import SyslogConfig
 from dicom_io.phantom import PhantomFilm, build_film
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.certificates import Authority
 from tests.servers.running import RunningDaemon
 from tests.servers.website import running_site

@@ -20,7 +20,8 @@ from daemon.worker.listening import addresses_of
 from daemon.worker.role import RoleContext, RoleName
 from storage.files.folder_spool import FolderSpool
 from storage.records import Delivery, JobKind, JobState, StudyStatus
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.store_rows import LEASE, analyse, claim, made_object, new_instance
 from tests.tools.ports import HOST, free_port
 

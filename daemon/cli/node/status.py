@@ -82,7 +82,7 @@ def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     The exit status is 1 if there is a fault. Nothing is created, and no store is upgraded.
     """
     settings = load_config(config)
-    found = node_status(settings, datetime.datetime.now(datetime.UTC))
+    found = node_status(settings)
     if as_json:
         print_json(_document(found))
     else:
@@ -91,7 +91,7 @@ def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
         raise UsageError(f"{found.problems} fault(s); see above")
 
 
-def node_status(config: "Config", now: datetime.datetime) -> NodeStatus:
+def node_status(config: "Config") -> NodeStatus:
     """Return the state of the node, also if its store cannot be opened or read."""
     from daemon.web.health.checks import report_once
     from daemon.web.health.totals import count_totals
@@ -99,12 +99,15 @@ def node_status(config: "Config", now: datetime.datetime) -> NodeStatus:
     from daemon.web.overview.faults import find_faults
     from storage.errors import StorageError
     from storage.store import Store
+    from storage.tables.clock import utc_now
 
     try:
         with Store.open(config.resolved_database_url, migrate=False) as store:
+            now = store.now()
             health = report_once(config, store, now)
             overview = collect_overview(config, store, health, count_totals(store, now), now)
     except StorageError as error:
+        now = utc_now()
         health = report_once(config, error, now)
         return NodeStatus(now, health, find_faults(config, health, (), (), 0, None), None)
     return NodeStatus(now, health, overview.faults, overview)

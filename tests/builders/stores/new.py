@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 
 
 def new_store(path: Path, *, clock: Callable[[], datetime] = utc_now) -> Store:

@@ -11,7 +11,8 @@ import pytest
 
 from daemon.cli import progress
 from storage.files.folder_spool import FolderSpool
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from storage.upkeep.backup import back_up, check_backup
 from tests.tools.waiting import wait_until
 

@@ -25,9 +25,7 @@ def test_jobs_queued_again_ring_the_bells(tmp_path: Path) -> None:
     rings: list[str] = []
     with Store.open(config.resolved_database_url, clock=clock, migrate=True) as store:
         presence = Presence(config, store.nodes)
-        supervised = SupervisedStore(
-            store, time.monotonic, time.time, lambda: rings.append("ring"), presence
-        )
+        supervised = SupervisedStore(store, time.monotonic, lambda: rings.append("ring"), presence)
         store.jobs.enqueue(JobKind.ANALYSE, "1")
         store.jobs.enqueue(JobKind.ANALYSE, "2")
         supervised.release(RoleName.ANALYST, "unknown")

@@ -15,7 +15,8 @@ from daemon.worker.board import Board, RoleState, board_folder, roles_here
 from daemon.worker.role import RoleName, exit_reason
 from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.certificates import Authority
 from tests.builders.store_rows import claim
 from tests.servers.website import PEERS, Site, fill, site_alone, status_of, supervised

@@ -12,7 +12,8 @@ from cxr_model.finding_text import NOT_CALIBRATED
 from daemon.worker.logs.redaction import redact
 from dicom_io.peer.tls import examine
 from storage.records import JobKind
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.certificates import Authority
 from tests.builders.store_rows import STUDY, analysis, claim, new_instance, receive
 from tests.servers.website import PEER_WORDS, Site, cells, fill, running_site

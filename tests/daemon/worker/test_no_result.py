@@ -18,7 +18,7 @@ from daemon.preflight.model import check_model
 from daemon.web.health.checks import Health, Level, Part
 from storage.files.folder_spool import FolderSpool
 from storage.records import InstanceState, JobKind, JobState, StudyStatus
-from storage.store import utc_now
+from storage.tables.clock import utc_now
 from tests.builders.bench import Bench
 from tests.builders.images.films import film
 from tests.builders.made_models import build_failing_bundle

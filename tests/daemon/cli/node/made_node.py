@@ -7,7 +7,8 @@ from pathlib import Path
 from cxr_model.finding_text import NOT_CALIBRATED
 from storage.files.folder_spool import FolderSpool
 from storage.records import AnalysisRecord, Delivery, JobKind, StudyStatus
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.store_rows import analysis, claim, made_object, new_instance
 from tests.tools.ports import HOST, free_port
 

@@ -16,7 +16,8 @@ from daemon.web.administration.setting_rows import SettingRow, setting_sections
 from daemon.web.health.checks import Health
 from dicom_io.peer.tls import examine
 from storage.files.folder_spool import FolderSpool
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.certificates import Authority
 from tests.servers.website import Site
 from tests.tools.ports import HOST

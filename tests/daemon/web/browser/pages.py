@@ -19,7 +19,8 @@ from daemon.web.overview.totals import KeptTotals
 from daemon.web.site import Site
 from storage.files.folder_spool import FolderSpool
 from storage.records import JobState
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.daemon.web.browser.conftest import BusyNode
 
 _VARIABLE = re.compile(r"{(\w+)(?::\w+)?}")

@@ -7,7 +7,8 @@ from prometheus_client import Metric
 
 from storage.audit.records import AuditKind
 from storage.records import JobKind
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.certificates import Authority
 from tests.builders.store_rows import analyse, claim, new_instance, receive
 from tests.daemon.web.metrics.exposed import (

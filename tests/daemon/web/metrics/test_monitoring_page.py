@@ -6,7 +6,8 @@ from pathlib import Path
 from prometheus_client import Metric
 
 from storage.records import JobKind
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.certificates import Authority
 from tests.builders.store_rows import analyse, receive
 from tests.daemon.web.metrics.exposed import deliver, exposed_node, node_config, report

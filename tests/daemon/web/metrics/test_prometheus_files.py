@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.certificates import Authority
 from tests.daemon.web.metrics.exposed import exposed_node, node_config
 from tests.daemon.web.metrics.test_monitoring_page import documented

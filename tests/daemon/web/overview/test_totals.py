@@ -9,7 +9,8 @@ from daemon.web.overview import totals
 from daemon.web.overview.totals import FRESH_SECONDS, KEEP_SECONDS, KeptTotals
 from storage.records import JobKind, JobState
 from storage.status import JobGroup
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.store_rows import claim
 from tests.tools.waiting import wait_until
 

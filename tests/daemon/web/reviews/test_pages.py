@@ -6,7 +6,8 @@ from urllib.parse import urlencode
 import pytest
 
 from storage.records import Verdict
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.store_rows import STUDY, STUDY_KEY, analyse, receive
 from tests.servers.website import Answer, Site
 

@@ -18,7 +18,8 @@ from daemon.statistics.drift_watch import DriftWatch
 from daemon.statistics.vocabulary import Vocabulary
 from daemon.web.access.roles import Role
 from storage.records import JobKind
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.store_rows import claim, new_instance
 from tests.builders.stores.new import new_store
 from tests.daemon.statistics.films import days_of, result

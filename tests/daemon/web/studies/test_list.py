@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from storage.records import JobKind
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.store_rows import analyse, claim, new_instance
 from tests.servers.website import Site, cells, running_site
 from tests.tools.ports import free_port

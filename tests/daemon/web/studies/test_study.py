@@ -23,7 +23,8 @@ from storage.records import (
 )
 from storage.reviews import FILM, NewReview
 from storage.search.study_records import TimelineEvent, TimelineKind
-from storage.store import Store, utc_now
+from storage.store import Store
+from storage.tables.clock import utc_now
 from tests.builders.objects import two_image_content
 from tests.builders.store_rows import analysis, claim, new_instance
 from tests.servers.website import Site
