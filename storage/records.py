@@ -266,7 +266,7 @@ class Instance:
     not record them, `source` is '', and the patient's issuer, name, birth date, sex and view are
     None.
     `rejected_by` is the code of a rejection; an operator dropped the instance from its study at
-    `set_aside_at`. `priority` is that of its jobs: 1 is STAT.
+    `set_aside_at`. `priority` is that with which it was sent.
     """
 
     id: int

@@ -168,15 +168,30 @@ def enqueue_commitment(
         .join(deliveries, deliveries.c.sop_instance_uid == objects.c.sop_instance_uid)
         .where(deliveries.c.job_id == delivery.id)
     ).one()
-    _touch_commit_job(connection, study, destination, now, not_before=not_before)
+    _touch_commit_job(
+        connection, study, destination, now, not_before=not_before, priority=delivery.priority
+    )
     summarise_unparked(connection, study)
 
 
 def _touch_commit_job(
-    connection: Connection, study: str, destination: str, now: datetime, *, not_before: datetime
+    connection: Connection,
+    study: str,
+    destination: str,
+    now: datetime,
+    *,
+    not_before: datetime,
+    priority: int | None = None,
 ) -> None:
-    subject = f"{study}@{destination}"
-    enqueue(connection, JobKind.COMMIT, subject, now=now, not_before=not_before, lane=destination)
+    enqueue(
+        connection,
+        JobKind.COMMIT,
+        f"{study}@{destination}",
+        now=now,
+        not_before=not_before,
+        lane=destination,
+        priority=priority,
+    )
 
 
 def _deliver_again(

@@ -17,12 +17,14 @@ from storage.errors import StorageError
 from storage.images.doubt import is_like_another, is_same_film
 from storage.images.holds import review
 from storage.images.rejections import rejected_before
+from storage.queue.priority import raise_study
 from storage.queue.transitions import enqueue, lock_source, lock_studies, reopen
 from storage.records import (
     InstanceState,
     JobKind,
     JobState,
     NewInstance,
+    Priority,
     Receipt,
     ReceiptOutcome,
     StudyKey,
@@ -116,18 +118,33 @@ def _record(
     subject = str(receipt.instance_id)
     is_queued = True
     if known is None or known.reason in reception.retried or _awaits_first_analysis(known):
-        enqueue(connection, JobKind.ANALYSE, subject, now=now, not_before=now)
+        enqueue(
+            connection,
+            JobKind.ANALYSE,
+            subject,
+            now=now,
+            not_before=now,
+            priority=instance.priority,
+        )
     else:
         ended = (JobState.PARKED,)
         is_queued = reopen(connection, JobKind.ANALYSE, subject, now=now, ended=ended)
-    is_new = receipt.outcome is ReceiptOutcome.NEW
-    is_held = False
+    priority: int = instance.priority
     if receipt.outcome is not ReceiptOutcome.DUPLICATE:
         due = now + reception.quiet_time
-        enqueue(connection, JobKind.REPORT, study.subject, now=now, not_before=due)
-        if not (is_new and is_like_another(connection, study, receipt.instance_id)):
-            holds = [review(connection, key, changes.entries, now) for key in (study, *left)]
-            is_held = any(hold is not None for hold in holds)
+        priority = enqueue(
+            connection, JobKind.REPORT, study.subject, now=now, not_before=due, priority=priority
+        )
+    if priority == Priority.STAT:
+        # The report of the study waits for all its films.
+        raise_study(connection, study)
+    is_new = receipt.outcome is ReceiptOutcome.NEW
+    is_held = False
+    if receipt.outcome is not ReceiptOutcome.DUPLICATE and not (
+        is_new and is_like_another(connection, study, receipt.instance_id)
+    ):
+        holds = [review(connection, key, changes.entries, now) for key in (study, *left)]
+        is_held = any(hold is not None for hold in holds)
     if is_new and not is_held:
         changes.films.append(NewFilm(receipt.instance_id, instance))
     elif is_queued or receipt.outcome is not ReceiptOutcome.DUPLICATE:
@@ -201,6 +218,8 @@ def _receive_again(
     values: dict[str, Any] = {"received_again_at": now}
     if is_purged:
         values |= {"spool_path": instance.spool_path, "purged_at": None}
+    if instance.priority is Priority.STAT and known.state is InstanceState.RECEIVED:
+        values["priority"] = int(instance.priority)
     updated = connection.execute(
         update(instances)
         .where(
@@ -267,6 +286,7 @@ def _insert_new(dialect: str) -> Executable:
 
 
 def _audit_entry(instance: NewInstance, receipt: Receipt, host: str) -> AuditEntry:
+    stat = ", STAT" if instance.priority is Priority.STAT else ""
     return AuditEntry(
         AuditKind.INSTANCE_RECEIVED,
         actor=instance.calling_ae_title,
@@ -277,5 +297,5 @@ def _audit_entry(instance: NewInstance, receipt: Receipt, host: str) -> AuditEnt
             instance=instance.sop_instance_uid,
             sop_class=instance.sop_class_uid,
         ),
-        detail=f"{receipt.outcome}, revision {receipt.revision}, sha256 {instance.sha256}",
+        detail=f"{receipt.outcome}, revision {receipt.revision}, sha256 {instance.sha256}{stat}",
     )

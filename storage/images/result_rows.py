@@ -16,6 +16,7 @@ from storage.audit.trail import append
 from storage.errors import UnknownRecordError
 from storage.images.holds import settle_standing
 from storage.images.lookup import is_analysed_further
+from storage.queue.priority import present_priority
 from storage.queue.transitions import advance, enqueue_once, lock_study, reopen, settle
 from storage.records import (
     Delivery,
@@ -49,8 +50,9 @@ def record_result(
 ) -> None:
     """Record the result of a report job; see `Results.record_report`."""
     record_objects(connection, objects, now)
+    priority = present_priority(connection, job) if deliveries else 0
     for delivery in deliveries:
-        queue_delivery(connection, delivery, now)
+        queue_delivery(connection, delivery, now, priority)
     row = {
         **asdict(key),
         "status": status,
@@ -242,7 +244,9 @@ def _restore_reported(key: StudyKey, now: datetime) -> Update:
     )
 
 
-def queue_delivery(connection: Connection, delivery: Delivery, now: datetime) -> None:
+def queue_delivery(
+    connection: Connection, delivery: Delivery, now: datetime, priority: int = 0
+) -> None:
     """Queue a delivery, unless it was queued before."""
     job_id = enqueue_once(
         connection,
@@ -250,6 +254,7 @@ def queue_delivery(connection: Connection, delivery: Delivery, now: datetime) ->
         f"{delivery.sop_instance_uid}@{delivery.destination}",
         now=now,
         lane=delivery.destination,
+        priority=priority,
     )
     if job_id is not None:
         connection.execute(plain_insert(deliveries).values(**asdict(delivery), job_id=job_id))

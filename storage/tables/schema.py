@@ -128,7 +128,7 @@ instances = Table(
     Column("rejected_by", StorableText),
     # When an operator dropped it from its study.
     Column("set_aside_at", UtcDateTime),
-    # That of its jobs: 1 is STAT, 0 is ordinary.
+    # As it was sent: 1 is STAT, 0 is ordinary.
     Column("priority", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("source", "sop_instance_uid", "revision"),
     UniqueConstraint("source", "sop_instance_uid", "sha256"),
