@@ -6,8 +6,10 @@ import socket
 import threading
 from collections.abc import Callable
 
-from cxr_model.engine.processors import usable_cores
+from cxr_model.engine.choice import gpu_present
+from cxr_model.engine.processors import usable_cores, usable_memory
 from cxr_model.errors import ModelOutputError
+from cxr_model.predict.choices import Device
 from daemon.analyse.analyse_job import ImageAnalyser
 from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.pipeline import Pipeline
@@ -41,8 +43,10 @@ from storage.store import Store
 log = logging.getLogger("analyst")
 POLL_SECONDS = 2.0
 """The time between two looks at the queue if no bell rings."""
-MOST_WORKERS = 8
-"""The most images in work at once, unless the configuration gives a number."""
+FEW_WORKERS = 8
+"""So many images are in work at once on a host of any memory, if it has the cores."""
+WORKER_BYTES = 512 << 20
+"""Memory for each further image in work: its reader, its film and its objects."""
 STORE_ERROR_BACKOFF = Backoff(2.0, 2.0)
 """The wait after an error of the store: it is full or unavailable."""
 
@@ -171,12 +175,17 @@ class Analyst:
             log.error("job %d waits until its lease expires: %s", job.id, storage_error)
 
 
-def workers_of(config: AnalystConfig) -> int:
-    """Return the number of images in work at once.
+def workers_of(config: AnalystConfig, device: str = Device.AUTO) -> int:
+    """Return the number of images in work at once, which is also the most that this host claims.
 
-    One more than there are cores: while one image waits for the disk, the others compute.
+    One more than there are cores: while one image waits for the disk, the others compute. With a
+    GPU twice as many as there are cores, as images wait for it, too.
     """
-    return config.workers or min(MOST_WORKERS, usable_cores() + 1)
+    if config.workers:
+        return config.workers
+    cores = usable_cores()
+    wanted = 2 * cores if device != Device.CPU and gpu_present() else cores + 1
+    return max(1, min(wanted, max(FEW_WORKERS, usable_memory() // WORKER_BYTES)))
 
 
 def _working(
@@ -218,7 +227,7 @@ def run(context: RoleContext) -> None:
         analyst = Analyst(config, context.worker, spool, store, pipeline)
         work = {
             f"image {number}": _working(analyst, JobKind.ANALYSE, context.stop, images.waiter())
-            for number in range(1, workers_of(config.analyst) + 1)
+            for number in range(1, workers_of(config.analyst, config.model.device) + 1)
         }
         reporting = _working(analyst, JobKind.REPORT, context.stop, reports.waiter())
 

@@ -7,7 +7,6 @@ import pytest
 from cxr_model.engine import choice, installed
 from cxr_model.engine.choice import gpu_present, open_engine
 from cxr_model.engine.onnx_runtime import OnnxRuntimeEngine
-from cxr_model.engine.processors import usable_cores
 from cxr_model.engine.torch_engine import TorchEngine
 from cxr_model.errors import DeviceError, EngineError
 from cxr_model.predict.bundle import Bundle
@@ -103,7 +102,3 @@ def test_a_hidden_gpu_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert not gpu_present()
-
-
-def test_there_is_a_core() -> None:
-    assert usable_cores() >= 1
