@@ -9,6 +9,7 @@ from functools import partial
 
 from daemon.config.settings import Config
 from daemon.errors import ROOM_ERRORS
+from daemon.preflight.all_hosts import check_hosts
 from daemon.preflight.host import (
     check_certificates,
     check_disk,
@@ -44,6 +45,7 @@ def quick_checks(config: Config) -> Iterator[CheckResult]:
     for address in addresses_of(config, RoleName.WEB):
         yield _guarded("web", partial(check_web, config, address))
     yield from check_roles(config)
+    yield from check_hosts(config)
     if config.syslog.host is not None:
         yield _guarded("syslog", lambda: check_syslog(config.syslog))
     if config.syslog.shows_patients:

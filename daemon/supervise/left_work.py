@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
+from daemon.worker.role import RoleName
 from storage.records import JobKind, JobState
 from storage.status import JobGroup
 from storage.store import Store
@@ -13,6 +14,14 @@ _NAMES = {
     JobKind.COMMIT: "request(s) for commitment",
     JobKind.ANSWER: "answer(s) about commitment",
 }
+_ROLES = {
+    JobKind.ANALYSE: RoleName.ANALYST,
+    JobKind.REPORT: RoleName.ANALYST,
+    JobKind.DELIVER: RoleName.COURIER,
+    JobKind.COMMIT: RoleName.COURIER,
+    JobKind.ANSWER: RoleName.COURIER,
+}
+"""The role that does the jobs of a kind."""
 
 
 def films_in_work(store: Store, workers: Collection[str]) -> int:
@@ -22,15 +31,27 @@ def films_in_work(store: Store, workers: Collection[str]) -> int:
 
 
 def left_in_queue(store: Store) -> str:
-    """Return the unfinished work in words. Raises StorageError."""
+    """Return the unfinished work in words, once the rows of this host's roles are removed.
+
+    Work that another host goes on with is named apart. Raises StorageError.
+    """
     counts = store.status.job_counts((JobState.QUEUED, JobState.RUNNING, JobState.PARKED))
     waiting = {group: n for group, n in counts.items() if group.state is not JobState.PARKED}
     parked = sum(counts.values()) - sum(waiting.values())
-    words = [f"{n} {_NAMES[kind]}" for kind, n in _by_kind(waiting)]
-    left = f"left for the next start: {', '.join(words)}" if words else "nothing is left to do"
+    elsewhere = {one.node.role for one in store.nodes.list() if not one.is_silent}
+    words: dict[bool, list[str]] = {True: [], False: []}
+    for kind, n in _by_kind(waiting):
+        words[_ROLES[kind] in elsewhere].append(f"{n} {_NAMES[kind]}")
+    parts = []
+    if words[True]:
+        parts.append(f"other hosts go on with {', '.join(words[True])}")
+    if words[False]:
+        parts.append(f"left for the next start: {', '.join(words[False])}")
     if parked:
-        left += f"; {parked} job(s) are parked: cxrd jobs list --state parked"
-    return left
+        parts.append(f"{parked} job(s) are parked: cxrd jobs list --state parked")
+    if not waiting:
+        parts.insert(0, "nothing is left to do")
+    return "; ".join(parts)
 
 
 def _by_kind(counts: Mapping[JobGroup, int]) -> Iterable[tuple[JobKind, int]]:

@@ -107,7 +107,6 @@ class SupervisedStore:
             ring = functools.partial(ring_all, config)
             supervised = cls(store, monotonic, ring, presence)
             supervised._record_start(config, roles)
-            presence.begin()
             yield supervised
 
     def record(
@@ -121,6 +120,10 @@ class SupervisedStore:
             )
         except StorageError as error:
             log.error("%s is not in the audit trail: %s", kind, error)
+
+    def present(self, supervisor: str) -> None:
+        """Begin to show the roles to all hosts, under this name of their supervisor."""
+        self._presence.begin(supervisor)
 
     def announce(self, roles: Sequence[RoleStatus]) -> None:
         """Show the states of the roles to all hosts, if they changed or it is time."""

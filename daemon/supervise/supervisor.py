@@ -108,6 +108,7 @@ class Supervisor:
             opened = SupervisedStore.opened(self._config, roles, self._monotonic)
             folder = board_folder(self._config)
             with opened as store, Board(folder, self._monotonic) as board:
+                store.present(board.supervisor)
                 self._supervise(store, board, stop, on_ready)
         finally:
             self._stop_all()
@@ -128,7 +129,7 @@ class Supervisor:
             self._say_stopping(store)
         finally:
             self._manager.stopping(DRAIN_SECONDS + self._leave_seconds)
-            self._stop_all(lambda: self._publish_stop(board))
+            self._stop_all(lambda: self._publish_stop(store, board))
             for child in self._children:
                 if child.worker:
                     store.release(child.role, child.worker)
@@ -157,8 +158,10 @@ class Supervisor:
         store.announce(roles)
         self._manager.beat(roles)
 
-    def _publish_stop(self, board: Board) -> None:
-        board.publish([child.status(self._config) for child in self._children])
+    def _publish_stop(self, store: "SupervisedStore", board: Board) -> None:
+        roles = [child.status(self._config) for child in self._children]
+        board.publish(roles)
+        store.announce(roles)
         self._manager.show_life()
 
     def _start(self, child: Child) -> None:

@@ -17,6 +17,7 @@ from daemon.web.access.login import LoginPages, login_entries
 from daemon.web.actions.pages import action_entries
 from daemon.web.administration.audit import audit_entries
 from daemon.web.administration.configuration import configuration_entries
+from daemon.web.administration.hosts import host_entries
 from daemon.web.administration.jobs import job_entries
 from daemon.web.administration.model import model_entries
 from daemon.web.api.pages import api_entries
@@ -110,6 +111,7 @@ def all_entries(site: Site, authenticator: Authenticator, counter: FilmCounter) 
         *film_entries(site),
         *statistics_entries(site, counter),
         *model_entries(site),
+        *host_entries(site),
     ]
     return [*pages, *api_entries(site, pages)]
 

@@ -21,6 +21,7 @@ def add_filters(templates: "Environment") -> None:
     templates.filters.update(
         moment=moment,
         span=span,
+        seconds=lambda value: span(timedelta(seconds=value)),
         size=size,
         readable=readable,
         name=lambda value: str(person_name(value)),

@@ -111,6 +111,11 @@ class Board:
         self._failed = False
         self._lock = contextlib.ExitStack()
 
+    @property
+    def supervisor(self) -> str:
+        """The name of this supervisor among those that use the folder."""
+        return self._path.stem
+
     def __enter__(self) -> Self:
         make_folder(self._folder)
         try:
@@ -183,6 +188,15 @@ def roles_here(config: Config) -> tuple[RoleStatus, ...]:
             living += report.roles
     supervised = {status.role for status in living}
     return _one_each([*living, *(status for status in dead if status.role not in supervised)])
+
+
+def living_supervisors(config: Config) -> frozenset[str]:
+    """Return the names of the supervisors of this host that live."""
+    return frozenset(
+        report.path.stem
+        for report in _reports(board_folder(config))
+        if report.host == socket.gethostname() and report.is_alive
+    )
 
 
 def addresses_in_use(config: Config) -> frozenset[str]:

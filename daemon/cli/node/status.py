@@ -30,6 +30,16 @@ _PARTS = (
     Column("Restarts", right=True),
     Column("Detail", yields=0, least=24),
 )
+_HOSTS = (
+    Column("Host", yields=2, least=8),
+    Column("Role"),
+    Column("State"),
+    Column("Since (UTC)", yields=2),
+    Column("Seen", right=True),
+    Column("Version", yields=2),
+    Column("Settings", yields=1, least=10),
+    Column("Detail", yields=0, least=16),
+)
 _QUEUE = (Column("Work"), *(Column(title, right=True) for title in ("Queued", "Running", "Parked")))
 _QUEUE += (Column("Done", right=True), Column("Discarded", right=True), Column("Due for"))
 _PARKED = (
@@ -138,6 +148,7 @@ def _print(config: "Config", found: NodeStatus) -> None:
         if advice:
             print_paragraph(f"  {advice.strip()}", 2)
     _print_parts(found.health)
+    _print_hosts(found.health)
     if found.overview is not None:
         _print_work(found.overview)
         _print_figures(config, found.overview)
@@ -156,6 +167,30 @@ def _print_parts(health: "HealthReport") -> None:
         for part in part_rows(health)
     ]
     _section("Roles, ports and certificates of this host", _PARTS, rows)
+
+
+def _print_hosts(health: "HealthReport") -> None:
+    """Print the roles of all hosts, if another host than this one works or worked."""
+    from daemon.web.formats import span
+
+    rows = [
+        (
+            f"{role.host} (this host)" if role.is_here else role.host,
+            role.role,
+            role.state,
+            moment(role.since),
+            span(datetime.timedelta(seconds=role.seen_seconds)),
+            role.version,
+            "" if role.is_here else _agreement(role.differs),
+            role.detail,
+        )
+        for role in health.hosts.roles
+    ]
+    _section("Roles of all hosts", _HOSTS, rows if health.hosts.others else ())
+
+
+def _agreement(differs: Sequence[str]) -> str:
+    return f"differ: {', '.join(differs)}" if differs else "same"
 
 
 def _print_work(overview: "Overview") -> None:
@@ -273,6 +308,21 @@ def _document(found: NodeStatus) -> dict[str, object]:
                 "detail": part.detail,
             }
             for part in part_rows(found.health)
+        ],
+        "hosts": [
+            {
+                "host": role.host,
+                "role": role.role,
+                "state": role.state,
+                "since": role.since,
+                "seen_seconds": role.seen_seconds,
+                "version": role.version,
+                "schema": role.schema,
+                "differs": list(role.differs),
+                "here": role.is_here,
+                "detail": role.detail,
+            }
+            for role in found.health.hosts.roles
         ],
         "free_bytes": found.health.free_bytes,
         **dict(_of_store(found.overview)),

@@ -23,6 +23,8 @@ from daemon.config.tls import (
     own_credentials,
     remaining,
 )
+from daemon.hosts.agreement import section_digests
+from daemon.hosts.survey import NO_HOSTS, Survey, survey
 from daemon.worker.board import RoleState, RoleStatus, board_folder, roles_here
 from daemon.worker.listening import Address, addresses_of, is_taken
 from daemon.worker.logs.redaction import redact
@@ -89,6 +91,8 @@ class HealthReport:
     roles: tuple[RoleStatus, ...]
     certificates: Mapping[str, Certificate]
     free_bytes: int | None
+    hosts: Survey = NO_HOSTS
+    """All hosts of the store. They change no level: a check is about this host."""
 
     @property
     def level(self) -> Level:
@@ -134,6 +138,7 @@ class Health:
         self._store = store
         self._spool = spool
         self._certificates = OwnCertificates(config, monotonic)
+        self._digests = section_digests(config)
         self._date = clock
         self._now = monotonic
         self._lock = threading.Lock()
@@ -163,6 +168,7 @@ class Health:
             roles=roles,
             certificates=self._certificates.found,
             free_bytes=free_bytes,
+            hosts=_look_at_hosts(self._config, self._digests, self._store),
         )
 
 
@@ -174,15 +180,19 @@ def report_once(config: Config, store: Store | StorageError, now: datetime) -> H
     roles = roles_here(config)
     certificates = OwnCertificates(config, time.monotonic)
     free_bytes, spool = _look_at_spool(config)
+    hosts = NO_HOSTS
     if isinstance(store, Store):
         of_store, destinations = _check_store(store), tuple(_check_destinations(config, store))
+        hosts = _look_at_hosts(config, section_digests(config), store)
     else:
         of_store, destinations = Check(Part.STORE, "", Level.FAILING, str(store)), ()
+    # A host without a role may look at a node that works on other hosts.
+    is_elsewhere = not roles and any(role.works for host in hosts.others for role in host.roles)
     return HealthReport(
         checks=(
             of_store,
             spool,
-            *_check_roles(config, roles),
+            *(() if is_elsewhere else _check_roles(config, roles)),
             *_check_ports(config, roles),
             *certificates.checks(roles, now),
             *destinations,
@@ -190,7 +200,15 @@ def report_once(config: Config, store: Store | StorageError, now: datetime) -> H
         roles=roles,
         certificates=certificates.found,
         free_bytes=free_bytes,
+        hosts=hosts,
     )
+
+
+def _look_at_hosts(config: Config, digests: Mapping[str, str], store: Store) -> Survey:
+    try:
+        return survey(config, digests, store)
+    except StorageError:
+        return NO_HOSTS  # The check of the store says so.
 
 
 def _check_store(store: Store) -> Check:

@@ -37,6 +37,10 @@ class _Pages:
             answer["checks"] = _results(report.checks)
             for level in (Level.FAILING, Level.DEGRADED):
                 answer[level] = [check.name for check in report.at(level)]
+            answer["hosts"] = [
+                {"host": role.host, "role": role.role, "state": role.state}
+                for role in report.hosts.roles
+            ]
         return JSONResponse(answer, status_code=503 if report.level is Level.FAILING else 200)
 
     def readiness(self, request: Request) -> Response:

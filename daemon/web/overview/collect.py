@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from cxr_model.finding_text import NOT_CALIBRATED
 from daemon.config.settings import Config
+from daemon.hosts.survey import Host
 from daemon.web.health.checks import HealthReport, Level
 from daemon.web.health.totals import Totals, job_groups
 from daemon.web.overview.faults import Fault, find_faults, usual_wait
@@ -50,6 +51,7 @@ class Overview:
     free_bytes: int | None
     faults: tuple[Fault, ...]
     parts: tuple[PartRow, ...]
+    hosts: tuple[Host, ...]
     queue: tuple[QueueRow, ...]
     doubtful: tuple[DoubtfulStudy, ...]
     doubtful_count: int
@@ -98,6 +100,7 @@ def collect_overview(
         free_bytes=health.free_bytes,
         faults=faults,
         parts=part_rows(health),
+        hosts=health.hosts.hosts,
         queue=queue,
         doubtful=tuple(doubtful_row(study) for study in store.studies.held(SHOWN_STUDIES)),
         doubtful_count=held,

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daemon.config.settings import Config
+from daemon.hosts.survey import SILENT, Host, Survey
 from daemon.web.health.checks import Check, HealthReport, Level, Part
 from daemon.web.overview.rows import DestinationRow, QueueRow
 from daemon.web.overview.work import nearest_rank
+from daemon.worker.board import RoleState
+from daemon.worker.role import RoleName
 from storage.records import JobKind
 from storage.store import Store
 
@@ -39,6 +42,12 @@ _ADVICE = {
     ),
 }
 
+_WITHOUT = {
+    RoleName.LISTENER: "no film is received",
+    RoleName.ANALYST: "films wait for their analysis",
+    RoleName.COURIER: "results wait for their delivery",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -65,12 +74,14 @@ def find_faults(
     """Return the faults, the worst first."""
     found = [
         *(_of_check(check) for check in health.at(Level.FAILING)),
+        *_of_missing_roles(health.hosts),
         *_of_held_studies(held),
         *_of_late_work(queue, usual_wait),
         *_of_parked_jobs(queue),
         *_of_destinations(config, destinations),
         *(_of_check(c) for c in health.at(Level.DEGRADED) if c.part is not Part.DESTINATION),
         *_of_disk(config, health),
+        *(fault for host in health.hosts.others for fault in _of_host(host)),
     ]
     for level in (Level.STARTING, Level.STOPPING):
         names = ", ".join(check.name for check in health.at(level))
@@ -96,6 +107,49 @@ def _of_check(check: Check) -> Fault:
     name = check.name[:1].upper() + check.name[1:]
     advice = _ADVICE.get(check.part, "") if check.subject or check.part is not Part.ROLE else ""
     return Fault(check.level, f"{name}: {check.detail}", advice.format(check.subject))
+
+
+def _of_missing_roles(hosts: Survey) -> Iterator[Fault]:
+    for role in hosts.missing:
+        yield Fault(
+            Level.FAILING,
+            f"No {role} works on any host: {_WITHOUT[role]}.",
+            f"Start `cxrd serve` on a host, with the role {role} among its roles.",
+            "hosts",
+            "all hosts",
+        )
+
+
+def _of_host(host: Host) -> Iterator[Fault]:
+    """Yield the faults of another host."""
+    if silent := host.in_state(SILENT):
+        names = ", ".join(role.role for role in silent)
+        seen = max(role.seen_at for role in silent)
+        yield Fault(
+            Level.DEGRADED,
+            f"Host {host.name} is silent: {names}, last seen at {seen:%Y-%m-%d %H:%M:%S} UTC.",
+            "It was killed, suspended or cut off from the store; other hosts take over its jobs. "
+            "Start `cxrd serve` there. A host that is gone for good is forgotten after a day.",
+            "hosts",
+            "all hosts",
+        )
+    for role in host.in_state(RoleState.DOWN):
+        yield Fault(
+            Level.DEGRADED,
+            f"Host {host.name}: the {role.role} is down: {role.detail}",
+            "Its supervisor starts it again by itself; the log of `cxrd serve` there says more.",
+            "hosts",
+            "all hosts",
+        )
+    if host.differs and not host.is_silent:
+        yield Fault(
+            Level.DEGRADED,
+            f"Host {host.name} has other settings than this host in: {', '.join(host.differs)}.",
+            "The result of a film then depends on the host that has it. Give all hosts the same "
+            "settings in these sections, and restart them.",
+            "hosts",
+            "all hosts",
+        )
 
 
 def _of_held_studies(held: int) -> Iterator[Fault]:

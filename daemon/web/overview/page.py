@@ -111,6 +111,7 @@ class _Pages:
 
 
 def _digest(health: HealthReport) -> str:
-    """Return a short name for the levels of all checks."""
-    levels = "\n".join(f"{check.name}: {check.level}" for check in health.checks)
-    return hashlib.sha256(levels.encode()).hexdigest()[:16]
+    """Return a short name for the levels of all checks and the states of all hosts."""
+    levels = [f"{check.name}: {check.level}" for check in health.checks]
+    levels += [f"{role.host} {role.role}: {role.state}" for role in health.hosts.roles]
+    return hashlib.sha256("\n".join(levels).encode()).hexdigest()[:16]

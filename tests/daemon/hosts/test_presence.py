@@ -8,7 +8,7 @@ import pytest
 from daemon.config.settings import Config
 from daemon.hosts.presence import Presence
 from daemon.version import own_version
-from daemon.worker.board import RoleState, RoleStatus
+from daemon.worker.board import Board, RoleState, RoleStatus, board_folder
 from daemon.worker.role import RoleName
 from storage.errors import StoreUnavailableError
 from tests.builders.stores.new import new_store
@@ -23,7 +23,7 @@ def test_rows_are_written_at_a_change_and_in_time(tmp_path: Path) -> None:
     clock = Clock()
     with new_store(tmp_path / "store.db", clock=clock) as store:
         presence = Presence(Config(data_dir=tmp_path), store.nodes, clock.seconds)
-        presence.begin()
+        presence.begin("north-1")
         presence.renew([UP])
         (first,) = store.nodes.list()
         clock.advance(store.nodes.renew_seconds - 1)
@@ -43,11 +43,20 @@ def test_rows_are_written_at_a_change_and_in_time(tmp_path: Path) -> None:
         assert store.nodes.list() == ()
 
 
-def test_a_restart_with_the_same_folder_has_the_same_row(tmp_path: Path) -> None:
-    with new_store(tmp_path / "store.db") as store:
-        for folder in ("one", "one", "two"):
-            Presence(Config(data_dir=tmp_path / folder), store.nodes).renew([UP])
-        assert len(store.nodes.list()) == 2
+def test_a_start_removes_the_rows_of_dead_supervisors_of_its_folder_only(tmp_path: Path) -> None:
+    config, other = (Config(data_dir=tmp_path / name) for name in ("one", "two"))
+    with new_store(tmp_path / "store.db") as store, Board(board_folder(config)) as living:
+        living.publish([UP])
+        for folder, name in ((config, "killed"), (config, living.supervisor), (other, "there")):
+            presence = Presence(folder, store.nodes)
+            presence.begin(name)
+            presence.renew([UP])
+        assert len(store.nodes.list()) == 3 - 1
+
+        Presence(config, store.nodes).begin("next")
+
+        names = [one.node.name.rpartition(":")[2] for one in store.nodes.list()]
+        assert sorted(names) == sorted([living.supervisor, "there"])
 
 
 def test_a_store_that_does_not_answer_is_logged_once(

@@ -15,6 +15,7 @@ from daemon.config.web import WebConfig
 from daemon.supervise.left_work import films_in_work, left_in_queue
 from daemon.supervise.supervisor import Supervisor
 from daemon.worker.role import RoleName
+from storage.hosts.nodes import NodeRole
 from storage.records import JobKind
 from tests.builders.stores.new import new_store
 from tests.servers.watching import children_of
@@ -82,6 +83,15 @@ def test_what_is_left_is_said_by_kind(tmp_path: Path) -> None:
             "left for the next start: 2 film(s) to analyse, 1 object(s) to deliver;"
             " 1 job(s) are parked: cxrd jobs list --state parked"
         )
+        elsewhere = NodeRole("n", "north", "analyst", "1", "0008", "{}", "up")
+        store.nodes.renew([elsewhere])
+        assert left_in_queue(store) == (
+            "other hosts go on with 2 film(s) to analyse;"
+            " left for the next start: 1 object(s) to deliver;"
+            " 1 job(s) are parked: cxrd jobs list --state parked"
+        )
+        clock.advance(61)
+        assert left_in_queue(store).startswith("left for the next start: 2 film(s) to analyse")
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from daemon.web.health.checks import HealthReport, Level, Part
 from daemon.web.health.metrics.counted_trail import CountedTrail
 from daemon.web.health.metrics.drift import drift_families
 from daemon.web.health.metrics.events import EventMetrics
+from daemon.web.health.metrics.hosts import host_families
 from daemon.web.health.metrics.node import NodeMetrics
 from daemon.web.health.metrics.queue import QueueMetrics
 from daemon.web.health.metrics.tally import Tally
@@ -40,6 +41,7 @@ class Metrics:
         """
         families = [*self._node.families(report), *drift_families(self._counter.count)]
         if all(check.level is Level.OK for check in report.of(Part.STORE)):
+            families += host_families(report.hosts)
             families += self._queue.families()
 
             def keep(tally: Tally) -> None:

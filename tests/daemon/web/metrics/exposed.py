@@ -19,6 +19,7 @@ from daemon.web.health.metrics.render import Metrics
 from daemon.worker.board import ModelInUse, publish_model
 from daemon.worker.role import RoleName
 from storage.files.folder_spool import FolderSpool
+from storage.hosts.nodes import NodeRole
 from storage.records import Delivery, JobKind, StudyStatus
 from storage.store import Store
 from tests.builders.certificates import Authority
@@ -93,6 +94,7 @@ def exposed_node(config: Config, store: Store, clock: Callable[[], datetime]) ->
     model = ModelInUse("node", "starter", "1", "ab" * 32, "onnx on cpu", None, clock())
     with supervised(config, status_of(config, RoleName.LISTENER)):
         publish_model(config, model)
+        store.nodes.renew([NodeRole("north", "north", "analyst", "1", "0008", "{}", "up")])
         exposed = Exposed(config, store, clock)
         exposed.counter.refresh()
         yield exposed

@@ -1,0 +1,54 @@
+"""Checks of the other hosts of the store, by what they told it."""
+
+from collections.abc import Iterator
+
+from daemon.config.files.permissions import sqlite_file
+from daemon.config.settings import Config
+from daemon.hosts.agreement import section_digests
+from daemon.hosts.survey import SILENT, Host, Survey, survey
+from daemon.preflight.result import CheckResult
+from daemon.worker.board import RoleState
+from storage.errors import StorageError
+from storage.store import Store
+
+
+def check_hosts(config: Config) -> Iterator[CheckResult]:
+    """Yield a line for each other host, and one for each needed role that works on no host."""
+    path = sqlite_file(config)
+    if path is not None and not path.exists():
+        return
+    try:
+        with Store.open(config.resolved_database_url, migrate=False) as store:
+            found = survey(config, section_digests(config), store)
+    except StorageError:
+        return  # The check of the store says so.
+    yield from results(found)
+
+
+def results(found: Survey) -> Iterator[CheckResult]:
+    """Yield the lines of a survey."""
+    for host in found.others:
+        yield _check_host(host)
+    for role in found.missing:
+        detail = f"no {role} works on any host: start `cxrd serve` with the role on one"
+        yield CheckResult("hosts", False, detail)
+    if len(found.versions) > 1:
+        versions = ", ".join(found.versions)
+        detail = f"they have different versions ({versions}): complete the upgrade of all hosts"
+        yield CheckResult("hosts", True, detail, warning=True)
+
+
+def _check_host(host: Host) -> CheckResult:
+    roles = ", ".join(f"{role.role} {role.state}" for role in host.roles)
+    detail = f"{roles}, version {', '.join(host.versions)}"
+    name = f"host {host.name}"
+    if host.in_state(SILENT):
+        seen = f"{host.seen_at:%Y-%m-%d %H:%M:%S} UTC"
+        detail += f", last seen at {seen}: start `cxrd serve` there, if it is not gone for good"
+        return CheckResult(name, True, detail, warning=True)
+    if down := host.in_state(RoleState.DOWN):
+        return CheckResult(name, True, f"{detail}, a role is down: {down[0].detail}", warning=True)
+    if host.differs:
+        detail += f", other settings than here in {', '.join(host.differs)}: give both the same"
+        return CheckResult(name, True, detail, warning=True)
+    return CheckResult(name, True, f"{detail}, the same settings as here")
