@@ -196,7 +196,7 @@ def run(context: RoleContext) -> None:
                 )
                 _start(node, context.stop)
                 nodes.append(node)
-            sweep = functools.partial(sweep_orphans, spool, store, config.maintenance_lock)
+            sweep = functools.partial(sweep_orphans, spool, store)
             for name, target in (("commitment", responder.run), ("sweep", sweep)):
                 arguments = (context.stop,)
                 threading.Thread(target=target, args=arguments, name=name, daemon=True).start()

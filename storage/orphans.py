@@ -13,15 +13,12 @@ spool with a row.
 No file is deleted during a backup, which may still copy it.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 from storage.errors import IntegrityError, SpoolError, StorageError
-from storage.files.lock import try_lock
 from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, Spool
+from storage.hosts.leases import LeaseName
 from storage.store import Store
 
 MAX_TRIES = 20
@@ -57,21 +54,18 @@ class Swept:
 class Sweep:
     """Sweeps of a spool that other processes use meanwhile. Memory use is constant.
 
-    `lock` is the lock of backups. `pause` is called between batches with the seconds to wait; it
-    returns True to stop the sweep.
+    `pause` is called between batches with the seconds to wait; it returns True to stop the sweep.
     """
 
     def __init__(
         self,
         spool: Spool,
         store: Store,
-        lock: Path,
         pause: Callable[[float], bool],
         max_tries: int = MAX_TRIES,
     ) -> None:
         self._spool = spool
         self._store = store
-        self._lock = lock
         self._pause = pause
         self._max_tries = max_tries
 
@@ -101,27 +95,32 @@ class Sweep:
     def _clear(self, area: str, paths: Sequence[str], swept: Swept) -> None:
         """Lock the folder of the paths, then remove those that are still orphans."""
         for _ in range(self._max_tries):
-            with self._spool.exclusive(paths[0]) as is_held, self._backup_lock(area) as may_delete:
-                if is_held and may_delete:
-                    orphans = self._store.unreferenced(paths, wait_for_writers=True)
-                    self._remove(area, orphans, swept)
+            with self._spool.exclusive(paths[0]) as is_held:
+                if is_held and self._remove_orphans(area, paths, swept):
                     return
             if self._pause(_WAIT_SECONDS):
                 break
         swept.busy += len(paths)
 
-    def _backup_lock(self, area: str) -> AbstractContextManager[bool]:
-        """Lock out backups while objects are deleted. Received files are moved, not deleted."""
-        if area == RECEIVED:
-            return contextlib.nullcontext(enter_result=True)
-        return try_lock(self._lock)
+    def _remove_orphans(self, area: str, paths: Sequence[str], swept: Swept) -> bool:
+        """Remove those of the paths that are still orphans; return False during a backup.
 
-    def _remove(self, area: str, paths: Sequence[str], swept: Swept) -> None:
-        if area == OBJECTS:
-            self._spool.retire(paths)
-            swept.objects += len(paths)
-        elif paths:
-            swept.set_aside += self._spool.set_aside(paths)
+        Received files are moved, not deleted, also during a backup.
+        """
+        if area == RECEIVED:
+            orphans = self._store.unreferenced(paths, wait_for_writers=True)
+            if orphans:
+                swept.set_aside += self._spool.set_aside(orphans)
+            return True
+        with self._store.leases.try_hold(LeaseName.FILES) as lease:
+            if lease is None:
+                return False
+            orphans = self._store.unreferenced(paths, wait_for_writers=True)
+            # A backup that took over the lease later than this names none of the orphans.
+            lease.confirm()
+            self._spool.retire(orphans)
+            swept.objects += len(orphans)
+        return True
 
     def _delete_duplicates(self, paths: Sequence[str], swept: Swept) -> None:
         """Delete files of LOST_AND_FOUND whose bytes are also in a file with a row."""
@@ -137,9 +136,9 @@ class Sweep:
                 return
         files = self._store.kept_files_by_digest(set(digests.values()))
         kept = {file.sha256: file.spool_path for file in files}
-        with try_lock(self._lock) as may_delete:
+        with self._store.leases.try_hold(LeaseName.FILES) as lease:
             for path, sha256 in digests.items():
-                if may_delete and sha256 in kept and self._is_intact(kept[sha256], sha256):
+                if lease is not None and sha256 in kept and self._is_intact(kept[sha256], sha256):
                     self._spool.delete(path)
                     swept.duplicates += 1
                 else:

@@ -16,6 +16,7 @@ from storage.commitment.inquiries import Inquiries
 from storage.commitment.requests import Commitments
 from storage.errors import StorageError
 from storage.export.export import Export
+from storage.hosts.leases import Leases
 from storage.hosts.nodes import Nodes
 from storage.hosts.web_sessions import WebSessions
 from storage.hosts.web_tokens import WebTokens
@@ -66,6 +67,7 @@ class Store:
         activity: the work of the last hours, and the times to result.
         status: counts and recent images, without patients.
         film_days: films and findings by the day of their reception, for the statistics.
+        leases: work that one process of all hosts does at a time.
         nodes: the roles of all hosts.
         web_sessions: the open sessions of browsers.
         web_tokens: the main token of the pages.
@@ -92,7 +94,8 @@ class Store:
         self.audit_list = AuditList(database)
         self.audit_readers = AuditReaders(database, clock)
         self.audit_tail = AuditTail(database)
-        self.retention = Retention(database, clock)
+        self.leases = Leases(database, clock)
+        self.retention = Retention(database, clock, self.leases)
         self.integrity = Integrity(database)
         self.binding = Binding(database, clock)
         self.export = Export(database)

@@ -42,8 +42,8 @@ ROOMS = {
         "queue": "errors records tables audit summaries",
         "commitment": "errors records tables audit queue summaries",
         "images": "errors records finding_text tables audit queue commitment summaries",
-        "upkeep": "errors records files tables audit queue",
-        "hosts": "errors records tables audit",
+        "upkeep": "errors records files tables audit queue hosts",
+        "hosts": "errors records files tables audit",
         "search": "errors records tables status audit images reviews summaries",
         "reviews": "errors records tables audit images",
         "status": "records tables",
@@ -54,7 +54,7 @@ ROOMS = {
             "errors records tables audit queue commitment images upkeep hosts reviews search "
             "status activity summaries statistics export"
         ),
-        "orphans": "errors files store",
+        "orphans": "errors files hosts store",
         "migrations": "tables",
     },
     "dicom_io": {

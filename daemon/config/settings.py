@@ -358,11 +358,6 @@ class Config(BaseSettings):
         return self.spool_place
 
     @property
-    def maintenance_lock(self) -> Path:
-        """Lock of purge, sweep and backup: no spooled file is deleted during a backup."""
-        return self.data_dir / "maintenance.lock"
-
-    @property
     def senders(self) -> tuple[PeerConfig, ...]:
         """The peers that may send images to this node."""
         return tuple(peer for peer in self.peers if peer.sends)

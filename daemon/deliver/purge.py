@@ -1,7 +1,7 @@
 """Purges old studies, as `retention.days` says, and checks the files at the start of the courier.
 
 A thread of the courier. Several processes may purge at once: each study is one transaction, and a
-backup holds a lock that keeps all of them from removing a file meanwhile.
+backup holds a lease that keeps all of them from removing a file meanwhile.
 """
 
 import datetime
@@ -14,17 +14,17 @@ from daemon.worker.backoff import Backoff
 from daemon.worker.logs.redaction import error_text
 from daemon.worker.loop import Loop
 from daemon.worker.role import RoleContext
-from storage.files.lock import hold_lock
 from storage.files.spool import Spool
+from storage.hosts.leases import LeaseName
 from storage.store import Store
 from storage.upkeep.old_studies import OldStudy
-from storage.upkeep.retention import Purged
+from storage.upkeep.retention import WAIT_SECONDS, Purged
 
 log = logging.getLogger("housekeeping")
 
 PURGE_EVERY_SECONDS = 3600.0
-LOCK_SECONDS = 5.0
-"""A purge of another process holds the lock for less than this; a backup holds it longer."""
+CHECK_SPACING = datetime.timedelta(hours=1)
+"""A host that starts within this time of a check by another host does not repeat it."""
 
 MAX_FAULTS_LOGGED = 20
 
@@ -42,12 +42,18 @@ class PeriodicPurge:
     def run(self) -> None:
         """Check every file once. Then purge until told to stop, if `retention.days` is set."""
         try:
-            self._check_files()
+            self._check_in_turn()
         except Exception as error:  # noqa: BLE001 - a failed check must not prevent the purges
             log.error("the files are not checked: %s", error_text(error))
         if self._config.retention.days is not None:
             backoff = Backoff(PURGE_EVERY_SECONDS, PURGE_EVERY_SECONDS)
             Loop("purge", log, self._stop, backoff).run(self._purge)
+
+    def _check_in_turn(self) -> None:
+        """Check the files if no other host of this store does or did so just now."""
+        with self._store.leases.turn(LeaseName.CHECK, CHECK_SPACING) as is_mine:
+            if is_mine:
+                self._check_files()
 
     def _check_files(self) -> None:
         """Log the files that are missing or have another size; `cxrd verify` reads them, too."""
@@ -84,22 +90,16 @@ def purge(
     store: Store,
     spool: Spool,
     actor: str,
-    lock_seconds: float = LOCK_SECONDS,
+    wait_seconds: float = WAIT_SECONDS,
 ) -> Iterator[Purged]:
     """Purge study after study until none is old enough. `actor` goes to the audit trail.
 
     Raises UsageError if `retention.days` is not set, StoreUnavailableError if a backup is running,
     or another StorageError.
     """
-    purging = store.retention.purge(
-        spool, _purge_before(config, store), _committing_peers(config), actor
+    return store.retention.purge(
+        spool, _purge_before(config, store), _committing_peers(config), actor, wait_seconds
     )
-    while True:
-        with hold_lock(config.maintenance_lock, lock_seconds):
-            purged = next(purging, None)
-        if purged is None:
-            return
-        yield purged
 
 
 def old_studies(config: Config, store: Store) -> tuple[OldStudy, ...]:

@@ -1,12 +1,13 @@
 """Sweeps the files that killed processes left in the spool, at the listener's start, then daily."""
 
+import datetime
 import logging
 import threading
-from pathlib import Path
 
 from daemon.worker.backoff import Backoff
 from daemon.worker.loop import Loop
 from storage.files.spool import LOST_AND_FOUND, Spool
+from storage.hosts.leases import LeaseName
 from storage.orphans import Sweep, Swept
 from storage.store import Store
 
@@ -14,17 +15,25 @@ log = logging.getLogger("sweep")
 
 DAY_SECONDS = 24 * 3600.0
 RETRY_SECONDS = 3600.0
-"""The wait after a sweep that failed in a part of the spool."""
+"""The wait after a sweep that failed in a part of the spool, or while another host sweeps."""
+AT_START, DAILY = datetime.timedelta(hours=1), datetime.timedelta(hours=23)
+"""The least time since the last sweep of any host, at the start of a listener and later."""
 _PAUSE_SECONDS = 0.01
 """The wait between batches of files: the disk and the store serve the other roles first."""
 
 
-def sweep_orphans(spool: Spool, store: Store, lock: Path, stop: threading.Event) -> None:
-    """Sweep now and every day until told to stop. A running backup holds `lock`."""
-    sweep = Sweep(spool, store, lock, lambda seconds: stop.wait(seconds + _PAUSE_SECONDS))
+def sweep_orphans(spool: Spool, store: Store, stop: threading.Event) -> None:
+    """Sweep now and every day until told to stop. Of the hosts of one store, one sweeps."""
+    sweep = Sweep(spool, store, lambda seconds: stop.wait(seconds + _PAUSE_SECONDS))
+    spacing = AT_START
 
     def step() -> float:
-        swept = sweep.run()
+        nonlocal spacing
+        with store.leases.turn(LeaseName.SWEEP, spacing) as is_mine:
+            spacing = DAILY
+            if not is_mine:
+                return RETRY_SECONDS
+            swept = sweep.run()
         log_swept(swept)
         return RETRY_SECONDS if swept.failed_batches else DAY_SECONDS
 

@@ -38,6 +38,7 @@ from storage.files.durable import file_sha256, make_folder, storage_errors, sync
 from storage.files.lock import hold_lock
 from storage.files.marker import MARKER_NAME, Marker
 from storage.files.spool import Spool
+from storage.hosts.leases import CONFIRM_SECONDS, LeaseName, Leases
 from storage.tables.database import Database, open_database
 from storage.tables.schema import instances, objects
 from storage.tables.upgrade import require_current
@@ -87,7 +88,7 @@ def back_up(
     database_url: str,
     spool: Spool,
     into: Path,
-    lock: Path,
+    leases: Leases,
     now: datetime,
     *,
     wait_seconds: float = WAIT_SECONDS,
@@ -104,11 +105,13 @@ def back_up(
         require_current(database)
         make_folder(into)
         with (
-            hold_lock(lock, wait_seconds),
+            leases.hold(LeaseName.FILES, wait_seconds, renewed=True) as lease,
             hold_lock(into / _LOCK, wait_seconds),
             _complete_folder(target) as folder,
         ):
             summary = _fill(folder, database, spool, _latest(into), now, progress)
+            # Else files may have been removed since the rows were read: this is no whole backup.
+            lease.confirm(seconds=CONFIRM_SECONDS)
     return target, summary
 
 

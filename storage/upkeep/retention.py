@@ -8,7 +8,6 @@ the marked rows still name the files, and the next purge deletes them.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +27,7 @@ from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append
 from storage.errors import SpoolError
 from storage.files.spool import Spool
+from storage.hosts.leases import Lease, LeaseName, Leases
 from storage.queue.transitions import lock_study
 from storage.records import StudyKey
 from storage.tables.database import Database
@@ -40,6 +40,9 @@ from storage.upkeep.old_studies import (
     select_old_studies,
     work_is_open,
 )
+
+WAIT_SECONDS = 5.0
+"""A purge of another process holds its lease for less than this; a backup holds it longer."""
 
 _BATCH_PATHS = 1000
 """Paths in one statement: databases limit the number of parameters."""
@@ -58,9 +61,10 @@ class Purged:
 class Retention:
     """Lists and purges old studies. Several processes may do so at the same time."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime], leases: Leases) -> None:
         self._database = database
         self._now = clock
+        self._leases = leases
 
     def old_studies(self, before: datetime, committers: Collection[str]) -> tuple[OldStudy, ...]:
         """Return the studies older than `before`, also those that must stay, oldest first.
@@ -71,13 +75,18 @@ class Retention:
             return load_old_studies(connection, before, committers)
 
     def purge(
-        self, spool: Spool, before: datetime, committers: Collection[str], actor: str = ""
+        self,
+        spool: Spool,
+        before: datetime,
+        committers: Collection[str],
+        actor: str = "",
+        wait_seconds: float = WAIT_SECONDS,
     ) -> Iterator[Purged]:
         """Purge old studies one by one, after the files left by an interrupted purge.
 
         The caller may stop between two studies. `actor` is the worker or the user, for the audit
-        trail. Raises SpoolError at the end if a file could not be deleted: its study is left to the
-        next purge.
+        trail. Raises StoreUnavailableError if a backup still runs after `wait_seconds`, and
+        SpoolError at the end if a file could not be deleted: its study is left to the next purge.
         """
         with self._database.reading() as connection:
             unfinished = [
@@ -85,32 +94,44 @@ class Retention:
                 for row in connection.execute(_marked_studies())
             ]
             old = connection.execute(select_old_studies(before, committers)).all()
-        marked = (
-            StudyKey(row.source, row.study_instance_uid)
-            for row in old
-            if self._mark(row, before, committers, actor)
-        )
         errors = []
-        for study in chain(unfinished, marked):
-            try:
-                purged = self._remove(study, spool)
-            except SpoolError as error:
-                errors.append(error)
-                continue
+        work: list[StudyKey | Row[Any]] = [*unfinished, *old]
+        for row in work:
+            with self._leases.hold(LeaseName.FILES, wait_seconds) as lease:
+                if isinstance(row, StudyKey):
+                    study = row
+                elif self._mark(row, before, committers, actor, lease):
+                    study = StudyKey(row.source, row.study_instance_uid)
+                else:
+                    continue
+                try:
+                    purged = self._remove(study, spool)
+                except SpoolError as error:
+                    errors.append(error)
+                    continue
             if purged is not None:
                 yield purged
         if errors:
             raise SpoolError(f"files of {len(errors)} study(ies) are not removed: {errors[0]}")
 
     def _mark(
-        self, found: Row[Any], before: datetime, committers: Collection[str], actor: str
+        self,
+        found: Row[Any],
+        before: datetime,
+        committers: Collection[str],
+        actor: str,
+        lease: Lease,
     ) -> bool:
-        """Mark the rows of a study as purged and delete its heat maps; False if it must stay."""
+        """Mark the rows of a study as purged and delete its heat maps; False if it must stay.
+
+        A backup that took over the lease sees the marks: it copies none of these files.
+        """
         if hold_of(found) is not None:
             return False
         study = StudyKey(found.source, found.study_instance_uid)
         now = self._now()
         with self._database.writing() as connection:
+            lease.confirm(connection)
             lock_study(connection, study)
             row = connection.execute(select_old_studies(before, committers, study)).one_or_none()
             if row is None or hold_of(row) is not None:

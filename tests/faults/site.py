@@ -327,7 +327,7 @@ class FaultSite:
                 for destination in (self.plain, self.archive):
                     reports = destination.reports[study.study_instance_uid]
                     duplicates += len(reports) != 1
-            swept = Sweep(self.spool, store, self.daemon.data / "maintenance.lock", _wait).run()
+            swept = Sweep(self.spool, store, _wait).run()
             assert swept.busy == 0
             orphans = sum(
                 len(store.unreferenced(batch))

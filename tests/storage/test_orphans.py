@@ -14,8 +14,8 @@ import pytest
 from storage.errors import StoreUnavailableError
 from storage.files.durable import storage_errors
 from storage.files.folder_spool import FolderSpool
-from storage.files.lock import try_lock
 from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED, object_path, received_path
+from storage.hosts.leases import LeaseName
 from storage.orphans import Sweep, Swept
 from storage.records import JobKind
 from storage.store import Store
@@ -27,12 +27,8 @@ def no_pause(_seconds: float) -> bool:
     return False
 
 
-def lock_of(spool: FolderSpool) -> Path:
-    return spool.path("tmp").parent.with_name("maintenance.lock")
-
-
 def sweep(spool: FolderSpool, store: Store) -> Swept:
-    return Sweep(spool, store, lock_of(spool), no_pause).run()
+    return Sweep(spool, store, no_pause).run()
 
 
 def in_area(spool: FolderSpool, area: str) -> list[str]:
@@ -208,7 +204,7 @@ def test_a_sweep_stops_on_request(spool: FolderSpool, store: Store) -> None:
     for number in range(3):
         leave(spool, f"left-{number}")
 
-    assert Sweep(spool, store, lock_of(spool), lambda _: True).run().set_aside == 1
+    assert Sweep(spool, store, lambda _: True).run().set_aside == 1
 
 
 def test_a_file_deleted_by_its_writer_is_skipped(
@@ -274,8 +270,7 @@ def test_no_file_is_deleted_during_a_backup(spool: FolderSpool, store: Store) ->
     sweep(spool, store)
     spool.write(path, b"object")
     keep(spool, store, "again")
-    with try_lock(lock_of(spool)) as held:
-        assert held
-        during_backup = Sweep(spool, store, lock_of(spool), no_pause, max_tries=2).run()
+    with store.leases.hold(LeaseName.FILES, 0):
+        during_backup = Sweep(spool, store, no_pause, max_tries=2).run()
     assert during_backup == Swept(busy=1, waiting=1)
     assert sweep(spool, store) == Swept(objects=1, duplicates=1)

@@ -142,7 +142,7 @@ def _make_backup(into: Path, config: Path | None) -> None:
                     settings.resolved_database_url,
                     spool,
                     into,
-                    settings.maintenance_lock,
+                    store.leases,
                     datetime.datetime.now(datetime.UTC),
                     progress=progress,
                 )

@@ -91,14 +91,14 @@ def test_long_work_tells_how_far_it_is(node: Path) -> None:
         work(lambda done, total: found.append((done, total)))
         return found
 
+    into = node / "backups"
     with Store.open(url, migrate=False) as store:
         verified = told(
             lambda reached: list(store.integrity.faults(spool, read=True, progress=reached))
         )
-    lock = node / "data" / "lock"
-    backed_up = told(
-        lambda reached: back_up(url, spool, node / "backups", lock, utc_now(), progress=reached)
-    )
+        backed_up = told(
+            lambda reached: back_up(url, spool, into, store.leases, utc_now(), progress=reached)
+        )
     (backup,) = (node / "backups").glob("cxrd-*")
     checked = told(lambda reached: check_backup(backup, reached))
     for steps in (verified, backed_up, checked):

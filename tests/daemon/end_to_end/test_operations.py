@@ -15,8 +15,8 @@ from daemon.worker.role import RoleContext
 from storage.audit.records import AuditKind
 from storage.errors import StoreUnavailableError
 from storage.files.folder_spool import FolderSpool
-from storage.files.lock import try_lock
 from storage.files.marker import MARKER_NAME
+from storage.hosts.leases import LeaseName
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.images.films import film
@@ -181,12 +181,11 @@ def test_a_purge_does_not_run_under_a_backup(house: Path) -> None:
     config = load_config(house / "config.yaml")
     with (
         Store.open(config.resolved_database_url, migrate=False) as store,
-        try_lock(config.maintenance_lock) as mine,
+        store.leases.hold(LeaseName.FILES, 0),
     ):
-        assert mine
         with pytest.raises(StoreUnavailableError, match="another backup or purge"):
             next(
-                purge(config, store, FolderSpool(config.data_dir / "spool"), "me", lock_seconds=0.1)
+                purge(config, store, FolderSpool(config.data_dir / "spool"), "me", wait_seconds=0.1)
             )
         assert store.results.instance(1).purged_at is None
 

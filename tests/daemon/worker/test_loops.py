@@ -84,8 +84,7 @@ def periodic_purge(broken: Broken, spool: FolderSpool) -> Callable[[], None]:
 
 def orphan_sweep(broken: Broken, spool: FolderSpool) -> Callable[[], None]:
     spool.write(received_path("1.2", "3", "killed"), b"left")
-    lock = spool.path("tmp").parent.with_name("maintenance.lock")
-    return lambda: sweep_orphans(spool, cast(Store, broken), lock, broken.stop)
+    return lambda: sweep_orphans(spool, cast(Store, broken), broken.stop)
 
 
 def idle_responder(broken: Broken, spool: FolderSpool) -> Callable[[], None]:
@@ -150,7 +149,7 @@ def test_a_sweep_logs_the_files_set_aside_now_and_before(
             path = spool.write(received_path("1.2", name, "killed"), name.encode()).path
             if name != "three":
                 spool.set_aside([path])
-        sweep = Sweep(spool, store, tmp_path / "maintenance.lock", lambda _: stop.is_set())
+        sweep = Sweep(spool, store, lambda _: stop.is_set())
         log_swept(sweep.run())
     assert "1 received file(s)" in caplog.text
     assert "2 other file(s) wait in lost+found" in caplog.text
