@@ -221,7 +221,14 @@ def run(context: RoleContext) -> None:
     images = BellListener(Bell.of(config, BellName.ANALYST), context.stop)
     reports = BellListener(Bell.of(config, BellName.REPORT), context.stop)
     waits = WaitCounts(board_folder(config), RoleName.ANALYST)
-    with Store.open(config.resolved_database_url, migrate=False) as store, images, reports, waits:
+    with (
+        Store.open(
+            config.resolved_database_url, migrate=False, max_wait=config.priority.max_wait
+        ) as store,
+        images,
+        reports,
+        waits,
+    ):
         spool.expect(store.binding.spool_id())
         store.jobs.watch_claims(waits.add)
         analyst = Analyst(config, context.worker, spool, store, pipeline)

@@ -62,7 +62,13 @@ def run(context: RoleContext) -> None:
     spool = open_spool(config.spool_place)
     bell = BellListener(Bell.of(config, BellName.COURIER), context.stop)
     waits = WaitCounts(board_folder(config), RoleName.COURIER)
-    with Store.open(config.resolved_database_url, migrate=False) as store, bell, waits:
+    with (
+        Store.open(
+            config.resolved_database_url, migrate=False, max_wait=config.priority.max_wait
+        ) as store,
+        bell,
+        waits,
+    ):
         spool.expect(store.binding.spool_id())
         store.jobs.watch_claims(waits.add)
         work = [

@@ -32,6 +32,7 @@ from dicom_io.receive.events import AssociationOpened, RefusedObject, Rejection,
 from dicom_io.receive.limits import Limits
 from dicom_io.receive.node import Node
 from dicom_io.receive.server import Capacity
+from dicom_io.receive.store_request import ReceivedInstance
 from storage.files.places import open_spool
 from storage.records import Receipt, ReceiptOutcome
 from storage.store import Store
@@ -97,6 +98,7 @@ def open_node(
         on_refused=on_refused,
         commitment=commitment,
         max_associations=config.listener.max_associations,
+        further_ae_titles=config.priority.stat_ae_titles,
         require_called_ae_title=config.listener.check_called_ae_title,
         echo_to_any=config.listener.echo is EchoAnswer.ANY,
         limits=limits_of(config.listener),
@@ -145,6 +147,20 @@ def ringing(config: Config) -> Callable[[Receipt], None]:
     return ring
 
 
+def stat_of(config: Config) -> Callable[[ReceivedInstance], bool]:
+    """Return the function that says of a received instance that it is STAT."""
+
+    def is_stat(received: ReceivedInstance) -> bool:
+        return config.priority.is_stat(
+            config.peers,
+            received.calling_ae_title,
+            received.called_ae_title,
+            is_urgent=received.header.is_urgent,
+        )
+
+    return is_stat
+
+
 def _log_rejection(rejection: Rejection) -> None:
     if not rejection.calling_ae_title:
         log.warning(
@@ -173,11 +189,15 @@ def run(context: RoleContext) -> None:
     addresses = listener_addresses(config)
     min_free_bytes = config.spool.min_free_mb * 2**20
     spool = open_spool(config.spool_place, min_free_bytes)
-    with Store.open(config.resolved_database_url, migrate=False) as store:
+    with Store.open(
+        config.resolved_database_url, migrate=False, max_wait=config.priority.max_wait
+    ) as store:
         spool.expect(store.binding.spool_id())
         responder = CommitmentResponder(config, context.worker, spool, store)
         source_of = functools.partial(source_of_caller, config.peers)
-        reception = Reception(spool, store, config.study.quiet_seconds, source_of, ringing(config))
+        reception = Reception(
+            spool, store, config.study.quiet_seconds, source_of, ringing(config), stat_of(config)
+        )
         with ExitStack() as stack:
             audit = stack.enter_context(NetworkAudit(store.audit))
             limits = limits_of(config.listener)

@@ -29,6 +29,7 @@ from storage.audit.records import AuditKind, AuditRow
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "conformance.md").read_text(encoding="utf-8")
 NETWORK_SECTIONS = (
     "listener",
+    "priority",
     "courier",
     "commitment",
     "study",

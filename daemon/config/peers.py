@@ -1,5 +1,10 @@
-"""The section `peers`: the other DICOM nodes, what they may send and what they receive."""
+"""The section `peers`: the other DICOM nodes, what they may send and what they receive.
 
+The section `priority` says which of the films that they send are STAT.
+"""
+
+import datetime
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -69,6 +74,37 @@ def _checked_picture_rule(value: object) -> object:
     return value
 
 
+class PeerPriority(StrEnum):
+    """The priority of the films of a peer, whatever their header says."""
+
+    STAT = "stat"
+    ROUTINE = "routine"
+
+
+class PriorityConfig(Section):
+    """The films that are STAT, and the longest time that the others wait behind them."""
+
+    stat_ae_titles: tuple[AETitle, ...] = ()
+    from_header: bool = True
+    max_wait_minutes: float = Field(default=30.0, gt=0, le=10080)
+
+    @property
+    def max_wait(self) -> datetime.timedelta:
+        """The time for which an ordinary job is due at most before it goes before STAT."""
+        return datetime.timedelta(minutes=self.max_wait_minutes)
+
+    def is_stat(
+        self, peers: Iterable["PeerConfig"], calling: str, called: str, *, is_urgent: bool
+    ) -> bool:
+        """Return True if a film with this header is STAT, sent between these two AE titles."""
+        if called in self.stat_ae_titles:
+            return True
+        for peer in peers:
+            if peer.sends and peer.ae_title == calling and peer.priority is not None:
+                return peer.priority is PeerPriority.STAT
+        return is_urgent and self.from_header
+
+
 class RulesConfig(Section):
     """A peer's conditions for analysing a film, beyond those of the model (docs/gate.md)."""
 
@@ -101,6 +137,7 @@ class PeerConfig(Section):
     commitment: bool = False
     tls: bool = False
     certificate_sha256: tuple[Fingerprint, ...] = ()
+    priority: PeerPriority | None = None
     rules: RulesConfig = RulesConfig()
 
     @model_validator(mode="after")
@@ -109,6 +146,11 @@ class PeerConfig(Section):
             raise ValueError(f"peer {self.name} receives, so it needs both host and port")
         if not self.sends and not self.receives:
             raise ValueError(f"peer {self.name} neither sends nor receives: set one of the two")
+        if self.priority is not None and not self.sends:
+            raise ValueError(
+                f"peer {self.name} has a priority, but sends no films: set sends to true, or leave"
+                " priority out"
+            )
         if self.results_of is not None and not self.receives:
             raise ValueError(
                 f"peer {self.name} has results_of, but receives nothing: set receives,"

@@ -34,7 +34,7 @@ from daemon.config.fields import (
 from daemon.config.files.environment import ENVIRONMENT_PREFIX, check_environment, variable_of
 from daemon.config.files.yaml_file import explain, holds_secret, read_yaml
 from daemon.config.log import LogConfig
-from daemon.config.peers import PeerConfig, RulesConfig
+from daemon.config.peers import PeerConfig, PriorityConfig, RulesConfig
 from daemon.config.routing import Routing, check_senders
 from daemon.config.web import AccountConfig, TokenConfig, WebConfig
 from daemon.errors import ConfigError
@@ -227,6 +227,7 @@ class Config(BaseSettings):
     listener: ListenerConfig = ListenerConfig()
     tls: TlsConfig = TlsConfig()
     peers: tuple[PeerConfig, ...] = DEFAULT_PEERS
+    priority: PriorityConfig = PriorityConfig()
     study: StudyConfig = StudyConfig()
     model: ModelConfig = ModelConfig()
     analyst: AnalystConfig = AnalystConfig()
@@ -270,6 +271,20 @@ class Config(BaseSettings):
                     f"peers: {first.name!r} and {second.name!r} send as {first.ae_title}, "
                     "so their rules must be the same"
                 )
+            if first.ae_title == second.ae_title and first.priority != second.priority:
+                raise ValueError(
+                    f"peers: {first.name!r} and {second.name!r} send as {first.ae_title}, "
+                    "so their priority must be the same"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _titles_of_stat_are_further_ones(self) -> Self:
+        if self.listener.ae_title in self.priority.stat_ae_titles:
+            raise ValueError(
+                f"priority.stat_ae_titles names listener.ae_title, {self.listener.ae_title}: every"
+                " film would be STAT; name another title, to which senders of STAT films send"
+            )
         return self
 
     @model_validator(mode="after")

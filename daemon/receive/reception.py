@@ -9,7 +9,7 @@ from dicom_io.gate.reasons import BY_RULE, FAILURES
 from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from storage.errors import StorageError, StoreUnavailableError
 from storage.files.spool import Spool, StoredFile, received_path
-from storage.records import JobKind, NewInstance, Receipt, ReceiptOutcome
+from storage.records import JobKind, NewInstance, Priority, Receipt, ReceiptOutcome
 from storage.store import Store
 
 log = logging.getLogger("listener")
@@ -19,6 +19,10 @@ def _unknown_source(_ae_title: str, _host: str) -> str:
     return ""
 
 
+def _is_routine(_received: ReceivedInstance) -> bool:
+    return False
+
+
 def _unheard(_receipt: Receipt) -> None:
     pass
 
@@ -26,8 +30,8 @@ def _unheard(_receipt: Receipt) -> None:
 class Reception:
     """Stores received instances and queues their analysis.
 
-    `source_of` returns the source of a sender by its AE title and its address. `on_queued` is
-    called after the work on an instance is queued.
+    `source_of` returns the source of a sender by its AE title and its address, `is_stat` is True
+    for an instance that is STAT. `on_queued` is called after the work on an instance is queued.
     """
 
     def __init__(
@@ -37,12 +41,14 @@ class Reception:
         quiet_seconds: float,
         source_of: Callable[[str, str], str] = _unknown_source,
         on_queued: Callable[[Receipt], None] = _unheard,
+        is_stat: Callable[[ReceivedInstance], bool] = _is_routine,
     ) -> None:
         self._spool = spool
         self._store = store
         self._quiet_seconds = quiet_seconds
         self._source_of = source_of
         self._on_queued = on_queued
+        self._is_stat = is_stat
 
     def receive(self, received: ReceivedInstance) -> StoreStatus:
         """Store one instance durably and queue it. Return the status of the response (PS3.4 B.2.3).
@@ -80,7 +86,7 @@ class Reception:
         try:
             stored = self._spool.write(path, received.data)
             receipt = self._store.record_instance(
-                _new_instance(received, stored, source),
+                _new_instance(received, stored, source, self._priority(received)),
                 self._quiet_seconds,
                 received.calling_host,
                 FAILURES | BY_RULE,
@@ -91,6 +97,9 @@ class Reception:
             self._delete_unless_named(path)
             raise
         return receipt
+
+    def _priority(self, received: ReceivedInstance) -> Priority:
+        return Priority.STAT if self._is_stat(received) else Priority.ROUTINE
 
     def _settle_duplicate(
         self, received: ReceivedInstance, stored: StoredFile, source: str, instance_id: int
@@ -129,7 +138,9 @@ class Reception:
             log.error("a file without a row may stay in the spool until a sweep: %s", error)
 
 
-def _new_instance(received: ReceivedInstance, stored: StoredFile, source: str) -> NewInstance:
+def _new_instance(
+    received: ReceivedInstance, stored: StoredFile, source: str, priority: Priority
+) -> NewInstance:
     header = received.header
     return NewInstance(
         sop_instance_uid=header.sop_instance_uid,
@@ -151,4 +162,5 @@ def _new_instance(received: ReceivedInstance, stored: StoredFile, source: str) -
         patient_birth_date=header.patient_birth_date,
         patient_sex=header.patient_sex,
         view_position=header.view_position,
+        priority=priority,
     )

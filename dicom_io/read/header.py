@@ -74,6 +74,11 @@ _IDENTIFYING = tuple(
         "SeriesInstanceUID",
     )
 )
+_ORDER = tuple(
+    int(Tag(keyword)) for keyword in ("RequestAttributesSequence", "RequestedProcedurePriority")
+)
+_URGENT = frozenset({"STAT", "HIGH"})
+"""Values of Requested Procedure Priority (0040,1003) of an urgent order (PS3.3 C.4.11)."""
 _Value = TypeVar("_Value")
 
 
@@ -82,6 +87,7 @@ class Header:
     """The attributes that identify an instance and its patient; an absent one is an empty string.
 
     Texts are decoded by the object's character set. Dates are as in the object (YYYYMMDD).
+    `is_urgent` is True if the priority of its order is STAT or HIGH.
     """
 
     sop_class_uid: str
@@ -98,6 +104,7 @@ class Header:
     patient_birth_date: str = ""
     patient_sex: str = ""
     view_position: str = ""
+    is_urgent: bool = False
 
 
 def read_header(source: bytes | Path) -> Header:
@@ -132,7 +139,7 @@ def _read_identifying(data: bytes) -> Dataset:
         ds = parse_file(
             data,
             stop_when=stop_when,
-            only=_IDENTIFYING,
+            only=(*_IDENTIFYING, *_ORDER),
             max_reads=_IDENTIFYING_READS,
             max_inflated=max_inflated,
         )
@@ -141,7 +148,11 @@ def _read_identifying(data: bytes) -> Dataset:
 
     deflated = is_deflated(data)
     try:
-        ds = parse(_past_identification, _INFLATED_FIRST)
+        try:
+            ds = parse(_past_order, _INFLATED_FIRST)
+        except NotDicomError:
+            # Damage behind the identification is found when the object is analysed.
+            ds = parse(_past_identification, _INFLATED_FIRST)
     except NotDicomError:
         if not deflated:
             raise
@@ -156,6 +167,10 @@ def _read_identifying(data: bytes) -> Dataset:
 
 def _past_identification(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return int(tag) > _IDENTIFYING[-1]
+
+
+def _past_order(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > _ORDER[-1]
 
 
 @suppressed_warnings()
@@ -179,6 +194,7 @@ def header_of(ds: Dataset) -> Header:
         patient_birth_date=text(ds, "PatientBirthDate"),
         patient_sex=text(ds, "PatientSex"),
         view_position=text(ds, "ViewPosition"),
+        is_urgent=_is_urgent(ds),
     )
     for name, uid in (
         ("SOP Class UID", header.sop_class_uid),
@@ -187,6 +203,13 @@ def header_of(ds: Dataset) -> Header:
         if not is_uid(uid):
             raise NotDicomError(f"the object has no valid {name}; it cannot be identified")
     return header
+
+
+def _is_urgent(ds: Dataset) -> bool:
+    """Return True if the object, or a request that it names, has the priority STAT or HIGH."""
+    named = ds, *items(ds, "RequestAttributesSequence")
+    found = (text(one, "RequestedProcedurePriority") for one in named)
+    return any(value.upper() in _URGENT for value in found)
 
 
 def read_dataset(source: bytes | Path, *, with_pixels: bool = True) -> Dataset:

@@ -1,6 +1,6 @@
 """Decides who may open an association: a peer, or any caller that wants C-ECHO alone."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pynetdicom.pdu_primitives import A_ASSOCIATE
@@ -27,7 +27,7 @@ class Verdict:
 class Admission:
     """The rules of one node; see `Node`."""
 
-    ae_title: str
+    ae_titles: Collection[str]
     peers: Sequence[Peer]
     require_called_ae_title: bool
     echo_to_any: bool
@@ -41,7 +41,7 @@ class Admission:
             verdict = Verdict(None if may_call else _tls_reason(caller), is_peer=False)
         if verdict.reason is not None or not self.require_called_ae_title:
             return verdict
-        if checked.called_fault or str(request.called_ae_title).strip() != self.ae_title:
+        if checked.called_fault or str(request.called_ae_title).strip() not in self.ae_titles:
             return Verdict(RejectReason.CALLED_AE_TITLE, checked.called_fault)
         return verdict
 

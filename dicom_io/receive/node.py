@@ -8,7 +8,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Self, cast
 
@@ -69,7 +69,8 @@ class Node:
     With `tls` (see `tls.server_context`) every connection is encrypted.
     With `echo_to_any`, a caller that is not a peer may open an association for C-ECHO alone, if a
     peer may call over such a connection.
-    With `require_called_ae_title`, requests for an AE title other than `ae_title` are rejected.
+    With `require_called_ae_title`, requests for an AE title other than `ae_title` and those of
+    `further_ae_titles` are rejected.
     Nodes that are given one `capacity` share it; `max_associations` is for a node with its own.
     With `reuse_port`, nodes of other processes may listen at the same address (SO_REUSEPORT).
     """
@@ -89,6 +90,7 @@ class Node:
         tls: ssl.SSLContext | None = None,
         max_associations: int = 32,
         require_called_ae_title: bool = True,
+        further_ae_titles: Collection[str] = (),
         echo_to_any: bool = False,
         limits: Limits | None = None,
         capacity: Capacity | None = None,
@@ -105,7 +107,10 @@ class Node:
         self._commitment = commitment
         self._tls = tls
         self._admission = Admission(
-            ae_title, self._peers, require_called_ae_title, echo_to_any=echo_to_any
+            {ae_title, *further_ae_titles},
+            self._peers,
+            require_called_ae_title,
+            echo_to_any=echo_to_any,
         )
         self._limits = limits or Limits()
         self._capacity = capacity or Capacity(self._limits, max_associations)

@@ -36,6 +36,7 @@ class ReceivedInstance:
     calling_ae_title: str
     calling_host: str
     header: Header
+    called_ae_title: str = ""
 
 
 def received(event: evt.Event) -> ReceivedInstance:
@@ -45,6 +46,7 @@ def received(event: evt.Event) -> ReceivedInstance:
     item, if a UID of the data set is not.
     """
     request: Any = event.request
+    association: Any = event.assoc.requestor.primitive
     sop_class_uid = str(request.AffectedSOPClassUID or "")
     sop_instance_uid = str(request.AffectedSOPInstanceUID or "")
     data = event.encoded_dataset()
@@ -63,6 +65,7 @@ def received(event: evt.Event) -> ReceivedInstance:
         calling_ae_title=str(event.assoc.requestor.ae_title).strip(),
         calling_host=str(event.assoc.requestor.address),
         header=header,
+        called_ae_title=str(association.called_ae_title).strip(),
     )
 
 
