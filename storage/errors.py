@@ -4,6 +4,8 @@ StorageError
 ├── OutOfSpaceError           retryable: the disk, the quota or the low-space watermark is reached
 ├── StoreUnavailableError     retryable: the database is locked, restarting or unreachable
 ├── SchemaError               the store is missing, older or newer than this software
+│   └── MovedError            the store was moved elsewhere, or is an unfinished copy
+├── MoveError                 the store cannot be moved, or its copy differs
 ├── SpoolError                retryable: the operating system refused to read or write a file
 │   ├── SpoolUnavailableError the spool is not mounted, or its disk fails for all files
 │   └── UnsafePathError       not retryable: a path would leave the spool
@@ -43,6 +45,14 @@ class StoreUnavailableError(StorageError):
 
 class SchemaError(StorageError):
     """The database has the tables of another version, or no tables."""
+
+
+class MovedError(SchemaError):
+    """The store was moved to another database, or is the unfinished copy of one."""
+
+
+class MoveError(StorageError):
+    """The store cannot be moved to another database, or its copy differs from it."""
 
 
 class SpoolError(StorageError):

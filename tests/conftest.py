@@ -11,6 +11,7 @@ and `time` before the command says what they use of the processors. To keep the 
 - What repeats a kind of case is `slow`, and one case of each kind is not.
 """
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,3 +90,14 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def strangers(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Another CA with certificates of the same names, which no configuration trusts."""
     return authority(tmp_path_factory.mktemp("pki") / "strangers")
+
+
+@pytest.fixture(scope="session")
+def postgresql_socket() -> Iterator[str]:
+    """Folder of the socket of a PostgreSQL server; each test makes a database of its own."""
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed (pip install 'cxrd[postgresql]')")
+    from tests.servers.postgresql_server import postgresql_server
+
+    with postgresql_server() as socket_folder:
+        yield socket_folder

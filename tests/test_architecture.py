@@ -44,6 +44,7 @@ ROOMS = {
         "images": "errors records finding_text tables audit queue commitment summaries",
         "upkeep": "errors records files tables audit queue hosts",
         "hosts": "errors records files tables audit",
+        "transfer": "errors records tables audit hosts",
         "search": "errors records tables status audit images reviews summaries",
         "reviews": "errors records tables audit images",
         "status": "records tables",
@@ -115,7 +116,7 @@ ROOMS = {
         "setup": "errors shipped version config worker preflight",
         "demo": "errors config shipped",
         "cli": (
-            "errors version config worker audit words analyse deliver actions web batch "
+            "errors version config worker hosts audit words analyse deliver actions web batch "
             "supervise preflight setup demo"
         ),
         "__main__": "cli",

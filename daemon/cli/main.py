@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 from daemon.cli.init.command import init
 from daemon.cli.node.show import show
 from daemon.cli.node.status import status
-from daemon.cli.node.store import store_app
+from daemon.cli.node.store import upkeep_app
 from daemon.cli.options import (
     ConfigOption,
     JsonOption,
@@ -47,7 +47,7 @@ _GROUPS = {
     "Research use only.",
     "audit": "The audit trail.",
     "studies": "The studies in doubt, of which nothing leaves.",
-    "store": "The store and its spool.",
+    "store": "The store: its spool, and its move to another database.",
     "web": "The accounts of the web pages.",
 }
 """The groups of commands: GROUP is `GROUP_app` of `daemon/cli/GROUP.py`."""
@@ -87,7 +87,7 @@ app = typer.Typer(
 for name, help_text in _GROUPS.items():
     group = typer.Typer(cls=_commands_of(name), no_args_is_help=True, help=help_text)
     app.add_typer(group, name=name)
-app.add_typer(store_app)
+app.add_typer(upkeep_app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DBAPIError,
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
@@ -125,12 +126,13 @@ def _open_sqlite(url: URL, *, create: bool) -> Engine:
 def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
     """Set up a connection, without the implicit transactions of sqlite3."""
     connection.isolation_level = None
-    connection.text_factory = _text
+    connection.text_factory = text_of_cell
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _text(cell: bytes) -> str:
+def text_of_cell(cell: bytes) -> str:
+    """Return the text of a cell of SQLite; a DamagedText if it is not UTF-8."""
     try:
         return cell.decode()
     except UnicodeDecodeError:
@@ -185,7 +187,7 @@ def raw_rows(
             if "decode" not in str(error):
                 raise
         finally:
-            driver.text_factory = _text
+            driver.text_factory = text_of_cell
     return _fetch(connection, query, parameters)
 
 
@@ -270,6 +272,18 @@ class Database:
         """
         driver: Any = connection.connection.dbapi_connection
         return not self._is_sqlite or bool(driver.in_transaction)
+
+    @contextlib.contextmanager
+    def driver_errors(self) -> Iterator[None]:
+        """Raise errors of the driver, used without SQLAlchemy, as a StorageError."""
+        driver: Any = self.engine.dialect.dbapi
+        with self._storage_errors():
+            try:
+                yield
+            except driver.Error as error:
+                is_outage = isinstance(error, driver.OperationalError)
+                kind = OperationalError if is_outage else DBAPIError
+                raise kind("", {}, error) from error
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from storage.errors import SchemaError, StoreUnavailableError
 from storage.tables.database import Database
+from storage.tables.moved import require_in_use
 from storage.tables.schema import node_facts
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ _IN_USE = ("55P03", "40P01")
 
 class _TablesInUseError(Exception):
     """Another transaction uses a table that the upgrade changes; the upgrade was rolled back."""
+
+
+_FACTS_SINCE = "0007"
+"""The revision that added the table of facts."""
 
 
 def migrate(
@@ -85,6 +90,8 @@ def _migrate(
         if is_server:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
         before = _require_usable(connection)
+        if before is not None and before >= _FACTS_SINCE:
+            require_in_use(connection, database.name)
         if revision == "head" and before is not None and before >= head_revision():
             return
         if is_server and before is not None:
@@ -143,10 +150,17 @@ def newer_schema(database: Database) -> str | None:
 
 
 def require_current(database: Database) -> None:
-    """Raise SchemaError unless the tables are those of this version, or of a newer one that fits.
+    """Raise SchemaError unless this version works on the tables, and the store is in use.
 
-    On tables of such a version this one works beside it.
+    Tables of a newer version fit, too, if this one may work beside it.
     """
+    require_tables(database)
+    with database.reading() as connection:
+        require_in_use(connection, database.name)
+
+
+def require_tables(database: Database) -> None:
+    """Raise SchemaError unless this version works on the tables."""
     if not is_current(database):
         raise SchemaError(
             "the store was not set up by this version: start `cxrd serve` once to upgrade it"

@@ -1,6 +1,7 @@
 """A temporary PostgreSQL server on a Unix socket, if the program is installed."""
 
 import contextlib
+import itertools
 import os
 import pwd
 import shutil
@@ -17,6 +18,7 @@ from storage.store import Store
 from storage.tables.upgrade import head_revision
 
 _START_SECONDS = 20
+_numbers = itertools.count(1)
 
 
 @contextlib.contextmanager
@@ -65,6 +67,14 @@ def emptied_database(socket_folder: str) -> str:
         connection.execute("DROP SCHEMA public CASCADE")
         connection.execute("CREATE SCHEMA public")
     return f"postgresql://cxrd@/postgres?host={socket_folder}"
+
+
+def own_database(socket_folder: str, options: str = "") -> str:
+    """Create an empty database on the server, with options of SQL, and return its URL."""
+    name = f"own_{next(_numbers)}"
+    with _connect(socket_folder) as connection:
+        connection.execute(f"CREATE DATABASE {name} {options}")
+    return f"postgresql://cxrd@/{name}?host={socket_folder}"
 
 
 def new_tables(socket_folder: str) -> str:

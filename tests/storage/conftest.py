@@ -4,7 +4,6 @@ After each test the list of studies of the store must say what its tables say: s
 change is a test of the list, too.
 """
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,16 +24,6 @@ def spool(tmp_path: Path) -> FolderSpool:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture(scope="session")
-def postgresql_socket() -> Iterator[str]:
-    if importlib.util.find_spec("psycopg") is None:
-        pytest.skip("psycopg is not installed (pip install 'cxrd[postgresql]')")
-    from tests.servers.postgresql_server import postgresql_server
-
-    with postgresql_server() as socket_folder:
-        yield socket_folder
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.network)])

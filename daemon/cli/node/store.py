@@ -19,7 +19,7 @@ from daemon.errors import UsageError
 if TYPE_CHECKING:
     from storage.upkeep.old_studies import OldStudy
 
-store_app = typer.Typer()
+upkeep_app = typer.Typer()
 
 _OLD_COLUMNS = (
     Column("Study"),
@@ -29,7 +29,7 @@ _OLD_COLUMNS = (
 )
 
 
-@store_app.command()
+@upkeep_app.command()
 def purge(
     dry_run: Annotated[
         bool,
@@ -89,7 +89,7 @@ def _megabytes(study: "OldStudy") -> str:
     return f"{study.size / 2**20:.1f} MB"
 
 
-@store_app.command()
+@upkeep_app.command()
 def backup(
     to: Annotated[
         Path | None,
@@ -163,7 +163,7 @@ def _make_backup(into: Path, config: Path | None) -> None:
         )
 
 
-@store_app.command()
+@upkeep_app.command()
 def verify(
     quick: Annotated[
         bool,
