@@ -22,7 +22,7 @@ endif
 # The locks: each package with its version and hashes, for every Python from 3.11 and every system.
 # Packages that fit keep their version: make lock UPGRADE=--upgrade takes the newest.
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
-	--generate-hashes --extra postgresql --custom-compile-command 'make lock' $(UPGRADE)
+	--generate-hashes --extra postgresql --extra s3 --custom-compile-command 'make lock' $(UPGRADE)
 # Dependencies that only training, import and measuring need.
 TRAINING_ONLY := torch torchvision pandas scikit-learn
 

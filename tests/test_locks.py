@@ -50,11 +50,12 @@ def pins(lock: str) -> list[Pin]:
 
 
 def direct() -> list[Requirement]:
-    """The dependencies of the project, and those for PostgreSQL: one lock serves both stores."""
+    """The dependencies of the project, and those for each kind of store and spool."""
     table = project()["project"]
+    optional = table["optional-dependencies"]
     return [
         Requirement(one)
-        for one in [*table["dependencies"], *table["optional-dependencies"]["postgresql"]]
+        for one in [*table["dependencies"], *optional["postgresql"], *optional["s3"]]
     ]
 
 

@@ -4,11 +4,13 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate, Credentials
+from storage.files.s3.place import PART_BYTES, RETRY_SECONDS, TIMEOUT_SECONDS, S3Place
 
 TOKEN_CHARACTERS = 20
 """Least length of a token; a shorter token could be guessed."""
@@ -196,4 +198,94 @@ class SyslogConfig(KeyPair):
         """True if Patient IDs cross the network unencrypted."""
         return (
             self.host is not None and self.patient_ids and self.transport is not SyslogTransport.TLS
+        )
+
+
+class SpoolConfig(Section):
+    """The place of the spool, the way to a bucket, and the least free space of a folder.
+
+    Without `url` it is a folder in `data_dir`. Without `access_key` the client library looks for
+    credentials: in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in ~/.aws, in the role of the host.
+    """
+
+    url: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+    access_key: str | None = None
+    secret_key: SecretStr | None = None
+    secret_key_file: Path | None = None
+    ca: Path | None = None
+    path_style: bool | None = None
+    allow_http: bool = False
+    timeout_seconds: Seconds = TIMEOUT_SECONDS
+    retry_seconds: float = Field(default=RETRY_SECONDS, ge=0)
+    part_mb: int = Field(default=PART_BYTES // 2**20, ge=5, le=5000)
+    min_free_mb: int = Field(default=512, ge=0)
+
+    @model_validator(mode="after")
+    def _place_is_complete(self) -> Self:
+        if self.secret_key is not None and self.secret_key_file is not None:
+            raise ValueError("set secret_key or secret_key_file, not both")
+        has_secret = self.secret_key is not None or self.secret_key_file is not None
+        if (self.access_key is not None) != has_secret:
+            raise ValueError("access_key and its secret_key go together: set both, or neither")
+        if self.endpoint is not None:
+            _check_endpoint(self.endpoint, allow_http=self.allow_http)
+        if isinstance(self.place, S3Place):
+            return self
+        for key in ("endpoint", "region", "access_key", "ca", "path_style", "allow_http"):
+            if getattr(self, key):
+                raise ValueError(f"{key} is set, and the spool is a folder: set url to s3://BUCKET")
+        return self
+
+    @property
+    def place(self) -> Path | S3Place | None:
+        """The place that `url` names; None for the folder in `data_dir`."""
+        if self.url is None:
+            return None
+        parts = urlsplit(self.url)
+        if parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("url is a place alone: the credentials have keys of their own")
+        if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+            return Path(unquote(parts.path))
+        if parts.scheme != "s3" or not parts.netloc:
+            raise ValueError("url is s3://BUCKET/PREFIX or file:///FOLDER")
+        prefix = parts.path.strip("/")
+        if not {"", ".", ".."}.isdisjoint(prefix.split("/")) and prefix:
+            raise ValueError("url has a prefix with an empty part, a . or a ..: correct it")
+        return S3Place(
+            bucket=parts.netloc,
+            prefix=prefix,
+            endpoint=self.endpoint,
+            region=self.region,
+            access_key=self.access_key,
+            secret_key=self.secret_key.get_secret_value() if self.secret_key else None,
+            ca=self.ca,
+            path_style=self.endpoint is not None if self.path_style is None else self.path_style,
+            timeout_seconds=self.timeout_seconds,
+            retry_seconds=self.retry_seconds,
+            part_bytes=self.part_mb * 2**20,
+        )
+
+    def resolved(self, base: Path) -> Self:
+        """Return a copy with absolute paths and the secret read from its file.
+
+        Raises ConfigError.
+        """
+        changes: dict[str, object] = {
+            name: below(base, value) for name, value in self if isinstance(value, Path)
+        }
+        if self.secret_key_file is not None:
+            changes["secret_key"] = read_secret(below(base, self.secret_key_file))
+        return self.model_copy(update=changes)
+
+
+def _check_endpoint(endpoint: str, *, allow_http: bool) -> None:
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
+        raise ValueError("endpoint is the URL of the S3 service, as https://HOST:PORT")
+    if parts.scheme == "http" and not allow_http:
+        raise ValueError(
+            "endpoint is not encrypted: use https, or set allow_http to true for a network that"
+            " is the node's alone"
         )

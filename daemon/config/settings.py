@@ -26,6 +26,7 @@ from daemon.config.fields import (
     Port,
     Seconds,
     Section,
+    SpoolConfig,
     SyslogConfig,
     TlsConfig,
     below,
@@ -39,6 +40,7 @@ from daemon.config.routing import Routing, check_senders
 from daemon.config.web import AccountConfig, TokenConfig, WebConfig
 from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate
+from storage.files.places import SpoolPlace
 
 DEFAULT_FILE = Path("config.yaml")
 STARTER_BUNDLE = "starter"
@@ -168,12 +170,6 @@ class CommitmentConfig(Section):
     max_resends: int = Field(default=3, ge=0)
     same_association_seconds: float = Field(default=3.0, ge=0)
     scope: CommitmentScope = CommitmentScope.OWN
-
-
-class SpoolConfig(Section):
-    """Least free space; below it images are refused with 0xA700 (out of resources)."""
-
-    min_free_mb: int = Field(default=512, ge=0)
 
 
 class RetentionConfig(Section):
@@ -363,14 +359,15 @@ class Config(BaseSettings):
         return self.web.token_file or self.data_dir / TOKEN_FILE
 
     @property
-    def spool_place(self) -> Path:
-        """The place of received images and built objects."""
-        return self.data_dir / "spool"
+    def spool_place(self) -> SpoolPlace:
+        """The place of received images and built objects: a folder, or a bucket."""
+        return self.spool.place or self.data_dir / "spool"
 
     @property
     def spool_folder(self) -> Path | None:
-        """The folder of the spool; None if the spool is elsewhere."""
-        return self.spool_place
+        """The folder of the spool; None if the spool is in a bucket."""
+        place = self.spool_place
+        return place if isinstance(place, Path) else None
 
     @property
     def senders(self) -> tuple[PeerConfig, ...]:
@@ -437,6 +434,7 @@ def _resolved(config: Config, base: Path) -> Config:
         "tls": config.tls.resolved(base),
         "web": config.web.resolved(base),
         "syslog": config.syslog.resolved(base),
+        "spool": config.spool.resolved(base),
     }
     if config.database_url_file is not None:
         changes["database_url_file"] = below(base, config.database_url_file)

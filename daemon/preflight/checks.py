@@ -10,6 +10,7 @@ from functools import partial
 from daemon.config.settings import Config
 from daemon.errors import ROOM_ERRORS
 from daemon.preflight.all_hosts import check_hosts
+from daemon.preflight.bucket import check_bucket
 from daemon.preflight.host import (
     check_certificates,
     check_disk,
@@ -36,6 +37,8 @@ def run_checks(config: Config) -> Iterator[CheckResult]:
 def quick_checks(config: Config) -> Iterator[CheckResult]:
     """Run the checks that do not load the network."""
     yield _guarded("disk", lambda: check_disk(config))
+    if config.spool_folder is None:
+        yield _guarded("spool", lambda: check_bucket(config))
     yield _guarded("permissions", lambda: check_permissions(config))
     yield _guarded("store", lambda: check_stored(config))
     if any(section.credentials for section in (config.tls, config.web, config.syslog)):

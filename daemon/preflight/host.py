@@ -39,7 +39,7 @@ def check_disk(config: Config) -> CheckResult:
     detail = f"{folder} is writable, {free_mb} MB free"
     if missing:
         detail += f"; `cxrd serve` creates {missing[0]}"
-    if free_mb < config.spool.min_free_mb:
+    if config.spool_folder is not None and free_mb < config.spool.min_free_mb:
         detail += f"; below spool.min_free_mb ({config.spool.min_free_mb}) images are refused"
         return CheckResult("disk", False, detail)
     return CheckResult("disk", True, detail)

@@ -56,6 +56,12 @@ def log_swept(swept: Swept) -> None:
             swept.set_aside,
             LOST_AND_FOUND,
         )
+    if swept.put_back:
+        log.warning(
+            "%d file(s) were put back from %s of the spool: the store names them",
+            swept.put_back,
+            LOST_AND_FOUND,
+        )
     before = swept.waiting - swept.set_aside
     if before > 0:
         log.warning("%d other file(s) wait in %s of the spool", before, LOST_AND_FOUND)

@@ -44,6 +44,7 @@ from storage.files.spool import (
 _Result = TypeVar("_Result")
 
 _TEMPORARY = "tmp"
+_PROBE = "health"
 _CHUNK = 2**20
 
 
@@ -83,7 +84,8 @@ class FolderSpool(Spool):
 
     def is_marked(self) -> bool:
         """Return True if the folder holds the marker file. Raises SpoolError if that is unknown."""
-        return self._exists(self._root / MARKER_NAME)
+        with storage_errors(self._root):
+            return _is_there(self._root / MARKER_NAME)
 
     def marker(self) -> Marker | None:
         """Return the ids in the marker file; None without one. Raises SpoolError."""
@@ -135,6 +137,11 @@ class FolderSpool(Spool):
         if self._root not in absolute.parents:
             raise UnsafePathError(f"not inside the spool {self._root}: {relative!r}")
         return absolute
+
+    def probe(self) -> None:
+        """Write and delete a file."""
+        self.write(_PROBE, b"cxrd")
+        self.delete(_PROBE)
 
     def address(self, relative: str) -> str:
         """Return the absolute path of a file."""
@@ -197,7 +204,9 @@ class FolderSpool(Spool):
 
     def exists(self, relative: str) -> bool:
         """Return True if a file is there. Raises SpoolError if that is unknown."""
-        return self._exists(self.path(relative))
+        path = self.path(relative)
+        with storage_errors(path):
+            return _is_there(path)
 
     def mark(self, relative: str) -> Hashable | None:
         """Return device, inode, size and time of the last change of a file; None if it is lost."""
@@ -304,17 +313,22 @@ class FolderSpool(Spool):
         name = aside.removeprefix(f"{LOST_AND_FOUND}/")
         return f"{RECEIVED}/{name[:2]}/{name}"
 
-    def put_back(self, asides: Sequence[str]) -> None:
-        """Move files of LOST_AND_FOUND to their `origin`; a file that is there stays as it is."""
-        for aside in asides:
-            path = self.path(self.origin(aside))
+    def put_back(self, relatives: Sequence[str]) -> tuple[str, ...]:
+        """Move files of LOST_AND_FOUND back to these paths; a file that is there stays as it is."""
+        moved = []
+        for relative in relatives:
+            path = self.path(relative)
+            aside = self.path(LOST_AND_FOUND) / path.name
             self._require_marked()
-            self._prepare_folder(path.parent)
-            with storage_errors(path), contextlib.suppress(FileNotFoundError):
-                if not path.exists():
-                    os.replace(self.path(aside), path)  # noqa: PTH105 - the name of the call
-                    sync_folder(path.parent)
-            sync_folder(self.path(LOST_AND_FOUND))
+            with storage_errors(path):
+                if path.exists() or not aside.exists():
+                    continue
+                self._prepare_folder(path.parent)
+                os.replace(aside, path)  # noqa: PTH105 - the name of the call
+                sync_folder(path.parent)
+                sync_folder(aside.parent)
+            moved.append(relative)
+        return tuple(moved)
 
     def sweep_temporary(self) -> int:
         """Delete the temporary files of killed processes; return their number.
@@ -330,14 +344,6 @@ class FolderSpool(Spool):
         """Return the free bytes of the spool's disk. Raises SpoolError."""
         with storage_errors(self._root):
             return shutil.disk_usage(self._root).free
-
-    def _exists(self, path: Path) -> bool:
-        with storage_errors(path):
-            try:
-                path.stat()
-            except FileNotFoundError:
-                return False
-        return True
 
     def _check_space(self, size: int) -> None:
         free = self.free_bytes()
@@ -437,3 +443,12 @@ class FolderSpool(Spool):
             ) from error
         except OSError as error:
             raise SpoolUnavailableError(str(storage_error(error, self._root))) from error
+
+
+def _is_there(path: Path) -> bool:
+    """Return True if a path exists. Raises OSError if that is unknown."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True

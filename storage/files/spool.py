@@ -120,6 +120,13 @@ class Spool(ABC):
     def free_bytes(self) -> int | None:
         """Return the bytes that can still be written; None if unknown. Raises SpoolError."""
 
+    @abstractmethod
+    def probe(self) -> None:
+        """Write and delete a file: only that detects quotas and read-only disks.
+
+        Raises OutOfSpaceError or SpoolError.
+        """
+
     def write(self, relative: str, data: bytes | memoryview) -> StoredFile:
         """Write a file; when this returns it survives a crash of the process or the machine.
 
@@ -217,8 +224,11 @@ class Spool(ABC):
         """Return the path at which a file of LOST_AND_FOUND was."""
 
     @abstractmethod
-    def put_back(self, asides: Sequence[str]) -> None:
-        """Move files of LOST_AND_FOUND to their `origin`; a file that is there stays as it is."""
+    def put_back(self, relatives: Sequence[str]) -> tuple[str, ...]:
+        """Move files of LOST_AND_FOUND back to these paths, and return those that were moved.
+
+        A file that is at its path stays as it is.
+        """
 
     @abstractmethod
     def sweep_temporary(self) -> int:

@@ -42,6 +42,8 @@ RAISING = (
     "daemon/worker",
     "storage/files/durable.py",
     "storage/files/folder_spool.py",
+    "storage/files/places.py",
+    "storage/files/s3",
     "storage/store.py",
     "storage/tables",
     "storage/upkeep/binding.py",

@@ -139,7 +139,8 @@ def _reset(end: socket.socket) -> None:
     with contextlib.suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     with contextlib.suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
+        # It wakes the thread that reads, without the end of the stream that SHUT_RDWR would send.
+        end.shutdown(socket.SHUT_RD)
     end.close()
 
 

@@ -237,6 +237,7 @@ def _print_work(overview: "Overview") -> None:
 
 def _print_figures(config: "Config", overview: "Overview") -> None:
     from daemon.web.formats import size
+    from daemon.web.overview.faults import refusal_by_space
 
     today, counts = overview.work.today, overview.instance_counts
     free = size(overview.free_bytes) if overview.free_bytes is not None else "unknown"
@@ -256,7 +257,7 @@ def _print_figures(config: "Config", overview: "Overview") -> None:
             "all images": ", ".join(
                 f"{count} {state.replace('_', ' ')}" for state, count in counts.items()
             ),
-            "disk free": f"{free}; images are refused below {config.spool.min_free_mb} MB",
+            "disk free": f"{free}; {refusal_by_space(config)}",
             "model": shown,
         }.items()
     )

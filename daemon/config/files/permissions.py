@@ -103,6 +103,7 @@ def _trusted_paths(config: Config) -> Iterator[Path]:
         config.web.certificate,
         config.syslog.certificate,
         config.syslog.ca,
+        config.spool.ca,
     )
     yield from (path for path in trusted if path is not None)
     if (database := sqlite_file(config)) is not None:
@@ -130,6 +131,7 @@ def _private_paths(config: Config) -> Iterator[Path]:
         config.syslog.key,
         config.syslog.key_password_file,
         config.database_url_file,
+        config.spool.secret_key_file,
         config.token_path if config.web.token is None else None,
         *config.web.token_files,
     )

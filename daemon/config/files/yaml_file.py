@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from daemon.errors import ConfigError
 
 _URL_PASSWORD = re.compile(r"://[^/@]*:[^@]+@|password=")
-_SECRET_KEYS = ("token", "key_password", "password_hash")
+_SECRET_KEYS = ("token", "key_password", "password_hash", "secret_key")
 
 
 class _RepeatedKeyError(Exception):

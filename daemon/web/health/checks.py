@@ -41,7 +41,6 @@ from storage.store import Store
 KEEP_SECONDS = 1.0
 CERTIFICATE_SECONDS = 30.0
 """Time for which an examined certificate file is not read again."""
-_PROBE = "health"
 
 _SHOWN_BY = {"tls": RoleName.LISTENER, "web": RoleName.WEB}
 """The role that shows the certificate of a section to its callers."""
@@ -220,12 +219,11 @@ def _check_store(store: Store) -> Check:
 
 
 def _check_spool(spool: Spool) -> tuple[int | None, Check]:
-    """Write a file: only that detects quotas and read-only disks. Return the free bytes, too."""
+    """Write a file. Return the free bytes, too."""
     free_bytes = None
     try:
         free_bytes = spool.free_bytes()
-        spool.write(_PROBE, b"cxrd")
-        spool.delete(_PROBE)
+        spool.probe()
     except StorageError as error:
         return free_bytes, Check(Part.SPOOL, "", Level.FAILING, str(error))
     return free_bytes, Check(Part.SPOOL, "", Level.OK)

@@ -30,7 +30,7 @@ _ADVICE = {
     ),
     Part.SPOOL: (
         "Images are refused with 0xA700, and their senders try again. Free space on the disk of "
-        "data_dir, and check its permissions."
+        "the spool, and check its permissions; for a bucket, check its service and its quota."
     ),
     Part.ROLE: (
         "A supervisor that runs starts its role again by itself. If it ends again and again, the "
@@ -61,6 +61,13 @@ class Fault:
     advice: str = ""
     page: str = ""
     page_name: str = ""
+
+
+def refusal_by_space(config: Config) -> str:
+    """Return the limit of space at which images are refused, in words."""
+    if config.spool_folder is None:
+        return "images are refused when the quota of the bucket is reached"
+    return f"images are refused below {config.spool.min_free_mb} MB"
 
 
 def find_faults(

@@ -13,6 +13,7 @@ from daemon.web.access.roles import Role
 from daemon.web.entry import Entry, Parameter, Place
 from daemon.web.health.checks import HealthReport
 from daemon.web.overview.collect import Overview, collect_overview
+from daemon.web.overview.faults import refusal_by_space
 from daemon.web.overview.work import draw_hours
 from daemon.web.problems import BadRequestError
 from daemon.web.site import Site
@@ -82,7 +83,7 @@ class _Pages:
             overview=overview,
             hours=draw_hours(overview.work),
             job_states=list(JobState),
-            min_free_mb=site.config.spool.min_free_mb,
+            refusal_by_space=refusal_by_space(site.config),
             changes=f"api/overview/changed?{asked}",
         )
 

@@ -1,0 +1,1 @@
+"""A spool in a bucket of an S3 service."""
