@@ -1,4 +1,4 @@
-"""A temporary PostgreSQL server on a Unix socket, if the program is installed."""
+"""A temporary PostgreSQL server on a Unix socket, and on an address if a test names one."""
 
 import contextlib
 import itertools
@@ -22,8 +22,11 @@ _numbers = itertools.count(1)
 
 
 @contextlib.contextmanager
-def postgresql_server() -> Iterator[str]:
-    """Run a server and yield the folder of its socket; skip the test if it cannot run."""
+def postgresql_server(address: str = "") -> Iterator[str]:
+    """Run a server and yield the folder of its socket; skip the test if it cannot run.
+
+    With an address it also answers every caller there, at the usual port and without a password.
+    """
     programs = _find_programs()
     # Outside pytest's folder, because a Unix socket path is limited to about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="cxrd-pg-"))
@@ -43,8 +46,11 @@ def postgresql_server() -> Iterator[str]:
             folder,
             "-F",
             "-c",
-            "listen_addresses=",
+            f"listen_addresses={address}",
         ]
+        if address:
+            with (folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all trust\n")
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
                 [programs / "postgres", *settings], user=account, stderr=log, cwd=folder

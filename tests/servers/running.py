@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,10 @@ class RunningDaemon:
 
     module = "tests.servers.forking"
     options: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
+    """Words before the command that starts the daemon."""
+    variables: Mapping[str, str] = {}
+    """Variables of its environment beside those of the test."""
 
     def __init__(
         self, folder: Path, bundle: Path, pacs_port: int, changes: dict[str, Any] | None = None
@@ -81,6 +86,7 @@ class RunningDaemon:
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *self.prefix,
                     sys.executable,
                     "-m",
                     self.module,
@@ -91,7 +97,10 @@ class RunningDaemon:
                 ],
                 stdout=log,
                 stderr=log,
-                env={name: value for name, value in os.environ.items() if name[:5] != "CXRD_"},
+                env={
+                    **{name: value for name, value in os.environ.items() if name[:5] != "CXRD_"},
+                    **self.variables,
+                },
             )
         wait_until(self._is_ready, "the daemon is ready")
 

@@ -19,13 +19,14 @@ def pacs_node(
     port: int = 0,
     ae_title: str = PACS,
     *,
+    host: str = HOST,
     max_associations: int = 32,
     on_rejected: Callable[[Rejection], None] = lambda _: None,
 ) -> Node:
     """Return a Storage SCP, not yet started, that answers as `on_store` says."""
     return Node(
         ae_title=ae_title,
-        host=HOST,
+        host=host,
         port=port,
         peers=[Peer(NODE)],
         on_store=on_store,
