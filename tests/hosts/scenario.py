@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dicom_io.read.header import read_header
 from storage.records import InstanceState, JobState
 from tests.builders.images.films import film
-from tests.hosts.site import LEASE_SECONDS, HostDaemon, HostsSite
+from tests.hosts.site import LEASE_SECONDS, WORKERS, HostDaemon, HostsSite
 from tests.tools.waiting import wait_until
 
 _IN_WORK = """
@@ -24,8 +24,8 @@ class Clinic:
     """Senders that send each film until it is acknowledged; all films are of their own study."""
 
     site: HostsSite
-    count: int
     mark: str
+    count: int = 0
     acknowledged: dict[str, str] = field(default_factory=dict)
     """The study of each acknowledged film, by SOP Instance UID."""
     refused: int = 0
@@ -33,9 +33,10 @@ class Clinic:
     _next: int = 0
     _threads: list[threading.Thread] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    over: threading.Event = field(default_factory=threading.Event)
 
-    def start(self) -> None:
+    def send(self, count: int) -> None:
+        """Send so many films more, in the background."""
+        self.count += count
         for _ in range(SENDERS):
             thread = threading.Thread(target=self._send, daemon=True)
             thread.start()
@@ -52,15 +53,14 @@ class Clinic:
                 while not self.site.try_to_send(image, self.site.hosts["front"]):
                     with self._lock:
                         self.refused += 1
-                    if self.over.wait(RETRY_SECONDS):
-                        return
+                    time.sleep(RETRY_SECONDS)
                 header = read_header(image)
                 with self._lock:
                     self.acknowledged[header.sop_instance_uid] = header.study_instance_uid
 
     def _take(self) -> int | None:
         with self._lock:
-            if self._next >= self.count or self.over.is_set():
+            if self._next >= self.count:
                 return None
             self._next += 1
             return self._next
@@ -105,25 +105,13 @@ class Figures:
         ]
 
 
-def in_work(site: HostsSite, host: str) -> set[str]:
+def in_work(site: HostsSite, host: str) -> frozenset[str]:
     """Return the studies whose film is in work on a host."""
-    return set(site.query(_IN_WORK, f"{host}:%"))
+    return frozenset(site.query(_IN_WORK, f"{host}:%"))
 
 
-def mid_work(site: HostsSite, host: str) -> set[str]:
-    """Wait until a host has films in work. Return their studies."""
-    found: set[str] = set()
-
-    def is_working() -> bool:
-        found.update(in_work(site, host))
-        return bool(found)
-
-    wait_until(is_working, f"{host} has a film in work")
-    return found
-
-
-def watch(site: HostsSite, fault: str, studies: set[str], began: float) -> "Watch":
-    return Watch(site, fault, frozenset(studies), began)
+def await_work(site: HostsSite, host: str) -> None:
+    wait_until(lambda: len(in_work(site, host)) >= WORKERS, f"{host} has films in work")
 
 
 @dataclass(frozen=True)
@@ -135,9 +123,13 @@ class Watch:
     studies: frozenset[str]
     began: float
 
+    @property
+    def is_over(self) -> bool:
+        return self.studies <= set(self.site.archive.first)
+
     def result(self) -> Recovery:
         times = [self.site.archive.first[study] for study in self.studies]
-        return Recovery(self.fault, len(times), max(times) - self.began)
+        return Recovery(self.fault, len(times), max(times, default=self.began) - self.began)
 
 
 def run_scenario(site: HostsSite, studies: int, seconds: float) -> Figures:
@@ -147,37 +139,30 @@ def run_scenario(site: HostsSite, studies: int, seconds: float) -> Figures:
     back = site.daemon("back", "courier")
     front.start()
     start_together([north, south, back])
-    clinic = Clinic(site, studies, f"hosts-{studies}")
-    began = time.monotonic()
-    clinic.start()
-    watches = []
+    clinic, began, watches = Clinic(site, f"hosts-{studies}"), time.monotonic(), []
 
-    wait_until(lambda: site.archive.reported >= studies // 10, "a tenth is reported", seconds)
-    interrupted = mid_work(site, "north")
+    clinic.send(studies // 3)
+    await_work(site, "north")
     cut_at = time.monotonic()
     north.host.cut_off()
-    watches.append(watch(site, "an analyst is cut off", interrupted, cut_at))
-    wait_until(
-        lambda: (
-            all(study in site.archive.first for study in interrupted)
-            and time.monotonic() > cut_at + 1.5 * LEASE_SECONDS
-        ),
-        "the other analyst has its films",
-        seconds,
-    )
+    watches.append(Watch(site, "an analyst is cut off", in_work(site, "north"), cut_at))
+    wait_until(lambda: watches[0].is_over, "the other analyst has its films", seconds)
+    time.sleep(max(0.0, cut_at + 1.5 * LEASE_SECONDS - time.monotonic()))
     north.host.join()
 
-    wait_until(lambda: site.archive.reported >= studies // 3, "a third is reported", seconds)
-    interrupted = mid_work(site, "south")
-    watches.append(watch(site, "an analyst loses power", interrupted, time.monotonic()))
+    clinic.send(studies // 3)
+    await_work(site, "south")
+    cut_at = time.monotonic()
     south.lose_power()
+    watches.append(Watch(site, "an analyst loses power", in_work(site, "south"), cut_at))
+    clinic.join()
 
-    wait_until(lambda: site.archive.reported >= studies // 2, "half is reported", seconds)
+    clinic.send(studies - clinic.count)
     stopped = time.monotonic()
     front.stop()
     front.start()
-    start_together([south])
     restart = time.monotonic() - stopped
+    start_together([south])
 
     clinic.join()
     wait_until(lambda: site.archive.reported >= studies, "all is reported", seconds)

@@ -28,6 +28,8 @@ from tests.tools.ports import NODE, PACS, SENDER
 
 LISTENER_PORT, PACS_PORT, WEB_PORT = 11112, 11113, 8080
 LEASE_SECONDS = 6.0
+WORKERS = 2
+"""Films in work at once on a host."""
 TIMEOUTS = Timeouts(connect=3, association=5, response=30, network=30)
 NAMES = ("front", "north", "south", "back", "engines", "clinic")
 """The hosts: listener and courier, two analysts, courier, PostgreSQL and S3, peers."""
@@ -123,7 +125,7 @@ class HostsSite:
             "listener": {"host": host.address, "port": LISTENER_PORT},
             "web": {"port": WEB_PORT},
             "model": {"bundle": str(self.bundle), "threads": 1, "heatmaps": "validated"},
-            "analyst": {"lease_seconds": LEASE_SECONDS, "workers": 2, "retry_seconds": 0.5},
+            "analyst": {"lease_seconds": LEASE_SECONDS, "workers": WORKERS, "retry_seconds": 0.5},
             "spool": {"min_free_mb": 1},
             "peers": [
                 {"name": "sender", "ae_title": SENDER, "sends": True},

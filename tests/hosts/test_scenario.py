@@ -1,20 +1,11 @@
 """Every film has one report, whatever happens to the hosts on its way."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.hosts.scenario import Figures, run_scenario
-from tests.hosts.site import HostsSite, hosts_site
+from tests.hosts.site import HostsSite
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
-
-
-@pytest.fixture
-def site(tmp_path: Path, bundle: Path) -> Iterator[HostsSite]:
-    with hosts_site(tmp_path, bundle) as made:
-        yield made
 
 
 def check(figures: Figures, studies: int) -> None:

@@ -61,15 +61,10 @@ class Host:
         """Plug the cable in."""
         _run("ip", "-n", self._switch, "link", "set", self._socket, "up")
 
-    def slow(self, milliseconds: float, loss_percent: float = 0.0) -> None:
-        """Delay each packet to the host, and lose some."""
-        rule = ["netem", "delay", f"{milliseconds}ms", "loss", f"{loss_percent}%"]
-        _run("ip", "netns", "exec", self._switch, "tc", "qdisc", "replace", "dev", self._socket,
-             "root", *rule)  # fmt: skip
-
     def set_kernel(self, name: str, value: str) -> None:
-        """Set a kernel parameter of the host's network."""
-        _run("ip", "netns", "exec", self.namespace, "sysctl", "-qw", f"{name}={value}")
+        """Set a kernel parameter of the host's network, such as `net/ipv4/tcp_migrate_req`."""
+        with self.inside():
+            (Path("/proc/sys") / name).write_text(value)
 
 
 def _enter(path: Path) -> None:
