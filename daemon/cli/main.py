@@ -26,13 +26,14 @@ from daemon.cli.node.store import upkeep_app
 from daemon.cli.options import (
     ConfigOption,
     JsonOption,
+    RolesOption,
     SinceOption,
     UntilOption,
     load_config,
     print_json,
 )
 from daemon.cli.progress import echo_beside, progress_bar, progress_of, waiting
-from daemon.cli.serve import serve
+from daemon.cli.serve import roles_of, serve
 from daemon.cli.tables import print_paragraph, print_text
 from daemon.errors import ROOM_ERRORS, UsageError
 from daemon.worker.core_dumps import forbid_core_dumps
@@ -195,7 +196,11 @@ def wait_for_enter() -> None:
 
 
 @app.command()
-def check(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+def check(
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    only: RolesOption = None,
+) -> None:
     """Check all that `serve` needs: this host, each destination, the model; start nothing."""
     from daemon.preflight.checks import run_checks
     from daemon.preflight.result import CheckResult
@@ -204,7 +209,7 @@ def check(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     results = []
     detail = "valid" if settings.file else "no config.yaml in this folder: the defaults"
     valid = CheckResult("configuration", True, detail)
-    checks = itertools.chain((valid,), run_checks(settings))
+    checks = itertools.chain((valid,), run_checks(settings, roles_of(only) if only else None))
     while (result := _next_check(checks)) is not None:
         results.append(result)
         if not as_json:

@@ -44,6 +44,12 @@ JsonOption = Annotated[
 ]
 
 
+RolesOption = Annotated[
+    str | None,
+    typer.Option("--only", help="Check what these roles need, as serve --only runs them."),
+]
+
+
 def load_config(path: Path | None) -> "Config":
     """Read the configuration; see `daemon.config.settings`, which no help needs."""
     from daemon.config.settings import load_config as load

@@ -28,7 +28,7 @@ def serve(
     from daemon.worker.logs.setup import configure_logging
 
     settings = load_config(config)
-    roles = _roles(only)
+    roles = roles_of(only)
     configure_logging(settings.log, "supervisor")
     if settings.log.format is LogFormat.TEXT:
         _run(settings, roles, _echo)
@@ -82,7 +82,8 @@ def _run(settings: "Config", roles: "list[RoleName]", say: "Callable[[str], None
         Supervisor(settings, roles, manager=manager, say=say).run(stop, on_ready, at_once)
 
 
-def _roles(only: str | None) -> "list[RoleName]":
+def roles_of(only: str | None) -> "list[RoleName]":
+    """Return the roles that `--only` names, all without it. Raises UsageError."""
     from daemon.worker.role import RoleName
 
     if only is None:

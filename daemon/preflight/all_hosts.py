@@ -1,6 +1,6 @@
 """Checks of the other hosts of the store, by what they told it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from daemon.config.files.permissions import sqlite_file
 from daemon.config.settings import Config
@@ -8,12 +8,16 @@ from daemon.hosts.agreement import section_digests
 from daemon.hosts.survey import SILENT, Host, Survey, survey
 from daemon.preflight.result import CheckResult
 from daemon.worker.board import RoleState
+from daemon.worker.role import RoleName
 from storage.errors import StorageError
 from storage.store import Store
 
 
-def check_hosts(config: Config) -> Iterator[CheckResult]:
-    """Yield a line for each other host, and one for each needed role that works on no host."""
+def check_hosts(config: Config, to_start: Collection[RoleName] = ()) -> Iterator[CheckResult]:
+    """Yield a line for each other host, and one for each needed role that works on no host.
+
+    Such a role is no fault if it is among those `to_start` on this host.
+    """
     path = sqlite_file(config)
     if path is not None and not path.exists():
         return
@@ -22,16 +26,16 @@ def check_hosts(config: Config) -> Iterator[CheckResult]:
             found = survey(config, section_digests(config), store)
     except StorageError:
         return  # The check of the store says so.
-    yield from results(found)
+    yield from results(found, to_start)
 
 
-def results(found: Survey) -> Iterator[CheckResult]:
+def results(found: Survey, to_start: Collection[RoleName] = ()) -> Iterator[CheckResult]:
     """Yield the lines of a survey."""
     for host in found.others:
         yield _check_host(host)
     for role in found.missing:
         detail = f"no {role} works on any host: start `cxrd serve` with the role on one"
-        yield CheckResult("hosts", False, detail)
+        yield CheckResult("hosts", role in to_start, detail, warning=True)
     if len(found.versions) > 1:
         versions = ", ".join(found.versions)
         detail = f"they have different versions ({versions}): complete the upgrade of all hosts"

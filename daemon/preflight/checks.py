@@ -4,7 +4,7 @@ Each check gives one line, which names the remedy. A failed check does not stop 
 find what `cxrd serve` would refuse, and start nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from daemon.config.settings import Config
@@ -24,18 +24,25 @@ from daemon.preflight.model import check_model
 from daemon.preflight.peers import check_destination, check_syslog
 from daemon.preflight.result import CheckResult
 from daemon.preflight.routes import check_routes
+from daemon.worker.board import roles_here
 from daemon.worker.listening import addresses_of
 from daemon.worker.role import RoleName
 
 
-def run_checks(config: Config) -> Iterator[CheckResult]:
-    """Run all checks; the model's last, because it takes seconds and much memory."""
-    yield from quick_checks(config)
-    yield _guarded("model", lambda: check_model(config))
+def run_checks(config: Config, only: Collection[RoleName] | None = None) -> Iterator[CheckResult]:
+    """Run all checks; the model's last, because it takes seconds and much memory.
+
+    They are those of the roles `only`; else of the roles that a supervisor runs on this host; else
+    of all roles.
+    """
+    yield from quick_checks(config, only)
+    if RoleName.ANALYST in _roles(config, only):
+        yield _guarded("model", lambda: check_model(config))
 
 
-def quick_checks(config: Config) -> Iterator[CheckResult]:
+def quick_checks(config: Config, only: Collection[RoleName] | None = None) -> Iterator[CheckResult]:
     """Run the checks that do not load the network."""
+    roles = _roles(config, only)
     yield _guarded("disk", lambda: check_disk(config))
     if config.spool_folder is None:
         yield _guarded("spool", lambda: check_bucket(config))
@@ -43,13 +50,15 @@ def quick_checks(config: Config) -> Iterator[CheckResult]:
     yield _guarded("store", lambda: check_stored(config))
     if any(section.credentials for section in (config.tls, config.web, config.syslog)):
         yield _guarded("certificates", lambda: check_certificates(config))
-    for address in addresses_of(config, RoleName.LISTENER):
-        yield _guarded("listener", partial(check_listener, config, address))
-    for address in addresses_of(config, RoleName.WEB):
-        yield _guarded("web", partial(check_web, config, address))
+    if RoleName.LISTENER in roles:
+        for address in addresses_of(config, RoleName.LISTENER):
+            yield _guarded("listener", partial(check_listener, config, address))
+    if RoleName.WEB in roles:
+        for address in addresses_of(config, RoleName.WEB):
+            yield _guarded("web", partial(check_web, config, address))
     yield from check_roles(config)
-    yield from check_hosts(config)
-    if config.syslog.host is not None:
+    yield from check_hosts(config, only or ())
+    if RoleName.COURIER in roles and config.syslog.host is not None:
         yield _guarded("syslog", lambda: check_syslog(config.syslog))
     if config.syslog.shows_patients:
         yield CheckResult(
@@ -59,8 +68,13 @@ def quick_checks(config: Config) -> Iterator[CheckResult]:
             " set transport to tls, or patient_ids to false",
         )
     yield from check_routes(config)
-    for peer in config.destinations:
-        yield _guarded(f"peer {peer.name}", partial(check_destination, config, peer))
+    if RoleName.COURIER in roles:
+        for peer in config.destinations:
+            yield _guarded(f"peer {peer.name}", partial(check_destination, config, peer))
+
+
+def _roles(config: Config, only: Collection[RoleName] | None) -> Collection[RoleName]:
+    return only or [status.role for status in roles_here(config)] or list(RoleName)
 
 
 def _guarded(name: str, check: Callable[[], CheckResult]) -> CheckResult:

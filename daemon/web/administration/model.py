@@ -1,6 +1,6 @@
 """/model: the card of the configured model, its reliability diagrams, and the engines in use."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -9,15 +9,25 @@ from starlette.responses import Response
 from daemon.charts import curves
 from daemon.charts.chart import Chart
 from daemon.charts.text import axis_end
+from daemon.hosts.survey import Survey
 from daemon.web.access.roles import Role
 from daemon.web.administration.cards import Cards
 from daemon.web.administration.model_views import CardView, ReliabilityView
 from daemon.web.entry import Entry
 from daemon.web.site import Site
 from daemon.worker.board import ModelInUse, models_in_use
+from daemon.worker.role import RoleName
 from storage.status import ModelIdentity
 
 _AXES = ("Mean probability", "Share with the finding")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelElsewhere:
+    """The model of an analyst that has another `data_dir`, as its host told the store."""
+
+    host: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,7 @@ class ModelView:
     card: CardView | None
     problem: str
     in_use: tuple[ModelInUse, ...]
+    elsewhere: tuple[ModelElsewhere, ...]
     newest_result: ModelIdentity | None
 
 
@@ -43,7 +54,8 @@ def model_entries(site: Site) -> Sequence[Entry]:
         return ModelView(
             card=reading.card,
             problem=reading.problem,
-            in_use=models_in_use(site.config),
+            in_use=(in_use := models_in_use(site.config)),
+            elsewhere=_elsewhere(site.health.report().hosts, {model.host for model in in_use}),
             newest_result=site.store.status.latest_model(),
         )
 
@@ -65,6 +77,14 @@ def model_entries(site: Site) -> Sequence[Entry]:
             view=ModelView,
         ),
     ]
+
+
+def _elsewhere(hosts: Survey, known: Collection[str]) -> tuple[ModelElsewhere, ...]:
+    return tuple(
+        ModelElsewhere(role.host, role.detail)
+        for role in hosts.roles
+        if role.role == RoleName.ANALYST and role.works and role.detail and role.host not in known
+    )
 
 
 def _diagram(view: ReliabilityView) -> Chart:

@@ -17,6 +17,8 @@ from daemon.config import settings
 from daemon.preflight import checks
 from daemon.preflight.result import CheckResult
 from storage.files.folder_spool import FolderSpool
+from storage.hosts.nodes import NodeRole
+from storage.store import Store
 from tests.builders.store_rows import SOURCE
 from tests.builders.stores.new import new_store
 from tests.tools.cli import cxrd
@@ -133,6 +135,8 @@ def test_json_documents_have_the_documented_keys(
     ]
     ports = {"listener": {"port": free_port()}, "web": {"port": free_port()}}
     (parked / "config.yaml").write_text(json.dumps({"peers": peers, **ports}))
+    with Store.open(f"sqlite:///{parked / 'data' / 'cxrd.sqlite'}", migrate=False) as store:
+        store.nodes.renew([NodeRole("n", "north", "analyst", "1", "0008", "{}", "down")])
     listed = json.loads(cxrd("jobs", "list", "--json", cwd=parked).stdout)
     number = listed["jobs"][0]["job"]
     assert (listed["total"], len(listed["jobs"])) == (6, 6)

@@ -57,7 +57,7 @@ def test_the_card_is_shown_with_its_figures(site: Site, store: Store) -> None:
     assert rows["Mass"][0].startswith(f"{measured['auc']:.3f}")
     assert page.count('class="chart-picture chart-square"') == 14
     assert "below it the number is too high, above it too low" in page
-    assert "no analyst has loaded a model in this data folder" in page
+    assert "no analyst has told which model it has loaded" in page
 
 
 def test_a_bundle_that_vanishes_leaves_its_last_card(folder: Path) -> None:
