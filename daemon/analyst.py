@@ -29,8 +29,10 @@ from daemon.worker.role import RoleContext, RoleName
 from daemon.worker.waits.counts import WaitCounts
 from dicom_io.report.attribute_tables import reduce_tables
 from storage.errors import (
+    IntegrityError,
     LeaseLostError,
     OutOfSpaceError,
+    SpoolError,
     SpoolUnavailableError,
     StorageError,
     StoreUnavailableError,
@@ -58,6 +60,9 @@ _RETRYABLE_ERRORS = (
 )
 """Errors that do not count as an attempt: the image did not cause them."""
 
+_FILE_ERRORS = (IntegrityError, SpoolError)
+"""Errors of one file, which may come back: no image is given up for them."""
+
 
 class Analyst:
     """Does one job for each thread that calls it. All state is in the store and the spool."""
@@ -76,7 +81,10 @@ class Analyst:
         self._lease = datetime.timedelta(seconds=config.analyst.lease_seconds)
         self._heartbeat = Heartbeat(store, self._lease, log)
         self._in_work = SharedLock()
-        self._backoff = Backoff(config.analyst.retry_seconds, 60 * config.analyst.retry_seconds)
+        shortest = config.analyst.retry_seconds
+        self._backoff = Backoff(shortest, 60 * shortest)
+        # A volume is mounted, or a file restored, within minutes rather than seconds.
+        self._file_backoff = Backoff(6 * shortest, 60 * shortest)
         self._bells = {
             JobKind.ANALYSE: Bell.of(config, BellName.REPORT),
             JobKind.REPORT: Bell.of(config, BellName.COURIER),
@@ -166,6 +174,8 @@ class Analyst:
                 self._store.jobs.postpone(
                     job, from_now(self._store, self._backoff.seconds(1)), reason
                 )
+            elif isinstance(error, _FILE_ERRORS):
+                self._file_failed(job, reason)
             elif getattr(error, "retryable", True) and job.attempts < self._config.max_attempts:
                 retry_at = from_now(self._store, self._backoff.seconds(job.attempts))
                 self._store.jobs.fail(job, reason, retry_at)
@@ -173,6 +183,15 @@ class Analyst:
                 self._handlers[job.kind].give_up(job, reason)
         except StorageError as storage_error:
             log.error("job %d waits until its lease expires: %s", job.id, storage_error)
+
+    def _file_failed(self, job: Job, reason: str) -> None:
+        """Retry within minutes, then park: a retry ends the job when its file is back."""
+        if job.attempts < self._config.max_attempts:
+            retry_at = from_now(self._store, self._file_backoff.seconds(job.attempts))
+            self._store.jobs.fail(job, reason, retry_at)
+        else:
+            self._handlers[job.kind].park(job, reason)
+            log.error("job %d is parked: %s", job.id, reason)
 
 
 def workers_of(config: AnalystConfig, device: str = Device.AUTO) -> int:

@@ -101,6 +101,13 @@ class ImageAnalyser:
             {"instance": instance.id, "attempts": job.attempts, "reason": reason},
         )
 
+    def park(self, job: Job, reason: str) -> None:
+        """Park the job: the image has no result yet, or its earlier result stands."""
+        instance = self._store.results.instance(int(job.subject))
+        if instance.state is InstanceState.ANALYSED:
+            reason = f"{reason}; the earlier result stands"
+        self._store.jobs.fail(job, reason, None, audited=redact(reason))
+
     def _reject(
         self, job: Job, note: Instance, outcome: Refusal, rejection: gate.Rejection
     ) -> None:

@@ -37,6 +37,9 @@ class DeliveryWorker:
     max_reads = 10
     """A delivery is parked after this many attempts to read its object."""
 
+    max_looks = 6
+    """A delivery is parked after this many looks for an object that is missing or altered."""
+
     max_unmatched = 10
     """A delivery is parked after this many attempts whose response answered another request."""
 
@@ -201,7 +204,7 @@ class DeliveryWorker:
         """Retry if another read of this one object may succeed; park the job otherwise."""
         if self._store.results.delivery(job).object.spool_path != delivery.object.spool_path:
             self._queue.retry(job, "the object is being made anew", POLL_SECONDS)
-        elif error.retryable and job.attempts < self.max_reads:
+        elif job.attempts < (self.max_reads if error.retryable else self.max_looks):
             self._queue.retry(job, str(error), self._backoff.seconds(job.attempts))
         else:
             self._queue.park(job, str(error))

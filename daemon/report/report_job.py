@@ -91,11 +91,15 @@ class StudyReporter:
 
     def give_up(self, job: Job, reason: str) -> None:
         """Park the job after it failed at every attempt."""
-        self._store.jobs.fail(job, reason, None, audited=redact(reason))
+        self.park(job, reason)
         log.error(
             "job %(job)d is given up after %(attempts)d attempt(s): %(reason)s",
             {"job": job.id, "attempts": job.attempts, "reason": reason},
         )
+
+    def park(self, job: Job, reason: str) -> None:
+        """Park the job: the study has no new report yet."""
+        self._store.jobs.fail(job, reason, None, audited=redact(reason))
 
     def _report_readable_images(self, job: Job, study: StudyResults) -> None:
         """Report the images whose files can be read.

@@ -32,6 +32,7 @@ log = logging.getLogger("analyst")
 
 _PURGED_DETAIL = "it was analysed for an earlier report and is no longer kept here"
 _OUTDATED_DETAIL = "it was analysed with another model, and the analysis with this one failed"
+_WAITING_DETAIL = "it has no result yet: its analysis waits for an operator or was discarded"
 _UNREADABLE = (IntegrityError, NotDicomError, SpoolError)
 _FILMS_NAMED = 3
 _UNREADABLE_DETAIL = "it was analysed, and its file was damaged or lost before this report"
@@ -161,12 +162,7 @@ def report_content(
     report again after a crash makes the same bytes.
     """
     analysed = [item for item in study.instances if item.id in images.described]
-    skipped = [
-        item
-        for item in _reportable(study)
-        if item not in analysed and item.state is not InstanceState.RECEIVED
-        if not item.is_rejected
-    ]
+    skipped = [item for item in _reportable(study) if item not in analysed and not item.is_rejected]
     created = max(item.analysed_at or item.received_at for item in (*analysed, *_notes(study)))
     created = created.astimezone()
     sources = [
@@ -311,6 +307,8 @@ def _not_analysed(item: Instance, unreadable: Collection[int]) -> NotAnalysed:
         reason, detail = PURGED, _PURGED_DETAIL
     elif item.state is InstanceState.ANALYSED:
         reason, detail = Reason.ANALYSIS_FAILED, _OUTDATED_DETAIL
+    elif item.state is InstanceState.RECEIVED:
+        reason, detail = Reason.ANALYSIS_FAILED, _WAITING_DETAIL
     return NotAnalysed(
         sop_class_uid=item.sop_class_uid,
         sop_instance_uid=item.sop_instance_uid,

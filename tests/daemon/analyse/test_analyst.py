@@ -324,15 +324,53 @@ def test_own_results_sent_back_cause_no_new_report(bench: Bench) -> None:
     assert b"OWN_RESULT" not in bench.spool.read(latest.spool_path, latest.sha256)
 
 
-def test_an_altered_file_is_not_analysed_and_named(bench: Bench) -> None:
+def test_an_altered_file_is_parked_and_named(bench: Bench) -> None:
     uid = bench.receive(film("altered"))
     (instance,) = bench.study(uid).instances
     bench.spool.path(instance.spool_path).write_bytes(film("altered", heart_failure=True))
     bench.work()
     (instance,) = bench.study(uid).instances
-    assert instance.reason == "ANALYSIS_FAILED"
-    assert "has changed since it was written" in (instance.detail or "")
+    assert (instance.state, instance.reason) == (InstanceState.RECEIVED, None)
+    (parked,) = bench.store.jobs.list(state=JobState.PARKED)
+    assert (parked.kind, parked.attempts) == (JobKind.ANALYSE, bench.config.analyst.max_attempts)
+    assert "has changed since it was written" in (parked.last_error or "")
     assert bench.study(uid).status is StudyStatus.NO_ELIGIBLE_IMAGE
+    assert bench.study(uid).reports == ()
+
+
+def test_a_missing_file_is_looked_for_within_minutes(bench: Bench) -> None:
+    """It is back before the last attempt, as after a late mount: nobody has to do anything."""
+    uid = bench.receive(film("late mount"))
+    path = bench.spool.path(bench.study(uid).instances[0].spool_path)
+    path.rename(path.with_suffix(".away"))
+    assert bench.analyst.work(JobKind.ANALYSE)
+    (waiting,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
+    assert waiting.state is JobState.QUEUED
+    assert 20 < (waiting.not_before - bench.clock()).total_seconds() < 120
+    path.with_suffix(".away").rename(path)
+    bench.work()
+    assert bench.study(uid).status is StudyStatus.REPORTED
+
+
+def test_a_retry_ends_a_parked_job_when_its_file_is_back(bench: Bench) -> None:
+    """The report of the other film names the one without a result, and the next has both."""
+    uid = bench.receive(film("back"), film("back", seed=2))
+    gone, other = bench.study(uid).instances
+    path = bench.spool.path(gone.spool_path)
+    path.rename(path.with_suffix(".away"))
+    bench.work()
+    (parked,) = bench.store.jobs.list(state=JobState.PARKED)
+    assert "is missing" in (parked.last_error or "")
+    (report,) = bench.study(uid).reports
+    assert films_of(bench, report) == [other.sop_instance_uid]
+    data = bench.spool.read(report.spool_path, report.sha256)
+    assert b"it has no result yet: its analysis waits for an operator" in data
+
+    path.with_suffix(".away").rename(path)
+    bench.store.jobs.retry(parked.id)
+    bench.work()
+    assert len(films_of(bench, bench.study(uid).reports[-1])) == 2
+    assert bench.store.jobs.list(state=JobState.PARKED) == ()
 
 
 @pytest.mark.parametrize("damage", ["altered", "missing"])
@@ -348,8 +386,8 @@ def test_an_image_with_a_damaged_file_is_analysed_after_a_second_send(
     else:
         bench.spool.delete(instance.spool_path)
     bench.work()
-    assert bench.study(uid).instances[0].reason == "ANALYSIS_FAILED"
-    assert f"instance {instance.id} is given up" in caplog.text
+    (parked,) = bench.store.jobs.list(state=JobState.PARKED)
+    assert f"job {parked.id} is parked" in caplog.text
     assert bench.study(unharmed).status is StudyStatus.REPORTED
 
     bench.receive(image)
@@ -446,7 +484,7 @@ def test_an_unavailable_spool_is_retried_without_blaming_an_image(
     assert bench.study(uid).status is StudyStatus.REPORTED
 
 
-def test_an_image_with_an_unreadable_file_is_named_after_the_last_attempt(bench: Bench) -> None:
+def test_an_image_with_an_unreadable_file_is_parked_after_the_last_attempt(bench: Bench) -> None:
     uid = bench.receive(film("unreadable"))
     path = bench.spool.path(bench.study(uid).instances[0].spool_path)
     path.unlink()
@@ -456,9 +494,9 @@ def test_an_image_with_an_unreadable_file_is_named_after_the_last_attempt(bench:
     (again,) = bench.store.jobs.list(kind=JobKind.ANALYSE)
     assert (again.state, again.attempts) == (JobState.QUEUED, 1)
     bench.work()
-    (instance,) = bench.study(uid).instances
-    assert instance.reason == "ANALYSIS_FAILED"
-    assert "Is a directory" in (instance.detail or "")
+    (parked,) = bench.store.jobs.list(state=JobState.PARKED)
+    assert "Is a directory" in (parked.last_error or "")
+    assert bench.study(uid).instances[0].state is InstanceState.RECEIVED
 
 
 def test_an_image_that_kills_its_worker_is_given_up(

@@ -188,7 +188,10 @@ def test_a_slow_delivery_keeps_its_lease(outbox: Outbox, monkeypatch: pytest.Mon
     assert taken_away == []
 
 
-def test_a_missing_file_is_parked_and_the_next_is_delivered(outbox: Outbox) -> None:
+def test_a_missing_file_is_parked_and_the_next_is_delivered(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeliveryWorker, "max_looks", 2)
     gone = queue_report(outbox.store, outbox.spool, "pacs", number=1)
     kept = queue_report(outbox.store, outbox.spool, "pacs", number=2)
     record = outbox.store.results.object(gone)
@@ -197,8 +200,10 @@ def test_a_missing_file_is_parked_and_the_next_is_delivered(outbox: Outbox) -> N
     with pacs_node(lambda _: StoreStatus.SUCCESS) as node:
         outbox.deliver_to("pacs", node.port)
         wait_until(lambda: f"{kept}@pacs" in _subjects(outbox, JobState.DONE), "the other one")
+        wait_until(lambda: _subjects(outbox, JobState.PARKED) == {f"{gone}@pacs"}, "parked")
         outbox.stop.set()
-    assert _subjects(outbox, JobState.PARKED) == {f"{gone}@pacs"}
+    (parked,) = outbox.jobs(JobState.PARKED)
+    assert parked.attempts == 2
 
 
 PLAIN = PLAIN_SYNTAXES[0]

@@ -10,6 +10,7 @@ from pynetdicom.events import Event
 from daemon.config.peers import PeerConfig, Product
 from daemon.config.settings import Config
 from daemon.courier import log_jobs_without_peer
+from daemon.deliver.delivery_worker import DeliveryWorker
 from dicom_io.receive.events import Rejection
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender
@@ -125,7 +126,10 @@ def test_the_backoff_of_an_object_that_breaks_every_association_grows(
         outbox.stop.set()
 
 
-def test_an_altered_object_is_parked_and_not_sent(outbox: Outbox) -> None:
+def test_an_altered_object_is_parked_and_not_sent(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeliveryWorker, "max_looks", 1)
     altered, kept = queue(outbox, 2)
     record = outbox.store.results.object(altered)
     assert record is not None
