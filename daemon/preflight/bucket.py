@@ -14,9 +14,9 @@ _PROBE = b"cxrd check"
 def check_bucket(config: Config) -> CheckResult:
     """Write, read, move, list and delete an object. Raises StorageError for what fails."""
     spool = open_spool(config.spool_place)
-    began = time.monotonic()
     path = f"probe/{uuid.uuid4().hex}"
     is_marked = spool.is_marked()
+    began = time.monotonic()
     stored = spool.write(path, _PROBE)
     try:
         milliseconds = (time.monotonic() - began) * 1000

@@ -11,7 +11,9 @@ import pytest
 
 from storage.files.folder_spool import FolderSpool
 from storage.store import Store
+from tests.builders.stores.bucket import Bucket, new_bucket
 from tests.builders.stores.new import new_store
+from tests.servers.s3_server import S3Server, s3_server
 from tests.storage.listed import assert_listed
 from tests.tools.clock import Clock
 
@@ -24,6 +26,18 @@ def spool(tmp_path: Path) -> FolderSpool:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> Iterator[Bucket]:
+    with new_bucket(s3) as made:
+        yield made
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.network)])

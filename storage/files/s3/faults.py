@@ -18,6 +18,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
+from urllib3.exceptions import HTTPError as TransportError
 
 
 class Kind(enum.Enum):
@@ -111,10 +112,11 @@ _PASSES = (
     HTTPClientError,
     IncompleteReadError,
     ResponseStreamingError,
+    TransportError,
     http.client.HTTPException,
     OSError,
 )
-ERRORS = (BotoCoreError, ClientError, http.client.HTTPException, OSError)
+ERRORS = (BotoCoreError, ClientError, TransportError, http.client.HTTPException, OSError)
 """The exceptions by which the client library reports a fault of the service or the network."""
 
 
@@ -143,7 +145,7 @@ def _fault_of_answer(error: ClientError) -> Fault:
     answer = error.response
     code = str(answer.get("Error", {}).get("Code", ""))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    message = _line(answer.get("Error", {}).get("Message", ""))
+    message = _line(answer.get("Error", {}).get("Message") or "")
     reason = f"it answered {status} {code}" + (f" ({message})" if message else "")
     # Some services refuse a write beyond the quota as 403 AccessDenied and say so in words.
     is_full = code in _FULL or status == http.HTTPStatus.INSUFFICIENT_STORAGE
