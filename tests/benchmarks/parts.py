@@ -13,6 +13,8 @@ PARTS = {
     "start": "tests.benchmarks.store.start",
     "store": "tests.benchmarks.store.large_store",
     "web": "tests.benchmarks.store.web_pages",
+    "claims": "tests.benchmarks.queue.claims",
+    "priority": "tests.benchmarks.queue.priority",
     "gpu": "tests.benchmarks.model.gpu_part",
 }
 """Parts by name: a module whose `run(setting)` returns a Part. It is imported when it is needed."""

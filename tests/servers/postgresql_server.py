@@ -22,10 +22,11 @@ _numbers = itertools.count(1)
 
 
 @contextlib.contextmanager
-def postgresql_server(address: str = "") -> Iterator[str]:
+def postgresql_server(address: str = "", *, durable: bool = False) -> Iterator[str]:
     """Run a server and yield the folder of its socket; skip the test if it cannot run.
 
     With an address it also answers every caller there, at the usual port and without a password.
+    Without `durable` no commit waits for the disk.
     """
     programs = _find_programs()
     # Outside pytest's folder, because a Unix socket path is limited to about 100 characters.
@@ -44,7 +45,7 @@ def postgresql_server(address: str = "") -> Iterator[str]:
             folder / "data",
             "-k",
             folder,
-            "-F",
+            *([] if durable else ["-F"]),
             "-c",
             f"listen_addresses={address}",
         ]
