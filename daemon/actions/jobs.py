@@ -1,4 +1,4 @@
-"""Retries and discards jobs for an operator.
+"""Retries and discards jobs for an operator, and changes their priority.
 
 Each job is one transaction with its audit row. A job that has changed since the operator saw it is
 refused: of two operators who press a button at once, one acts and the other is told who was first.
@@ -19,7 +19,7 @@ from storage.errors import (
     UnknownRecordError,
 )
 from storage.queue.seen import SeenJob
-from storage.records import Job, JobKind
+from storage.records import Job, JobKind, Priority
 from storage.store import Store
 
 _REFUSALS = (ChangedMeanwhileError, JobEndedError, JobRunningError, UnknownJobError)
@@ -77,6 +77,17 @@ def discard_jobs(
         store.jobs.discard(job.id, actor.name, host=actor.host, seen=seen)
 
     return _for_each(config, store, chosen, discard)
+
+
+def set_priority(
+    config: Config, store: Store, numbers: Sequence[int], priority: Priority, actor: Actor
+) -> JobsOutcome:
+    """Change the priority of jobs that wait. Raises as `retry_jobs`."""
+
+    def change(job: Job, _seen: SeenJob) -> None:
+        store.jobs.set_priority(job.id, priority, actor.name, host=actor.host)
+
+    return _for_each(config, store, [ChosenJob(number) for number in numbers], change)
 
 
 def _for_each(

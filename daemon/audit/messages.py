@@ -248,7 +248,7 @@ class Reporter:
                 types = (code.SOFTWARE_CONFIGURATION,)
                 uri = self._uri("configuration")
                 objects = (ParticipantObject(uri, code.URI, row.subject, _SYSTEM, _MASTER_FILE),)
-            case AuditKind.JOB_RETRIED | AuditKind.JOB_DISCARDED:
+            case AuditKind.JOB_RETRIED | AuditKind.JOB_DISCARDED | AuditKind.JOB_PRIORITY_CHANGED:
                 types = (code.USE_OF_RESTRICTED_FUNCTION,)
         return _Event(
             code.SECURITY_ALERT,

@@ -1,4 +1,4 @@
-"""`cxrd jobs`: list, show, retry and discard the jobs of the queue. No logic."""
+"""`cxrd jobs`: list, show, retry and discard the jobs of the queue, change their priority."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,17 +75,22 @@ def jobs_list(
 
 def _row(listed: "ListedJob") -> tuple[object, ...]:
     job = listed.job
-    task = f"{job.kind} to {job.lane}" if job.lane else job.kind
+    task = f"{job.kind} to {job.lane}" if job.lane else str(job.kind)
+    if job.priority:
+        task = f"STAT {task}"
     study, accession = listed.study_instance_uid, listed.accession_number
     return job.id, job.state, task, job.attempts, study, accession, job.last_error or ""
 
 
 def _document(listed: "ListedJob") -> dict[str, object]:
+    from storage.records import Priority
+
     job = listed.job
     return {
         "job": job.id,
         "state": job.state,
         "kind": job.kind,
+        "priority": Priority(job.priority).name.lower(),
         "peer": job.lane,
         "study": listed.study_instance_uid,
         "accession": listed.accession_number,
@@ -104,6 +109,7 @@ def jobs_show(
     """Show everything about one job."""
     import dataclasses
 
+    from storage.records import Priority
     from storage.store import Store
 
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
@@ -112,6 +118,7 @@ def jobs_show(
         print_json(_document(listed))
         return
     shown = dataclasses.asdict(listed.job)
+    shown["priority"] = Priority(listed.job.priority).name.lower()
     shown |= {"study": listed.study_instance_uid, "accession": listed.accession_number}
     if listed.coerced_uid:
         shown["kept as"] = listed.coerced_uid
@@ -168,6 +175,31 @@ def jobs_discard(
         for job in outcome.done:
             typer.echo(f"job {job} is discarded")
     _show_outcome(outcome, "discarded", as_json=as_json)
+
+
+@jobs_app.command("priority")
+def jobs_priority(
+    job_ids: Annotated[list[int], typer.Argument(help="Numbers of the jobs.", max=LARGEST_NUMBER)],
+    priority: Annotated[str, typer.Argument(help="stat or routine.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Change the priority of jobs that wait: stat or routine."""
+    from daemon.actions.actor import Actor
+    from daemon.actions.jobs import set_priority
+    from storage.records import Priority
+    from storage.store import Store
+
+    words = {one.name.lower(): one for one in Priority}
+    if priority not in words:
+        raise UsageError(f"{priority!r} is no priority: write stat or routine")
+    settings = load_config(config)
+    with Store.open(settings.resolved_database_url, migrate=False) as store:
+        outcome = set_priority(settings, store, job_ids, words[priority], Actor.of_process())
+    if not as_json:
+        for job in outcome.done:
+            typer.echo(f"job {job} is {priority}")
+    _show_outcome(outcome, "changed", as_json=as_json)
 
 
 def _show_outcome(outcome: "JobsOutcome", done: str, *, as_json: bool) -> None:

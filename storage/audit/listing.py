@@ -18,7 +18,12 @@ from storage.tables.schema import FAILED_EVENTS, audit_events
 LOOKED_ROWS = 100_000
 """Most rows that one page looks through."""
 _NUMBER = audit_events.c.number
-_JOB_KINDS = (AuditKind.JOB_PARKED, AuditKind.JOB_RETRIED, AuditKind.JOB_DISCARDED)
+_JOB_KINDS = (
+    AuditKind.JOB_PARKED,
+    AuditKind.JOB_RETRIED,
+    AuditKind.JOB_DISCARDED,
+    AuditKind.JOB_PRIORITY_CHANGED,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class AuditKind(StrEnum):
     JOB_PARKED = "job_parked"
     JOB_RETRIED = "job_retried"
     JOB_DISCARDED = "job_discarded"
+    JOB_PRIORITY_CHANGED = "job_priority_changed"
     ANALYSIS_REQUESTED = "analysis_requested"
     DELIVERY_REQUESTED = "delivery_requested"
     DATA_EXPORTED = "data_exported"

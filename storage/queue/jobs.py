@@ -27,7 +27,7 @@ from storage.errors import (
 from storage.queue.claims import claim_one, claim_some, first_due, place
 from storage.queue.seen import SeenJob, change_of
 from storage.queue.transitions import UNCLAIMED, enqueue, is_held, settle
-from storage.records import Job, JobKind, JobState, StudyKey
+from storage.records import Job, JobKind, JobState, Priority, StudyKey
 from storage.summaries.keep import summarise_jobs
 from storage.tables.database import Database
 from storage.tables.schema import QUEUED_JOBS, jobs, objects
@@ -271,6 +271,19 @@ class Jobs:
         entry = AuditEntry(AuditKind.JOB_DISCARDED, actor=actor, host=host)
         return self._change(job_id, discarded, self._now(), entry, seen, ended)
 
+    def set_priority(
+        self, job_id: int, priority: Priority, actor: str = "", *, host: str = ""
+    ) -> Job:
+        """Change the priority of a job. Raises UnknownJobError, JobRunningError, JobEndedError.
+
+        `actor` and `host` are those of `retry`.
+        """
+        changed = {"priority": int(priority), "updated_at": jobs.c.updated_at}
+        ended = (JobState.DONE, JobState.DISCARDED)
+        word = priority.name.lower()
+        entry = AuditEntry(AuditKind.JOB_PRIORITY_CHANGED, actor=actor, host=host, detail=word)
+        return self._change(job_id, changed, self._now(), entry, None, ended)
+
     def subjects(
         self, kind: JobKind, among: Collection[str], states: Collection[JobState]
     ) -> frozenset[str]:
@@ -340,7 +353,7 @@ class Jobs:
         statement = (
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state.not_in((JobState.RUNNING, *refused)))
-            .values(**values, updated_at=now)
+            .values({"updated_at": now, **values})
             .returning(*jobs.c)
         )
         if seen is not None:
@@ -351,7 +364,8 @@ class Jobs:
                 changed = Job(**row)
                 subject = _audit_subject(connection, changed)
                 summarise_jobs(connection, [changed])
-                append(connection, replace(act, subject=subject, detail=changed.kind), now)
+                detail = f"{changed.kind}: {act.detail}" if act.detail else changed.kind
+                append(connection, replace(act, subject=subject, detail=detail), now)
                 return changed
         job = self.get(job_id)
         if seen is not None:
@@ -360,7 +374,8 @@ class Jobs:
             if change is not None:
                 raise ChangedMeanwhileError(change)
         if job.state in refused:
-            raise JobEndedError(f"{job.kind} job {job.id} is {job.state}: nothing to discard")
+            verb = "discard" if act.kind is AuditKind.JOB_DISCARDED else "change"
+            raise JobEndedError(f"{job.kind} job {job.id} is {job.state}: nothing to {verb}")
         raise JobRunningError(f"{job.kind} job {job.id} is running: try again when it is not")
 
 

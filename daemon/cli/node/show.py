@@ -281,6 +281,8 @@ def _head(study: "StudyDetails") -> Iterator[tuple[str, object]]:
     yield "senders", ", ".join(study.senders)
     yield "received", f"{moment(study.received_at)} to {moment(study.last_received_at)} UTC"
     yield "state", study.state_words
+    if study.priority == "stat":
+        yield "priority", "STAT"
 
 
 def _print_film(film: "FilmView", places: "Mapping[str, StudyFile]") -> None:

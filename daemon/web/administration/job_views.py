@@ -9,7 +9,7 @@ from daemon.worker.logs.redaction import without_comment
 from storage.audit.records import AuditRow
 from storage.queue.listing import DeliveryFacts, JobFilter, JobSort
 from storage.queue.seen import SeenJob
-from storage.records import JobKind, JobState, ListedJob
+from storage.records import JobKind, JobState, ListedJob, Priority
 
 TASKS: Mapping[JobKind, str] = {
     JobKind.ANALYSE: "reads one film and analyses it",
@@ -24,12 +24,13 @@ TASKS: Mapping[JobKind, str] = {
 class JobRow:
     """A job of the list. `error` has no words of another node: they may name a patient.
 
-    `seen` is the state of the job, to send back with an act on it.
+    `priority` is stat or routine. `seen` is the state of the job, to send back with an act on it.
     """
 
     number: int
     state: JobState
     kind: JobKind
+    priority: str
     destination: str
     study_instance_uid: str
     source: str
@@ -49,6 +50,7 @@ class JobRow:
             number=job.id,
             state=job.state,
             kind=job.kind,
+            priority=Priority(job.priority).name.lower(),
             destination=job.lane or "",
             study_instance_uid=listed.study_instance_uid,
             source=listed.source,

@@ -28,7 +28,15 @@ from daemon.words.reasons import (
 )
 from daemon.worker.logs.redaction import without_comment
 from dicom_io.report.parts import ReportParts
-from storage.records import FindingRecord, Instance, InstanceState, Job, ObjectKind
+from storage.records import (
+    FindingRecord,
+    Instance,
+    InstanceState,
+    Job,
+    JobState,
+    ObjectKind,
+    Priority,
+)
 from storage.reviews import FILM, Review
 from storage.search.study_records import StudyFilm, StudyView
 
@@ -77,6 +85,7 @@ class StudyBuilder:
             state=row.state,
             state_words=STATE_WORDS[row.state],
             level=STATE_LEVELS[row.state],
+            priority=_priority(found),
             status=advice_on_status(found.status) if found.status is not None else None,
             status_detail=found.status_detail,
             hold=advice_on(found.hold.reason) if found.hold is not None else None,
@@ -90,6 +99,13 @@ class StudyBuilder:
             jobs=tuple(_job(job) for job in found.jobs),
             timeline=tuple(steps_of(found.timeline, uids, numbers)),
         )
+
+
+def _priority(found: StudyView) -> str:
+    ended = (JobState.DONE, JobState.DISCARDED)
+    waiting = (job.priority for job in found.jobs if job.state not in ended)
+    sent = (film.instance.priority for film in found.films)
+    return Priority(max((*waiting, *sent), default=0)).name.lower()
 
 
 def _mark(film: StudyFilm) -> str:
@@ -189,6 +205,8 @@ def _finding(
 
 def _job(job: Job) -> JobView:
     task = f"{job.kind} to {job.lane}" if job.lane else str(job.kind)
+    if job.priority:
+        task = f"STAT {task}"
     # A destination may name the patient in its words; the page of the job has them for operators.
     error = without_comment(job.last_error or "")
     return JobView(job.id, task, job.state, job.attempts, error, job.updated_at)

@@ -199,7 +199,8 @@ class StudyDetails:
     """A study with all its films, objects, deliveries and history.
 
     `patient_name` is None unless names are shown. `earlier` are films that do not count now:
-    earlier revisions, films that moved, were rejected or were set aside.
+    earlier revisions, films that moved, were rejected or were set aside. `priority` is stat if a
+    film was sent as STAT, or a job of the study is STAT and has not ended; else routine.
     """
 
     study_instance_uid: str
@@ -217,6 +218,7 @@ class StudyDetails:
     state: StudyState
     state_words: str
     level: str
+    priority: str
     status: Advice | None
     status_detail: str
     hold: Advice | None

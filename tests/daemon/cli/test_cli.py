@@ -1,5 +1,6 @@
 """`cxrd` commands: each does its work, or prints the reason in one line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,17 @@ def test_discarded_job_stays_as_a_record(parked: Path) -> None:
     done = cxrd("jobs", "discard", *numbers, cwd=parked)
     assert done.stdout == "".join(f"job {number} is discarded\n" for number in numbers)
     assert states(parked) == ["discarded", "discarded"]
+
+
+def test_the_priority_of_a_job_is_changed(parked: Path) -> None:
+    number = cxrd("jobs", "list", "--state", "queued", cwd=parked).stdout.split()[0]
+    assert cxrd("jobs", "priority", number, "stat", cwd=parked).stdout == f"job {number} is stat\n"
+    assert " STAT " in cxrd("jobs", "list", "--state", "queued", cwd=parked).stdout
+    shown = json.loads(cxrd("jobs", "show", number, "--json", cwd=parked).stdout)
+    assert shown["priority"] == "stat"
+    assert "write stat or routine" in one_line_of_error(
+        cxrd("jobs", "priority", number, "high", cwd=parked)
+    )
 
 
 def test_jobs_are_listed_with_what_needs_a_person_first(parked: Path) -> None:

@@ -149,6 +149,7 @@ def test_json_documents_have_the_documented_keys(
         "cxrd jobs list": ["jobs", "list"],
         "cxrd jobs show": ["jobs", "show", number],
         "cxrd jobs retry": ["jobs", "retry", number, "4711"],
+        "cxrd jobs priority": ["jobs", "priority", number, "4711", "stat"],
         "cxrd jobs discard": ["jobs", "discard", number, "4711"],
         "cxrd studies analyse-again": ["studies", "analyse-again", "2.25.82"],
         "cxrd studies send-again": ["studies", "send-again", "2.25.82", "--to", "pacs"],

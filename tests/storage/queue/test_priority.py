@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from storage.errors import JobEndedError, JobRunningError
 from storage.queue.jobs import MAX_WAIT
 from storage.records import Job, JobKind, Priority
+from storage.status import DueJobs
 from storage.store import Store
 from tests.builders.store_rows import LEASE, claim
 from tests.tools.clock import Clock
@@ -126,3 +128,38 @@ def test_claims_at_once_take_each_job_once_and_no_more_than_they_ask(
     assert max(map(len, claimed)) <= 7
     numbers = [job.id for some in claimed for job in some]
     assert len(numbers) == len(set(numbers)) == 60
+
+
+def test_an_operator_changes_the_priority_of_a_job_that_waits(store: Store, clock: Clock) -> None:
+    store.jobs.enqueue(JobKind.ANALYSE, "1")
+    number = store.jobs.list()[0].id
+    clock.advance(5)
+    assert store.jobs.set_priority(number, Priority.STAT, "ines", host="h").priority == 1
+    changed = store.jobs.get(number)
+    assert (changed.priority, changed.generation) == (1, 1)
+    assert changed.updated_at < clock.now
+    assert store.jobs.set_priority(number, Priority.ROUTINE, "ines").priority == 0
+    assert [(row.kind, row.actor, row.host, row.detail) for row in store.audit.rows()] == [
+        ("job_priority_changed", "ines", "h", "analyse: stat"),
+        ("job_priority_changed", "ines", "", "analyse: routine"),
+    ]
+    running = claim(store, JobKind.ANALYSE)
+    with pytest.raises(JobRunningError):
+        store.jobs.set_priority(number, Priority.STAT)
+    store.jobs.finish(running)
+    with pytest.raises(JobEndedError, match="nothing to change"):
+        store.jobs.set_priority(number, Priority.STAT)
+
+
+def test_due_jobs_are_counted_by_priority(store: Store, clock: Clock) -> None:
+    start = clock.now
+    for number in range(5):
+        store.jobs.enqueue(JobKind.ANALYSE, str(number), priority=number % 2)
+        store.jobs.enqueue(JobKind.DELIVER, f"{number}@{LANE}", lane=LANE)
+    store.jobs.enqueue(JobKind.REPORT, "later", not_before=start + SECOND)
+    store.jobs.finish(claim(store, JobKind.ANALYSE))
+    assert store.status.due(start) == {
+        (JobKind.ANALYSE, Priority.STAT): DueJobs(1, start),
+        (JobKind.ANALYSE, Priority.ROUTINE): DueJobs(3, start),
+        (JobKind.DELIVER, Priority.ROUTINE): DueJobs(5, start),
+    }

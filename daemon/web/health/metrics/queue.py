@@ -10,7 +10,7 @@ from daemon.audit.syslog import reader_of
 from daemon.config.settings import Config
 from daemon.web.health.metrics.kept import Kept
 from daemon.web.health.totals import count_totals, job_groups
-from storage.records import JobKind, JobState
+from storage.records import JobKind, JobState, Priority
 from storage.status import JobGroup
 from storage.store import Store
 
@@ -32,7 +32,7 @@ class QueueMetrics:
         totals, age = self._totals.value()
         groups = job_groups(self._store, totals)
         yield from self._jobs(groups)
-        yield self._due()
+        yield from self._due()
         yield from self._of_destinations(groups)
         films = GaugeMetricFamily(
             "cxrd_instances", "Received images by state, each revision once.", labels=["state"]
@@ -76,16 +76,31 @@ class QueueMetrics:
             family.add_metric([kind], retrying[kind])
         yield family
 
-    def _due(self) -> Metric:
-        family = GaugeMetricFamily(
+    def _due(self) -> Iterator[Metric]:
+        found = self._store.status.due(self._now())
+        oldest = GaugeMetricFamily(
             "cxrd_oldest_queued_job_seconds",
             "Time for which the queued job that is due first has been due; 0 when none is.",
             labels=["kind"],
         )
+        due = GaugeMetricFamily(
+            "cxrd_jobs_due", "Queued jobs that are due.", labels=["kind", "priority"]
+        )
+        waits = GaugeMetricFamily(
+            "cxrd_jobs_due_oldest_seconds",
+            "Time for which the job of this priority that is due first has been due; 0: none is.",
+            labels=["kind", "priority"],
+        )
         for kind in JobKind:
-            due = self._store.jobs.next_due((kind,))
-            family.add_metric([kind], self._since(due))
-        return family
+            seconds = []
+            for priority in Priority:
+                group = found.get((kind, priority))
+                seconds.append(self._since(group.since if group is not None else None))
+                labels = [kind, priority.name.lower()]
+                due.add_metric(labels, group.count if group is not None else 0)
+                waits.add_metric(labels, seconds[-1])
+            oldest.add_metric([kind], max(seconds))
+        yield from (oldest, due, waits)
 
     def _of_destinations(self, groups: Mapping[JobGroup, int]) -> Iterator[Metric]:
         names = self._destinations
