@@ -71,7 +71,8 @@ def _run(settings: "Config", roles: "list[RoleName]", say: "Callable[[str], None
         if RoleName.LISTENER in working:
             places.append(f"{listener.ae_title} at {listener.host}:{listener.port}")
         if RoleName.WEB in working:
-            token = f" (token: {settings.token_path})" if settings.web.token is None else ""
+            is_here = settings.web.token is None and settings.token_path.exists()
+            token = f" (token: {settings.token_path})" if is_here else ""
             places.append(f"status page {settings.web.url}{token}")
         say(f"cxrd is ready: {'; '.join(places)}. Research use only.")
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from daemon.config.settings import Config
@@ -29,7 +29,6 @@ from daemon.web.health.endpoints import health_entries
 from daemon.web.overview.page import overview_entries
 from daemon.web.overview.totals import KeptTotals
 from daemon.web.problems import WebError
-from daemon.web.request_body import wants_json
 from daemon.web.reviews.pages import review_entries
 from daemon.web.site import Site
 from daemon.web.static_files import static_entries
@@ -40,8 +39,6 @@ from storage.errors import StorageError
 from storage.files.spool import Spool
 from storage.store import Store
 
-RETRY_SECONDS = 10
-"""Time after which a browser asks again while the store is unavailable."""
 _MESSAGES = {
     404: "There is no such page.",
     405: "This page does not answer requests of this method.",
@@ -75,7 +72,7 @@ def build_app(
         if isinstance(error, WebError):
             return site.error(request, error.status, str(error))
         if isinstance(error, StorageError):
-            return _unavailable(site, request, error)
+            return site.unavailable(request, error)
         if not isinstance(error, HTTPException):
             return site.error(request, 500, "This node made a mistake; its log has the details.")
         message = _MESSAGES.get(error.status_code, f"{error.detail}.")
@@ -114,12 +111,3 @@ def all_entries(site: Site, authenticator: Authenticator, counter: FilmCounter) 
         *host_entries(site),
     ]
     return [*pages, *api_entries(site, pages)]
-
-
-def _unavailable(site: Site, request: Request, error: StorageError) -> Response:
-    """Report that the store or the spool is unavailable; a browser then reloads the page."""
-    if wants_json(request):
-        return site.json({"error": str(error)}, 503)
-    return PlainTextResponse(
-        f"cxrd: {error}\n", status_code=503, headers={"Refresh": str(RETRY_SECONDS)}
-    )

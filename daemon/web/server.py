@@ -66,9 +66,10 @@ def run(context: RoleContext) -> None:
             LoginAudit(store.audit) as audit,
         ):
             spool.expect(store.binding.spool_id())
-            tokens = load_tokens(config, is_new_node=store.first_schema() is not None)
+            is_new_node = store.first_schema() is not None
+            tokens = load_tokens(config, store.web_tokens, context.worker, is_new_node=is_new_node)
             _log_users(config.web, tokens[0])
-            authenticator = Authenticator(tokens, config.web, audit.on_login)
+            authenticator = Authenticator(tokens, config.web, store, audit.on_login)
             now = store.now
             counter = FilmCounter(store, now, _baseline_rule(config))
             readers = FilmReaders(config.analyst)

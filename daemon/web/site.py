@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from daemon.config.settings import Config
 from daemon.version import own_version
@@ -23,8 +23,12 @@ from daemon.web.health.checks import Health
 from daemon.web.overview.totals import KeptTotals
 from daemon.web.request_body import wants_json
 from storage.audit.records import AuditKind, AuditOutcome
+from storage.errors import StorageError
 from storage.files.spool import Spool
 from storage.store import Store
+
+RETRY_SECONDS = 10
+"""Time after which a browser asks again while the store is unavailable."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +77,14 @@ class Site:
         if wants_json(request):
             return self.json({"error": message}, status)
         return self.render(request, "error.html", status, status_code=status, message=message)
+
+    def unavailable(self, request: Request, error: StorageError) -> Response:
+        """Report that the store or the spool is unavailable; a browser then reloads the page."""
+        if wants_json(request):
+            return self.json({"error": str(error)}, 503)
+        return PlainTextResponse(
+            f"cxrd: {error}\n", status_code=503, headers={"Refresh": str(RETRY_SECONDS)}
+        )
 
     def audit(
         self,

@@ -10,6 +10,7 @@ from daemon.charts.chart import stylesheet
 from daemon.web.entry import Entry
 from daemon.web.problems import NotFoundError
 
+STATIC_PATH = "/static/{name}"
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -33,4 +34,4 @@ def static_entries() -> Sequence[Entry]:
         content, kind = found[name]
         return Response(content, media_type=kind)
 
-    return [Entry("/static/{name}", static_file, None, summary="A style sheet or script.")]
+    return [Entry(STATIC_PATH, static_file, None, summary="A style sheet or script.")]

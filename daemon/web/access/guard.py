@@ -25,6 +25,8 @@ from daemon.web.access.roles import Role
 from daemon.web.entry import Entry, EntryTable
 from daemon.web.request_body import MAX_BODY_BYTES, BodyTooLongError, form_of, read_body
 from daemon.web.site import Site
+from daemon.web.static_files import STATIC_PATH
+from storage.errors import StorageError
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -96,12 +98,16 @@ class Guard:
         """Return an error response if the caller may not make the request."""
         entry = self._table.find(request.scope)
         is_open = entry is not None and entry.role is None
+        caller: Principal | None = None
         try:
-            caller = self._caller(received, request)
+            if entry is None or entry.path != STATIC_PATH:
+                caller = await self._caller(received, request)
         except IdentityError as error:
             if not is_open:
                 return self._site.error(request, error.status, str(error))
-            caller = None
+        except StorageError as error:
+            if not is_open:
+                return self._site.unavailable(request, error)
         request.scope[PRINCIPAL] = caller
         if caller is None and not is_open:
             return self._login.refuse(request)
@@ -113,17 +119,18 @@ class Guard:
             return self._foreign_look(request, caller)
         return await self._foreign_change(request, caller)
 
-    def _caller(self, received: Scope, request: Request) -> Principal | None:
+    async def _caller(self, received: Scope, request: Request) -> Principal | None:
         """Return the caller; a user whom a trusted proxy names comes before all else.
 
-        Raises IdentityError for a proxy's user without a role, or named unclearly.
+        Raises IdentityError for a proxy's user without a role, or named unclearly, and StorageError
+        if a session cannot be looked up.
         """
         user = self._proxies.user(received)
         host = host_of(request.scope)
         if user is not None:
             return self._authenticator.accepts_user(user, host)
         is_encrypted = request.scope["scheme"] == "https"
-        return self._authenticator.accepts(request.headers, host, is_encrypted=is_encrypted)
+        return await self._authenticator.accepts(request.headers, host, is_encrypted=is_encrypted)
 
     def _foreign_look(self, request: Request, caller: Principal | None) -> Response | None:
         """Return an error response if a page of another site embeds a page or picture.

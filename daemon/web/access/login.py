@@ -81,7 +81,7 @@ class LoginPages:
             is_account = "password" in form
             problem = "Name and password do not fit." if is_account else "That is not the token."
             return self._form(request, 401, wanted, problem)
-        self._end_session(request)
+        await self._end_session(request)
         answer = RedirectResponse(f".{wanted}", 303)
         is_encrypted = _is_encrypted(request)
         answer.set_cookie(
@@ -96,7 +96,7 @@ class LoginPages:
 
     async def log_out(self, request: Request) -> Response:
         """End the session."""
-        self._end_session(request)
+        await self._end_session(request)
         answer = RedirectResponse("./", 303)
         for name in (SECURE_COOKIE, COOKIE):
             if name in request.cookies:
@@ -108,11 +108,11 @@ class LoginPages:
         if "password" in form:
             name, password = _field(form, "name"), _field(form, "password")
             return await self._authenticator.log_in_by_password(name, password, host)
-        return self._authenticator.log_in(_field(form, "token"), host)
+        return await self._authenticator.log_in(_field(form, "token"), host)
 
-    def _end_session(self, request: Request) -> None:
+    async def _end_session(self, request: Request) -> None:
         is_encrypted = request.scope["scheme"] == "https"
-        self._authenticator.log_out(
+        await self._authenticator.log_out(
             request.headers, host_of(request.scope), is_encrypted=is_encrypted
         )
 

@@ -1,77 +1,58 @@
-"""Sessions of browsers: unguessable numbers in a cookie.
+"""Sessions of browsers: unguessable numbers in a cookie, whose digests are in the store.
 
-Open sessions are known to this process only, so logging out ends a session for good, and a restart
-(with a changed account, for example) ends all sessions.
+Every request looks its session up, in a thread: a session that ends at one host, by a logout, ends
+at all hosts with the next request. It ends, too, when the account or token of its login is changed
+in the configuration of the host that is asked.
 """
 
 import hashlib
 import secrets
-import time
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import timedelta
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
 from daemon.web.access.identity import Principal
 from daemon.web.access.roles import Role
+from storage.hosts.web_sessions import WebSession, WebSessions
 
 COOKIE = "cxrd_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
 """Name over TLS: a browser accepts it from this host only, encrypted and for all paths."""
-MAX_SESSIONS = 256
-
-
-@dataclass(slots=True)
-class _Session:
-    principal: Principal
-    ends_at: float
-    idle_at: float
 
 
 class Sessions:
-    """The open sessions. Runs on the event loop only, so no method blocks."""
+    """The open sessions of all hosts."""
 
-    def __init__(
-        self,
-        lifetime_seconds: float,
-        idle_seconds: float,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, store: WebSessions, lifetime_seconds: float, idle_seconds: float) -> None:
         self.lifetime_seconds = lifetime_seconds
-        self._idle_seconds = idle_seconds
-        self._now = monotonic
-        self._open: OrderedDict[bytes, _Session] = OrderedDict()
+        self._store = store
+        self._idle = timedelta(seconds=idle_seconds)
 
-    def start(self, name: str, role: Role) -> str:
-        """Open a session and return the value of its cookie; the oldest ends beyond the limit."""
-        now = self._now()
-        for digest, old in list(self._open.items()):
-            if min(old.ends_at, old.idle_at) <= now:
-                del self._open[digest]
+    async def start(self, name: str, role: Role, entry: str) -> str:
+        """Open a session and return the value of its cookie; the oldest ends beyond the limit.
+
+        `entry` is the digest of the account or token of the login. Raises StorageError.
+        """
         value = secrets.token_urlsafe(32)
-        principal = Principal(name, role, csrf=secrets.token_urlsafe(32))
-        self._open[digest_of(value)] = _Session(
-            principal, now + self.lifetime_seconds, now + self._idle_seconds
-        )
-        while len(self._open) > MAX_SESSIONS:
-            self._open.popitem(last=False)
+        session = WebSession(name, str(role), secrets.token_urlsafe(32), entry)
+        lifetime = timedelta(seconds=self.lifetime_seconds)
+        await run_in_threadpool(self._store.start, _stored(value), session, lifetime, self._idle)
         return value
 
-    def principal(self, value: str) -> Principal | None:
-        """Return the user of an open session, which then counts as used."""
-        session = self._open.get(digest_of(value))
-        now = self._now()
-        if session is None or min(session.ends_at, session.idle_at) <= now:
-            return None
-        session.idle_at = now + self._idle_seconds
-        return session.principal
+    async def find(self, value: str) -> WebSession | None:
+        """Return an open session, which then counts as used. Raises StorageError."""
+        return await run_in_threadpool(self._store.find, _stored(value), self._idle)
 
-    def end(self, value: str) -> Principal | None:
-        """End a session. Returns its user; None if it was not open."""
-        session = self._open.pop(digest_of(value), None)
-        return session.principal if session is not None else None
+    async def end(self, value: str) -> WebSession | None:
+        """End a session. Return it if it was open. Raises StorageError."""
+        return await run_in_threadpool(self._store.end, _stored(value))
+
+
+def principal_of_session(session: WebSession) -> Principal:
+    """Return the user of a session."""
+    return Principal(session.user, Role[session.role.upper()], session.csrf)
 
 
 def session_of(headers: Headers, *, is_encrypted: bool) -> str:
@@ -87,3 +68,7 @@ def session_of(headers: Headers, *, is_encrypted: bool) -> str:
 def digest_of(value: str) -> bytes:
     """Hash a secret: digests have one length, so a comparison does not reveal the length."""
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).digest()
+
+
+def _stored(value: str) -> str:
+    return digest_of(value).hex()

@@ -1,8 +1,11 @@
 """The tokens: `web.token`, or a file that the first start makes, and the named tokens."""
 
+import contextlib
+import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
@@ -11,36 +14,97 @@ from daemon.config.settings import Config
 from daemon.config.web import MAIN_TOKEN, WebConfig
 from daemon.errors import ConfigError
 from daemon.web.access.roles import Role
-from storage.files.durable import durable_file
+from daemon.web.access.sessions import digest_of
+from storage.audit.records import AuditEntry, AuditKind
+from storage.errors import OutOfSpaceError
+from storage.files.durable import durable_file, storage_errors
+from storage.hosts.web_tokens import WebTokens
+
+log = logging.getLogger("web")
 
 
 @dataclass(frozen=True, slots=True)
 class KnownToken:
-    """A token with the name of its user, as the audit trail has it, and a role."""
+    """A token by its SHA-256, with the name of its user, as the audit trail has it, and a role.
+
+    `is_shared`: the store has it for all hosts.
+    """
 
     name: str
     role: Role
-    token: SecretStr
+    digest: bytes
+    is_shared: bool = False
+
+    @classmethod
+    def of(cls, name: str, role: Role, token: SecretStr) -> Self:
+        """Return the token of a text."""
+        return cls(name, role, digest_of(token.get_secret_value()))
 
 
-def load_tokens(config: Config, *, is_new_node: bool) -> tuple[KnownToken, ...]:
+def load_tokens(
+    config: Config, store: WebTokens, worker: str, *, is_new_node: bool
+) -> tuple[KnownToken, ...]:
     """Return the tokens, the main token first.
 
-    The first start creates the main token, in a file that only its owner can read.
+    The first start on a store makes the main token, in a file that only its owner can read, and
+    the store keeps its digest. A host without that file takes the digest. A file that was changed
+    after the record is that of a new token; an older one is not taken, since it may be left over.
 
     Raises ConfigError for a token that is unreadable, too short or given twice, SpoolError if the
-    disk cannot store a new token.
+    disk cannot store a new token, or another StorageError.
     """
+    role = main_role(config.web, is_new_node=is_new_node)
     main = read_token(config)
-    if main is None:
-        path = config.token_path
-        main = SecretStr(secrets.token_urlsafe(32))
-        with durable_file(path, path.parent) as file:
-            file.write(f"{main.get_secret_value()}\n".encode())
-    own = KnownToken(MAIN_TOKEN, main_role(config.web, is_new_node=is_new_node), main)
+    is_shared = config.web.token is None and config.web.token_file is None
+    if main is not None and not is_shared:
+        own = KnownToken.of(MAIN_TOKEN, role, main)
+    else:
+        digest = _shared_digest(config.token_path, main, store, worker)
+        own = KnownToken(MAIN_TOKEN, role, bytes.fromhex(digest), is_shared=True)
     tokens = (own, *_named_tokens(config))
     _require_different(tokens)
     return tokens
+
+
+def _shared_digest(path: Path, token: SecretStr | None, store: WebTokens, worker: str) -> str:
+    """Return the digest of the main token; record it if it is new."""
+    recorded = store.find(MAIN_TOKEN)
+    if token is None:
+        return _made(path, store) if recorded is None else recorded.digest
+    digest = digest_of(token.get_secret_value()).hex()
+    if recorded is None:
+        # On a full disk the pages work, and a later start records it.
+        with contextlib.suppress(OutOfSpaceError):
+            recorded = store.adopt(MAIN_TOKEN, digest)
+    if recorded is None or recorded.digest == digest:
+        return digest
+    with storage_errors(path):
+        changed_at = path.stat().st_mtime
+    if changed_at <= recorded.created_at.timestamp():
+        log.warning(
+            "%s is not the token of this store, and is older: it is not accepted; remove it, or"
+            " `touch` it and start again to make it the token of all hosts",
+            path,
+        )
+        return recorded.digest
+    detail = f"the token in {path} is that of all hosts now"
+    store.replace(
+        MAIN_TOKEN, digest, AuditEntry(AuditKind.TOKEN_CHANGED, actor=worker, detail=detail)
+    )
+    return digest
+
+
+def _made(path: Path, store: WebTokens) -> str:
+    """Make a token in a file, unless another host records its own first; return the digest."""
+    token = secrets.token_urlsafe(32)
+    with durable_file(path, path.parent) as file:
+        file.write(f"{token}\n".encode())
+    own = digest_of(token).hex()
+    recorded = store.adopt(MAIN_TOKEN, own)
+    if recorded.digest != own:
+        with storage_errors(path):
+            path.unlink()
+    return recorded.digest
 
 
 def main_role(web: WebConfig, *, is_new_node: bool) -> Role:
@@ -67,7 +131,7 @@ def reach_of(token: KnownToken) -> str:
 def check_tokens(config: Config) -> None:
     """Raise ConfigError for a token that is unreadable, too short or given twice."""
     main = read_token(config)
-    own = () if main is None else (KnownToken(MAIN_TOKEN, Role.STATUS, main),)
+    own = () if main is None else (KnownToken.of(MAIN_TOKEN, Role.STATUS, main),)
     _require_different((*own, *_named_tokens(config)))
 
 
@@ -91,7 +155,7 @@ def _named_tokens(config: Config) -> tuple[KnownToken, ...]:
         if each.token_file is not None:
             token = _from_file(each.token_file)
         if token is not None:
-            named.append(KnownToken(each.name, Role.of(each.role), token))
+            named.append(KnownToken.of(each.name, Role.of(each.role), token))
     return tuple(named)
 
 
@@ -107,9 +171,9 @@ def _from_file(path: Path) -> SecretStr:
 
 
 def _require_different(tokens: tuple[KnownToken, ...]) -> None:
-    owners: dict[str, str] = {}
+    owners: dict[bytes, str] = {}
     for each in tokens:
-        other = owners.setdefault(each.token.get_secret_value(), each.name)
+        other = owners.setdefault(each.digest, each.name)
         if other != each.name:
             raise ConfigError(
                 f"web.tokens: {other!r} and {each.name!r} have the same token, so neither the role"

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlencode
 
 from pydantic import SecretStr
+from starlette.datastructures import Headers as StarletteHeaders
 from starlette.types import ASGIApp, Message, Scope
 
 from daemon.audit.logins import LoginOutcome
@@ -88,6 +89,14 @@ class House:
         headers = {**OWN, **options.pop("headers", {})}
         return self.ask(path, "POST", headers, urlencode(fields).encode(), **options)
 
+    def secret_of(self, session: Mapping[str, str]) -> str:
+        """Return the secret of the forms of a session."""
+        caller = asyncio.run(
+            self.authenticator.accepts(StarletteHeaders(dict(session)), "127.0.0.1")
+        )
+        assert caller is not None
+        return caller.csrf
+
     def bearer(self, role: Role) -> dict[str, str]:
         """Return the header of the token with a role."""
         return {"Authorization": f"Bearer {token_of(role)}"}
@@ -101,11 +110,11 @@ def house_of(folder: Path, store: Store, counter: FilmCounter | None = None, **w
     """Build the application over a store, with a section `web`."""
     config = Config(data_dir=folder, web=WebConfig(**web))
     FolderSpool(config.data_dir / "spool")
-    tokens = [KnownToken(str(role), role, SecretStr(token_of(role))) for role in Role]
+    tokens = [KnownToken.of(str(role), role, SecretStr(token_of(role))) for role in Role]
     clock = Clock()
     reported: list[tuple[str, LoginOutcome, str]] = []
     authenticator = Authenticator(
-        tokens, config.web, lambda *login: reported.append(login), clock.seconds
+        tokens, config.web, store, lambda *login: reported.append(login), clock.seconds
     )
     spool = FolderSpool(config.data_dir / "spool", 0, create=False)
     app = build_app(config, store, spool, authenticator, counter=counter)

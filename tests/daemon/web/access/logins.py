@@ -1,17 +1,20 @@
 """Logins of a browser at the web role, and the users of a test."""
 
+import asyncio
 import re
-from collections.abc import Callable
 from urllib.parse import urlencode
 
 from argon2 import PasswordHasher
 from pydantic import SecretStr
+from starlette.datastructures import Headers
 
 from daemon.config.web import WebConfig
-from daemon.web.access.authenticator import Authenticator, OnLogin
+from daemon.web.access.authenticator import Authenticator, Login, OnLogin
+from daemon.web.access.identity import Principal
 from daemon.web.access.roles import Role
 from daemon.web.access.sessions import COOKIE, SECURE_COOKIE
 from daemon.web.access.token_file import KnownToken
+from storage.store import Store
 from tests.servers.website import Answer, Site
 from tests.tools.clock import Clock
 
@@ -21,15 +24,21 @@ TOKEN = "correct-horse-battery-staple"  # noqa: S105 - of a test
 PASSWORD = "an old password of the house"  # noqa: S105 - of a test
 
 
-def authenticator_of(
-    on_login: OnLogin = lambda *_: None,
-    monotonic: Callable[[], float] | None = None,
-    role: Role = Role.ADMIN,
-    web: WebConfig | None = None,
-) -> Authenticator:
-    """Return an authenticator with the token TOKEN."""
-    tokens = [KnownToken("token", role, SecretStr(TOKEN))]
-    return Authenticator(tokens, web or WebConfig(), on_login, monotonic or Clock().seconds)
+class Door:
+    """An authenticator with the token TOKEN, called without an event loop."""
+
+    def __init__(self, store: Store, on_login: OnLogin, clock: Clock, web: WebConfig) -> None:
+        tokens = [KnownToken.of("token", Role.ADMIN, SecretStr(TOKEN))]
+        self._inside = Authenticator(tokens, web, store, on_login, clock.seconds)
+
+    def log_in(self, token: str, host: str) -> Login:
+        return asyncio.run(self._inside.log_in(token, host))
+
+    def log_out(self, headers: Headers, host: str) -> None:
+        asyncio.run(self._inside.log_out(headers, host))
+
+    def accepts(self, headers: Headers, host: str) -> Principal | None:
+        return asyncio.run(self._inside.accepts(headers, host))
 
 
 def quick_hash(password: str = PASSWORD) -> str:

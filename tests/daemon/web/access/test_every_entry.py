@@ -3,6 +3,7 @@
 The entries are those of the built application, so a new page is tested without a new test.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from daemon.web.access.proxies import ProxyUser
 from daemon.web.access.roles import Role
 from daemon.web.entry import Endpoint, Entry
 from storage.store import Store
-from tests.daemon.web.access.asgi import House, house_of
+from tests.daemon.web.access.asgi import House, house_of, token_of
 from tests.daemon.web.access.logins import OWN
 from tests.tools.paths import ROOT
 
@@ -207,11 +208,9 @@ def test_the_first_entry_of_a_path_is_the_one_that_answers(table: Table) -> None
 
 
 def _session(table: Table, role: Role) -> dict[str, str]:
-    sessions = table.house.authenticator.sessions
-    value = sessions.start(str(role), role)
-    principal = sessions.principal(value)
-    assert principal is not None
-    return {"Cookie": f"cxrd_session={value}", "X-CSRF-Token": principal.csrf}
+    login = asyncio.run(table.house.authenticator.log_in(token_of(role), "127.0.0.1"))
+    cookie = {"Cookie": f"cxrd_session={login.session}"}
+    return {**cookie, "X-CSRF-Token": table.house.secret_of(cookie)}
 
 
 def test_security_page_names_the_role_of_every_entry(table: Table) -> None:

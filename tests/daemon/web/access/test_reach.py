@@ -10,7 +10,7 @@ from daemon.config.settings import Config
 from daemon.config.web import TokenConfig, WebConfig, WebRole
 from daemon.errors import ConfigError
 from daemon.web.access.roles import Role
-from daemon.web.access.token_file import check_tokens, load_tokens
+from daemon.web.access.token_file import KnownToken, check_tokens, load_tokens
 from storage.store import Store
 from tests.builders.store_rows import new_instance
 from tests.daemon.web.access.logins import BROWSER, TOKEN, log_in, session_of
@@ -23,6 +23,11 @@ pytestmark = [pytest.mark.daemon, pytest.mark.network]
 BEFORE_ROLES = [revision for revision in revisions() if revision <= "0006"]
 PATIENT_PAGES = ("/studies", "/studies/1.2", "/statistics", "/audit", "/configuration")
 RAISE = "set web.token_role to viewer, operator or admin"
+
+
+def loaded_of(config: Config, *, is_new_node: bool) -> tuple[KnownToken, ...]:
+    with Store.open(f"sqlite:///{config.data_dir / 'tokens.sqlite'}", migrate=True) as store:
+        return load_tokens(config, store.web_tokens, "web", is_new_node=is_new_node)
 
 
 def node(folder: Path, revision: str | None) -> None:
@@ -83,7 +88,7 @@ def test_configuration_decides_the_role(
     tmp_path: Path, revision: str | None, role: WebRole
 ) -> None:
     config = Config(data_dir=tmp_path, web=WebConfig(token_role=role))
-    (main,) = load_tokens(config, is_new_node=revision is None)
+    (main,) = loaded_of(config, is_new_node=revision is None)
     assert main.role is Role.of(role)
 
 
@@ -110,7 +115,7 @@ def test_named_tokens_have_their_own_roles(tmp_path: Path) -> None:
     )
     config = Config(data_dir=tmp_path, web=WebConfig(tokens=tokens))
     check_tokens(config)
-    loaded = load_tokens(config, is_new_node=True)
+    loaded = loaded_of(config, is_new_node=True)
     assert [(each.name, each.role) for each in loaded] == [
         ("token", Role.ADMIN),
         ("prometheus", Role.METRICS),
@@ -130,7 +135,7 @@ def test_one_token_cannot_be_two_users(tmp_path: Path, main: str) -> None:
         tokens=(TokenConfig(name="script", role=WebRole.ADMIN, token_file=tmp_path / "script"),),
     )
     config = Config(data_dir=tmp_path, web=web)
-    for load in (check_tokens, lambda config: load_tokens(config, is_new_node=True)):
+    for load in (check_tokens, lambda config: loaded_of(config, is_new_node=True)):
         with pytest.raises(ConfigError, match="'token' and 'script' have the same token") as caught:
             load(config)
         assert TOKEN not in str(caught.value)

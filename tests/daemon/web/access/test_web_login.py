@@ -21,19 +21,21 @@ from daemon.errors import ConfigError
 from daemon.web import connection_limits
 from daemon.web.access.authenticator import REPORT_SECONDS
 from daemon.web.access.guard import HEADERS, TLS_HEADERS
-from daemon.web.access.sessions import COOKIE, MAX_SESSIONS
+from daemon.web.access.sessions import COOKIE, digest_of
 from daemon.web.access.throttle import FAILURE_SECONDS, FAILURES
 from daemon.web.access.token_file import load_tokens
 from daemon.web.connection_limits import MAX_CONNECTIONS, REPEAT_SECONDS, RepeatFilter
 from dicom_io.peer.tls import client_context
 from storage.audit.records import AuditKind
+from storage.hosts.web_sessions import MAX_SESSIONS
 from storage.store import Store
 from tests.builders.certificates import Authority
+from tests.builders.stores.new import new_store
+from tests.daemon.web.access.conftest import DoorOf
 from tests.daemon.web.access.logins import (
     BROWSER,
     OWN,
     TOKEN,
-    authenticator_of,
     log_in,
     log_out,
     secret_of,
@@ -150,12 +152,10 @@ def test_logout_is_only_posted(site: Site) -> None:
     assert site.ask("/login", "PUT").status == 405
 
 
-def test_sessions_and_failures_expire() -> None:
+def test_sessions_and_failures_expire(door_of: DoorOf) -> None:
     reported: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
-    authenticator = authenticator_of(
-        lambda host, outcome, _: reported.append((host, outcome)), clock.seconds
-    )
+    authenticator = door_of(lambda host, outcome, _: reported.append((host, outcome)), clock)
     login = authenticator.log_in(TOKEN, "a")
     cookie = Headers({"cookie": f"{COOKIE}={login.session}"})
     assert login.outcome is LoginOutcome.ACCEPTED
@@ -183,12 +183,10 @@ def test_sessions_and_failures_expire() -> None:
     ]
 
 
-def test_bearer_is_reported_once_an_hour_per_host() -> None:
+def test_bearer_is_reported_once_an_hour_per_host(door_of: DoorOf) -> None:
     reported: list[tuple[str, LoginOutcome]] = []
     clock = Clock()
-    authenticator = authenticator_of(
-        lambda host, outcome, _: reported.append((host, outcome)), clock.seconds
-    )
+    authenticator = door_of(lambda host, outcome, _: reported.append((host, outcome)), clock)
     bearer = Headers({"authorization": f"Bearer {TOKEN}"})
     for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"):
         assert authenticator.accepts(bearer, host)
@@ -198,16 +196,16 @@ def test_bearer_is_reported_once_an_hour_per_host() -> None:
     assert reported == [(host, LoginOutcome.BEARER) for host in hosts]
 
 
-def test_bearers_of_many_hosts_are_reported_together() -> None:
+def test_bearers_of_many_hosts_are_reported_together(door_of: DoorOf) -> None:
     reported: list[str] = []
-    authenticator = authenticator_of(lambda host, *_: reported.append(host))
+    authenticator = door_of(lambda host, *_: reported.append(host))
     for number in range(2 * MOST_HOSTS):
         assert authenticator.accepts(Headers({"authorization": f"Bearer {TOKEN}"}), f"host{number}")
     assert len(reported) == MOST_HOSTS + 1
 
 
-def test_one_host_is_throttled_under_all_its_addresses() -> None:
-    authenticator = authenticator_of()
+def test_one_host_is_throttled_under_all_its_addresses(door_of: DoorOf) -> None:
+    authenticator = door_of()
     outcomes = [
         authenticator.log_in("wrong", f"127.0.0.{number}").outcome for number in range(FAILURES + 1)
     ]
@@ -215,8 +213,8 @@ def test_one_host_is_throttled_under_all_its_addresses() -> None:
     assert authenticator.log_in("wrong", "10.0.0.1").outcome is LoginOutcome.REFUSED
 
 
-def test_many_hosts_are_throttled_together() -> None:
-    authenticator = authenticator_of()
+def test_many_hosts_are_throttled_together(door_of: DoorOf) -> None:
+    authenticator = door_of()
     for number in range(MOST_HOSTS + FAILURES):
         assert authenticator.log_in("wrong", f"host{number}").outcome is LoginOutcome.REFUSED
     assert authenticator.log_in("wrong", "another").outcome is LoginOutcome.THROTTLED
@@ -253,8 +251,8 @@ def test_addresses_are_grouped_by_client(address: str, host: str) -> None:
         ["MINE", "other=1"],
     ],
 )
-def test_session_is_found_among_cookies_of_other_pages(cookies: list[str]) -> None:
-    authenticator = authenticator_of()
+def test_session_is_found_among_cookies_of_other_pages(cookies: list[str], door_of: DoorOf) -> None:
+    authenticator = door_of()
     session = authenticator.log_in(TOKEN, "a").session
     raw = [
         (b"cookie", text.replace("MINE", f"{COOKIE}={session}").encode("latin-1"))
@@ -263,9 +261,9 @@ def test_session_is_found_among_cookies_of_other_pages(cookies: list[str]) -> No
     assert authenticator.accepts(Headers(raw=raw), "a")
 
 
-def test_refused_bearer_and_logout_are_reported() -> None:
+def test_refused_bearer_and_logout_are_reported(door_of: DoorOf) -> None:
     reported: list[LoginOutcome] = []
-    authenticator = authenticator_of(lambda _, outcome, __: reported.append(outcome))
+    authenticator = door_of(lambda _, outcome, __: reported.append(outcome))
     assert authenticator.accepts(Headers({"authorization": f"Bearer {TOKEN}"}), "a")
     assert not authenticator.accepts(Headers({"authorization": "Bearer wrong"}), "a")
     session = authenticator.log_in(TOKEN, "a").session
@@ -280,9 +278,13 @@ def test_refused_bearer_and_logout_are_reported() -> None:
     ]
 
 
-def test_oldest_session_ends_beyond_the_limit() -> None:
-    authenticator = authenticator_of()
-    sessions = [authenticator.log_in(TOKEN, "a").session for _ in range(MAX_SESSIONS + 1)]
+def test_oldest_session_ends_beyond_the_limit(door_of: DoorOf) -> None:
+    clock = Clock()
+    authenticator = door_of(own=clock)
+    sessions = []
+    for _ in range(MAX_SESSIONS + 1):
+        sessions.append(authenticator.log_in(TOKEN, "a").session)
+        clock.advance(1)
     is_open = [
         authenticator.accepts(Headers({"cookie": f"{COOKIE}={session}"}), "a") is not None
         for session in sessions
@@ -290,18 +292,24 @@ def test_oldest_session_ends_beyond_the_limit() -> None:
     assert is_open == [False] + [True] * MAX_SESSIONS
 
 
-def main_token(config: Config) -> str:
-    return load_tokens(config, is_new_node=True)[0].token.get_secret_value()
+def main_digest(config: Config) -> bytes:
+    """Return the digest of the main token as a start of the web role loads it."""
+    path = config.data_dir / "cxrd.sqlite"
+    is_there = path.exists()
+    url = f"sqlite:///{path}"
+    with Store.open(url, migrate=False) if is_there else new_store(path) as store:
+        return load_tokens(config, store.web_tokens, "web", is_new_node=True)[0].digest
 
 
 def test_token_is_created_once_and_private(tmp_path: Path) -> None:
     config = Config(data_dir=tmp_path)
-    token = main_token(config)
+    digest = main_digest(config)
+    token = (tmp_path / "web_token").read_text().strip()
     assert len(token) >= 40
-    assert main_token(config) == token
+    assert main_digest(config) == digest == digest_of(token)
     assert stat.S_IMODE((tmp_path / "web_token").stat().st_mode) == 0o600
     other = Config(data_dir=tmp_path / "other", web=WebConfig(token=SecretStr(TOKEN)))
-    assert main_token(other) == TOKEN
+    assert main_digest(other) == digest_of(TOKEN)
     assert TOKEN not in repr(other)
 
 
@@ -309,13 +317,13 @@ def test_token_file_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "token"
     config = Config(data_dir=tmp_path, web=WebConfig(token_file=path))
     with pytest.raises(ConfigError, match="cannot be read"):
-        main_token(config)
+        main_digest(config)
     for text, message in (("", "one line"), ("a\nb", "one line"), ("short", "20 printable")):
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):
-            main_token(config)
+            main_digest(config)
     path.write_text(f"{TOKEN}\r\n")
-    assert main_token(config) == TOKEN
+    assert main_digest(config) == digest_of(TOKEN)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def entries_of(node: BusyNode) -> list[Entry]:
         health = Health(config, store, spool, utc_now)
         readers = FilmReaders(config.analyst)
         site = Site(config, store, spool, health, utc_now, readers, KeptTotals(store, utc_now))
-        authenticator = Authenticator((), config.web, lambda *_: None)
+        authenticator = Authenticator((), config.web, store, lambda *_: None)
         return list(all_entries(site, authenticator, FilmCounter(store, utc_now)))
 
 
