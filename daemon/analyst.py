@@ -86,8 +86,8 @@ class Analyst:
         # A volume is mounted, or a file restored, within minutes rather than seconds.
         self._file_backoff = Backoff(6 * shortest, 60 * shortest)
         self._bells = {
-            JobKind.ANALYSE: Bell.of(config, BellName.REPORT),
-            JobKind.REPORT: Bell.of(config, BellName.COURIER),
+            JobKind.ANALYSE: Bell.of(config, BellName.REPORT, store),
+            JobKind.REPORT: Bell.of(config, BellName.COURIER, store),
         }
         """The bell to ring after a job of this kind."""
 
@@ -237,15 +237,13 @@ def run(context: RoleContext) -> None:
     publish_model(config, _in_use(pipeline))
     pipeline.warm_up()
     spool = open_spool(config.spool_place)
-    images = BellListener(Bell.of(config, BellName.ANALYST), context.stop)
-    reports = BellListener(Bell.of(config, BellName.REPORT), context.stop)
     waits = WaitCounts(board_folder(config), RoleName.ANALYST)
     with (
         Store.open(
             config.resolved_database_url, migrate=False, max_wait=config.priority.max_wait
         ) as store,
-        images,
-        reports,
+        BellListener(Bell.of(config, BellName.ANALYST, store), context.stop) as images,
+        BellListener(Bell.of(config, BellName.REPORT, store), context.stop) as reports,
         waits,
     ):
         spool.expect(store.binding.spool_id())

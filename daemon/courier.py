@@ -60,13 +60,12 @@ def run(context: RoleContext) -> None:
     return_freed_memory()
     switch_threads_often()
     spool = open_spool(config.spool_place)
-    bell = BellListener(Bell.of(config, BellName.COURIER), context.stop)
     waits = WaitCounts(board_folder(config), RoleName.COURIER)
     with (
         Store.open(
             config.resolved_database_url, migrate=False, max_wait=config.priority.max_wait
         ) as store,
-        bell,
+        BellListener(Bell.of(config, BellName.COURIER, store), context.stop) as bell,
         waits,
     ):
         spool.expect(store.binding.spool_id())

@@ -135,9 +135,10 @@ def allow_open_files(listener: ListenerConfig) -> None:
         )
 
 
-def ringing(config: Config) -> Callable[[Receipt], None]:
+def ringing(config: Config, store: Store) -> Callable[[Receipt], None]:
     """Return the function that wakes the analyst after work on an instance was queued."""
-    analyst, report = Bell.of(config, BellName.ANALYST), Bell.of(config, BellName.REPORT)
+    analyst = Bell.of(config, BellName.ANALYST, store)
+    report = Bell.of(config, BellName.REPORT, store)
 
     def ring(receipt: Receipt) -> None:
         analyst.ring()
@@ -195,9 +196,9 @@ def run(context: RoleContext) -> None:
         spool.expect(store.binding.spool_id())
         responder = CommitmentResponder(config, context.worker, spool, store)
         source_of = functools.partial(source_of_caller, config.peers)
-        reception = Reception(
-            spool, store, config.study.quiet_seconds, source_of, ringing(config), stat_of(config)
-        )
+        ring, is_stat = ringing(config, store), stat_of(config)
+        quiet_seconds = config.study.quiet_seconds
+        reception = Reception(spool, store, quiet_seconds, source_of, ring, is_stat)
         with ExitStack() as stack:
             audit = stack.enter_context(NetworkAudit(store.audit))
             limits = limits_of(config.listener)

@@ -3,6 +3,7 @@
 StorageError
 ├── OutOfSpaceError           retryable: the disk, the quota or the low-space watermark is reached
 ├── StoreUnavailableError     retryable: the database is locked, restarting or unreachable
+│   └── StoreConflictError    two changes were in each other's way, and this one was undone
 ├── SchemaError               the store is missing, older or newer than this software
 │   └── MovedError            the store was moved elsewhere, or is an unfinished copy
 ├── MoveError                 the store cannot be moved, or its copy differs
@@ -41,6 +42,10 @@ class StoreUnavailableError(StorageError):
     """The database did not answer in time."""
 
     retryable = True
+
+
+class StoreConflictError(StoreUnavailableError):
+    """The database has undone the whole change, which can be made again."""
 
 
 class SchemaError(StorageError):

@@ -16,6 +16,7 @@ from storage.commitment.inquiries import Inquiries
 from storage.commitment.requests import Commitments
 from storage.errors import StorageError
 from storage.export.export import Export
+from storage.hosts.bells import Bells
 from storage.hosts.leases import Leases
 from storage.hosts.nodes import Nodes
 from storage.hosts.web_sessions import WebSessions
@@ -71,6 +72,7 @@ class Store:
         nodes: the roles of all hosts.
         web_sessions: the open sessions of browsers.
         web_tokens: the main token of the pages.
+        bells: the rings between the hosts.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Store:
         self.nodes = Nodes(database, clock)
         self.web_sessions = WebSessions(database, clock)
         self.web_tokens = WebTokens(database, clock)
+        self.bells = Bells(database)
         self._receptions: GroupCommit[Reception, Receipt] = GroupCommit(self._record)
 
     @classmethod
@@ -142,6 +145,7 @@ class Store:
 
     def close(self) -> None:
         """Close the connections."""
+        self.bells.close()
         self._database.engine.dispose()
 
     def __enter__(self) -> Self:

@@ -112,7 +112,7 @@ def _for_each(
     finally:
         # The report of a study no longer waits for an image whose analysis is discarded.
         if done:
-            ring_all(config)
+            ring_all(config, store)
     return JobsOutcome(tuple(done), tuple(refused))
 
 

@@ -38,7 +38,7 @@ def release_study(
         host=actor.host,
         seen=seen,
     )
-    ring_all(config)
+    ring_all(config, store)
 
 
 def analyse_again(
@@ -60,7 +60,7 @@ def analyse_again(
     repetition = store.studies.analyse_again(
         key, films, actor=actor.name, host=actor.host, seen=seen
     )
-    ring_all(config)
+    ring_all(config, store)
     return repetition
 
 
@@ -100,5 +100,5 @@ def send_again(
         host=actor.host,
         seen=seen,
     )
-    ring_all(config)
+    ring_all(config, store)
     return repetition

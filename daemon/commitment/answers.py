@@ -94,7 +94,7 @@ def take_answer(
     if outcome is None:
         log.warning("%s answered a request for commitment that was not sent to it", name)
         return MessageStatus.INVALID_ARGUMENT
-    Bell.of(config, BellName.COURIER).ring()
+    Bell.of(config, BellName.COURIER, store).ring()
     log.info(
         "%s commits to %d object(s); %d are sent again, %d are refused",
         name,

@@ -65,7 +65,7 @@ class CommitmentResponder:
         self._worker = worker
         self._store = store
         self._grace_seconds = grace_seconds
-        self._courier = Bell.of(config, BellName.COURIER)
+        self._courier = Bell.of(config, BellName.COURIER, store)
         self._timeout = config.courier.network_timeout_seconds
         self._lease = datetime.timedelta(seconds=self._timeout + self.lease_margin_seconds)
         self._answering = Answering(config, store, spool)

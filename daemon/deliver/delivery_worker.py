@@ -61,7 +61,7 @@ class DeliveryWorker:
         config = context.config
         self._stop = context.stop
         self._wait = wait or context.stop.wait
-        self._bell = Bell.of(config, BellName.COURIER)
+        self._bell = Bell.of(config, BellName.COURIER, store)
         self._sender: Sender | None = None
         self._association = ExitStack()
         self._leases: dict[Job, Lease] = {}

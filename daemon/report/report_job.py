@@ -64,7 +64,7 @@ class StudyReporter:
         self._store = store
         self._algorithm = algorithm
         self._model = algorithm.sha256
-        self._bell = Bell.of(config, BellName.ANALYST)
+        self._bell = Bell.of(config, BellName.ANALYST, store)
 
     def run(self, job: Job) -> None:
         """Report the study, or record why there is no new report. Raises StorageError."""

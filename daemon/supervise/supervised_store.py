@@ -104,7 +104,7 @@ class SupervisedStore:
             store.binding.bind(spool)
             _adopt_sources(config, store)
             presence = Presence(config, store.nodes, monotonic)
-            ring = functools.partial(ring_all, config)
+            ring = functools.partial(ring_all, config, store)
             supervised = cls(store, monotonic, ring, presence)
             supervised._record_start(config, roles)
             yield supervised

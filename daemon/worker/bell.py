@@ -1,7 +1,8 @@
-"""Bells between the processes of one host: a worker that waits is woken when work is queued.
+"""Bells between processes: a worker that waits is woken when work is queued.
 
-A bell is a named pipe in `data_dir/run`. Any process may ring it; each ring wakes every thread that
-waits in one of the processes that listen, as a rule the only one. A ring is never needed for a job
+On one host a bell is a named pipe in `data_dir/run`. Any process may ring it; each ring wakes every
+thread that waits in one of the processes that listen, as a rule the only one. A database server
+takes each ring to the processes of all hosts (`storage.hosts`). A ring is never needed for a job
 to be done: a worker also looks at the queue from time to time. So a ring without a listener, a full
 pipe or a file system without pipes only delays the job until that look.
 """
@@ -12,6 +13,7 @@ import os
 import select
 import stat
 import threading
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +23,7 @@ from daemon.config.settings import Config
 from daemon.worker.board import board_folder
 from storage.errors import StorageError
 from storage.files.durable import make_folder
+from storage.store import Store
 
 log = logging.getLogger("bell")
 
@@ -42,16 +45,21 @@ class BellName(StrEnum):
 class Bell:
     """A named pipe that wakes the workers of one kind on this host."""
 
-    def __init__(self, folder: Path, name: BellName) -> None:
+    def __init__(self, folder: Path, name: BellName, store: Store | None = None) -> None:
+        """`store` takes the rings to the other hosts."""
+        self._name = name
         self._path = folder / f"{name}.bell"
+        self._store = store
 
     @classmethod
-    def of(cls, config: Config, name: BellName) -> Self:
-        """Return the bell of a node by its name."""
-        return cls(board_folder(config), name)
+    def of(cls, config: Config, name: BellName, store: Store) -> Self:
+        """Return the bell of a store by its name."""
+        return cls(board_folder(config), name, store)
 
     def ring(self) -> None:
         """Wake the workers that wait, if there are any. Never waits and never raises."""
+        if self._store is not None:
+            self._store.bells.ring(self._name)
         with contextlib.suppress(OSError):
             pipe = os.open(self._path, os.O_WRONLY | _FLAGS)
             try:
@@ -59,6 +67,11 @@ class Bell:
                     os.write(pipe, _RING)
             finally:
                 os.close(pipe)
+
+    def listen_to_hosts(self, wake: Callable[[], object]) -> None:
+        """Call `wake` at the rings of other hosts, and when some may have been lost."""
+        if self._store is not None:
+            self._store.bells.listen(self._name, wake, _say_silent)
 
     def open(self) -> int:
         """Make the pipe if it is missing, and return its descriptor, open for both directions.
@@ -80,10 +93,17 @@ def _is_pipe(descriptor: int) -> bool:
     return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
 
 
-def ring_all(config: Config) -> None:
-    """Ring every bell of a node, after jobs of any kind were queued."""
+def _say_silent() -> None:
+    log.warning(
+        "rings of other hosts do not arrive: work is found by looking at the queue; let"
+        " database_url name the server itself, or a pooler in session mode"
+    )
+
+
+def ring_all(config: Config, store: Store) -> None:
+    """Ring every bell of a store, after jobs of any kind were queued."""
     for name in BellName:
-        Bell.of(config, name).ring()
+        Bell.of(config, name, store).ring()
 
 
 class Waiter:
@@ -126,6 +146,7 @@ class BellListener:
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._wake_at_stop, name="stop", daemon=True).start()
+        self._bell.listen_to_hosts(self._wake_all)
         try:
             self._pipe = self._bell.open()
         except (OSError, StorageError) as error:

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 
 from daemon.worker.backoff import Backoff
 from daemon.worker.logs.redaction import error_text
+from storage.errors import StoreUnavailableError
 from storage.store import Store
 
 SWITCH_SECONDS = 0.0005
 """Python's default of 5 ms is the wait of a thread after each read and write beside a busy one."""
 
 _SHORTEST_WAIT = 0.002
+STORE_WAIT = Backoff(2.0, 2.0)
+"""The wait for a store that does not answer: it does not grow, so that the work soon goes on."""
 LOOK_SECONDS = 1.0
 """Time between two looks for a reason to end a wait early."""
 
@@ -69,11 +72,15 @@ class Loop:
             self._stop.wait(min(LOOK_SECONDS, left))
 
     def attempt(self, step: Callable[[], float]) -> float:
-        """Run `step` once. Return the seconds to wait, after an error those of the backoff."""
+        """Run `step` once. Return the seconds to wait, after an error those of the backoff.
+
+        A store that does not answer is no failure of the work, and does not count as one.
+        """
         try:
             return step()
         except self._survives as error:
-            wait = self.next_wait()
+            is_store = isinstance(error, StoreUnavailableError)
+            wait = STORE_WAIT.seconds(1) if is_store else self.next_wait()
             self._log.error(
                 "%s: %s; the next try is in %.1f s", self._name, error_text(error), wait
             )

@@ -31,10 +31,21 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from storage.errors import OutOfSpaceError, SchemaError, StorageError, StoreUnavailableError
+from storage.errors import (
+    OutOfSpaceError,
+    SchemaError,
+    StorageError,
+    StoreConflictError,
+    StoreUnavailableError,
+)
 from storage.files.durable import make_folder, storage_errors, sync_folder
 from storage.tables.clock import ServerClock, utc_now
-from storage.tables.postgresql import open_postgresql, watch_connections
+from storage.tables.postgresql import (
+    is_unavailable,
+    is_undone,
+    open_postgresql,
+    watch_connections,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
@@ -259,6 +270,16 @@ class Database:
         with self._exclusive(), self._storage_errors(), self.engine.begin() as connection:
             yield connection
 
+    def own_connection(self) -> Connection:
+        """Return a connection beside the others, each statement its own transaction.
+
+        The caller closes it.
+        """
+        with self._storage_errors():
+            connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+            return connection
+
     @contextlib.contextmanager
     def savepoint(self, connection: Connection) -> Iterator[None]:
         """Undo the block, and nothing before it, if it fails; the transaction can go on."""
@@ -311,9 +332,12 @@ class Database:
         text, store = _driver_text(cause, url), f"the store {_store_name(url)}"
         if _is_disk_full(cause):
             return OutOfSpaceError(f"no space left for {store}: free some and try again")
+        if is_undone(_code(cause)):
+            return StoreConflictError(f"{store} is busy ({text}): try again")
         if isinstance(error, PoolTimeoutError) or _is_locked(cause):
             return StoreUnavailableError(f"{store} is busy ({text}): try again")
-        if not isinstance(error, (OperationalError, InterfaceError)) and not _is_corrupt(cause):
+        is_down = isinstance(error, (OperationalError, InterfaceError))
+        if not is_down and not _is_corrupt(cause) and not is_unavailable(_code(cause)):
             # Names only the kind of error: its text may quote a row with a patient's name.
             kind = type(cause).__name__
             return StorageError(f"{store} refused what it was asked ({kind}): please report this")

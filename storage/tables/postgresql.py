@@ -48,6 +48,9 @@ WHERE source IN ('default', 'configuration file', 'environment variable', 'comma
 _READ_CLOCK = "SELECT clock_timestamp()"
 
 _READ_ONLY = "25006"
+# Serialisation failure and deadlock; integrity of the connection, resources, operator.
+_UNDONE = "40"
+_UNAVAILABLE = ("08", "53", "57", _READ_ONLY, "25P03", "55P03", "58")
 
 
 def open_postgresql(url: URL, **options: Any) -> Engine:
@@ -94,6 +97,16 @@ def _in_no_transaction(connection: Any) -> Iterator[None]:
     connection.autocommit = True
     yield
     connection.autocommit = False
+
+
+def is_undone(code: str) -> bool:
+    """Return True for the SQLSTATE of a transaction that the server has undone as a whole."""
+    return code.startswith(_UNDONE)
+
+
+def is_unavailable(code: str) -> bool:
+    """Return True for the SQLSTATE of a server that restarts, is full, read-only or too slow."""
+    return code.startswith(_UNAVAILABLE)
 
 
 def _server_time(connection: Any) -> datetime:
