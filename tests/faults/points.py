@@ -1,8 +1,9 @@
 """Fault points: places where a test can kill a process of the daemon.
 
 `install` puts a point before and after every write, fsync, rename, unlink and mkdir below the data
-folder, every commit that changed a row, and every DIMSE message sent. It wraps the functions that
-the product calls. The name of a point is role, action and place: `listener: fsync file spool/tmp`.
+folder, every commit that changed a row, every request to S3 that changes an object, and every
+DIMSE message sent. It wraps the functions that the product calls. The name of a point is role,
+action and place: `listener: fsync file spool/tmp`.
 
 The folder `FAULT_DIR` holds `passed`, a list of the points passed with their times; `armed/`, a
 file per armed point with the signal to send; and `killed`, a list of the points that killed.
@@ -115,6 +116,7 @@ def install() -> None:
     points = _Points(Path(os.environ[FOLDER]), Path(os.environ[ROOT]))
     _wrap_files(points)
     _wrap_commits(points)
+    _wrap_objects(points)
     _wrap_messages(points)
 
 
@@ -192,15 +194,41 @@ def _wrap_commits(points: _Points) -> None:
     real: Any = DefaultDialect.do_commit
 
     def do_commit(self: Any, dbapi_connection: Any) -> None:
-        changes = dbapi_connection.total_changes
-        changed = changes != dbapi_connection.info.get("changes", 0)
-        dbapi_connection.info["changes"] = changes
-        if changed:
+        if _has_changes(dbapi_connection):
             points.around(f"commit {_caller()}", lambda: real(self, dbapi_connection))
         else:
             real(self, dbapi_connection)
 
     DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
+
+
+def _has_changes(connection: Any) -> bool:
+    """Return True if the transaction of a connection changed a row."""
+    if hasattr(connection, "total_changes"):
+        changes, before = connection.total_changes, connection.info.get("changes", 0)
+        connection.info["changes"] = changes
+        return bool(changes != before)
+    from psycopg.pq import TransactionStatus
+
+    if connection.info.transaction_status != TransactionStatus.INTRANS:
+        return False
+    asked = connection.execute("SELECT pg_current_xact_id_if_assigned()")
+    return asked.fetchone()[0] is not None
+
+
+def _wrap_objects(points: _Points) -> None:
+    from storage.files.s3.client import S3Client
+
+    real = S3Client.call
+
+    def call(self: S3Client, operation: str, **arguments: Any) -> dict[str, Any]:
+        work = partial(real, self, operation, **arguments)
+        if operation.startswith(("get", "head", "list")):
+            return work()
+        answer: dict[str, Any] = points.around(f"S3 {operation}", work)
+        return answer
+
+    S3Client.call = call  # type: ignore[method-assign]
 
 
 def _caller() -> str:

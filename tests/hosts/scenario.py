@@ -42,9 +42,14 @@ class Clinic:
             thread.start()
             self._threads.append(thread)
 
+    @property
+    def is_busy(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
     def join(self) -> None:
         for thread in self._threads:
             thread.join()
+        self._threads.clear()
 
     def _send(self) -> None:
         with self.site.hosts["clinic"].inside():

@@ -24,12 +24,14 @@ from tests.servers.dicom.pacs import pacs_node
 from tests.servers.hosts.namespaces import Host, network
 from tests.servers.postgresql_server import emptied_database, postgresql_server
 from tests.servers.running import RunningDaemon
+from tests.servers.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, s3_server
 from tests.tools.ports import NODE, PACS, SENDER
 
 LISTENER_PORT, PACS_PORT, WEB_PORT = 11112, 11113, 8080
 LEASE_SECONDS = 6.0
 WORKERS = 2
 """Films in work at once on a host."""
+_BUCKET = "cxrd"
 TIMEOUTS = Timeouts(connect=3, association=5, response=30, network=30)
 NAMES = ("front", "north", "south", "back", "engines", "clinic")
 """The hosts: listener and courier, two analysts, courier, PostgreSQL and S3, peers."""
@@ -46,9 +48,6 @@ class HostDaemon(RunningDaemon):
         self.prefix = host.prefix
         super().__init__(folder / host.name, bundle, PACS_PORT, {**changes})
         self.port = LISTENER_PORT
-        self.data.mkdir()
-        (folder / "spool").mkdir(exist_ok=True)
-        (self.data / "spool").symlink_to(folder / "spool")
 
     def start(self) -> None:
         with self.host.inside():
@@ -104,6 +103,7 @@ class HostsSite:
     bundle: Path
     hosts: dict[str, Host]
     socket_folder: str
+    objects: S3Server
     archive: Archive
     changes: dict[str, Any] = field(default_factory=dict)
     daemons: list[HostDaemon] = field(default_factory=list)
@@ -126,7 +126,14 @@ class HostsSite:
             "web": {"port": WEB_PORT},
             "model": {"bundle": str(self.bundle), "threads": 1, "heatmaps": "validated"},
             "analyst": {"lease_seconds": LEASE_SECONDS, "workers": WORKERS, "retry_seconds": 0.5},
-            "spool": {"min_free_mb": 1},
+            "spool": {
+                "min_free_mb": 1,
+                "url": f"s3://{_BUCKET}/films",
+                "endpoint": self.objects.endpoint,
+                "access_key": ACCESS_KEY,
+                "secret_key": SECRET_KEY,
+                "allow_http": True,
+            },
             "peers": [
                 {"name": "sender", "ae_title": SENDER, "sends": True},
                 {
@@ -167,11 +174,13 @@ def hosts_site(folder: Path, bundle: Path) -> Iterator[HostsSite]:
         with hosts["engines"].inside():
             engines = postgresql_server(hosts["engines"].address)
             socket_folder = stack.enter_context(engines)
+            objects = stack.enter_context(s3_server(hosts["engines"].address))
+            objects.make_bucket(_BUCKET)
         emptied_database(socket_folder)
         with hosts["clinic"].inside():
             address = hosts["clinic"].address
             stack.enter_context(pacs_node(archive.keep, PACS_PORT, host=address))
-        site = HostsSite(folder, bundle, hosts, socket_folder, archive)
+        site = HostsSite(folder, bundle, hosts, socket_folder, objects, archive)
         try:
             yield site
         finally:
