@@ -210,9 +210,10 @@ def _has_changes(connection: Any) -> bool:
         return bool(changes != before)
     from psycopg.pq import TransactionStatus
 
-    if connection.info.transaction_status != TransactionStatus.INTRANS:
+    server = connection.driver_connection
+    if server.info.transaction_status != TransactionStatus.INTRANS:
         return False
-    asked = connection.execute("SELECT pg_current_xact_id_if_assigned()")
+    asked = server.execute("SELECT pg_current_xact_id_if_assigned()")
     return asked.fetchone()[0] is not None
 
 

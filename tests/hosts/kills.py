@@ -19,7 +19,9 @@ from tests.hosts.site import HostDaemon, HostsSite
 from tests.tools.waiting import wait_until
 
 READY = "cxrd is ready"
-ROUND_SECONDS = 15.0
+ROUND_SECONDS = 10.0
+SHARED = ("commit", "S3", "send")
+"""Points at what the hosts share; `tests/faults` has those at the files of one host."""
 
 Kill = tuple[str, str, str]
 """A host, a point, and BEFORE or AFTER."""
@@ -102,8 +104,11 @@ class Reviver:
             thread.join()
 
 
-def faulty_hosts(site: HostsSite) -> list[FaultyHost]:
-    """Start a listener, and two hosts with an analyst and a courier each."""
+def faulty_hosts(site: HostsSite, at_first_start: Iterable[str] = ()) -> list[FaultyHost]:
+    """Start a listener, and two hosts with an analyst and a courier each.
+
+    The listener's host, which starts first, dies before and after each of the points.
+    """
     site.changes = {
         "courier": {"retry_seconds": 0.2, "retry_max_seconds": 1},
         "analyst": {
@@ -119,17 +124,22 @@ def faulty_hosts(site: HostsSite) -> list[FaultyHost]:
         daemon = site.daemon(host, names, FaultyHost)
         assert isinstance(daemon, FaultyHost)
         daemons.append(daemon)
-    daemons[0].start()
+    for point in at_first_start:
+        for when in (BEFORE, AFTER):
+            daemons[0].arm(point, when)
+    daemons[0].revive()
     start_together(daemons[1:])
     return daemons
 
 
 def rounds(daemons: Sequence[FaultyHost]) -> list[list[Kill]]:
-    """Group kills at all passed points: one of each role of each host in a round."""
+    """Group kills at all passed points of what the hosts share: one of each role of each host in a round."""
     groups: list[list[Kill]] = []
     for daemon in daemons:
         by_role: dict[str, list[Kill]] = {}
         for point in sorted(daemon.passed()):
+            if not point.partition(": ")[2].startswith(SHARED):
+                continue
             kills = [(daemon.host.name, point, when) for when in (BEFORE, AFTER)]
             by_role.setdefault(point.partition(":")[0], []).extend(kills)
         groups += by_role.values()

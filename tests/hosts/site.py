@@ -146,9 +146,13 @@ class HostsSite:
             ],
         }
 
+    @property
+    def url(self) -> str:
+        """URL of the store by the socket of its server, which no cable can cut."""
+        return f"postgresql://cxrd@/postgres?host={self.socket_folder}"
+
     def store(self) -> Store:
-        """Open the store by the socket of its server, which no cable can cut."""
-        return Store.open(f"postgresql://cxrd@/postgres?host={self.socket_folder}", migrate=False)
+        return Store.open(self.url, migrate=False)
 
     def query(self, statement: LiteralString, *values: str) -> list[Any]:
         """Return the first column of the rows of a statement."""
