@@ -25,6 +25,7 @@ OTHERS = {
     "commitment": "tests.benchmarks.others.commitment",
     "training": "tests.benchmarks.others.training",
     "header_tables": "tests.benchmarks.others.header_tables",
+    "hosts": "tests.benchmarks.others.hosts",
 }
 """Benchmarks of single mechanisms: a module whose `run()` prints. `make bench` leaves them out."""
 

@@ -133,7 +133,7 @@ def faulty_hosts(site: HostsSite, at_first_start: Iterable[str] = ()) -> list[Fa
 
 
 def rounds(daemons: Sequence[FaultyHost]) -> list[list[Kill]]:
-    """Group kills at all passed points of what the hosts share: one of each role of each host in a round."""
+    """Group kills at all passed points of what the hosts share, one of each role in a round."""
     groups: list[list[Kill]] = []
     for daemon in daemons:
         by_role: dict[str, list[Kill]] = {}
