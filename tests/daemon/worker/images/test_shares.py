@@ -1,7 +1,6 @@
 """Several analysts share the images of a store by their speed, and none holds more than it does."""
 
-import threading
-import time
+import heapq
 from pathlib import Path
 
 import pytest
@@ -9,17 +8,16 @@ import pytest
 from daemon import analyst
 from daemon.analyse.analyse_job import ImageAnalyser
 from daemon.analyse.pipeline import Pipeline
-from daemon.analyst import FEW_WORKERS, WORKER_BYTES, workers_of
+from daemon.analyst import FEW_WORKERS, WORKER_BYTES, Analyst, workers_of
 from daemon.config.settings import AnalystConfig, Config
-from daemon.worker.role import RoleContext
 from storage.files.folder_spool import FolderSpool
 from storage.records import Job, JobKind, JobState
-from storage.store import Store
-from tests.tools.waiting import wait_until
+from tests.builders.stores.new import new_store
 
 JOBS = 60
-SECONDS = {"fast": 0.08, "slow": 0.16}
-WORKERS = {"fast": 2, "slow": 1}
+SECONDS = {"fast": 0.1, "slow": 0.37}
+"""Simulated seconds of an image."""
+WORKERS = {"fast": 3, "slow": 2}
 TOLERANCE = 0.15
 
 
@@ -49,46 +47,27 @@ def test_a_host_takes_as_many_images_as_it_can_work_on(
 def test_the_shares_of_two_analysts_follow_their_speeds(
     tmp_path: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = dict.fromkeys(SECONDS, 0)
-    lock = threading.Lock()
+    """Each worker asks for its next image when the time of its last one is over."""
+    done: list[str] = []
 
     def run(self: ImageAnalyser, job: Job) -> None:
+        held = [other for other in self._store.jobs.list() if other.state is JobState.RUNNING]
+        assert held == [job]  # a worker claims nothing ahead
         assert job.worker is not None
-        time.sleep(SECONDS[job.worker])
+        done.append(job.worker)
         self._store.jobs.finish(job)
-        with lock:
-            done[job.worker] += 1
 
     monkeypatch.setattr(ImageAnalyser, "run", run)
-    monkeypatch.setattr(Pipeline, "open", lambda *_: pipeline)
-    config = Config(data_dir=tmp_path)
-    FolderSpool(tmp_path / "spool")
-    stop, ready = threading.Event(), threading.Semaphore(0)
-
-    def host(name: str) -> threading.Thread:
-        own = config.model_copy(update={"analyst": AnalystConfig(workers=WORKERS[name])})
-        context = RoleContext(own, name, stop, ready.release)
-        return threading.Thread(target=analyst.run, args=(context,))
-
-    with Store.open(config.resolved_database_url, migrate=True) as store:
+    spool = FolderSpool(tmp_path / "spool")
+    with new_store(tmp_path / "store.sqlite") as store:
         for number in range(JOBS):
             store.jobs.enqueue(JobKind.ANALYSE, str(number))
-        hosts = [host(name) for name in SECONDS]
-        for thread in hosts:
-            thread.start()
-        try:
-            most = 0
-            while sum(done.values()) < JOBS * 3 // 4:
-                running = [job for job in store.jobs.list() if job.state is JobState.RUNNING]
-                most = max(most, len(running))
-                time.sleep(0.02)
-            shares = dict(done)
-            wait_until(lambda: sum(done.values()) == JOBS, "every job is done")
-        finally:
-            stop.set()
-            for thread in hosts:
-                thread.join(30)
-    assert most <= sum(WORKERS.values())
+        hosts = {name: Analyst(Config(), name, spool, store, pipeline) for name in SECONDS}
+        free = [(0.0, name) for name in SECONDS for _ in range(WORKERS[name])]
+        while hosts[free[0][1]].work(JobKind.ANALYSE):
+            now, name = free[0]
+            heapq.heapreplace(free, (now + SECONDS[name], name))
     speed = {name: WORKERS[name] / SECONDS[name] for name in SECONDS}
-    wanted = speed["fast"] / speed["slow"]
-    assert shares["fast"] / shares["slow"] == pytest.approx(wanted, rel=TOLERANCE)
+    share = done.count("fast") / done.count("slow")
+    assert len(done) == JOBS
+    assert share == pytest.approx(speed["fast"] / speed["slow"], rel=TOLERANCE)
