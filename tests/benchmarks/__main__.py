@@ -1,6 +1,7 @@
 """`make bench`: run every part, or those named: `python -m tests.benchmarks receive forward`.
 
-`python -m tests.benchmarks report FILE.json` writes the results into docs/performance.md.
+`python -m tests.benchmarks report FILE.json` writes the results into docs/performance.md, and those
+of the part `scaling` into docs/scaling.md.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from tests.benchmarks.page import PAGE, PLOT, write_report
 from tests.benchmarks.parts import OTHERS, PARTS, run_of
 from tests.benchmarks.plot import draw_plot
 from tests.benchmarks.results import Part, read_results, show_part, write_part
+from tests.benchmarks.scaling.page import PAGE as SCALING_PAGE
+from tests.benchmarks.scaling.page import VALUES, write_scaling
 from tests.benchmarks.setting import PeerMissingError, Setting
 from tests.benchmarks.timing import calibration
 
@@ -34,8 +37,13 @@ def main() -> None:
     if arguments.parts[:1] == ["report"]:
         if len(arguments.parts) != 2:
             parser.error("name one JSON file: report FILE.json")
-        write_report(Path(arguments.parts[1]), PAGE, PLOT)
+        results = Path(arguments.parts[1])
+        write_report(results, PAGE, PLOT)
         print(f"written: {PAGE}, {PLOT}")
+        found, parts = read_results(results)
+        if "scaling" in parts:
+            write_scaling(parts["scaling"], found, SCALING_PAGE, VALUES)
+            print(f"written: {SCALING_PAGE}, {VALUES}")
         return
     names = arguments.parts or list(PARTS)
     unknown = [name for name in names if name not in PARTS | OTHERS]
@@ -65,7 +73,7 @@ def _run(name: str, results: Path, arguments: argparse.Namespace) -> None:
     ) as folder:
         try:
             part: Part = run_of(PARTS[name])(
-                Setting(Path(folder), arguments.quick, arguments.studies)
+                Setting(Path(folder), arguments.quick, arguments.studies, arguments.gpu_output)
             )
         except PeerMissingError as error:
             print(f"   left out: {error}")
@@ -75,7 +83,7 @@ def _run(name: str, results: Path, arguments: argparse.Namespace) -> None:
             print(f"   {name} failed and is left out")
             return
         part.quick = arguments.quick
-        part.about = {
+        part.about |= {
             "date": now(),
             "commit": commit(),
             "seconds": round(time.perf_counter() - started),

@@ -15,6 +15,7 @@ PARTS = {
     "web": "tests.benchmarks.store.web_pages",
     "claims": "tests.benchmarks.queue.claims",
     "priority": "tests.benchmarks.queue.priority",
+    "scaling": "tests.benchmarks.scaling.run",
     "gpu": "tests.benchmarks.model.gpu_part",
 }
 """Parts by name: a module whose `run(setting)` returns a Part. It is imported when it is needed."""

@@ -29,7 +29,7 @@ from daemon.analyse.reader.film_reader import FilmReader
 from daemon.analyst import workers_of
 from daemon.config.settings import AnalystConfig
 from tests.benchmarks.films import SIDE_10_MB, write_films
-from tests.benchmarks.scaling.processor_time import process_seconds
+from tests.benchmarks.scaling.measuring.processor_time import process_seconds
 
 FILMS = 20
 SHORT_SECONDS = 2.0
@@ -42,17 +42,19 @@ class TimedEngine:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.name = engine.name
-        self.clear()
+        self.clear(alone=True)
 
-    def clear(self) -> None:
+    def clear(self, *, alone: bool) -> None:
+        """Begin anew. `alone`: nothing else runs meanwhile, and the engine's threads count, too."""
+        self._clock = time.process_time if alone else time.thread_time
         self.seconds = self.cpu_seconds = 0.0
         self.runs = self.images = 0
 
     def run(self, squares: Image) -> Outputs:
-        started, used = time.perf_counter(), time.thread_time()
+        started, used = time.perf_counter(), self._clock()
         outputs = self._engine.run(squares)
         self.seconds += time.perf_counter() - started
-        self.cpu_seconds += time.thread_time() - used
+        self.cpu_seconds += self._clock() - used
         self.runs += 1
         self.images += len(squares)
         return outputs
@@ -78,7 +80,7 @@ def measure(
     for count in workers:
         # As many readers as threads are started before the time runs.
         _analyse(pipeline, data, count, rounds=count)
-        engine.clear()
+        engine.clear(alone=count == 1)
         found["by workers"][count] = _rate(pipeline, engine, data, count, limit / len(workers))
     return found
 
