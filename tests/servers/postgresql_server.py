@@ -21,9 +21,42 @@ _START_SECONDS = 20
 _numbers = itertools.count(1)
 
 
+class Server:
+    """A server that a test may stop and start again."""
+
+    def __init__(self, folder: Path, command: list[str], account: int | None) -> None:
+        self.folder = folder
+        self._command = command
+        self._account = account
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, user=self._account, stderr=log, cwd=self.folder
+            )
+        _await_server(self._process, self.folder)
+
+    def stop(self, kind: signal.Signals = signal.SIGQUIT) -> None:
+        """Stop the server: SIGINT is a fast, SIGQUIT an immediate shutdown."""
+        if self._process is not None:
+            self._process.send_signal(kind)
+            self._process.wait(_START_SECONDS)
+            self._process = None
+
+    def end_backends(self) -> None:
+        """End the connections of all clients."""
+        with _connect(str(self.folder)) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE usename = 'cxrd' AND pid <> pg_backend_pid()"
+            )
+
+
 @contextlib.contextmanager
-def postgresql_server(address: str = "", *, durable: bool = False) -> Iterator[str]:
-    """Run a server and yield the folder of its socket; skip the test if it cannot run.
+def own_server(address: str = "", *, durable: bool = True) -> Iterator[Server]:
+    """Run a server that the test may stop; skip the test if it cannot run.
 
     With an address it also answers every caller there, at the usual port and without a password.
     Without `durable` no commit waits for the disk.
@@ -31,40 +64,37 @@ def postgresql_server(address: str = "", *, durable: bool = False) -> Iterator[s
     programs = _find_programs()
     # Outside pytest's folder, because a Unix socket path is limited to about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="cxrd-pg-"))
+    data = folder / "data"
     try:
         account = _account(folder)
         subprocess.run(
-            [programs / "initdb", "--no-sync", "-A", "trust", "-U", "cxrd", folder / "data"],
+            [programs / "initdb", "--no-sync", "-A", "trust", "-U", "cxrd", data],
             user=account,
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=folder,
         )
-        settings: list[str | Path] = [
-            "-D",
-            folder / "data",
-            "-k",
-            folder,
-            *([] if durable else ["-F"]),
-            "-c",
-            f"listen_addresses={address}",
-        ]
+        command = [str(programs / "postgres"), "-D", str(data), "-k", str(folder)]
+        command += [*([] if durable else ["-F"]), "-c", f"listen_addresses={address}"]
         if address:
-            with (folder / "data" / "pg_hba.conf").open("a") as rules:
+            with (data / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all all trust\n")
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [programs / "postgres", *settings], user=account, stderr=log, cwd=folder
-            )
+        server = Server(folder, command, account)
         try:
-            _await_server(server, folder)
-            yield str(folder)
+            server.start()
+            yield server
         finally:
             # An immediate shutdown: the other kinds wait for clients or write data out.
-            server.send_signal(signal.SIGQUIT)
-            server.wait(_START_SECONDS)
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def postgresql_server(address: str = "", *, durable: bool = False) -> Iterator[str]:
+    """Run a server and yield the folder of its socket; see `own_server`."""
+    with own_server(address, durable=durable) as server:
+        yield str(server.folder)
 
 
 def emptied_database(socket_folder: str) -> str:
