@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from storage.records import JobKind, JobState
+from storage.records import JobKind, JobState, Priority
 from storage.store import Store
 from tests.builders.store_rows import STUDY
 from tests.servers.website import PEER_WORDS, Site, cells, fill, running_site
@@ -63,6 +63,21 @@ def test_the_page_leads_to_the_acts_and_keeps_the_filter(site: Site, store: Stor
     assert "PAT4711" not in page
     assert "patient DOE" not in page
     assert "No job matches this filter." in site.ask("/jobs?error=nothing").text
+
+
+def test_stat_is_a_word_on_the_pages_and_a_metric(site: Site, store: Store) -> None:
+    fill(store)
+    pages = "/jobs", f"/studies/{STUDY}"
+    assert not any("STAT</span>" in site.ask(page).text for page in pages)
+    queued = [job for job in jobs(site)["jobs"] if job["state"] == "queued"]
+    waiting = min(queued, key=lambda job: str(job["due_at"]))
+    assert waiting["priority"] == "routine"
+    store.jobs.set_priority(waiting["number"], Priority.STAT)
+
+    assert [job["priority"] for job in jobs(site)["jobs"]].count("stat") == 1
+    for page in (*pages, f"/jobs/{waiting['number']}"):
+        assert "STAT</span>" in site.ask(page).text, page
+    assert site.metric("cxrd_jobs_due", kind=waiting["kind"], priority="stat") == 1
 
 
 @pytest.mark.parametrize(
