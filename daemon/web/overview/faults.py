@@ -135,7 +135,7 @@ def _of_host(host: Host) -> Iterator[Fault]:
         yield Fault(
             Level.DEGRADED,
             f"Host {host.name} is silent: {names}, last seen at {seen:%Y-%m-%d %H:%M:%S} UTC.",
-            "It was killed, suspended or cut off from the store; other hosts take over its jobs. "
+            "It was killed, suspended or cut off from the store; its jobs go back to the queue. "
             "Start `cxrd serve` there. A host that is gone for good is forgotten after a day.",
             "hosts",
             "all hosts",

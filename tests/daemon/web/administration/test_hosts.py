@@ -1,12 +1,15 @@
 """/hosts and the other places that show all hosts: health, overview, metrics."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from storage.hosts.nodes import NodeRole
 from storage.store import Store
-from tests.servers.website import Site, cells
+from tests.builders.store_rows import STUDY
+from tests.servers.website import Site, cells, fill
+from tests.storage.tables.next_revision import EXPANDS, NEXT, next_software, write_migration
 from tests.tools.waiting import wait_until
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
@@ -52,3 +55,14 @@ def test_hosts_are_shown_and_change_no_health_of_this_one(site: Site, store: Sto
     assert site.metric("cxrd_nodes", role="analyst") == 1
     assert site.metric("cxrd_nodes", role="courier") == 0
     assert 0 <= site.metric("cxrd_node_seen_seconds", host="north", role="analyst") < 60
+
+
+def test_the_pages_go_on_while_the_next_version_upgrades_the_store(
+    site: Site, store: Store, tmp_path: Path
+) -> None:
+    fill(store)
+    with next_software(write_migration(tmp_path, EXPANDS)):
+        Store.open(f"sqlite:///{site.data / 'cxrd.sqlite'}", migrate=True).close()
+    assert store.newer_schema() == NEXT
+    paths = ("/", "/studies", f"/studies/{STUDY}", "/jobs", "/hosts", "/statistics", "/audit")
+    assert {path: site.ask(path).status for path in paths} == dict.fromkeys(paths, 200)
