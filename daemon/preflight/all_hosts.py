@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from daemon.config.files.permissions import sqlite_file
 from daemon.config.settings import Config
 from daemon.hosts.agreement import section_digests
+from daemon.hosts.at_start import clock_fault
 from daemon.hosts.survey import SILENT, Host, Survey, survey
 from daemon.preflight.result import CheckResult
 from daemon.worker.board import RoleState
@@ -24,8 +25,11 @@ def check_hosts(config: Config, to_start: Collection[RoleName] = ()) -> Iterator
     try:
         with Store.open(config.resolved_database_url, migrate=False) as store:
             found = survey(config, section_digests(config), store)
+            fault = clock_fault(store)
     except StorageError:
         return  # The check of the store says so.
+    if fault:
+        yield CheckResult("clock", True, fault, warning=True)
     yield from results(found, to_start)
 
 

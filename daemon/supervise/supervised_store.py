@@ -15,7 +15,10 @@ from daemon.audit.configuration import record_configuration
 from daemon.audit.users import current_user
 from daemon.config.routing import sources_by_title
 from daemon.config.settings import Config
+from daemon.hosts.agreement import section_digests
+from daemon.hosts.at_start import clock_fault, settings_apart
 from daemon.hosts.presence import Presence
+from daemon.hosts.survey import survey
 from daemon.supervise.left_work import films_in_work, left_in_queue
 from daemon.worker.bell import ring_all
 from daemon.worker.board import RoleStatus
@@ -102,6 +105,7 @@ class SupervisedStore:
                     newer,
                 )
             store.binding.bind(spool)
+            _warn_of_hosts(config, store)
             _adopt_sources(config, store)
             presence = Presence(config, store.nodes, monotonic)
             ring = functools.partial(ring_all, config, store)
@@ -189,6 +193,14 @@ class SupervisedStore:
             log.info("the configuration has changed since the last start: %s", ", ".join(changed))
         self.record(AuditKind.APPLICATION_STARTED, detail=", ".join(roles))
         log.info("the audit trail ends at %s", self._store.audit.head())
+
+
+def _warn_of_hosts(config: Config, store: Store) -> None:
+    """Log the differences from other hosts with which this host can still work."""
+    if fault := clock_fault(store):
+        log.warning("%s", fault)
+    for apart in settings_apart(survey(config, section_digests(config), store)):
+        log.warning("%s", apart)
 
 
 def _adopt_sources(config: Config, store: Store) -> None:

@@ -2,7 +2,7 @@
 
 On PostgreSQL a lease is a row with its holder, renewed while it is held. Another process takes it
 after it was released, or LEASE after the last renewal, by the store's clock: a host that was killed
-or cut off blocks the others no longer. A session lock of the server would last as long as its
+or cut off blocks no other host for longer. A session lock of the server would last as long as its
 connection, which a host without power leaves open for hours, and would be gone unnoticed after a
 reconnect. The holder of a row finds out: `confirm` raises an error if another process took the
 lease meanwhile, and a lease that expired and that no other took is still held.

@@ -26,10 +26,9 @@ from storage.tables.schema import instances, node_facts, objects
 NEWEST_ROWS = 1000
 """One of the newest rows of a table must name a file of a spool without an id."""
 
-_SPOOL, _STORE, _EARLIER, _FIRST_SCHEMA, _GIVEN_UP = (
+_SPOOL, _STORE, _FIRST_SCHEMA, _GIVEN_UP = (
     "spool_id",
     "store_id",
-    "earlier_store_id",
     "first_schema",
     "rows_without_files",
 )
@@ -46,7 +45,6 @@ class _Facts:
 
     spool_id: str
     store_id: str
-    earlier_store_id: str
     first_schema: str
     given_up: str
 
@@ -55,11 +53,6 @@ class _Facts:
         """The last instance and object whose files an operator gave up."""
         instance, _, built = self.given_up.partition(",")
         return int(instance or 0), int(built or 0)
-
-    @property
-    def stores(self) -> tuple[str, ...]:
-        """The ids of this store, and of the one that it was copied from to take its place."""
-        return tuple(filter(None, (self.store_id, self.earlier_store_id)))
 
 
 class Binding:
@@ -87,7 +80,7 @@ class Binding:
     def bind(self, spool: Spool) -> None:
         """Bind the spool to the store if neither has another; create a spool that is missing.
 
-        Hosts that start at the same time bind one spool; the others are refused. Raises
+        Hosts that start at the same time bind one spool; each other host is refused. Raises
         IntegrityError: the spool is not that of this store, or is empty while the store names
         files.
         """
@@ -167,7 +160,7 @@ class Binding:
         store_id = marker.store_id if marker is not None else ""
         if spool_id and facts.spool_id and spool_id != facts.spool_id:
             raise self._another(facts, spool, Marker(spool_id, store_id))
-        if store_id and store_id not in facts.stores:
+        if store_id and store_id != facts.store_id:
             raise self._of_another_store(facts, spool, store_id)
         if spool_id:
             if spool.is_empty() and _newest_paths(connection, facts, limit=1):
@@ -223,7 +216,7 @@ def _lock(connection: Connection) -> None:
 
 
 def _facts(connection: Connection) -> _Facts:
-    names = (_SPOOL, _STORE, _EARLIER, _FIRST_SCHEMA, _GIVEN_UP)
+    names = (_SPOOL, _STORE, _FIRST_SCHEMA, _GIVEN_UP)
     query = select(node_facts.c.name, node_facts.c.value).where(node_facts.c.name.in_(names))
     found = {row.name: row.value for row in connection.execute(query)}
     return _Facts(*(found.get(name, "") for name in names))

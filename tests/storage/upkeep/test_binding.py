@@ -196,29 +196,6 @@ def test_a_start_that_was_killed_between_marker_and_store_goes_on(
     assert facts(database_url)["spool_id"] == away.identity()
 
 
-def test_a_store_that_takes_the_place_of_another_gets_its_spool(
-    store: Store, bound: FolderSpool, database_url: str
-) -> None:
-    """The earlier one is refused afterwards, so that two stores never share a spool."""
-    before = facts(database_url)["store_id"]
-    with open_database(database_url) as database, database.writing() as connection:
-        connection.exec_driver_sql(
-            "UPDATE node_facts SET name = 'earlier_store_id' WHERE name = 'store_id'"
-        )
-    store.binding.require(bound)
-    store.binding.bind(bound)
-    found = facts(database_url)
-    assert found["store_id"] != before
-    assert bound.marker() == Marker(found["spool_id"], found["store_id"])
-    with open_database(database_url) as database, database.writing() as connection:
-        connection.exec_driver_sql("DELETE FROM node_facts WHERE name = 'earlier_store_id'")
-        connection.exec_driver_sql(
-            f"UPDATE node_facts SET value = '{before}' WHERE name = 'store_id'"  # noqa: S608
-        )
-    with refused("is the spool of another store"):
-        store.binding.bind(bound)
-
-
 def test_an_operator_goes_on_without_the_files(
     store: Store, bound: FolderSpool, tmp_path: Path
 ) -> None:
