@@ -25,6 +25,7 @@ OTHERS = {
     "delivery": "tests.benchmarks.others.delivery",
     "commitment": "tests.benchmarks.others.commitment",
     "training": "tests.benchmarks.others.training",
+    "spool": "tests.benchmarks.others.spool",
     "header_tables": "tests.benchmarks.others.header_tables",
     "hosts": "tests.benchmarks.others.hosts",
 }
