@@ -88,6 +88,9 @@ def _migrate(
     with database.writing() as connection:
         is_server = connection.dialect.name == "postgresql"
         if is_server:
+            # The upgrade of a large store by another host may take long.
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
         before = _require_usable(connection)
         if before is not None and before >= _FACTS_SINCE:
