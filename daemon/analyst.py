@@ -26,6 +26,7 @@ from daemon.worker.logs.redaction import unexpected
 from daemon.worker.loop import Crew, Loop, from_now, seconds_until
 from daemon.worker.memory import return_freed_memory
 from daemon.worker.role import RoleContext, RoleName
+from daemon.worker.shares import share_of_threads, share_of_workers
 from daemon.worker.waits.counts import WaitCounts
 from dicom_io.report.attribute_tables import reduce_tables
 from storage.errors import (
@@ -233,7 +234,8 @@ def run(context: RoleContext) -> None:
     """Work until told to stop."""
     return_freed_memory()
     config = context.config
-    pipeline = Pipeline.open(config.model, DecoderLimits.of(config.analyst))
+    model = config.model.model_copy(update={"threads": share_of_threads(config)})
+    pipeline = Pipeline.open(model, DecoderLimits.of(config.analyst))
     publish_model(config, _in_use(pipeline))
     pipeline.warm_up()
     spool = open_spool(config.spool_place)
@@ -249,9 +251,10 @@ def run(context: RoleContext) -> None:
         spool.expect(store.binding.spool_id())
         store.jobs.watch_claims(waits.add)
         analyst = Analyst(config, context.worker, spool, store, pipeline)
+        workers = workers_of(config.analyst, config.model.device)
         work = {
             f"image {number}": _working(analyst, JobKind.ANALYSE, context.stop, images.waiter())
-            for number in range(1, workers_of(config.analyst, config.model.device) + 1)
+            for number in range(1, share_of_workers(config.analyst, workers) + 1)
         }
         reporting = _working(analyst, JobKind.REPORT, context.stop, reports.waiter())
 

@@ -135,10 +135,12 @@ class ModelConfig(Section):
 class AnalystConfig(Section):
     """Leases and retries of the analyst, the limits for decoding one image, and its workers.
 
-    `workers` is the number of images in work at once; 0: from the number of processors.
+    `workers` is the number of images in work at once, `processes` that of the processes that share
+    them; 0: from the number of processors.
     """
 
     workers: int = Field(default=0, ge=0, le=64)
+    processes: int = Field(default=0, ge=0, le=16)
     lease_seconds: Seconds = 60.0
     max_attempts: int = Field(default=4, ge=1)
     retry_seconds: Seconds = 5.0

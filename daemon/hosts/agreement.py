@@ -25,7 +25,7 @@ OF_ONE_HOST = frozenset(
         *("listener.max_associations", "listener.max_receiving_mb", "listener.request_seconds"),
         *("listener.stall_seconds", "listener.idle_seconds"),
         *("model.bundle", "model.engine", "model.device", "model.threads"),
-        *("analyst.workers", "analyst.lease_seconds", "analyst.retry_seconds"),
+        *("analyst.workers", "analyst.processes", "analyst.lease_seconds", "analyst.retry_seconds"),
         "analyst.decode_seconds",
     )
 )

@@ -28,8 +28,9 @@ from daemon.errors import RoleFailedError
 from daemon.supervise.child import Child, seconds_since_start
 from daemon.supervise.service_manager import ServiceManager
 from daemon.worker.backoff import Backoff
-from daemon.worker.board import Board, board_folder
+from daemon.worker.board import Board, RoleStatus, board_folder, one_each
 from daemon.worker.role import CannotStart, RoleName, stop_handler
+from daemon.worker.shares import counted
 from storage.audit.records import AuditKind, AuditOutcome
 from storage.errors import StorageError
 
@@ -70,7 +71,11 @@ class Supervisor:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
+        self._role_config = counted(config)
         self._children = [Child(role) for role in roles]
+        if RoleName.ANALYST in roles:
+            further = self._role_config.analyst.processes - 1
+            self._children += [Child(RoleName.ANALYST) for _ in range(further)]
         self._manager = manager or ServiceManager()
         self._restart = restart
         self._say = say
@@ -104,7 +109,7 @@ class Supervisor:
             # Imported here, while the first role imports its own libraries.
             from daemon.supervise.supervised_store import SupervisedStore
 
-            roles = [child.role for child in self._children]
+            roles = list(dict.fromkeys(child.role for child in self._children))
             opened = SupervisedStore.opened(self._config, roles, self._monotonic)
             folder = board_folder(self._config)
             with opened as store, Board(folder, self._monotonic) as board:
@@ -152,21 +157,24 @@ class Supervisor:
         else:
             self._say("cxrd is stopping: no film is in work")
 
+    def _statuses(self) -> Sequence[RoleStatus]:
+        return one_each([child.status(self._config) for child in self._children])
+
     def _publish(self, store: "SupervisedStore", board: Board) -> None:
-        roles = [child.status(self._config) for child in self._children]
+        roles = self._statuses()
         board.publish(roles)
         store.announce(roles)
         self._manager.beat(roles)
 
     def _publish_stop(self, store: "SupervisedStore", board: Board) -> None:
-        roles = [child.status(self._config) for child in self._children]
+        roles = self._statuses()
         board.publish(roles)
         store.announce(roles)
         self._manager.show_life()
 
     def _start(self, child: Child) -> None:
         """Start the process. Raises RoleFailedError if the system has no more processes."""
-        child.start(self._config)
+        child.start(self._role_config)
         child.started, child.since = self._monotonic(), self._date()
 
     def _proceed(self, child: Child) -> None:
@@ -186,19 +194,23 @@ class Supervisor:
         Return the seconds until each role that works was ready. Raises RoleFailedError if a role
         says why it cannot start.
         """
-        ready: dict[RoleName, float] = {}
+        times: dict[int, float] = {}
         while not stop.is_set() and not all(child.is_settled for child in self._children):
             self._start_next()
             self._watch_all(store)
-            for child in self._children:
+            for number, child in enumerate(self._children):
                 refusal = child.refusal
                 if refusal is not None and not (refusal.temporary or refusal.final):
                     raise RoleFailedError(refusal.reason)
                 if child.is_up:
-                    ready.setdefault(child.role, self._monotonic() - self._began)
+                    times.setdefault(number, self._monotonic() - self._began)
             self._publish(store, board)
             stop.wait(0.02)
-        return {child.role: ready[child.role] for child in self._children if child.is_up}
+        ready: dict[RoleName, float] = {}
+        for number, child in enumerate(self._children):
+            if child.is_up:
+                ready[child.role] = max(times[number], ready.get(child.role, 0.0))
+        return ready
 
     def _start_next(self) -> None:
         """Start the next role if a processor is free to import its libraries."""

@@ -187,7 +187,7 @@ def roles_here(config: Config) -> tuple[RoleStatus, ...]:
         else:
             living += report.roles
     supervised = {status.role for status in living}
-    return _one_each([*living, *(status for status in dead if status.role not in supervised)])
+    return one_each([*living, *(status for status in dead if status.role not in supervised)])
 
 
 def living_supervisors(config: Config) -> frozenset[str]:
@@ -209,8 +209,8 @@ def addresses_in_use(config: Config) -> frozenset[str]:
     )
 
 
-def _one_each(found: Sequence[RoleStatus]) -> tuple[RoleStatus, ...]:
-    """Return a status for each role: the worst, if several supervisors run the role."""
+def one_each(found: Sequence[RoleStatus]) -> tuple[RoleStatus, ...]:
+    """Return a status for each role: the worst, if several processes run the role."""
     worst = (RoleState.DOWN, RoleState.STARTING, RoleState.STOPPING, RoleState.UP)
     merged = []
     for role in RoleName:
@@ -320,7 +320,8 @@ class ModelInUse:
 def publish_model(config: Config, model: ModelInUse) -> None:
     """Write the model of this host. A disk that cannot take it is logged."""
     path = board_folder(config) / f"{_MODEL_PREFIX}{socket.gethostname()}"
-    part = path.with_name(f"{path.name}.part")
+    # Each process of the analyst writes a file of its own first.
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         make_folder(path.parent)
         part.write_text(json.dumps(asdict(model), default=str), encoding="utf-8")
@@ -336,6 +337,8 @@ def models_in_use(config: Config) -> tuple[ModelInUse, ...]:
 
 def _models(config: Config) -> Iterator[ModelInUse]:
     for path in board_folder(config).glob(f"{_MODEL_PREFIX}*"):
+        if path.suffix == ".part":
+            continue
         try:
             with path.open(encoding="utf-8") as file:
                 content = json.loads(file.read(_LARGEST_MODEL))
