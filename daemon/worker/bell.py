@@ -1,13 +1,14 @@
 """Bells between processes: a worker that waits is woken when work is queued.
 
-On one host a bell is a named pipe in `data_dir/run`. Any process may ring it; each ring wakes every
-thread that waits in one of the processes that listen, as a rule the only one. A database server
+On one host a bell is a named pipe in `data_dir/run`; each further process that listens has a pipe
+of its own. Any process may ring it; each ring wakes every thread that waits. A database server
 takes each ring to the processes of all hosts (`storage.hosts`). A ring is never needed for a job
 to be done: a worker also looks at the queue from time to time. So a ring without a listener, a full
 pipe or a file system without pipes only delays the job until that look.
 """
 
 import contextlib
+import fcntl
 import logging
 import os
 import select
@@ -32,6 +33,7 @@ _FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _RING = b"\0"
 _MANY_RINGS = 65536
 _RING_AGAIN_SECONDS = 0.1
+_MOST_PIPES = 64
 
 
 class BellName(StrEnum):
@@ -49,6 +51,7 @@ class Bell:
         """`store` takes the rings to the other hosts."""
         self._name = name
         self._path = folder / f"{name}.bell"
+        self._further = [folder / f"{name}-{number}.bell" for number in range(1, _MOST_PIPES)]
         self._store = store
 
     @classmethod
@@ -60,13 +63,17 @@ class Bell:
         """Wake the workers that wait, if there are any. Never waits and never raises."""
         if self._store is not None:
             self._store.bells.ring(self._name)
-        with contextlib.suppress(OSError):
-            pipe = os.open(self._path, os.O_WRONLY | _FLAGS)
+        for path in (self._path, *self._further):
             try:
+                pipe = os.open(path, os.O_WRONLY | _FLAGS)
+            except FileNotFoundError:
+                return
+            except OSError:
+                continue  # nobody listens at this pipe
+            with contextlib.suppress(OSError):
                 if _is_pipe(pipe):
                     os.write(pipe, _RING)
-            finally:
-                os.close(pipe)
+            os.close(pipe)
 
     def listen_to_hosts(self, wake: Callable[[], object]) -> None:
         """Call `wake` at the rings of other hosts, and when some may have been lost."""
@@ -74,19 +81,39 @@ class Bell:
             self._store.bells.listen(self._name, wake, _say_silent)
 
     def open(self) -> int:
-        """Make the pipe if it is missing, and return its descriptor, open for both directions.
+        """Return the descriptor of the first pipe without a listener, open for both directions.
 
         A pipe that stays open for writing in the process that reads it never ends for that process.
         Raises OSError or StorageError if there is no such pipe and none can be made.
         """
         make_folder(self._path.parent)
-        with contextlib.suppress(FileExistsError):
-            os.mkfifo(self._path, _MODE)
-        pipe = os.open(self._path, os.O_RDWR | _FLAGS)
-        if not _is_pipe(pipe):
+        for path in (self._path, *self._further):
+            pipe = _open_pipe(path)
+            if _is_first(pipe):
+                return pipe
             os.close(pipe)
-            raise FileExistsError(0, "it is not a pipe")
-        return pipe
+        raise FileExistsError(0, "too many processes listen")
+
+
+def _open_pipe(path: Path) -> int:
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(path, _MODE)
+    pipe = os.open(path, os.O_RDWR | _FLAGS)
+    if not _is_pipe(pipe):
+        os.close(pipe)
+        raise FileExistsError(0, "it is not a pipe")
+    return pipe
+
+
+def _is_first(pipe: int) -> bool:
+    """Lock a pipe for its listener; return False if another process listens there."""
+    try:
+        fcntl.flock(pipe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks: the processes share the pipe
+    return True
 
 
 def _is_pipe(descriptor: int) -> bool:

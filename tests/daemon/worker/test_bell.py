@@ -49,6 +49,22 @@ def test_a_ring_of_another_process_wakes_every_waiter(bell: Bell, tmp_path: Path
     assert stat.S_IMODE(pipe_of(tmp_path).stat().st_mode) == 0o600
 
 
+def test_a_ring_wakes_the_waiters_of_every_process_that_listens(bell: Bell, tmp_path: Path) -> None:
+    with BellListener(bell, threading.Event()) as first:
+        one = first.waiter()
+        with BellListener(bell, threading.Event()) as second:
+            other = second.waiter()
+            bell.ring()
+            assert one.wait(LONG)
+            assert other.wait(LONG)
+        bell.ring()
+        assert one.wait(LONG)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "report-1.bell",
+        "report.bell",
+    ]
+
+
 def test_a_ring_before_the_wait_is_not_lost(bell: Bell) -> None:
     with BellListener(bell, threading.Event()) as listener:
         waiter, other = listener.waiter(), listener.waiter()
