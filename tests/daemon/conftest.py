@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,9 +34,27 @@ def pacs(tmp_path: Path) -> Iterator[RecordingPacs]:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, bundle: Path, pacs: RecordingPacs) -> Iterator[RunningDaemon]:
+def database() -> dict[str, Any]:
+    """The keys of the configuration that name the store. A module may run on more databases."""
+    return {}
+
+
+def database_keys(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return the keys for the database that the parameter of a fixture names."""
+    if request.param == "sqlite":
+        return {}
+    # Imported here: psycopg is optional.
+    from tests.servers.postgresql_server import own_database
+
+    return {"database_url": own_database(request.getfixturevalue("postgresql_socket"))}
+
+
+@pytest.fixture
+def daemon(
+    tmp_path: Path, bundle: Path, pacs: RecordingPacs, database: dict[str, Any]
+) -> Iterator[RunningDaemon]:
     """`cxrd serve`, ready, delivering to `pacs`."""
-    with RunningDaemon(tmp_path / "node", bundle, pacs.port) as running:
+    with RunningDaemon(tmp_path / "node", bundle, pacs.port, database) as running:
         yield running
 
 

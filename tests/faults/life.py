@@ -11,7 +11,7 @@ from tests.builders.images.films import film
 from tests.faults.points import AFTER, BEFORE
 from tests.faults.site import FaultSite
 
-CLAIM = "analyst: commit jobs.claim_some"
+CLAIM = "analyst: commit jobs._claim"
 _numbers = itertools.count(1)
 
 Kill = tuple[str, str]

@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 
 from pydicom import Dataset
 from pynetdicom import evt
+from sqlalchemy import select
 
 from dicom_io.commitment.messages import CommitmentRequest, Reference, build_request
 from dicom_io.errors import AssociationError
@@ -30,6 +30,8 @@ from storage.files.folder_spool import FolderSpool
 from storage.files.spool import LOST_AND_FOUND, OBJECTS, RECEIVED
 from storage.orphans import Sweep
 from storage.records import InstanceState, JobState, KeptFile
+from storage.tables.database import open_database
+from storage.tables.schema import instances, objects
 from tests.builders.images.films import data_set_bytes
 from tests.faults.points import FOLDER, FORKS, ROOT, armed_file
 from tests.servers.dicom.commitment_archive import (
@@ -97,7 +99,12 @@ class FaultyDaemon(RunningDaemon):
     options = ("--only", "listener,analyst,courier")
 
     def __init__(
-        self, folder: Path, bundle: Path, plain: CountingArchive, archive: Archive
+        self,
+        folder: Path,
+        bundle: Path,
+        plain: CountingArchive,
+        archive: Archive,
+        database_url: str | None = None,
     ) -> None:
         receiving = {"host": HOST, "receives": ["report", "heatmap"]}
         changes: dict[str, Any] = {
@@ -134,6 +141,8 @@ class FaultyDaemon(RunningDaemon):
                 },
             ],
         }
+        if database_url is not None:
+            changes["database_url"] = database_url
         super().__init__(folder, bundle, 1, changes)
         self.faults = folder / "faults"
         (self.faults / "armed").mkdir(parents=True, exist_ok=True)
@@ -336,7 +345,7 @@ class FaultSite:
             )
             assert list(self.spool.batches(LOST_AND_FOUND)) == []
             assert list(self.spool.path("tmp").iterdir()) == []
-            orphans += self._rows_without_files(store)
+            orphans += self._rows_without_files()
             assert {group.state for group in store.status.job_counts()} <= {JobState.DONE}
         return {
             "acknowledged": len(self.acknowledged),
@@ -350,27 +359,30 @@ class FaultSite:
         is_same = data_set_bytes(data) == data_set_bytes(image)
         return is_same and hashlib.sha256(data).hexdigest() == kept.sha256
 
-    def _rows_without_files(self, store: Any) -> int:
-        database = self.daemon.data / "cxrd.sqlite"
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    def _rows_without_files(self) -> int:
+        with open_database(self.daemon.database_url) as database, database.reading() as connection:
+            if connection.dialect.name == "sqlite":
+                ask = connection.exec_driver_sql
+                assert ask("PRAGMA integrity_check").all() == [("ok",)]
+                assert ask("PRAGMA foreign_key_check").all() == []
             rows = [
                 row
-                for table in ("instances", "objects")
-                for row in connection.execute(f"SELECT spool_path, sha256 FROM {table}")  # noqa: S608
+                for table in (instances, objects)
+                for row in connection.execute(select(table.c.spool_path, table.c.sha256))
             ]
         return sum(self.spool.digest(path) != sha256 for path, sha256 in rows)
 
 
 @contextlib.contextmanager
-def fault_site(folder: Path, bundle: Path, *, forks: bool = False) -> Iterator[FaultSite]:
+def fault_site(
+    folder: Path, bundle: Path, *, forks: bool = False, database_url: str | None = None
+) -> Iterator[FaultSite]:
     """Start the destinations; the daemon is not started yet. `forks`: see `serve`."""
     if forks:
         os.environ[FORKS] = "1"
     plain, archive = CountingArchive(), CountingArchive()
     with running_archive(plain, classes=CLASSES), running_archive(archive, classes=CLASSES):
-        daemon = FaultyDaemon(folder, bundle, plain, archive)
+        daemon = FaultyDaemon(folder, bundle, plain, archive, database_url)
         plain.node_port = archive.node_port = daemon.port
         try:
             yield FaultSite(daemon, plain, archive)

@@ -65,6 +65,9 @@ class RunningDaemon:
         }
         for name, value in (changes or {}).items():
             values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
+        self.database_url: str = values.get(
+            "database_url", f"sqlite:///{self.data / 'cxrd.sqlite'}"
+        )
         self.config.write_text(yaml.safe_dump(values), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
@@ -134,7 +137,7 @@ class RunningDaemon:
         os.kill(self.process_of(role), signal.SIGKILL)
 
     def store(self) -> Store:
-        return Store.open(f"sqlite:///{self.data / 'cxrd.sqlite'}", migrate=False)
+        return Store.open(self.database_url, migrate=False)
 
     def send(self, *objects: bytes, ae_title: str = SENDER) -> None:
         """Send objects in one association; fail unless each is acknowledged."""

@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from dicom_io.errors import AssociationError
 from dicom_io.read.header import read_header
 from storage.records import InstanceState, JobState
 from tests.builders.images.films import film
+from tests.daemon.conftest import database_keys
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.running import RunningDaemon
 from tests.tools.ports import free_port
@@ -17,6 +19,12 @@ from tests.tools.waiting import wait_until
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 STUDIES = 20
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The keys of the configuration that name the store, of each kind."""
+    return database_keys(request)
 
 
 def kill_after_some_work(daemon: RunningDaemon) -> None:
@@ -53,10 +61,11 @@ def test_every_acknowledged_image_survives_a_killed_analyst(
 
 @pytest.mark.slow
 def test_images_in_work_together_survive_a_killed_reader_and_a_killed_analyst(
-    tmp_path: Path, bundle: Path, pacs: RecordingPacs
+    tmp_path: Path, bundle: Path, pacs: RecordingPacs, database: dict[str, Any]
 ) -> None:
+    changes = {"analyst": {"workers": 4}, **database}
     images = [film(f"together-{number}") for number in range(STUDIES)]
-    with RunningDaemon(tmp_path / "node", bundle, pacs.port, {"analyst": {"workers": 4}}) as daemon:
+    with RunningDaemon(tmp_path / "node", bundle, pacs.port, changes) as daemon:
         daemon.send(*images)
         wait_until(lambda: "is analysed" in daemon.log, "some work done")
         for reader in children_of(daemon.process_of("analyst")):
@@ -100,10 +109,12 @@ def test_killed_listener_and_courier_come_back(daemon: RunningDaemon, pacs: Reco
 
 
 @pytest.mark.slow
-def test_pacs_that_was_down_gets_everything(tmp_path: Path, bundle: Path) -> None:
+def test_pacs_that_was_down_gets_everything(
+    tmp_path: Path, bundle: Path, database: dict[str, Any]
+) -> None:
     port = free_port()
     images = [film("down-1"), film("down-2")]
-    with RunningDaemon(tmp_path / "node", bundle, port) as daemon:
+    with RunningDaemon(tmp_path / "node", bundle, port, database) as daemon:
         daemon.send(*images)
         wait_until(lambda: "the next try is in" in daemon.log, "a failed delivery")
         with RecordingPacs(tmp_path / "pacs", port) as pacs, daemon.store() as store:

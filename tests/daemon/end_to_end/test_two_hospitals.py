@@ -2,12 +2,14 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dicom_io.read.header import read_dataset, read_header
 from storage.records import JobState
 from tests.builders.images.films import film
+from tests.daemon.conftest import database_keys
 from tests.servers.dicom.pacs import RecordingPacs
 from tests.servers.running import RunningDaemon
 from tests.tools.ports import HOST
@@ -36,9 +38,21 @@ def patient_of(path: Path) -> str:
     return str(read_dataset(path, with_pixels=False).PatientID)
 
 
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The keys of the configuration that name the store."""
+    return database_keys(request)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 20])
-def test_no_object_arrives_at_the_other_hospital(tmp_path: Path, bundle: Path, count: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "database"),
+    [(2, "sqlite"), (20, "sqlite"), (2, "postgresql")],
+    indirect=["database"],
+)
+def test_no_object_arrives_at_the_other_hospital(
+    tmp_path: Path, bundle: Path, count: int, database: dict[str, Any]
+) -> None:
     """Every third study of a hospital has the UIDs of a study of the other one."""
     sent = []
     for number in range(count):
@@ -49,7 +63,7 @@ def test_no_object_arrives_at_the_other_hospital(tmp_path: Path, bundle: Path, c
         RecordingPacs(tmp_path / "north", ae_title=NORTH) as north,
         RecordingPacs(tmp_path / "south", ae_title=SOUTH) as south,
     ):
-        changes = {"peers": peers(north.port, south.port)}
+        changes = {"peers": peers(north.port, south.port), **database}
         with RunningDaemon(tmp_path / "node", bundle, 0, changes) as daemon:
             patients: dict[str, dict[str, str]] = {NORTH: {}, SOUTH: {}}
             for title, is_shared, number in sent:
