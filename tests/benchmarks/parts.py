@@ -28,6 +28,7 @@ OTHERS = {
     "spool": "tests.benchmarks.others.spool",
     "header_tables": "tests.benchmarks.others.header_tables",
     "hosts": "tests.benchmarks.others.hosts",
+    "outages": "tests.benchmarks.others.outages",
 }
 """Benchmarks of single mechanisms: a module whose `run()` prints. `make bench` leaves them out."""
 

@@ -53,6 +53,32 @@ class Server:
                 " WHERE usename = 'cxrd' AND pid <> pg_backend_pid()"
             )
 
+    def end_backend(self, *, kill: bool = False) -> None:
+        """End one connection that is at work. With `kill` its process dies and the server recovers.
+
+        The server then ends all other connections too; this returns when it answers again.
+        """
+        with _connect(str(self.folder)) as connection:
+            while (found := connection.execute(_AT_WORK).fetchone()) is None:
+                pass
+            if not kill:
+                connection.execute("SELECT pg_terminate_backend(%s)", found)
+                return
+            os.kill(found[0], signal.SIGKILL)
+            # The end of this connection is the first sign.
+            with contextlib.suppress(psycopg.OperationalError):
+                while connection.execute("SELECT pg_sleep(0.01)"):
+                    pass
+        assert self._process is not None
+        _await_server(self._process, self.folder)
+
+
+_AT_WORK = """
+SELECT pid FROM pg_stat_activity
+WHERE usename = 'cxrd' AND pid <> pg_backend_pid() AND state IN ('active', 'idle in transaction')
+AND backend_type = 'client backend' AND query NOT LIKE 'LISTEN%'
+"""
+
 
 @contextlib.contextmanager
 def own_server(address: str = "", *, durable: bool = True) -> Iterator[Server]:
