@@ -63,7 +63,8 @@ class Search:
             numbers = load_numbers(connection, chosen, sort, descending=descending)
         for start in range(0, len(numbers), studies):
             with self._database.reading() as connection:
-                yield load_part(connection, numbers[start : start + studies])
+                part = load_part(connection, numbers[start : start + studies])
+            yield part
 
     def keys_of(self, study_instance_uid: str) -> tuple[StudyKey, ...]:
         """Return the studies with this UID, in the order of their sources."""

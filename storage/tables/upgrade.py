@@ -105,17 +105,17 @@ def _migrate(
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, revision)
+            if revision != "head":
+                return
+            applied = _scripts_after(config, before)
+            _record_facts(connection, before, applied)
+            asks = any(getattr(script.module, "fills_summaries", False) for script in applied)
+            if fill is not None and asks:
+                fill(connection)
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) in _IN_USE:
                 raise _TablesInUseError from error
             raise
-        if revision != "head":
-            return
-        applied = _scripts_after(config, before)
-        _record_facts(connection, before, applied)
-        asks = any(getattr(script.module, "fills_summaries", False) for script in applied)
-        if fill is not None and asks:
-            fill(connection)
 
 
 def _scripts_after(config: "Config", before: str | None) -> "list[Script]":

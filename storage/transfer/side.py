@@ -65,6 +65,10 @@ class Side:
             self.driver = connection.connection.dbapi_connection
             if self.is_sqlite:
                 self.driver.text_factory = self._text
+            else:
+                # Each side waits in its transaction while the other one is read.
+                self.driver.execute("SET idle_in_transaction_session_timeout = 0")
+                self.driver.commit()
         return self
 
     def __exit__(

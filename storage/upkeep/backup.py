@@ -221,6 +221,8 @@ def _dump_postgresql(connection: Connection, folder: Path) -> str:
             " programs (Debian: postgresql-client), or back up that database and data_dir yourself"
         )
     url = connection.engine.url
+    # The transaction waits for the program, for as long as a large store takes.
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     snapshot = connection.scalar(text("SELECT pg_export_snapshot()"))
     address = url.set(drivername="postgresql", password=None).render_as_string()
     target = folder / _POSTGRESQL_COPY

@@ -140,6 +140,11 @@ def own_database(socket_folder: str, options: str = "") -> str:
     return f"postgresql://cxrd@/{name}?host={socket_folder}"
 
 
+def with_idle_limit(url: str, seconds: float) -> str:
+    """Return the URL of a database that ends a session which idles in a transaction for longer."""
+    return f"{url}&options=-c%20idle_in_transaction_session_timeout%3D{1000 * seconds:.0f}"
+
+
 def new_tables(socket_folder: str) -> str:
     """Return the URL of a database on the server with the tables of this version, all empty.
 

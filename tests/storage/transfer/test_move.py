@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import sqlite3
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -25,7 +26,7 @@ from storage.transfer.move import Moved, Options, move_store, shown_url, take_ba
 from storage.transfer.side import Side, tables
 from tests.builders.store_rows import LEASE, analyse, new_instance
 from tests.builders.stores.new import new_store
-from tests.servers.postgresql_server import own_database
+from tests.servers.postgresql_server import own_database, with_idle_limit
 from tests.storage.hosts.test_web_sessions import IDLE, LIFETIME
 from tests.storage.tables.release import restore, revisions
 
@@ -149,6 +150,23 @@ def test_a_store_goes_to_the_server_and_back(source: str, server: str, tmp_path:
     assert [row[2] for row in after["audit_events"][-2:]] == ["store_moved", "store_moved"]
     assert after | {"audit_events": after["audit_events"][:-2]} == before
     assert (is_open(back), is_open(server)) == (True, False)
+
+
+def test_each_side_may_wait_long_for_the_other(
+    source: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Side.digest
+
+    def slow(one: Side, *arguments: Any) -> Any:
+        if arguments[0] is tables()[-1]:
+            time.sleep(0.5)
+        return real(one, *arguments)
+
+    monkeypatch.setattr(Side, "digest", slow)
+    server = with_idle_limit(server, 0.2)
+    moved(source, server)
+    moved(server, f"sqlite:///{tmp_path}/back.sqlite")
+    assert not is_open(server)
 
 
 @pytest.mark.parametrize("phase", ["copying", "comparing", "verifying the audit trail"])

@@ -26,6 +26,7 @@ from storage.tables.database import open_database
 from storage.upkeep import backup
 from storage.upkeep.backup import WAIT_SECONDS, BackupSummary, back_up, check_backup
 from tests.builders.store_rows import claim, new_instance
+from tests.servers.postgresql_server import own_database, with_idle_limit
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -339,6 +340,22 @@ def test_without_pg_dump_the_error_names_a_remedy(
         with pytest.raises(StorageError, match="pg_dump is not installed"):
             house.back_up()
         assert list(house.into.glob("cxrd-*")) == []
+
+
+@pytest.mark.network
+@pytest.mark.skipif(shutil.which("pg_dump") is None, reason="pg_dump is not installed")
+def test_a_dump_may_take_longer_than_a_transaction_may_idle(
+    postgresql_socket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "pg_dump"
+    slow.write_text(f'#!/bin/sh\nsleep 0.6\nexec {shutil.which("pg_dump")} "$@"\n')
+    slow.chmod(0o700)
+    monkeypatch.setattr(shutil, "which", lambda _: str(slow))
+    url = with_idle_limit(own_database(postgresql_socket), 0.2)
+    with contextlib.closing(House(tmp_path, url)) as house:
+        house.receive(1)
+        _, summary = house.back_up()
+    assert (summary.store, summary.files) == ("store.pgdump", 1)
 
 
 def test_a_sqlite_store_is_restored_by_copying(sqlite_house: House, tmp_path: Path) -> None:
