@@ -51,9 +51,10 @@ class PeriodicPurge:
 
     def _check_in_turn(self) -> None:
         """Check the files if no other host of this store does or did so just now."""
-        with self._store.leases.turn(LeaseName.CHECK, CHECK_SPACING) as is_mine:
-            if is_mine:
+        with self._store.leases.turn(LeaseName.CHECK, CHECK_SPACING) as turn:
+            if turn is not None:
                 self._check_files()
+                turn.is_done = not self._stop.is_set()
 
     def _check_files(self) -> None:
         """Log the files that are missing or have another size; `cxrd verify` reads them, too."""

@@ -29,11 +29,12 @@ def sweep_orphans(spool: Spool, store: Store, stop: threading.Event) -> None:
 
     def step() -> float:
         nonlocal spacing
-        with store.leases.turn(LeaseName.SWEEP, spacing) as is_mine:
+        with store.leases.turn(LeaseName.SWEEP, spacing) as turn:
             spacing = DAILY
-            if not is_mine:
+            if turn is None:
                 return RETRY_SECONDS
             swept = sweep.run()
+            turn.is_done = not swept.failed_batches and not stop.is_set()
         log_swept(swept)
         return RETRY_SECONDS if swept.failed_batches else DAY_SECONDS
 

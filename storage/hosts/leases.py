@@ -18,6 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -77,6 +78,13 @@ class LeaseTakenError(StoreUnavailableError):
     """Another process took the lease: this one did not renew it in time."""
 
 
+@dataclass(slots=True)
+class Turn:
+    """The turn of this process at work of all hosts. Set `is_done` to False if work is left."""
+
+    is_done: bool = True
+
+
 class Leases:
     """The leases of a store."""
 
@@ -126,42 +134,43 @@ class Leases:
             yield lease
 
     @contextlib.contextmanager
-    def turn(self, name: LeaseName, spacing: timedelta) -> Iterator[bool]:
-        """Yield True to one process of all hosts, if no other ended this work within `spacing`.
+    def turn(self, name: LeaseName, spacing: timedelta) -> Iterator[Turn | None]:
+        """Yield a turn to one process of all hosts, if no other ended this work within `spacing`.
 
-        The block does the work. An error in it is no end of the work. A store in a file has one
-        host, which always works.
+        The block does the work. Neither an error in it, nor a turn that is not done, is an end of
+        the work. A store in a file has one host, which always gets a turn.
         """
+        turn = Turn()
         if self._file is not None:
-            yield True
+            yield turn
             return
         holder = self._take(name, spacing)
         if holder is None:
-            yield False
+            yield None
             return
-        with self._held(name, holder, renewed=True, keeps_end=True):
-            yield True
+        with self._held(name, holder, turn):
+            yield turn
 
     @contextlib.contextmanager
     def _held(
-        self, name: LeaseName, holder: str, *, renewed: bool = False, keeps_end: bool = False
+        self, name: LeaseName, holder: str, turn: Turn | None = None, *, renewed: bool = False
     ) -> Iterator[Lease]:
         """Yield the lease that was taken; release it after the block.
 
-        With `keeps_end` its row keeps the time at which a block without an error ended.
+        The lease of a turn is renewed, and its row keeps the time at which the work was done.
         """
         has_ended = False
         stop = threading.Event()
-        if renewed:
+        if renewed or turn is not None:
             threading.Thread(
                 target=self._renew_until, args=(stop, name, holder), name="lease", daemon=True
             ).start()
         try:
             yield Lease(lambda connection: self._confirm(name, holder, connection))
-            has_ended = True
+            has_ended = turn is not None and turn.is_done
         finally:
             stop.set()
-            self._release(name, holder, ended=keeps_end and has_ended)
+            self._release(name, holder, ended=has_ended)
 
     def _renew_until(self, stop: threading.Event, name: LeaseName, holder: str) -> None:
         while not stop.wait(RENEW_SECONDS):

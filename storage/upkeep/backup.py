@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, NullPool, create_engine, select, text
+from sqlalchemy import URL, Connection, NullPool, create_engine, select, text
 from sqlalchemy.exc import DatabaseError
 
 from storage.errors import (
@@ -224,7 +224,7 @@ def _dump_postgresql(connection: Connection, folder: Path) -> str:
     # The transaction waits for the program, for as long as a large store takes.
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     snapshot = connection.scalar(text("SELECT pg_export_snapshot()"))
-    address = url.set(drivername="postgresql", password=None).render_as_string()
+    address = _program_address(url)
     target = folder / _POSTGRESQL_COPY
     target.touch(mode=0o600)
     done = subprocess.run(  # noqa: S603 - the program found above, with our own arguments
@@ -246,6 +246,16 @@ def _dump_postgresql(connection: Connection, folder: Path) -> str:
         raise StorageError(f"pg_dump failed ({reason}): no backup was made")
     _sync(target)
     return _POSTGRESQL_COPY
+
+
+def _program_address(url: URL) -> str:
+    """Return the URL for a program of the server, without the password.
+
+    The programs take a plus for itself, where SQLAlchemy writes it for a blank.
+    """
+    shown = url.set(drivername="postgresql", password=None).render_as_string()
+    place, mark, options = shown.partition("?")
+    return f"{place}{mark}{options.replace('+', '%20')}"
 
 
 def _files_of(previous: Path | None) -> dict[str, Path]:
