@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from daemon.analyse.result_objects import SERIES_NUMBERS, BuiltObject
 from daemon.config.picture_form import DEFAULT_FORM, PictureForm
 from daemon.config.products import of_kind
-from daemon.words.reasons import PURGED
+from daemon.words.reasons import NO_RESULT_YET, PURGED
 from dicom_io.errors import NotDicomError
 from dicom_io.gate.reasons import RESULTS, Reason, rejection_meaning
 from dicom_io.objects.algorithm import Algorithm
@@ -308,7 +308,7 @@ def _not_analysed(item: Instance, unreadable: Collection[int]) -> NotAnalysed:
     elif item.state is InstanceState.ANALYSED:
         reason, detail = Reason.ANALYSIS_FAILED, _OUTDATED_DETAIL
     elif item.state is InstanceState.RECEIVED:
-        reason, detail = Reason.ANALYSIS_FAILED, _WAITING_DETAIL
+        reason, detail = NO_RESULT_YET, _WAITING_DETAIL
     return NotAnalysed(
         sop_class_uid=item.sop_class_uid,
         sop_instance_uid=item.sop_instance_uid,

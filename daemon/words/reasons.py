@@ -13,6 +13,9 @@ from storage.records import HoldReason, StudyStatus
 PURGED = "PURGED"
 """The reason of a film whose file was deleted after its retention time."""
 
+NO_RESULT_YET = "NO_RESULT_YET"
+"""The reason of a film whose analysis waits for an operator, in a report on the other films."""
+
 REJECTED = "REJECTED"
 """The reason of a film that its archive withdrew by a rejection note."""
 
@@ -180,6 +183,10 @@ _OWN: Mapping[str, tuple[str, str]] = MappingProxyType(
             " not.",
             "Nothing to do. For a new result, or for the picture, let the archive send the film"
             " again.",
+        ),
+        NO_RESULT_YET: (
+            "The film has no result yet: its analysis waits for an operator or was discarded.",
+            "See its job, remove the cause, for example a missing file, and retry the job.",
         ),
         REJECTED: (
             "The archive withdrew this film by a rejection note. Its result no longer counts.",

@@ -364,7 +364,8 @@ def test_a_retry_ends_a_parked_job_when_its_file_is_back(bench: Bench) -> None:
     (report,) = bench.study(uid).reports
     assert films_of(bench, report) == [other.sop_instance_uid]
     data = bench.spool.read(report.spool_path, report.sha256)
-    assert b"it has no result yet: its analysis waits for an operator" in data
+    assert b"NO_RESULT_YET: it has no result yet: its analysis waits for an operator" in data
+    assert b"ANALYSIS_FAILED" not in data
 
     path.with_suffix(".away").rename(path)
     bench.store.jobs.retry(parked.id)

@@ -3,6 +3,7 @@ import pytest
 from cxr_model.findings import LABELS
 from daemon.words.findings import MEANINGS, UNKNOWN_FINDING, meaning_of, title_of
 from daemon.words.reasons import (
+    NO_RESULT_YET,
     PURGED,
     REJECTED,
     SET_ASIDE,
@@ -13,8 +14,10 @@ from daemon.words.reasons import (
 from dicom_io.gate.reasons import Reason
 from storage.records import HoldReason, StudyStatus
 
+OWN = (NO_RESULT_YET, PURGED, REJECTED, SET_ASIDE)
 
-@pytest.mark.parametrize("reason", [*Reason, *HoldReason, PURGED, REJECTED, SET_ASIDE])
+
+@pytest.mark.parametrize("reason", [*Reason, *HoldReason, *OWN])
 def test_every_reason_has_words_and_an_action(reason: str) -> None:
     advice = advice_on(reason)
     assert advice.code == reason
