@@ -346,7 +346,9 @@ class Database:
                 f"{store} cannot be used ({text}): check the disk and the file's permissions,"
                 " or restore it from a backup"
             )
-        return StoreUnavailableError(f"{store} does not answer ({text}): is the server running?")
+        return StoreUnavailableError(
+            f"{store} does not answer ({text}): is the server running, and database_url right?"
+        )
 
 
 @contextlib.contextmanager

@@ -195,8 +195,8 @@ class Binding:
 def _without_files(spool: Spool) -> IntegrityError:
     return IntegrityError(
         f"the spool is not at {spool.place}: none of the files that the store names is there."
-        " Mount its volume, or restore a backup as docs/backup.md says; to go on without these"
-        " files: cxrd store adopt-spool --without-files"
+        " Mount its volume, set spool.url (or data_dir) to where they are, or restore a backup as"
+        " docs/backup.md says; to go on without these files: cxrd store adopt-spool --without-files"
     )
 
 

@@ -79,8 +79,9 @@ def check_store(database_url: str, spool: Spool, seconds: float | None = START_S
         return in_time
     if not found and holds_received_files(spool):
         raise IntegrityError(
-            f"{store}, but {spool.place} holds images that were received: restore a backup as "
-            "docs/backup.md says, or move that folder away to begin anew"
+            f"{store}, but {spool.place} holds images that were received: set database_url (or"
+            " data_dir) to the store of these, restore a backup as docs/backup.md says, or move"
+            " them away to begin anew"
         )
     return in_time
 
