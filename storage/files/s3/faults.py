@@ -25,7 +25,7 @@ class Kind(enum.Enum):
     """The meaning of a fault.
 
     Attributes:
-        MISSING: the service answers, and has no object of this key.
+        MISSING: the service answers, and has no object of this key, or no such upload.
         FULL: the quota or the disk of the service is full.
         PASSING: a retry within seconds may succeed.
         LASTING: an operator has to act.
@@ -47,7 +47,7 @@ class Fault(NamedTuple):
     remedy: str
 
 
-_MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
+_MISSING = frozenset({"NoSuchKey", "NoSuchUpload", "NotFound", "404"})
 _EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 _FULL = frozenset(
     {

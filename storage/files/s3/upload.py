@@ -6,7 +6,7 @@ import hashlib
 from datetime import timedelta
 from typing import Any
 
-from storage.errors import StorageError
+from storage.errors import SpoolUnavailableError, StorageError
 from storage.files.s3.client import MissingObjectError, S3Client, server_time
 
 
@@ -39,11 +39,25 @@ def _put_parts(client: S3Client, key: str, data: bytes, part_bytes: int) -> None
             )
             parts.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum})
         client.call("complete_multipart_upload", **upload, MultipartUpload={"Parts": parts})
+    except MissingObjectError as error:
+        # No other writer has this key: the object is that of a request whose answer was lost.
+        if not _has(client, key, len(data)):
+            raise SpoolUnavailableError(
+                "an upload in parts has ended at the service before all of it was written: see the"
+                " log of the service"
+            ) from error
     except BaseException:
         # The sweep aborts what stays, for example because the service is away.
         with contextlib.suppress(StorageError, MissingObjectError):
             client.call("abort_multipart_upload", **upload)
         raise
+
+
+def _has(client: S3Client, key: str, size: int) -> bool:
+    try:
+        return int(client.head(key)["ContentLength"]) == size
+    except MissingObjectError:
+        return False
 
 
 def abort_abandoned(client: S3Client, prefix: str, age: timedelta) -> int:

@@ -3,8 +3,10 @@
 import os
 import threading
 import time
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from storage.errors import SpoolUnavailableError
 from tests.builders.stores.bucket import Bucket
@@ -60,6 +62,39 @@ def test_a_stopped_service_is_waited_for_and_then_unavailable(bucket: Bucket) ->
         writing.start()
     writing.join()
     assert hasty.read("received/ab/y.dcm", sha256) == FILM
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_an_upload_that_has_ended_is_a_fault_only_without_its_object(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, is_made: bool
+) -> None:
+    """After a lost answer the service says of a second request that no upload is there."""
+    spool = bucket.spool(part_bytes=5 * 2**20, retry_seconds=5)
+    library = spool._client._library
+    complete, calls = library.complete_multipart_upload, []
+
+    def loses_an_answer(**arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise ClientError(
+                {
+                    "Error": {"Code": "NoSuchUpload"},
+                    "ResponseMetadata": {"HTTPStatusCode": 404},
+                },
+                "CompleteMultipartUpload",
+            )
+        if is_made:
+            complete(**arguments)
+        raise ConnectionClosedError(endpoint_url="")
+
+    monkeypatch.setattr(library, "complete_multipart_upload", loses_an_answer)
+    large = os.urandom(5 * 2**20 + 100)
+    if is_made:
+        assert spool.read(PATH, spool.write(PATH, large).sha256) == large
+    else:
+        with pytest.raises(SpoolUnavailableError, match="has ended"):
+            spool.write(PATH, large)
+    assert len(calls) == 2
 
 
 def test_a_large_object_is_written_in_parts_and_none_is_left_of_a_cut_one(bucket: Bucket) -> None:
