@@ -33,7 +33,7 @@ NO_SOCKET = {"tests.servers.postgresql_server", "tests.servers.watching"}
 
 FIXTURES = {
     "daemon": {"daemon", "look", "site"},
-    "network": {"daemon", "look", "orthanc", "outbox", "pacs", "site"},
+    "network": {"bucket", "daemon", "look", "orthanc", "outbox", "pacs", "site"},
 }
 """Fixtures of a conftest that need a marker."""
 

@@ -6,26 +6,20 @@ full. The database waits for the disk at each commit. The line `none` has no out
 what other work on the machine makes of them. `tests.servers.outages` has the hosts.
 """
 
-import contextlib
 import functools
 import os
 import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from storage.files.folder_spool import FolderSpool
-from storage.files.s3.place import S3Place
-from storage.files.s3.s3_spool import S3Spool
-from storage.files.spool import Spool
-from tests.servers.outages.site import OutageHost, OutageSite
+from tests.servers.outages.site import OutageHost, OutageSite, spool_in
 from tests.servers.postgresql_server import Server, own_database, own_server
 from tests.servers.proxy import Proxy, proxy_to
-from tests.servers.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server, s3_server
+from tests.servers.s3_server import S3Server, s3_server
 from tests.tools.installed import require_tool
 
 FILLERS = 60_000
@@ -125,7 +119,10 @@ def _pause(seconds: float, scene: Scene) -> None:
 
 def _measured(folder: Path, server: Server, objects: S3Server, outage: Outage) -> str:
     """Return the line of an outage on a new database and spool."""
-    with _spool(folder, objects, on_s3=outage.is_on_s3) as (spool, values), _proxy(server) as proxy:
+    with (
+        spool_in(objects if outage.is_on_s3 else None, folder) as (spool, values),
+        proxy_to(f"{server.folder}/.s.PGSQL.5432") as proxy,
+    ):
         direct = own_database(str(server.folder))
         site = OutageSite(folder, direct, spool)
         site.fill(FILLERS)
@@ -163,33 +160,3 @@ def _measured(folder: Path, server: Server, objects: S3Server, outage: Outage) -
         f" {balance.finished} jobs, {balance.missing} lost, {balance.twice} twice,"
         f" {balance.given_up} given up; each second after: {after[:15]}"
     )
-
-
-@contextlib.contextmanager
-def _proxy(server: Server) -> Iterator[Proxy]:
-    with proxy_to(f"{server.folder}/.s.PGSQL.5432") as proxy:
-        yield proxy
-
-
-@contextlib.contextmanager
-def _spool(
-    folder: Path, objects: S3Server, *, on_s3: bool
-) -> Iterator[tuple[Spool, Mapping[str, Any]]]:
-    """Yield a spool and the section of the configuration that names it."""
-    if not on_s3:
-        yield FolderSpool(folder / "spool"), {"url": (folder / "spool").as_uri()}
-        return
-    bucket = objects.make_bucket(f"cxrd-{folder.name}")
-    place = S3Place(
-        bucket=bucket,
-        endpoint=objects.endpoint,
-        region=REGION,
-        access_key=ACCESS_KEY,
-        secret_key=SECRET_KEY,
-        path_style=True,
-    )
-    spool = S3Spool(place)
-    values = {"endpoint": objects.endpoint, "region": REGION, "allow_http": True}
-    keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
-    yield spool, {"url": f"s3://{bucket}", **values, **keys}
-    spool.close()

@@ -8,15 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, LiteralString
 
 import psycopg
 import yaml
 
 from storage.errors import StorageError
+from storage.files.folder_spool import FolderSpool
+from storage.files.s3.place import S3Place
+from storage.files.s3.s3_spool import S3Spool
 from storage.files.spool import Spool
 from storage.records import JobKind, JobState
 from storage.store import Store
@@ -30,6 +35,7 @@ from tests.servers.outages.host import (
     READY,
     REFUSED,
 )
+from tests.servers.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from tests.tools.paths import ROOT
 from tests.tools.ports import SENDER
 from tests.tools.waiting import wait_until
@@ -240,3 +246,29 @@ def _drain(store: Store) -> list[str]:
             break
         time.sleep(0.2)
     return done
+
+
+@contextlib.contextmanager
+def spool_in(
+    objects: S3Server | None, folder: Path, limits: Mapping[str, float] = MappingProxyType({})
+) -> Iterator[tuple[Spool, Mapping[str, Any]]]:
+    """Yield a spool in a new bucket or else in the folder, and its section of the configuration.
+
+    `limits` are keys of that section for the hosts.
+    """
+    if objects is None:
+        yield FolderSpool(folder / "spool"), {"url": (folder / "spool").as_uri()}
+        return
+    bucket = objects.make_bucket(f"cxrd-{uuid.uuid4().hex[:12]}")
+    place = S3Place(
+        bucket=bucket,
+        endpoint=objects.endpoint,
+        region=REGION,
+        access_key=ACCESS_KEY,
+        secret_key=SECRET_KEY,
+        path_style=True,
+    )
+    service = {"url": f"s3://{bucket}", "endpoint": objects.endpoint, "region": REGION}
+    keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "allow_http": True}
+    with contextlib.closing(S3Spool(place)) as spool:
+        yield spool, {**service, **keys, **limits}

@@ -1,4 +1,4 @@
-"""Workers and receptions while the database server is restarted or its backends are killed.
+"""Workers and receptions while the database server, its backends or the network to it fail.
 
 No acknowledged instance is lost and no result is recorded twice; the work goes on by itself.
 """
@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -21,38 +22,63 @@ from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.store_rows import new_instance
 from tests.servers.postgresql_server import Server, own_server
+from tests.servers.proxy import Proxy, proxy_to
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.network]
 
-LEASE = datetime.timedelta(seconds=3)
+LEASE = datetime.timedelta(seconds=2)
 SECONDS_BACK = 10
 WORKERS = 4
 
 log = logging.getLogger("outages")
 
 
+@dataclass(frozen=True)
+class Database:
+    """A server, and the network to it."""
+
+    server: Server
+    network: Proxy
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with own_server() as running:
-        yield running
+def database() -> Iterator[Database]:
+    with own_server() as server, proxy_to(f"{server.folder}/.s.PGSQL.5432") as network:
+        yield Database(server, network)
 
 
-def restarted(kind: signal.Signals) -> Callable[[Server], None]:
-    def act(server: Server) -> None:
-        server.stop(kind)
+def restarted(kind: signal.Signals) -> Callable[[Database], None]:
+    def act(database: Database) -> None:
+        database.server.stop(kind)
         time.sleep(1)
-        server.start()
+        database.server.start()
 
     return act
 
 
+def cut(database: Database) -> None:
+    database.network.cut()
+    time.sleep(2)
+    database.network.resume()
+
+
 @pytest.mark.parametrize(
     "outage",
-    [restarted(signal.SIGINT), restarted(signal.SIGQUIT), Server.end_backends],
-    ids=["fast", "immediate", "backends"],
+    [
+        restarted(signal.SIGINT),
+        restarted(signal.SIGQUIT),
+        lambda database: database.server.end_backend(),
+        lambda database: database.server.end_backend(kill=True),
+        lambda database: database.server.end_backends(),
+        cut,
+    ],
+    ids=["fast", "immediate", "one ended", "one killed", "all ended", "network cut"],
 )
-def test_work_goes_on_after_an_outage(server: Server, outage: Callable[[Server], None]) -> None:
-    url = f"postgresql://cxrd@/postgres?host={server.folder}"
+def test_work_goes_on_after_an_outage(
+    database: Database, outage: Callable[[Database], None]
+) -> None:
+    network = database.network
+    url = f"postgresql://cxrd@{network.host}:{network.port}/postgres"
     stop = threading.Event()
     acknowledged: list[str] = []
     finished: collections.Counter[int] = collections.Counter()
@@ -87,7 +113,7 @@ def test_work_goes_on_after_an_outage(server: Server, outage: Callable[[Server],
         try:
             time.sleep(1)
             assert finished
-            outage(server)
+            outage(database)
             done, until = len(finished), time.monotonic() + SECONDS_BACK
             while len(finished) < done + 20 and time.monotonic() < until:
                 time.sleep(0.05)

@@ -21,6 +21,8 @@ from tests.servers.running import RunningDaemon
 from tests.tools.ports import SENDER
 from tests.tools.waiting import wait_until
 
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
+
 PEERS = [{"name": "sender", "ae_title": SENDER, "sends": True}]
 
 
@@ -56,8 +58,6 @@ def test_one_process_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.daemon
-@pytest.mark.network
 def test_two_processes_analyse_and_one_that_is_killed_is_replaced(
     tmp_path: Path, bundle: Path
 ) -> None:
