@@ -67,6 +67,7 @@ def test_a_node_that_works_is_healthy_and_ready(site: Site) -> None:
         "checks": dict.fromkeys(parts, "ok"),
         "failing": [],
         "degraded": [],
+        "hosts": [],
     }
     ready = site.ask("/readyz")
     assert ready.status == 200

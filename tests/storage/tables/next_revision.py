@@ -1,6 +1,7 @@
 """Software of the revision after this one: its migration is made by a test."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -28,6 +29,8 @@ def write_migration(folder: Path, body: str, compatible_from: str | None = "0008
     lines.append(f"down_revision = '{upgrade.head_revision()}'")
     if compatible_from is not None:
         lines.append(f"compatible_from = '{compatible_from}'")
+    # Python would take the compiled form of an earlier one of the same second and length.
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
     path = folder / f"{NEXT}_made.py"
     path.write_text("\n".join([*lines, "def upgrade():", body]), encoding="utf-8")
     return path
