@@ -44,6 +44,7 @@ def test_a_host_takes_as_many_images_as_it_can_work_on(
     assert workers_of(AnalystConfig(), "cpu") == min(cores + 1, max(FEW_WORKERS, 2 * memory_gb))
 
 
+@pytest.mark.slow
 def test_the_shares_of_two_analysts_follow_their_speeds(
     tmp_path: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
