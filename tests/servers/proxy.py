@@ -77,6 +77,8 @@ class Proxy:
                 client, _ = self._listening.accept()
             except OSError:
                 return
+            # Without it the second part of an answer waits for the client's delayed ACK.
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
