@@ -91,7 +91,7 @@ def test_work_goes_on_after_an_outage(
                 number += 1
                 uid = f"1.2.{time.time_ns()}.{number}"
                 with contextlib.suppress(StorageError):
-                    store.record_instance(new_instance(uid), 3600)
+                    store.record_instance(new_instance(uid, study_instance_uid=uid), 3600)
                     acknowledged.append(uid)
                 time.sleep(0.005)
 
