@@ -12,6 +12,8 @@ from storage.errors import LeaseLostError
 from storage.records import Job
 from storage.store import Store
 
+_LOST = "job %d: lease not renewed: it was given to another worker"
+
 
 class Lease:
     """The lease of one worker on one job."""
@@ -39,12 +41,14 @@ class Lease:
 
     def on_progress(self) -> None:
         """Renew the lease if a third of it has passed. An error is only logged."""
-        if self._clock() - self._renewed >= self._interval:
-            self._renewed = self._clock()
-            self._renew_or_log()
-
-    def _renew_or_log(self) -> None:
-        _renew_or_log(self._store, self._job, self._duration, self._log)
+        if self._clock() - self._renewed < self._interval:
+            return
+        self._renewed = self._clock()
+        try:
+            if not self._store.jobs.heartbeat(self._job, self._duration):
+                self._log.warning(_LOST, self._job.id)
+        except Exception as error:  # noqa: BLE001 - the work goes on, and its end tells
+            self._log.warning("job %d: lease not renewed: %s", self._job.id, error_text(error))
 
 
 class Heartbeat:
@@ -76,6 +80,7 @@ class Heartbeat:
                 self._jobs.discard(job)
 
     def _beat(self) -> None:
+        lost: set[Job] = set()
         while True:
             time.sleep(self._duration.total_seconds() / 3)
             with self._lock:
@@ -84,16 +89,18 @@ class Heartbeat:
                     self._is_beating = False
                     return
             for job in jobs:
-                # A job that has ended meanwhile holds no lease, and is not said to have lost it.
-                if job in self._jobs:
-                    _renew_or_log(self._store, job, self._duration, self._log)
+                # A job that has just ended holds no lease, and is soon no longer among the jobs.
+                if job in lost and job in self._jobs:
+                    self._log.warning(_LOST, job.id)
+                elif job in self._jobs and not self._renew(job):
+                    lost.add(job)
+            with self._lock:
+                lost &= self._jobs
 
-
-def _renew_or_log(
-    store: Store, job: Job, duration: datetime.timedelta, log: logging.Logger
-) -> None:
-    try:
-        if not store.jobs.heartbeat(job, duration):
-            log.warning("job %d: lease not renewed: it was given to another worker", job.id)
-    except Exception as error:  # noqa: BLE001 - the thread of the heartbeat renews all leases
-        log.warning("job %d: lease not renewed: %s", job.id, error_text(error))
+    def _renew(self, job: Job) -> bool:
+        """Renew a lease; return False if the job holds none. An error is only logged."""
+        try:
+            return self._store.jobs.heartbeat(job, self._duration)
+        except Exception as error:  # noqa: BLE001 - the thread of the heartbeat renews all leases
+            self._log.warning("job %d: lease not renewed: %s", job.id, error_text(error))
+            return True
