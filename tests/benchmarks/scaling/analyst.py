@@ -10,10 +10,11 @@ import itertools
 import json
 import multiprocessing
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from daemon.analyse.reader.decoder_pool import DecoderPool
 from daemon.analyse.reader.film_reader import FilmReader
 from daemon.analyst import workers_of
 from daemon.config.settings import AnalystConfig
+from daemon.worker.shares import analyst_processes
 from tests.benchmarks.films import SIDE_10_MB, write_films
 from tests.benchmarks.scaling.measuring.processor_time import process_seconds
 
@@ -127,6 +129,19 @@ def _analyse(pipeline: Pipeline, data: list[bytes], workers: int, rounds: int) -
         return sum(pool.map(one, numbers))
 
 
+def measure_together(processes: int, workers: int, limit: float, threads: int) -> dict[str, float]:
+    """Analyse films on the GPU in several processes at once; the rates are added up."""
+    several = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=several) as pool:
+        runs = [
+            pool.submit(measure, "torch", "cuda", [workers], limit, threads)
+            for _ in range(processes)
+        ]
+        found = [run.result()["by workers"][workers] for run in runs]
+    means = {name: statistics.mean(one[name] for one in found) for name in found[0]}
+    return means | {"workers": workers, "films/s": sum(one["films/s"] for one in found)}
+
+
 def measure_here(limit: float) -> dict[str, Any]:
     """Measure the GPU if there is one, else one core, with the workers that the node would use."""
     cores = usable_cores()
@@ -141,9 +156,15 @@ def measure_here(limit: float) -> dict[str, Any]:
         return found | measure("auto", "cpu", [1], limit)
     import torch
 
-    counts = sorted({1, usual, *(n for n in (4, 8, 16, 32) if n <= 2 * cores)})
+    counts = sorted({1, *(n for n in (4, 8, 16) if n <= cores)})
     found["gpu"] = torch.cuda.get_device_name()
-    return found | measure("torch", "cuda", counts, limit, threads=cores)
+    found |= measure("torch", "cuda", counts, limit / 2, threads=cores)
+    shares = sorted({2, analyst_processes(AnalystConfig()), cores // 2})
+    found["by processes"] = {
+        n: measure_together(n, -(-usual // n), limit / 2 / len(shares), max(1, cores // n))
+        for n in shares
+    }
+    return found
 
 
 def main() -> None:
@@ -153,6 +174,9 @@ def main() -> None:
     for workers, values in found["by workers"].items():
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         print(f"{found['gpu'] or found['engine']}, {workers} workers: {shown}", flush=True)
+    for processes, values in found.get("by processes", {}).items():
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        print(f"{found['gpu']}, {processes} processes: {shown}", flush=True)
     print(json.dumps(found))
 
 

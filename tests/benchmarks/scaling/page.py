@@ -125,8 +125,8 @@ def _services(kept: dict[str, Any], measured: Measured) -> list[str]:
     if measured.gpu:
         lines += [
             "",
-            f"With a GPU ({measured.gpu}, {measured.gpu_cores} cores) one analyst does "
-            f"{measured.gpu_films_per_second:.0f} films/s; the GPU works "
+            f"With a GPU ({measured.gpu}, {measured.gpu_cores} cores) the analyst of a host does "
+            f"{measured.gpu_films_per_second:.0f} films/s in several processes; the GPU works "
             f"{measured.gpu_seconds * 1000:.1f} ms on a film. The processors of the host are its "
             "limit: reading the films and drawing the heatmaps.",
         ]
