@@ -128,7 +128,9 @@ def _services(kept: dict[str, Any], measured: Measured) -> list[str]:
             f"With a GPU ({measured.gpu}, {measured.gpu_cores} cores) the analyst of a host does "
             f"{measured.gpu_films_per_second:.0f} films/s in several processes; the GPU works "
             f"{measured.gpu_seconds * 1000:.1f} ms on a film. The processors of the host are its "
-            "limit: reading the films and drawing the heatmaps.",
+            "limit: reading the films and drawing the heatmaps. That host is another machine, and "
+            f"its films had {measured.gpu_heatmaps:.1f} heatmaps each: its column below cannot be "
+            "compared with that of hosts without a GPU.",
         ]
     return lines
 

@@ -89,6 +89,7 @@ def _gpu(output: Path | None) -> dict[str, Any]:
         "gpu_films_per_second": best["films/s"],
         "gpu_cores": values["cores"],
         "gpu_seconds": best["engine wall s"],
+        "gpu_heatmaps": best["heatmaps"],
     }
 
 

@@ -58,6 +58,8 @@ class Measured:
     gpu_cores: int = 0
     gpu_seconds: float = 0.0
     """Seconds of the GPU for a film in the batches that came together."""
+    gpu_heatmaps: float = 0.0
+    """Heatmaps of a film there."""
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Self:
