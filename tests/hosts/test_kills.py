@@ -73,8 +73,8 @@ def check(
     return total
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_hosts_killed_between_engines_lose_nothing(site: HostsSite) -> None:
     daemons, clinic = faulty_hosts(site), Clinic(site, "kills")
     with Reviver(daemons):

@@ -17,7 +17,7 @@ from tests.servers.hosts.namespaces import network
 from tests.storage.tables.next_revision import EXPANDS, NEXT, write_migration
 from tests.tools.waiting import wait_until
 
-pytestmark = [pytest.mark.daemon, pytest.mark.network, pytest.mark.slow]
+pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
 LEAVING = {"leave_seconds": 3, "drain_seconds": 15}
 
@@ -39,7 +39,8 @@ def listener_of(site: HostsSite, name: str, pki: Authority) -> HostDaemon:
     )
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_a_rolling_upgrade_behind_a_balancer_fails_no_association(
     site: HostsSite, pki: Authority, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_rolling_upgrade_behind_a_balancer_fails_no_association(
     print(f"\n  {load.associations} associations, {len(load.acknowledged)} films, 0 failed")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_listeners_that_share_a_port_hand_over_their_connections() -> None:
     inbox = Inbox()
