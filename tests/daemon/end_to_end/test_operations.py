@@ -110,6 +110,7 @@ def _back_up_and_restore(daemon: RunningDaemon, pacs: RecordingPacs, tmp_path: P
     restored = RunningDaemon(tmp_path / "unused", tmp_path, pacs.port)
     restored.config = tmp_path / "elsewhere" / "config.yaml"
     restored.data = tmp_path / "elsewhere" / "data"
+    restored.database_url = f"sqlite:///{restored.data / 'cxrd.sqlite'}"
     with restored, restored.store() as store:
         rows = list(store.export.rows())
         assert 2 <= len(rows) <= len(images)
