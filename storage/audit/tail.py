@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from storage.tables.database import Database, insert, raw_rows
-from storage.tables.schema import audit_events, node_facts
+from storage.tables.database import Database, raw_rows
+from storage.tables.facts import fact, set_fact
+from storage.tables.schema import audit_events
 
 _PREFIX = "count of the audit trail: "
 
@@ -58,9 +59,8 @@ class AuditTail:
 
         None: there is none, or the trail has another row there, as after a restored backup.
         """
-        facts = select(node_facts.c.value).where(node_facts.c.name == _PREFIX + reader)
         with self._database.reading() as connection:
-            text = connection.scalar(facts)
+            text = fact(connection, _PREFIX + reader)
             if text is None:
                 return None
             saved = json.loads(text)
@@ -78,10 +78,4 @@ class AuditTail:
                 select(audit_events.c.hash).where(audit_events.c.number == place.number)
             )
             saved = {"number": place.number, "hash": row, "counts": place.counts}
-            fact = {"name": _PREFIX + reader, "value": json.dumps(saved)}
-            statement = insert(connection, node_facts).values(fact)
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["name"], set_={"value": statement.excluded.value}
-                )
-            )
+            set_fact(connection, _PREFIX + reader, json.dumps(saved))

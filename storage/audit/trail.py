@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, select, text
+from sqlalchemy import Connection, Select, func, insert, select
 
 from storage.audit.chain import (
     EMPTY_HEAD,
@@ -25,7 +25,7 @@ from storage.audit.chain import (
 from storage.audit.records import AuditEntry, AuditHead, AuditKind, AuditOutcome, AuditRow
 from storage.files.csv_file import CsvPart, counted, csv_part, write_parts
 from storage.tables.columns import storable
-from storage.tables.database import Database, raw_rows
+from storage.tables.database import Database, lock_until_end, raw_rows
 from storage.tables.processes import results_in_order
 from storage.tables.schema import SETTINGS, audit_events
 
@@ -47,7 +47,6 @@ _Rows = tuple[int | None, int]
 """The number before the first row, or None for all rows, and the number of the last row."""
 
 _APPEND = insert(audit_events)
-_LOCK_TRAIL = text("SELECT pg_advisory_xact_lock(:key)")
 _LAST = (
     select(audit_events.c.number, audit_events.c.hash)
     .order_by(audit_events.c.number.desc())
@@ -262,8 +261,7 @@ def append_all(connection: Connection, entries: Sequence[AuditEntry], now: datet
     """
     if not entries:
         return
-    if connection.dialect.name == "postgresql":
-        connection.execute(_LOCK_TRAIL, {"key": _APPEND_LOCK})
+    lock_until_end(connection, _APPEND_LOCK)
     last = _head(connection)
     rows = []
     for entry in entries:

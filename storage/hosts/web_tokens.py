@@ -11,8 +11,8 @@ from sqlalchemy import Select, select, update
 from storage.audit.records import AuditEntry
 from storage.audit.trail import append
 from storage.tables.database import Database, insert, parameter
+from storage.tables.facts import add_fact, fact
 from storage.tables.hosts import web_tokens
-from storage.tables.schema import node_facts
 
 _FORM_KEY = "form_key"
 
@@ -62,17 +62,11 @@ class WebTokens:
 
     def form_key(self) -> bytes:
         """Return the key of the forms of users who log in at a proxy; make it at the first call."""
-        query = select(node_facts.c.value).where(node_facts.c.name == _FORM_KEY)
         with self._database.reading() as connection:
-            found: str | None = connection.scalar(query)
+            found = fact(connection, _FORM_KEY)
         if found is None:
-            new = {"name": _FORM_KEY, "value": secrets.token_hex(32)}
             with self._database.writing() as connection:
-                statement = insert(connection, node_facts).values(new)
-                connection.execute(
-                    statement.on_conflict_do_nothing(index_elements=[node_facts.c.name])
-                )
-                found = connection.scalars(query).one()
+                found = add_fact(connection, _FORM_KEY, secrets.token_hex(32))
         return bytes.fromhex(found)
 
 

@@ -10,8 +10,8 @@ from storage.tables.schema import deliveries, instances, jobs, objects
 def raise_study(connection: Connection, study: StudyKey) -> None:
     """Make every job of a study STAT that has not ended. The caller has locked the study.
 
-    A job that another transaction changes just now
-    is left: no transaction waits for this one while this one waits for it.
+    A job that another transaction changes just now is left: no transaction waits for this one while
+    this one waits for it.
     """
     connection.execute(_RAISE, {"of_source": study.source, "of_study": study.study_instance_uid})
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
+    text,
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -215,6 +216,15 @@ def raw_time(value: Any) -> datetime:
         return datetime.fromisoformat(value).replace(tzinfo=UTC)
     found: datetime = value.astimezone(UTC)
     return found
+
+
+_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+
+
+def lock_until_end(connection: Connection, key: int) -> None:
+    """Let one transaction with this lock run at a time. SQLite has one writer at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_LOCK, {"key": key})
 
 
 class Database:

@@ -15,13 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, delete, inspect, select, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from storage.errors import SchemaError, StoreUnavailableError
-from storage.tables.database import Database
-from storage.tables.moved import require_in_use
-from storage.tables.schema import node_facts
+from storage.tables.database import Database, lock_until_end
+from storage.tables.facts import FIRST_SCHEMA, fact, require_in_use, set_fact
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -32,8 +31,6 @@ log = logging.getLogger("storage")
 # An arbitrary number, the same for every process that upgrades the store.
 _UPGRADE_LOCK = 0x63787264
 
-# The fact that only a store has which was created by a version that knows facts.
-_FIRST_SCHEMA = "first_schema"
 # The oldest revision whose software may work on the tables as they are.
 _COMPATIBLE_FROM = "compatible_from"
 
@@ -91,7 +88,7 @@ def _migrate(
             # The upgrade of a large store by another host may take long.
             connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+            lock_until_end(connection, _UPGRADE_LOCK)
         before = _require_usable(connection)
         if before is not None and before >= _FACTS_SINCE:
             require_in_use(connection, database.name)
@@ -128,18 +125,15 @@ def _scripts_after(config: "Config", before: str | None) -> "list[Script]":
 def _record_facts(connection: Connection, before: str | None, applied: "list[Script]") -> None:
     """Record which software may work on the tables, and the revision of a new store."""
     oldest = getattr(applied[0].module, "compatible_from", applied[0].revision)
-    connection.execute(delete(node_facts).where(node_facts.c.name == _COMPATIBLE_FROM))
-    facts = [{"name": _COMPATIBLE_FROM, "value": oldest}]
+    set_fact(connection, _COMPATIBLE_FROM, oldest)
     if before is None:
-        facts.append({"name": _FIRST_SCHEMA, "value": head_revision()})
-    connection.execute(node_facts.insert(), facts)
+        set_fact(connection, FIRST_SCHEMA, head_revision())
 
 
 def first_schema(database: Database) -> str | None:
     """Return the revision with which the tables were created; None: by an earlier version."""
-    query = select(node_facts.c.value).where(node_facts.c.name == _FIRST_SCHEMA)
     with database.reading() as connection:
-        return connection.scalar(query)
+        return fact(connection, FIRST_SCHEMA)
 
 
 def newer_schema(database: Database) -> str | None:
@@ -210,8 +204,7 @@ def _require_usable(connection: Connection) -> str | None:
     if revision is None or revision in _known_revisions():
         return revision
     # Every revision that this version does not know has the table of facts.
-    query = select(node_facts.c.value).where(node_facts.c.name == _COMPATIBLE_FROM)
-    oldest = connection.scalar(query)
+    oldest = fact(connection, _COMPATIBLE_FROM)
     if oldest is None or oldest > head_revision():
         raise SchemaError(
             f"the store is of a newer version (revision {revision}, which needs software of"

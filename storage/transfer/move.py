@@ -27,7 +27,17 @@ from storage.errors import (
 from storage.tables import upgrade
 from storage.tables.columns import metadata
 from storage.tables.database import Database, open_database, parse_url
-from storage.tables.moved import COPY_OF, MOVED_TO, CopyOf, copy_of, facts_of, note_copy, without
+from storage.tables.facts import (
+    COPY_OF,
+    FACTS,
+    MOVED_TO,
+    CopyOf,
+    copy_of,
+    fact,
+    facts,
+    note_copy,
+    remove_fact,
+)
 from storage.tables.schema import node_facts
 from storage.transfer.damage import damage_of
 from storage.transfer.side import Side, mended, tables
@@ -119,10 +129,10 @@ def take_back(url: str, *, actor: str) -> str:
     with open_database(url) as database:
         upgrade.require_tables(database)
         with database.writing() as connection:
-            place = facts_of(connection).get(MOVED_TO)
+            place = fact(connection, MOVED_TO)
             if place is None:
                 raise MoveError(f"the store {database.name} was not moved: it is in use")
-            connection.execute(without(MOVED_TO))
+            remove_fact(connection, MOVED_TO)
             detail = f"taken back: this store is in use again, and not {place}"
             entry = AuditEntry(AuditKind.STORE_MOVED, actor=actor, detail=detail)
             append(connection, entry, database.now())
@@ -144,7 +154,7 @@ def _require_encoding(target: Database) -> None:
 def _prepare(source: Database, target: Database, original: CopyOf, empty: bool) -> None:
     """Make the tables of the target, or find an unfinished copy of the same state."""
     with source.reading() as connection:
-        place = facts_of(connection).get(MOVED_TO)
+        place = fact(connection, MOVED_TO)
     found = _unfinished(target)
     if place is not None and (found is None or place != target.name):
         raise MovedError(f"the store {source.name} was already moved, to {place}")
@@ -171,11 +181,11 @@ def _unfinished(target: Database) -> CopyOf | None:
         names = inspect(connection).get_table_names()
         if not names:
             return None
-        facts = facts_of(connection) if node_facts.name in names else {}
-    if COPY_OF not in facts:
+        found = facts(connection, FACTS) if node_facts.name in names else {}
+    if COPY_OF not in found:
         kind = "a store" if "alembic_version" in names else f"{len(names)} table(s)"
         raise MoveError(f"{target.name} is not empty: it holds {kind}; name an empty database")
-    return copy_of(facts)
+    return copy_of(found)
 
 
 def _empty(target: Database) -> None:
@@ -254,6 +264,6 @@ def _complete(source: Database, target: Database, actor: str, rows: int) -> None
     """Take the mark of an unfinished copy off, and record the move in the trail of the copy."""
     detail = f"moved from {source.name}: {rows} row(s) in {len(tables())} tables, compared"
     with target.writing() as connection:
-        connection.execute(without(COPY_OF))
+        remove_fact(connection, COPY_OF)
         entry = AuditEntry(AuditKind.STORE_MOVED, actor=actor, detail=detail)
         append(connection, entry, target.now())

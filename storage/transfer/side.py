@@ -17,7 +17,7 @@ from sqlalchemy.types import TypeEngine
 
 from storage.tables.columns import metadata
 from storage.tables.database import Database
-from storage.tables.moved import FACTS
+from storage.tables.facts import FACTS
 from storage.tables.schema import audit_events, node_facts
 
 CHUNK_ROWS = 20_000

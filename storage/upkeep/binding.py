@@ -13,25 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 
 from storage.audit.records import AuditEntry, AuditKind
 from storage.audit.trail import append
 from storage.errors import IntegrityError
 from storage.files.marker import MARKER_NAME, Marker
 from storage.files.spool import Spool, holds_received_files
-from storage.tables.database import Database, insert
-from storage.tables.schema import instances, node_facts, objects
+from storage.tables.database import Database, lock_until_end
+from storage.tables.facts import FIRST_SCHEMA, add_fact, facts, set_fact
+from storage.tables.schema import instances, objects
 
 NEWEST_ROWS = 1000
 """One of the newest rows of a table must name a file of a spool without an id."""
 
-_SPOOL, _STORE, _FIRST_SCHEMA, _GIVEN_UP = (
-    "spool_id",
-    "store_id",
-    "first_schema",
-    "rows_without_files",
-)
+_SPOOL, _STORE, _GIVEN_UP = "spool_id", "store_id", "rows_without_files"
 _OWN_SCHEMA = "0008"
 """The first schema with ids: a store that was created with it never had a spool without one."""
 
@@ -102,7 +98,7 @@ class Binding:
         """
         self._give_store_id()
         with self._database.writing() as connection:
-            _lock(connection)
+            lock_until_end(connection, _BINDING_LOCK)
             facts = _facts(connection)
             named = _newest_paths(connection, facts)
             missing = [path for path in named if not spool.exists(path)]
@@ -114,9 +110,9 @@ class Binding:
                 _require_no_received(spool)
             marker = Marker(uuid.uuid4().hex, facts.store_id)
             spool.put_marker(marker, replace=True)
-            _set(connection, _SPOOL, marker.spool_id)
+            set_fact(connection, _SPOOL, marker.spool_id)
             if without_files:
-                _set(connection, _GIVEN_UP, _last_rows(connection))
+                set_fact(connection, _GIVEN_UP, _last_rows(connection))
             append(
                 connection,
                 AuditEntry(
@@ -135,11 +131,10 @@ class Binding:
             if _facts(connection).store_id:
                 return
         with self._database.writing() as connection:
-            row = {"name": _STORE, "value": uuid.uuid4().hex}
-            connection.execute(insert(connection, node_facts).values(row).on_conflict_do_nothing())
+            add_fact(connection, _STORE, uuid.uuid4().hex)
 
     def _bind(self, connection: Connection, spool: Spool) -> None:
-        _lock(connection)
+        lock_until_end(connection, _BINDING_LOCK)
         facts, marker = _facts(connection), spool.marker()
         self._require(connection, facts, spool, marker)
         # The id of a marker file that names this store is that of a start that was killed.
@@ -150,7 +145,7 @@ class Binding:
         if written != bound:
             raise self._another(facts, spool, written or Marker())
         if not facts.spool_id:
-            _set(connection, _SPOOL, bound.spool_id)
+            set_fact(connection, _SPOOL, bound.spool_id)
 
     def _require(
         self, connection: Connection, facts: _Facts, spool: Spool, marker: Marker | None
@@ -209,24 +204,10 @@ def _require_no_received(spool: Spool) -> None:
         )
 
 
-def _lock(connection: Connection) -> None:
-    """Let one process bind at a time, until the end of the transaction. SQLite does so itself."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _BINDING_LOCK})
-
-
 def _facts(connection: Connection) -> _Facts:
-    names = (_SPOOL, _STORE, _FIRST_SCHEMA, _GIVEN_UP)
-    query = select(node_facts.c.name, node_facts.c.value).where(node_facts.c.name.in_(names))
-    found = {row.name: row.value for row in connection.execute(query)}
+    names = (_SPOOL, _STORE, FIRST_SCHEMA, _GIVEN_UP)
+    found = facts(connection, names)
     return _Facts(*(found.get(name, "") for name in names))
-
-
-def _set(connection: Connection, name: str, value: str) -> None:
-    statement = insert(connection, node_facts).values(name=name, value=value)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["name"], set_={"value": value})
-    )
 
 
 def _newest_paths(connection: Connection, facts: _Facts, limit: int = NEWEST_ROWS) -> list[str]:
