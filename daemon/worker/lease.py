@@ -44,11 +44,8 @@ class Lease:
         if self._clock() - self._renewed < self._interval:
             return
         self._renewed = self._clock()
-        try:
-            if not self._store.jobs.heartbeat(self._job, self._duration):
-                self._log.warning(_LOST, self._job.id)
-        except Exception as error:  # noqa: BLE001 - the work goes on, and its end tells
-            self._log.warning("job %d: lease not renewed: %s", self._job.id, error_text(error))
+        if not _renew(self._store, self._job, self._duration, self._log):
+            self._log.warning(_LOST, self._job.id)
 
 
 class Heartbeat:
@@ -92,15 +89,16 @@ class Heartbeat:
                 # A job that has just ended holds no lease, and is soon no longer among the jobs.
                 if job in lost and job in self._jobs:
                     self._log.warning(_LOST, job.id)
-                elif job in self._jobs and not self._renew(job):
+                elif job in self._jobs and not _renew(self._store, job, self._duration, self._log):
                     lost.add(job)
             with self._lock:
                 lost &= self._jobs
 
-    def _renew(self, job: Job) -> bool:
-        """Renew a lease; return False if the job holds none. An error is only logged."""
-        try:
-            return self._store.jobs.heartbeat(job, self._duration)
-        except Exception as error:  # noqa: BLE001 - the thread of the heartbeat renews all leases
-            self._log.warning("job %d: lease not renewed: %s", job.id, error_text(error))
-            return True
+
+def _renew(store: Store, job: Job, duration: datetime.timedelta, log: logging.Logger) -> bool:
+    """Renew a lease; return False if the job holds none. An error is only logged."""
+    try:
+        return store.jobs.heartbeat(job, duration)
+    except Exception as error:  # noqa: BLE001 - the thread of the heartbeat renews all leases
+        log.warning("job %d: lease not renewed: %s", job.id, error_text(error))
+        return True

@@ -81,7 +81,7 @@ class Authenticator:
     ) -> Principal | None:
         """Return the caller of a request with an open session, or with a token as a bearer.
 
-        Raises StorageError if the session cannot be looked up: nobody is logged out by that.
+        Raises StorageError if the session cannot be looked up: no user is logged out by that.
         """
         value = session_of(headers, is_encrypted=is_encrypted)
         session = await self.sessions.find(value) if value else None
