@@ -8,7 +8,9 @@ DicomError
 ├── CertificateError        a certificate, key or CA file cannot be used
 │   └── CertificateDateError  a certificate has expired or is not valid yet
 ├── PortInUseError          the address to listen on is not available              (retryable)
-└── AssociationError        no association with the peer                  (some are retryable)
+├── AssociationError        no association with the peer                  (some are retryable)
+└── DicomwebError           a DICOMweb exchange failed                    (some are retryable)
+    └── MultipartError      a multipart body is malformed or beyond a limit
 
 `retryable` is True if the same attempt may succeed later.
 """
@@ -71,3 +73,32 @@ class UnmatchedResponseError(AssociationError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)
+
+
+class DicomwebError(DicomError):
+    """A DICOMweb exchange failed: no connection, a refusal, or an unusable answer (PS3.18).
+
+    `status` is the HTTP status of the answer, None without one. `retry_after` is the number of
+    seconds that the server asked to wait, None if it named none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.status = status
+        self.retry_after = retry_after
+
+
+class MultipartError(DicomwebError):
+    """A multipart body is malformed, cut short, or beyond a limit (then `is_too_large`)."""
+
+    def __init__(self, message: str, *, is_too_large: bool = False) -> None:
+        super().__init__(message)
+        self.is_too_large = is_too_large

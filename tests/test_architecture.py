@@ -71,6 +71,7 @@ ROOMS = {
         "send": "errors read objects report peer",
         "commitment": "errors read peer send",
         "receive": "errors read objects peer commitment",
+        "dicomweb": "errors",
         "phantom": "objects",
     },
     "cxr_model": {

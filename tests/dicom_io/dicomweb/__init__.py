@@ -1,0 +1,1 @@
+"""DICOMweb: multipart bodies and the user agent."""
