@@ -41,7 +41,8 @@ ROOMS = {
         "summaries": "records tables status",
         "queue": "errors records tables audit summaries",
         "commitment": "errors records tables audit queue summaries",
-        "images": "errors records finding_text tables audit queue commitment summaries",
+        "patients": "errors records tables",
+        "images": "errors records finding_text tables audit queue commitment summaries patients",
         "upkeep": "errors records files tables audit queue hosts",
         "hosts": "errors records files tables audit",
         "transfer": "errors records tables audit hosts",
@@ -52,8 +53,8 @@ ROOMS = {
         "statistics": "records tables",
         "export": "records finding_text files tables images",
         "store": (
-            "errors records tables audit queue commitment images upkeep hosts reviews search "
-            "status activity summaries statistics export"
+            "errors records tables audit queue commitment patients images upkeep hosts reviews "
+            "search status activity summaries statistics export"
         ),
         "orphans": "errors files hosts store",
         "migrations": "tables",
