@@ -1,0 +1,1 @@
+"""A Structured Report of this software, read back from its bytes."""
