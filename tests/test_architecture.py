@@ -71,8 +71,9 @@ ROOMS = {
         "peer": "errors",
         "send": "errors read objects report peer",
         "commitment": "errors read peer send",
-        "receive": "errors read objects peer commitment",
         "dicomweb": "errors",
+        "ups": "errors read objects peer send commitment dicomweb",
+        "receive": "errors read objects peer commitment ups",
         "phantom": "objects",
     },
     "cxr_model": {

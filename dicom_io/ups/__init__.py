@@ -1,0 +1,1 @@
+"""Unified Procedure Steps (PS3.4 Annex CC): the performer's side, over DIMSE and over the web."""
