@@ -3,6 +3,7 @@
     DaemonError
     ├── ConfigError      config.yaml or the environment cannot be used
     ├── DecoderError      no process that reads images can be started           (retryable)
+    ├── FhirError        a report or an answer does not fit FHIR
     ├── HeatError         the kept map of a finding cannot be drawn
     ├── ModelFailedError  the model gave an output that is not a result, so no film is analysed
     ├── RoleFailedError  a role could not start, so the daemon does not run
@@ -31,6 +32,10 @@ class DecoderError(DaemonError):
     """No process that reads images can be started: too little memory or too many processes."""
 
     retryable = True
+
+
+class FhirError(DaemonError):
+    """A report cannot be given as FHIR resources, or a server's answer is not as FHIR says."""
 
 
 class HeatError(DaemonError):

@@ -105,6 +105,7 @@ ROOMS = {
         "analyse": "errors version config worker",
         "report": "config worker words analyse",
         "deliver": "errors config worker",
+        "fhir": "errors",
         "commitment": "config worker",
         "charts": "",
         "statistics": "charts",

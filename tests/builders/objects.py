@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    Comprehensive3DSRStorage,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
 )
@@ -42,6 +43,7 @@ ALGORITHM = Algorithm(
 )
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 STUDY = "1.2.826.0.1.3680043.8.498.1"
+EARLIER_REPORT = ObjectReference(Comprehensive3DSRStorage, f"{STUDY}.7", f"{STUDY}.6", STUDY)
 LATERAL = NotAnalysed(
     sop_class_uid=DigitalXRayImageStorageForPresentation,
     sop_instance_uid=f"{STUDY}.2.9",
@@ -144,6 +146,16 @@ def two_image_content(**changes: object) -> ReportContent:
     ]
     fields: dict[str, object] = {"sources": sources, "not_analysed": [LATERAL]}
     return report_content(full_header(), **(fields | changes))
+
+
+def whole_content(**changes: object) -> ReportContent:
+    """Return `two_image_content` with a statement, an operating point and a predecessor."""
+    fields: dict[str, object] = {
+        "predecessor": EARLIER_REPORT,
+        "algorithm": replace(ALGORITHM, operating_point="one false call per film"),
+        "statements": ["1 image was rejected in the archive (111207, Image artifact): 1.2.3."],
+    }
+    return two_image_content(**(fields | changes))
 
 
 def envelope(header: Dataset, identity: Identity) -> Envelope:

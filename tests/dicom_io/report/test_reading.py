@@ -14,7 +14,7 @@ from dicom_io.objects.algorithm import RESEARCH_USE_ONLY
 from dicom_io.objects.codes import FINDING_CODES
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import build_capture
-from dicom_io.report.content import NotAnalysed, ObjectReference, ReportContent
+from dicom_io.report.content import NotAnalysed, ReportContent
 from dicom_io.report.document import build_report
 from dicom_io.report.older_classes import as_class
 from dicom_io.report.prose import by_rank
@@ -22,29 +22,20 @@ from dicom_io.report.reading.read_values import ReadReport
 from dicom_io.report.reading.reader import read_report
 from tests.builders.objects import (
     ALGORITHM,
+    EARLIER_REPORT,
     LATERAL,
     STUDY,
     bare_header,
     capture_content,
     full_header,
     report_content,
-    two_image_content,
+    whole_content,
 )
-
-EARLIER = ObjectReference(Comprehensive3DSRStorage, f"{STUDY}.7", f"{STUDY}.6", STUDY)
-
-
-def full_content() -> ReportContent:
-    algorithm = replace(ALGORITHM, operating_point="one false call per film")
-    statement = "1 image was rejected in the archive (111207, Image artifact): 1.2.3."
-    return two_image_content(
-        predecessor=EARLIER, statements=[statement], not_analysed=[LATERAL], algorithm=algorithm
-    )
 
 
 @pytest.fixture(scope="module")
 def full_read() -> ReadReport:
-    return read_back(full_content())
+    return read_back(whole_content())
 
 
 def read_back(content: ReportContent) -> ReadReport:
@@ -52,7 +43,7 @@ def read_back(content: ReportContent) -> ReadReport:
 
 
 def test_every_finding_is_read_as_it_was_written(full_read: ReadReport) -> None:
-    content, read = full_content(), full_read
+    content, read = whole_content(), full_read
     assert [image.reference for image in read.images] == [
         image.reference() for image in content.sources
     ]
@@ -84,7 +75,7 @@ def test_codes_and_identifiers_of_a_finding(full_read: ReadReport) -> None:
     assert (found.code.meaning, found.site.meaning) == ("Pleural effusion", "Pleura")
     assert (found.result.meaning, found.present) == ("Present", True)
     assert found.tracking_identifier == "Image 1: Pleural effusion"
-    ds = build_report(full_content())
+    ds = build_report(whole_content())
     group = ds.ContentSequence[-1].ContentSequence[0].ContentSequence
     assert found.tracking_uid in [item.get("UID") for item in group]
 
@@ -126,7 +117,7 @@ def test_the_issuer_of_an_accession_number_is_read() -> None:
 
 
 def test_the_document_and_its_predecessor(full_read: ReadReport) -> None:
-    document, identity = full_read.document, full_content().identity
+    document, identity = full_read.document, whole_content().identity
     assert document.sop_class_uid == Comprehensive3DSRStorage
     assert document.sop_instance_uid == identity.sop_instance_uid
     assert document.series_instance_uid == identity.series_instance_uid
@@ -134,7 +125,7 @@ def test_the_document_and_its_predecessor(full_read: ReadReport) -> None:
     assert document.written.utcoffset() == timedelta(hours=2)
     states = document.completion, document.verification, document.preliminary
     assert states == ("COMPLETE", "UNVERIFIED", "PRELIMINARY")
-    assert document.predecessors == (EARLIER,)
+    assert document.predecessors == (EARLIER_REPORT,)
 
 
 def test_a_time_without_an_offset_is_naive() -> None:
@@ -147,7 +138,7 @@ def test_a_time_without_an_offset_is_naive() -> None:
 
 
 def test_the_algorithm_and_the_texts(full_read: ReadReport) -> None:
-    content, read = full_content(), full_read
+    content, read = whole_content(), full_read
     algorithm = read.algorithm
     assert (algorithm.name, algorithm.version) == (ALGORITHM.model_name, "1.2.0")
     assert (algorithm.manufacturer, algorithm.sha256) == ("cxrd project", ALGORITHM.sha256)
@@ -167,7 +158,7 @@ def _skipped(number: int, reason: str) -> NotAnalysed:
 
 def test_objects_not_analysed() -> None:
     many = [_skipped(number, "NOT_CHEST") for number in range(20, 24)]
-    content = replace(full_content(), not_analysed=[LATERAL, *many])
+    content = replace(whole_content(), not_analysed=[LATERAL, *many])
     lateral, slices = read_back(content).not_analysed
     assert lateral.reason == "LATERAL_VIEW"
     assert [one.sop_instance_uid for one in lateral.objects] == [LATERAL.sop_instance_uid]
@@ -190,7 +181,7 @@ def test_names_in_other_character_sets() -> None:
 
 
 def test_a_report_in_an_older_class_reads_the_same(full_read: ReadReport) -> None:
-    report = build_report(full_content())
+    report = build_report(whole_content())
     older = read_report(to_bytes(as_class(report, ComprehensiveSRStorage)))
     assert older.findings == full_read.findings
     assert older.document.sop_class_uid == ComprehensiveSRStorage
@@ -211,7 +202,7 @@ def _without_comments(ds: Any) -> None:
 
 @pytest.mark.parametrize("damage", [_without_findings, _without_evidence, _without_comments])
 def test_a_damaged_report_is_refused(damage: Callable[[Any], None]) -> None:
-    ds = build_report(full_content())
+    ds = build_report(whole_content())
     damage(ds)
     with pytest.raises(ObjectError, match="report"):
         read_report(to_bytes(ds))

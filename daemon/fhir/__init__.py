@@ -1,0 +1,1 @@
+"""Reports as FHIR resources; FHIR servers as destinations of them."""

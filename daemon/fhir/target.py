@@ -1,0 +1,35 @@
+"""A FHIR server for which resources are made."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FhirVersion(StrEnum):
+    """A version of FHIR; the value is the name in config.yaml.
+
+    The resources of R4B that are made here are the same in R4 (4.0), which more servers run.
+    """
+
+    R5 = "R5"
+    R4B = "R4B"
+
+    def fits(self, number: str) -> bool:
+        """Return True if a server of this `fhirVersion` takes resources of this version."""
+        return number.startswith(_NUMBERS[self])
+
+
+_NUMBERS = {FhirVersion.R5: ("5.0",), FhirVersion.R4B: ("4.3", "4.0")}
+
+
+@dataclass(frozen=True, slots=True)
+class FhirTarget:
+    """A server: the name of the destination, its version, and its systems of identifiers.
+
+    With `patient_system` the patient is a conditional reference, which the server resolves to the
+    one Patient with the identifier; without it the patient is named by the identifier alone.
+    """
+
+    name: str
+    version: FhirVersion = FhirVersion.R5
+    patient_system: str = ""
+    accession_system: str = ""
