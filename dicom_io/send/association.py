@@ -14,7 +14,7 @@ from pynetdicom.presentation import PresentationContext
 from dicom_io.errors import AssociationError
 from dicom_io.objects.classes import MAX_CONTEXTS, PLAIN_SYNTAXES, VERIFICATION
 from dicom_io.peer.tls_probe import probe
-from dicom_io.send.request_response import match_responses
+from dicom_io.send.request_response import MatchingProvider, match_responses
 
 # (source, diagnostic) of an A-ASSOCIATE-RJ for an unknown AE title (PS3.8 table 9-21).
 _CALLING_UNKNOWN = (1, 3)
@@ -80,9 +80,11 @@ def associate(
     destination: Destination,
     contexts: Sequence[PresentationContext],
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    provider: type[MatchingProvider] = MatchingProvider,
 ) -> Association:
     """Open an association; `roles` are for classes of which this side is the SCP (PS3.7 D.3.3.4).
 
+    `provider` matches the messages of the peer with the requests.
     Raises AssociationError: retryable on a network fault or a transient rejection, not on a
     permanent rejection or if none of the contexts was accepted.
     """
@@ -100,7 +102,9 @@ def associate(
 
     def prepare(event: evt.Event) -> None:
         timeouts = destination.timeouts
-        match_responses(event.assoc, destination.name, timeouts.response, timeouts.network)
+        match_responses(
+            event.assoc, destination.name, timeouts.response, timeouts.network, provider
+        )
 
     try:
         association = ae.associate(

@@ -116,13 +116,17 @@ class MatchingProvider(DIMSEServiceProvider):
 
 
 def match_responses(
-    association: Association, peer: str, response_seconds: float, network_seconds: float
+    association: Association,
+    peer: str,
+    response_seconds: float,
+    network_seconds: float,
+    provider: type[MatchingProvider] = MatchingProvider,
 ) -> None:
     """Give an association whose connection is open a MatchingProvider and a socket timeout."""
     transport: Any = association.dul.socket
     # pynetdicom waits without a timeout for a peer that does not read.
     transport.socket.settimeout(network_seconds)
-    association.dimse = MatchingProvider(association, transport.socket, peer, response_seconds)
+    association.dimse = provider(association, transport.socket, peer, response_seconds)
     _send_and_acknowledge_at_once(transport)
 
 
