@@ -34,7 +34,7 @@ def log_jobs_without_peer(config: Config, store: Store) -> None:
     """Log the number of jobs for each peer that the configuration does not have."""
     committers = {peer.name for peer in config.committers}
     peers_by_kind = {
-        JobKind.DELIVER: ({peer.name for peer in config.destinations}, "delivery(ies)"),
+        JobKind.DELIVER: ({peer.name for peer in config.receivers}, "delivery(ies)"),
         JobKind.COMMIT: (committers, "request(s) for commitment"),
         JobKind.ANSWER: (committers, "answer(s) to a request for commitment"),
     }
@@ -72,7 +72,7 @@ def run(context: RoleContext) -> None:
         store.jobs.watch_claims(waits.add)
         work = [
             DeliveryWorker(context, peer, spool, store, bell.waiter().wait).run
-            for peer in config.destinations
+            for peer in config.receivers
         ]
         answering = Answering(config, store, spool)
         work += [

@@ -1,6 +1,7 @@
 """Errors of the daemon.
 
     DaemonError
+    ├── ChannelError     a destination as a whole fails                 (some are retryable)
     ├── ConfigError      config.yaml or the environment cannot be used
     ├── DecoderError      no process that reads images can be started           (retryable)
     ├── FhirError        a report or an answer does not fit FHIR
@@ -22,6 +23,19 @@ class DaemonError(Exception):
     """Base of the errors of this package. The text is one line for the operator."""
 
     retryable = False
+
+
+class ChannelError(DaemonError):
+    """A destination cannot be reached, or refuses everything.
+
+    A network fault is retryable. A refusal that lasts until somebody changes the configuration of
+    one of the sides is not. `retry_after` is the wait in seconds that the destination asked for.
+    """
+
+    def __init__(self, message: str, *, retryable: bool, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class ConfigError(DaemonError):

@@ -38,11 +38,17 @@ class JobKind(StrEnum):
     DELIVER = "deliver"  # subject: SOPInstanceUID@destination; lane: the destination
     COMMIT = "commit"  # subject: StudyInstanceUID@destination; lane: the destination
     ANSWER = "answer"  # subject: the number of a peer's commitment request; lane: the peer
+    RETRIEVE = "retrieve"  # subject: StudyInstanceUID@peer; lane: the peer
+    PERFORM = "perform"  # subject: workitem UID@manager; lane: the manager
 
 
 class Priority(IntEnum):
-    """The priority of a film and of its jobs."""
+    """The priority of a film and of its jobs.
 
+    BACKFILL is for films that were fetched from an archive: their jobs go when no other waits.
+    """
+
+    BACKFILL = -1
     ROUTINE = 0
     STAT = 1
 

@@ -116,7 +116,7 @@ ROOMS = {
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment",
         "supervise": "errors config worker hosts audit",
-        "preflight": "errors config worker hosts audit analyse web",
+        "preflight": "errors config worker hosts audit analyse deliver web",
         "setup": "errors shipped version config worker preflight",
         "demo": "errors config shipped",
         "cli": (

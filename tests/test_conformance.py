@@ -11,7 +11,8 @@ from pydicom.uid import UID
 from daemon.audit.messages import Reporter
 from daemon.commitment.answers import RESEND_FOR
 from daemon.config.destinations import picture_syntax
-from daemon.config.peers import PeerConfig, PictureSyntax
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import PictureSyntax
 from daemon.config.settings import Config, known_keys
 from dicom_io.commitment.messages import COMMITMENT_CLASS, FailureReason, MessageStatus
 from dicom_io.gate.header_check import assess

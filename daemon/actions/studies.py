@@ -81,9 +81,9 @@ def send_again(
     configured or may not have results of this source, or a study without a result for it;
     StudyHeldError, ChangedMeanwhileError.
     """
-    peer = next((peer for peer in config.destinations if peer.name == destination), None)
+    peer = next((peer for peer in config.receivers if peer.name == destination), None)
     if peer is None:
-        names = ", ".join(peer.name for peer in config.destinations) or "none"
+        names = ", ".join(peer.name for peer in config.receivers) or "none"
         raise UsageError(f"{destination!r} is not a destination; the destinations are: {names}")
     if not config.routing.allows(key.source, destination):
         raise UsageError(refusal(config.routing, key.source, destination) or destination)

@@ -42,7 +42,7 @@ class ImageAnalyser:
         """`headers` receives the header of each film that was analysed."""
         self._headers = headers
         self._config = config
-        self._kinds = kinds_to_build(config.destinations)
+        self._kinds = kinds_to_build(config.receivers)
         self._quiet_time = datetime.timedelta(seconds=config.study.quiet_seconds)
         self._rules = {peer.ae_title: Rules(**peer.rules.model_dump()) for peer in config.senders}
         self._spool = spool

@@ -180,11 +180,11 @@ def jobs_discard(
 @jobs_app.command("priority")
 def jobs_priority(
     job_ids: Annotated[list[int], typer.Argument(help="Numbers of the jobs.", max=LARGEST_NUMBER)],
-    priority: Annotated[str, typer.Argument(help="stat or routine.")],
+    priority: Annotated[str, typer.Argument(help="stat, routine or backfill.")],
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Change the priority of jobs that wait: stat or routine."""
+    """Change the priority of jobs that wait: stat, routine or backfill."""
     from daemon.actions.actor import Actor
     from daemon.actions.jobs import set_priority
     from storage.records import Priority
@@ -192,7 +192,7 @@ def jobs_priority(
 
     words = {one.name.lower(): one for one in Priority}
     if priority not in words:
-        raise UsageError(f"{priority!r} is no priority: write stat or routine")
+        raise UsageError(f"{priority!r} is no priority: write stat, routine or backfill")
     settings = load_config(config)
     with Store.open(settings.resolved_database_url, migrate=False) as store:
         outcome = set_priority(settings, store, job_ids, words[priority], Actor.of_process())

@@ -1,6 +1,7 @@
 """Destinations on the network: SOP classes, picture syntax and address."""
 
-from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import PictureSyntax, Product
 from daemon.config.settings import Config
 from daemon.config.tls import destination_context
 from dicom_io.objects.classes import (

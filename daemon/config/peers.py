@@ -16,53 +16,11 @@ from daemon.config.fields import (
     Host,
     Port,
     Section,
-    SourceName,
     checked_source,
 )
-from daemon.config.picture_form import (
-    DEFAULT_MAX_SIDE,
-    LARGEST_MAX_SIDE,
-    SMALLEST_MAX_SIDE,
-    PictureForm,
-)
+from daemon.config.receivers import ReceiverConfig
 from dicom_io.gate.rules import PictureRule
 from dicom_io.peer.peers import Peer
-
-
-class Product(StrEnum):
-    """A kind of result that a peer can receive."""
-
-    REPORT = "report"
-    HEATMAP = "heatmap"
-    SUMMARY = "summary"
-    PRESENTATION_STATE = "presentation_state"
-    SEGMENTATION = "segmentation"
-
-
-class PictureSyntax(StrEnum):
-    """Encoding that a peer prefers for pictures; uncompressed if the peer does not accept it."""
-
-    UNCOMPRESSED = "uncompressed"
-    RLE = "rle"
-    HTJ2K = "htj2k"
-    JPEG_2000 = "jpeg_2000"
-    JPEG_BASELINE = "jpeg_baseline"
-
-
-class ResultsOf(StrEnum):
-    """Results that a peer receives, where `results_of` lists no sources."""
-
-    OWN = "own"
-    ALL = "all"
-
-
-def _checked_results_of(value: object) -> object:
-    """Return `own`, `all`, None or a tuple of distinct source names. Raises ValueError."""
-    if value is None or value in list(ResultsOf):
-        return value
-    if isinstance(value, list | tuple) and value and all(isinstance(item, str) for item in value):
-        return tuple(dict.fromkeys(checked_source(item) for item in value))
-    raise ValueError("must be own, all, or a list of sources such as [north, south]")
 
 
 def _checked_picture_rule(value: object) -> object:
@@ -117,23 +75,13 @@ class RulesConfig(Section):
     )
 
 
-class PeerConfig(Section):
+class PeerConfig(ReceiverConfig):
     """Another DICOM node, which sends images, receives results, or both."""
 
-    name: str = Field(min_length=1)
     ae_title: AETitle
     host: Host | None = None
     port: Port | None = None
     sends: bool = False
-    receives: tuple[Product, ...] = ()
-    source: SourceName | None = None
-    results_of: Annotated[
-        ResultsOf | tuple[str, ...] | None, BeforeValidator(_checked_results_of)
-    ] = None
-    picture_syntax: PictureSyntax = PictureSyntax.UNCOMPRESSED
-    picture_max_side: int | None = Field(
-        default=DEFAULT_MAX_SIDE, ge=SMALLEST_MAX_SIDE, le=LARGEST_MAX_SIDE
-    )
     commitment: bool = False
     tls: bool = False
     certificate_sha256: tuple[Fingerprint, ...] = ()
@@ -150,11 +98,6 @@ class PeerConfig(Section):
             raise ValueError(
                 f"peer {self.name} has a priority, but sends no films: set sends to true, or leave"
                 " priority out"
-            )
-        if self.results_of is not None and not self.receives:
-            raise ValueError(
-                f"peer {self.name} has results_of, but receives nothing: set receives,"
-                " or leave results_of out"
             )
         if self.source is None and self.sends:
             try:
@@ -177,20 +120,9 @@ class PeerConfig(Section):
         return self
 
     @property
-    def effective_source(self) -> str:
-        """The source of the films that the peer sends: `source`, or the peer's name."""
-        return self.source if self.source is not None else self.name
-
-    @property
     def has_address(self) -> bool:
         """True if this node can open an association with the peer."""
         return self.host is not None and self.port is not None
-
-    @property
-    def picture_form(self) -> PictureForm:
-        """The form of the pictures that the peer receives."""
-        is_lossy = self.picture_syntax is PictureSyntax.JPEG_BASELINE
-        return PictureForm(self.picture_max_side, is_lossy)
 
     @property
     def as_caller(self) -> Peer:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from daemon.config.peers import PeerConfig, PictureSyntax, Product
 from daemon.config.picture_form import DEFAULT_FORM, PictureForm
+from daemon.config.receivers import PictureSyntax, Product, ReceiverConfig
+from daemon.config.routing import Receiver
 from daemon.config.settings import Config
 from storage.records import Instance, ObjectKind, ObjectRecord
 
@@ -23,7 +24,7 @@ LOSSY_COPIES = {
 _ORIGINALS = {copied: original for original, copied in LOSSY_COPIES.items()}
 
 
-def kinds_for(peer: PeerConfig) -> list[ObjectKind]:
+def kinds_for(peer: ReceiverConfig) -> list[ObjectKind]:
     """Return the kinds of object that a peer receives, in the order of delivery."""
     kinds = [kind for product, kind in _KINDS.items() if product in peer.receives]
     if peer.picture_syntax is PictureSyntax.JPEG_BASELINE:
@@ -49,7 +50,7 @@ def of_kind(
     return []
 
 
-def kinds_to_build(peers: Iterable[PeerConfig]) -> frozenset[ObjectKind]:
+def kinds_to_build(peers: Iterable[ReceiverConfig]) -> frozenset[ObjectKind]:
     """Return the kinds to build for each film: those that a peer receives, and their references.
 
     Heatmaps are always built: the report refers to them. A lossy copy refers to its original.
@@ -80,19 +81,19 @@ def report_forms(config: Config, source: str) -> tuple[PictureForm, ...]:
     return tuple(dict.fromkeys([DEFAULT_FORM, *sorted(forms, key=lambda form: form.name)]))
 
 
-def report_form(peer: PeerConfig) -> PictureForm:
+def report_form(peer: ReceiverConfig) -> PictureForm:
     """Return the form of the pictures that the report for a peer names."""
     products = {Product.HEATMAP, Product.REPORT}
     return peer.picture_form if products <= set(peer.receives) else DEFAULT_FORM
 
 
-def destinations_of(config: Config, source: str) -> list[PeerConfig]:
-    """Return the peers that receive the results of a source."""
-    return [peer for peer in config.destinations if config.routing.allows(source, peer.name)]
+def destinations_of(config: Config, source: str) -> list[Receiver]:
+    """Return the receivers of the results of a source."""
+    return [peer for peer in config.receivers if config.routing.allows(source, peer.name)]
 
 
 def objects_for(
-    peer: PeerConfig, reports: Sequence[ObjectRecord], analysed: Iterable[Instance]
+    peer: ReceiverConfig, reports: Sequence[ObjectRecord], analysed: Iterable[Instance]
 ) -> list[ObjectRecord]:
     """Return the results of a study that a destination gets, in the order of delivery.
 
@@ -107,7 +108,7 @@ def objects_for(
 
 def _of_peer(
     kind: ObjectKind,
-    peer: PeerConfig,
+    peer: ReceiverConfig,
     reports: Sequence[ObjectRecord],
     analysed: Sequence[Instance],
 ) -> list[ObjectRecord]:

@@ -16,8 +16,12 @@ from itertools import combinations
 
 import yaml
 
-from daemon.config.peers import PeerConfig, ResultsOf
+from daemon.config.partners.destination import DestinationConfig
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import ResultsOf
 from daemon.errors import ConfigError
+
+Receiver = PeerConfig | DestinationConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,8 @@ class Routing:
     """Source and destination, where the results of a peer that receives go to another source."""
 
     @classmethod
-    def of(cls, peers: Sequence[PeerConfig]) -> "Routing":
-        """Return the routing of these peers. Raises ValueError if they do not define one."""
+    def of(cls, peers: Sequence[Receiver]) -> "Routing":
+        """Return the routing of these receivers and senders. Raises ValueError if there is none."""
         _check_results_of(peers)
         table = {
             source: tuple(peer.name for peer in peers if source in _wanted(peer, peers))
@@ -48,7 +52,7 @@ class Routing:
         return destination in self.destinations(source)
 
 
-def sources_of(peers: Iterable[PeerConfig]) -> tuple[str, ...]:
+def sources_of(peers: Iterable[Receiver]) -> tuple[str, ...]:
     """Return the sources of the peers that send, each once."""
     return tuple(dict.fromkeys(peer.effective_source for peer in peers if peer.sends))
 
@@ -110,7 +114,7 @@ def _canonical(host: str) -> str:
     return str(address)
 
 
-def _check_results_of(peers: Sequence[PeerConfig]) -> None:
+def _check_results_of(peers: Sequence[Receiver]) -> None:
     known = sources_of(peers)
     listed = ", ".join(known) or "none"
     for peer in peers:
@@ -128,7 +132,7 @@ def _check_results_of(peers: Sequence[PeerConfig]) -> None:
                 )
 
 
-def _wanted(peer: PeerConfig, peers: Sequence[PeerConfig]) -> tuple[str, ...]:
+def _wanted(peer: Receiver, peers: Sequence[Receiver]) -> tuple[str, ...]:
     """Return the sources whose results a peer gets by the first three rules."""
     known = sources_of(peers)
     if not peer.receives:
@@ -141,7 +145,7 @@ def _wanted(peer: PeerConfig, peers: Sequence[PeerConfig]) -> tuple[str, ...]:
     return known
 
 
-def _fallback(peers: Sequence[PeerConfig], without: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+def _fallback(peers: Sequence[Receiver], without: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
     """Return the destination of each source that has none by rule 4. Raises ValueError."""
     both = [peer for peer in peers if peer.sends and peer.receives]
     open_to_it = [peer for peer in both if peer.results_of is None]
@@ -154,7 +158,7 @@ def _fallback(peers: Sequence[PeerConfig], without: Sequence[str]) -> Mapping[st
     return dict.fromkeys(left, (both[0].name,))
 
 
-def _undecided(left: Sequence[str], both: Sequence[PeerConfig]) -> str:
+def _undecided(left: Sequence[str], both: Sequence[Receiver]) -> str:
     """Return the refusal, with the lines to add to one of the peers."""
     names = " and ".join(peer.name for peer in both)
     options = "\nor\n".join(
@@ -176,12 +180,12 @@ def _as_yaml(value: str | list[str]) -> str:
     return line.removeprefix("[").removesuffix("]")
 
 
-def _now(peer: PeerConfig) -> tuple[str, ...]:
+def _now(peer: Receiver) -> tuple[str, ...]:
     return peer.results_of if isinstance(peer.results_of, tuple) else (peer.effective_source,)
 
 
 def _crossings(
-    peers: Sequence[PeerConfig], table: Mapping[str, tuple[str, ...]]
+    peers: Sequence[Receiver], table: Mapping[str, tuple[str, ...]]
 ) -> tuple[tuple[str, str], ...]:
     by_name = {peer.name: peer for peer in peers}
     receivers = {peer.effective_source for peer in peers if peer.sends and peer.receives}

@@ -35,8 +35,9 @@ from daemon.config.fields import (
 from daemon.config.files.environment import ENVIRONMENT_PREFIX, check_environment, variable_of
 from daemon.config.files.yaml_file import explain, holds_secret, read_yaml
 from daemon.config.log import LogConfig
+from daemon.config.partners.destination import DestinationConfig
 from daemon.config.peers import PeerConfig, PriorityConfig, RulesConfig
-from daemon.config.routing import Routing, check_senders
+from daemon.config.routing import Receiver, Routing, check_senders
 from daemon.config.web import AccountConfig, TokenConfig, WebConfig
 from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate
@@ -225,6 +226,7 @@ class Config(BaseSettings):
     listener: ListenerConfig = ListenerConfig()
     tls: TlsConfig = TlsConfig()
     peers: tuple[PeerConfig, ...] = DEFAULT_PEERS
+    destinations: tuple[DestinationConfig, ...] = ()
     priority: PriorityConfig = PriorityConfig()
     study: StudyConfig = StudyConfig()
     model: ModelConfig = ModelConfig()
@@ -254,10 +256,12 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _peer_names_differ(self) -> Self:
-        names = [peer.name for peer in self.peers]
+        names = [peer.name for peer in (*self.peers, *self.destinations)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"peers: two peers are called {twice[0]!r}; names must differ")
+            raise ValueError(
+                f"peers: two peers or destinations are called {twice[0]!r}; names must differ"
+            )
         return self
 
     @model_validator(mode="after")
@@ -288,7 +292,7 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def _results_have_their_place(self) -> Self:
         check_senders(self.peers)
-        Routing.of(self.peers)
+        Routing.of(self.receivers_and_senders)
         return self
 
     @model_validator(mode="after")
@@ -389,14 +393,24 @@ class Config(BaseSettings):
         )
 
     @property
-    def destinations(self) -> tuple[PeerConfig, ...]:
+    def dicom_receivers(self) -> tuple[PeerConfig, ...]:
         """The peers that receive results."""
         return tuple(peer for peer in self.peers if peer.receives)
 
     @property
+    def receivers(self) -> tuple[Receiver, ...]:
+        """All that receive results: peers, then destinations."""
+        return (*self.dicom_receivers, *self.destinations)
+
+    @property
+    def receivers_and_senders(self) -> tuple[Receiver, ...]:
+        """All peers and destinations."""
+        return (*self.peers, *self.destinations)
+
+    @property
     def routing(self) -> Routing:
         """The destinations of each sender's results."""
-        return Routing.of(self.peers)
+        return Routing.of(self.receivers_and_senders)
 
 
 def load_config(path: Path | None = None) -> Config:
@@ -437,6 +451,7 @@ def _resolved(config: Config, base: Path) -> Config:
         "web": config.web.resolved(base),
         "syslog": config.syslog.resolved(base),
         "spool": config.spool.resolved(base),
+        "destinations": tuple(one.resolved(base) for one in config.destinations),
     }
     if config.database_url_file is not None:
         changes["database_url_file"] = below(base, config.database_url_file)
@@ -467,6 +482,7 @@ def _section_of(field: FieldInfo) -> type[Section] | None:
 
 _LISTED: dict[str, type[Section]] = {
     "peers": PeerConfig,
+    "destinations": DestinationConfig,
     "web.tokens": TokenConfig,
     "web.accounts": AccountConfig,
 }

@@ -6,19 +6,18 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from daemon.config.destinations import destination_of, picture_contexts, picture_syntax
-from daemon.config.peers import PeerConfig
+from daemon.config.routing import Receiver
+from daemon.deliver.channels.channel import Channel
+from daemon.deliver.channels.opening import channel_to
 from daemon.deliver.routes import refusal, why_object_stays
+from daemon.errors import ChannelError
 from daemon.worker.backoff import Backoff
 from daemon.worker.bell import Bell, BellName
 from daemon.worker.lease import Lease
 from daemon.worker.loop import Loop
 from daemon.worker.peer_queue import PeerQueue
 from daemon.worker.role import RoleContext
-from dicom_io.errors import AssociationError, DicomError
-from dicom_io.objects.compression import picture_for_destination
-from dicom_io.send.sender import Sender
-from dicom_io.send.store_status import DUPLICATE, Disposition
+from dicom_io.send.store_status import Disposition
 from storage.errors import SpoolUnavailableError, StorageError
 from storage.files.spool import Spool
 from storage.records import Job, JobKind, PendingDelivery
@@ -28,7 +27,7 @@ log = logging.getLogger("courier")
 POLL_SECONDS = 1.0
 """The time between two looks at the queue if no bell rings."""
 IDLE_SECONDS = 1.0
-"""The time for which the association stays open after a delivery."""
+"""The time for which the channel stays open after a delivery."""
 
 
 class DeliveryWorker:
@@ -52,7 +51,7 @@ class DeliveryWorker:
     def __init__(
         self,
         context: RoleContext,
-        peer: PeerConfig,
+        receiver: Receiver,
         spool: Spool,
         store: Store,
         wait: Callable[[float], object] | None = None,
@@ -62,29 +61,29 @@ class DeliveryWorker:
         self._stop = context.stop
         self._wait = wait or context.stop.wait
         self._bell = Bell.of(config, BellName.COURIER, store)
-        self._sender: Sender | None = None
-        self._association = ExitStack()
+        self._channel = channel_to(config, receiver)
+        self._opened = ExitStack()
         self._leases: dict[Job, Lease] = {}
-        self._name = peer.name
+        self._name = receiver.name
         self._routing = config.routing
         self._spool = spool
         self._store = store
         self._backoff = Backoff(config.courier.retry_seconds, config.courier.retry_max_seconds)
-        self._loop = Loop(peer.name, log, context.stop, self._backoff)
+        self._longest_wait = config.courier.retry_max_seconds
+        self._loop = Loop(receiver.name, log, context.stop, self._backoff)
         lease = 3 * config.courier.network_timeout_seconds + self.lease_margin_seconds
         self._queue = PeerQueue(
             store,
-            peer.name,
+            receiver.name,
             (JobKind.DELIVER,),
             context.worker,
             datetime.timedelta(seconds=lease),
             log,
         )
-        self._destination = destination_of(config, peer)
-        self._picture_syntax = picture_syntax(peer)
-        self._picture_contexts = picture_contexts(peer)
         self._commit_after = (
-            datetime.timedelta(seconds=config.commitment.delay_seconds) if peer.commitment else None
+            datetime.timedelta(seconds=config.commitment.delay_seconds)
+            if receiver.commitment
+            else None
         )
 
     def run(self) -> None:
@@ -94,7 +93,7 @@ class DeliveryWorker:
     def _deliver_due(self) -> float:
         """Deliver until no job is due for a while or the destination fails. Return the backoff.
 
-        One association is used for the deliveries of a burst, and ends some time after the last.
+        One channel is used for the deliveries of a burst, and ends some time after the last.
         """
         try:
             idle_at = time.monotonic() + IDLE_SECONDS
@@ -106,7 +105,7 @@ class DeliveryWorker:
                         return wait
                     idle_at = time.monotonic() + IDLE_SECONDS
                     continue
-                if self._sender is None or time.monotonic() >= idle_at:
+                if not self._channel.is_open or time.monotonic() >= idle_at:
                     break
                 self._wait(self._queue.seconds_until_due(POLL_SECONDS))
         finally:
@@ -121,8 +120,8 @@ class DeliveryWorker:
                 job = next(iter(self._leases))
                 try:
                     self._deliver(job, self._open())
-                except AssociationError as error:
-                    return self._association_failed(job, error)
+                except ChannelError as error:
+                    return self._channel_failed(job, error)
                 except SpoolUnavailableError as error:
                     # No object can be read: this was no attempt, and all deliveries wait.
                     wait = self._backoff.seconds(1)
@@ -134,24 +133,22 @@ class DeliveryWorker:
             self._queue.give_back(self._leases)
         return 0.0
 
-    def _open(self) -> Sender:
-        """Return the open association, a new one if there is none. Raises AssociationError."""
-        if self._sender is None or not self._sender.is_open:
+    def _open(self) -> Channel:
+        """Return the open channel. Raises ChannelError."""
+        if not self._channel.is_open:
             self._close()
-            sender = Sender(self._destination, also=self._picture_contexts)
-            self._sender = self._association.enter_context(sender)
-        return self._sender
+            self._opened.enter_context(self._channel)
+        return self._channel
 
     def _close(self) -> None:
-        self._sender = None
-        self._association.close()
+        self._opened.close()
 
     def _renew_leases(self) -> None:
         """Renew the leases of the object that is sent and of the next, when it is time."""
         for lease in self._leases.values():
             lease.on_progress()
 
-    def _deliver(self, job: Job, sender: Sender) -> None:
+    def _deliver(self, job: Job, channel: Channel) -> None:
         delivery = self._store.results.delivery(job)
         reason = why_object_stays(delivery) or refusal(
             self._routing, delivery.object.source, self._name
@@ -166,21 +163,21 @@ class DeliveryWorker:
         except StorageError as error:
             self._read_failed(job, delivery, error)
             return
-        result = sender.send(self._converted(data, sender), self._renew_leases)
-        match result.disposition:
+        sent = channel.send(data, self._renew_leases)
+        match sent.disposition:
             case Disposition.DELIVERED:
                 self._loop.succeeded()
                 self._store.results.record_delivery(
                     job,
-                    result.status,
-                    result.sop_class_uid,
-                    # A duplicate is kept under the UID of the delivery before.
-                    coerced_uid=None if result.status == DUPLICATE else result.coerced_uid,
+                    sent.status,
+                    sent.sop_class_uid,
+                    coerced_uid=sent.coerced_uid,
+                    answer=sent.answer,
                     commit_after=self._commit_after,
                 )
                 if self._commit_after is not None:
                     self._bell.ring()
-                changed = " under another UID" if result.coerced_uid else ""
+                changed = " under another UID" if sent.coerced_uid else ""
                 log.info(
                     "%(destination)s: %(object)s %(job)d delivered%(under)s",
                     {
@@ -190,15 +187,16 @@ class DeliveryWorker:
                         "under": changed,
                     },
                 )
-            case Disposition.RETRY if result.is_unmatched and job.attempts >= self.max_unmatched:
-                self._queue.park(job, result.detail)
-            case Disposition.RETRY if result.status is None:
-                raise AssociationError(result.detail, retryable=True)
+            case Disposition.RETRY if sent.is_unmatched and job.attempts >= self.max_unmatched:
+                self._queue.park(job, sent.detail)
+            case Disposition.RETRY if sent.is_unmatched:
+                raise ChannelError(sent.detail, retryable=True)
             case Disposition.RETRY:
                 # The destination answers: this object waits, the other deliveries go on.
-                self._queue.retry(job, result.detail, self._backoff.seconds(job.attempts))
+                wait = self._waiting(self._backoff.seconds(job.attempts), sent.retry_after)
+                self._queue.retry(job, sent.detail, wait)
             case Disposition.PARK:
-                self._queue.park(job, result.detail)
+                self._queue.park(job, sent.detail)
 
     def _read_failed(self, job: Job, delivery: PendingDelivery, error: StorageError) -> None:
         """Retry if another read of this one object may succeed; park the job otherwise."""
@@ -209,22 +207,18 @@ class DeliveryWorker:
         else:
             self._queue.park(job, str(error))
 
-    def _converted(self, data: bytes, sender: Sender) -> bytes:
-        """Return the object in the form that the destination prefers, else as it is stored."""
-        try:
-            return picture_for_destination(data, self._picture_syntax, sender.accepted)
-        except DicomError as error:
-            log.warning("%s: an object is sent as it is stored: %s", self._name, error)
-            return data
-
-    def _association_failed(self, job: Job, error: AssociationError) -> float:
+    def _channel_failed(self, job: Job, error: ChannelError) -> float:
         """Retry or park the job. Return the seconds that the other deliveries wait."""
-        wait = self._loop.next_wait()
+        wait = self._waiting(self._loop.next_wait(), error.retry_after)
         if error.retryable:
-            # Each success resets the wait of the loop. For an object that breaks every association
+            # Each success resets the wait of the loop. For an object that breaks every channel
             # only the attempts of its job keep growing, so the longer wait counts.
             self._queue.retry(job, str(error), max(wait, self._backoff.seconds(job.attempts)))
         else:
             # The destination would reject every delivery: park this job, delay the next.
             self._queue.park(job, str(error))
         return wait
+
+    def _waiting(self, own: float, asked: float | None) -> float:
+        """Return the longer of two waits: that of this node, and that which was asked for."""
+        return max(own, min(asked or 0.0, self._longest_wait))

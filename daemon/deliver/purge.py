@@ -118,4 +118,4 @@ def _purge_before(config: Config, store: Store) -> datetime.datetime:
 
 
 def _committing_peers(config: Config) -> list[str]:
-    return [peer.name for peer in config.destinations if peer.commitment]
+    return [peer.name for peer in config.receivers if peer.commitment]

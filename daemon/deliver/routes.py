@@ -35,7 +35,7 @@ def refusal(routing: Routing, source: str, destination: str) -> str | None:
 
 def park_refused(config: Config, store: Store) -> None:
     """Park the queued deliveries to configured destinations that the table does not allow."""
-    destinations = {peer.name for peer in config.destinations}
+    destinations = {peer.name for peer in config.receivers}
     for route in store.outbox.queued_routes():
         reason = refusal(config.routing, route.source, route.destination)
         if reason is not None and route.destination in destinations:
@@ -49,7 +49,7 @@ def why_not_sent(config: Config, delivery: PendingDelivery) -> str | None:
     A delivery to a peer that is not a destination any more may wait for it.
     """
     reason = why_object_stays(delivery)
-    if reason is None and delivery.destination in {peer.name for peer in config.destinations}:
+    if reason is None and delivery.destination in {peer.name for peer in config.receivers}:
         reason = refusal(config.routing, delivery.object.source, delivery.destination)
     return reason
 

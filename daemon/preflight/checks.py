@@ -69,7 +69,7 @@ def quick_checks(config: Config, only: Collection[RoleName] | None = None) -> It
         )
     yield from check_routes(config)
     if RoleName.COURIER in roles:
-        for peer in config.destinations:
+        for peer in config.receivers:
             yield _guarded(f"peer {peer.name}", partial(check_destination, config, peer))
 
 

@@ -3,15 +3,14 @@
 from datetime import UTC, datetime
 
 from daemon.audit.syslog import SyslogConnection
-from daemon.config.destinations import classes_for, destination_of, picture_contexts
 from daemon.config.fields import SyslogConfig, SyslogTransport
 from daemon.config.peers import PeerConfig
+from daemon.config.routing import Receiver
 from daemon.config.settings import Config
 from daemon.config.tls import WARN_DAYS, destination_context
+from daemon.deliver.channels.opening import channel_to
 from daemon.preflight.result import CheckResult
-from dicom_io.commitment.messages import COMMITMENT_CLASS
 from dicom_io.peer.tls_probe import probe
-from dicom_io.send.sender import echo
 
 _SECONDS = 3.0
 
@@ -28,25 +27,21 @@ def check_syslog(config: SyslogConfig) -> CheckResult:
     return CheckResult("syslog", True, f"{where} can be reached ({config.transport})")
 
 
-def check_destination(config: Config, peer: PeerConfig) -> CheckResult:
-    """Check a destination by C-ECHO, its presentation contexts and its certificate."""
-    preferred = picture_contexts(peer)
-    proposed = [*classes_for(peer), *([COMMITMENT_CLASS] if peer.commitment else [])]
-    answer = echo(destination_of(config, peer), sop_classes=proposed, also=preferred)
-    detail = answer.diagnosis
-    for sop_class, syntax in preferred:
-        accepted = answer.accepted.get(sop_class, ())
-        if accepted and syntax not in accepted:
-            detail += f"; not picture_syntax {peer.picture_syntax}: pictures go uncompressed"
-    if answer.ok and (left := _days_left(config, peer)) is not None:
+def check_destination(config: Config, receiver: Receiver) -> CheckResult:
+    """Check a receiver of results as its kind allows, and its certificate."""
+    found = channel_to(config, receiver).probe()
+    named, detail = f"peer {receiver.name}", found.detail
+    if found.ok and (left := _days_left(config, receiver)) is not None:
         detail += f"; its certificate ends in {left} day(s)"
         if left <= WARN_DAYS:
-            return CheckResult(f"peer {peer.name}", False, f"{detail}: have it renewed there")
-    return CheckResult(f"peer {peer.name}", answer.ok, detail)
+            return CheckResult(named, False, f"{detail}: have it renewed there")
+    return CheckResult(named, found.ok, detail, warning=found.is_warning)
 
 
-def _days_left(config: Config, peer: PeerConfig) -> int | None:
-    """Return the days left of a destination's certificate; None if it shows no certificate."""
+def _days_left(config: Config, peer: Receiver) -> int | None:
+    """Return the days left of a DICOM node's certificate; None if it shows no certificate."""
+    if not isinstance(peer, PeerConfig):
+        return None
     context = destination_context(config, peer)
     if context is None or peer.host is None or peer.port is None:
         return None

@@ -19,7 +19,7 @@ def check_routes(config: Config) -> Iterator[CheckResult]:
     if not config.senders:
         yield CheckResult("peers", False, "no peer has `sends: true`: images cannot be received")
     yield from _hosts_that_are_alike(config)
-    if not config.destinations:
+    if not config.receivers:
         yield CheckResult("peers", True, _NO_DESTINATION)
         return
     routing = config.routing

@@ -13,6 +13,8 @@ _NAMES = {
     JobKind.DELIVER: "object(s) to deliver",
     JobKind.COMMIT: "request(s) for commitment",
     JobKind.ANSWER: "answer(s) about commitment",
+    JobKind.RETRIEVE: "study(ies) to fetch from an archive",
+    JobKind.PERFORM: "workitem(s) to perform",
 }
 _ROLES = {
     JobKind.ANALYSE: RoleName.ANALYST,
@@ -20,6 +22,8 @@ _ROLES = {
     JobKind.DELIVER: RoleName.COURIER,
     JobKind.COMMIT: RoleName.COURIER,
     JobKind.ANSWER: RoleName.COURIER,
+    JobKind.RETRIEVE: RoleName.COURIER,
+    JobKind.PERFORM: RoleName.COURIER,
 }
 """The role that does the jobs of a kind."""
 

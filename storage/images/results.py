@@ -302,12 +302,14 @@ class Results:
         sop_class_uid: str | None = None,
         *,
         coerced_uid: str | None = "",
+        answer: str = "",
         commit_after: timedelta | None = None,
     ) -> None:
         """Record that the destination has the object, as an instance of `sop_class_uid`.
 
         `coerced_uid` is the SOP Instance UID that the destination gave it; an empty text if it kept
         the object's, None to leave what an earlier delivery recorded.
+        `answer` is what the delivery is found by at the destination, without patient data.
         With `commit_after`, commitment is requested for the study's objects at the destination,
         that long after the last delivery. Raises LeaseLostError.
         """
@@ -318,6 +320,7 @@ class Results:
                 "delivered_at": now,
                 "dimse_status": dimse_status,
                 "sop_class_uid": sop_class_uid,
+                "answer": answer or None,
             }
             if coerced_uid is not None:
                 values["coerced_uid"] = coerced_uid or None

@@ -1,9 +1,9 @@
 """The statements of a claim, each made once for its kinds of job.
 
 Order of the jobs that are due: an ordinary job that has been due for longer than the longest wait,
-then STAT, then the other ordinary jobs; in each of these the job that has been due longest. Each of
-the three is a range of a partial index of queued jobs, and a claim reads the first rows of it. So
-the jobs that have ended cost a claim nothing.
+then STAT, then the other ordinary jobs, then those of the backfill; in each of these the job that
+has been due longest. Each of the four is a range of a partial index of queued jobs, and a claim
+reads the first rows of it. So the jobs that have ended cost a claim nothing.
 
 On a server each range locks the rows that it takes, and skips those that another claim has locked.
 A range is read only as far as the ranges before it were short: no row is locked that is not
@@ -53,6 +53,7 @@ _RANGES = (
     ("waited", _has(Priority.ROUTINE), _LATE),
     ("stat", _has(Priority.STAT), _NOW),
     ("ordinary", _has(Priority.ROUTINE), _NOW),
+    ("backfill", _has(Priority.BACKFILL), _NOW),
 )
 """Name, priority and last due time of each range, in the order in which they are claimed."""
 
@@ -89,7 +90,7 @@ def claim_some(dialect: str, kinds: Kinds, in_lane: bool) -> Executable:
 
 @functools.cache
 def first_due(kinds: Kinds, in_lane: bool) -> Select[*tuple[object, ...]]:
-    """Return the query of the times at which the first STAT and the first ordinary job are due."""
+    """Return the query of the times at which the first job of each priority is due."""
     return select(
         *(
             select(jobs.c.not_before)
@@ -97,16 +98,16 @@ def first_due(kinds: Kinds, in_lane: bool) -> Select[*tuple[object, ...]]:
             .order_by(jobs.c.not_before)
             .limit(literal_column("1"))
             .scalar_subquery()
-            for priority in (Priority.STAT, Priority.ROUTINE)
+            for priority in Priority
         )
     )
 
 
 def place(priority: int, is_late: bool) -> int:
     """Return the place of a job's range among the ranges."""
-    if priority == Priority.STAT:
-        return 1
-    return 0 if is_late else 2
+    if priority == Priority.ROUTINE:
+        return 0 if is_late else 2
+    return 1 if priority == Priority.STAT else 3
 
 
 def _claimed(condition: ColumnElement[bool]) -> Executable:

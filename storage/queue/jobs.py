@@ -410,7 +410,7 @@ def _audit_subject(connection: Connection, job: Job) -> str:
         case JobKind.REPORT:
             key = StudyKey.of_subject(job.subject)
             return subject_of(job=job.id, study=key.study_instance_uid, source=key.source)
-        case JobKind.COMMIT:
+        case JobKind.COMMIT | JobKind.RETRIEVE:
             return subject_of(job=job.id, study=uid)
-        case JobKind.ANALYSE | JobKind.ANSWER:
+        case JobKind.ANALYSE | JobKind.ANSWER | JobKind.PERFORM:
             return subject_of(job=job.id)

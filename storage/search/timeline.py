@@ -217,9 +217,9 @@ def job_subject(job: Job, key: StudyKey) -> str:
             return subject_of(job=job.id, **place, object=uid)
         case JobKind.REPORT:
             return subject_of(job=job.id, study=key.study_instance_uid, source=key.source)
-        case JobKind.COMMIT:
+        case JobKind.COMMIT | JobKind.RETRIEVE:
             return subject_of(job=job.id, study=uid)
-        case JobKind.ANALYSE | JobKind.ANSWER:
+        case JobKind.ANALYSE | JobKind.ANSWER | JobKind.PERFORM:
             return subject_of(job=job.id)
 
 

@@ -271,6 +271,8 @@ deliveries = Table(
     Column("committed_at", UtcDateTime),
     # The SOP Instance UID under which the destination keeps the object, if it chose another.
     Column("coerced_uid", StorableText),
+    # What the delivery is found by at a destination that is no DICOM node.
+    Column("answer", StorableText),
     # Since when the object may not leave, because its study is in doubt.
     Column("held_at", UtcDateTime),
     Index("ix_deliveries_coerced_uid", "coerced_uid"),

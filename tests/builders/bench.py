@@ -9,7 +9,8 @@ from pathlib import Path
 
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyst import Analyst
-from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import PictureSyntax, Product
 from daemon.config.routing import source_of_caller
 from daemon.config.settings import AnalystConfig, Config
 from daemon.receive.reception import Reception

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import PictureSyntax, Product
 from daemon.config.settings import Config, CourierConfig
 from daemon.deliver.delivery_worker import DeliveryWorker
 from dicom_io.objects.encode import to_bytes

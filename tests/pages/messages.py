@@ -92,6 +92,7 @@ MAKERS = {
         "source_of_caller",
     ),
     "daemon/cli": ("main", "check"),
+    "daemon/deliver/channels": ("probe",),
     "daemon/hosts": ("clock_fault", "settings_apart"),
     "daemon/supervise": ("reason_of_end", "_watch"),
     "daemon/worker": ("exit_reason",),

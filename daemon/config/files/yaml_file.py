@@ -78,7 +78,8 @@ def _syntax(error: yaml.YAMLError) -> str:
 def holds_secret(values: Mapping[str, Any]) -> bool:
     """Return True if the file itself contains a token, a password or the hash of a password."""
     sections = [section for section in values.values() if isinstance(section, dict)]
-    items = [value for section in sections for value in section.values() if isinstance(value, list)]
+    of_sections = [value for section in sections for value in section.values()]
+    items = [value for value in (*values.values(), *of_sections) if isinstance(value, list)]
     sections += [item for listed in items for item in listed if isinstance(item, dict)]
     return bool(_URL_PASSWORD.search(str(values.get("database_url", "")))) or any(
         section.get(key) for section in sections for key in _SECRET_KEYS

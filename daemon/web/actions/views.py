@@ -107,7 +107,7 @@ def study_acts(config: Config, store: Store, key: StudyKey) -> StudyActs:
         patients=_patients(store, key) if study.hold is not None else (),
         destinations={
             peer.name: len(objects_for(peer, study.last_reports, study.instances))
-            for peer in config.destinations
+            for peer in config.receivers
             if config.routing.allows(key.source, peer.name)
         },
     )

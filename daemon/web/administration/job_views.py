@@ -17,6 +17,8 @@ TASKS: Mapping[JobKind, str] = {
     JobKind.DELIVER: "sends one object to a destination",
     JobKind.COMMIT: "asks a destination to commit to the results of a study",
     JobKind.ANSWER: "answers a peer's request for storage commitment",
+    JobKind.RETRIEVE: "fetches a study from an archive",
+    JobKind.PERFORM: "performs a workitem of a worklist",
 }
 
 
@@ -24,7 +26,8 @@ TASKS: Mapping[JobKind, str] = {
 class JobRow:
     """A job of the list. `error` has no words of another node: they may name a patient.
 
-    `priority` is stat or routine. `seen` is the state of the job, to send back with an act on it.
+    `priority` is stat, routine or backfill. `seen` is the state of the job, to send back with an
+    act on it.
     """
 
     number: int

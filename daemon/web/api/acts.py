@@ -219,7 +219,7 @@ class _Acts:
     def send_again(self, request: Request) -> Response:
         """Send results again."""
         body = body_of(request, SendAgain)
-        if body.to not in {peer.name for peer in self._site.config.destinations}:
+        if body.to not in {peer.name for peer in self._site.config.receivers}:
             raise BadRequestError("to: it is not the name of a destination")
         key, seen = self._study(request, body.source, body.seen)
         with _refusals():

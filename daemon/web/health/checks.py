@@ -367,7 +367,7 @@ def _changed_at(path: Path) -> float:
 
 def _check_destinations(config: Config, store: Store) -> Iterator[Check]:
     """Yield a check for each destination: one fails while unfinished work has an error."""
-    names = [peer.name for peer in config.destinations]
+    names = [peer.name for peer in config.receivers]
     try:
         errors = store.status.lane_errors(names)
     except StorageError:

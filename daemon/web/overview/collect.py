@@ -85,7 +85,7 @@ def collect_overview(
     """Return the contents of the page. Raises StorageError."""
     event = store.audit.head().number
     groups = job_groups(store, totals)
-    configured = [peer.name for peer in config.destinations]
+    configured = [peer.name for peer in config.receivers]
     work = collect_work(store, destination_names(configured, groups), now)
     destinations = destination_rows(configured, store, groups, work.delivered_today)
     queue = tuple(queue_row(store, groups, kind, now) for kind in JobKind)

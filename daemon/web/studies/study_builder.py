@@ -52,7 +52,7 @@ class StudyBuilder:
     def destinations(self, source: str) -> list[str]:
         """Return the names of the destinations that may have results of a source."""
         routing = self._config.routing
-        peers = self._config.destinations
+        peers = self._config.receivers
         return [peer.name for peer in peers if routing.allows(source, peer.name)]
 
     def details(self, found: StudyView, report: ReportParts | None) -> StudyDetails:

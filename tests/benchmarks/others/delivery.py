@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.config.peers import PeerConfig, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import Product
 from daemon.config.settings import Config, CourierConfig
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.worker.role import RoleContext

@@ -9,7 +9,8 @@ import pytest
 
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyst import Analyst
-from daemon.config.peers import PeerConfig, Product, RulesConfig
+from daemon.config.peers import PeerConfig, RulesConfig
+from daemon.config.receivers import Product
 from daemon.config.settings import Config
 from daemon.errors import DecoderError
 from daemon.worker.bell import Bell

@@ -18,7 +18,8 @@ from daemon.audit.configuration import record_configuration
 from daemon.audit.export import export_csv, export_messages
 from daemon.audit.messages import Reporter
 from daemon.audit.users import current_user
-from daemon.config.peers import PeerConfig, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import Product
 from daemon.config.settings import Config
 from dicom_io.audit_message import to_xml
 from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import event
 
 from daemon.commitment.answers import Answering, log
-from daemon.config.peers import PeerConfig, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import Product
 from daemon.config.settings import CommitmentConfig, CommitmentScope, Config
 from daemon.receive.reception import Reception
 from daemon.worker.lease import Lease

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daemon.config.peers import PeerConfig, Product, RulesConfig
+from daemon.config.peers import PeerConfig, RulesConfig
+from daemon.config.receivers import Product
 from daemon.config.settings import Config, known_keys, load_config
 from daemon.errors import ConfigError
 from dicom_io.gate.rules import DEFAULT_RULES, PictureRule, Rules
@@ -42,6 +43,7 @@ def test_shipped_file_names_every_key() -> None:
         written |= {f"{name}.{key}" for key in value} if isinstance(value, dict) else {name}
     assert written == set(known_keys())
     assert all(set(peer) == set(PeerConfig.model_fields) for peer in values["peers"])
+    assert values["destinations"] == []
 
 
 def test_rules_are_those_of_the_gate() -> None:
@@ -66,17 +68,61 @@ def test_default_is_closed_to_the_network() -> None:
     assert config.listener.host == config.web.host == "127.0.0.1"
     assert [peer.ae_title for peer in config.peers] == ["STORESCU"]
     assert config.senders == config.peers
-    assert config.destinations == ()
+    assert config.receivers == ()
 
 
 def test_shipped_example_of_a_destination_works(tmp_path: Path) -> None:
-    text, lines = re.subn(r"(?m)^#(  (- name: pacs|  \w+: ))", r"\1", SHIPPED.read_text("utf-8"))
+    shipped, marker, rest = SHIPPED.read_text("utf-8").partition("# Receivers of results")
+    text, lines = re.subn(r"(?m)^#(  (- name: pacs|  \w+: ))", r"\1", shipped)
     assert lines == 6
+    text += marker + rest
     config = load_config(write(tmp_path, text))
-    (pacs,) = config.destinations
+    (pacs,) = config.dicom_receivers
     assert (pacs.host, pacs.port, pacs.sends) == ("127.0.0.1", 4242, True)
     assert pacs.receives == (Product.REPORT, Product.HEATMAP)
     assert config.routing.table == {"storescu": ("pacs",), "pacs": ("pacs",)}
+
+
+def test_shipped_examples_of_destinations_work(tmp_path: Path) -> None:
+    _, _, after = SHIPPED.read_text("utf-8").partition("destinations: []\n")
+    lines = [line for line in after.partition("\n\n")[0].splitlines() if line.startswith("#  ")]
+    (tmp_path / "archive.token").write_text("a-token-of-the-archive")
+    peers = "peers: [{name: a, ae_title: A, sends: true}]"
+    text = "\n".join([peers, "destinations:", *(line[1:] for line in lines)])
+    archive, ris = load_config(write(tmp_path, text)).destinations
+    assert archive.token is not None
+    assert archive.token.get_secret_value() == "a-token-of-the-archive"
+    assert archive.receives == (Product.REPORT, Product.HEATMAP)
+    assert (ris.host, ris.port, ris.receives) == ("ris.example.org", 2575, (Product.REPORT,))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("kind: hl7, url: x, receives: [report]", "is of kind hl7: set host and port"),
+        ("kind: fhir, host: x, port: 1, receives: [report]", "is of kind fhir: set url"),
+        ("kind: fhir, url: ftp://x, receives: [report]", "as https://HOST/PATH"),
+        ("kind: fhir, url: https://a:b@x, receives: [report]", "has its own key"),
+        ("kind: fhir, url: http://x, receives: [report]", "url is not encrypted"),
+        ("kind: fhir, url: https://x, tls: true, receives: [report]", "leave tls out"),
+        ("kind: hl7, host: x, port: 1, ca: y, receives: [report]", "without TLS"),
+        ("kind: hl7, host: x, port: 1", "receives nothing: set receives"),
+        ("kind: hl7, host: x, port: 1, receives: [heatmap]", "carries reports alone"),
+        ("kind: fhir, url: https://x, receives: [report], picture_syntax: rle", "no picture"),
+        ("kind: hl7, host: x, port: 1, receives: [report], token: y", "has no token"),
+        (
+            "kind: fhir, url: https://x, receives: [report], token: y, token_file: z",
+            "set token or token_file, not both",
+        ),
+        ("kind: ftp, url: https://x, receives: [report]", "kind"),
+    ],
+)
+def test_a_destination_that_does_not_fit_is_refused(
+    tmp_path: Path, given: str, message: str
+) -> None:
+    path = write(tmp_path, f"destinations: [{{name: a, {given}}}]")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(path)
 
 
 def test_configuration_cannot_be_changed() -> None:
@@ -103,7 +149,7 @@ class Mistake:
         Mistake("peers: [{name: a, ae_title: A}]", "neither sends nor receives"),
         Mistake(
             "peers: [{name: a, ae_title: A, sends: true}, {name: a, ae_title: B, sends: true}]",
-            "two peers are called 'a'",
+            "two peers or destinations are called 'a'",
         ),
         Mistake(
             "peers: [{name: a, ae_title: A, sends: true, tls: true}]",

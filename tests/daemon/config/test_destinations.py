@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from daemon.config.destinations import classes_for, picture_contexts
-from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.peers import PeerConfig
 from daemon.config.picture_form import DEFAULT_FORM, PictureForm
 from daemon.config.products import (
     forms_to_build,
@@ -12,6 +12,7 @@ from daemon.config.products import (
     kinds_to_build,
     report_forms,
 )
+from daemon.config.receivers import PictureSyntax, Product
 from daemon.config.settings import Config
 from dicom_io.objects.classes import RESULT_CLASSES
 from dicom_io.objects.compression import JPEG_BASELINE, RLE

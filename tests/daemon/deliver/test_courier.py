@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pynetdicom.events import Event
 
-from daemon.config.peers import PictureSyntax
+from daemon.config.receivers import PictureSyntax
 from daemon.deliver.delivery_worker import DeliveryWorker
 from dicom_io.objects.classes import PLAIN_SYNTAXES, REPORT_CLASSES
 from dicom_io.objects.compression import (

@@ -7,7 +7,8 @@ import time
 import pytest
 from pynetdicom.events import Event
 
-from daemon.config.peers import PeerConfig, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import Product
 from daemon.config.settings import Config
 from daemon.courier import log_jobs_without_peer
 from daemon.deliver.delivery_worker import DeliveryWorker

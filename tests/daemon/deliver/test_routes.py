@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from daemon.commitment.answers import RESEND_FOR
-from daemon.config.peers import PeerConfig, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import Product
 from daemon.config.settings import Config
 from daemon.deliver.routes import park_refused, refusal
 from dicom_io.commitment.messages import FailureReason

@@ -13,7 +13,8 @@ from unittest import mock
 import pytest
 
 from daemon.config.fields import SyslogConfig, SyslogTransport, TlsConfig
-from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import PictureSyntax, Product
 from daemon.config.settings import Config, ListenerConfig, ModelConfig
 from daemon.config.web import WebConfig
 from daemon.preflight.checks import quick_checks, run_checks

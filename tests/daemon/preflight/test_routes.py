@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daemon.config.peers import PeerConfig, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import Product
 from daemon.config.settings import Config, ListenerConfig, ModelConfig
 from daemon.config.web import WebConfig
 from daemon.preflight.checks import quick_checks

@@ -9,8 +9,9 @@ from pydicom.dataset import Dataset
 
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyst import Analyst
-from daemon.config.peers import PeerConfig, PictureSyntax, Product
+from daemon.config.peers import PeerConfig
 from daemon.config.picture_form import DEFAULT_FORM
+from daemon.config.receivers import PictureSyntax, Product
 from dicom_io.read.header import read_dataset
 from storage.records import JobKind, ObjectKind, ObjectRecord, Standing
 from tests.builders.bench import SENDS, Bench

@@ -58,7 +58,7 @@ def test_answers_at_the_terminal(
     config = load_config(tmp_path / "config.yaml")
     assert (config.listener.ae_title, str(config.listener.port)) == ("LUNGS", ports[1])
     assert config.data_dir == tmp_path / "films: new"
-    (pacs,) = config.destinations
+    (pacs,) = config.dicom_receivers
     assert (pacs.ae_title, pacs.host, pacs.port, pacs.sends) == ("PACS", HOST, 104, False)
     assert [peer.name for peer in config.senders] == ["storescu"]
     step = f"storescu -aec LUNGS {HOST} {ports[1]} FILM.dcm"
@@ -78,7 +78,7 @@ def test_a_node_for_other_machines_takes_storescu_from_this_one_only(
         ("storescu", "127.0.0.1"),
         ("pacs", "192.0.2.10"),
     ]
-    assert config.destinations == ()
+    assert config.receivers == ()
 
 
 def test_names_of_the_pages_are_kept_without_a_certificate(

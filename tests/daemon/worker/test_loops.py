@@ -12,7 +12,8 @@ from daemon.commitment.commitment_worker import CommitmentWorker
 from daemon.commitment.responder import CommitmentResponder
 from daemon.config.destinations import destination_of
 from daemon.config.fields import SyslogConfig, SyslogTransport
-from daemon.config.peers import PeerConfig, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import Product
 from daemon.config.settings import Config, CourierConfig, RetentionConfig
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.deliver.purge import PeriodicPurge

@@ -52,7 +52,7 @@ def test_stat_goes_first_but_after_ordinary_jobs_that_waited_for_long(
     lane: str | None,
     claims: Callable[[Store, JobKind, str | None], list[Job]],
 ) -> None:
-    stat, ordinary = Priority.STAT, Priority.ROUTINE
+    stat, ordinary, backfill = Priority.STAT, Priority.ROUTINE, Priority.BACKFILL
     queued = [
         ("waited longest", ordinary, MAX_WAIT + 2 * SECOND),
         ("waited", ordinary, MAX_WAIT),
@@ -61,6 +61,8 @@ def test_stat_goes_first_but_after_ordinary_jobs_that_waited_for_long(
         ("stat now", stat, 0 * SECOND),
         ("nearly waited", ordinary, MAX_WAIT - SECOND),
         ("new", ordinary, 0 * SECOND),
+        ("backfill for long", backfill, 3 * MAX_WAIT),
+        ("backfill", backfill, 0 * SECOND),
     ]
     for name, priority, waited in [*reversed(queued), ("not due", stat, -SECOND)]:
         due = clock.now - waited
@@ -87,6 +89,8 @@ def test_the_next_job_is_that_which_is_due_first_whatever_its_priority(
     assert store.jobs.next_due([JobKind.ANALYSE]) == clock.now + 5 * SECOND
     store.jobs.enqueue(JobKind.ANALYSE, "2", not_before=clock.now + 3 * SECOND)
     assert store.jobs.next_due([JobKind.ANALYSE]) == clock.now + 3 * SECOND
+    store.jobs.enqueue(JobKind.ANALYSE, "3", not_before=clock.now + SECOND, priority=-1)
+    assert store.jobs.next_due([JobKind.ANALYSE]) == clock.now + SECOND
 
 
 def test_a_job_that_waits_is_raised_and_not_lowered(store: Store) -> None:

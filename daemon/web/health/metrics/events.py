@@ -33,9 +33,9 @@ class EventMetrics:
     """The families of a tally, with a 0 for each expected event that has not happened."""
 
     def __init__(self, config: Config) -> None:
-        self._destinations = [peer.name for peer in config.destinations]
+        self._destinations = [peer.name for peer in config.receivers]
         senders = sorted({peer.ae_title for peer in config.peers if peer.sends})
-        committing = [peer.name for peer in config.destinations if peer.commitment]
+        committing = [peer.name for peer in config.receivers if peer.commitment]
         self._families = (
             _Family(
                 "films_received",

@@ -23,7 +23,7 @@ class QueueMetrics:
     def __init__(self, config: Config, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._now = clock
-        self._destinations = [peer.name for peer in config.destinations]
+        self._destinations = [peer.name for peer in config.receivers]
         self._syslog = reader_of(config.syslog) if config.syslog.host is not None else None
         self._totals = Kept(lambda: count_totals(store, clock()))
 

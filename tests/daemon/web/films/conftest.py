@@ -7,7 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from daemon.analyse.pipeline import Pipeline
-from daemon.config.peers import PeerConfig, Product
+from daemon.config.peers import PeerConfig
+from daemon.config.receivers import Product
 from daemon.config.settings import Config
 from daemon.config.web import WebConfig
 from dicom_io.phantom import PhantomView

@@ -1,0 +1,1 @@
+"""Other systems than DICOM nodes: who receives results there, and how."""
