@@ -9,8 +9,9 @@ DicomError
 │   └── CertificateDateError  a certificate has expired or is not valid yet
 ├── PortInUseError          the address to listen on is not available              (retryable)
 ├── AssociationError        no association with the peer                  (some are retryable)
-└── DicomwebError           a DICOMweb exchange failed                    (some are retryable)
-    └── MultipartError      a multipart body is malformed or beyond a limit
+└── HttpError               an HTTP exchange with a partner failed        (some are retryable)
+    └── DicomwebError       an answer is not what DICOMweb prescribes     (some are retryable)
+        └── MultipartError  a multipart body is malformed or beyond a limit
 
 `retryable` is True if the same attempt may succeed later.
 """
@@ -75,8 +76,8 @@ class UnmatchedResponseError(AssociationError):
         super().__init__(message, retryable=True)
 
 
-class DicomwebError(DicomError):
-    """A DICOMweb exchange failed: no connection, a refusal, or an unusable answer (PS3.18).
+class HttpError(DicomError):
+    """An HTTP exchange with a partner failed: no connection, a refusal, or an unusable answer.
 
     `status` is the HTTP status of the answer, None without one. `retry_after` is the number of
     seconds that the server asked to wait, None if it named none.
@@ -94,6 +95,10 @@ class DicomwebError(DicomError):
         self.retryable = retryable
         self.status = status
         self.retry_after = retry_after
+
+
+class DicomwebError(HttpError):
+    """A partner refused a DICOMweb request, or its answer is not what PS3.18 prescribes."""
 
 
 class MultipartError(DicomwebError):

@@ -60,19 +60,29 @@ def probe(host: str, port: int, context: ssl.SSLContext, seconds: float) -> Prob
             except TimeoutError:
                 return found
             return Probe("it ends the TLS connection at once; see its log") if closed else found
-    except ssl.SSLCertVerificationError as error:
-        return Probe(_verification(error, host))
-    except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
-        return Probe(
-            "it ended the connection at the TLS handshake; if it speaks no TLS on this port, set"
-            " tls: false, or name its TLS port"
-        )
-    except ssl.SSLError as error:
-        return Probe(_ALERT_HINTS.get(error.reason or "", f"no TLS ({error.reason or error})"))
-    except TimeoutError:
-        return Probe(f"no answer to the TLS handshake within {seconds:.0f} s")
     except OSError as error:
-        return Probe(f"the connection failed ({error.strerror or error})")
+        return Probe(problem_of(error, host, seconds))
+
+
+def problem_of(error: OSError, host: str, seconds: float) -> str:
+    """Return the problem of a TLS connection to a host that failed, and its remedy.
+
+    `seconds` is the timeout of the handshake.
+    """
+    match error:
+        case ssl.SSLCertVerificationError():
+            return _verification(error, host)
+        case ConnectionResetError() | BrokenPipeError() | ssl.SSLEOFError():
+            return (
+                "it ended the connection at the TLS handshake; if it speaks no TLS on this port,"
+                " set tls: false, or name its TLS port"
+            )
+        case ssl.SSLError():
+            return _ALERT_HINTS.get(error.reason or "", f"no TLS ({error.reason or error})")
+        case TimeoutError():
+            return f"no answer to the TLS handshake within {seconds:.0f} s"
+        case _:
+            return f"the connection failed ({error.strerror or error})"
 
 
 def _verification(error: ssl.SSLCertVerificationError, host: str) -> str:

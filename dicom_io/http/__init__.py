@@ -1,0 +1,1 @@
+"""HTTP requests to a partner, in bounded time and memory; for DICOMweb and other interfaces."""

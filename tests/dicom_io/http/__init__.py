@@ -1,0 +1,1 @@
+"""HTTP requests to partners that answer well, badly, slowly or without end."""
