@@ -107,6 +107,7 @@ MAKERS = {
         "date_problem",
         "listen_problem",
         "probe",
+        "problem_of",
     ),
     "dicom_io/receive": ("RejectReason", "AbortReason"),
     "dicom_io/send": (
