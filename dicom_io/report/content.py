@@ -80,11 +80,26 @@ class NotAnalysed:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorReport:
+    """An AI report on an earlier study of the same patient.
+
+    `study_date` is YYYYMMDD, or empty if the study has none. `said` repeats the findings of that
+    report, without patient data.
+    """
+
+    reference: ObjectReference
+    study_date: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportContent:
     """The content of a report.
 
     `statements` are sentences on the whole study that its reader must know, such as films that were
     rejected. Each becomes a comment directly below the summary. They contain no patient data.
+    `priors` are the earlier reports to name, the youngest study first; None names none and says
+    nothing of them, an empty sequence says that there is none.
     """
 
     sources: Sequence[ReportedImage]
@@ -93,3 +108,4 @@ class ReportContent:
     predecessor: ObjectReference | None
     identity: Identity
     statements: Sequence[str] = ()
+    priors: Sequence[PriorReport] | None = None

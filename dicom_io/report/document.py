@@ -91,6 +91,9 @@ def _add_document(ds: Dataset, content: ReportContent) -> None:
     ds.PreliminaryFlag = "PRELIMINARY"
     ds.AuthorObserverSequence = [_author(content.algorithm)]
     ds.CurrentRequestedProcedureEvidenceSequence = _by_study(_evidence(content))
+    if content.priors:
+        others = (prior.reference for prior in content.priors)
+        ds.PertinentOtherEvidenceSequence = _by_study(others)
     if content.predecessor is not None:
         ds.PredecessorDocumentsSequence = _by_study([content.predecessor])
     source = content.sources[0].header.dataset

@@ -26,7 +26,8 @@ class ReportParts:
     """The text of a report, without patient data.
 
     `conclusion` holds the research notice, the summary and what was not analysed; `notes` those on
-    the images; `explanations` the operating point and what maps and outlines mean.
+    the images; `priors` a line per AI report on an earlier study; `explanations` the operating
+    point and what maps and outlines mean.
     """
 
     title: str
@@ -35,3 +36,4 @@ class ReportParts:
     images: tuple[ImagePart, ...]
     notes: tuple[str, ...]
     explanations: tuple[str, ...]
+    priors: tuple[str, ...] = ()

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from highdicom.sr import (
+    CompositeContentItem,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
+    DateContentItem,
     RelationshipTypeValues,
     TextContentItem,
 )
@@ -14,7 +16,12 @@ from dicom_io.finding_text import odds_over_threshold, odds_text, probability_te
 from dicom_io.objects import codes
 from dicom_io.objects.algorithm import RESEARCH_USE_ONLY, plain
 from dicom_io.objects.codes import Concept, finding_code
-from dicom_io.report.content import ReportContent, ReportedFinding, ReportedImage
+from dicom_io.report.content import (
+    PriorReport,
+    ReportContent,
+    ReportedFinding,
+    ReportedImage,
+)
 from dicom_io.report.image_library import source_image_item
 from dicom_io.report.omissions import omissions
 
@@ -23,6 +30,10 @@ _OUTLINES = (
     "An outline on a film encloses the part of the Grad-CAM map of its finding that is hottest: "
     "where the model looked. It is not a segmentation and does not measure the finding."
 )
+_NO_COMPARISON = (
+    "Earlier AI reports are named for a person to compare. This report compares nothing with them."
+)
+_NO_PRIORS = "No AI report on an earlier study of this patient is known here."
 
 
 def by_rank(findings: Sequence[ReportedFinding]) -> list[ReportedFinding]:
@@ -75,8 +86,42 @@ def sections(content: ReportContent) -> Iterator[ContentItem]:
         yield section
 
 
+def previous_findings(content: ReportContent) -> Iterator[ContentItem]:
+    """Yield a Previous Findings container per earlier report: its reference, study date, findings.
+
+    Without an earlier report one container says so. Nothing is yielded if `priors` is None.
+    """
+    if content.priors is None:
+        return
+    if not content.priors:
+        yield _previous([_text(codes.COMMENT, _NO_PRIORS)])
+    for prior in content.priors:
+        yield _previous([*_named(prior), _text(codes.COMMENT, prior.said)])
+
+
+def _previous(items: Sequence[ContentItem]) -> ContainerContentItem:
+    container = ContainerContentItem(name=codes.PREVIOUS_FINDINGS.code, relationship_type=_CONTAINS)
+    container.ContentSequence = ContentSequence(items)
+    return container
+
+
+def _named(prior: PriorReport) -> Iterator[ContentItem]:
+    yield CompositeContentItem(
+        name=codes.PRIOR_REPORT.code,
+        referenced_sop_class_uid=prior.reference.sop_class_uid,
+        referenced_sop_instance_uid=prior.reference.sop_instance_uid,
+        relationship_type=_CONTAINS,
+    )
+    if prior.study_date:
+        yield DateContentItem(
+            name=codes.STUDY_DATE.code, value=prior.study_date, relationship_type=_CONTAINS
+        )
+
+
 def explanations(content: ReportContent) -> Iterator[ContentItem]:
     """Yield operating point, meaning of an outline, places of maps, parameters of the algorithm."""
+    if content.priors:
+        yield _text(codes.COMMENT, _NO_COMPARISON)
     if content.algorithm.operating_point:
         yield _text(codes.OPERATING_POINT, content.algorithm.operating_point)
     findings = [finding for image in content.sources for finding in image.findings]

@@ -36,6 +36,7 @@ def report_parts(ds: Dataset) -> ReportParts:
         images=tuple(ImagePart(uid, tuple(found)) for uid, found in images.items()),
         notes=tuple(text for items in comments for text in texts(items)),
         explanations=tuple(texts(tree.explanations)),
+        priors=tuple(text for one in tree.previous for text in texts(one.ContentSequence)),
     )
 
 
@@ -62,6 +63,7 @@ def _lines(parts: ReportParts) -> Iterator[str]:
                 f"{line.probability:>11.4f} {line.threshold:>9.4f}"
             )
     yield ""
+    yield from parts.priors
     yield from parts.notes
     yield from parts.explanations
 

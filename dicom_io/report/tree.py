@@ -23,7 +23,13 @@ from dicom_io.read.header import items, text
 from dicom_io.report.content import ReportContent
 from dicom_io.report.image_library import image_library
 from dicom_io.report.measurements import measurement_group
-from dicom_io.report.prose import by_rank, conclusion, explanations, sections
+from dicom_io.report.prose import (
+    by_rank,
+    conclusion,
+    explanations,
+    previous_findings,
+    sections,
+)
 
 _MEANING_LENGTH = 64
 
@@ -47,6 +53,7 @@ def measurement_report(content: ReportContent) -> Iterator[DataElement]:
     for item in (
         *conclusion(content),
         *sections(content),
+        *previous_findings(content),
         *explanations(content),
         image_library(content.sources),
         measurements,

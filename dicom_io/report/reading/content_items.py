@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pydicom.dataset import Dataset
 
 from dicom_io.errors import ObjectError
-from dicom_io.objects.codes import FINDINGS
+from dicom_io.objects.codes import FINDINGS, PREVIOUS_FINDINGS
 
 # Code values of concept names, all of scheme DCM except FINDING_SITE, which is of SCT.
 MEASUREMENTS = "126010"
@@ -22,7 +22,8 @@ class ReportTree:
     """The parts of the content tree of a report, in their order.
 
     `conclusion` holds the items before the first section of an image, `sections` those sections,
-    `explanations` the items behind them, and `groups` the measurement groups, one per finding.
+    `previous` the earlier reports, `explanations` the items behind the sections, and `groups` the
+    measurement groups, one per finding.
     Raises ObjectError if the object is not a measurement report.
     """
 
@@ -36,6 +37,7 @@ class ReportTree:
         self.root: Sequence[Dataset] = root
         self.conclusion: Sequence[Dataset] = root[:middle]
         self.sections: Sequence[Dataset] = sections
+        self.previous: Sequence[Dataset] = named(root, PREVIOUS_FINDINGS.value)
         self.explanations: Sequence[Dataset] = root[middle:]
         self.groups: Sequence[Dataset] = list(measurements[0].ContentSequence)
 

@@ -7,7 +7,7 @@ times of patient and study are as in the object (DA, TM), because archives send 
 from dataclasses import dataclass
 from datetime import datetime
 
-from dicom_io.report.content import ObjectReference
+from dicom_io.report.content import ObjectReference, PriorReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,8 @@ class ReadReport:
 
     `research_notice` is the first text of every report. `statements` are the sentences on the
     whole study, `explanations` the operating point, what maps and outlines mean, and the lines on
-    the model. `procedures` are the procedures reported (TID 1207).
+    the model. `procedures` are the procedures reported (TID 1207). `priors` are the AI reports on
+    earlier studies that it names.
     """
 
     patient: ReadPatient
@@ -158,6 +159,7 @@ class ReadReport:
     summary: str
     statements: tuple[str, ...]
     explanations: tuple[str, ...]
+    priors: tuple[PriorReport, ...] = ()
 
     @property
     def findings(self) -> tuple[ReadFinding, ...]:

@@ -14,7 +14,9 @@ from dicom_io.objects.codes import (
     COMMENT,
     FINDING_CODES,
     PRESENT,
+    PRIOR_REPORT,
     PROBABILITY,
+    STUDY_DATE,
     SUMMARY,
     THRESHOLD,
     VISUAL_EXPLANATION,
@@ -22,7 +24,7 @@ from dicom_io.objects.codes import (
 from dicom_io.read.bounded_parser import PARSER_ERRORS
 from dicom_io.read.header import items, read_dataset, text
 from dicom_io.read.warnings_off import suppressed_warnings
-from dicom_io.report.content import ObjectReference
+from dicom_io.report.content import ObjectReference, PriorReport
 from dicom_io.report.reading.content_items import (
     FINDING,
     FINDING_SITE,
@@ -93,6 +95,7 @@ def _report(ds: Dataset) -> ReadReport:
         summary=" ".join(texts(named(tree.conclusion, SUMMARY.value))),
         statements=tuple(line for line in comments[1:] if line not in lines),
         explanations=explanations,
+        priors=tuple(_priors(ds, tree)),
     )
 
 
@@ -236,6 +239,22 @@ def _omission(line: str, references: _References) -> ReadOmission:
     subject, reason = (match["subject"], match["reason"]) if match is not None else ("", "")
     objects = (references[uid] for uid in _UID.findall(subject) if uid in references)
     return ReadOmission(line, reason, tuple(objects))
+
+
+def _priors(ds: Dataset, tree: ReportTree) -> Iterable[PriorReport]:
+    references = {
+        reference.sop_instance_uid: reference
+        for reference in _hierarchy(ds, "PertinentOtherEvidenceSequence")
+    }
+    for container in tree.previous:
+        group = list(container.ContentSequence)
+        for item in named(group, PRIOR_REPORT.value):
+            dates = named(group, STUDY_DATE.value)
+            yield PriorReport(
+                reference=references[_named_object(item)],
+                study_date=text(dates[0], "Date") if dates else "",
+                said=" ".join(texts(group)),
+            )
 
 
 def _hierarchy(ds: Dataset, keyword: str) -> Iterable[ObjectReference]:
