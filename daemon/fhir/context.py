@@ -1,6 +1,8 @@
 """References that all resources of a report share: patient, study, order, times, state."""
 
+import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from daemon.errors import FhirError
 from daemon.fhir.datatypes import (
@@ -101,6 +103,24 @@ class ReportContext:
     def has_predecessor(self) -> bool:
         """Return True if the report follows an earlier one on the study."""
         return bool(self.report.document.predecessors)
+
+
+def private_values(report: ReadReport) -> frozenset[str]:
+    """Return the values of a report that name its patient or order, in every form of a bundle."""
+    patient, study = report.patient, report.study
+    values = {
+        patient.patient_id,
+        patient.name,
+        *re.split(r"[\^= ]+", patient.name),
+        patient.birth_date,
+        study.study_id,
+        study.accession_number,
+        *re.split(r"[\^= ]+", study.referring_physician),
+    }
+    for order in report.orders:
+        values |= {getattr(order, name) for _, _, name in _ORDER_NUMBERS}
+        values.add(order.requested_procedure_id)
+    return frozenset(values | {quote(one) for one in values}) - {""}
 
 
 def _number_of(order: ReadOrder) -> tuple[str, str, str, str]:
