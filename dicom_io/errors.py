@@ -8,6 +8,7 @@ DicomError
 ├── CertificateError        a certificate, key or CA file cannot be used
 │   └── CertificateDateError  a certificate has expired or is not valid yet
 ├── PortInUseError          the address to listen on is not available              (retryable)
+├── QueryError              a query was refused, or answered wrongly      (some are retryable)
 ├── AssociationError        no association with the peer                  (some are retryable)
 └── HttpError               an HTTP exchange with a partner failed        (some are retryable)
     └── DicomwebError       an answer is not what DICOMweb prescribes     (some are retryable)
@@ -55,6 +56,17 @@ class PortInUseError(DicomError):
     """The address to listen on is in use by another program or not of this machine."""
 
     retryable = True
+
+
+class QueryError(DicomError):
+    """A peer refused a query, or its answers cannot be used.
+
+    A lack of resources is retryable. A query that the peer does not offer is not.
+    """
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class AssociationError(DicomError):

@@ -75,6 +75,7 @@ ROOMS = {
         "dicomweb": "errors read objects report send http",
         "ups": "errors read objects peer send commitment dicomweb",
         "receive": "errors read objects peer commitment ups",
+        "query": "errors read objects commitment send receive",
         "phantom": "objects",
     },
     "cxr_model": {

@@ -21,10 +21,12 @@ _COMMANDS_WITHOUT_DATA = frozenset({_ECHO, _CANCEL})
 _UIDS = frozenset({0x0002, 0x0003, 0x1000, 0x1001})
 _NUMBERS = frozenset({0x0100, 0x0110, 0x0120, 0x0800, 0x0900, 0x0903, 0x1002, 0x1008})
 _COMMAND_FIELD, _PRIORITY, _DATA_SET_TYPE = 0x0100, 0x0700, 0x0800
+_MOVE_ORIGINATOR = 0x1030
 _STORE_UIDS = {0x0002: "SOP Class UID", 0x1000: "SOP Instance UID"}
 _NO_DATA_SET = 0x0101
 _MEDIUM = b"\0\0"
 _TEXT = re.compile(rb"[ -\[\]-~]*")
+_TITLE = re.compile(rb"[ -\[\]-~]{1,16}")
 _MAX_UID_LENGTH = 64
 _ANY_UID = b"0.0 "
 """Stands for the malformed UID of a C-STORE, so that its message can be read and answered."""
@@ -50,7 +52,8 @@ def checked_command_set(command: bytes) -> CommandSet:
     """Return the command set with only the elements that this node uses, in their order.
 
     A C-STORE request with a malformed UID is read with another UID, and `store_fault` set. Its
-    priority and the originator of a C-MOVE mean nothing here.
+    priority means nothing here. The AE title of the originator of a C-MOVE is left out if it is not
+    one.
     Raises CommandError if the bytes are not group 0000 in implicit VR little endian, an element is
     repeated or has another malformed value, or the command is not served.
     """
@@ -65,11 +68,14 @@ def checked_command_set(command: bytes) -> CommandSet:
         faults = {element: _store_fault(found, element) for element in _STORE_UIDS}
         found |= {element: _ANY_UID for element, text in faults.items() if text}
         found[_PRIORITY] = _MEDIUM
+        originator = found.pop(_MOVE_ORIGINATOR, b"")
+        if _TITLE.fullmatch(originator):
+            found[_MOVE_ORIGINATOR] = originator
         fault = next(filter(None, faults.values()), "")
     known = {
         element: _checked_value(element, value)
         for element, value in found.items()
-        if element in _UIDS | _NUMBERS or element == _PRIORITY
+        if element in _UIDS | _NUMBERS or element in (_PRIORITY, _MOVE_ORIGINATOR)
     }
     body = b"".join(
         _ELEMENT_HEADER.pack(0, element, len(value)) + value
@@ -115,7 +121,7 @@ def _checked_value(element: int, value: bytes) -> bytes:
         text = value.rstrip(b" \0")
         if len(text) > _MAX_UID_LENGTH or not _TEXT.fullmatch(text):
             raise CommandError(f"(0000,{element:04X}) is too long or has invalid characters")
-    elif len(value) != 2:
+    elif element != _MOVE_ORIGINATOR and len(value) != 2:
         raise CommandError(f"(0000,{element:04X}) is not two bytes long")
     return value
 

@@ -26,7 +26,8 @@ class ReceivedInstance:
 
     `data` is a whole file: preamble and file meta information written here, then the data set byte
     for byte as received. The UIDs are the command's, the transfer syntax is the presentation
-    context's. `header` is read from the data set, once, and agrees with them.
+    context's. `header` is read from the data set, once, and agrees with them. `move_originator` is
+    the AE title whose C-MOVE brought the object (PS3.7 9.1.1.1.5), empty if the sender names none.
     """
 
     data: bytes
@@ -37,6 +38,7 @@ class ReceivedInstance:
     calling_host: str
     header: Header
     called_ae_title: str = ""
+    move_originator: str = ""
 
 
 def received(event: evt.Event) -> ReceivedInstance:
@@ -66,6 +68,7 @@ def received(event: evt.Event) -> ReceivedInstance:
         calling_host=str(event.assoc.requestor.address),
         header=header,
         called_ae_title=str(association.called_ae_title).strip(),
+        move_originator=str(request.MoveOriginatorApplicationEntityTitle or "").strip(),
     )
 
 

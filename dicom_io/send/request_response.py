@@ -49,6 +49,11 @@ class MatchingProvider(DIMSEServiceProvider):
         self._numbers = itertools.count()
         self._request: Any = None
 
+    @property
+    def message_id(self) -> int:
+        """The Message ID of the last request, 0 before the first."""
+        return 0 if self._request is None else int(self._request.MessageID)
+
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message. Raises AssociationError if a response is already there."""
         if primitive.MessageIDBeingRespondedTo is None:
@@ -66,11 +71,16 @@ class MatchingProvider(DIMSEServiceProvider):
         if not block:
             return super().get_msg()
         context_id, message = self._wait()
-        difference = "" if message is None else _difference(message, self._request)
+        is_expected = message is None or self.is_part(message, self._request)
+        difference = "" if is_expected else _difference(message, self._request)
         if difference:
             raise self._mismatch(difference)
         self.coerced_uid = _other_uid(message, self._request) if message is not None else ""
         return context_id, message
+
+    def is_part(self, message: Any, request: Any) -> bool:
+        """Return True if a message that is no response belongs to the service of a request."""
+        return False
 
     def _wait(self) -> tuple[Any, Any]:
         acknowledged, since = self._acknowledged_bytes(), time.monotonic()

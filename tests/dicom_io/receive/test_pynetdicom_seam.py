@@ -58,6 +58,7 @@ REQUIREMENT = "pynetdicom>=3.0,<3.1"
 
 SEAM = {
     "dicom_io/commitment/answer_channel.py",
+    "dicom_io/query/messages.py",
     "dicom_io/receive/server.py",
     "dicom_io/receive/upper_layer.py",
     "dicom_io/send/request_response.py",
@@ -470,6 +471,14 @@ def messages_are_read_and_written_here() -> None:
         assert "self.dimse.get_msg(block=True)" in source
 
 
+def parts_of_messages_arrive_here() -> None:
+    assert parameters(DIMSEServiceProvider.receive_primitive) == ["self", "primitive"]
+    assert fragment(2, b"").presentation_data_value_list == [(3, b"\x02")]
+    for wrap in (Association._wrap_find_responses, Association._wrap_get_move_responses):
+        assert "self.dimse.get_msg(block=True)" in inspect.getsource(wrap)
+    assert "self._c_store_scp(rsp)" in inspect.getsource(Association._wrap_get_move_responses)
+
+
 def message_classes_end_in_their_kind() -> None:
     names = [
         name
@@ -682,6 +691,11 @@ RELIANCES = (
         "dimse.DIMSEServiceProvider.send_msg",
         "the send_* methods of an association send by it",
         messages_are_read_and_written_here,
+    ),
+    Reliance(
+        "dimse.DIMSEServiceProvider.receive_primitive",
+        "each part of a message comes through it, on an association of either side",
+        parts_of_messages_arrive_here,
     ),
     Reliance(
         "dimse_messages",

@@ -1,0 +1,1 @@
+"""Archives that answer queries and send films."""
