@@ -18,6 +18,7 @@ StorageError
 ├── StudyHeldError            the study is in doubt, or is not and cannot be released
 ├── StudyChangedError         the study changed during its report: none was recorded
 ├── JobRunningError           a worker is running the job
+├── PatientMessageError       a message about a patient cannot be applied
 ├── ChangedMeanwhileError     the job or the study has changed since the operator saw it
 └── LeaseLostError            another worker has the job: no result was recorded
 """
@@ -122,3 +123,7 @@ class ChangedMeanwhileError(StorageError):
 
 class LeaseLostError(StorageError):
     """The caller no longer holds the job; its result was not recorded."""
+
+
+class PatientMessageError(StorageError):
+    """A message names no patient, or its control ID was that of another message."""

@@ -262,6 +262,8 @@ class AnalysisRecord:
     findings: Sequence[FindingRecord]
     notes: Sequence[str] = ()
     objects: Sequence[ObjectRecord] = ()
+    made_for: str = ""
+    """The `Instance.identity_key` for which the objects were made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +275,8 @@ class Instance:
     None.
     `rejected_by` is the code of a rejection; an operator dropped the instance from its study at
     `set_aside_at`. `priority` is that with which it was sent.
+    `identity_key` names the identity of the patient that messages gave it; '' is that of its
+    header. Its objects were made for the identity `made_for`.
     """
 
     id: int
@@ -312,6 +316,13 @@ class Instance:
     findings: tuple[FindingRecord, ...]
     objects: tuple[ObjectRecord, ...]
     priority: int = 0
+    identity_key: str = ""
+    made_for: str = ""
+
+    @property
+    def has_past_objects(self) -> bool:
+        """True if its objects were made for an identity of its patient that is past."""
+        return bool(self.objects) and self.made_for != self.identity_key
 
     @property
     def is_rejected(self) -> bool:

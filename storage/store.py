@@ -24,6 +24,7 @@ from storage.hosts.web_tokens import WebTokens
 from storage.images.adoption import adopt_sources, hold_mixed_studies
 from storage.images.lookup import load_kept_files, unreferenced_paths
 from storage.images.outbox import Outbox
+from storage.images.patient_changes import Patients
 from storage.images.receipt import Reception, record_receptions
 from storage.images.results import Results
 from storage.images.studies import Studies
@@ -52,6 +53,7 @@ class Store:
         results: instances, studies and objects, and their results.
         outbox: the deliveries by source and destination.
         studies: studies in doubt, and their release.
+        patients: the changes of patients by messages.
         commitments: our storage commitment requests to archives.
         inquiries: storage commitment requests from peers.
         audit: the audit trail.
@@ -90,6 +92,7 @@ class Store:
         self.results = Results(database, clock)
         self.outbox = Outbox(database, clock)
         self.studies = Studies(database, clock)
+        self.patients = Patients(database, clock)
         self.commitments = Commitments(database, clock)
         self.inquiries = Inquiries(database, clock)
         self.audit = Audit(database, clock)

@@ -3,7 +3,7 @@
 import datetime
 import logging
 
-from daemon.analyse.kept_headers import KeptHeaders
+from daemon.analyse.kept_headers import KeptHeaders, present_patient
 from daemon.analyse.object_files import written_objects
 from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.reader.film import Refusal
@@ -76,6 +76,7 @@ class ImageAnalyser:
             self._kinds,
             forms,
             instance.sha256,
+            present_patient(instance),
         )
         if isinstance(outcome, Refusal) and outcome.rejection is not None:
             self._reject(job, instance, outcome, outcome.rejection)
@@ -87,7 +88,7 @@ class ImageAnalyser:
             return
         self._headers.keep(instance, mark, data)
         with written_objects(self._spool, outcome.objects, instance) as records:
-            analysis = self._record(outcome, analysed_at, records)
+            analysis = self._record(outcome, analysed_at, records, instance.identity_key)
             self._store.results.record_analysis(job, instance.id, analysis, self._quiet_time)
         found = {"instance": instance.id, "findings": len(outcome.prediction.present)}
         log.info("instance %(instance)d is analysed: %(findings)d finding(s)", found)
@@ -146,7 +147,11 @@ class ImageAnalyser:
         return self._store.now()
 
     def _record(
-        self, outcome: Analysis, analysed_at: datetime.datetime, objects: list[ObjectRecord]
+        self,
+        outcome: Analysis,
+        analysed_at: datetime.datetime,
+        objects: list[ObjectRecord],
+        made_for: str,
     ) -> AnalysisRecord:
         model = self._pipeline.algorithm
         return AnalysisRecord(
@@ -168,4 +173,5 @@ class ImageAnalyser:
             ],
             notes=outcome.notes,
             objects=objects,
+            made_for=made_for,
         )

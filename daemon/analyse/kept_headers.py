@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from dicom_io.errors import NotDicomError
+from dicom_io.objects.source_header import PatientIdentity, with_patient
 from dicom_io.read.image_header import ImageHeader, read_image_header
 from storage.files.spool import Spool
 from storage.records import Instance
@@ -54,7 +55,9 @@ class KeptHeaders:
                 self._kept.popitem(last=False)
 
     def header(self, instance: Instance) -> ImageHeader:
-        """Return the header of a film: as it was kept, or else read from its file.
+        """Return the header of a film with the present identity of its patient.
+
+        It is the one that was kept, or else read from the file of the film.
 
         A kept header is given out once: building objects decodes it further, and what is made of it
         must not depend on what was made before. Raises StorageError, NotDicomError.
@@ -62,8 +65,25 @@ class KeptHeaders:
         with self._lock:
             kept = self._kept.pop(_key(instance), None)
         if kept is not None and kept.mark == self.mark(instance):
-            return kept.header
-        return read_image_header(self._spool.read(instance.spool_path, instance.sha256))
+            header = kept.header
+        else:
+            header = read_image_header(self._spool.read(instance.spool_path, instance.sha256))
+        patient = present_patient(instance)
+        return header if patient is None else with_patient(header, patient)
+
+
+def present_patient(instance: Instance) -> PatientIdentity | None:
+    """Return the identity that messages gave to the patient of a film; None if it is its header's."""
+    if not instance.identity_key:
+        return None
+    return PatientIdentity(
+        instance.patient_id,
+        instance.issuer_of_patient_id or "",
+        instance.patient_name or "",
+        instance.patient_birth_date or "",
+        instance.patient_sex or "",
+        instance.identity_key,
+    )
 
 
 def _key(instance: Instance) -> tuple[str, str]:

@@ -49,6 +49,7 @@ from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import DEFAULT_RULES, Rules
 from dicom_io.objects.algorithm import Algorithm
 from dicom_io.objects.presentation_state import unsupported_reason
+from dicom_io.objects.source_header import PatientIdentity, with_patient
 from dicom_io.read.image_header import ImageHeader, read_image_header
 from dicom_io.read.orientation import Pose
 from storage.records import ObjectKind
@@ -172,10 +173,12 @@ class Pipeline:
         kinds: Collection[ObjectKind] = _DEFAULT_KINDS,
         forms: Collection[PictureForm] = (DEFAULT_FORM,),
         sha256: str | None = None,
+        patient: PatientIdentity | None = None,
     ) -> Analysis | Refusal:
         """Analyse one DICOM object by its sender's rules and build the objects of these kinds.
 
-        `sha256` is that of `data`, where the caller knows it.
+        `sha256` is that of `data`, where the caller knows it. `patient` is the present identity of
+        its patient, if that is not the one of its header.
         `source` is the source of the object: it scopes its UID. `content_datetime` is written into
         the objects; its zone counts as the site's if the image names none. A kind that cannot be
         built from this image is named in the notes. Heatmaps are built in each of the forms.
@@ -191,6 +194,8 @@ class Pipeline:
             header = read_image_header(data)
         except NotDicomError as error:
             return Refusal(Reason.UNREADABLE_OBJECT, str(error), film.notes)
+        if patient is not None:
+            header = with_patient(header, patient)
         upright_prediction = self._batches.result(film.input)
         prediction = _on_film(upright_prediction, film)
         notes = [*film.notes, *self.notes]
@@ -209,6 +214,7 @@ class Pipeline:
             content_datetime,
             departure=_departure(film, header),
             withheld=self._withheld,
+            identity_key=patient.key if patient is not None else "",
         )
         objects: list[BuiltObject] = []
         if ObjectKind.HEATMAP in kinds:

@@ -91,7 +91,8 @@ class ObjectBuilder:
     `origin` is the source of the film and `sha256` the digest of its file: other bytes under the
     same UID, or the same UID from another source, are another film and make other objects. So is a
     film that its picture put right: `departure` names the change, and is empty for none. The maps
-    of the labels in `withheld` are not shown: the objects without them are others, too.
+    of the labels in `withheld` are not shown: the objects without them are others, too. So are
+    those of a patient whose identity is not that of the file: `identity_key` names it.
 
     `source` needs no pixels; `shown` are the stored values that take part in its contrast, and
     `tone` the departure from the grey scale of its header. `content_datetime` is aware and in the
@@ -111,6 +112,7 @@ class ObjectBuilder:
         *,
         departure: str = "",
         withheld: Collection[str] = (),
+        identity_key: str = "",
         encode: Callable[[Picture], bytes] = compressed_picture,
     ) -> None:
         """`encode` makes the file of a picture without loss."""
@@ -122,7 +124,11 @@ class ObjectBuilder:
         self._origin = origin
         self._film = film_key(origin, source.uids["SOPInstanceUID"], sha256)
         hidden = ",".join(one.label for one in prediction.present if one.label in withheld)
-        changes = [departure, f"without {hidden}" if hidden else ""]
+        changes = [
+            departure,
+            f"without {hidden}" if hidden else "",
+            f"patient {identity_key}" if identity_key else "",
+        ]
         self._made_from = "\n".join([self._film, *filter(None, changes)])
         self._now = content_datetime
         self._encode = encode

@@ -16,6 +16,7 @@ from daemon.report.study_report import (
     read_images,
     report_content,
     report_uid_of,
+    without_past_objects,
 )
 from daemon.worker.bell import Bell, BellName
 from daemon.worker.logs.redaction import redact
@@ -79,7 +80,9 @@ class StudyReporter:
         outdated = self._outdated(study)
         if outdated:
             self._analyse_again(job, outdated)
-        elif not analysed_images(study):
+            return
+        study = without_past_objects(study)
+        if not analysed_images(study):
             self._finish(job, StudyStatus.NO_ELIGIBLE_IMAGE, _nothing_to_report(study))
         elif self._is_reported(study):
             self._keep_report(job, study)
@@ -128,9 +131,15 @@ class StudyReporter:
                 self._finish(job, StudyStatus.REPORTED, "", records, deliveries)
 
     def _outdated(self, study: StudyResults) -> list[Instance]:
-        """Return the images that this model has not analysed and can still analyse."""
+        """Return the images that can still be analysed and need it.
+
+        This model has not analysed them, or their objects name an earlier identity of the patient.
+        """
         images = described(study, self._model)
-        return self._not_given_up([item for item in kept_and_analysed(study) if item not in images])
+        kept = kept_and_analysed(study)
+        return self._not_given_up(
+            [item for item in kept if item not in images or item.has_past_objects]
+        )
 
     def _not_given_up(self, items: Sequence[Instance]) -> list[Instance]:
         """Return the images whose analysis is neither parked nor discarded."""

@@ -63,11 +63,12 @@ def report_uid_of(
     The UID follows from the report that this one follows, the last of `earlier`, and from one key
     per image, analysed or not. The key names the image, its bytes and its state: an image that a
     report of this model describes has another key than an image that it cannot describe, or than a
-    rejected image.
+    rejected image. So has one whose patient has another identity now.
     """
     keys = [
         f"{item.sop_instance_uid}#{item.sha256}:"
         f"{_reason(item, model_sha256, unreadable) or item.state}{_without_region(item)}"
+        f"{_of_patient(item)}"
         for item in _reportable(study)
     ]
     keys += [f"after {report.sop_instance_uid}" for report in earlier[-1:]]
@@ -78,6 +79,11 @@ def _without_region(item: Instance) -> str:
     """Name the findings present that the report shows no region of; empty if there are none."""
     labels = [one.label for one in item.findings if one.present and one.region is None]
     return f" without {','.join(labels)}" if labels else ""
+
+
+def _of_patient(item: Instance) -> str:
+    """Name the identity of the patient if it is not the one in the film's header."""
+    return f" patient {item.identity_key}" if item.identity_key else ""
 
 
 def _key_of(item: StudyResults | Instance) -> str:
@@ -116,6 +122,19 @@ def analysed_images(study: StudyResults) -> list[Instance]:
         for item in study.instances
         if item.state is InstanceState.ANALYSED and not item.is_rejected
     ]
+
+
+def without_past_objects(study: StudyResults) -> StudyResults:
+    """Return the study without the objects that name an earlier identity of its patient.
+
+    An image has such objects if its analysis for the present identity failed or was discarded.
+    """
+    return replace(
+        study,
+        instances=tuple(
+            replace(item, objects=()) if item.has_past_objects else item for item in study.instances
+        ),
+    )
 
 
 def described(study: StudyResults, model_sha256: str) -> list[Instance]:

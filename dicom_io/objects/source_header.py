@@ -8,10 +8,10 @@ attributes; the new object gets these empty. The source does not change.
 import contextlib
 import copy
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone, tzinfo
 
-from pydicom.charset import convert_encodings
+from pydicom.charset import convert_encodings, decode_bytes, encode_string
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -21,8 +21,9 @@ from pydicom.uid import UID
 from dicom_io.errors import ObjectError
 from dicom_io.objects.algorithm import Algorithm, add_equipment
 from dicom_io.read.bounded_parser import PARSER_ERRORS
-from dicom_io.read.header import LONGEST_TEXT, items
+from dicom_io.read.header import LONGEST_TEXT, items, text
 from dicom_io.read.image_header import ImageHeader
+from dicom_io.read.warnings_off import suppressed_warnings
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1).
 _TYPE_2 = (
@@ -49,6 +50,14 @@ _COPIED_IF_PRESENT = (
 _MULTI_BYTE_SETS = frozenset(
     {"ISO 2022 IR 87", "ISO 2022 IR 159", "ISO 2022 IR 149", "ISO 2022 IR 58"}
 )
+_OF_PATIENT = {
+    "PatientID": "patient_id",
+    "IssuerOfPatientID": "issuer",
+    "PatientName": "name",
+    "PatientBirthDate": "birth_date",
+    "PatientSex": "sex",
+}
+_UTF_8 = "ISO_IR 192"
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 
 
@@ -66,6 +75,22 @@ class Identity:
     instance_number: int
     content_datetime: datetime
     timezone: tzinfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PatientIdentity:
+    """The identity of a patient that differs from the one in the header of a film.
+
+    An empty value is empty in the objects, too. `name` is a PN and `birth_date` YYYYMMDD. `key`
+    names the identity: objects of another identity have other UIDs.
+    """
+
+    patient_id: str
+    issuer: str
+    name: str
+    birth_date: str
+    sex: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +146,59 @@ def start_object(envelope: Envelope, kind: ObjectType) -> Dataset:
     ds.InstanceCreatorUID = algorithm.device_uid
     ds.ContentQualification = "RESEARCH"
     return ds
+
+
+def with_patient(source: ImageHeader, patient: PatientIdentity) -> ImageHeader:
+    """Return the header with another identity of its patient; `source` stays as it is.
+
+    Values that are equal keep their bytes. If the character set of the film has no letters for the
+    new name, the texts of the header are converted to UTF-8 (ISO_IR 192).
+    """
+    changes = {
+        keyword: value
+        for keyword, field in _OF_PATIENT.items()
+        if text(source.dataset, keyword) != (value := getattr(patient, field))
+    }
+    if not changes:
+        return source
+    ds = copy.deepcopy(source.dataset)
+    character_set = source.character_set
+    if not all(_has_letters(character_set, value) for value in changes.values()):
+        _decode(ds)
+        character_set = ds.SpecificCharacterSet = _UTF_8
+    for keyword, value in changes.items():
+        # A backslash would begin a second value.
+        plain = value.replace("\\", " ")
+        ds[keyword] = DataElement(Tag(keyword), dictionary_VR(keyword), plain)
+    if "PatientBirthDate" in changes and "PatientBirthTime" in ds:
+        del ds.PatientBirthTime
+    return replace(source, dataset=ds, character_set=character_set)
+
+
+def _has_letters(character_set: str, value: str) -> bool:
+    """Return True if a text can be written in a character set."""
+    if value.isascii():
+        return True
+    try:
+        encodings = convert_encodings(_character_set(character_set))
+        with suppressed_warnings():
+            return decode_bytes(encode_string(value, encodings), encodings, set()) == value
+    except PARSER_ERRORS:
+        return False
+
+
+def _decode(ds: Dataset) -> None:
+    """Decode all elements; remove those that cannot be decoded."""
+    with suppressed_warnings():
+        for tag in list(ds.keys()):
+            try:
+                element = ds[tag]
+            except PARSER_ERRORS:
+                del ds[tag]
+                continue
+            if element.VR == "SQ":
+                for item in element.value:
+                    _decode(item)
 
 
 def body_part_chest(ds: Dataset) -> None:

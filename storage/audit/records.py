@@ -19,6 +19,7 @@ class AuditKind(StrEnum):
     INSTANCE_ANALYSED = "instance_analysed"
     INSTANCE_NOT_ANALYSED = "instance_not_analysed"
     INSTANCES_REJECTED = "instances_rejected"
+    PATIENT_CHANGED = "patient_changed"
     STUDY_REPORTED = "study_reported"
     STUDY_HELD = "study_held"
     STUDY_RELEASED = "study_released"

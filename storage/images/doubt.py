@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
-from storage.images.patient import Patient, by_patient, is_same_patient
+from storage.patients.patient import Patient, by_patient, is_same_patient
 from storage.records import (
     RETENTION_EXPIRED,
     HeldFilm,

@@ -10,8 +10,10 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, select, update
 
 from storage.audit.records import AuditEntry, AuditKind, AuditOutcome, subject_of
 from storage.images.doubt import counts, films_of_another_patient, find_doubt, is_rejected
+from storage.patients.films import is_made_for_another
 from storage.queue.transitions import reopen
 from storage.records import (
+    InstanceState,
     JobKind,
     JobState,
     ObjectKind,
@@ -101,6 +103,34 @@ def reject_results(
     reopen(connection, JobKind.REPORT, key.subject, now=now, ended=ended)
 
 
+def follow_patient(
+    connection: Connection, key: StudyKey, reason: str, entries: list[AuditEntry], now: datetime
+) -> None:
+    """Make the report of a study due whose patient has changed, and stop what names the old one.
+
+    The results of a study without a film to report stay as they are: there is no file to make
+    others from.
+    """
+    film = select(instances.c.id).where(
+        of_study(instances, key),
+        counts(),
+        ~has_later_revision(),
+        instances.c.state == InstanceState.ANALYSED,
+        instances.c.purged_at.is_(None),
+    )
+    held = select(studies.c.status).where(
+        of_study(studies, key), studies.c.status == StudyStatus.HELD
+    )
+    is_reported_again = connection.scalar(select(film.exists() | held.exists()))
+    if is_reported_again:
+        _stop_deliveries(connection, key, reason, now)
+    review(connection, key, entries, now)
+    if is_reported_again:
+        # A running report may have read the study before this change.
+        ended = (JobState.RUNNING, JobState.DONE, JobState.PARKED, JobState.DISCARDED)
+        reopen(connection, JobKind.REPORT, key.subject, now=now, ended=ended)
+
+
 def _of_rejected_film(key: StudyKey) -> ColumnElement[bool]:
     return objects.c.instance_id.in_(
         select(instances.c.id).where(of_study(instances, key), is_rejected())
@@ -163,7 +193,9 @@ def settle_standing(
     _set_standing(connection, key, Standing.REJECTED, _of_rejected_film(key))
     of_film = and_(~is_report, not_rejected)
     film_counts = objects.c.instance_id.in_(
-        select(instances.c.id).where(of_study(instances, key), counts(), ~has_later_revision())
+        select(instances.c.id).where(
+            of_study(instances, key), counts(), ~has_later_revision(), ~is_made_for_another()
+        )
     )
     _set_standing(connection, key, Standing.VALID, and_(of_film, film_counts))
     # An object of an earlier analysis has no instance.

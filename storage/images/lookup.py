@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from storage.errors import AmbiguousStudyError
+from storage.patients.films import load_identity_keys
 from storage.records import (
     FindingRecord,
     Instance,
@@ -55,6 +56,8 @@ def load_instances(connection: Connection, condition: ColumnElement[bool]) -> tu
     ).mappings()
     by_id: dict[int, dict[str, Any]] = {row["id"]: dict(row) for row in rows}
     found = load_findings(connection, by_id)
+    for instance_id, names in load_identity_keys(connection, by_id).items():
+        by_id[instance_id] |= names
     made = _load_objects(connection, by_id)
     return tuple(
         Instance(

@@ -4,8 +4,9 @@ A purged revision comes back when the same bytes are received again.
 """
 
 import functools
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,10 @@ from storage.errors import StorageError
 from storage.images.doubt import is_like_another, is_same_film
 from storage.images.holds import review
 from storage.images.rejections import rejected_before
+from storage.patients.films import COLUMNS, FilmIdentity, present_of_new, record_identity
+from storage.patients.identity import KnownPatient, PatientKey
+from storage.patients.patient import Patient
+from storage.patients.registry import load_lines
 from storage.queue.priority import raise_study
 from storage.queue.transitions import enqueue, lock_source, lock_studies, reopen
 from storage.records import (
@@ -30,6 +35,7 @@ from storage.records import (
     StudyKey,
 )
 from storage.summaries.counting import NewFilm, add_films
+from storage.tables.columns import storable
 from storage.tables.database import Database, insert_of, parameter
 from storage.tables.schema import instances
 
@@ -42,6 +48,8 @@ class Reception:
     quiet_time: timedelta
     host: str = ""
     retried: Collection[str] = ()
+    identity: FilmIdentity | None = None
+    """The identity of the instance, if messages gave it another than its header."""
 
     @property
     def study(self) -> StudyKey:
@@ -85,6 +93,7 @@ def record_receptions(
             for study in (reception.study, *earlier)
         ),
     )
+    receptions = _identified(connection, receptions)
     results: list[Receipt | StorageError] = []
     changes = _Changes()
     for reception, earlier in zip(receptions, left, strict=True):
@@ -115,6 +124,8 @@ def _record(
     """Add one instance and its jobs, and to `changes` what the end of the transaction needs."""
     instance, study = reception.instance, reception.study
     known, receipt = _add(connection, instance, now)
+    if known is None and reception.identity is not None:
+        record_identity(connection, replace(reception.identity, number=receipt.instance_id))
     subject = str(receipt.instance_id)
     is_queued = True
     if known is None or known.reason in reception.retried or _awaits_first_analysis(known):
@@ -151,6 +162,34 @@ def _record(
         changes.studies |= {study, *left}
     changes.entries.append(_audit_entry(instance, receipt, reception.host))
     return receipt
+
+
+def _identified(connection: Connection, receptions: Sequence[Reception]) -> list[Reception]:
+    """Return the receptions under the present identities of their patients."""
+    ids: dict[str, set[str]] = defaultdict(set)
+    for reception in receptions:
+        ids[reception.instance.source].add(storable(reception.instance.patient_id.strip()))
+    known = {source: load_lines(connection, source, of_source) for source, of_source in ids.items()}
+    return [
+        _under_present_identity(connection, reception, of_source)
+        if (of_source := known[reception.instance.source])
+        else reception
+        for reception in receptions
+    ]
+
+
+def _under_present_identity(
+    connection: Connection, reception: Reception, known: Mapping[PatientKey, KnownPatient]
+) -> Reception:
+    instance = reception.instance
+    received = Patient(
+        **{field: storable(getattr(instance, column)) for field, column in COLUMNS.items()}
+    )
+    identity = present_of_new(connection, instance.source, known, received)
+    if identity is None:
+        return reception
+    now = {column: getattr(identity.now, field) for field, column in COLUMNS.items()}
+    return replace(reception, instance=replace(instance, **now), identity=identity)
 
 
 def _earlier_studies(connection: Connection, instance: NewInstance) -> tuple[StudyKey, ...]:

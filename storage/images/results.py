@@ -32,6 +32,7 @@ from storage.images.result_rows import (
     record_result,
     summarise_result,
 )
+from storage.patients.films import record_made_for
 from storage.queue.jobs import parked_entry
 from storage.queue.transitions import (
     lock_study,
@@ -163,6 +164,7 @@ class Results:
             if not ended.is_first:
                 leave_objects(connection, instance_id)
             record_objects(connection, analysis.objects, now)
+            record_made_for(connection, instance_id, analysis.made_for)
             called = [(one.label, one.probability) for one in analysis.findings if one.present]
             summarise_result(connection, instance_id, ended, positives=called)
             append(connection, _analysis_entry(job, ended.subject, analysis), now)

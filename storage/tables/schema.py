@@ -135,6 +135,8 @@ instances = Table(
     Index("ix_instances_sop_instance_uid", "sop_instance_uid"),
     Index("ix_instances_study", "study_instance_uid"),
     Index("ix_instances_received", "received_at", "id"),
+    # The films of a patient that a message names.
+    Index("ix_instances_patient", "patient_id", "source"),
     Index("ix_instances_spool_path", "spool_path"),
     # The films of the last hours, counted by state.
     Index(

@@ -11,11 +11,87 @@ revision = "0009"
 down_revision = "0008"
 compatible_from = "0009"
 
+_row_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_moment = sa.DateTime(timezone=True)
+
 
 def upgrade() -> None:
     """Add the columns and the tables."""
     _answers()
+    _patients()
 
 
 def _answers() -> None:
     op.add_column("deliveries", sa.Column("answer", sa.Text))
+
+
+def _patients() -> None:
+    """Add the messages about patients, and the identities that they gave."""
+    op.create_index("ix_instances_patient", "instances", ["patient_id", "source"])
+    key = ("source", "patient_id", "issuer")
+    op.create_table(
+        "patients",
+        *(sa.Column(name, sa.Text, nullable=False) for name in key),
+        *(sa.Column(name, sa.Text) for name in ("name", "birth_date", "sex")),
+        *(sa.Column(name, _moment) for name in ("name_at", "birth_date_at", "sex_at")),
+        sa.Column("heir_id", sa.Text),
+        sa.Column("heir_issuer", sa.Text),
+        sa.Column("merged_at", _moment),
+        sa.PrimaryKeyConstraint(*key, name="pk_patients"),
+    )
+    merged = sa.text("heir_id IS NOT NULL")
+    op.create_index(
+        "ix_patients_heir",
+        "patients",
+        ["source", "heir_id", "heir_issuer"],
+        sqlite_where=merged,
+        postgresql_where=merged,
+    )
+    op.create_table(
+        "patient_messages",
+        *(
+            sa.Column(name, sa.Text, nullable=False)
+            for name in ("sender", "control_id", "sha256", "event", "host")
+        ),
+        sa.Column("received_at", _moment, nullable=False),
+        sa.Column("named", sa.JSON, nullable=False),
+        sa.Column("films", sa.Integer, nullable=False),
+        sa.Column("studies", sa.Integer, nullable=False),
+        sa.Column("outcome", sa.Text),
+        sa.Column("finished_at", _moment),
+        sa.PrimaryKeyConstraint("sender", "control_id", name="pk_patient_messages"),
+    )
+    op.create_index("ix_patient_messages_finished", "patient_messages", ["finished_at"])
+    op.create_table(
+        "film_identities",
+        sa.Column("instance_id", _row_number, nullable=False),
+        *(
+            sa.Column(name, sa.Text, nullable=False)
+            for name in (
+                "patient_id",
+                "issuer_of_patient_id",
+                "patient_name",
+                "patient_birth_date",
+                "patient_sex",
+            )
+        ),
+        sa.Column("contradicts", sa.Boolean, nullable=False),
+        sa.Column("identity_key", sa.Text, nullable=False),
+        sa.Column("made_for", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("instance_id", name="pk_film_identities"),
+        sa.ForeignKeyConstraint(
+            ["instance_id"], ["instances.id"], name="fk_film_identities_instance_id_instances"
+        ),
+    )
+    op.create_index("ix_film_identities_patient", "film_identities", ["patient_id"])
+    op.create_table(
+        "study_changes",
+        sa.Column("id", _row_number, nullable=False),
+        *(
+            sa.Column(name, sa.Text, nullable=False)
+            for name in ("source", "study_instance_uid", "event", "sender", "host", "detail")
+        ),
+        sa.Column("changed_at", _moment, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_study_changes"),
+    )
+    op.create_index("ix_study_changes_study", "study_changes", ["study_instance_uid"])

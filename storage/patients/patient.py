@@ -3,10 +3,11 @@
 A value that is absent, or that stands for an unknown one, matches any value.
 """
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -92,6 +93,11 @@ class Patient:
     sex: str = ""
 
 
+def is_placeholder(patient_id: str) -> bool:
+    """Return True if a Patient ID is absent or stands for an unknown one."""
+    return not _known(patient_id)
+
+
 def is_same_patient(one: Patient, other: Patient) -> bool:
     """Return True unless the two identities are of different patients.
 
@@ -104,6 +110,38 @@ def is_same_patient(one: Patient, other: Patient) -> bool:
     if all(ids):
         return ids[0] == ids[1] and _equal_or_absent(_known(one.issuer), _known(other.issuer))
     return _is_same_name(one.name, other.name) and _equal_or_absent(_sex(one.sex), _sex(other.sex))
+
+
+def agree_in_name(one: str, other: str) -> bool:
+    """Return True unless two names are of different persons; an absent name matches any."""
+    return _is_same_name(one, other)
+
+
+def agree_in_date(one: str, other: str) -> bool:
+    """Return True if one birth date lies in the other, or one is absent."""
+    return _agree(_date(one), _date(other))
+
+
+def says_same_name(one: str, other: str) -> bool:
+    """Return True if two names differ at most in case, accents, punctuation, prefix and suffix.
+
+    An absent name says something else than a name. Groups that one of them lacks do not count.
+    """
+    groups = [(_words(first), _words(second)) for first, second in _groups(one, other)]
+    if not any(words for pair in groups for words in pair):
+        return True
+    shared = [pair for pair in groups if all(pair)]
+    return bool(shared) and all(first == second for first, second in shared)
+
+
+def says_same_date(one: str, other: str) -> bool:
+    """Return True if two birth dates have the same digits, or both name no date."""
+    return _date(one) == _date(other)
+
+
+def says_same_sex(one: str, other: str) -> bool:
+    """Return True if two values of the sex are the same, or both name none."""
+    return _sex(one) == _sex(other)
 
 
 def by_patient(items: Sequence[tuple[Patient, _Item]]) -> list[list[_Item]]:
@@ -175,6 +213,11 @@ def _is_same_group(one: str, other: str) -> bool:
     is_prefix = longer[: len(shorter)] == shorter
     # A middle name may be absent. A given name alone is no name.
     return is_prefix and (len(shorter) > 1 or len(longer) == len(shorter))
+
+
+def _groups(one: str, other: str) -> Iterator[tuple[str, str]]:
+    """Yield the alphabetic, ideographic and phonetic groups of two names in pairs."""
+    return itertools.zip_longest(one.split("="), other.split("="), fillvalue="")
 
 
 def _words(group: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.images.patient import Patient, by_patient, is_same_patient
+from storage.patients.patient import Patient, by_patient, is_same_patient
 
 A = Patient("PAT-A", "HOSP", "Müller^Jörg", "19700101", "M")
 

@@ -1,0 +1,1 @@
+"""The tables of the exchange with other systems than DICOM nodes."""
