@@ -123,6 +123,7 @@ class Reporter:
                 return self._accessed(row, action)
             case (
                 AuditKind.INSTANCES_REJECTED
+                | AuditKind.PATIENT_CHANGED
                 | AuditKind.STUDY_HELD
                 | AuditKind.STUDY_RELEASED
                 | AuditKind.REVIEWED

@@ -58,6 +58,7 @@ _OF_PATIENT = {
     "PatientSex": "sex",
 }
 _UTF_8 = "ISO_IR 192"
+_ASCII_SETS = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 
 
@@ -179,6 +180,10 @@ def _has_letters(character_set: str, value: str) -> bool:
     """Return True if a text can be written in a character set."""
     if value.isascii():
         return True
+    first = character_set.split("\\")[0].strip()
+    if first in _ASCII_SETS and any("\x80" <= char <= "\xff" for char in value):
+        # pydicom takes them for Latin-1.
+        return False
     try:
         encodings = convert_encodings(_character_set(character_set))
         with suppressed_warnings():

@@ -26,6 +26,7 @@ class TimelineKind(StrEnum):
     RECEIVED = "received"
     RECEIVED_AGAIN = "received_again"
     REJECTED = "rejected"
+    PATIENT_CHANGED = "patient_changed"
     SET_ASIDE = "set_aside"
     ANALYSED = "analysed"
     NOT_ANALYSED = "not_analysed"

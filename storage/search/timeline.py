@@ -29,6 +29,7 @@ from storage.search.study_records import (
     TimelineKind,
 )
 from storage.tables.conditions import of_study
+from storage.tables.exchange.patients import study_changes
 from storage.tables.schema import ACTS, audit_events, commitment_requests, rejections, studies
 
 _TOLD = (StudyStatus.HELD,)
@@ -68,6 +69,7 @@ def load_timeline(
         *_of_deliveries(sent),
         *_of_commitments(connection, key),
         *_of_rejections(connection, key, films),
+        *_of_patient(connection, key),
         *_of_acts(connection, key, films, sent, work),
         *(_of_review(review) for review in reviews),
     ]
@@ -165,6 +167,15 @@ def _of_rejections(
     )
     for at, uid, code in connection.execute(query):
         yield TimelineEvent(at, TimelineKind.REJECTED, uid, f"code {code}")
+
+
+def _of_patient(connection: Connection, key: StudyKey) -> Iterator[TimelineEvent]:
+    """Yield the messages that changed the patient of the study."""
+    query = select(study_changes).where(of_study(study_changes, key)).order_by(study_changes.c.id)
+    for row in connection.execute(query):
+        changed = TimelineKind.PATIENT_CHANGED
+        detail = f"{row.detail} by message {row.event}"
+        yield TimelineEvent(row.changed_at, changed, "", detail, row.sender, row.host)
 
 
 def _of_review(review: Review) -> TimelineEvent:

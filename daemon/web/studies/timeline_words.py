@@ -12,6 +12,7 @@ _WORDS: Mapping[TimelineKind, str] = {
     TimelineKind.RECEIVED: "{subject} received from {actor}",
     TimelineKind.RECEIVED_AGAIN: "{subject} received once more, with the same content",
     TimelineKind.REJECTED: "{subject} rejected in its archive",
+    TimelineKind.PATIENT_CHANGED: "Patient changed by {actor}",
     TimelineKind.SET_ASIDE: "{subject} set aside by an operator",
     TimelineKind.ANALYSED: "{subject} analysed",
     TimelineKind.NOT_ANALYSED: "{subject} not analysed",
