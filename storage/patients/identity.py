@@ -39,7 +39,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class KnownPatient:
-    """What messages told of one number; `heir` is the number that took its films over."""
+    """The values that messages told of one number; its films are those of the `heir`, if any."""
 
     key: PatientKey
     name: Told | None = None
@@ -51,7 +51,7 @@ class KnownPatient:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What one message tells of one number."""
+    """The values that one message tells of one number."""
 
     key: PatientKey
     told: Mapping[str, str] = field(default_factory=dict)

@@ -89,6 +89,8 @@ def event_of(root: ET.Element) -> tuple[str, str, str, list[str]]:
         (AuditKind.INSTANCE_ANALYSED, {"subject": STUDY}, ("110103", "R", "0", [])),
         (AuditKind.INSTANCE_NOT_ANALYSED, {"subject": STUDY}, ("110103", "R", "0", [])),
         (AuditKind.INSTANCES_REJECTED, {"subject": STUDY}, ("110103", "U", "0", [])),
+        (AuditKind.PATIENT_CHANGED, {"subject": "study=1.2.3"}, ("110103", "U", "0", [])),
+        (AuditKind.PATIENT_CHANGED, {"subject": "message=7"}, ("110113", "E", "0", [])),
         (AuditKind.STUDY_REPORTED, {"subject": "study=1.2.3"}, ("110103", "R", "0", [])),
         (AuditKind.STUDY_REPORTED, {"subject": SENT}, ("110103", "C", "0", [])),
         (AuditKind.STUDY_HELD, {"subject": "study=1.2.3"}, ("110103", "U", "0", [])),
