@@ -73,7 +73,7 @@ class KeptHeaders:
 
 
 def present_patient(instance: Instance) -> PatientIdentity | None:
-    """Return the identity that messages gave to the patient of a film; None if it is its header's."""
+    """Return the identity that messages gave to a film; None if it is that of its header."""
     if not instance.identity_key:
         return None
     return PatientIdentity(

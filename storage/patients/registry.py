@@ -1,4 +1,4 @@
-"""The values that messages told of patients, in the tables; statements for use inside a transaction.
+"""The values that messages told of patients; statements for use inside a transaction.
 
 A caller that writes has locked the source against receptions.
 """
