@@ -108,8 +108,8 @@ def follow_patient(
 ) -> None:
     """Make the report of a study due whose patient has changed, and stop what names the old one.
 
-    The results of a study without a film to report stay as they are: there is no file to make
-    others from.
+    The results of a study without a film to report stay as they are: a new object needs the
+    file of the film.
     """
     film = select(instances.c.id).where(
         of_study(instances, key),

@@ -71,7 +71,7 @@ class Patients:
     def apply(self, change: PatientChange) -> Applied:
         """Follow a message in the store, durably; the sender may be answered then.
 
-        The same message again changes nothing. A message that is older than one applied before
+        The same message again has no effect. A message that is older than one applied before
         does not undo that one. The studies whose films change are reported again.
 
         Raises PatientMessageError if the message names no patient, or if its control ID was that of
@@ -183,7 +183,7 @@ def _learn(connection: Connection, change: PatientChange, now: datetime) -> Row[
 
 
 def _change_some(connection: Connection, row: Row[Any], most: int, now: datetime) -> Applied | None:
-    """Change some studies of a message; return None if others are left."""
+    """Change some studies of a message; return None if more are left."""
     work = _work(connection, row.named)
     chosen = sorted(work.studies, key=lambda key: key.subject)[:most]
     lock_studies(connection, chosen)

@@ -84,7 +84,7 @@ def edges_of(change: PatientChange) -> Iterator[Edge]:
 
 
 def learn(known: KnownPatient, edge: Edge, at: datetime) -> KnownPatient:
-    """Return what is known of a number after an event at `at`; an older event changes nothing."""
+    """Return what is known of a number after an event at `at`; an older event does not count."""
     for name, value in edge.told.items():
         before: Told | None = getattr(known, name)
         if before is None or before.at <= at:

@@ -19,9 +19,9 @@ class ChangeKind(StrEnum):
 class PatientChange:
     """A message about one patient, with all that the store needs of it.
 
-    A field of name, birth date and sex is None if the message says nothing of it (the field is
+    A field of name, birth date and sex is None if the message does not tell it (the field is
     absent or empty), and '' if the message deletes it (HL7 writes `""`, chapter 2.5.3). A sex that
-    the message calls unknown (U) says nothing.
+    the message calls unknown (U) does not tell the sex.
 
     Attributes:
         kind: update or merge.

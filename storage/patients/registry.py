@@ -22,7 +22,7 @@ def learn_edges(
 ) -> Mapping[PatientKey, KnownPatient]:
     """Record what an event at `at` tells of numbers of a source; return all that belong together.
 
-    An older event than those known changes nothing.
+    An older event than those known does not count.
     """
     edges = list(edges)
     known = load_family(connection, source, {edge.key for edge in edges})
