@@ -73,7 +73,7 @@ ROOMS = {
         "commitment": "errors read peer send",
         "http": "errors peer",
         "dicomweb": "errors read objects report send http",
-        "ups": "errors read objects peer send commitment dicomweb",
+        "ups": "errors read objects peer send commitment dicomweb http",
         "receive": "errors read objects peer commitment ups",
         "query": "errors read objects commitment send receive",
         "phantom": "objects",

@@ -39,14 +39,12 @@ class CommitmentHandlers:
     on_request: Callable[[CommitmentRequest, Caller, AnswerChannel], MessageStatus]
     on_answer: OnAnswer
 
-    def bindings(self) -> list[tuple[Any, ...]]:
-        """Return the event handlers of an acceptor."""
-        return [
-            (evt.EVT_N_ACTION, self._on_n_action),
-            (evt.EVT_N_EVENT_REPORT, handle_event_report, [self.on_answer]),
-        ]
+    def on_event_report(self, event: evt.Event) -> tuple[Dataset, None]:
+        """Handle an `evt.EVT_N_EVENT_REPORT`."""
+        return handle_event_report(event, self.on_answer)
 
-    def _on_n_action(self, event: evt.Event) -> tuple[Dataset, None]:
+    def on_action(self, event: evt.Event) -> tuple[Dataset, None]:
+        """Handle an `evt.EVT_N_ACTION`."""
         message: Any = event.request
         channel = AnswerChannel(event.assoc, event.context)
         try:

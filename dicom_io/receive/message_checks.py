@@ -12,8 +12,11 @@ from dicom_io.read.header import is_uid
 _ELEMENT_HEADER = struct.Struct("<HHI")
 
 _STORE, _ECHO, _CANCEL = 0x0001, 0x0030, 0x0FFF
-_SERVED_COMMANDS = frozenset({_STORE, _ECHO, 0x0100, 0x0130, _CANCEL, 0x8100})
-"""C-STORE, C-ECHO, N-EVENT-REPORT and N-ACTION requests, C-CANCEL, N-EVENT-REPORT responses."""
+_SERVED_COMMANDS = frozenset(
+    {_STORE, _ECHO, 0x0020, 0x0100, 0x0110, 0x0130, 0x0140, _CANCEL, 0x8100}
+)
+"""C-STORE, C-ECHO, C-FIND, N-EVENT-REPORT, N-GET, N-ACTION and N-CREATE requests, C-CANCEL and
+N-EVENT-REPORT responses."""
 
 _COMMANDS_WITHOUT_DATA = frozenset({_ECHO, _CANCEL})
 """C-ECHO and C-CANCEL requests, which never have a data set (PS3.7 9.3.5, 9.3.2.3)."""
@@ -22,6 +25,8 @@ _UIDS = frozenset({0x0002, 0x0003, 0x1000, 0x1001})
 _NUMBERS = frozenset({0x0100, 0x0110, 0x0120, 0x0800, 0x0900, 0x0903, 0x1002, 0x1008})
 _COMMAND_FIELD, _PRIORITY, _DATA_SET_TYPE = 0x0100, 0x0700, 0x0800
 _MOVE_ORIGINATOR = 0x1030
+_ATTRIBUTE_LIST = 0x1005
+_LONGEST_ATTRIBUTE_LIST = 4096
 _STORE_UIDS = {0x0002: "SOP Class UID", 0x1000: "SOP Instance UID"}
 _NO_DATA_SET = 0x0101
 _MEDIUM = b"\0\0"
@@ -75,7 +80,7 @@ def checked_command_set(command: bytes) -> CommandSet:
     known = {
         element: _checked_value(element, value)
         for element, value in found.items()
-        if element in _UIDS | _NUMBERS or element in (_PRIORITY, _MOVE_ORIGINATOR)
+        if element in _UIDS | _NUMBERS | {_PRIORITY, _MOVE_ORIGINATOR, _ATTRIBUTE_LIST}
     }
     body = b"".join(
         _ELEMENT_HEADER.pack(0, element, len(value)) + value
@@ -121,6 +126,9 @@ def _checked_value(element: int, value: bytes) -> bytes:
         text = value.rstrip(b" \0")
         if len(text) > _MAX_UID_LENGTH or not _TEXT.fullmatch(text):
             raise CommandError(f"(0000,{element:04X}) is too long or has invalid characters")
+    elif element == _ATTRIBUTE_LIST:
+        if len(value) % 4 or len(value) > _LONGEST_ATTRIBUTE_LIST:
+            raise CommandError(f"(0000,{element:04X}) is too long or no list of tags")
     elif element != _MOVE_ORIGINATOR and len(value) != 2:
         raise CommandError(f"(0000,{element:04X}) is not two bytes long")
     return value

@@ -1,10 +1,11 @@
 """Presentation contexts that the SCP accepts from a caller."""
 
+from collections.abc import Collection
+
 from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
-from dicom_io.commitment.messages import COMMITMENT_CLASS
 from dicom_io.objects.classes import PLAIN_SYNTAXES, VERIFICATION
 
 STORAGE_CLASSES = frozenset(
@@ -16,17 +17,25 @@ RECEIVABLE_SYNTAXES = frozenset((*PLAIN_SYNTAXES, *map(str, ALL_TRANSFER_SYNTAXE
 
 
 def supported_contexts(
-    request: A_ASSOCIATE, *, storage: bool, commitment: bool
+    request: A_ASSOCIATE,
+    *,
+    storage: bool,
+    events: Collection[str] = (),
+    others: Collection[str] = (),
 ) -> list[PresentationContext]:
-    """Return the contexts of Verification and of the other services that the caller may use."""
+    """Return the contexts of Verification and of the other services that the caller may use.
+
+    A caller may take either role for the classes of `events`: a peer requests commitment as SCU,
+    an archive reports it as SCP, and so does a manager of workitems.
+    """
     contexts = [build_context(VERIFICATION)]
     if storage:
         contexts += _storage_contexts(request)
-    if commitment:
-        # Both roles: a peer requests commitment as SCU, an archive reports it as SCP.
-        context = build_context(COMMITMENT_CLASS, list(PLAIN_SYNTAXES))
+    for uid in events:
+        context = build_context(uid, list(PLAIN_SYNTAXES))
         context.scu_role = context.scp_role = True
         contexts.append(context)
+    contexts += [build_context(uid, list(PLAIN_SYNTAXES)) for uid in others]
     return contexts
 
 

@@ -1,4 +1,4 @@
-"""The SCP of this node: Verification, Storage (PS3.4 Annex B) and Storage Commitment.
+"""The SCP of this node: Verification, Storage (PS3.4 Annex B), Storage Commitment and workitems.
 
 A caller is checked before its association is accepted. A received object is compared with its
 command and passed, as it was sent, to a callback whose result becomes the C-STORE status.
@@ -45,7 +45,9 @@ from dicom_io.receive.server import (
     free_data,
     refusal_of,
 )
+from dicom_io.receive.services import Services
 from dicom_io.receive.store_request import ReceivedInstance, StoreStatus, mismatch, received
+from dicom_io.ups.scp.handlers import WorkitemHandlers
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +59,15 @@ def _ignore(_: object) -> None:
 
 
 class Node:
-    """A Storage, Storage Commitment and Verification SCP on one address; a context manager.
+    """A Verification and Storage SCP with further services on one address; a context manager.
 
     The node listens in background threads, one for each association, and calls its callbacks from
     them, several at once. An exception in `on_store` is answered with failure status 0xC211.
     `on_accepted` is called for every association. `on_rejected` is called for every rejected
     request, and for every association or connection that is ended because of its peer's fault.
     `on_refused` is called for every object that was answered with a failure status.
-    Without `commitment`, Storage Commitment is not offered.
+    Without `commitment`, Storage Commitment is not offered, and without `workitems` no service of
+    Unified Procedure Steps.
 
     With `tls` (see `tls.server_context`) every connection is encrypted.
     With `echo_to_any`, a caller that is not a peer may open an association for C-ECHO alone, if a
@@ -87,6 +90,7 @@ class Node:
         on_accepted: Callable[[AssociationOpened], None] = _ignore,
         on_refused: Callable[[RefusedObject], None] = _ignore,
         commitment: CommitmentHandlers | None = None,
+        workitems: WorkitemHandlers | None = None,
         tls: ssl.SSLContext | None = None,
         max_associations: int = 32,
         require_called_ae_title: bool = True,
@@ -104,7 +108,7 @@ class Node:
         self._on_rejected = on_rejected
         self._on_accepted = on_accepted
         self._on_refused = on_refused
-        self._commitment = commitment
+        self._services = Services(commitment, workitems)
         self._tls = tls
         self._admission = Admission(
             {ae_title, *further_ae_titles},
@@ -199,7 +203,7 @@ class Node:
             (evt.EVT_ACCEPTED, self._on_opened),
             (evt.EVT_C_STORE, self._on_c_store),
             (evt.EVT_DIMSE_SENT, self._on_sent),
-            *(self._commitment.bindings() if self._commitment else ()),
+            *self._services.bindings(),
         ]
         ae = BoundedEntity(
             self.ae_title,
@@ -262,7 +266,8 @@ class Node:
             request,
             storage=verdict.is_peer
             and any(peer.sends and peer.matches(caller) for peer in self._peers),
-            commitment=verdict.is_peer and self._commitment is not None,
+            events=self._services.events if verdict.is_peer else (),
+            others=self._services.others if verdict.is_peer else (),
         )
         if not self._capacity.add(association):
             self._reject(association, caller, request, RejectReason.TOO_MANY)

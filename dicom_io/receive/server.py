@@ -16,10 +16,22 @@ from typing import Any, cast
 from pynetdicom import AE, evt
 from pynetdicom._globals import APPLICATION_CONTEXT_NAME, MODE_ACCEPTOR
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_ACTION, N_EVENT_REPORT, DimseServiceType
+from pynetdicom.dimse_primitives import (
+    C_ECHO,
+    C_FIND,
+    C_STORE,
+    N_ACTION,
+    N_CREATE,
+    N_EVENT_REPORT,
+    N_GET,
+    DimseServiceType,
+)
 from pynetdicom.presentation import build_context
 from pynetdicom.service_class import ServiceClass, StorageServiceClass, VerificationServiceClass
-from pynetdicom.service_class_n import StorageCommitmentServiceClass
+from pynetdicom.service_class_n import (
+    StorageCommitmentServiceClass,
+    UnifiedProcedureStepServiceClass,
+)
 from pynetdicom.sop_class import uid_to_service_class
 from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
@@ -37,6 +49,9 @@ _OUT_OF_FILES_SECONDS = 0.2
 
 _LOG_EVENTS = (evt.EVT_DIMSE_RECV, evt.EVT_DIMSE_SENT, evt.EVT_PDU_RECV, evt.EVT_PDU_SENT)
 """Events to which pynetdicom binds handlers of its own, which format each message for the log."""
+
+_NOTIFYING = (StorageCommitmentServiceClass, UnifiedProcedureStepServiceClass)
+"""Services whose messages are N-ACTION and N-EVENT-REPORT."""
 
 OnAbort = Callable[[AbortReason | TlsFault, str, str, str, str], None]
 """Called with reason, calling and called AE title (empty if unknown), host and detail."""
@@ -186,7 +201,7 @@ class AcceptedAssociation(Association):
             fault = _store_fault(msg)
             if fault:
                 self.dimse.send_msg(_store_failure(msg, fault), context_id)
-            elif _is_served(msg):
+            elif _is_served(msg) and self._is_in_its_context(msg, context_id):
                 super()._serve_request(msg, context_id)
             else:
                 name = f"{type(msg).__name__.replace('_', '-')} request"
@@ -195,6 +210,14 @@ class AcceptedAssociation(Association):
             _release_data(msg)
             with self._counting:
                 self._in_service -= 1
+
+    def _is_in_its_context(self, message: DimseServiceType, context_id: int) -> bool:
+        """Return False for a message about workitems in a context of another service."""
+        named = _service(_class_uid(message))
+        return named is not UnifiedProcedureStepServiceClass or any(
+            context.context_id == context_id and _service(context.abstract_syntax) is named
+            for context in self.accepted_contexts
+        )
 
 
 class _Handler(RequestHandler):
@@ -392,14 +415,20 @@ def _is_served(message: DimseServiceType) -> bool:
         return True
     if refusal_of(message) is not None:
         return False
+    service = _service(_class_uid(message))
     if isinstance(message, C_ECHO):
-        return _service(message.AffectedSOPClassUID) is VerificationServiceClass
-    if isinstance(message, N_EVENT_REPORT):
-        return _service(message.AffectedSOPClassUID) is StorageCommitmentServiceClass
-    return (
-        isinstance(message, N_ACTION)
-        and _service(message.RequestedSOPClassUID) is StorageCommitmentServiceClass
-    )
+        return service is VerificationServiceClass
+    if isinstance(message, C_FIND | N_CREATE | N_GET):
+        return service is UnifiedProcedureStepServiceClass
+    return isinstance(message, N_EVENT_REPORT | N_ACTION) and service in _NOTIFYING
+
+
+def _class_uid(message: DimseServiceType) -> str | None:
+    """Return the SOP class that a request names (PS3.7 9.1 and 10.1)."""
+    named: Any = message
+    if isinstance(message, N_GET | N_ACTION):
+        return cast("str | None", named.RequestedSOPClassUID)
+    return cast("str | None", named.AffectedSOPClassUID)
 
 
 def _store_fault(message: DimseServiceType) -> str:

@@ -189,7 +189,8 @@ class EventKind(StrEnum):
 class WorkitemEvent:
     """An event that a manager reports; `uid` is that of the workitem.
 
-    `state` is set for a state report, `reason` and `reason_code` for a requested cancel.
+    `state` is set for a state report, `reason` and `reason_code` for a requested cancel,
+    `station_names` for an assignment.
     """
 
     uid: str
@@ -200,3 +201,4 @@ class WorkitemEvent:
     reason_code: Code | None = None
     contact: str = ""
     progress: float | None = None
+    station_names: tuple[Code, ...] = ()

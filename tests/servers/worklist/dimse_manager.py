@@ -1,5 +1,6 @@
 """A worklist manager over DIMSE on bare pynetdicom: SCP of UPS Push, Pull, Watch and Event."""
 
+import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -181,12 +182,12 @@ def running_manager(
     server: Any = ae.make_server(
         (HOST, port), evt_handlers=handlers, server_class=ThreadedAssociationServer
     )
-    ae._servers.append(server)
     manager.port = server.server_address[1]
     serving = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     serving.start()
     try:
         yield manager
     finally:
-        server.shutdown()
+        socketserver.BaseServer.shutdown(server)
+        server.server_close()
         manager.wait_for_events()

@@ -1,0 +1,1 @@
+"""The SCP of workitems: events of a manager, and workitems that peers push to this node."""
