@@ -22,7 +22,7 @@ from daemon.config.settings import Config, EchoAnswer, ListenerConfig
 from daemon.config.tls import listener_addresses
 from daemon.receive.orphans import sweep_orphans
 from daemon.receive.reception import Reception
-from daemon.worker.bell import Bell, BellName
+from daemon.receive.ringing import ringing
 from daemon.worker.loop import switch_threads_often
 from daemon.worker.memory import return_freed_memory
 from daemon.worker.role import RoleContext, has_supervisor
@@ -34,15 +34,12 @@ from dicom_io.receive.node import Node
 from dicom_io.receive.server import Capacity
 from dicom_io.receive.store_request import ReceivedInstance
 from storage.files.places import open_spool
-from storage.records import Receipt, ReceiptOutcome
 from storage.store import Store
 
 log = logging.getLogger("listener")
 
 PORT_RETRY_SECONDS = 3.0
 """The listener of a daemon that was killed frees its port within this time."""
-_WITHOUT_ANALYSIS = (ReceiptOutcome.RENEWED, ReceiptOutcome.KEPT_AGAIN)
-"""Receptions that queue a report and as a rule no analysis, after which a report is looked for."""
 _LEAVE_POLL_SECONDS = 0.05
 _OTHER_FILES = 128
 """Open files besides connections: the store, the spool, the log, libraries."""
@@ -133,19 +130,6 @@ def allow_open_files(listener: ListenerConfig) -> None:
             allowed,
             needed,
         )
-
-
-def ringing(config: Config, store: Store) -> Callable[[Receipt], None]:
-    """Return the function that wakes the analyst after work on an instance was queued."""
-    analyst = Bell.of(config, BellName.ANALYST, store)
-    report = Bell.of(config, BellName.REPORT, store)
-
-    def ring(receipt: Receipt) -> None:
-        analyst.ring()
-        if receipt.outcome in _WITHOUT_ANALYSIS:
-            report.ring()
-
-    return ring
 
 
 def stat_of(config: Config) -> Callable[[ReceivedInstance], bool]:

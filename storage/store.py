@@ -28,6 +28,7 @@ from storage.images.patient_changes import Patients
 from storage.images.receipt import Reception, record_receptions
 from storage.images.results import Results
 from storage.images.studies import Studies
+from storage.offered.offered import Offered
 from storage.queue.jobs import MAX_WAIT, Jobs
 from storage.queue.listing import JobList
 from storage.records import KeptFile, NewInstance, Receipt
@@ -64,6 +65,7 @@ class Store:
         integrity: the comparison of the rows with the spool.
         binding: the binding of the store to its spool.
         export: the audit table.
+        offered: the films and results that other systems may fetch.
         search: the studies by any field, and one study with its history.
         reviews: the verdicts and remarks of people.
         job_list: the jobs by filter, with their studies.
@@ -105,6 +107,7 @@ class Store:
         self.binding = Binding(database, clock)
         self.export = Export(database)
         self.job_list = JobList(database)
+        self.offered = Offered(database)
         self.search = Search(database)
         self.reviews = Reviews(database, clock)
         self.activity = Activity(database)

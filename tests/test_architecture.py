@@ -46,6 +46,7 @@ ROOMS = {
         "upkeep": "errors records files tables audit queue hosts",
         "hosts": "errors records files tables audit",
         "transfer": "errors records tables audit hosts",
+        "offered": "records tables",
         "search": "errors records tables status audit images reviews summaries",
         "reviews": "errors records tables audit images",
         "status": "records tables",
@@ -54,7 +55,7 @@ ROOMS = {
         "export": "records finding_text files tables images",
         "store": (
             "errors records tables audit queue commitment patients images upkeep hosts reviews "
-            "search status activity summaries statistics export"
+            "offered search status activity summaries statistics export"
         ),
         "orphans": "errors files hosts store",
         "migrations": "tables",
@@ -74,7 +75,7 @@ ROOMS = {
         "http": "errors peer",
         "dicomweb": "errors read objects report send http",
         "ups": "errors read objects peer send commitment dicomweb http",
-        "receive": "errors read objects peer commitment ups",
+        "receive": "errors read objects peer commitment dicomweb ups",
         "query": "errors read objects commitment send receive",
         "phantom": "objects",
     },
@@ -103,7 +104,7 @@ ROOMS = {
         "hosts": "errors version config worker",
         "audit": "errors config worker",
         "words": "",
-        "receive": "errors worker",
+        "receive": "errors config worker",
         "analyse": "errors version config worker",
         "report": "config worker words analyse",
         "deliver": "errors config worker",
@@ -113,7 +114,10 @@ ROOMS = {
         "statistics": "charts",
         "batch": "errors config analyse charts",
         "actions": "errors config worker audit deliver",
-        "web": "errors version config worker hosts audit words charts actions analyse statistics",
+        "web": (
+            "errors version config worker hosts audit words charts actions receive analyse "
+            "statistics"
+        ),
         "listener": "config worker audit receive commitment",
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment",

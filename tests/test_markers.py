@@ -12,6 +12,7 @@ NEEDS = {
     "daemon": {
         "daemon.supervise",
         "tests.faults.site",
+        "tests.servers.dicomweb.site",
         "tests.servers.role",
         "tests.servers.running.RunningDaemon",
         "tests.servers.running.SpawningDaemon",

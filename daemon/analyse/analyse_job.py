@@ -44,7 +44,9 @@ class ImageAnalyser:
         self._config = config
         self._kinds = kinds_to_build(config.receivers)
         self._quiet_time = datetime.timedelta(seconds=config.study.quiet_seconds)
-        self._rules = {peer.ae_title: Rules(**peer.rules.model_dump()) for peer in config.senders}
+        self._rules = {
+            sender: Rules(**rules.model_dump()) for sender, rules in config.rules_by_sender.items()
+        }
         self._spool = spool
         self._store = store
         self._pipeline = pipeline

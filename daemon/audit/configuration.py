@@ -51,7 +51,12 @@ def record_configuration(audit: Audit, config: Config) -> dict[str, Any]:
 def describe(config: Config, salt: str) -> dict[str, Any]:
     """Return values by dotted key; an item's key contains its name: `peers.pacs.port`."""
     values = config.model_dump()
-    for section, key in ((values, "peers"), (values["web"], "tokens"), (values["web"], "accounts")):
+    for section, key in (
+        (values, "peers"),
+        (values["dicomweb"], "clients"),
+        (values["web"], "tokens"),
+        (values["web"], "accounts"),
+    ):
         section[key] = {item.pop("name"): item for item in section[key]}
     flat = {key: _as_json(value, salt) for key, value in _flat(values)}
     if config.database_url is not None:

@@ -106,6 +106,8 @@ class Reporter:
                 names.keys()
             ):
                 return self._delivered(row)
+            case AuditKind.INSTANCES_RETRIEVED if "study" in names:
+                return self._retrieved(row)
             case (
                 AuditKind.INSTANCE_ANALYSED
                 | AuditKind.INSTANCE_NOT_ANALYSED
@@ -189,6 +191,12 @@ class Reporter:
         return _Event(
             code.INSTANCES_TRANSFERRED, Action.READ, (own, destination), objects=_study(row)
         )
+
+    def _retrieved(self, row: AuditRow) -> _Event:
+        """Name the client that fetched instances: it asked for the transfer (PS3.15 A.5.3.7)."""
+        client = Participant(row.actor, is_requestor=True, roles=(code.DESTINATION,), host=row.host)
+        own = self._self(is_requestor=False, roles=(code.SOURCE,))
+        return _Event(code.INSTANCES_TRANSFERRED, Action.READ, (client, own), objects=_study(row))
 
     def _transfer_begun(self, row: AuditRow, destination: str) -> _Event:
         """Name the person who asked for the transfer besides its two ends (PS3.15 A.5.3.3)."""

@@ -120,6 +120,11 @@ class PeerConfig(ReceiverConfig):
         return self
 
     @property
+    def sender_name(self) -> str:
+        """The name of the sender of its films."""
+        return self.ae_title
+
+    @property
     def has_address(self) -> bool:
         """True if this node can open an association with the peer."""
         return self.host is not None and self.port is not None

@@ -17,11 +17,14 @@ from itertools import combinations
 import yaml
 
 from daemon.config.partners.destination import DestinationConfig
+from daemon.config.partners.dicomweb import DicomwebClientConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import ResultsOf
 from daemon.errors import ConfigError
 
 Receiver = PeerConfig | DestinationConfig
+Party = Receiver | DicomwebClientConfig
+"""All that sends films or receives results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Routing:
     """Source and destination, where the results of a peer that receives go to another source."""
 
     @classmethod
-    def of(cls, peers: Sequence[Receiver]) -> "Routing":
+    def of(cls, peers: Sequence[Party]) -> "Routing":
         """Return the routing of these receivers and senders. Raises ValueError if there is none."""
         _check_results_of(peers)
         table = {
@@ -52,7 +55,7 @@ class Routing:
         return destination in self.destinations(source)
 
 
-def sources_of(peers: Iterable[Receiver]) -> tuple[str, ...]:
+def sources_of(peers: Iterable[Party]) -> tuple[str, ...]:
     """Return the sources of the peers that send, each once."""
     return tuple(dict.fromkeys(peer.effective_source for peer in peers if peer.sends))
 
@@ -114,7 +117,7 @@ def _canonical(host: str) -> str:
     return str(address)
 
 
-def _check_results_of(peers: Sequence[Receiver]) -> None:
+def _check_results_of(peers: Sequence[Party]) -> None:
     known = sources_of(peers)
     listed = ", ".join(known) or "none"
     for peer in peers:
@@ -132,7 +135,7 @@ def _check_results_of(peers: Sequence[Receiver]) -> None:
                 )
 
 
-def _wanted(peer: Receiver, peers: Sequence[Receiver]) -> tuple[str, ...]:
+def _wanted(peer: Party, peers: Sequence[Party]) -> tuple[str, ...]:
     """Return the sources whose results a peer gets by the first three rules."""
     known = sources_of(peers)
     if not peer.receives:
@@ -145,7 +148,7 @@ def _wanted(peer: Receiver, peers: Sequence[Receiver]) -> tuple[str, ...]:
     return known
 
 
-def _fallback(peers: Sequence[Receiver], without: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+def _fallback(peers: Sequence[Party], without: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
     """Return the destination of each source that has none by rule 4. Raises ValueError."""
     both = [peer for peer in peers if peer.sends and peer.receives]
     open_to_it = [peer for peer in both if peer.results_of is None]
@@ -158,7 +161,7 @@ def _fallback(peers: Sequence[Receiver], without: Sequence[str]) -> Mapping[str,
     return dict.fromkeys(left, (both[0].name,))
 
 
-def _undecided(left: Sequence[str], both: Sequence[Receiver]) -> str:
+def _undecided(left: Sequence[str], both: Sequence[Party]) -> str:
     """Return the refusal, with the lines to add to one of the peers."""
     names = " and ".join(peer.name for peer in both)
     options = "\nor\n".join(
@@ -180,12 +183,12 @@ def _as_yaml(value: str | list[str]) -> str:
     return line.removeprefix("[").removesuffix("]")
 
 
-def _now(peer: Receiver) -> tuple[str, ...]:
+def _now(peer: Party) -> tuple[str, ...]:
     return peer.results_of if isinstance(peer.results_of, tuple) else (peer.effective_source,)
 
 
 def _crossings(
-    peers: Sequence[Receiver], table: Mapping[str, tuple[str, ...]]
+    peers: Sequence[Party], table: Mapping[str, tuple[str, ...]]
 ) -> tuple[tuple[str, str], ...]:
     by_name = {peer.name: peer for peer in peers}
     receivers = {peer.effective_source for peer in peers if peer.sends and peer.receives}

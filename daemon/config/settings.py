@@ -5,6 +5,7 @@ variable `CXRD_<SECTION>__<KEY>` overrides the file. An unknown key is an error 
 nearest known key: a typo must not silently become a default.
 """
 
+from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from itertools import combinations
@@ -36,8 +37,9 @@ from daemon.config.files.environment import ENVIRONMENT_PREFIX, check_environmen
 from daemon.config.files.yaml_file import explain, holds_secret, read_yaml
 from daemon.config.log import LogConfig
 from daemon.config.partners.destination import DestinationConfig
+from daemon.config.partners.dicomweb import DicomwebClientConfig, DicomwebConfig
 from daemon.config.peers import PeerConfig, PriorityConfig, RulesConfig
-from daemon.config.routing import Receiver, Routing, check_senders
+from daemon.config.routing import Party, Receiver, Routing, check_senders
 from daemon.config.web import AccountConfig, TokenConfig, WebConfig
 from daemon.errors import ConfigError
 from dicom_io.peer.tls import ClientCertificate
@@ -227,6 +229,7 @@ class Config(BaseSettings):
     tls: TlsConfig = TlsConfig()
     peers: tuple[PeerConfig, ...] = DEFAULT_PEERS
     destinations: tuple[DestinationConfig, ...] = ()
+    dicomweb: DicomwebConfig = DicomwebConfig()
     priority: PriorityConfig = PriorityConfig()
     study: StudyConfig = StudyConfig()
     model: ModelConfig = ModelConfig()
@@ -293,6 +296,25 @@ class Config(BaseSettings):
     def _results_have_their_place(self) -> Self:
         check_senders(self.peers)
         Routing.of(self.receivers_and_senders)
+        return self
+
+    @model_validator(mode="after")
+    def _clients_of_dicomweb_are_told_apart(self) -> Self:
+        # A received film identifies its sender by the calling AE title or the client's name.
+        titles = {peer.ae_title for peer in self.senders}
+        known = self.routing.table
+        for client in self.dicomweb.clients:
+            if client.stores and client.name in titles:
+                raise ValueError(
+                    f"dicomweb: client {client.name!r} has the AE title of a peer that sends: give"
+                    " it another name, so that its films can be told apart"
+                )
+            unknown = [source for source in client.sources if source not in known]
+            if unknown:
+                raise ValueError(
+                    f"dicomweb: client {client.name!r} reads {unknown[0]!r}, which is the source of"
+                    f" no sender; the sources are: {', '.join(known) or 'none'}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -381,6 +403,16 @@ class Config(BaseSettings):
         return tuple(peer for peer in self.peers if peer.sends)
 
     @property
+    def rules_by_sender(self) -> Mapping[str, RulesConfig]:
+        """The rules for films by the name of their sender: its AE title, or the client's name."""
+        return {sender.sender_name: sender.rules for sender in self.all_senders}
+
+    @property
+    def all_senders(self) -> tuple[PeerConfig | DicomwebClientConfig, ...]:
+        """The peers that may send films, and the clients of DICOMweb that may store them."""
+        return (*self.senders, *self.dicomweb.storing)
+
+    @property
     def callers(self) -> tuple[PeerConfig, ...]:
         """The peers that may open associations: to send, or to answer a commitment request."""
         return tuple(peer for peer in self.peers if peer.sends or peer.commitment)
@@ -403,9 +435,9 @@ class Config(BaseSettings):
         return (*self.dicom_receivers, *self.destinations)
 
     @property
-    def receivers_and_senders(self) -> tuple[Receiver, ...]:
-        """All peers and destinations."""
-        return (*self.peers, *self.destinations)
+    def receivers_and_senders(self) -> tuple[Party, ...]:
+        """All peers, destinations and clients of DICOMweb."""
+        return (*self.peers, *self.destinations, *self.dicomweb.clients)
 
     @property
     def routing(self) -> Routing:
@@ -452,6 +484,7 @@ def _resolved(config: Config, base: Path) -> Config:
         "syslog": config.syslog.resolved(base),
         "spool": config.spool.resolved(base),
         "destinations": tuple(one.resolved(base) for one in config.destinations),
+        "dicomweb": config.dicomweb.resolved(base),
     }
     if config.database_url_file is not None:
         changes["database_url_file"] = below(base, config.database_url_file)
@@ -485,6 +518,7 @@ _LISTED: dict[str, type[Section]] = {
     "destinations": DestinationConfig,
     "web.tokens": TokenConfig,
     "web.accounts": AccountConfig,
+    "dicomweb.clients": DicomwebClientConfig,
 }
 """The sections that a list holds, by the key of the list."""
 

@@ -67,7 +67,10 @@ def web_context(config: Config) -> ssl.SSLContext | None:
     if credentials is None:
         return None
     examine(credentials, as_client=False)
-    return server_context(credentials, client_certificate=ClientCertificate.NONE)
+    ca = config.dicomweb.ca
+    # Optional: browsers and the clients with a token show none.
+    shown = ClientCertificate.NONE if ca is None else ClientCertificate.OPTIONAL
+    return server_context(credentials, ca=ca, client_certificate=shown)
 
 
 def own_credentials(config: Config, section: str) -> Credentials | None:

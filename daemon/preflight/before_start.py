@@ -20,6 +20,7 @@ from daemon.config.tls import destination_context, ending_soon, listener_context
 from daemon.errors import RoleFailedError
 from daemon.web.access.token_file import check_tokens
 from daemon.web.address import require_private
+from daemon.web.dicomweb.clients import check_clients
 from daemon.worker.board import RoleState, addresses_in_use, roles_here
 from daemon.worker.listening import Address, addresses_of, is_taken
 from daemon.worker.role import RoleName
@@ -55,6 +56,7 @@ def require_startable(config: Config, roles: Collection[RoleName]) -> list[str]:
     if RoleName.WEB in roles:
         require_private(config.web)
         check_tokens(config)
+        check_clients(config.dicomweb)
     for role in roles:
         for address in addresses_of(config, role):
             _require_free(config, address)

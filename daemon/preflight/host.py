@@ -15,6 +15,7 @@ from daemon.preflight.before_start import existing, folders_of, require_writable
 from daemon.preflight.result import CheckResult
 from daemon.web.access.token_file import check_tokens
 from daemon.web.address import require_private
+from daemon.web.dicomweb.clients import check_clients
 from daemon.worker.board import RoleState, addresses_in_use, roles_here
 from daemon.worker.listening import Address, is_taken
 from daemon.worker.role import RoleName
@@ -110,6 +111,7 @@ def check_web(config: Config, address: Address) -> CheckResult:
     """Check address, token and port of the page. Raises ConfigError or RoleFailedError."""
     require_private(config.web)
     check_tokens(config)
+    check_clients(config.dicomweb)
     return _check_port(config, address, config.web.url)
 
 

@@ -16,7 +16,7 @@ _NO_DESTINATION = (
 
 def check_routes(config: Config) -> Iterator[CheckResult]:
     """Yield a line for each source with its destinations, and one for each crossing."""
-    if not config.senders:
+    if not config.all_senders:
         yield CheckResult("peers", False, "no peer has `sends: true`: images cannot be received")
     yield from _hosts_that_are_alike(config)
     if not config.receivers:
@@ -25,8 +25,8 @@ def check_routes(config: Config) -> Iterator[CheckResult]:
     routing = config.routing
     for source, names in routing.table.items():
         senders = ", ".join(
-            f"{peer.name} ({peer.ae_title})"
-            for peer in config.senders
+            f"{peer.name} ({peer.sender_name})"
+            for peer in config.all_senders
             if peer.effective_source == source
         )
         yield CheckResult(

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from daemon.config.settings import Config
 from daemon.statistics.counter import FilmCounter
-from daemon.web.access.authenticator import Authenticator
+from daemon.web.access.authenticator import Authenticator, OnLogin
 from daemon.web.access.guard import Guard
 from daemon.web.access.login import LoginPages, login_entries
 from daemon.web.actions.pages import action_entries
@@ -21,6 +21,9 @@ from daemon.web.administration.hosts import host_entries
 from daemon.web.administration.jobs import job_entries
 from daemon.web.administration.model import model_entries
 from daemon.web.api.pages import api_entries
+from daemon.web.dicomweb.answers import PATH
+from daemon.web.dicomweb.clients import Clients
+from daemon.web.dicomweb.service import DicomwebService
 from daemon.web.entry import Entry, EntryTable
 from daemon.web.films.pages import film_entries
 from daemon.web.films.readers import FilmReaders
@@ -54,11 +57,14 @@ def build_app(
     counter: FilmCounter | None = None,
     readers: FilmReaders | None = None,
     totals: KeptTotals | None = None,
+    on_login: OnLogin | None = None,
 ) -> ASGIApp:
     """Build the application; its clock is that of the store, unless another is given.
 
     `counter` counts the films; the caller runs it. `readers` decode the films; the caller ends
-    them. `totals` are of the overview; the caller may count them before the first page.
+    them. `totals` are of the overview; the caller may count them before the first page. `on_login`
+    is told of the clients of DICOMweb, of which there are none without it. Raises ConfigError for a
+    token of theirs that cannot be used.
     """
     clock = clock or store.now
     counter = counter or FilmCounter(store, clock)
@@ -88,7 +94,10 @@ def build_app(
     # A redirect would name this node as the request did, not as a proxy in front does.
     app.router.redirect_slashes = False
     login = LoginPages(site, authenticator)
-    return Guard(app, table, authenticator, site, login)
+    services: dict[str, ASGIApp] = {}
+    if config.dicomweb.clients and on_login is not None:
+        services[PATH] = DicomwebService(site, Clients(config.dicomweb, on_login))
+    return Guard(app, table, authenticator, site, login, services)
 
 
 def all_entries(site: Site, authenticator: Authenticator, counter: FilmCounter) -> Sequence[Entry]:

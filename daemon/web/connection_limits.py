@@ -13,16 +13,18 @@ from typing import Any
 
 import h11
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from daemon.audit.repeats import client_of
 from daemon.config.web import WebConfig
 from daemon.web.access.guard import HEADERS
+from daemon.web.access.identity import CERTIFICATE, PATIENCE, Patience
 from daemon.web.access.proxies import Proxies
+from dicom_io.peer.tls import peer_certificate
 
 REQUEST_SECONDS = 20.0
-"""Age of a connection at which its request must be complete."""
+"""Time in which a request must be complete, from the connection or the answer before it."""
 ANSWER_SECONDS = 5.0
 """Interval at which a connection is checked while its response is being sent."""
 MAX_CONNECTIONS = 64
@@ -56,6 +58,9 @@ class LimitedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timeout; abort a connection beyond the client's limit."""
         super().connection_made(transport)
+        self.patience = Patience()
+        self.app = _introduced(self.app, self.patience, _certificate_of(transport))
+        self._since = self.loop.time()
         self._timeout = self.loop.call_later(REQUEST_SECONDS, self._check_request)
         host = self.client[0] if self.client else ""
         self.client_key = client_of(host)
@@ -83,14 +88,22 @@ class LimitedProtocol(H11Protocol):
             self.transport.write(self.conn.send(part))
         self.transport.close()
 
+    def on_response_complete(self) -> None:
+        """Give the next request its time."""
+        self._since = self.loop.time()
+        super().on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timeout."""
         self._timeout.cancel()
         super().connection_lost(exc)
 
     def _check_request(self) -> None:
-        if self.conn.their_state is h11.DONE:
-            self._timeout = self.loop.call_later(ANSWER_SECONDS, self._check_request)
+        left = self._since + REQUEST_SECONDS - self.loop.time()
+        if self.conn.their_state is h11.DONE or self.patience.is_long:
+            left = ANSWER_SECONDS
+        if left > 0:
+            self._timeout = self.loop.call_later(left, self._check_request)
         else:
             self.transport.abort()
 
@@ -102,6 +115,22 @@ def protocol_for(web: WebConfig) -> type[LimitedProtocol]:
         trusts = staticmethod(Proxies(web).trusts)
 
     return Protocol
+
+
+def _introduced(app: ASGIApp, patience: Patience, certificate: str) -> ASGIApp:
+    """Return the application, which then finds what is known of the connection in its scope."""
+
+    async def introduced(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, PATIENCE: patience, CERTIFICATE: certificate}, receive, send)
+
+    return introduced
+
+
+def _certificate_of(transport: asyncio.Transport) -> str:
+    """Return the SHA-256 of the verified certificate of the client; empty without one."""
+    encrypted = transport.get_extra_info("ssl_object")
+    certificate = peer_certificate(encrypted) if encrypted is not None else None
+    return certificate.sha256 if certificate is not None else ""
 
 
 async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:

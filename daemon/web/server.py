@@ -74,7 +74,17 @@ def run(context: RoleContext) -> None:
             counter = FilmCounter(store, now, _baseline_rule(config))
             readers = FilmReaders(config.analyst)
             totals = KeptTotals(store, now)
-            app = build_app(config, store, spool, authenticator, now, counter, readers, totals)
+            app = build_app(
+                config,
+                store,
+                spool,
+                authenticator,
+                now,
+                counter,
+                readers,
+                totals,
+                audit.on_login,
+            )
             server = _server(app, config.web, encryption)
             # In another thread than the main one, uvicorn installs no signal handlers.
             thread = threading.Thread(

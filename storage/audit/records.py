@@ -25,6 +25,8 @@ class AuditKind(StrEnum):
     STUDY_RELEASED = "study_released"
     STUDY_VIEWED = "study_viewed"
     FILM_VIEWED = "film_viewed"
+    STUDIES_SEARCHED = "studies_searched"
+    INSTANCES_RETRIEVED = "instances_retrieved"
     REVIEWED = "reviewed"
     OBJECT_DELIVERED = "object_delivered"
     COMMITMENT_RECEIVED = "commitment_received"

@@ -101,6 +101,7 @@ def _trusted_paths(config: Config) -> Iterator[Path]:
         config.tls.certificate,
         config.tls.ca,
         config.web.certificate,
+        config.dicomweb.ca,
         config.syslog.certificate,
         config.syslog.ca,
         config.spool.ca,
@@ -134,6 +135,7 @@ def _private_paths(config: Config) -> Iterator[Path]:
         config.spool.secret_key_file,
         config.token_path if config.web.token is None else None,
         *config.web.token_files,
+        *config.dicomweb.token_files,
     )
     yield from (path for path in secrets if path is not None)
 

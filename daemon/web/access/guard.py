@@ -8,7 +8,8 @@ form that another site posts here. A request with two lengths ends its connectio
 import hmac
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import TypeGuard
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.web.access.authenticator import Authenticator
-from daemon.web.access.identity import PRINCIPAL, Principal, host_of
+from daemon.web.access.identity import PREFIX, PRINCIPAL, Principal, host_of
 from daemon.web.access.login import LOGIN_PATH, LoginPages
 from daemon.web.access.proxies import IdentityError, Proxies
 from daemon.web.access.roles import Role
@@ -69,8 +70,11 @@ class Guard:
         authenticator: Authenticator,
         site: Site,
         login: LoginPages,
+        services: Mapping[str, ASGIApp] = MappingProxyType({}),
     ) -> None:
+        """`services` are applications below a path that know their own callers."""
         self._app = app
+        self._services = services
         self._table = table
         self._authenticator = authenticator
         self._proxies = Proxies(site.config.web)
@@ -91,8 +95,19 @@ class Guard:
         scope[PRINCIPAL] = None
         answer: ASGIApp | None = self._rejection(Headers(scope=scope))
         if answer is None:
+            answer = self._service_of(received, scope)
+        if answer is None:
             answer = await self._denial(received, Request(scope, receive)) or self._app
         await answer(scope, receive, send_with_headers)
+
+    def _service_of(self, received: Scope, scope: Scope) -> ASGIApp | None:
+        """Return the service of a path, with the prefix of a proxy in its scope, or None."""
+        path = str(scope["path"])
+        for root, service in self._services.items():
+            if path == root or path.startswith(f"{root}/"):
+                scope[PREFIX] = str(received["path"]).removesuffix(path)
+                return service
+        return None
 
     async def _denial(self, received: Scope, request: Request) -> Response | None:
         """Return an error response if the caller may not make the request."""

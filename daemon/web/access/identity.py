@@ -1,4 +1,4 @@
-"""The caller of a request, as the guard found it."""
+"""The caller of a request, as the guard found it, and what the server says of its connection."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,20 @@ from daemon.web.access.roles import Role
 
 PRINCIPAL = "cxrd.principal"
 """Key of the scope; its value is the Principal, or None without a login."""
+
+CERTIFICATE = "cxrd.certificate"
+"""Key of the scope; its value is the SHA-256 of the certificate that the caller showed, if any."""
+PREFIX = "cxrd.prefix"
+"""Key of the scope; its value is the path below which a trusted proxy serves this node."""
+PATIENCE = "cxrd.patience"
+"""Key of the scope; its value is the Patience of the connection."""
+
+
+@dataclass(slots=True)
+class Patience:
+    """While `is_long`, the application itself limits the time of a request's body."""
+
+    is_long: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ def read_token(config: Config) -> SecretStr | None:
     path = config.token_path
     if config.web.token_file is None and not path.exists():
         return None
-    return _from_file(path)
+    return token_from_file(path)
 
 
 def _named_tokens(config: Config) -> tuple[KnownToken, ...]:
@@ -153,13 +153,14 @@ def _named_tokens(config: Config) -> tuple[KnownToken, ...]:
     for each in config.web.tokens:
         token = each.token
         if each.token_file is not None:
-            token = _from_file(each.token_file)
+            token = token_from_file(each.token_file)
         if token is not None:
             named.append(KnownToken.of(each.name, Role.of(each.role), token))
     return tuple(named)
 
 
-def _from_file(path: Path) -> SecretStr:
+def token_from_file(path: Path) -> SecretStr:
+    """Return the token in a file. Raises ConfigError."""
     token = read_secret(path)
     try:
         return TypeAdapter(Token).validate_python(token)

@@ -141,7 +141,7 @@ def _routes(config: Config) -> tuple[RouteRow, ...]:
     return tuple(
         RouteRow(
             source,
-            tuple(peer.name for peer in config.senders if peer.effective_source == source),
+            tuple(peer.name for peer in config.all_senders if peer.effective_source == source),
             destinations,
             tuple(name for name in destinations if (source, name) in routing.crossings),
         )

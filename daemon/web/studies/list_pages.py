@@ -87,13 +87,13 @@ class _ListPages:
         self._columns = [
             each for each in _COLUMNS if self._names or each[0] != StudySort.PATIENT_NAME
         ]
-        sources = sorted({peer.source for peer in config.senders if peer.source})
+        sources = sorted({peer.source for peer in config.all_senders if peer.source})
         self._several_sources = len(sources) > 1
         self._choices = {
             "finding": [(label, title_of(label)) for label in LABELS],
             "state": [(state.value, words) for state, words in STATE_WORDS.items()],
             "modality": [(name, name) for name in ("CR", "DX", "OT")],
-            "sender": [(peer.ae_title, peer.ae_title) for peer in config.senders],
+            "sender": [(name, name) for name in config.rules_by_sender],
             "source": [(name, name) for name in sources],
         }
 

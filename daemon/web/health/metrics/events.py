@@ -34,7 +34,7 @@ class EventMetrics:
 
     def __init__(self, config: Config) -> None:
         self._destinations = [peer.name for peer in config.receivers]
-        senders = sorted({peer.ae_title for peer in config.peers if peer.sends})
+        senders = sorted(config.rules_by_sender)
         committing = [peer.name for peer in config.receivers if peer.commitment]
         self._families = (
             _Family(

@@ -1,0 +1,1 @@
+"""Instances that come as files, not by C-STORE."""

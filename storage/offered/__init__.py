@@ -1,0 +1,1 @@
+"""Received films and valid results as other systems may look for them and fetch them."""
