@@ -53,6 +53,7 @@ def describe(config: Config, salt: str) -> dict[str, Any]:
     values = config.model_dump()
     for section, key in (
         (values, "peers"),
+        (values, "destinations"),
         (values["dicomweb"], "clients"),
         (values["web"], "tokens"),
         (values["web"], "accounts"),
@@ -84,6 +85,8 @@ def _as_json(value: Any, salt: str) -> Any:
         return _hash(value.get_secret_value(), salt)
     if isinstance(value, tuple):
         return [_as_json(item, salt) for item in value]
+    if isinstance(value, dict):
+        return {key: _as_json(item, salt) for key, item in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 

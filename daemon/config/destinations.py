@@ -1,9 +1,11 @@
 """Destinations on the network: SOP classes, picture syntax and address."""
 
+from daemon.config.partners.destination import DestinationConfig
 from daemon.config.peers import PeerConfig
-from daemon.config.receivers import PictureSyntax, Product
+from daemon.config.receivers import PictureSyntax, Product, ReceiverConfig
 from daemon.config.settings import Config
-from daemon.config.tls import destination_context
+from daemon.config.tls import destination_context, partner_context
+from dicom_io.http.client import Endpoint, HttpTimeouts
 from dicom_io.objects.classes import (
     HEATMAP_CLASS,
     PRESENTATION_CLASS,
@@ -12,6 +14,9 @@ from dicom_io.objects.classes import (
 )
 from dicom_io.objects.compression import HTJ2K, JPEG_2000, JPEG_BASELINE, RLE
 from dicom_io.send.association import Destination, Timeouts
+
+_WAITS_OF_AN_EXCHANGE = 20
+"""Network timeouts that one request over HTTP may last with its answer."""
 
 _SYNTAXES = {
     PictureSyntax.RLE: RLE,
@@ -34,7 +39,7 @@ def classes_for(peer: PeerConfig) -> list[str]:
     return list(dict.fromkeys(uid for product in peer.receives for uid in _CLASSES[product]))
 
 
-def picture_syntax(peer: PeerConfig) -> str | None:
+def picture_syntax(peer: ReceiverConfig) -> str | None:
     """Return the transfer syntax that the peer prefers for pictures; None for uncompressed."""
     return _SYNTAXES.get(peer.picture_syntax)
 
@@ -58,4 +63,18 @@ def destination_of(config: Config, peer: PeerConfig) -> Destination:
         calling_ae_title=config.listener.ae_title,
         timeouts=Timeouts(seconds, seconds, seconds, seconds),
         tls=destination_context(config, peer),
+    )
+
+
+def endpoint_of(config: Config, destination: DestinationConfig) -> Endpoint:
+    """Return the web service of a destination, which must have a URL. Raises CertificateError."""
+    if destination.url is None:
+        raise ValueError(f"destination {destination.name} has no url")  # its class refuses this
+    seconds = config.courier.network_timeout_seconds
+    return Endpoint(
+        name=destination.name,
+        url=destination.url,
+        token=destination.token.get_secret_value() if destination.token else "",
+        tls=partner_context(destination) if destination.url.startswith("https:") else None,
+        timeouts=HttpTimeouts(seconds, seconds, _WAITS_OF_AN_EXCHANGE * seconds),
     )

@@ -4,6 +4,7 @@ import logging
 import ssl
 from datetime import UTC, datetime
 
+from daemon.config.partners.destination import DestinationConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
 from dicom_io.errors import CertificateDateError
@@ -59,6 +60,15 @@ def listener_addresses(config: Config) -> list[tuple[int, ssl.SSLContext | None]
 def destination_context(config: Config, peer: PeerConfig) -> ssl.SSLContext | None:
     """Return the context for connections to a peer; None without TLS. Raises CertificateError."""
     return client_context(config.tls.ca, config.tls.credentials) if peer.tls else None
+
+
+def partner_context(destination: DestinationConfig) -> ssl.SSLContext:
+    """Return the context for connections to a destination that is no DICOM node.
+
+    It trusts the CAs of `ca`, else those of the system, and shows `certificate` where one is named.
+    Raises CertificateError.
+    """
+    return client_context(destination.ca, destination.credentials)
 
 
 def web_context(config: Config) -> ssl.SSLContext | None:

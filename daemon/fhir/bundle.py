@@ -4,6 +4,7 @@ R5 names images, regions and heatmaps by ImagingSelection. R4B has no such resou
 Observations derive from the ImagingStudy, and outlines and heatmaps stay in the DICOM report.
 """
 
+from daemon.config.partners.fhir_version import FhirVersion
 from daemon.fhir.context import ReportContext
 from daemon.fhir.datatypes import Json
 from daemon.fhir.device import device
@@ -12,7 +13,7 @@ from daemon.fhir.identity import Entry
 from daemon.fhir.observation import Linked, observation
 from daemon.fhir.selections import heatmap, region, source_image
 from daemon.fhir.structures import site, tracked
-from daemon.fhir.target import FhirTarget, FhirVersion
+from daemon.fhir.target import FhirTarget
 from dicom_io.report.reading.read_values import ReadReport
 
 

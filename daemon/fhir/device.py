@@ -1,5 +1,6 @@
 """The algorithm as a Device (IG: DICOM General Equipment, Algorithm Identification)."""
 
+from daemon.config.partners.fhir_version import FhirVersion
 from daemon.fhir.context import ReportContext
 from daemon.fhir.datatypes import (
     DCM_SYSTEM,
@@ -12,7 +13,6 @@ from daemon.fhir.datatypes import (
     uid_identifier,
 )
 from daemon.fhir.identity import Entry, by_identifier
-from daemon.fhir.target import FhirVersion
 
 _ARTIFICIAL_INTELLIGENCE = concept(coding(DCM_SYSTEM, "123110", "Artificial Intelligence"))
 

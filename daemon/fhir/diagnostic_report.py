@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from daemon.config.partners.fhir_version import FhirVersion
 from daemon.fhir.context import ReportContext
 from daemon.fhir.datatypes import (
     DCM_SYSTEM,
@@ -14,7 +15,6 @@ from daemon.fhir.datatypes import (
     uid_identifier,
 )
 from daemon.fhir.identity import Entry, entry
-from daemon.fhir.target import FhirVersion
 
 _REPLACES = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-replaces"
 _RADIOLOGY = coding("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")

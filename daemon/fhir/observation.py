@@ -9,6 +9,7 @@ or Absent, and probability and threshold are components.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from daemon.config.partners.fhir_version import FhirVersion
 from daemon.fhir.context import ReportContext
 from daemon.fhir.datatypes import (
     DCM_SYSTEM,
@@ -23,7 +24,6 @@ from daemon.fhir.datatypes import (
 )
 from daemon.fhir.identity import Entry, entry
 from daemon.fhir.structures import TRACKING_UID
-from daemon.fhir.target import FhirVersion
 from dicom_io.objects.codes import PROBABILITY, THRESHOLD
 from dicom_io.report.reading.read_values import CodedValue, ReadFinding
 

@@ -1,5 +1,6 @@
 """Body sites and tracked findings as BodyStructure (IG: Finding Site, Tracking Identifier)."""
 
+from daemon.config.partners.fhir_version import FhirVersion
 from daemon.fhir.context import ReportContext
 from daemon.fhir.datatypes import (
     DCM_SYSTEM,
@@ -13,7 +14,6 @@ from daemon.fhir.datatypes import (
     uid_identifier,
 )
 from daemon.fhir.identity import Entry, entry
-from daemon.fhir.target import FhirVersion
 from dicom_io.report.reading.read_values import CodedValue, ReadFinding
 
 _TRACKING_IDENTIFIER = concept(coding(DCM_SYSTEM, "112039", "Tracking Identifier"))

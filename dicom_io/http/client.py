@@ -163,13 +163,15 @@ class HttpClient:
     ) -> Iterator[Reply]:
         """Send a request and give the answer, which the caller reads within the context.
 
-        `path` follows the root URL. `total` replaces the timeout of that name. `on_progress` is
-        called about once a second. A content in pieces needs a Content-Length in `headers`, or is
-        sent chunked. Raises HttpError if there is no whole answer, or a redirect.
+        `path` follows the root URL; an empty one is the root itself. `total` replaces the timeout
+        of that name. `on_progress` is called about once a second. A content in pieces needs a
+        Content-Length in `headers`, or is sent chunked. Raises HttpError if there is no whole
+        answer, or a redirect.
         """
         seconds = self._endpoint.timeouts.total if total is None else total
         self._watch.begin(seconds, on_progress)
-        url = f"{self._endpoint.url.rstrip('/')}/{path}"
+        root = self._endpoint.url.rstrip("/")
+        url = f"{root}/{path}" if path else root
         query = urlencode(list(params), quote_via=quote)
         if query:
             url += f"?{query}"

@@ -1,5 +1,6 @@
 """The list `destinations`: receivers of results that are no DICOM nodes."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, model_validator
 
 from daemon.config.fields import Host, KeyPair, Port, below, read_secret
+from daemon.config.partners.fhir_version import FhirVersion
 from daemon.config.receivers import PictureSyntax, Product, ReceiverConfig
 
 
@@ -19,6 +21,7 @@ class DestinationKind(StrEnum):
     FHIR = "fhir"
 
 
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[!-~]+")
 _OF_REPORTS = (DestinationKind.HL7, DestinationKind.FHIR)
 """The kinds whose messages say what a report says; they carry no picture."""
 
@@ -28,6 +31,9 @@ class DestinationConfig(ReceiverConfig, KeyPair):
 
     `url` is the address of a web service, `host` and `port` are those of a TCP server.
     `certificate` and `key` are shown to a server that asks for a certificate (mTLS).
+
+    For `fhir`: `version` is that of the server. `patient_system` and `accession_system` are the
+    systems of its identifiers of patients and of accession numbers.
     """
 
     kind: DestinationKind
@@ -39,6 +45,9 @@ class DestinationConfig(ReceiverConfig, KeyPair):
     token: SecretStr | None = None
     token_file: Path | None = None
     ca: Path | None = None
+    version: FhirVersion | None = None
+    patient_system: str | None = None
+    accession_system: str | None = None
 
     @model_validator(mode="after")
     def _has_address(self) -> Self:
@@ -80,6 +89,26 @@ class DestinationConfig(ReceiverConfig, KeyPair):
             raise ValueError("set token or token_file, not both")
         if self.kind is DestinationKind.HL7 and (self.token or self.token_file):
             raise ValueError(f"destination {self.name} is of kind hl7, which has no token")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_fhir(self) -> Self:
+        keys = ("version", "patient_system", "accession_system")
+        if self.kind is not DestinationKind.FHIR:
+            used = next((key for key in keys if getattr(self, key) is not None), None)
+            if used is not None:
+                raise ValueError(f"destination {self.name}: {used} is for kind fhir alone")
+            return self
+        if self.version is None:
+            raise ValueError(
+                f"destination {self.name} is of kind fhir: set version to R5 or R4B, as its server"
+            )
+        for key in ("patient_system", "accession_system"):
+            system = getattr(self, key)
+            if system is not None and not _URI.fullmatch(system):
+                raise ValueError(
+                    f"destination {self.name}: {key} is a URI, as https://HOST/mrn or urn:oid:1.2"
+                )
         return self
 
     @property

@@ -7,8 +7,11 @@ from daemon.config.routing import Receiver
 from daemon.config.settings import Config
 from daemon.deliver.channels.channel import Channel
 from daemon.deliver.channels.dicom import DicomChannel
+from daemon.deliver.channels.fhir import FhirChannel
 
-_CHANNELS: Mapping[DestinationKind, Callable[[Config, DestinationConfig], Channel]] = {}
+_CHANNELS: Mapping[DestinationKind, Callable[[Config, DestinationConfig], Channel]] = {
+    DestinationKind.FHIR: FhirChannel,
+}
 """The class of each kind of destination."""
 
 

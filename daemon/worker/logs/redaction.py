@@ -6,7 +6,7 @@ import traceback
 from daemon.errors import ROOM_ERRORS
 
 _UID = re.compile(r"\b(?:\d+(?:\.\d+){4,}|2\.25\.\d+)\b")
-_PEER_COMMENT = re.compile(r"(status 0x[0-9A-F]{4}):.*", re.DOTALL)
+_PEER_COMMENT = re.compile(r"(status 0x[0-9A-F]{4}|\(HTTP \d{3}\)):.*", re.DOTALL)
 
 
 def redact(error: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from daemon.config.partners.fhir_version import FhirVersion
 from daemon.config.peers import PeerConfig, RulesConfig
 from daemon.config.receivers import Product
 from daemon.config.settings import Config, known_keys, load_config
@@ -89,11 +90,12 @@ def test_shipped_examples_of_destinations_work(tmp_path: Path) -> None:
     (tmp_path / "archive.token").write_text("a-token-of-the-archive")
     peers = "peers: [{name: a, ae_title: A, sends: true}]"
     text = "\n".join([peers, "destinations:", *(line[1:] for line in lines)])
-    archive, ris = load_config(write(tmp_path, text)).destinations
+    archive, ris, ehr = load_config(write(tmp_path, text)).destinations
     assert archive.token is not None
     assert archive.token.get_secret_value() == "a-token-of-the-archive"
     assert archive.receives == (Product.REPORT, Product.HEATMAP)
     assert (ris.host, ris.port, ris.receives) == ("ris.example.org", 2575, (Product.REPORT,))
+    assert (ehr.version, ehr.patient_system) == (FhirVersion.R5, "https://example.org/mrn")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,16 @@ def test_shipped_examples_of_destinations_work(tmp_path: Path) -> None:
             "set token or token_file, not both",
         ),
         ("kind: ftp, url: https://x, receives: [report]", "kind"),
+        ("kind: fhir, url: https://x, receives: [report]", "set version to R5 or R4B"),
+        ("kind: fhir, url: https://x, receives: [report], version: R6", "version"),
+        (
+            "kind: dicomweb, url: https://x, receives: [report], version: R5",
+            "version is for kind fhir alone",
+        ),
+        (
+            "kind: fhir, url: https://x, receives: [report], version: R5, patient_system: mrn",
+            "patient_system is a URI",
+        ),
     ],
 )
 def test_a_destination_that_does_not_fit_is_refused(

@@ -8,9 +8,10 @@ import pytest
 from fhir.resources.bundle import Bundle
 from fhir.resources.R4B.bundle import Bundle as R4BBundle
 
+from daemon.config.partners.fhir_version import FhirVersion
 from daemon.errors import FhirError
 from daemon.fhir.bundle import transaction
-from daemon.fhir.target import FhirTarget, FhirVersion
+from daemon.fhir.target import FhirTarget
 from dicom_io.objects.algorithm import RESEARCH_USE_ONLY
 from dicom_io.report.reading.read_values import CodedValue, ReadReport
 from tests.builders.objects import ALGORITHM, EARLIER_REPORT, STUDY

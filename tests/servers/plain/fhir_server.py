@@ -45,8 +45,9 @@ class Answer:
 class FhirServer:
     """The resources of a server by type and id, and the answers that a test puts before its own.
 
-    `before` are answers given, one for each transaction, instead of doing anything. `twist` changes
-    the answer to a transaction that was done. `committed` is called before that answer leaves.
+    `before` are answers given, one for each transaction, instead of doing anything. `arrived` is
+    called with each transaction. `twist` changes the answer to one that was done, and `committed`
+    is called before that answer leaves.
     """
 
     def __init__(self, version: str = "5.0.0") -> None:
@@ -56,7 +57,8 @@ class FhirServer:
         self.transactions = 0
         self.before: list[Answer] = []
         self.twist: Callable[[Resource], Any] = lambda answer: answer
-        self.committed: Callable[[], object] = lambda: None
+        self.arrived: Callable[[Resource], object] = lambda bundle: None
+        self.committed: Callable[[Resource], object] = lambda bundle: None
         self._lock = threading.Lock()
 
     def add(self, resource: Resource) -> str:
@@ -92,6 +94,7 @@ class FhirServer:
 
     def transaction(self, bundle: Resource) -> Answer:
         """Do a transaction, or nothing."""
+        self.arrived(bundle)
         with self._lock:
             self.transactions += 1
             if self.before:
@@ -102,7 +105,7 @@ class FhirServer:
             except RefusedError:
                 self.resources = kept
                 raise
-        self.committed()
+        self.committed(bundle)
         return Answer(200, self.twist(answer))
 
     def search(self, kind: str, query: str) -> list[str]:
