@@ -6,6 +6,8 @@
     ├── DecoderError      no process that reads images can be started           (retryable)
     ├── FhirError        a report or an answer does not fit FHIR
     ├── HeatError         the kept map of a finding cannot be drawn
+    ├── Hl7Error         an HL7 message cannot be made, or a received one cannot be read
+    ├── MllpError        an HL7 partner cannot be reached, or gives no usable answer (retryable)
     ├── ModelFailedError  the model gave an output that is not a result, so no film is analysed
     ├── RoleFailedError  a role could not start, so the daemon does not run
     ├── SyslogError      the syslog server cannot be reached                   (retryable)
@@ -54,6 +56,16 @@ class FhirError(DaemonError):
 
 class HeatError(DaemonError):
     """The kept map of a finding is damaged, or of a newer version."""
+
+
+class Hl7Error(DaemonError):
+    """An HL7 v2 message cannot be made, or a received message cannot be read."""
+
+
+class MllpError(DaemonError):
+    """An HL7 partner cannot be reached, broke the connection or gave no usable answer."""
+
+    retryable = True
 
 
 class ModelFailedError(DaemonError):

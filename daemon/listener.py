@@ -1,4 +1,4 @@
-"""Role: answers C-ECHO, C-STORE and storage commitment.
+"""Role: answers C-ECHO, C-STORE and storage commitment, and reads HL7 messages about patients.
 
 The listener stores an instance and queues its analysis before it answers. It decodes no pixels and
 does not load the network.
@@ -20,6 +20,7 @@ from daemon.commitment.responder import CommitmentResponder
 from daemon.config.routing import source_of_caller
 from daemon.config.settings import Config, EchoAnswer, ListenerConfig
 from daemon.config.tls import listener_addresses
+from daemon.hl7.listening import PatientListener, patient_listener
 from daemon.receive.orphans import sweep_orphans
 from daemon.receive.reception import Reception
 from daemon.receive.ringing import ringing
@@ -115,9 +116,12 @@ def limits_of(listener: ListenerConfig) -> Limits:
     )
 
 
-def allow_open_files(listener: ListenerConfig) -> None:
-    """Raise the limit of open files to the number of connections; warn if the system refuses."""
-    needed = listener.max_associations + limits_of(listener).max_waiting + _OTHER_FILES
+def allow_open_files(listener: ListenerConfig, further: int = 0) -> None:
+    """Raise the limit of open files to the number of connections; warn if the system refuses.
+
+    `further` are connections that are no associations.
+    """
+    needed = listener.max_associations + limits_of(listener).max_waiting + _OTHER_FILES + further
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
@@ -170,7 +174,7 @@ def run(context: RoleContext) -> None:
     config = context.config
     return_freed_memory()
     switch_threads_often()
-    allow_open_files(config.listener)
+    allow_open_files(config.listener, config.hl7.max_connections if config.hl7.port else 0)
     addresses = listener_addresses(config)
     min_free_bytes = config.spool.min_free_mb * 2**20
     spool = open_spool(config.spool_place, min_free_bytes)
@@ -201,6 +205,10 @@ def run(context: RoleContext) -> None:
                 )
                 _start(node, context.stop)
                 nodes.append(node)
+            feed = patient_listener(config, store)
+            if feed is not None:
+                stack.enter_context(feed)
+                _start(feed, context.stop)
             sweep = functools.partial(sweep_orphans, spool, store)
             for name, target in (("commitment", responder.run), ("sweep", sweep)):
                 arguments = (context.stop,)
@@ -235,8 +243,8 @@ def stop_together(nodes: Sequence[Node]) -> None:
         list(pool.map(Node.stop, nodes))
 
 
-def _start(node: Node, stop: threading.Event) -> None:
-    """Start the node. While its port is in use, retry for PORT_RETRY_SECONDS.
+def _start(node: Node | PatientListener, stop: threading.Event) -> None:
+    """Start a server. While its port is in use, retry for PORT_RETRY_SECONDS.
 
     The roles of a daemon that was killed end by themselves.
     """

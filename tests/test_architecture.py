@@ -107,7 +107,8 @@ ROOMS = {
         "receive": "errors config worker",
         "analyse": "errors version config worker",
         "report": "config worker words analyse",
-        "deliver": "errors config worker fhir",
+        "hl7": "errors config worker audit",
+        "deliver": "errors config worker fhir hl7",
         "fhir": "errors config",
         "commitment": "config worker",
         "charts": "",
@@ -118,7 +119,7 @@ ROOMS = {
             "errors version config worker hosts audit words charts actions receive analyse "
             "statistics"
         ),
-        "listener": "config worker audit receive commitment",
+        "listener": "config worker audit receive commitment hl7",
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment",
         "supervise": "errors config worker hosts audit",

@@ -34,6 +34,8 @@ PASSED_ON = {
     "daemon/config: load_config",
     "daemon/config: read_yaml",
     "daemon/deliver: _check_files",
+    "daemon/hl7: __enter__",
+    "daemon/hl7: _wait",
     "daemon/preflight: _answer",
     "daemon/preflight: _check_port",
     "daemon/preflight: _guarded",

@@ -38,6 +38,7 @@ from daemon.config.files.yaml_file import explain, holds_secret, read_yaml
 from daemon.config.log import LogConfig
 from daemon.config.partners.destination import DestinationConfig
 from daemon.config.partners.dicomweb import DicomwebClientConfig, DicomwebConfig
+from daemon.config.partners.hl7 import Hl7Config, Hl7SenderConfig
 from daemon.config.peers import PeerConfig, PriorityConfig, RulesConfig
 from daemon.config.routing import Party, Receiver, Routing, check_senders
 from daemon.config.web import AccountConfig, TokenConfig, WebConfig
@@ -230,6 +231,7 @@ class Config(BaseSettings):
     peers: tuple[PeerConfig, ...] = DEFAULT_PEERS
     destinations: tuple[DestinationConfig, ...] = ()
     dicomweb: DicomwebConfig = DicomwebConfig()
+    hl7: Hl7Config = Hl7Config()
     priority: PriorityConfig = PriorityConfig()
     study: StudyConfig = StudyConfig()
     model: ModelConfig = ModelConfig()
@@ -318,10 +320,24 @@ class Config(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _senders_of_hl7_change_known_sources(self) -> Self:
+        known = self.routing.table
+        for sender in self.hl7.senders:
+            for source in sender.sources:
+                if source not in known:
+                    raise ValueError(
+                        f"hl7 sender {sender.name} changes patients of {source!r}, which is the"
+                        f" source of no peer; the sources are: {', '.join(known) or 'none'}"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _tls_is_complete(self) -> Self:
         tls = self.tls
         if self.listener.tls and tls.certificate is None:
             raise ValueError("listener.tls needs tls.certificate and tls.key")
+        if self.hl7.tls and (tls.certificate is None or tls.ca is None):
+            raise ValueError("hl7.tls needs tls.certificate, tls.key and tls.ca")
         if self.listener.tls and tls.client_certificate != "none" and tls.ca is None:
             raise ValueError("tls.client_certificate needs tls.ca, which signs client certificates")
         for peer in self.callers:
@@ -338,7 +354,7 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _tls_is_used(self) -> Self:
-        if self.listener.tls or any(peer.tls for peer in self.peers):
+        if self.listener.tls or self.hl7.tls or any(peer.tls for peer in self.peers):
             return self
         for key in ("certificate", "ca", "client_certificate"):
             if getattr(self.tls, key) != getattr(TlsConfig(), key):
@@ -350,12 +366,19 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
-        for port, _ in self.listener.addresses:
+        ports = [port for port, _ in self.listener.addresses]
+        for port in ports:
             if port == self.web.port and self.listener.host == self.web.host:
                 raise ValueError(
                     f"listener and web both listen at port {port} of {self.web.host}: set another"
                     " web.port"
                 )
+        others = [(self.listener.host, port) for port in ports] + [(self.web.host, self.web.port)]
+        if (self.hl7.host, self.hl7.port) in others:
+            raise ValueError(
+                f"hl7.port {self.hl7.port} of {self.hl7.host} is also a port of listener or web:"
+                " set another hl7.port"
+            )
         return self
 
     @model_validator(mode="after")
@@ -516,6 +539,7 @@ def _section_of(field: FieldInfo) -> type[Section] | None:
 _LISTED: dict[str, type[Section]] = {
     "peers": PeerConfig,
     "destinations": DestinationConfig,
+    "hl7.senders": Hl7SenderConfig,
     "web.tokens": TokenConfig,
     "web.accounts": AccountConfig,
     "dicomweb.clients": DicomwebClientConfig,

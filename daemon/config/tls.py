@@ -71,6 +71,20 @@ def partner_context(destination: DestinationConfig) -> ssl.SSLContext:
     return client_context(destination.ca, destination.credentials)
 
 
+def hl7_context(config: Config) -> ssl.SSLContext | None:
+    """Return the context of the MLLP server; None without TLS. Raises CertificateError.
+
+    It asks for a client certificate as the listener does.
+    """
+    credentials = config.tls.credentials
+    if not config.hl7.tls or credentials is None:
+        return None
+    examine(credentials, as_client=False)
+    return server_context(
+        credentials, ca=config.tls.ca, client_certificate=config.tls.client_certificate
+    )
+
+
 def web_context(config: Config) -> ssl.SSLContext | None:
     """Return the context of the web role; None without a certificate. Raises CertificateError."""
     credentials = config.web.credentials

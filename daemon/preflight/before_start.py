@@ -16,7 +16,13 @@ from cxr_model.engine.installed import require_engine
 from cxr_model.files.bundle_files import STARTER, verify_files
 from daemon.config.files.permissions import readable_by_others
 from daemon.config.settings import STARTER_BUNDLE, Config
-from daemon.config.tls import destination_context, ending_soon, listener_context, web_context
+from daemon.config.tls import (
+    destination_context,
+    ending_soon,
+    hl7_context,
+    listener_context,
+    web_context,
+)
 from daemon.errors import RoleFailedError
 from daemon.web.access.token_file import check_tokens
 from daemon.web.address import require_private
@@ -93,6 +99,7 @@ def _require_contexts(config: Config, roles: Collection[RoleName]) -> None:
     with contextlib.suppress(CertificateDateError):
         if RoleName.LISTENER in roles:
             listener_context(config)
+            hl7_context(config)
     with contextlib.suppress(CertificateDateError):
         if RoleName.WEB in roles:
             web_context(config)
@@ -118,7 +125,7 @@ def _require_free(config: Config, address: Address) -> None:
                 raise OSError(errno.EADDRINUSE, "")
             time.sleep(0.05)
     except OSError as error:
-        problem = listen_problem(address.role, address.host, address.port, error)
+        problem = listen_problem(address.named_in, address.host, address.port, error)
         raise RoleFailedError(problem) from error
 
 

@@ -10,7 +10,13 @@ from datetime import UTC, datetime
 
 from daemon.config.files.permissions import readable_by_others, sqlite_file
 from daemon.config.settings import Config
-from daemon.config.tls import is_short_lived, listener_context, own_certificates, remaining
+from daemon.config.tls import (
+    hl7_context,
+    is_short_lived,
+    listener_context,
+    own_certificates,
+    remaining,
+)
 from daemon.preflight.before_start import existing, folders_of, require_writable
 from daemon.preflight.result import CheckResult
 from daemon.web.access.token_file import check_tokens
@@ -18,7 +24,6 @@ from daemon.web.address import require_private
 from daemon.web.dicomweb.clients import check_clients
 from daemon.worker.board import RoleState, addresses_in_use, roles_here
 from daemon.worker.listening import Address, is_taken
-from daemon.worker.role import RoleName
 from dicom_io.peer.listening import listen_problem
 from storage.files.durable import storage_errors
 from storage.files.places import open_spool
@@ -101,9 +106,11 @@ def check_roles(config: Config) -> Iterator[CheckResult]:
 
 def check_listener(config: Config, address: Address) -> CheckResult:
     """Check one port of the listener. Raises CertificateError."""
+    is_hl7 = address.section == "hl7"
     if address.encrypted:
-        listener_context(config)
-    title = f"{config.listener.ae_title} at {address}{' over TLS' if address.encrypted else ''}"
+        (hl7_context if is_hl7 else listener_context)(config)
+    name = "HL7 (MLLP)" if is_hl7 else config.listener.ae_title
+    title = f"{name} at {address}{' over TLS' if address.encrypted else ''}"
     return _check_port(config, address, title)
 
 
@@ -119,8 +126,7 @@ def _check_port(config: Config, address: Address, title: str) -> CheckResult:
     try:
         taken = is_taken(address)
     except OSError as error:
-        section = "listener" if address.role is RoleName.LISTENER else "web"
-        problem = listen_problem(section, address.host, address.port, error)
+        problem = listen_problem(address.named_in, address.host, address.port, error)
         return CheckResult(address.role, False, f"{title}: {problem}")
     if not taken:
         return CheckResult(address.role, True, f"{title} is free to listen on")

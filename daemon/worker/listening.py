@@ -18,19 +18,30 @@ class Address:
     encrypted: bool
     shared: bool = False
     """True if the role shares it with other programs that do so, too (SO_REUSEPORT)."""
+    section: str = ""
+    """The section of the configuration that names it, if that is not the name of the role."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    @property
+    def named_in(self) -> str:
+        """The section of the configuration that names the address."""
+        return self.section or self.role
+
 
 def addresses_of(config: Config, role: RoleName) -> tuple[Address, ...]:
     """Return the addresses at which a role listens; none for a role that only calls."""
     if role is RoleName.LISTENER:
-        return tuple(
-            Address(role, config.listener.host, port, encrypted, config.listener.reuse_port)
+        shared, hl7 = config.listener.reuse_port, config.hl7
+        associations = tuple(
+            Address(role, config.listener.host, port, encrypted, shared)
             for port, encrypted in config.listener.addresses
         )
+        if hl7.port is None:
+            return associations
+        return (*associations, Address(role, hl7.host, hl7.port, hl7.tls, shared, "hl7"))
     if role is RoleName.WEB:
         return (
             Address(role, config.web.host, config.web.port, config.web.credentials is not None),

@@ -2,15 +2,23 @@
 
 import errno
 
-_ANOTHER_PORT = {"listener": "choose another listener.port or tls_port", "web": "set web.port"}
-_HIGH_PORT = {"listener": "choose a listener.port above 1023", "web": "set web.port above 1023"}
+_ANOTHER_PORT = {
+    "listener": "choose another listener.port or tls_port",
+    "web": "set web.port",
+    "hl7": "set hl7.port",
+}
+_HIGH_PORT = {
+    "listener": "choose a listener.port above 1023",
+    "web": "set web.port above 1023",
+    "hl7": "set hl7.port above 1023",
+}
 
 
 def listen_problem(section: str, host: str, port: int, error: OSError) -> str:
     """Return the problem and its remedy.
 
-    `section` is the section of the configuration, listener or web. The audit trail holds this text
-    if the role cannot start.
+    `section` is the section of the configuration: listener, web or hl7. The audit trail holds this
+    text if the role cannot start.
     """
     if error.errno == errno.EADDRINUSE:
         remedy = f"stop the other program or {_ANOTHER_PORT[section]}"

@@ -36,7 +36,7 @@ class Peer:
 
     def has_address(self, address: str) -> bool:
         """Return True if the peer may call from this address."""
-        return self.host is None or _is_same_host(self.host, address)
+        return self.host is None or is_same_host(self.host, address)
 
     def matches(self, caller: Caller) -> bool:
         """Return True if AE title, host, TLS and certificate of the caller are the peer's."""
@@ -53,7 +53,8 @@ class Peer:
         return caller.tls or not self.tls
 
 
-def _is_same_host(host: str, address: str) -> bool:
+def is_same_host(host: str, address: str) -> bool:
+    """Return True if the address is one of the host, a name or an address."""
     caller = _plain(address)
     return caller is not None and caller in {_plain(found) for found in _addresses(host)}
 

@@ -16,6 +16,7 @@ class AuditKind(StrEnum):
     ASSOCIATION_REFUSED = "association_refused"
     INSTANCE_RECEIVED = "instance_received"
     INSTANCE_REFUSED = "instance_refused"
+    MESSAGE_REFUSED = "message_refused"
     INSTANCE_ANALYSED = "instance_analysed"
     INSTANCE_NOT_ANALYSED = "instance_not_analysed"
     INSTANCES_REJECTED = "instances_rejected"

@@ -10,6 +10,7 @@ from pydantic import SecretStr, model_validator
 
 from daemon.config.fields import Host, KeyPair, Port, below, read_secret
 from daemon.config.partners.fhir_version import FhirVersion
+from daemon.config.partners.hl7_messages import Hl7DestinationKeys
 from daemon.config.receivers import PictureSyntax, Product, ReceiverConfig
 
 
@@ -26,7 +27,7 @@ _OF_REPORTS = (DestinationKind.HL7, DestinationKind.FHIR)
 """The kinds whose messages say what a report says; they carry no picture."""
 
 
-class DestinationConfig(ReceiverConfig, KeyPair):
+class DestinationConfig(ReceiverConfig, KeyPair, Hl7DestinationKeys):
     """A receiver of results that is no DICOM node.
 
     `url` is the address of a web service, `host` and `port` are those of a TCP server.
@@ -109,6 +110,15 @@ class DestinationConfig(ReceiverConfig, KeyPair):
                 raise ValueError(
                     f"destination {self.name}: {key} is a URI, as https://HOST/mrn or urn:oid:1.2"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _has_no_key_of_hl7(self) -> Self:
+        if self.kind is not DestinationKind.HL7:
+            keys = Hl7DestinationKeys.model_fields
+            used = next((key for key in keys if getattr(self, key) is not None), None)
+            if used is not None:
+                raise ValueError(f"destination {self.name}: {used} is for kind hl7 alone")
         return self
 
     @property

@@ -8,9 +8,11 @@ from daemon.config.settings import Config
 from daemon.deliver.channels.channel import Channel
 from daemon.deliver.channels.dicom import DicomChannel
 from daemon.deliver.channels.fhir import FhirChannel
+from daemon.deliver.channels.hl7 import Hl7Channel
 
 _CHANNELS: Mapping[DestinationKind, Callable[[Config, DestinationConfig], Channel]] = {
     DestinationKind.FHIR: FhirChannel,
+    DestinationKind.HL7: Hl7Channel,
 }
 """The class of each kind of destination."""
 
