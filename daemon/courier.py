@@ -23,6 +23,7 @@ from daemon.worker.loop import switch_threads_often
 from daemon.worker.memory import return_freed_memory
 from daemon.worker.role import RoleContext, RoleName
 from daemon.worker.waits.counts import WaitCounts
+from daemon.worklist.managers import worklist_worker
 from storage.files.places import open_spool
 from storage.records import JobKind, JobState
 from storage.store import Store
@@ -36,6 +37,7 @@ def log_jobs_without_peer(config: Config, store: Store) -> None:
     peers_by_kind = {
         JobKind.DELIVER: ({peer.name for peer in config.receivers}, "delivery(ies)"),
         JobKind.COMMIT: (committers, "request(s) for commitment"),
+        JobKind.PERFORM: ({one.name for one in config.worklists}, "workitem(s)"),
         JobKind.ANSWER: (committers, "answer(s) to a request for commitment"),
     }
     waiting: Counter[tuple[JobKind, str]] = Counter()
@@ -89,6 +91,8 @@ def run(context: RoleContext) -> None:
         ]
         if config.syslog.host is not None:
             work.append(Forwarder(config, context.worker, store, context.stop).run)
+        for worklist in config.worklists:
+            work.append(worklist_worker(context, worklist, spool, store, bell.waiter().wait).run)
         work.append(PeriodicPurge(context, spool, store).run)
         log_jobs_without_peer(config, store)
         park_refused(config, store)

@@ -44,6 +44,7 @@ from storage.tables.schema import instances
 from storage.upkeep.binding import Binding
 from storage.upkeep.integrity import Integrity
 from storage.upkeep.retention import Retention
+from storage.worklist.workitems import Workitems
 
 
 class Store:
@@ -57,6 +58,7 @@ class Store:
         patients: the changes of patients by messages.
         commitments: our storage commitment requests to archives.
         inquiries: storage commitment requests from peers.
+        workitems: the workitems of worklist managers.
         audit: the audit trail.
         audit_list: the audit trail by filter.
         audit_readers: the position of each consumer of the audit trail.
@@ -97,6 +99,7 @@ class Store:
         self.patients = Patients(database, clock)
         self.commitments = Commitments(database, clock)
         self.inquiries = Inquiries(database, clock)
+        self.workitems = Workitems(database, clock)
         self.audit = Audit(database, clock)
         self.audit_list = AuditList(database)
         self.audit_readers = AuditReaders(database, clock)

@@ -43,19 +43,20 @@ ROOMS = {
         "commitment": "errors records tables audit queue summaries",
         "patients": "errors records tables",
         "images": "errors records finding_text tables audit queue commitment summaries patients",
+        "worklist": "errors records tables audit queue images",
         "upkeep": "errors records files tables audit queue hosts",
         "hosts": "errors records files tables audit",
         "transfer": "errors records tables audit hosts",
         "offered": "records tables",
-        "search": "errors records tables status audit images reviews summaries",
+        "search": "errors records tables status audit images reviews summaries worklist",
         "reviews": "errors records tables audit images",
         "status": "records tables",
         "activity": "records tables",
         "statistics": "records tables",
         "export": "records finding_text files tables images",
         "store": (
-            "errors records tables audit queue commitment patients images upkeep hosts reviews "
-            "offered search status activity summaries statistics export"
+            "errors records tables audit queue commitment patients images worklist upkeep "
+            "hosts reviews offered search status activity summaries statistics export"
         ),
         "orphans": "errors files hosts store",
         "migrations": "tables",
@@ -111,6 +112,7 @@ ROOMS = {
         "deliver": "errors config worker fhir hl7",
         "fhir": "errors config",
         "commitment": "config worker",
+        "worklist": "config worker",
         "charts": "",
         "statistics": "charts",
         "batch": "errors config analyse charts",
@@ -121,9 +123,9 @@ ROOMS = {
         ),
         "listener": "config worker audit receive commitment hl7",
         "analyst": "errors config worker analyse report",
-        "courier": "config worker audit deliver commitment",
+        "courier": "config worker audit deliver commitment worklist",
         "supervise": "errors config worker hosts audit",
-        "preflight": "errors config worker hosts audit analyse deliver web",
+        "preflight": "errors config worker hosts audit analyse deliver worklist web",
         "setup": "errors shipped version config worker preflight",
         "demo": "errors config shipped",
         "cli": (

@@ -44,6 +44,7 @@ PASSED_ON = {
     "daemon/preflight: check_certificates",
     "daemon/preflight: check_hosts",
     "daemon/preflight: check_roles",
+    "daemon/preflight: check_worklist",
     "daemon/preflight: check_routes",
     "daemon/supervise: _await_ready",
     "daemon/supervise: _warn_of_hosts",

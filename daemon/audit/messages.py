@@ -114,6 +114,9 @@ class Reporter:
                 | AuditKind.ANALYSIS_REQUESTED
                 | AuditKind.COMMITMENT_RECEIVED
                 | AuditKind.JOB_PARKED
+                | AuditKind.WORKITEM_CLAIMED
+                | AuditKind.WORKITEM_CANCEL_REQUESTED
+                | AuditKind.WORKITEM_ENDED
                 | AuditKind.STUDY_VIEWED
                 | AuditKind.FILM_VIEWED
             ) if "study" in names:

@@ -39,7 +39,8 @@ def jobs_list(
         str | None, typer.Option(help="queued, running, done, parked or discarded.")
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(help="analyse, report, deliver, commit or answer.")
+        str | None,
+        typer.Option(help="analyse, report, deliver, commit, answer, retrieve, perform."),
     ] = None,
     to: Annotated[str | None, typer.Option(help="Only jobs for this destination.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
@@ -109,11 +110,14 @@ def jobs_show(
     """Show everything about one job."""
     import dataclasses
 
-    from storage.records import Priority
+    from daemon.words.workitems import workitem_words
+    from storage.records import JobKind, Priority
     from storage.store import Store
 
     with Store.open(load_config(config).resolved_database_url, migrate=False) as store:
         listed = store.job_list.listed(store.jobs.get(job_id))
+        is_workitem = listed.job.kind is JobKind.PERFORM
+        item = store.workitems.of(listed.job) if is_workitem else None
     if as_json:
         print_json(_document(listed))
         return
@@ -122,6 +126,8 @@ def jobs_show(
     shown |= {"study": listed.study_instance_uid, "accession": listed.accession_number}
     if listed.coerced_uid:
         shown["kept as"] = listed.coerced_uid
+    if item is not None:
+        shown |= {"workitem": workitem_words(item).words, "reason": item.reason or "none"}
     print_fields(shown.items())
 
 

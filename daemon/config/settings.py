@@ -36,9 +36,10 @@ from daemon.config.fields import (
 from daemon.config.files.environment import ENVIRONMENT_PREFIX, check_environment, variable_of
 from daemon.config.files.yaml_file import explain, holds_secret, read_yaml
 from daemon.config.log import LogConfig
-from daemon.config.partners.destination import DestinationConfig
+from daemon.config.partners.destination import DestinationConfig, DestinationKind
 from daemon.config.partners.dicomweb import DicomwebClientConfig, DicomwebConfig
 from daemon.config.partners.hl7 import Hl7Config, Hl7SenderConfig
+from daemon.config.partners.worklist import WorklistConfig, check_worklists
 from daemon.config.peers import PeerConfig, PriorityConfig, RulesConfig
 from daemon.config.routing import Party, Receiver, Routing, check_senders
 from daemon.config.web import AccountConfig, TokenConfig, WebConfig
@@ -232,6 +233,7 @@ class Config(BaseSettings):
     destinations: tuple[DestinationConfig, ...] = ()
     dicomweb: DicomwebConfig = DicomwebConfig()
     hl7: Hl7Config = Hl7Config()
+    worklists: tuple[WorklistConfig, ...] = ()
     priority: PriorityConfig = PriorityConfig()
     study: StudyConfig = StudyConfig()
     model: ModelConfig = ModelConfig()
@@ -261,11 +263,13 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _peer_names_differ(self) -> Self:
-        names = [peer.name for peer in (*self.peers, *self.destinations)]
+        names = [one.name for one in self.receivers_and_senders]
+        names += [one.name for one in self.worklists]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
-                f"peers: two peers or destinations are called {twice[0]!r}; names must differ"
+                f"peers: two peers, destinations or worklists are called {twice[0]!r}; names must"
+                " differ"
             )
         return self
 
@@ -297,7 +301,8 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def _results_have_their_place(self) -> Self:
         check_senders(self.peers)
-        Routing.of(self.receivers_and_senders)
+        routing = Routing.of(self.receivers_and_senders)
+        check_worklists(self.worklists, routing.table, self.keepers)
         return self
 
     @model_validator(mode="after")
@@ -354,7 +359,8 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _tls_is_used(self) -> Self:
-        if self.listener.tls or self.hl7.tls or any(peer.tls for peer in self.peers):
+        called = [*(peer.tls for peer in self.peers), *(one.tls for one in self.worklists)]
+        if self.listener.tls or self.hl7.tls or any(called):
             return self
         for key in ("certificate", "ca", "client_certificate"):
             if getattr(self.tls, key) != getattr(TlsConfig(), key):
@@ -453,6 +459,12 @@ class Config(BaseSettings):
         return tuple(peer for peer in self.peers if peer.receives)
 
     @property
+    def keepers(self) -> frozenset[str]:
+        """The names of the destinations that keep results as DICOM objects."""
+        web = (one for one in self.destinations if one.kind is DestinationKind.DICOMWEB)
+        return frozenset(one.name for one in (*self.dicom_receivers, *web))
+
+    @property
     def receivers(self) -> tuple[Receiver, ...]:
         """All that receive results: peers, then destinations."""
         return (*self.dicom_receivers, *self.destinations)
@@ -540,6 +552,7 @@ _LISTED: dict[str, type[Section]] = {
     "peers": PeerConfig,
     "destinations": DestinationConfig,
     "hl7.senders": Hl7SenderConfig,
+    "worklists": WorklistConfig,
     "web.tokens": TokenConfig,
     "web.accounts": AccountConfig,
     "dicomweb.clients": DicomwebClientConfig,

@@ -4,12 +4,14 @@ from datetime import UTC, datetime
 
 from daemon.audit.syslog import SyslogConnection
 from daemon.config.fields import SyslogConfig, SyslogTransport
+from daemon.config.partners.worklist import WorklistConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.routing import Receiver
 from daemon.config.settings import Config
 from daemon.config.tls import WARN_DAYS, destination_context
 from daemon.deliver.channels.opening import channel_to
 from daemon.preflight.result import CheckResult
+from daemon.worklist.managers import manager_of
 from dicom_io.peer.tls_probe import probe
 
 _SECONDS = 3.0
@@ -36,6 +38,13 @@ def check_destination(config: Config, receiver: Receiver) -> CheckResult:
         if left <= WARN_DAYS:
             return CheckResult(named, False, f"{detail}: have it renewed there")
     return CheckResult(named, found.ok, detail, warning=found.is_warning)
+
+
+def check_worklist(config: Config, worklist: WorklistConfig) -> CheckResult:
+    """Check that a manager answers and offers its workitems. Raises WorklistError."""
+    named = f"worklist {worklist.name}"
+    with manager_of(config, worklist) as manager:
+        return CheckResult(named, True, manager.probe())
 
 
 def _days_left(config: Config, peer: Receiver) -> int | None:

@@ -38,6 +38,7 @@ from daemon.web.static_files import static_entries
 from daemon.web.statistics.page import statistics_entries
 from daemon.web.studies.list_pages import list_entries
 from daemon.web.studies.study_pages import study_entries
+from daemon.web.worklists.page import worklist_entries
 from storage.errors import StorageError
 from storage.files.spool import Spool
 from storage.store import Store
@@ -118,5 +119,6 @@ def all_entries(site: Site, authenticator: Authenticator, counter: FilmCounter) 
         *statistics_entries(site, counter),
         *model_entries(site),
         *host_entries(site),
+        *worklist_entries(site),
     ]
     return [*pages, *api_entries(site, pages)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, select
 
 from storage.records import Job, JobKind, ListedJob, StudyKey
+from storage.tables.exchange.workitems import workitems
 from storage.tables.schema import deliveries, instances, objects
 
 
@@ -48,6 +49,13 @@ def _studies(connection: Connection, found: Sequence[Job]) -> dict[int, StudyKey
     )
     for job_id, source, study in connection.execute(sent):
         studies[job_id] = StudyKey(source, study)
+    subjects = {job.subject: job.id for job in found if job.kind is JobKind.PERFORM}
+    uids = {subject.partition("@")[0] for subject in subjects}
+    performed = select(workitems).where(workitems.c.workitem_uid.in_(uids))
+    for row in connection.execute(performed):
+        number = subjects.get(f"{row.workitem_uid}@{row.manager}")
+        if number is not None and row.study_instance_uid:
+            studies[number] = StudyKey(row.source, row.study_instance_uid)
     return studies
 
 

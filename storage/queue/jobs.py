@@ -412,5 +412,7 @@ def _audit_subject(connection: Connection, job: Job) -> str:
             return subject_of(job=job.id, study=key.study_instance_uid, source=key.source)
         case JobKind.COMMIT | JobKind.RETRIEVE:
             return subject_of(job=job.id, study=uid)
-        case JobKind.ANALYSE | JobKind.ANSWER | JobKind.PERFORM:
+        case JobKind.PERFORM:
+            return subject_of(job=job.id, workitem=uid)
+        case JobKind.ANALYSE | JobKind.ANSWER:
             return subject_of(job=job.id)

@@ -13,6 +13,7 @@ from storage.search.study_records import MadeObject, StudyDelivery, StudyFilm, S
 from storage.search.timeline import load_timeline
 from storage.tables.conditions import of_study
 from storage.tables.schema import deliveries, instances, jobs, objects, studies
+from storage.worklist.workitems import load_of_study
 
 _OBJECT_FIELDS = tuple(ObjectRecord.__slots__)
 
@@ -146,6 +147,7 @@ def _load_jobs(
         JobKind.ANALYSE: [str(one.id) for one in revisions],
         JobKind.REPORT: [key.subject],
         JobKind.COMMIT: [f"{key.study_instance_uid}@{name}" for name in destinations],
+        JobKind.PERFORM: [item.subject for item in load_of_study(connection, key)],
     }
     named = or_(
         *(

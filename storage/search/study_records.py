@@ -41,6 +41,10 @@ class TimelineKind(StrEnum):
     DELIVERED = "delivered"
     COMMITMENT_REQUESTED = "commitment_requested"
     COMMITTED = "committed"
+    WORKITEM_FOUND = "workitem_found"
+    WORKITEM_CLAIMED = "workitem_claimed"
+    WORKITEM_CANCEL_REQUESTED = "workitem_cancel_requested"
+    WORKITEM_ENDED = "workitem_ended"
     REVIEWED = "reviewed"
     PURGED = "purged"
 
@@ -52,8 +56,8 @@ class TimelineEvent:
     Attributes:
         at: when it happened; of several, the first of them.
         kind: the kind of event.
-        subject: the SOP Instance UID of the film or the report, the name of a destination, or the
-            job, as `deliver 17`.
+        subject: the SOP Instance UID of the film or the report, the name of a destination, the
+            job, as `deliver 17`, or the final state of a workitem.
         detail: the reason, the model, the status or the like; not a text of a reviewer.
         actor: the peer, worker or person, where it is known.
         host: the address of the actor, where it is known.

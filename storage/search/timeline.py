@@ -31,6 +31,8 @@ from storage.search.study_records import (
 from storage.tables.conditions import of_study
 from storage.tables.exchange.patients import study_changes
 from storage.tables.schema import ACTS, audit_events, commitment_requests, rejections, studies
+from storage.worklist.records import WorkitemState
+from storage.worklist.workitems import load_of_study
 
 _TOLD = (StudyStatus.HELD,)
 """The statuses that the audit trail tells, with those who act on them."""
@@ -70,6 +72,7 @@ def load_timeline(
         *_of_commitments(connection, key),
         *_of_rejections(connection, key, films),
         *_of_patient(connection, key),
+        *_of_workitems(connection, key),
         *_of_acts(connection, key, films, sent, work),
         *(_of_review(review) for review in reviews),
     ]
@@ -178,6 +181,22 @@ def _of_patient(connection: Connection, key: StudyKey) -> Iterator[TimelineEvent
         yield TimelineEvent(row.changed_at, changed, "", detail, row.sender, row.host)
 
 
+def _of_workitems(connection: Connection, key: StudyKey) -> Iterator[TimelineEvent]:
+    for item in load_of_study(connection, key):
+        name = item.manager
+        yield TimelineEvent(item.found_at, TimelineKind.WORKITEM_FOUND, "", "", name)
+        if item.claimed_at is not None:
+            yield TimelineEvent(item.claimed_at, TimelineKind.WORKITEM_CLAIMED, "", "", name)
+        if item.cancel_requested_at is not None:
+            asked = TimelineKind.WORKITEM_CANCEL_REQUESTED
+            yield TimelineEvent(item.cancel_requested_at, asked, "", "", name)
+        if item.ended_at is not None:
+            is_completed = item.state is WorkitemState.COMPLETED
+            detail = f"{len(item.outputs)} object(s)" if is_completed else item.reason
+            ended = TimelineKind.WORKITEM_ENDED
+            yield TimelineEvent(item.ended_at, ended, item.state.value, detail, name)
+
+
 def _of_review(review: Review) -> TimelineEvent:
     what = review.label if review.label != FILM else "film"
     said = review.verdict.value if review.verdict else "remark"
@@ -230,7 +249,9 @@ def job_subject(job: Job, key: StudyKey) -> str:
             return subject_of(job=job.id, study=key.study_instance_uid, source=key.source)
         case JobKind.COMMIT | JobKind.RETRIEVE:
             return subject_of(job=job.id, study=uid)
-        case JobKind.ANALYSE | JobKind.ANSWER | JobKind.PERFORM:
+        case JobKind.PERFORM:
+            return subject_of(job=job.id, workitem=uid)
+        case JobKind.ANALYSE | JobKind.ANSWER:
             return subject_of(job=job.id)
 
 

@@ -19,10 +19,11 @@ def _shorten_waits() -> None:
     from daemon.commitment.responder import CommitmentResponder
     from daemon.deliver.delivery_worker import DeliveryWorker
     from daemon.supervise import supervisor
+    from daemon.worklist.worklist_worker import WorklistWorker
 
     if role() == "supervisor":
         supervisor.HEALTHY_SECONDS = 0.0
-    for worker in (DeliveryWorker, CommitmentWorker, CommitmentResponder):
+    for worker in (DeliveryWorker, CommitmentWorker, CommitmentResponder, WorklistWorker):
         worker.lease_margin_seconds = 1.0
 
 

@@ -55,19 +55,26 @@ CLASSES = (REPORT_CLASS, "1.2.840.10008.5.1.4.1.1.7")
 
 @dataclass
 class CountingArchive(Archive):
-    """Counts the copies of each report; repeats an answer until it is accepted."""
+    """Counts the copies of each report; repeats an answer until it is accepted.
+
+    `kept` has the SOP Instance UIDs of all objects by study.
+    """
 
     reports: dict[str, Counter[str]] = field(default_factory=dict)
+    kept: dict[str, set[str]] = field(default_factory=dict)
     node_port: int = 0
     asked: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def on_store(self, event: evt.Event) -> int:
         dataset = event.dataset
+        with self.lock:
+            of_study = self.kept.setdefault(str(dataset.StudyInstanceUID), set())
+            of_study.add(str(dataset.SOPInstanceUID))
         if dataset.Modality == "SR":
             with self.lock:
-                of_study = self.reports.setdefault(str(dataset.StudyInstanceUID), Counter())
-                of_study[str(dataset.SOPInstanceUID)] += 1
+                reports = self.reports.setdefault(str(dataset.StudyInstanceUID), Counter())
+                reports[str(dataset.SOPInstanceUID)] += 1
         return 0x0000
 
     def on_action(self, event: evt.Event) -> tuple[int, None]:

@@ -104,6 +104,7 @@ class _Pages:
             lanes=self._site.store.job_list.lanes(),
             kinds=list(JobKind),
             states=list(JobState),
+            has_worklists=bool(self._site.config.worklists),
         )
 
     def document(self, request: Request) -> Response:

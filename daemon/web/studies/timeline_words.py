@@ -27,16 +27,21 @@ _WORDS: Mapping[TimelineKind, str] = {
     TimelineKind.DELIVERED: "Delivered to {subject}",
     TimelineKind.COMMITMENT_REQUESTED: "{subject} asked to commit to what it got",
     TimelineKind.COMMITTED: "{subject} is committed to it",
+    TimelineKind.WORKITEM_FOUND: "Workitem of {actor} found",
+    TimelineKind.WORKITEM_CLAIMED: "Workitem of {actor} claimed",
+    TimelineKind.WORKITEM_CANCEL_REQUESTED: "{actor} asked to cancel its workitem",
+    TimelineKind.WORKITEM_ENDED: "Workitem of {actor} {subject}",
     TimelineKind.REVIEWED: "{subject} reviewed by {actor}",
     TimelineKind.PURGED: "File of {subject} deleted after its retention time",
 }
-_JOB = re.compile(r"(analyse|report|deliver|commit|answer) \d+")
+_JOB = re.compile(r"(analyse|report|deliver|commit|answer|perform) \d+")
 _TASKS = {
     "analyse": "analysis",
     "report": "report",
     "deliver": "delivery",
     "commit": "commitment",
     "answer": "answer",
+    "perform": "workitem",
 }
 _UNKNOWN_ACTOR = "a caller"
 _TOGETHER = timedelta(minutes=1)

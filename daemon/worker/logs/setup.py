@@ -12,7 +12,7 @@ from daemon.worker.logs.formats import JournalFormat, JournalTextFormat, JsonFor
 
 OWN_LOGGERS = {
     *("analyst", "audit", "bell", "commitment", "courier", "housekeeping", "listener", "reader"),
-    *("hl7", "supervisor", "sweep", "tls", "waits", "web"),
+    *("hl7", "supervisor", "sweep", "tls", "waits", "web", "worklist"),
     *("cxr_model", "daemon", "dicom_io", "storage"),
 }
 """Loggers of this program. Those of libraries are shown from `warning` on."""

@@ -19,6 +19,7 @@ def upgrade() -> None:
     """Add the columns and the tables."""
     _answers()
     _patients()
+    _workitems()
 
 
 def _answers() -> None:
@@ -95,3 +96,53 @@ def _patients() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_study_changes"),
     )
     op.create_index("ix_study_changes_study", "study_changes", ["study_instance_uid"])
+
+
+def _workitems() -> None:
+    op.create_table(
+        "workitems",
+        sa.Column("id", _row_number, nullable=False),
+        *(
+            sa.Column(name, sa.Text, nullable=False)
+            for name in (
+                "manager",
+                "workitem_uid",
+                "state",
+                "transaction_uid",
+                "source",
+                "study_instance_uid",
+            )
+        ),
+        sa.Column("inputs", sa.JSON, nullable=False),
+        sa.Column("outputs", sa.JSON, nullable=False),
+        sa.Column("reason_code", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("priority", sa.Integer, nullable=False),
+        sa.Column("cancel_requested_at", _moment),
+        sa.Column("found_at", _moment, nullable=False),
+        sa.Column("claimed_at", _moment),
+        sa.Column("ended_at", _moment),
+        sa.Column("updated_at", _moment, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_workitems"),
+        sa.UniqueConstraint("manager", "workitem_uid", name="uq_workitems_manager_workitem_uid"),
+    )
+    op.create_index("ix_workitems_study", "workitems", ["study_instance_uid", "source"])
+    op.create_index("ix_workitems_updated", "workitems", ["updated_at", "id"])
+    is_open = sa.text("ended_at IS NULL")
+    op.create_index(
+        "ix_workitems_open",
+        "workitems",
+        ["manager", "state"],
+        sqlite_where=is_open,
+        postgresql_where=is_open,
+    )
+    op.create_table(
+        "worklists",
+        sa.Column("name", sa.Text, nullable=False),
+        *(
+            sa.Column(name, _moment)
+            for name in ("asked_at", "wanted_at", "answered_at", "subscribed_at")
+        ),
+        sa.Column("fault", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_worklists"),
+    )

@@ -100,7 +100,7 @@ def test_the_priority_of_a_job_is_changed(parked: Path) -> None:
     assert " STAT " in cxrd("jobs", "list", "--state", "queued", cwd=parked).stdout
     shown = json.loads(cxrd("jobs", "show", number, "--json", cwd=parked).stdout)
     assert shown["priority"] == "stat"
-    assert "write stat or routine" in one_line_of_error(
+    assert "write stat, routine or backfill" in one_line_of_error(
         cxrd("jobs", "priority", number, "high", cwd=parked)
     )
 

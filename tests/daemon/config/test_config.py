@@ -161,7 +161,7 @@ class Mistake:
         Mistake("peers: [{name: a, ae_title: A}]", "neither sends nor receives"),
         Mistake(
             "peers: [{name: a, ae_title: A, sends: true}, {name: a, ae_title: B, sends: true}]",
-            "two peers or destinations are called 'a'",
+            "two peers, destinations or worklists are called 'a'",
         ),
         Mistake(
             "peers: [{name: a, ae_title: A, sends: true, tls: true}]",

@@ -18,6 +18,7 @@ from daemon.web.health.metrics.hosts import host_families
 from daemon.web.health.metrics.node import NodeMetrics
 from daemon.web.health.metrics.queue import QueueMetrics
 from daemon.web.health.metrics.tally import Tally
+from daemon.web.health.metrics.worklists import worklist_families
 from storage.store import Store
 
 
@@ -27,6 +28,8 @@ class Metrics:
     def __init__(
         self, config: Config, store: Store, clock: Callable[[], datetime], counter: FilmCounter
     ) -> None:
+        self._config = config
+        self._store = store
         self._counter = counter
         self._node = NodeMetrics(config)
         self._queue = QueueMetrics(config, store, clock)
@@ -43,6 +46,7 @@ class Metrics:
         if all(check.level is Level.OK for check in report.of(Part.STORE)):
             families += host_families(report.hosts)
             families += self._queue.families()
+            families += worklist_families(self._config, self._store)
 
             def keep(tally: Tally) -> None:
                 families.extend(self._events.families(tally))

@@ -38,6 +38,14 @@ PEERS = [
         "commitment": True,
     },
 ]
+WORKLIST = {
+    "name": "ris",
+    "kind": "dimse",
+    "ae_title": "RIS",
+    "host": "127.0.0.1",
+    "port": 104,
+    "source": "xray",
+}
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -62,6 +70,7 @@ def node_config(data: Path, pki: Authority, **sections: Any) -> Config:
         "listener": {"tls": True},
         "syslog": {"host": "127.0.0.1", "transport": "udp"},
         "statistics": {"baseline_days": 1},
+        "worklists": [WORKLIST],
         **sections,
     }
     return Config(data_dir=data, **values)

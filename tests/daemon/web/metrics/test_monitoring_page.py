@@ -41,6 +41,7 @@ def test_the_page_lists_every_metric_and_no_other(
     analyse(store, utc_now())
     report(store)
     deliver(store)
+    store.workitems.note_answer("ris")
     with exposed_node(node_config(tmp_path, pki), store, utc_now) as node:
         families = node.families()
     assert all(family.samples for family in families)

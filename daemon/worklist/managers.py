@@ -1,0 +1,69 @@
+"""The managers of the configured worklists, and the work at each of them."""
+
+from collections.abc import Callable
+
+from daemon.config.partners.worklist import WorklistConfig
+from daemon.config.settings import Config
+from daemon.worker.role import RoleContext
+from daemon.worklist.inputs import PushedInputs
+from daemon.worklist.outputs import Keeper
+from daemon.worklist.worklist_worker import WorklistWorker
+from dicom_io.peer.tls import client_context
+from dicom_io.send.association import Destination, Timeouts
+from dicom_io.ups.dimse import DimseManager
+from dicom_io.ups.manager import WorklistManager
+from storage.files.spool import Spool
+from storage.store import Store
+
+
+def worklist_worker(
+    context: RoleContext,
+    worklist: WorklistConfig,
+    spool: Spool,
+    store: Store,
+    wait: Callable[[float], object] | None = None,
+) -> WorklistWorker:
+    """Return the worker of a worklist. Raises CertificateError."""
+    manager_of(context.config, worklist)
+    return WorklistWorker(
+        context,
+        worklist,
+        lambda: manager_of(context.config, worklist),
+        keepers_of(context.config, worklist.source),
+        spool,
+        store,
+        PushedInputs(),
+        wait,
+    )
+
+
+def keepers_of(config: Config, source: str) -> tuple[Keeper, ...]:
+    """Return the destinations that keep the results of a source as DICOM objects."""
+    titles = {peer.name: peer.ae_title for peer in config.dicom_receivers}
+    urls = {one.name: one.url or "" for one in config.destinations}
+    return tuple(
+        Keeper(name, titles.get(name, ""), urls.get(name, ""))
+        for name in config.routing.destinations(source)
+        if name in config.keepers
+    )
+
+
+def manager_of(config: Config, worklist: WorklistConfig) -> WorklistManager:
+    """Return the manager of a worklist. Raises CertificateError."""
+    return DimseManager(destination_of(config, worklist))
+
+
+def destination_of(config: Config, worklist: WorklistConfig) -> Destination:
+    """Return the DICOM node of a manager of kind dimse. Raises CertificateError."""
+    if worklist.ae_title is None or worklist.host is None or worklist.port is None:
+        raise ValueError(f"worklist {worklist.name} has no address")  # WorklistConfig refuses this
+    seconds = config.courier.network_timeout_seconds
+    return Destination(
+        name=worklist.name,
+        ae_title=worklist.ae_title,
+        host=worklist.host,
+        port=worklist.port,
+        calling_ae_title=config.listener.ae_title,
+        timeouts=Timeouts(seconds, seconds, seconds, seconds),
+        tls=client_context(config.tls.ca, config.tls.credentials) if worklist.tls else None,
+    )

@@ -1,0 +1,1 @@
+"""Workitems of worklist managers: found, claimed, performed, and completed or canceled."""

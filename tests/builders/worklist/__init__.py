@@ -1,0 +1,1 @@
+"""A worklist manager in memory, and a performer at it."""
