@@ -156,6 +156,10 @@ class DicomwebClient:
                 )
             yield from new
 
+    def test(self) -> None:
+        """Ask for one study, of which nothing is kept."""
+        self._page("studies", [("limit", "1")], lambda: None)
+
     def _page(
         self,
         path: str,
@@ -171,11 +175,12 @@ class DicomwebClient:
                 raise self._refusal(reply, path)
             return objects_of_json(reply.read(LONGEST_PAGE), self._http.where)
 
-    def holds(self, study_uid: str, uid: str) -> bool:
+    def holds(
+        self, study_uid: str, uid: str, on_progress: Callable[[], object] = lambda: None
+    ) -> bool:
         """Return True if the server finds an instance of a study."""
-        query = {"SOPInstanceUID": uid}
         path = f"studies/{study_uid}/instances"
-        found = self._page(path, [*query.items(), ("limit", "1")], lambda: None)
+        found = self._page(path, [("SOPInstanceUID", uid), ("limit", "1")], on_progress)
         return any(
             each.get("00080018", {}).get("Value") == [uid]
             for each in found

@@ -18,6 +18,7 @@ from dicom_io.send.sender import SendResult
 from dicom_io.send.store_status import DUPLICATE, SUCCESS, Disposition, classify
 
 OUT_OF_RESOURCES = 0xA700
+SYNTAX_NOT_SUPPORTED = 0xC122
 _OBJECT_STATUSES = {
     HTTPStatus.INTERNAL_SERVER_ERROR: PROCESSING_FAILURE,
     HTTPStatus.INSUFFICIENT_STORAGE: OUT_OF_RESOURCES,
@@ -82,8 +83,8 @@ class WebSender:
         try:
             answer = self._client.store(data, on_progress)
         except DicomwebError as error:
-            return self._refused_object(error, header)
-        if answer.status in {None, PROCESSING_FAILURE} and self._is_held(header):
+            return self._refused_object(error, header, on_progress)
+        if answer.status in {None, PROCESSING_FAILURE} and self._is_held(header, on_progress):
             # Some servers answer a duplicate so.
             answer = StoreAnswer(answer.http_status, DUPLICATE)
         if answer.disposition is None:
@@ -98,13 +99,15 @@ class WebSender:
             )
         return _result(answer, header)
 
-    def _refused_object(self, error: DicomwebError, header: Header) -> WebResult:
+    def _refused_object(
+        self, error: DicomwebError, header: Header, on_progress: Callable[[], object]
+    ) -> WebResult:
         """Return the result of an HTTP status of failure. Raises `error` if it is not of this one.
 
         A server that is not there or does not know this node refuses every object.
         """
         status = error.status
-        if status == HTTPStatus.CONFLICT and self._is_held(header):
+        if status == HTTPStatus.CONFLICT and self._is_held(header, on_progress):
             return _result(StoreAnswer(status, DUPLICATE), header)
         if status in _OBJECT_STATUSES:
             return _result(StoreAnswer(status, _OBJECT_STATUSES[HTTPStatus(status)]), header)
@@ -113,10 +116,12 @@ class WebSender:
             return WebResult(result, f"HTTP {status}")
         raise error
 
-    def _is_held(self, header: Header) -> bool:
+    def _is_held(self, header: Header, on_progress: Callable[[], object]) -> bool:
         """Return True if the server finds the object; False if it does not say."""
         try:
-            return self._client.holds(header.study_instance_uid, header.sop_instance_uid)
+            return self._client.holds(
+                header.study_instance_uid, header.sop_instance_uid, on_progress
+            )
         except HttpError:
             return False
 

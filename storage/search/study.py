@@ -102,6 +102,7 @@ def _load_deliveries(connection: Connection, key: StudyKey) -> tuple[StudyDelive
             jobs.c.not_before,
             deliveries.c.delivered_at,
             deliveries.c.dimse_status,
+            deliveries.c.answer,
             deliveries.c.sop_class_uid,
             objects.c.sop_class_uid.label("made_as"),
             deliveries.c.coerced_uid,
@@ -131,6 +132,7 @@ def _load_deliveries(connection: Connection, key: StudyKey) -> tuple[StudyDelive
             held_at=row.held_at,
             last_error=row.last_error or "",
             job_id=row.id,
+            answer=row.answer or "",
         )
         for row in connection.execute(query)
     )

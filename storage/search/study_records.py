@@ -101,6 +101,7 @@ class StudyDelivery:
 
     `sent_as` is the SOP class as which it was sent, empty if it is the object's own or it was not
     sent. `coerced_uid` is the UID under which the destination keeps it, if it chose another.
+    `answer` is what a destination that is no DICOM node answered, in a few words.
     """
 
     sop_instance_uid: str
@@ -117,6 +118,7 @@ class StudyDelivery:
     held_at: datetime | None
     last_error: str
     job_id: int
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from daemon.config.partners.destination import DestinationConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import PictureSyntax, Product
 from daemon.config.settings import Config, CourierConfig
@@ -83,15 +84,30 @@ class Outbox(Workers):
             receives=(Product.REPORT, Product.HEATMAP),
             picture_syntax=syntax,
         )
+        self.deliver_over(peer, retry_seconds=retry_seconds, timeout_seconds=timeout_seconds)
+
+    def deliver_over(
+        self,
+        receiver: PeerConfig | DestinationConfig,
+        *,
+        retry_seconds: float = 0.2,
+        timeout_seconds: float = 5.0,
+    ) -> None:
+        """Start delivering to a receiver of any kind."""
         courier = CourierConfig(
             retry_seconds=retry_seconds,
             retry_max_seconds=2 * retry_seconds,
             network_timeout_seconds=timeout_seconds,
         )
-        sender = PeerConfig(name=SOURCE, ae_title="MODALITY", sends=True)
-        config = Config(peers=(sender, peer), courier=courier)
-        context = self.context(config, f"worker-{name}")
-        self.start(DeliveryWorker(context, peer, self.spool, self.store).run)
+        peers = [PeerConfig(name=SOURCE, ae_title="MODALITY", sends=True)]
+        destinations: list[DestinationConfig] = []
+        if isinstance(receiver, PeerConfig):
+            peers.append(receiver)
+        else:
+            destinations.append(receiver)
+        config = Config(peers=tuple(peers), destinations=tuple(destinations), courier=courier)
+        context = self.context(config, f"worker-{receiver.name}")
+        self.start(DeliveryWorker(context, receiver, self.spool, self.store).run)
 
     def deliveries(self, state: JobState) -> list[Job]:
         return list(self.store.jobs.list(state=state, kind=JobKind.DELIVER))

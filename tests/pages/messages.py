@@ -53,6 +53,8 @@ RAISING = (
     "storage/upkeep/binding.py",
     "storage/upkeep/integrity.py",
     "dicom_io/commitment/scu.py",
+    "dicom_io/dicomweb/dicom_json.py",
+    "dicom_io/http/client.py",
     "dicom_io/peer",
     "dicom_io/receive/node.py",
     "dicom_io/send",
@@ -97,6 +99,7 @@ MAKERS = {
     ),
     "daemon/cli": ("main", "check"),
     "daemon/deliver/channels/dicom.py": ("probe",),
+    "daemon/deliver/channels/dicomweb.py": ("probe", "_without_search"),
     "daemon/deliver/channels/fhir.py": ("_probed", "_problem"),
     "daemon/deliver/channels/hl7.py": ("probe", "send", "_failed", "_sent"),
     "daemon/hl7/client.py": ("_send", "_answer"),
@@ -104,6 +107,13 @@ MAKERS = {
     "daemon/hosts": ("clock_fault", "settings_apart"),
     "daemon/supervise": ("reason_of_end", "_watch"),
     "daemon/worker": ("exit_reason",),
+    "dicom_io/dicomweb": (
+        "_MEANINGS",
+        "_TOKEN_STATUSES",
+        "_refusal",
+        "_refused_object",
+        "_store",
+    ),
     "dicom_io/peer": (
         "TlsFault",
         "_ALERT_HINTS",
@@ -231,16 +241,16 @@ def _collect_lines(path: Path, found: Found) -> None:
 
 def _collect_made(room: str, makers: Iterable[str], found: Found) -> None:
     """Collect each text in the named functions, classes and constants of a room."""
-    nodes = {
-        name: (path, node)
+    nodes = [
+        (name, path, node)
         for path in _files([room])
         for node in ast.walk(_tree(path))
         for name in _names(node)
         if name in makers
-    }
-    for maker in makers:
-        assert maker in nodes, f"{room} has no {maker}: correct MAKERS"
-        path, made = nodes[maker]
+    ]
+    absent = set(makers) - {name for name, _, _ in nodes}
+    assert not absent, f"{room} has no {', '.join(sorted(absent))}: correct MAKERS"
+    for maker, path, made in nodes:
         docstrings = {id(child.value) for child in ast.walk(made) if isinstance(child, ast.Expr)}
         inner = {
             id(part)

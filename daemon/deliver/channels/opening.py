@@ -7,10 +7,12 @@ from daemon.config.routing import Receiver
 from daemon.config.settings import Config
 from daemon.deliver.channels.channel import Channel
 from daemon.deliver.channels.dicom import DicomChannel
+from daemon.deliver.channels.dicomweb import DicomwebChannel
 from daemon.deliver.channels.fhir import FhirChannel
 from daemon.deliver.channels.hl7 import Hl7Channel
 
 _CHANNELS: Mapping[DestinationKind, Callable[[Config, DestinationConfig], Channel]] = {
+    DestinationKind.DICOMWEB: DicomwebChannel,
     DestinationKind.FHIR: FhirChannel,
     DestinationKind.HL7: Hl7Channel,
 }

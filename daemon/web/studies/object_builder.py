@@ -46,7 +46,9 @@ def _delivery(delivery: StudyDelivery) -> DeliveryView:
         level=state.level,
         attempts=delivery.attempts,
         delivered_at=delivery.delivered_at,
-        status=answer_words(delivery.dimse_status),
+        status="; ".join(
+            words for words in (answer_words(delivery.dimse_status), delivery.answer) if words
+        ),
         committed_at=delivery.committed_at,
         coerced_uid=delivery.coerced_uid,
         error=without_comment(delivery.last_error or ""),

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.servers.running import RunningDaemon
 from tests.tools.installed import require_tool
 from tests.tools.ports import HOST, NODE, free_port
 from tests.tools.waiting import wait_until
 
 AE_TITLE = "ORTHANC"
+_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 class Orthanc:
@@ -42,6 +45,11 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"null")
 
+    @property
+    def web_url(self) -> str:
+        """The root of DICOMweb, of an Orthanc with the settings of `with_dicomweb`."""
+        return f"http://{HOST}:{self._http_port}/dicom-web"
+
     def know(self, daemon: RunningDaemon, **more: Any) -> None:
         """Make the daemon a modality called `cxrd`."""
         address = {"AET": NODE, "Host": HOST, "Port": daemon.port}
@@ -66,6 +74,13 @@ class Orthanc:
             return bool(self.call("/system"))
         except OSError:
             return False
+
+
+def with_dicomweb(**more: Any) -> dict[str, Any]:
+    """Return settings for the plugin DICOMweb; skip the test where it is not installed."""
+    if not _PLUGIN.exists():
+        pytest.skip(f"no {_PLUGIN} (Debian: orthanc-dicomweb)")
+    return {"Plugins": [str(_PLUGIN)], "DicomWeb": {"Enable": True, **more}}
 
 
 @contextmanager
