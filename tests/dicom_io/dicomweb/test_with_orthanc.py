@@ -13,7 +13,6 @@ from dicom_io.dicomweb.sender import WebSender
 from dicom_io.errors import DicomwebError
 from dicom_io.http.client import Endpoint
 from dicom_io.objects.classes import REPORT_CLASSES
-from dicom_io.objects.compression import compressed_picture
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.secondary_capture import build_capture
 from dicom_io.report.document import build_report
@@ -50,11 +49,11 @@ def other(orthanc: Orthanc) -> DICOMwebClient:
 
 
 def results() -> list[bytes]:
-    """Return a report in each of its classes, and a picture as it is stored."""
+    """Return a report in each of its classes, and a picture."""
     report = build_report(report_content(full_header()))
     return [
         *(to_bytes(as_class(report, sop_class)) for sop_class in REPORT_CLASSES),
-        compressed_picture(build_capture(capture_content(full_header()))),
+        to_bytes(build_capture(capture_content(full_header()))),
     ]
 
 

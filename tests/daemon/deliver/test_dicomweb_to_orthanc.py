@@ -68,6 +68,12 @@ def deliveries(store: Store) -> list[JobState]:
     return [job.state for job in store.jobs.list(kind=JobKind.DELIVER)]
 
 
+def objects_of(store: Store, study_uid: str) -> list[str]:
+    study = store.results.study(study_uid)
+    heatmaps = [made for instance in study.instances for made in instance.objects]
+    return [made.sop_instance_uid for made in (*study.reports, *heatmaps)]
+
+
 def stored_of(archive: Orthanc) -> set[str]:
     return {item["MainDicomTags"]["SOPInstanceUID"] for item in archive.call("/instances?expand")}
 
@@ -77,6 +83,7 @@ def deliver_and_kill(
 ) -> HttpGate:
     """Deliver the results of films while the courier is killed at these moments."""
     images = [film(f"web-{number}") for number in range(films)]
+    studies = [read_header(image).study_instance_uid for image in images]
     with (
         http_gate(archive.web_url) as gate,
         RunningDaemon(tmp_path / "node", bundle, 1, by_web(gate.url)) as daemon,
@@ -87,22 +94,13 @@ def deliver_and_kill(
         with daemon.store() as store:
             wait_until(
                 lambda: (
-                    store.status.study_counts().get("reported", films) >= films
-                    and len(deliveries(store)) >= films
+                    all(store.results.study(uid).reports for uid in studies)
                     and set(deliveries(store)) == {JobState.DONE}
                 ),
                 "everything is delivered",
                 180,
             )
-            made = {
-                made.sop_instance_uid
-                for image in images
-                for study in [store.results.study(read_header(image).study_instance_uid)]
-                for made in [
-                    *study.reports,
-                    *(each for instance in study.instances for each in instance.objects),
-                ]
-            }
+            made = {uid for study in studies for uid in objects_of(store, study)}
         assert killer.is_done
         assert daemon.log.count("courier stopped: signal SIGKILL") == len(moments)
     assert stored_of(archive) == made
