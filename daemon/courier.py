@@ -17,6 +17,7 @@ from daemon.config.settings import Config
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.deliver.purge import PeriodicPurge
 from daemon.deliver.routes import park_refused
+from daemon.retrieve.retrieve_worker import RetrieveWorker
 from daemon.worker.bell import Bell, BellListener, BellName
 from daemon.worker.board import board_folder
 from daemon.worker.loop import switch_threads_often
@@ -39,6 +40,7 @@ def log_jobs_without_peer(config: Config, store: Store) -> None:
         JobKind.COMMIT: (committers, "request(s) for commitment"),
         JobKind.PERFORM: ({one.name for one in config.worklists}, "workitem(s)"),
         JobKind.ANSWER: (committers, "answer(s) to a request for commitment"),
+        JobKind.RETRIEVE: ({peer.name for peer in config.retrieved}, "study(ies) to fetch"),
     }
     waiting: Counter[tuple[JobKind, str]] = Counter()
     for group, count in store.status.job_counts().items():
@@ -88,6 +90,10 @@ def run(context: RoleContext) -> None:
                 bell.waiter().wait,
             ).run
             for peer in config.committers
+        ]
+        work += [
+            RetrieveWorker(context, peer, spool, store, bell.waiter().wait).run
+            for peer in config.retrieved
         ]
         if config.syslog.host is not None:
             work.append(Forwarder(config, context.worker, store, context.stop).run)

@@ -24,6 +24,7 @@ from daemon.hl7.listening import PatientListener, patient_listener
 from daemon.receive.orphans import sweep_orphans
 from daemon.receive.reception import Reception
 from daemon.receive.ringing import ringing
+from daemon.retrieve.arrivals import Arrivals
 from daemon.worker.loop import switch_threads_often
 from daemon.worker.memory import return_freed_memory
 from daemon.worker.role import RoleContext, has_supervisor
@@ -186,7 +187,8 @@ def run(context: RoleContext) -> None:
         source_of = functools.partial(source_of_caller, config.peers)
         ring, is_stat = ringing(config, store), stat_of(config)
         quiet_seconds = config.study.quiet_seconds
-        reception = Reception(spool, store, quiet_seconds, source_of, ring, is_stat)
+        ordered = Arrivals(config, store).priority_of
+        reception = Reception(spool, store, quiet_seconds, source_of, ring, is_stat, ordered)
         with ExitStack() as stack:
             audit = stack.enter_context(NetworkAudit(store.audit))
             limits = limits_of(config.listener)

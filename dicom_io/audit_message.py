@@ -54,6 +54,7 @@ class ParticipantObject:
     """An object of the event (ParticipantObjectIdentification).
 
     The description names the SOP class if there is one, and the instance if there is one, too.
+    With `query` the object is a query (PS3.15 A.5.3.10), which has that text instead of a name.
     """
 
     object_id: str
@@ -63,6 +64,7 @@ class ParticipantObject:
     role: int | None = None
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,11 @@ def _add_object(root: ET.Element, item: ParticipantObject) -> None:
         **role,
     )
     _add_code(element, "ParticipantObjectIDTypeCode", item.id_type)
-    _add(element, "ParticipantObjectName").text = _plain(item.name)
+    if item.query:
+        encoded = base64.b64encode(item.query.encode()).decode()
+        _add(element, "ParticipantObjectQuery").text = encoded
+    else:
+        _add(element, "ParticipantObjectName").text = _plain(item.name)
     if item.sop_class_uid:
         description = _add(element, "ParticipantObjectDescription")
         sop_class = _add(description, "SOPClass", UID=item.sop_class_uid, NumberOfInstances="1")

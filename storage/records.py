@@ -53,6 +53,14 @@ class Priority(IntEnum):
     STAT = 1
 
 
+class RetrievalPurpose(StrEnum):
+    """The purposes of an order to fetch studies from an archive."""
+
+    BACKFILL = "backfill"
+    PRIOR = "prior"  # an earlier study of a patient, for a report with comparison
+    INPUT = "input"  # of a workitem
+
+
 class JobState(StrEnum):
     """The states of a job; `storage.queue.jobs` has the transitions."""
 

@@ -56,8 +56,9 @@ ROOMS = {
         "export": "records finding_text files tables images",
         "store": (
             "errors records tables audit queue commitment patients images worklist upkeep "
-            "hosts reviews offered search status activity summaries statistics export"
+            "hosts reviews offered search status activity summaries statistics export retrievals"
         ),
+        "retrievals": "errors records tables audit queue",
         "orphans": "errors files hosts store",
         "migrations": "tables",
     },
@@ -77,7 +78,7 @@ ROOMS = {
         "dicomweb": "errors read objects report send http",
         "ups": "errors read objects peer send commitment dicomweb http",
         "receive": "errors read objects peer commitment dicomweb ups",
-        "query": "errors read objects commitment send receive",
+        "query": "errors read objects commitment send receive dicomweb http",
         "phantom": "objects",
     },
     "cxr_model": {
@@ -113,6 +114,7 @@ ROOMS = {
         "fhir": "errors config",
         "commitment": "config worker",
         "worklist": "config worker",
+        "retrieve": "errors config worker receive",
         "charts": "",
         "statistics": "charts",
         "batch": "errors config analyse charts",
@@ -121,16 +123,16 @@ ROOMS = {
             "errors version config worker hosts audit words charts actions receive analyse "
             "statistics"
         ),
-        "listener": "config worker audit receive commitment hl7",
+        "listener": "config worker audit receive commitment hl7 retrieve",
         "analyst": "errors config worker analyse report",
-        "courier": "config worker audit deliver commitment worklist",
+        "courier": "config worker audit deliver commitment worklist retrieve",
         "supervise": "errors config worker hosts audit",
         "preflight": "errors config worker hosts audit analyse deliver worklist web",
         "setup": "errors shipped version config worker preflight",
         "demo": "errors config shipped",
         "cli": (
             "errors version config worker hosts audit words analyse deliver actions web batch "
-            "supervise preflight setup demo"
+            "supervise preflight setup demo retrieve"
         ),
         "__main__": "cli",
     },

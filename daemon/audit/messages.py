@@ -26,6 +26,7 @@ from dicom_io.audit_message import (
     ParticipantObject,
     hash_uri,
 )
+from dicom_io.query.classes import FIND as STUDY_ROOT_FIND
 from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow, parse_subject
 from storage.records import ReceiptOutcome
 
@@ -138,6 +139,8 @@ class Reporter:
                 return _Event(
                     code.STUDY_DELETED, Action.DELETE, (self._worker(row),), objects=_study(row)
                 )
+            case AuditKind.ARCHIVE_QUERIED:
+                return self._queried(row)
             case AuditKind.DATA_EXPORTED:
                 return self._exported(row)
             case AuditKind.AUDIT_EXPORTED:
@@ -223,6 +226,25 @@ class Reporter:
     def _accessed(self, row: AuditRow, action: Action) -> _Event:
         return _Event(code.INSTANCES_ACCESSED, action, (self._worker(row),), objects=_study(row))
 
+    def _queried(self, row: AuditRow) -> _Event:
+        """Name the keys of a query, not their values: these may be a patient's (A.5.3.10)."""
+        name = parse_subject(row.subject).get("destination", "")
+        archive = Participant(
+            name or "unknown", is_requestor=False, roles=(code.DESTINATION,), ae_title=name
+        )
+        own = self._self(is_requestor=False, roles=(code.SOURCE,))
+        query = ParticipantObject(
+            STUDY_ROOT_FIND,
+            code.SOP_CLASS_UID,
+            "",
+            _SYSTEM,
+            _REPORT,
+            query=row.detail or "no keys",
+        )
+        return _Event(
+            code.QUERY, Action.EXECUTE, (self._worker(row), own, archive), objects=(query,)
+        )
+
     def _exported(self, row: AuditRow) -> _Event:
         person = Participant(row.actor, is_requestor=True, roles=(code.SOURCE,), host=self.host)
         media = Participant(
@@ -260,7 +282,13 @@ class Reporter:
                 types = (code.SOFTWARE_CONFIGURATION,)
                 uri = self._uri("configuration")
                 objects = (ParticipantObject(uri, code.URI, row.subject, _SYSTEM, _MASTER_FILE),)
-            case AuditKind.JOB_RETRIED | AuditKind.JOB_DISCARDED | AuditKind.JOB_PRIORITY_CHANGED:
+            case (
+                AuditKind.JOB_RETRIED
+                | AuditKind.JOB_DISCARDED
+                | AuditKind.JOB_PRIORITY_CHANGED
+                | AuditKind.RETRIEVAL_ORDERED
+                | AuditKind.RETRIEVAL_STOPPED
+            ):
                 types = (code.USE_OF_RESTRICTED_FUNCTION,)
         return _Event(
             code.SECURITY_ALERT,

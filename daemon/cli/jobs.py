@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 jobs_app = typer.Typer()
 
+_PRIORITIES = {1: "STAT", -1: "backfill:"}
+"""The words before the task of a job that is not ordinary."""
 LARGEST_NUMBER = 2**63 - 1
 """The largest number of a row that the databases know."""
 
@@ -76,9 +78,10 @@ def jobs_list(
 
 def _row(listed: "ListedJob") -> tuple[object, ...]:
     job = listed.job
-    task = f"{job.kind} to {job.lane}" if job.lane else str(job.kind)
-    if job.priority:
-        task = f"STAT {task}"
+    preposition = "from" if job.kind == "retrieve" else "to"
+    task = f"{job.kind} {preposition} {job.lane}" if job.lane else str(job.kind)
+    if word := _PRIORITIES.get(job.priority):
+        task = f"{word} {task}"
     study, accession = listed.study_instance_uid, listed.accession_number
     return job.id, job.state, task, job.attempts, study, accession, job.last_error or ""
 

@@ -20,6 +20,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from daemon.cli.init.command import init
+from daemon.cli.node.pull import pull
 from daemon.cli.node.show import show
 from daemon.cli.node.status import status
 from daemon.cli.node.store import upkeep_app
@@ -160,6 +161,7 @@ app.command()(init)
 app.command()(serve)
 app.command()(status)
 app.command()(show)
+app.command()(pull)
 
 
 @app.command()

@@ -6,6 +6,7 @@ The section `priority` says which of the films that they send are STAT.
 import datetime
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -18,6 +19,7 @@ from daemon.config.fields import (
     Section,
     checked_source,
 )
+from daemon.config.partners.query import QueryConfig, RetrieveService
 from daemon.config.receivers import ReceiverConfig
 from dicom_io.gate.rules import PictureRule
 from dicom_io.peer.peers import Peer
@@ -86,6 +88,7 @@ class PeerConfig(ReceiverConfig):
     tls: bool = False
     certificate_sha256: tuple[Fingerprint, ...] = ()
     priority: PeerPriority | None = None
+    query: QueryConfig | None = None
     rules: RulesConfig = RulesConfig()
 
     @model_validator(mode="after")
@@ -99,6 +102,8 @@ class PeerConfig(ReceiverConfig):
                 f"peer {self.name} has a priority, but sends no films: set sends to true, or leave"
                 " priority out"
             )
+        if self.query is not None:
+            self._check_query(self.query)
         if self.source is None and self.sends:
             try:
                 checked_source(self.name)
@@ -119,6 +124,14 @@ class PeerConfig(ReceiverConfig):
             )
         return self
 
+    def _check_query(self, query: QueryConfig) -> None:
+        if query.retrieve is not RetrieveService.WEB and not self.has_address:
+            raise ValueError(f"peer {self.name} is queried, so it needs both host and port")
+        if query.retrieve is not None and not self.sends:
+            raise ValueError(
+                f"peer {self.name} has query.retrieve, so its films come here: set sends to true"
+            )
+
     @property
     def sender_name(self) -> str:
         """The name of the sender of its films."""
@@ -128,6 +141,12 @@ class PeerConfig(ReceiverConfig):
     def has_address(self) -> bool:
         """True if this node can open an association with the peer."""
         return self.host is not None and self.port is not None
+
+    def resolved(self, base: Path) -> Self:
+        """Return a copy whose query has absolute paths and its token. Raises ConfigError."""
+        if self.query is None:
+            return self
+        return self.model_copy(update={"query": self.query.resolved(base)})
 
     @property
     def as_caller(self) -> Peer:

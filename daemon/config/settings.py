@@ -39,6 +39,7 @@ from daemon.config.log import LogConfig
 from daemon.config.partners.destination import DestinationConfig, DestinationKind
 from daemon.config.partners.dicomweb import DicomwebClientConfig, DicomwebConfig
 from daemon.config.partners.hl7 import Hl7Config, Hl7SenderConfig
+from daemon.config.partners.query import PullConfig, QueryConfig
 from daemon.config.partners.worklist import WorklistConfig, check_worklists
 from daemon.config.peers import PeerConfig, PriorityConfig, RulesConfig
 from daemon.config.routing import Party, Receiver, Routing, check_senders
@@ -239,6 +240,7 @@ class Config(BaseSettings):
     model: ModelConfig = ModelConfig()
     analyst: AnalystConfig = AnalystConfig()
     courier: CourierConfig = CourierConfig()
+    pull: PullConfig = PullConfig()
     commitment: CommitmentConfig = CommitmentConfig()
     spool: SpoolConfig = SpoolConfig()
     syslog: SyslogConfig = SyslogConfig()
@@ -454,6 +456,20 @@ class Config(BaseSettings):
         )
 
     @property
+    def queried(self) -> tuple[PeerConfig, ...]:
+        """The peers that this node may query."""
+        return tuple(peer for peer in self.peers if peer.query is not None)
+
+    @property
+    def retrieved(self) -> tuple[PeerConfig, ...]:
+        """The peers that this node may fetch studies from."""
+        return tuple(
+            peer
+            for peer in self.peers
+            if peer.query is not None and peer.query.retrieve is not None
+        )
+
+    @property
     def dicom_receivers(self) -> tuple[PeerConfig, ...]:
         """The peers that receive results."""
         return tuple(peer for peer in self.peers if peer.receives)
@@ -518,6 +534,7 @@ def _resolved(config: Config, base: Path) -> Config:
         "web": config.web.resolved(base),
         "syslog": config.syslog.resolved(base),
         "spool": config.spool.resolved(base),
+        "peers": tuple(one.resolved(base) for one in config.peers),
         "destinations": tuple(one.resolved(base) for one in config.destinations),
         "dicomweb": config.dicomweb.resolved(base),
     }
@@ -558,11 +575,14 @@ _LISTED: dict[str, type[Section]] = {
     "dicomweb.clients": DicomwebClientConfig,
 }
 """The sections that a list holds, by the key of the list."""
+_NESTED: dict[str, type[Section]] = {"rules": RulesConfig, "query": QueryConfig}
+"""The sections of a peer."""
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     names = [part for part in location[:-1] if isinstance(part, str)]
-    section = RulesConfig if names[-1:] == ["rules"] else _LISTED.get(".".join(names))
+    section = _NESTED.get(names[-1]) if names else None
+    section = section or _LISTED.get(".".join(names))
     if section is not None:
         prefix = ".".join(str(part) for part in location[:-1])
         return [f"{prefix}.{key}" for key in section.model_fields]

@@ -23,6 +23,10 @@ def _is_routine(_received: ReceivedInstance) -> bool:
     return False
 
 
+def _not_ordered(_received: ReceivedInstance) -> Priority | None:
+    return None
+
+
 def _unheard(_receipt: Receipt) -> None:
     pass
 
@@ -31,7 +35,9 @@ class Reception:
     """Stores received instances and queues their analysis.
 
     `source_of` returns the source of a sender by its AE title and its address, `is_stat` is True
-    for an instance that is STAT. `on_queued` is called after the work on an instance is queued.
+    for an instance that is STAT. `ordered` returns the priority of an instance that this node
+    fetched from an archive, else None. `on_queued` is called after the work on an instance is
+    queued.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class Reception:
         source_of: Callable[[str, str], str] = _unknown_source,
         on_queued: Callable[[Receipt], None] = _unheard,
         is_stat: Callable[[ReceivedInstance], bool] = _is_routine,
+        ordered: Callable[[ReceivedInstance], Priority | None] = _not_ordered,
     ) -> None:
         self._spool = spool
         self._store = store
@@ -49,6 +56,7 @@ class Reception:
         self._source_of = source_of
         self._on_queued = on_queued
         self._is_stat = is_stat
+        self._ordered = ordered
 
     def receive(self, received: ReceivedInstance) -> StoreStatus:
         """Store one instance durably and queue it. Return the status of the response (PS3.4 B.2.3).
@@ -99,6 +107,9 @@ class Reception:
         return receipt
 
     def _priority(self, received: ReceivedInstance) -> Priority:
+        ordered = self._ordered(received)
+        if ordered is not None:
+            return ordered
         return Priority.STAT if self._is_stat(received) else Priority.ROUTINE
 
     def _settle_duplicate(

@@ -100,13 +100,11 @@ class RetrieveSession(QuerySession):
         self._max_object_bytes = max_object_bytes
         self._asked: frozenset[tuple[str, str]] = frozenset()
 
-    def retrieve(
-        self, study_instance_uid: str, wanted: Collection[FoundInstance], whole: bool
-    ) -> Retrieved:
-        """Fetch these films of a study; `whole` if they are all objects of their study.
+    def retrieve(self, study_instance_uid: str, wanted: Collection[FoundInstance]) -> Retrieved:
+        """Fetch these films of a study.
 
-        A request names the study, or a series and films in it. Ends with the first request that
-        does not succeed. Raises QueryError and AssociationError.
+        A request names a series and films in it. Ends with the first request that does not
+        succeed. Raises QueryError and AssociationError.
         """
         name = "C-GET" if self._service is Service.GET else "C-MOVE"
         self._require(self._model, f"retrieval ({name}, Study Root)")
@@ -118,7 +116,7 @@ class RetrieveSession(QuerySession):
             )
             association.bind(evt.EVT_C_STORE, self._store)
         total = Retrieved(Outcome.DONE)
-        for identifier in _requests(study_instance_uid, wanted, whole):
+        for identifier in _requests(study_instance_uid, wanted):
             one = self._request(identifier)
             total = replace(
                 one,
@@ -207,14 +205,8 @@ class RetrieveSession(QuerySession):
         )
 
 
-def _requests(study: str, wanted: Collection[FoundInstance], whole: bool) -> Iterator[Dataset]:
-    """Return the identifiers of the requests (PS3.4 C.4.2.2.1): as few as name what is wanted."""
-    identifier = Dataset()
-    identifier.StudyInstanceUID = study
-    if whole:
-        identifier.QueryRetrieveLevel = "STUDY"
-        yield identifier
-        return
+def _requests(study: str, wanted: Collection[FoundInstance]) -> Iterator[Dataset]:
+    """Return the identifiers of the requests (PS3.4 C.4.2.2.1): they name what is wanted alone."""
     by_series: dict[str, list[str]] = defaultdict(list)
     for instance in wanted:
         by_series[instance.series_instance_uid].append(instance.sop_instance_uid)

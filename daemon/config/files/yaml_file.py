@@ -80,7 +80,9 @@ def holds_secret(values: Mapping[str, Any]) -> bool:
     sections = [section for section in values.values() if isinstance(section, dict)]
     of_sections = [value for section in sections for value in section.values()]
     items = [value for value in (*values.values(), *of_sections) if isinstance(value, list)]
-    sections += [item for listed in items for item in listed if isinstance(item, dict)]
+    listed = [item for one in items for item in one if isinstance(item, dict)]
+    sections += listed
+    sections += [value for item in listed for value in item.values() if isinstance(value, dict)]
     return bool(_URL_PASSWORD.search(str(values.get("database_url", "")))) or any(
         section.get(key) for section in sections for key in _SECRET_KEYS
     )

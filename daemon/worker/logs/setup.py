@@ -11,6 +11,7 @@ from daemon.config.log import LogConfig, LogFormat
 from daemon.worker.logs.formats import JournalFormat, JournalTextFormat, JsonFormat, TextFormat
 
 OWN_LOGGERS = {
+    "retrieve",
     *("analyst", "audit", "bell", "commitment", "courier", "housekeeping", "listener", "reader"),
     *("hl7", "supervisor", "sweep", "tls", "waits", "web", "worklist"),
     *("cxr_model", "daemon", "dicom_io", "storage"),

@@ -20,6 +20,7 @@ def upgrade() -> None:
     _answers()
     _patients()
     _workitems()
+    _retrievals()
 
 
 def _answers() -> None:
@@ -146,3 +147,28 @@ def _workitems() -> None:
         sa.Column("fault", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_worklists"),
     )
+
+
+def _retrievals() -> None:
+    op.create_table(
+        "retrieval_orders",
+        sa.Column("id", _row_number, nullable=False),
+        sa.Column("peer", sa.Text, nullable=False),
+        sa.Column("purpose", sa.String(32), nullable=False),
+        sa.Column("ordered_by", sa.Text, nullable=False),
+        sa.Column("ordered_at", _moment, nullable=False),
+        sa.Column("stopped_at", _moment),
+        sa.PrimaryKeyConstraint("id", name="pk_retrieval_orders"),
+    )
+    op.create_table(
+        "retrieval_studies",
+        sa.Column("order_id", _row_number, nullable=False),
+        sa.Column("study_instance_uid", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("order_id", "study_instance_uid", name="pk_retrieval_studies"),
+        sa.ForeignKeyConstraint(
+            ["order_id"],
+            ["retrieval_orders.id"],
+            name="fk_retrieval_studies_order_id_retrieval_orders",
+        ),
+    )
+    op.create_index("ix_retrieval_studies_study", "retrieval_studies", ["study_instance_uid"])

@@ -106,6 +106,13 @@ def event_of(root: ET.Element) -> tuple[str, str, str, list[str]]:
         (AuditKind.JOB_PARKED, {"subject": "job=5"}, ("110113", "E", "0", [])),
         (AuditKind.JOB_RETRIED, {}, ("110113", "E", "0", ["110132"])),
         (AuditKind.JOB_DISCARDED, {}, ("110113", "E", "0", ["110132"])),
+        (
+            AuditKind.ARCHIVE_QUERIED,
+            {"subject": "destination=archive", "detail": "keys AccessionNumber; 1 study(ies)"},
+            ("110112", "E", "0", []),
+        ),
+        (AuditKind.RETRIEVAL_ORDERED, {}, ("110113", "E", "0", ["110132"])),
+        (AuditKind.RETRIEVAL_STOPPED, {}, ("110113", "E", "0", ["110132"])),
         (AuditKind.DATA_EXPORTED, {"detail": "2 row(s) to /x"}, ("110106", "R", "0", [])),
         (AuditKind.LOGIN, {}, ("110114", "E", "0", ["110122"])),
         (AuditKind.PURGED, {"subject": "study=1.2.3"}, ("110105", "D", "0", [])),

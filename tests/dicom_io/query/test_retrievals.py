@@ -73,7 +73,7 @@ def test_films_come_by_move_and_by_get(start: Any, tmp_path: Path) -> None:
             assert [study.study_instance_uid for study in found.studies] == [STUDY]
             films = session.find_films(STUDY)
             assert len(films) == 3
-            result = session.retrieve(STUDY, films[1:], False)
+            result = session.retrieve(STUDY, films[1:])
             assert (result.outcome, result.completed) == (Outcome.DONE, 2)
         by_uid = {instance.sop_instance_uid: instance for instance in got}
         assert set(by_uid) == {film.sop_instance_uid for film in films[1:]}
@@ -83,9 +83,9 @@ def test_films_come_by_move_and_by_get(start: Any, tmp_path: Path) -> None:
                 kept = data_set_bytes(by_uid[uid].data)
                 assert kept[-32000:] == data_set_bytes(FILMS[number - 1])[-32000:]
         with RetrieveSession(archive, Service.MOVE, keep) as session:
-            result = session.retrieve(STUDY, films, True)
+            result = session.retrieve(STUDY, films)
             assert (result.outcome, result.completed) == (Outcome.DONE, 3)
-            result = session.retrieve(STUDY, films[:1], False)
+            result = session.retrieve(STUDY, films[:1])
             assert (result.outcome, result.completed) == (Outcome.DONE, 1)
             assert session.find_films(f"{ROOT}.9") == ()
     assert len(got) == 2
@@ -97,7 +97,7 @@ def test_an_archive_that_does_not_know_this_node_says_what_to_do(tmp_path: Path)
     with running_dcmqrscp(tmp_path) as archive:
         fill(archive, FILMS[:1])
         with RetrieveSession(archive, Service.MOVE, lambda _: StoreStatus.SUCCESS) as session:
-            result = session.retrieve(STUDY, [NAMED], True)
+            result = session.retrieve(STUDY, [NAMED])
     assert result.outcome is Outcome.REFUSED
     assert "0xA801" in result.detail
     assert f"add the AE title {NODE}" in result.detail
@@ -111,7 +111,7 @@ def retrieved(
         return StoreStatus.SUCCESS
 
     with RetrieveSession(archive, service, keep, **options) as session:
-        return session.retrieve(STUDY, [NAMED], True)
+        return session.retrieve(STUDY, [NAMED])
 
 
 def test_films_that_were_not_asked_for_are_refused() -> None:
@@ -159,7 +159,7 @@ def test_a_status_has_its_next_step() -> None:
         RetrieveSession(archive, Service.GET, lambda _: StoreStatus.SUCCESS) as session,
     ):
         for outcome in outcomes.values():
-            result = session.retrieve(STUDY, [NAMED], True)
+            result = session.retrieve(STUDY, [NAMED])
             assert result.outcome is outcome
             assert result.detail
 

@@ -24,13 +24,13 @@ class Orthanc:
 
     def __init__(self, folder: Path, more: dict[str, Any] | None = None) -> None:
         self.dicom_port = free_port()
-        self._http_port = free_port()
+        self.http_port = free_port()
         settings = {
             "StorageDirectory": str(folder / "storage"),
             "IndexDirectory": str(folder / "storage"),
             "DicomAet": AE_TITLE,
             "DicomPort": self.dicom_port,
-            "HttpPort": self._http_port,
+            "HttpPort": self.http_port,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
             **(more or {}),
@@ -40,7 +40,7 @@ class Orthanc:
 
     def call(self, path: str, body: bytes | None = None, method: str | None = None) -> Any:
         """Make a REST call: a GET, or a POST if there is a body, unless `method` names another."""
-        url = f"http://{HOST}:{self._http_port}{path}"
+        url = f"http://{HOST}:{self.http_port}{path}"
         request = urllib.request.Request(url, body, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"null")

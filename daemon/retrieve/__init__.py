@@ -1,0 +1,1 @@
+"""Studies fetched from archives: by hand, for reports, and for workitems."""

@@ -1,0 +1,1 @@
+"""Orders to fetch studies from archives."""
