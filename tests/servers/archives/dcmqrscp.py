@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from dicom_io.query.session import QuerySession
+from dicom_io.read.header import read_header
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import Sender, echo, pair_of
 from dicom_io.send.store_status import Disposition
@@ -45,9 +47,16 @@ def running_dcmqrscp(folder: Path, node_port: int | None = None) -> Iterator[Des
 
 
 def fill(archive: Destination, films: Sequence[bytes]) -> None:
-    """Store films in an archive."""
+    """Store films in an archive, and wait until its index has them: dcmtk's is written later."""
     pairs = {pair_of(data) for data in films}
     with Sender(archive, sop_classes=(), also=pairs) as sender:
         for data in films:
             result = sender.send(data)
             assert result.disposition is Disposition.DELIVERED, result.detail
+    studies = {header.study_instance_uid for header in map(read_header, films)}
+    with QuerySession(archive) as session:
+
+        def are_found() -> bool:
+            return sum(len(session.find_films(uid)) for uid in studies) == len(films)
+
+        wait_until(are_found, "the archive finds the films")
