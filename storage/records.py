@@ -241,7 +241,7 @@ class ObjectRecord:
 
     A report has no `instance_id`; a heatmap also has a `label`. After `purged_at` its file is gone.
     `source` is that of its films. `form` is the size of a picture, and for a report the form of the
-    pictures that it names; empty for the default form.
+    pictures that it names, and that it names earlier reports; empty for the default form.
     """
 
     sop_instance_uid: str

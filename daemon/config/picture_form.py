@@ -1,4 +1,4 @@
-"""The form of the pictures that a destination receives: their size and their loss."""
+"""The form of the results that a destination receives: size and loss of pictures, comparison."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,13 @@ class PictureForm:
     """The size of pictures in pixels, and True if they are lossy copies.
 
     `max_side` limits the longer side of the film in a picture; None is the size of the film. A
-    smaller film is not enlarged.
+    smaller film is not enlarged. `has_priors` is True for a report that names the AI reports on
+    earlier studies; it says nothing of pictures.
     """
 
     max_side: int | None = DEFAULT_MAX_SIDE
     is_lossy: bool = False
+    has_priors: bool = False
 
     @property
     def size(self) -> str:
@@ -30,7 +32,9 @@ class PictureForm:
     @property
     def name(self) -> str:
         """The name of the form; empty for the default."""
-        return " ".join(filter(None, (self.size, "jpeg" * self.is_lossy)))
+        return " ".join(
+            filter(None, (self.size, "jpeg" * self.is_lossy, "priors" * self.has_priors))
+        )
 
 
 DEFAULT_FORM = PictureForm()

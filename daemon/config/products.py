@@ -1,6 +1,7 @@
 """Results by destination: the kinds of object that it receives, and in which form."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from daemon.config.picture_form import DEFAULT_FORM, PictureForm
 from daemon.config.receivers import PictureSyntax, Product, ReceiverConfig
@@ -72,7 +73,7 @@ def forms_to_build(config: Config, source: str) -> frozenset[PictureForm]:
 
 
 def report_forms(config: Config, source: str) -> tuple[PictureForm, ...]:
-    """Return the forms of pictures that reports of a source name, the default form first.
+    """Return the forms of the reports of a source, the default form first.
 
     Each form that a destination receives has a report of its own, so that the report names the
     pictures that the destination holds. A destination without heatmaps gets that of the default.
@@ -82,9 +83,10 @@ def report_forms(config: Config, source: str) -> tuple[PictureForm, ...]:
 
 
 def report_form(peer: ReceiverConfig) -> PictureForm:
-    """Return the form of the pictures that the report for a peer names."""
+    """Return the form of the report for a peer: the pictures that it names, and earlier reports."""
     products = {Product.HEATMAP, Product.REPORT}
-    return peer.picture_form if products <= set(peer.receives) else DEFAULT_FORM
+    form = peer.picture_form if products <= set(peer.receives) else DEFAULT_FORM
+    return replace(form, has_priors=peer.comparison)
 
 
 def destinations_of(config: Config, source: str) -> list[Receiver]:

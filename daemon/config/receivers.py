@@ -51,7 +51,10 @@ def _checked_results_of(value: object) -> object:
 
 
 class ReceiverConfig(Section):
-    """A receiver of results: a DICOM node, or another system."""
+    """A receiver of results: a DICOM node, or another system.
+
+    With `comparison` its reports name the AI reports on earlier studies of the patient.
+    """
 
     name: str = Field(min_length=1)
     receives: tuple[Product, ...] = ()
@@ -63,6 +66,7 @@ class ReceiverConfig(Section):
     picture_max_side: int | None = Field(
         default=DEFAULT_MAX_SIDE, ge=SMALLEST_MAX_SIDE, le=LARGEST_MAX_SIDE
     )
+    comparison: bool = False
 
     @model_validator(mode="after")
     def _has_results_to_receive(self) -> Self:
@@ -70,6 +74,11 @@ class ReceiverConfig(Section):
             raise ValueError(
                 f"{self.name} has results_of, but receives nothing: set receives,"
                 " or leave results_of out"
+            )
+        if self.comparison and Product.REPORT not in self.receives:
+            raise ValueError(
+                f"{self.name} has comparison, but receives no report: add report to receives,"
+                " or leave comparison out"
             )
         return self
 

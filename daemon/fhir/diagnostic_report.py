@@ -28,7 +28,8 @@ def diagnostic_report(context: ReportContext, results: Sequence[Entry]) -> Entry
     conclusion = list(_conclusion(context))
     details = [sentence for image in report.images for sentence in image.sentences]
     notes = [note for image in report.images for note in image.notes]
-    lines = [*conclusion, *details, *notes, *report.explanations]
+    priors = [prior.said for prior in report.priors]
+    lines = [*conclusion, *details, *priors, *notes, *report.explanations]
     resource: Json = {
         "resourceType": "DiagnosticReport",
         "meta": ai_asserted(),
@@ -47,7 +48,7 @@ def diagnostic_report(context: ReportContext, results: Sequence[Entry]) -> Entry
     }
     if context.target.version is FhirVersion.R5:
         resource["study"] = [context.study()]
-        resource["note"] = [{"text": line} for line in (*notes, *report.explanations)]
+        resource["note"] = [{"text": line} for line in (*priors, *notes, *report.explanations)]
     else:
         resource["imagingStudy"] = [context.study()]
     return entry(context.identity.urn("report"), resource)

@@ -6,9 +6,13 @@ from collections.abc import Collection, Sequence
 
 from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.object_files import written_objects
+from daemon.analyse.result_objects import BuiltObject
+from daemon.config.picture_form import PictureForm
 from daemon.config.products import destinations_of, objects_for, report_forms
 from daemon.config.settings import Config
+from daemon.report.earlier_reports import MOST_PRIORS, read_priors
 from daemon.report.study_report import (
+    ReadImages,
     analysed_images,
     built_report,
     described,
@@ -22,6 +26,7 @@ from daemon.worker.bell import Bell, BellName
 from daemon.worker.logs.redaction import redact
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.algorithm import Algorithm
+from dicom_io.report.content import PriorReport
 from storage.errors import StudyChangedError
 from storage.files.spool import Spool
 from storage.records import (
@@ -119,16 +124,21 @@ class StudyReporter:
         elif self._is_reported(study, images.unreadable):
             self._keep_report(job, study)
         else:
-            reports = [
-                built_report(
-                    report_content(study, images, self._algorithm, self._spool.read, form), form
-                )
-                for form in report_forms(self._config, study.source)
-            ]
+            forms = report_forms(self._config, study.source)
+            reports = [self._built(study, images, form) for form in forms]
             reported = [item for item in study.instances if item.id in images.described]
             with written_objects(self._spool, reports, study.instances[0]) as records:
                 deliveries = self._deliveries(study.source, records, reported)
                 self._finish(job, StudyStatus.REPORTED, "", records, deliveries)
+
+    def _built(self, study: StudyResults, images: ReadImages, form: PictureForm) -> BuiltObject:
+        priors: list[PriorReport] = []
+        if form.has_priors:
+            found = self._store.results.priors(study, MOST_PRIORS)
+            priors = read_priors(found, form, self._spool.read)
+        read = self._spool.read
+        content = report_content(study, images, self._algorithm, read, form, priors)
+        return built_report(content, form)
 
     def _outdated(self, study: StudyResults) -> list[Instance]:
         """Return the images that can still be analysed and need it.

@@ -20,6 +20,7 @@ from dicom_io.read.image_header import ImageHeader
 from dicom_io.report.content import (
     NotAnalysed,
     ObjectReference,
+    PriorReport,
     ReportContent,
     ReportedFinding,
     ReportedImage,
@@ -170,8 +171,11 @@ def report_content(
     algorithm: Algorithm,
     read: ReadFile,
     form: PictureForm = DEFAULT_FORM,
+    priors: Sequence[PriorReport] = (),
 ) -> ReportContent:
     """Return the content of the report on every image of the study, with pictures of a form.
+
+    `priors` are for a form that names them.
 
     At least one image must be described. The report lists a purged image and refers to the earlier
     reports that covered it. A purged report is not named as the predecessor, because its series
@@ -200,13 +204,16 @@ def report_content(
         statements=_rejections(study),
         predecessor=_predecessor(latest, study.study_instance_uid, read),
         identity=Identity(
-            sop_instance_uid=_uid_in_form(uid, form, _key_of(study), sources, latest, algorithm),
+            sop_instance_uid=_uid_in_form(
+                uid, form, _key_of(study), sources, latest, algorithm, priors
+            ),
             series_instance_uid=series_uid(_key_of(study), algorithm.sha256, "report", form.name),
             series_number=SERIES_NUMBERS[ObjectKind.REPORT],
             instance_number=len(study.reports) + 1,
             content_datetime=created,
             timezone=created.tzinfo,
         ),
+        priors=priors if form.has_priors else None,
     )
 
 
@@ -246,11 +253,12 @@ def _uid_in_form(
     sources: Sequence[ReportedImage],
     latest: ObjectRecord | None,
     algorithm: Algorithm,
+    priors: Sequence[PriorReport],
 ) -> str:
     """Return the UID of a report in a form; `uid` is that of the default form.
 
     Another form says the same of the same images. It names other pictures, where these were made,
-    and may follow another report.
+    or earlier reports, and may follow another report.
     """
     if form == DEFAULT_FORM:
         return uid
@@ -260,6 +268,7 @@ def _uid_in_form(
         for finding in image.findings
         if finding.heatmap is not None
     ]
+    named += [f"prior {prior.reference.sop_instance_uid}" for prior in priors]
     after = [f"after {latest.sop_instance_uid}"] if latest is not None else []
     return report_uid(study, [f"form of {uid}", *after, *named], algorithm.sha256, form.name)
 

@@ -40,7 +40,7 @@ _WRITERS_TIMEOUT_SECONDS = 5
 """Limits how long the table locks of one waiting caller delay all writers."""
 
 _Report = TypeVar("_Report", ObjectRecord, Row[Any])
-_OBJECT_COLUMNS = [column for column in objects.c if column.name not in ("id", "created_at")]
+OBJECT_COLUMNS = [column for column in objects.c if column.name not in ("id", "created_at")]
 
 
 def load_instance(connection: Connection, instance_id: int) -> Instance | None:
@@ -99,7 +99,7 @@ def _region(stored: list[list[float]] | None) -> tuple[tuple[float, float], ...]
 
 def load_object(connection: Connection, sop_instance_uid: str) -> ObjectRecord | None:
     """Return an object made here, or None."""
-    query = select(*_OBJECT_COLUMNS).where(objects.c.sop_instance_uid == sop_instance_uid)
+    query = select(*OBJECT_COLUMNS).where(objects.c.sop_instance_uid == sop_instance_uid)
     row = connection.execute(query).mappings().one_or_none()
     return ObjectRecord(**row) if row else None
 
@@ -116,7 +116,7 @@ def load_study(
         of_study(instances, key), instances.c.set_aside_at.is_(None), ~has_later_revision()
     )
     query = (
-        select(*_OBJECT_COLUMNS)
+        select(*OBJECT_COLUMNS)
         .where(of_study(objects, key), objects.c.kind == ObjectKind.REPORT)
         .order_by(objects.c.id)
     )
@@ -203,7 +203,7 @@ def _load_objects(
     connection: Connection, instance_ids: Collection[int]
 ) -> dict[int, list[ObjectRecord]]:
     query = (
-        select(*_OBJECT_COLUMNS)
+        select(*OBJECT_COLUMNS)
         .where(objects.c.instance_id.in_(instance_ids))
         .order_by(objects.c.id)
     )

@@ -14,6 +14,7 @@ from storage.audit.trail import append, append_all
 from storage.commitment.requests import enqueue_commitment
 from storage.errors import StudyChangedError, UnknownRecordError
 from storage.finding_text import summary
+from storage.images.comparison.priors import load_priors
 from storage.images.doubt import find_hold
 from storage.images.holds import hold_study
 from storage.images.lookup import (
@@ -83,6 +84,11 @@ class Results:
         with self._database.reading() as connection:
             key = find_study(connection, study_instance_uid, source)
             return load_study(connection, key, find_hold(connection, key))
+
+    def priors(self, study: StudyResults, most: int) -> list[tuple[ObjectRecord, ...]]:
+        """Return the reports on earlier studies of a study's patient: see `load_priors`."""
+        with self._database.reading() as connection:
+            return load_priors(connection, study, most)
 
     def patient_id(self, study_instance_uid: str, source: str = "") -> str:
         """Return the Patient ID of a study's newest instance, or an empty text."""

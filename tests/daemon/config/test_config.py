@@ -151,6 +151,11 @@ class Mistake:
 @pytest.mark.parametrize(
     "mistake",
     [
+        Mistake(
+            "peers: [{name: a, ae_title: A, host: h, port: 1, receives: [heatmap],"
+            " comparison: true}]",
+            "a has comparison, but receives no report",
+        ),
         Mistake("listener: {prot: 1}", "unknown key listener.prot; did you mean listener.port?"),
         Mistake("lisener: {port: 1}", "unknown key lisener; did you mean listener?"),
         Mistake("peers: [{name: a, ae_tittle: X}]", "did you mean peers.0.ae_title?"),

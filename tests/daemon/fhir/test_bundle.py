@@ -13,6 +13,7 @@ from daemon.errors import FhirError
 from daemon.fhir.bundle import transaction
 from daemon.fhir.target import FhirTarget
 from dicom_io.objects.algorithm import RESEARCH_USE_ONLY
+from dicom_io.report.content import PriorReport
 from dicom_io.report.reading.read_values import CodedValue, ReadReport
 from tests.builders.objects import ALGORITHM, EARLIER_REPORT, STUDY
 from tests.tools.validation import OUTLINE
@@ -141,6 +142,15 @@ def test_the_report_of_the_bundle(report: ReadReport) -> None:
     assert replaced["valueReference"]["identifier"]["value"] == (
         f"urn:oid:{EARLIER_REPORT.sop_instance_uid}"
     )
+
+
+def test_earlier_reports_are_in_the_text(report: ReadReport) -> None:
+    prior = PriorReport(EARLIER_REPORT, "20230102", "Study of 2023-01-02, starter 1.1.0: none.")
+    bundle = transaction(replace(report, priors=(prior,)), R5)
+    Bundle.model_validate(bundle)
+    [found] = resources(bundle, "DiagnosticReport")
+    assert f"<p>{prior.said}</p>" in found["text"]["div"]
+    assert {"text": prior.said} in found["note"]
 
 
 def test_the_state_follows_verification_and_predecessor(report: ReadReport) -> None:
