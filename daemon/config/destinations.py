@@ -1,6 +1,7 @@
 """Destinations on the network: SOP classes, picture syntax and address."""
 
 from daemon.config.partners.destination import DestinationConfig
+from daemon.config.partners.worklist import WorklistConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import PictureSyntax, Product, ReceiverConfig
 from daemon.config.settings import Config
@@ -66,15 +67,15 @@ def destination_of(config: Config, peer: PeerConfig) -> Destination:
     )
 
 
-def endpoint_of(config: Config, destination: DestinationConfig) -> Endpoint:
-    """Return the web service of a destination, which must have a URL. Raises CertificateError."""
-    if destination.url is None:
-        raise ValueError(f"destination {destination.name} has no url")  # its class refuses this
+def endpoint_of(config: Config, partner: DestinationConfig | WorklistConfig) -> Endpoint:
+    """Return the web service of a partner, which must have a URL. Raises CertificateError."""
+    if partner.url is None:
+        raise ValueError(f"{partner.name} has no url")  # its class refuses this
     seconds = config.courier.network_timeout_seconds
     return Endpoint(
-        name=destination.name,
-        url=destination.url,
-        token=destination.token.get_secret_value() if destination.token else "",
-        tls=partner_context(destination) if destination.url.startswith("https:") else None,
+        name=partner.name,
+        url=partner.url,
+        token=partner.token.get_secret_value() if partner.token else "",
+        tls=partner_context(partner) if partner.url.startswith("https:") else None,
         timeouts=HttpTimeouts(seconds, seconds, _WAITS_OF_AN_EXCHANGE * seconds),
     )

@@ -536,6 +536,7 @@ def _resolved(config: Config, base: Path) -> Config:
         "spool": config.spool.resolved(base),
         "peers": tuple(one.resolved(base) for one in config.peers),
         "destinations": tuple(one.resolved(base) for one in config.destinations),
+        "worklists": tuple(one.resolved(base) for one in config.worklists),
         "dicomweb": config.dicomweb.resolved(base),
     }
     if config.database_url_file is not None:

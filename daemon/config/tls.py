@@ -5,6 +5,7 @@ import ssl
 from datetime import UTC, datetime
 
 from daemon.config.partners.destination import DestinationConfig
+from daemon.config.partners.worklist import WorklistConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
 from dicom_io.errors import CertificateDateError
@@ -62,13 +63,13 @@ def destination_context(config: Config, peer: PeerConfig) -> ssl.SSLContext | No
     return client_context(config.tls.ca, config.tls.credentials) if peer.tls else None
 
 
-def partner_context(destination: DestinationConfig) -> ssl.SSLContext:
-    """Return the context for connections to a destination that is no DICOM node.
+def partner_context(partner: DestinationConfig | WorklistConfig) -> ssl.SSLContext:
+    """Return the context for connections to a partner that is no DICOM node.
 
     It trusts the CAs of `ca`, else those of the system, and shows `certificate` where one is named.
     Raises CertificateError.
     """
-    return client_context(destination.ca, destination.credentials)
+    return client_context(partner.ca, partner.credentials)
 
 
 def hl7_context(config: Config) -> ssl.SSLContext | None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from daemon.config.partners.worklist import WorklistConfig
+from daemon.config.destinations import endpoint_of
+from daemon.config.partners.worklist import WorklistConfig, WorklistKind
 from daemon.config.settings import Config
 from daemon.worker.role import RoleContext
 from daemon.worklist.inputs import PushedInputs
@@ -12,6 +13,7 @@ from dicom_io.peer.tls import client_context
 from dicom_io.send.association import Destination, Timeouts
 from dicom_io.ups.dimse import DimseManager
 from dicom_io.ups.manager import WorklistManager
+from dicom_io.ups.web import WebManager
 from storage.files.spool import Spool
 from storage.store import Store
 
@@ -49,7 +51,9 @@ def keepers_of(config: Config, source: str) -> tuple[Keeper, ...]:
 
 
 def manager_of(config: Config, worklist: WorklistConfig) -> WorklistManager:
-    """Return the manager of a worklist. Raises CertificateError."""
+    """Return the manager of a worklist. Raises CertificateError or ManagerConfigurationError."""
+    if worklist.kind is WorklistKind.WEB:
+        return WebManager(endpoint_of(config, worklist))
     return DimseManager(destination_of(config, worklist))
 
 

@@ -2,17 +2,22 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from daemon.config.fields import (
     AETitle,
     Host,
+    KeyPair,
     Port,
     Seconds,
     Section,
     SourceName,
+    below,
+    read_secret,
 )
 
 
@@ -20,6 +25,7 @@ class WorklistKind(StrEnum):
     """The protocol of a worklist manager."""
 
     DIMSE = "dimse"
+    WEB = "web"
 
 
 class CodeConfig(Section):
@@ -34,8 +40,11 @@ DETECTION = CodeConfig(code="110004", meaning="Computer Aided Detection")
 DIAGNOSIS = CodeConfig(code="110003", meaning="Computer Aided Diagnosis")
 
 
-class WorklistConfig(Section):
+class WorklistConfig(KeyPair):
     """A worklist, and which of its workitems this node performs.
+
+    A manager of kind `dimse` has an AE title, host and port, one of kind `web` a URL. `certificate`
+    and `key` are shown to a web server that asks for a certificate (mTLS).
 
     `source` is the source of the films that they are about. `codes` are Scheduled Workitem Codes;
     an empty list stands for every workitem.
@@ -48,6 +57,11 @@ class WorklistConfig(Section):
     host: Host | None = None
     port: Port | None = None
     tls: bool = False
+    url: str | None = None
+    allow_http: bool = False
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    ca: Path | None = None
     codes: tuple[CodeConfig, ...] = (DETECTION, DIAGNOSIS)
     label: str = Field(default="", max_length=64)
     stations: tuple[CodeConfig, ...] = ()
@@ -60,9 +74,58 @@ class WorklistConfig(Section):
     def _has_address(self) -> Self:
         if "@" in self.name:
             raise ValueError(f"worklist {self.name}: a name has no @")
-        if None in (self.ae_title, self.host, self.port):
-            raise ValueError(f"worklist {self.name} is of kind dimse: set ae_title, host and port")
+        if self.kind is WorklistKind.WEB:
+            self._check_url()
+        elif None in (self.ae_title, self.host, self.port) or self.url is not None:
+            raise ValueError(
+                f"worklist {self.name} is of kind dimse: set ae_title, host and port, not url"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_can(self) -> Self:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("set token or token_file, not both")
+        if self.kind is WorklistKind.WEB and self.subscribe:
+            raise ValueError(
+                f"worklist {self.name} is of kind web, by which no events come: leave subscribe out"
+            )
+        keys = ("token", "token_file", "ca", "certificate")
+        used = [key for key in keys if getattr(self, key) is not None]
+        if self.kind is WorklistKind.DIMSE and used:
+            raise ValueError(
+                f"worklist {self.name}: {used[0]} is for kind web alone; kind dimse has the section"
+                " tls"
+            )
+        return self
+
+    def _check_url(self) -> None:
+        if self.url is None or (self.ae_title, self.host, self.port) != (None, None, None):
+            raise ValueError(
+                f"worklist {self.name} is of kind web: set url, not ae_title, host and port"
+            )
+        parts = urlsplit(self.url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        if not is_address or "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError(
+                f"worklist {self.name}: url is the address of the service alone, as"
+                " https://HOST/PATH"
+            )
+        if parts.scheme == "http" and not self.allow_http:
+            raise ValueError(
+                f"worklist {self.name}: url is not encrypted: use https, or set allow_http to true"
+                " for a network that is the node's alone"
+            )
+
+    def resolved(self, base: Path) -> Self:
+        """Return a copy with absolute paths and the secrets read from their files.
+
+        Raises ConfigError.
+        """
+        found = super().resolved(base)
+        if self.token_file is None:
+            return found
+        return found.model_copy(update={"token": read_secret(below(base, self.token_file))})
 
 
 def check_worklists(

@@ -19,6 +19,7 @@ from tests.faults.life import Kill, Reviver
 from tests.faults.site import CountingArchive, FaultSite, fault_site, is_alive
 from tests.servers.worklist.dimse_manager import TITLE, DimseWorklist, running_manager
 from tests.servers.worklist.steps import chest_step
+from tests.servers.worklist.web_manager import WebWorklist, running_web_manager
 from tests.tools.ports import HOST
 from tests.tools.waiting import wait_until
 
@@ -43,7 +44,7 @@ class WorklistSite:
     """
 
     faults: FaultSite
-    manager: DimseWorklist
+    manager: DimseWorklist | WebWorklist
     kills: list[Kill] = field(default_factory=list)
     killed: Counter[Kill] = field(default_factory=Counter)
     ordered: list[Ordered] = field(default_factory=list)
@@ -160,11 +161,12 @@ class WorklistSite:
 
 @contextlib.contextmanager
 def worklist_site(
-    folder: Path, bundle: Path, *, database_url: str | None = None
+    folder: Path, bundle: Path, *, database_url: str | None = None, over_the_web: bool = False
 ) -> Iterator[WorklistSite]:
     """A daemon that is not started yet, its destinations and a manager."""
+    running = running_web_manager if over_the_web else running_manager
     with (
-        running_manager() as manager,
+        running() as manager,
         fault_site(folder, bundle, forks=True, database_url=database_url) as faults,
     ):
         path = faults.daemon.config
@@ -172,10 +174,7 @@ def worklist_site(
         values["worklists"] = [
             {
                 "name": "ris",
-                "kind": "dimse",
-                "ae_title": TITLE,
-                "host": HOST,
-                "port": manager.port,
+                **address_of(manager),
                 "source": "room",
                 "codes": [],
                 "poll_seconds": 0.3,
@@ -185,3 +184,10 @@ def worklist_site(
         site = WorklistSite(faults, manager)
         manager.hook = site.on_operation
         yield site
+
+
+def address_of(manager: DimseWorklist | WebWorklist) -> dict[str, object]:
+    """Return the keys that say how a manager is asked."""
+    if isinstance(manager, WebWorklist):
+        return {"kind": "web", "url": manager.url, "allow_http": True}
+    return {"kind": "dimse", "ae_title": TITLE, "host": HOST, "port": manager.port}
