@@ -28,6 +28,7 @@ from daemon.retrieve.arrivals import Arrivals
 from daemon.worker.loop import switch_threads_often
 from daemon.worker.memory import return_freed_memory
 from daemon.worker.role import RoleContext, has_supervisor
+from daemon.worklist.events import Events, managers_that_call
 from dicom_io.commitment.scp import CommitmentHandlers
 from dicom_io.errors import PortInUseError
 from dicom_io.receive.events import AssociationOpened, RefusedObject, Rejection, RejectReason
@@ -35,6 +36,7 @@ from dicom_io.receive.limits import Limits
 from dicom_io.receive.node import Node
 from dicom_io.receive.server import Capacity
 from dicom_io.receive.store_request import ReceivedInstance
+from dicom_io.ups.scp.handlers import WorkitemHandlers
 from storage.files.places import open_spool
 from storage.store import Store
 
@@ -52,6 +54,7 @@ def open_node(
     reception: Reception,
     audit: NetworkAudit,
     commitment: CommitmentHandlers | None = None,
+    workitems: WorkitemHandlers | None = None,
     *,
     capacity: Capacity | None = None,
     port: int | None = None,
@@ -90,12 +93,13 @@ def open_node(
         host=config.listener.host,
         port=port or config.listener.port,
         tls=tls,
-        peers=[peer.as_caller for peer in config.callers],
+        peers=[*(peer.as_caller for peer in config.callers), *managers_that_call(config)],
         on_store=reception.receive,
         on_rejected=on_rejected,
         on_accepted=on_accepted,
         on_refused=on_refused,
         commitment=commitment,
+        workitems=workitems,
         max_associations=config.listener.max_associations,
         further_ae_titles=config.priority.stat_ae_titles,
         require_called_ae_title=config.listener.check_called_ae_title,
@@ -183,6 +187,7 @@ def run(context: RoleContext) -> None:
         config.resolved_database_url, migrate=False, max_wait=config.priority.max_wait
     ) as store:
         spool.expect(store.binding.spool_id())
+        events = Events(config, store)
         responder = CommitmentResponder(config, context.worker, spool, store)
         source_of = functools.partial(source_of_caller, config.peers)
         ring, is_stat = ringing(config, store), stat_of(config)
@@ -201,6 +206,7 @@ def run(context: RoleContext) -> None:
                     reception,
                     audit,
                     responder.handlers,
+                    events.handlers,
                     capacity=capacity,
                     port=port,
                     tls=tls,

@@ -123,7 +123,7 @@ ROOMS = {
             "errors version config worker hosts audit words charts actions receive analyse "
             "statistics"
         ),
-        "listener": "config worker audit receive commitment hl7 retrieve",
+        "listener": "config worker audit receive commitment worklist hl7 retrieve",
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment worklist retrieve",
         "supervise": "errors config worker hosts audit",

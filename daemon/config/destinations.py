@@ -70,7 +70,7 @@ def destination_of(config: Config, peer: PeerConfig) -> Destination:
 def endpoint_of(config: Config, partner: DestinationConfig | WorklistConfig) -> Endpoint:
     """Return the web service of a partner, which must have a URL. Raises CertificateError."""
     if partner.url is None:
-        raise ValueError(f"{partner.name} has no url")  # its class refuses this
+        raise ValueError(f"partner {partner.name} has no url")  # its class refuses this
     seconds = config.courier.network_timeout_seconds
     return Endpoint(
         name=partner.name,

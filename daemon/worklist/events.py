@@ -5,8 +5,11 @@ import logging
 from daemon.config.partners.worklist import WorklistConfig, WorklistKind
 from daemon.config.settings import Config
 from daemon.worker.bell import Bell, BellName
+from dicom_io.commitment.messages import MessageStatus
 from dicom_io.peer.peers import Caller, Peer
+from dicom_io.ups.scp.handlers import WorkitemHandlers
 from dicom_io.ups.workitems import EventKind, StepState, WorkitemEvent
+from storage.errors import StorageError
 from storage.store import Store
 
 log = logging.getLogger("worklist")
@@ -34,6 +37,20 @@ class Events:
             for one in config.worklists
             if one.kind is WorklistKind.DIMSE and one.subscribe
         ]
+
+    @property
+    def handlers(self) -> WorkitemHandlers | None:
+        """The handlers of the listener; None if no manager is asked for events."""
+        return WorkitemHandlers(self._answer) if self._managers else None
+
+    def _answer(self, event: WorkitemEvent, caller: Caller) -> MessageStatus:
+        try:
+            return (
+                MessageStatus.SUCCESS if self.take(event, caller) else MessageStatus.NOT_AUTHORISED
+            )
+        except StorageError as error:
+            log.error("an event of %s about a workitem is refused: %s", caller.ae_title, error)
+            return MessageStatus.RESOURCE_LIMITATION
 
     def take(self, event: WorkitemEvent, caller: Caller) -> bool:
         """Take an event; return False if it is not of a manager of this node. Raises StorageError.

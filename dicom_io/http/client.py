@@ -75,6 +75,10 @@ class Reply:
         """Return the seconds to wait of a Retry-After header (RFC 9110 10.2.3), or None."""
         return _seconds(self._response.headers.get("retry-after", ""))
 
+    def header(self, name: str) -> str:
+        """Return a header of the answer, empty if it is absent."""
+        return str(self._response.headers.get(name, ""))
+
     def chunks(self) -> Iterator[bytes]:
         """Yield the body in chunks of bounded size."""
         encoding = self._response.headers.get("content-encoding", "identity").lower()

@@ -48,7 +48,7 @@ class Orthanc:
     @property
     def web_url(self) -> str:
         """The root of DICOMweb, of an Orthanc with the settings of `with_dicomweb`."""
-        return f"http://{HOST}:{self._http_port}/dicom-web"
+        return f"http://{HOST}:{self.http_port}/dicom-web"
 
     def know(self, daemon: RunningDaemon, **more: Any) -> None:
         """Make the daemon a modality called `cxrd`."""

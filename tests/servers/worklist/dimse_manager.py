@@ -26,6 +26,7 @@ class DimseWorklist(Worklist):
     def __init__(self) -> None:
         super().__init__()
         self.port = 0
+        self.title = TITLE
         self.addresses: dict[str, tuple[str, int]] = {}
         self.event_statuses: list[int | None] = []
         self.on_event = self._send_events
@@ -49,7 +50,9 @@ class DimseWorklist(Worklist):
 
     def _send_event(self, receiver: str, uid: str, kind: int, event: Dataset) -> None:
         host, port = self.addresses.get(receiver, (HOST, 9))
-        self.event_statuses.append(send_event(host, port, receiver, uid, kind, event))
+        self.event_statuses.append(
+            send_event(host, port, receiver, uid, kind, event, title=self.title)
+        )
 
     def on_create(self, event: Any) -> tuple[int, Dataset | None]:
         def create() -> None:

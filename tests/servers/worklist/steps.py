@@ -192,7 +192,7 @@ class Worklist:
 
     def search(self, query: Dataset) -> list[Dataset]:
         with self._lock:
-            return [deepcopy(step.ds) for step in self.steps.values() if _matches(step.ds, query)]
+            return [step.ds for step in self.steps.values() if _matches(step.ds, query)]
 
     def update(self, uid: str, changes: Dataset) -> None:
         """N-SET: the performer's changes."""
