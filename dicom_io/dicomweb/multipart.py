@@ -36,7 +36,7 @@ RELATED = "multipart/related"
 
 _LINE = b"\r\n"
 _END_OF_HEADER = b"\r\n\r\n"
-_LONGEST_BOUNDARY = 70  # RFC 2046 5.1.1
+_LONGEST_BOUNDARY = 200  # RFC 2046 5.1.1 has 70, and Orthanc makes one of 73.
 _PLAIN_ENCODINGS = frozenset({"", "7bit", "8bit", "binary"})
 
 
