@@ -18,12 +18,14 @@ import httpcore
 import httpx
 
 from dicom_io.errors import HttpError
-from dicom_io.http.watched_stream import Watch, WatchedTransport
+from dicom_io.http.watched_stream import HandshakeError, Watch, WatchedTransport
 from dicom_io.peer.tls_probe import problem_of
 
 _LONGEST_RETRY_AFTER = 86_400.0
 _CAUSES_LOOKED_AT = 8
 _HIGHEST_PORT = 65_535
+_WORDS_OF_A_URL = (("set tls: false, or name its TLS port", "correct url"), ("tls.", ""))
+"""Remedies for a peer of DICOM, and those for a partner with a URL and keys of its own."""
 
 _NETWORK_ERRORS = (
     httpx.HTTPError,
@@ -196,7 +198,9 @@ class HttpClient:
         timeouts = self._endpoint.timeouts
         cause = _tls_cause(error)
         if cause is not None:
-            problem = problem_of(cause, self._url.host, timeouts.connect).replace("tls.", "")
+            problem = problem_of(cause, self._url.host, timeouts.connect)
+            for of_a_peer, of_a_url in _WORDS_OF_A_URL:
+                problem = problem.replace(of_a_peer, of_a_url)
             return HttpError(f"no TLS connection to {self.where}: {problem}", retryable=True)
         match error:
             case httpcore.ConnectTimeout() | httpcore.ConnectError():
@@ -219,7 +223,13 @@ class HttpClient:
         return HttpError(problem, retryable=True)
 
 
-def _tls_cause(error: BaseException) -> ssl.SSLError | None:
+def _tls_cause(error: BaseException) -> OSError | None:
+    """Return the reason why TLS failed, or None if something else did.
+
+    A server of TLS 1.3 refuses a client certificate after the handshake.
+    """
+    if isinstance(error, HandshakeError):
+        return error.cause
     cause: BaseException | None = error
     for _ in range(_CAUSES_LOOKED_AT):
         if cause is None or isinstance(cause, ssl.SSLError):

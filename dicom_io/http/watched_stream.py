@@ -18,6 +18,14 @@ _KEEP_SECONDS = 5.0
 """The time for which an idle connection is kept for the next request."""
 
 
+class HandshakeError(httpcore.ConnectError):
+    """The TLS handshake failed, for the reason in `cause`."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
 class Watch:
     """The time limit of the exchange in progress, and a callable to report progress to.
 
@@ -93,7 +101,11 @@ class _WatchedStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
+        try:
+            stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            cause = error.__cause__
+            raise HandshakeError(cause if isinstance(cause, OSError) else TimeoutError()) from error
         return _WatchedStream(stream, self._watch)
 
     def get_extra_info(self, info: str) -> Any:

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -230,8 +231,34 @@ def test_the_server_is_verified_and_a_client_certificate_shown(
         over_tls(pki, mtls=True, shows=False)
 
 
-def test_a_server_without_tls_is_named_so(pki: Authority) -> None:
-    with scripted_http(always=answer("400 Bad Request")) as script:
-        to = Endpoint("PACS", script.url("https"), tls=client_context(pki.ca), timeouts=QUICK)
-        with pytest.raises(HttpError, match=r"no TLS connection to PACS .*no TLS on this port"):
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it speaks no TLS on this port; correct url"),
+        (b"", "it ended the connection at the TLS handshake; .* correct url"),
+        (None, "no answer to the TLS handshake within 0 s"),
+    ],
+)
+def test_a_server_without_tls_is_named_so(pki: Authority, said: bytes | None, problem: str) -> None:
+    closing = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        connection = listening.accept()[0]
+        with connection:
+            if said is None:
+                closing.wait(10)
+            else:
+                connection.recv(4096)
+                connection.sendall(said)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=serve, args=(listening,))
+        serving.start()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        quick = HttpTimeouts(connect=5.0 if said is not None else 0.3, wait=5.0, total=5.0)
+        to = Endpoint("PACS", url, tls=client_context(pki.ca), timeouts=quick)
+        with pytest.raises(HttpError, match=f"no TLS connection to PACS .*: {problem}") as caught:
             get(to)
+        closing.set()
+        serving.join()
+    assert caught.value.retryable
