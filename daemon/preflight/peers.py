@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 from daemon.audit.syslog import SyslogConnection
 from daemon.config.fields import SyslogConfig, SyslogTransport
-from daemon.config.partners.worklist import WorklistConfig
+from daemon.config.partners.worklist import WorklistConfig, WorklistKind
 from daemon.config.peers import PeerConfig
 from daemon.config.routing import Receiver
 from daemon.config.settings import Config
 from daemon.config.tls import WARN_DAYS, destination_context
 from daemon.deliver.channels.opening import channel_to
 from daemon.preflight.result import CheckResult
-from daemon.worklist.managers import manager_of
+from daemon.worklist.managers import remote_manager
 from dicom_io.peer.tls_probe import probe
 
 _SECONDS = 3.0
@@ -43,7 +43,10 @@ def check_destination(config: Config, receiver: Receiver) -> CheckResult:
 def check_worklist(config: Config, worklist: WorklistConfig) -> CheckResult:
     """Check that a manager answers and offers its workitems. Raises WorklistError."""
     named = f"worklist {worklist.name}"
-    with manager_of(config, worklist) as manager:
+    if worklist.kind is WorklistKind.PUSH:
+        titles = ", ".join(worklist.requesters)
+        return CheckResult(named, True, f"{titles} may create workitems here")
+    with remote_manager(config, worklist) as manager:
         return CheckResult(named, True, manager.probe())
 
 

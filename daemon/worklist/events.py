@@ -5,6 +5,7 @@ import logging
 from daemon.config.partners.worklist import WorklistConfig, WorklistKind
 from daemon.config.settings import Config
 from daemon.worker.bell import Bell, BellName
+from daemon.worklist.pushed import Shelf, requesters
 from dicom_io.commitment.messages import MessageStatus
 from dicom_io.peer.peers import Caller, Peer
 from dicom_io.ups.scp.handlers import WorkitemHandlers
@@ -16,10 +17,9 @@ log = logging.getLogger("worklist")
 
 
 def managers_that_call(config: Config) -> tuple[Peer, ...]:
-    """Return the managers that may open an association to report events."""
-    return tuple(
-        _peer(one) for one in config.worklists if one.subscribe and one.ae_title is not None
-    )
+    """Return the managers that may report events, and the peers that may create workitems."""
+    managers = (_peer(one) for one in config.worklists if one.subscribe and one.ae_title)
+    return (*managers, *requesters(config))
 
 
 def _peer(worklist: WorklistConfig) -> Peer:
@@ -32,6 +32,7 @@ class Events:
     def __init__(self, config: Config, store: Store) -> None:
         self._store = store
         self._bell = Bell.of(config, BellName.COURIER, store)
+        self._shelf = Shelf(config, store) if requesters(config) else None
         self._managers = [
             (_peer(one), one.name)
             for one in config.worklists
@@ -40,8 +41,10 @@ class Events:
 
     @property
     def handlers(self) -> WorkitemHandlers | None:
-        """The handlers of the listener; None if no manager is asked for events."""
-        return WorkitemHandlers(self._answer) if self._managers else None
+        """The handlers of the listener; None if no manager and no requester may call."""
+        if not self._managers and self._shelf is None:
+            return None
+        return WorkitemHandlers(self._answer, self._shelf)
 
     def _answer(self, event: WorkitemEvent, caller: Caller) -> MessageStatus:
         try:

@@ -6,8 +6,9 @@ from daemon.config.destinations import endpoint_of
 from daemon.config.partners.worklist import WorklistConfig, WorklistKind
 from daemon.config.settings import Config
 from daemon.worker.role import RoleContext
-from daemon.worklist.inputs import PushedInputs
-from daemon.worklist.outputs import Keeper
+from daemon.worklist.inputs import Inputs
+from daemon.worklist.outputs import keepers_of
+from daemon.worklist.pushed import LocalManager
 from daemon.worklist.worklist_worker import WorklistWorker
 from dicom_io.peer.tls import client_context
 from dicom_io.send.association import Destination, Timeouts
@@ -26,32 +27,28 @@ def worklist_worker(
     wait: Callable[[float], object] | None = None,
 ) -> WorklistWorker:
     """Return the worker of a worklist. Raises CertificateError."""
-    manager_of(context.config, worklist)
+    manager_of(context.config, worklist, store)
     return WorklistWorker(
         context,
         worklist,
-        lambda: manager_of(context.config, worklist),
+        lambda: manager_of(context.config, worklist, store),
         keepers_of(context.config, worklist.source),
         spool,
         store,
-        PushedInputs(),
+        Inputs(context.config, worklist, store),
         wait,
     )
 
 
-def keepers_of(config: Config, source: str) -> tuple[Keeper, ...]:
-    """Return the destinations that keep the results of a source as DICOM objects."""
-    titles = {peer.name: peer.ae_title for peer in config.dicom_receivers}
-    urls = {one.name: one.url or "" for one in config.destinations}
-    return tuple(
-        Keeper(name, titles.get(name, ""), urls.get(name, ""))
-        for name in config.routing.destinations(source)
-        if name in config.keepers
-    )
-
-
-def manager_of(config: Config, worklist: WorklistConfig) -> WorklistManager:
+def manager_of(config: Config, worklist: WorklistConfig, store: Store) -> WorklistManager:
     """Return the manager of a worklist. Raises CertificateError or ManagerConfigurationError."""
+    if worklist.kind is WorklistKind.PUSH:
+        return LocalManager(worklist.name, store)
+    return remote_manager(config, worklist)
+
+
+def remote_manager(config: Config, worklist: WorklistConfig) -> WorklistManager:
+    """Return a manager of kind dimse or web, which is another program. Raises as `manager_of`."""
     if worklist.kind is WorklistKind.WEB:
         return WebManager(endpoint_of(config, worklist))
     return DimseManager(destination_of(config, worklist))

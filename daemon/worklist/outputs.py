@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from daemon.config.settings import Config
 from dicom_io.read.header import read_header
 from dicom_io.ups.workitems import ObjectReference, SeriesReference
 from storage.files.spool import Spool
@@ -21,6 +22,17 @@ class Keeper:
     name: str
     ae_title: str = ""
     url: str = ""
+
+
+def keepers_of(config: Config, source: str) -> tuple[Keeper, ...]:
+    """Return the destinations that keep the results of a source as DICOM objects."""
+    titles = {peer.name: peer.ae_title for peer in config.dicom_receivers}
+    urls = {one.name: one.url or "" for one in config.destinations}
+    return tuple(
+        Keeper(name, titles.get(name, ""), urls.get(name, ""))
+        for name in config.routing.destinations(source)
+        if name in config.keepers
+    )
 
 
 def outputs_of(delivered: Sequence[DeliveredObject], spool: Spool) -> list[WorkitemOutput]:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from daemon.config.partners.worklist import WorklistConfig
 from daemon.worker.peer_queue import PeerQueue
 from daemon.worklist.inputs import Inputs
-from daemon.worklist.outputs import Keeper, OutputsGoneError, outputs_of, series_of
+from daemon.worklist.outputs import Keeper, OutputsGoneError, outputs_of
+from daemon.worklist.performed import performed_of
 from daemon.worklist.reasons import CODES, PURGED, REQUESTED, Discontinuation, discontinuation
 from dicom_io.ups.errors import (
     AlreadyInProgressError,
@@ -22,7 +23,7 @@ from dicom_io.ups.errors import (
     WorkitemRefusedError,
 )
 from dicom_io.ups.manager import WorklistManager
-from dicom_io.ups.workitems import Code, Performed, StepState, WorkitemDetails
+from dicom_io.ups.workitems import Code, StepState, WorkitemDetails
 from storage.errors import ChangedMeanwhileError
 from storage.files.spool import Spool
 from storage.records import Job
@@ -188,16 +189,9 @@ class Performer:
             return self._drop(
                 job, item, "the manager canceled it, after its results were delivered"
             )
-        outputs = series_of(item.outputs, self._keepers)
         if details.state is StepState.IN_PROGRESS:
-            performed = Performed(
-                station_name=self._station,
-                codes=details.codes or self._codes,
-                started=_moment(item.claimed_at or item.found_at),
-                ended=_moment(item.updated_at),
-                outputs=outputs,
-                description=f"{len(item.outputs)} object(s) delivered",
-            )
+            codes = details.codes or self._codes
+            performed = performed_of(item, self._station, codes, self._keepers)
             manager.set_performed(item.uid, item.transaction_uid, performed)
             manager.complete(item.uid, item.transaction_uid)
             details = self._after_end(item, manager, StepState.COMPLETED)
@@ -290,8 +284,3 @@ def _names(details: WorkitemDetails, item: Workitem) -> bool:
     """Return True if the manager names the outputs of the workitem, and no other."""
     named = {one.sop_instance_uid for series in details.outputs for one in series.instances}
     return named == {one.sop_instance_uid for one in item.outputs}
-
-
-def _moment(at: datetime.datetime) -> str:
-    """Return a time as a value of DT (PS3.5 6.2)."""
-    return at.astimezone(datetime.UTC).strftime("%Y%m%d%H%M%S.%f+0000")

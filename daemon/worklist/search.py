@@ -90,6 +90,11 @@ class Search:
             return False
         return self._store.workitems.add(self.new_workitem(details))
 
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """The codes of the workitems that this node performs."""
+        return self._filter.codes
+
     def is_ours(self, details: WorkitemDetails) -> bool:
         """Return True if the details of a workitem match: a manager may ignore a matching key."""
         wanted = self._filter
@@ -100,8 +105,10 @@ class Search:
             and _shares(details.station_names, wanted.station_names)
         )
 
-    def new_workitem(self, details: WorkitemDetails) -> NewWorkitem:
-        """Return the workitem as it is taken up."""
+    def new_workitem(
+        self, details: WorkitemDetails, attributes: bytes | None = None
+    ) -> NewWorkitem:
+        """Return the workitem as it is taken up; `attributes` is its data set if created here."""
         study = study_of(details)
         return NewWorkitem(
             manager=self._worklist.name,
@@ -115,6 +122,7 @@ class Search:
                 for one in _inputs(series)
             ),
             priority=priority_of(details.priority),
+            attributes=attributes,
         )
 
 

@@ -139,7 +139,7 @@ class WorklistWorker:
         """Retry or park the job. Return the seconds for which the manager is left alone.
 
         A manager that cannot be reached costs no attempt: it may be down for a night. After a bad
-        answer about this workitem the others go on.
+        answer about this workitem the next one is done.
         """
         self._store.workitems.note_answer(self._name, str(error))
         if isinstance(error, ManagerUnreachableError):

@@ -41,7 +41,7 @@ def load_progress(
 def missing_inputs(
     connection: Connection, key: StudyKey, inputs: Sequence[WorkitemInput]
 ) -> tuple[WorkitemInput, ...]:
-    """Return the inputs of which the source has sent nothing."""
+    """Return the inputs of which the source has sent no instance."""
     wanted = inputs or (WorkitemInput(key.study_instance_uid),)
     uids = {one.sop_instance_uid for one in wanted if one.sop_instance_uid}
     films = select(instances.c.sop_instance_uid).where(

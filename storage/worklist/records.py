@@ -27,7 +27,7 @@ class WorkitemState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True if nothing is left to do."""
+        """True if the workitem has ended here."""
         return self in _FINAL
 
 
@@ -63,7 +63,8 @@ class WorkitemOutput:
 class NewWorkitem:
     """A workitem of a manager that this node may perform.
 
-    `transaction_uid` is the one with which it will be claimed.
+    `transaction_uid` is the one with which it will be claimed. `attributes` is the data set of a
+    workitem that a peer created here.
     """
 
     manager: str
@@ -72,6 +73,7 @@ class NewWorkitem:
     study: StudyKey
     inputs: tuple[WorkitemInput, ...] = ()
     priority: Priority = Priority.ROUTINE
+    attributes: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,14 @@ class Workitem:
     def subject(self) -> str:
         """The subject of the PERFORM job."""
         return subject_of_workitem(self.manager, self.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class PushedWorkitem:
+    """A workitem that a peer created here, with its data set as it was created."""
+
+    item: Workitem
+    attributes: bytes
 
 
 def subject_of_workitem(manager: str, uid: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import insert as plain_insert
 
 from storage.audit.records import AuditKind
 from storage.audit.trail import append
@@ -12,11 +13,17 @@ from storage.queue.priority import raise_study
 from storage.queue.transitions import enqueue, lock_study, reopen, settle
 from storage.records import Job, JobKind, JobState, Priority, StudyKey
 from storage.tables.database import Database, insert
-from storage.tables.exchange.workitems import OPEN_WORKITEMS, workitems, worklists
+from storage.tables.exchange.workitems import (
+    OPEN_WORKITEMS,
+    pushed_workitems,
+    workitems,
+    worklists,
+)
 from storage.tables.schema import jobs
 from storage.worklist.progress import load_progress
 from storage.worklist.records import (
     NewWorkitem,
+    PushedWorkitem,
     StudyProgress,
     Workitem,
     WorkitemOutput,
@@ -130,6 +137,13 @@ class Workitems:
             statement = insert(connection, workitems).values(row).on_conflict_do_nothing()
             if connection.scalar(statement.returning(workitems.c.id)) is None:
                 return False
+            if new.attributes is not None:
+                pushed = {
+                    "manager": new.manager,
+                    "workitem_uid": new.uid,
+                    "attributes": new.attributes,
+                }
+                connection.execute(plain_insert(pushed_workitems).values(pushed))
             enqueue(
                 connection,
                 JobKind.PERFORM,
@@ -145,6 +159,27 @@ class Workitems:
         """Return the workitem of a PERFORM job. Raises UnknownRecordError."""
         with self._database.reading() as connection:
             return load_workitem(connection, job)
+
+    def pushed(self, manager: str, uid: str | None, limit: int = 1) -> tuple[PushedWorkitem, ...]:
+        """Return the workitem of this UID that a peer created here; without UID the newest."""
+        query = (
+            select(*workitems.c, pushed_workitems.c.attributes)
+            .join(
+                pushed_workitems,
+                (pushed_workitems.c.manager == workitems.c.manager)
+                & (pushed_workitems.c.workitem_uid == workitems.c.workitem_uid),
+            )
+            .where(workitems.c.manager == manager)
+            .order_by(workitems.c.id.desc())
+            .limit(limit)
+        )
+        if uid is not None:
+            query = query.where(workitems.c.workitem_uid == uid)
+        with self._database.reading() as connection:
+            return tuple(
+                PushedWorkitem(workitem_of(row), row["attributes"])
+                for row in connection.execute(query).mappings()
+            )
 
     def begin(self, job: Job, state: WorkitemState) -> None:
         """Commit that a message is about to be sent, as `state` says. Raises LeaseLostError."""

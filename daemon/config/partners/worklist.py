@@ -22,10 +22,11 @@ from daemon.config.fields import (
 
 
 class WorklistKind(StrEnum):
-    """The protocol of a worklist manager."""
+    """The protocol of a worklist manager; with PUSH, peers create the workitems here."""
 
     DIMSE = "dimse"
     WEB = "web"
+    PUSH = "push"
 
 
 class CodeConfig(Section):
@@ -47,7 +48,7 @@ class WorklistConfig(KeyPair):
     and `key` are shown to a web server that asks for a certificate (mTLS).
 
     `source` is the source of the films that they are about. `codes` are Scheduled Workitem Codes;
-    an empty list stands for every workitem.
+    an empty list stands for every workitem. `requesters` may create workitems of kind `push`.
     """
 
     name: str = Field(min_length=1)
@@ -62,6 +63,7 @@ class WorklistConfig(KeyPair):
     token: SecretStr | None = None
     token_file: Path | None = None
     ca: Path | None = None
+    requesters: tuple[AETitle, ...] = ()
     codes: tuple[CodeConfig, ...] = (DETECTION, DIAGNOSIS)
     label: str = Field(default="", max_length=64)
     stations: tuple[CodeConfig, ...] = ()
@@ -76,6 +78,8 @@ class WorklistConfig(KeyPair):
             raise ValueError(f"worklist {self.name}: a name has no @")
         if self.kind is WorklistKind.WEB:
             self._check_url()
+        elif self.kind is WorklistKind.PUSH:
+            self._check_push()
         elif None in (self.ae_title, self.host, self.port) or self.url is not None:
             raise ValueError(
                 f"worklist {self.name} is of kind dimse: set ae_title, host and port, not url"
@@ -86,18 +90,29 @@ class WorklistConfig(KeyPair):
     def _has_what_its_kind_can(self) -> Self:
         if self.token is not None and self.token_file is not None:
             raise ValueError("set token or token_file, not both")
-        if self.kind is WorklistKind.WEB and self.subscribe:
+        if self.kind is not WorklistKind.DIMSE and self.subscribe:
             raise ValueError(
-                f"worklist {self.name} is of kind web, by which no events come: leave subscribe out"
+                f"worklist {self.name} is of kind {self.kind}, by which no events come: leave"
+                " subscribe out"
             )
+        if self.kind is not WorklistKind.PUSH and self.requesters:
+            raise ValueError(f"worklist {self.name}: requesters is for kind push alone")
         keys = ("token", "token_file", "ca", "certificate")
         used = [key for key in keys if getattr(self, key) is not None]
-        if self.kind is WorklistKind.DIMSE and used:
+        if self.kind is not WorklistKind.WEB and used:
             raise ValueError(
-                f"worklist {self.name}: {used[0]} is for kind web alone; kind dimse has the section"
-                " tls"
+                f"worklist {self.name}: {used[0]} is for kind web alone; the other kinds"
+                " have the section tls"
             )
         return self
+
+    def _check_push(self) -> None:
+        address = self.ae_title, self.port, self.url
+        if address != (None, None, None) or not self.requesters:
+            raise ValueError(
+                f"worklist {self.name} is of kind push: set requesters, the AE titles that may"
+                " create workitems here, not ae_title, port and url"
+            )
 
     def _check_url(self) -> None:
         if self.url is None or (self.ae_title, self.host, self.port) != (None, None, None):

@@ -138,6 +138,12 @@ def _workitems() -> None:
         postgresql_where=is_open,
     )
     op.create_table(
+        "pushed_workitems",
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("manager", "workitem_uid")),
+        sa.Column("attributes", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("manager", "workitem_uid", name="pk_pushed_workitems"),
+    )
+    op.create_table(
         "worklists",
         sa.Column("name", sa.Text, nullable=False),
         *(

@@ -1,6 +1,6 @@
 """The tables of workitems: Unified Procedure Steps of worklist managers, performed here."""
 
-from sqlalchemy import JSON, Column, Index, Integer, Table, UniqueConstraint, text
+from sqlalchemy import JSON, Column, Index, Integer, LargeBinary, Table, UniqueConstraint, text
 
 from storage.tables.columns import RowNumber, StorableText, UtcDateTime, metadata
 
@@ -16,7 +16,7 @@ workitems = Table(
     Column("workitem_uid", StorableText, nullable=False),
     # A WorkitemState.
     Column("state", StorableText, nullable=False),
-    # Made before the claim is sent: whoever names it again is the performer.
+    # Made before the claim is sent: the performer names it in each later message.
     Column("transaction_uid", StorableText, nullable=False),
     Column("source", StorableText, nullable=False),
     Column("study_instance_uid", StorableText, nullable=False),
@@ -42,6 +42,15 @@ workitems = Table(
         sqlite_where=OPEN_WORKITEMS,
         postgresql_where=OPEN_WORKITEMS,
     ),
+)
+
+# The attributes of workitems that peers created here, as they were created.
+pushed_workitems = Table(
+    "pushed_workitems",
+    metadata,
+    Column("manager", StorableText, primary_key=True),
+    Column("workitem_uid", StorableText, primary_key=True),
+    Column("attributes", LargeBinary, nullable=False),
 )
 
 # The worklists themselves: when a host asked for workitems, and what came of it.

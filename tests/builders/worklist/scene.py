@@ -1,12 +1,14 @@
 """A performer of workitems over a store, a manager in memory and a PACS that is a set of UIDs."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from daemon.config.partners.query import QueryConfig, RetrieveService
 from daemon.config.partners.worklist import WorklistConfig, WorklistKind
+from daemon.config.peers import PeerConfig
+from daemon.config.settings import Config
 from daemon.worker.peer_queue import PeerQueue
-from daemon.worklist.inputs import PushedInputs
+from daemon.worklist.inputs import Inputs
 from daemon.worklist.outputs import Keeper
 from daemon.worklist.performer import Performer
 from daemon.worklist.search import Search
@@ -14,7 +16,7 @@ from dicom_io.ups.workitems import Code, StepPriority
 from storage.files.folder_spool import FolderSpool
 from storage.records import Job, JobKind
 from storage.store import Store
-from storage.worklist.records import Workitem, WorkitemInput
+from storage.worklist.records import Workitem
 from tests.builders.outbox import queue_report
 from tests.builders.store_rows import LEASE, SOURCE
 from tests.builders.worklist.manager import MemoryManager
@@ -24,16 +26,21 @@ PACS = "pacs"
 RIS = WorklistConfig(
     name="ris", kind=WorklistKind.DIMSE, source=SOURCE, ae_title="RIS", host="127.0.0.1", port=104
 )
-
-
-class CountedInputs(PushedInputs):
-    """Counts the requests for inputs."""
-
-    def __init__(self) -> None:
-        self.requested: list[Sequence[WorkitemInput]] = []
-
-    def request(self, item: Workitem, missing: Sequence[WorkitemInput]) -> None:
-        self.requested.append(missing)
+CONFIG = Config(
+    peers=(
+        PeerConfig(name="modality", ae_title="MODALITY", sends=True, source=SOURCE),
+        PeerConfig(
+            name="archive",
+            ae_title="PACS",
+            host="127.0.0.1",
+            port=105,
+            sends=True,
+            source=SOURCE,
+            query=QueryConfig(retrieve=RetrieveService.GET),
+        ),
+    )
+)
+"""A node that may fetch films of the source from the peer `archive`."""
 
 
 @dataclass
@@ -45,7 +52,6 @@ class Scene:
     clock: Clock
     manager: MemoryManager = field(default_factory=MemoryManager)
     kept: dict[str, set[str]] = field(default_factory=dict)
-    inputs: CountedInputs = field(default_factory=CountedInputs)
     config: WorklistConfig = RIS
     worker: int = 0
 
@@ -98,7 +104,7 @@ class Scene:
             self.spool,
             self.store,
             queue,
-            self.inputs,
+            Inputs(CONFIG, RIS, self.store),
             self.clock,
         )
         return performer, queue

@@ -117,14 +117,35 @@ def test_inputs_that_are_missing_are_asked_for_and_then_given_up(scene: Scene) -
     uid = scene.order(1)
     scene.search()
     scene.perform()
-    (asked, *_) = scene.inputs.requested
-    assert [(one.sop_instance_uid, one.place) for one in asked] == [("2.25.91", "PACS")]
+    job = scene.store.retrievals.job_of("archive", scene.study(1))
+    assert job is not None
+    assert (job.lane, job.priority) == ("archive", Priority.ROUTINE)
     scene.perform(seconds=59 * 60)
+    assert len(scene.store.jobs.list(kind=JobKind.RETRIEVE)) == 1
     assert scene.item(uid).state is WorkitemState.IN_PROGRESS
     scene.perform(seconds=60)
     assert scene.manager.history[uid] == [IN_PROGRESS, CANCELED]
     reason = "1 input(s) of the workitem did not arrive in time"
     assert scene.manager.reasons[uid] == ("110523", reason)
+
+
+def test_a_study_that_was_fetched_without_its_film_is_asked_for_again(scene: Scene) -> None:
+    scene.order(1)
+    scene.search()
+    scene.perform()
+
+    def fetched() -> int:
+        return len([row for row in scene.store.audit.rows() if row.kind == "retrieval_ordered"])
+
+    scene.perform()
+    assert fetched() == 1
+    job = scene.store.jobs.claim([JobKind.RETRIEVE], "courier", LEASE, "archive")
+    assert job is not None
+    scene.store.jobs.finish(job)
+    scene.perform(seconds=59)
+    assert fetched() == 1
+    scene.perform(seconds=30)
+    assert fetched() == 2
 
 
 def test_a_study_that_holds_no_film_for_the_model_is_canceled_at_once(scene: Scene) -> None:

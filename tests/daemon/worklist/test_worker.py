@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.config.settings import Config, CourierConfig
+from daemon.worklist.inputs import Inputs
 from daemon.worklist.outputs import Keeper
 from daemon.worklist.worklist_worker import WorklistWorker
 from dicom_io.ups.errors import ManagerAnswerError, ManagerConfigurationError, WorklistError
@@ -15,7 +16,7 @@ from dicom_io.ups.workitems import StepState
 from storage.files.folder_spool import FolderSpool
 from storage.records import JobKind, JobState
 from storage.store import Store
-from tests.builders.worklist.scene import PACS, RIS, CountedInputs, Scene
+from tests.builders.worklist.scene import CONFIG, PACS, RIS, Scene
 from tests.servers.workers import Workers
 from tests.tools.clock import Clock
 from tests.tools.waiting import wait_until
@@ -41,7 +42,7 @@ class Site:
             (Keeper(PACS, ae_title="PACS"),),
             self.scene.spool,
             self.scene.store,
-            CountedInputs(),
+            Inputs(CONFIG, worklist, self.scene.store),
             lambda seconds: context.stop.wait(min(seconds, 0.02)),
         )
         self.workers.start(worker.run)
