@@ -23,7 +23,7 @@ from storage.records import (
     StudyStatus,
 )
 from storage.tables.conditions import has_later_revision, of_study
-from storage.tables.database import insert
+from storage.tables.database import insert, parameter
 from storage.tables.schema import deliveries, instances, jobs, objects, studies
 
 SENT_AGAIN = "a film was sent again under another patient, and a new report decides"
@@ -111,17 +111,8 @@ def follow_patient(
     The results of a study without a film to report stay as they are: a new object needs the
     file of the film.
     """
-    film = select(instances.c.id).where(
-        of_study(instances, key),
-        counts(),
-        ~has_later_revision(),
-        instances.c.state == InstanceState.ANALYSED,
-        instances.c.purged_at.is_(None),
-    )
-    held = select(studies.c.status).where(
-        of_study(studies, key), studies.c.status == StudyStatus.HELD
-    )
-    is_reported_again = connection.scalar(select(film.exists() | held.exists()))
+    named = {"source": key.source, "study": key.study_instance_uid}
+    is_reported_again = connection.scalar(_IS_REPORTED_AGAIN, named)
     if is_reported_again:
         _stop_deliveries(connection, key, reason, now)
     review(connection, key, entries, now)
@@ -252,3 +243,19 @@ def _jobs(key: StudyKey) -> Select[tuple[Any]]:
         .join(objects, objects.c.sop_instance_uid == deliveries.c.sop_instance_uid)
         .where(of_study(objects, key))
     )
+
+
+_FILM_TO_REPORT = select(instances.c.id).where(
+    instances.c.source == parameter(instances.c.source, "source"),
+    instances.c.study_instance_uid == parameter(instances.c.study_instance_uid, "study"),
+    counts(),
+    ~has_later_revision(),
+    instances.c.state == InstanceState.ANALYSED,
+    instances.c.purged_at.is_(None),
+)
+_HELD = select(studies.c.status).where(
+    studies.c.source == parameter(studies.c.source, "source"),
+    studies.c.study_instance_uid == parameter(studies.c.study_instance_uid, "study"),
+    studies.c.status == StudyStatus.HELD,
+)
+_IS_REPORTED_AGAIN = select(_FILM_TO_REPORT.exists() | _HELD.exists())

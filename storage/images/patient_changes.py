@@ -6,6 +6,7 @@ studies, so that receptions do not wait: what the message tells is recorded with
 message that was cut off goes on when it comes again, or at the next start.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append_all
 from storage.errors import PatientMessageError
 from storage.images.holds import follow_patient
-from storage.patients.films import FilmIdentity, load_films, record_identity
+from storage.patients.films import FilmIdentity, load_films, record_identities
 from storage.patients.identity import (
     KnownPatient,
     PatientKey,
@@ -38,20 +39,26 @@ from storage.tables.database import Database
 from storage.tables.exchange.patients import patient_messages, study_changes
 
 STUDIES_AT_ONCE = 50
-"""Studies of one transaction."""
+FILMS_AT_ONCE = 500
+"""Studies of one transaction, and their films; a larger study is one alone."""
 KEPT = timedelta(days=30)
 """How long a message is remembered."""
 _FORGOTTEN_AT_ONCE = 200
+_PAUSE_SECONDS = 0.05
 _DIGITS = 16
 """Digits of the SHA-256 of a message that name it in the audit trail."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """The changes of a family of numbers: films by study, and whether the family has films."""
+_Films = Mapping[StudyKey, Sequence[tuple[FilmIdentity, FilmIdentity]]]
+"""The films that change, before and after, by study."""
 
-    studies: Mapping[StudyKey, Sequence[tuple[FilmIdentity, FilmIdentity]]]
-    has_films: bool
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a message that is done: its result if it was the last one, and the rest."""
+
+    applied: Applied | None
+    rest: Sequence[StudyKey]
 
 
 class Patients:
@@ -62,8 +69,10 @@ class Patients:
         database: Database,
         clock: Callable[[], datetime],
         studies_at_once: int = STUDIES_AT_ONCE,
+        pause: Callable[[float], object] = time.sleep,
     ) -> None:
         """Change at most `studies_at_once` studies in one transaction."""
+        self._pause = pause
         self._database = database
         self._now = clock
         self._studies_at_once = studies_at_once
@@ -92,8 +101,8 @@ class Patients:
             if row is None:
                 _forget(connection, now)
                 row = _learn(connection, change, now)
-            done = _change_some(connection, row, self._studies_at_once, now)
-        return done or self._finish(change.sender, change.control_id)
+            part = _change_some(connection, row, None, self._studies_at_once, now)
+        return part.applied or self._finish(change.sender, change.control_id, part.rest)
 
     def resume(self) -> int:
         """Finish the messages that were cut off; return their number. Raises StorageError."""
@@ -106,8 +115,13 @@ class Patients:
             self._finish(sender, control_id)
         return len(names)
 
-    def _finish(self, sender: str, control_id: str) -> Applied:
+    def _finish(
+        self, sender: str, control_id: str, rest: Sequence[StudyKey] | None = None
+    ) -> Applied:
+        """Change the studies `rest` of a message, or all that are left."""
         while True:
+            # Receptions that wait go first: the lock of a file is not given in turn.
+            self._pause(_PAUSE_SECONDS)
             with self._database.writing() as connection:
                 row = _message(connection, sender, control_id)
                 if row is None:
@@ -116,9 +130,10 @@ class Patients:
                 row = _message(connection, sender, control_id)
                 if row is None or row.finished_at is not None:
                     return Applied(ChangeOutcome.REPEATED)
-                done = _change_some(connection, row, self._studies_at_once, self._now())
-            if done is not None:
-                return done
+                part = _change_some(connection, row, rest, self._studies_at_once, self._now())
+            if part.applied is not None:
+                return part.applied
+            rest = part.rest
 
 
 def _check(change: PatientChange) -> None:
@@ -182,10 +197,19 @@ def _learn(connection: Connection, change: PatientChange, now: datetime) -> Row[
     ).one()
 
 
-def _change_some(connection: Connection, row: Row[Any], most: int, now: datetime) -> Applied | None:
-    """Change some studies of a message; return None if more are left."""
-    work = _work(connection, row.named)
-    chosen = sorted(work.studies, key=lambda key: key.subject)[:most]
+def _change_some(
+    connection: Connection,
+    row: Row[Any],
+    among: Sequence[StudyKey] | None,
+    most: int,
+    now: datetime,
+) -> _Part:
+    """Change some studies of a message, `among` these or all."""
+    some = among[:most] if among is not None else None
+    work, has_films = _work(connection, row.named, some)
+    found = sorted(work, key=lambda key: key.subject)
+    chosen = found[: _fitting([len(work[key]) for key in found], most)]
+    rest = [*found[len(chosen) :], *(among or ())[most:]]
     lock_studies(connection, chosen)
     entries: list[AuditEntry] = []
     changed = {key: _change_study(connection, row, key, work, entries, now) for key in chosen}
@@ -193,13 +217,13 @@ def _change_some(connection: Connection, row: Row[Any], most: int, now: datetime
     studies = row.studies + sum(count > 0 for count in changed.values())
     summarise(connection, [key for key, count in changed.items() if count])
     values: dict[str, Any] = {"films": films, "studies": studies}
-    done = None
-    if len(chosen) == len(work.studies):
-        outcome = ChangeOutcome.APPLIED if films else ChangeOutcome.UNCHANGED
-        if not work.has_films:
-            outcome = ChangeOutcome.UNKNOWN_PATIENT
+    applied = None
+    if not rest:
+        outcome = ChangeOutcome.UNCHANGED if has_films else ChangeOutcome.UNKNOWN_PATIENT
+        if films:
+            outcome = ChangeOutcome.APPLIED
         values |= {"outcome": outcome.value, "finished_at": now}
-        done = Applied(outcome, films, studies)
+        applied = Applied(outcome, films, studies)
         entries.append(_entry(row, f"{outcome}: {films} film(s), {studies} study(ies)"))
     connection.execute(
         update(patient_messages)
@@ -210,11 +234,26 @@ def _change_some(connection: Connection, row: Row[Any], most: int, now: datetime
         .values(values)
     )
     append_all(connection, entries, now)
-    return done
+    return _Part(applied, rest)
 
 
-def _work(connection: Connection, named: Sequence[Sequence[str]]) -> _Work:
-    """Return the films that say something else than is known of their patient."""
+def _fitting(films: Sequence[int], most: int) -> int:
+    """Return the number of studies of one transaction, from the numbers of their films."""
+    together = 0
+    for place, count in enumerate(films[:most]):
+        together += count
+        if together > FILMS_AT_ONCE and place:
+            return place
+    return min(len(films), most)
+
+
+def _work(
+    connection: Connection, named: Sequence[Sequence[str]], among: Sequence[StudyKey] | None
+) -> tuple[_Films, bool]:
+    """Return the films that say something else than is known of their patient.
+
+    The other value is True if the patient has films. `among` limits both to some studies.
+    """
     keys: dict[str, set[PatientKey]] = defaultdict(set)
     for source, patient_id, issuer in named:
         keys[source].add(PatientKey(patient_id, issuer))
@@ -222,15 +261,18 @@ def _work(connection: Connection, named: Sequence[Sequence[str]]) -> _Work:
     has_films = False
     for source, of_source in keys.items():
         known = load_family(connection, source, of_source)
+        uids = None
+        if among is not None:
+            uids = [key.study_instance_uid for key in among if key.source == source]
         films = [
             film
-            for film in load_films(connection, source, {key.patient_id for key in known})
+            for film in load_films(connection, source, {key.patient_id for key in known}, uids)
             if key_of(film.received) in known
         ]
         has_films = has_films or bool(films)
         for film, after in _changed(known, films):
             studies[StudyKey(source, film.study_instance_uid)].append((film, after))
-    return _Work(studies, has_films)
+    return studies, has_films
 
 
 def _changed(
@@ -269,15 +311,15 @@ def _change_study(
     connection: Connection,
     message: Row[Any],
     key: StudyKey,
-    work: _Work,
+    work: _Films,
     entries: list[AuditEntry],
     now: datetime,
 ) -> int:
     """Write the identities of the films of a study; return the number of films that changed."""
     fields: dict[str, None] = {}
     count = 0
-    for film, after in work.studies[key]:
-        record_identity(connection, after)
+    record_identities(connection, [after for _, after in work[key]])
+    for film, after in work[key]:
         words = differences(film.now, after.now)
         fields |= dict.fromkeys(words)
         count += bool(words)

@@ -18,7 +18,7 @@ from storage.errors import StorageError
 from storage.images.doubt import is_like_another, is_same_film
 from storage.images.holds import review
 from storage.images.rejections import rejected_before
-from storage.patients.films import COLUMNS, FilmIdentity, present_of_new, record_identity
+from storage.patients.films import COLUMNS, FilmIdentity, present_of_new, record_identities
 from storage.patients.identity import KnownPatient, PatientKey
 from storage.patients.patient import Patient
 from storage.patients.registry import load_lines
@@ -125,7 +125,7 @@ def _record(
     instance, study = reception.instance, reception.study
     known, receipt = _add(connection, instance, now)
     if known is None and reception.identity is not None:
-        record_identity(connection, replace(reception.identity, number=receipt.instance_id))
+        record_identities(connection, [replace(reception.identity, number=receipt.instance_id)])
     subject = str(receipt.instance_id)
     is_queued = True
     if known is None or known.reason in reception.retried or _awaits_first_analysis(known):

@@ -1,6 +1,6 @@
 """The identities of films: in their headers, and the present ones; for use inside a transaction."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from storage.patients.identity import (
     present,
 )
 from storage.patients.patient import Patient
+from storage.tables.database import parameter
 from storage.tables.exchange.patients import film_identities
 from storage.tables.schema import instances
 
@@ -112,25 +113,32 @@ def _was_explained(connection: Connection, source: str, received: Patient) -> bo
     return connection.scalar(same) is not None
 
 
-def record_identity(connection: Connection, film: FilmIdentity) -> None:
-    """Write the present identity of a film, and keep that of its header."""
-    name = identity_key(film.received, film.now)
-    changes = {"contradicts": film.contradicts, "identity_key": name}
-    if film.is_known:
-        connection.execute(
-            update(film_identities)
-            .where(film_identities.c.instance_id == film.number)
-            .values(changes)
-        )
-    else:
-        received = {column: getattr(film.received, name) for name, column in COLUMNS.items()}
-        row = {"instance_id": film.number, "made_for": "", **received, **changes}
-        connection.execute(insert(film_identities).values(row))
-    connection.execute(
-        update(instances)
-        .where(instances.c.id == film.number)
-        .values({column: getattr(film.now, name) for name, column in COLUMNS.items()})
-    )
+def record_identities(connection: Connection, films: Sequence[FilmIdentity]) -> None:
+    """Write the present identities of films, and keep those of their headers."""
+    new = [film for film in films if not film.is_known]
+    known = [film for film in films if film.is_known]
+    if new:
+        connection.execute(_ADD, [_row(film) for film in new])
+    if known:
+        connection.execute(_CHANGE, [{**_names(film), "film": film.number} for film in known])
+    present_ones = [
+        {"film": film.number, **{f"now_{field}": getattr(film.now, field) for field in COLUMNS}}
+        for film in films
+    ]
+    if present_ones:
+        connection.execute(_SET_PRESENT, present_ones)
+
+
+def _names(film: FilmIdentity) -> dict[str, object]:
+    return {
+        "contradicts": film.contradicts,
+        "identity_key": identity_key(film.received, film.now),
+    }
+
+
+def _row(film: FilmIdentity) -> dict[str, object]:
+    received = {column: getattr(film.received, field) for field, column in COLUMNS.items()}
+    return {"instance_id": film.number, "made_for": "", **received, **_names(film)}
 
 
 def load_identity_keys(
@@ -148,11 +156,7 @@ def load_identity_keys(
 
 def record_made_for(connection: Connection, instance_id: int, made_for: str) -> None:
     """Record the identity for which the objects of a film were made."""
-    connection.execute(
-        update(film_identities)
-        .where(film_identities.c.instance_id == instance_id)
-        .values(made_for=made_for)
-    )
+    connection.execute(_SET_MADE_FOR, {"film": instance_id, "made_for": made_for})
 
 
 def is_made_for_another() -> ColumnElement[bool]:
@@ -177,4 +181,28 @@ _FILMS: Select[tuple[Any, ...]] = (
     )
     .join(film_identities, film_identities.c.instance_id == instances.c.id, isouter=True)
     .order_by(instances.c.id)
+)
+_ADD = insert(film_identities)
+_CHANGE = (
+    update(film_identities)
+    .where(film_identities.c.instance_id == parameter(film_identities.c.instance_id, "film"))
+    .values(
+        contradicts=parameter(film_identities.c.contradicts, "contradicts"),
+        identity_key=parameter(film_identities.c.identity_key, "identity_key"),
+    )
+)
+_SET_PRESENT = (
+    update(instances)
+    .where(instances.c.id == parameter(instances.c.id, "film"))
+    .values(
+        {
+            column: parameter(instances.c[column], f"now_{field}")
+            for field, column in COLUMNS.items()
+        }
+    )
+)
+_SET_MADE_FOR = (
+    update(film_identities)
+    .where(film_identities.c.instance_id == parameter(film_identities.c.instance_id, "film"))
+    .values(made_for=parameter(film_identities.c.made_for, "made_for"))
 )
