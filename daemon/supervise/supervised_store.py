@@ -170,8 +170,16 @@ class SupervisedStore:
         self._reclaim_at = self._monotonic() + RECLAIM_SECONDS
         try:
             self._requeue_jobs()
+            self._finish_changes()
         except StorageError as error:
             log.error("%s", error)
+
+    def _finish_changes(self) -> None:
+        """Finish the messages about patients that a listener left when it was killed."""
+        finished = self._store.patients.resume()
+        if finished:
+            self._ring()
+            log.info("%d message(s) about patients were cut off; they are followed now", finished)
 
     def _requeue_jobs(self) -> None:
         """Queue the jobs of dead workers, and shift jobs if the store's clock was set back."""

@@ -129,7 +129,9 @@ class Patients:
                 _lock_sources(connection, [source for source, _, _ in row.named])
                 row = _message(connection, sender, control_id)
                 if row is None or row.finished_at is not None:
-                    return Applied(ChangeOutcome.REPEATED)
+                    # Another process has finished it meanwhile.
+                    outcome = ChangeOutcome(row.outcome) if row else ChangeOutcome.REPEATED
+                    return Applied(outcome, row.films if row else 0, row.studies if row else 0)
                 part = _change_some(connection, row, rest, self._studies_at_once, self._now())
             if part.applied is not None:
                 return part.applied

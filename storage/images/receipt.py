@@ -310,7 +310,11 @@ def _insert_revision(
         "received_at": now,
         "state": InstanceState.RECEIVED,
         "notes": [],
-        "rejected_by": rejected_before(connection, instance.source, instance.sop_instance_uid),
+        "rejected_by": rejected_before(
+            connection,
+            StudyKey(instance.source, instance.study_instance_uid),
+            instance.sop_instance_uid,
+        ),
     }
     instance_id = connection.scalar(_insert_new(connection.dialect.name), row)
     if instance_id is None:

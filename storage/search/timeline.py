@@ -166,7 +166,9 @@ def _of_rejections(
         rejections.c.received_at, rejections.c.sop_instance_uid, rejections.c.code
     ).where(
         rejections.c.source == key.source,
-        rejections.c.sop_instance_uid.in_({film.sop_instance_uid for film in films}),
+        rejections.c.sop_instance_uid.in_(
+            {film.sop_instance_uid for film in films if film.rejected_by is not None}
+        ),
     )
     for at, uid, code in connection.execute(query):
         yield TimelineEvent(at, TimelineKind.REJECTED, uid, f"code {code}")

@@ -119,6 +119,30 @@ def test_a_film_that_comes_after_its_note_is_rejected(store: Store, clock: Clock
     assert store.results.instance(number).rejected_by == "113037"
 
 
+@pytest.mark.parametrize("moves_first", [True, False])
+def test_a_note_explains_a_film_that_moved_to_another_study(
+    store: Store, clock: Clock, moves_first: bool
+) -> None:
+    old = receive(store, "1.1")
+    analyse_all(store, clock)
+    report(store, "9.1", "5.1")
+    moved = new_instance("1.1", "moved", study_instance_uid="1.2.4", patient_id="P2")
+    note = Rejection("113037", ("1.1",))
+    if moves_first:
+        new = store.record_instance(moved, 0).instance_id
+        assert store.results.study(STUDY).hold is not None
+        receive_note(store)
+        analyse_all(store, clock, note)
+    else:
+        receive_note(store)
+        analyse_all(store, clock, note)
+        new = store.record_instance(moved, 0).instance_id
+
+    assert store.results.instance(old).rejected_by == "113037"
+    assert store.results.instance(new).rejected_by is None
+    assert [store.results.study(uid).hold for uid in (STUDY, "1.2.4")] == [None, None]
+
+
 def test_a_note_acts_on_films_of_its_own_source_only(store: Store, clock: Clock) -> None:
     ours, theirs = receive(store, "1.1", "north"), receive(store, "1.1", "south")
     receive_note(store, "south")
