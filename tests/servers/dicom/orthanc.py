@@ -40,10 +40,19 @@ class Orthanc:
 
     def call(self, path: str, body: bytes | None = None, method: str | None = None) -> Any:
         """Make a REST call: a GET, or a POST if there is a body, unless `method` names another."""
+        return json.loads(self._ask(path, body, method) or b"null")
+
+    def modified(self, instance: str, keep: list[str], **replace: str) -> bytes:
+        """Let Orthanc make another instance of one that it has, and return that one's file."""
+        body = {"Replace": replace, "Keep": keep, "Force": True}
+        return self._ask(f"/instances/{instance}/modify", json.dumps(body).encode())
+
+    def _ask(self, path: str, body: bytes | None = None, method: str | None = None) -> bytes:
         url = f"http://{HOST}:{self.http_port}{path}"
         request = urllib.request.Request(url, body, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
+            content: bytes = answer.read()
+        return content
 
     @property
     def web_url(self) -> str:
