@@ -12,6 +12,7 @@ from storage.patients.identity import (
     identity_key,
     is_contradicted,
     key_of,
+    line_of,
     present,
 )
 from storage.patients.patient import Patient
@@ -88,7 +89,7 @@ def present_of_new(
     if key_of(received) not in known:
         return None
     contradicts = is_contradicted(known, received) and not _was_explained(
-        connection, source, received
+        connection, source, line_of(known, key_of(received))[-1], received
     )
     now = present(known, received, contradicts=contradicts)
     if now == received and not contradicts:
@@ -96,17 +97,17 @@ def present_of_new(
     return FilmIdentity(0, "", received, now, contradicts=contradicts)
 
 
-def _was_explained(connection: Connection, source: str, received: Patient) -> bool:
+def _was_explained(connection: Connection, source: str, key: PatientKey, received: Patient) -> bool:
+    """Return True if a film that is of this number now came with the same name and birth date."""
     same = (
         select(film_identities.c.instance_id)
         .join(instances, instances.c.id == film_identities.c.instance_id)
         .where(
             instances.c.source == source,
+            instances.c.patient_id == key.patient_id,
             ~film_identities.c.contradicts,
-            *(
-                film_identities.c[column] == getattr(received, field)
-                for field, column in COLUMNS.items()
-            ),
+            film_identities.c.patient_name == received.name,
+            film_identities.c.patient_birth_date == received.birth_date,
         )
         .limit(1)
     )

@@ -85,7 +85,6 @@ def _patients() -> None:
             ["instance_id"], ["instances.id"], name="fk_film_identities_instance_id_instances"
         ),
     )
-    op.create_index("ix_film_identities_patient", "film_identities", ["patient_id"])
     op.create_table(
         "study_changes",
         sa.Column("id", _row_number, nullable=False),

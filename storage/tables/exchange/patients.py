@@ -68,8 +68,6 @@ film_identities = Table(
     # identity of the header.
     Column("identity_key", StorableText, nullable=False),
     Column("made_for", StorableText, nullable=False),
-    # For a film that comes later with an identity that was explained before.
-    Index("ix_film_identities_patient", "patient_id"),
 )
 
 # The messages that changed a study, for its history.

@@ -137,7 +137,7 @@ def test_a_merge_is_followed_in_page_table_and_archive(
         told = page(daemon, f"/studies/{uid}?source=orthanc")
         assert "Patient changed by RIS" in told
         assert NEW in told
-        assert NEW in page(daemon, f"/?q={NEW}")
+        assert NEW in page(daemon, f"/studies?q={NEW}")
         (row,) = table(daemon, tmp_path)
         assert (row["patient_id"], row["report_standing"]) == (NEW, "valid")
         assert row["report_sop_instance_uid"] == study.reports[1].sop_instance_uid

@@ -293,6 +293,18 @@ def test_a_film_with_the_name_of_before_is_of_the_present_identity(
     assert [film.patient_name for film in films(store)] == ["DOE^JANE"] * 2
 
 
+def test_a_film_sent_again_with_the_new_number_and_the_old_name_causes_no_hold(
+    store: Store, clock: Clock
+) -> None:
+    reported(store, clock)
+    store.patients.apply(merge(clock.now, "A", "B", "1", name="ROE^JANE", birth_date="19510101"))
+
+    receive(store, "1.1", "B")
+
+    assert store.results.study(STUDY).hold is None
+    assert identity(films(store)[0]) == ("B", "ROE^JANE", "19510101", "F")
+
+
 def test_only_films_of_the_senders_sources_change(store: Store, clock: Clock) -> None:
     receive_film(store, "1.1", "A")
 
