@@ -4,20 +4,26 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from storage.patients.records import Applied, ChangeOutcome
+from storage.images.patient_changes import Patients
+from storage.patients.records import Applied, ChangeKind, ChangeOutcome, PatientChange
 from storage.records import JobKind
 from storage.store import Store
+from storage.tables.database import open_database
 from tests.builders.store_rows import new_instance
 from tests.builders.stores.new import new_store
-from tests.faults.change_patient import CHANGE
-from tests.faults.points import AFTER, BEFORE, FOLDER, ROOT, armed_file
+from tests.faults.points import AFTER, BEFORE, FOLDER, ROOT, armed_file, install
 from tests.tools.cli import environment
 
 STUDIES = 5
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+CHANGE = PatientChange(
+    ChangeKind.MERGE, "A40", "ADT", "1", "digest", ("",), AT, "B", prior_patient_id="A"
+)
 APPLY = "commit patient_changes.apply"
 FINISH = "commit patient_changes._finish"
 
@@ -28,7 +34,7 @@ def killed(folder: Path, url: str, point: str, when: str) -> int:
     (faults / "armed").mkdir(parents=True)
     armed_file(faults, f"supervisor: {point}", when).write_text(str(int(signal.SIGKILL)))
     variables = {FOLDER: str(faults), ROOT: str(folder), "HOME": os.environ["HOME"]}
-    command = [sys.executable, "-m", "tests.faults.change_patient", url]
+    command = [sys.executable, "-m", "tests.faults.test_killed_changes", url]
     done = subprocess.run(
         command, env={**environment(), **variables}, capture_output=True, check=False
     )
@@ -80,3 +86,10 @@ def test_a_study_is_changed_with_its_audit_row_or_not_at_all(
         audited = [row for row in store.audit.rows() if row.kind == "patient_changed"]
         assert len(audited) == STUDIES + 1
         assert store.patients.apply(CHANGE).outcome is ChangeOutcome.REPEATED
+
+
+if __name__ == "__main__":
+    # The process that is killed: it follows the merge, two studies at a time.
+    install()
+    with open_database(sys.argv[1]) as database:
+        Patients(database, database.now, studies_at_once=2).apply(CHANGE)
