@@ -18,7 +18,8 @@ StorageError
 ├── StudyHeldError            the study is in doubt, or is not and cannot be released
 ├── StudyChangedError         the study changed during its report: none was recorded
 ├── JobRunningError           a worker is running the job
-├── PatientMessageError       a message about a patient cannot be applied
+├── PatientMessageError       the control ID of a message was that of another message
+│   └── NoPatientError        a message names no patient
 ├── ChangedMeanwhileError     the job or the study has changed since the operator saw it
 └── LeaseLostError            another worker has the job: no result was recorded
 """
@@ -126,4 +127,8 @@ class LeaseLostError(StorageError):
 
 
 class PatientMessageError(StorageError):
-    """A message names no patient, or its control ID was that of another message."""
+    """The control ID of a message about a patient was that of another message of the sender."""
+
+
+class NoPatientError(PatientMessageError):
+    """A Patient ID in a message is missing, or stands for an unknown one."""

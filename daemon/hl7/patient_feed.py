@@ -17,7 +17,7 @@ from daemon.hl7.adt import MessageRefusedError, Origin, patient_change
 from daemon.hl7.grammar import Message, Segment
 from daemon.hl7.server import Answer, MllpCaller, Refused
 from dicom_io.peer.peers import is_same_host
-from storage.errors import PatientMessageError, StorageError
+from storage.errors import NoPatientError, PatientMessageError, StorageError
 from storage.patients.records import Applied, ChangeOutcome, PatientChange
 
 log = logging.getLogger("hl7")
@@ -100,6 +100,9 @@ class PatientFeed:
             return self._accept(read, _IGNORED)
         try:
             applied = self._patients.apply(change)
+        except NoPatientError:
+            fault = Fault("204", "a Patient ID stands for an unknown patient", "PID", 3)
+            return self._refuse(read, Code.AE, fault, caller)
         except PatientMessageError:
             fault = Fault("205", "MSH-10 was that of another message", "MSH", 10)
             return self._refuse(read, Code.AE, fault, caller)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, tuple_, update
 
 from storage.audit.records import AuditEntry, AuditKind, subject_of
 from storage.audit.trail import append_all
-from storage.errors import PatientMessageError
+from storage.errors import NoPatientError, PatientMessageError
 from storage.images.holds import follow_patient
 from storage.patients.films import FilmIdentity, load_films, record_identities
 from storage.patients.identity import (
@@ -83,8 +83,8 @@ class Patients:
         The same message again has no effect. A message that is older than one applied before
         does not undo that one. The studies whose films change are reported again.
 
-        Raises PatientMessageError if the message names no patient, or if its control ID was that of
-        another message of the sender; StorageError.
+        Raises NoPatientError, PatientMessageError if the control ID of the message was that of
+        another message of the sender, StorageError.
         """
         _check(change)
         with self._database.writing() as connection:
@@ -144,7 +144,7 @@ def _check(change: PatientChange) -> None:
         numbers.append(change.prior_patient_id)
     for number in numbers:
         if is_placeholder(number):
-            raise PatientMessageError(
+            raise NoPatientError(
                 f"message {change.control_id} of {change.sender} names no patient: a Patient ID is"
                 " missing, or stands for an unknown one"
             )

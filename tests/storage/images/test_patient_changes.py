@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from storage.errors import PatientMessageError
+from storage.errors import NoPatientError, PatientMessageError
 from storage.images.patient_changes import Patients
 from storage.patients.records import Applied, ChangeKind, ChangeOutcome, PatientChange
 from storage.records import Instance, JobKind, JobState, Receipt, Standing, StudyStatus
@@ -182,7 +182,7 @@ def test_another_message_with_a_known_control_id_is_refused(store: Store, clock:
 
 @pytest.mark.parametrize("number", ["", "UNKNOWN", "0000"])
 def test_a_message_about_no_patient_is_refused(store: Store, clock: Clock, number: str) -> None:
-    with pytest.raises(PatientMessageError, match="names no patient"):
+    with pytest.raises(NoPatientError, match="names no patient"):
         store.patients.apply(merge(clock.now, number, "B", "1"))
 
 
