@@ -34,7 +34,7 @@ def killed(folder: Path, url: str, point: str, when: str) -> int:
     (faults / "armed").mkdir(parents=True)
     armed_file(faults, f"supervisor: {point}", when).write_text(str(int(signal.SIGKILL)))
     variables = {FOLDER: str(faults), ROOT: str(folder), "HOME": os.environ["HOME"]}
-    command = [sys.executable, "-m", "tests.faults.test_killed_changes", url]
+    command = [sys.executable, "-m", "tests.faults.patients.test_killed_changes", url]
     done = subprocess.run(
         command, env={**environment(), **variables}, capture_output=True, check=False
     )
