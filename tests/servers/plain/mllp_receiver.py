@@ -8,6 +8,7 @@ import asyncio
 import ssl
 import threading
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,11 @@ from tests.tools.ports import HOST
 
 
 class MllpReceiver:
-    """Acknowledges each message with AA, and calls `on_message` before it does."""
+    """Acknowledges each message with AA.
+
+    `arrived` is called before a message is kept, `acknowledged` after its answer was sent; both
+    with the control ID.
+    """
 
     def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
@@ -27,6 +32,8 @@ class MllpReceiver:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._changed = threading.Condition()
+        self.arrived: Callable[[str], object] = lambda _: None
+        self.acknowledged: Callable[[str], object] = lambda _: None
         self.results: dict[str, bytes] = {}
         self.times: Counter[str] = Counter()
         self.connections = 0
@@ -75,17 +82,19 @@ class MllpReceiver:
         try:
             while not writer.is_closing():
                 block = await reader.readblock()
-                writer.writemessage(self._keep(block))
+                message: Any = hl7.parse(block, encoding="utf-8")
+                name = str(message["MSH.F10"])
+                self.arrived(name)
+                writer.writemessage(self._keep(name, message, block))
                 await writer.drain()
+                self.acknowledged(name)
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
             writer.close()
 
-    def _keep(self, block: bytes) -> Any:
-        message: Any = hl7.parse(block, encoding="utf-8")
+    def _keep(self, name: str, message: Any, block: bytes) -> Any:
         strictly_parsed(block)
-        name = str(message["MSH.F10"])
         with self._changed:
             self.times[name] += 1
             kept = self.results.setdefault(name, block)
