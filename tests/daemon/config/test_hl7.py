@@ -23,12 +23,6 @@ RIS: dict[str, Any] = {
     "port": 2575,
     "receives": ["report"],
 }
-    "name": "ris",
-    "kind": "hl7",
-    "host": "ris",
-    "port": 2575,
-    "receives": ["report"],
-}
 
 
 def section(**keys: Any) -> Hl7Config:
