@@ -127,7 +127,7 @@ ROOMS = {
         "analyst": "errors config worker analyse report",
         "courier": "config worker audit deliver commitment worklist retrieve",
         "supervise": "errors config worker hosts audit",
-        "preflight": "errors config worker hosts audit analyse deliver worklist web",
+        "preflight": "errors config worker hosts audit analyse deliver retrieve worklist web",
         "setup": "errors shipped version config worker preflight",
         "demo": "errors config shipped",
         "cli": (

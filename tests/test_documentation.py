@@ -41,6 +41,7 @@ PASSED_ON = {
     "daemon/preflight: _guarded",
     "daemon/preflight: _hosts_that_are_alike",
     "daemon/preflight: _require_free",
+    "daemon/preflight: check_archive",
     "daemon/preflight: check_certificates",
     "daemon/preflight: check_hosts",
     "daemon/preflight: check_roles",

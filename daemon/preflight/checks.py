@@ -21,7 +21,7 @@ from daemon.preflight.host import (
     check_web,
 )
 from daemon.preflight.model import check_model
-from daemon.preflight.peers import check_destination, check_syslog, check_worklist
+from daemon.preflight.peers import check_archive, check_destination, check_syslog, check_worklist
 from daemon.preflight.result import CheckResult
 from daemon.preflight.routes import check_routes
 from daemon.worker.board import roles_here
@@ -71,6 +71,8 @@ def quick_checks(config: Config, only: Collection[RoleName] | None = None) -> It
     if RoleName.COURIER in roles:
         for peer in config.receivers:
             yield _guarded(f"peer {peer.name}", partial(check_destination, config, peer))
+        for peer in config.queried:
+            yield _guarded(f"archive {peer.name}", partial(check_archive, config, peer))
         for worklist in config.worklists:
             yield _guarded(f"worklist {worklist.name}", partial(check_worklist, config, worklist))
 

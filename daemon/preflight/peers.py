@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from daemon.audit.syslog import SyslogConnection
 from daemon.config.fields import SyslogConfig, SyslogTransport
+from daemon.config.partners.query import RetrieveService
 from daemon.config.partners.worklist import WorklistConfig, WorklistKind
 from daemon.config.peers import PeerConfig
 from daemon.config.routing import Receiver
@@ -11,8 +12,11 @@ from daemon.config.settings import Config
 from daemon.config.tls import WARN_DAYS, destination_context
 from daemon.deliver.channels.opening import channel_to
 from daemon.preflight.result import CheckResult
+from daemon.retrieve.archives import archive_address, open_query, why_not_searched
 from daemon.worklist.managers import remote_manager
+from dicom_io.errors import DicomError
 from dicom_io.peer.tls_probe import probe
+from dicom_io.query.retrieval import Service, offers
 
 _SECONDS = 3.0
 
@@ -48,6 +52,37 @@ def check_worklist(config: Config, worklist: WorklistConfig) -> CheckResult:
         return CheckResult(named, True, f"{titles} may create workitems here")
     with remote_manager(config, worklist) as manager:
         return CheckResult(named, True, manager.probe())
+
+
+def check_archive(config: Config, peer: PeerConfig) -> CheckResult:
+    """Check that a peer lets this node query it, and fetch studies as its configuration says."""
+    named = f"archive {peer.name}"
+    service = peer.query.retrieve if peer.query is not None else None
+    try:
+        if service is RetrieveService.WEB:
+            fault = why_not_searched(open_query(config, peer))
+        else:
+            kind = None if service is None else Service(service)
+            fault = offers(archive_address(config, peer), kind)
+    except DicomError as error:
+        fault = str(error)
+    if fault:
+        return CheckResult(named, False, fault)
+    if service is RetrieveService.MOVE:
+        listener = config.listener
+        return CheckResult(
+            named,
+            True,
+            f"it answers queries and offers C-MOVE; it must know this node as {listener.ae_title}"
+            f" at port {listener.port} to send films, which cannot be seen from here",
+            warning=True,
+        )
+    offered = {
+        None: "it answers queries; nothing is fetched from it",
+        RetrieveService.GET: "it answers queries and offers C-GET",
+        RetrieveService.WEB: "it answers QIDO-RS",
+    }
+    return CheckResult(named, True, offered[service])
 
 
 def _days_left(config: Config, peer: Receiver) -> int | None:

@@ -10,6 +10,7 @@ from daemon.config.partners.query import QueryConfig, RetrieveService
 from daemon.config.peers import PeerConfig
 from daemon.config.settings import Config
 from daemon.errors import UsageError
+from dicom_io.errors import AssociationError, QueryError
 from dicom_io.http.client import Endpoint, HttpTimeouts
 from dicom_io.peer.tls import client_context
 from dicom_io.query.retrieval import Retrieved, RetrieveSession, Service
@@ -18,6 +19,9 @@ from dicom_io.query.values import FoundInstance, StudyQuery
 from dicom_io.query.web import WebArchive
 from dicom_io.receive.store_request import ReceivedInstance, StoreStatus
 from dicom_io.send.association import Destination
+
+_NO_STUDY = "2.25.1"
+"""A valid UID (PS3.5 B.2) that names no study."""
 
 
 class Queryable(Protocol):
@@ -92,6 +96,19 @@ def archive_address(config: Config, peer: PeerConfig) -> Destination:
     destination = destination_of(config, peer)
     timeouts = replace(destination.timeouts, response=query.answer_seconds)
     return replace(destination, timeouts=timeouts)
+
+
+def why_not_searched(archive: AbstractContextManager[Queryable]) -> str:
+    """Return the reason why an archive answers no query, or an empty text.
+
+    Asks for a study that no archive has.
+    """
+    try:
+        with archive as opened:
+            opened.find_studies(StudyQuery(study_instance_uid=_NO_STUDY))
+    except (AssociationError, QueryError) as error:
+        return str(error)
+    return ""
 
 
 def _web(

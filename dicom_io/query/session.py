@@ -18,7 +18,7 @@ from dicom_io.errors import AssociationError, QueryError
 from dicom_io.objects.classes import PLAIN_SYNTAXES, VERIFICATION
 from dicom_io.query.classes import FILM_CLASSES, FILM_MODALITIES, FIND
 from dicom_io.query.messages import QueryProvider
-from dicom_io.query.statuses import Outcome, is_pending, outcome_of, status_text
+from dicom_io.query.statuses import CANCELLED, Outcome, is_pending, outcome_of, status_text
 from dicom_io.query.values import (
     FoundInstance,
     FoundStudy,
@@ -108,6 +108,13 @@ class QuerySession:
             self.__exit__(None, None, None)
             raise
         return self
+
+    def _renew(self) -> None:
+        """Open another association: some archives end one on which a C-CANCEL came too late."""
+        association, self._opened = self._opened, None
+        if association is not None and association.is_established:
+            association.abort()
+        self.__enter__()
 
     def __exit__(
         self,
@@ -251,20 +258,19 @@ class _Answers:
         count = 0
         responses = association.send_c_find(self._identifier, FIND)
         for status, answer in responses:
-            if "Status" not in status:
+            if "Status" not in status and not self.is_cut:
                 raise session._broken(provider)
-            code = int(status.Status)
+            code = int(status.get("Status", CANCELLED))
             if not is_pending(code):
                 self._check(code, str(status.get("ErrorComment", "") or ""))
-                return
+                break
             count += 1
             self._look(until)
             if count > limits.answers:
                 self.is_cut = True
                 self._cancel()
             if count > limits.answers + _MOST_AFTER_CANCEL:
-                association.abort()
-                return
+                break
             if self._cancelled:
                 continue
             if answer is None:
@@ -272,6 +278,8 @@ class _Answers:
                 self.unreadable += 1
                 continue
             yield answer
+        if self.is_cut:
+            session._renew()
 
     def _look(self, until: float) -> None:
         if self._session._should_stop():
