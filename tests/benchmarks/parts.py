@@ -23,6 +23,7 @@ PARTS = {
 OTHERS = {
     "queue": "tests.benchmarks.others.queue",
     "delivery": "tests.benchmarks.others.delivery",
+    "partners": "tests.benchmarks.others.partners",
     "commitment": "tests.benchmarks.others.commitment",
     "training": "tests.benchmarks.others.training",
     "spool": "tests.benchmarks.others.spool",

@@ -25,9 +25,13 @@ def queue_report(
 ) -> str:
     """Queue a real report for `destination` and return its SOP Instance UID."""
     uid = f"2.25.7{number}"
+    return queue_object(store, spool, destination, uid, report_bytes(uid), number, source)
+
+
+def report_bytes(uid: str) -> bytes:
+    """Return the file of a report with this SOP Instance UID."""
     identity = Identity(uid, f"{uid}.1", 9900, 1, NOW)
-    report = build_report(report_content(full_header(), identity=identity))
-    return queue_object(store, spool, destination, uid, to_bytes(report), number, source)
+    return to_bytes(build_report(report_content(full_header(), identity=identity)))
 
 
 def queue_object(
