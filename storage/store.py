@@ -32,6 +32,7 @@ from storage.offered.offered import Offered
 from storage.queue.jobs import MAX_WAIT, Jobs
 from storage.queue.listing import JobList
 from storage.records import KeptFile, NewInstance, Receipt
+from storage.retrievals.priors import PriorSearches
 from storage.retrievals.retrievals import Retrievals
 from storage.reviews import Reviews
 from storage.search.search import Search
@@ -65,6 +66,7 @@ class Store:
         audit_readers: the position of each consumer of the audit trail.
         audit_tail: the audit trail from a row on, for readers that count its events.
         retrievals: the orders to fetch studies from archives.
+        prior_searches: searches for earlier studies of a patient at archives.
         retention: the search for old studies and their purge.
         integrity: the comparison of the rows with the spool.
         binding: the binding of the store to its spool.
@@ -109,6 +111,7 @@ class Store:
         self.leases = Leases(database, clock)
         self.retention = Retention(database, clock, self.leases)
         self.retrievals = Retrievals(database, clock)
+        self.prior_searches = PriorSearches(database, clock)
         self.integrity = Integrity(database)
         self.binding = Binding(database, clock)
         self.export = Export(database)

@@ -17,6 +17,8 @@ _KINDS = {
     Product.SEGMENTATION: ObjectKind.SEGMENTATION,
     Product.REPORT: ObjectKind.REPORT,
 }
+MOST_PRIORS = 5
+"""The most earlier studies that a report names, and that are fetched for it."""
 LOSSY_COPIES = {
     ObjectKind.HEATMAP: ObjectKind.HEATMAP_JPEG,
     ObjectKind.SUMMARY: ObjectKind.SUMMARY_JPEG,

@@ -14,9 +14,6 @@ from storage.records import ObjectRecord
 
 log = logging.getLogger("analyst")
 
-MOST_PRIORS = 5
-"""The most earlier reports that a report names."""
-
 
 def read_priors(
     found: Iterable[Sequence[ObjectRecord]], form: PictureForm, read: ReadFile

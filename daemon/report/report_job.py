@@ -8,9 +8,9 @@ from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.object_files import written_objects
 from daemon.analyse.result_objects import BuiltObject
 from daemon.config.picture_form import PictureForm
-from daemon.config.products import destinations_of, objects_for, report_forms
+from daemon.config.products import MOST_PRIORS, destinations_of, objects_for, report_forms
 from daemon.config.settings import Config
-from daemon.report.earlier_reports import MOST_PRIORS, read_priors
+from daemon.report.earlier_reports import read_priors
 from daemon.report.study_report import (
     ReadImages,
     analysed_images,
@@ -36,6 +36,7 @@ from storage.records import (
     JobKind,
     JobState,
     ObjectRecord,
+    Priority,
     StudyKey,
     StudyResults,
     StudyStatus,
@@ -125,6 +126,9 @@ class StudyReporter:
             self._keep_report(job, study)
         else:
             forms = report_forms(self._config, study.source)
+            if any(form.has_priors for form in forms) and self._waits_for_priors(study):
+                self._store.jobs.postpone(job, self._store.now() + self._wait_for_images(study))
+                return
             reports = [self._built(study, images, form) for form in forms]
             reported = [item for item in study.instances if item.id in images.described]
             with written_objects(self._spool, reports, study.instances[0]) as records:
@@ -139,6 +143,24 @@ class StudyReporter:
         read = self._spool.read
         content = report_content(study, images, self._algorithm, read, form, priors)
         return built_report(content, form)
+
+    def _waits_for_priors(self, study: StudyResults) -> bool:
+        """Return True while an archive is searched for earlier studies, or these are reported.
+
+        A report waits no longer than configured. That on a STAT film or a backfill does not wait.
+        """
+        newest = max(item.received_at for item in study.instances)
+        longest = datetime.timedelta(seconds=self._config.pull.priors_seconds)
+        if self._store.now() - newest >= longest or any(
+            item.priority != Priority.ROUTINE for item in study.instances
+        ):
+            return False
+        key = StudyKey(study.source, study.study_instance_uid)
+        return any(
+            self._store.prior_searches.goes_on(key, peer.name)
+            for peer in self._config.retrieved
+            if peer.effective_source == study.source
+        )
 
     def _outdated(self, study: StudyResults) -> list[Instance]:
         """Return the images that can still be analysed and need it.

@@ -2,7 +2,7 @@
 
 import datetime
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -31,7 +31,14 @@ class Found:
         return f"wrong answers are left out: {listed}" if listed else ""
 
 
-def find(config: Config, store: Store, peer: PeerConfig, query: StudyQuery, asker: str) -> Found:
+def find(
+    config: Config,
+    store: Store,
+    peer: PeerConfig,
+    query: StudyQuery,
+    asker: str,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Found:
     """Return the studies that answer a query; a span of days with too many is asked in parts.
 
     Records the query in the audit trail. Raises QueryError, AssociationError and, if a day alone
@@ -42,7 +49,7 @@ def find(config: Config, store: Store, peer: PeerConfig, query: StudyQuery, aske
     studies: dict[str, FoundStudy] = {}
     refused: Counter[str] = Counter()
     try:
-        with open_query(config, peer) as archive:
+        with open_query(config, peer, should_stop) as archive:
             for part in _parts(archive, peer, query):
                 refused.update(part.refused)
                 studies |= {one.study_instance_uid: one for one in part.studies}

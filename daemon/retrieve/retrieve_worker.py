@@ -9,6 +9,7 @@ from daemon.config.peers import PeerConfig
 from daemon.receive.reception import Reception
 from daemon.retrieve.archives import Archive, open_archive
 from daemon.retrieve.pace import Pace
+from daemon.retrieve.prior_search import order_priors
 from daemon.worker.backoff import Backoff
 from daemon.worker.bell import Bell, BellName
 from daemon.worker.lease import Lease
@@ -22,6 +23,7 @@ from dicom_io.receive.store_request import ReceivedInstance
 from storage.errors import LeaseLostError, StorageError
 from storage.files.spool import Spool
 from storage.records import Job, JobKind, Priority, Receipt, StudyKey
+from storage.retrievals.priors import PRIORS_OF
 from storage.store import Store
 
 log = logging.getLogger("retrieve")
@@ -111,6 +113,12 @@ class RetrieveWorker:
             return self._stop.is_set()
 
         study = job.subject.partition("@")[0]
+        if study.startswith(PRIORS_OF):
+            uid = study.removeprefix(PRIORS_OF)
+            ordered = order_priors(self._config, self._store, self._peer, uid, should_stop)
+            self._store.jobs.finish(job)
+            log.info("%s: job %d: %d earlier study(ies) ordered", self._peer.name, job.id, ordered)
+            return
         archive = open_archive(self._config, self._peer, self._reception.receive, should_stop)
         with archive as opened:
             self._fetch_missing(job, study, opened)

@@ -77,12 +77,13 @@ def _checked_hours(value: str) -> str:
 
 
 class PullConfig(Section):
-    """The pace of a backfill, for all peers alike."""
+    """The pace of a backfill, for all peers alike, and the wait of a report for earlier studies."""
 
     hours: Annotated[str, AfterValidator(_checked_hours)] | None = None
     max_waiting: int = Field(default=2, ge=1, le=10_000)
     max_per_hour: int | None = Field(default=None, ge=1)
     max_attempts: int = Field(default=5, ge=1)
+    priors_seconds: float = Field(default=120.0, ge=0, le=86_400)
 
     def is_open(self, moment: datetime.datetime) -> bool:
         """Return True if a backfill may fetch at this time of the day, local time."""

@@ -1,11 +1,13 @@
 """Destinations that want comparison get reports that name those on earlier studies."""
 
+import datetime
 from typing import Any
 
 import pytest
 
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyst import Analyst
+from daemon.config.partners.query import PullConfig, QueryConfig, RetrieveService
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import Product
 from daemon.report import report_job
@@ -14,6 +16,8 @@ from dicom_io.report.reading.reader import read_report
 from storage.records import JobKind, ObjectKind, ObjectRecord
 from tests.builders.bench import SENDS, Bench
 from tests.builders.images.films import changed, film
+
+HOUR = datetime.timedelta(hours=1)
 
 
 def peer(name: str, **changes: Any) -> PeerConfig:
@@ -189,3 +193,45 @@ def test_a_report_from_before_comparison_is_named_in_its_form(
     study(bench, "second", "20250101")
     [prior] = last(bench, "READER").priors
     assert prior.reference.sop_instance_uid == before.sop_instance_uid
+
+
+def asking(bench: Bench, pipeline: Pipeline, seconds: float) -> None:
+    """Have the node fetch earlier studies from the sender, and reports wait for so long."""
+    archive = SENDS.model_copy(
+        update={
+            "host": "127.0.0.1",
+            "port": 104,
+            "query": QueryConfig(retrieve=RetrieveService.MOVE),
+        }
+    )
+    update = {"peers": (archive, PLAIN, READER), "pull": PullConfig(priors_seconds=seconds)}
+    bench.config = bench.config.model_copy(update=update)
+    bench.analyst = Analyst(bench.config, "me", bench.spool, bench.store, pipeline)
+
+
+def test_a_report_waits_for_the_search_for_earlier_studies(
+    bench: Bench, pipeline: Pipeline
+) -> None:
+    asking(bench, pipeline, 86_400)
+    study(bench, "first", "20240101")
+    assert reports(bench, "READER") == []
+    search = bench.store.jobs.claim([JobKind.RETRIEVE], "me", HOUR, lane="sender")
+    assert search is not None
+    bench.store.jobs.finish(search)
+    bench.work()
+    assert len(reports(bench, "READER")) == len(reports(bench, "PLAIN")) == 1
+
+
+def test_a_report_waits_no_longer_than_configured(bench: Bench, pipeline: Pipeline) -> None:
+    asking(bench, pipeline, 120)
+    study(bench, "first", "20240101")
+    assert len(reports(bench, "READER")) == 1
+
+
+def test_nothing_is_fetched_where_nobody_compares(bench: Bench, pipeline: Pipeline) -> None:
+    asking(bench, pipeline, 86_400)
+    bench.config = bench.config.model_copy(update={"peers": (bench.config.peers[0], PLAIN)})
+    bench.restart()
+    study(bench, "first", "20240101")
+    assert len(reports(bench, "PLAIN")) == 1
+    assert not bench.store.jobs.list(kind=JobKind.RETRIEVE)
