@@ -61,7 +61,7 @@ class Edge:
 def edges_of(change: PatientChange) -> Iterator[Edge]:
     """Yield what a message tells of each number; of the number without issuer, too, if it counts.
 
-    Films without an issuer stay without one.
+    Films without an issuer stay without one. A prior number of another issuer is none of theirs.
     """
     told = {
         name: value
@@ -72,15 +72,17 @@ def edges_of(change: PatientChange) -> Iterator[Edge]:
         )
         if value is not None
     }
-    issuers = [(change.issuer, change.prior_issuer)]
-    if change.with_unissued and any(issuers[0]):
-        issuers.append(("", ""))
-    for issuer, prior_issuer in issuers:
-        key = PatientKey(change.patient_id, issuer)
-        yield Edge(key, told)
-        prior = PatientKey(change.prior_patient_id, prior_issuer)
-        if change.kind is ChangeKind.MERGE and prior != key:
-            yield Edge(prior, heir=key)
+    is_merge = change.kind is ChangeKind.MERGE
+    key = PatientKey(change.patient_id, change.issuer)
+    prior = PatientKey(change.prior_patient_id, change.prior_issuer)
+    yield Edge(key, told)
+    if is_merge and prior != key:
+        yield Edge(prior, heir=key)
+    if change.with_unissued and change.issuer:
+        unissued = PatientKey(change.patient_id)
+        yield Edge(unissued, told)
+        if is_merge and prior.issuer == key.issuer and prior != key:
+            yield Edge(PatientKey(change.prior_patient_id), heir=unissued)
 
 
 def learn(known: KnownPatient, edge: Edge, at: datetime) -> KnownPatient:

@@ -1,6 +1,7 @@
 """Messages in any order, once or several times, lead to one identity of each patient."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -123,6 +124,20 @@ def test_a_chain_ends_at_its_last_patient() -> None:
     assert last_of(known, "A") == "C"
     film = Patient("A", "", "DOE^JANE", "19500101", "F")
     assert present(known, film) == Patient("C", "", "ROE^JANE", "19500101", "F")
+
+
+@pytest.mark.parametrize(("prior_issuer", "last"), [("HOSPITAL", "B"), ("CLINIC", "A")])
+def test_a_number_without_issuer_is_not_that_of_another_issuer(
+    prior_issuer: str, last: str
+) -> None:
+    merge = replace(
+        change(1, "B", "A"), issuer="HOSPITAL", prior_issuer=prior_issuer, with_unissued=True
+    )
+
+    known = known_after([merge])
+
+    assert last_of(known, "A") == last
+    assert line_of(known, PatientKey("A", prior_issuer))[-1] == PatientKey("B", "HOSPITAL")
 
 
 @pytest.mark.parametrize(
