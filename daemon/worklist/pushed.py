@@ -181,16 +181,6 @@ class Shelf:
         self._store.workitems.request_cancel(name, item.uid, host=caller.address)
         self._bell.ring()
 
-    def subscribe(self, uid: str | None, receiving_ae: str, caller: Caller) -> None:
-        """Refuse: this node sends no events of workitems; a peer asks for their state."""
-        raise ShelfRefusalError(ShelfStatus.UNKNOWN_RECEIVING_AE, "no events are sent from here")
-
-    def unsubscribe(self, uid: str | None, receiving_ae: str, caller: Caller) -> None:
-        """Accept: there is no subscription."""
-
-    def suspend(self, receiving_ae: str, caller: Caller) -> None:
-        """Accept: there is no subscription."""
-
     def _kept(self, caller: Caller, uid: str | None, limit: int) -> list[KeptWorkitem]:
         found = []
         for peers, search, name, keepers in self._lists:

@@ -70,14 +70,20 @@ class Search:
         if taken:
             log.info("%s: %d workitem(s) found", name, taken)
 
-    def _subscribe(self, manager: WorklistManager) -> bool:
-        """Subscribe to the events of the manager if it is time; return True if that was done."""
-        if not self._worklist.subscribe:
-            return False
+    def _subscribe(self, manager: WorklistManager) -> bool | None:
+        """Subscribe to the events of the manager if it is time, or end a subscription.
+
+        Return True after the one, False after the other, None if nothing was to be done.
+        """
         last = self._store.workitems.worklist(self._worklist.name)
         at = last.subscribed_at
-        if at is not None and not last.fault and self._store.now() - at < SUBSCRIPTION:
+        if not self._worklist.subscribe:
+            if at is None:
+                return None
+            manager.unsubscribe()
             return False
+        if at is not None and not last.fault and self._store.now() - at < SUBSCRIPTION:
+            return None
         manager.subscribe()
         return True
 

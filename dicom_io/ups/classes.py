@@ -6,13 +6,13 @@ UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
 UPS_WATCH = "1.2.840.10008.5.1.4.34.6.2"
 UPS_PULL = "1.2.840.10008.5.1.4.34.6.3"
 UPS_EVENT = "1.2.840.10008.5.1.4.34.6.4"
+UPS_QUERY = "1.2.840.10008.5.1.4.34.6.5"
 """The classes that an association is opened for; each message names UPS Push (PS3.4 CC.3.1)."""
 
 GLOBAL_SUBSCRIPTION = "1.2.840.10008.5.1.4.34.5"
-FILTERED_SUBSCRIPTION = "1.2.840.10008.5.1.4.34.5.1"
-"""Well-known instances for all workitems, and for those that match keys (PS3.4 CC.2.3.2)."""
+"""The well-known instance that stands for all workitems (PS3.4 CC.2.3.2)."""
 
-CHANGE_STATE, REQUEST_CANCEL, SUBSCRIBE, UNSUBSCRIBE, SUSPEND = 1, 2, 3, 4, 5
+CHANGE_STATE, REQUEST_CANCEL, SUBSCRIBE, UNSUBSCRIBE = 1, 2, 3, 4
 """Action Type IDs (PS3.4 tables CC.2.1-1 to CC.2.3-1)."""
 
 UNSPECIFIED_REASON = Code("110513", "DCM", "Discontinued for unspecified reason")

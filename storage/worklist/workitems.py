@@ -82,13 +82,18 @@ class Workitems:
         with self._database.writing() as connection:
             note_worklist(connection, worklist, wanted_at=self._now())
 
-    def note_answer(self, worklist: str, fault: str = "", *, subscribed: bool = False) -> None:
-        """Record that the manager answered a search, or its fault, which names no patient."""
+    def note_answer(
+        self, worklist: str, fault: str = "", *, subscribed: bool | None = None
+    ) -> None:
+        """Record that the manager answered a search, or its fault, which names no patient.
+
+        `subscribed` says whether a subscription was made or ended; None: neither.
+        """
         values: dict[str, object] = {"fault": fault[:REASON_CHARACTERS]}
         if not fault:
             values["answered_at"] = self._now()
-        if subscribed:
-            values["subscribed_at"] = self._now()
+        if subscribed is not None:
+            values["subscribed_at"] = self._now() if subscribed else None
         with self._database.writing() as connection:
             note_worklist(connection, worklist, **values)
 

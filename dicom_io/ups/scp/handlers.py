@@ -1,7 +1,7 @@
 """Handlers of the messages about workitems that peers send to this node (PS3.4 Annex CC).
 
 A manager reports events (N-EVENT-REPORT). With a shelf, peers push workitems (N-CREATE), look at
-them (N-GET, C-FIND), ask to cancel them and subscribe to their events (N-ACTION).
+them (N-GET, C-FIND) and ask to cancel them (N-ACTION), by UPS Push and UPS Query.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,14 +19,7 @@ from dicom_io.peer.peers import Caller
 from dicom_io.peer.tls_handshake import tls_identity
 from dicom_io.read.bounded_parser import refuse_oversized_sequences
 from dicom_io.read.header import is_uid, read_information, text
-from dicom_io.ups import classes
-from dicom_io.ups.classes import (
-    FILTERED_SUBSCRIPTION,
-    GLOBAL_SUBSCRIPTION,
-    UPS_EVENT,
-    UPS_PUSH,
-    UPS_WATCH,
-)
+from dicom_io.ups.classes import REQUEST_CANCEL, UPS_EVENT, UPS_PUSH, UPS_QUERY
 from dicom_io.ups.events import read_event
 from dicom_io.ups.reading import codes_of
 from dicom_io.ups.scp.created import attributes_of, new_workitem
@@ -41,7 +34,6 @@ from dicom_io.ups.workitems import WorkitemEvent
 
 MOST_ANSWERS = 500
 """Workitems that one query returns."""
-_LONGEST_TITLE = 16
 
 OnEvent = Callable[[WorkitemEvent, Caller], MessageStatus]
 
@@ -60,7 +52,7 @@ class WorkitemHandlers:
     @property
     def sop_classes(self) -> tuple[str, ...]:
         """The SOP classes that are offered."""
-        return (UPS_EVENT,) if self.shelf is None else (UPS_EVENT, UPS_PUSH, UPS_WATCH)
+        return (UPS_EVENT,) if self.shelf is None else (UPS_EVENT, UPS_PUSH, UPS_QUERY)
 
     def bindings(self) -> list[tuple[Any, ...]]:
         """Return the event handlers of an acceptor for the messages of this service alone."""
@@ -143,25 +135,10 @@ class WorkitemHandlers:
         uid = str(message.RequestedSOPInstanceUID)
         information = _information(event, message.ActionInformation)
         caller = _caller(event)
-        match message.ActionTypeID:
-            case classes.REQUEST_CANCEL if uid not in (GLOBAL_SUBSCRIPTION, FILTERED_SUBSCRIPTION):
-                self._shelf.request_cancel(uid, _cancel_request(information), caller)
-            case classes.SUBSCRIBE | classes.UNSUBSCRIBE | classes.SUSPEND if (
-                uid == FILTERED_SUBSCRIPTION
-            ):
-                # PS3.4 CC.2.3.3: the status of a node without filtered subscriptions.
-                raise ShelfRefusalError(ShelfStatus.UNKNOWN_WORKITEM)
-            case classes.SUBSCRIBE:
-                self._shelf.subscribe(_subscribed(uid), _receiver(information), caller)
-            case classes.UNSUBSCRIBE:
-                self._shelf.unsubscribe(_subscribed(uid), _receiver(information), caller)
-            case classes.SUSPEND if uid == GLOBAL_SUBSCRIPTION:
-                self._shelf.suspend(_receiver(information), caller)
-            case classes.REQUEST_CANCEL | classes.SUSPEND:
-                raise ShelfRefusalError(ShelfStatus.NOT_FOR_THIS_INSTANCE)
-            case _:
-                # A change of state is for performers that pull; this node performs itself.
-                raise ShelfRefusalError(ShelfStatus.NO_SUCH_ACTION)
+        if message.ActionTypeID != REQUEST_CANCEL:
+            # A change of state is for performers that pull; this node performs itself.
+            raise ShelfRefusalError(ShelfStatus.NO_SUCH_ACTION)
+        self._shelf.request_cancel(uid, _cancel_request(information), caller)
 
     @property
     def _shelf(self) -> WorkitemShelf:
@@ -189,17 +166,6 @@ def _cancel_request(information: Dataset) -> CancelRequest:
         reason_code=codes[0] if codes else None,
         contact=text(information, "ContactDisplayName") or text(information, "ContactURI"),
     )
-
-
-def _subscribed(uid: str) -> str | None:
-    return None if uid == GLOBAL_SUBSCRIPTION else uid
-
-
-def _receiver(information: Dataset) -> str:
-    title = text(information, "ReceivingAE")
-    if not title or len(title) > _LONGEST_TITLE:
-        raise ShelfRefusalError(ShelfStatus.MISSING_VALUE, "no valid Receiving AE")
-    return title
 
 
 def _status(value: int) -> Dataset:

@@ -32,7 +32,6 @@ class ShelfStatus(IntEnum):
     NOT_SCHEDULED = 0xC309
     ALREADY_COMPLETED = 0xC311
     PERFORMER_DECLINES = 0xC313
-    NOT_FOR_THIS_INSTANCE = 0xC314
 
 
 class ShelfRefusalError(DicomError):
@@ -104,15 +103,3 @@ class WorkitemShelf(Protocol):
         Raises ShelfRefusalError with UNKNOWN_WORKITEM, ALREADY_COMPLETED, ALREADY_CANCELED or
         PERFORMER_DECLINES.
         """
-
-    def subscribe(self, uid: str | None, receiving_ae: str, caller: Caller) -> None:
-        """Send events of a workitem, or of all if None, to an AE title from now on.
-
-        Raises ShelfRefusalError with UNKNOWN_WORKITEM or UNKNOWN_RECEIVING_AE.
-        """
-
-    def unsubscribe(self, uid: str | None, receiving_ae: str, caller: Caller) -> None:
-        """Send no more events of a workitem, or of any if None, to an AE title."""
-
-    def suspend(self, receiving_ae: str, caller: Caller) -> None:
-        """Send no events of workitems that are pushed later to an AE title."""

@@ -47,7 +47,7 @@ class MemoryManager:
         self.performed: dict[str, Performed] = {}
         self.reasons: dict[str, tuple[str, str]] = {}
         self.told: dict[str, list[str]] = defaultdict(list)
-        self.subscriptions = 0
+        self.subscriptions = self.ended_subscriptions = 0
         self.down = False
         self.lies: set[str] = set()
         self.broken: dict[str, WorklistError] = {}
@@ -152,7 +152,8 @@ class MemoryManager:
             self.subscriptions += 1
 
     def unsubscribe(self, uid: str | None = None) -> None:
-        self.subscriptions = 0
+        with self._message("unsubscribe"):
+            self.ended_subscriptions += 1
 
     def probe(self) -> str:
         return "answers"

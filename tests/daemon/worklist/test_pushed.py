@@ -132,9 +132,3 @@ def test_a_requested_cancel_ends_it_unless_it_is_completed(scene: Scene, shelf: 
     with pytest.raises(ShelfRefusalError) as again:
         shelf.request_cancel(UID, CancelRequest(), CALLER)
     assert again.value.status is ShelfStatus.ALREADY_CANCELED
-
-
-def test_a_subscription_is_refused(shelf: Shelf) -> None:
-    with pytest.raises(ShelfRefusalError) as refused:
-        shelf.subscribe(None, "ORDERER", CALLER)
-    assert refused.value.status is ShelfStatus.UNKNOWN_RECEIVING_AE

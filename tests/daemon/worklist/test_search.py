@@ -110,6 +110,17 @@ def test_a_subscription_is_renewed_each_hour_and_after_a_fault(scene: Scene) -> 
     assert scene.store.workitems.worklist("ris").fault == ""
 
 
+def test_a_subscription_that_is_no_longer_wanted_is_ended_once(scene: Scene) -> None:
+    wanted = scene.config
+    scene.config = wanted.model_copy(update={"subscribe": True})
+    scene.search()
+    scene.config = wanted
+    scene.search()
+    scene.search()
+    assert (scene.manager.subscriptions, scene.manager.ended_subscriptions) == (1, 1)
+    assert scene.store.workitems.worklist("ris").subscribed_at is None
+
+
 @pytest.mark.parametrize("state", [StepState.IN_PROGRESS, StepState.COMPLETED])
 def test_a_manager_that_ignores_the_state_asked_for_gives_no_work(
     scene: Scene, state: StepState

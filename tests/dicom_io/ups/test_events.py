@@ -1,25 +1,18 @@
-"""Events of workitems: received from a manager, and sent to a subscriber."""
+"""Events of workitems: received from a manager."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 from pydicom import Dataset
-from pynetdicom import AE, evt
 
-from dicom_io.errors import AssociationError
 from dicom_io.receive.node import Node
-from dicom_io.send.association import Destination, Timeouts
-from dicom_io.ups.events import send_event as report
 from dicom_io.ups.workitems import Code, EventKind, Readiness, StepState, WorkitemEvent
-from tests.servers.worklist.dimse_manager import DimseWorklist, running_manager, send_event
+from tests.servers.worklist.dimse_manager import running_manager, send_event
 from tests.servers.worklist.shelf import MemoryShelf, workitem_node
 from tests.servers.worklist.steps import chest_step, code
 from tests.tools.ports import HOST
 
 pytestmark = pytest.mark.network
-
-EVENT_CLASS = "1.2.840.10008.5.1.4.34.6.4"
-PUSH_CLASS = "1.2.840.10008.5.1.4.34.6.1"
 
 
 @pytest.fixture
@@ -92,57 +85,3 @@ def test_an_event_of_a_stranger_is_not_taken(node: Node, shelf: MemoryShelf) -> 
     ds.ProcedureStepState = "SCHEDULED"
     assert send_event(HOST, node.port, "CXRD", "1.2.3", 1, ds, title="STRANGER") is None
     assert shelf.events == []
-
-
-@pytest.mark.parametrize(
-    ("event", "number", "keyword"),
-    [
-        (
-            WorkitemEvent("1.2.3", EventKind.STATE_REPORT, StepState.COMPLETED, Readiness.READY),
-            1,
-            "ProcedureStepState",
-        ),
-        (
-            WorkitemEvent("1.2.3", EventKind.CANCEL_REQUESTED, reason="a", contact="Dr A"),
-            2,
-            "RequestingAE",
-        ),
-        (
-            WorkitemEvent("1.2.3", EventKind.PROGRESS_REPORT, progress=50.0),
-            3,
-            "ProcedureStepProgressInformationSequence",
-        ),
-    ],
-)
-def test_an_event_is_sent_to_a_subscriber(event: WorkitemEvent, number: int, keyword: str) -> None:
-    received: list[tuple[int, str, Dataset]] = []
-
-    def take(caught: evt.Event) -> tuple[int, None]:
-        request = caught.request
-        uid = request.AffectedSOPInstanceUID  # type: ignore[union-attr]
-        received.append((int(caught.event_type or 0), str(uid), caught.event_information))
-        return 0x0000, None
-
-    ae = AE(ae_title="REQUESTER")
-    ae.add_supported_context(EVENT_CLASS, scu_role=True, scp_role=True)
-    server = ae.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)])
-    assert server is not None
-    try:
-        assert report(subscriber(server.server_address[1]), event, "WATCHER") == 0x0000
-    finally:
-        server.shutdown()
-    ((kind, uid, information),) = received
-    assert (kind, uid) == (number, "1.2.3")
-    assert keyword in information
-
-
-def test_a_subscriber_that_takes_no_events_is_named() -> None:
-    with (
-        running_manager(DimseWorklist(), classes=(PUSH_CLASS,)) as other,
-        pytest.raises(AssociationError, match="REQ does not accept events of workitems from CXRD"),
-    ):
-        report(subscriber(other.port), WorkitemEvent("1.2.3", EventKind.PROGRESS_REPORT))
-
-
-def subscriber(port: int) -> Destination:
-    return Destination("REQ", "REQUESTER", HOST, port, "CXRD", Timeouts(2.0, 2.0, 2.0, 2.0))

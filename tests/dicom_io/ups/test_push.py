@@ -1,4 +1,4 @@
-"""Workitems that a peer pushes to this node, by pynetdicom's SCU of UPS Push and Watch."""
+"""Workitems that a peer pushes to this node, by pynetdicom's SCU of UPS Push and Query."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +19,14 @@ from dicom_io.ups.workitems import (
 )
 from tests.servers.worklist.dimse_manager import EVENT, PULL, PUSH, WATCH
 from tests.servers.worklist.shelf import MemoryShelf, workitem_node
-from tests.servers.worklist.steps import GLOBAL, chest_step, code
+from tests.servers.worklist.steps import chest_step, code
 from tests.tools.ports import HOST
 
 pytestmark = pytest.mark.network
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 UID, STUDY = "1.2.3.77", "1.2.3.1"
+QUERY = "1.2.840.10008.5.1.4.34.6.5"
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def node(shelf: MemoryShelf) -> Iterator[Node]:
 
 @contextmanager
 def requester(
-    node: Node, *, title: str = "REQUESTER", classes: tuple[str, ...] = (PUSH, WATCH)
+    node: Node, *, title: str = "REQUESTER", classes: tuple[str, ...] = (PUSH, QUERY)
 ) -> Iterator[Association]:
     ae = AE(ae_title=title)
     ae.dimse_timeout = 10
@@ -175,7 +176,7 @@ def test_workitems_are_searched_for(node: Node, shelf: MemoryShelf) -> None:
         pushed(association, other, "1.2.3.78")
 
         def found() -> list[Dataset]:
-            answers = list(association.send_c_find(query, WATCH))
+            answers = list(association.send_c_find(query, QUERY))
             assert answers[-1][0].Status == 0x0000
             return [answer for _, answer in answers if answer is not None]
 
@@ -189,41 +190,28 @@ def test_workitems_are_searched_for(node: Node, shelf: MemoryShelf) -> None:
         assert found() == []
 
 
-def test_a_request_to_cancel_and_subscriptions_reach_the_shelf(
-    node: Node, shelf: MemoryShelf
-) -> None:
+def test_a_request_to_cancel_reaches_the_shelf(node: Node, shelf: MemoryShelf) -> None:
     request = Dataset()
     request.ReasonForCancellation = "wrong patient"
-    receiver = Dataset()
-    receiver.ReceivingAE, receiver.DeletionLock = "REQUESTER", "FALSE"
+    request.ContactDisplayName = "Dr A"
     with requester(node) as association:
         pushed(association, new_step())
 
-        def act(kind: int, ds: Dataset, uid: str = UID) -> int:
-            status, _ = association.send_n_action(ds, kind, PUSH, uid)
+        def act(kind: int, uid: str = UID) -> int:
+            status, _ = association.send_n_action(request, kind, PUSH, uid)
             return int(status.Status)
 
-        assert act(2, request) == 0x0000
-        assert act(2, request, "1.2.3.99") == 0xC307
-        assert act(3, receiver) == 0x0000
-        assert act(3, receiver, GLOBAL) == 0x0000
-        assert act(3, receiver, f"{GLOBAL}.1") == 0xC307
-        assert act(5, receiver) == 0xC314
-        assert shelf.subscriptions == [(UID, "REQUESTER"), (None, "REQUESTER")]
-        assert act(4, receiver) == act(5, receiver, GLOBAL) == 0x0000
-        receiver.ReceivingAE = "OTHER"
-        assert act(3, receiver) == 0xC308
-        assert act(1, receiver) == 0x0123
-        receiver.ReceivingAE = ""
-        assert act(3, receiver) == 0x0121
+        assert act(2) == 0x0000
+        assert act(2, "1.2.3.99") == 0xC307
+        assert [act(kind) for kind in (1, 3, 4, 5)] == [0x0123] * 4
     ((uid, cancel, caller),) = shelf.cancels
-    assert (uid, cancel.reason, caller.ae_title) == (UID, "wrong patient", "REQUESTER")
-    assert shelf.subscriptions == []
+    assert (uid, cancel.reason, cancel.contact) == (UID, "wrong patient", "Dr A")
+    assert caller.ae_title == "REQUESTER"
 
 
 def test_only_peers_may_push_and_only_where_it_is_offered(shelf: MemoryShelf) -> None:
     with workitem_node(shelf, is_pushed_to=False) as node:
-        with requester(node, classes=(PUSH, WATCH, PULL, EVENT)) as association:
+        with requester(node, classes=(PUSH, WATCH, PULL, EVENT, QUERY)) as association:
             accepted = {context.abstract_syntax for context in association.accepted_contexts}
             assert accepted == {"1.2.840.10008.1.1", EVENT}
         with requester(node, title="STRANGER") as association:

@@ -23,12 +23,11 @@ from tests.tools.ports import HOST
 
 @dataclass
 class MemoryShelf:
-    """Keeps workitems, requests to cancel, subscriptions and events, with the caller of each."""
+    """Keeps workitems, requests to cancel and events, with the caller of each."""
 
     items: dict[str, KeptWorkitem] = field(default_factory=dict)
     created: list[tuple[NewWorkitem, Caller]] = field(default_factory=list)
     cancels: list[tuple[str, CancelRequest, Caller]] = field(default_factory=list)
-    subscriptions: list[tuple[str | None, str]] = field(default_factory=list)
     events: list[tuple[WorkitemEvent, Caller]] = field(default_factory=list)
     broken: bool = False
 
@@ -53,17 +52,6 @@ class MemoryShelf:
         if uid not in self.items:
             raise ShelfRefusalError(ShelfStatus.UNKNOWN_WORKITEM)
         self.cancels.append((uid, request, caller))
-
-    def subscribe(self, uid: str | None, receiving_ae: str, caller: Caller) -> None:
-        if receiving_ae != "REQUESTER":
-            raise ShelfRefusalError(ShelfStatus.UNKNOWN_RECEIVING_AE)
-        self.subscriptions.append((uid, receiving_ae))
-
-    def unsubscribe(self, uid: str | None, receiving_ae: str, caller: Caller) -> None:
-        self.subscriptions.remove((uid, receiving_ae))
-
-    def suspend(self, receiving_ae: str, caller: Caller) -> None:
-        self.subscriptions.remove((None, receiving_ae))
 
     def take_event(self, event: WorkitemEvent, caller: Caller) -> MessageStatus:
         self.events.append((event, caller))
