@@ -4,6 +4,7 @@ No check creates a folder, a file that stays, or a table: the user who checks ne
 who serves.
 """
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from daemon.config.tls import (
     listener_context,
     own_certificates,
     remaining,
+    web_context,
 )
 from daemon.preflight.before_start import existing, folders_of, require_writable
 from daemon.preflight.result import CheckResult
@@ -24,6 +26,7 @@ from daemon.web.address import require_private
 from daemon.web.dicomweb.clients import check_clients
 from daemon.worker.board import RoleState, addresses_in_use, roles_here
 from daemon.worker.listening import Address, is_taken
+from dicom_io.errors import CertificateDateError
 from dicom_io.peer.listening import listen_problem
 from storage.files.durable import storage_errors
 from storage.files.places import open_spool
@@ -119,6 +122,8 @@ def check_web(config: Config, address: Address) -> CheckResult:
     require_private(config.web)
     check_tokens(config)
     check_clients(config.dicomweb)
+    with contextlib.suppress(CertificateDateError):
+        web_context(config)
     return _check_port(config, address, config.web.url)
 
 

@@ -5,6 +5,7 @@ import importlib
 import logging
 import ssl
 import threading
+from collections.abc import Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -25,6 +26,7 @@ from daemon.web.connection_limits import RepeatFilter, protocol_for
 from daemon.web.films.readers import FilmReaders
 from daemon.web.overview.totals import KeptTotals
 from daemon.worker.logs.setup import silence_libraries
+from daemon.worker.loop import switch_threads_often
 from daemon.worker.role import RoleContext
 from storage.errors import StorageError
 from storage.files.places import open_spool
@@ -44,6 +46,8 @@ LOADED_LATER = (
     "dicom_io.report.text",
 )
 """Modules that their pages import at the first use, because they load numpy, OpenCV or pydicom."""
+STORING = "daemon.web.dicomweb.storing"
+"""The module of the first film that a client of DICOMweb stores."""
 LATER_SECONDS = 3.0
 """Pause before each of them: the analyst loads its model meanwhile, and pages are answered."""
 STOP_SECONDS = 2.0
@@ -57,6 +61,8 @@ def run(context: RoleContext) -> None:
     CertificateError if the token or certificate cannot be used.
     """
     config = context.config
+    if config.dicomweb.clients:
+        switch_threads_often()
     encryption = web_context(config)
     with listening_socket(config.web) as listening:
         min_free_bytes = config.spool.min_free_mb * 2**20
@@ -96,8 +102,9 @@ def run(context: RoleContext) -> None:
             thread.start()
             context.ready()
             counting.start()
+            modules = (*LOADED_LATER, *([STORING] if config.dicomweb.storing else []))
             threading.Thread(
-                target=_warm_up, args=(totals, context.stop), name="warm-up", daemon=True
+                target=_warm_up, args=(totals, modules, context.stop), name="warm-up", daemon=True
             ).start()
             while not context.stop.wait(POLL_SECONDS):
                 if not thread.is_alive():
@@ -108,11 +115,11 @@ def run(context: RoleContext) -> None:
             readers.close()
 
 
-def _warm_up(totals: KeptTotals, stop: threading.Event) -> None:
+def _warm_up(totals: KeptTotals, modules: Sequence[str], stop: threading.Event) -> None:
     """Do what the first page would wait for, and load what the first film would wait for."""
     with contextlib.suppress(StorageError):  # The page says so itself.
         totals.totals()
-    for module in LOADED_LATER:
+    for module in modules:
         if stop.wait(LATER_SECONDS):
             return
         importlib.import_module(module)

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
@@ -14,7 +15,7 @@ from dicom_io.read.header import read_header
 from storage.records import JobKind, Priority
 from tests.builders.images.films import changed, data_set_bytes, film, received
 from tests.builders.images.rejection_notes import rejection_note
-from tests.servers.dicomweb.site import BOUNDARY, NORTH, SOUTH, VIEWER, Service, body_of
+from tests.servers.dicomweb.site import BOUNDARY, NORTH, SOUTH, VIEWER, Service, bearer, body_of
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network]
 
@@ -51,6 +52,15 @@ def test_several_films_are_kept_and_queued_as_by_c_store(service: Service) -> No
         assert str(row.id) in jobs
     urls = [item["00081190"]["Value"][0] for item in items(answer, REFERENCED)]
     assert urls[0] == f"{service.url}/studies/{read_header(films[0]).study_instance_uid}"
+
+
+def test_a_client_stores_films_and_reads_the_outcome(service: Service) -> None:
+    films = [dcmread(BytesIO(film(name))) for name in ("client 1", "client 2")]
+    client = DICOMwebClient(service.url, headers=bearer(NORTH))
+    outcome = client.store_instances(films)
+    kept = {item.ReferencedSOPInstanceUID for item in outcome.ReferencedSOPSequence}
+    assert kept == {one.SOPInstanceUID for one in films}
+    assert "FailedSOPSequence" not in outcome
 
 
 def test_the_same_film_again_is_one_film_and_other_bytes_are_a_revision(service: Service) -> None:
