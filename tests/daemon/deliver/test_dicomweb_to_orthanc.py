@@ -1,7 +1,8 @@
 """The running daemon delivers by STOW-RS to Orthanc, and its courier is killed meanwhile."""
 
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from dicom_io.read.header import read_header
 from storage.records import JobKind, JobState
 from storage.store import Store
 from tests.builders.images.films import film
+from tests.faults.points import FORKS
 from tests.servers.dicom.orthanc import Orthanc, running_orthanc, with_dicomweb
 from tests.servers.plain.http_gate import HttpGate, Moment, http_gate
 from tests.servers.running import RunningDaemon
-from tests.tools.ports import SENDER
-from tests.tools.waiting import wait_until
+from tests.tools.installed import require_tool
+from tests.tools.ports import HOST, NODE, SENDER
+from tests.tools.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = [pytest.mark.daemon, pytest.mark.network, pytest.mark.slow]
 KILLS = (Moment.ARRIVED, Moment.DONE)
@@ -39,6 +42,13 @@ def by_web(url: str) -> dict[str, Any]:
     }
     sender = {"name": "sender", "ae_title": SENDER, "sends": True}
     return {"peers": [sender], "destinations": [destination]}
+
+
+class QuicklyRestarted(RunningDaemon):
+    """A daemon whose supervisor restarts a role after one second every time."""
+
+    module = "tests.faults.serve"
+    variables: Mapping[str, str] = {FORKS: "1"}
 
 
 class Killer:
@@ -68,6 +78,12 @@ def deliveries(store: Store) -> list[JobState]:
     return [job.state for job in store.jobs.list(kind=JobKind.DELIVER)]
 
 
+def sent_by_dcmtk(daemon: RunningDaemon, image: bytes, file: Path) -> None:
+    file.write_bytes(image)
+    command = [require_tool("storescu"), "-aet", SENDER, "-aec", NODE]
+    subprocess.run([*command, HOST, str(daemon.port), str(file)], check=True, timeout=60)
+
+
 def objects_of(store: Store, study_uid: str) -> list[str]:
     study = store.results.study(study_uid)
     heatmaps = [made for instance in study.instances for made in instance.objects]
@@ -86,11 +102,12 @@ def deliver_and_kill(
     studies = [read_header(image).study_instance_uid for image in images]
     with (
         http_gate(archive.web_url) as gate,
-        RunningDaemon(tmp_path / "node", bundle, 1, by_web(gate.url)) as daemon,
+        QuicklyRestarted(tmp_path / "node", bundle, 1, by_web(gate.url)) as daemon,
     ):
         killer = Killer(daemon, moments)
         gate.pass_on = killer
-        daemon.send(*images)
+        for image in images:
+            sent_by_dcmtk(daemon, image, tmp_path / "film.dcm")
         with daemon.store() as store:
             wait_until(
                 lambda: (
@@ -98,7 +115,7 @@ def deliver_and_kill(
                     and set(deliveries(store)) == {JobState.DONE}
                 ),
                 "everything is delivered",
-                180,
+                WAIT_SECONDS + 4 * len(moments),
             )
             made = {uid for study in studies for uid in objects_of(store, study)}
         assert killer.is_done
@@ -125,4 +142,4 @@ def test_results_arrive_once_though_the_courier_is_killed(
 def test_results_arrive_once_after_many_kills(
     tmp_path: Path, bundle: Path, archive: Orthanc
 ) -> None:
-    deliver_and_kill(tmp_path, bundle, archive, 15 * KILLS, 30)
+    deliver_and_kill(tmp_path, bundle, archive, 50 * KILLS, 25)
