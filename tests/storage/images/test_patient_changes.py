@@ -5,14 +5,25 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from storage.errors import NoPatientError, PatientMessageError
+from storage.errors import NoPatientError, PatientMessageError, StudyChangedError
+from storage.files.folder_spool import FolderSpool
 from storage.images.patient_changes import Patients
 from storage.patients.records import Applied, ChangeKind, ChangeOutcome, PatientChange
-from storage.records import Instance, JobKind, JobState, Receipt, Standing, StudyStatus
+from storage.records import (
+    Instance,
+    JobKind,
+    JobState,
+    ObjectKind,
+    Receipt,
+    Standing,
+    StudyKey,
+    StudyStatus,
+)
 from storage.search.records import StudyFilter
+from storage.search.study_records import TimelineKind
 from storage.store import Store
 from storage.tables.database import open_database
-from tests.builders.store_rows import STUDY, analysis, claim, new_instance
+from tests.builders.store_rows import STUDY, analysis, claim, made_object, new_instance
 from tests.builders.study_rows import analyse_films, receive_film, report_study
 from tests.tools.clock import Clock
 
@@ -136,6 +147,63 @@ def test_objects_of_an_identity_that_is_past_do_not_leave(store: Store, clock: C
     report_study(store, "9.2")
 
     assert standing(store, "5.1") is Standing.SUPERSEDED
+
+
+def test_a_report_that_was_being_made_for_the_old_identity_is_not_recorded(
+    store: Store, clock: Clock
+) -> None:
+    receive(store, "1.1", "A")
+    analyse_films(store, clock)
+    job = claim(store, JobKind.REPORT)
+
+    store.patients.apply(merge(clock.now, "A", "B", "1"))
+
+    with pytest.raises(StudyChangedError):
+        store.results.record_report(job, StudyStatus.REPORTED, "", [made_object("9.1")], [])
+    assert state_of_report(store) is JobState.QUEUED
+    assert store.results.study(STUDY).reports == ()
+
+
+def test_an_analysis_that_ran_for_the_old_identity_leaves_past_objects(
+    store: Store, clock: Clock
+) -> None:
+    receipt = receive(store, "1.1", "A")
+    job = claim(store, JobKind.ANALYSE)
+    store.patients.apply(merge(clock.now, "A", "B", "1"))
+
+    heatmap = made_object("5.1", ObjectKind.HEATMAP, receipt.instance_id)
+    store.results.record_analysis(job, receipt.instance_id, analysis(clock.now, objects=[heatmap]))
+
+    (film,) = films(store)
+    assert film.patient_id == "B"
+    assert film.has_past_objects
+
+
+def test_the_history_of_a_study_tells_the_change(store: Store, clock: Clock) -> None:
+    reported(store, clock)
+    clock.advance(1)
+
+    store.patients.apply(merge(clock.now, "A", "B", "1", name="ROE^JANE", host="10.0.0.5"))
+
+    view = store.search.study(StudyKey("", STUDY))
+    assert view is not None
+    (event,) = [one for one in view.timeline if one.kind is TimelineKind.PATIENT_CHANGED]
+    assert (event.actor, event.host) == ("ADT", "10.0.0.5")
+    assert event.detail == "patient ID, name by message A40"
+
+
+def test_a_study_whose_films_were_purged_keeps_its_report(
+    store: Store, clock: Clock, spool: FolderSpool
+) -> None:
+    reported(store, clock)
+    clock.advance(3600)
+    assert list(store.retention.purge(spool, clock.now, ()))
+
+    store.patients.apply(merge(clock.now, "A", "B", "1"))
+
+    assert films(store)[0].patient_id == "B"
+    assert standing(store, "9.1") is Standing.VALID
+    assert state_of_report(store) is JobState.DONE
 
 
 def test_an_update_that_says_the_same_causes_no_report(store: Store, clock: Clock) -> None:
