@@ -3,6 +3,8 @@ from typing import Any
 
 import hl7
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon.config.partners.hl7 import Hl7SenderConfig
 from daemon.hl7.acknowledgement import read_acknowledgement
@@ -212,3 +214,29 @@ def test_the_mode_of_acknowledgement_is_that_of_the_message(
     found = None if answer.data is None else read_acknowledgement(answer.data).code
     assert found == code
     assert len(site.patients.changes) == (message is UPDATE)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """Return a message with some bytes replaced, removed or inserted."""
+    data = bytearray(adt(*draw(st.sampled_from((UPDATE, MERGE)))))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        data[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=6))
+    return bytes(data)
+
+
+@given(st.one_of(damaged(), st.binary(max_size=200)))
+def test_any_bytes_are_answered_or_change_a_patient_who_fits_dicom(data: bytes) -> None:
+    site = Site()
+    answer = site.feed.answer(data, CALLER)
+    assert not answer.closes
+    if answer.data is not None:
+        accepted = read_acknowledgement(answer.data).code.accepts
+        assert accepted or site.patients.changes == []
+    for change in site.patients.changes:
+        assert change.patient_id
+        for value in (change.patient_id, change.issuer, change.name or ""):
+            assert not set(value) & set("\\\r\n\x00")
+            assert all(len(group) <= 64 for group in value.split("="))
+        assert change.event_time.tzinfo is not None
