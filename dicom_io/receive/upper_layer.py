@@ -251,7 +251,7 @@ class UpperLayer(DULServiceProvider):
                 message.data_set.release()
             if self.assoc.requestor.primitive is None:
                 # The association's thread may still wait for a request: wake it.
-                self.to_user_queue.put(None)
+                cast("queue.Queue[object]", self.to_user_queue).put(None)
 
     def idle_timer_expired(self) -> bool:
         """Return False: this thread, not the association's, ends an idle association."""
