@@ -8,6 +8,8 @@ DEFAULT_MAX_SIDE = 1536
 SMALLEST_MAX_SIDE, LARGEST_MAX_SIDE = 512, 16384
 """Bounds of `picture_max_side`: a smaller picture has no room for its legend."""
 
+_PRIORS = "priors"
+
 
 @dataclass(frozen=True, slots=True)
 class PictureForm:
@@ -39,3 +41,8 @@ class PictureForm:
 
 DEFAULT_FORM = PictureForm()
 """Lossless pictures of the default size, which are made of every film."""
+
+
+def names_priors(form: str) -> bool:
+    """Return True if reports of the form with this name name those on earlier studies."""
+    return _PRIORS in form.split()

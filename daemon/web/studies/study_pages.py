@@ -6,6 +6,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from daemon.config.picture_form import names_priors
 from daemon.web.access.roles import Role
 from daemon.web.entry import Entry, Parameter, Place
 from daemon.web.films.panel import film_panel
@@ -167,8 +168,8 @@ class _StudyPages:
         return found
 
     def _details(self, found: StudyView) -> StudyDetails:
-        reports = [made.record for made in found.reports if not made.record.form]
-        return self._builder.details(found, self._reports.parts(reports[-1]) if reports else None)
+        shown = shown_report([made.record for made in found.reports])
+        return self._builder.details(found, self._reports.parts(shown) if shown else None)
 
     def _object(self, request: Request, found: StudyView) -> ObjectRecord:
         uid = request.path_params["object"]
@@ -176,6 +177,18 @@ class _StudyPages:
             if made.record.sop_instance_uid == uid:
                 return made.record
         raise NotFoundError("The study has no object with this UID that was made here.")
+
+
+def shown_report(reports: Sequence[ObjectRecord]) -> ObjectRecord | None:
+    """Return the last report of a study, in the form that names earlier reports if it has one.
+
+    `reports` are in the order of their recording; the forms of a report follow its default form.
+    """
+    last = [number for number, report in enumerate(reports) if not report.form]
+    if not last:
+        return None
+    forms = reports[last[-1] :]
+    return next((report for report in forms if names_priors(report.form)), forms[0])
 
 
 def _absence(record: ObjectRecord) -> str:
