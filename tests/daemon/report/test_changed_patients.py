@@ -81,6 +81,7 @@ def test_every_object_is_made_again_under_the_present_identity(
     }
 
 
+@pytest.mark.slow
 def test_an_identity_that_is_taken_back_makes_the_first_pictures_again(
     bench: Bench, pipeline: Pipeline
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_film_that_comes_after_the_merge_is_reported_under_the_present_identit
     assert bench.spool.read(received.spool_path, received.sha256) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Müller^Ölaf", "Иванова^Анна", "Yamada^Tarou=山田^太郎"])
 def test_a_name_in_other_letters_than_the_films_can_be_read(bench: Bench, name: str) -> None:
     uid = bench.receive(film("letters"))
@@ -149,6 +151,7 @@ def test_a_name_in_other_letters_than_the_films_can_be_read(bench: Bench, name: 
     assert bench.study(uid).instances[0].patient_name == name
 
 
+@pytest.mark.slow
 def test_a_film_whose_new_analysis_was_discarded_is_reported_without_old_pictures(
     bench: Bench, pipeline: Pipeline
 ) -> None:
