@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _NO_LIMIT = 1_000_000
 _OUT_OF_FILES_SECONDS = 0.2
+_ESTABLISHED_POLL_SECONDS = 0.01
 
 _LOG_EVENTS = (evt.EVT_DIMSE_RECV, evt.EVT_DIMSE_SENT, evt.EVT_PDU_RECV, evt.EVT_PDU_SENT)
 """Events to which pynetdicom binds handlers of its own, which format each message for the log."""
@@ -198,6 +199,8 @@ class AcceptedAssociation(Association):
             if isinstance(msg, N_EVENT_REPORT) and msg.MessageIDBeingRespondedTo is not None:
                 # An AnswerChannel has read the response. pynetdicom would warn about it.
                 return
+            if isinstance(msg, N_EVENT_REPORT):
+                self._wait_until_established()
             fault = _store_fault(msg)
             if fault:
                 self.dimse.send_msg(_store_failure(msg, fault), context_id)
@@ -210,6 +213,16 @@ class AcceptedAssociation(Association):
             _release_data(msg)
             with self._counting:
                 self._in_service -= 1
+
+    def _wait_until_established(self) -> None:
+        """Wait until the handlers of the acceptance are done.
+
+        pynetdicom serves an N-EVENT-REPORT in a thread of its own, maybe before that, and would
+        send no response.
+        """
+        deadline = time.monotonic() + self._entity.limits.request_seconds
+        while not self.is_established and self.is_alive() and time.monotonic() < deadline:
+            time.sleep(_ESTABLISHED_POLL_SECONDS)
 
     def _is_in_its_context(self, message: DimseServiceType, context_id: int) -> bool:
         """Return False for a message about workitems in a context of another service."""

@@ -1,5 +1,6 @@
 """Events of workitems: received from a manager."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -85,3 +86,10 @@ def test_an_event_of_a_stranger_is_not_taken(node: Node, shelf: MemoryShelf) -> 
     ds.ProcedureStepState = "SCHEDULED"
     assert send_event(HOST, node.port, "CXRD", "1.2.3", 1, ds, title="STRANGER") is None
     assert shelf.events == []
+
+
+def test_an_event_during_the_acceptance_is_answered(shelf: MemoryShelf) -> None:
+    ds = Dataset()
+    ds.ProcedureStepState, ds.InputReadinessState = "SCHEDULED", "READY"
+    with workitem_node(shelf, on_accepted=lambda _opened: time.sleep(0.3)) as node:
+        assert send_event(HOST, node.port, "CXRD", "1.2.3", 1, ds) == 0x0000

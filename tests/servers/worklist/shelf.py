@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from dicom_io.commitment.messages import MessageStatus
 from dicom_io.peer.peers import Caller, Peer
@@ -59,7 +60,9 @@ class MemoryShelf:
 
 
 @contextmanager
-def workitem_node(shelf: MemoryShelf, *, is_pushed_to: bool = True) -> Iterator[Node]:
+def workitem_node(
+    shelf: MemoryShelf, *, is_pushed_to: bool = True, **options: Any
+) -> Iterator[Node]:
     """Run a node that two peers may call: one pushes workitems, one manages a worklist."""
     with Node(
         ae_title="CXRD",
@@ -68,5 +71,6 @@ def workitem_node(shelf: MemoryShelf, *, is_pushed_to: bool = True) -> Iterator[
         peers=[Peer("REQUESTER", sends=False), Peer("WORKLIST", sends=False)],
         on_store=lambda _: StoreStatus.SUCCESS,
         workitems=WorkitemHandlers(shelf.take_event, shelf if is_pushed_to else None),
+        **options,
     ) as node:
         yield node
