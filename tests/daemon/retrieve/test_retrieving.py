@@ -56,7 +56,7 @@ def test_a_backfill_fetches_what_is_missing(service: str, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_backfill_over_dicomweb(tmp_path: Path) -> None:
-    plugins = {"Plugins": ["/usr/share/orthanc/plugins", "/usr/lib/orthanc"]}
+    plugins = {"Plugins": ["/usr/share/orthanc/plugins"], "DicomAlwaysAllowFind": True}
     with running_orthanc(tmp_path, {**plugins, "DicomWeb": {"Enable": True}}) as server:
         archive = Destination("orthanc", ORTHANC, HOST, server.dicom_port, NODE, QUICK)
         fill(archive, FILMS)
