@@ -15,6 +15,7 @@ PARTS = {
     "web": "tests.benchmarks.store.web_pages",
     "claims": "tests.benchmarks.queue.claims",
     "priority": "tests.benchmarks.queue.priority",
+    "backfill": "tests.benchmarks.network.backfill",
     "scaling": "tests.benchmarks.scaling.run",
     "gpu": "tests.benchmarks.model.gpu_part",
 }

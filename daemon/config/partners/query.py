@@ -80,8 +80,8 @@ class PullConfig(Section):
     """The pace of a backfill, for all peers alike, and the wait of a report for earlier studies."""
 
     hours: Annotated[str, AfterValidator(_checked_hours)] | None = None
-    max_waiting: int = Field(default=2, ge=1, le=10_000)
-    max_per_hour: int | None = Field(default=None, ge=1)
+    max_waiting: int = Field(default=1, ge=1, le=10_000)
+    max_per_hour: int | None = Field(default=600, ge=1)
     max_attempts: int = Field(default=5, ge=1)
     priors_seconds: float = Field(default=120.0, ge=0, le=86_400)
 

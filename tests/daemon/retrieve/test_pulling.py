@@ -63,7 +63,11 @@ def daemon_of(
         "port": pacs_port,
         "receives": ["report"],
     }
-    changes = {"peers": [peer, pacs], "listener": {"port": port}, "pull": {"max_waiting": 3}}
+    changes = {
+        "peers": [peer, pacs],
+        "listener": {"port": port},
+        "pull": {"max_waiting": 3, "max_per_hour": None},
+    }
     daemon = RunningDaemon(folder, bundle, pacs_port, changes)
     daemon.port = port
     return daemon

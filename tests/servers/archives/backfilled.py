@@ -83,7 +83,13 @@ def fetching_node(
     **query: Any,
 ) -> Iterator[FetchingNode]:
     """Run the listener and the worker of a node; `prepare` gets its store before they start."""
-    config = archive_config(archive, port, folder, {"max_waiting": 10_000, **(pull or {})}, **query)
+    config = archive_config(
+        archive,
+        port,
+        folder,
+        {"max_waiting": 10_000, "max_per_hour": None, **(pull or {})},
+        **query,
+    )
     spool = FolderSpool(folder / "spool")
     with new_store(folder / "cxrd.sqlite") as store, NetworkAudit(store.audit) as audit:
         prepare(store)
