@@ -15,7 +15,8 @@ from daemon.analyse.kept_headers import KeptHeaders
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.analyse.shared_lock import SharedLock
-from daemon.config.settings import AnalystConfig, Config
+from daemon.config.sections.roles import AnalystConfig
+from daemon.config.settings import Config
 from daemon.errors import ROOM_ERRORS, DecoderError, ModelFailedError
 from daemon.report.report_job import StudyReporter
 from daemon.worker.backoff import Backoff

@@ -22,7 +22,7 @@ import cv2
 import yaml
 
 from cxr_model.findings import LABELS
-from daemon.config.settings import STARTER_BUNDLE
+from daemon.config.sections.work import STARTER_BUNDLE
 from daemon.errors import DaemonError, UsageError
 from daemon.shipped import shipped_file
 from dicom_io.errors import NotDicomError

@@ -18,7 +18,8 @@ from contextlib import ExitStack
 from daemon.audit.network import NetworkAudit
 from daemon.commitment.responder import CommitmentResponder
 from daemon.config.routing import source_of_caller
-from daemon.config.settings import Config, EchoAnswer, ListenerConfig
+from daemon.config.sections.roles import EchoAnswer, ListenerConfig
+from daemon.config.settings import Config
 from daemon.config.tls import listener_addresses
 from daemon.hl7.listening import PatientListener, patient_listener
 from daemon.receive.orphans import sweep_orphans

@@ -11,9 +11,10 @@ from pydicom.uid import UID
 from daemon.audit.messages import Reporter
 from daemon.commitment.answers import RESEND_FOR
 from daemon.config.destinations import picture_syntax
+from daemon.config.loading import known_keys
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import PictureSyntax
-from daemon.config.settings import Config, known_keys
+from daemon.config.settings import Config
 from dicom_io.commitment.messages import COMMITMENT_CLASS, FailureReason, MessageStatus
 from dicom_io.gate.header_check import assess
 from dicom_io.gate.reasons import Reason

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer.main
 
 from daemon.cli.main import app
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from dicom_io.gate.reasons import Reason
 from tests.pages.messages import collected, normal
 

@@ -42,7 +42,7 @@ from daemon.analyse.result_objects import (
     film_name,
 )
 from daemon.config.picture_form import DEFAULT_FORM, DEFAULT_MAX_SIDE, PictureForm
-from daemon.config.settings import STARTER_BUNDLE, HeatmapRule, ModelConfig
+from daemon.config.sections.work import STARTER_BUNDLE, HeatmapRule, ModelConfig
 from daemon.version import own_version
 from dicom_io.errors import NotDicomError, ObjectError
 from dicom_io.gate.reasons import Reason

@@ -29,7 +29,7 @@ from daemon.batch.dashboard.page import write_dashboard
 from daemon.batch.find_files import find_files
 from daemon.batch.thresholds import write_thresholds
 from daemon.config.picture_form import DEFAULT_MAX_SIDE
-from daemon.config.settings import ModelConfig
+from daemon.config.sections.work import ModelConfig
 from dicom_io.gate.rules import DEFAULT_RULES, Rules
 
 

@@ -52,7 +52,7 @@ RolesOption = Annotated[
 
 def load_config(path: Path | None) -> "Config":
     """Read the configuration; see `daemon.config.settings`, which no help needs."""
-    from daemon.config.settings import load_config as load
+    from daemon.config.loading import load_config as load
 
     return load(path)
 

@@ -24,7 +24,7 @@ def serve(
     ] = None,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C, which let it finish the films in work."""
-    from daemon.config.log import LogFormat
+    from daemon.config.sections.log import LogFormat
     from daemon.worker.logs.setup import configure_logging
 
     settings = load_config(config)

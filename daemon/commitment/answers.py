@@ -13,7 +13,8 @@ from typing import Self
 
 from daemon.commitment.turns import Turns
 from daemon.config.peers import PeerConfig
-from daemon.config.settings import CommitmentScope, Config
+from daemon.config.sections.roles import CommitmentScope
+from daemon.config.settings import Config
 from daemon.worker.backoff import Backoff
 from daemon.worker.bell import Bell, BellName
 from daemon.worker.lease import Lease

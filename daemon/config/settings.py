@@ -1,213 +1,48 @@
-"""Reads config.yaml and the environment into one frozen, validated `Config`.
-
-Every key has a default, so an empty file (or none) is a working configuration. An environment
-variable `CXRD_<SECTION>__<KEY>` overrides the file. An unknown key is an error that names the
-nearest known key: a typo must not silently become a default.
-"""
+"""The whole configuration as one frozen, validated value; `loading` reads it."""
 
 from collections.abc import Mapping
-from datetime import date
-from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import PrivateAttr, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from cxr_model.predict.choices import Device, EngineName
 from daemon.config.fields import (
-    AETitle,
-    ListenHost,
-    Port,
-    Seconds,
-    Section,
     SpoolConfig,
     SyslogConfig,
     TlsConfig,
-    below,
-    read_secret,
 )
-from daemon.config.files.environment import ENVIRONMENT_PREFIX, check_environment, variable_of
-from daemon.config.files.yaml_file import explain, holds_secret, read_yaml
-from daemon.config.log import LogConfig
+from daemon.config.files.environment import ENVIRONMENT_PREFIX
 from daemon.config.partners.destination import DestinationConfig, DestinationKind
 from daemon.config.partners.dicomweb import DicomwebClientConfig, DicomwebConfig
-from daemon.config.partners.hl7 import Hl7Config, Hl7SenderConfig
-from daemon.config.partners.query import PullConfig, QueryConfig
+from daemon.config.partners.hl7 import Hl7Config
+from daemon.config.partners.query import PullConfig
 from daemon.config.partners.worklist import WorklistConfig, check_worklists
 from daemon.config.peers import PeerConfig, PriorityConfig, RulesConfig
 from daemon.config.routing import Party, Receiver, Routing, check_senders
-from daemon.config.web import AccountConfig, TokenConfig, WebConfig
-from daemon.errors import ConfigError
+from daemon.config.sections.log import LogConfig
+from daemon.config.sections.roles import (
+    AnalystConfig,
+    CommitmentConfig,
+    CourierConfig,
+    ListenerConfig,
+)
+from daemon.config.sections.web import WebConfig
+from daemon.config.sections.work import (
+    ModelConfig,
+    RetentionConfig,
+    StatisticsConfig,
+    StudyConfig,
+)
 from dicom_io.peer.tls import ClientCertificate
 from storage.files.places import SpoolPlace
 
-DEFAULT_FILE = Path("config.yaml")
-STARTER_BUNDLE = "starter"
-
 TOKEN_FILE = "web_token"  # noqa: S105 - a file's name
-
-
-class EchoAnswer(StrEnum):
-    """The callers whose C-ECHO the listener answers."""
-
-    ANY = "any"
-    PEERS = "peers"
-
-
-class ListenerConfig(Section):
-    """Address, limits and timeouts of the C-STORE SCP."""
-
-    ae_title: AETitle = "CXRD"
-    host: ListenHost = "127.0.0.1"
-    port: Port = 11112
-    tls: bool = False
-    tls_port: Port | None = None
-    check_called_ae_title: bool = False
-    echo: EchoAnswer = EchoAnswer.ANY
-    max_associations: int = Field(default=64, ge=1)
-    max_instance_mb: int = Field(default=512, ge=1)
-    max_receiving_mb: int = Field(default=1024, ge=1)
-    request_seconds: Seconds = 10.0
-    stall_seconds: Seconds = 30.0
-    idle_seconds: Seconds = 300.0
-    leave_seconds: float = Field(default=0.0, ge=0, le=600)
-    drain_seconds: float = Field(default=0.0, ge=0, le=3600)
-    reuse_port: bool = False
-
-    @model_validator(mode="after")
-    def _one_instance_fits(self) -> Self:
-        if self.max_receiving_mb < self.max_instance_mb:
-            raise ValueError("max_receiving_mb must not be less than max_instance_mb")
-        return self
-
-    @model_validator(mode="after")
-    def _tls_has_its_port(self) -> Self:
-        if self.tls_port is not None and not self.tls:
-            raise ValueError("tls_port is set, but tls is false: set it to true")
-        if self.tls_port == self.port:
-            raise ValueError("tls_port is also port: leave it null to have TLS alone")
-        return self
-
-    @property
-    def addresses(self) -> tuple[tuple[int, bool], ...]:
-        """The ports to listen on, each with True for TLS."""
-        if self.tls_port is not None:
-            return (self.port, False), (self.tls_port, True)
-        return ((self.port, self.tls),)
-
-
-class StudyConfig(Section):
-    """The wait after which a study is complete enough to report."""
-
-    quiet_seconds: Seconds = 30.0
-
-
-class HeatmapRule(StrEnum):
-    """The findings whose heatmap and region are shown.
-
-    VALIDATED: those whose maps were better than chance on radiologists' boxes.
-    """
-
-    ALWAYS = "always"
-    VALIDATED = "validated"
-
-
-class ModelConfig(Section):
-    """The model, its engine and its heatmaps. `bundle` is `starter` or the path of a folder."""
-
-    bundle: str = STARTER_BUNDLE
-    engine: EngineName = EngineName.AUTO
-    device: str = "auto"
-    threads: int = Field(default=0, ge=0)
-    heatmaps: HeatmapRule = HeatmapRule.ALWAYS
-
-    @model_validator(mode="after")
-    def _check_device(self) -> Self:
-        if self.engine is EngineName.OPENVINO and self.device not in (Device.AUTO, Device.CPU):
-            raise ValueError(
-                f"engine openvino runs on the CPU, not on {self.device}: set device to auto or "
-                "cpu, or engine to torch"
-            )
-        return self
-
-
-class AnalystConfig(Section):
-    """Leases and retries of the analyst, the limits for decoding one image, and its workers.
-
-    `workers` is the number of images in work at once, `processes` that of the processes that share
-    them; 0: from the number of processors.
-    """
-
-    workers: int = Field(default=0, ge=0, le=64)
-    processes: int = Field(default=0, ge=0, le=16)
-    lease_seconds: Seconds = 60.0
-    max_attempts: int = Field(default=4, ge=1)
-    retry_seconds: Seconds = 5.0
-    decode_seconds: Seconds = 30.0
-    decode_memory_mb: int = Field(default=2048, ge=64)
-
-
-class CourierConfig(Section):
-    """Retries of deliveries, and the network timeout."""
-
-    retry_seconds: Seconds = 5.0
-    retry_max_seconds: Seconds = 300.0
-    network_timeout_seconds: Seconds = 30.0
-
-
-class CommitmentScope(StrEnum):
-    """The instances that a peer may ask this node to commit to."""
-
-    OWN = "own"
-    ALL = "all"
-
-
-class CommitmentConfig(Section):
-    """Delay, timeout and number of storage commitment requests; the scope of those of peers."""
-
-    delay_seconds: Seconds = 5.0
-    answer_seconds: Seconds = 3600.0
-    max_requests: int = Field(default=5, ge=1)
-    max_resends: int = Field(default=3, ge=0)
-    same_association_seconds: float = Field(default=3.0, ge=0)
-    scope: CommitmentScope = CommitmentScope.OWN
-
-
-class RetentionConfig(Section):
-    """Days for which the files of a finished study are kept; None: for ever."""
-
-    # At most 100 years: a date before year 1 cannot be represented.
-    days: float | None = Field(default=None, gt=0, le=36525)
-
-
-class StatisticsConfig(Section):
-    """The films to which later films are compared for drift; see docs/statistics.md.
-
-    With `baseline_from` and `baseline_until`, the films received on these days (UTC). Otherwise the
-    films of the first `baseline_days` days of the model, and of more days until there are
-    `baseline_films` films.
-    """
-
-    baseline_from: date | None = None
-    baseline_until: date | None = None
-    baseline_days: int = Field(default=28, ge=1, le=3650)
-    baseline_films: int = Field(default=500, ge=300)
-
-    @model_validator(mode="after")
-    def _period_is_complete(self) -> Self:
-        begin, end = self.baseline_from, self.baseline_until
-        if (begin is None) != (end is None):
-            raise ValueError("set both baseline_from and baseline_until, or neither")
-        if begin is not None and end is not None and begin > end:
-            raise ValueError("baseline_from is after baseline_until")
-        return self
 
 
 DEFAULT_PEERS = (PeerConfig(name="storescu", ae_title="STORESCU", sends=True),)
@@ -395,6 +230,12 @@ class Config(BaseSettings):
             raise ValueError("set database_url or database_url_file, not both")
         return self
 
+    def read_from(self, file: Path | None, *, is_secret: bool) -> Self:
+        """Return this configuration with the file that it was read from."""
+        found = self.model_copy()
+        found._file, found._file_is_secret = file, is_secret
+        return found
+
     @property
     def file(self) -> Path | None:
         """The file of this configuration; None for the embedded defaults."""
@@ -494,97 +335,3 @@ class Config(BaseSettings):
     def routing(self) -> Routing:
         """The destinations of each sender's results."""
         return Routing.of(self.receivers_and_senders)
-
-
-def load_config(path: Path | None = None) -> Config:
-    """Read the file at `path`, by default ./config.yaml if it exists, else use the defaults.
-
-    Raises:
-        ConfigError: the file cannot be read, or a key or value in it (or in the environment)
-            is invalid. The text is one line that names the key and the remedy.
-    """
-    if path is None and DEFAULT_FILE.is_file():
-        path = DEFAULT_FILE
-    values = {} if path is None else _without_empty_sections(read_yaml(path))
-    check_environment(Config, known_keys())
-    try:
-        config = Config(**values)
-    except ValidationError as error:
-        place = variable_of(error.errors()) or path or "the embedded defaults"
-        raise ConfigError(f"{place}: {explain(error.errors(), _keys_at)}") from None
-    resolved = _resolved(config, (path.parent if path is not None else Path()).resolve())
-    resolved._file = path.resolve() if path is not None else None
-    resolved._file_is_secret = holds_secret(values)
-    return resolved
-
-
-def _without_empty_sections(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out sections of which every key is a comment: they have their defaults."""
-    sections = {name for name, field in Config.model_fields.items() if _section_of(field)}
-    return {
-        name: value for name, value in values.items() if value is not None or name not in sections
-    }
-
-
-def _resolved(config: Config, base: Path) -> Config:
-    """Return a copy with absolute paths, and the secrets read from their files."""
-    changes: dict[str, object] = {
-        "data_dir": below(base, config.data_dir),
-        "tls": config.tls.resolved(base),
-        "web": config.web.resolved(base),
-        "syslog": config.syslog.resolved(base),
-        "spool": config.spool.resolved(base),
-        "peers": tuple(one.resolved(base) for one in config.peers),
-        "destinations": tuple(one.resolved(base) for one in config.destinations),
-        "worklists": tuple(one.resolved(base) for one in config.worklists),
-        "dicomweb": config.dicomweb.resolved(base),
-    }
-    if config.database_url_file is not None:
-        changes["database_url_file"] = below(base, config.database_url_file)
-        changes["database_url"] = read_secret(below(base, config.database_url_file))
-    if config.model.bundle != STARTER_BUNDLE:
-        bundle = str(below(base, Path(config.model.bundle)))
-        changes["model"] = config.model.model_copy(update={"bundle": bundle})
-    return config.model_copy(update=changes)
-
-
-def known_keys() -> list[str]:
-    """Return all keys outside `peers`, dotted (`listener.port`), in the order of the file."""
-    keys = []
-    for name, field in Config.model_fields.items():
-        section = _section_of(field)
-        if section is not None:
-            keys += [f"{name}.{key}" for key in section.model_fields]
-        else:
-            keys.append(name)
-    return keys
-
-
-def _section_of(field: FieldInfo) -> type[Section] | None:
-    """Return the class of a key that holds a section, else None."""
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
-
-
-_LISTED: dict[str, type[Section]] = {
-    "peers": PeerConfig,
-    "destinations": DestinationConfig,
-    "hl7.senders": Hl7SenderConfig,
-    "worklists": WorklistConfig,
-    "web.tokens": TokenConfig,
-    "web.accounts": AccountConfig,
-    "dicomweb.clients": DicomwebClientConfig,
-}
-"""The sections that a list holds, by the key of the list."""
-_NESTED: dict[str, type[Section]] = {"rules": RulesConfig, "query": QueryConfig}
-"""The sections of a peer."""
-
-
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    names = [part for part in location[:-1] if isinstance(part, str)]
-    section = _NESTED.get(names[-1]) if names else None
-    section = section or _LISTED.get(".".join(names))
-    if section is not None:
-        prefix = ".".join(str(part) for part in location[:-1])
-        return [f"{prefix}.{key}" for key in section.model_fields]
-    return [*known_keys(), *Config.model_fields]

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from cxr_model.errors import ModelError
 from cxr_model.files.bundle_files import STARTER, read_card
-from daemon.config.settings import STARTER_BUNDLE, Config
+from daemon.config.sections.work import STARTER_BUNDLE
+from daemon.config.settings import Config
 
 OF_ONE_HOST = frozenset(
     (

@@ -15,7 +15,8 @@ from pathlib import Path
 from cxr_model.engine.installed import require_engine
 from cxr_model.files.bundle_files import STARTER, verify_files
 from daemon.config.files.permissions import readable_by_others
-from daemon.config.settings import STARTER_BUNDLE, Config
+from daemon.config.sections.work import STARTER_BUNDLE
+from daemon.config.settings import Config
 from daemon.config.tls import (
     destination_context,
     ending_soon,

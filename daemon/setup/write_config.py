@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.config.files.yaml_file import holds_secret, read_yaml
-from daemon.config.settings import DEFAULT_FILE, Config, load_config
+from daemon.config.loading import DEFAULT_FILE, load_config
+from daemon.config.settings import Config
 from daemon.errors import ConfigError, RoleFailedError, UsageError
 from daemon.preflight.before_start import require_startable
 from daemon.setup.answers import LOCAL, Answers

@@ -3,7 +3,7 @@
 import ipaddress
 import socket
 
-from daemon.config.web import WebConfig
+from daemon.config.sections.web import WebConfig
 from daemon.errors import ConfigError, RoleFailedError
 from dicom_io.peer.listening import listen_problem
 

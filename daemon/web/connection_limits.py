@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from daemon.audit.repeats import client_of
-from daemon.config.web import WebConfig
+from daemon.config.sections.web import WebConfig
 from daemon.web.access.guard import HEADERS
 from daemon.web.access.identity import CERTIFICATE, PATIENCE, Patience
 from daemon.web.access.proxies import Proxies

@@ -11,9 +11,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from daemon.audit.logins import LoginAudit
+from daemon.config.sections.web import WebConfig
 from daemon.config.settings import Config
 from daemon.config.tls import web_context
-from daemon.config.web import WebConfig
 from daemon.errors import RoleFailedError
 from daemon.statistics.counter import FilmCounter
 from daemon.statistics.drift_report import BaselineRule

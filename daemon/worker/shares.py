@@ -1,7 +1,8 @@
 """The processes of the analyst on one host, and the part of the host that each of them uses."""
 
 from cxr_model.engine.processors import usable_cores, usable_memory
-from daemon.config.settings import AnalystConfig, Config
+from daemon.config.sections.roles import AnalystConfig
+from daemon.config.settings import Config
 
 PROCESS_CORES = 4
 """Cores for each process. Its threads build the objects of films, and Python runs one at a time."""

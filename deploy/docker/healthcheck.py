@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from daemon.worker.board import RoleState, roles_here
 
 roles = roles_here(load_config(Path(sys.argv[1])))

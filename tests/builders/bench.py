@@ -12,7 +12,8 @@ from daemon.analyst import Analyst
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import PictureSyntax, Product
 from daemon.config.routing import source_of_caller
-from daemon.config.settings import AnalystConfig, Config
+from daemon.config.sections.roles import AnalystConfig
+from daemon.config.settings import Config
 from daemon.receive.reception import Reception
 from dicom_io.read.header import read_dataset, read_header
 from storage.files.folder_spool import FolderSpool

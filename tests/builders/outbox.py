@@ -5,7 +5,8 @@ import dataclasses
 from daemon.config.partners.destination import DestinationConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import PictureSyntax, Product
-from daemon.config.settings import Config, CourierConfig
+from daemon.config.sections.roles import CourierConfig
+from daemon.config.settings import Config
 from daemon.deliver.delivery_worker import DeliveryWorker
 from dicom_io.objects.encode import to_bytes
 from dicom_io.objects.source_header import Identity

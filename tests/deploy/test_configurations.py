@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from daemon.web.address import require_private
 from tests.tools.paths import ROOT
 

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from daemon.web.address import require_private
 from daemon.worker.role import RoleName
 from tests.tools.paths import ROOT

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from daemon.cli.main import app
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from tests.tools.installed import require_tool
 from tests.tools.paths import ROOT
 

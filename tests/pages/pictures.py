@@ -16,7 +16,8 @@ import yaml
 from PIL import Image
 from playwright.sync_api import Page
 
-from daemon.config.settings import STARTER_BUNDLE, TOKEN_FILE
+from daemon.config.sections.work import STARTER_BUNDLE
+from daemon.config.settings import TOKEN_FILE
 from dicom_io.phantom import PhantomFilm, PhantomView, build_film
 from dicom_io.read.header import read_dataset, read_header
 from tests.servers.browser import Visit, running_browser, visiting

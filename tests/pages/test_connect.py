@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from daemon.preflight.checks import quick_checks
 from tests.builders.images.films import film
 from tests.servers.dicom.orthanc import running_orthanc

@@ -31,7 +31,7 @@ from daemon.analyse.reader.messages import (
     send_request,
 )
 from daemon.analyse.reader.shared_pages import SharedPages
-from daemon.config.settings import AnalystConfig
+from daemon.config.sections.roles import AnalystConfig
 from daemon.errors import DecoderError
 from daemon.worker.role import exit_reason
 from dicom_io.gate.reasons import Reason

@@ -25,7 +25,7 @@ from cxr_model.predict.bundle import STARTER, Bundle
 from cxr_model.predict.choices import Sharing
 from daemon.cli.options import load_config
 from daemon.cli.tables import Column, print_table, print_text
-from daemon.config.settings import STARTER_BUNDLE
+from daemon.config.sections.work import STARTER_BUNDLE
 from daemon.errors import UsageError
 from storage.store import Store
 

@@ -29,7 +29,7 @@ def train(**settings: Any) -> None:
     """Train a DenseNet-121, calibrate it and measure it on patients it has not seen."""
     from cxr_model.evaluate.text import bundle_text
     from cxr_model.train import training
-    from daemon.config.log import LogConfig
+    from daemon.config.sections.log import LogConfig
     from daemon.worker.logs.setup import configure_logging
 
     configure_logging(LogConfig(), "train")
@@ -117,7 +117,7 @@ def train_check(
     from cxr_model.check.training.make_check import CheckSettings
     from cxr_model.check.training.make_check import train_check as make
     from cxr_model.check.training.measurement import figure_rows
-    from daemon.config.log import LogConfig
+    from daemon.config.sections.log import LogConfig
     from daemon.worker.logs.setup import configure_logging
 
     configure_logging(LogConfig(), "train-check")

@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.config.settings import STARTER_BUNDLE, Config
+from daemon.config.sections.work import STARTER_BUNDLE
+from daemon.config.settings import Config
 from daemon.errors import ConfigError
 from storage.errors import StorageError
 

@@ -18,7 +18,7 @@ from daemon.config.fields import (
     checked_source,
 )
 from daemon.config.peers import PeerPriority, RulesConfig
-from daemon.config.web import Name, Network
+from daemon.config.sections.web import Name, Network
 
 
 class Reads(StrEnum):

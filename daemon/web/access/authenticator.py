@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 
 from daemon.audit.logins import LoginOutcome
 from daemon.audit.repeats import MOST_HOSTS, counted_client
-from daemon.config.web import MAIN_TOKEN, AccountConfig, WebConfig
+from daemon.config.sections.web import MAIN_TOKEN, AccountConfig, WebConfig
 from daemon.web.access.identity import Principal
 from daemon.web.access.passwords import Accounts
 from daemon.web.access.proxies import IdentityError, ProxyUser

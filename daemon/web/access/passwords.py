@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from daemon.config.web import AccountConfig
+from daemon.config.sections.web import AccountConfig
 from daemon.errors import UsageError
 from daemon.web.problems import BusyError
 

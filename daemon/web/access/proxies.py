@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from daemon.config.web import GROUP_MARK, WebConfig, is_printable_name
+from daemon.config.sections.web import GROUP_MARK, WebConfig, is_printable_name
 from daemon.web.access.identity import host_of
 from daemon.web.access.roles import Role
 

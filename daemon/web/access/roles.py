@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Self
 
-from daemon.config.web import WebRole
+from daemon.config.sections.web import WebRole
 
 
 class Role(IntEnum):

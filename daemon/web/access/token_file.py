@@ -10,8 +10,8 @@ from typing import Self
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from daemon.config.fields import TOKEN_CHARACTERS, Token, read_secret
+from daemon.config.sections.web import MAIN_TOKEN, WebConfig
 from daemon.config.settings import Config
-from daemon.config.web import MAIN_TOKEN, WebConfig
 from daemon.errors import ConfigError
 from daemon.web.access.roles import Role
 from daemon.web.access.sessions import digest_of

@@ -10,7 +10,7 @@ from pathlib import Path
 from cxr_model.errors import ModelError
 from cxr_model.files.bundle_files import STARTER, parse_card, read_card
 from cxr_model.files.reliability_file import Reliability, read_reliability
-from daemon.config.settings import STARTER_BUNDLE, ModelConfig
+from daemon.config.sections.work import STARTER_BUNDLE, ModelConfig
 from daemon.web.administration.model_views import CardView, card_view
 
 KEEP_SECONDS = 10.0

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from daemon.config.partners.dicomweb import DicomwebClientConfig
-from daemon.config.settings import ListenerConfig
+from daemon.config.sections.roles import ListenerConfig
 from daemon.web.access.identity import PATIENCE, Patience, host_of
 from daemon.web.dicomweb.accept import takes_json
 from daemon.web.dicomweb.answers import (

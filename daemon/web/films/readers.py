@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from daemon.config.settings import AnalystConfig
+from daemon.config.sections.roles import AnalystConfig
 from daemon.errors import DecoderError
 from daemon.web.problems import BusyError
 

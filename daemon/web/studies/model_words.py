@@ -10,7 +10,8 @@ from cxr_model.errors import BundleError
 from cxr_model.files.bundle_files import CARD_FILE, STARTER, read_card
 from daemon.analyse.location import location_sentence
 from daemon.analyse.operating_point import false_calls_sentence, operating_point_sentence
-from daemon.config.settings import STARTER_BUNDLE, Config
+from daemon.config.sections.work import STARTER_BUNDLE
+from daemon.config.settings import Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import threading
 import warnings
 from typing import TextIO
 
-from daemon.config.log import LogConfig, LogFormat
+from daemon.config.sections.log import LogConfig, LogFormat
 from daemon.worker.logs.formats import JournalFormat, JournalTextFormat, JsonFormat, TextFormat
 
 OWN_LOGGERS = {

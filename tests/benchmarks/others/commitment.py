@@ -17,7 +17,8 @@ from pynetdicom import AE, build_context, evt
 from daemon.audit.network import NetworkAudit
 from daemon.commitment.responder import CommitmentResponder
 from daemon.config.peers import PeerConfig
-from daemon.config.settings import Config, ListenerConfig
+from daemon.config.sections.roles import ListenerConfig
+from daemon.config.settings import Config
 from daemon.listener import open_node
 from daemon.receive.reception import Reception
 from daemon.worker.loop import switch_threads_often

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import Product
-from daemon.config.settings import Config, CourierConfig
+from daemon.config.sections.roles import CourierConfig
+from daemon.config.settings import Config
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.worker.role import RoleContext
 from dicom_io.peer.peers import Peer

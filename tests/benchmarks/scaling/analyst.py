@@ -28,7 +28,7 @@ from daemon.analyse.pipeline import Analysis, Pipeline
 from daemon.analyse.reader.decoder_pool import DecoderPool
 from daemon.analyse.reader.film_reader import FilmReader
 from daemon.analyst import workers_of
-from daemon.config.settings import AnalystConfig
+from daemon.config.sections.roles import AnalystConfig
 from daemon.worker.shares import analyst_processes
 from tests.benchmarks.films import SIDE_10_MB, write_films
 from tests.benchmarks.scaling.measuring.processor_time import process_seconds

@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from daemon.listener import run
 from daemon.worker.logs.setup import configure_logging
 from daemon.worker.role import RoleContext, stop_handler

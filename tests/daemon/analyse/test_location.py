@@ -11,7 +11,7 @@ from cxr_model.findings import LABELS
 from cxr_model.predict.bundle import Bundle
 from daemon.analyse.location import is_validated, location_sentence
 from daemon.analyse.pipeline import Analysis, Pipeline
-from daemon.config.settings import HeatmapRule
+from daemon.config.sections.work import HeatmapRule
 from dicom_io.report.document import build_report
 from dicom_io.report.text import report_text
 from storage.records import ObjectKind

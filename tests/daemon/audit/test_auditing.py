@@ -24,8 +24,9 @@ from daemon.audit.messages import Reporter
 from daemon.audit.network import NetworkAudit
 from daemon.audit.users import current_user
 from daemon.config.peers import PeerConfig
-from daemon.config.settings import Config, ListenerConfig
-from daemon.config.web import WebConfig
+from daemon.config.sections.roles import ListenerConfig
+from daemon.config.sections.web import WebConfig
+from daemon.config.settings import Config
 from daemon.listener import open_node
 from daemon.receive.reception import Reception
 from dicom_io.audit_message import to_xml

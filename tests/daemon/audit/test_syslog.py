@@ -13,7 +13,8 @@ from sqlalchemy import text
 from daemon.audit.forwarder import Forwarder
 from daemon.audit.syslog import SyslogConnection
 from daemon.config.fields import SyslogConfig, SyslogTransport
-from daemon.config.settings import Config, CourierConfig
+from daemon.config.sections.roles import CourierConfig
+from daemon.config.settings import Config
 from daemon.errors import SyslogError
 from storage.audit.records import AuditHead, AuditKind, AuditOutcome
 from storage.store import Store

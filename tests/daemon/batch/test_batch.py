@@ -28,7 +28,7 @@ from daemon.batch.analyse_files import Summary, analyse_files
 from daemon.batch.batch import Batch, map_in_order
 from daemon.batch.csv_report import COLUMNS, Report, Row, read_rows
 from daemon.batch.find_files import InputFile, find_files
-from daemon.config.settings import ModelConfig
+from daemon.config.sections.work import ModelConfig
 from daemon.errors import UsageError
 from dicom_io.gate.reasons import Reason
 from dicom_io.gate.rules import PictureRule, Rules

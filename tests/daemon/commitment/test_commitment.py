@@ -15,13 +15,9 @@ from daemon.config.destinations import destination_of
 from daemon.config.fields import TlsConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import Product
-from daemon.config.settings import (
-    CommitmentConfig,
-    Config,
-    CourierConfig,
-    ListenerConfig,
-    ModelConfig,
-)
+from daemon.config.sections.roles import CommitmentConfig, CourierConfig, ListenerConfig
+from daemon.config.sections.work import ModelConfig
+from daemon.config.settings import Config
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.listener import open_node
 from daemon.preflight.checks import quick_checks

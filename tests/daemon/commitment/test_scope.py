@@ -11,7 +11,8 @@ from sqlalchemy import event
 from daemon.commitment.answers import Answering, log
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import Product
-from daemon.config.settings import CommitmentConfig, CommitmentScope, Config
+from daemon.config.sections.roles import CommitmentConfig, CommitmentScope
+from daemon.config.settings import Config
 from daemon.receive.reception import Reception
 from daemon.worker.lease import Lease
 from dicom_io.commitment.messages import FailureReason, new_transaction_uid

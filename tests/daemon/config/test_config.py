@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from daemon.config.loading import known_keys, load_config
 from daemon.config.partners.fhir_version import FhirVersion
 from daemon.config.peers import PeerConfig, RulesConfig
 from daemon.config.receivers import Product
-from daemon.config.settings import Config, known_keys, load_config
+from daemon.config.settings import Config
 from daemon.errors import ConfigError
 from dicom_io.gate.rules import DEFAULT_RULES, PictureRule, Rules
 from tests.tools.paths import ROOT

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.config.settings import Config, load_config
+from daemon.config.loading import load_config
+from daemon.config.settings import Config
 from daemon.errors import ConfigError
 
 TOKEN = "a-token-of-enough-characters"  # noqa: S105 - of a test

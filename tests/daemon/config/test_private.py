@@ -23,7 +23,9 @@ from pydicom.uid import UID, JPEGBaseline8Bit
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from daemon.config.files.permissions import readable_by_others
-from daemon.config.settings import Config, ModelConfig, load_config
+from daemon.config.loading import load_config
+from daemon.config.sections.work import ModelConfig
+from daemon.config.settings import Config
 from daemon.errors import ConfigError
 from dicom_io.send.association import Destination
 from dicom_io.send.sender import echo

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from daemon.config.loading import load_config
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import ResultsOf
 from daemon.config.routing import Routing, source_of_caller
-from daemon.config.settings import load_config
 from daemon.errors import ConfigError
 
 

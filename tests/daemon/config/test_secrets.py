@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from daemon.errors import ConfigError
 from daemon.preflight import checks
 from daemon.preflight.result import CheckResult

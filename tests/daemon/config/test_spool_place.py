@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from daemon.config.files.permissions import readable_by_others
-from daemon.config.settings import Config, load_config
+from daemon.config.loading import load_config
+from daemon.config.settings import Config
 from daemon.errors import ConfigError
 from storage.files.s3.place import S3Place
 

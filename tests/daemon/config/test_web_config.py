@@ -10,8 +10,9 @@ from pydantic import SecretStr
 
 from daemon.audit.configuration import describe
 from daemon.config.files.permissions import readable_by_others
-from daemon.config.settings import Config, load_config
-from daemon.config.web import AccountConfig, WebConfig, WebRole
+from daemon.config.loading import load_config
+from daemon.config.sections.web import AccountConfig, WebConfig, WebRole
+from daemon.config.settings import Config
 from daemon.errors import ConfigError
 from tests.tools.paths import ROOT
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from daemon.deliver.purge import PeriodicPurge, purge
 from daemon.worker.role import RoleContext
 from storage.audit.records import AuditKind

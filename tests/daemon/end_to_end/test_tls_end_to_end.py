@@ -12,7 +12,8 @@ import pytest
 
 from daemon.config.fields import SyslogConfig, TlsConfig
 from daemon.config.peers import PeerConfig
-from daemon.config.settings import Config, ListenerConfig
+from daemon.config.sections.roles import ListenerConfig
+from daemon.config.settings import Config
 from daemon.config.tls import ending_soon, listener_addresses
 from daemon.preflight.host import check_certificates
 from daemon.preflight.result import CheckResult

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from daemon.config.loading import load_config
 from daemon.config.routing import sources_by_title
-from daemon.config.settings import load_config
 from daemon.deliver.routes import park_refused
 from daemon.errors import ConfigError
 from dicom_io.objects.encode import to_bytes

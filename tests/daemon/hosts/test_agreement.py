@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from daemon.config.settings import Config, known_keys
+from daemon.config.loading import known_keys
+from daemon.config.settings import Config
 from daemon.hosts.agreement import (
     OF_ONE_HOST,
     UNKNOWN,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from daemon.supervise.child import Child
 from daemon.worker.board import Board, board_folder
 from daemon.worker.role import RoleName

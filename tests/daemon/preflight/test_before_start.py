@@ -14,8 +14,8 @@ import pytest
 from cxr_model.engine import installed
 from cxr_model.files.bundle_files import CARD_FILE, STARTER, WEIGHTS_FILE
 from cxr_model.predict.choices import EngineName
+from daemon.config.sections.web import WebConfig
 from daemon.config.settings import Config
-from daemon.config.web import WebConfig
 from daemon.errors import RoleFailedError
 from daemon.preflight import before_start
 from daemon.preflight.before_start import require_startable

@@ -15,8 +15,10 @@ import pytest
 from daemon.config.fields import SyslogConfig, SyslogTransport, TlsConfig
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import PictureSyntax, Product
-from daemon.config.settings import Config, ListenerConfig, ModelConfig
-from daemon.config.web import WebConfig
+from daemon.config.sections.roles import ListenerConfig
+from daemon.config.sections.web import WebConfig
+from daemon.config.sections.work import ModelConfig
+from daemon.config.settings import Config
 from daemon.preflight.checks import quick_checks, run_checks
 from daemon.preflight.model import check_model
 from daemon.preflight.result import CheckResult

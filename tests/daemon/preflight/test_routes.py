@@ -8,8 +8,10 @@ import yaml
 
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import Product
-from daemon.config.settings import Config, ListenerConfig, ModelConfig
-from daemon.config.web import WebConfig
+from daemon.config.sections.roles import ListenerConfig
+from daemon.config.sections.web import WebConfig
+from daemon.config.sections.work import ModelConfig
+from daemon.config.settings import Config
 from daemon.preflight.checks import quick_checks
 from daemon.preflight.routes import check_routes
 from tests.tools.paths import ROOT

@@ -9,7 +9,7 @@ import pytest
 
 from daemon.analyse.reader.decoder_pool import DecoderLimits
 from daemon.batch.analyse_files import analyse_files
-from daemon.config.settings import ModelConfig
+from daemon.config.sections.work import ModelConfig
 from dicom_io.gate.reasons import Reason
 from tests.builders.images.films import film
 from tests.tools.cli import cxrd, one_line_of_error

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from daemon import listener
-from daemon.config.settings import ListenerConfig
+from daemon.config.sections.roles import ListenerConfig
 from daemon.listener import leave
 from daemon.worker.listening import Address, is_taken
 from daemon.worker.role import RoleName

@@ -4,7 +4,8 @@ import resource
 
 import pytest
 
-from daemon.config.settings import ListenerConfig, load_config
+from daemon.config.loading import load_config
+from daemon.config.sections.roles import ListenerConfig
 from daemon.errors import ConfigError
 from daemon.listener import allow_open_files, limits_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from dicom_io.read.header import read_header
 from storage.files.places import open_spool
 from storage.files.spool import OBJECTS, RECEIVED

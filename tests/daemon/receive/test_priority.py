@@ -8,8 +8,10 @@ from pydicom import dcmread
 from pynetdicom import AE
 
 from daemon.audit.network import NetworkAudit
+from daemon.config.loading import load_config
 from daemon.config.peers import PeerConfig, PeerPriority, PriorityConfig
-from daemon.config.settings import Config, ListenerConfig, load_config
+from daemon.config.sections.roles import ListenerConfig
+from daemon.config.settings import Config
 from daemon.errors import ConfigError
 from daemon.listener import open_node, stat_of
 from daemon.receive.reception import Reception

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from daemon.audit.network import NetworkAudit
-from daemon.config.settings import Config, ListenerConfig
+from daemon.config.sections.roles import ListenerConfig
+from daemon.config.settings import Config
 from daemon.listener import open_node
 from daemon.receive.reception import Reception
 from dicom_io.send.association import Destination

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daemon.config.settings import Config, load_config
+from daemon.config.loading import load_config
+from daemon.config.settings import Config
 from tests.tools.cli import cxrd, one_line_of_error
 from tests.tools.paths import ROOT
 from tests.tools.ports import HOST, free_port

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon.config.sections.web import WebConfig
 from daemon.config.settings import Config
-from daemon.config.web import WebConfig
 from daemon.supervise.left_work import films_in_work, left_in_queue
 from daemon.supervise.supervisor import Supervisor
 from daemon.worker.role import RoleName

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon.config.sections.web import WebConfig
 from daemon.config.settings import Config
-from daemon.config.web import WebConfig
 from daemon.supervise.service_manager import ServiceManager
 from daemon.supervise.supervisor import Supervisor
 from daemon.worker.backoff import Backoff

@@ -41,7 +41,7 @@ print(*(name for name, module in sys.modules.items() if module is not None))
 # Threads ask for all of it at once, as the first pages may.
 CODE_OF_FIRST_USE = """
 import importlib, sys, threading
-from daemon.config.settings import AnalystConfig
+from daemon.config.sections.roles import AnalystConfig
 from daemon.web.films.readers import FilmReaders
 from daemon.web.server import LOADED_LATER
 readers, pools = FilmReaders(AnalystConfig()), []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.log import LogConfig, LogFormat, LogLevel
+from daemon.config.sections.log import LogConfig, LogFormat, LogLevel
 from daemon.worker.logs import setup
 from daemon.worker.logs.setup import OWN_LOGGERS, configure_logging, is_journal, log_uncaught
 from storage.errors import StorageError

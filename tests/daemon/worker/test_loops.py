@@ -14,7 +14,9 @@ from daemon.config.destinations import destination_of
 from daemon.config.fields import SyslogConfig, SyslogTransport
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import Product
-from daemon.config.settings import Config, CourierConfig, RetentionConfig
+from daemon.config.sections.roles import CourierConfig
+from daemon.config.sections.work import RetentionConfig
+from daemon.config.settings import Config
 from daemon.deliver.delivery_worker import DeliveryWorker
 from daemon.deliver.purge import PeriodicPurge
 from daemon.receive.orphans import log_swept, sweep_orphans

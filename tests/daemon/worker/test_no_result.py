@@ -12,7 +12,8 @@ from daemon.analyse.reader.film import Film
 from daemon.analyst import Analyst
 from daemon.batch.analyse_files import analyse_files
 from daemon.batch.csv_report import REPORT_FILE
-from daemon.config.settings import ModelConfig, load_config
+from daemon.config.loading import load_config
+from daemon.config.sections.work import ModelConfig
 from daemon.errors import ModelFailedError
 from daemon.preflight.model import check_model
 from daemon.web.health.checks import Health, Level, Part

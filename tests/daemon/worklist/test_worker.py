@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.settings import Config, CourierConfig
+from daemon.config.sections.roles import CourierConfig
+from daemon.config.settings import Config
 from daemon.worklist.inputs import Inputs
 from daemon.worklist.outputs import Keeper
 from daemon.worklist.worklist_worker import WorklistWorker

@@ -17,7 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from daemon.analyst import Analyst, _working
-from daemon.config.settings import Config, load_config
+from daemon.config.loading import load_config
+from daemon.config.settings import Config
 from daemon.receive.reception import Reception
 from daemon.worker.backoff import Backoff
 from daemon.worker.bell import Bell, BellListener, BellName

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from daemon.cli import tables
 from daemon.cli.node.status import command_of
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from daemon.web.health.checks import Level
 from daemon.worker.board import Board, RoleState, RoleStatus, board_folder
 from daemon.worker.role import RoleName

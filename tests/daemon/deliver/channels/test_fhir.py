@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from daemon.config.partners.destination import DestinationConfig, DestinationKind
 from daemon.config.partners.fhir_version import FhirVersion
 from daemon.config.receivers import Product
-from daemon.config.settings import Config, CourierConfig
+from daemon.config.sections.roles import CourierConfig
+from daemon.config.settings import Config
 from daemon.deliver.channels import fhir
 from daemon.deliver.channels.channel import Sent
 from daemon.deliver.channels.fhir import FhirChannel

@@ -9,7 +9,8 @@ import pytest
 from daemon.config.partners.destination import DestinationConfig, DestinationKind
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import Product
-from daemon.config.settings import Config, CourierConfig
+from daemon.config.sections.roles import CourierConfig
+from daemon.config.settings import Config
 from daemon.deliver.channels.channel import Sent
 from daemon.deliver.channels.hl7 import MAX_REFUSALS, Hl7Channel
 from daemon.deliver.delivery_worker import DeliveryWorker

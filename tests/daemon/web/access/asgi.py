@@ -13,8 +13,8 @@ from starlette.datastructures import Headers as StarletteHeaders
 from starlette.types import ASGIApp, Message, Scope
 
 from daemon.audit.logins import LoginOutcome
+from daemon.config.sections.web import WebConfig
 from daemon.config.settings import Config
-from daemon.config.web import WebConfig
 from daemon.statistics.counter import FilmCounter
 from daemon.web.access.authenticator import Authenticator
 from daemon.web.access.roles import Role

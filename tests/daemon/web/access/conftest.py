@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.web import WebConfig
+from daemon.config.sections.web import WebConfig
 from storage.store import Store
 from tests.builders.stores.new import new_store
 from tests.daemon.web.access.logins import Door

@@ -8,7 +8,7 @@ from argon2 import PasswordHasher
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
-from daemon.config.web import WebConfig
+from daemon.config.sections.web import WebConfig
 from daemon.web.access.authenticator import Authenticator, Login, OnLogin
 from daemon.web.access.identity import Principal
 from daemon.web.access.roles import Role

@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 
 from daemon.audit.logins import LoginOutcome
 from daemon.cli import web as web_commands
-from daemon.config.web import AccountConfig, WebConfig
+from daemon.config.sections.web import AccountConfig, WebConfig
 from daemon.errors import UsageError
 from daemon.web.access import passwords
 from daemon.web.access.passwords import CHECKS_AT_ONCE, CHECKS_WAITING, Accounts, weak_hashes

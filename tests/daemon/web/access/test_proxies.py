@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from daemon.audit.logins import LoginOutcome
-from daemon.config.web import WebConfig, WebRole
+from daemon.config.sections.web import WebConfig, WebRole
 from daemon.web.access.guard import TLS_HEADERS
 from daemon.web.access.proxies import LOG_SECONDS, Proxies, ProxyUser
 from daemon.web.access.roles import Role

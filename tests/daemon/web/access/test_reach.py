@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from daemon.config.sections.web import TokenConfig, WebConfig, WebRole
 from daemon.config.settings import Config
-from daemon.config.web import TokenConfig, WebConfig, WebRole
 from daemon.errors import ConfigError
 from daemon.web.access.roles import Role
 from daemon.web.access.token_file import KnownToken, check_tokens, load_tokens

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.datastructures import Headers
 
+from daemon.config.sections.web import AccountConfig, WebConfig, WebRole
 from daemon.config.settings import Config
-from daemon.config.web import AccountConfig, WebConfig, WebRole
 from daemon.web.access.authenticator import REFRESH_SECONDS, Authenticator
 from daemon.web.access.proxies import ProxyUser
 from daemon.web.access.roles import Role

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daemon.config.web import WebConfig
+from daemon.config.sections.web import WebConfig
 from daemon.errors import ConfigError, RoleFailedError
 from daemon.web.access.guard import HEADERS, is_own_name
 from daemon.web.address import listening_socket

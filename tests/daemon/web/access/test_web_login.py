@@ -15,8 +15,8 @@ from starlette.datastructures import Headers
 
 from daemon.audit.logins import LoginAudit, LoginOutcome
 from daemon.audit.repeats import MOST_HOSTS, OTHER_HOSTS, client_of
+from daemon.config.sections.web import WebConfig
 from daemon.config.settings import Config
-from daemon.config.web import WebConfig
 from daemon.errors import ConfigError
 from daemon.web import connection_limits
 from daemon.web.access.authenticator import REPORT_SECONDS

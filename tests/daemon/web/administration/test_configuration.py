@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from daemon.config.settings import Config, known_keys, load_config
+from daemon.config.loading import known_keys, load_config
+from daemon.config.settings import Config
 from daemon.web.administration.configuration import collect_configuration
 from daemon.web.administration.setting_rows import SettingRow, setting_sections
 from daemon.web.health.checks import Health

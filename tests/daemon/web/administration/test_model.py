@@ -11,7 +11,8 @@ import pytest
 
 from cxr_model.files.bundle_files import CARD_FILE, STARTER, WEIGHTS_FILE
 from cxr_model.files.reliability_file import RELIABILITY_FILE
-from daemon.config.settings import Config, ModelConfig
+from daemon.config.sections.work import ModelConfig
+from daemon.config.settings import Config
 from daemon.web.administration.cards import KEEP_SECONDS, Cards
 from daemon.worker.board import ModelInUse, models_in_use, publish_model
 from daemon.worker.role import RoleName

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
 
-from daemon.config.settings import load_config
+from daemon.config.loading import load_config
 from daemon.statistics.counter import FilmCounter
 from daemon.web.access.authenticator import Authenticator
 from daemon.web.app import all_entries

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from daemon.analyse.pipeline import Pipeline
 from daemon.config.peers import PeerConfig
 from daemon.config.receivers import Product
+from daemon.config.sections.web import WebConfig
 from daemon.config.settings import Config
-from daemon.config.web import WebConfig
 from dicom_io.phantom import PhantomView
 from tests.builders.bench import SENDS, open_bench
 from tests.builders.images.films import chest_film, chest_values, file_bytes, film

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from daemon.analyse.reader.look import Look, LookKind, Picture
-from daemon.config.settings import AnalystConfig
+from daemon.config.sections.roles import AnalystConfig
 from daemon.errors import DecoderError
 from daemon.web.films.cache import ByteCache
 from daemon.web.films.readers import MOST_READERS, FilmReaders

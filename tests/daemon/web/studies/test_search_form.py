@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime
 import pytest
 from starlette.datastructures import QueryParams
 
+from daemon.config.sections.web import WebConfig
 from daemon.config.settings import Config
-from daemon.config.web import WebConfig
 from daemon.web.studies.search_form import Search, read_search, unknown_names
 from storage.records import StudyState
 from storage.search.records import StudyFilter, StudySort

@@ -13,7 +13,9 @@ import pytest
 from cxr_model.errors import ModelOutputError
 from daemon import analyst
 from daemon.analyse.pipeline import Pipeline
-from daemon.config.settings import AnalystConfig, Config, StudyConfig
+from daemon.config.sections.roles import AnalystConfig
+from daemon.config.sections.work import StudyConfig
+from daemon.config.settings import Config
 from daemon.errors import ModelFailedError
 from daemon.worker.role import RoleContext
 from storage.files.folder_spool import FolderSpool

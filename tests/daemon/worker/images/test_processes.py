@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.settings import AnalystConfig, Config, ModelConfig, load_config
+from daemon.config.loading import load_config
+from daemon.config.sections.roles import AnalystConfig
+from daemon.config.sections.work import ModelConfig
+from daemon.config.settings import Config
 from daemon.worker import shares
 from daemon.worker.board import RoleState, board_folder, roles_here
 from daemon.worker.role import RoleName

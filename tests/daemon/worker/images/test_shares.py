@@ -9,7 +9,8 @@ from daemon import analyst
 from daemon.analyse.analyse_job import ImageAnalyser
 from daemon.analyse.pipeline import Pipeline
 from daemon.analyst import FEW_WORKERS, WORKER_BYTES, Analyst, workers_of
-from daemon.config.settings import AnalystConfig, Config
+from daemon.config.sections.roles import AnalystConfig
+from daemon.config.settings import Config
 from storage.files.folder_spool import FolderSpool
 from storage.records import Job, JobKind, JobState
 from tests.builders.stores.new import new_store
