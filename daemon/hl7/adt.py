@@ -6,8 +6,9 @@ PID and, for a merge, one MRG.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 from daemon.errors import Hl7Error
 from daemon.hl7.acknowledgement import Code, Fault
@@ -82,14 +83,13 @@ def patient_change(message: Message, data: bytes, origin: Origin) -> PatientChan
     if not control_id:
         raise MessageRefusedError(Fault("101", "MSH-10 is empty", "MSH", 10), Code.AR)
     person = _only(message, "PID")
-    identifier = _identifier(person, 3, origin.issuer_of_films)
-    issuer = _issuer(identifier)
+    merged = _only(message, "MRG") if kind is ChangeKind.MERGE else None
+    shared = [_issuer(one) for one in merged.repetitions(1)] if merged is not None else []
+    patient_id, issuer = _identifier(person, 3, origin.issuer_of_films, shared)
     prior_id = prior_issuer = ""
-    if kind is ChangeKind.MERGE:
-        merged = _only(message, "MRG")
-        prior = _identifier(merged, 1, issuer)
-        prior_id, prior_issuer = prior.value(1), _issuer(prior)
-        if (prior_id, prior_issuer) == (identifier.value(1), issuer):
+    if merged is not None:
+        prior_id, prior_issuer = _identifier(merged, 1, issuer)
+        if (prior_id, prior_issuer) == (patient_id, issuer):
             raise MessageRefusedError(
                 Fault("204", "MRG-1 and PID-3 are the same patient", "MRG", 1)
             )
@@ -101,7 +101,7 @@ def patient_change(message: Message, data: bytes, origin: Origin) -> PatientChan
         sha256=hashlib.sha256(data).hexdigest(),
         sources=origin.sources,
         event_time=_event_time(message),
-        patient_id=identifier.value(1),
+        patient_id=patient_id,
         issuer=issuer,
         name=_name(person),
         birth_date=_birth_date(person),
@@ -129,25 +129,38 @@ def _only(message: Message, name: str) -> Segment:
     return found[0]
 
 
-def _identifier(segment: Segment, number: int, preferred_issuer: str | None) -> Field:
-    """Return the identifier of an issuer, else the first that can be a Patient ID."""
-    found = [one for one in segment.repetitions(number) if one.value(1) not in ("", DELETED)]
+def _identifier(
+    segment: Segment, number: int, preferred_issuer: str | None, shared: Sequence[str] = ()
+) -> tuple[str, str]:
+    """Return the identifier of an issuer, else the first that can be a Patient ID, and its issuer.
+
+    An authority gives numbers of other types, too, such as that of an account: one of a patient
+    goes first. With `shared`, an identifier of one of these issuers is taken if there is one: a
+    merge is of two numbers of one authority.
+    """
+    found = [one for one in segment.repetitions(number) if _number(one) not in ("", DELETED)]
     if not found:
         text = f"{segment.name}-{number} has no identifier"
         raise MessageRefusedError(Fault("101", text, segment.name, number))
+    found = [one for one in found if _issuer(one) and _issuer(one) in shared] or found
+    found.sort(key=lambda one: one.value(5) not in _OF_PATIENTS)
     of_issuer = [one for one in found if preferred_issuer and _issuer(one) == preferred_issuer]
-    of_patient = [one for one in found if one.value(5) in _OF_PATIENTS]
-    chosen = (of_issuer or of_patient or found)[0]
-    for value in (chosen.value(1), _issuer(chosen)):
+    chosen = (of_issuer or found)[0]
+    for value in (_number(chosen), _issuer(chosen)):
         if len(value) > _LONGEST_ID or _NOT_IN_IDS.search(value):
             text = f"{segment.name}-{number} is no Patient ID of DICOM (PS3.5 6.2, LO)"
             raise MessageRefusedError(Fault("102", text, segment.name, number))
-    return chosen
+    return _number(chosen), _issuer(chosen)
+
+
+def _number(identifier: Field) -> str:
+    """Return CX.1. Spaces around it are no part of a Patient ID (PS3.5 6.2, LO)."""
+    return identifier.value(1).strip(" ")
 
 
 def _issuer(identifier: Field) -> str:
     """Return the assigning authority by its name, else by its universal identifier (CX.4)."""
-    return identifier.value(4, 1) or identifier.value(4, 2)
+    return (identifier.value(4, 1) or identifier.value(4, 2)).strip(" ")
 
 
 def _name(person: Segment) -> str | None:
@@ -167,8 +180,9 @@ def _name(person: Segment) -> str | None:
 
 
 def _group(name: Field) -> str:
+    parts = [name.value(number) for number in range(1, 6)]
     family, given, middle, suffix, prefix = (
-        _NOT_IN_NAMES.sub(" ", name.value(number)).strip() for number in range(1, 6)
+        "" if part == DELETED else _NOT_IN_NAMES.sub(" ", part).strip() for part in parts
     )
     return "^".join((family, given, middle, prefix, suffix)).rstrip("^")
 
@@ -203,11 +217,10 @@ def _moment(value: str) -> datetime | None:
     digits = found[1] + "00000101000000"[len(found[1]) :]
     try:
         moment = datetime.strptime(digits, "%Y%m%d%H%M%S")  # noqa: DTZ007 - made aware below
-    except ValueError:
+        if found[2] is not None:
+            offset = timedelta(hours=int(found[2][1:3]), minutes=int(found[2][3:]))
+            moment = moment.replace(tzinfo=timezone(-offset if found[2][0] == "-" else offset))
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        # No date, no offset, or a year that no other time zone has.
         return None
-    if found[2] is None:
-        return moment.astimezone()
-    offset = timedelta(hours=int(found[2][1:3]), minutes=int(found[2][3:]))
-    if offset >= timedelta(hours=24):
-        return None
-    return moment.replace(tzinfo=timezone(-offset if found[2][0] == "-" else offset))

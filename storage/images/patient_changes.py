@@ -174,10 +174,11 @@ def _forget(connection: Connection, now: datetime) -> None:
 def _learn(connection: Connection, change: PatientChange, now: datetime) -> Row[Any]:
     """Record the message and what it tells; return its row."""
     edges = list(edges_of(change))
-    sources = sorted(set(change.sources))
-    for source in sources:
-        # A sender whose clock is fast would else prevent all later changes.
-        learn_edges(connection, source, edges, min(change.event_time, now))
+    # A sender whose clock is fast would else prevent all later changes.
+    at = min(change.event_time, now)
+    named = {
+        source: learn_edges(connection, source, edges, at) for source in sorted(set(change.sources))
+    }
     return connection.execute(
         insert(patient_messages)
         .values(
@@ -188,9 +189,9 @@ def _learn(connection: Connection, change: PatientChange, now: datetime) -> Row[
             host=change.host,
             received_at=now,
             named=[
-                [source, edge.key.patient_id, edge.key.issuer]
-                for source in sources
-                for edge in edges
+                [source, key.patient_id, key.issuer]
+                for source, numbers in named.items()
+                for key in sorted(numbers)
             ],
             films=0,
             studies=0,

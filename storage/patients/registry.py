@@ -3,7 +3,7 @@
 A caller that writes has locked the source against receptions.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -19,20 +19,23 @@ _FIELDS = ("name", "birth_date", "sex")
 
 def learn_edges(
     connection: Connection, source: str, edges: Iterable[Edge], at: datetime
-) -> Mapping[PatientKey, KnownPatient]:
-    """Record what an event at `at` tells of numbers of a source; return all that belong together.
+) -> set[PatientKey]:
+    """Record what an event at `at` tells of numbers of a source; return whose films it may change.
 
-    An older event than those known does not count.
+    An older event than those known does not count. A number that was merged before has its films
+    under the earlier heir, which is returned, too.
     """
     edges = list(edges)
-    known = load_family(connection, source, {edge.key for edge in edges})
+    numbers = {edge.key for edge in edges}
+    known = load_family(connection, source, numbers)
+    heirs = {known[key].heir for key in numbers if key in known}
     for edge in edges:
         before = known.get(edge.key)
         after = learn(before or KnownPatient(edge.key), edge, at)
         if after != before:
             known[edge.key] = after
             _write(connection, source, after)
-    return load_family(connection, source, {edge.key for edge in edges})
+    return numbers | {heir for heir in heirs if heir is not None}
 
 
 def load_family(connection: Connection, source: str, keys: Collection[PatientKey]) -> Known:

@@ -41,7 +41,7 @@ patient_messages = Table(
     Column("event", StorableText, nullable=False),
     Column("host", StorableText, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
-    # The numbers that it names, as a list of source, Patient ID and issuer.
+    # The numbers whose films it may change, as a list of source, Patient ID and issuer.
     Column("named", JSON, nullable=False),
     Column("films", Integer, nullable=False),
     Column("studies", Integer, nullable=False),

@@ -59,6 +59,27 @@ def test_a_merge_is_read() -> None:
     assert found.event_time == datetime(2026, 11, 27, 10, 14, tzinfo=CET)
 
 
+@pytest.mark.parametrize(
+    ("staying", "ending", "numbers"),
+    [
+        ("9^^^HOSP^AN~4^^^HOSP", "8^^^HOSP^AN~5^^^HOSP", ("4", "HOSP", "5", "HOSP")),
+        ("9^^^STATE~4^^^CITY", "5^^^CITY", ("4", "CITY", "5", "CITY")),
+        ("9^^^HOSP~4^^^CITY", "5^^^CITY", ("4", "CITY", "5", "CITY")),
+        ("9^^^STATE~4^^^HOSP", "5", ("4", "HOSP", "5", "")),
+    ],
+)
+def test_a_merge_is_of_two_numbers_of_one_authority(
+    staying: str, ending: str, numbers: tuple[str, ...]
+) -> None:
+    found = changed(adt(*MERGE, PID_3=staying, MRG_1=ending))
+    assert (
+        found.patient_id,
+        found.issuer,
+        found.prior_patient_id,
+        found.prior_issuer,
+    ) == numbers
+
+
 def test_the_same_bytes_have_the_same_digest_and_others_another() -> None:
     assert changed(adt(*UPDATE)).sha256 == changed(adt(*UPDATE)).sha256
     assert changed(adt(*UPDATE)).sha256 != changed(adt(*UPDATE, PID_8="F")).sha256
@@ -70,6 +91,7 @@ def test_the_same_bytes_have_the_same_digest_and_others_another() -> None:
         ("PID_5", "", "name", None),
         ("PID_5", '""', "name", ""),
         ("PID_5", "^^^^^^U", "name", None),
+        ("PID_5", 'Doe^Jane^""', "name", "Doe^Jane"),
         ("PID_5", "Doe^Jane^^^^^M~Roe^Jane^^^^^L", "name", "Roe^Jane"),
         ("PID_5", "Yamada^Taro^^^^^L^A~山田^太郎^^^^^L^I", "name", "Yamada^Taro=山田^太郎"),
         ("PID_5", "von Berg&von&Berg^A\\S\\B", "name", "von Berg^A B"),
@@ -87,6 +109,8 @@ def test_the_same_bytes_have_the_same_digest_and_others_another() -> None:
         ("PID_3", "4", "issuer", ""),
         ("PID_3", "9^^^STATE^SS~4^^^OTHER^MR", "patient_id", "4"),
         ("PID_3", "9^^^OTHER^MR~4^^^HOSP^XX", "patient_id", "4"),
+        ("PID_3", "9^^^HOSP^AN~4^^^HOSP^MR", "patient_id", "4"),
+        ("PID_3", " 4 ^^^HOSP", "patient_id", "4"),
     ],
 )
 def test_values_of_a_patient(field: str, value: str, attribute: str, read: str | None) -> None:
@@ -139,6 +163,8 @@ def test_the_event_may_stand_in_evn_alone(event: str) -> None:
         (adt(*UPDATE, EVN_6="yesterday"), ("AE", "102", "EVN", 6)),
         (adt(*UPDATE, EVN_6="20261327101300"), ("AE", "102", "EVN", 6)),
         (adt(*UPDATE, EVN_6="20261127101300+9900"), ("AE", "102", "EVN", 6)),
+        (adt(*UPDATE, EVN_6="0001"), ("AE", "102", "EVN", 6)),
+        (adt(*UPDATE, EVN_6="00010101000000+0500"), ("AE", "102", "EVN", 6)),
         (adt(*UPDATE, EVN_6="", EVN_2="", MSH_7=""), ("AE", "101", "MSH", 7)),
         (adt(*UPDATE[:2]), ("AE", "100", "PID", 0)),
         (adt(*UPDATE, UPDATE[2]), ("AE", "100", "PID", 0)),
@@ -146,6 +172,7 @@ def test_the_event_may_stand_in_evn_alone(event: str) -> None:
         (adt(*MERGE, *MERGE[2:]), ("AE", "100", "PID", 0)),
         (adt(*MERGE, MRG_1=""), ("AE", "101", "MRG", 1)),
         (adt(*MERGE, MRG_1="P-17^^^HOSP"), ("AE", "204", "MRG", 1)),
+        (adt(*MERGE, MRG_1="P-17 ^^^HOSP"), ("AE", "204", "MRG", 1)),
     ],
 )
 def test_a_message_that_is_not_understood_is_refused_by_its_place(

@@ -283,6 +283,19 @@ def test_merges_are_followed_in_a_chain_and_back(store: Store, clock: Clock) -> 
     assert films(store, "1.2.4")[0].patient_id == "A"
 
 
+def test_a_later_merge_of_a_merged_number_takes_its_films_along(store: Store, clock: Clock) -> None:
+    reported(store, clock)
+    receive(store, "2.1", "B", study="2")
+    store.patients.apply(merge(clock.now, "A", "B", "1"))
+    store.patients.apply(merge(clock.now, "B", "D", "2"))
+
+    applied = store.patients.apply(merge(clock.now, "A", "C", "3", name="ROE^JANE"))
+
+    assert applied == Applied(ChangeOutcome.APPLIED, films=1, studies=1)
+    assert identity(films(store)[0])[:2] == ("C", "ROE^JANE")
+    assert identity(films(store, "2")[0])[:2] == ("D", "DOE^JANE")
+
+
 def test_a_film_that_comes_later_is_of_the_present_identity(store: Store, clock: Clock) -> None:
     store.patients.apply(merge(clock.now, "A", "B", "1", name="ROE^JANE"))
 
