@@ -5,6 +5,7 @@ import logging
 
 from daemon.config.partners.worklist import CodeConfig, WorklistConfig
 from dicom_io.commitment.messages import new_transaction_uid
+from dicom_io.query.classes import FILM_CLASSES
 from dicom_io.ups.errors import UnknownWorkitemError
 from dicom_io.ups.manager import WorklistManager
 from dicom_io.ups.workitems import (
@@ -152,6 +153,10 @@ def study_of(details: WorkitemDetails) -> str:
 
 
 def _inputs(series: SeriesReference) -> list[WorkitemInput]:
+    """Return the inputs of a series that are waited for.
+
+    A dose report or a presentation state is no film: no archive is asked for it.
+    """
     place = next(iter((*series.retrieve_ae_titles, *series.retrieve_urls)), "")
     if not series.instances:
         return [WorkitemInput(series.study_uid, series.series_uid, place=place)]
@@ -160,6 +165,7 @@ def _inputs(series: SeriesReference) -> list[WorkitemInput]:
             series.study_uid, series.series_uid, one.sop_class_uid, one.sop_instance_uid, place
         )
         for one in series.instances
+        if not one.sop_class_uid or one.sop_class_uid in FILM_CLASSES
     ]
 
 

@@ -180,14 +180,14 @@ class Retrievals:
     def film_priority(self, peer: str, study_instance_uid: str) -> Priority | None:
         """Return the priority of films of a study that come from a peer because of an order.
 
-        None if no job fetches the study now or soon: then the films were not ordered.
+        None if no job fetches the study now or soon: then the films were not ordered. Those that
+        still come for a stopped order keep its priority.
         """
         query = (
             _jobs_of(
                 and_(
                     retrieval_orders.c.peer == peer,
                     retrieval_studies.c.study_instance_uid == study_instance_uid,
-                    retrieval_orders.c.stopped_at.is_(None),
                 )
             )
             .with_only_columns(retrieval_orders.c.purpose)

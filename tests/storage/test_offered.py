@@ -40,7 +40,12 @@ def offered(store: Store, study: str, *sources: str) -> list[str]:
         (StudyMatch(patient_id="P.1"), []),
         (StudyMatch(patient_id="P(1"), ["3.1"]),
         (StudyMatch(patient_id="P(*"), ["3.1"]),
+        (StudyMatch(patient_id="*?*?1"), ["1.1", "2.1", "3.1"]),
+        (StudyMatch(patient_id="???"), ["1.1", "2.1", "3.1"]),
+        (StudyMatch(patient_id="??"), []),
         (StudyMatch(patient_name="doe^*"), ["1.1", "2.1"]),
+        (StudyMatch(patient_name="röe"), ["3.1"]),
+        (StudyMatch(patient_name="RÖE"), ["3.1"]),
         (StudyMatch(accession_number="A-2"), ["2.1"]),
         (StudyMatch(first_date="20240102"), ["2.1", "3.1"]),
         (StudyMatch(last_date="20240102"), ["1.1", "2.1"]),
@@ -55,7 +60,7 @@ def test_studies_are_found_by_each_condition(
     for number, patient, name, modality in (
         (1, "p_1", "DOE^JANE", "DX"),
         (2, "P_1", "Doe^John", "DX"),
-        (3, "P(1", "Roe", "CR"),
+        (3, "P(1", "RÖE", "CR"),
     ):
         receive(
             store,

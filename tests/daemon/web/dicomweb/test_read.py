@@ -12,6 +12,7 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from requests import HTTPError
 
+from daemon.web.dicomweb.transfer import Transfers
 from dicom_io.dicomweb.multipart import MultipartReader
 from dicom_io.read.header import Header, read_header
 from storage.files.folder_spool import FolderSpool
@@ -178,6 +179,7 @@ def test_results_come_in_pages(service: Service) -> None:
         "PatientID=a&PatientID=b",
         "SOPInstanceUID=1.2",
         "PatientID=%FF",
+        "PatientName=*a*b*c*d*e",
         "&".join("PatientID=1" for _ in range(200)),
     ],
 )
@@ -278,6 +280,30 @@ def test_a_transfer_syntax_is_negotiated(service: Service) -> None:
     assert service.get(f"{frames}/1", accept="image/png").status_code == 406
     assert service.get(f"{frames}/2", accept="*/*").status_code == 404
     assert service.get(f"{frames}/0,x", accept="*/*").status_code == 400
+    assert service.get(f"{frames}/1,1", accept="*/*").status_code == 400
+
+
+def test_the_file_of_one_film_is_sent_in_pieces_for_a_bounded_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, header = stored(service, "single")
+    answer = service.get(path_of(header), accept="application/dicom; transfer-syntax=*")
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert dcmread(BytesIO(answer.content)) == dcmread(BytesIO(data))
+    monkeypatch.setattr(Transfers, "begin", lambda _: False)
+    busy = service.get(path_of(header), accept="application/dicom; transfer-syntax=*")
+    assert busy.status_code == 503
+
+
+def test_metadata_leave_out_numbers_that_json_does_not_have(service: Service) -> None:
+    dataset = dcmread(BytesIO(film("not a number")))
+    dataset.ExposureTimeInms = float("nan")
+    dataset.ExposureInmAs = 2.5
+    data = file_bytes(dataset)
+    assert service.post(data).status_code == 200
+    (found,) = service.get(f"{path_of(read_header(data))}/metadata").json()
+    assert "00189328" not in found
+    assert found["00189332"]["Value"] == [2.5]
 
 
 def test_a_film_is_rendered(service: Service) -> None:
