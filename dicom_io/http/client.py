@@ -244,7 +244,7 @@ def _seconds(text: str) -> float | None:
         return min(float(text), _LONGEST_RETRY_AFTER)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

@@ -86,10 +86,9 @@ class WebArchive:
         refused: Counter[str] = Counter()
         is_cut = False
         for modality in query.modalities or ("",):
-            for answer in self._search("studies", _keys_of(query, modality), _FIELDS):
-                if len(found) + sum(refused.values()) >= self._limits.answers:
-                    is_cut = True
-                    break
+            answers = self._search("studies", _keys_of(query, modality), _FIELDS)
+            is_cut |= len(answers) > self._limits.answers
+            for answer in answers[: self._limits.answers]:
                 study = _study_of(answer)
                 fault = fault_of(study, query)
                 if fault:
@@ -102,11 +101,11 @@ class WebArchive:
         """Return the films of a study, and the notes that reject films; none if it is not there."""
         path = f"studies/{study_instance_uid}"
         found: dict[str, FoundInstance] = {}
-        for series in self._search(f"{path}/series", {}, ("Modality",)):
+        for series in self._all(f"{path}/series", "Modality"):
             if text_of(series, _MODALITY).upper() not in FILM_MODALITIES:
                 continue
             uid = self._own(series, study_instance_uid, _SERIES)
-            for answer in self._search(f"{path}/series/{uid}/instances", {}, ("SOPClassUID",)):
+            for answer in self._all(f"{path}/series/{uid}/instances", "SOPClassUID"):
                 instance = self._own(answer, study_instance_uid, _INSTANCE)
                 sop_class = text_of(answer, _CLASS)
                 if not sop_class or sop_class in FILM_CLASSES:
@@ -169,16 +168,41 @@ class WebArchive:
             raise QueryError(f"{self.name} is not open", retryable=True)
         return self._client
 
+    def _all(self, path: str, field: str) -> list[JsonObject]:
+        found = self._search(path, {}, (field,))
+        if len(found) > self._limits.answers:
+            raise QueryError(
+                f"{self.name} has more than {self._limits.answers} answers about one study:"
+                " nothing is fetched; raise max_answers of its query",
+                retryable=False,
+            )
+        return found
+
     def _search(
         self, path: str, keys: Mapping[str, str], fields: tuple[str, ...]
     ) -> list[JsonObject]:
+        """Return the answers to a query: one more than the limit if there are more."""
         most = self._limits.answers
         found: list[JsonObject] = []
         until = time.monotonic() + self._limits.seconds
+
+        def look() -> None:
+            if self._should_stop():
+                raise QueryError("the query was stopped", retryable=True)
+            if time.monotonic() > until:
+                raise QueryError(
+                    f"{self.name} is still answering a query after {self._limits.seconds:.0f} s;"
+                    " ask for fewer days",
+                    retryable=True,
+                )
+
         try:
-            for answer in self._open.search(path, keys, fields=fields, most=most + 1000):
+            for answer in self._open.search(
+                path, keys, fields=fields, most=most + 1000, on_progress=look
+            ):
+                look()
                 found.append(answer)
-                if len(found) > most or time.monotonic() > until or self._should_stop():
+                if len(found) > most:
                     break
         except HttpError as error:
             raise _refused(error) from error

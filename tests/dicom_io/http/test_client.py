@@ -192,7 +192,15 @@ def test_a_token_that_no_header_can_hold_is_an_error_that_hides_it() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("7", 7.0), ("999999999", 86400.0), ("Fri, 01 Jan 2021 00:00:00 GMT", 0.0), ("soon", None)],
+    [
+        ("7", 7.0),
+        ("999999999", 86400.0),
+        ("Fri, 01 Jan 2021 00:00:00 GMT", 0.0),
+        ("Fri, 01 Jan 99999999999999 00:00:00 GMT", None),
+        ("soon", None),
+        ("nan", None),
+        ("-5", None),
+    ],
 )
 def test_the_wait_that_the_server_asks_for_is_read(text: str, seconds: float | None) -> None:
     with (
