@@ -5,6 +5,7 @@ BulkDataURI that ends in the path of the element: `7FE00010`, or `00880200/0/7FE
 first item of a sequence.
 """
 
+import math
 import struct
 from collections.abc import Callable
 from io import BytesIO
@@ -150,4 +151,8 @@ def _element(
     is_bulk = element.VR in _BULK_VRS and isinstance(element.value, bytes)
     if is_bulk and len(element.value) > INLINE_BYTES:
         return {"vr": element.VR, "BulkDataURI": address(path)}
-    return element.to_json_dict(None, INLINE_BYTES)
+    found = element.to_json_dict(None, INLINE_BYTES)
+    numbers = (value for value in found.get("Value", ()) if isinstance(value, float))
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("JSON has no such number")
+    return found

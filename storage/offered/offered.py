@@ -141,7 +141,7 @@ def _conditions(match: StudyMatch) -> list[ColumnElement[bool]]:
     if match.patient_id:
         found.append(_matches(table.patient_id, match.patient_id))
     if match.patient_name:
-        found.append(_matches(func.lower(table.patient_name), match.patient_name.lower()))
+        found.append(table.patient_name.regexp_match(f"(?i){_pattern(match.patient_name)}"))
     if match.accession_number:
         found.append(_matches(table.accession_number, match.accession_number))
     if match.first_date:
@@ -163,8 +163,22 @@ def _matches(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
     """Compare with case on both databases, of which SQLite's LIKE would not."""
     if "*" not in text and "?" not in text:
         return column == text
-    pattern = re.escape(text).replace(r"\*", ".*").replace(r"\?", ".")
-    return column.regexp_match(f"^{pattern}$")
+    return column.regexp_match(_pattern(text))
+
+
+def _pattern(text: str) -> str:
+    """Return a regular expression that both databases understand.
+
+    A run of wildcards is one repetition: several side by side would be tried in every combination.
+    """
+    parts = []
+    for part in re.split(r"([*?]+)", text):
+        if part.startswith(("*", "?")):
+            least = part.count("?")
+            parts.append(f".{{{least},}}" if "*" in part else f".{{{least}}}")
+        else:
+            parts.append(re.escape(part))
+    return f"^{''.join(parts)}$"
 
 
 def _films_of_study() -> Select[tuple[int]]:

@@ -14,6 +14,9 @@ MOST_RESULTS = 1000
 _MOST_PARAMETERS = 100
 _LONGEST = 1024
 _LONGEST_NUMBER = 9
+_MOST_WILDCARDS = 4
+"""Runs of wildcards in a text: the time of a comparison grows with the power of their number."""
+_WILDCARDS = re.compile(r"\?*\*[*?]*")
 _DATE = re.compile(r"\d{8}")
 _UID = re.compile(r"[0-9.]{1,64}")
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
@@ -143,6 +146,8 @@ def _text(name: str, values: dict[str, str]) -> str:
     value = values.get(name, "")
     if len(value) > _LONGEST or not value.isprintable():
         raise DicomwebError(400, f"{name} is too long, or not printable")
+    if len(_WILDCARDS.findall(value)) > _MOST_WILDCARDS:
+        raise DicomwebError(400, f"{name} has more than {_MOST_WILDCARDS} runs with *")
     return "" if set(value) == {"*"} else value
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +19,13 @@ from daemon.web.dicomweb.accept import (
 )
 from daemon.web.dicomweb.answers import DicomwebError, busy, json_answer, not_found, service_url
 from daemon.web.dicomweb.catalogue import Catalogue
-from daemon.web.dicomweb.transfer import MakePart, PartsResponse, Transfers
+from daemon.web.dicomweb.transfer import (
+    MakePart,
+    PartResponse,
+    PartsResponse,
+    TransferResponse,
+    Transfers,
+)
 from daemon.web.films.readers import FilmReaders
 from daemon.web.problems import BusyError
 from daemon.worker.logs.setup import silence_libraries
@@ -84,8 +90,7 @@ class Retrievals:
             )
         makers = [functools.partial(self._file_part, one, wanted) for one in fitting]
         if wanted.is_single:
-            part = makers[0]()
-            return Response(part.data, headers={"Content-Type": _type_of(part)}), fitting
+            return self._sent(lambda: PartResponse(makers[0](), self.transfers)), fitting
         status = 200 if len(fitting) == len(found) else 206
         return self._parts(makers, DICOM_FILE, status), fitting
 
@@ -141,6 +146,8 @@ class Retrievals:
         numbers = [int(one) for one in listed.split(",")]
         if len(numbers) > _MOST_FRAMES:
             raise DicomwebError(400, f"ask for at most {_MOST_FRAMES} frames")
+        if len(set(numbers)) < len(numbers):
+            raise DicomwebError(400, "a frame is named twice")
         found = self._catalogue.find(client.sources, *path)
         from dicom_io.dicomweb.json_model import NotEncodedSoError, frames
 
@@ -187,14 +194,21 @@ class Retrievals:
         return encode_png(seen.pixels)
 
     def _parts(self, makers: Sequence[MakePart], kind: str, status: int = 200) -> Response:
+        boundary = new_boundary()
+        first, *others = makers
+        content_type = related(kind, boundary)
+        return self._sent(
+            lambda: PartsResponse(
+                first(), others, boundary, content_type, self.transfers, status=status
+            )
+        )
+
+    def _sent(self, make: Callable[[], TransferResponse]) -> Response:
+        """Return an answer that holds a place until it is sent. Raises DicomwebError."""
         if not self.transfers.begin():
             raise busy("other answers are being sent: try again in some seconds")
         try:
-            boundary = new_boundary()
-            first, *others = makers
-            return PartsResponse(
-                first(), others, boundary, related(kind, boundary), self.transfers, status=status
-            )
+            return make()
         except BaseException:
             self.transfers.end()
             raise
@@ -239,7 +253,3 @@ def _joined(url: str, path: str) -> str:
 
 def _itself(part: Part) -> Part:
     return part
-
-
-def _type_of(part: Part) -> str:
-    return part.headers["content-type"]

@@ -23,7 +23,7 @@ from daemon.web.dicomweb.clients import Clients, UnknownClientError
 from daemon.web.dicomweb.query import Level
 from daemon.web.dicomweb.retrieving import Retrievals
 from daemon.web.dicomweb.searching import Searches
-from daemon.web.dicomweb.transfer import PartsResponse
+from daemon.web.dicomweb.transfer import TransferResponse
 from daemon.web.dicomweb.uploads import Uploads
 from daemon.web.looks import Looks
 from daemon.web.site import Site
@@ -187,7 +187,7 @@ class DicomwebService:
         try:
             self._record(request, name, found, is_one=len(path) == 3)
         except BaseException:
-            if isinstance(response, PartsResponse):
+            if isinstance(response, TransferResponse):
                 response.give_up()
             raise
         return response

@@ -45,24 +45,14 @@ class Transfers:
         self._places.release()
 
 
-class PartsResponse(StreamingResponse):
-    """A multipart body whose first part is read; each further part is read when it is sent.
-
-    A part that cannot be read ends the connection, so that the caller sees that the body is cut.
-    """
+class TransferResponse(StreamingResponse):
+    """An answer that is sent in pieces for a bounded time, and then gives its place back."""
 
     def __init__(
-        self,
-        first: Part,
-        further: Iterable[MakePart],
-        boundary: str,
-        content_type: str,
-        transfers: Transfers,
-        *,
-        status: int = 200,
+        self, body: AsyncIterator[bytes], content_type: str, transfers: Transfers, status: int = 200
     ) -> None:
         """The caller has begun a transfer, which ends with this answer."""
-        super().__init__(self._body(first, further, boundary), status)
+        super().__init__(body, status)
         self.headers["Content-Type"] = content_type
         self._transfers = transfers
         self._limit: asyncio.Timeout | None = None
@@ -87,6 +77,39 @@ class PartsResponse(StreamingResponse):
         finally:
             self._transfers.end()
 
+
+class PartResponse(TransferResponse):
+    """One part alone, without a multipart body around it."""
+
+    def __init__(self, part: Part, transfers: Transfers) -> None:
+        """The caller has begun a transfer, which ends with this answer."""
+        super().__init__(self._body(part), part.headers["content-type"], transfers)
+        self.headers["Content-Length"] = str(len(part.data))
+
+    async def _body(self, part: Part) -> AsyncIterator[bytes]:
+        for piece in _pieces(part.data):
+            yield piece
+
+
+class PartsResponse(TransferResponse):
+    """A multipart body whose first part is read; each further part is read when it is sent.
+
+    A part that cannot be read ends the connection, so that the caller sees that the body is cut.
+    """
+
+    def __init__(
+        self,
+        first: Part,
+        further: Iterable[MakePart],
+        boundary: str,
+        content_type: str,
+        transfers: Transfers,
+        *,
+        status: int = 200,
+    ) -> None:
+        """The caller has begun a transfer, which ends with this answer."""
+        super().__init__(self._body(first, further, boundary), content_type, transfers, status)
+
     async def _body(
         self, first: Part, further: Iterable[MakePart], boundary: str
     ) -> AsyncIterator[bytes]:
@@ -109,7 +132,11 @@ def _of_part(part: Part, boundary: str) -> Iterable[bytes]:
     """Yield one part without the end of the body, in pieces."""
     head, data, line, _last = written((part,), boundary)
     yield head
+    yield from _pieces(data)
+    yield line
+
+
+def _pieces(data: bytes) -> Iterable[bytes]:
     with memoryview(data) as view:
         for place in range(0, len(view), CHUNK_BYTES):
             yield bytes(view[place : place + CHUNK_BYTES])
-    yield line
