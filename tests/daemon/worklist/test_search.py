@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from dicom_io.ups.workitems import Code, Readiness, StepPriority, StepState
+from dicom_io.ups.workitems import Code, ObjectReference, Readiness, StepPriority, StepState
 from storage.worklist.records import WorkitemInput, WorkitemState
 from tests.builders.worklist.scene import Scene
 
@@ -68,6 +68,20 @@ def test_inputs_of_other_studies_are_not_waited_for(scene: Scene) -> None:
             "PACS",
         ),
     )
+
+
+def test_inputs_that_are_no_films_are_not_waited_for(scene: Scene) -> None:
+    uid = scene.order(1)
+    item = scene.manager.items[uid]
+    dose = ObjectReference("1.2.840.10008.5.1.4.1.1.88.67", "2.25.99")
+    report = dataclasses.replace(item.inputs[0], series_uid="2.25.98", instances=(dose,))
+    scene.manager.items[uid] = dataclasses.replace(item, inputs=(*item.inputs, report))
+    scene.search()
+    assert [one.sop_instance_uid for one in scene.item(uid).inputs] == ["2.25.91"]
+    scene.send(1)
+    scene.deliver()
+    scene.perform()
+    assert scene.item(uid).state is WorkitemState.COMPLETED
 
 
 def test_one_host_asks_within_the_spacing_and_one_after_an_event(scene: Scene) -> None:

@@ -59,6 +59,7 @@ def test_a_stopped_order_fetches_nothing_more(store: Store) -> None:
     assert retrieve_job(store) == "1.1@pacs"
     store.retrievals.order("pacs", ["1.3"], BACKFILL, "tom")
     assert store.retrievals.stop(first, "tom") == 1
+    assert store.retrievals.film_priority("pacs", "1.1") is Priority.BACKFILL
     stopped = store.retrievals.get(first)
     assert stopped.stopped_at is not None
     assert stopped.studies == {
