@@ -30,6 +30,8 @@ The answer to any other event of ADT, such as an admission, says that it has no 
 DELETED = '""'
 """The null value: the sender deletes the value (2.5.3)."""
 
+_LONGEST_CONTROL_ID = 199
+"""Characters of MSH-10 (HL7 v2.6, chapter 2.14.9); 20 in v2.5.1."""
 _LONGEST_ID = 64
 _LONGEST_GROUP = 64
 _TIME = re.compile(r"(\d{4}(?:\d{2}){0,5})(?:\.\d{1,4})?([+-]\d{4})?")
@@ -82,6 +84,9 @@ def patient_change(message: Message, data: bytes, origin: Origin) -> PatientChan
     control_id = header.value(10)
     if not control_id:
         raise MessageRefusedError(Fault("101", "MSH-10 is empty", "MSH", 10), Code.AR)
+    if len(control_id) > _LONGEST_CONTROL_ID:
+        text = f"MSH-10 is longer than {_LONGEST_CONTROL_ID} characters"
+        raise MessageRefusedError(Fault("102", text, "MSH", 10), Code.AR)
     person = _only(message, "PID")
     merged = _only(message, "MRG") if kind is ChangeKind.MERGE else None
     shared = [_issuer(one) for one in merged.repetitions(1)] if merged is not None else []

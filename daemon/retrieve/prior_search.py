@@ -8,6 +8,7 @@ from daemon.config.products import MOST_PRIORS
 from daemon.config.settings import Config
 from daemon.retrieve.pulling import find
 from dicom_io.query.values import FoundStudy, StudyQuery, is_day
+from storage.patients.patient import is_placeholder
 from storage.records import RetrievalPurpose, StudyKey, StudyResults
 from storage.retrievals.priors import PRIORS_OF
 from storage.store import Store
@@ -49,7 +50,7 @@ def _query(study: StudyResults) -> StudyQuery | None:
         return None
     [(patient_id, issuer)] = numbers
     before = datetime.date.fromisoformat(date) - datetime.timedelta(days=1)
-    if not patient_id:
+    if is_placeholder(patient_id):
         return None
     try:
         return StudyQuery(

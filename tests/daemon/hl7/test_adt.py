@@ -155,6 +155,7 @@ def test_the_event_may_stand_in_evn_alone(event: str) -> None:
     ("data", "answer"),
     [
         (adt(*UPDATE, MSH_10=""), ("AR", "101", "MSH", 10)),
+        (adt(*UPDATE, MSH_10="C" * 200), ("AR", "102", "MSH", 10)),
         (adt(*UPDATE, PID_3=""), ("AE", "101", "PID", 3)),
         (adt(*UPDATE, PID_3='""^^^HOSP'), ("AE", "101", "PID", 3)),
         (adt(*UPDATE, PID_3="4" * 65), ("AE", "102", "PID", 3)),

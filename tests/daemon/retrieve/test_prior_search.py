@@ -104,7 +104,10 @@ def test_a_study_that_was_fetched_searches_for_no_other(
     assert not store.prior_searches.goes_on(CURRENT, "archive")
 
 
-@pytest.mark.parametrize("changes", [{"patient_id": ""}, {"study_date": ""}, {"patient_id": "P*"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"patient_id": ""}, {"patient_id": "UNKNOWN"}, {"study_date": ""}, {"patient_id": "P*"}],
+)
 def test_a_film_without_patient_or_date_has_no_search(
     tmp_path: Path, changes: dict[str, str]
 ) -> None:
