@@ -20,12 +20,14 @@ from dicom_io.gate.header_check import assess
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.classes import PLAIN_SYNTAXES, RESULT_CLASSES, VERIFICATION
 from dicom_io.objects.codes import FINDING_CODES, PRIVATE_SCHEME_UID
+from dicom_io.query.classes import FIND, GET, MOVE
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.receive.events import REJECT_CODES
 from dicom_io.receive.limits import AbortReason
 from dicom_io.receive.negotiation import RECEIVABLE_SYNTAXES, STORAGE_CLASSES
 from dicom_io.receive.store_request import StoreStatus
 from dicom_io.send.store_status import classify
+from dicom_io.ups.classes import UPS_EVENT, UPS_PULL, UPS_PUSH, UPS_QUERY, UPS_WATCH
 from storage.audit.records import AuditKind, AuditRow
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "conformance.md").read_text(encoding="utf-8")
@@ -87,7 +89,10 @@ def test_analysed_classes() -> None:
 
 
 def test_services() -> None:
-    actual = [(uid,) for uid in (VERIFICATION, COMMITMENT_CLASS, *RESULT_CLASSES)]
+    queries = FIND, MOVE, GET
+    steps = UPS_PUSH, UPS_WATCH, UPS_PULL, UPS_EVENT, UPS_QUERY
+    services = VERIFICATION, COMMITMENT_CLASS, *RESULT_CLASSES, *queries, *steps
+    actual = [(uid,) for uid in services]
     compare("services", columns("services", 1), actual)
 
 
