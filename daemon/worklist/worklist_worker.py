@@ -6,6 +6,7 @@ delivery.
 
 import datetime
 import logging
+import time
 from collections.abc import Callable
 
 from daemon.config.partners.worklist import WorklistConfig
@@ -54,6 +55,7 @@ class WorklistWorker:
         """`connect` opens the manager; `wait` waits for work, so many seconds."""
         config = context.config
         self._name = worklist.name
+        self._search_seconds = worklist.poll_seconds
         self._connect = connect
         self._store = store
         self._stop = context.stop
@@ -100,7 +102,11 @@ class WorklistWorker:
         return 0.0
 
     def _visit(self, job: Job | None, *, is_turn: bool) -> float:
-        """Perform due jobs and search, on one connection. Return the backoff after a failure."""
+        """Perform due jobs and search, on one connection. Return the backoff after a failure.
+
+        Jobs that are due again and again do not keep the worker from the next search.
+        """
+        until = time.monotonic() + self._search_seconds
         try:
             with self._connect() as manager:
                 while job is not None and not self._stop.is_set():
@@ -108,7 +114,7 @@ class WorklistWorker:
                     job = None
                     if wait > 0:
                         return wait
-                    job = self._queue.claim()
+                    job = self._queue.claim() if time.monotonic() < until else None
                 if is_turn:
                     self._search.run(manager)
                     self._loop.succeeded()

@@ -112,3 +112,15 @@ def test_other_workitems_go_on_beside_one_that_is_answered_badly(site: Site) -> 
     site.start()
     manager = site.scene.manager
     wait_until(lambda: manager.items[good].state is StepState.COMPLETED, "the other is completed")
+
+
+def test_workitems_that_are_always_due_do_not_keep_the_worker_from_searching(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.worklist.performer.LONGEST_LOOK", 0.0)
+    first = site.scene.order(1)
+    site.start()
+    manager = site.scene.manager
+    wait_until(lambda: manager.items[first].state is StepState.IN_PROGRESS, "it is claimed")
+    second = site.scene.order(2)
+    wait_until(lambda: manager.items[second].state is StepState.IN_PROGRESS, "it is found, too")
