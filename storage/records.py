@@ -30,6 +30,10 @@ RETENTION_EXPIRED = "113039"
 """The code of a rejection (DCM) that leaves the film a film of its patient."""
 
 
+PRIORS_OF = "priors of "
+"""The start of the subject of a search for earlier studies, and of the name of its orders."""
+
+
 class JobKind(StrEnum):
     """The kinds of jobs, with the meaning of their subject and lane."""
 
@@ -38,7 +42,7 @@ class JobKind(StrEnum):
     DELIVER = "deliver"  # subject: SOPInstanceUID@destination; lane: the destination
     COMMIT = "commit"  # subject: StudyInstanceUID@destination; lane: the destination
     ANSWER = "answer"  # subject: the number of a peer's commitment request; lane: the peer
-    RETRIEVE = "retrieve"  # subject: StudyInstanceUID@peer; lane: the peer
+    RETRIEVE = "retrieve"  # subject: StudyInstanceUID@peer, after PRIORS_OF or not; lane: the peer
     PERFORM = "perform"  # subject: workitem UID@manager; lane: the manager
 
 

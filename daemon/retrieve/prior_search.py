@@ -9,8 +9,7 @@ from daemon.config.settings import Config
 from daemon.retrieve.pulling import find
 from dicom_io.query.values import FoundStudy, StudyQuery, is_day
 from storage.patients.patient import is_placeholder
-from storage.records import RetrievalPurpose, StudyKey, StudyResults
-from storage.retrievals.priors import PRIORS_OF
+from storage.records import PRIORS_OF, RetrievalPurpose, StudyKey, StudyResults
 from storage.store import Store
 
 _MODALITIES = ("CR", "DX")

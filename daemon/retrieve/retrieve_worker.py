@@ -22,8 +22,7 @@ from dicom_io.query.statuses import Outcome
 from dicom_io.receive.store_request import ReceivedInstance
 from storage.errors import LeaseLostError, StorageError
 from storage.files.spool import Spool
-from storage.records import Job, JobKind, Priority, Receipt, StudyKey
-from storage.retrievals.priors import PRIORS_OF
+from storage.records import PRIORS_OF, Job, JobKind, Priority, Receipt, StudyKey
 from storage.store import Store
 
 log = logging.getLogger("retrieve")

@@ -27,7 +27,7 @@ from storage.errors import (
 from storage.queue.claims import claim_one, claim_some, first_due, place
 from storage.queue.seen import SeenJob, change_of
 from storage.queue.transitions import UNCLAIMED, enqueue, is_held, settle
-from storage.records import Job, JobKind, JobState, Priority, StudyKey
+from storage.records import PRIORS_OF, Job, JobKind, JobState, Priority, StudyKey
 from storage.summaries.keep import summarise_jobs
 from storage.tables.database import Database
 from storage.tables.schema import QUEUED_JOBS, jobs, objects
@@ -411,7 +411,7 @@ def _audit_subject(connection: Connection, job: Job) -> str:
             key = StudyKey.of_subject(job.subject)
             return subject_of(job=job.id, study=key.study_instance_uid, source=key.source)
         case JobKind.COMMIT | JobKind.RETRIEVE:
-            return subject_of(job=job.id, study=uid)
+            return subject_of(job=job.id, study=uid.removeprefix(PRIORS_OF))
         case JobKind.PERFORM:
             return subject_of(job=job.id, workitem=uid)
         case JobKind.ANALYSE | JobKind.ANSWER:

@@ -10,14 +10,12 @@ from datetime import datetime
 from sqlalchemy import Connection, exists, select
 
 from storage.queue.transitions import enqueue_once
-from storage.records import JobKind, JobState, Priority, RetrievalPurpose, StudyKey
+from storage.records import PRIORS_OF, JobKind, JobState, Priority, RetrievalPurpose, StudyKey
 from storage.retrievals.retrievals import subject_at
 from storage.tables.database import Database
 from storage.tables.exchange.retrievals import retrieval_orders, retrieval_studies
 from storage.tables.schema import jobs
 
-PRIORS_OF = "priors of "
-"""The start of the subject of a search, and of the name by which its orders go."""
 _OPEN = (JobState.QUEUED, JobState.RUNNING)
 
 

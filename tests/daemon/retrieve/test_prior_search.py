@@ -95,6 +95,15 @@ def test_a_parked_search_holds_no_report(store: Store) -> None:
     assert not store.prior_searches.goes_on(CURRENT, "archive")
 
 
+def test_the_audit_trail_names_the_study_of_a_search(store: Store) -> None:
+    begin(store)
+    claimed = store.jobs.claim([JobKind.RETRIEVE], "me", LEASE, lane="archive")
+    assert claimed is not None
+    store.jobs.fail(claimed, "refused", None)
+    parked = list(store.audit.rows())[-1]
+    assert parked.subject == f"job={claimed.id} study={CURRENT.study_instance_uid}"
+
+
 @pytest.mark.parametrize("purpose", [RetrievalPurpose.BACKFILL, RetrievalPurpose.PRIOR])
 def test_a_study_that_was_fetched_searches_for_no_other(
     store: Store, purpose: RetrievalPurpose
