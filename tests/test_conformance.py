@@ -20,7 +20,7 @@ from dicom_io.gate.header_check import assess
 from dicom_io.gate.reasons import Reason
 from dicom_io.objects.classes import PLAIN_SYNTAXES, RESULT_CLASSES, VERIFICATION
 from dicom_io.objects.codes import FINDING_CODES, PRIVATE_SCHEME_UID
-from dicom_io.query.classes import FIND, GET, MOVE
+from dicom_io.query.services import FIND, GET, MOVE
 from dicom_io.read.image_header import ImageHeader
 from dicom_io.receive.events import REJECT_CODES
 from dicom_io.receive.limits import AbortReason

@@ -26,7 +26,7 @@ from dicom_io.audit_message import (
     ParticipantObject,
     hash_uri,
 )
-from dicom_io.query.classes import FIND as STUDY_ROOT_FIND
+from dicom_io.query.services import FIND as STUDY_ROOT_FIND
 from storage.audit.records import AuditHead, AuditKind, AuditOutcome, AuditRow, parse_subject
 from storage.records import ReceiptOutcome
 

@@ -24,11 +24,6 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_io.objects.classes import PLAIN_SYNTAXES
 
-FIND = "1.2.840.10008.5.1.4.1.2.2.1"
-MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
-GET = "1.2.840.10008.5.1.4.1.2.2.3"
-"""Study Root Query/Retrieve Information Model, by service (PS3.4 C.6.2.3)."""
-
 _IMAGE_CLASSES = tuple(
     str(uid)
     for uid in (

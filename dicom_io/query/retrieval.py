@@ -13,7 +13,8 @@ from pynetdicom import build_context, evt
 from dicom_io.commitment.messages import status_response
 from dicom_io.errors import AssociationError, NotDicomError, QueryError
 from dicom_io.objects.classes import PLAIN_SYNTAXES
-from dicom_io.query.classes import FILM_CLASSES, GET, MOVE, store_contexts, store_roles
+from dicom_io.query.classes import FILM_CLASSES, store_contexts, store_roles
+from dicom_io.query.services import GET, MOVE
 from dicom_io.query.session import QueryLimits, QuerySession
 from dicom_io.query.statuses import (
     UNKNOWN_MOVE_DESTINATION,

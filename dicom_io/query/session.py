@@ -16,8 +16,9 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_io.errors import AssociationError, QueryError
 from dicom_io.objects.classes import PLAIN_SYNTAXES, VERIFICATION
-from dicom_io.query.classes import FILM_CLASSES, FILM_MODALITIES, FIND
+from dicom_io.query.classes import FILM_CLASSES, FILM_MODALITIES
 from dicom_io.query.messages import QueryProvider
+from dicom_io.query.services import FIND
 from dicom_io.query.statuses import CANCELLED, Outcome, is_pending, outcome_of, status_text
 from dicom_io.query.values import (
     FoundInstance,

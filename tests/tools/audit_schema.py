@@ -71,6 +71,7 @@ SCHEMA = {
     ),
     "ParticipantObjectIDTypeCode": CODED,
     "ParticipantObjectName": Rule(),
+    "ParticipantObjectQuery": Rule(),
     "ParticipantObjectDescription": Rule(
         "(MPPS )*(Accession )*(SOPClass )*(ParticipantObjectContainsStudy )?"
         "(Encrypted )?(Anonymized )?"

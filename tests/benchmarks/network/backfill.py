@@ -12,6 +12,8 @@ from pathlib import Path
 from pydicom import dcmread
 
 from dicom_io.send.association import Destination
+from dicom_io.send.sender import Sender, pair_of
+from dicom_io.send.store_status import Disposition
 from storage.records import JobState, Priority, RetrievalPurpose
 from storage.store import Store
 from tests.benchmarks.films import Films, write_films
@@ -19,8 +21,6 @@ from tests.benchmarks.results import Fact, Measure, Part, Ratio, at_most
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.sides.programs import Serve
 from tests.benchmarks.sides.senders import send
-from tests.servers.archives.dcmqrscp import fill
-from tests.servers.archives.scripted import QUICK
 from tests.servers.dicom.orthanc import AE_TITLE as ORTHANC
 from tests.servers.dicom.orthanc import running_orthanc
 from tests.servers.dicom.pacs import RecordingPacs
@@ -45,8 +45,7 @@ def run(setting: Setting) -> Part:
     ):
         old = write_films(setting.folder / "old", studies, SIDE, block=1)
         new = write_films(setting.folder / "new", FILMS_OF_A_ROUND, SIDE, block=2)
-        archive = Destination("orthanc", ORTHANC, HOST, orthanc.dicom_port, NODE, QUICK)
-        fill(archive, [path.read_bytes() for path in old.paths])
+        _fill(orthanc.dicom_port, old)
         peers = [
             {"name": "sender", "ae_title": SENDER, "sends": True},
             {
@@ -111,6 +110,16 @@ def run(setting: Setting) -> Part:
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder
+
+
+def _fill(port: int, films: Films) -> None:
+    """Store the films in the archive, which has each when it answers."""
+    archive = Destination("orthanc", ORTHANC, HOST, port, NODE)
+    with Sender(archive, also={pair_of(path) for path in films.paths}) as sender:
+        for path in films.paths:
+            sent = sender.send(path)
+            if sent.disposition is not Disposition.DELIVERED:
+                raise RuntimeError(f"the archive refuses a film: {sent.detail}")
 
 
 def _study_of(path: Path) -> str:

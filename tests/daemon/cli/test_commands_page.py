@@ -13,7 +13,7 @@ import typer.main
 
 from daemon.__main__ import INTERRUPTED
 from daemon.cli.main import app
-from daemon.config import settings
+from daemon.config import loading
 from daemon.preflight import checks
 from daemon.preflight.result import CheckResult
 from storage.files.folder_spool import FolderSpool
@@ -75,7 +75,7 @@ def test_each_documented_exit_status_occurs(house: Path, monkeypatch: pytest.Mon
     def interrupted(_path: Path) -> dict[str, object]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(settings, "read_yaml", interrupted)
+    monkeypatch.setattr(loading, "read_yaml", interrupted)
     ended = cxrd("verify", cwd=house)
     assert ended.returncode == INTERRUPTED
     assert "Traceback" not in ended.stderr
@@ -106,6 +106,8 @@ def keys_of(document: Any) -> set[str]:
 
 OF_STUDIES = {"cxrd studies list", "cxrd show"}
 """Commands whose documents need a store with studies."""
+OF_ARCHIVES = {"cxrd pull"}
+"""Commands whose documents need an archive to query."""
 
 
 def documented_keys() -> dict[str, set[str]]:
@@ -155,7 +157,7 @@ def test_json_documents_have_the_documented_keys(
         "cxrd studies send-again": ["studies", "send-again", "2.25.82", "--to", "pacs"],
     }
     expected = documented_keys()
-    assert set(expected) - OF_STUDIES == set(commands)
+    assert set(expected) - OF_STUDIES - OF_ARCHIVES == set(commands)
     expected["cxrd jobs list"] |= expected["cxrd jobs show"]
     # A second request is refused while the first waits.
     assert cxrd("studies", "analyse-again", "2.25.82", cwd=parked).returncode == 0

@@ -38,7 +38,7 @@ IN_THE_TEXT = [
     written(
         "peer twice",
         "peers: [{name: a, ae_title: A, sends: true}, {name: a, ae_title: B, sends: true}]",
-        "two peers or destinations are called 'a'; names must differ",
+        "two peers, destinations or worklists are called 'a'; names must differ",
     ),
     written(
         "host with its port",

@@ -10,8 +10,8 @@ import pytest
 from pynetdicom.events import Event
 
 from dicom_io.errors import AssociationError, QueryError
-from dicom_io.query.classes import FIND, MOVE
 from dicom_io.query.retrieval import Service, offers
+from dicom_io.query.services import FIND, MOVE
 from dicom_io.query.session import FoundStudies, QueryLimits, QuerySession
 from dicom_io.query.values import StudyQuery
 from dicom_io.send.association import Destination

@@ -10,7 +10,8 @@ from pydicom.config import disable_value_validation
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
-from dicom_io.query.classes import FILM_CLASSES, FIND, GET, MOVE
+from dicom_io.query.classes import FILM_CLASSES
+from dicom_io.query.services import FIND, GET, MOVE
 from dicom_io.send.association import Destination, Timeouts
 from tests.tools.ports import HOST, NODE
 
