@@ -16,6 +16,8 @@ JsonObject = Mapping[str, Any]
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _DEEPEST = 24
+_LARGEST = 2**31 - 1
+"""The largest number of a column of the store; statuses and counts are smaller."""
 
 
 def objects_of_json(body: bytes, where: str) -> list[JsonObject]:
@@ -60,12 +62,14 @@ def text_of(item: JsonObject, tag: str) -> str:
 
 
 def number_of(item: JsonObject, tag: str) -> int | None:
-    """Return the first value of an attribute as a whole number, or None."""
+    """Return the first value of an attribute as a whole number of 31 bits, or None."""
     values = values_of(item, tag)
     value = values[0] if values else None
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 12:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= _LARGEST else None
 
 
 def items_of(item: JsonObject, tag: str) -> list[JsonObject]:

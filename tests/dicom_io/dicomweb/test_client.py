@@ -119,6 +119,8 @@ def test_what_the_server_has_is_delivered(said: bytes, status: int, text: str) -
         (answer("202 Accepted", failed(0xA701)), Disposition.RETRY, 0xA701),
         (answer("200 OK", failed(0x0110)), Disposition.RETRY, 0x0110),
         (answer("409 Conflict", failed(None)), Disposition.RETRY, 0x0110),
+        (answer("409 Conflict", failed(-1)), Disposition.RETRY, 0x0110),
+        (answer("409 Conflict", failed(2**64)), Disposition.RETRY, 0x0110),
         (answer("503 Busy", failed(0xA700)), Disposition.RETRY, 0xA700),
         (answer("500 Oops", b"<html>", "text/html"), Disposition.RETRY, 0x0110),
         (answer("507 Full"), Disposition.RETRY, 0xA700),
