@@ -303,10 +303,12 @@ def _contradicts(
     A message that names a new name and a new birth date explains the films of its patient. It does
     not explain that a study holds films of two persons under one number.
     """
-    if not is_contradicted(known, film.received):
+    if film.contradicts:
+        return True
+    # What earlier messages explained needs no other explanation.
+    so_far = replace(film.received, name=film.now.name, birth_date=film.now.birth_date)
+    if not is_contradicted(known, so_far):
         return False
-    if film.is_known:
-        return film.contradicts
     return any(not is_same_patient(film.received, other.received) for other in others)
 
 

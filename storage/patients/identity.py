@@ -140,13 +140,16 @@ def present(
 def is_contradicted(known: Mapping[PatientKey, KnownPatient], received: Patient) -> bool:
     """Return True if a film's name and birth date both differ from those told of its number.
 
-    Then the number may be wrong: one of the two alone is a usual correction.
+    Then the number may be wrong: one of the two alone is a usual correction. What was told of the
+    numbers into which it was merged counts as well.
     """
-    own = known.get(key_of(received))
-    if own is None or own.name is None or own.birth_date is None:
+    line = [known[key] for key in line_of(known, key_of(received)) if key in known]
+    names = [one.name.value for one in line if one.name is not None]
+    dates = [one.birth_date.value for one in line if one.birth_date is not None]
+    if not names or not dates:
         return False
-    return not agree_in_date(received.birth_date, own.birth_date.value) and not agree_in_name(
-        received.name, own.name.value
+    return not any(agree_in_date(received.birth_date, date) for date in dates) and not any(
+        agree_in_name(received.name, name) for name in names
     )
 
 

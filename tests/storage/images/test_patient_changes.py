@@ -351,6 +351,39 @@ def test_an_update_does_not_explain_the_film_of_another_person(store: Store, clo
     assert films(store)[1].patient_name == "SMITH^MARY"
 
 
+@pytest.mark.parametrize("is_told_by_merge", [True, False])
+def test_a_merge_does_not_explain_two_persons_under_the_prior_number(
+    store: Store, clock: Clock, is_told_by_merge: bool
+) -> None:
+    receive(store, "1.1", "A")
+    receive(store, "1.2", "A", patient_name="ROE^JOHN", patient_birth_date="19900909")
+    roe = {"name": "ROE^JOHN", "birth_date": "19900909"}
+
+    store.patients.apply(merge(clock.now, "A", "B", "1", **(roe if is_told_by_merge else {})))
+    store.patients.apply(update(clock.now, "2", patient_id="B", sex="M", **roe))
+
+    assert [identity(film)[:3] for film in films(store)] == [
+        ("B", "DOE^JANE", "19500101"),
+        ("B", "ROE^JOHN", "19900909"),
+    ]
+    assert store.results.study(STUDY).status is StudyStatus.HELD
+
+
+def test_a_film_of_a_third_person_under_a_merged_number_keeps_its_name(
+    store: Store, clock: Clock
+) -> None:
+    receive(store, "1.1", "A")
+    store.patients.apply(
+        merge(clock.now, "A", "B", "1", name="ROE^JOHN", birth_date="19900909", sex="M")
+    )
+
+    receive(store, "1.2", "A", study="2", patient_name="X^Y", patient_birth_date="20010101")
+    receive(store, "1.3", "A", study="3")
+
+    assert identity(films(store, "2")[0])[:3] == ("B", "X^Y", "20010101")
+    assert identity(films(store, "3")[0])[:3] == ("B", "ROE^JOHN", "19900909")
+
+
 def test_a_film_of_another_person_that_comes_later_keeps_its_name(
     store: Store, clock: Clock
 ) -> None:
