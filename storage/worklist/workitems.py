@@ -291,8 +291,9 @@ class Workitems:
             if row is None:
                 return False
             item = workitem_of(row)
-            change_workitem(connection, item.id, now, cancel_requested_at=now)
+            # The job first, as its performer does: otherwise each could wait for the other.
             self._wake(connection, item, now)
+            change_workitem(connection, item.id, now, cancel_requested_at=now)
             entry = workitem_entry(AuditKind.WORKITEM_CANCEL_REQUESTED, item, "", host=host)
             append(connection, entry, now)
         return True

@@ -1,10 +1,14 @@
 """Workitems in the store, on each database."""
 
 import dataclasses
+import threading
 from collections.abc import Callable
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import Connection
 
 from storage.errors import ChangedMeanwhileError, LeaseLostError
 from storage.records import Delivery, Job, JobKind, JobState, Priority, StudyKey, StudyStatus
@@ -15,6 +19,7 @@ from storage.worklist.records import (
     WorkitemOutput,
     WorkitemState,
 )
+from storage.worklist.rows import change_workitem
 from tests.builders.store_rows import LEASE, SOURCE, STUDY, claim, made_object, new_instance
 from tests.tools.clock import Clock
 
@@ -127,6 +132,34 @@ def test_a_cancel_wakes_a_job_that_waits_and_repeats_one_that_runs(
     store.jobs.postpone(job, clock.now + timedelta(hours=1))
     assert perform_job(store).state is JobState.RUNNING
     assert not store.workitems.wake("ris", "2.25.7")
+
+
+def test_a_cancel_and_the_performer_do_not_wait_for_each_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.workitems.add(NEW)
+    job = perform_job(store)
+    both = threading.Barrier(2)
+
+    def meet(connection: Connection, number: int, now: datetime, **values: object) -> None:
+        """Have the cancel change its row, and the performer lock its job, before each goes on."""
+        is_cancel = "cancel_requested_at" in values
+        if is_cancel:
+            change_workitem(connection, number, now, **values)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3)
+        if not is_cancel:
+            change_workitem(connection, number, now, **values)
+
+    monkeypatch.setattr("storage.worklist.workitems.change_workitem", meet)
+    with ThreadPoolExecutor(2) as pool:
+        performed = pool.submit(store.workitems.begin, job, WorkitemState.CLAIMING)
+        canceled = pool.submit(store.workitems.request_cancel, "ris", "2.25.1")
+        performed.result(20)
+        assert canceled.result(20)
+    item = store.workitems.of(job)
+    assert item.state is WorkitemState.CLAIMING
+    assert item.cancel_requested_at is not None
 
 
 def test_high_priority_raises_the_jobs_of_the_study(store: Store) -> None:
