@@ -45,10 +45,19 @@ class ReportContext:
         return Identity(self.target.name, self.report.document.sop_instance_uid)
 
     def subject(self) -> Json:
-        """Return the patient. Raises FhirError if the report has no Patient ID."""
+        """Return the patient.
+
+        Raises FhirError if the report has no Patient ID, or one of another issuer than the server's
+        patients.
+        """
         patient = self.report.patient
         if not patient.patient_id:
             raise FhirError("the report has no Patient ID, so no Patient of FHIR can be named")
+        if patient.issuer and self.target.patient_issuer not in ("", patient.issuer):
+            raise FhirError(
+                "the Patient ID of the report is of another issuer than patient_issuer, so the same"
+                " number may be another patient there"
+            )
         if self.target.patient_system:
             search = by_identifier(self.target.patient_system, patient.patient_id)
             return {"reference": f"Patient?{search}", "type": "Patient"}

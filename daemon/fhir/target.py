@@ -11,9 +11,12 @@ class FhirTarget:
 
     With `patient_system` the patient is a conditional reference, which the server resolves to the
     one Patient with the identifier; without it the patient is named by the identifier alone.
+    `patient_issuer` is the Issuer of Patient ID (0010,0021) whose numbers are of that system; empty
+    for any.
     """
 
     name: str
     version: FhirVersion = FhirVersion.R5
     patient_system: str = ""
+    patient_issuer: str = ""
     accession_system: str = ""

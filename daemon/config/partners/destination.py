@@ -34,7 +34,8 @@ class DestinationConfig(ReceiverConfig, KeyPair, Hl7DestinationKeys):
     `certificate` and `key` are shown to a server that asks for a certificate (mTLS).
 
     For `fhir`: `version` is that of the server. `patient_system` and `accession_system` are the
-    systems of its identifiers of patients and of accession numbers.
+    systems of its identifiers of patients and of accession numbers; `patient_issuer` is the Issuer
+    of Patient ID whose numbers are of the former.
     """
 
     kind: DestinationKind
@@ -48,6 +49,7 @@ class DestinationConfig(ReceiverConfig, KeyPair, Hl7DestinationKeys):
     ca: Path | None = None
     version: FhirVersion | None = None
     patient_system: str | None = None
+    patient_issuer: str | None = None
     accession_system: str | None = None
 
     @model_validator(mode="after")
@@ -94,7 +96,7 @@ class DestinationConfig(ReceiverConfig, KeyPair, Hl7DestinationKeys):
 
     @model_validator(mode="after")
     def _fits_fhir(self) -> Self:
-        keys = ("version", "patient_system", "accession_system")
+        keys = ("version", "patient_system", "patient_issuer", "accession_system")
         if self.kind is not DestinationKind.FHIR:
             used = next((key for key in keys if getattr(self, key) is not None), None)
             if used is not None:
@@ -103,6 +105,11 @@ class DestinationConfig(ReceiverConfig, KeyPair, Hl7DestinationKeys):
         if self.version is None:
             raise ValueError(
                 f"destination {self.name} is of kind fhir: set version to R5 or R4B, as its server"
+            )
+        if self.patient_issuer is not None and self.patient_system is None:
+            raise ValueError(
+                f"destination {self.name}: patient_issuer says whose numbers are of patient_system:"
+                " set patient_system"
             )
         for key in ("patient_system", "accession_system"):
             system = getattr(self, key)

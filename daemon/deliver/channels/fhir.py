@@ -65,8 +65,9 @@ class FhirChannel:
         self._target = FhirTarget(
             destination.name,
             destination.version or FhirVersion.R5,
-            destination.patient_system or "",
-            destination.accession_system or "",
+            patient_system=destination.patient_system or "",
+            patient_issuer=destination.patient_issuer or "",
+            accession_system=destination.accession_system or "",
         )
         self._opened = ExitStack()
         self._client: HttpClient | None = None

@@ -239,6 +239,21 @@ def test_a_patient_system_makes_a_conditional_reference(report: ReadReport) -> N
     assert effusion["basedOn"][0]["identifier"]["system"] == "urn:ris"
 
 
+@pytest.mark.parametrize(("issuer", "expected"), [("HOSPITAL", True), ("", True), ("CITY", False)])
+def test_a_patient_of_another_issuer_is_not_looked_up(
+    report: ReadReport, issuer: str, expected: bool
+) -> None:
+    patient = replace(report.patient, patient_id="4711", issuer=issuer)
+    target = replace(R5, patient_system="urn:hospital", patient_issuer="HOSPITAL")
+    if expected:
+        bundle = transaction(replace(report, patient=patient), target)
+        reference = observation(bundle, "Pleural effusion")["subject"]["reference"]
+        assert reference == "Patient?identifier=urn:hospital|4711"
+        return
+    with pytest.raises(FhirError, match="another issuer than patient_issuer"):
+        transaction(replace(report, patient=patient), target)
+
+
 def test_issuers_are_named(report: ReadReport) -> None:
     study = replace(report.study, accession_issuer="RIS")
     patient = replace(report.patient, issuer="HOSPITAL")
