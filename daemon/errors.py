@@ -28,7 +28,7 @@ class DaemonError(Exception):
 
 
 class ChannelError(DaemonError):
-    """A destination cannot be reached, or refuses everything.
+    """The destination cannot be reached, or refuses everything.
 
     A network fault is retryable. A refusal that lasts until somebody changes the configuration of
     one of the sides is not. `retry_after` is the wait in seconds that the destination asked for.

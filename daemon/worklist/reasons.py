@@ -23,7 +23,7 @@ CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Discontinuation:
-    """Why a workitem is canceled: a code, and a text that names no patient."""
+    """The reason for a canceled workitem: a code, and a text that names no patient."""
 
     code: Code
     text: str
